@@ -1,0 +1,18 @@
+# Language level, warnings, sanitizers. Floating point is strict everywhere: no contraction to FMA behind our back, so
+# that scalar and vector code give the same bytes.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+add_compile_options(-ffp-contract=off)
+
+add_library(steelyard_warnings INTERFACE)
+target_compile_options(steelyard_warnings INTERFACE -Wall -Wextra -Wshadow -Wno-missing-field-initializers)
+
+if(STEELYARD_SANITIZE)
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=address,undefined)
+endif()

@@ -1,0 +1,20 @@
+# Instruction sets. A source named *.isa.cc is compiled once per instruction set into its own namespace (macro
+# STEELYARD_ISA); code beside it picks one at run time. Such a source includes no standard containers and defines no
+# shared inline functions: the linker could keep the copy of the widest instruction set for everyone.
+set(STEELYARD_ISA_FLAGS_scalar "")
+set(STEELYARD_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi2)
+set(STEELYARD_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c -mbmi2 -mprefer-vector-width=512)
+
+# steelyard_isa_sources(<target> <source under src/>...)
+function(steelyard_isa_sources target)
+  foreach(source ${ARGN})
+    get_filename_component(name ${source} NAME_WE)
+    set_source_files_properties(${PROJECT_SOURCE_DIR}/src/${source} PROPERTIES HEADER_FILE_ONLY ON)
+    foreach(isa scalar avx2 avx512)
+      set(instance ${PROJECT_BINARY_DIR}/isa/${source}.${isa}.cc)
+      file(CONFIGURE OUTPUT ${instance} CONTENT "#define STEELYARD_ISA ${isa}\n#include \"${source}\"\n")
+      set_source_files_properties(${instance} PROPERTIES COMPILE_OPTIONS "${STEELYARD_ISA_FLAGS_${isa}}")
+      target_sources(${target} PRIVATE ${instance})
+    endforeach()
+  endforeach()
+endfunction()

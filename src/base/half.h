@@ -1,0 +1,57 @@
+// IEEE half precision and bfloat16 as they lie in files, and their exact conversions to and from float.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+namespace steelyard {
+
+/// 16 bits of IEEE 754 binary16.
+struct Half {
+  uint16_t bits;
+};
+
+/// 16 bits of bfloat16: the upper half of a binary32.
+struct BFloat16 {
+  uint16_t bits;
+};
+
+/// Exact; NaN payloads are kept.
+inline float to_float(Half h) {
+  const uint32_t sign = static_cast<uint32_t>(h.bits & 0x8000u) << 16;
+  const uint32_t exponent = (h.bits >> 10) & 0x1Fu;
+  const uint32_t mantissa = h.bits & 0x3FFu;
+  if (exponent == 0) {  // zero or subnormal: mantissa * 2^-24, exact in binary32
+    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
+    return std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) | sign);
+  }
+  const uint32_t wide = exponent == 31 ? 0xFFu : exponent + (127 - 15);
+  return std::bit_cast<float>(sign | (wide << 23) | (mantissa << 13));
+}
+
+/// Exact.
+inline float to_float(BFloat16 b) { return std::bit_cast<float>(static_cast<uint32_t>(b.bits) << 16); }
+
+/// Rounds to nearest, ties to even; overflows to infinity; a NaN stays a (quiet) NaN.
+inline Half to_half(float f) {
+  const uint32_t x = std::bit_cast<uint32_t>(f);
+  const auto sign = static_cast<uint16_t>((x >> 16) & 0x8000u);
+  const uint32_t magnitude = x & 0x7FFFFFFFu;
+  if (magnitude > 0x7F800000u) return {static_cast<uint16_t>(sign | 0x7E00u | ((magnitude >> 13) & 0x3FFu))};
+  if (magnitude >= 0x477FF000u) return {static_cast<uint16_t>(sign | 0x7C00u)};  // >= 65520 rounds to infinity
+  if (magnitude < 0x38800000u) {  // below 2^-14: adding 0.5 leaves the rounded subnormal in the low mantissa bits
+    const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
+    return {static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(shifted) - 0x3F000000u))};
+  }
+  const uint32_t odd = (magnitude >> 13) & 1u;
+  return {static_cast<uint16_t>(sign | ((magnitude - 0x38000000u + 0xFFFu + odd) >> 13))};
+}
+
+/// Rounds to nearest, ties to even; a NaN stays a (quiet) NaN.
+inline BFloat16 to_bfloat16(float f) {
+  const uint32_t x = std::bit_cast<uint32_t>(f);
+  if ((x & 0x7FFFFFFFu) > 0x7F800000u) return {static_cast<uint16_t>((x >> 16) | 0x40u)};
+  return {static_cast<uint16_t>((x + 0x7FFFu + ((x >> 16) & 1u)) >> 16)};
+}
+
+}  // namespace steelyard

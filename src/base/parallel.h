@@ -1,0 +1,34 @@
+// Parallel loops. The caller owns parallelism: nothing below this header starts threads on its own.
+#pragma once
+
+#include <omp.h>
+
+#include <cstdint>
+#include <exception>
+
+namespace steelyard {
+
+/// Number of worker threads that parallel_for uses. `requested` <= 0 means all cores.
+inline int set_thread_count(int requested) {
+  if (requested > 0) omp_set_num_threads(requested);
+  return omp_get_max_threads();
+}
+
+/// Calls body(i) for every i in [0, n), in any order, on the OpenMP team; `grain` neighbours go to one thread at a time.
+/// The first exception thrown by a body is rethrown here after the loop.
+template <typename Body>
+void parallel_for(int64_t n, int64_t grain, const Body& body) {
+  std::exception_ptr failure = nullptr;
+#pragma omp parallel for schedule(dynamic, grain)
+  for (int64_t i = 0; i < n; ++i) {
+    try {
+      body(i);
+    } catch (...) {
+#pragma omp critical(steelyard_parallel_failure)
+      if (!failure) failure = std::current_exception();
+    }
+  }
+  if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace steelyard

@@ -1,0 +1,50 @@
+// The seam of every encoder: fit, round, pack.
+//
+//   fit    chooses a block's scales and minima, as they will be stored;
+//   round  takes the 1, 4 or 8 weights that the format codes jointly to the best codeword under those scales;
+//   pack   writes scales and codes as block bytes.
+//
+// Plain encoding (encode_row) is: objective, fit, round everything, refit, pack. Error feedback uses the same three
+// steps, a group at a time, with the weights it has corrected so far; it may refit on the way.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace steelyard {
+
+/// Upper bounds over all formats, so that callers can keep scratch on the stack.
+inline constexpr int kMaxBlockLen = 256;
+inline constexpr int kMaxScalesBytes = 256;
+inline constexpr int kMaxJoint = 8;
+
+/// Type-erased encoder of one format; made by codec.h from the format's traits struct. Everything is deterministic,
+/// allocation-free and thread-free: the caller owns parallelism.
+///
+/// x: the block's values, finite, [block_len]. w: objective weights >= 0, [block_len].
+struct Encoder {
+  int joint;  ///< values per codeword: 1, 4 or 8
+
+  /// Weights of the squared error that fit and round minimise, from the importance of each column (mean of squared
+  /// activations, >= 0; null when unknown). x, importance, w: [block_len].
+  void (*objective)(const float* x, const float* importance, float* w);
+
+  /// Chooses scales for the block. `scales` points to kMaxScalesBytes bytes, 16-byte aligned, opaque to the caller.
+  void (*fit)(const float* x, const float* w, void* scales);
+
+  /// Best codeword for values position .. position + joint - 1; x and w point at the first of them. Writes the decoded
+  /// values to `values` [joint] and returns the code. Ties go to the lowest code.
+  uint32_t (*round)(const float* x, const float* w, const void* scales, int position, float* values);
+
+  /// Improves `scales` for given codes [block_len / joint] without leaving what can be stored; never makes the weighted
+  /// error worse. May be a no-op.
+  void (*refit)(const float* x, const float* w, const uint32_t* codes, void* scales);
+
+  /// Writes the block. Decoding it gives exactly the values that round returned for these scales and codes.
+  void (*pack)(const void* scales, const uint32_t* codes, std::byte* block);
+
+  /// Plain encoding of n_blocks consecutive blocks. importance: [n_blocks * block_len] or null.
+  void (*encode_row)(const float* x, const float* importance, int64_t n_blocks, std::byte* out);
+};
+
+}  // namespace steelyard

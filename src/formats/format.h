@@ -1,0 +1,69 @@
+// The registry of GGUF tensor types: what a reader, a plan or a kernel may ask about a type without knowing it.
+//
+// Generated from formats.def. Each type has one pair of files that defines its `Format`; no code outside src/formats
+// switches on a Type.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "formats/encoder.h"
+#include "formats/group.h"
+
+namespace steelyard {
+
+/// GGUF tensor types; the value is the ggml type id in the file.
+enum class Type : uint32_t {
+#define FORMAT(name, id) name = id,
+#include "formats/formats.def"
+#undef FORMAT
+};
+
+/// How the encoder of a type treats importance.
+enum class Importance {
+  kIgnored,   ///< the encoder has no use for it
+  kUsed,      ///< better with it, works without
+  kRequired,  ///< unusable results without it (1- and 2-bit codebooks)
+};
+
+/// One type. All function pointers take whole blocks; none allocates, throws, prints or starts threads.
+struct Format {
+  Type type;
+  std::string_view name;  ///< as GGUF spells it, e.g. "IQ2_S"
+  int block_len;          ///< values per block
+  int block_bytes;        ///< bytes per block
+  Importance importance;
+
+  /// The type that takes over where a row does not divide into blocks of this one; none for types with block_len 1.
+  std::optional<Type> fallback;
+
+  /// Decodes `n_blocks` blocks to n_blocks * block_len floats, bit-exact to ggml's rules. Null for integer types.
+  void (*decode)(const std::byte* blocks, int64_t n_blocks, float* out);
+
+  /// Unpacks group `g` (16 values: 16g .. 16g+15) of one block. Null for types that are no groups (F32, F16, BF16,
+  /// F64, integers).
+  void (*unpack)(const std::byte* block, int g, Group& out);
+
+  /// Null for types that cannot be written by quantizing.
+  const Encoder* encoder;
+
+  bool is_quantized() const { return block_len > 1; }
+};
+
+/// The format of a type known to the registry.
+const Format& format(Type type);
+
+/// Look-up of numbers and names from outside; null when unknown. Names are matched without regard to case.
+const Format* find_format(uint32_t ggml_id);
+const Format* find_format(std::string_view name);
+
+/// All formats in the order of formats.def.
+std::span<const Format* const> all_formats();
+
+/// Bytes of a row of `n` values, or nothing when n is not a multiple of the block length or the product overflows.
+std::optional<uint64_t> row_bytes(const Format& format, uint64_t n);
+
+}  // namespace steelyard

@@ -1,0 +1,62 @@
+// Reads a GGUF file (v2, v3, little-endian), or a set of shards -00001-of-0000N, through memory maps.
+//
+// Everything is checked once, in the constructor: magic, version, every count, length, type, offset and size against the
+// real length of the file. Afterwards views cannot fail.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/mapped_file.h"
+#include "gguf/metadata.h"
+#include "gguf/tensor_info.h"
+
+namespace steelyard::gguf {
+
+/// What the caller needs of a file.
+enum class Need {
+  kData,    ///< tensor bytes: every tensor must lie within the file
+  kHeader,  ///< names, shapes and types only: a header without data is enough
+};
+
+class Reader {
+ public:
+  /// Opens `path`; when it is the first shard of a set, all shards (each must be present, count and number of tensors
+  /// must agree). Error names the file, the key or tensor, what was found and expected.
+  explicit Reader(const std::string& path, Need need = Need::kData);
+
+  const std::string& path() const { return path_; }
+  /// Metadata of the first shard.
+  const Metadata& metadata() const { return metadata_; }
+  /// In file order, shard after shard.
+  std::span<const TensorInfo> tensors() const { return tensors_; }
+  /// Null when there is no such tensor.
+  const TensorInfo* find(std::string_view name) const;
+  /// The tensor's bytes [n_bytes] in the map. Needs Need::kData.
+  std::span<const std::byte> bytes(const TensorInfo& tensor) const;
+
+  uint32_t version() const { return version_; }
+  uint64_t alignment() const { return alignment_; }
+  int n_shards() const { return static_cast<int>(files_.size()); }
+  /// Sum of n_bytes over all tensors.
+  uint64_t total_bytes() const;
+
+ private:
+  void read_shard(const std::string& path, int shard, Need need);
+
+  std::string path_;
+  Metadata metadata_;
+  uint32_t version_ = 0;
+  uint64_t alignment_ = 32;
+  std::vector<MappedFile> files_;
+  std::vector<uint64_t> data_begin_;  // per shard: start of the data section in the file
+  std::vector<TensorInfo> tensors_;
+  std::unordered_map<std::string_view, size_t> by_name_;  // keys point into tensors_, which no longer grows
+};
+
+}  // namespace steelyard::gguf

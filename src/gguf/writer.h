@@ -1,0 +1,44 @@
+// Writes a GGUF v3 file. The complete header is known, and written, before the first tensor byte; the file appears under
+// its name only when it is whole.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/atomic_file.h"
+#include "gguf/metadata.h"
+#include "gguf/tensor_info.h"
+
+namespace steelyard::gguf {
+
+class Writer {
+ public:
+  /// Lays the tensors out in the given order (offset and n_bytes of `tensors` are computed here from shape and type),
+  /// reserves the disk space and writes the header. The alignment is metadata's general.alignment, or 32.
+  /// Error if the file cannot be created or the disk is too small.
+  Writer(const std::string& path, const Metadata& metadata, std::vector<TensorInfo> tensors);
+
+  /// Offsets and sizes as laid out.
+  std::span<const TensorInfo> tensors() const { return tensors_; }
+  /// Exact size of the finished file in bytes.
+  uint64_t file_bytes() const { return file_bytes_; }
+
+  /// Appends bytes of the current tensor; a tensor may come in pieces. Padding between tensors is added here.
+  void append(std::span<const std::byte> bytes);
+
+  /// All tensors must be complete. Syncs and renames the file into place.
+  void finish();
+
+ private:
+  AtomicFile file_;
+  std::vector<TensorInfo> tensors_;
+  uint64_t alignment_ = 32;
+  uint64_t file_bytes_ = 0;
+  size_t current_ = 0;        // tensor being written
+  uint64_t current_bytes_ = 0;  // bytes of it written so far
+};
+
+}  // namespace steelyard::gguf
