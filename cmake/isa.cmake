@@ -1,8 +1,9 @@
 # Instruction sets. A source named *.isa.cc is compiled once per instruction set into its own namespace (macro
 # STEELYARD_ISA); code beside it picks one at run time. Such a source includes no standard containers and defines no
 # shared inline functions: the linker could keep the copy of the widest instruction set for everyone.
-set(STEELYARD_ISA_FLAGS_scalar "")
-set(STEELYARD_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi2)
+# -Wno-psabi: 64-byte vectors are passed between inlined functions of one file only, so their ABI does not matter.
+set(STEELYARD_ISA_FLAGS_scalar -Wno-psabi)
+set(STEELYARD_ISA_FLAGS_avx2 -Wno-psabi -mavx2 -mfma -mf16c -mbmi2)
 set(STEELYARD_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c -mbmi2 -mprefer-vector-width=512)
 
 # steelyard_isa_sources(<target> <source under src/>...)

@@ -17,20 +17,17 @@ struct BFloat16 {
 };
 
 /// Exact; NaN payloads are kept.
-inline float to_float(Half h) {
+constexpr float to_float(Half h) {
+  // Exponent and mantissa in place for binary32, then one exact multiplication rebiases the exponent, subnormals included.
+  const uint32_t magnitude = static_cast<uint32_t>(h.bits & 0x7FFFu) << 13;
+  const uint32_t finite = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112f);
+  const uint32_t special = magnitude | 0x7F800000u;  // infinity or NaN
   const uint32_t sign = static_cast<uint32_t>(h.bits & 0x8000u) << 16;
-  const uint32_t exponent = (h.bits >> 10) & 0x1Fu;
-  const uint32_t mantissa = h.bits & 0x3FFu;
-  if (exponent == 0) {  // zero or subnormal: mantissa * 2^-24, exact in binary32
-    const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
-    return std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) | sign);
-  }
-  const uint32_t wide = exponent == 31 ? 0xFFu : exponent + (127 - 15);
-  return std::bit_cast<float>(sign | (wide << 23) | (mantissa << 13));
+  return std::bit_cast<float>(sign | (magnitude < 0x0F800000u ? finite : special));
 }
 
 /// Exact.
-inline float to_float(BFloat16 b) { return std::bit_cast<float>(static_cast<uint32_t>(b.bits) << 16); }
+constexpr float to_float(BFloat16 b) { return std::bit_cast<float>(static_cast<uint32_t>(b.bits) << 16); }
 
 /// Rounds to nearest, ties to even; overflows to infinity; a NaN stays a (quiet) NaN.
 inline Half to_half(float f) {

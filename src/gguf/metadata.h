@@ -9,14 +9,26 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace steelyard::gguf {
 
 /// Value types of GGUF v2/v3; the value is the id in the file.
 enum class ValueType : uint32_t {
-  kUint8 = 0, kInt8 = 1, kUint16 = 2, kInt16 = 3, kUint32 = 4, kInt32 = 5, kFloat32 = 6, kBool = 7,
-  kString = 8, kArray = 9, kUint64 = 10, kInt64 = 11, kFloat64 = 12,
+  kUint8 = 0,
+  kInt8 = 1,
+  kUint16 = 2,
+  kInt16 = 3,
+  kUint32 = 4,
+  kInt32 = 5,
+  kFloat32 = 6,
+  kBool = 7,
+  kString = 8,
+  kArray = 9,
+  kUint64 = 10,
+  kInt64 = 11,
+  kFloat64 = 12,
 };
 
 /// "u32", "string", ...
@@ -36,6 +48,8 @@ class Metadata {
  public:
   /// `source`: the file name for messages.
   explicit Metadata(std::string source = "") : source_(std::move(source)) {}
+  /// Takes entries that are already known to be well formed and free of duplicates (the reader's way in).
+  Metadata(std::string source, std::vector<KeyValue> entries);
 
   const std::vector<KeyValue>& entries() const { return entries_; }
   const std::string& source() const { return source_; }
@@ -58,7 +72,7 @@ class Metadata {
   /// Number of elements of an array value.
   uint64_t array_size(std::string_view key) const;
 
-  /// Appends, or replaces in place when the key exists.
+  /// Appends, or replaces in place when the key exists. Error if `raw` is not exactly one value of `type`.
   void set(KeyValue entry);
   void set_integer(std::string_view key, uint32_t value);  ///< stored as u32
   void set_uint64(std::string_view key, uint64_t value);
@@ -72,5 +86,12 @@ class Metadata {
   std::string source_;
   std::vector<KeyValue> entries_;
 };
+
+inline constexpr std::string_view kAlignmentKey = "general.alignment";
+inline constexpr uint64_t kDefaultAlignment = 32;
+inline constexpr uint64_t kMaxAlignment = 65536;
+
+/// general.alignment, or 32. Error unless it is a u32, a multiple of 8 (GGUF demands it) and at most kMaxAlignment.
+uint64_t data_alignment(const Metadata& metadata);
 
 }  // namespace steelyard::gguf

@@ -1,11 +1,11 @@
 // Reads a GGUF file (v2, v3, little-endian), or a set of shards -00001-of-0000N, through memory maps.
 //
-// Everything is checked once, in the constructor: magic, version, every count, length, type, offset and size against the
-// real length of the file. Afterwards views cannot fail.
+// Everything is checked once, in the constructor: magic, version, every count, length, type, offset and size against
+// the real length of the file. Afterwards views cannot fail.
 #pragma once
 
 #include <cstddef>
-#include <memory>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -41,18 +41,23 @@ class Reader {
   std::span<const std::byte> bytes(const TensorInfo& tensor) const;
 
   uint32_t version() const { return version_; }
+  /// Of the first shard.
   uint64_t alignment() const { return alignment_; }
   int n_shards() const { return static_cast<int>(files_.size()); }
+  const std::string& shard_path(int shard) const { return files_[static_cast<size_t>(shard)].path(); }
   /// Sum of n_bytes over all tensors.
-  uint64_t total_bytes() const;
+  uint64_t total_bytes() const { return total_bytes_; }
 
  private:
-  void read_shard(const std::string& path, int shard, Need need);
+  Metadata read_shard(const std::string& path);
+  void read_remaining_shards();
 
   std::string path_;
+  Need need_;
   Metadata metadata_;
   uint32_t version_ = 0;
   uint64_t alignment_ = 32;
+  uint64_t total_bytes_ = 0;
   std::vector<MappedFile> files_;
   std::vector<uint64_t> data_begin_;  // per shard: start of the data section in the file
   std::vector<TensorInfo> tensors_;

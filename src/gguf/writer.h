@@ -1,5 +1,5 @@
-// Writes a GGUF v3 file. The complete header is known, and written, before the first tensor byte; the file appears under
-// its name only when it is whole.
+// Writes a GGUF v3 file. The complete header is known, and written, before the first tensor byte; the file appears
+// under its name only when it is whole.
 #pragma once
 
 #include <cstddef>
@@ -17,8 +17,9 @@ namespace steelyard::gguf {
 class Writer {
  public:
   /// Lays the tensors out in the given order (offset and n_bytes of `tensors` are computed here from shape and type),
-  /// reserves the disk space and writes the header. The alignment is metadata's general.alignment, or 32.
-  /// Error if the file cannot be created or the disk is too small.
+  /// reserves the disk space and writes the header. The alignment is metadata's general.alignment, or 32. Names must be
+  /// unique and rows divide into blocks.
+  /// Error if the alignment is no power of two, the file cannot be created or the disk is too small.
   Writer(const std::string& path, const Metadata& metadata, std::vector<TensorInfo> tensors);
 
   /// Offsets and sizes as laid out.
@@ -26,7 +27,8 @@ class Writer {
   /// Exact size of the finished file in bytes.
   uint64_t file_bytes() const { return file_bytes_; }
 
-  /// Appends bytes of the current tensor; a tensor may come in pieces. Padding between tensors is added here.
+  /// Appends bytes of the current tensor, at most what it still lacks; a tensor may come in pieces. Padding after each
+  /// tensor is added here.
   void append(std::span<const std::byte> bytes);
 
   /// All tensors must be complete. Syncs and renames the file into place.
@@ -37,7 +39,7 @@ class Writer {
   std::vector<TensorInfo> tensors_;
   uint64_t alignment_ = 32;
   uint64_t file_bytes_ = 0;
-  size_t current_ = 0;        // tensor being written
+  size_t current_ = 0;          // tensor being written
   uint64_t current_bytes_ = 0;  // bytes of it written so far
 };
 

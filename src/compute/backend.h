@@ -1,0 +1,125 @@
+// The op list: everything a forward pass asks of a device. Operations are batch-first (a prompt and a single token are
+// the same call) and coarse; a backend hides memory and streams, and nothing else.
+//
+// ref/ is scalar and obvious and is the specification; every other backend is tested against it, operation by operation.
+// Implementations are called from one thread; they are parallel inside.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "compute/tensor.h"
+
+namespace steelyard {
+
+/// Device memory, freed with the last copy of the handle.
+using Buffer = std::shared_ptr<std::byte>;
+
+/// Which pairs of a head RoPE rotates.
+enum class RopePairs {
+  kNorm,  ///< (v[2i], v[2i+1])
+  kNeox,  ///< (v[i], v[i + n/2])
+};
+
+/// RoPE of `n_head` heads that lie every `head_stride` columns; the first `n_dims` columns of each head rotate.
+/// cos, sin: [n_positions, n_dims / 2], magnitude included; row t of x uses row first_position + t.
+struct RopeArgs {
+  int64_t n_head;
+  int64_t head_stride;
+  int64_t n_dims;
+  RopePairs pairs;
+  const float* cos;
+  const float* sin;
+  int64_t first_position;
+};
+
+/// Causal attention. q: [n, n_head * head_k] for positions first_position .. first_position + n - 1.
+/// k: [first_position + n, n_head_kv * head_k], v: [.., n_head_kv * head_v] (for MLA a view of the first columns of k).
+/// Query head h reads key head h * n_head_kv / n_head. out: [n, n_head * head_v].
+struct AttentionArgs {
+  Matrix q, k, v;
+  int64_t n_head;
+  int64_t n_head_kv;
+  int64_t head_k;
+  int64_t head_v;
+  float scale;
+  int64_t first_position;
+};
+
+/// How a router's logits become expert weights (`expert_gating_func` of GGUF).
+enum class Gating { kSoftmax = 1, kSigmoid = 2, kSoftmaxWeight = 3 };
+
+inline constexpr int64_t kMaxExpertGroups = 256;
+
+/// bias: [n_expert] or null; steers the selection only. n_group > 1: experts form n_group equal groups, a group's score is
+/// the sum of its two best, only the n_group_used best groups take part.
+struct RouteArgs {
+  Gating gating;
+  const float* bias;
+  int64_t n_used;
+  int64_t n_group;
+  int64_t n_group_used;
+  bool normalize;  ///< divide weights by max(sum, 2^-14)
+  float scale;     ///< then multiply
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const = 0;
+
+  // ---- memory
+  virtual Buffer allocate(size_t bytes) = 0;
+  virtual void upload(void* device, const void* host, size_t bytes) = 0;
+  virtual void download(void* host, const void* device, size_t bytes) = 0;
+  virtual void zero(void* device, size_t bytes) = 0;
+  /// Makes the weight's bytes, which lie in host memory and outlive the backend's use of it, usable by operations.
+  virtual Weight load(Weight host) = 0;
+
+  // ---- rows
+  /// out[t] = row ids[t] of the table [n_embd, n_vocab]. ids are in host memory and < n_vocab.
+  virtual void embed(const Weight& table, std::span<const int32_t> ids, Matrix out) = 0;
+  /// out[t] = x[t] / sqrt(mean(x[t]^2) + eps) * weight; weight: [cols]. out may be x.
+  virtual void rms_norm(Matrix x, const float* weight, float eps, Matrix out) = 0;
+  /// x += y.
+  virtual void add(Matrix x, Matrix y) = 0;
+  /// x[t] += row; row: [cols].
+  virtual void add_row(Matrix x, const float* row) = 0;
+  virtual void copy(Matrix from, Matrix to) = 0;
+  /// gate = silu(gate) * up, silu(z) = z / (1 + e^-z).
+  virtual void swiglu(Matrix gate, Matrix up) = 0;
+
+  // ---- matrix products
+  /// out[t] = W_slice x[t]; x: [n, n_in], out: [n, n_out].
+  virtual void mul_mat(const Weight& weight, int64_t slice, Matrix x, Matrix out) = 0;
+  /// Row r of x goes through the slice of the expert it belongs to; x: [n_slots, n_in], out: [n_slots, n_out].
+  virtual void mul_mat_experts(const Weight& weight, Matrix x, const Routing& routing, Matrix out) = 0;
+
+  // ---- attention
+  virtual void rope(Matrix x, const RopeArgs& args) = 0;
+  virtual void attention(const AttentionArgs& args, Matrix out) = 0;
+
+  // ---- experts
+  /// Chooses experts from logits [n, n_expert] and fills `routing`, whose arrays the caller allocated.
+  virtual void route(Matrix logits, const RouteArgs& args, Routing& routing) = 0;
+  /// out[r] = x[token of r]; out: [n_slots, cols].
+  virtual void gather(Matrix x, const Routing& routing, Matrix out) = 0;
+  /// out[t] = sum over ranks of weight * expert output, in descending selection order; y: [n_slots, cols].
+  virtual void combine(Matrix y, const Routing& routing, Matrix out) = 0;
+
+  // ---- observation (accumulated in F64, where the data is)
+  /// sums[c] += sum over rows of x[r][c]^2; sums: [cols].
+  virtual void sum_squares(Matrix x, double* sums) = 0;
+  /// The same for the rows of each expert; sums: [n_expert, cols], counts: [n_expert] += rows.
+  virtual void sum_squares_experts(Matrix x, const Routing& routing, double* sums, int64_t* counts) = 0;
+};
+
+/// Backends by name: "cpu" (fast), "ref" (the specification). Error for an unknown name.
+std::unique_ptr<Backend> make_backend(std::string_view name);
+
+}  // namespace steelyard

@@ -1,0 +1,39 @@
+// The CPU backend: OpenMP over rows, oneDNN for large F32 products, per-ISA kernels for the rest. Weights of any type stay
+// as they are in the file; a panel of rows is decoded to F32 when a product needs it, so memory stays bounded and every
+// product is exact up to F32 rounding.
+#pragma once
+
+#include <vector>
+
+#include "compute/cpu/kernels.h"
+#include "compute/host_backend.h"
+
+namespace steelyard {
+
+class CpuBackend : public HostBackend {
+ public:
+  CpuBackend() : kernels_(cpu::kernels()) {}
+  std::string_view name() const override { return "cpu"; }
+
+  void rms_norm(Matrix x, const float* weight, float eps, Matrix out) override;
+  void add(Matrix x, Matrix y) override;
+  void add_row(Matrix x, const float* row) override;
+  void swiglu(Matrix gate, Matrix up) override;
+  void mul_mat(const Weight& weight, int64_t slice, Matrix x, Matrix out) override;
+  void mul_mat_experts(const Weight& weight, Matrix x, const Routing& routing, Matrix out) override;
+  void rope(Matrix x, const RopeArgs& args) override;
+  void attention(const AttentionArgs& args, Matrix out) override;
+  void gather(Matrix x, const Routing& routing, Matrix out) override;
+  void combine(Matrix y, const Routing& routing, Matrix out) override;
+  void sum_squares(Matrix x, double* sums) override;
+  void sum_squares_experts(Matrix x, const Routing& routing, double* sums, int64_t* counts) override;
+
+ private:
+  void mul_mat_rows(const Weight& weight, int64_t slice, Matrix x, Matrix out);    // few tokens: one weight row at a time
+  void mul_mat_panels(const Weight& weight, int64_t slice, Matrix x, Matrix out);  // many tokens: panels through GEMM
+
+  const cpu::Kernels& kernels_;
+  std::vector<float> panel_;  // decoded weight rows [kPanelRows, n_in], reused from call to call
+};
+
+}  // namespace steelyard

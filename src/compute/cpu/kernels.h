@@ -1,0 +1,33 @@
+// Inner loops of the CPU backend that are compiled once per instruction set (kernels.isa.cc), and the table that picks one
+// set at run time.
+//
+// Every kernel gives the same bits on every instruction set: lanes are fixed at 16 whatever the register width, sums go
+// lane by lane, and nothing is contracted to FMA.
+#pragma once
+
+#include <cstdint>
+
+namespace steelyard::cpu {
+
+struct Kernels {
+  const char* isa;  ///< "scalar", "avx2", "avx512"
+
+  /// sum a[i] * b[i], i < n.
+  float (*dot)(const float* a, const float* b, int64_t n);
+  /// Subtracts the maximum of x * scale, exponentiates; returns the sum. x: [n].
+  float (*softmax_numerators)(float* x, int64_t n, float scale);
+  /// x[i] *= factor.
+  void (*scale)(float* x, int64_t n, float factor);
+  /// gate[i] = silu(gate[i]) * up[i].
+  void (*swiglu)(float* gate, const float* up, int64_t n);
+  /// sums[i] += x[i]^2 in double.
+  void (*add_squares)(const float* x, double* sums, int64_t n);
+  /// out[i] += factor * x[i].
+  void (*add_scaled)(const float* x, float factor, float* out, int64_t n);
+};
+
+/// The set for this processor: the widest it has, or the one named by the environment variable STEELYARD_ISA
+/// (scalar, avx2, avx512). Error when that one is unknown or the processor lacks it. Chosen once.
+const Kernels& kernels();
+
+}  // namespace steelyard::cpu

@@ -1,0 +1,115 @@
+// Compiled once per instruction set (cmake/isa.cmake); STEELYARD_ISA names the namespace. No standard containers and no
+// shared inline functions here.
+#include "compute/cpu/kernels.h"
+
+namespace steelyard::cpu::STEELYARD_ISA {
+namespace {
+
+constexpr int kLanes = 16;
+typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
+typedef int IntLanes __attribute__((vector_size(kLanes * sizeof(int))));
+
+inline Lanes load(const float* p) { return *reinterpret_cast<const Lanes*>(p); }
+inline void store(float* p, Lanes v) { *reinterpret_cast<Lanes*>(p) = v; }
+
+// Lane 0 + lane 8, then halves again: the same order everywhere.
+inline float sum(Lanes v) {
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  }
+  return lanes[0];
+}
+
+// e^x for x <= 0 (anything below -87 gives 0): x = n ln2 + r, |r| <= ln2 / 2, e^r by its Taylor polynomial of degree 7
+// (relative error below 1e-7), 2^n by the exponent bits. Works on vectors and on one value.
+template <typename F, typename I>
+inline F exp_nonpositive(F x) {
+  const F magic = F{} + 12582912.0f;  // 1.5 * 2^23: adding it leaves the rounded integer in the low mantissa bits
+  const F shifted = x * 1.44269504f + magic;
+  const F n = shifted - magic;
+  const F r = (x - n * 0.693359375f) - n * -2.12194440e-4f;  // ln2 in two parts
+  F p = r * (1.0f / 5040) + (1.0f / 720);
+  p = p * r + (1.0f / 120);
+  p = p * r + (1.0f / 24);
+  p = p * r + (1.0f / 6);
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  I bits;
+  __builtin_memcpy(&bits, &shifted, sizeof(bits));
+  const I exponent = (bits - 0x4B400000 + 127) << 23;
+  F power;
+  __builtin_memcpy(&power, &exponent, sizeof(power));
+  return x < -87.0f ? F{} : p * power;
+}
+
+inline float exp_one(float x) { return exp_nonpositive<float, int>(x); }
+inline Lanes exp_lanes(Lanes x) { return exp_nonpositive<Lanes, IntLanes>(x); }
+
+float dot(const float* a, const float* b, int64_t n) {
+  Lanes acc0 = {}, acc1 = {};
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    acc0 += load(a + i) * load(b + i);
+    acc1 += load(a + i + kLanes) * load(b + i + kLanes);
+  }
+  float rest = 0;
+  for (; i < n; ++i) rest += a[i] * b[i];
+  return sum(acc0 + acc1) + rest;
+}
+
+float softmax_numerators(float* x, int64_t n, float scale) {
+  float max = x[0] * scale;
+  for (int64_t i = 0; i < n; ++i) {
+    x[i] *= scale;
+    max = x[i] > max ? x[i] : max;
+  }
+  Lanes acc = {};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Lanes e = exp_lanes(load(x + i) - max);
+    store(x + i, e);
+    acc += e;
+  }
+  float rest = 0;
+  for (; i < n; ++i) rest += x[i] = exp_one(x[i] - max);
+  return sum(acc) + rest;
+}
+
+void scale(float* x, int64_t n, float factor) {
+  for (int64_t i = 0; i < n; ++i) x[i] *= factor;
+}
+
+// silu(z) = z / (1 + e^-z); with a = e^-|z| that is z / (1 + a) for z >= 0 and z a / (1 + a) below.
+template <typename F, typename I>
+inline F silu(F z) {
+  const F negative = z < 0.0f ? z : -z;
+  const F a = exp_nonpositive<F, I>(negative);
+  return (z < 0.0f ? z * a : z) / (1.0f + a);
+}
+
+void swiglu(float* gate, const float* up, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(gate + i, silu<Lanes, IntLanes>(load(gate + i)) * load(up + i));
+  for (; i < n; ++i) gate[i] = silu<float, int>(gate[i]) * up[i];
+}
+
+void add_squares(const float* x, double* sums, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) sums[i] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+}
+
+void add_scaled(const float* x, float factor, float* out, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] += factor * x[i];
+}
+
+#define STEELYARD_STRING_(x) #x
+#define STEELYARD_STRING(x) STEELYARD_STRING_(x)
+
+}  // namespace
+
+extern const Kernels kKernels = {STEELYARD_STRING(STEELYARD_ISA), dot,        softmax_numerators, scale,
+                                 swiglu,                          add_squares, add_scaled};
+
+}  // namespace steelyard::cpu::STEELYARD_ISA

@@ -1,0 +1,60 @@
+#include "compute/host_backend.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <numeric>
+#include <vector>
+
+#include "base/error.h"
+#include "compute/cpu/cpu_backend.h"
+#include "compute/ref/ref_backend.h"
+#include "compute/routing.h"
+
+namespace steelyard {
+
+Buffer HostBackend::allocate(size_t bytes) {
+  constexpr size_t kAlignment = 64;  // one cache line, one AVX-512 register
+  const size_t rounded = (std::max<size_t>(bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
+  void* memory = std::aligned_alloc(kAlignment, rounded);
+  if (memory == nullptr) throw std::bad_alloc();
+  return Buffer(static_cast<std::byte*>(memory), [](std::byte* p) { std::free(p); });
+}
+
+void HostBackend::upload(void* device, const void* host, size_t bytes) { std::memcpy(device, host, bytes); }
+void HostBackend::download(void* host, const void* device, size_t bytes) { std::memcpy(host, device, bytes); }
+void HostBackend::zero(void* device, size_t bytes) { std::memset(device, 0, bytes); }
+
+void HostBackend::embed(const Weight& table, std::span<const int32_t> ids, Matrix out) {
+  STEELYARD_CHECK(out.cols == table.n_in && out.rows == static_cast<int64_t>(ids.size()));
+  for (int64_t t = 0; t < out.rows; ++t) {
+    STEELYARD_CHECK(ids[t] >= 0 && ids[t] < table.n_out);
+    table.format->decode(table.row(0, ids[t]), table.n_in / table.format->block_len, out.row(t));
+  }
+}
+
+void HostBackend::copy(Matrix from, Matrix to) {
+  STEELYARD_CHECK(from.rows == to.rows && from.cols == to.cols);
+  for (int64_t t = 0; t < from.rows; ++t) {
+    std::memcpy(to.row(t), from.row(t), static_cast<size_t>(from.cols) * sizeof(float));
+  }
+}
+
+void HostBackend::route(Matrix logits, const RouteArgs& args, Routing& routing) {
+  STEELYARD_CHECK(logits.rows == routing.n_tokens && logits.cols == routing.n_expert && args.n_used == routing.n_used);
+  std::vector<float> scratch(static_cast<size_t>(routing.n_expert) * 2);
+  for (int64_t t = 0; t < logits.rows; ++t) {
+    select_experts({logits.row(t), static_cast<size_t>(logits.cols)}, args, scratch, routing.expert + t * args.n_used,
+                   routing.weight + t * args.n_used);
+  }
+  sort_by_expert(routing);
+}
+
+std::unique_ptr<Backend> make_backend(std::string_view name) {
+  if (name == "cpu") return std::make_unique<CpuBackend>();
+  if (name == "ref") return std::make_unique<RefBackend>();
+  fail("", "unknown backend \"{}\" (known: cpu, ref)", printable(name));
+}
+
+}  // namespace steelyard

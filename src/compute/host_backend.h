@@ -1,0 +1,21 @@
+// What backends that compute in host memory share: memory is memory, weights stay where the file map has them.
+#pragma once
+
+#include "compute/backend.h"
+
+namespace steelyard {
+
+class HostBackend : public Backend {
+ public:
+  Buffer allocate(size_t bytes) override;
+  void upload(void* device, const void* host, size_t bytes) override;
+  void download(void* host, const void* device, size_t bytes) override;
+  void zero(void* device, size_t bytes) override;
+  Weight load(Weight host) override { return host; }
+
+  void embed(const Weight& table, std::span<const int32_t> ids, Matrix out) override;
+  void copy(Matrix from, Matrix to) override;
+  void route(Matrix logits, const RouteArgs& args, Routing& routing) override;
+};
+
+}  // namespace steelyard

@@ -1,0 +1,20 @@
+// An observer sees what every matrix product reads. The model does not know why it is watched: importance, coverage and
+// second moments are observers (calibrate/).
+#pragma once
+
+#include <cstdint>
+
+#include "compute/backend.h"
+
+namespace steelyard {
+
+class MatmulObserver {
+ public:
+  virtual ~MatmulObserver() = default;
+  /// x [n, n_in] is about to go through one slice of `weight` (slice > 0: a head of a per-head tensor).
+  virtual void dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) = 0;
+  /// x [n_slots, n_in], rows in expert order, is about to go through the experts of `weight`.
+  virtual void experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) = 0;
+};
+
+}  // namespace steelyard

@@ -1,0 +1,134 @@
+#include "compute/ref/ref_backend.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+namespace steelyard {
+
+void RefBackend::rms_norm(Matrix x, const float* weight, float eps, Matrix out) {
+  for (int64_t t = 0; t < x.rows; ++t) {
+    double sum = 0;
+    for (int64_t c = 0; c < x.cols; ++c) sum += static_cast<double>(x.row(t)[c]) * x.row(t)[c];
+    const double scale = 1.0 / std::sqrt(sum / static_cast<double>(x.cols) + eps);
+    for (int64_t c = 0; c < x.cols; ++c) out.row(t)[c] = static_cast<float>(x.row(t)[c] * scale * weight[c]);
+  }
+}
+
+void RefBackend::add(Matrix x, Matrix y) {
+  for (int64_t t = 0; t < x.rows; ++t) {
+    for (int64_t c = 0; c < x.cols; ++c) x.row(t)[c] += y.row(t)[c];
+  }
+}
+
+void RefBackend::add_row(Matrix x, const float* row) {
+  for (int64_t t = 0; t < x.rows; ++t) {
+    for (int64_t c = 0; c < x.cols; ++c) x.row(t)[c] += row[c];
+  }
+}
+
+void RefBackend::swiglu(Matrix gate, Matrix up) {
+  for (int64_t t = 0; t < gate.rows; ++t) {
+    for (int64_t c = 0; c < gate.cols; ++c) {
+      const double z = gate.row(t)[c];
+      gate.row(t)[c] = static_cast<float>(z / (1.0 + std::exp(-z)) * up.row(t)[c]);
+    }
+  }
+}
+
+void RefBackend::mul_mat(const Weight& weight, int64_t slice, Matrix x, Matrix out) {
+  STEELYARD_CHECK(x.cols == weight.n_in && out.cols == weight.n_out && x.rows == out.rows);
+  std::vector<float> row(static_cast<size_t>(weight.n_in));
+  for (int64_t o = 0; o < weight.n_out; ++o) {
+    weight.format->decode(weight.row(slice, o), weight.n_in / weight.format->block_len, row.data());
+    for (int64_t t = 0; t < x.rows; ++t) {
+      double sum = 0;
+      for (int64_t i = 0; i < weight.n_in; ++i) sum += static_cast<double>(row[i]) * x.row(t)[i];
+      out.row(t)[o] = static_cast<float>(sum);
+    }
+  }
+}
+
+void RefBackend::mul_mat_experts(const Weight& weight, Matrix x, const Routing& routing, Matrix out) {
+  for (int64_t e = 0; e < routing.n_expert; ++e) {
+    const int64_t begin = routing.row_begin[e], n = routing.row_begin[e + 1] - begin;
+    if (n > 0) mul_mat(weight, e, x.slice(begin, n), out.slice(begin, n));
+  }
+}
+
+void RefBackend::rope(Matrix x, const RopeArgs& args) {
+  const int64_t half = args.n_dims / 2;
+  for (int64_t t = 0; t < x.rows; ++t) {
+    const float* cos = args.cos + (args.first_position + t) * half;
+    const float* sin = args.sin + (args.first_position + t) * half;
+    for (int64_t h = 0; h < args.n_head; ++h) {
+      float* v = x.row(t) + h * args.head_stride;
+      for (int64_t i = 0; i < half; ++i) {
+        float& a = args.pairs == RopePairs::kNorm ? v[2 * i] : v[i];
+        float& b = args.pairs == RopePairs::kNorm ? v[2 * i + 1] : v[i + half];
+        const float a0 = a, b0 = b;
+        a = a0 * cos[i] - b0 * sin[i];
+        b = a0 * sin[i] + b0 * cos[i];
+      }
+    }
+  }
+}
+
+void RefBackend::attention(const AttentionArgs& args, Matrix out) {
+  for (int64_t t = 0; t < args.q.rows; ++t) {
+    const int64_t n_keys = args.first_position + t + 1;
+    std::vector<double> p(static_cast<size_t>(n_keys));
+    for (int64_t h = 0; h < args.n_head; ++h) {
+      const int64_t kv = h * args.n_head_kv / args.n_head;
+      const float* q = args.q.row(t) + h * args.head_k;
+      for (int64_t s = 0; s < n_keys; ++s) {
+        const float* k = args.k.row(s) + kv * args.head_k;
+        double dot = 0;
+        for (int64_t i = 0; i < args.head_k; ++i) dot += static_cast<double>(q[i]) * k[i];
+        p[s] = dot * args.scale;
+      }
+      const double max = *std::max_element(p.begin(), p.end());
+      double sum = 0;
+      for (double& value : p) sum += value = std::exp(value - max);
+      for (int64_t i = 0; i < args.head_v; ++i) {
+        double mix = 0;
+        for (int64_t s = 0; s < n_keys; ++s) mix += p[s] * args.v.row(s)[kv * args.head_v + i];
+        out.row(t)[h * args.head_v + i] = static_cast<float>(mix / sum);
+      }
+    }
+  }
+}
+
+void RefBackend::gather(Matrix x, const Routing& routing, Matrix out) {
+  for (int64_t r = 0; r < routing.n_slots(); ++r) {
+    std::copy_n(x.row(routing.token[r]), x.cols, out.row(r));
+  }
+}
+
+void RefBackend::combine(Matrix y, const Routing& routing, Matrix out) {
+  for (int64_t t = 0; t < routing.n_tokens; ++t) {
+    for (int64_t c = 0; c < out.cols; ++c) {
+      double sum = 0;
+      for (int64_t slot = t * routing.n_used; slot < (t + 1) * routing.n_used; ++slot) {
+        sum += static_cast<double>(routing.weight[slot]) * y.row(routing.row[slot])[c];
+      }
+      out.row(t)[c] = static_cast<float>(sum);
+    }
+  }
+}
+
+void RefBackend::sum_squares(Matrix x, double* sums) {
+  for (int64_t t = 0; t < x.rows; ++t) {
+    for (int64_t c = 0; c < x.cols; ++c) sums[c] += static_cast<double>(x.row(t)[c]) * x.row(t)[c];
+  }
+}
+
+void RefBackend::sum_squares_experts(Matrix x, const Routing& routing, double* sums, int64_t* counts) {
+  for (int64_t e = 0; e < routing.n_expert; ++e) {
+    const int64_t begin = routing.row_begin[e], n = routing.row_begin[e + 1] - begin;
+    sum_squares(x.slice(begin, n), sums + e * x.cols);
+    counts[e] += n;
+  }
+}
+
+}  // namespace steelyard

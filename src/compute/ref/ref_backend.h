@@ -1,0 +1,27 @@
+// The reference backend: every operation as its formula, one value at a time, summed in double. It is the specification
+// that other backends are tested against, and is never used where speed matters.
+#pragma once
+
+#include "compute/host_backend.h"
+
+namespace steelyard {
+
+class RefBackend : public HostBackend {
+ public:
+  std::string_view name() const override { return "ref"; }
+
+  void rms_norm(Matrix x, const float* weight, float eps, Matrix out) override;
+  void add(Matrix x, Matrix y) override;
+  void add_row(Matrix x, const float* row) override;
+  void swiglu(Matrix gate, Matrix up) override;
+  void mul_mat(const Weight& weight, int64_t slice, Matrix x, Matrix out) override;
+  void mul_mat_experts(const Weight& weight, Matrix x, const Routing& routing, Matrix out) override;
+  void rope(Matrix x, const RopeArgs& args) override;
+  void attention(const AttentionArgs& args, Matrix out) override;
+  void gather(Matrix x, const Routing& routing, Matrix out) override;
+  void combine(Matrix y, const Routing& routing, Matrix out) override;
+  void sum_squares(Matrix x, double* sums) override;
+  void sum_squares_experts(Matrix x, const Routing& routing, double* sums, int64_t* counts) override;
+};
+
+}  // namespace steelyard

@@ -1,0 +1,22 @@
+// Expert selection of one token, and the sorting of slots by expert: scalar code that every host backend shares.
+#pragma once
+
+#include <span>
+
+#include "compute/backend.h"
+
+namespace steelyard {
+
+/// Chooses args.n_used experts from one token's logits [n_expert] in descending order of selection score (ties go to the
+/// lower expert) and writes their ids and mixing weights. scratch: [2 * n_expert].
+///
+/// probs = gating(logits); the score adds the selection bias; groups beyond the best are excluded; weights are the
+/// probs of the chosen, optionally normalised, then scaled. (DeepSeek-V3 technical report, section 2.1.2; the group score
+/// is the sum of a group's two best.)
+void select_experts(std::span<const float> logits, const RouteArgs& args, std::span<float> scratch, int32_t* expert,
+                    float* weight);
+
+/// Fills row, token and row_begin from expert: a counting sort that keeps tokens in order within an expert.
+void sort_by_expert(Routing& routing);
+
+}  // namespace steelyard

@@ -1,0 +1,68 @@
+// What operations work on: activations (Matrix), weights (Weight) and the routing of tokens to experts (Routing).
+//
+// Pointers are in the memory of the backend that made them; only that backend follows them.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "base/check.h"
+#include "formats/format.h"
+
+namespace steelyard {
+
+/// A view of F32 activations: `rows` tokens of `cols` values; row r begins at data + r * stride.
+struct Matrix {
+  float* data = nullptr;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  int64_t stride = 0;
+
+  float* row(int64_t r) const { return data + r * stride; }
+
+  /// Columns [begin, begin + n) of every row.
+  Matrix columns(int64_t begin, int64_t n) const {
+    STEELYARD_CHECK(begin >= 0 && begin + n <= cols);
+    return {data + begin, rows, n, stride};
+  }
+
+  /// Rows [begin, begin + n).
+  Matrix slice(int64_t begin, int64_t n) const {
+    STEELYARD_CHECK(begin >= 0 && begin + n <= rows);
+    return {data + begin * stride, n, cols, stride};
+  }
+};
+
+/// A weight tensor [n_in, n_out, n_slices] in any GGUF type: n_slices matrices (experts or heads, else 1), each of n_out
+/// rows of n_in values. Maps an input x [n_in] to y[o] = sum_i W[i, o] x[i].
+struct Weight {
+  std::string name;  ///< as in the file, e.g. "blk.0.attn_q.weight"
+  const Format* format = nullptr;
+  int64_t n_in = 0;
+  int64_t n_out = 0;
+  int64_t n_slices = 1;
+  const std::byte* data = nullptr;
+
+  bool empty() const { return data == nullptr; }
+  int64_t row_bytes() const { return n_in / format->block_len * format->block_bytes; }
+  const std::byte* row(int64_t slice, int64_t out) const { return data + (slice * n_out + out) * row_bytes(); }
+};
+
+/// Where each token goes: `n_used` experts per token, in descending order of selection. A slot is (token, rank), number
+/// token * n_used + rank. Rows of expert inputs are slots sorted by expert, so that each expert has one run of rows.
+struct Routing {
+  int64_t n_tokens = 0;
+  int64_t n_used = 0;
+  int64_t n_expert = 0;
+  int32_t* expert = nullptr;    ///< [n_tokens * n_used] expert of a slot
+  float* weight = nullptr;      ///< [n_tokens * n_used] mixing weight of a slot
+  int32_t* row = nullptr;       ///< [n_tokens * n_used] row of a slot in expert order
+  int32_t* token = nullptr;     ///< [n_tokens * n_used] token of a row
+  int32_t* row_begin = nullptr; ///< [n_expert + 1] first row of each expert
+
+  int64_t n_slots() const { return n_tokens * n_used; }
+};
+
+}  // namespace steelyard

@@ -1,0 +1,24 @@
+// F32: plain binary32 values.
+//
+//   bytes  0..3  value  float
+#pragma once
+
+#include "formats/codec.h"
+
+namespace steelyard {
+
+struct F32 {
+  static constexpr Type kType = Type::F32;
+  static constexpr int kBlockLen = 1;
+  static constexpr Importance kImportance = Importance::kIgnored;
+  static constexpr std::optional<Type> kFallback = std::nullopt;
+
+  struct [[gnu::packed]] Block {
+    float value;
+  };
+  static_assert(sizeof(Block) == 4);
+
+  static float value(const Block& block) { return block.value; }
+};
+
+}  // namespace steelyard

@@ -1,0 +1,48 @@
+// IQ1_M: 8 values share an 11-bit index into a codebook of ternary values and the sign of a shift by 1/8; a 3-bit scale
+// per 16 values, under one half per 256 values.
+//
+//   bytes   0..31  low              uint8    low 8 bits of the index of vector v = 0..31
+//   bytes  32..47  high_and_shifts  nibbles  vector v in byte v / 2, low nibble for even v: bits 0..2 the high bits
+//                                            of its index, bit 3 set if its shift is negative
+//   bytes  48..55  scales           uint16   word k: bits 3p .. 3p + 2 the scale s of sub-block 4k + p; bits 12..15 are
+//                                            bits 4k .. 4k + 3 of d, the half that is the unit of the scales
+//
+// value = (d * (2 * s + 1)) * (ternary + shift), shift = +-1/8
+// As a group: 8 * (ternary + shift) is an integer, and an eighth of the scale is exact.
+#pragma once
+
+#include "base/half.h"
+#include "formats/codec.h"
+#include "formats/grids.h"
+
+namespace steelyard {
+
+struct IQ1_M {
+  static constexpr Type kType = Type::IQ1_M;
+  static constexpr int kBlockLen = 256;
+  static constexpr Importance kImportance = Importance::kRequired;
+  static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+
+  struct [[gnu::packed]] Block {
+    uint8_t low[32];
+    uint8_t high_and_shifts[16];
+    uint16_t scales[4];
+  };
+  static_assert(sizeof(Block) == 56);
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    for (int k = 0; k < 2; ++k) {
+      const uint32_t high_and_shift = block.high_and_shifts[g] >> (4 * k);
+      const int shift = (high_and_shift & 8u) != 0 ? -1 : 1;
+      store_iq1(iq1_grid()[block.low[2 * g + k] | ((high_and_shift & 7u) << 8)], shift, out.q + 8 * k);
+    }
+    uint32_t d_bits = 0;
+    for (int k = 0; k < 4; ++k) d_bits |= static_cast<uint32_t>(block.scales[k] >> 12) << (4 * k);
+    const float d = to_float(Half{static_cast<uint16_t>(d_bits)});
+    const int scale = (block.scales[g / 4] >> (3 * (g % 4))) & 7;
+    out.scale = d * static_cast<float>(2 * scale + 1) * 0.125f;
+    out.min = 0.0f;
+  }
+};
+
+}  // namespace steelyard

@@ -1,0 +1,45 @@
+// IQ1_S: 8 values share an 11-bit index into a codebook of ternary values; a 3-bit scale and the sign of a shift by 1/8
+// per 32 values, under one half per 256 values.
+//
+//   bytes   0..1   d                half    unit of the scales
+//   bytes   2..33  low              uint8   low 8 bits of the index of vector v = 0..31
+//   bytes  34..49  high_and_scales  uint16  for each 32 values: bits 3k .. 3k + 2 the high 3 bits of index k,
+//                                           bits 12..14 the scale s, bit 15 set if the shift is negative
+//
+// value = (d * (2 * s + 1)) * (ternary + shift), shift = +-1/8
+// As a group: 8 * (ternary + shift) is an integer, and an eighth of the scale is exact.
+#pragma once
+
+#include "base/half.h"
+#include "formats/codec.h"
+#include "formats/grids.h"
+
+namespace steelyard {
+
+struct IQ1_S {
+  static constexpr Type kType = Type::IQ1_S;
+  static constexpr int kBlockLen = 256;
+  static constexpr Importance kImportance = Importance::kRequired;
+  static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+
+  struct [[gnu::packed]] Block {
+    Half d;
+    uint8_t low[32];
+    uint16_t high_and_scales[8];
+  };
+  static_assert(sizeof(Block) == 50);
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    const uint32_t high_and_scale = block.high_and_scales[g / 2];
+    const int shift = (high_and_scale & 0x8000u) != 0 ? -1 : 1;
+    for (int k = 0; k < 2; ++k) {
+      const int position = 2 * (g % 2) + k;
+      const uint32_t high = (high_and_scale >> (3 * position)) & 7u;
+      store_iq1(iq1_grid()[block.low[2 * g + k] | (high << 8)], shift, out.q + 8 * k);
+    }
+    out.scale = to_float(block.d) * static_cast<float>(2 * ((high_and_scale >> 12) & 7u) + 1) * 0.125f;
+    out.min = 0.0f;
+  }
+};
+
+}  // namespace steelyard

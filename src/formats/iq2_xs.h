@@ -1,0 +1,42 @@
+// IQ2_XS: 8 values share a 9-bit index into a codebook of magnitudes and 7 bits of signs; a 4-bit scale per 16
+// values, under one half per 256 values.
+//
+//   bytes   0..1   d        half     unit of the scales
+//   bytes   2..65  vectors  uint16   vector v = 0..31: bits 0..8 the index, bits 9..15 the signs
+//   bytes  66..73  scales   nibbles  scale s of sub-block b: low nibble of byte b / 2 for even b, high for odd
+//
+// value = (d * (0.5 + s) * 0.25) * (+-magnitude)
+// The eighth sign makes the number of minus signs even.
+#pragma once
+
+#include "base/half.h"
+#include "formats/codec.h"
+#include "formats/grids.h"
+
+namespace steelyard {
+
+struct IQ2_XS {
+  static constexpr Type kType = Type::IQ2_XS;
+  static constexpr int kBlockLen = 256;
+  static constexpr Importance kImportance = Importance::kRequired;
+  static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+
+  struct [[gnu::packed]] Block {
+    Half d;
+    uint16_t vectors[32];
+    uint8_t scales[8];
+  };
+  static_assert(sizeof(Block) == 74);
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    for (int k = 0; k < 2; ++k) {
+      const uint16_t codeword = block.vectors[2 * g + k];
+      store_signed(iq2_xs_grid()[codeword & 511], even_signs(codeword >> 9), out.q + 8 * k);
+    }
+    const int scale = (block.scales[g / 2] >> (4 * (g % 2))) & 15;
+    out.scale = to_float(block.d) * (0.5f + static_cast<float>(scale)) * 0.25f;
+    out.min = 0.0f;
+  }
+};
+
+}  // namespace steelyard

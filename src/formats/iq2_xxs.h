@@ -1,0 +1,46 @@
+// IQ2_XXS: 8 values share an 8-bit index into a codebook of magnitudes and 7 bits of signs; a 4-bit scale per 32
+// values, under one half per 256 values.
+//
+//   bytes  0..1   d           half     unit of the scales
+//   bytes  2..65  sub_blocks  8 bytes  for each 32 values: 4 bytes index, byte k for vector k; then one uint32,
+//                                      bits 7k .. 7k + 6 the signs of vector k, bits 28..31 the scale s
+//
+// value = (d * (0.5 + s) * 0.25) * (+-magnitude)
+// The eighth sign makes the number of minus signs even.
+#pragma once
+
+#include "base/half.h"
+#include "formats/codec.h"
+#include "formats/grids.h"
+
+namespace steelyard {
+
+struct IQ2_XXS {
+  static constexpr Type kType = Type::IQ2_XXS;
+  static constexpr int kBlockLen = 256;
+  static constexpr Importance kImportance = Importance::kRequired;
+  static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+
+  struct [[gnu::packed]] Block {
+    Half d;
+    struct [[gnu::packed]] {
+      uint8_t indices[4];
+      uint32_t signs_and_scale;
+    } sub_blocks[8];
+  };
+  static_assert(sizeof(Block) == 66);
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    const auto& sub_block = block.sub_blocks[g / 2];
+    const uint32_t signs_and_scale = sub_block.signs_and_scale;
+    for (int k = 0; k < 2; ++k) {
+      const int codeword = 2 * (g % 2) + k;
+      store_signed(iq2_xxs_grid()[sub_block.indices[codeword]], even_signs((signs_and_scale >> (7 * codeword)) & 127),
+                   out.q + 8 * k);
+    }
+    out.scale = to_float(block.d) * (0.5f + static_cast<float>(signs_and_scale >> 28)) * 0.25f;
+    out.min = 0.0f;
+  }
+};
+
+}  // namespace steelyard

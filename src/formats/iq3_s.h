@@ -1,0 +1,59 @@
+// IQ3_S: 4 values share a 9-bit index into a codebook of magnitudes; signs are free; a 4-bit scale per 32 values, under
+// one half per 256 values.
+//
+//   bytes    0..1    d       half    unit of the scales
+//   bytes    2..65   low     uint8   low 8 bits of the index of vector v = 0..63
+//   bytes   66..73   high    bits    bit 8 of the index of vector v: bit v%8 of byte v/8
+//   bytes   74..105  signs   bits    bit i of byte k: value 8k + i is negative
+//   bytes  106..109  scales  nibbles scale s of sub-block b = 0..7: low nibble of byte b/2 for even b, high for odd
+//
+// value = (d * (1 + 2*s)) * (+-magnitude)
+#pragma once
+
+#include "base/half.h"
+#include "formats/codebook.h"
+#include "formats/codec.h"
+#include "formats/grids.h"
+
+namespace steelyard {
+
+struct IQ3_S {
+  static constexpr Type kType = Type::IQ3_S;
+  static constexpr int kBlockLen = 256;
+  static constexpr Importance kImportance = Importance::kUsed;
+  static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+  static constexpr int kSubBlocks = 8;
+
+  struct [[gnu::packed]] Block {
+    Half d;
+    uint8_t low[64];
+    uint8_t high[8];
+    uint8_t signs[32];
+    uint8_t scales[4];
+  };
+  static_assert(sizeof(Block) == 110);
+
+  STEELYARD_HD static float scale_of(Half d, int s) { return to_float(d) * static_cast<float>(1 + 2 * s); }
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    for (int k = 2 * g; k < 2 * g + 2; ++k) {
+      const int v = 2 * k;
+      const uint64_t first = iq3_s_grid()[block.low[v] | ((block.high[v / 8] >> (v % 8)) & 1) << 8];
+      const uint64_t second = iq3_s_grid()[block.low[v + 1] | ((block.high[v / 8] >> (v % 8 + 1)) & 1) << 8];
+      store_signed(first | second << 32, block.signs[k], out.q + 8 * (k % 2));
+    }
+    const int b = g / 2;
+    out.scale = scale_of(block.d, (block.scales[b / 2] >> (4 * (b % 2))) & 15);
+    out.min = 0.0f;
+  }
+
+  static constexpr int kJoint = 4;
+  using Scales = SteppedScales;
+  static void objective(const float* x, const float* importance, float* w);
+  static Scales fit(const float* x, const float* w);
+  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
+  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
+  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+};
+
+}  // namespace steelyard

@@ -1,0 +1,45 @@
+// IQ4_NL: 4-bit codes into a table of 16 unevenly spaced values, one scale per 32 values.
+//
+//   bytes   0..1   d      half    scale
+//   bytes   2..17  codes  nibbles low nibble of byte i: value i; high nibble: value i + 16
+//
+// value = d * iq4_values()[code]
+#pragma once
+
+#include "base/half.h"
+#include "formats/codec.h"
+#include "formats/grids.h"
+
+namespace steelyard {
+
+struct IQ4_NL {
+  static constexpr Type kType = Type::IQ4_NL;
+  static constexpr int kBlockLen = 32;
+  static constexpr Importance kImportance = Importance::kUsed;
+  static constexpr std::optional<Type> kFallback = Type::F16;
+
+  struct [[gnu::packed]] Block {
+    Half d;
+    uint8_t codes[16];
+  };
+  static_assert(sizeof(Block) == 18);
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    const int8_t* values = iq4_values();
+    for (int i = 0; i < kGroupLen; ++i) out.q[i] = values[(block.codes[i] >> (4 * g)) & 15];
+    out.scale = to_float(block.d);
+    out.min = 0.0f;
+  }
+
+  static constexpr int kJoint = 1;
+  struct Scales {
+    Half d;
+  };
+  static void objective(const float* x, const float* importance, float* w);
+  static Scales fit(const float* x, const float* w);
+  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
+  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
+  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+};
+
+}  // namespace steelyard

@@ -1,0 +1,44 @@
+// IQ4_XS: 4-bit codes into the table of IQ4_NL, a signed 6-bit scale per 32 values, under one half per 256 values.
+//
+//   bytes  0..1    d            half     unit of the scales
+//   bytes  2..3    scales_high  uint16   bits 2b, 2b + 1: high 2 bits of scale s of sub-block b
+//   bytes  4..7    scales_low   nibbles  low 4 bits: byte b / 2, low nibble for even b, high for odd
+//   bytes  8..135  codes        nibbles  byte 16b + i: value 32b + i (low nibble) and 32b + 16 + i (high nibble)
+//
+// value = (d * (s - 32)) * iq4_values()[code]
+#pragma once
+
+#include "base/half.h"
+#include "formats/codec.h"
+#include "formats/grids.h"
+
+namespace steelyard {
+
+struct IQ4_XS {
+  static constexpr Type kType = Type::IQ4_XS;
+  static constexpr int kBlockLen = 256;
+  static constexpr Importance kImportance = Importance::kUsed;
+  static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+
+  struct [[gnu::packed]] Block {
+    Half d;
+    uint16_t scales_high;
+    uint8_t scales_low[4];
+    uint8_t codes[128];
+  };
+  static_assert(sizeof(Block) == 136);
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    const int s = g / 2;
+    const int8_t* values = iq4_values();
+    for (int i = 0; i < kGroupLen; ++i) {
+      out.q[i] = values[(block.codes[16 * s + i] >> (4 * (g % 2))) & 15];
+    }
+    const int scale_low = (block.scales_low[s / 2] >> (4 * (s % 2))) & 15;
+    const int scale_high = (block.scales_high >> (2 * s)) & 3;
+    out.scale = to_float(block.d) * static_cast<float>((scale_low | (scale_high << 4)) - 32);
+    out.min = 0.0f;
+  }
+};
+
+}  // namespace steelyard

@@ -1,0 +1,41 @@
+// MXFP4: E2M1 floats, a power of two as scale per 32 values (OCP Microscaling Formats 1.0).
+//
+//   bytes  0      exponent  E8M0     scale 2^(exponent - 127); 255 is no NaN here but 2^128
+//   bytes  1..16  codes     nibbles  low nibble of byte i: value i; high nibble: value i + 16
+//
+// value = 2^(exponent - 128) * e2m1_doubled()[code]
+#pragma once
+
+#include "formats/codec.h"
+#include "formats/grids.h"
+
+namespace steelyard {
+
+struct MXFP4 {
+  static constexpr Type kType = Type::MXFP4;
+  static constexpr int kBlockLen = 32;
+  static constexpr Importance kImportance = Importance::kIgnored;
+  static constexpr std::optional<Type> kFallback = Type::F16;
+
+  struct [[gnu::packed]] Block {
+    uint8_t exponent;
+    uint8_t codes[16];
+  };
+  static_assert(sizeof(Block) == 17);
+
+  /// 2^(e - 128) from the bits of a float; the two smallest are subnormal.
+  STEELYARD_HD static float half_scale(uint32_t e) {
+    return std::bit_cast<float>(e < 2 ? 0x00200000u << e : (e - 1) << 23);
+  }
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    const int8_t* values = e2m1_doubled();
+    for (int i = 0; i < kGroupLen; ++i) {
+      out.q[i] = values[(block.codes[i] >> (4 * g)) & 15];
+    }
+    out.scale = half_scale(block.exponent);
+    out.min = 0.0f;
+  }
+};
+
+}  // namespace steelyard

@@ -1,0 +1,46 @@
+// NVFP4: E2M1 floats, an E4M3 scale per 16 values, 64 values to a block. A scale of the whole tensor, where there is
+// one, is a tensor of its own and no part of the block.
+//
+//   bytes  0..3   scales  E4M3     byte b: scale s of sub-block b; its sign is ignored, and 0x7F, a NaN, counts as 0
+//   bytes  4..35  codes   nibbles  byte 8b + i: value 16b + i (low nibble) and 16b + 8 + i (high nibble)
+//
+// value = (s / 2) * e2m1_doubled()[code]
+#pragma once
+
+#include "formats/codec.h"
+#include "formats/grids.h"
+
+namespace steelyard {
+
+struct NVFP4 {
+  static constexpr Type kType = Type::NVFP4;
+  static constexpr int kBlockLen = 64;
+  static constexpr Importance kImportance = Importance::kIgnored;
+  static constexpr std::optional<Type> kFallback = Type::Q4_0;
+
+  struct [[gnu::packed]] Block {
+    uint8_t scales[4];
+    uint8_t codes[32];
+  };
+  static_assert(sizeof(Block) == 36);
+
+  /// Half of an E4M3 float (bias 7) whose sign bit is ignored; 0x7F, a NaN, counts as zero.
+  STEELYARD_HD static float half_scale(uint32_t bits) {
+    if (bits == 0x7F) return 0.0f;
+    const uint32_t exponent = (bits >> 3) & 15u;
+    const uint32_t mantissa = bits & 7u;
+    if (exponent == 0) return static_cast<float>(mantissa) * 0x1p-10f;
+    return std::bit_cast<float>(((exponent + 119u) << 23) | (mantissa << 20));
+  }
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    const int8_t* values = e2m1_doubled();
+    for (int i = 0; i < kGroupLen; ++i) {
+      out.q[i] = values[(block.codes[8 * g + i % 8] >> (4 * (i / 8))) & 15];
+    }
+    out.scale = half_scale(block.scales[g]);
+    out.min = 0.0f;
+  }
+};
+
+}  // namespace steelyard

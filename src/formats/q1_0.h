@@ -1,0 +1,36 @@
+// Q1_0: signs, one scale per 128 values.
+//
+//   bytes  0..1   d      half  scale
+//   bytes  2..17  signs  bits  bit i of byte j: value 8j + i
+//
+// value = d if its bit is set, else -d
+#pragma once
+
+#include "base/half.h"
+#include "formats/codec.h"
+
+namespace steelyard {
+
+struct Q1_0 {
+  static constexpr Type kType = Type::Q1_0;
+  static constexpr int kBlockLen = 128;
+  static constexpr Importance kImportance = Importance::kIgnored;
+  static constexpr std::optional<Type> kFallback = Type::Q4_0;
+
+  struct [[gnu::packed]] Block {
+    Half d;
+    uint8_t signs[16];
+  };
+  static_assert(sizeof(Block) == 18);
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    for (int i = 0; i < kGroupLen; ++i) {
+      const int bit = (block.signs[2 * g + i / 8] >> (i % 8)) & 1;
+      out.q[i] = static_cast<int8_t>(2 * bit - 1);
+    }
+    out.scale = to_float(block.d);
+    out.min = 0.0f;
+  }
+};
+
+}  // namespace steelyard

@@ -1,0 +1,35 @@
+// Q2_0: 2-bit codes around 1, one scale per 64 values.
+//
+//   bytes  0..1   d      half    scale
+//   bytes  2..17  codes  2 bits  bits 2p, 2p + 1 of byte j: value 4j + p
+//
+// value = d * (code - 1)
+#pragma once
+
+#include "base/half.h"
+#include "formats/codec.h"
+
+namespace steelyard {
+
+struct Q2_0 {
+  static constexpr Type kType = Type::Q2_0;
+  static constexpr int kBlockLen = 64;
+  static constexpr Importance kImportance = Importance::kIgnored;
+  static constexpr std::optional<Type> kFallback = Type::Q4_0;
+
+  struct [[gnu::packed]] Block {
+    Half d;
+    uint8_t codes[16];
+  };
+  static_assert(sizeof(Block) == 18);
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    for (int i = 0; i < kGroupLen; ++i) {
+      out.q[i] = static_cast<int8_t>(((block.codes[4 * g + i / 4] >> (2 * (i % 4))) & 3) - 1);
+    }
+    out.scale = to_float(block.d);
+    out.min = 0.0f;
+  }
+};
+
+}  // namespace steelyard

@@ -1,0 +1,41 @@
+// Q2_K: unsigned 2-bit codes, scale and minimum of 4 bits per 16 values, under two halves per 256 values.
+//
+//   bytes   0..15  scales  nibbles  byte b: scale s (low nibble) and minimum m (high nibble) of sub-block b
+//   bytes  16..79  codes   2 bits   bits 2p, 2p + 1 of byte 32h + j: value 128h + 32p + j
+//   bytes  80..81  d       half     unit of the scales
+//   bytes  82..83  dmin    half     unit of the minima
+//
+// value = (d * s) * code - dmin * m
+#pragma once
+
+#include "base/half.h"
+#include "formats/codec.h"
+
+namespace steelyard {
+
+struct Q2_K {
+  static constexpr Type kType = Type::Q2_K;
+  static constexpr int kBlockLen = 256;
+  static constexpr Importance kImportance = Importance::kUsed;
+  static constexpr std::optional<Type> kFallback = Type::Q4_0;
+
+  struct [[gnu::packed]] Block {
+    uint8_t scales[16];
+    uint8_t codes[64];
+    Half d;
+    Half dmin;
+  };
+  static_assert(sizeof(Block) == 84);
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    const int first = 32 * (g / 8) + 16 * (g % 2);
+    const int shift = 2 * (g / 2 % 4);
+    for (int i = 0; i < kGroupLen; ++i) {
+      out.q[i] = static_cast<int8_t>((block.codes[first + i] >> shift) & 3);
+    }
+    out.scale = to_float(block.d) * static_cast<float>(block.scales[g] & 15);
+    out.min = to_float(block.dmin) * static_cast<float>(block.scales[g] >> 4);
+  }
+};
+
+}  // namespace steelyard

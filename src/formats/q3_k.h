@@ -1,0 +1,46 @@
+// Q3_K: signed 3-bit codes, a signed 6-bit scale per 16 values, under one half per 256 values.
+//
+//   bytes    0..31   high         bits     bit p of byte j: third bit of code 32p + j
+//   bytes   32..95   low          2 bits   bits 2p, 2p + 1 of byte 32h + j: low bits of code 128h + 32p + j
+//   bytes   96..103  scales_low   nibbles  scale s of sub-block b, low 4 bits: byte b % 8, low nibble for b < 8
+//   bytes  104..107  scales_high  2 bits   high 2 bits: byte b % 4, bits 2 * (b / 4) and the next
+//   bytes  108..109  d            half     unit of the scales
+//
+// value = (d * (s - 32)) * (code - 4)
+#pragma once
+
+#include "base/half.h"
+#include "formats/codec.h"
+
+namespace steelyard {
+
+struct Q3_K {
+  static constexpr Type kType = Type::Q3_K;
+  static constexpr int kBlockLen = 256;
+  static constexpr Importance kImportance = Importance::kUsed;
+  static constexpr std::optional<Type> kFallback = Type::Q4_0;
+
+  struct [[gnu::packed]] Block {
+    uint8_t high[32];
+    uint8_t low[64];
+    uint8_t scales_low[8];
+    uint8_t scales_high[4];
+    Half d;
+  };
+  static_assert(sizeof(Block) == 110);
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    const uint8_t* low = block.low + 32 * (g / 8) + 16 * (g % 2);
+    const uint8_t* high = block.high + 16 * (g % 2);
+    for (int i = 0; i < kGroupLen; ++i) {
+      const int code = ((low[i] >> (2 * (g / 2 % 4))) & 3) | (((high[i] >> (g / 2)) & 1) << 2);
+      out.q[i] = static_cast<int8_t>(code - 4);
+    }
+    const int scale_low = (block.scales_low[g % 8] >> (4 * (g / 8))) & 15;
+    const int scale_high = (block.scales_high[g % 4] >> (2 * (g / 4))) & 3;
+    out.scale = to_float(block.d) * static_cast<float>((scale_low | (scale_high << 4)) - 32);
+    out.min = 0.0f;
+  }
+};
+
+}  // namespace steelyard

@@ -1,0 +1,35 @@
+// Q4_0: 4-bit codes around 8, one scale per 32 values.
+//
+//   bytes  0..1   d      half     scale
+//   bytes  2..17  codes  nibbles  low nibble of byte i: value i; high nibble: value i + 16
+//
+// value = d * (code - 8)
+#pragma once
+
+#include "base/half.h"
+#include "formats/codec.h"
+
+namespace steelyard {
+
+struct Q4_0 {
+  static constexpr Type kType = Type::Q4_0;
+  static constexpr int kBlockLen = 32;
+  static constexpr Importance kImportance = Importance::kUsed;
+  static constexpr std::optional<Type> kFallback = Type::F16;
+
+  struct [[gnu::packed]] Block {
+    Half d;
+    uint8_t codes[16];
+  };
+  static_assert(sizeof(Block) == 18);
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    for (int i = 0; i < kGroupLen; ++i) {
+      out.q[i] = static_cast<int8_t>(((block.codes[i] >> (4 * g)) & 15) - 8);
+    }
+    out.scale = to_float(block.d);
+    out.min = 0.0f;
+  }
+};
+
+}  // namespace steelyard

@@ -1,0 +1,55 @@
+// Q4_K: 4-bit codes, scale and minimum of 6 bits per 32 values, under two halves per 256 values.
+//
+//   bytes   0..1    d      half    unit of the scales
+//   bytes   2..3    d_min   half    unit of the minima
+//   bytes   4..15   scales         6-bit scale and minimum of each sub-block (k_scales.h)
+//   bytes  16..143  codes  nibbles 32 bytes per pair of sub-blocks: the first in the low, the second in the high nibbles
+//
+// value = (d * scale) * code - d_min * minimum
+#pragma once
+
+#include "base/half.h"
+#include "formats/codec.h"
+#include "formats/k_scales.h"
+
+namespace steelyard {
+
+struct Q4_K {
+  static constexpr Type kType = Type::Q4_K;
+  static constexpr int kBlockLen = 256;
+  static constexpr Importance kImportance = Importance::kUsed;
+  static constexpr std::optional<Type> kFallback = Type::Q5_0;
+  static constexpr int kSubBlocks = 8;
+  static constexpr int kSubBlockLen = 32;
+
+  struct [[gnu::packed]] Block {
+    Half d;
+    Half d_min;
+    KScales scales;
+    uint8_t codes[128];
+  };
+  static_assert(sizeof(Block) == 144);
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    const int j = g / 2;
+    const uint8_t* codes = block.codes + 32 * (j / 2) + kGroupLen * (g % 2);
+    for (int i = 0; i < kGroupLen; ++i) out.q[i] = static_cast<int8_t>((codes[i] >> (4 * (j % 2))) & 15);
+    out.scale = to_float(block.d) * static_cast<float>(block.scales.scale(j));
+    out.min = to_float(block.d_min) * static_cast<float>(block.scales.minimum(j));
+  }
+
+  static constexpr int kJoint = 1;
+  struct Scales {
+    Half d;
+    Half d_min;
+    uint8_t scale[kSubBlocks];
+    uint8_t minimum[kSubBlocks];
+  };
+  static void objective(const float* x, const float* importance, float* w);
+  static Scales fit(const float* x, const float* w);
+  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
+  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
+  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+};
+
+}  // namespace steelyard

@@ -1,0 +1,49 @@
+// Q5_0: 5-bit codes around 16, one scale per 32 values.
+//
+//   bytes   0..1   d      half    scale
+//   bytes   2..5   high   bits    bit i: bit 4 of the code of value i
+//   bytes   6..21  low    nibbles low nibble of byte i: value i; high nibble: value i + 16
+//
+// value = d * (code - 16)
+#pragma once
+
+#include "base/half.h"
+#include "formats/codec.h"
+
+namespace steelyard {
+
+struct Q5_0 {
+  static constexpr Type kType = Type::Q5_0;
+  static constexpr int kBlockLen = 32;
+  static constexpr Importance kImportance = Importance::kUsed;
+  static constexpr std::optional<Type> kFallback = Type::F16;
+
+  struct [[gnu::packed]] Block {
+    Half d;
+    uint8_t high[4];
+    uint8_t low[16];
+  };
+  static_assert(sizeof(Block) == 22);
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    for (int i = 0; i < kGroupLen; ++i) {
+      const int high = (block.high[2 * g + i / 8] >> (i % 8)) & 1;
+      const int low = (block.low[i] >> (4 * g)) & 15;
+      out.q[i] = static_cast<int8_t>((low | high << 4) - 16);
+    }
+    out.scale = to_float(block.d);
+    out.min = 0.0f;
+  }
+
+  static constexpr int kJoint = 1;
+  struct Scales {
+    Half d;
+  };
+  static void objective(const float* x, const float* importance, float* w);
+  static Scales fit(const float* x, const float* w);
+  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
+  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
+  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+};
+
+}  // namespace steelyard

@@ -1,0 +1,45 @@
+// Q5_K: unsigned 5-bit codes, scale and minimum of 6 bits per 32 values, under two halves per 256 values.
+//
+//   bytes   0..1    d       half     unit of the scales
+//   bytes   2..3    dmin    half     unit of the minima
+//   bytes   4..15   scales  6 bits   scale s and minimum m of 8 sub-blocks (k_scales.h)
+//   bytes  16..47   high    bits     bit b of byte j: fifth bit of code 32b + j
+//   bytes  48..175  low     nibbles  byte 32h + j: value 64h + j (low nibble) and 64h + 32 + j (high nibble)
+//
+// value = (d * s) * code - dmin * m
+#pragma once
+
+#include "base/half.h"
+#include "formats/codec.h"
+#include "formats/k_scales.h"
+
+namespace steelyard {
+
+struct Q5_K {
+  static constexpr Type kType = Type::Q5_K;
+  static constexpr int kBlockLen = 256;
+  static constexpr Importance kImportance = Importance::kUsed;
+  static constexpr std::optional<Type> kFallback = Type::Q5_1;
+
+  struct [[gnu::packed]] Block {
+    Half d;
+    Half dmin;
+    KScales scales;
+    uint8_t high[32];
+    uint8_t low[128];
+  };
+  static_assert(sizeof(Block) == 176);
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    const int s = g / 2;
+    const uint8_t* low = block.low + 32 * (s / 2) + 16 * (g % 2);
+    const uint8_t* high = block.high + 16 * (g % 2);
+    for (int i = 0; i < kGroupLen; ++i) {
+      out.q[i] = static_cast<int8_t>(((low[i] >> (4 * (s % 2))) & 15) | (((high[i] >> s) & 1) << 4));
+    }
+    out.scale = to_float(block.d) * static_cast<float>(block.scales.scale(s));
+    out.min = to_float(block.dmin) * static_cast<float>(block.scales.minimum(s));
+  }
+};
+
+}  // namespace steelyard

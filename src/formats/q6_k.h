@@ -1,0 +1,56 @@
+// Q6_K: 6-bit codes around 32, an int8 scale per 16 values, under one half per 256 values.
+//
+//   bytes    0..127  low     nibbles low 4 bits: per 128 values 64 bytes; values 0..63 in the low, 64..127 in the high nibbles
+//   bytes  128..191  high    2 bits  high 2 bits: per 128 values 32 bytes; value v in bits 2*(v/32) of byte v % 32
+//   bytes  192..207  scales  int8    one per 16 values
+//   bytes  208..209  d       half    unit of the scales
+//
+// value = (d * scale) * (code - 32)
+#pragma once
+
+#include "base/half.h"
+#include "formats/codec.h"
+
+namespace steelyard {
+
+struct Q6_K {
+  static constexpr Type kType = Type::Q6_K;
+  static constexpr int kBlockLen = 256;
+  static constexpr Importance kImportance = Importance::kUsed;
+  static constexpr std::optional<Type> kFallback = Type::Q8_0;
+  static constexpr int kSubBlocks = 16;
+  static constexpr int kSubBlockLen = 16;
+
+  struct [[gnu::packed]] Block {
+    uint8_t low[128];
+    uint8_t high[64];
+    int8_t scales[16];
+    Half d;
+  };
+  static_assert(sizeof(Block) == 210);
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    const int v = kGroupLen * (g % 8);  // position within the half block of 128 values
+    const uint8_t* low = block.low + 64 * (g / 8) + v % 64;
+    const uint8_t* high = block.high + 32 * (g / 8) + v % 32;
+    for (int i = 0; i < kGroupLen; ++i) {
+      const int code = ((low[i] >> (4 * (v / 64))) & 15) | ((high[i] >> (2 * (v / 32))) & 3) << 4;
+      out.q[i] = static_cast<int8_t>(code - 32);
+    }
+    out.scale = to_float(block.d) * static_cast<float>(block.scales[g]);
+    out.min = 0.0f;
+  }
+
+  static constexpr int kJoint = 1;
+  struct Scales {
+    Half d;
+    int8_t scale[kSubBlocks];
+  };
+  static void objective(const float* x, const float* importance, float* w);
+  static Scales fit(const float* x, const float* w);
+  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
+  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
+  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+};
+
+}  // namespace steelyard

@@ -1,0 +1,43 @@
+// Q8_0: 8-bit codes, one scale per 32 values.
+//
+//   bytes   0..1   d      half    scale
+//   bytes   2..33  codes  int8    one per value
+//
+// value = d * code
+#pragma once
+
+#include "base/half.h"
+#include "formats/codec.h"
+
+namespace steelyard {
+
+struct Q8_0 {
+  static constexpr Type kType = Type::Q8_0;
+  static constexpr int kBlockLen = 32;
+  static constexpr Importance kImportance = Importance::kIgnored;
+  static constexpr std::optional<Type> kFallback = Type::F16;
+
+  struct [[gnu::packed]] Block {
+    Half d;
+    int8_t codes[32];
+  };
+  static_assert(sizeof(Block) == 34);
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    for (int i = 0; i < kGroupLen; ++i) out.q[i] = block.codes[kGroupLen * g + i];
+    out.scale = to_float(block.d);
+    out.min = 0.0f;
+  }
+
+  static constexpr int kJoint = 1;
+  struct Scales {
+    Half d;
+  };
+  static void objective(const float* x, const float* importance, float* w);
+  static Scales fit(const float* x, const float* w);
+  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
+  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
+  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+};
+
+}  // namespace steelyard

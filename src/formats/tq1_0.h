@@ -1,0 +1,49 @@
+// TQ1_0: ternary values, five base-3 digits to a byte, one scale per 256 values.
+//
+//   bytes   0..31  digits  base 3  digit p of byte j: value 32p + j
+//   bytes  32..47                  digit p of byte 32 + j: value 160 + 16p + j
+//   bytes  48..51                  digit p < 4 of byte 48 + j: value 240 + 4p + j
+//   bytes  52..53  d       half    scale
+//
+// value = d * (digit - 1)
+// A byte is the fraction 0.abcde in base 3, times 256, rounded up: multiplying by 3^p modulo 256 drops the first p
+// digits, and the integer part of three times the rest is digit p.
+#pragma once
+
+#include "base/half.h"
+#include "formats/codec.h"
+
+namespace steelyard {
+
+struct TQ1_0 {
+  static constexpr Type kType = Type::TQ1_0;
+  static constexpr int kBlockLen = 256;
+  static constexpr Importance kImportance = Importance::kIgnored;
+  static constexpr std::optional<Type> kFallback = Type::Q4_0;
+
+  struct [[gnu::packed]] Block {
+    uint8_t digits[52];
+    Half d;
+  };
+  static_assert(sizeof(Block) == 54);
+
+  /// Digit p of a byte.
+  STEELYARD_HD static int digit(uint8_t byte, int p) {
+    constexpr uint8_t kPowers[5] = {1, 3, 9, 27, 81};
+    const uint32_t rest = (byte * kPowers[p]) & 0xFFu;
+    return static_cast<int>((rest * 3) >> 8);
+  }
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    for (int i = 0; i < kGroupLen; ++i) {
+      const int code = g < 10   ? digit(block.digits[16 * (g % 2) + i], g / 2)
+                       : g < 15 ? digit(block.digits[32 + i], g - 10)
+                                : digit(block.digits[48 + i % 4], i / 4);
+      out.q[i] = static_cast<int8_t>(code - 1);
+    }
+    out.scale = to_float(block.d);
+    out.min = 0.0f;
+  }
+};
+
+}  // namespace steelyard

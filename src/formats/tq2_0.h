@@ -1,0 +1,37 @@
+// TQ2_0: ternary values as 2-bit codes around 1, one scale per 256 values.
+//
+//   bytes   0..63  codes  2 bits  bits 2p, 2p + 1 of byte 32h + j: value 128h + 32p + j
+//   bytes  64..65  d      half    scale
+//
+// value = d * (code - 1)
+#pragma once
+
+#include "base/half.h"
+#include "formats/codec.h"
+
+namespace steelyard {
+
+struct TQ2_0 {
+  static constexpr Type kType = Type::TQ2_0;
+  static constexpr int kBlockLen = 256;
+  static constexpr Importance kImportance = Importance::kIgnored;
+  static constexpr std::optional<Type> kFallback = Type::Q4_0;
+
+  struct [[gnu::packed]] Block {
+    uint8_t codes[64];
+    Half d;
+  };
+  static_assert(sizeof(Block) == 66);
+
+  STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    const int first = 32 * (g / 8) + 16 * (g % 2);
+    const int shift = 2 * (g / 2 % 4);
+    for (int i = 0; i < kGroupLen; ++i) {
+      out.q[i] = static_cast<int8_t>(((block.codes[first + i] >> shift) & 3) - 1);
+    }
+    out.scale = to_float(block.d);
+    out.min = 0.0f;
+  }
+};
+
+}  // namespace steelyard

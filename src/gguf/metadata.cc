@@ -1,0 +1,304 @@
+// Typed access to metadata entries, and the one place that knows the layout of their values.
+#include "gguf/metadata.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "base/check.h"
+#include "base/checked.h"
+#include "base/error.h"
+#include "gguf/wire.h"
+
+namespace steelyard::gguf {
+
+namespace {
+
+// Bytes of a value of fixed size; 0 for strings, arrays and ids that are no type.
+size_t fixed_size(ValueType type) {
+  switch (type) {
+    case ValueType::kUint8:
+    case ValueType::kInt8:
+    case ValueType::kBool:
+      return 1;
+    case ValueType::kUint16:
+    case ValueType::kInt16:
+      return 2;
+    case ValueType::kUint32:
+    case ValueType::kInt32:
+    case ValueType::kFloat32:
+      return 4;
+    case ValueType::kUint64:
+    case ValueType::kInt64:
+    case ValueType::kFloat64:
+      return 8;
+    default:
+      return 0;
+  }
+}
+
+// The number at `from` as int64, if it is an integer or bool and fits. Any non-zero byte is a true bool.
+std::optional<int64_t> as_integer(ValueType type, const char* from) {
+  switch (type) {
+    case ValueType::kUint8:
+      return load<uint8_t>(from);
+    case ValueType::kInt8:
+      return load<int8_t>(from);
+    case ValueType::kUint16:
+      return load<uint16_t>(from);
+    case ValueType::kInt16:
+      return load<int16_t>(from);
+    case ValueType::kUint32:
+      return load<uint32_t>(from);
+    case ValueType::kInt32:
+      return load<int32_t>(from);
+    case ValueType::kInt64:
+      return load<int64_t>(from);
+    case ValueType::kBool:
+      return load<uint8_t>(from) != 0;
+    case ValueType::kUint64: {
+      const auto value = load<uint64_t>(from);
+      if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) return std::nullopt;
+      return static_cast<int64_t>(value);
+    }
+    default:
+      return std::nullopt;
+  }
+}
+
+// The number at `from` as double, if it is a number at all.
+std::optional<double> as_real(ValueType type, const char* from) {
+  switch (type) {
+    case ValueType::kFloat32:
+      return load<float>(from);
+    case ValueType::kFloat64:
+      return load<double>(from);
+    case ValueType::kUint64:
+      return static_cast<double>(load<uint64_t>(from));
+    default: {
+      const auto integer = as_integer(type, from);
+      return integer ? std::optional<double>(static_cast<double>(*integer)) : std::nullopt;
+    }
+  }
+}
+
+// An array value taken apart; `elements` are the bytes after the count.
+struct Array {
+  ValueType type;
+  uint64_t size;
+  const char* elements;
+};
+
+Array as_array(const KeyValue& entry) {
+  const char* raw = entry.raw.data();
+  return {static_cast<ValueType>(load<uint32_t>(raw)), load<uint64_t>(raw + 4), raw + 12};
+}
+
+std::string describe(const KeyValue& entry) {
+  if (entry.type == ValueType::kArray) return fmt::format("array of {}", name(as_array(entry).type));
+  const auto number = as_real(entry.type, entry.raw.data());
+  return number ? fmt::format("{} {}", name(entry.type), *number) : std::string(name(entry.type));
+}
+
+[[noreturn]] void mismatch(const Metadata& metadata, std::string_view key, std::string_view expected) {
+  const KeyValue* entry = metadata.find(key);
+  fail(metadata.source(), "key '{}': found {}, expected {}", printable(key), entry ? describe(*entry) : "none",
+       expected);
+}
+
+// The array under `key`; Error if it is none.
+Array array(const Metadata& metadata, std::string_view key, std::string_view expected) {
+  const KeyValue* entry = metadata.find(key);
+  if (entry == nullptr || entry->type != ValueType::kArray) mismatch(metadata, key, expected);
+  return as_array(*entry);
+}
+
+// All elements of the array under `key`, each through `decode`; Error if one does not convert.
+template <typename T>
+std::vector<T> numbers(const Metadata& metadata, std::string_view key, std::string_view expected,
+                       std::optional<T> (*decode)(ValueType, const char*)) {
+  const Array values = array(metadata, key, expected);
+  const size_t step = fixed_size(values.type);
+  if (step == 0) mismatch(metadata, key, expected);
+  std::vector<T> out;
+  out.reserve(values.size);
+  for (uint64_t i = 0; i < values.size; ++i) {
+    const auto value = decode(values.type, values.elements + i * step);
+    if (!value) mismatch(metadata, key, expected);
+    out.push_back(*value);
+  }
+  return out;
+}
+
+template <typename T>
+KeyValue number_entry(std::string_view key, ValueType type, T value) {
+  KeyValue entry{std::string(key), type, {}};
+  append_number(entry.raw, value);
+  return entry;
+}
+
+constexpr std::string_view kAnInteger = "an integer of at most 63 bits";
+constexpr std::string_view kIntegers = "an array of integers of at most 63 bits";
+
+}  // namespace
+
+std::string_view name(ValueType type) {
+  constexpr std::string_view kNames[] = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
+                                         "bool", "string", "array", "u64", "i64", "f64"};
+  const auto id = static_cast<uint32_t>(type);
+  return id < std::size(kNames) ? kNames[id] : "unknown type";
+}
+
+std::string_view read_value(Cursor& cursor, ValueType type) {
+  const uint64_t begin = cursor.position();
+  if (type == ValueType::kString) {
+    cursor.string();
+  } else if (type == ValueType::kArray) {
+    const auto element = cursor.number<uint32_t>();
+    const auto count = cursor.number<uint64_t>();
+    const size_t size = fixed_size(static_cast<ValueType>(element));
+    if (size > 0) {
+      const auto bytes = checked_mul(count, size);
+      if (!bytes) cursor.reject("found an array of {} elements, expected what 64 bits can address", count);
+      cursor.take(*bytes);
+    } else if (static_cast<ValueType>(element) == ValueType::kString) {
+      if (count > cursor.remaining() / 8) {
+        cursor.reject("found an array of {} strings, expected at most {} in {} bytes", count, cursor.remaining() / 8,
+                      cursor.remaining());
+      }
+      for (uint64_t i = 0; i < count; ++i) cursor.string();
+    } else {
+      cursor.reject("found an array of type {}, expected elements of type 0-8 or 10-12 (arrays do not nest)", element);
+    }
+  } else if (const size_t size = fixed_size(type); size > 0) {
+    cursor.take(size);
+  } else {
+    cursor.reject("found value type {}, expected 0-12", static_cast<uint32_t>(type));
+  }
+  return cursor.since(begin);
+}
+
+Metadata::Metadata(std::string source, std::vector<KeyValue> entries)
+    : source_(std::move(source)), entries_(std::move(entries)) {}
+
+const KeyValue* Metadata::find(std::string_view key) const {
+  const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const KeyValue& e) { return e.key == key; });
+  return found == entries_.end() ? nullptr : &*found;
+}
+
+int64_t Metadata::integer(std::string_view key) const {
+  const KeyValue* entry = find(key);
+  const auto value = entry ? as_integer(entry->type, entry->raw.data()) : std::nullopt;
+  if (!value) mismatch(*this, key, kAnInteger);
+  return *value;
+}
+
+int64_t Metadata::integer(std::string_view key, int64_t absent) const { return contains(key) ? integer(key) : absent; }
+
+double Metadata::real(std::string_view key) const {
+  const KeyValue* entry = find(key);
+  const auto value = entry ? as_real(entry->type, entry->raw.data()) : std::nullopt;
+  if (!value) mismatch(*this, key, "a number");
+  return *value;
+}
+
+double Metadata::real(std::string_view key, double absent) const { return contains(key) ? real(key) : absent; }
+
+bool Metadata::boolean(std::string_view key, bool absent) const {
+  const KeyValue* entry = find(key);
+  if (entry == nullptr) return absent;
+  const auto value = as_integer(entry->type, entry->raw.data());
+  if (!value || (*value != 0 && *value != 1)) mismatch(*this, key, "a bool");
+  return *value == 1;
+}
+
+std::string_view Metadata::string(std::string_view key) const {
+  const KeyValue* entry = find(key);
+  if (entry == nullptr || entry->type != ValueType::kString) mismatch(*this, key, "a string");
+  return std::string_view(entry->raw).substr(sizeof(uint64_t));
+}
+
+std::string_view Metadata::string(std::string_view key, std::string_view absent) const {
+  return contains(key) ? string(key) : absent;
+}
+
+std::vector<std::string_view> Metadata::strings(std::string_view key) const {
+  constexpr std::string_view kExpected = "an array of strings";
+  const Array values = array(*this, key, kExpected);
+  if (values.type != ValueType::kString) mismatch(*this, key, kExpected);
+  std::vector<std::string_view> out;
+  out.reserve(values.size);
+  const char* at = values.elements;
+  for (uint64_t i = 0; i < values.size; ++i) {
+    const auto length = load<uint64_t>(at);
+    out.emplace_back(at + sizeof(length), length);
+    at += sizeof(length) + length;
+  }
+  return out;
+}
+
+std::vector<int64_t> Metadata::integers(std::string_view key) const {
+  return numbers(*this, key, kIntegers, as_integer);
+}
+
+std::vector<double> Metadata::reals(std::string_view key) const {
+  return numbers(*this, key, "an array of numbers", as_real);
+}
+
+uint64_t Metadata::array_size(std::string_view key) const { return array(*this, key, "an array").size; }
+
+void Metadata::set(KeyValue entry) {
+  STEELYARD_CHECK(!entry.key.empty());
+  Cursor cursor(std::as_bytes(std::span(entry.raw)), source_);
+  cursor.set_subject(fmt::format("key '{}'", printable(entry.key)));
+  read_value(cursor, entry.type);
+  if (cursor.remaining() > 0) cursor.reject("found {} bytes after the value, expected none", cursor.remaining());
+
+  const auto same = [&](const KeyValue& e) { return e.key == entry.key; };
+  const auto found = std::find_if(entries_.begin(), entries_.end(), same);
+  if (found == entries_.end()) {
+    entries_.push_back(std::move(entry));
+  } else {
+    *found = std::move(entry);
+  }
+}
+
+void Metadata::set_integer(std::string_view key, uint32_t value) { set(number_entry(key, ValueType::kUint32, value)); }
+
+void Metadata::set_uint64(std::string_view key, uint64_t value) { set(number_entry(key, ValueType::kUint64, value)); }
+
+void Metadata::set_real(std::string_view key, float value) { set(number_entry(key, ValueType::kFloat32, value)); }
+
+void Metadata::set_boolean(std::string_view key, bool value) {
+  set(number_entry<uint8_t>(key, ValueType::kBool, value ? 1 : 0));
+}
+
+void Metadata::set_string(std::string_view key, std::string_view value) {
+  KeyValue entry{std::string(key), ValueType::kString, {}};
+  append_string(entry.raw, value);
+  set(std::move(entry));
+}
+
+void Metadata::set_strings(std::string_view key, std::span<const std::string> values) {
+  KeyValue entry{std::string(key), ValueType::kArray, {}};
+  append_number(entry.raw, static_cast<uint32_t>(ValueType::kString));
+  append_number<uint64_t>(entry.raw, values.size());
+  for (const std::string& value : values) append_string(entry.raw, value);
+  set(std::move(entry));
+}
+
+void Metadata::erase(std::string_view key) {
+  std::erase_if(entries_, [&](const KeyValue& e) { return e.key == key; });
+}
+
+uint64_t data_alignment(const Metadata& metadata) {
+  const KeyValue* entry = metadata.find(kAlignmentKey);
+  if (entry == nullptr) return kDefaultAlignment;
+  const uint64_t found = entry->type == ValueType::kUint32 ? load<uint32_t>(entry->raw.data()) : 0;
+  if (found == 0 || found % 8 != 0 || found > kMaxAlignment) {
+    mismatch(metadata, kAlignmentKey, fmt::format("a u32 that is a multiple of 8, at most {}", kMaxAlignment));
+  }
+  return found;
+}
+
+}  // namespace steelyard::gguf

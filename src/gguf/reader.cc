@@ -1,0 +1,229 @@
+// Parses GGUF headers: the sections of this file follow the file's layout (docs/gguf.md).
+//
+// The header is foreign input. Work and memory stay linear in the bytes that are really there: a count is compared with
+// the room for that many entries before anything is reserved, and every comparison of all with all goes through a sort
+// or a hash.
+#include "gguf/reader.h"
+
+#include <algorithm>
+#include <unordered_set>
+#include <utility>
+
+#include "base/check.h"
+#include "base/checked.h"
+#include "base/error.h"
+#include "gguf/wire.h"
+
+namespace steelyard::gguf {
+
+namespace {
+
+constexpr std::string_view kMagic = "GGUF";
+constexpr size_t kMaxKeyBytes = 65535;
+constexpr size_t kMaxNameBytes = 1024;
+
+constexpr std::string_view kSplitNumber = "split.no";
+constexpr std::string_view kSplitCount = "split.count";
+constexpr std::string_view kSplitTensors = "split.tensors.count";
+
+// The least that one entry can occupy: length and one byte of name, then type id and one byte of value, or n_dims, one
+// dimension, type id and offset.
+constexpr uint64_t kMinKeyValueBytes = 8 + 1 + 4 + 1;
+constexpr uint64_t kMinTensorInfoBytes = 8 + 1 + 4 + 8 + 4 + 8;
+
+uint32_t read_version(Cursor& cursor) {
+  const std::string_view magic = cursor.take(kMagic.size());
+  if (magic != kMagic) cursor.reject("found magic '{}', expected 'GGUF'", printable(magic));
+  const auto version = cursor.number<uint32_t>();
+  // A version fits 16 bits for a long time to come: with the low half empty, the bytes stand in the other order.
+  if (version != 0 && (version & 0xFFFF) == 0) cursor.reject("found a big-endian file, expected little-endian");
+  if (version != 2 && version != 3) cursor.reject("found GGUF version {}, expected 2 or 3", version);
+  return version;
+}
+
+// A count of entries, each of which takes at least `min_bytes` of what is left of the file.
+uint64_t read_count(Cursor& cursor, std::string_view what, uint64_t min_bytes) {
+  const auto count = cursor.number<uint64_t>();
+  const uint64_t room = cursor.remaining() / min_bytes;
+  if (count > room)
+    cursor.reject("found {} {}, expected at most {} in {} bytes", count, what, room, cursor.remaining());
+  return count;
+}
+
+std::vector<KeyValue> read_key_values(Cursor& cursor, uint64_t count) {
+  std::vector<KeyValue> entries;
+  entries.reserve(count);
+  std::unordered_set<std::string_view> keys;  // views of the map, which stays
+  for (uint64_t i = 0; i < count; ++i) {
+    cursor.set_subject(fmt::format("key {} of {}", i + 1, count));
+    const std::string_view key = cursor.string();
+    if (key.empty() || key.size() > kMaxKeyBytes) {
+      cursor.reject("found a key of {} bytes, expected 1 to {}", key.size(), kMaxKeyBytes);
+    }
+    cursor.set_subject(fmt::format("key '{}'", printable(key)));
+    if (!keys.insert(key).second) cursor.reject("found twice, expected once");
+    const auto type = static_cast<ValueType>(cursor.number<uint32_t>());
+    const std::string_view raw = read_value(cursor, type);
+    entries.push_back({std::string(key), type, std::string(raw)});
+  }
+  return entries;
+}
+
+// Shape of a tensor: 1 to 4 dimensions of at least 1, whose product fits int64.
+void read_shape(Cursor& cursor, TensorInfo& tensor) {
+  const auto n_dims = cursor.number<uint32_t>();
+  if (n_dims < 1 || n_dims > kMaxDims) cursor.reject("found {} dimensions, expected 1 to {}", n_dims, kMaxDims);
+  tensor.n_dims = static_cast<int>(n_dims);
+  int64_t product = 1;
+  for (size_t d = 0; d < n_dims; ++d) {
+    tensor.ne[d] = cursor.number<int64_t>();
+    if (tensor.ne[d] < 1) cursor.reject("found dimension {} of length {}, expected at least 1", d, tensor.ne[d]);
+    if (__builtin_mul_overflow(product, tensor.ne[d], &product)) {
+      cursor.reject("found shape {}, expected fewer than 2^63 values", shape_string(tensor));
+    }
+  }
+}
+
+TensorInfo read_tensor_info(Cursor& cursor, uint64_t alignment) {
+  TensorInfo tensor;
+  const std::string_view name = cursor.string();
+  if (name.empty() || name.size() > kMaxNameBytes) {
+    cursor.reject("found a name of {} bytes, expected 1 to {}", name.size(), kMaxNameBytes);
+  }
+  tensor.name = name;
+  cursor.set_subject(fmt::format("tensor '{}'", printable(name)));
+  read_shape(cursor, tensor);
+
+  const auto type = cursor.number<uint32_t>();
+  const Format* format = find_format(type);
+  if (format == nullptr) cursor.reject("found type id {}, expected the id of a known GGUF tensor type", type);
+  tensor.type = format->type;
+  const auto n_bytes = tensor_bytes(*format, tensor.ne);
+  if (tensor.ne[0] % format->block_len != 0) {
+    cursor.reject("found rows of {} values, expected a multiple of {} for {}", tensor.ne[0], format->block_len,
+                  format->name);
+  }
+  if (!n_bytes)
+    cursor.reject("found shape {}, expected fewer than 2^64 bytes of {}", shape_string(tensor), format->name);
+  tensor.n_bytes = *n_bytes;
+
+  tensor.offset = cursor.number<uint64_t>();
+  if (tensor.offset % alignment != 0) {
+    cursor.reject("found offset {}, expected a multiple of the alignment {}", tensor.offset, alignment);
+  }
+  if (!checked_add(tensor.offset, tensor.n_bytes)) {
+    cursor.reject("found {} bytes at offset {}, expected an end below 2^64", tensor.n_bytes, tensor.offset);
+  }
+  return tensor;
+}
+
+// Tensors of one shard may stand in any order and leave gaps, but not share bytes.
+void check_disjoint(const std::string& path, std::span<const TensorInfo> tensors) {
+  std::vector<const TensorInfo*> by_offset;
+  by_offset.reserve(tensors.size());
+  for (const TensorInfo& tensor : tensors) by_offset.push_back(&tensor);
+  std::sort(by_offset.begin(), by_offset.end(),
+            [](const TensorInfo* a, const TensorInfo* b) { return a->offset < b->offset; });
+  for (size_t i = 1; i < by_offset.size(); ++i) {
+    const TensorInfo &before = *by_offset[i - 1], &after = *by_offset[i];
+    const uint64_t end = before.offset + before.n_bytes;
+    if (end > after.offset) {
+      fail(path, "tensor '{}': found offset {}, expected at least {}, where tensor '{}' ends", printable(after.name),
+           after.offset, end, printable(before.name));
+    }
+  }
+}
+
+// The last part of the name of shard `number` (from 1) of `count`, as gguf-split of llama.cpp spells it.
+std::string shard_suffix(int64_t number, int64_t count) { return fmt::format("-{:05}-of-{:05}.gguf", number, count); }
+
+}  // namespace
+
+Reader::Reader(const std::string& path, Need need) : path_(path), need_(need) {
+  metadata_ = read_shard(path);
+  alignment_ = data_alignment(metadata_);
+  read_remaining_shards();
+
+  by_name_.reserve(tensors_.size());
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    const TensorInfo& tensor = tensors_[i];
+    const auto where = [&] { return files_[static_cast<size_t>(tensor.shard)].path(); };
+    if (!by_name_.emplace(tensor.name, i).second) {
+      fail(where(), "tensor '{}': found twice, expected once", printable(tensor.name));
+    }
+    const auto total = checked_add(total_bytes_, tensor.n_bytes);
+    if (!total) fail(where(), "tensor '{}': all tensors together exceed 2^64 bytes", printable(tensor.name));
+    total_bytes_ = *total;
+  }
+}
+
+// Appends one file and its tensors; returns its metadata.
+Metadata Reader::read_shard(const std::string& path) {
+  const std::span<const std::byte> file = files_.emplace_back(path).bytes();
+  Cursor cursor(file, path);
+  const uint32_t version = read_version(cursor);
+  if (files_.size() == 1) version_ = version;
+  const uint64_t n_tensors = read_count(cursor, "tensors", kMinTensorInfoBytes);
+  const uint64_t n_kv = read_count(cursor, "keys", kMinKeyValueBytes);
+  Metadata metadata(path, read_key_values(cursor, n_kv));
+
+  const uint64_t alignment = data_alignment(metadata);
+  const size_t first = tensors_.size();
+  for (uint64_t i = 0; i < n_tensors; ++i) {
+    cursor.set_subject(fmt::format("tensor {} of {}", i + 1, n_tensors));
+    tensors_.push_back(read_tensor_info(cursor, alignment));
+    tensors_.back().shard = static_cast<int>(files_.size()) - 1;
+  }
+  const std::span<const TensorInfo> tensors = std::span(tensors_).subspan(first);
+  check_disjoint(path, tensors);
+
+  // No overflow: a position in a file lies far below 2^64. A file without tensors may end before the padding does.
+  data_begin_.push_back(*checked_align(cursor.position(), alignment));
+  const uint64_t data_bytes = file.size() - std::min<uint64_t>(file.size(), data_begin_.back());
+  for (const TensorInfo& tensor : tensors) {
+    const uint64_t end = tensor.offset + tensor.n_bytes;
+    if (need_ == Need::kData && end > data_bytes) {
+      fail(path, "tensor '{}': found {} bytes in the data section, expected at least {}; the file is cut short",
+           printable(tensor.name), data_bytes, end);
+    }
+  }
+  return metadata;
+}
+
+// The first shard says how many there are; their names follow from its name.
+void Reader::read_remaining_shards() {
+  const int64_t count = metadata_.integer(kSplitCount, 1);
+  const int64_t number = metadata_.integer(kSplitNumber, 0);
+  if (count <= 1) return;
+  const std::string suffix = shard_suffix(1, count);
+  if (number != 0)
+    fail(path_, "found split.no {} of {} shards, expected 0: open the one that ends in {}", number, count, suffix);
+  if (!path_.ends_with(suffix)) {
+    fail(path_, "found the first of {} shards, expected a file name that ends in {}", count, suffix);
+  }
+  const std::string prefix = path_.substr(0, path_.size() - suffix.size());
+  const auto expect = [](const Metadata& metadata, std::string_view key, int64_t expected) {
+    const int64_t found = metadata.integer(key);
+    if (found != expected) fail(metadata.source(), "key '{}': found {}, expected {}", key, found, expected);
+  };
+  for (int64_t i = 1; i < count; ++i) {
+    const Metadata shard = read_shard(prefix + shard_suffix(i + 1, count));
+    expect(shard, kSplitNumber, i);
+    expect(shard, kSplitCount, count);
+  }
+  if (metadata_.contains(kSplitTensors)) expect(metadata_, kSplitTensors, static_cast<int64_t>(tensors_.size()));
+}
+
+const TensorInfo* Reader::find(std::string_view name) const {
+  const auto found = by_name_.find(name);
+  return found == by_name_.end() ? nullptr : &tensors_[found->second];
+}
+
+std::span<const std::byte> Reader::bytes(const TensorInfo& tensor) const {
+  STEELYARD_CHECK(need_ == Need::kData);
+  const auto shard = static_cast<size_t>(tensor.shard);
+  STEELYARD_CHECK(shard < files_.size());
+  return files_[shard].bytes().subspan(data_begin_[shard] + tensor.offset, tensor.n_bytes);
+}
+
+}  // namespace steelyard::gguf

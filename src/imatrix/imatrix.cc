@@ -1,0 +1,122 @@
+// The in-memory matrix: its invariant, merging, and the look-up by model tensor. The file layouts are in gguf_file.cc
+// and legacy_file.cc.
+#include "imatrix/imatrix.h"
+
+#include <cstring>
+#include <limits>
+
+#include "base/check.h"
+#include "base/error.h"
+#include "base/mapped_file.h"
+#include "imatrix/gguf_file.h"
+#include "imatrix/legacy_file.h"
+
+namespace steelyard {
+namespace {
+
+// Sums go to disk as F32.
+constexpr double kMaxSum = std::numeric_limits<float>::max();
+// Far above any calibration, and low enough that counts of merged files cannot overflow.
+constexpr int64_t kMaxCount = int64_t{1} << 53;
+// Both layouts keep chunk counts and sizes in 32 bits, one of them signed.
+constexpr int64_t kMaxChunks = std::numeric_limits<int32_t>::max();
+
+// The invariant of imatrix.h. Loading checks it once for both layouts, saving once before the first byte.
+void check(const Imatrix& imatrix, const std::string& path) {
+  if (imatrix.entries.empty()) fail(path, "the imatrix has no entries");
+  if (imatrix.chunk_size < 1 || imatrix.chunk_size > kMaxChunks) {
+    fail(path, "imatrix: chunk size is {}, expected 1 to {}", imatrix.chunk_size, kMaxChunks);
+  }
+  if (imatrix.chunk_count < 0 || imatrix.chunk_count > kMaxChunks) {
+    fail(path, "imatrix: chunk count is {}, expected 0 to {}", imatrix.chunk_count, kMaxChunks);
+  }
+  for (const auto& [name, entry] : imatrix.entries) {
+    if (name.empty()) fail(path, "imatrix: an entry has no name");
+    STEELYARD_CHECK(entry.n_in >= 1 && entry.n_expert >= 1);
+    STEELYARD_CHECK(entry.in_sum2.size() == static_cast<size_t>(entry.n_in * entry.n_expert));
+    STEELYARD_CHECK(entry.counts.size() == static_cast<size_t>(entry.n_expert));
+    for (size_t i = 0; i < entry.in_sum2.size(); ++i) {
+      if (const double sum = entry.in_sum2[i]; !(sum >= 0 && sum <= kMaxSum)) {
+        fail(path, "{}: sum of squares {} is {}, expected a number from 0 to the largest F32", printable(name), i, sum);
+      }
+    }
+    for (size_t i = 0; i < entry.counts.size(); ++i) {
+      if (entry.counts[i] < 0 || entry.counts[i] > kMaxCount) {
+        fail(path, "{}: count {} is {}, expected 0 to 2^53", printable(name), i, entry.counts[i]);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+Imatrix Imatrix::load(const std::string& path) {
+  const MappedFile file(path);
+  const std::span<const std::byte> bytes = file.bytes();
+  if (bytes.empty()) fail(path, "the file is empty, expected an imatrix");
+  const bool is_gguf = bytes.size() >= 4 && std::memcmp(bytes.data(), "GGUF", 4) == 0;
+  Imatrix imatrix = is_gguf ? load_gguf_imatrix(path) : parse_legacy_imatrix(bytes, path);
+  imatrix.source = path;
+  check(imatrix, path);
+  return imatrix;
+}
+
+void Imatrix::save(const std::string& path) const {
+  check(*this, path);
+  if (path.ends_with(".dat")) {
+    save_legacy_imatrix(*this, path);
+  } else {
+    save_gguf_imatrix(*this, path);
+  }
+}
+
+void Imatrix::merge(const Imatrix& other) {
+  STEELYARD_CHECK(this != &other);
+  for (const auto& [name, theirs] : other.entries) {
+    const auto ours = entries.find(name);
+    if (ours == entries.end()) continue;
+    if (ours->second.n_in != theirs.n_in || ours->second.n_expert != theirs.n_expert) {
+      fail(other.source, "{} is [{}, {}], expected [{}, {}] as in {}", printable(name), theirs.n_in, theirs.n_expert,
+           ours->second.n_in, ours->second.n_expert, source);
+    }
+  }
+  if (entries.empty()) chunk_size = other.chunk_size;
+  for (const auto& [name, theirs] : other.entries) {
+    const auto [ours, is_new] = entries.try_emplace(name, theirs);
+    if (is_new) continue;
+    for (size_t i = 0; i < theirs.in_sum2.size(); ++i) ours->second.in_sum2[i] += theirs.in_sum2[i];
+    for (size_t i = 0; i < theirs.counts.size(); ++i) ours->second.counts[i] += theirs.counts[i];
+  }
+  datasets.insert(datasets.end(), other.datasets.begin(), other.datasets.end());
+  // Chunks of another size count as the tokens they hold, a started chunk as a whole one.
+  chunk_count += (other.chunk_count * other.chunk_size + chunk_size - 1) / chunk_size;
+}
+
+const ImatrixEntry* Imatrix::find(const gguf::TensorInfo& tensor) const {
+  const auto found = entries.find(tensor.name);
+  if (found == entries.end()) return nullptr;
+  const ImatrixEntry& entry = found->second;
+  const int64_t n_slices = tensor.ne[2] * tensor.ne[3];
+  const bool fits =
+      entry.n_in * entry.n_expert == tensor.ne[0] * n_slices && (entry.n_expert == 1 || entry.n_expert == n_slices);
+  if (!fits) {
+    fail(source, "{} is [{}, {}], expected [{}, {}] for a tensor {}: this is the imatrix of another model",
+         printable(tensor.name), entry.n_in, entry.n_expert, tensor.ne[0], n_slices, gguf::shape_string(tensor));
+  }
+  return &entry;
+}
+
+std::vector<float> Imatrix::importance(const gguf::TensorInfo& tensor, int64_t slice) const {
+  STEELYARD_CHECK(slice >= 0 && slice < tensor.ne[2] * tensor.ne[3]);
+  const ImatrixEntry* entry = find(tensor);
+  if (!entry) return {};
+  // One row per slice and one row for all slices lay the columns out alike; they differ in the counts only.
+  std::vector<float> result(tensor.ne[0], 1.0f);
+  const int64_t count = entry->counts[entry->n_expert == 1 ? 0 : slice];
+  if (count == 0) return result;
+  const double* sums = entry->in_sum2.data() + slice * tensor.ne[0];
+  for (size_t i = 0; i < result.size(); ++i) result[i] = static_cast<float>(sums[i] / static_cast<double>(count));
+  return result;
+}
+
+}  // namespace steelyard

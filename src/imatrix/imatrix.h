@@ -1,0 +1,54 @@
+// The importance matrix: for every weight tensor the sums of its squared inputs, as calibration saw them, and how many
+// inputs that were. Files are read and written in llama.cpp's two layouts (docs/imatrix.md).
+//
+// Invariant of what load() returns: at least one entry, every entry is well formed (ImatrixEntry), all sums are finite
+// and not negative. Filled by calibration, read by the quantizer and by inspect.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "gguf/tensor_info.h"
+
+namespace steelyard {
+
+/// The sums of one weight tensor. A tensor with one matrix per attention head is a single row of n_in * n_head columns;
+/// so is a tensor of experts that comes from a .dat file, which does not tell the experts apart.
+struct ImatrixEntry {
+  int64_t n_in = 0;
+  int64_t n_expert = 1;         ///< 1 for a dense tensor
+  std::vector<double> in_sum2;  ///< [n_expert][n_in] sum of x^2 over all inputs x of a column
+  std::vector<int64_t> counts;  ///< [n_expert] inputs seen: tokens, or (token, slot) pairs routed to an expert
+};
+
+struct Imatrix {
+  std::map<std::string, ImatrixEntry> entries;  ///< by tensor name with its ".weight"; the order of our files
+  std::vector<std::string> datasets;            ///< where the calibration text came from
+  int64_t chunk_count = 0;                      ///< chunks of text seen
+  int64_t chunk_size = 512;                     ///< tokens per chunk
+  std::string source = "imatrix";               ///< the file, for messages
+
+  /// Reads either layout; which one is told by the content. Error if the file is neither, is damaged, or holds sums
+  /// that no calibration can produce (NaN, infinite, negative).
+  static Imatrix load(const std::string& path);
+
+  /// Writes the .dat layout to a path that ends in ".dat", GGUF otherwise. The file appears whole or not at all. Error
+  /// if there is nothing to write, a sum does not fit F32, or the disk fails.
+  void save(const std::string& path) const;
+
+  /// Adds the sums, counts, datasets and chunks of `other`, as if both texts had been seen in one run. Error, leaving
+  /// everything as it was, if an entry has another shape there.
+  void merge(const Imatrix& other);
+
+  /// The entry of `tensor`, null when there is none. Error when its shape does not fit the tensor: the imatrix belongs
+  /// to another model.
+  const ImatrixEntry* find(const gguf::TensorInfo& tensor) const;
+
+  /// Importance of each column [ne0] of one matrix of `tensor` (slice in [0, ne2 * ne3): an expert or a head): the mean
+  /// of x^2. All ones for an expert that saw no input; empty when the tensor has no entry. Errors as find().
+  std::vector<float> importance(const gguf::TensorInfo& tensor, int64_t slice) const;
+};
+
+}  // namespace steelyard

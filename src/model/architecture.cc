@@ -1,0 +1,136 @@
+#include "model/architecture.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace steelyard {
+
+#define ARCHITECTURE(identifier, name) ModelConfig read_##identifier(const ModelKeys& keys);
+#include "model/arch/archs.def"
+#undef ARCHITECTURE
+
+namespace {
+
+constexpr Architecture kArchitectures[] = {
+#define ARCHITECTURE(identifier, name) {name, read_##identifier},
+#include "model/arch/archs.def"
+#undef ARCHITECTURE
+};
+
+constexpr int64_t kMaxCount = std::numeric_limits<int32_t>::max();
+
+}  // namespace
+
+const Architecture& find_architecture(const gguf::Metadata& metadata) {
+  const std::string_view name = metadata.string("general.architecture");
+  std::string known;
+  for (const Architecture& architecture : kArchitectures) {
+    if (architecture.name == name) return architecture;
+    known += (known.empty() ? "" : ", ") + std::string(architecture.name);
+  }
+  fail(metadata.source(), "architecture \"{}\" is unknown (known: {})", printable(name), known);
+}
+
+int64_t ModelKeys::count(std::string_view key) const {
+  const int64_t value = metadata_.integer(prefix_ + std::string(key));
+  if (value < 1 || value > kMaxCount) reject(key, "is {}, expected 1 to {}", value, kMaxCount);
+  return value;
+}
+
+int64_t ModelKeys::count(std::string_view key, int64_t absent) const {
+  const int64_t value = metadata_.integer(prefix_ + std::string(key), absent);
+  if (value < 0 || value > kMaxCount) reject(key, "is {}, expected 0 to {}", value, kMaxCount);
+  return value;
+}
+
+double ModelKeys::positive(std::string_view key) const {
+  const double value = metadata_.real(prefix_ + std::string(key));
+  if (!(value > 0) || !std::isfinite(value)) reject(key, "is {}, expected a number above 0", value);
+  return value;
+}
+
+double ModelKeys::positive(std::string_view key, double absent) const { return contains(key) ? positive(key) : absent; }
+
+double ModelKeys::non_negative(std::string_view key, double absent) const {
+  const double value = metadata_.real(prefix_ + std::string(key), absent);
+  if (!(value >= 0) || !std::isfinite(value)) reject(key, "is {}, expected a number of at least 0", value);
+  return value;
+}
+
+bool ModelKeys::boolean(std::string_view key, bool absent) const {
+  return metadata_.boolean(prefix_ + std::string(key), absent);
+}
+
+std::string_view ModelKeys::string(std::string_view key, std::string_view absent) const {
+  return metadata_.string(prefix_ + std::string(key), absent);
+}
+
+ModelConfig ModelKeys::model(const LayerConfig& layer) const {
+  ModelConfig config;
+  config.architecture = prefix_.substr(0, prefix_.size() - 1);
+  config.n_vocab = static_cast<int64_t>(metadata_.array_size("tokenizer.ggml.tokens"));
+  if (config.n_vocab < 1 || config.n_vocab > kMaxCount) reject("vocab_size", "cannot be read: the token list is empty");
+  config.n_embd = count("embedding_length");
+  config.n_context = count("context_length");
+  config.norm_eps = static_cast<float>(positive("attention.layer_norm_rms_epsilon"));
+  // Prediction (NextN) blocks follow the trunk in the file and take no part in it.
+  const int64_t n_blocks = count("block_count"), n_predict = count("nextn_predict_layers", 0);
+  if (n_predict >= n_blocks) reject("nextn_predict_layers", "is {} of {} blocks: no trunk is left", n_predict, n_blocks);
+  constexpr int64_t kMaxLayers = 4096;
+  if (n_blocks > kMaxLayers) reject("block_count", "is {}, expected at most {}", n_blocks, kMaxLayers);
+  config.layers.assign(static_cast<size_t>(n_blocks - n_predict), layer);
+  return config;
+}
+
+AttentionConfig ModelKeys::attention() const {
+  AttentionConfig attention;
+  attention.n_head = count("attention.head_count");
+  attention.n_head_kv = count("attention.head_count_kv", attention.n_head);
+  if (attention.n_head_kv < 1 || attention.n_head % attention.n_head_kv != 0) {
+    reject("attention.head_count_kv", "is {}, expected a divisor of head_count {}", attention.n_head_kv, attention.n_head);
+  }
+  const int64_t head = std::max<int64_t>(1, count("embedding_length") / attention.n_head);
+  attention.head_k = std::max<int64_t>(1, count("attention.key_length", head));
+  attention.head_v = std::max<int64_t>(1, count("attention.value_length", head));
+  attention.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(attention.head_k)));
+  attention.rope = rope(attention.head_k);
+  return attention;
+}
+
+RopeConfig ModelKeys::rope(int64_t n_dims_absent) const {
+  RopeConfig rope;
+  rope.n_dims = count("rope.dimension_count", n_dims_absent);
+  if (rope.n_dims % 2 != 0) reject("rope.dimension_count", "is {}, expected an even number", rope.n_dims);
+  rope.freq_base = positive("rope.freq_base", 10000.0);
+  rope.factor = positive("rope.scaling.factor", 1.0);
+  rope.original_context = count("rope.scaling.original_context_length", count("context_length"));
+  const std::string_view type = string("rope.scaling.type", "linear");
+  if (type == "linear") {
+    rope.scaling = rope.factor == 1.0 ? RopeScaling::kNone : RopeScaling::kLinear;
+  } else if (type == "yarn") {
+    rope.scaling = RopeScaling::kYarn;
+    rope.magnitude = (1.0 + 0.1 * std::log(rope.factor)) * positive("rope.scaling.attn_factor", 1.0);
+  } else if (type != "none") {
+    reject("rope.scaling.type", "is \"{}\", expected none, linear or yarn", printable(type));
+  }
+  return rope;
+}
+
+FfnConfig ModelKeys::experts() const {
+  FfnConfig ffn;
+  ffn.n_expert = count("expert_count", 0);
+  if (ffn.n_expert == 0) return ffn;
+  ffn.n_used = count("expert_used_count");
+  ffn.n_group = std::max<int64_t>(1, count("expert_group_count", 1));
+  ffn.n_group_used = std::max<int64_t>(1, count("expert_group_used_count", ffn.n_group));
+  if (ffn.n_expert % ffn.n_group != 0 || ffn.n_group > kMaxExpertGroups) {
+    reject("expert_group_count", "is {}, expected a divisor of expert_count {} up to {}", ffn.n_group, ffn.n_expert,
+           kMaxExpertGroups);
+  }
+  const int64_t n_eligible = ffn.n_expert / ffn.n_group * std::min(ffn.n_group, ffn.n_group_used);
+  if (ffn.n_used > n_eligible) reject("expert_used_count", "is {} of {} eligible experts", ffn.n_used, n_eligible);
+  return ffn;
+}
+
+}  // namespace steelyard

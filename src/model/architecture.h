@@ -1,0 +1,64 @@
+// The registry of architectures and the checked access to their metadata. An architecture is one file in model/arch/ and
+// one line in archs.def.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "gguf/metadata.h"
+#include "model/config.h"
+
+namespace steelyard {
+
+/// Metadata of one model with the "<architecture>." prefix applied and every number checked against a range.
+class ModelKeys {
+ public:
+  ModelKeys(const gguf::Metadata& metadata, std::string_view architecture)
+      : metadata_(metadata), prefix_(std::string(architecture) + ".") {}
+
+  bool contains(std::string_view key) const { return metadata_.contains(prefix_ + std::string(key)); }
+
+  /// An integer in [1, 2^31). Error when missing or out of range.
+  int64_t count(std::string_view key) const;
+  /// The same with a value for an absent key; zero is allowed.
+  int64_t count(std::string_view key, int64_t absent) const;
+  /// A finite number > 0. Error when missing or out of range.
+  double positive(std::string_view key) const;
+  double positive(std::string_view key, double absent) const;
+  /// A finite number >= 0.
+  double non_negative(std::string_view key, double absent) const;
+  bool boolean(std::string_view key, bool absent) const;
+  std::string_view string(std::string_view key, std::string_view absent) const;
+
+  /// Error naming the file and `key`.
+  template <typename... Args>
+  [[noreturn]] void reject(std::string_view key, fmt::format_string<Args...> format, Args&&... args) const {
+    throw Error(metadata_.source(), prefix_ + std::string(key) + " " + fmt::format(format, std::forward<Args>(args)...));
+  }
+
+  /// What every architecture shares: vocabulary, width, context, eps, and the trunk's number of layers, each a copy of
+  /// `layer`.
+  ModelConfig model(const LayerConfig& layer) const;
+  /// Heads, head widths, RoPE with linear or YaRN scaling.
+  AttentionConfig attention() const;
+  RopeConfig rope(int64_t n_dims_absent) const;
+  /// Number of experts, how many are used, groups; widths and gating are the architecture's. n_expert 0: no experts.
+  FfnConfig experts() const;
+
+ private:
+  const gguf::Metadata& metadata_;
+  std::string prefix_;
+};
+
+/// One architecture: `read` fills a configuration from metadata.
+struct Architecture {
+  std::string_view name;
+  ModelConfig (*read)(const ModelKeys& keys);
+};
+
+/// The architecture named by general.architecture. Error naming the known ones otherwise.
+const Architecture& find_architecture(const gguf::Metadata& metadata);
+
+}  // namespace steelyard

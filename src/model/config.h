@@ -1,0 +1,76 @@
+// What an architecture says about itself: plain data that forward.cc interprets. Filled from metadata by model/arch/*.cc.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "compute/backend.h"
+
+namespace steelyard {
+
+enum class RopeScaling { kNone, kLinear, kYarn };
+
+/// Rotary position embedding; see rope_table.h for the angles.
+struct RopeConfig {
+  RopePairs pairs = RopePairs::kNorm;
+  int64_t n_dims = 0;
+  double freq_base = 10000;
+  RopeScaling scaling = RopeScaling::kNone;
+  double factor = 1;              ///< context extension, >= 1
+  int64_t original_context = 0;   ///< of the model before extension (YaRN)
+  double magnitude = 1;           ///< multiplies cos and sin
+
+  bool operator==(const RopeConfig&) const = default;
+};
+
+enum class Mixer {
+  kAttention,  ///< attn_q, attn_k, attn_v, attn_output with grouped heads
+  kLatent,     ///< multi-head latent attention in its absorbed form (DeepSeek-V2 report, section 2.1)
+};
+
+struct AttentionConfig {
+  Mixer mixer = Mixer::kAttention;
+  int64_t n_head = 0;
+  int64_t n_head_kv = 0;
+  int64_t head_k = 0;  ///< width of a query/key head; latent: without + with RoPE
+  int64_t head_v = 0;  ///< width of a value head
+  float scale = 0;     ///< of q.k before the softmax
+  RopeConfig rope;
+
+  // Latent only.
+  int64_t q_lora_rank = 0;   ///< 0: one full attn_q
+  int64_t kv_lora_rank = 0;  ///< width of the cached latent
+
+  int64_t n_nope() const { return head_k - rope.n_dims; }  ///< latent: columns of a query head without RoPE
+  int64_t key_width() const { return mixer == Mixer::kLatent ? kv_lora_rank + rope.n_dims : n_head_kv * head_k; }
+  int64_t value_width() const { return mixer == Mixer::kLatent ? 0 : n_head_kv * head_v; }  ///< 0: a view of the keys
+};
+
+struct FfnConfig {
+  int64_t n_ff = 0;      ///< width of the dense FFN, or of one expert
+  int64_t n_expert = 0;  ///< 0: dense
+  int64_t n_ff_shared = 0;  ///< width of the shared expert, 0: none
+  int64_t n_used = 0;
+  int64_t n_group = 1;
+  int64_t n_group_used = 1;
+  Gating gating = Gating::kSoftmax;
+  bool normalize = false;
+  float scale = 1;
+};
+
+struct LayerConfig {
+  AttentionConfig attention;
+  FfnConfig ffn;
+};
+
+struct ModelConfig {
+  std::string architecture;
+  int64_t n_vocab = 0;
+  int64_t n_embd = 0;
+  int64_t n_context = 0;  ///< the model was made for
+  float norm_eps = 0;
+  std::vector<LayerConfig> layers;  ///< of the trunk: prediction blocks at the end of the file are left out
+};
+
+}  // namespace steelyard

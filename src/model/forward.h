@@ -1,0 +1,47 @@
+// The forward pass of one layer: the only model code there is. It knows neither the order of iteration (token-major: all
+// layers per batch; layer-major: all chunks per layer) nor why its products are watched.
+#pragma once
+
+#include "compute/observer.h"
+#include "model/config.h"
+#include "model/kv_cache.h"
+#include "model/rope_table.h"
+#include "model/scratch.h"
+#include "model/weights.h"
+
+namespace steelyard {
+
+/// A layer ready to run.
+struct Layer {
+  LayerConfig config;
+  LayerWeights weights;
+  RopeTable rope;
+};
+
+/// Where a pass computes, and who watches.
+struct Pass {
+  Backend& backend;
+  Scratch& scratch;
+  float norm_eps;
+  MatmulObserver* observer = nullptr;
+};
+
+/// x [n, n_embd] is the residual stream of n consecutive tokens of one sequence at first_position; updated in place. kv holds
+/// the positions before and receives these; first_position + n must not exceed its size nor the layer's RoPE table.
+void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer& kv, Pass& pass);
+
+// ---- the parts of a layer; each returns its contribution to the residual stream, in scratch memory.
+
+/// Grouped attention; h: [n, n_embd], normed.
+Matrix attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass);
+/// Latent attention in absorbed form.
+Matrix latent_attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass);
+/// Dense SwiGLU, or routed experts plus the shared expert; f: [n, n_embd], normed.
+Matrix ffn(const Layer& layer, Matrix f, Pass& pass);
+
+/// W x (+ bias) in scratch memory, shown to the observer.
+Matrix linear(const Weight& weight, Matrix x, Pass& pass, const Vector& bias = {});
+/// RMS norm in scratch memory.
+Matrix normed(const Vector& weight, Matrix x, Pass& pass);
+
+}  // namespace steelyard

@@ -1,0 +1,64 @@
+#include "model/rope_table.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <vector>
+
+namespace steelyard {
+namespace {
+
+// Radians per position of every pair.
+std::vector<double> frequencies(const RopeConfig& rope, std::span<const float> freq_factors) {
+  const auto n = static_cast<double>(rope.n_dims);
+  // Dimension at which a wave turns `beta` times within the original context.
+  const auto correction = [&](double beta) {
+    return n * std::log(static_cast<double>(rope.original_context) / (beta * 2 * std::numbers::pi)) /
+           (2 * std::log(rope.freq_base));
+  };
+  const double low = std::max(0.0, std::floor(correction(32.0)));
+  const double high = std::min(n - 1, std::ceil(correction(1.0)));
+
+  std::vector<double> out(static_cast<size_t>(rope.n_dims / 2));
+  for (size_t i = 0; i < out.size(); ++i) {
+    const double plain = std::pow(rope.freq_base, -2.0 * static_cast<double>(i) / n) /
+                         (freq_factors.empty() ? 1.0 : static_cast<double>(freq_factors[i]));
+    const double stretched = plain / rope.factor;
+    if (rope.scaling == RopeScaling::kNone) {
+      out[i] = plain;
+    } else if (rope.scaling == RopeScaling::kLinear) {
+      out[i] = stretched;
+    } else {
+      const double position = (static_cast<double>(i) - low) / std::max(0.001, high - low);
+      const double keep = 1.0 - std::clamp(position, 0.0, 1.0);  // fast waves stay, slow ones stretch
+      out[i] = keep * plain + (1.0 - keep) * stretched;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+RopeTable make_rope_table(Backend& backend, const RopeConfig& rope, std::span<const float> freq_factors,
+                          int64_t n_positions) {
+  STEELYARD_CHECK(freq_factors.empty() || static_cast<int64_t>(freq_factors.size()) == rope.n_dims / 2);
+  const std::vector<double> frequency = frequencies(rope, freq_factors);
+  const size_t n = static_cast<size_t>(n_positions) * frequency.size();
+  std::vector<float> values(2 * n);
+  for (int64_t p = 0; p < n_positions; ++p) {
+    for (size_t i = 0; i < frequency.size(); ++i) {
+      const double angle = static_cast<double>(p) * frequency[i];
+      const size_t at = static_cast<size_t>(p) * frequency.size() + i;
+      values[at] = static_cast<float>(std::cos(angle) * rope.magnitude);
+      values[n + at] = static_cast<float>(std::sin(angle) * rope.magnitude);
+    }
+  }
+  RopeTable table;
+  table.memory = backend.allocate(values.size() * sizeof(float));
+  backend.upload(table.memory.get(), values.data(), values.size() * sizeof(float));
+  table.cos = reinterpret_cast<const float*>(table.memory.get());
+  table.sin = table.cos + n;
+  return table;
+}
+
+}  // namespace steelyard

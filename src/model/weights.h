@@ -1,0 +1,62 @@
+// The tensors of a model under the names they have in the forward pass. Absent tensors are empty. Shapes were checked
+// against the configuration when they were bound, so the forward pass needs no checks.
+#pragma once
+
+#include "compute/backend.h"
+#include "gguf/reader.h"
+#include "model/config.h"
+
+namespace steelyard {
+
+/// An F32 vector (norm, bias) in backend memory; null data when the tensor is absent.
+struct Vector {
+  Buffer memory;
+  const float* data = nullptr;
+};
+
+/// Shapes are [in, out]; D = n_embd, H = heads, K = key/value heads.
+struct AttentionWeights {
+  Vector norm;  // attn_norm [D]
+
+  Weight q, k, v;            // [D, H*head_k], [D, K*head_k], [D, K*head_v]; latent without q LoRA uses q
+  Vector q_bias, k_bias, v_bias;
+  Weight output;             // [H*head_v, D]
+  Vector output_bias;
+
+  // Latent; R = kv_lora_rank, r = RoPE columns.
+  Weight q_a;         // [D, q_lora_rank]
+  Vector q_a_norm;    // [q_lora_rank]
+  Weight q_b;         // [q_lora_rank, H*head_k]
+  Weight kv_a;        // attn_kv_a_mqa [D, R + r]
+  Vector kv_a_norm;   // [R]
+  Weight k_b;         // [n_nope, R, H]
+  Weight v_b;         // [R, head_v, H]
+};
+
+/// E = experts, F = width of an expert or of the dense FFN.
+struct FfnWeights {
+  Vector norm;                           // ffn_norm [D]
+  Weight gate, up, down;                 // [D, F], [D, F], [F, D]; with experts: the shared expert
+  Weight router;                         // ffn_gate_inp [D, E]
+  Vector router_bias;                    // exp_probs_b [E], steers the selection
+  Weight gate_exps, up_exps, down_exps;  // [D, F, E], [D, F, E], [F, D, E]
+};
+
+struct LayerWeights {
+  AttentionWeights attention;
+  FfnWeights ffn;
+};
+
+/// What is not in a layer. output is token_embd when the file has no output.weight.
+struct TrunkWeights {
+  Weight token_embd;  // [D, V]
+  Vector output_norm;
+  Weight output;      // [D, V]
+  std::vector<float> rope_freqs;  // [n_dims / 2] or empty, in host memory
+};
+
+/// Binds tensors of `reader` for `backend`. Error naming file and tensor when one is missing or has another shape.
+TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, Backend& backend);
+LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, int layer, Backend& backend);
+
+}  // namespace steelyard

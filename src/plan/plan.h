@@ -1,0 +1,71 @@
+// A plan: which tensor becomes which type, as an ordered list of rules that a person can read. Pure data; resolve()
+// (plan/resolve.h) applies it to a model. Grammar: docs/plan.md.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "formats/format.h"
+#include "plan/pattern.h"
+
+namespace steelyard {
+
+/// When a rule takes part at all.
+enum class Condition { kAlways, kImatrix, kNotImatrix, kTied, kNotTied };
+
+/// "if imatrix", ...; empty for kAlways.
+std::string_view describe(Condition condition);
+
+/// One line of a plan.
+struct PlanRule {
+  std::string pattern;       ///< as written; "*" is the base
+  std::optional<Type> type;  ///< none: `keep`, as in the source
+  std::string file;          ///< where it was written: a path, or "command line"
+  int line = 0;              ///< 1-based; 0 when it is not from a file
+  Condition condition = Condition::kAlways;
+  bool optional = false;  ///< written with ?=: may decide nothing without being reported
+
+  bool is_base() const { return pattern == "*"; }
+  /// "plans/x.plan:12", or just `file`.
+  std::string where() const;
+};
+
+/// "IQ2_S", or "keep".
+std::string_view target_name(const PlanRule& rule);
+
+class Plan {
+ public:
+  /// Parses a whole plan file; `name` is its name in messages. Error{name:line} for a line without '=', an empty or bad
+  /// pattern (with RE2's words), an unknown type (with the nearest name), an unknown condition, a pattern written
+  /// twice, a second base.
+  static Plan parse(std::string_view text, const std::string& name);
+  /// Reads and parses `path`. Error when it cannot be read or is too large to be a plan.
+  static Plan load(const std::string& path);
+  /// The plan of `plans_folder`/presets/`name`.plan, case-insensitive. Error lists the presets there are.
+  static Plan preset(const std::string& plans_folder, const std::string& name);
+  /// Every tensor in one type.
+  static Plan uniform(Type type);
+
+  /// One rule as on a line of a plan, without comment; for `--tensor-type RE=TYPE` with file "command line".
+  static PlanRule parse_rule(std::string_view text, const std::string& file, int line = 0);
+
+  /// Puts `rules` before all others, in this order. Where the plan has the same pattern, or a base, it is replaced.
+  /// Error when a pattern stands twice in `rules`.
+  void prepend(const std::vector<PlanRule>& rules);
+
+  /// Without the base, in the order in which they are tried.
+  const std::vector<PlanRule>& rules() const { return rules_; }
+  /// What a tensor gets that no rule matches. Without a base it is kept as in the source.
+  const std::optional<PlanRule>& base() const { return base_; }
+
+  /// The plan as text that parse() reads back to the same rules: for the record of a run.
+  std::string text() const;
+
+ private:
+  std::vector<PlanRule> rules_;
+  std::optional<PlanRule> base_;
+};
+
+}  // namespace steelyard

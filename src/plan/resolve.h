@@ -1,0 +1,58 @@
+// A plan applied to a model: the type and size of every tensor, decided before any work. Pure: the same plan, tensors
+// and facts give the same decision for each tensor, in whatever order the tensors come.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gguf/tensor_info.h"
+#include "plan/plan.h"
+
+namespace steelyard {
+
+enum class Reason {
+  kRule,       ///< a rule matched
+  kBase,       ///< no rule matched, the base did
+  kNoRule,     ///< nothing matched and there is no base: kept as in the source
+  kProtected,  ///< kept whatever the plan says: norms, routers, ... (plan/protection.h)
+};
+
+struct Decision {
+  const gguf::TensorInfo* tensor;  ///< points into the span given to resolve()
+  Type wanted;                     ///< what the plan asks for
+  Type type;                       ///< what the tensor gets: `wanted`, or its fallback where rows do not divide
+  Reason reason;
+  std::string rule;             ///< "plans/x.plan:12 `regex`" of the rule or base that applies; empty without one
+  std::string_view protection;  ///< why it is protected ("norm"); empty otherwise
+  uint64_t bytes;               ///< in `type`
+
+  bool is_fallback() const { return type != wanted; }
+};
+
+/// A rule that decides no tensor, and why.
+struct UnusedRule {
+  PlanRule rule;
+  std::string why;
+};
+
+struct Resolution {
+  std::vector<Decision> decisions;  ///< one per tensor, in the order given
+  uint64_t total_bytes = 0;         ///< of tensor data, without padding and header
+  uint64_t n_elements = 0;
+  double bits_per_weight = 0;  ///< 8 * total_bytes / n_elements; 0 for no elements
+  std::vector<UnusedRule> unused;
+};
+
+/// What conditions of rules ask about, beyond the tensors themselves.
+struct Facts {
+  bool imatrix = false;  ///< an importance matrix is given
+};
+
+/// Decides every tensor. The tensors must outlive the result. Error names the rule whose pattern cannot be compiled for
+/// this model, or the tensor whose size overflows.
+Resolution resolve(const Plan& plan, std::span<const gguf::TensorInfo> tensors, const Facts& facts = {});
+
+}  // namespace steelyard

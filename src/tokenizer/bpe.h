@@ -1,0 +1,69 @@
+// Byte-level byte pair encoding (tokenizer.ggml.model = "gpt2"): plain text to tokens, and a token back to its bytes.
+//
+// A piece of the pre-tokenizer starts as one token per byte. While some merge of the list joins two neighbours, the
+// earliest such merge is made, leftmost first. A piece of n bytes costs O(n log n). Called by Tokenizer only.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gguf/metadata.h"
+#include "tokenizer/pretokenizer.h"
+#include "tokenizer/vocabulary.h"
+
+namespace steelyard {
+
+/// The merge list: what two neighbouring tokens become, and how early.
+class Merges {
+ public:
+  struct Merge {
+    int32_t rank;  // place in the list; the lower is made first
+    TokenId result;
+  };
+
+  /// Reads tokenizer.ggml.merges, "left right" each. Error: no list, a merge that is not two words, or one whose words
+  /// or result are no tokens.
+  Merges(const gguf::Metadata& metadata, const Vocabulary& vocabulary);
+
+  /// Null when the pair does not merge.
+  const Merge* find(TokenId left, TokenId right) const;
+
+ private:
+  struct Slot {
+    uint64_t pair = kEmpty;
+    Merge merge;
+  };
+  static constexpr uint64_t kEmpty = ~uint64_t{0};  // no pair: ids are not negative
+  size_t slot_of(uint64_t pair) const;
+
+  std::vector<Slot> slots_;  // open addressing; the size is a power of two and at least a third is empty
+  int shift_;                // 64 - log2(size)
+};
+
+class Bpe {
+ public:
+  /// Keeps a reference to `vocabulary`. Error as Merges, and for an unknown tokenizer.ggml.pre.
+  Bpe(const gguf::Metadata& metadata, const Vocabulary& vocabulary);
+
+  const Pretokenizer& pretokenizer() const { return pretokenizer_; }
+
+  /// Appends the tokens of `text`. Invalid UTF-8 is first made valid (utf8.h). A byte that is no token of the
+  /// vocabulary is left out, as llama.cpp does.
+  void encode(std::string_view text, std::vector<TokenId>& ids) const;
+
+  /// The bytes that a token stands for. One that is not spelled in the byte alphabet stands for its own text.
+  std::string bytes(TokenId id) const;
+
+ private:
+  class Merger;
+
+  const Vocabulary& vocabulary_;
+  Pretokenizer pretokenizer_;
+  Merges merges_;
+  std::array<TokenId, 256> byte_tokens_;  // -1 where the vocabulary has none
+};
+
+}  // namespace steelyard

@@ -1,0 +1,42 @@
+#include "tokenizer/chunks.h"
+
+#include <algorithm>
+
+#include "base/atomic_file.h"
+#include "base/error.h"
+
+namespace steelyard {
+
+Chunks::Chunks(std::vector<TokenId> tokens, int64_t n_ctx, int64_t max_chunks, std::optional<TokenId> bos,
+               const std::string& source)
+    : tokens_(std::move(tokens)), n_ctx_(n_ctx), bos_(bos) {
+  const auto n = static_cast<int64_t>(tokens_.size());
+  if (n_ctx < 4) fail("", "context of {} tokens is too short, expected at least 4", n_ctx);
+  if (n / 2 < n_ctx) fail(source, "{} tokens are too few, expected at least two contexts of {}", n, n_ctx);
+  count_ = n / n_ctx;
+  if (max_chunks > 0) count_ = std::min(count_, max_chunks);
+}
+
+std::vector<TokenId> Chunks::input(int64_t c) const {
+  const auto begin = tokens_.begin() + c * n_ctx_;
+  std::vector<TokenId> ids(begin, begin + n_ctx_);
+  if (bos_) ids.front() = *bos_;
+  return ids;
+}
+
+std::span<const TokenId> Chunks::targets(int64_t c) const {
+  return std::span(tokens_).subspan(static_cast<size_t>(c * n_ctx_ + first_scored() + 1),
+                                    static_cast<size_t>(n_scored()));
+}
+
+std::vector<TokenId> tokenize_file(const Tokenizer& tokenizer, const std::string& path, bool parse_special) {
+  std::string text = read_file(path);
+  if (text.ends_with('\n')) text.pop_back();
+  return tokenizer.encode(text, /*add_special=*/true, parse_special);
+}
+
+std::optional<TokenId> chunk_bos(const Tokenizer& tokenizer) {
+  return tokenizer.add_bos() ? tokenizer.bos() : std::nullopt;
+}
+
+}  // namespace steelyard

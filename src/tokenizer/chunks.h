@@ -1,0 +1,51 @@
+// How calibration and evaluation cut a text into chunks, and which positions evaluation scores.
+//
+// Tokens are cut into chunks of n_ctx; each chunk is evaluated on its own from an empty context. Where the model wants
+// BOS, it replaces the first token of each chunk for the forward pass. Only the second half is scored: the logits at
+// positions n_ctx/2 .. n_ctx-2 predict the token after them. This is what llama-perplexity does, so numbers compare.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tokenizer/tokenizer.h"
+
+namespace steelyard {
+
+class Chunks {
+ public:
+  /// At most `max_chunks` chunks (all if <= 0). Error naming `source` when there are fewer than 2 * n_ctx tokens.
+  Chunks(std::vector<TokenId> tokens, int64_t n_ctx, int64_t max_chunks, std::optional<TokenId> bos,
+         const std::string& source);
+
+  int64_t n_ctx() const { return n_ctx_; }
+  int64_t count() const { return count_; }
+  /// Scored positions per chunk.
+  int64_t n_scored() const { return n_ctx_ - 1 - first_scored(); }
+  int64_t first_scored() const { return n_ctx_ / 2; }
+
+  /// Tokens of chunk c as the model sees them, BOS in place [n_ctx].
+  std::vector<TokenId> input(int64_t c) const;
+  /// What the scored positions of chunk c must predict [n_scored].
+  std::span<const TokenId> targets(int64_t c) const;
+  /// The original tokens of all chunks [count * n_ctx].
+  std::span<const TokenId> tokens() const { return std::span(tokens_).first(static_cast<size_t>(count_ * n_ctx_)); }
+
+ private:
+  std::vector<TokenId> tokens_;
+  int64_t n_ctx_;
+  int64_t count_;
+  std::optional<TokenId> bos_;
+};
+
+/// Tokens of a text file for evaluation or calibration: one trailing newline is dropped, BOS and EOS are added as the
+/// model asks. Error when the file cannot be read.
+std::vector<TokenId> tokenize_file(const Tokenizer& tokenizer, const std::string& path, bool parse_special);
+
+/// BOS for Chunks: the model's, if it wants one.
+std::optional<TokenId> chunk_bos(const Tokenizer& tokenizer);
+
+}  // namespace steelyard

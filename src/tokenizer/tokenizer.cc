@@ -1,0 +1,131 @@
+// See tokenizer.h. Joins the vocabulary, the division at special tokens, and the encoding of the plain text between.
+#include "tokenizer/tokenizer.h"
+
+#include "base/error.h"
+#include "tokenizer/bpe.h"
+#include "tokenizer/special_tokens.h"
+
+namespace steelyard {
+namespace {
+
+constexpr std::string_view kModelKey = "tokenizer.ggml.model";
+constexpr std::string_view kBosKey = "tokenizer.ggml.bos_token_id";
+constexpr std::string_view kEosKey = "tokenizer.ggml.eos_token_id";
+constexpr std::string_view kAddBosKey = "tokenizer.ggml.add_bos_token";
+constexpr std::string_view kAddEosKey = "tokenizer.ggml.add_eos_token";
+constexpr std::string_view kEndKeys[] = {
+    kEosKey,
+    "tokenizer.ggml.eot_token_id",
+    "tokenizer.ggml.eom_token_id",
+    "tokenizer.ggml.fim_pad_token_id",
+    "tokenizer.ggml.fim_rep_token_id",
+    "tokenizer.ggml.fim_sep_token_id",
+};
+
+// The model must be known before anything else is read: other models have other keys.
+const gguf::Metadata& checked_model(const gguf::Metadata& metadata) {
+  const std::string_view model = metadata.string(kModelKey);
+  if (model != "gpt2") {
+    fail(place(metadata, kModelKey), "unknown tokenizer '{}'; known is gpt2 (byte-level BPE)", printable(model));
+  }
+  return metadata;
+}
+
+}  // namespace
+
+struct Tokenizer::Parts {
+  explicit Parts(const gguf::Metadata& metadata)
+      : vocabulary(checked_model(metadata)),
+        special_tokens(vocabulary),
+        bpe(metadata, vocabulary),
+        bos(token(metadata, kBosKey)),
+        eos(token(metadata, kEosKey)),
+        add_bos(metadata.boolean(kAddBosKey, bpe.pretokenizer().add_bos())),
+        add_eos(metadata.boolean(kAddEosKey, false)),
+        ends(vocabulary.ends_by_name()) {
+    if (add_bos && !bos) fail(place(metadata, kBosKey), "not set, but BOS is to be added");
+    if (add_eos && !eos) fail(place(metadata, kEosKey), "not set, but EOS is to be added");
+    for (const std::string_view key : kEndKeys) {
+      if (const std::optional<TokenId> id = token(metadata, key)) ends.insert(*id);
+    }
+  }
+
+  std::optional<TokenId> token(const gguf::Metadata& metadata, std::string_view key) const {
+    if (!metadata.contains(key)) return std::nullopt;
+    const int64_t id = metadata.integer(key);
+    if (!vocabulary.contains(id)) {
+      fail(place(metadata, key), "token {} is beyond the {} of the vocabulary", id, vocabulary.n_tokens());
+    }
+    return static_cast<TokenId>(id);
+  }
+
+  void check(TokenId id) const {
+    if (!vocabulary.contains(id)) fail("", "token {} is beyond the {} of the vocabulary", id, vocabulary.n_tokens());
+  }
+
+  Vocabulary vocabulary;
+  SpecialTokens special_tokens;
+  Bpe bpe;
+  std::optional<TokenId> bos;
+  std::optional<TokenId> eos;
+  bool add_bos;
+  bool add_eos;
+  std::unordered_set<TokenId> ends;
+};
+
+Tokenizer::Tokenizer(const gguf::Metadata& metadata) : parts_(std::make_unique<const Parts>(metadata)) {}
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
+Tokenizer::~Tokenizer() = default;
+
+int Tokenizer::n_tokens() const { return parts_->vocabulary.n_tokens(); }
+std::optional<TokenId> Tokenizer::bos() const { return parts_->bos; }
+std::optional<TokenId> Tokenizer::eos() const { return parts_->eos; }
+bool Tokenizer::add_bos() const { return parts_->add_bos; }
+bool Tokenizer::add_eos() const { return parts_->add_eos; }
+bool Tokenizer::is_end_of_generation(TokenId id) const { return parts_->ends.contains(id); }
+
+std::string_view Tokenizer::text(TokenId id) const {
+  parts_->check(id);
+  return parts_->vocabulary.text(id);
+}
+
+std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_special, bool parse_special) const {
+  std::vector<TokenId> ids;
+  if (add_special && parts_->add_bos) ids.push_back(*parts_->bos);
+  for (const Fragment& fragment : parts_->special_tokens.divide(text, parse_special)) {
+    if (fragment.token >= 0) {
+      ids.push_back(fragment.token);
+    } else {
+      parts_->bpe.encode(fragment.text, ids);
+    }
+  }
+  if (add_special && parts_->add_eos) ids.push_back(*parts_->eos);
+  return ids;
+}
+
+std::string Tokenizer::decode(std::span<const TokenId> ids, bool special) const {
+  std::string text;
+  for (const TokenId id : ids) {
+    parts_->check(id);
+    switch (parts_->vocabulary.type(id)) {
+      case TokenType::kNormal:
+      case TokenType::kByte:
+        text += parts_->bpe.bytes(id);
+        break;
+      case TokenType::kUserDefined:
+        text += parts_->vocabulary.text(id);
+        break;
+      case TokenType::kControl:
+      case TokenType::kUnknown:
+        if (special) text += parts_->vocabulary.text(id);
+        break;
+      case TokenType::kUndefined:
+      case TokenType::kUnused:
+        break;
+    }
+  }
+  return text;
+}
+
+}  // namespace steelyard

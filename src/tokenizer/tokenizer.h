@@ -1,0 +1,53 @@
+// Text to token ids and back, as a model's tokenizer.ggml.* metadata says. Byte-level BPE; docs/tokenizer.md has the
+// pre-tokenizers. Ids agree with llama.cpp's.
+//
+// A const Tokenizer may be used from several threads at once.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gguf/metadata.h"
+#include "tokenizer/vocabulary.h"
+
+namespace steelyard {
+
+class Tokenizer {
+ public:
+  /// Reads tokenizer.ggml.* of a model; `metadata` is not needed afterwards. Error names the key: an unknown model or
+  /// pre-tokenizer, missing or malformed arrays, ids beyond the vocabulary, a BOS or EOS to add that is not set.
+  explicit Tokenizer(const gguf::Metadata& metadata);
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+  ~Tokenizer();
+
+  int n_tokens() const;
+
+  /// Token ids of `text`, any bytes. `add_special`: BOS and EOS are added where the model asks for them.
+  /// `parse_special`: the names of control tokens, like <|user|>, are read as these tokens; without it they are text.
+  std::vector<TokenId> encode(std::string_view text, bool add_special, bool parse_special) const;
+
+  /// The bytes of `ids`. Control and unknown tokens give their name if `special`, else nothing; unused ones nothing.
+  /// One token may end within a character. Error for an id beyond the vocabulary.
+  std::string decode(std::span<const TokenId> ids, bool special = false) const;
+
+  std::optional<TokenId> bos() const;
+  std::optional<TokenId> eos() const;
+  bool add_bos() const;
+  bool add_eos() const;
+  /// Whether a model that yields `id` has finished: EOS, end of turn, end of message, and what is named like one.
+  bool is_end_of_generation(TokenId id) const;
+
+  /// The token as the model's file spells it. Error for an id beyond the vocabulary.
+  std::string_view text(TokenId id) const;
+
+ private:
+  struct Parts;
+  std::unique_ptr<const Parts> parts_;
+};
+
+}  // namespace steelyard

@@ -1,0 +1,15 @@
+// Makes any byte string valid UTF-8, the way llama.cpp reads text, so that both give the same token ids. The regular
+// expressions of the pre-tokenizers rely on it.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace steelyard {
+
+/// `text` as valid UTF-8. Overlong sequences become the character they encode. Each byte that starts no sequence, is
+/// cut off, or starts a surrogate or a character beyond U+10FFFF becomes U+FFFD, and reading goes on at the next byte.
+/// A NUL byte is an ordinary character.
+std::string valid_utf8(std::string_view text);
+
+}  // namespace steelyard

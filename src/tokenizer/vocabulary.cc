@@ -1,0 +1,122 @@
+// See vocabulary.h.
+#include "tokenizer/vocabulary.h"
+
+#include <limits>
+
+#include "base/error.h"
+
+namespace steelyard {
+namespace {
+
+constexpr std::string_view kTokensKey = "tokenizer.ggml.tokens";
+constexpr std::string_view kTypesKey = "tokenizer.ggml.token_type";
+
+struct Name {
+  std::string_view text;
+  TokenType type;
+  bool ends_generation;
+};
+
+// Files often give these tokens another type, or no key that says what they are for. Their names are as good a sign;
+// llama.cpp goes by the same ones.
+constexpr Name kNames[] = {
+    {"<|eot_id|>", TokenType::kControl, true},
+    {"<|eom_id|>", TokenType::kControl, true},
+    {"<|im_end|>", TokenType::kControl, true},
+    {"<|end|>", TokenType::kControl, true},
+    {"<|return|>", TokenType::kControl, true},
+    {"<|call|>", TokenType::kControl, true},
+    {"<|calls|>", TokenType::kControl, true},
+    {"<|flush|>", TokenType::kControl, true},
+    {"<end_of_turn>", TokenType::kControl, true},
+    {"<|endoftext|>", TokenType::kControl, true},
+    {"<|end_of_text|>", TokenType::kControl, true},
+    {"<end_of_utterance>", TokenType::kControl, true},
+    {"</s>", TokenType::kControl, true},
+    {"<eos>", TokenType::kControl, true},
+    {"<EOT>", TokenType::kControl, true},
+    {"_<EOT>", TokenType::kControl, true},
+    {"[EOT]", TokenType::kControl, true},
+    {"[EOS]", TokenType::kControl, true},
+    {"[e~[", TokenType::kControl, true},
+    {"<｜end▁of▁sentence｜>", TokenType::kControl, true},
+    {"<|fim_pad|>", TokenType::kControl, true},
+    {"<|repo_name|>", TokenType::kControl, true},
+    {"<|file_sep|>", TokenType::kControl, true},
+    {"<|fim_prefix|>", TokenType::kControl, false},
+    {"<|fim_suffix|>", TokenType::kControl, false},
+    {"<|fim_middle|>", TokenType::kControl, false},
+    // gpt-oss: parts of a message's frame, shown as text.
+    {"<|channel|>", TokenType::kUserDefined, false},
+    {"<|message|>", TokenType::kUserDefined, false},
+    {"<|start|>", TokenType::kUserDefined, false},
+    {"<|constrain|>", TokenType::kUserDefined, false},
+};
+
+}  // namespace
+
+std::string place(const gguf::Metadata& metadata, std::string_view key) {
+  return metadata.source().empty() ? std::string(key) : metadata.source() + ": " + std::string(key);
+}
+
+Vocabulary::Vocabulary(const gguf::Metadata& metadata) {
+  const std::vector<std::string_view> texts = metadata.strings(kTokensKey);
+  if (texts.empty() || texts.size() > std::numeric_limits<TokenId>::max()) {
+    fail(place(metadata, kTokensKey), "found {} tokens, expected 1 to 2^31 - 1", texts.size());
+  }
+  size_t total = 0;
+  for (const std::string_view text : texts) total += text.size();
+  texts_.reserve(total);  // views into it must stay
+  tokens_.reserve(texts.size());
+  by_text_.reserve(texts.size());
+  for (const std::string_view text : texts) {
+    const auto id = static_cast<TokenId>(tokens_.size());
+    const size_t begin = texts_.size();
+    texts_ += text;
+    tokens_.push_back({std::string_view(texts_).substr(begin)});
+    if (text.empty()) continue;
+    const auto [other, is_new] = by_text_.emplace(tokens_.back().text, id);
+    if (!is_new) {
+      fail(place(metadata, kTokensKey), "tokens {} and {} are both '{}'", other->second, id, printable(text));
+    }
+  }
+  if (metadata.contains(kTypesKey)) read_types(metadata);
+  apply_names();
+}
+
+std::optional<TokenId> Vocabulary::find(std::string_view text) const {
+  const auto found = by_text_.find(text);
+  return found == by_text_.end() ? std::nullopt : std::optional(found->second);
+}
+
+void Vocabulary::read_types(const gguf::Metadata& metadata) {
+  const std::vector<int64_t> types = metadata.integers(kTypesKey);
+  if (types.size() != tokens_.size()) {
+    fail(place(metadata, kTypesKey), "found {} types for {} tokens", types.size(), tokens_.size());
+  }
+  for (size_t id = 0; id < types.size(); ++id) {
+    if (types[id] < 0 || types[id] > static_cast<int>(TokenType::kByte)) {
+      fail(place(metadata, kTypesKey), "token {} has type {}, expected 0 to 6", id, types[id]);
+    }
+    tokens_[id].type = static_cast<TokenType>(types[id]);
+  }
+}
+
+void Vocabulary::apply_names() {
+  for (const Name& name : kNames) {
+    const std::optional<TokenId> id = find(name.text);
+    if (!id) continue;
+    tokens_[*id].type = name.type;
+    if (name.ends_generation) ends_by_name_.insert(*id);
+  }
+  // gpt-oss and solar-open close each message of a turn with <|end|>, the turn itself with one of the others.
+  const bool calls = find("<|call|>") || find("<|calls|>");
+  const bool returns = find("<|return|>") || find("<|flush|>");
+  const std::optional<TokenId> end = find("<|end|>");
+  if (calls && returns && end) {
+    ends_by_name_.erase(*end);
+    tokens_[*end].type = TokenType::kUserDefined;
+  }
+}
+
+}  // namespace steelyard

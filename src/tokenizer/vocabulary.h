@@ -1,0 +1,64 @@
+// The tokens of a model as tokenizer.ggml.tokens and .token_type give them, and which of them end generation.
+// Says nothing about how text becomes tokens: that is bpe.h for plain text and special_tokens.h for marked tokens.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "gguf/metadata.h"
+
+namespace steelyard {
+
+using TokenId = int32_t;
+
+/// The values of tokenizer.ggml.token_type.
+enum class TokenType : uint8_t {
+  kUndefined = 0,
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6,
+};
+
+class Vocabulary {
+ public:
+  /// Error names the key: tokens missing, none or repeated, types of another number or kind.
+  explicit Vocabulary(const gguf::Metadata& metadata);
+  Vocabulary(const Vocabulary&) = delete;  // by_text_ points into texts_
+  Vocabulary& operator=(const Vocabulary&) = delete;
+
+  int n_tokens() const { return static_cast<int>(tokens_.size()); }
+  bool contains(int64_t id) const { return id >= 0 && id < n_tokens(); }
+  /// The token as the file spells it.
+  std::string_view text(TokenId id) const { return tokens_[id].text; }
+  TokenType type(TokenId id) const { return tokens_[id].type; }
+  /// The token spelled `text`. Tokens without text are never found.
+  std::optional<TokenId> find(std::string_view text) const;
+  /// Tokens that end generation by their name. Those that end it by a metadata key are the Tokenizer's to add.
+  const std::unordered_set<TokenId>& ends_by_name() const { return ends_by_name_; }
+
+ private:
+  struct Token {
+    std::string_view text;
+    TokenType type = TokenType::kNormal;
+  };
+  void read_types(const gguf::Metadata& metadata);
+  void apply_names();
+
+  std::string texts_;          // all tokens, one after another
+  std::vector<Token> tokens_;  // [n_tokens]
+  std::unordered_map<std::string_view, TokenId> by_text_;
+  std::unordered_set<TokenId> ends_by_name_;
+};
+
+/// "file: key", the place of a fault in metadata.
+std::string place(const gguf::Metadata& metadata, std::string_view key);
+
+}  // namespace steelyard

@@ -1,0 +1,177 @@
+// A target appears whole or not at all, and a failure leaves the folder as it was.
+#include "base/atomic_file.h"
+
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <string>
+
+#include "base/error.h"
+#include "support.h"
+
+namespace steelyard {
+namespace {
+
+size_t files_in(const std::string& folder) {
+  return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(folder), {}));
+}
+
+template <typename Action>
+std::string error_of(const Action& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+// While it lives, no file of this process can grow beyond `bytes`.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    handler_ = std::signal(SIGXFSZ, SIG_IGN);
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  rlimit before_{};
+  sighandler_t handler_;
+};
+
+TEST(AtomicFileTest, AppearsOnlyWhenFinished) {
+  const test::TempFolder folder;
+  const std::string path = folder / "out";
+  AtomicFile file(path);
+  file.append("one ");
+  file.append("two");
+  EXPECT_EQ(file.size(), 7u);
+  EXPECT_FALSE(std::filesystem::exists(path));
+  file.finish();
+  EXPECT_EQ(test::read_text(path), "one two");
+  EXPECT_EQ(files_in(folder / ""), 1u);
+}
+
+TEST(AtomicFileTest, LeavesNothingWhenAbandoned) {
+  const test::TempFolder folder;
+  {
+    AtomicFile file(folder / "out");
+    file.append("half a file");
+    EXPECT_EQ(files_in(folder / ""), 1u);
+  }
+  EXPECT_EQ(files_in(folder / ""), 0u);
+}
+
+TEST(AtomicFileTest, KeepsTheOldFileUntilTheNewOneIsWhole) {
+  const test::TempFolder folder;
+  const std::string path = folder / "out";
+  write_file(path, "old");
+  { AtomicFile(path).append("new, unfinished"); }
+  EXPECT_EQ(read_file(path), "old");
+  write_file(path, "new");
+  EXPECT_EQ(read_file(path), "new");
+  EXPECT_EQ(files_in(folder / ""), 1u);
+}
+
+TEST(AtomicFileTest, LeavesNothingWhenTheFileCannotGrow) {
+  const test::TempFolder folder;
+  const std::string error = error_of([&] {
+    AtomicFile file(folder / "out");
+    file.append("0123456789");
+    const FileSizeLimit limit(65536);
+    for (int i = 0; i < 100; ++i) file.append(std::string(4096, 'x'));
+    file.finish();
+  });
+  EXPECT_EQ(error, folder / "out" + ": cannot write after 65536 bytes: File too large");
+  EXPECT_EQ(files_in(folder / ""), 0u);
+}
+
+TEST(AtomicFileTest, LeavesNothingWhenTheRenameFails) {
+  const test::TempFolder folder;
+  const std::string path = folder / "out";
+  const std::string error = error_of([&] {
+    AtomicFile file(path);
+    file.append("text");
+    std::filesystem::create_directory(path);  // in the way
+    file.finish();
+  });
+  EXPECT_NE(error.find("cannot rename"), std::string::npos) << error;
+  EXPECT_TRUE(std::filesystem::is_directory(path));
+  EXPECT_EQ(files_in(folder / ""), 1u);
+}
+
+TEST(AtomicFileTest, ReservingLeavesNoTraceInTheResult) {
+  const test::TempFolder folder;
+  const std::string path = folder / "out";
+  AtomicFile file(path);
+  file.reserve(1 << 20);
+  file.append("short");
+  file.finish();
+  EXPECT_EQ(test::read_text(path), "short");
+  struct stat status {};
+  ASSERT_EQ(::stat(path.c_str(), &status), 0);
+  EXPECT_LE(status.st_blocks * 512, 65536) << "the reserved blocks were not given back";
+}
+
+TEST(AtomicFileTest, ReservingMoreThanThereIsFails) {
+  const test::TempFolder folder;
+  for (const uint64_t bytes : {uint64_t{1} << 62, ~uint64_t{0}}) {
+    const std::string error = error_of([&] { AtomicFile(folder / "out").reserve(bytes); });
+    EXPECT_NE(error.find("out: needs " + std::to_string(bytes) + " bytes"), std::string::npos) << error;
+    EXPECT_EQ(files_in(folder / ""), 0u);
+  }
+}
+
+TEST(AtomicFileTest, AFullDiskShowsAtTheReservation) {
+  const test::TempFolder folder;
+  if (::mount("tmpfs", (folder / "").c_str(), "tmpfs", 0, "size=64k") != 0) {
+    GTEST_SKIP() << "needs the right to mount a file system";
+  }
+  const std::string reserving = error_of([&] { AtomicFile(folder / "out").reserve(1 << 20); });
+  const std::string appending = error_of([&] { AtomicFile(folder / "out").append(std::string(1 << 20, 'x')); });
+  const size_t left = files_in(folder / "");
+  ::umount2((folder / "").c_str(), MNT_DETACH);
+  EXPECT_EQ(reserving, folder / "out" + ": needs 1048576 bytes: No space left on device");
+  EXPECT_EQ(appending, folder / "out" + ": cannot write after 65536 bytes: No space left on device");
+  EXPECT_EQ(left, 0u);
+}
+
+TEST(AtomicFileTest, RefusesTargetsThatAreNoFiles) {
+  const test::TempFolder folder;
+  EXPECT_NE(error_of([&] { AtomicFile file(folder / ""); }).find("not a regular file"), std::string::npos);
+  EXPECT_NE(error_of([] { AtomicFile file("/dev/full"); }).find("not a regular file"), std::string::npos);
+  EXPECT_NE(error_of([&] { AtomicFile file(folder / "absent/out"); }).find("No such file"), std::string::npos);
+}
+
+TEST(AtomicFileTest, RelativeNamesWork) {
+  const test::TempFolder folder;
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(folder / "");
+  write_file("out", "text");
+  std::filesystem::current_path(before);
+  EXPECT_EQ(test::read_text(folder / "out"), "text");
+}
+
+TEST(AtomicFileDeathTest, NothingFollowsFinish) {
+  const test::TempFolder folder;
+  AtomicFile file(folder / "out");
+  file.finish();
+  EXPECT_DEATH(file.append("late"), "internal check failed");
+  EXPECT_DEATH(file.finish(), "internal check failed");
+}
+
+}  // namespace
+}  // namespace steelyard

@@ -1,0 +1,276 @@
+// Plans applied to models: precedence, protection, fallbacks, totals, and rules that decide nothing.
+#include "plan/resolve.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <random>
+#include <set>
+
+#include "base/error.h"
+#include "gguf/reader.h"
+#include "models.h"
+#include "plan/report.h"
+#include "support.h"
+
+namespace steelyard {
+namespace {
+
+using test::tensor;
+
+std::string plans_folder() { return std::string(STEELYARD_SOURCE_DIR) + "/plans"; }
+
+Plan parse(std::string_view text) { return Plan::parse(text, "p.plan"); }
+
+Decision decide(std::string_view text, const gguf::TensorInfo& info) {
+  Decision decision = resolve(parse(text), std::span(&info, 1)).decisions[0];
+  decision.tensor = nullptr;  // it would point into the caller's argument
+  return decision;
+}
+
+gguf::TensorInfo matrix(const std::string& name, int64_t columns = 512) {
+  return tensor(name, {columns, 8}, Type::BF16);
+}
+
+TEST(Resolve, FirstMatchWinsAndSearchesAnywhere) {
+  const Decision decision = decide("attn_q = Q8_0\nattn_ = Q4_K\n* = Q2_K", matrix("blk.3.attn_q.weight"));
+  EXPECT_EQ(decision.type, Type::Q8_0);
+  EXPECT_EQ(decision.reason, Reason::kRule);
+  EXPECT_EQ(decision.rule, "p.plan:1 `attn_q`");
+  EXPECT_EQ(decision.bytes, 8u * 512 / 32 * 34);
+  EXPECT_EQ(decide("ATTN_Q = Q8_0\nattn_ = Q4_K", matrix("blk.3.attn_q.weight")).type, Type::Q4_K);
+}
+
+TEST(Resolve, BaseTakesTheRestAndWithoutItTensorsAreKept) {
+  const Decision base = decide("x = Q8_0\n* = Q4_K", matrix("a.weight"));
+  EXPECT_EQ(base.type, Type::Q4_K);
+  EXPECT_EQ(base.reason, Reason::kBase);
+  EXPECT_EQ(base.rule, "p.plan:2 `*`");
+  EXPECT_EQ(decide("* = Q4_K\na = Q8_0", matrix("a.weight")).type, Type::Q8_0) << "the base is last wherever it stands";
+  const Decision none = decide("x = Q8_0", matrix("a.weight"));
+  EXPECT_EQ(none.type, Type::BF16);
+  EXPECT_EQ(none.reason, Reason::kNoRule);
+  EXPECT_EQ(none.rule, "");
+}
+
+TEST(Resolve, RulesHoldWhateverTheBase) {
+  for (const char* base : {"F16", "BF16", "F32", "keep", "Q4_K"}) {
+    EXPECT_EQ(decide(std::string("a = IQ2_S\n* = ") + base, matrix("a.weight")).type, Type::IQ2_S) << base;
+  }
+  EXPECT_EQ(decide("a = keep\n* = Q4_K", matrix("a.weight")).type, Type::BF16);
+}
+
+TEST(Resolve, ProtectedTensorsStay) {
+  const std::pair<gguf::TensorInfo, std::string> cases[] = {
+      {tensor("blk.0.attn_norm.weight", {2048}, Type::F32), "norm"},
+      {tensor("blk.0.attn_q_norm.weight", {128, 32}, Type::F32), "norm"},
+      {tensor("blk.0.ffn_gate_inp.weight", {2048, 64}, Type::F32), "router"},
+      {tensor("blk.0.ffn_gate_inp_shexp.weight", {2048, 1}, Type::F32), "one row"},
+      {tensor("blk.0.attn_sinks.weight", {64}, Type::F16), "one row"},
+      {tensor("blk.0.ssm_conv1d.weight", {4, 8192}, Type::F32), "convolution"},
+      {tensor("blk.0.attn_q.bias", {2048}, Type::F32), "not a weight"},
+      {tensor("blk.0.ssm_a", {32, 64}, Type::F32), "not a weight"},
+      {tensor("ids.weight", {32, 64}, Type::I32), "integers"},
+  };
+  for (const auto& [info, why] : cases) {
+    for (const char* plan : {"* = Q8_0", "* = F16", ". = Q8_0", ". = BF16"}) {
+      const Decision decision = decide(plan, info);
+      EXPECT_EQ(decision.type, info.type) << info.name << " under " << plan;
+      EXPECT_EQ(decision.reason, Reason::kProtected) << info.name;
+      EXPECT_EQ(decision.protection, why) << info.name;
+    }
+  }
+}
+
+TEST(Resolve, OnlyARuleForF32ReachesProtectedTensors) {
+  const auto norm = tensor("blk.0.attn_norm.weight", {2048}, Type::BF16);
+  const Decision decision = decide("attn_norm = F32\n* = Q4_K", norm);
+  EXPECT_EQ(decision.type, Type::F32);
+  EXPECT_EQ(decision.reason, Reason::kRule);
+  EXPECT_EQ(decide("* = F32", norm).type, Type::BF16);
+  EXPECT_EQ(decide(". = F32", tensor("x.weight", {32, 2}, Type::I32)).type, Type::I32);
+}
+
+TEST(Resolve, FallsBackUntilRowsDivide) {
+  const Decision once = decide("* = Q4_K", matrix("blk.0.attn_k_b.weight", 192));
+  EXPECT_EQ(once.type, Type::Q5_0);
+  EXPECT_EQ(once.wanted, Type::Q4_K);
+  EXPECT_TRUE(once.is_fallback());
+  EXPECT_EQ(once.bytes, 8u * 192 / 32 * 22);
+  for (const char* type : {"Q2_K", "Q6_K", "IQ2_S", "Q8_0", "MXFP4", "TQ1_0"}) {
+    const Decision decision = decide(std::string("* = ") + type, matrix("a.weight", 100));
+    EXPECT_EQ(decision.type, Type::F16) << type;
+    EXPECT_EQ(decision.bytes, 1600u);
+  }
+  EXPECT_FALSE(decide("* = Q4_K", matrix("a.weight", 256)).is_fallback());
+}
+
+TEST(Resolve, LayerSetsFollowTheModel) {
+  std::vector<gguf::TensorInfo> tensors;
+  for (int layer = 0; layer < 16; ++layer) tensors.push_back(matrix("blk." + std::to_string(layer) + ".ffn_up.weight"));
+  tensors.push_back(matrix("blk.x.ffn_up.weight"));
+  const Resolution resolution = resolve(parse("blk.{1, 7/8:}.ffn = Q8_0\nblk\\.{1-3} = Q6_K\n* = Q4_K"), tensors);
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const Type expected = i == 1 || i == 14 || i == 15 ? Type::Q8_0 : i == 2 || i == 3 ? Type::Q6_K : Type::Q4_K;
+    EXPECT_EQ(resolution.decisions[i].type, expected) << tensors[i].name;
+  }
+}
+
+TEST(Resolve, ConditionsAskForImatrixAndTiedEmbedding) {
+  const Plan plan =
+      parse("token = Q6_K if tied\nup = Q4_1 if imatrix\nup = Q5_1 if not imatrix\ntoken = Q5_K if not tied\n* = Q4_0");
+  std::vector<gguf::TensorInfo> tensors = {matrix("token_embd.weight"), matrix("blk.0.ffn_up.weight")};
+  EXPECT_EQ(resolve(plan, tensors).decisions[0].type, Type::Q6_K);
+  EXPECT_EQ(resolve(plan, tensors).decisions[1].type, Type::Q5_1);
+  EXPECT_EQ(resolve(plan, tensors, {.imatrix = true}).decisions[1].type, Type::Q4_1);
+  tensors.push_back(matrix("output.weight"));
+  const Resolution untied = resolve(plan, tensors);
+  EXPECT_EQ(untied.decisions[0].type, Type::Q5_K);
+  EXPECT_TRUE(untied.unused.empty()) << "a rule whose condition does not hold is not reported";
+}
+
+TEST(Resolve, ReportsRulesThatDecideNothing) {
+  const std::vector<gguf::TensorInfo> tensors = {matrix("blk.0.attn_q.weight"), matrix("blk.0.ffn_up.weight"),
+                                                 tensor("blk.0.attn_norm.weight", {512}, Type::F32)};
+  const Resolution resolution = resolve(
+      parse(
+          "attn_q = Q8_0\nattn_[qz] = Q6_K\nffn_dwon = Q6_K\nattn_norm = Q4_K\nblk.{1} = F16\nmay_be ?= F16\n* = Q4_K"),
+      tensors);
+  ASSERT_EQ(resolution.unused.size(), 4u);
+  EXPECT_EQ(resolution.unused[0].rule.line, 2);
+  EXPECT_EQ(resolution.unused[0].why, "every tensor it matches is taken by p.plan:1 `attn_q`");
+  EXPECT_EQ(resolution.unused[1].rule.line, 3);
+  EXPECT_EQ(resolution.unused[1].why, "matches no tensor");
+  EXPECT_EQ(resolution.unused[2].why, "matches only tensors that are never quantized");
+  EXPECT_EQ(resolution.unused[3].rule.line, 5);
+}
+
+TEST(Resolve, CommandLineRulesComeFirst) {
+  Plan plan = parse("attn_q = Q8_0\n* = Q4_K");
+  plan.prepend({Plan::parse_rule("attn=F16", "command line")});
+  const gguf::TensorInfo info = matrix("blk.0.attn_q.weight");
+  const Resolution resolution = resolve(plan, std::span(&info, 1));
+  EXPECT_EQ(resolution.decisions[0].rule, "command line `attn`");
+  ASSERT_EQ(resolution.unused.size(), 1u);
+  EXPECT_EQ(resolution.unused[0].why, "every tensor it matches is taken by command line `attn`");
+}
+
+TEST(Resolve, RefusesSizesThatOverflow) {
+  gguf::TensorInfo huge = matrix("a.weight");
+  huge.ne = {int64_t{1} << 40, int64_t{1} << 22, 1, 1};
+  EXPECT_THROW(resolve(Plan::uniform(Type::F32), std::span(&huge, 1)), Error);
+  EXPECT_NO_THROW(resolve(Plan::uniform(Type::Q2_K), std::span(&huge, 1)));
+  const std::vector<gguf::TensorInfo> many(8, huge);
+  EXPECT_THROW(resolve(Plan::uniform(Type::Q2_K), many), Error);
+}
+
+TEST(Resolve, OfNothingIsNothing) {
+  const Resolution resolution = resolve(Plan::uniform(Type::Q4_K), {});
+  EXPECT_EQ(resolution.total_bytes, 0u);
+  EXPECT_EQ(resolution.bits_per_weight, 0);
+  EXPECT_NE(summary(resolution).find("total: 0 tensors"), std::string::npos);
+}
+
+TEST(Resolve, DoesNotDependOnTheOrderOfTensors) {
+  const test::Model model = test::read_model("glm-4.7-flash");
+  const Plan plan = Plan::preset(plans_folder(), "Q4_K_M");
+  const Resolution straight = resolve(plan, model.tensors);
+  std::map<std::string, Type> types;
+  for (const Decision& decision : straight.decisions) types[decision.tensor->name] = decision.type;
+
+  std::vector<gguf::TensorInfo> shuffled = model.tensors;
+  std::mt19937 random(3);
+  for (int round = 0; round < 3; ++round) {
+    std::shuffle(shuffled.begin(), shuffled.end(), random);
+    const Resolution resolution = resolve(plan, shuffled);
+    for (const Decision& decision : resolution.decisions) EXPECT_EQ(decision.type, types.at(decision.tensor->name));
+    EXPECT_EQ(resolution.total_bytes, straight.total_bytes);
+    EXPECT_EQ(warnings(resolution), warnings(straight));
+  }
+}
+
+TEST(Resolve, TotalsAreTheSumsOfDecisions) {
+  for (const char* name : test::kModels) {
+    const test::Model model = test::read_model(name);
+    const Resolution resolution = resolve(Plan::preset(plans_folder(), "Q3_K_M"), model.tensors);
+    uint64_t bytes = 0;
+    uint64_t elements = 0;
+    for (const Decision& decision : resolution.decisions) {
+      bytes += decision.bytes;
+      elements += static_cast<uint64_t>(decision.tensor->n_elements());
+      EXPECT_EQ(decision.bytes, gguf::tensor_bytes(format(decision.type), decision.tensor->ne));
+    }
+    EXPECT_EQ(resolution.total_bytes, bytes);
+    EXPECT_EQ(resolution.n_elements, elements);
+    EXPECT_DOUBLE_EQ(resolution.bits_per_weight, 8.0 * static_cast<double>(bytes) / static_cast<double>(elements));
+  }
+}
+
+// The published plan: its size, its bits per weight and its fallbacks are known exactly.
+void expect_published_plan(std::span<const gguf::TensorInfo> tensors) {
+  const Resolution resolution = resolve(Plan::load(plans_folder() + "/glm-4.7-flash-asym-2bit.plan"), tensors);
+  ASSERT_EQ(resolution.decisions.size(), 844u);
+  EXPECT_EQ(resolution.total_bytes, 11'452'226'048u);
+  EXPECT_EQ(resolution.n_elements, 29'943'393'920u);
+  EXPECT_NEAR(resolution.bits_per_weight, 3.0597, 5e-5);
+  EXPECT_TRUE(resolution.unused.empty());
+  std::map<Type, int> counts;
+  for (const Decision& decision : resolution.decisions) {
+    ++counts[decision.type];
+    EXPECT_EQ(decision.is_fallback(), decision.tensor->name.ends_with("attn_k_b.weight"));
+    EXPECT_NE(decision.reason, Reason::kBase) << decision.tensor->name;
+  }
+  EXPECT_EQ(counts, (std::map<Type, int>{{Type::IQ2_S, 92},
+                                         {Type::IQ3_S, 46},
+                                         {Type::Q4_K, 235},
+                                         {Type::Q5_0, 47},
+                                         {Type::Q6_K, 2 + 138 + 3},
+                                         {Type::F32, 281}}));
+}
+
+TEST(Plans, PublishedGlmPlanHasThePublishedSize) { expect_published_plan(test::read_model("glm-4.7-flash").tensors); }
+
+TEST(Plans, PublishedGlmPlanOnTheRealHeader) {
+  const std::string path = test::shared("skeletons/glm-4.7-flash-bf16.header.gguf");
+  if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is absent";
+  expect_published_plan(gguf::Reader(path, gguf::Need::kHeader).tensors());
+}
+
+// Every preset there is picks the golden type for every tensor of every model, with and without an importance matrix.
+TEST(Plans, PresetsPickTheTypesPeopleKnow) {
+  std::set<std::string> presets;
+  for (const auto& entry : std::filesystem::directory_iterator(plans_folder() + "/presets")) {
+    presets.insert(entry.path().stem().string());
+  }
+  for (const char* name : {"Q8_0", "Q6_K", "Q5_K_S", "Q4_K_S", "Q4_K_M", "Q4_0", "Q5_0", "F16", "BF16"}) {
+    EXPECT_TRUE(presets.contains(name)) << name;
+  }
+  presets.erase("F32");  // llama.cpp has no mix of this name to compare with
+  for (const char* name : test::kModels) {
+    const test::Model model = test::read_model(name);
+    for (const std::string& preset : presets) {
+      ASSERT_TRUE(model.picks.contains(preset)) << preset;
+      const Plan plan = Plan::preset(plans_folder(), preset);
+      for (const bool imatrix : {false, true}) {
+        const std::string column = imatrix && model.picks.contains(preset + "+imatrix") ? preset + "+imatrix" : preset;
+        const Resolution resolution = resolve(plan, model.tensors, {.imatrix = imatrix});
+        int differ = 0;
+        for (size_t i = 0; i < model.tensors.size(); ++i) {
+          const std::string_view picked = format(resolution.decisions[i].type).name;
+          if (picked != model.picks.at(column)[i] && ++differ <= 3) {
+            ADD_FAILURE() << name << " " << column << ": " << model.tensors[i].name << " is " << picked << ", expected "
+                          << model.picks.at(column)[i];
+          }
+        }
+        EXPECT_EQ(differ, 0) << name << " " << column;
+        EXPECT_TRUE(resolution.unused.empty()) << name << " " << column << ": " << warnings(resolution).back();
+        EXPECT_EQ(fmt::format("{:.2f}", static_cast<double>(resolution.total_bytes) / 1048576.0),
+                  model.mebibytes.at(column));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace steelyard

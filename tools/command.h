@@ -1,0 +1,85 @@
+// What the subcommands share: how they register with the parser, and options that several of them take.
+//
+// A subcommand is one file: declare options, call the library, print. Each add_* registers its options and the callback
+// that runs when the subcommand was chosen; the callback throws Error for foreign faults.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "imatrix/imatrix.h"
+#include "model/model.h"
+#include "plan/resolve.h"
+#include "tokenizer/chunks.h"
+
+namespace steelyard::tools {
+
+void add_plan(CLI::App& app);
+void add_imatrix(CLI::App& app);
+void add_quantize(CLI::App& app);
+void add_perplexity(CLI::App& app);
+void add_run(CLI::App& app);
+void add_inspect(CLI::App& app);
+
+/// Where a plan comes from: --plan, --preset, and rules on the command line that go before it.
+class PlanOptions {
+ public:
+  void add_to(CLI::App& command);
+  /// `positional`: a type or preset given without a flag (llama-quantize style); may be empty. Error unless exactly one
+  /// of the three is there.
+  Plan load(const std::string& positional = "") const;
+
+ private:
+  std::string plan_, preset_;
+  std::vector<std::string> tensor_types_;
+  std::string token_embedding_type_, output_tensor_type_;
+};
+
+/// -m, --backend, --threads: a model file opened and bound.
+class ModelOptions {
+ public:
+  void add_to(CLI::App& command);
+  /// Opens file and backend; must be called once, before the accessors.
+  void open();
+
+  const std::string& path() const { return path_; }
+  const gguf::Reader& reader() const { return *reader_; }
+  Backend& backend() const { return *backend_; }
+  const Model& model() const { return *model_; }
+
+ private:
+  std::string path_;
+  std::string backend_name_ = "cpu";
+  int threads_ = 0;
+  std::optional<gguf::Reader> reader_;
+  std::unique_ptr<Backend> backend_;
+  std::optional<Model> model_;
+};
+
+/// -f, -c, --chunks, --parse-special: text as chunks of tokens.
+class TextOptions {
+ public:
+  void add_to(CLI::App& command);
+  Chunks chunks(const Tokenizer& tokenizer) const;
+  const std::string& path() const { return path_; }
+  int64_t n_ctx() const { return n_ctx_; }
+  int64_t max_chunks() const { return max_chunks_; }
+
+ private:
+  std::string path_;
+  int64_t n_ctx_ = 512;
+  int64_t max_chunks_ = 0;
+  bool parse_special_ = false;
+};
+
+/// The importance matrix at `path`, nothing when the path is empty.
+std::optional<Imatrix> load_imatrix(const std::string& path);
+
+/// True when stderr is a terminal: progress may rewrite its line.
+bool interactive();
+
+}  // namespace steelyard::tools
