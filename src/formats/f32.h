@@ -4,10 +4,11 @@
 #pragma once
 
 #include "formats/codec.h"
+#include "formats/plain.h"
 
 namespace steelyard {
 
-struct F32 {
+struct F32 : PlainSteps {
   static constexpr Type kType = Type::F32;
   static constexpr int kBlockLen = 1;
   static constexpr Importance kImportance = Importance::kIgnored;
@@ -19,6 +20,9 @@ struct F32 {
   static_assert(sizeof(Block) == 4);
 
   static float value(const Block& block) { return block.value; }
+
+  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
+  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
 }  // namespace steelyard

@@ -1,6 +1,8 @@
 // See vocabulary.h.
 #include "tokenizer/vocabulary.h"
 
+#include <bit>
+#include <functional>
 #include <limits>
 
 #include "base/error.h"
@@ -68,25 +70,36 @@ Vocabulary::Vocabulary(const gguf::Metadata& metadata) {
   for (const std::string_view text : texts) total += text.size();
   texts_.reserve(total);  // views into it must stay
   tokens_.reserve(texts.size());
-  by_text_.reserve(texts.size());
-  for (const std::string_view text : texts) {
-    const auto id = static_cast<TokenId>(tokens_.size());
-    const size_t begin = texts_.size();
-    texts_ += text;
-    tokens_.push_back({std::string_view(texts_).substr(begin)});
-    if (text.empty()) continue;
-    const auto [other, is_new] = by_text_.emplace(tokens_.back().text, id);
-    if (!is_new) {
-      fail(place(metadata, kTokensKey), "tokens {} and {} are both '{}'", other->second, id, printable(text));
-    }
-  }
+  slots_.resize(std::bit_ceil(texts.size() + texts.size() / 2 + 1));
+  for (const std::string_view text : texts) add(text, place(metadata, kTokensKey));
   if (metadata.contains(kTypesKey)) read_types(metadata);
   apply_names();
 }
 
+void Vocabulary::add(std::string_view text, const std::string& where) {
+  const auto id = static_cast<TokenId>(tokens_.size());
+  const size_t begin = texts_.size();
+  texts_ += text;
+  tokens_.push_back({std::string_view(texts_).substr(begin)});
+  if (text.empty()) return;
+  const uint64_t hash = std::hash<std::string_view>()(text);
+  Slot& slot = slots_[slot_of(text, hash)];
+  if (slot.id >= 0) fail(where, "tokens {} and {} are both '{}'", slot.id, id, printable(text));
+  slot = {static_cast<uint32_t>(hash >> 32), id};
+}
+
+size_t Vocabulary::slot_of(std::string_view text, uint64_t hash) const {
+  const size_t mask = slots_.size() - 1;
+  const auto high = static_cast<uint32_t>(hash >> 32);
+  for (size_t i = hash & mask;; i = (i + 1) & mask) {
+    const Slot& slot = slots_[i];
+    if (slot.id < 0 || (slot.hash == high && tokens_[slot.id].text == text)) return i;
+  }
+}
+
 std::optional<TokenId> Vocabulary::find(std::string_view text) const {
-  const auto found = by_text_.find(text);
-  return found == by_text_.end() ? std::nullopt : std::optional(found->second);
+  const Slot& slot = slots_[slot_of(text, std::hash<std::string_view>()(text))];
+  return slot.id < 0 ? std::nullopt : std::optional(slot.id);
 }
 
 void Vocabulary::read_types(const gguf::Metadata& metadata) {

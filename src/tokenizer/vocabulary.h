@@ -6,7 +6,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -31,7 +30,7 @@ class Vocabulary {
  public:
   /// Error names the key: tokens missing, none or repeated, types of another number or kind.
   explicit Vocabulary(const gguf::Metadata& metadata);
-  Vocabulary(const Vocabulary&) = delete;  // by_text_ points into texts_
+  Vocabulary(const Vocabulary&) = delete;  // tokens_ points into texts_
   Vocabulary& operator=(const Vocabulary&) = delete;
 
   int n_tokens() const { return static_cast<int>(tokens_.size()); }
@@ -49,12 +48,20 @@ class Vocabulary {
     std::string_view text;
     TokenType type = TokenType::kNormal;
   };
+  struct Slot {
+    uint32_t hash;    // part of the text's hash that does not decide the slot; most mismatches end here
+    TokenId id = -1;  // -1: empty
+  };
+  void add(std::string_view text, const std::string& where);
   void read_types(const gguf::Metadata& metadata);
   void apply_names();
+  size_t slot_of(std::string_view text, uint64_t hash) const;
 
   std::string texts_;          // all tokens, one after another
   std::vector<Token> tokens_;  // [n_tokens]
-  std::unordered_map<std::string_view, TokenId> by_text_;
+  // Tokens by text, with open addressing. Reading a model looks up three texts per merge, and std::unordered_map made
+  // that most of the time to load a tokenizer. The size is a power of two and at least a third is empty.
+  std::vector<Slot> slots_;
   std::unordered_set<TokenId> ends_by_name_;
 };
 

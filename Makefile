@@ -1,0 +1,40 @@
+# Recipes. Each one does its own set-up: missing Debian packages, configure, build.
+PRESET ?= release
+JOBS ?= $(shell nproc)
+
+.PHONY: all setup build test asan demo bench corpus update-golden format clean
+
+all: build
+
+setup:
+	@cmake/setup.sh
+
+build: setup
+	@cmake --preset $(PRESET) > /dev/null
+	@cmake --build --preset $(PRESET) -j $(JOBS)
+
+# Every test. PRESET=debug or asan runs them in another build.
+test: build
+	@ctest --preset $(PRESET) -j $(JOBS)
+
+# The tests under AddressSanitizer and UndefinedBehaviorSanitizer.
+asan:
+	@$(MAKE) --no-print-directory test PRESET=asan
+
+# Calibrate, plan, quantize and evaluate the bundled model; prints a table.
+demo: build
+	@tools/demo.sh build
+
+# A calibration corpus from your own text: make corpus TEXT="a.txt b.txt" OUT=corpus.txt
+corpus:
+	@calibration/mix.sh $(TEXT) > $(OUT)
+
+# Rewrites the goldens that are our own output; read the diff before you commit it.
+update-golden: build
+	@STEELYARD_UPDATE_GOLDEN=1 ctest --preset $(PRESET) -j $(JOBS)
+
+format:
+	@clang-format -i $$(git ls-files '*.h' '*.cc')
+
+clean:
+	@rm -rf build build-*
