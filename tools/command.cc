@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 
+#include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/parallel.h"
 
@@ -39,7 +41,7 @@ Plan PlanOptions::load(const std::string& positional) const {
 
 void ModelOptions::add_to(CLI::App& command) {
   command.add_option("-m,--model", path_, "GGUF model, or the first of its shards")->required();
-  command.add_option("-t,--threads", threads_, "threads; all cores by default");
+  command.add_option("-t,--threads", threads_, "threads; all cores by default")->check(CLI::Range(0, kMaxThreads));
   command.add_option("--backend", backend_name_, "cpu, or ref: the slow specification")->capture_default_str();
 }
 
@@ -63,6 +65,14 @@ Chunks TextOptions::chunks(const Tokenizer& tokenizer) const {
 
 std::optional<Imatrix> load_imatrix(const std::string& path) {
   return path.empty() ? std::nullopt : std::optional(Imatrix::load(path));
+}
+
+void check_output(const std::string& path, const std::vector<std::string>& inputs) {
+  for (const std::string& input : inputs) {
+    std::error_code ignored;  // a file that does not exist is equivalent to nothing
+    if (std::filesystem::equivalent(path, input, ignored)) fail(path, "is also the input {}", input);
+  }
+  const AtomicFile probe(path);
 }
 
 bool interactive() { return ::isatty(STDERR_FILENO) == 1; }

@@ -25,6 +25,9 @@ void add_perplexity(CLI::App& app);
 void add_run(CLI::App& app);
 void add_inspect(CLI::App& app);
 
+/// Of --threads. More would exhaust the address space before they did any work.
+inline constexpr int kMaxThreads = 1024;
+
 /// Where a plan comes from: --plan, --preset, and rules on the command line that go before it.
 class PlanOptions {
  public:
@@ -78,6 +81,10 @@ class TextOptions {
 
 /// The importance matrix at `path`, nothing when the path is empty.
 std::optional<Imatrix> load_imatrix(const std::string& path);
+
+/// Error unless `path` can be written and is none of `inputs`, under whatever name. For outputs that are written at the
+/// end: what is wrong with them shall show before the work.
+void check_output(const std::string& path, const std::vector<std::string>& inputs);
 
 /// True when stderr is a terminal: progress may rewrite its line.
 bool interactive();

@@ -38,6 +38,7 @@ Imatrix collect(Options& options) {
 }
 
 void run_imatrix(Options& options) {
+  check_output(options.output, {options.model.path(), options.text.path()});
   std::optional<Imatrix> result;
   if (!options.text.path().empty()) {
     if (options.model.path().empty()) fail("", "collecting over text needs -m MODEL");

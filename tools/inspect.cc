@@ -1,6 +1,7 @@
 // steelyard inspect: what is in a GGUF or imatrix file.
 #include <fmt/format.h>
 
+#include <cstring>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -30,7 +31,11 @@ nlohmann::ordered_json value_of(const gguf::Metadata& metadata, const gguf::KeyV
   if (entry.type == ValueType::kArray) return fmt::format("array of {}", metadata.array_size(entry.key));
   if (entry.type == ValueType::kBool) return metadata.boolean(entry.key, false);
   if (entry.type == ValueType::kFloat32 || entry.type == ValueType::kFloat64) return metadata.real(entry.key);
-  if (entry.type == ValueType::kUint64) return static_cast<uint64_t>(metadata.real(entry.key));
+  if (entry.type == ValueType::kUint64) {  // may exceed int64
+    uint64_t value;
+    std::memcpy(&value, entry.raw.data(), sizeof(value));
+    return value;
+  }
   return metadata.integer(entry.key);
 }
 

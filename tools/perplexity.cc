@@ -27,7 +27,7 @@ std::vector<TokenId> read_ids(const std::string& path) {
   if (!json.is_array() || json.empty()) fail(path, "expected a JSON array of token ids");
   std::vector<TokenId> ids;
   for (const auto& id : json) {
-    if (!id.is_number_integer() || id < 0 || id > INT32_MAX) fail(path, "{} is not a token id", id.dump());
+    if (!id.is_number_integer() || id < 0 || id > INT32_MAX) fail(path, "element {} is not a token id", ids.size());
     ids.push_back(id.get<TokenId>());
   }
   return ids;
@@ -142,6 +142,9 @@ void run_perplexity(Options& options) {
   if (options.divergence && options.base.empty()) fail("", "--kl-divergence needs --kl-divergence-base FILE");
   if (!options.dump_logits.empty() && options.tokens.empty()) fail("", "--dump-logits needs --tokens FILE");
   if (!options.tokens.empty() && !options.text.path().empty()) fail("", "give a text or --tokens, not both");
+  for (const std::string& output : {options.json, options.dump_logits, options.divergence ? "" : options.base}) {
+    if (!output.empty()) check_output(output, {options.model.path(), options.text.path(), options.tokens});
+  }
   options.model.open();
   if (options.tokens.empty()) evaluate_text(options);
   else evaluate_sequence(options);

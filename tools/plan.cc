@@ -41,7 +41,7 @@ void plan(const Options& options) {
     return;
   }
   fmt::print("{}\n{}", table(resolution), summary(resolution));
-  for (const std::string& warning : warnings(resolution)) fmt::print(stderr, "warning: {}\n", warning);
+  for (const std::string& warning : warnings(resolution)) fmt::print("warning: {}\n", warning);
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ void run_quantize(const Options& options) {
   const QuantizeJob job{source, resolution, imatrix ? &*imatrix : nullptr, options.allow_requantize};
 
   fmt::print("{}\n{}", table(resolution), summary(resolution));
-  for (const std::string& warning : warnings(resolution)) fmt::print(stderr, "warning: {}\n", warning);
+  for (const std::string& warning : warnings(resolution)) fmt::print("warning: {}\n", warning);
   check(job);
   if (options.dry_run) return;
   std::fflush(stdout);
@@ -52,7 +52,7 @@ void add_quantize(CLI::App& app) {
   command->add_option("type", options->type, "one type for all (Q8_0, BF16, ...) or a preset, instead of --plan");
   options->plan.add_to(*command);
   command->add_option("--imatrix", options->imatrix, "importance matrix, GGUF or .dat");
-  command->add_option("-t,--threads", options->threads, "threads; all cores by default");
+  command->add_option("-t,--threads", options->threads, "threads; all cores by default")->check(CLI::Range(0, kMaxThreads));
   command->add_flag("--dry-run", options->dry_run, "show the decisions, check everything, write nothing");
   command->add_flag("--allow-requantize", options->allow_requantize, "quantize what is quantized already");
   command->callback([options] { run_quantize(*options); });

@@ -25,13 +25,16 @@ void generate(Options& options) {
   std::vector<TokenId> ids = tokenizer.encode(options.prompt, /*add_special=*/true, /*parse_special=*/true);
   if (ids.empty()) fail("", "the prompt is empty");
   const auto n_prompt = static_cast<int64_t>(ids.size());
-  Session session(model, n_prompt + options.n_predict);
+  const int64_t room = model.config().n_context - n_prompt;
+  if (room < 1) fail("", "a prompt of {} tokens fills the context of {}", n_prompt, model.config().n_context);
+  const int64_t n_predict = std::min(options.n_predict, room);
+  Session session(model, n_prompt + n_predict);
   fmt::print("{}", options.prompt);
 
   std::vector<float> logits(static_cast<size_t>(model.config().n_vocab));
   const auto start = std::chrono::steady_clock::now();
   int64_t n_generated = 0;
-  for (; n_generated < options.n_predict; ++n_generated) {
+  for (; n_generated < n_predict; ++n_generated) {
     const Matrix residual = session.forward(ids);
     const Matrix last = session.logits(residual.slice(residual.rows - 1, 1));
     options.model.backend().download(logits.data(), last.data, logits.size() * sizeof(float));

@@ -77,7 +77,8 @@ class Hull {
       }
     }
     corners_[size_++] = loud;
-    const Point* const loud_side = std::partition(above, above + n_above, [&](const Point& p) { return p.gg < middle.gg; });
+    const Point* const loud_side =
+        std::partition(above, above + n_above, [&](const Point& p) { return p.gg < middle.gg; });
     const auto n_quiet = static_cast<int>(loud_side - above);
     append_corners(middle, loud, above + n_quiet, n_above - n_quiet);
     append(middle);
@@ -318,9 +319,9 @@ SteppedScales search_stepped_scales(const Codebook& codebook, const float* x, co
   StepSearch search(block, envelopes, n_sub_blocks, unit);
   const double whole = largest / (unit * (2 * kSteps - 1));
   double factor = 1.16;
-  for (int k = 0; k < 20; ++k, factor *= 0.94) search.consider(whole * factor);
+  for (int k = 0; k < 12; ++k, factor *= 0.92) search.consider(whole * factor);
   const double centre = search.d();
-  for (int k = -3; k <= 3; ++k) search.consider(centre * (1.0 + 0.012 * k));
+  for (int k = -2; k <= 2; ++k) search.consider(centre * (1.0 + 0.02 * k));
   for (int k = 0; k < 2; ++k) search.consider(search.least_squares_d());
   return search.best();
 }

@@ -1,5 +1,5 @@
-// IQ2_S: 8 values share a 10-bit index into a codebook of magnitudes; signs are free; a 4-bit scale per 16 values, under
-// one half per 256 values.
+// IQ2_S: 8 values share a 10-bit index into a codebook of magnitudes; signs are free; a 4-bit scale per 16 values,
+// under one half per 256 values.
 //
 //   bytes   0..1   d       half    unit of the scales
 //   bytes   2..33  low     uint8   low 8 bits of the index of vector v = 0..31

@@ -27,7 +27,6 @@ IQ3_S::Scales IQ3_S::fit(const float* x, const float* w) {
 
 /// A code is the index of the codeword and above it one sign bit per value.
 uint32_t IQ3_S::round(const float* x, const float* w, const Scales& scales, int position, float* values) {
-  // d may be negative only in foreign blocks: the search gives none.
   const float scale = scale_of(scales.d, scales.step[position / (kBlockLen / kSubBlocks)]);
   const uint32_t index = codebook().nearest(x, w, scale);
   uint32_t signs = 0;

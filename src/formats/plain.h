@@ -1,5 +1,5 @@
-// The encoder steps shared by plain floating-point types (F32, F16, BF16): there are no scales to fit, and the code of a
-// value is its bits. Their traits structs derive from this and add round and pack.
+// The encoder steps shared by plain floating-point types (F32, F16, BF16): there are no scales to fit, and the code of
+// a value is its bits. Their traits structs derive from this and add round and pack.
 #pragma once
 
 #include <cstdint>

@@ -117,15 +117,18 @@ void Q4_K::refit(const float* x, const float* w, const uint32_t* codes, Scales& 
     const double m = to_float(d_min);
     return a * (a * pp - 2.0 * xp) + m * (m * rr + 2.0 * (xr - a * pr));
   };
-  const double determinant = pp * rr - pr * pr;
-  if (!(determinant > 0.0)) return;
   const auto half = [](double value) { return finite_half(static_cast<float>(std::clamp(value, 0.0, 65504.0))); };
-  const Half d = half((xp * rr - pr * xr) / determinant);
-  const Half d_min = half((pr * xp - pp * xr) / determinant);
-  if (error(d, d_min) < error(scales.d, scales.d_min)) {
-    scales.d = d;
-    scales.d_min = d_min;
-  }
+  const auto consider = [&](Half d, Half d_min) {
+    if (error(d, d_min) < error(scales.d, scales.d_min)) {
+      scales.d = d;
+      scales.d_min = d_min;
+    }
+  };
+  // Both units at once where the two are independent, then each alone.
+  const double determinant = pp * rr - pr * pr;
+  if (determinant > 0.0) consider(half((xp * rr - pr * xr) / determinant), half((pr * xp - pp * xr) / determinant));
+  if (pp > 0.0) consider(half((xp + to_float(scales.d_min) * pr) / pp), scales.d_min);
+  if (rr > 0.0) consider(scales.d, half((to_float(scales.d) * pr - xr) / rr));
 }
 
 void Q4_K::pack(const Scales& scales, const uint32_t* codes, Block& block) {

@@ -3,7 +3,8 @@
 //   bytes   0..1    d      half    unit of the scales
 //   bytes   2..3    d_min   half    unit of the minima
 //   bytes   4..15   scales         6-bit scale and minimum of each sub-block (k_scales.h)
-//   bytes  16..143  codes  nibbles 32 bytes per pair of sub-blocks: the first in the low, the second in the high nibbles
+//   bytes  16..143  codes  nibbles 32 bytes per pair of sub-blocks: the first in the low, the second in the high
+//   nibbles
 //
 // value = (d * scale) * code - d_min * minimum
 #pragma once

@@ -14,8 +14,8 @@ int exponent_of(float max) {
 /// subnormal float.
 float scaled(float value, double power) { return static_cast<float>(static_cast<double>(value) * power); }
 
-/// Tries candidate pairs: rounds every value under each, and keeps what least squares makes of the codes if its error is
-/// less than `error`.
+/// Tries candidate pairs: rounds every value under each, and keeps what least squares makes of the codes if its error
+/// is less than `error`.
 void improve_affine(float high, const float* x, const float* w, int n, const float (&scales)[kCandidates],
                     const float (&mins)[kCandidates], AffineFit& best, float& error) {
   const IntegerLevels levels = {0.0f, high};

@@ -45,8 +45,9 @@ uint32_t read_version(Cursor& cursor) {
 uint64_t read_count(Cursor& cursor, std::string_view what, uint64_t min_bytes) {
   const auto count = cursor.number<uint64_t>();
   const uint64_t room = cursor.remaining() / min_bytes;
-  if (count > room)
+  if (count > room) {
     cursor.reject("found {} {}, expected at most {} in {} bytes", count, what, room, cursor.remaining());
+  }
   return count;
 }
 
@@ -103,8 +104,9 @@ TensorInfo read_tensor_info(Cursor& cursor, uint64_t alignment) {
     cursor.reject("found rows of {} values, expected a multiple of {} for {}", tensor.ne[0], format->block_len,
                   format->name);
   }
-  if (!n_bytes)
+  if (!n_bytes) {
     cursor.reject("found shape {}, expected fewer than 2^64 bytes of {}", shape_string(tensor), format->name);
+  }
   tensor.n_bytes = *n_bytes;
 
   tensor.offset = cursor.number<uint64_t>();
@@ -196,8 +198,9 @@ void Reader::read_remaining_shards() {
   const int64_t number = metadata_.integer(kSplitNumber, 0);
   if (count <= 1) return;
   const std::string suffix = shard_suffix(1, count);
-  if (number != 0)
+  if (number != 0) {
     fail(path_, "found split.no {} of {} shards, expected 0: open the one that ends in {}", number, count, suffix);
+  }
   if (!path_.ends_with(suffix)) {
     fail(path_, "found the first of {} shards, expected a file name that ends in {}", count, suffix);
   }
@@ -223,7 +226,9 @@ std::span<const std::byte> Reader::bytes(const TensorInfo& tensor) const {
   STEELYARD_CHECK(need_ == Need::kData);
   const auto shard = static_cast<size_t>(tensor.shard);
   STEELYARD_CHECK(shard < files_.size());
-  return files_[shard].bytes().subspan(data_begin_[shard] + tensor.offset, tensor.n_bytes);
+  const std::span<const std::byte> data = files_[shard].bytes().subspan(data_begin_[shard]);
+  STEELYARD_CHECK(tensor.offset <= data.size() && tensor.n_bytes <= data.size() - tensor.offset);
+  return data.subspan(tensor.offset, tensor.n_bytes);
 }
 
 }  // namespace steelyard::gguf

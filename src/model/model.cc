@@ -39,7 +39,6 @@ Matrix Model::logits(Matrix x, Pass& pass) const { return linear(trunk_.output, 
 Session::Session(const Model& model, int64_t n_context)
     : model_(model),
       n_context_(n_context),
-      cache_(make_kv_cache(model.backend(), model.config(), n_context)),
       scratch_(model.backend()),
       pass_{model.backend(), scratch_, model.config().norm_eps} {
   for (int i = 0; i < model.n_layers(); ++i) {
@@ -50,6 +49,8 @@ Session::Session(const Model& model, int64_t n_context)
     });
     layers_.back().rope = same->rope;
   }
+  // Only now: binding has shown that the configuration's widths are those of real tensors.
+  cache_ = make_kv_cache(model.backend(), model.config(), n_context);
 }
 
 Matrix Session::forward(std::span<const int32_t> ids) {

@@ -42,8 +42,9 @@ std::string cite(const PlanRule& rule) { return fmt::format("{} `{}`", rule.wher
 Type storable(Type type, const gguf::TensorInfo& tensor) {
   while (tensor.ne[0] % format(type).block_len != 0) {
     const std::optional<Type> fallback = format(type).fallback;
-    if (!fallback)
+    if (!fallback) {
       fail(printable(tensor.name), "rows of {} do not divide into blocks of {}", tensor.ne[0], format(type).name);
+    }
     type = *fallback;
   }
   return type;

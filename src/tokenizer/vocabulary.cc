@@ -71,7 +71,8 @@ Vocabulary::Vocabulary(const gguf::Metadata& metadata) {
   texts_.reserve(total);  // views into it must stay
   tokens_.reserve(texts.size());
   slots_.resize(std::bit_ceil(texts.size() + texts.size() / 2 + 1));
-  for (const std::string_view text : texts) add(text, place(metadata, kTokensKey));
+  const std::string where = place(metadata, kTokensKey);
+  for (const std::string_view text : texts) add(text, where);
   if (metadata.contains(kTypesKey)) read_types(metadata);
   apply_names();
 }

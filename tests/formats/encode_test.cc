@@ -163,7 +163,8 @@ TEST(Encode, RoundTakesTheBestCode) {
       for (const int step : {-1, 1}) {
         const int code = static_cast<int>(steps.codes[i]) + step;
         const int highest = 2 * static_cast<int>(*std::ranges::max_element(steps.codes)) + 2;
-        if (code < 0 || std::bit_width(static_cast<uint32_t>(code)) > std::bit_width(static_cast<uint32_t>(highest / 2)))
+        if (code < 0 ||
+            std::bit_width(static_cast<uint32_t>(code)) > std::bit_width(static_cast<uint32_t>(highest / 2)))
           continue;
         other.codes[i] = static_cast<uint32_t>(code);
         const auto decoded = other.packed();
@@ -364,7 +365,9 @@ TEST(Encode, ScaleOfTheBlockDoesNotMatter) {
 }
 
 TEST(Encode, PlainTypesRoundToNearestAndStayFinite) {
-  const auto one = [](const char* name, float x) { return coded(*find_format(std::string_view(name)), {x}, nullptr)[0]; };
+  const auto one = [](const char* name, float x) {
+    return coded(*find_format(std::string_view(name)), {x}, nullptr)[0];
+  };
   EXPECT_EQ(one("F32", 0.1f), 0.1f);
   EXPECT_EQ(one("F16", 1.0f + 0x1p-11f), 1.0f);
   EXPECT_EQ(one("F16", 1.0f + 0x1.8p-10f), 1.0f + 0x1p-9f);
@@ -385,7 +388,7 @@ std::map<std::string, std::pair<double, double>> measured_errors() {
     for (const bool known : {true, false}) {
       const auto y = coded(*format, x, known ? w.data() : nullptr);
       errors[fmt::format("{},{}", format->name, known ? "known" : "unknown")] = {relative_error(x, y, w.data()),
-                                                                                relative_error(x, y, nullptr)};
+                                                                                 relative_error(x, y, nullptr)};
     }
   }
   return errors;

@@ -146,6 +146,16 @@ TEST(Resolve, ReportsRulesThatDecideNothing) {
   EXPECT_EQ(resolution.unused[3].rule.line, 5);
 }
 
+TEST(Resolve, NamesTheEarliestOfSeveralRulesInTheWay) {
+  std::vector<gguf::TensorInfo> tensors = {matrix("b.weight"), matrix("a.weight")};
+  for (int order = 0; order < 2; ++order) {
+    const Resolution resolution = resolve(parse("a.w = F16\nb.w = F16\nweight = Q8_0"), tensors);
+    ASSERT_EQ(resolution.unused.size(), 1u);
+    EXPECT_EQ(resolution.unused[0].why, "every tensor it matches is taken by p.plan:1 `a.w`");
+    std::swap(tensors[0], tensors[1]);
+  }
+}
+
 TEST(Resolve, CommandLineRulesComeFirst) {
   Plan plan = parse("attn_q = Q8_0\n* = Q4_K");
   plan.prepend({Plan::parse_rule("attn=F16", "command line")});

@@ -7,7 +7,7 @@ namespace {
 
 constexpr int kLanes = 16;
 typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
-typedef int IntLanes __attribute__((vector_size(kLanes * sizeof(int))));
+typedef unsigned UnsignedLanes __attribute__((vector_size(kLanes * sizeof(unsigned))));
 
 inline Lanes load(const float* p) { return *reinterpret_cast<const Lanes*>(p); }
 inline void store(float* p, Lanes v) { *reinterpret_cast<Lanes*>(p) = v; }
@@ -23,8 +23,8 @@ inline float sum(Lanes v) {
 }
 
 // e^x for x <= 0 (anything below -87 gives 0): x = n ln2 + r, |r| <= ln2 / 2, e^r by its Taylor polynomial of degree 7
-// (relative error below 1e-7), 2^n by the exponent bits. Works on vectors and on one value.
-template <typename F, typename I>
+// (relative error below 1e-7), 2^n by the exponent bits. Works on vectors and on one value; U: unsigned, because far below -87 the exponent wraps around.
+template <typename F, typename U>
 inline F exp_nonpositive(F x) {
   const F magic = F{} + 12582912.0f;  // 1.5 * 2^23: adding it leaves the rounded integer in the low mantissa bits
   const F shifted = x * 1.44269504f + magic;
@@ -37,16 +37,16 @@ inline F exp_nonpositive(F x) {
   p = p * r + 0.5f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
-  I bits;
+  U bits;
   __builtin_memcpy(&bits, &shifted, sizeof(bits));
-  const I exponent = (bits - 0x4B400000 + 127) << 23;
+  const U exponent = (bits - 0x4B400000 + 127) << 23;
   F power;
   __builtin_memcpy(&power, &exponent, sizeof(power));
   return x < -87.0f ? F{} : p * power;
 }
 
-inline float exp_one(float x) { return exp_nonpositive<float, int>(x); }
-inline Lanes exp_lanes(Lanes x) { return exp_nonpositive<Lanes, IntLanes>(x); }
+inline float exp_one(float x) { return exp_nonpositive<float, unsigned>(x); }
+inline Lanes exp_lanes(Lanes x) { return exp_nonpositive<Lanes, UnsignedLanes>(x); }
 
 float dot(const float* a, const float* b, int64_t n) {
   Lanes acc0 = {}, acc1 = {};
@@ -83,17 +83,17 @@ void scale(float* x, int64_t n, float factor) {
 }
 
 // silu(z) = z / (1 + e^-z); with a = e^-|z| that is z / (1 + a) for z >= 0 and z a / (1 + a) below.
-template <typename F, typename I>
+template <typename F, typename U>
 inline F silu(F z) {
   const F negative = z < 0.0f ? z : -z;
-  const F a = exp_nonpositive<F, I>(negative);
+  const F a = exp_nonpositive<F, U>(negative);
   return (z < 0.0f ? z * a : z) / (1.0f + a);
 }
 
 void swiglu(float* gate, const float* up, int64_t n) {
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(gate + i, silu<Lanes, IntLanes>(load(gate + i)) * load(up + i));
-  for (; i < n; ++i) gate[i] = silu<float, int>(gate[i]) * up[i];
+  for (; i + kLanes <= n; i += kLanes) store(gate + i, silu<Lanes, UnsignedLanes>(load(gate + i)) * load(up + i));
+  for (; i < n; ++i) gate[i] = silu<float, unsigned>(gate[i]) * up[i];
 }
 
 void add_squares(const float* x, double* sums, int64_t n) {

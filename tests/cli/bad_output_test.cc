@@ -1,0 +1,88 @@
+// Outputs that cannot be written: full disks, wrong places, the command's own inputs. What was there before stays.
+#include <unistd.h>
+
+#include "cli/failure.h"
+
+namespace steelyard::test {
+namespace {
+
+class BadOutput : public FailureTest {
+ protected:
+  // A command for each kind of output, writing to `path`.
+  std::vector<std::vector<std::string>> writers(const std::string& path) const {
+    const std::string base = golden("imatrix/deepseek2/kld_base_f32.bin"), ids = golden("models/llama/tokens.json");
+    return {{"quantize", llama_, path, "Q8_0"},
+            {"quantize", llama_, path, "Q4_K"},  // warns of fallbacks
+            {"imatrix", "-m", llama_, "-f", text_, "-c", "64", "--chunks", "2", "-o", path},
+            {"imatrix", "--in-file", golden("imatrix/deepseek2/imatrix.dat"), "-o", path},
+            {"perplexity", "-m", llama_, "-f", text_, "-c", "64", "--chunks", "2", "--kl-divergence-base", path},
+            {"perplexity", "-m", llama_, "-f", text_, "-c", "64", "--chunks", "2", "--json", path},
+            {"perplexity", "-m", llama_, "--tokens", ids_, "--json", path},
+            {"perplexity", "-m", llama_, "--tokens", ids_, "--dump-logits", path}};
+  }
+
+  const std::string ids_ = file("ids.json", "[1, 2, 3]");
+};
+
+TEST_F(BadOutput, FullDisk) {
+  CommandLimits limits;
+  limits.file_size = 64;
+  for (const auto& command : writers(out_)) expect_fails(command, out_, limits);
+  for (const auto& command : writers(folder_ / "out.dat")) expect_fails(command, folder_ / "out.dat", limits);
+}
+
+// The disk is full late: the header and some tensors fit.
+TEST_F(BadOutput, DiskFullInTheMiddle) {
+  CommandLimits limits;
+  limits.file_size = 20000;
+  expect_fails({"quantize", llama_, out_, "Q8_0"}, out_, limits);
+  expect_fails({"perplexity", "-m", llama_, "-f", text_, "-c", "64", "--kl-divergence-base", out_}, out_, limits);
+}
+
+TEST_F(BadOutput, AnOlderFileStays) {
+  CommandLimits limits;
+  limits.file_size = 64;
+  file("out.gguf", "precious");
+  for (const auto& command : writers(out_)) expect_fails(command, out_, limits);
+}
+
+TEST_F(BadOutput, MissingFolder) {
+  for (const auto& command : writers(folder_ / "absent/out")) expect_fails(command, "absent/out: cannot write here");
+}
+
+TEST_F(BadOutput, Folder) {
+  std::filesystem::create_directory(out_);
+  for (const auto& command : writers(out_)) expect_fails(command, "exists and is not a regular file");
+  for (const auto& command : writers("/dev/null")) expect_fails(command, "exists and is not a regular file");
+  expect_fails({"quantize", llama_, "", "Q8_0"}, "an output file is needed");
+}
+
+TEST_F(BadOutput, TheInputItself) {
+  const std::string model = file("model.gguf", read_text(llama_));
+  const std::string text = file("text.txt", read_text(text_));
+  std::filesystem::create_symlink(model, folder_ / "soft");
+  std::filesystem::create_hard_link(model, folder_ / "hard");
+  for (const std::string& path : {model, folder_ / "soft", folder_ / "hard", folder_ / "./model.gguf"}) {
+    expect_fails({"quantize", model, path, "Q8_0"}, "is also the source");
+    expect_fails({"imatrix", "-m", model, "-f", text, "-c", "64", "-o", path}, "is also the input");
+    for (const char* flag : {"--json", "--kl-divergence-base"}) {
+      expect_fails({"perplexity", "-m", model, "-f", text, "-c", "64", flag, path}, "is also the input");
+    }
+    expect_fails({"perplexity", "-m", model, "--tokens", ids_, "--dump-logits", path}, "is also the input");
+  }
+  expect_fails({"imatrix", "-m", model, "-f", text, "-c", "64", "-o", text}, "is also the input");
+  expect_fails({"perplexity", "-m", model, "--tokens", ids_, "--json", ids_}, "is also the input");
+}
+
+TEST_F(BadOutput, Stdout) {
+  if (::access("/dev/full", W_OK) != 0) GTEST_SKIP() << "no /dev/full here";
+  const auto into_full = [&](const std::string& arguments) {
+    expect_failure({"/bin/sh", "-c", std::string(STEELYARD_BINARY) + " " + arguments + " > /dev/full"}, "");
+  };
+  into_full("inspect " + llama_);
+  into_full("inspect --json " + llama_);
+  into_full("plan --preset Q8_0 --json " + llama_);
+}
+
+}  // namespace
+}  // namespace steelyard::test

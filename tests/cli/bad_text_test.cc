@@ -1,0 +1,112 @@
+// Texts, token lists and base files that cannot be evaluated, given to perplexity, imatrix and run.
+#include <cstring>
+
+#include "cli/failure.h"
+
+namespace steelyard::test {
+namespace {
+
+class BadText : public FailureTest {
+ protected:
+  // Neither perplexity nor imatrix works on `path` in chunks of `n_ctx`.
+  void expect_text_rejected(const std::string& path, const std::string& n_ctx, const std::string& reason) {
+    expect_fails({"perplexity", "-m", llama_, "-f", path, "-c", n_ctx, "--kl-divergence-base", out_}, reason);
+    expect_fails({"imatrix", "-m", llama_, "-f", path, "-c", n_ctx, "-o", out_}, reason);
+  }
+  void expect_tokens_rejected(const std::string& json, const std::string& reason) {
+    expect_fails({"perplexity", "-m", llama_, "--tokens", file("tokens.json", json), "--dump-logits", out_}, reason);
+  }
+  // The base file `bytes` does not serve `model` at this context.
+  void expect_base_rejected(const std::string& bytes, const std::string& reason, const std::string& n_ctx = "64") {
+    expect_base_rejected(deepseek_, bytes, reason, n_ctx);
+  }
+  void expect_base_rejected(const std::string& model, const std::string& bytes, const std::string& reason,
+                            const std::string& n_ctx) {
+    const std::string path = file("base.bin", bytes);
+    expect_fails({"perplexity", "-m", model, "-f", text_, "-c", n_ctx, "--kl-divergence-base", path, "--kl-divergence"},
+                 reason);
+  }
+};
+
+TEST_F(BadText, TooShort) {
+  expect_text_rejected(file("short.txt", "a few words"), "64", "expected at least two contexts of 64");
+  expect_text_rejected(file("empty.txt", ""), "64", "0 tokens are too few");
+  expect_text_rejected(file("newline.txt", "\n"), "64", "0 tokens are too few");
+  expect_text_rejected(text_, "1000", "expected at least two contexts of 1000");
+  expect_text_rejected(text_, "4611686018427387904", "too few");
+}
+
+TEST_F(BadText, NotThere) {
+  expect_text_rejected(folder_ / "absent.txt", "64", "absent.txt: cannot open");
+  expect_text_rejected(folder_ / "", "64", "not a regular file");
+  expect_fails({"perplexity", "-m", llama_}, "a text is needed");
+  expect_fails({"imatrix", "-m", llama_, "-o", out_}, "");
+  expect_fails({"imatrix", "-f", text_, "-o", out_}, "needs -m");
+}
+
+TEST_F(BadText, Context) {
+  for (const char* n_ctx : {"0", "-1", "3", "-9223372036854775808"}) expect_text_rejected(text_, n_ctx, "is too short");
+  for (const char* n_ctx : {"many", "1e3", "99999999999999999999"}) expect_text_rejected(text_, n_ctx, "--ctx-size");
+}
+
+TEST_F(BadText, TokenLists) {
+  expect_tokens_rejected("", "expected a JSON array of token ids");
+  expect_tokens_rejected("[1, 2", "expected a JSON array of token ids");
+  expect_tokens_rejected("not json", "expected a JSON array of token ids");
+  expect_tokens_rejected("{\"ids\": [1]}", "expected a JSON array of token ids");
+  expect_tokens_rejected("[]", "expected a JSON array of token ids");
+  expect_tokens_rejected("[1, \"two\"]", "element 1 is not a token id");
+  expect_tokens_rejected("[1, 2.5]", "element 1 is not a token id");
+  expect_tokens_rejected("[-1]", "element 0 is not a token id");
+  expect_tokens_rejected("[99999999999999999999]", "element 0 is not a token id");
+  expect_tokens_rejected("[1, 272]", "token 272 is beyond the vocabulary of 272");
+  expect_tokens_rejected("[" + std::string(200000, '[') + std::string(200000, ']') + "]", "element 0 is not a token id");
+  expect_fails({"perplexity", "-m", llama_, "--tokens", folder_ / "absent.json"}, "cannot open");
+  expect_fails({"perplexity", "-m", llama_, "--tokens", folder_ / "absent.json", "-f", text_}, "not both");
+  expect_fails({"perplexity", "-m", llama_, "-f", text_, "--dump-logits", out_}, "needs --tokens");
+}
+
+TEST_F(BadText, BaseFiles) {
+  const std::string base = read_text(golden("imatrix/deepseek2/kld_base_f32.bin"));
+  const auto with = [&](size_t at, int32_t value) {
+    std::string bytes = base;
+    std::memcpy(bytes.data() + at, &value, sizeof(value));
+    return bytes;
+  };
+  expect_base_rejected("", "is not a file of base log-probabilities");
+  expect_base_rejected("_logits_", "is not a file of base log-probabilities");
+  expect_base_rejected(read_text(llama_), "is not a file of base log-probabilities");
+  expect_base_rejected(base.substr(0, base.size() - 1), "truncated");
+  expect_base_rejected(base.substr(0, 500), "truncated");
+  expect_base_rejected(base, "was made with context 64, not 32", "32");
+  expect_base_rejected(with(12, 271), "was made with a vocabulary of 271, the model has 272");
+  expect_base_rejected(with(20, 5), "was made with another text or tokenizer");
+  expect_base_rejected(llama_, base, "was made with another text or tokenizer", "64");
+  for (const size_t at : {8u, 12u, 16u}) {
+    for (const int32_t value : {0, -1, INT32_MIN, INT32_MAX}) expect_base_rejected(with(at, value), "base.bin");
+  }
+  expect_fails({"perplexity", "-m", deepseek_, "-f", text_, "-c", "64", "--kl-divergence"}, "needs --kl-divergence-base");
+  expect_fails({"perplexity", "-m", deepseek_, "-f", text_, "-c", "64", "--kl-divergence", "--kl-divergence-base",
+                folder_ / "absent.bin"},
+               "cannot open");
+}
+
+// A base whose context asks for far more memory than its length justifies, used as the text itself.
+TEST_F(BadText, BaseAsText) {
+  std::string base = read_text(golden("imatrix/deepseek2/kld_base_f32.bin"));
+  const int32_t one = 1;
+  std::memcpy(base.data() + 16, &one, sizeof(one));
+  expect_fails({"perplexity", "-m", deepseek_, "--kl-divergence", "--kl-divergence-base", file("base.bin", base)},
+               "holds a single chunk");
+}
+
+TEST_F(BadText, Prompts) {
+  expect_fails({"run", "-m", llama_, "-p", "", "-n", "2"}, "the prompt is empty");
+  expect_fails({"run", "-m", llama_, "-p", std::string(1000, 'z'), "-n", "2"}, "fills the context of 256");
+  expect_fails({"run", "-m", llama_, "-p", "a", "-n", "0"}, "-n must be at least 1");
+  expect_fails({"run", "-m", llama_, "-p", "a", "-n", "-5"}, "-n must be at least 1");
+  expect_fails({"run", "-m", llama_, "-p", "a", "-n", "many"}, "--n-predict");
+}
+
+}  // namespace
+}  // namespace steelyard::test

@@ -1,0 +1,112 @@
+// Every supported architecture against llama.cpp's logits and residual streams (tests/golden/models), on both backends.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "model/model.h"
+#include "support.h"
+
+namespace steelyard {
+namespace {
+
+// The goldens' own rounding is below 7e-5; a missed bias or norm moves the root mean square by 1e-3 at least.
+constexpr double kMaxDifference = 5e-4;
+constexpr double kRmsDifference = 3e-5;
+
+struct Case {
+  const char* model;
+  const char* backend;
+};
+
+class ModelGolden : public testing::TestWithParam<Case> {
+ protected:
+  ModelGolden()
+      : folder_(test::golden(std::string("models/") + GetParam().model) + "/"),
+        reader_(folder_ + "model.gguf"),
+        backend_(make_backend(GetParam().backend)),
+        model_(reader_, *backend_) {
+    const auto json = nlohmann::json::parse(test::read_text(folder_ + "tokens.json"));
+    for (const auto& ids : json["sequences"]) sequences_.push_back(ids.get<std::vector<int32_t>>());
+  }
+
+  void expect_near(Matrix actual, const float* golden, const std::string& what) const {
+    double max = 0, sum = 0;
+    for (int64_t t = 0; t < actual.rows; ++t) {
+      for (int64_t c = 0; c < actual.cols; ++c) {
+        const double difference = std::abs(double{actual.row(t)[c]} - golden[t * actual.cols + c]);
+        max = std::max(max, difference);
+        sum += difference * difference;
+      }
+    }
+    EXPECT_LE(max, kMaxDifference) << what;
+    EXPECT_LE(std::sqrt(sum / static_cast<double>(actual.rows * actual.cols)), kRmsDifference) << what;
+  }
+
+  std::vector<float> golden_logits(size_t s) const {
+    return test::read_values<float>(folder_ + "logits_" + std::to_string(s) + ".f32");
+  }
+
+  std::string folder_;
+  gguf::Reader reader_;
+  std::unique_ptr<Backend> backend_;
+  Model model_;
+  std::vector<std::vector<int32_t>> sequences_;
+};
+
+TEST_P(ModelGolden, LogitsOfOneBatch) {
+  ASSERT_EQ(sequences_.size(), 2u);
+  for (size_t s = 0; s < sequences_.size(); ++s) {
+    const std::vector<float> golden = golden_logits(s);
+    Session session(model_, static_cast<int64_t>(sequences_[s].size()));
+    const Matrix logits = session.logits(session.forward(sequences_[s]));
+    ASSERT_EQ(golden.size(), static_cast<size_t>(logits.rows * logits.cols));
+    expect_near(logits, golden.data(), "sequence " + std::to_string(s));
+  }
+}
+
+// A prompt in pieces, then one token at a time: the cache must give what one batch gives.
+TEST_P(ModelGolden, LogitsOfSplitBatches) {
+  const std::vector<int32_t>& ids = sequences_[0];
+  const std::vector<float> golden = golden_logits(0);
+  Session session(model_, static_cast<int64_t>(ids.size()));
+  for (size_t begin = 0, n = 0; begin < ids.size(); begin += n) {
+    n = begin == 0 ? 17 : begin < 40 ? 23 : 1;
+    const Matrix logits = session.logits(session.forward(std::span(ids).subspan(begin, n)));
+    expect_near(logits, golden.data() + static_cast<int64_t>(begin) * logits.cols, "from " + std::to_string(begin));
+  }
+}
+
+// Layer-major order: the residual stream after every layer.
+TEST_P(ModelGolden, ResidualAfterEachLayer) {
+  const std::vector<int32_t>& ids = sequences_[1];
+  const std::vector<float> golden = test::read_values<float>(folder_ + "layers_1.f32");
+  const auto n = static_cast<int64_t>(ids.size());
+  const int64_t width = model_.config().n_embd;
+  ASSERT_EQ(golden.size(), static_cast<size_t>(model_.n_layers() * n * width));
+  std::vector<float> residual(static_cast<size_t>(n * width));
+  const Matrix x{residual.data(), n, width, width};
+  model_.embed(ids, x);
+  Scratch scratch(*backend_);
+  Pass pass{*backend_, scratch, model_.config().norm_eps};
+  for (int i = 0; i < model_.n_layers(); ++i) {
+    const Layer layer = model_.layer(i, n);
+    KvLayer kv = make_kv_layer(*backend_, layer.config.attention, n);
+    forward_layer(layer, x, 0, kv, pass);
+    expect_near(x, golden.data() + i * n * width, "layer " + std::to_string(i));
+  }
+}
+
+constexpr Case kCases[] = {
+    {"llama", "ref"},      {"llama", "cpu"},     {"llama_tied", "ref"},     {"llama_tied", "cpu"},
+    {"mixtral", "ref"},    {"mixtral", "cpu"},   {"llama3_ropefreqs", "ref"}, {"llama3_ropefreqs", "cpu"},
+    {"deepseek2", "ref"},  {"deepseek2", "cpu"}, {"deepseek2_yarn", "ref"}, {"deepseek2_yarn", "cpu"},
+    {"deepseek3", "ref"},  {"deepseek3", "cpu"},
+};
+
+INSTANTIATE_TEST_SUITE_P(Models, ModelGolden, testing::ValuesIn(kCases), [](const auto& info) {
+  return std::string(info.param.model) + "_" + info.param.backend;
+});
+
+}  // namespace
+}  // namespace steelyard

@@ -1,0 +1,116 @@
+// Configurations and faults of models: what is refused, and in which words.
+#include "model/model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "gguf/writer.h"
+#include "support.h"
+
+namespace steelyard {
+namespace {
+
+// The deepseek2 golden with some metadata or tensors changed.
+class ChangedModel {
+ public:
+  gguf::Metadata metadata = source_.metadata();
+  std::vector<gguf::TensorInfo> tensors{source_.tensors().begin(), source_.tensors().end()};
+
+  // The Error of opening the changed model; empty when it opens.
+  std::string error() const {
+    const std::string path = folder_ / "changed.gguf";
+    gguf::Writer writer(path, metadata, tensors);
+    for (const gguf::TensorInfo& tensor : writer.tensors()) writer.append(std::vector<std::byte>(tensor.n_bytes));
+    writer.finish();
+    try {
+      const gguf::Reader reader(path);
+      const auto backend = make_backend("cpu");
+      const Model model(reader, *backend);
+      Session session(model, 8);
+      return "";
+    } catch (const Error& error) {
+      return error.what();
+    }
+  }
+
+  gguf::TensorInfo& tensor(std::string_view name) {
+    return *std::ranges::find(tensors, name, &gguf::TensorInfo::name);
+  }
+
+ private:
+  gguf::Reader source_{test::golden("models/deepseek2/model.gguf")};
+  test::TempFolder folder_;
+};
+
+TEST(Model, UnchangedCopyOpens) { EXPECT_EQ(ChangedModel().error(), ""); }
+
+TEST(Model, UnknownArchitecture) {
+  ChangedModel model;
+  model.metadata.set_string("general.architecture", "hyena");
+  EXPECT_THAT(model.error(), testing::HasSubstr("architecture \"hyena\" is unknown (known: llama, deepseek2)"));
+}
+
+TEST(Model, MissingKey) {
+  ChangedModel model;
+  model.metadata.erase("deepseek2.attention.kv_lora_rank");
+  EXPECT_THAT(model.error(), testing::HasSubstr("deepseek2.attention.kv_lora_rank"));
+}
+
+TEST(Model, NumbersOutOfRange) {
+  const std::pair<const char*, uint32_t> cases[] = {
+      {"deepseek2.block_count", 0},          {"deepseek2.block_count", 1u << 30}, {"deepseek2.expert_used_count", 9},
+      {"deepseek2.rope.dimension_count", 7}, {"deepseek2.expert_gating_func", 4}, {"deepseek2.rope.dimension_count", 24},
+  };
+  for (const auto& [key, value] : cases) {
+    ChangedModel model;
+    model.metadata.set_integer(key, value);
+    EXPECT_THAT(model.error(), testing::HasSubstr(key)) << value;
+  }
+}
+
+TEST(Model, MissingTensor) {
+  ChangedModel model;
+  std::erase_if(model.tensors, [](const auto& tensor) { return tensor.name == "blk.1.ffn_up_exps.weight"; });
+  EXPECT_THAT(model.error(), testing::HasSubstr("tensor blk.1.ffn_up_exps.weight is missing"));
+}
+
+TEST(Model, WrongShape) {
+  ChangedModel model;
+  model.tensor("blk.0.attn_k_b.weight").ne[1] += 1;
+  EXPECT_THAT(model.error(), testing::HasSubstr("tensor blk.0.attn_k_b.weight has shape [16, 33, 4], expected [16, 32, 4]"));
+}
+
+TEST(Model, TokenBeyondVocabulary) {
+  const gguf::Reader reader(test::golden("models/llama/model.gguf"));
+  const auto backend = make_backend("ref");
+  const Model model(reader, *backend);
+  Session session(model, 8);
+  EXPECT_THROW(session.forward(std::vector<int32_t>{3, 272}), Error);
+  EXPECT_THROW(session.forward(std::vector<int32_t>{-1}), Error);
+}
+
+TEST(Model, ContextFull) {
+  const gguf::Reader reader(test::golden("models/llama/model.gguf"));
+  const auto backend = make_backend("cpu");
+  const Model model(reader, *backend);
+  Session session(model, 4);
+  session.forward(std::vector<int32_t>{1, 2, 3});
+  EXPECT_THROW(session.forward(std::vector<int32_t>{4, 5}), Error);
+  session.reset();
+  EXPECT_NO_THROW(session.forward(std::vector<int32_t>{1, 2, 3, 4}));
+}
+
+// GLM-4.7-Flash's first files have no gating key; 47 blocks and its vocabulary must mean sigmoid. Three blocks and
+// another vocabulary mean softmax, as the deepseek2_yarn golden shows.
+TEST(Model, GatingFallsBackByArchitecture) {
+  const gguf::Reader reader(test::golden("models/deepseek2_yarn/model.gguf"));
+  const auto backend = make_backend("cpu");
+  EXPECT_FALSE(reader.metadata().contains("deepseek2.expert_gating_func"));
+  EXPECT_EQ(Model(reader, *backend).config().layers.back().ffn.gating, Gating::kSoftmax);
+}
+
+}  // namespace
+}  // namespace steelyard

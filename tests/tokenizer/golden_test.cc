@@ -1,0 +1,91 @@
+// Token ids against recorded ones, over 20 pre-tokenizers and all flags. The boundary-bpe vocabulary merges across any
+// boundary, so that its ids show where every pre-tokenizer splits.
+#include <nlohmann/json.hpp>
+
+#include "gguf/reader.h"
+#include "support.h"
+#include "tokenizer/tokenizer.h"
+
+namespace steelyard {
+namespace {
+
+using nlohmann::json;
+
+std::string from_hex(const std::string& hex) {
+  std::string bytes;
+  for (size_t i = 0; i < hex.size(); i += 2)
+    bytes.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+  return bytes;
+}
+
+// Compares all cases of the record `file` in `folder`; returns how many there were.
+int compare(const std::string& folder, const std::string& file) {
+  SCOPED_TRACE(file);
+  const json record = json::parse(test::read_text(folder + "/" + file));
+  const gguf::Reader reader(folder + "/" + record["vocab_file"].get<std::string>(), gguf::Need::kHeader);
+  gguf::Metadata metadata = reader.metadata();
+  if (file.find("__pre_") != std::string::npos) {
+    metadata.set_string("tokenizer.ggml.pre", record["pre"].get<std::string>());
+  }
+  const Tokenizer tokenizer(metadata);
+  EXPECT_EQ(tokenizer.n_tokens(), record["n_vocab"].get<int>());
+  EXPECT_EQ(tokenizer.bos(), record["bos"].get<TokenId>());
+  EXPECT_EQ(tokenizer.eos(), record["eos"].get<TokenId>());
+  EXPECT_EQ(tokenizer.add_bos(), record["add_bos"].get<bool>());
+  EXPECT_EQ(tokenizer.add_eos(), record["add_eos"].get<bool>());
+  EXPECT_TRUE(tokenizer.is_end_of_generation(*tokenizer.eos()));
+
+  int n_cases = 0;
+  for (const json& c : record["cases"]) {
+    const std::string hex = c["hex"];
+    SCOPED_TRACE(hex);
+    const std::string text = from_hex(hex);
+    const std::vector<TokenId> ids = tokenizer.encode(text, false, false);
+    const std::vector<TokenId> parsed = tokenizer.encode(text, false, true);
+    EXPECT_EQ(ids, c["ids"].get<std::vector<TokenId>>());
+    EXPECT_EQ(tokenizer.encode(text, true, true), c["ids_special"].get<std::vector<TokenId>>());
+    EXPECT_EQ(parsed, c["ids_parse_special_only"].get<std::vector<TokenId>>());
+    if (!c.contains("invalid_utf8")) {
+      EXPECT_EQ(tokenizer.decode(ids, true), text);
+      EXPECT_EQ(tokenizer.decode(parsed, true), text);
+    }
+    ++n_cases;
+  }
+  return n_cases;
+}
+
+class BoundaryGolden : public testing::TestWithParam<const char*> {};
+
+TEST_P(BoundaryGolden, SameIds) {
+  EXPECT_EQ(compare(test::golden("tokenizers"), std::string("boundary-bpe__pre_") + GetParam() + ".json"), 95);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, BoundaryGolden,
+                         testing::Values("bailingmoe", "chatglm-bpe", "deepseek-coder", "deepseek-llm", "deepseek-v3",
+                                         "default", "falcon", "glm4", "gpt-2", "gpt-4o", "hunyuan", "kimi-k2",
+                                         "llama-bpe", "minimax-m2", "qwen2", "qwen35", "seed-coder", "smollm",
+                                         "starcoder", "tekken"),
+                         [](const auto& pre) {
+                           std::string name = pre.param;
+                           for (char& c : name) c = c == '-' ? '_' : c;
+                           return name;
+                         });
+
+TEST(MiniGpt2Golden, SameIds) {
+  for (const char* file : {"mini-gpt2-6k.json", "mini-gpt2-6k__pre_deepseek-v3.json", "mini-gpt2-6k__pre_glm4.json",
+                           "mini-gpt2-6k__pre_llama-bpe.json", "mini-gpt2-6k__pre_qwen2.json"}) {
+    EXPECT_EQ(compare(test::golden("tokenizers"), file), 95);
+  }
+}
+
+TEST(Gpt2Golden, SameIds) {
+  const std::string folder = test::shared("golden/tokenizers");
+  if (!std::filesystem::exists(folder + "/ggml-vocab-gpt-2.gguf")) GTEST_SKIP() << "no GPT-2 vocabulary in " << folder;
+  for (const char* file : {"gpt-2.json", "gpt-2__pre_deepseek-v3.json", "gpt-2__pre_default.json",
+                           "gpt-2__pre_glm4.json", "gpt-2__pre_llama-bpe.json", "gpt-2__pre_qwen2.json"}) {
+    EXPECT_EQ(compare(folder, file), 95);
+  }
+}
+
+}  // namespace
+}  // namespace steelyard

@@ -1,0 +1,179 @@
+// Metadata that is wrong: every fault is one Error that names the key, and no mutation does worse than that.
+#include <random>
+
+#include "base/error.h"
+#include "gguf/reader.h"
+#include "small_model.h"
+#include "support.h"
+#include "tokenizer/tokenizer.h"
+
+namespace steelyard {
+namespace {
+
+using test::SmallModel;
+
+// The message must hold all of `parts`.
+void expect_error(const gguf::Metadata& metadata, const std::vector<std::string>& parts) {
+  try {
+    const Tokenizer tokenizer(metadata);
+    ADD_FAILURE() << "accepted; expected an error with " << parts.front();
+  } catch (const Error& error) {
+    const std::string what = error.what();
+    EXPECT_EQ(what.find('\n'), std::string::npos) << what;
+    for (const std::string& part : parts) EXPECT_NE(what.find(part), std::string::npos) << what << "\nlacks " << part;
+  }
+}
+
+const std::string kFile = "small.gguf";
+
+TEST(Malformed, Model) {
+  SmallModel model;
+  model.rest.set_string("tokenizer.ggml.model", "llama\x01");
+  expect_error(model.metadata(), {kFile, "tokenizer.ggml.model", "unknown tokenizer 'llama\\x01'", "gpt2"});
+  model.rest.erase("tokenizer.ggml.model");
+  expect_error(model.metadata(), {kFile, "tokenizer.ggml.model"});
+  model.rest.set_integer("tokenizer.ggml.model", 3);
+  expect_error(model.metadata(), {kFile, "tokenizer.ggml.model"});
+}
+
+TEST(Malformed, Pretokenizer) {
+  SmallModel model;
+  model.rest.set_string("tokenizer.ggml.pre", "nothing");
+  expect_error(model.metadata(), {kFile, "tokenizer.ggml.pre", "unknown pre-tokenizer 'nothing'", "llama-bpe"});
+  model.rest.erase("tokenizer.ggml.pre");
+  EXPECT_EQ(Tokenizer(model.metadata()).encode("a", false, false).size(), 1u);  // "default"
+}
+
+TEST(Malformed, Tokens) {
+  SmallModel model;
+  gguf::Metadata metadata = model.metadata();
+  metadata.erase("tokenizer.ggml.tokens");
+  expect_error(metadata, {kFile, "tokenizer.ggml.tokens"});
+  test::set_int32s(metadata, "tokenizer.ggml.tokens", {1, 2});
+  expect_error(metadata, {kFile, "tokenizer.ggml.tokens"});
+  metadata.set_strings("tokenizer.ggml.tokens", {});
+  expect_error(metadata, {kFile, "tokenizer.ggml.tokens", "found 0 tokens"});
+  model.add("a", TokenType::kNormal);
+  expect_error(model.metadata(), {kFile, "tokenizer.ggml.tokens", "tokens 97 and 256 are both 'a'"});
+  model.tokens.back() = "";  // padding, any number of times
+  model.add("", TokenType::kUnused);
+  EXPECT_EQ(Tokenizer(model.metadata()).n_tokens(), 258);
+}
+
+TEST(Malformed, TokenTypes) {
+  SmallModel model;
+  model.types.pop_back();
+  expect_error(model.metadata(), {kFile, "tokenizer.ggml.token_type", "found 255 types for 256 tokens"});
+  model.types.push_back(7);
+  expect_error(model.metadata(), {kFile, "tokenizer.ggml.token_type", "token 255 has type 7"});
+  model.types.back() = -1;
+  expect_error(model.metadata(), {kFile, "tokenizer.ggml.token_type", "token 255 has type -1"});
+  gguf::Metadata metadata = model.metadata();
+  metadata.set_strings("tokenizer.ggml.token_type", model.tokens);
+  expect_error(metadata, {kFile, "tokenizer.ggml.token_type"});
+  metadata.erase("tokenizer.ggml.token_type");
+  EXPECT_EQ(Tokenizer(metadata).decode(std::vector<TokenId>{'a'}), "a");  // all normal
+}
+
+TEST(Malformed, Merges) {
+  SmallModel model(test::Pairs{{"a", "b"}});
+  gguf::Metadata metadata = model.metadata();
+  metadata.erase("tokenizer.ggml.merges");
+  expect_error(metadata, {kFile, "tokenizer.ggml.merges"});
+  test::set_int32s(metadata, "tokenizer.ggml.merges", {1});
+  expect_error(metadata, {kFile, "tokenizer.ggml.merges"});
+  for (const char* merge : {"", " ", "ab", "a ", " a"}) {
+    model.merges[0] = merge;
+    expect_error(model.metadata(), {kFile, "tokenizer.ggml.merges", "merge 0 is '", "expected two words"});
+  }
+  model.merges[0] = "a zz";
+  expect_error(model.metadata(), {kFile, "tokenizer.ggml.merges", "merge 0 is 'a zz'", "no token 'zz'"});
+  model.merges[0] = "zz a";
+  expect_error(model.metadata(), {"no token 'zz'"});
+  model.merges[0] = "b a";
+  expect_error(model.metadata(), {"no token 'ba'"});
+  model.merges[0] = "a b c";
+  expect_error(model.metadata(), {"no token 'b c'"});
+}
+
+TEST(Malformed, SpecialIds) {
+  for (const char* name : {"bos", "eos", "eot", "eom"}) {
+    SmallModel model;
+    const std::string key = std::string("tokenizer.ggml.") + name + "_token_id";
+    model.rest.set_integer(key, 256);
+    expect_error(model.metadata(), {kFile, key, "token 256 is beyond the 256 of the vocabulary"});
+    model.rest.set_integer(key, 0xFFFFFFFFu);
+    expect_error(model.metadata(), {kFile, key, "token 4294967295"});
+    model.rest.set_string(key, "x");
+    expect_error(model.metadata(), {kFile, key});
+  }
+  SmallModel model;
+  model.rest.set_boolean("tokenizer.ggml.add_bos_token", true);
+  expect_error(model.metadata(), {kFile, "tokenizer.ggml.bos_token_id", "not set"});
+  model.rest.set_boolean("tokenizer.ggml.add_bos_token", false);
+  model.rest.set_boolean("tokenizer.ggml.add_eos_token", true);
+  expect_error(model.metadata(), {kFile, "tokenizer.ggml.eos_token_id", "not set"});
+}
+
+TEST(Malformed, MutationsNeverDoWorseThanAnError) {
+  std::mt19937 random(42);
+  const std::vector<std::string_view> pres = {"gpt-2", "llama-bpe", "kimi-k2", "deepseek-llm", "gpt-4o"};
+  int accepted = 0;
+  int refused = 0;
+  for (int round = 0; round < 1500; ++round) {
+    SmallModel model(test::Pairs{{"a", "b"}, {"ab", "c"}, {" ", "a"}, {"\xE4", "\xB8"}},
+                     {{"<|user|>", TokenType::kControl}, {"<u>", TokenType::kUserDefined}});
+    model.rest.set_string("tokenizer.ggml.pre", pres[random() % pres.size()]);
+    model.rest.set_integer("tokenizer.ggml.bos_token_id", 260);
+    const auto mutate = [&](std::string& text) {
+      if (!text.empty() && random() % 2) text.erase(random() % text.size(), 1);
+      if (random() % 2) text.insert(random() % (text.size() + 1), 1, static_cast<char>(random()));
+    };
+    for (int n = 1 + random() % 2; n > 0; --n) {
+      switch (random() % 6) {
+        case 0:
+          mutate(model.tokens[random() % model.tokens.size()]);
+          break;
+        case 1:
+          mutate(model.merges[random() % model.merges.size()]);
+          break;
+        case 2:
+          model.types[random() % model.types.size()] = static_cast<int32_t>(random() % 9) - 1;
+          break;
+        case 3:
+          model.rest.set_integer("tokenizer.ggml.bos_token_id", random() % 300);
+          break;
+        case 4:
+          model.tokens.resize(random() % (model.tokens.size() + 1));
+          model.types.resize(model.tokens.size());
+          break;
+        case 5:
+          std::swap(model.tokens[random() % model.tokens.size()], model.merges[random() % model.merges.size()]);
+          break;
+      }
+      if (model.tokens.empty()) break;
+    }
+    try {
+      const Tokenizer tokenizer(model.metadata());
+      ++accepted;
+      std::string text;
+      for (int n = random() % 60; n > 0; --n) {
+        static const char* const kParts[] = {"a", "b", "c", " a", "中", "<u>", "<|user|>", "\n"};
+        text += random() % 3 ? std::string(kParts[random() % 8]) : std::string(1, static_cast<char>(random()));
+      }
+      for (const bool parse_special : {false, true}) {
+        const std::vector<TokenId> ids = tokenizer.encode(text, true, parse_special);
+        for (const TokenId id : ids) EXPECT_TRUE(id >= 0 && id < tokenizer.n_tokens());
+        tokenizer.decode(ids, true);
+      }
+    } catch (const Error& error) {
+      ++refused;
+      EXPECT_NE(std::string(error.what()).find("tokenizer.ggml."), std::string::npos) << error.what();
+    }
+  }
+  EXPECT_GT(accepted, 200);
+  EXPECT_GT(refused, 200);
+}
+
+}  // namespace
+}  // namespace steelyard
