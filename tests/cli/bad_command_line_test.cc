@@ -62,9 +62,9 @@ TEST_F(BadCommandLine, InstructionSet) {
 }
 
 TEST_F(BadCommandLine, PresetFolder) {
-  expect_failure({"/usr/bin/env", "STEELYARD_PLANS=" + folder_ / "absent", STEELYARD_BINARY, "plan", llama_, "--preset",
-                  "Q8_0"},
-                 "no presets found");
+  expect_failure(
+      {"/usr/bin/env", "STEELYARD_PLANS=" + folder_ / "absent", STEELYARD_BINARY, "plan", llama_, "--preset", "Q8_0"},
+      "no presets found");
 }
 
 }  // namespace

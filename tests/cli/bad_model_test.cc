@@ -14,8 +14,9 @@ class BadModel : public FailureTest {
   void expect_useless(const ModelCopy& copy, const std::string& reason) {
     copy.save(model_);
     expect_fails({"run", "-m", model_, "-p", "hello", "-n", "2"}, reason);
-    expect_fails({"perplexity", "-m", model_, "-f", text_, "-c", "64", "--kl-divergence-base", out_}, reason);
-    expect_fails({"imatrix", "-m", model_, "-f", text_, "-c", "64", "-o", out_}, reason);
+    expect_fails({"perplexity", "-m", model_, "-f", text_, "-c", "64", "--chunks", "2", "--kl-divergence-base", out_},
+                 reason);
+    expect_fails({"imatrix", "-m", model_, "-f", text_, "-c", "64", "--chunks", "2", "-o", out_}, reason);
   }
   void expect_key_rejected(const std::string& key, uint32_t value) {
     ModelCopy copy(llama_);

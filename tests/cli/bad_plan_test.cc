@@ -60,7 +60,8 @@ TEST_F(BadPlan, ImportanceIsRequired) {
 
 TEST_F(BadPlan, ImatrixOfAnotherModel) {
   for (const char* name : {"imatrix.gguf", "imatrix.dat"}) {
-    expect_fails({"quantize", wide_, out_, "Q4_K", "--imatrix", golden("imatrix/deepseek2/") + name}, "of another model");
+    expect_fails({"quantize", wide_, out_, "Q4_K", "--imatrix", golden("imatrix/deepseek2/") + name},
+                 "of another model");
   }
 }
 
@@ -68,8 +69,9 @@ TEST_F(BadPlan, DamagedImatrix) {
   const std::string gguf = read_text(golden("imatrix/deepseek2_k256/imatrix.gguf"));
   const std::string dat = read_text(golden("imatrix/deepseek2_k256/imatrix.dat"));
   const std::string path = folder_ / "damaged";
-  for (const std::string& bytes : {gguf.substr(0, 1000), gguf.substr(0, gguf.size() - 64), dat.substr(0, 3),
-                                   dat.substr(0, 2000), std::string(), std::string("\xff\xff\xff\x7f", 4), std::string("text\n")}) {
+  for (const std::string& bytes :
+       {gguf.substr(0, 1000), gguf.substr(0, gguf.size() - 64), dat.substr(0, 3), dat.substr(0, 2000), std::string(),
+        std::string("\xff\xff\xff\x7f", 4), std::string("text\n")}) {
     file("damaged", bytes);
     expect_fails({"quantize", wide_, out_, "Q4_K", "--imatrix", path}, path);
     expect_fails({"imatrix", "--in-file", path, "-o", out_}, path);

@@ -46,7 +46,8 @@ TEST_F(BadText, NotThere) {
 
 TEST_F(BadText, Context) {
   for (const char* n_ctx : {"0", "-1", "3", "-9223372036854775808"}) expect_text_rejected(text_, n_ctx, "is too short");
-  for (const char* n_ctx : {"many", "1e3", "99999999999999999999"}) expect_text_rejected(text_, n_ctx, "--ctx-size");
+  expect_text_rejected(text_, "99999999999999999999", "too few");
+  for (const char* n_ctx : {"many", "1e3"}) expect_text_rejected(text_, n_ctx, "--ctx-size");
 }
 
 TEST_F(BadText, TokenLists) {
@@ -60,7 +61,8 @@ TEST_F(BadText, TokenLists) {
   expect_tokens_rejected("[-1]", "element 0 is not a token id");
   expect_tokens_rejected("[99999999999999999999]", "element 0 is not a token id");
   expect_tokens_rejected("[1, 272]", "token 272 is beyond the vocabulary of 272");
-  expect_tokens_rejected("[" + std::string(200000, '[') + std::string(200000, ']') + "]", "element 0 is not a token id");
+  expect_tokens_rejected("[" + std::string(200000, '[') + std::string(200000, ']') + "]",
+                         "element 0 is not a token id");
   expect_fails({"perplexity", "-m", llama_, "--tokens", folder_ / "absent.json"}, "cannot open");
   expect_fails({"perplexity", "-m", llama_, "--tokens", folder_ / "absent.json", "-f", text_}, "not both");
   expect_fails({"perplexity", "-m", llama_, "-f", text_, "--dump-logits", out_}, "needs --tokens");
@@ -85,7 +87,8 @@ TEST_F(BadText, BaseFiles) {
   for (const size_t at : {8u, 12u, 16u}) {
     for (const int32_t value : {0, -1, INT32_MIN, INT32_MAX}) expect_base_rejected(with(at, value), "base.bin");
   }
-  expect_fails({"perplexity", "-m", deepseek_, "-f", text_, "-c", "64", "--kl-divergence"}, "needs --kl-divergence-base");
+  expect_fails({"perplexity", "-m", deepseek_, "-f", text_, "-c", "64", "--kl-divergence"},
+               "needs --kl-divergence-base");
   expect_fails({"perplexity", "-m", deepseek_, "-f", text_, "-c", "64", "--kl-divergence", "--kl-divergence-base",
                 folder_ / "absent.bin"},
                "cannot open");

@@ -1,5 +1,5 @@
-// The one shape of every failure: exit status 1, one line on stderr that names the program and the reason, no file written
-// or changed, all on a machine with little memory. Fixture of the bad_*_test.cc of this folder.
+// The one shape of every failure: exit status 1, one line on stderr that names the program and the reason, no file
+// written or changed, all on a machine with little memory. Fixture of the bad_*_test.cc of this folder.
 #pragma once
 
 #include <filesystem>

@@ -1,5 +1,6 @@
 #include "compute/cpu/kernels.h"
 
+#include <array>
 #include <cstdlib>
 #include <string_view>
 
@@ -18,14 +19,17 @@ struct Candidate {
   bool supported;
 };
 
-const Kernels& choose() {
+// Widest first.
+std::array<Candidate, 3> candidates() {
   const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
   const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-  const Candidate candidates[] = {  // widest first
-      {&avx512::kKernels, has_avx512}, {&avx2::kKernels, has_avx2}, {&scalar::kKernels, true}};
+  return {{{&avx512::kKernels, has_avx512}, {&avx2::kKernels, has_avx2}, {&scalar::kKernels, true}}};
+}
+
+const Kernels& choose() {
   const char* forced = std::getenv("STEELYARD_ISA");
-  for (const auto& [kernels, supported] : candidates) {
+  for (const auto& [kernels, supported] : candidates()) {
     if (forced == nullptr ? supported : std::string_view(forced) == kernels->isa) {
       if (!supported) fail("STEELYARD_ISA", "this processor has no {}", forced);
       return *kernels;
@@ -35,6 +39,13 @@ const Kernels& choose() {
 }
 
 }  // namespace
+
+const Kernels* supported_kernels(int i) {
+  for (const auto& [kernels, supported] : candidates()) {
+    if (supported && i-- == 0) return kernels;
+  }
+  return nullptr;
+}
 
 const Kernels& kernels() {
   static const Kernels& chosen = choose();

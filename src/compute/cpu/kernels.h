@@ -26,6 +26,9 @@ struct Kernels {
   void (*add_scaled)(const float* x, float factor, float* out, int64_t n);
 };
 
+/// The i-th of the sets that this processor can run, the widest first, scalar last; null beyond.
+const Kernels* supported_kernels(int i);
+
 /// The set for this processor: the widest it has, or the one named by the environment variable STEELYARD_ISA
 /// (scalar, avx2, avx512). Error when that one is unknown or the processor lacks it. Chosen once.
 const Kernels& kernels();

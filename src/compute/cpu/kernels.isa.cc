@@ -23,7 +23,8 @@ inline float sum(Lanes v) {
 }
 
 // e^x for x <= 0 (anything below -87 gives 0): x = n ln2 + r, |r| <= ln2 / 2, e^r by its Taylor polynomial of degree 7
-// (relative error below 1e-7), 2^n by the exponent bits. Works on vectors and on one value; U: unsigned, because far below -87 the exponent wraps around.
+// (relative error below 1e-7), 2^n by the exponent bits. Works on vectors and on one value. U is unsigned, because far
+// below -87 the exponent wraps around.
 template <typename F, typename U>
 inline F exp_nonpositive(F x) {
   const F magic = F{} + 12582912.0f;  // 1.5 * 2^23: adding it leaves the rounded integer in the low mantissa bits

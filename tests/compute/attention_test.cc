@@ -1,0 +1,100 @@
+// Causal attention: the cpu backend against the reference, and a prompt in pieces against the prompt at once.
+#include "compute/activations.h"
+#include "support.h"
+
+namespace steelyard::test {
+namespace {
+
+struct Heads {
+  int64_t n_head, n_head_kv, head_k, head_v;
+};
+
+class Attention : public testing::TestWithParam<Heads> {
+ protected:
+  // Attention of queries [begin, begin + n) over keys and values of all positions up to them.
+  void attend(Backend& backend, Matrix q, Matrix k, Matrix v, int64_t begin, int64_t n, Matrix out) {
+    const auto [n_head, n_head_kv, head_k, head_v] = GetParam();
+    backend.attention({q.slice(begin, n), k.slice(0, begin + n), v.slice(0, begin + n), n_head, n_head_kv, head_k,
+                       head_v, 0.3f, begin},
+                      out.slice(begin, n));
+  }
+  const std::unique_ptr<Backend> cpu_ = make_backend("cpu"), ref_ = make_backend("ref");
+};
+
+INSTANTIATE_TEST_SUITE_P(Shapes, Attention,
+                         testing::Values(Heads{1, 1, 8, 8}, Heads{4, 2, 16, 16}, Heads{6, 3, 33, 17},
+                                         Heads{8, 1, 40, 24}),
+                         [](const auto& instance) {
+                           return std::to_string(instance.param.n_head) + "over" +
+                                  std::to_string(instance.param.n_head_kv);
+                         });
+
+TEST_P(Attention, CpuAgrees) {
+  const auto [n_head, n_head_kv, head_k, head_v] = GetParam();
+  for (const int64_t n : {1, 8, 9, 64, 65, 150}) {
+    for (const int64_t past : {0, 1, 70}) {
+      Activations q(past + n, n_head * head_k, 1), k(past + n, n_head_kv * head_k, 2),
+          v(past + n, n_head_kv * head_v, 3);
+      Activations found(past + n, n_head * head_v, 4), expected(past + n, n_head * head_v, 4);
+      attend(*cpu_, q.matrix(), k.matrix(), v.matrix(), past, n, found.matrix());
+      attend(*ref_, q.matrix(), k.matrix(), v.matrix(), past, n, expected.matrix());
+      expect_close(found.matrix(), expected.matrix(), 2e-5f);
+      EXPECT_TRUE(found.untouched_outside());
+    }
+  }
+}
+
+TEST_P(Attention, PiecesEqualTheWhole) {
+  const auto [n_head, n_head_kv, head_k, head_v] = GetParam();
+  const int64_t n = 100;
+  Activations q(n, n_head * head_k, 1), k(n, n_head_kv * head_k, 2), v(n, n_head_kv * head_v, 3);
+  for (Backend* backend : {cpu_.get(), ref_.get()}) {
+    Activations whole(n, n_head * head_v, 4), pieces(n, n_head * head_v, 5);
+    attend(*backend, q.matrix(), k.matrix(), v.matrix(), 0, n, whole.matrix());
+    for (const auto& [begin, length] : {std::pair{0, 40}, {40, 1}, {41, 1}, {42, 9}, {51, 49}}) {
+      attend(*backend, q.matrix(), k.matrix(), v.matrix(), begin, length, pieces.matrix());
+    }
+    expect_close(pieces.matrix(), whole.matrix(), 1e-5f);
+  }
+}
+
+// Latent attention: values are the first columns of the keys, in one memory.
+TEST(AttentionViews, ValuesInsideKeys) {
+  const int64_t n = 20, n_head = 3, head_k = 24, head_v = 16;
+  Activations q(n, n_head * head_k, 1), k(n, head_k, 2), found(n, n_head * head_v, 3), expected(n, n_head * head_v, 3);
+  const AttentionArgs args{q.matrix(), k.matrix(), k.matrix().columns(0, head_v), n_head, 1, head_k, head_v, 0.2f, 0};
+  make_backend("cpu")->attention(args, found.matrix());
+  make_backend("ref")->attention(args, expected.matrix());
+  expect_close(found.matrix(), expected.matrix(), 2e-5f);
+}
+
+// What lies behind a query's own position must not leak into it.
+TEST(AttentionViews, TheFutureIsInvisible) {
+  const int64_t n = 70, width = 8;
+  for (const char* name : {"cpu", "ref"}) {
+    Activations q(n, width, 1), k(n, width, 2), v(n, width, 3), before(n, width, 4), after(n, width, 4);
+    const AttentionArgs args{q.matrix(), k.matrix(), v.matrix(), 1, 1, width, width, 1.0f, 0};
+    make_backend(name)->attention(args, before.matrix());
+    for (int64_t c = 0; c < width; ++c) {
+      k.matrix().row(n - 1)[c] = 1e6f;
+      v.matrix().row(n - 1)[c] = 1e6f;
+    }
+    make_backend(name)->attention(args, after.matrix());
+    EXPECT_TRUE(identical(before.matrix().slice(0, n - 1), after.matrix().slice(0, n - 1))) << name;
+    EXPECT_FALSE(identical(before.matrix(), after.matrix())) << name;
+  }
+}
+
+// Scores far beyond the range of exp: the largest takes all.
+TEST(AttentionViews, LargeScores) {
+  const int64_t n = 40, width = 16;
+  Activations q(n, width, 1, 5, 1e3f), k(n, width, 2, 5, 1e3f), v(n, width, 3), found(n, width, 4),
+      expected(n, width, 4);
+  const AttentionArgs args{q.matrix(), k.matrix(), v.matrix(), 1, 1, width, width, 1.0f, 0};
+  make_backend("cpu")->attention(args, found.matrix());
+  make_backend("ref")->attention(args, expected.matrix());
+  expect_close(found.matrix(), expected.matrix(), 1e-5f);
+}
+
+}  // namespace
+}  // namespace steelyard::test

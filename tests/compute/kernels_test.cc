@@ -1,0 +1,173 @@
+// Every instruction set gives the same bits, and the bits are right; results do not depend on the number of threads.
+#include "compute/cpu/kernels.h"
+
+#include "base/parallel.h"
+#include "compute/activations.h"
+#include "support.h"
+
+namespace steelyard::cpu {
+namespace {
+
+using test::Activations;
+
+std::vector<const Kernels*> all_supported() {
+  std::vector<const Kernels*> sets;
+  while (const Kernels* next = supported_kernels(static_cast<int>(sets.size()))) sets.push_back(next);
+  return sets;
+}
+
+class Kernel : public testing::TestWithParam<const Kernels*> {
+ protected:
+  // All bits of `values`.
+  static std::string bits(const std::vector<float>& values) {
+    return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)};
+  }
+  static std::vector<float> random(int64_t n, uint32_t seed, float sigma = 1.0f) {
+    Activations x(1, n, seed, 0, sigma);
+    return {x.matrix().data, x.matrix().data + n};
+  }
+
+  const Kernels& tested_ = *GetParam();
+  const Kernels& scalar_ = *all_supported().back();
+};
+
+INSTANTIATE_TEST_SUITE_P(Isa, Kernel, testing::ValuesIn(all_supported()),
+                         [](const auto& instance) { return std::string(instance.param->isa); });
+
+constexpr int64_t kLengths[] = {1, 2, 15, 16, 17, 31, 32, 33, 47, 64, 100, 511, 1024};
+
+TEST_P(Kernel, Dot) {
+  for (const int64_t n : kLengths) {
+    const auto a = random(n, 1), b = random(n, 2);
+    const float found = tested_.dot(a.data(), b.data(), n);
+    double expected = 0, magnitude = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      expected += static_cast<double>(a[i]) * b[i];
+      magnitude += std::abs(static_cast<double>(a[i]) * b[i]);
+    }
+    EXPECT_NEAR(found, expected, 1e-6 * magnitude);
+    EXPECT_EQ(found, scalar_.dot(a.data(), b.data(), n)) << n;
+  }
+}
+
+TEST_P(Kernel, SoftmaxNumerators) {
+  for (const float sigma : {1e-3f, 1.0f, 40.0f, 1e7f, 1e30f}) {
+    for (const int64_t n : kLengths) {
+      const auto x = random(n, 1, sigma);
+      auto found = x, same = x;
+      const float sum = tested_.softmax_numerators(found.data(), n, 0.7f);
+      EXPECT_EQ(sum, scalar_.softmax_numerators(same.data(), n, 0.7f));
+      EXPECT_EQ(bits(found), bits(same));
+      const float max = *std::max_element(x.begin(), x.end()) * 0.7f;
+      double expected_sum = 0;
+      for (int64_t i = 0; i < n; ++i) {
+        const double expected = std::exp(static_cast<double>(x[i] * 0.7f - max));
+        EXPECT_NEAR(found[i], expected, 1e-6 * expected + 1e-37) << x[i];
+        expected_sum += found[i];
+      }
+      EXPECT_NEAR(sum, expected_sum, 1e-5 * expected_sum);
+    }
+  }
+}
+
+TEST_P(Kernel, Scale) {
+  for (const int64_t n : kLengths) {
+    auto found = random(n, 1), same = found;
+    tested_.scale(found.data(), n, 0.3f);
+    for (float& value : same) value *= 0.3f;
+    EXPECT_EQ(bits(found), bits(same));
+  }
+}
+
+TEST_P(Kernel, Swiglu) {
+  for (const float sigma : {1e-3f, 1.0f, 40.0f, 1e7f, 1e30f}) {
+    for (const int64_t n : kLengths) {
+      const auto gate = random(n, 1, sigma), up = random(n, 2);
+      auto found = gate, same = gate;
+      tested_.swiglu(found.data(), up.data(), n);
+      scalar_.swiglu(same.data(), up.data(), n);
+      EXPECT_EQ(bits(found), bits(same));
+      for (int64_t i = 0; i < n; ++i) {
+        const double z = gate[i], expected = z / (1.0 + std::exp(-z)) * up[i];
+        EXPECT_NEAR(found[i], expected, 1e-6 * std::abs(expected) + 1e-30) << z;
+      }
+    }
+  }
+}
+
+// Zeros, the smallest and largest numbers, infinities: nothing traps, all sets agree.
+TEST_P(Kernel, ExtremeValues) {
+  const std::vector<float> extremes = {0.0f,   -0.0f,  1e-45f,    -1e-45f, 1e-38f,  3.4e38f, -3.4e38f,
+                                       -87.0f, -87.5f, -88.0f,    -9e6f,   -1.2e7f, -1.3e7f, -1e9f,
+                                       88.0f,  1e9f,   -INFINITY, 2.0f,    -2.0f};
+  std::vector<float> x;  // whole vectors and a tail
+  while (x.size() < 2 * extremes.size() + 3) x.push_back(extremes[x.size() % extremes.size()]);
+  const auto n = static_cast<int64_t>(x.size());
+  const std::vector<float> ones(x.size(), 1.0f);
+  auto found = x, same = x;
+  tested_.swiglu(found.data(), ones.data(), n);
+  scalar_.swiglu(same.data(), ones.data(), n);
+  for (size_t i = 0; i < x.size(); ++i) {
+    EXPECT_TRUE(found[i] == same[i] || (std::isnan(found[i]) && std::isnan(same[i]))) << x[i];
+    EXPECT_TRUE(!std::isfinite(x[i]) || std::isfinite(found[i])) << x[i];
+  }
+  found = same = x;
+  EXPECT_EQ(tested_.softmax_numerators(found.data(), n, 1.0f), scalar_.softmax_numerators(same.data(), n, 1.0f));
+  EXPECT_EQ(bits(found), bits(same));
+  EXPECT_EQ(found[5], 1.0f);  // the maximum
+}
+
+TEST_P(Kernel, AddSquares) {
+  for (const int64_t n : kLengths) {
+    const auto x = random(n, 1);
+    std::vector<double> found(static_cast<size_t>(n), 0.25), expected = found;
+    tested_.add_squares(x.data(), found.data(), n);
+    for (int64_t i = 0; i < n; ++i) expected[i] += static_cast<double>(x[i]) * x[i];
+    EXPECT_EQ(found, expected);
+  }
+}
+
+TEST_P(Kernel, AddScaled) {
+  for (const int64_t n : kLengths) {
+    const auto x = random(n, 1);
+    auto found = random(n, 2), expected = found;
+    tested_.add_scaled(x.data(), 0.3f, found.data(), n);
+    for (int64_t i = 0; i < n; ++i) expected[i] += 0.3f * x[i];
+    EXPECT_EQ(bits(found), bits(expected));
+  }
+}
+
+TEST(Kernels, TheWidestSupportedSetIsChosen) {
+  const auto supported = all_supported();
+  ASSERT_FALSE(supported.empty());
+  EXPECT_STREQ(supported.back()->isa, "scalar");
+  const char* forced = std::getenv("STEELYARD_ISA");
+  EXPECT_STREQ(kernels().isa, forced != nullptr ? forced : supported.front()->isa);
+}
+
+// The order of addition belongs to a column or an expert, never to a thread.
+TEST(Threads, DoNotChangeSums) {
+  const int before = omp_get_max_threads();
+  const auto backend = make_backend("cpu");
+  Activations x(65, 1000, 1);
+  test::RoutingMemory routing(65, 1, 4);
+  test::fill_randomly(routing.get(), 2);
+  std::vector<double> first, first_experts;
+  for (const int threads : {1, 2, 3, 7}) {
+    set_thread_count(threads);
+    std::vector<double> sums(1000), expert_sums(4000);
+    std::vector<int64_t> counts(4);
+    backend->sum_squares(x.matrix(), sums.data());
+    backend->sum_squares_experts(x.matrix(), routing.get(), expert_sums.data(), counts.data());
+    if (threads == 1) {
+      first = sums;
+      first_experts = expert_sums;
+    }
+    EXPECT_EQ(sums, first) << threads;
+    EXPECT_EQ(expert_sums, first_experts) << threads;
+  }
+  set_thread_count(before);
+}
+
+}  // namespace
+}  // namespace steelyard::cpu

@@ -1,0 +1,107 @@
+// Matrix products and embeddings in several weight types: the cpu backend against the reference, the reference against
+// a product by hand.
+#include "compute/activations.h"
+#include "support.h"
+
+namespace steelyard::test {
+namespace {
+
+class MulMat : public testing::TestWithParam<Type> {
+ protected:
+  // Multiples of the longest block, one that no vector divides for types without blocks.
+  static std::vector<int64_t> widths() {
+    const int64_t block = format(GetParam()).block_len;
+    return block == 1 ? std::vector<int64_t>{1, 33, 300} : std::vector<int64_t>{block, 3 * block};
+  }
+  const std::unique_ptr<Backend> cpu_ = make_backend("cpu"), ref_ = make_backend("ref");
+};
+
+INSTANTIATE_TEST_SUITE_P(Types, MulMat,
+                         testing::Values(Type::F32, Type::BF16, Type::F16, Type::Q8_0, Type::Q4_K, Type::IQ2_S),
+                         [](const auto& instance) { return std::string(format(instance.param).name); });
+
+TEST_P(MulMat, IsTheProductWithTheDecodedWeight) {
+  const int64_t n_in = widths().back(), n_out = 5;
+  const RandomWeight weight(GetParam(), n_in, n_out, 2, 1);
+  Activations x(3, n_in, 2), y(3, n_out, 3);
+  ref_->mul_mat(weight.get(), 1, x.matrix(), y.matrix());
+  std::vector<float> row(static_cast<size_t>(n_in));
+  for (int64_t o = 0; o < n_out; ++o) {
+    weight.get().format->decode(weight.get().data + (n_out + o) * weight.get().row_bytes(),
+                                n_in / weight.get().format->block_len, row.data());
+    for (int64_t t = 0; t < 3; ++t) {
+      double sum = 0;
+      for (int64_t i = 0; i < n_in; ++i) sum += static_cast<double>(row[i]) * x.matrix().row(t)[i];
+      EXPECT_FLOAT_EQ(y.matrix().row(t)[o], static_cast<float>(sum));
+    }
+  }
+}
+
+TEST_P(MulMat, CpuAgrees) {
+  for (const int64_t n_in : widths()) {
+    for (const int64_t n_out : {1, 7, 66}) {
+      const RandomWeight weight(GetParam(), n_in, n_out, 2, 1);
+      for (const int64_t rows : {1, 2, 8, 9, 65}) {
+        for (const int64_t slice : {0, 1}) {
+          Activations x(rows, n_in, 2), found(rows, n_out, 3), expected(rows, n_out, 3);
+          cpu_->mul_mat(weight.get(), slice, x.matrix(), found.matrix());
+          ref_->mul_mat(weight.get(), slice, x.matrix(), expected.matrix());
+          expect_close(found.matrix(), expected.matrix(), 1e-6f, std::sqrt(static_cast<float>(n_in)));
+          EXPECT_TRUE(found.untouched_outside()) << rows << " " << n_in << " " << n_out;
+        }
+      }
+    }
+  }
+}
+
+// More rows than one decoded panel holds (2^20 values).
+TEST_P(MulMat, SeveralPanels) {
+  if (GetParam() != Type::BF16) GTEST_SKIP() << "one type is enough";
+  const int64_t n_in = 4096, n_out = 600;
+  const RandomWeight weight(GetParam(), n_in, n_out, 1, 1);
+  Activations x(9, n_in, 2), found(9, n_out, 3), expected(9, n_out, 3);
+  cpu_->mul_mat(weight.get(), 0, x.matrix(), found.matrix());
+  ref_->mul_mat(weight.get(), 0, x.matrix(), expected.matrix());
+  expect_close(found.matrix(), expected.matrix(), 1e-6f, std::sqrt(static_cast<float>(n_in)));
+  EXPECT_TRUE(found.untouched_outside());
+}
+
+TEST_P(MulMat, ExpertsAgree) {
+  const int64_t n_in = widths().back(), n_out = 7;
+  const RandomWeight weight(GetParam(), n_in, n_out, 5, 1);
+  for (const int64_t n_tokens : {1, 3, 65}) {
+    RoutingMemory routing(n_tokens, 2, 5);
+    fill_randomly(routing.get(), 4);
+    const int64_t n_slots = routing.get().n_slots();
+    Activations x(n_slots, n_in, 2), found(n_slots, n_out, 3), expected(n_slots, n_out, 3), by_hand(n_slots, n_out, 3);
+    cpu_->mul_mat_experts(weight.get(), x.matrix(), routing.get(), found.matrix());
+    ref_->mul_mat_experts(weight.get(), x.matrix(), routing.get(), expected.matrix());
+    expect_close(found.matrix(), expected.matrix(), 1e-6f, std::sqrt(static_cast<float>(n_in)));
+    EXPECT_TRUE(found.untouched_outside());
+    for (int64_t slot = 0; slot < n_slots; ++slot) {  // the expert of the slot, and no other
+      const int64_t row = routing.get().row[slot];
+      ref_->mul_mat(weight.get(), routing.get().expert[slot], x.matrix().slice(row, 1), by_hand.matrix().slice(row, 1));
+    }
+    EXPECT_TRUE(identical(expected.matrix(), by_hand.matrix()));
+  }
+}
+
+TEST_P(MulMat, Embed) {
+  const int64_t n_in = widths().back(), n_vocab = 11;
+  const RandomWeight table(GetParam(), n_in, n_vocab, 1, 1);
+  const std::vector<int32_t> ids = {10, 0, 3, 3, 7};
+  const auto n = static_cast<int64_t>(ids.size());
+  Activations found(n, n_in, 2), expected(n, n_in, 2);
+  for (int64_t t = 0; t < n; ++t) {
+    table.get().format->decode(table.get().row(0, ids[static_cast<size_t>(t)]), n_in / table.get().format->block_len,
+                               expected.matrix().row(t));
+  }
+  for (Backend* backend : {cpu_.get(), ref_.get()}) {
+    backend->embed(table.get(), ids, found.matrix());
+    EXPECT_TRUE(identical(found.matrix(), expected.matrix()));
+    EXPECT_TRUE(found.untouched_outside());
+  }
+}
+
+}  // namespace
+}  // namespace steelyard::test

@@ -1,0 +1,182 @@
+// Every operation of the cpu backend against the reference, over awkward shapes: one row, rows around the limits
+// between paths, widths that no vector divides, strided views.
+#include "base/error.h"
+#include "compute/activations.h"
+#include "support.h"
+
+namespace steelyard::test {
+namespace {
+
+struct Shape {
+  int64_t rows, cols;
+};
+
+class Operations : public testing::TestWithParam<Shape> {
+ protected:
+  // Both backends work on their own copy of the same activations; returns (cpu, ref).
+  template <typename Work>
+  void compare(float tolerance, float sigma, const Work& work) {
+    const auto [rows, cols] = GetParam();
+    Activations found(rows, cols, 1, 5, sigma), expected(rows, cols, 1, 5, sigma);
+    work(*cpu_, found.matrix());
+    work(*ref_, expected.matrix());
+    expect_close(found.matrix(), expected.matrix(), tolerance);
+    EXPECT_TRUE(found.untouched_outside());
+    EXPECT_TRUE(expected.untouched_outside());
+  }
+
+  const std::unique_ptr<Backend> cpu_ = make_backend("cpu"), ref_ = make_backend("ref");
+};
+
+std::string name_of(const testing::TestParamInfo<Shape>& info) {
+  return std::to_string(info.param.rows) + "x" + std::to_string(info.param.cols);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, Operations,
+                         testing::Values(Shape{1, 1}, Shape{1, 64}, Shape{3, 15}, Shape{8, 16}, Shape{9, 17},
+                                         Shape{17, 31}, Shape{65, 33}, Shape{2, 300}, Shape{65, 513}),
+                         name_of);
+
+TEST_P(Operations, RmsNorm) {
+  Activations weight(1, GetParam().cols, 2, 0);
+  for (const float sigma : {1e-6f, 1.0f, 1e4f}) {
+    const auto norm = [&](Backend& backend, Matrix x) { backend.rms_norm(x, weight.matrix().data, 1e-5f, x); };
+    compare(2e-6f, sigma, norm);
+  }
+}
+
+TEST_P(Operations, RmsNormIntoAnotherMatrix) {
+  const auto [rows, cols] = GetParam();
+  Activations weight(1, cols, 2, 0), x(rows, cols, 3), y(rows, cols, 4, 9), same(rows, cols, 3);
+  cpu_->rms_norm(x.matrix(), weight.matrix().data, 1e-5f, y.matrix());
+  EXPECT_TRUE(identical(x.matrix(), same.matrix()));
+  cpu_->rms_norm(x.matrix(), weight.matrix().data, 1e-5f, x.matrix());
+  EXPECT_TRUE(identical(x.matrix(), y.matrix()));
+  EXPECT_TRUE(y.untouched_outside());
+}
+
+TEST_P(Operations, AddCopyAndAddRow) {
+  const auto [rows, cols] = GetParam();
+  Activations other(rows, cols, 2, 3);
+  compare(0.0f, 1.0f, [&](Backend& backend, Matrix x) { backend.add(x, other.matrix()); });
+  compare(0.0f, 1.0f, [&](Backend& backend, Matrix x) { backend.add_row(x, other.matrix().data); });
+  compare(0.0f, 1.0f, [&](Backend& backend, Matrix x) { backend.copy(other.matrix(), x); });
+}
+
+TEST_P(Operations, Swiglu) {
+  const auto [rows, cols] = GetParam();
+  Activations up(rows, cols, 2, 3);
+  for (const float sigma : {1.0f, 30.0f, 1e7f}) {
+    compare(1e-6f, sigma, [&](Backend& backend, Matrix gate) { backend.swiglu(gate, up.matrix()); });
+  }
+}
+
+TEST_P(Operations, SumSquares) {
+  const auto [rows, cols] = GetParam();
+  Activations x(rows, cols, 1);
+  std::vector<double> found(static_cast<size_t>(cols), 0.5), expected = found;
+  for (int pass = 0; pass < 2; ++pass) {  // sums accumulate
+    cpu_->sum_squares(x.matrix(), found.data());
+    ref_->sum_squares(x.matrix(), expected.data());
+  }
+  EXPECT_EQ(found, expected);  // double, and the same order of addition
+  EXPECT_GT(found[0], 0.5);
+}
+
+TEST_P(Operations, GatherAndCombine) {
+  const auto [rows, cols] = GetParam();
+  for (const int64_t n_used : {1, 3, 7}) {
+    RoutingMemory routing(rows, n_used, 7);
+    fill_randomly(routing.get(), 5);
+    const int64_t n_slots = routing.get().n_slots();
+    Activations x(rows, cols, 1), found(n_slots, cols, 2), expected(n_slots, cols, 3);
+    cpu_->gather(x.matrix(), routing.get(), found.matrix());
+    ref_->gather(x.matrix(), routing.get(), expected.matrix());
+    EXPECT_TRUE(identical(found.matrix(), expected.matrix()));
+    EXPECT_TRUE(found.untouched_outside());
+    for (int64_t slot = 0; slot < n_slots; ++slot) {
+      ASSERT_EQ(found.matrix().row(routing.get().row[slot])[0], x.matrix().row(slot / n_used)[0]);
+    }
+    compare(1e-6f, 1.0f, [&](Backend& backend, Matrix out) { backend.combine(expected.matrix(), routing.get(), out); });
+  }
+}
+
+TEST_P(Operations, SumSquaresOfExperts) {
+  const auto [rows, cols] = GetParam();
+  RoutingMemory routing(rows, 2, 5);
+  fill_randomly(routing.get(), 6);
+  Activations x(routing.get().n_slots(), cols, 1);
+  std::vector<double> found(static_cast<size_t>(5 * cols)), expected = found;
+  std::vector<int64_t> found_counts(5, 100), expected_counts = found_counts;
+  cpu_->sum_squares_experts(x.matrix(), routing.get(), found.data(), found_counts.data());
+  ref_->sum_squares_experts(x.matrix(), routing.get(), expected.data(), expected_counts.data());
+  EXPECT_EQ(found, expected);
+  EXPECT_EQ(found_counts, expected_counts);
+  EXPECT_EQ(found_counts[0], 100);  // nobody came
+  int64_t sum = 0;
+  for (const int64_t count : found_counts) sum += count - 100;
+  EXPECT_EQ(sum, routing.get().n_slots());
+}
+
+TEST_P(Operations, Route) {
+  const auto [rows, cols] = GetParam();
+  if (cols < 4) GTEST_SKIP() << "too few experts";
+  RoutingMemory found(rows, 3, cols), expected(rows, 3, cols);
+  Activations logits(rows, cols, 1);
+  const RouteArgs args{.gating = Gating::kSigmoid,
+                       .bias = nullptr,
+                       .n_used = 3,
+                       .n_group = 1,
+                       .n_group_used = 1,
+                       .normalize = true,
+                       .scale = 2.5f};
+  cpu_->route(logits.matrix(), args, found.get());
+  ref_->route(logits.matrix(), args, expected.get());
+  for (int64_t s = 0; s < found.get().n_slots(); ++s) {
+    ASSERT_EQ(found.get().expert[s], expected.get().expert[s]);
+    ASSERT_EQ(found.get().weight[s], expected.get().weight[s]);
+    ASSERT_EQ(found.get().row[s], expected.get().row[s]);
+  }
+}
+
+TEST_P(Operations, Rope) {
+  const auto [rows, cols] = GetParam();
+  for (const int64_t n_head : {1, 3}) {
+    const int64_t head = cols / n_head, n_dims = head / 2 * 2;
+    if (n_dims == 0) continue;
+    for (const int64_t n : {n_dims, n_dims / 4 * 2}) {  // whole heads, and about half of each
+      Activations cos(rows + 7, n / 2, 8, 0), sin(rows + 7, n / 2, 9, 0);
+      for (const RopePairs pairs : {RopePairs::kNorm, RopePairs::kNeox}) {
+        const RopeArgs args{n_head, head, n, pairs, cos.matrix().data, sin.matrix().data, 7};
+        compare(1e-6f, 1.0f, [&](Backend& backend, Matrix x) { backend.rope(x, args); });
+      }
+    }
+  }
+}
+
+TEST(Backends, KnownByName) {
+  EXPECT_EQ(make_backend("cpu")->name(), "cpu");
+  EXPECT_EQ(make_backend("ref")->name(), "ref");
+  EXPECT_THROW(make_backend("abacus"), Error);
+  EXPECT_THROW(make_backend(""), Error);
+}
+
+TEST(Backends, Memory) {
+  for (const char* name : {"cpu", "ref"}) {
+    const auto backend = make_backend(name);
+    const Buffer buffer = backend->allocate(13);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer.get()) % 64, 0u);
+    const std::string text = "thirteen byte";
+    std::string back(13, ' ');
+    backend->upload(buffer.get(), text.data(), 13);
+    backend->download(back.data(), buffer.get(), 13);
+    EXPECT_EQ(back, text);
+    backend->zero(buffer.get(), 13);
+    backend->download(back.data(), buffer.get(), 13);
+    EXPECT_EQ(back, std::string(13, '\0'));
+    EXPECT_NE(backend->allocate(0), nullptr);
+  }
+}
+
+}  // namespace
+}  // namespace steelyard::test
