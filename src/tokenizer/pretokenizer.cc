@@ -12,7 +12,6 @@
 #include <pcre2.h>
 
 #include <cstdint>
-#include <span>
 
 #include "base/check.h"
 #include "base/error.h"

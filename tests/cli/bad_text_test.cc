@@ -23,7 +23,8 @@ class BadText : public FailureTest {
   void expect_base_rejected(const std::string& model, const std::string& bytes, const std::string& reason,
                             const std::string& n_ctx) {
     const std::string path = file("base.bin", bytes);
-    expect_fails({"perplexity", "-m", model, "-f", text_, "-c", n_ctx, "--kl-divergence-base", path, "--kl-divergence"},
+    expect_fails({"perplexity", "-m", model, "-f", text_, "-c", n_ctx, "--chunks", "16", "--kl-divergence-base", path,
+                  "--kl-divergence"},
                  reason);
   }
 };

@@ -17,6 +17,9 @@ inline constexpr rlim_t kSmallMemory = rlim_t{512} << 20;
 
 class FailureTest : public testing::Test {
  protected:
+  // Every thread takes address space of its own: on a machine with many cores they alone would exceed the limit.
+  FailureTest() { ::setenv("OMP_NUM_THREADS", "2", /*overwrite=*/1); }
+
   /// `command` must fail for a `reason` that its message contains.
   void expect_failure(const std::vector<std::string>& command, const std::string& reason, CommandLimits limits = {}) {
     limits.address_space = kSmallMemory;

@@ -14,6 +14,7 @@ namespace steelyard {
 namespace {
 
 constexpr int64_t kCtx = 64;
+constexpr int64_t kChunks = 16;
 
 struct Evaluation {
   PerplexityResult perplexity;
@@ -27,7 +28,7 @@ Evaluation evaluate(const std::string& model_path, const std::string& base_path 
   const Model model(reader, *backend);
   const Tokenizer tokenizer(reader.metadata());
   const std::string text = test::golden("imatrix/text.txt");
-  const Chunks chunks(tokenize_file(tokenizer, text, false), kCtx, 0, chunk_bos(tokenizer), text);
+  const Chunks chunks(tokenize_file(tokenizer, text, false), kCtx, kChunks, chunk_bos(tokenizer), text);
   std::optional<DivergenceBase> base;
   std::optional<DivergenceMeter> divergence;
   if (!base_path.empty()) {
@@ -65,7 +66,7 @@ TEST_P(EvaluateGolden, RunningPerplexityAndStandardError) {
     ASSERT_LT(n, result.running.size());
     EXPECT_NEAR(result.running[n] / golden, 1.0, 1e-6) << "chunk " << n + 1;
   }
-  EXPECT_EQ(n, 16u);
+  EXPECT_EQ(n, static_cast<size_t>(kChunks));
   std::smatch match;
   ASSERT_TRUE(std::regex_search(log, match, std::regex("PPL = ([0-9.]+) \\+/- ([0-9.]+)")));
   EXPECT_NEAR(result.perplexity / std::stod(match[1]), 1.0, 1e-6);
@@ -110,7 +111,7 @@ INSTANTIATE_TEST_SUITE_P(Models, EvaluateGolden, testing::Values("deepseek2", "d
 // A runtime that decodes exactly must give llama.cpp's logits for the same weights dequantized to F32.
 TEST(Evaluate, MixedTypesGiveTheLogitsOfTheirDequantizedWeights) {
   const std::string folder = test::golden("imatrix/deepseek2_k256/");
-  const auto tokens = nlohmann::json::parse(test::read_text(test::golden("models/deepseek2/tokens.json")));
+  const auto tokens = nlohmann::json::parse(test::read_text(folder + "tokens.json"));
   const auto ids = tokens["sequences"][0].get<std::vector<int32_t>>();
   for (const char* name : {"mixed", "Q4_K", "Q8_0"}) {
     const gguf::Reader reader(folder + "model_" + name + ".gguf");

@@ -15,6 +15,10 @@ namespace {
 
 // The deepseek2 golden with some metadata or tensors changed.
 class ChangedModel {
+  // Before the copies that are made of it.
+  gguf::Reader source_{test::golden("models/deepseek2/model.gguf")};
+  test::TempFolder folder_;
+
  public:
   gguf::Metadata metadata = source_.metadata();
   std::vector<gguf::TensorInfo> tensors{source_.tensors().begin(), source_.tensors().end()};
@@ -39,10 +43,6 @@ class ChangedModel {
   gguf::TensorInfo& tensor(std::string_view name) {
     return *std::ranges::find(tensors, name, &gguf::TensorInfo::name);
   }
-
- private:
-  gguf::Reader source_{test::golden("models/deepseek2/model.gguf")};
-  test::TempFolder folder_;
 };
 
 TEST(Model, UnchangedCopyOpens) { EXPECT_EQ(ChangedModel().error(), ""); }

@@ -1,0 +1,166 @@
+// The journey from a model and a plan to a file: bytes, metadata, importance, faults found before byte one.
+#include "quantize/quantize.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+#include "base/parallel.h"
+#include "quantize/encode.h"
+#include "support.h"
+
+namespace steelyard {
+namespace {
+
+using testing::HasSubstr;
+
+const std::string kModel = test::golden("imatrix/deepseek2_k256/model.gguf");
+const std::string kImatrix = test::golden("imatrix/deepseek2_k256/imatrix_with_output.gguf");
+
+uint64_t run(const std::string& source, const std::string& plan, const std::string& target, const Imatrix* imatrix = nullptr,
+             bool allow_requantize = false) {
+  const gguf::Reader reader(source);
+  const Resolution resolution = resolve(Plan::parse(plan, "test.plan"), reader.tensors());
+  return quantize({reader, resolution, imatrix, allow_requantize}, target, [](const Decision&, size_t, size_t) {});
+}
+
+std::string error_of(const std::string& source, const std::string& plan, const Imatrix* imatrix = nullptr) {
+  const test::TempFolder folder;
+  const std::string target = folder / "out.gguf";
+  try {
+    run(source, plan, target, imatrix);
+  } catch (const Error& error) {
+    EXPECT_TRUE(std::filesystem::is_empty(std::filesystem::path(target).parent_path()));
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Quantize, EveryTensorDecodesToWhatItsEncoderChose) {
+  const test::TempFolder folder;
+  const Imatrix imatrix = Imatrix::load(kImatrix);
+  run(kModel, "exps = IQ2_S\nattn = Q4_K\n* = Q6_K\n", folder / "out.gguf", &imatrix);
+  const gguf::Reader source(kModel), result(folder / "out.gguf");
+  ASSERT_EQ(result.tensors().size(), source.tensors().size());
+  for (const gguf::TensorInfo& tensor : result.tensors()) {
+    const gguf::TensorInfo& from = *source.find(tensor.name);
+    EXPECT_EQ(tensor.ne, from.ne) << tensor.name;
+    const Format& type = format(tensor.type);
+    std::vector<std::byte> expected;
+    if (tensor.type == from.type) {
+      expected.assign(source.bytes(from).begin(), source.bytes(from).end());
+    } else {  // row by row, each with the importance of its own expert or head
+      const auto* values = reinterpret_cast<const float*>(source.bytes(from).data());
+      for (int64_t row = 0; row < from.n_rows(); ++row) {
+        const std::vector<float> weights = imatrix.importance(from, row / from.ne[1]);
+        std::vector<std::byte> bytes(*row_bytes(type, from.ne[0]));
+        type.encoder->encode_row(values + row * from.ne[0], weights.empty() ? nullptr : weights.data(),
+                                 from.ne[0] / type.block_len, bytes.data());
+        expected.insert(expected.end(), bytes.begin(), bytes.end());
+      }
+    }
+    EXPECT_TRUE(std::ranges::equal(result.bytes(tensor), expected)) << tensor.name;
+  }
+}
+
+TEST(Quantize, MetadataIsCarriedThrough) {
+  const test::TempFolder folder;
+  const Imatrix imatrix = Imatrix::load(kImatrix);
+  run(kModel, "* = Q8_0", folder / "out.gguf", &imatrix);
+  const gguf::Reader source(kModel), result(folder / "out.gguf");
+  for (const gguf::KeyValue& entry : source.metadata().entries()) {
+    if (entry.key == "general.file_type" || entry.key == "general.quantization_version") continue;
+    const gguf::KeyValue* copy = result.metadata().find(entry.key);
+    ASSERT_NE(copy, nullptr) << entry.key;
+    EXPECT_EQ(copy->type, entry.type) << entry.key;
+    EXPECT_EQ(copy->raw, entry.raw) << entry.key;
+  }
+  EXPECT_EQ(result.metadata().integer("quantize.imatrix.chunks_count"), 8);
+  EXPECT_EQ(result.metadata().integer("general.quantization_version"), 2);
+}
+
+TEST(Quantize, SameBytesForAnyNumberOfThreads) {
+  const test::TempFolder folder;
+  const Imatrix imatrix = Imatrix::load(kImatrix);
+  std::string first;
+  for (const int threads : {1, 2, 7}) {
+    set_thread_count(threads);
+    const std::string path = folder / std::to_string(threads);
+    run(kModel, "exps = IQ3_S\nattn = IQ4_NL\n* = Q4_K", path, &imatrix);
+    if (first.empty()) first = test::read_text(path);
+    EXPECT_EQ(test::read_text(path), first) << threads << " threads";
+  }
+  set_thread_count(2);
+}
+
+TEST(Quantize, ImportanceChangesTheBytes) {
+  const test::TempFolder folder;
+  const Imatrix imatrix = Imatrix::load(kImatrix);
+  run(kModel, "* = Q4_K", folder / "with", &imatrix);
+  run(kModel, "* = Q4_K", folder / "without");
+  EXPECT_NE(test::read_text(folder / "with"), test::read_text(folder / "without"));
+}
+
+TEST(Quantize, ReportedSizeIsTheFileSize) {
+  const test::TempFolder folder;
+  const uint64_t bytes = run(kModel, "* = Q5_0", folder / "out.gguf");
+  EXPECT_EQ(bytes, std::filesystem::file_size(folder / "out.gguf"));
+}
+
+TEST(Quantize, RequiredImportanceIsMissedBeforeAnyWork) {
+  EXPECT_THAT(error_of(kModel, "exps = IQ2_S\n* = Q8_0"), HasSubstr("IQ2_S needs importance, and no imatrix is given"));
+  Imatrix imatrix = Imatrix::load(kImatrix);
+  imatrix.entries.erase("blk.1.ffn_gate_exps.weight");
+  EXPECT_THAT(error_of(kModel, "exps = IQ2_S\n* = Q8_0", &imatrix),
+              HasSubstr("blk.1.ffn_gate_exps.weight: IQ2_S needs importance, and the imatrix has none for it"));
+}
+
+TEST(Quantize, ImatrixOfAnotherModel) {
+  const Imatrix imatrix = Imatrix::load(test::golden("imatrix/deepseek2/imatrix.gguf"));
+  EXPECT_THAT(error_of(kModel, "* = Q4_K", &imatrix), HasSubstr("another model"));
+}
+
+TEST(Quantize, RequantizingNeedsPermission) {
+  const std::string quantized = test::golden("imatrix/deepseek2_k256/model_Q8_0.gguf");
+  EXPECT_THAT(error_of(quantized, "* = Q4_K"), HasSubstr("is Q8_0 already; quantizing it again needs --allow-requantize"));
+  const test::TempFolder folder;
+  EXPECT_NO_THROW(run(quantized, "* = Q4_K", folder / "again.gguf", nullptr, /*allow_requantize=*/true));
+  EXPECT_NO_THROW(run(quantized, "* = BF16", folder / "expanded.gguf"));  // expanding loses nothing
+}
+
+TEST(Quantize, TypeWithoutEncoder) {
+  EXPECT_THAT(error_of(kModel, "* = TQ1_0"), HasSubstr("TQ1_0 cannot be written"));
+}
+
+TEST(Quantize, TargetIsTheSource) {
+  const test::TempFolder folder;
+  const std::string model = folder / "model.gguf";
+  std::filesystem::copy_file(kModel, model);
+  std::filesystem::create_hard_link(model, folder / "link.gguf");
+  const std::string before = test::read_text(model);
+  EXPECT_THROW(run(model, "* = Q8_0", model), Error);
+  EXPECT_THROW(run(model, "* = Q8_0", folder / "link.gguf"), Error);
+  EXPECT_EQ(test::read_text(model), before);
+}
+
+TEST(EncodeTensor, ValueThatIsNotFiniteIsNamed) {
+  std::vector<float> values(4 * 64, 0.5f);
+  values[2 * 64 + 5] = std::numeric_limits<float>::quiet_NaN();
+  gguf::TensorInfo tensor;
+  tensor.name = "blk.0.ffn_up.weight";
+  tensor.n_dims = 2;
+  tensor.ne = {64, 4, 1, 1};
+  try {
+    encode_tensor(tensor, std::as_bytes(std::span(values)), format(Type::Q8_0), nullptr, "m.gguf", [](auto) {});
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "m.gguf: tensor blk.0.ffn_up.weight holds nan in row 2, column 5");
+  }
+}
+
+}  // namespace
+}  // namespace steelyard
