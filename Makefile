@@ -25,6 +25,14 @@ asan:
 demo: build
 	@tools/demo.sh build
 
+# What each encoder loses and how fast it is, against the reference data in SHARED.
+SHARED ?= ../shared
+bench: setup
+	@test -r $(SHARED)/golden/encode_error.json || { echo "bench needs the reference data: make bench SHARED=FOLDER"; exit 1; }
+	@cmake --preset release -DSTEELYARD_BENCH=ON > /dev/null
+	@cmake --build --preset release -j $(JOBS) --target encode_error
+	@build/tests/encode_error $(SHARED)/golden/encode_error.json $(SHARED)/golden/encode
+
 # A calibration corpus from your own text: make corpus TEXT="a.txt b.txt" OUT=corpus.txt
 corpus:
 	@calibration/mix.sh $(TEXT) > $(OUT)

@@ -1,10 +1,9 @@
 // Q4_K: 4-bit codes, scale and minimum of 6 bits per 32 values, under two halves per 256 values.
 //
-//   bytes   0..1    d      half    unit of the scales
-//   bytes   2..3    d_min   half    unit of the minima
-//   bytes   4..15   scales         6-bit scale and minimum of each sub-block (k_scales.h)
-//   bytes  16..143  codes  nibbles 32 bytes per pair of sub-blocks: the first in the low, the second in the high
-//   nibbles
+//   bytes   0..1    d       half     unit of the scales
+//   bytes   2..3    d_min   half     unit of the minima
+//   bytes   4..15   scales  6 bits   scale and minimum of each sub-block (k_scales.h)
+//   bytes  16..143  codes   nibbles  32 bytes per pair of sub-blocks: the first in the low nibbles
 //
 // value = (d * scale) * code - d_min * minimum
 #pragma once

@@ -1,8 +1,9 @@
 // Q6_K: 6-bit codes around 32, an int8 scale per 16 values, under one half per 256 values.
 //
-//   bytes    0..127  low     nibbles low 4 bits: per 128 values 64 bytes; values 0..63 in the low, 64..127 in the high
-//   nibbles bytes  128..191  high    2 bits  high 2 bits: per 128 values 32 bytes; value v in bits 2*(v/32) of byte v %
-//   32 bytes  192..207  scales  int8    one per 16 values bytes  208..209  d       half    unit of the scales
+//   bytes    0..127  low     nibbles  low 4 bits: 64 bytes per 128 values, of which 0..63 in the low nibbles
+//   bytes  128..191  high    2 bits   high 2 bits: 32 bytes per 128 values; value v in bits 2*(v/32) of byte v%32
+//   bytes  192..207  scales  int8     one per 16 values
+//   bytes  208..209  d       half     unit of the scales
 //
 // value = (d * scale) * (code - 32)
 #pragma once

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/parallel.h"
 #include "calibrate/collect.h"
 #include "support.h"
 
@@ -63,7 +64,21 @@ TEST_P(ImatrixGolden, WithOutput) {
 INSTANTIATE_TEST_SUITE_P(Models, ImatrixGolden,
                          testing::Values(Case{"deepseek2", "ref"}, Case{"deepseek2", "cpu"},
                                          Case{"deepseek2_k256", "ref"}, Case{"deepseek2_k256", "cpu"}),
-                         [](const auto& info) { return std::string(info.param.model) + "_" + info.param.backend; });
+                         [](const auto& each) { return std::string(each.param.model) + "_" + each.param.backend; });
+
+// Sums have one owner and one order, and so have the products before them.
+TEST(ImatrixCollector, SameSumsForAnyNumberOfThreads) {
+  const Case which{"deepseek2_k256", "cpu"};
+  set_thread_count(1);
+  const Imatrix one = collect(which, /*with_output=*/true);
+  for (const int threads : {2, 5}) {
+    set_thread_count(threads);
+    const Imatrix several = collect(which, /*with_output=*/true);
+    for (const auto& [name, entry] : one.entries) {
+      EXPECT_EQ(several.entries.at(name).in_sum2, entry.in_sum2) << name << ", " << threads << " threads";
+    }
+  }
+}
 
 // The tied token_embd of a model without output.weight is never collected.
 TEST(ImatrixCollector, TiedOutputIsLeftOut) {

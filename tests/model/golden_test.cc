@@ -104,8 +104,8 @@ constexpr Case kCases[] = {
     {"deepseek3", "ref"},  {"deepseek3", "cpu"},
 };
 
-INSTANTIATE_TEST_SUITE_P(Models, ModelGolden, testing::ValuesIn(kCases), [](const auto& info) {
-  return std::string(info.param.model) + "_" + info.param.backend;
+INSTANTIATE_TEST_SUITE_P(Models, ModelGolden, testing::ValuesIn(kCases), [](const auto& each) {
+  return std::string(each.param.model) + "_" + each.param.backend;
 });
 
 }  // namespace

@@ -10,10 +10,10 @@
 namespace steelyard {
 namespace {
 
-// Up to this many tokens a weight row is decoded and used on the spot; beyond, decoding pays for a panel and GEMM.
+// Up to this many tokens a weight row is decoded and used on the spot; beyond, decoding pays for a tile and GEMM.
 constexpr int64_t kFewTokens = 8;
-// Values in a decoded panel: 4 MiB of F32, within the last-level cache.
-constexpr int64_t kPanelValues = int64_t{1} << 20;
+// Weight rows that one task decodes and multiplies: small enough to balance threads, large enough for GEMM.
+constexpr int64_t kTileRows = 128;
 // Queries that share one pass over the keys.
 constexpr int64_t kQueryTile = 64;
 
@@ -60,7 +60,7 @@ void CpuBackend::swiglu(Matrix gate, Matrix up) {
 void CpuBackend::mul_mat(const Weight& weight, int64_t slice, Matrix x, Matrix out) {
   STEELYARD_CHECK(x.cols == weight.n_in && out.cols == weight.n_out && x.rows == out.rows);
   if (x.rows <= kFewTokens) mul_mat_rows(weight, slice, x, out);
-  else mul_mat_panels(weight, slice, x, out);
+  else mul_mat_tiles(weight, slice, x, out);
 }
 
 void CpuBackend::mul_mat_rows(const Weight& weight, int64_t slice, Matrix x, Matrix out) {
@@ -75,18 +75,21 @@ void CpuBackend::mul_mat_rows(const Weight& weight, int64_t slice, Matrix x, Mat
   }
 }
 
-void CpuBackend::mul_mat_panels(const Weight& weight, int64_t slice, Matrix x, Matrix out) {
-  if (weight.format->type == Type::F32) {  // nothing to decode
-    const auto* rows = reinterpret_cast<const float*>(weight.row(slice, 0));
-    gemm_transposed(x.rows, weight.n_out, weight.n_in, x.data, x.stride, rows, weight.n_in, out.data, out.stride);
-    return;
-  }
-  const int64_t panel_rows = std::clamp<int64_t>(kPanelValues / weight.n_in, 1, weight.n_out);
-  panel_.resize(static_cast<size_t>(std::max<int64_t>(panel_rows * weight.n_in, static_cast<int64_t>(panel_.size()))));
-  for (int64_t begin = 0; begin < weight.n_out; begin += panel_rows) {
-    const int64_t n = std::min(panel_rows, weight.n_out - begin);
-    parallel_for(n, 8, [&](int64_t o) { decode_row(weight, slice, begin + o, panel_.data() + o * weight.n_in); });
-    gemm_transposed(x.rows, n, weight.n_in, x.data, x.stride, panel_.data(), weight.n_in, out.data + begin, out.stride);
+// One task is one tile of weight rows: decoded (unless it is F32 already) and multiplied by the thread that owns it. GEMM runs
+// serially inside a task, so the order of every sum, and with it every bit, is the same for any number of threads.
+void CpuBackend::mul_mat_tiles(const Weight& weight, int64_t slice, Matrix x, Matrix out) {
+  const bool decoded = weight.format->type == Type::F32;
+  const int64_t n_tiles = (weight.n_out + kTileRows - 1) / kTileRows;
+#pragma omp parallel
+  {
+    std::vector<float> tile(decoded ? 0 : static_cast<size_t>(kTileRows * weight.n_in));
+#pragma omp for schedule(dynamic)
+    for (int64_t t = 0; t < n_tiles; ++t) {
+      const int64_t begin = t * kTileRows, n = std::min(kTileRows, weight.n_out - begin);
+      for (int64_t o = 0; !decoded && o < n; ++o) decode_row(weight, slice, begin + o, tile.data() + o * weight.n_in);
+      const float* rows = decoded ? reinterpret_cast<const float*>(weight.row(slice, begin)) : tile.data();
+      gemm_transposed(x.rows, n, weight.n_in, x.data, x.stride, rows, weight.n_in, out.data + begin, out.stride);
+    }
   }
 }
 

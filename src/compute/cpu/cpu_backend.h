@@ -1,9 +1,7 @@
 // The CPU backend: OpenMP over rows, oneDNN for large F32 products, per-ISA kernels for the rest. Weights of any type stay
-// as they are in the file; a panel of rows is decoded to F32 when a product needs it, so memory stays bounded and every
+// as they are in the file; a tile of rows is decoded to F32 when a product needs it, so memory stays bounded and every
 // product is exact up to F32 rounding.
 #pragma once
-
-#include <vector>
 
 #include "compute/cpu/kernels.h"
 #include "compute/host_backend.h"
@@ -30,10 +28,9 @@ class CpuBackend : public HostBackend {
 
  private:
   void mul_mat_rows(const Weight& weight, int64_t slice, Matrix x, Matrix out);    // few tokens: one weight row at a time
-  void mul_mat_panels(const Weight& weight, int64_t slice, Matrix x, Matrix out);  // many tokens: panels through GEMM
+  void mul_mat_tiles(const Weight& weight, int64_t slice, Matrix x, Matrix out);  // many tokens: tiles through GEMM
 
   const cpu::Kernels& kernels_;
-  std::vector<float> panel_;  // decoded weight rows [kPanelRows, n_in], reused from call to call
 };
 
 }  // namespace steelyard
