@@ -1,6 +1,7 @@
 # Recipes. Each one does its own set-up: missing Debian packages, configure, build.
 PRESET ?= release
 JOBS ?= $(shell nproc)
+MAKEFLAGS += --no-print-directory
 
 .PHONY: all setup build test asan demo bench corpus update-golden format clean
 
@@ -19,7 +20,7 @@ test: build
 
 # The tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 asan:
-	@$(MAKE) --no-print-directory test PRESET=asan
+	@$(MAKE) test PRESET=asan
 
 # Calibrate, plan, quantize and evaluate the bundled model; prints a table.
 demo: build

@@ -1,61 +1,20 @@
 #include "formats/iq3_s.h"
 
-#include <cmath>
-
-#include "formats/search.h"
-
 namespace steelyard {
-namespace {
 
-constexpr int kIndexBits = 9;
-constexpr double kUnit = 1.0;  // scale = d * kUnit * (2 * step + 1)
-
-const Codebook& codebook() {
+const Codebook& IQ3_S::codebook() {
   static const Codebook kCodebook(iq3_s_grid(), 1 << kIndexBits);
   return kCodebook;
-}
-
-}  // namespace
-
-void IQ3_S::objective(const float* x, const float* importance, float* w) {
-  importance_objective(x, importance, kBlockLen, w);
-}
-
-IQ3_S::Scales IQ3_S::fit(const float* x, const float* w) {
-  return search_stepped_scales(codebook(), x, w, kSubBlocks, kUnit);
-}
-
-/// A code is the index of the codeword and above it one sign bit per value.
-uint32_t IQ3_S::round(const float* x, const float* w, const Scales& scales, int position, float* values) {
-  const float scale = scale_of(scales.d, scales.step[position / (kBlockLen / kSubBlocks)]);
-  const uint32_t index = codebook().nearest(x, w, scale);
-  uint32_t signs = 0;
-  for (int j = 0; j < kJoint; ++j) {
-    const float magnitude = scale * codebook().value(index, j);
-    signs |= static_cast<uint32_t>(x[j] < 0.0f) << j;
-    values[j] = x[j] < 0.0f ? -magnitude : magnitude;
-  }
-  return index | signs << kIndexBits;
-}
-
-void IQ3_S::refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
-  float q[kBlockLen];
-  for (int i = 0; i < kBlockLen; ++i) {
-    const uint32_t code = codes[i / kJoint];
-    const float magnitude = codebook().value(code & ((1u << kIndexBits) - 1), i % kJoint);
-    q[i] = (code >> (kIndexBits + i % kJoint)) & 1 ? -magnitude : magnitude;
-  }
-  refit_stepped_scales(x, w, q, kSubBlocks, kUnit, scales);
 }
 
 void IQ3_S::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block = {};
   block.d = scales.d;
   for (int v = 0; v < kBlockLen / kJoint; ++v) {
-    const uint32_t index = codes[v] & 511;
+    const uint32_t index = index_of(codes[v]);
     block.low[v] = static_cast<uint8_t>(index);
     block.high[v / 8] |= static_cast<uint8_t>((index >> 8) << (v % 8));
-    block.signs[v / 2] |= static_cast<uint8_t>((codes[v] >> 9) << (4 * (v % 2)));
+    block.signs[v / 2] |= static_cast<uint8_t>(signs_of(codes[v]) << (4 * (v % 2)));
   }
   for (int b = 0; b < kSubBlocks; ++b) block.scales[b / 2] |= static_cast<uint8_t>(scales.step[b] << (4 * (b % 2)));
 }

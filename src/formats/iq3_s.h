@@ -11,13 +11,13 @@
 #pragma once
 
 #include "base/half.h"
-#include "formats/codebook.h"
+#include "formats/codebook_encoder.h"
 #include "formats/codec.h"
 #include "formats/grids.h"
 
 namespace steelyard {
 
-struct IQ3_S {
+struct IQ3_S : CodebookEncoder<IQ3_S> {
   static constexpr Type kType = Type::IQ3_S;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
@@ -48,11 +48,9 @@ struct IQ3_S {
   }
 
   static constexpr int kJoint = 4;
-  using Scales = SteppedScales;
-  static void objective(const float* x, const float* importance, float* w);
-  static Scales fit(const float* x, const float* w);
-  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
-  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
+  static constexpr int kIndexBits = 9;
+  static constexpr double kUnit = 1.0;
+  static const Codebook& codebook();
   static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
