@@ -1,6 +1,7 @@
 # Recipes. Each one does its own set-up: missing Debian packages, configure, build.
 PRESET ?= release
 JOBS ?= $(shell nproc)
+FOLDER = $(if $(filter release,$(PRESET)),build,build-$(PRESET))
 MAKEFLAGS += --no-print-directory
 
 .PHONY: all setup build test asan demo bench corpus update-golden format clean
@@ -14,9 +15,10 @@ build: setup
 	@cmake --preset $(PRESET) > /dev/null
 	@cmake --build --preset $(PRESET) -j $(JOBS)
 
-# Every test. PRESET=debug or asan runs them in another build.
+# Every test, and what was skipped and why. PRESET=debug or asan runs them in another build.
 test: build
-	@ctest --preset $(PRESET) -j $(JOBS)
+	@ctest --preset $(PRESET) -j $(JOBS); status=$$?; \
+	 awk '/: Skipped$$/ { getline; print "skipped: " $$0 }' $(FOLDER)/Testing/Temporary/LastTest.log; exit $$status
 
 # The tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 asan:

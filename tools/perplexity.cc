@@ -133,7 +133,8 @@ void evaluate_text(Options& options) {
   fmt::print("\n");
   if (base_writer) base_writer->finish();
   const PerplexityResult result = perplexity.result();
-  const std::optional<DivergenceResult> kld = divergence ? std::optional(divergence->result()) : std::nullopt;
+  std::optional<DivergenceResult> kld;
+  if (divergence) kld = divergence->result();
   print(result, kld);
   if (!options.json.empty()) write_file(options.json, to_json(options, chunks, result, kld).dump(1) + "\n");
 }

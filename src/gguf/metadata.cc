@@ -295,8 +295,8 @@ uint64_t data_alignment(const Metadata& metadata) {
   const KeyValue* entry = metadata.find(kAlignmentKey);
   if (entry == nullptr) return kDefaultAlignment;
   const uint64_t found = entry->type == ValueType::kUint32 ? load<uint32_t>(entry->raw.data()) : 0;
-  if (found == 0 || found % 8 != 0 || found > kMaxAlignment) {
-    mismatch(metadata, kAlignmentKey, fmt::format("a u32 that is a multiple of 8, at most {}", kMaxAlignment));
+  if (found == 0 || found > kMaxAlignment) {
+    mismatch(metadata, kAlignmentKey, fmt::format("a u32 of 1 to {}", kMaxAlignment));
   }
   return found;
 }

@@ -91,7 +91,7 @@ inline constexpr std::string_view kAlignmentKey = "general.alignment";
 inline constexpr uint64_t kDefaultAlignment = 32;
 inline constexpr uint64_t kMaxAlignment = 65536;
 
-/// general.alignment, or 32. Error unless it is a u32, a multiple of 8 (GGUF demands it) and at most kMaxAlignment.
+/// general.alignment, or 32. Error unless it is a u32 of 1 to kMaxAlignment.
 uint64_t data_alignment(const Metadata& metadata);
 
 }  // namespace steelyard::gguf

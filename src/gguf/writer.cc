@@ -37,7 +37,7 @@ std::string header_bytes(const Metadata& metadata, std::span<const TensorInfo> t
   return header;
 }
 
-// GGUF allows any multiple of 8, llama.cpp loads powers of two only.
+// llama.cpp loads powers of two only.
 uint64_t loadable_alignment(const std::string& path, const Metadata& metadata) {
   const uint64_t alignment = data_alignment(metadata);
   if (!std::has_single_bit(alignment)) {

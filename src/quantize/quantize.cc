@@ -1,5 +1,6 @@
 #include "quantize/quantize.h"
 
+#include <bit>
 #include <vector>
 
 #include "quantize/encode.h"
@@ -9,6 +10,8 @@ namespace steelyard {
 gguf::Metadata result_metadata(const QuantizeJob& job) {
   gguf::Metadata metadata = job.source.metadata();
   for (const char* key : {"split.no", "split.count", "split.tensors.count"}) metadata.erase(key);
+  // The writer and llama.cpp want a power of two; where the source had something else, the default takes its place.
+  if (!std::has_single_bit(gguf::data_alignment(metadata))) metadata.erase(gguf::kAlignmentKey);
   // One number for the whole file cannot say what a plan did; readers that miss it look at the tensors.
   metadata.erase("general.file_type");
   metadata.set_integer("general.quantization_version", 2);  // ggml's block layouts since 2023

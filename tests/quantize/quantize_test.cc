@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/parallel.h"
 #include "quantize/encode.h"
@@ -81,6 +82,28 @@ TEST(Quantize, MetadataIsCarriedThrough) {
   }
   EXPECT_EQ(result.metadata().integer("quantize.imatrix.chunks_count"), 8);
   EXPECT_EQ(result.metadata().integer("general.quantization_version"), 2);
+}
+
+// A file like those of other writers: tensors at multiples of 24 or of 4, which only a lenient reader takes.
+TEST(Quantize, SourceOfOddAlignment) {
+  for (const uint32_t alignment : {4u, 24u}) {
+    const test::TempFolder folder;
+    std::vector<float> values(64 * 3, 0.25f);
+    std::string file = "GGUF";
+    const auto put = [&](auto value) { file.append(reinterpret_cast<const char*>(&value), sizeof(value)); };
+    const auto text = [&](const std::string& s) { put(uint64_t{s.size()}), file += s; };
+    put(uint32_t{3}), put(uint64_t{1}), put(uint64_t{1});
+    text("general.alignment"), put(uint32_t{4}), put(alignment);
+    text("a.weight"), put(uint32_t{2}), put(uint64_t{64}), put(uint64_t{3}), put(uint32_t{0}), put(uint64_t{0});
+    while (file.size() % alignment != 0) file += '\0';
+    file.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+    write_file(folder / "in.gguf", file);
+    run(folder / "in.gguf", "* = Q8_0", folder / "out.gguf");
+    const gguf::Reader result(folder / "out.gguf");
+    std::vector<float> decoded(values.size());
+    format(Type::Q8_0).decode(result.bytes(result.tensors()[0]).data(), 6, decoded.data());
+    for (const float x : decoded) EXPECT_NEAR(x, 0.25f, 1e-3f) << alignment;
+  }
 }
 
 TEST(Quantize, SameBytesForAnyNumberOfThreads) {
