@@ -56,7 +56,7 @@ done <<< "$windows"
 say "The same prompt, continued by each"
 while read -r name _; do
   printf '%-11s ' "$name"
-  "$steelyard" run -m "$out/$name.gguf" -p "The command prints" -n 24 2> "$out/$name.run.log" | tr -s ' \n' ' '
+  "$steelyard" run -m "$out/$name.gguf" -p "A directory is" -n 24 2> "$out/$name.run.log" | tr -s ' \n' ' '
   echo
 done <<< "$windows"
 exit $status
