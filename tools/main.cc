@@ -37,7 +37,7 @@ int main(int argc, char** argv) {
   limit_spinning(argv);
   CLI::App app("Weighs a model's tensors unequally: calibrate, plan, quantize, evaluate and run GGUF models.", "steelyard");
   app.set_version_flag("--version", "steelyard " STEELYARD_VERSION);
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);  // with exactly one, a word that is none would not be named in the message
   steelyard::tools::add_imatrix(app);
   steelyard::tools::add_plan(app);
   steelyard::tools::add_quantize(app);
@@ -46,6 +46,7 @@ int main(int argc, char** argv) {
   steelyard::tools::add_inspect(app);
   try {
     app.parse(argc, argv);
+    if (app.get_subcommands().empty()) return report("a subcommand is required; steelyard --help lists them");
     if (std::fflush(stdout) != 0) return report("cannot write the output");
     return 0;
   } catch (const CLI::Success& help) {  // --help, --version
