@@ -41,6 +41,13 @@ void HostBackend::copy(Matrix from, Matrix to) {
   }
 }
 
+void HostBackend::mul_mat_experts(const Weight& weight, Matrix x, const Routing& routing, Matrix out) {
+  for (int64_t e = 0; e < routing.n_expert; ++e) {
+    const int64_t begin = routing.row_begin[e], n = routing.row_begin[e + 1] - begin;
+    if (n > 0) mul_mat(weight, e, x.slice(begin, n), out.slice(begin, n));
+  }
+}
+
 void HostBackend::route(Matrix logits, const RouteArgs& args, Routing& routing) {
   STEELYARD_CHECK(logits.rows == routing.n_tokens && logits.cols == routing.n_expert && args.n_used == routing.n_used);
   std::vector<float> scratch(static_cast<size_t>(routing.n_expert) * 2);

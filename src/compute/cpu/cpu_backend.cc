@@ -93,13 +93,6 @@ void CpuBackend::mul_mat_tiles(const Weight& weight, int64_t slice, Matrix x, Ma
   }
 }
 
-void CpuBackend::mul_mat_experts(const Weight& weight, Matrix x, const Routing& routing, Matrix out) {
-  for (int64_t e = 0; e < routing.n_expert; ++e) {
-    const int64_t begin = routing.row_begin[e], n = routing.row_begin[e + 1] - begin;
-    if (n > 0) mul_mat(weight, e, x.slice(begin, n), out.slice(begin, n));
-  }
-}
-
 void CpuBackend::rope(Matrix x, const RopeArgs& args) {
   const int64_t half = args.n_dims / 2;
   const int64_t step = args.pairs == RopePairs::kNorm ? 2 : 1;          // from pair i to pair i + 1

@@ -18,7 +18,6 @@ class CpuBackend : public HostBackend {
   void add_row(Matrix x, const float* row) override;
   void swiglu(Matrix gate, Matrix up) override;
   void mul_mat(const Weight& weight, int64_t slice, Matrix x, Matrix out) override;
-  void mul_mat_experts(const Weight& weight, Matrix x, const Routing& routing, Matrix out) override;
   void rope(Matrix x, const RopeArgs& args) override;
   void attention(const AttentionArgs& args, Matrix out) override;
   void gather(Matrix x, const Routing& routing, Matrix out) override;

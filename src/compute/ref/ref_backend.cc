@@ -49,13 +49,6 @@ void RefBackend::mul_mat(const Weight& weight, int64_t slice, Matrix x, Matrix o
   }
 }
 
-void RefBackend::mul_mat_experts(const Weight& weight, Matrix x, const Routing& routing, Matrix out) {
-  for (int64_t e = 0; e < routing.n_expert; ++e) {
-    const int64_t begin = routing.row_begin[e], n = routing.row_begin[e + 1] - begin;
-    if (n > 0) mul_mat(weight, e, x.slice(begin, n), out.slice(begin, n));
-  }
-}
-
 void RefBackend::rope(Matrix x, const RopeArgs& args) {
   const int64_t half = args.n_dims / 2;
   for (int64_t t = 0; t < x.rows; ++t) {
