@@ -1,7 +1,5 @@
 #include "model/model.h"
 
-#include <algorithm>
-
 #include "base/error.h"
 #include "model/architecture.h"
 
@@ -21,10 +19,13 @@ Model::Model(const gguf::Reader& reader, Backend& backend)
       config_(read_config(reader.metadata())),
       trunk_(bind_trunk(reader, config_, backend)) {}
 
-Layer Model::layer(int i, int64_t n_positions) const {
-  const LayerConfig& config = config_.layers.at(static_cast<size_t>(i));
-  return {config, bind_layer(reader_, config_, i, backend_),
-          make_rope_table(backend_, config.attention.rope, trunk_.rope_freqs, n_positions)};
+Layer Model::layer(int i, int64_t n_positions, const Layer* like) const {
+  // Bound first: that shows that the widths, which size the table, are those of real tensors.
+  Layer layer{config_.layers.at(static_cast<size_t>(i)), bind_layer(reader_, config_, i, backend_), {}};
+  const RopeConfig& rope = layer.config.attention.rope;
+  const bool shared = like != nullptr && like->config.attention.rope == rope;
+  layer.rope = shared ? like->rope : make_rope_table(backend_, rope, trunk_.rope_freqs, n_positions);
+  return layer;
 }
 
 void Model::embed(std::span<const int32_t> ids, Matrix out) const {
@@ -42,12 +43,7 @@ Session::Session(const Model& model, int64_t n_context)
       scratch_(model.backend()),
       pass_{model.backend(), scratch_, model.config().norm_eps} {
   for (int i = 0; i < model.n_layers(); ++i) {
-    layers_.push_back(model.layer(i, n_context));
-    // Layers with the same angles share one table.
-    const auto same = std::ranges::find_if(layers_, [&](const Layer& other) {
-      return other.config.attention.rope == layers_.back().config.attention.rope;
-    });
-    layers_.back().rope = same->rope;
+    layers_.push_back(model.layer(i, n_context, layers_.empty() ? nullptr : &layers_.back()));
   }
   // Only now: binding has shown that the configuration's widths are those of real tensors.
   cache_ = make_kv_cache(model.backend(), model.config(), n_context);
