@@ -4,7 +4,8 @@
 # -Wno-psabi: 64-byte vectors are passed between inlined functions of one file only, so their ABI does not matter.
 set(STEELYARD_ISA_FLAGS_scalar -Wno-psabi)
 set(STEELYARD_ISA_FLAGS_avx2 -Wno-psabi -mavx2 -mfma -mf16c -mbmi2)
-set(STEELYARD_ISA_FLAGS_avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c -mbmi2 -mprefer-vector-width=512)
+# GCC 12 warns of uninitialized values within its own AVX-512 intrinsics.
+set(STEELYARD_ISA_FLAGS_avx512 -Wno-uninitialized -Wno-maybe-uninitialized -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma -mf16c -mbmi2 -mprefer-vector-width=512)
 
 # steelyard_isa_sources(<target> <source under src/>...)
 function(steelyard_isa_sources target)

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,7 +12,7 @@
 
 #include "imatrix/imatrix.h"
 #include "model/model.h"
-#include "plan/resolve.h"
+#include "plan/findings.h"
 #include "tokenizer/chunks.h"
 
 namespace steelyard::tools {
@@ -28,19 +27,28 @@ void add_inspect(CLI::App& app);
 /// Of --threads. More would exhaust the address space before they did any work.
 inline constexpr int kMaxThreads = 1024;
 
-/// Where a plan comes from: --plan, --preset, and rules on the command line that go before it.
+/// Where a plan comes from (--plan, --preset, a type), what the command line changes in it, and --strict.
 class PlanOptions {
  public:
+  /// Adds a positional argument too, the type or preset that llama-quantize takes.
   void add_to(CLI::App& command);
-  /// `positional`: a type or preset given without a flag (llama-quantize style); may be empty. Error unless exactly one
-  /// of the three is there.
-  Plan load(const std::string& positional = "") const;
+  /// Error unless exactly one of plan, preset and type is given.
+  Plan load() const;
+  /// Whether warnings are errors.
+  bool strict() const { return strict_; }
 
  private:
-  std::string plan_, preset_;
+  std::string type_, plan_, preset_;
   std::vector<std::string> tensor_types_;
+  std::string tensor_type_file_;
   std::string token_embedding_type_, output_tensor_type_;
+  bool leave_output_ = false;
+  bool pure_ = false;
+  bool strict_ = false;
 };
+
+/// One line on stdout for each finding.
+void print_findings(const std::vector<Finding>& findings);
 
 /// -m, --backend, --threads: a model file opened and bound.
 class ModelOptions {

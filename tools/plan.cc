@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "command.h"
 #include "plan/report.h"
+#include "quantize/preflight.h"
 
 namespace steelyard::tools {
 namespace {
@@ -17,7 +18,7 @@ struct Options {
   bool json = false;
 };
 
-nlohmann::ordered_json to_json(const Resolution& resolution) {
+nlohmann::ordered_json to_json(const Resolution& resolution, const std::vector<Finding>& found) {
   auto tensors = nlohmann::ordered_json::array();
   for (const Decision& decision : resolution.decisions) {
     const gguf::TensorInfo& tensor = *decision.tensor;
@@ -27,21 +28,30 @@ nlohmann::ordered_json to_json(const Resolution& resolution) {
                        {"bytes", decision.bytes},
                        {"rule", decision.rule}});
   }
+  auto findings = nlohmann::ordered_json::array();
+  for (const Finding& finding : found) {
+    findings.push_back({{"severity", name(finding.severity)}, {"what", finding.what}, {"subjects", finding.subjects}});
+  }
   return {{"tensors", tensors},
           {"total_bytes", resolution.total_bytes},
-          {"bits_per_weight", resolution.bits_per_weight}};
+          {"bits_per_weight", resolution.bits_per_weight},
+          {"findings", findings}};
 }
 
 void plan(const Options& options) {
   const gguf::Reader reader(options.model, gguf::Need::kHeader);
+  const std::optional<Imatrix> imatrix = load_imatrix(options.imatrix);
   const Resolution resolution =
-      resolve(options.plan.load(), reader.tensors(), {.imatrix = !options.imatrix.empty()});
+      resolve(options.plan.load(), reader.tensors(), model_facts(reader.metadata(), imatrix.has_value()));
+  const QuantizeJob job{reader, resolution, imatrix ? &*imatrix : nullptr};
+  const std::vector<Finding> found = findings(job);
   if (options.json) {
-    fmt::print("{}\n", to_json(resolution).dump(1));
-    return;
+    fmt::print("{}\n", to_json(resolution, found).dump(1));
+  } else {
+    fmt::print("{}\n{}", table(resolution), summary(resolution));
+    print_findings(found);
   }
-  fmt::print("{}\n{}", table(resolution), summary(resolution));
-  for (const std::string& warning : warnings(resolution)) fmt::print("warning: {}\n", warning);
+  if (options.plan.strict()) refuse(found, true, options.model);
 }
 
 }  // namespace
@@ -51,7 +61,7 @@ void add_plan(CLI::App& app) {
   auto options = std::make_shared<Options>();
   command->add_option("model", options->model, "GGUF model; its header is enough")->required();
   options->plan.add_to(*command);
-  command->add_option("--imatrix", options->imatrix, "decide as if this imatrix were used");
+  command->add_option("--imatrix", options->imatrix, "importance matrix: decide and check as if it were used");
   command->add_flag("--json", options->json, "print JSON");
   command->callback([options] { plan(*options); });
 }

@@ -1,45 +1,192 @@
 // steelyard quantize: model + plan (+ imatrix) → GGUF.
+#include "quantize/quantize.h"
+
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <filesystem>
 
 #include "base/error.h"
 #include "base/parallel.h"
+#include "base/sha256.h"
 #include "command.h"
+#include "imatrix/selection.h"
 #include "plan/report.h"
-#include "quantize/quantize.h"
+#include "quantize/edits.h"
+#include "quantize_progress.h"
 
 namespace steelyard::tools {
 namespace {
 
-struct Options {
-  std::string source, target, type;
-  PlanOptions plan;
-  std::string imatrix;
-  int threads = 0;
-  bool dry_run = false;
+// Flags that shape the result and stand in no plan. They are recorded in the file as they are on the command line, and
+// --from reads them back from there.
+class ShapingOptions {
+ public:
+  void add_to(CLI::App& command) {
+    const auto add = [&](auto* option) { options_.push_back(option); };
+    const auto word_by_word = [](CLI::Option* option) { return option->allow_extra_args(false); };
+    add(command.add_option("--effort", effort, "fast, normal or best: how much search for less error")
+            ->check(CLI::IsMember({"fast", "normal", "best"}))
+            ->capture_default_str());
+    add(command
+            .add_option("--prior-weight", prior_weight, "inputs that a layer's mean weighs in an expert's importance")
+            ->check(CLI::NonNegativeNumber)
+            ->capture_default_str());
+    add(word_by_word(
+        command.add_option("--include-weights", include, "use importance of tensors with TEXT in their name")));
+    add(word_by_word(
+        command.add_option("--exclude-weights", exclude, "use no importance of tensors with TEXT in their name")));
+    add(word_by_word(
+        command.add_option("--override-kv", edits.overrides, "KEY=TYPE:VALUE, TYPE int, float, bool or str")));
+    add(command.add_option("--prune-layers", edits.prune_layers, "take blocks out: 3,7-9"));
+    add(command.add_flag("--allow-requantize", allow_requantize, "quantize what is quantized already"));
+    auto* size =
+        command.add_option("--split-max-size", split.max_bytes, "cut the result into shards of 2GiB, 500MB, ...")
+            ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+            ->check(CLI::PositiveNumber);
+    auto* keep = command.add_flag("--keep-split", split.keep, "cut the result into shards where the source is cut");
+    add(size);
+    add(keep->excludes(size));
+  }
+
+  const std::vector<CLI::Option*>& options() const { return options_; }
+
+  // "--effort=best", in the order of add_to(); defaults too, for they may be others in another version.
+  std::vector<std::string> arguments() const {
+    std::vector<std::string> words;
+    for (const CLI::Option* option : options_) {
+      std::vector<std::string> values = option->results();
+      if (values.empty() && !option->get_default_str().empty()) values = {option->get_default_str()};
+      for (const std::string& value : values) words.push_back(fmt::format("{}={}", option->get_name(), value));
+    }
+    return words;
+  }
+
+  // Takes over what arguments() recorded in `file`.
+  void replay(std::vector<std::string> arguments, const std::string& file) {
+    *this = {};
+    CLI::App app;
+    add_to(app);
+    std::ranges::reverse(arguments);  // as CLI11 wants them
+    try {
+      app.parse(arguments);
+    } catch (const CLI::ParseError& error) {
+      fail(file, "records flags that this program does not take: {}", error.what());
+    }
+    options_.clear();  // they belong to `app`
+  }
+
+  Effort chosen_effort() const {
+    return effort == "fast" ? Effort::kFast : effort == "best" ? Effort::kBest : Effort::kNormal;
+  }
+
+  std::string effort = "normal";
+  double prior_weight = kDefaultPriorWeight;
+  std::vector<std::string> include, exclude;
+  Edits edits;
   bool allow_requantize = false;
+  Split split;
+
+ private:
+  std::vector<CLI::Option*> options_;
 };
 
-void run_quantize(const Options& options) {
+struct Options {
+  std::string source, target;
+  PlanOptions plan;
+  ShapingOptions shaping;
+  std::string imatrix, from;
+  uint64_t slab_bytes = uint64_t{1} << 30;
+  int threads = 0;
+  bool dry_run = false, resume = false, restart = false, verify = false;
+};
+
+// What a run is made from, as asked for or as the file of --from says.
+struct Recipe {
+  Plan plan;
+  Provenance provenance;
+  std::optional<Recorded> expected;
+};
+
+Recipe recipe(const Options& options) {
+  Recipe made{options.plan.load(), {}, {}};
+  made.provenance = {.version = STEELYARD_VERSION,
+                     .plan = made.plan.text(),
+                     .source_file = std::filesystem::path(options.source).filename().string(),
+                     .imatrix_sha256 = options.imatrix.empty() ? "" : sha256_of_file(options.imatrix),
+                     .arguments = options.shaping.arguments()};
+  return made;
+}
+
+// Whatever can be known to differ from the recorded run is refused here; the rest shows when all of the source is read.
+Recipe repeat(Options& options, const gguf::Reader& source, std::optional<Imatrix>& imatrix) {
+  const gguf::Reader file(options.from, gguf::Need::kHeader);
+  const Recorded recorded = read_provenance(file);
+  const Provenance& provenance = recorded.provenance;
+  if (provenance.version != STEELYARD_VERSION) {
+    fail(options.from, "was written by version {}, which this version {} cannot repeat to the byte",
+         printable(provenance.version), STEELYARD_VERSION);
+  }
+  if (header_sha256(source) != recorded.source_header) {
+    fail(options.source, "is not the source of {}: the header differs", options.from);
+  }
+  const std::string imatrix_hash = options.imatrix.empty() ? "" : sha256_of_file(options.imatrix);
+  if (imatrix_hash != provenance.imatrix_sha256) {
+    if (imatrix_hash.empty()) fail(options.from, "was made with an imatrix: give it with --imatrix");
+    if (provenance.imatrix_sha256.empty()) fail(options.from, "was made without imatrix");
+    fail(options.imatrix, "is not the imatrix of {}: the SHA-256 is {}, expected {}", options.from, imatrix_hash,
+         printable(provenance.imatrix_sha256));
+  }
+  // Names of files are part of the result and may be others now.
+  if (imatrix) imatrix->source = file.metadata().string("quantize.imatrix.file");
+  options.shaping.replay(provenance.arguments, options.from);
+  return {Plan::parse(provenance.plan, options.from), provenance, recorded};
+}
+
+void prepare(Imatrix& imatrix, const ShapingOptions& shaping, const EditedModel& model) {
+  imatrix.prior_weight = shaping.prior_weight;
+  select_entries(imatrix, shaping.include, shaping.exclude);
+  if (!shaping.edits.prune_layers.empty()) rename_entries(imatrix, model.names);
+}
+
+void run_quantize(Options& options) {
   if (options.target.empty() && !options.dry_run) fail("", "an output file is needed");
   set_thread_count(options.threads);
   const gguf::Reader source(options.source, options.dry_run ? gguf::Need::kHeader : gguf::Need::kData);
-  const std::optional<Imatrix> imatrix = load_imatrix(options.imatrix);
-  const Resolution resolution =
-      resolve(options.plan.load(options.type), source.tensors(), {.imatrix = imatrix.has_value()});
-  const QuantizeJob job{source, resolution, imatrix ? &*imatrix : nullptr, options.allow_requantize};
+  std::optional<Imatrix> imatrix = load_imatrix(options.imatrix);
+  const Recipe recipe = options.from.empty() ? tools::recipe(options) : repeat(options, source, imatrix);
+  const ShapingOptions& shaping = options.shaping;
+  const EditedModel model = apply(shaping.edits, source.metadata(), source.tensors());
+  if (imatrix) prepare(*imatrix, shaping, model);
+  const Resolution resolution = resolve(recipe.plan, model.tensors, model_facts(model.metadata, imatrix.has_value()));
+  const QuantizeJob job{source, resolution, imatrix ? &*imatrix : nullptr, shaping.allow_requantize,
+                        options.plan.strict()};
 
   fmt::print("{}\n{}", table(resolution), summary(resolution));
-  for (const std::string& warning : warnings(resolution)) fmt::print("warning: {}\n", warning);
+  print_findings(findings(job));
   check(job);
   if (options.dry_run) return;
   std::fflush(stdout);
 
-  const bool rewrite = interactive();
-  const uint64_t bytes = quantize(job, options.target, [&](const Decision& decision, size_t index, size_t count) {
-    if (rewrite) fmt::print(stderr, "\r\x1b[K[{}/{}] {}", index + 1, count, printable(decision.tensor->name));
-  });
-  if (rewrite) fmt::print(stderr, "\r\x1b[K");
-  fmt::print("wrote {}: {} bytes, {:.4f} bits per weight\n", options.target, bytes, resolution.bits_per_weight);
+  QuantizeResult result;
+  {
+    ProgressReport report;
+    const QuantizeTarget target{.path = options.target,
+                                .provenance = recipe.provenance,
+                                .effort = shaping.chosen_effort(),
+                                .split = shaping.split,
+                                .slab_bytes = options.slab_bytes,
+                                .earlier = options.resume    ? Earlier::kResume
+                                           : options.restart ? Earlier::kDiscard
+                                                             : Earlier::kRefuse,
+                                .verify = options.verify,
+                                .metadata = &model.metadata,
+                                .expected = recipe.expected};
+    result = quantize(job, target, [&](const QuantizeProgress& progress) { report.show(progress); });
+  }
+  fmt::print("wrote {}: {} bytes, {:.4f} bits per weight{}\n", fmt::join(result.paths, " "), result.bytes,
+             resolution.bits_per_weight, options.verify ? ", read back and verified" : "");
 }
 
 }  // namespace
@@ -49,12 +196,24 @@ void add_quantize(CLI::App& app) {
   auto options = std::make_shared<Options>();
   command->add_option("in", options->source, "GGUF model, or the first of its shards")->required();
   command->add_option("out", options->target, "GGUF file to write");
-  command->add_option("type", options->type, "one type for all (Q8_0, BF16, ...) or a preset, instead of --plan");
+  auto* from = command->add_option("--from", options->from, "make FILE again: plan and flags are in its metadata");
+  // A repetition takes nothing from the command line that would make it another run.
+  const size_t n_before = command->get_options().size();
   options->plan.add_to(*command);
+  options->shaping.add_to(*command);
+  const std::vector<CLI::Option*> all = command->get_options({});
+  for (size_t i = n_before; i < all.size(); ++i) {
+    if (all[i]->get_name() != "--strict") from->excludes(all[i]);
+  }
   command->add_option("--imatrix", options->imatrix, "importance matrix, GGUF or .dat");
-  command->add_option("-t,--threads", options->threads, "threads; all cores by default")->check(CLI::Range(0, kMaxThreads));
+  command->add_option("-t,--threads", options->threads, "threads; all cores by default")
+      ->check(CLI::Range(0, kMaxThreads));
+  command->add_option("--slab", options->slab_bytes, "memory for weights on their way, at most: 1GiB, 200MB, ...")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true));
+  auto* resume = command->add_flag("--resume", options->resume, "go on after an interrupted run onto the same file");
+  command->add_flag("--restart", options->restart, "discard what an interrupted run left")->excludes(resume);
+  command->add_flag("--verify", options->verify, "read the result back from the disk before it gets its name");
   command->add_flag("--dry-run", options->dry_run, "show the decisions, check everything, write nothing");
-  command->add_flag("--allow-requantize", options->allow_requantize, "quantize what is quantized already");
   command->callback([options] { run_quantize(*options); });
 }
 

@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/output_file.h"
+
 namespace steelyard {
 
 class AtomicFile {
@@ -23,9 +25,8 @@ class AtomicFile {
   void append(std::span<const std::byte> bytes);
   void append(std::string_view text) { append(std::as_bytes(std::span(text.data(), text.size()))); }
 
-  /// Asks the file system to reserve `bytes` from the start, so that a full disk shows before any work. A file system
-  /// without reservation is not an error; too little space is.
-  void reserve(uint64_t bytes);
+  /// As OutputFile::reserve.
+  void reserve(uint64_t bytes) { file_.reserve(bytes); }
 
   /// Bytes appended so far.
   uint64_t size() const { return size_; }
@@ -36,9 +37,15 @@ class AtomicFile {
  private:
   std::string path_;
   std::string temporary_;
-  int fd_ = -1;
+  OutputFile file_;
   uint64_t size_ = 0;
 };
+
+/// Error if `path` exists and is not a regular file: renaming over a folder or a device would fail, or worse.
+void check_replaceable(const std::string& path);
+
+/// Renames a file whose content is on the disk to `path`. Error if that fails.
+void rename_into_place(const std::string& from, const std::string& path);
 
 /// Writes `text` as the whole content of `path`, atomically.
 void write_file(const std::string& path, std::string_view text);

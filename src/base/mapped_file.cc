@@ -45,4 +45,23 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
+void MappedFile::will_need(uint64_t begin, uint64_t end) const {
+  const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  const uint64_t first = begin / page * page;
+  if (first < end) ::madvise(const_cast<std::byte*>(data_) + first, end - first, MADV_WILLNEED);
+}
+
+void MappedFile::release(uint64_t begin, uint64_t end) const {
+  // The page at the end may hold what is read next; the one at the beginning is done with, whatever else it holds.
+  const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  const uint64_t first = begin / page * page, last = end / page * page;
+  if (first >= last) return;
+  // The kernel keeps pages in its cache as long as they are mapped: unmap them first. Both calls are hints.
+  ::madvise(const_cast<std::byte*>(data_) + first, last - first, MADV_DONTNEED);
+  const int fd = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  ::posix_fadvise(fd, static_cast<off_t>(first), static_cast<off_t>(last - first), POSIX_FADV_DONTNEED);
+  ::close(fd);
+}
+
 }  // namespace steelyard

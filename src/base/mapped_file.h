@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 
@@ -19,6 +20,11 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
+
+  /// Starts the reading of a range that will be needed soon.
+  void will_need(uint64_t begin, uint64_t end) const;
+  /// Gives the memory of a range that has been read back to the kernel. What is read again comes from the file again.
+  void release(uint64_t begin, uint64_t end) const;
 
  private:
   std::string path_;

@@ -7,7 +7,7 @@
 #include "formats/codec.h"
 #include "formats/plain.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
 struct BF16 : PlainSteps {
   static constexpr Type kType = Type::BF16;
@@ -26,4 +26,4 @@ struct BF16 : PlainSteps {
   static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

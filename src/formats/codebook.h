@@ -1,71 +1,266 @@
-// The search of encoders whose codewords hold several magnitudes (signs are stored apart, so only |x| matters).
+// Codebooks of 4 or 8 values, searched under one scale or many.
 //
-// For one vector x with weights w, the codeword g under scale s has the error  const - 2 s xg + s^2 gg  with
-// xg = sum w |x| g and gg = sum w g^2. Neither sum depends on the scale, and error / s is a straight line in s. So the
-// best codewords for all scales together are the lower envelope of straight lines, that is the upper hull of the points
-// (gg, xg): some ten codewords of a thousand. Once it is known, every further scale costs a few additions, and no
-// codeword is lost to pruning.
+// For values x with weights w, the codeword g under scale s leaves the error  const - gain,  gain = s (2 xg - s gg),
+// with xg = sum w x g and gg = sum w g^2. Neither sum depends on s: a codeword is a straight line 2 xg - s gg over s,
+// and the best codewords of all scales are the upper envelope of these lines, some five of a thousand. The winners
+// under a few scales are taken for it; from then on any scale in between costs a few additions.
 //
-// Codewords lie in the SIMD lanes; the values of one codeword are summed in order. Ties go to the lowest codeword.
+// A winner is found among all codewords, or among the kNear codewords that lie nearest to the cell of the grid of
+// levels into which x / s falls: with unequal weights another one may win, by little (docs/quantize.md has the
+// measure).
+//
+// Codewords lie in the SIMD lanes; the values of one codeword are summed in order. Ties go to the first candidate.
 #pragma once
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstdint>
+#include <cstring>
+#include <memory>
 
-#include "base/half.h"
-#include "formats/encoder.h"
 #include "formats/lanes.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
-/// The codewords in the order in which vector lanes want them. The first one must hold the smallest
-/// magnitude everywhere.
+/// A codeword, or several that are taken together, as a line over the scale.
+struct Line {
+  float xg;
+  float gg;
+  uint32_t code;
+
+  float at(float scale) const { return 2.0f * xg - scale * gg; }
+};
+
+/// The scale at which the louder line (of more gg) meets the quieter one; the quieter is better above it.
+inline float crossing(const Line& louder, const Line& quieter) {
+  return 2.0f * (louder.xg - quieter.xg) / (louder.gg - quieter.gg);
+}
+
+/// Scales in a geometric row, from the smallest up.
+struct Ladder {
+  static constexpr int kMaxScales = 16;
+  float scale[kMaxScales];
+  int size;
+
+  /// `n` scales around `middle`, each `ratio` times the one before.
+  Ladder(float middle, float ratio, int n) : size(n) {
+    float next = middle;
+    for (int k = 1; k < n; k += 2) next /= ratio;
+    if (n % 2 == 0) next *= std::sqrt(ratio);
+    for (int k = 0; k < n; ++k, next *= ratio) scale[k] = next;
+  }
+};
+
+/// The best lines of one vector, from the loudest (best for the smallest scales) to the quietest.
+class Envelope {
+ public:
+  static constexpr int kMaxLines = Ladder::kMaxScales;
+
+  int size() const { return size_; }
+  const Line& operator[](int i) const { return lines_[i]; }
+
+  /// The best line at `scale`.
+  const Line& best(float scale) const {
+    int i = 0;
+    while (i + 1 < size_ && lines_[i + 1].at(scale) > lines_[i].at(scale)) ++i;
+    return lines_[i];
+  }
+
+  /// Shifts all codes left and sets `bits` in them.
+  void recode(int shift, uint32_t bits) {
+    for (int i = 0; i < size_; ++i) lines_[i].code = lines_[i].code << shift | bits;
+  }
+
+  /// Takes the winner at the next larger scale. One that is not quieter than the last is no new corner.
+  void append(const Line& line) {
+    if (size_ == 0 || (line.gg < lines_[size_ - 1].gg && size_ < kMaxLines)) lines_[size_++] = line;
+  }
+
+ private:
+  Line lines_[kMaxLines];
+  int size_ = 0;
+};
+
+/// Two vectors under one scale: the best of each at every scale. Codes are joined bit by bit.
+Envelope sum(const Envelope& a, const Envelope& b);
+
+/// Whichever is better, at the scales of the ladder.
+Envelope either(const Envelope& a, const Envelope& b, const Ladder& ladder);
+
+/// Which codewords a search looks at.
+enum class Among { kAll, kNear };
+
+/// The best of candidates that come kLanes at a time; the first of equals.
+class Best {
+ public:
+  void consider(int first, const Lanes& gains) {
+    where_ = gains > most_ ? first - LaneMask{} : where_;
+    most_ = max(gains, most_);
+  }
+  int index() const {
+    int first[kLanes];
+    std::memcpy(first, &where_, sizeof(first));
+    uint32_t equal = lane_bits(most_ == broadcast(largest(most_)));
+    int best = first[std::countr_zero(equal)] + std::countr_zero(equal);
+    for (equal &= equal - 1; equal != 0; equal &= equal - 1) {
+      best = std::min(best, first[std::countr_zero(equal)] + std::countr_zero(equal));
+    }
+    return best;
+  }
+
+ private:
+  Lanes most_ = broadcast(-HUGE_VALF);
+  LaneMask where_ = {};
+};
+
+/// How the values of a codeword are spaced: `count` levels, about `spacing` apart from `first` on.
+struct Levels {
+  int count;
+  float first;
+  float spacing;
+};
+
+/// kSize codewords of kDim integers.
+template <int kSize, int kDim, Levels kLevels>
 class Codebook {
  public:
-  static constexpr int kMaxSize = 1024;
+  static constexpr float kSmallestLevel = kLevels.first;
 
-  /// `words`: `size` codewords (a multiple of 16), magnitude j in byte j.
-  template <class Word>
-  Codebook(const Word* words, int size) : size_(size), dim_(sizeof(Word)) {
-    static_assert(sizeof(Word) == 4 || sizeof(Word) == 8);
-    for (int c = 0; c < size; ++c) {
-      for (int j = 0; j < dim_; ++j) values_[at(c, j)] = static_cast<float>((words[c] >> (8 * j)) & 0xFF);
+  /// One vector; wx = w * x.
+  struct Vector {
+    const float* x;
+    const float* w;
+    const float* wx;
+  };
+
+  /// value_of(c, j): value j of codeword c.
+  template <class Value>
+  explicit Codebook(const Value& value_of) : cells_(std::make_unique<Cell[]>(kCells)) {
+    for (int c = 0; c < kSize; ++c) {
+      for (int j = 0; j < kDim; ++j) values_[c / kMaxLanes][j][c % kMaxLanes] = static_cast<int8_t>(value_of(c, j));
+    }
+    for (int cell = 0; cell < kCells; ++cell) fill(cell);
+  }
+
+  int value(int codeword, int j) const { return values_[codeword / kMaxLanes][j][codeword % kMaxLanes]; }
+
+  /// The best codewords for the scales of the ladder; in `turned`, unless it is null, the best if every codeword has
+  /// the one sign turned that this costs least (x >= 0 then).
+  void envelopes(const Vector& vector, const Ladder& ladder, Among among, Envelope& plain, Envelope* turned) const {
+    if (among == Among::kAll) {
+      Sums<kSize> sums;
+      sums.add_up(vector, values_[0][0], turned != nullptr);
+      for (int k = 0; k < ladder.size; ++k) {
+        plain.append(sums.best(sums.xg, ladder.scale[k]));
+        if (turned != nullptr) turned->append(sums.best(sums.turned_xg, ladder.scale[k]));
+      }
+      return;
+    }
+    for (int k = 0; k < ladder.size; ++k) {
+      const Cell& cell = cells_[cell_of(vector.x, ladder.scale[k])];
+      Sums<kNear> sums;
+      sums.add_up(vector, cell.values[0], turned != nullptr);
+      plain.append(cell.named(sums.best(sums.xg, ladder.scale[k])));
+      if (turned != nullptr) turned->append(cell.named(sums.best(sums.turned_xg, ladder.scale[k])));
     }
   }
 
-  int size() const { return size_; }
-  int dim() const { return dim_; }
-  float value(uint32_t codeword, int j) const { return values_[at(static_cast<int>(codeword), j)]; }
-
-  /// xg and gg of all codewords. x: [dim], magnitudes; w: [dim].
-  void sums(const float* x, const float* w, float* xg, float* gg) const;
-
-  /// The codeword of least error for the magnitudes of x [dim] under `scale` >= 0.
-  uint32_t nearest(const float* x, const float* w, float scale) const;
-
  private:
-  /// kLanes neighbours side by side, for one value after the other.
-  int at(int codeword, int j) const { return (codeword / kLanes * dim_ + j) * kLanes + codeword % kLanes; }
+  static constexpr int kNear = kMaxLanes;
+  static constexpr int cell_count() {
+    int cells = 1;
+    for (int j = 0; j < kDim; ++j) cells *= kLevels.count;
+    return cells;
+  }
+  static constexpr int kCells = cell_count();
 
-  int size_;
-  int dim_;
-  alignas(64) float values_[kMaxSize * kMaxJoint] = {};
+  /// The codewords near to one combination of levels, values in the order of lanes.
+  struct Cell {
+    int8_t values[kDim][kNear];
+    uint16_t codeword[kNear];
+
+    Line named(const Line& line) const { return {line.xg, line.gg, codeword[line.code]}; }
+  };
+
+  static int cell_of(const float* x, float scale) {
+    constexpr float kOffset = 0.5f - kLevels.first / kLevels.spacing;
+    constexpr float kHighest = static_cast<float>(kLevels.count - 1);
+    const float inverse = scale > 0.0f ? 1.0f / (scale * kLevels.spacing) : 0.0f;
+    int levels[kDim];
+    for (int j = 0; j < kDim; ++j) {
+      const float raised = x[j] * inverse + kOffset;
+      const float above = raised > 0.0f ? raised : 0.0f;
+      levels[j] = static_cast<int>(above < kHighest ? above : kHighest);
+    }
+    int cell = 0;
+    for (int j = 0; j < kDim; ++j) cell = cell * kLevels.count + levels[j];
+    return cell;
+  }
+
+  /// xg and gg of codewords, and what xg is with the cheapest sign turned.
+  template <int kCount>
+  struct Sums {
+    alignas(64) float xg[kCount];
+    alignas(64) float gg[kCount];
+    alignas(64) float turned_xg[kCount];
+
+    /// values: blocks of kDim by kMaxLanes.
+    void add_up(const Vector& vector, const int8_t* values, bool turn) {
+      for (int c = 0; c < kCount; c += kLanes) {
+        const int8_t* const block = values + c / kMaxLanes * (kDim * kMaxLanes) + c % kMaxLanes;
+        Lanes own_xg = {};
+        Lanes own_gg = {};
+        Lanes least = broadcast(HUGE_VALF);
+        for (int j = 0; j < kDim; ++j) {
+          const Lanes value = load(block + j * kMaxLanes);
+          const Lanes term = broadcast(vector.wx[j]) * value;
+          own_xg += term;
+          own_gg += broadcast(vector.w[j]) * (value * value);
+          least = min(least, term);
+        }
+        store(own_xg, xg + c);
+        store(own_gg, gg + c);
+        if (turn) store(own_xg - (least + least), turned_xg + c);
+      }
+    }
+
+    Line best(const float (&sums_of_x)[kCount], float scale) const {
+      Best best;
+      const Lanes half = broadcast(0.5f * scale);
+      for (int c = 0; c < kCount; c += kLanes) best.consider(c, load(sums_of_x + c) - half * load(gg + c));
+      const int index = best.index();
+      return {sums_of_x[index], gg[index], static_cast<uint32_t>(index)};
+    }
+  };
+
+  /// Finds the codewords nearest to the middle of a cell.
+  void fill(int cell) {
+    float middle[kDim];
+    for (int j = kDim - 1, rest = cell; j >= 0; --j, rest /= kLevels.count) {
+      middle[j] = kLevels.first + kLevels.spacing * static_cast<float>(rest % kLevels.count);
+    }
+    float distances[kSize];
+    for (int c = 0; c < kSize; c += kLanes) {
+      Lanes distance = {};
+      for (int j = 0; j < kDim; ++j) {
+        const Lanes off = load(values_[c / kMaxLanes][j] + c % kMaxLanes) - middle[j];
+        distance += off * off;
+      }
+      store(distance, distances + c);
+    }
+    int codewords[kSize];
+    for (int c = 0; c < kSize; ++c) codewords[c] = c;
+    std::partial_sort(codewords, codewords + kNear, codewords + kSize,
+                      [&](int a, int b) { return distances[a] != distances[b] ? distances[a] < distances[b] : a < b; });
+    for (int i = 0; i < kNear; ++i) {
+      cells_[cell].codeword[i] = static_cast<uint16_t>(codewords[i]);
+      for (int j = 0; j < kDim; ++j) cells_[cell].values[j][i] = static_cast<int8_t>(value(codewords[i], j));
+    }
+  }
+
+  alignas(64) int8_t values_[kSize / kMaxLanes][kDim][kMaxLanes];
+  std::unique_ptr<Cell[]> cells_;
 };
 
-/// Scales of 4 bits under one half: sub-block b of a block of 256 has the scale d * unit * (2 * step[b] + 1).
-struct SteppedScales {
-  static constexpr int kMaxSubBlocks = 16;
-  static constexpr int kSteps = 16;
-  Half d;
-  uint8_t step[kMaxSubBlocks];
-};
-
-/// The best scales for a block of kMaxBlockLen values in `n_sub_blocks` sub-blocks.
-SteppedScales search_stepped_scales(const Codebook& codebook, const float* x, const float* w, int n_sub_blocks,
-                                    double unit);
-
-/// Better scales for given levels q [kMaxBlockLen] (signed magnitudes), or the same.
-void refit_stepped_scales(const float* x, const float* w, const float* q, int n_sub_blocks, double unit,
-                          SteppedScales& scales);
-
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

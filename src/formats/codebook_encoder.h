@@ -1,17 +1,306 @@
-// The encoder steps that formats with a codebook of magnitudes, free signs and 4-bit scales share (IQ2_S, IQ3_S). What
-// is left to the format is pack, and where its bits lie.
+// The encoder steps that all codebook formats (IQ1, IQ2, IQ3) share: the search for scales, and round and refit. What
+// is left to the format is its numbers, and pack.
+//
+// The scale of a sub-block is d * kUnit * (2 * step + 1), with d a half and the step stored in 3 or 4 bits. First every
+// sub-block finds the scale that it wants. Then d is chosen so that the wanted scales lie close to what can be stored,
+// and under that d every sub-block takes its best step, with all codewords searched under the scale as it is stored.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 
-#include "formats/codebook.h"
+#include "formats/codebook_lines.h"
 #include "formats/search.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
-/// Base of a traits struct F, which has kBlockLen, kSubBlocks, kJoint, kIndexBits (of a codeword), kUnit (a sub-block's
-/// scale is d * kUnit * (2 * step + 1)), scale_of(d, step) and codebook(). A code is the index of the codeword and
-/// above it one sign bit per value.
+/// What a codebook format stores beside its codes.
+struct SteppedScales {
+  static constexpr int kMaxSubBlocks = 16;
+  Half d;
+  uint8_t step[kMaxSubBlocks];
+  uint8_t variant[kMaxSubBlocks];  ///< IQ1_S: 1 where the shift of the sub-block is negative; else 0
+};
+
+/// How far the search goes at each level of effort.
+struct CodebookReach {
+  Among among;
+  int scales;   ///< at which the codewords of a sub-block are searched, around its own scale
+  float ratio;  ///< of one such scale to the next
+  int units;    ///< values of d tried
+  int refits;   ///< rounds of least squares for d, each with new steps and codes
+};
+
+constexpr CodebookReach codebook_reach(Effort effort) {
+  switch (effort) {
+    case Effort::kFast:
+      return {.among = Among::kNear, .scales = 2, .ratio = 1.12f, .units = 1, .refits = 1};
+    case Effort::kNormal:
+      return {.among = Among::kNear, .scales = 4, .ratio = 1.12f, .units = 2, .refits = 1};
+    default:
+      return {.among = Among::kAll, .scales = 12, .ratio = 1.08f, .units = 12, .refits = 4};
+  }
+}
+
+/// The error of a sub-block over the scale that its codes share: the sum of their envelopes.
+class SubBlockError {
+ public:
+  struct Totals {
+    double xg = 0.0;
+    double gg = 0.0;
+    double gain(double scale) const { return scale * (2.0 * xg - scale * gg); }
+  };
+
+  void add(const Envelope& envelope) {
+    loudest_.xg += envelope[0].xg;
+    loudest_.gg += envelope[0].gg;
+    for (int i = 1; i < envelope.size(); ++i) {
+      const Line& louder = envelope[i - 1];
+      const Line& quieter = envelope[i];
+      changes_[n_++] = {crossing(louder, quieter), louder.xg - quieter.xg, louder.gg - quieter.gg};
+    }
+  }
+
+  /// Call once, after the last add.
+  void finish() {
+    std::sort(changes_, changes_ + n_, [](const Change& a, const Change& b) { return a.scale < b.scale; });
+  }
+
+  /// The scale of least error, and the sums there.
+  double best_scale(Totals& at) const {
+    Totals totals = loudest_;
+    double best = 0.0;
+    double most = 0.0;
+    at = totals;
+    for (int i = 0; i <= n_; ++i) {
+      const double from = i == 0 ? 0.0 : changes_[i - 1].scale;
+      double scale = totals.gg > 0.0 ? totals.xg / totals.gg : 0.0;
+      if (i < n_) scale = std::clamp(scale, from, std::max(from, double{changes_[i].scale}));
+      if (totals.gain(scale) > most) {
+        most = totals.gain(scale);
+        best = scale;
+        at = totals;
+      }
+      if (i < n_) subtract(changes_[i], totals);
+    }
+    return best;
+  }
+
+  /// The step in [low, high] of the largest gain when the scale is first * (2 * step + 1).
+  int best_step(double first, int low, int high, Totals& at) const {
+    Totals totals = loudest_;
+    double most = -HUGE_VAL;
+    int best = low;
+    int i = 0;
+    for (int step = low; step <= high; ++step) {
+      const double scale = first * (2 * step + 1);
+      for (; i < n_ && changes_[i].scale <= scale; ++i) subtract(changes_[i], totals);
+      if (totals.gain(scale) > most) {
+        most = totals.gain(scale);
+        best = step;
+        at = totals;
+      }
+    }
+    return best;
+  }
+
+ private:
+  /// From `scale` on, one code has its next line, and the sums are less by so much.
+  struct Change {
+    float scale;
+    float xg;
+    float gg;
+  };
+  static void subtract(const Change& change, Totals& totals) {
+    totals.xg -= change.xg;
+    totals.gg -= change.gg;
+  }
+
+  static constexpr int kMaxCodes = 8;
+  Change changes_[kMaxCodes * Envelope::kMaxLines];
+  int n_ = 0;
+  Totals loudest_;
+};
+
+/// The search over one block.
+template <class F>
+class CodebookSearch {
+ public:
+  CodebookSearch(const float* x, const float* w, CodebookReach reach) : block_(x, w, F::kBlockLen), reach_(reach) {
+    for (int b = 0; b < F::kSubBlocks; ++b) {
+      for (int variant = 0; variant < F::kVariants; ++variant) trace(b, variant);
+    }
+  }
+
+  SteppedScales run(uint32_t* codes) const {
+    double units[kTriedUnits];
+    const int n_units = choose_units(units);
+    Fit best = under(units[0]);
+    for (int k = 1; k < n_units; ++k) keep_better(under(units[k]), best);
+    for (int k = 0; k < reach_.refits && keep_better(under(best.least_squares_d), best); ++k) {
+    }
+    for (int v = 0; v < kCodes; ++v) {
+      const int b = v / kCodesPerSubBlock;
+      const double scale = block_.load(best.scales.d) * F::kUnit * (2 * best.scales.step[b] + 1);
+      codes[v] = joint(v).code(envelopes_[best.scales.variant[b]][v].best(static_cast<float>(scale)).code);
+    }
+    return best.scales;
+  }
+
+ private:
+  using Totals = SubBlockError::Totals;
+  static constexpr int kCodes = F::kBlockLen / F::kJoint;
+  static constexpr int kCodesPerSubBlock = kCodes / F::kSubBlocks;
+  static constexpr int kSubBlockLen = F::kBlockLen / F::kSubBlocks;
+  static constexpr int kTriedUnits = 32;
+  static constexpr int kStepReach = 2;
+  static constexpr int kMaxTries = 3;
+
+  /// The scale that a sub-block would take if it could have any: around it the gain falls by gg * (scale - own)^2.
+  struct Free {
+    double scale;
+    double gg;
+    double gain;
+  };
+
+  struct Fit {
+    SteppedScales scales;
+    double gain;
+    double least_squares_d;  ///< what d should be for these steps and codes
+  };
+
+  /// Finds the lines of a sub-block around the scale that suits it.
+  void trace(int b, int variant) {
+    float scale = expected_scale(b);
+    // The codewords under a scale say what their scale should be. Mostly that is near enough for the ladder.
+    double xg = 0.0;
+    double gg = 0.0;
+    for (int v = b * kCodesPerSubBlock; v < (b + 1) * kCodesPerSubBlock; ++v) {
+      const Line line = joint(v).envelope(Ladder(scale, 1.0f, 1), Among::kNear, variant)[0];
+      xg += line.xg;
+      gg += line.gg;
+    }
+    if (gg > 0.0) scale = std::max(scale * 0.25f, static_cast<float>(xg / gg));
+    for (int tries = 0; tries < kMaxTries; ++tries) {
+      const Ladder ladder(scale, reach_.ratio, reach_.scales);
+      SubBlockError error;
+      for (int v = b * kCodesPerSubBlock; v < (b + 1) * kCodesPerSubBlock; ++v) {
+        envelopes_[variant][v] = joint(v).envelope(ladder, reach_.among, variant);
+        error.add(envelopes_[variant][v]);
+      }
+      error.finish();
+      errors_[variant][b] = error;
+      SubBlockError::Totals at;
+      const auto own = static_cast<float>(error.best_scale(at));
+      free_[variant][b] = {own, at.gg, at.gain(own)};
+      if (own >= ladder.scale[0] && own <= ladder.scale[ladder.size - 1]) break;
+      scale = own > 0.0f ? own : scale;
+    }
+  }
+
+  JointLines<F> joint(int v) const { return JointLines<F>(block_.x + v * F::kJoint, block_.w + v * F::kJoint); }
+
+  /// The scale that gives typical codewords the energy of the sub-block; for magnitudes that are almost equal, the
+  /// scale that brings them to the smallest level, since that codeword every book has.
+  float expected_scale(int b) const {
+    double xx = 0.0;
+    double ww = 0.0;
+    float smallest = HUGE_VALF;
+    float largest = 0.0f;
+    for (int i = b * kSubBlockLen; i < (b + 1) * kSubBlockLen; ++i) {
+      xx += static_cast<double>(block_.w[i]) * block_.x[i] * block_.x[i];
+      ww += block_.w[i];
+      smallest = std::min(smallest, std::fabs(block_.x[i]));
+      largest = std::max(largest, std::fabs(block_.x[i]));
+    }
+    const bool even = F::kSigns != Signs::kShifted && smallest > 0.8f * largest;
+    const double level = even ? F::Book::kSmallestLevel : F::kTypicalLevel;
+    return ww > 0.0 ? static_cast<float>(std::sqrt(xx / ww) / level) : 0.0f;
+  }
+
+  /// Values of d under which the free scales of the sub-blocks are stored with least loss, in that order. Around its
+  /// free scale a sub-block loses gg * (scale - free)^2.
+  int choose_units(double* units) const {
+    Free free[F::kSubBlocks];
+    double largest = 0.0;
+    for (int b = 0; b < F::kSubBlocks; ++b) {
+      free[b] = free_[0][b];
+      for (int variant = 1; variant < F::kVariants; ++variant) {
+        if (free_[variant][b].gain > free[b].gain) free[b] = free_[variant][b];
+      }
+      largest = std::max(largest, free[b].scale);
+    }
+    double tried[kTriedUnits];
+    double losses[kTriedUnits];
+    for (int k = 0; k < kTriedUnits; ++k) {
+      // From a little above what gives the largest scale the last step, down to where it is cut by a third.
+      tried[k] = largest / (F::kUnit * (2 * F::kSteps - 1)) * (1.06 - 0.0125 * k);
+      losses[k] = 0.0;
+      const double first = tried[k] * F::kUnit;
+      for (int b = 0; b < F::kSubBlocks && first > 0.0; ++b) {
+        const double off = first * (2 * step_near(free[b].scale, first) + 1) - free[b].scale;
+        losses[k] += free[b].gg * off * off;
+      }
+    }
+    for (int n = 0; n < reach_.units; ++n) {
+      const auto least = std::min_element(losses, losses + kTriedUnits) - losses;
+      units[n] = tried[least];
+      losses[least] = HUGE_VAL;
+    }
+    return reach_.units;
+  }
+
+  /// The step whose scale first * (2 * step + 1) is nearest.
+  static int step_near(double scale, double first) {
+    return static_cast<int>(std::clamp(0.5 * scale / first, 0.0, F::kSteps - 1.0));
+  }
+
+  /// The best steps and variants under d.
+  Fit under(double d) const {
+    Fit fit = {{block_.store(static_cast<float>(d)), {}, {}}, 0.0, 0.0};
+    const double first = block_.load(fit.scales.d) * F::kUnit;
+    double xg = 0.0;
+    double gg = 0.0;
+    for (int b = 0; b < F::kSubBlocks; ++b) {
+      double most = -HUGE_VAL;
+      Totals chosen;
+      for (int variant = 0; variant < F::kVariants; ++variant) {
+        Totals at;
+        const int near = first > 0.0 ? step_near(free_[variant][b].scale, first) : 0;
+        const int step = errors_[variant][b].best_step(first, std::max(near - kStepReach, 0),
+                                                       std::min(near + kStepReach, F::kSteps - 1), at);
+        const double gain = at.gain(first * (2 * step + 1));
+        if (gain <= most) continue;
+        most = gain;
+        chosen = at;
+        fit.scales.step[b] = static_cast<uint8_t>(step);
+        fit.scales.variant[b] = static_cast<uint8_t>(variant);
+      }
+      const double multiple = F::kUnit * (2 * fit.scales.step[b] + 1);
+      fit.gain += most;
+      xg += multiple * chosen.xg;
+      gg += multiple * multiple * chosen.gg;
+    }
+    fit.least_squares_d = gg > 0.0 ? std::max(xg / gg, 0.0) : 0.0;
+    return fit;
+  }
+
+  static bool keep_better(const Fit& fit, Fit& best) {
+    if (fit.gain <= best.gain) return false;
+    best = fit;
+    return true;
+  }
+
+  UnitBlock block_;
+  CodebookReach reach_;
+  Envelope envelopes_[F::kVariants][kCodes];
+  SubBlockError errors_[F::kVariants][F::kSubBlocks];
+  Free free_[F::kVariants][F::kSubBlocks];
+};
+
+/// Base of a traits struct F, which has beside what JointLines asks for: kBlockLen, kSubBlocks, kSteps, kUnit,
+/// kTypicalLevel (root mean square of the values of all codewords), and scale_of(d, step), the scale of those values.
 template <class F>
 struct CodebookEncoder {
   using Scales = SteppedScales;
@@ -20,34 +309,54 @@ struct CodebookEncoder {
     importance_objective(x, importance, F::kBlockLen, w);
   }
 
-  static Scales fit(const float* x, const float* w) {
-    return search_stepped_scales(F::codebook(), x, w, F::kSubBlocks, F::kUnit);
+  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
+    return CodebookSearch<F>(x, w, codebook_reach(effort)).run(codes);
   }
 
   static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values) {
-    const float scale = F::scale_of(scales.d, scales.step[position / (F::kBlockLen / F::kSubBlocks)]);
-    const uint32_t index = F::codebook().nearest(x, w, scale);
-    uint32_t signs = 0;
+    const int b = position / (F::kBlockLen / F::kSubBlocks);
+    const float scale = F::scale_of(scales.d, scales.step[b]);
+    // Relative to the scale and to the largest weight nothing overflows; beyond kFar the largest codeword wins anyway.
+    constexpr float kFar = 1e6f;
+    const float largest = *std::max_element(w, w + F::kJoint);
+    float relative_x[F::kJoint];
+    float relative_w[F::kJoint];
     for (int j = 0; j < F::kJoint; ++j) {
-      const float magnitude = scale * F::codebook().value(index, j);
-      signs |= static_cast<uint32_t>(x[j] < 0.0f) << j;
-      values[j] = x[j] < 0.0f ? -magnitude : magnitude;
+      relative_w[j] = largest > 0.0f ? w[j] / largest : 1.0f;
+      relative_x[j] = scale > 0.0f ? std::clamp(x[j] / scale, -kFar, kFar) : 0.0f;
     }
-    return index | signs << F::kIndexBits;
+    const JointLines<F> lines(relative_x, relative_w);
+    const uint32_t code = lines.code(lines.envelope(Ladder(1.0f, 1.0f, 1), Among::kAll, scales.variant[b])[0].code);
+    for (int j = 0; j < F::kJoint; ++j) values[j] = scale * level(code, j, scales.variant[b]);
+    return code;
   }
 
+  /// For given codes and steps, the block is one long vector of levels under the scale d.
   static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
-    float q[F::kBlockLen];
+    ScaleSums sums;
     for (int i = 0; i < F::kBlockLen; ++i) {
-      const uint32_t code = codes[i / F::kJoint];
-      const float magnitude = F::codebook().value(index_of(code), i % F::kJoint);
-      q[i] = (signs_of(code) >> (i % F::kJoint)) & 1 ? -magnitude : magnitude;
+      const int b = i / (F::kBlockLen / F::kSubBlocks);
+      const float q = level(codes[i / F::kJoint], i % F::kJoint, scales.variant[b]);
+      sums.add(x[i], w[i], q * F::kUnit * (2 * scales.step[b] + 1));
     }
-    refit_stepped_scales(x, w, q, F::kSubBlocks, F::kUnit, scales);
+    scales.d = refit_scale(sums, scales.d);
   }
 
-  static uint32_t index_of(uint32_t code) { return code & ((1u << F::kIndexBits) - 1); }
-  static uint32_t signs_of(uint32_t code) { return code >> F::kIndexBits; }
+  static uint32_t index_of(uint32_t code, int vector = 0) {
+    return (code >> (vector * F::kIndexBits)) & ((1u << F::kIndexBits) - 1);
+  }
+  /// Sign bits of the values, or the bit of the shift.
+  static uint32_t signs_of(uint32_t code) { return code >> (F::kVectors * F::kIndexBits); }
+
+  /// Value j of a code under scale 1.
+  static float level(uint32_t code, int j, int variant) {
+    constexpr int kDim = F::kJoint / F::kVectors;
+    const int shift =
+        F::kSigns == Signs::kShifted ? (F::kVariants == 2 ? variant : static_cast<int>(signs_of(code))) : 0;
+    const int value = F::codebook(shift).value(static_cast<int>(index_of(code, j / kDim)), j % kDim);
+    const bool negative = F::kSigns != Signs::kShifted && ((signs_of(code) >> j) & 1) != 0;
+    return static_cast<float>(negative ? -value : value);
+  }
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

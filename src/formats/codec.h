@@ -17,13 +17,16 @@
 //   static constexpr int kJoint;
 //   struct Scales;                                    trivially copyable, at most kMaxScalesBytes
 //   static void objective(const float* x, const float* importance, float* w);
-//   static Scales fit(const float* x, const float* w);
-//   static uint32_t round(const float* x, const float* w, const Scales&, int position, float* values);
-//   static void refit(const float* x, const float* w, const uint32_t* codes, Scales&);
-//   static void pack(const Scales&, const uint32_t* codes, Block&);
+//   static Scales fit(const float* x, const float* w, Effort effort);                   the scales alone, or, where the
+//   static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);  search knows the codes too,
+//   both static uint32_t round(const float* x, const float* w, const Scales&, int position, float* values); static void
+//   refit(const float* x, const float* w, const uint32_t* codes, Scales&); static void pack(const Scales&, const
+//   uint32_t* codes, Block&);
 #pragma once
 
+#include <algorithm>
 #include <bit>
+#include <cfloat>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -31,8 +34,9 @@
 #include <type_traits>
 
 #include "formats/format.h"
+#include "formats/isa.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
 // Each Format is defined in its type's .cc file.
 #define FORMAT(name, id) extern const Format k##name##Format;
@@ -112,31 +116,77 @@ double round_block(const float* x, const float* w, const typename F::Scales& sca
   return error;
 }
 
+/// Scales and codes of a block. Where the format's search leaves the codes to round, the scales are refitted to them if
+/// that lowers the error.
 template <Encodable F>
-void encode_blocks(const float* x, const float* importance, int64_t n_blocks, std::byte* out) {
+typename F::Scales fit_block(const float* x, const float* w, Effort effort, uint32_t* codes) {
+  if constexpr (requires { F::fit(x, w, effort, codes); }) {
+    return F::fit(x, w, effort, codes);
+  } else {
+    const typename F::Scales fitted = F::fit(x, w, effort);
+    const double fitted_error = round_block<F>(x, w, fitted, codes);
+    typename F::Scales refitted = fitted;
+    F::refit(x, w, codes, refitted);
+    if (std::memcmp(&refitted, &fitted, sizeof(fitted)) == 0) return fitted;
+
+    uint32_t refitted_codes[F::kBlockLen / F::kJoint];
+    if (round_block<F>(x, w, refitted, refitted_codes) >= fitted_error) return fitted;
+    std::memcpy(codes, refitted_codes, sizeof(refitted_codes));
+    return refitted;
+  }
+}
+
+inline bool all_zero(const float* x, int n) {
+  for (int i = 0; i < n; ++i) {
+    if (x[i] != 0.0f) return false;
+  }
+  return true;
+}
+
+/// Rounding for the least error shrinks a block: its projection on itself, sum w x q / sum w x^2, falls below 1 by the
+/// relative error. Over a layer such losses add up, while the rest of the error averages out. So a block gets back
+/// kShare of what it lost: its scales are refitted to values inflated by so much. The share is a measurement
+/// (docs/quantize.md).
+template <Encodable F>
+void counter_shrinkage(const float* x, const float* w, const uint32_t* codes, typename F::Scales& scales,
+                       typename F::Block& block) {
+  constexpr double kShare = 0.7;
+  constexpr double kWorthIt = 1e-3;  // of a scale; about what a half can tell apart
+  constexpr double kMost = 0.5;
+  float values[F::kBlockLen];
+  decode_blocks<F>(reinterpret_cast<const std::byte*>(&block), 1, values);
+  double xx[4] = {};
+  double xq[4] = {};
+  for (int i = 0; i < F::kBlockLen; ++i) {
+    const double wx = static_cast<double>(w[i]) * x[i];
+    xx[i % 4] += wx * x[i];
+    xq[i % 4] += wx * values[i];
+  }
+  const double whole = (xx[0] + xx[1]) + (xx[2] + xx[3]);
+  const double kept = (xq[0] + xq[1]) + (xq[2] + xq[3]);
+  const double excess = kept > 0.0 ? kShare * (whole / kept - 1.0) : 0.0;
+  if (!(excess > kWorthIt)) return;
+  const auto factor = static_cast<float>(1.0 + (excess < kMost ? excess : kMost));
+  float inflated[F::kBlockLen];
+  for (int i = 0; i < F::kBlockLen; ++i) inflated[i] = std::clamp(x[i] * factor, -FLT_MAX, FLT_MAX);
+  F::refit(inflated, w, codes, scales);
+  F::pack(scales, codes, block);
+}
+
+template <Encodable F>
+void encode_blocks(const float* x, const float* importance, int64_t n_blocks, Effort effort, std::byte* out) {
   auto* blocks = reinterpret_cast<typename F::Block*>(out);
   for (int64_t b = 0; b < n_blocks; ++b, x += F::kBlockLen) {
-    float w[F::kBlockLen];
-    F::objective(x, importance == nullptr ? nullptr : importance + b * F::kBlockLen, w);
-
-    const typename F::Scales fitted = F::fit(x, w);
-    uint32_t fitted_codes[F::kBlockLen / F::kJoint];
-    const double fitted_error = round_block<F>(x, w, fitted, fitted_codes);
-
-    typename F::Scales refitted = fitted;
-    F::refit(x, w, fitted_codes, refitted);
-    if (std::memcmp(&refitted, &fitted, sizeof(fitted)) == 0) {
-      F::pack(fitted, fitted_codes, blocks[b]);
+    if (F::kBlockLen > 1 && all_zero(x, F::kBlockLen)) {
+      std::memset(&blocks[b], 0, sizeof(blocks[b]));
       continue;
     }
-    uint32_t refitted_codes[F::kBlockLen / F::kJoint];
-    const double refitted_error = round_block<F>(x, w, refitted, refitted_codes);
-
-    if (refitted_error < fitted_error) {
-      F::pack(refitted, refitted_codes, blocks[b]);
-    } else {
-      F::pack(fitted, fitted_codes, blocks[b]);
-    }
+    float w[F::kBlockLen];
+    uint32_t codes[F::kBlockLen / F::kJoint];
+    F::objective(x, importance == nullptr ? nullptr : importance + b * F::kBlockLen, w);
+    typename F::Scales scales = fit_block<F>(x, w, effort, codes);
+    F::pack(scales, codes, blocks[b]);
+    if constexpr (Grouped<F>) counter_shrinkage<F>(x, w, codes, scales, blocks[b]);
   }
 }
 
@@ -149,7 +199,8 @@ constexpr Encoder make_encoder() {
   return {
       .joint = F::kJoint,
       .objective = F::objective,
-      .fit = [](const float* x, const float* w, void* scales) { new (scales) Scales(F::fit(x, w)); },
+      .fit = [](const float* x, const float* w, Effort effort, void* scales,
+                uint32_t* codes) { new (scales) Scales(fit_block<F>(x, w, effort, codes)); },
       .round = [](const float* x, const float* w, const void* scales, int position, float* values) -> uint32_t {
         return F::round(x, w, *static_cast<const Scales*>(scales), position, values);
       },
@@ -176,6 +227,7 @@ constexpr Format make_format() {
       .name = type_name(F::kType),
       .block_len = F::kBlockLen,
       .block_bytes = sizeof(typename F::Block),
+      .isa = STEELYARD_STRING(STEELYARD_ISA),
       .importance = F::kImportance,
       .fallback = F::kFallback,
       .decode = nullptr,
@@ -188,4 +240,4 @@ constexpr Format make_format() {
   return format;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

@@ -1,11 +1,11 @@
 // The seam of every encoder: fit, round, pack.
 //
-//   fit    chooses a block's scales and minima, as they will be stored;
+//   fit    chooses a block's scales and minima, as they will be stored, and the codes that go with them;
 //   round  takes the 1, 4 or 8 weights that the format codes jointly to the best codeword under those scales;
 //   pack   writes scales and codes as block bytes.
 //
-// Plain encoding (encode_row) is: objective, fit, round everything, refit, pack. Error feedback uses the same three
-// steps, a group at a time, with the weights it has corrected so far; it may refit on the way.
+// Plain encoding (encode_row) is: objective, fit, pack. Error feedback fits on reaching a block, then rounds a group at
+// a time, with the weights it has corrected so far; it may refit on the way.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +18,9 @@ inline constexpr int kMaxBlockLen = 256;
 inline constexpr int kMaxScalesBytes = 256;
 inline constexpr int kMaxJoint = 8;
 
+/// How much searching an encoder does for less error. docs/quantize.md says what each level costs and gains.
+enum class Effort { kFast, kNormal, kBest };
+
 /// Type-erased encoder of one format; made by codec.h from the format's traits struct. Everything is deterministic,
 /// allocation-free and thread-free: the caller owns parallelism.
 ///
@@ -29,8 +32,9 @@ struct Encoder {
   /// activations, >= 0; null when unknown). x, importance, w: [block_len].
   void (*objective)(const float* x, const float* importance, float* w);
 
-  /// Chooses scales for the block. `scales` points to kMaxScalesBytes bytes, 16-byte aligned, opaque to the caller.
-  void (*fit)(const float* x, const float* w, void* scales);
+  /// Chooses scales and codes [block_len / joint] for the block. `scales` points to kMaxScalesBytes bytes, 16-byte
+  /// aligned, opaque to the caller.
+  void (*fit)(const float* x, const float* w, Effort effort, void* scales, uint32_t* codes);
 
   /// Best codeword for values position .. position + joint - 1; x and w point at the first of them. Writes the decoded
   /// values to `values` [joint] and returns the code. Ties go to the lowest code.
@@ -43,8 +47,9 @@ struct Encoder {
   /// Writes the block. Decoding it gives exactly the values that round returned for these scales and codes.
   void (*pack)(const void* scales, const uint32_t* codes, std::byte* block);
 
-  /// Plain encoding of n_blocks consecutive blocks. importance: [n_blocks * block_len] or null.
-  void (*encode_row)(const float* x, const float* importance, int64_t n_blocks, std::byte* out);
+  /// Plain encoding of n_blocks consecutive blocks. importance: [n_blocks * block_len] or null. A block of zeros
+  /// becomes zero bytes, which every type decodes to zeros.
+  void (*encode_row)(const float* x, const float* importance, int64_t n_blocks, Effort effort, std::byte* out);
 };
 
 }  // namespace steelyard

@@ -6,7 +6,7 @@
 #include "formats/codec.h"
 #include "formats/plain.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
 struct F32 : PlainSteps {
   static constexpr Type kType = Type::F32;
@@ -25,4 +25,4 @@ struct F32 : PlainSteps {
   static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

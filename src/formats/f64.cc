@@ -1,7 +1,7 @@
 #include "formats/f64.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
 constinit const Format kF64Format = make_format<F64>();
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

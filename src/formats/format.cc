@@ -6,16 +6,36 @@
 
 #include "base/check.h"
 #include "base/checked.h"
-#include "formats/codec.h"
 
 namespace steelyard {
+
+#define FORMAT(name, id) +1
+constexpr size_t kFormatCount = 0
+#include "formats/formats.def"
+    ;
+#undef FORMAT
+
+using Formats = std::array<const Format*, kFormatCount>;
+
+// list.cc, once per instruction set.
+namespace scalar {
+extern const Formats kFormats;
+}
+namespace avx2 {
+extern const Formats kFormats;
+}
+namespace avx512 {
+extern const Formats kFormats;
+}
+
 namespace {
 
-constinit const std::array kFormats = {
-#define FORMAT(name, id) &k##name##Format,
-#include "formats/formats.def"
-#undef FORMAT
-};
+const Formats& formats(Isa isa) {
+  static constexpr const Formats* kSets[kIsaCount] = {&scalar::kFormats, &avx2::kFormats, &avx512::kFormats};
+  return *kSets[static_cast<int>(isa)];
+}
+
+const Formats& formats() { return formats(chosen_isa()); }
 
 /// ASCII only and independent of the locale: the names of types are ASCII.
 char to_upper(char c) { return 'a' <= c && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; }
@@ -28,21 +48,28 @@ const Format& format(Type type) {
   return *found;
 }
 
+const Format& format(Type type, Isa isa) {
+  for (const Format* format : formats(isa)) {
+    if (format->type == type) return *format;
+  }
+  STEELYARD_CHECK(!"a type without format");
+}
+
 const Format* find_format(uint32_t ggml_id) {
-  for (const Format* format : kFormats) {
+  for (const Format* format : formats()) {
     if (static_cast<uint32_t>(format->type) == ggml_id) return format;
   }
   return nullptr;
 }
 
 const Format* find_format(std::string_view name) {
-  for (const Format* format : kFormats) {
+  for (const Format* format : formats()) {
     if (std::ranges::equal(format->name, name, {}, to_upper, to_upper)) return format;
   }
   return nullptr;
 }
 
-std::span<const Format* const> all_formats() { return kFormats; }
+std::span<const Format* const> all_formats() { return formats(); }
 
 std::optional<uint64_t> row_bytes(const Format& format, uint64_t n) {
   const auto block_len = static_cast<uint64_t>(format.block_len);

@@ -11,8 +11,9 @@
 
 #include "formats/grids_packed.h"
 #include "formats/group.h"
+#include "formats/isa.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
 /// N codewords, each as the bytes of one Word: value i of a codeword is byte i, the lowest first.
 template <typename Word, size_t N>
@@ -103,9 +104,15 @@ STEELYARD_HD inline void store_signed(uint64_t magnitudes, uint8_t signs, int8_t
   std::memcpy(q, &signed_bytes, sizeof(signed_bytes));
 }
 
+/// Value j of an IQ1 codeword in eighths, shifted by `kShift` eighths.
+template <int kShift>
+int iq1_value(int codeword, int j) {
+  return 8 * static_cast<int8_t>(iq1_grid()[codeword] >> (8 * j)) + kShift;
+}
+
 /// Writes 8 ternary values (signed bytes of `codeword`) as 8 t + shift, shift = -1 or 1: eighths of IQ1's t +- 1/8.
 STEELYARD_HD inline void store_iq1(uint64_t codeword, int shift, int8_t* q) {
   for (int i = 0; i < 8; ++i) q[i] = static_cast<int8_t>(8 * static_cast<int8_t>(codeword >> (8 * i)) + shift);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

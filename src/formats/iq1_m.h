@@ -12,16 +12,18 @@
 #pragma once
 
 #include "base/half.h"
+#include "formats/codebook_encoder.h"
 #include "formats/codec.h"
 #include "formats/grids.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
-struct IQ1_M {
+struct IQ1_M : CodebookEncoder<IQ1_M> {
   static constexpr Type kType = Type::IQ1_M;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kRequired;
   static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+  static constexpr int kSubBlocks = 16;
 
   struct [[gnu::packed]] Block {
     uint8_t low[32];
@@ -29,6 +31,8 @@ struct IQ1_M {
     uint16_t scales[4];
   };
   static_assert(sizeof(Block) == 56);
+
+  STEELYARD_HD static float scale_of(Half d, int s) { return to_float(d) * static_cast<float>(2 * s + 1) * 0.125f; }
 
   STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
     for (int k = 0; k < 2; ++k) {
@@ -38,11 +42,22 @@ struct IQ1_M {
     }
     uint32_t d_bits = 0;
     for (int k = 0; k < 4; ++k) d_bits |= static_cast<uint32_t>(block.scales[k] >> 12) << (4 * k);
-    const float d = to_float(Half{static_cast<uint16_t>(d_bits)});
     const int scale = (block.scales[g / 4] >> (3 * (g % 4))) & 7;
-    out.scale = d * static_cast<float>(2 * scale + 1) * 0.125f;
+    out.scale = scale_of(Half{static_cast<uint16_t>(d_bits)}, scale);
     out.min = 0.0f;
   }
+
+  static constexpr int kJoint = 8;
+  static constexpr int kVectors = 1;
+  static constexpr int kIndexBits = 11;
+  static constexpr Signs kSigns = Signs::kShifted;
+  static constexpr int kVariants = 1;
+  static constexpr int kSteps = 8;
+  static constexpr double kUnit = 0.125;
+  static constexpr double kTypicalLevel = 6.2;
+  using Book = Codebook<1 << kIndexBits, 8, Levels{3, -8.0f, 8.0f}>;
+  static const Book& codebook(int shift);
+  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

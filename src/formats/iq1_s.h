@@ -11,16 +11,18 @@
 #pragma once
 
 #include "base/half.h"
+#include "formats/codebook_encoder.h"
 #include "formats/codec.h"
 #include "formats/grids.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
-struct IQ1_S {
+struct IQ1_S : CodebookEncoder<IQ1_S> {
   static constexpr Type kType = Type::IQ1_S;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kRequired;
   static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+  static constexpr int kSubBlocks = 8;
 
   struct [[gnu::packed]] Block {
     Half d;
@@ -28,6 +30,8 @@ struct IQ1_S {
     uint16_t high_and_scales[8];
   };
   static_assert(sizeof(Block) == 50);
+
+  STEELYARD_HD static float scale_of(Half d, int s) { return to_float(d) * static_cast<float>(2 * s + 1) * 0.125f; }
 
   STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
     const uint32_t high_and_scale = block.high_and_scales[g / 2];
@@ -37,9 +41,21 @@ struct IQ1_S {
       const uint32_t high = (high_and_scale >> (3 * position)) & 7u;
       store_iq1(iq1_grid()[block.low[2 * g + k] | (high << 8)], shift, out.q + 8 * k);
     }
-    out.scale = to_float(block.d) * static_cast<float>(2 * ((high_and_scale >> 12) & 7u) + 1) * 0.125f;
+    out.scale = scale_of(block.d, static_cast<int>((high_and_scale >> 12) & 7u));
     out.min = 0.0f;
   }
+
+  static constexpr int kJoint = 8;
+  static constexpr int kVectors = 1;
+  static constexpr int kIndexBits = 11;
+  static constexpr Signs kSigns = Signs::kShifted;
+  static constexpr int kVariants = 2;
+  static constexpr int kSteps = 8;
+  static constexpr double kUnit = 0.125;
+  static constexpr double kTypicalLevel = 6.2;
+  using Book = Codebook<1 << kIndexBits, 8, Levels{3, -8.0f, 8.0f}>;
+  static const Book& codebook(int shift);
+  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

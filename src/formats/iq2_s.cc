@@ -1,10 +1,10 @@
 #include "formats/iq2_s.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
-const Codebook& IQ2_S::codebook() {
-  static const Codebook kCodebook(iq2_s_grid(), 1 << kIndexBits);
-  return kCodebook;
+const IQ2_S::Book& IQ2_S::codebook(int) {
+  static const Book kBook([](int c, int j) { return iq2_s_grid()[c] >> (8 * j) & 0xFF; });
+  return kBook;
 }
 
 void IQ2_S::pack(const Scales& scales, const uint32_t* codes, Block& block) {
@@ -21,4 +21,4 @@ void IQ2_S::pack(const Scales& scales, const uint32_t* codes, Block& block) {
 
 constinit const Format kIQ2_SFormat = make_format<IQ2_S>();
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

@@ -15,7 +15,7 @@
 #include "formats/codec.h"
 #include "formats/grids.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
 struct IQ2_S : CodebookEncoder<IQ2_S> {
   static constexpr Type kType = Type::IQ2_S;
@@ -46,10 +46,16 @@ struct IQ2_S : CodebookEncoder<IQ2_S> {
   }
 
   static constexpr int kJoint = 8;
+  static constexpr int kVectors = 1;
   static constexpr int kIndexBits = 10;
+  static constexpr Signs kSigns = Signs::kFree;
+  static constexpr int kVariants = 1;
+  static constexpr int kSteps = 16;
   static constexpr double kUnit = 0.125;
-  static const Codebook& codebook();
+  static constexpr double kTypicalLevel = 24.4;
+  using Book = Codebook<1 << kIndexBits, 8, Levels{3, 8.0f, 17.5f}>;
+  static const Book& codebook(int shift);
   static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

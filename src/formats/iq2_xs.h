@@ -10,16 +10,18 @@
 #pragma once
 
 #include "base/half.h"
+#include "formats/codebook_encoder.h"
 #include "formats/codec.h"
 #include "formats/grids.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
-struct IQ2_XS {
+struct IQ2_XS : CodebookEncoder<IQ2_XS> {
   static constexpr Type kType = Type::IQ2_XS;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kRequired;
   static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+  static constexpr int kSubBlocks = 16;
 
   struct [[gnu::packed]] Block {
     Half d;
@@ -28,15 +30,29 @@ struct IQ2_XS {
   };
   static_assert(sizeof(Block) == 74);
 
+  STEELYARD_HD static float scale_of(Half d, int s) { return to_float(d) * (0.5f + static_cast<float>(s)) * 0.25f; }
+
   STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
     for (int k = 0; k < 2; ++k) {
       const uint16_t codeword = block.vectors[2 * g + k];
       store_signed(iq2_xs_grid()[codeword & 511], even_signs(codeword >> 9), out.q + 8 * k);
     }
     const int scale = (block.scales[g / 2] >> (4 * (g % 2))) & 15;
-    out.scale = to_float(block.d) * (0.5f + static_cast<float>(scale)) * 0.25f;
+    out.scale = scale_of(block.d, scale);
     out.min = 0.0f;
   }
+
+  static constexpr int kJoint = 8;
+  static constexpr int kVectors = 1;
+  static constexpr int kIndexBits = 9;
+  static constexpr Signs kSigns = Signs::kEven;
+  static constexpr int kVariants = 1;
+  static constexpr int kSteps = 16;
+  static constexpr double kUnit = 0.125;
+  static constexpr double kTypicalLevel = 24.2;
+  using Book = Codebook<1 << kIndexBits, 8, Levels{3, 8.0f, 17.5f}>;
+  static const Book& codebook(int shift);
+  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

@@ -10,16 +10,18 @@
 #pragma once
 
 #include "base/half.h"
+#include "formats/codebook_encoder.h"
 #include "formats/codec.h"
 #include "formats/grids.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
-struct IQ2_XXS {
+struct IQ2_XXS : CodebookEncoder<IQ2_XXS> {
   static constexpr Type kType = Type::IQ2_XXS;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kRequired;
   static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+  static constexpr int kSubBlocks = 8;
 
   struct [[gnu::packed]] Block {
     Half d;
@@ -30,6 +32,8 @@ struct IQ2_XXS {
   };
   static_assert(sizeof(Block) == 66);
 
+  STEELYARD_HD static float scale_of(Half d, int s) { return to_float(d) * (0.5f + static_cast<float>(s)) * 0.25f; }
+
   STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
     const auto& sub_block = block.sub_blocks[g / 2];
     const uint32_t signs_and_scale = sub_block.signs_and_scale;
@@ -38,9 +42,21 @@ struct IQ2_XXS {
       store_signed(iq2_xxs_grid()[sub_block.indices[codeword]], even_signs((signs_and_scale >> (7 * codeword)) & 127),
                    out.q + 8 * k);
     }
-    out.scale = to_float(block.d) * (0.5f + static_cast<float>(signs_and_scale >> 28)) * 0.25f;
+    out.scale = scale_of(block.d, static_cast<int>(signs_and_scale >> 28));
     out.min = 0.0f;
   }
+
+  static constexpr int kJoint = 8;
+  static constexpr int kVectors = 1;
+  static constexpr int kIndexBits = 8;
+  static constexpr Signs kSigns = Signs::kEven;
+  static constexpr int kVariants = 1;
+  static constexpr int kSteps = 16;
+  static constexpr double kUnit = 0.125;
+  static constexpr double kTypicalLevel = 23.1;
+  using Book = Codebook<1 << kIndexBits, 8, Levels{3, 8.0f, 17.5f}>;
+  static const Book& codebook(int shift);
+  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

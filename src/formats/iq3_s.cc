@@ -1,10 +1,10 @@
 #include "formats/iq3_s.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
-const Codebook& IQ3_S::codebook() {
-  static const Codebook kCodebook(iq3_s_grid(), 1 << kIndexBits);
-  return kCodebook;
+const IQ3_S::Book& IQ3_S::codebook(int) {
+  static const Book kBook([](int c, int j) { return iq3_s_grid()[c] >> (8 * j) & 0xFF; });
+  return kBook;
 }
 
 void IQ3_S::pack(const Scales& scales, const uint32_t* codes, Block& block) {
@@ -21,4 +21,4 @@ void IQ3_S::pack(const Scales& scales, const uint32_t* codes, Block& block) {
 
 constinit const Format kIQ3_SFormat = make_format<IQ3_S>();
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

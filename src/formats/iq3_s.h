@@ -15,7 +15,7 @@
 #include "formats/codec.h"
 #include "formats/grids.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
 struct IQ3_S : CodebookEncoder<IQ3_S> {
   static constexpr Type kType = Type::IQ3_S;
@@ -48,10 +48,16 @@ struct IQ3_S : CodebookEncoder<IQ3_S> {
   }
 
   static constexpr int kJoint = 4;
+  static constexpr int kVectors = 1;
   static constexpr int kIndexBits = 9;
+  static constexpr Signs kSigns = Signs::kFree;
+  static constexpr int kVariants = 1;
+  static constexpr int kSteps = 16;
   static constexpr double kUnit = 1.0;
-  static const Codebook& codebook();
+  static constexpr double kTypicalLevel = 7.6;
+  using Book = Codebook<1 << kIndexBits, 4, Levels{8, 1.0f, 2.0f}>;
+  static const Book& codebook(int shift);
   static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

@@ -11,16 +11,18 @@
 #pragma once
 
 #include "base/half.h"
+#include "formats/codebook_encoder.h"
 #include "formats/codec.h"
 #include "formats/grids.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
-struct IQ3_XXS {
+struct IQ3_XXS : CodebookEncoder<IQ3_XXS> {
   static constexpr Type kType = Type::IQ3_XXS;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kRequired;
   static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+  static constexpr int kSubBlocks = 8;
 
   struct [[gnu::packed]] Block {
     Half d;
@@ -28,6 +30,8 @@ struct IQ3_XXS {
     uint32_t signs_and_scales[8];
   };
   static_assert(sizeof(Block) == 98);
+
+  STEELYARD_HD static float scale_of(Half d, int s) { return to_float(d) * (0.5f + static_cast<float>(s)) * 0.5f; }
 
   STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
     const uint32_t signs_and_scale = block.signs_and_scales[g / 2];
@@ -37,9 +41,21 @@ struct IQ3_XXS {
       const uint64_t magnitudes = grid[pair[0]] | (static_cast<uint64_t>(grid[pair[1]]) << 32);
       store_signed(magnitudes, even_signs((signs_and_scale >> (7 * (2 * (g % 2) + k))) & 127), out.q + 8 * k);
     }
-    out.scale = to_float(block.d) * (0.5f + static_cast<float>(signs_and_scale >> 28)) * 0.5f;
+    out.scale = scale_of(block.d, static_cast<int>(signs_and_scale >> 28));
     out.min = 0.0f;
   }
+
+  static constexpr int kJoint = 8;
+  static constexpr int kVectors = 2;
+  static constexpr int kIndexBits = 8;
+  static constexpr Signs kSigns = Signs::kEven;
+  static constexpr int kVariants = 1;
+  static constexpr int kSteps = 16;
+  static constexpr double kUnit = 0.25;
+  static constexpr double kTypicalLevel = 30.8;
+  using Book = Codebook<1 << kIndexBits, 4, Levels{8, 4.0f, 8.0f}>;
+  static const Book& codebook(int shift);
+  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

@@ -1,7 +1,144 @@
 #include "formats/iq4_xs.h"
 
-namespace steelyard {
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "formats/iq4_levels.h"
+
+namespace steelyard::inline STEELYARD_ISA {
+namespace {
+
+constexpr Iq4Levels kLevels;
+constexpr int kSubLen = 32;
+constexpr int kSubs = IQ4_XS::kBlockLen / kSubLen;
+constexpr int kLow = -32;  ///< of the scale of a sub-block
+constexpr int kHigh = 31;
+
+/// The multiple of d nearest to a scale.
+int nearest_multiple(float scale, float d) { return d == 0.0f ? 0 : nearest_down(scale / d, kLow, kHigh); }
+
+/// A block on its way: what each sub-block would choose alone, and what it chooses under a common unit.
+struct SuperBlock {
+  const UnitBlock unit;
+  float free[kSubs];  ///< best scales of the sub-blocks, were they stored as they are
+
+  SuperBlock(const float* x, const float* w, Effort effort) : unit(x, w, IQ4_XS::kBlockLen) {
+    for (int b = 0; b < kSubs; ++b) free[b] = search_levels(kLevels, kIq4Range, sub_x(b), sub_w(b), kSubLen, effort);
+  }
+
+  const float* sub_x(int b) const { return unit.x + kSubLen * b; }
+  const float* sub_w(int b) const { return unit.w + kSubLen * b; }
+
+  /// The best of the units that make the largest free scale a multiple of up to 32, on either side: 8 * `passes` of
+  /// each sign, in steps of 1 / `fineness`.
+  float search_unit(int passes, float fineness) const {
+    float largest = 0.0f;
+    for (const float scale : free) largest = std::fabs(scale) > std::fabs(largest) ? scale : largest;
+    float best = 0.0f;
+    float least = HUGE_VALF;
+    for (int pass = 0; pass < passes; ++pass) {
+      alignas(64) float units[kCandidates];
+      alignas(64) float errors[kCandidates] = {};
+      for (int c = 0; c < kCandidates; ++c) {
+        const float below = static_cast<float>(kCandidates * pass + c) / (2.0f * fineness);
+        units[c] = largest / (c % 2 == 0 ? kLow - 0.4f + below : kHigh + 0.4f - below);
+      }
+      for (int b = 0; b < kSubs; ++b) {
+        alignas(64) float scales[kCandidates];
+        alignas(64) float sub_errors[kCandidates];
+        for (int c = 0; c < kCandidates; ++c) {
+          scales[c] = units[c] * static_cast<float>(nearest_multiple(free[b], units[c]));
+        }
+        scale_errors(kLevels, sub_x(b), sub_w(b), kSubLen, scales, sub_errors);
+        for (int c = 0; c < kCandidates; ++c) errors[c] += sub_errors[c];
+      }
+      const int c = first_least(errors);
+      if (errors[c] < least) {
+        least = errors[c];
+        best = units[c];
+      }
+    }
+    return best;
+  }
+
+  /// Gives every sub-block the best multiple of a stored unit, of the 16 around its free scale; returns the error.
+  float choose_multiples(IQ4_XS::Scales& scales) const {
+    const float d = unit.load(scales.d);
+    float error = 0.0f;
+    for (int b = 0; b < kSubs; ++b) {
+      const int first = std::clamp(nearest_multiple(free[b], d) - kCandidates / 2, kLow, kHigh + 1 - kCandidates);
+      alignas(64) float multiples[kCandidates];
+      alignas(64) float errors[kCandidates];
+      for (int c = 0; c < kCandidates; ++c) multiples[c] = d * static_cast<float>(first + c);
+      scale_errors(kLevels, sub_x(b), sub_w(b), kSubLen, multiples, errors);
+      const int c = first_least(errors);
+      scales.s[b] = static_cast<int8_t>(first + c);
+      error += errors[c];
+    }
+    return error;
+  }
+};
+
+float sub_scale(const IQ4_XS::Scales& scales, int b) { return to_float(scales.d) * static_cast<float>(scales.s[b]); }
+
+void choose_codes(const float* x, const IQ4_XS::Scales& scales, uint32_t* codes) {
+  for (int b = 0; b < kSubs; ++b) kLevels.codes(x + kSubLen * b, kSubLen, sub_scale(scales, b), codes + kSubLen * b);
+}
+
+}  // namespace
+
+void IQ4_XS::objective(const float* x, const float* importance, float* w) {
+  importance_objective(x, importance, kBlockLen, w);
+}
+
+IQ4_XS::Scales IQ4_XS::fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
+  const SuperBlock block(x, w, effort);
+  const auto d = effort == Effort::kFast     ? block.search_unit(1, 1.0f)
+                 : effort == Effort::kNormal ? block.search_unit(2, 2.0f)
+                                             : block.search_unit(8, 4.0f);
+  Scales best = {block.unit.store(d), {}};
+  float error = block.choose_multiples(best);
+  choose_codes(x, best, codes);
+  for (int step = 0; effort == Effort::kBest && step < 4; ++step) {
+    Scales next = best;
+    refit(x, w, codes, next);
+    const float next_error = block.choose_multiples(next);
+    if (next_error >= error) break;
+    error = next_error;
+    best = next;
+    choose_codes(x, best, codes);
+  }
+  return best;
+}
+
+uint32_t IQ4_XS::round(const float* x, const float*, const Scales& scales, int position, float* values) {
+  return round_level(kLevels, *x, sub_scale(scales, position / kSubLen), values);
+}
+
+void IQ4_XS::refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
+  ScaleSums sums;
+  for (int i = 0; i < kBlockLen; ++i) sums.add(x[i], w[i], scales.s[i / kSubLen] * kLevels.level(codes[i]));
+  scales.d = refit_scale(sums, scales.d);
+}
+
+void IQ4_XS::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+  block.d = scales.d;
+  uint32_t low = 0;
+  uint32_t high = 0;
+  for (int b = 0; b < kSubs; ++b) {
+    const auto s = static_cast<uint32_t>(scales.s[b] - kLow);
+    low |= (s & 15) << (4 * b);
+    high |= (s >> 4) << (2 * b);
+    for (int i = 0; i < 16; ++i) {
+      const uint32_t* first = codes + kSubLen * b + i;
+      block.codes[16 * b + i] = static_cast<uint8_t>(first[0] | first[16] << 4);
+    }
+  }
+  block.scales_high = static_cast<uint16_t>(high);
+  std::memcpy(block.scales_low, &low, sizeof(low));
+}
 
 constinit const Format kIQ4_XSFormat = make_format<IQ4_XS>();
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

@@ -12,7 +12,7 @@
 #include "formats/codec.h"
 #include "formats/grids.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
 struct IQ4_XS {
   static constexpr Type kType = Type::IQ4_XS;
@@ -39,6 +39,17 @@ struct IQ4_XS {
     out.scale = to_float(block.d) * static_cast<float>((scale_low | (scale_high << 4)) - 32);
     out.min = 0.0f;
   }
+
+  static constexpr int kJoint = 1;
+  struct Scales {
+    Half d;
+    int8_t s[8];  ///< of the sub-blocks, -32 to 31
+  };
+  static void objective(const float* x, const float* importance, float* w);
+  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
+  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
+  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
+  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

@@ -8,22 +8,24 @@
 #include <cstdint>
 
 #include "formats/group.h"
+#include "formats/isa.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
 struct KScales {
   uint8_t bytes[12];
 
-  /// Stores scale and minimum (0..63) of sub-block `s` in bytes that were zero.
-  void set(int s, int scale, int minimum) {
-    if (s < 4) {
-      bytes[s] |= static_cast<uint8_t>(scale);
-      bytes[s + 4] |= static_cast<uint8_t>(minimum);
-    } else {
-      bytes[s + 4] |= static_cast<uint8_t>((scale & 15) | (minimum & 15) << 4);
-      bytes[s - 4] |= static_cast<uint8_t>((scale >> 4) << 6);
-      bytes[s] |= static_cast<uint8_t>((minimum >> 4) << 6);
+  static constexpr int kHigh = 63;
+
+  /// Eight of each, 0..kHigh.
+  static KScales of(const uint8_t* scales, const uint8_t* minima) {
+    KScales packed;
+    for (int k = 0; k < 4; ++k) {
+      packed.bytes[k] = static_cast<uint8_t>(scales[k] | (scales[k + 4] >> 4) << 6);
+      packed.bytes[k + 4] = static_cast<uint8_t>(minima[k] | (minima[k + 4] >> 4) << 6);
+      packed.bytes[k + 8] = static_cast<uint8_t>((scales[k + 4] & 15) | (minima[k + 4] & 15) << 4);
     }
+    return packed;
   }
 
   STEELYARD_HD int scale(int s) const {
@@ -34,4 +36,4 @@ struct KScales {
   }
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

@@ -9,12 +9,12 @@
 #include "formats/codec.h"
 #include "formats/grids.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
 struct MXFP4 {
   static constexpr Type kType = Type::MXFP4;
   static constexpr int kBlockLen = 32;
-  static constexpr Importance kImportance = Importance::kIgnored;
+  static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::F16;
 
   struct [[gnu::packed]] Block {
@@ -36,6 +36,16 @@ struct MXFP4 {
     out.scale = half_scale(block.exponent);
     out.min = 0.0f;
   }
+
+  static constexpr int kJoint = 1;
+  struct Scales {
+    uint8_t exponent;
+  };
+  static void objective(const float* x, const float* importance, float* w);
+  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
+  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
+  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
+  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

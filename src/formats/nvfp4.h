@@ -10,12 +10,12 @@
 #include "formats/codec.h"
 #include "formats/grids.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
 struct NVFP4 {
   static constexpr Type kType = Type::NVFP4;
   static constexpr int kBlockLen = 64;
-  static constexpr Importance kImportance = Importance::kIgnored;
+  static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q4_0;
 
   struct [[gnu::packed]] Block {
@@ -41,6 +41,16 @@ struct NVFP4 {
     out.scale = half_scale(block.scales[g]);
     out.min = 0.0f;
   }
+
+  static constexpr int kJoint = 1;
+  struct Scales {
+    uint8_t s[4];  ///< of the sub-blocks
+  };
+  static void objective(const float* x, const float* importance, float* w);
+  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
+  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
+  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
+  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

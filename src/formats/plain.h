@@ -4,14 +4,16 @@
 
 #include <cstdint>
 
-namespace steelyard {
+#include "formats/isa.h"
+
+namespace steelyard::inline STEELYARD_ISA {
 
 struct PlainSteps {
   static constexpr int kJoint = 1;
   struct Scales {};
   static void objective(const float*, const float*, float* w) { *w = 1.0f; }
-  static Scales fit(const float*, const float*) { return {}; }
+  static Scales fit(const float*, const float*, Effort) { return {}; }
   static void refit(const float*, const float*, const uint32_t*, Scales&) {}
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

@@ -9,12 +9,12 @@
 #include "base/half.h"
 #include "formats/codec.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
 struct Q1_0 {
   static constexpr Type kType = Type::Q1_0;
   static constexpr int kBlockLen = 128;
-  static constexpr Importance kImportance = Importance::kIgnored;
+  static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q4_0;
 
   struct [[gnu::packed]] Block {
@@ -31,6 +31,16 @@ struct Q1_0 {
     out.scale = to_float(block.d);
     out.min = 0.0f;
   }
+
+  static constexpr int kJoint = 1;
+  struct Scales {
+    Half d;
+  };
+  static void objective(const float* x, const float* importance, float* w);
+  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
+  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
+  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
+  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

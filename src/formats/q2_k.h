@@ -9,15 +9,21 @@
 #pragma once
 
 #include "base/half.h"
+#include "formats/affine_encoder.h"
 #include "formats/codec.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
-struct Q2_K {
+struct Q2_K : AffineEncoder<Q2_K> {
   static constexpr Type kType = Type::Q2_K;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q4_0;
+  static constexpr int kSubBlocks = 16;
+  static constexpr int kHighCode = 3;
+  static constexpr int kHighStep = 15;
+  static constexpr float kFirstUnit = 1.06f;
+  static constexpr float kNextUnit = 0.03f;
 
   struct [[gnu::packed]] Block {
     uint8_t scales[16];
@@ -36,6 +42,9 @@ struct Q2_K {
     out.scale = to_float(block.d) * static_cast<float>(block.scales[g] & 15);
     out.min = to_float(block.dmin) * static_cast<float>(block.scales[g] >> 4);
   }
+
+  static constexpr int kJoint = 1;
+  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

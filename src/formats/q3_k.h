@@ -11,14 +11,22 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
+#include "formats/symmetric_encoder.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
-struct Q3_K {
+struct Q3_K : SymmetricEncoder<Q3_K> {
   static constexpr Type kType = Type::Q3_K;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q4_0;
+  static constexpr int kSubBlocks = 16;
+  static constexpr int kLowCode = -4;
+  static constexpr int kHighCode = 3;
+  static constexpr int kLowStep = -32;
+  static constexpr int kHighStep = 31;
+  static constexpr float kFirstLevel = 2.8f;
+  static constexpr float kNextLevel = 0.5f;
 
   struct [[gnu::packed]] Block {
     uint8_t high[32];
@@ -41,6 +49,9 @@ struct Q3_K {
     out.scale = to_float(block.d) * static_cast<float>((scale_low | (scale_high << 4)) - 32);
     out.min = 0.0f;
   }
+
+  static constexpr int kJoint = 1;
+  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

@@ -8,9 +8,10 @@
 #pragma once
 
 #include "base/half.h"
+#include "formats/affine.h"
 #include "formats/codec.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
 struct Q4_1 {
   static constexpr Type kType = Type::Q4_1;
@@ -32,6 +33,14 @@ struct Q4_1 {
     out.scale = to_float(block.d);
     out.min = -to_float(block.m);
   }
+
+  static constexpr int kJoint = 1;
+  using Scales = Affine;
+  static void objective(const float* x, const float* importance, float* w);
+  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
+  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
+  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
+  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

@@ -9,18 +9,22 @@
 #pragma once
 
 #include "base/half.h"
+#include "formats/affine_encoder.h"
 #include "formats/codec.h"
 #include "formats/k_scales.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
-struct Q4_K {
+struct Q4_K : AffineEncoder<Q4_K> {
   static constexpr Type kType = Type::Q4_K;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q5_0;
   static constexpr int kSubBlocks = 8;
-  static constexpr int kSubBlockLen = 32;
+  static constexpr int kHighCode = 15;
+  static constexpr int kHighStep = KScales::kHigh;
+  static constexpr float kFirstUnit = 1.01f;
+  static constexpr float kNextUnit = 0.015f;
 
   struct [[gnu::packed]] Block {
     Half d;
@@ -39,17 +43,7 @@ struct Q4_K {
   }
 
   static constexpr int kJoint = 1;
-  struct Scales {
-    Half d;
-    Half d_min;
-    uint8_t scale[kSubBlocks];
-    uint8_t minimum[kSubBlocks];
-  };
-  static void objective(const float* x, const float* importance, float* w);
-  static Scales fit(const float* x, const float* w);
-  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
-  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
   static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

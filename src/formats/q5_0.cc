@@ -2,12 +2,14 @@
 
 #include <cstring>
 
-#include "formats/search.h"
+#include "formats/one_scale.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 namespace {
 
-constexpr IntegerLevels kLevels = {-16.0f, 15.0f};
+constexpr IntegerCodes kLevels = {{-16.0f, 15.0f}};
+// A negative scale gives the one extra level, -16, to the positive side.
+constexpr ScaleRange kRange = {{-16.0f, 16.0f}, 0.8f, 1.25f};
 
 }  // namespace
 
@@ -15,23 +17,16 @@ void Q5_0::objective(const float* x, const float* importance, float* w) {
   importance_objective(x, importance, kBlockLen, w);
 }
 
-Q5_0::Scales Q5_0::fit(const float* x, const float* w) {
-  const UnitBlock unit(x, w, kBlockLen);
-  // A negative scale gives the one extra level, -16, to the positive side.
-  return {unit.store(search_scale(kLevels, unit.x, unit.w, kBlockLen, {-16.0f, 16.0f}))};
+Q5_0::Scales Q5_0::fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
+  return {fit_levels(kLevels, kRange, x, w, kBlockLen, effort, codes)};
 }
 
 uint32_t Q5_0::round(const float* x, const float*, const Scales& scales, int, float* values) {
-  const float d = to_float(scales.d);
-  const int q = d == 0.0f ? 0 : nearest_down(*x / d, -16, 15);
-  *values = d * static_cast<float>(q);
-  return static_cast<uint32_t>(q + 16);
+  return round_level(kLevels, *x, to_float(scales.d), values);
 }
 
 void Q5_0::refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
-  ScaleSums sums;
-  for (int i = 0; i < kBlockLen; ++i) sums.add(x[i], w[i], static_cast<int>(codes[i]) - 16);
-  scales.d = refit_scale(sums, scales.d);
+  scales.d = refit_levels(kLevels, x, w, kBlockLen, codes, scales.d);
 }
 
 void Q5_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {
@@ -44,4 +39,4 @@ void Q5_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {
 
 constinit const Format kQ5_0Format = make_format<Q5_0>();
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

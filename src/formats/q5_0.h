@@ -10,7 +10,7 @@
 #include "base/half.h"
 #include "formats/codec.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
 struct Q5_0 {
   static constexpr Type kType = Type::Q5_0;
@@ -40,10 +40,10 @@ struct Q5_0 {
     Half d;
   };
   static void objective(const float* x, const float* importance, float* w);
-  static Scales fit(const float* x, const float* w);
+  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
   static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
   static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
   static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

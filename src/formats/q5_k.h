@@ -10,16 +10,22 @@
 #pragma once
 
 #include "base/half.h"
+#include "formats/affine_encoder.h"
 #include "formats/codec.h"
 #include "formats/k_scales.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
-struct Q5_K {
+struct Q5_K : AffineEncoder<Q5_K> {
   static constexpr Type kType = Type::Q5_K;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q5_1;
+  static constexpr int kSubBlocks = 8;
+  static constexpr int kHighCode = 31;
+  static constexpr int kHighStep = KScales::kHigh;
+  static constexpr float kFirstUnit = 1.01f;
+  static constexpr float kNextUnit = 0.015f;
 
   struct [[gnu::packed]] Block {
     Half d;
@@ -40,6 +46,9 @@ struct Q5_K {
     out.scale = to_float(block.d) * static_cast<float>(block.scales.scale(s));
     out.min = to_float(block.dmin) * static_cast<float>(block.scales.minimum(s));
   }
+
+  static constexpr int kJoint = 1;
+  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

@@ -10,16 +10,22 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
+#include "formats/symmetric_encoder.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
-struct Q6_K {
+struct Q6_K : SymmetricEncoder<Q6_K> {
   static constexpr Type kType = Type::Q6_K;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q8_0;
   static constexpr int kSubBlocks = 16;
-  static constexpr int kSubBlockLen = 16;
+  static constexpr int kLowCode = -32;
+  static constexpr int kHighCode = 31;
+  static constexpr int kLowStep = -128;
+  static constexpr int kHighStep = 127;
+  static constexpr float kFirstLevel = 24.0f;
+  static constexpr float kNextLevel = 1.2f;
 
   struct [[gnu::packed]] Block {
     uint8_t low[128];
@@ -42,15 +48,7 @@ struct Q6_K {
   }
 
   static constexpr int kJoint = 1;
-  struct Scales {
-    Half d;
-    int8_t scale[kSubBlocks];
-  };
-  static void objective(const float* x, const float* importance, float* w);
-  static Scales fit(const float* x, const float* w);
-  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
-  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
   static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

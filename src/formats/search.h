@@ -1,32 +1,33 @@
-// What the encoders of formats with one code per value share: the objective, and the search for scales.
+// What the encoders share: the objective, a block brought near 1, and what searches for scales are made of.
 //
 // Candidate scales lie in the SIMD lanes and the values of a block are summed in order within a lane, so every
 // instruction set gives the same bytes. Ties go to the first candidate.
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cfloat>
 #include <cmath>
 #include <cstdint>
-#include <initializer_list>
+#include <cstring>
 
 #include "base/half.h"
 #include "formats/encoder.h"
 #include "formats/lanes.h"
 
-namespace steelyard {
+namespace steelyard::inline STEELYARD_ISA {
 
 /// The half nearest to `value`, or the largest finite one of its sign: an infinite scale would spoil a whole block.
 Half finite_half(float value);
 
-/// w[i] = importance[i] * sqrt(sigma2 + x[i]^2), where sigma2 = 2 * mean(x^2): importance weighs columns, the root
-/// protects large weights. A model so encoded has a lower KL divergence than with importance alone. The rule is
-/// llama.cpp's for its i-quants. Unknown or all-zero importance counts as equal; columns of almost no importance keep a
-/// trace of it, so that a block is never without an objective. The common scale of w is arbitrary.
+/// w[i] = importance[i] * (2 mean(x^2) + x[i]^2)^(1/4): importance weighs columns, the root protects large weights.
+/// With either exponent beside it, 0 (importance alone) or 1/2 (llama.cpp's rule for its i-quants), a model diverges
+/// more from its source (docs/quantize.md). Unknown or all-zero importance counts as equal; columns of almost no
+/// importance keep a trace of it, so that a block is never without an objective. The common scale of w is arbitrary.
 void importance_objective(const float* x, const float* importance, int n, float* w);
 
 /// x and w of a block brought near 1 by powers of two, so that no product of a search overflows whatever the input.
-/// Values without weight become zero: they must not decide a scale.
+/// Values without weight become zero: they must not decide a scale. n is a multiple of 16.
 struct UnitBlock {
   UnitBlock(const float* block_x, const float* block_w, int n);
 
@@ -56,23 +57,50 @@ struct ScaleSums {
 /// The better of `d` and the least-squares scale of `sums`.
 Half refit_scale(const ScaleSums& sums, Half d);
 
+#if defined(__AVX512F__)
+/// GCC 12 takes the operations without a mask for uses of something uninitialized (its bug 105593).
+inline constexpr uint16_t kAllLanes = 0xFFFF;
+#endif
+
+/// The integer nearest to t, |t| < 2^22; a half goes to the even one. Without an instruction for it: adding a large
+/// constant leaves no room for a fraction. (The two differ in the sign of zero.)
+inline Lanes nearest_integer(const Lanes& t) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_roundscale_ps(kAllLanes, t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#elif defined(__AVX2__)
+  return _mm256_round_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+  const Lanes rounder = broadcast(0x1.8p23f);
+  return (t + rounder) - rounder;
+#endif
+}
+
+/// t within [low, high].
+inline Lanes clamp(const Lanes& t, float low, float high) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_max_ps(kAllLanes, _mm512_maskz_min_ps(kAllLanes, t, broadcast(high)), broadcast(low));
+#elif defined(__AVX2__)
+  return _mm256_max_ps(_mm256_min_ps(t, broadcast(high)), broadcast(low));
+#else
+  return max(min(t, broadcast(high)), broadcast(low));
+#endif
+}
+
 /// Codes that are consecutive integers.
 struct IntegerLevels {
   float low, high;
 
-  /// The level nearest to t. Adding a large constant leaves no room for a fraction, which rounds.
-  Lanes nearest(const Lanes& t) const {
-    const Lanes rounder = broadcast(0x1.8p23f);
-    const Lanes below = t < broadcast(high) ? t : broadcast(high);
-    const Lanes inside = below > broadcast(low) ? below : broadcast(low);
-    return (inside + rounder) - rounder;
-  }
+  /// The level nearest to t.
+  Lanes nearest(const Lanes& t) const { return nearest_integer(clamp(t, low, high)); }
 };
 
 /// The nearest integer within [low, high]; a half goes down.
 inline int nearest_down(float t, int low, int high) {
   return static_cast<int>(std::ceil(std::clamp(t, static_cast<float>(low), static_cast<float>(high)) - 0.5f));
 }
+
+/// codes[i] = nearest_down((x[i] + minimum) / scale, low, high) - low, or -low for a scale of 0; n is a multiple of 16.
+void round_values(const float* x, int n, float scale, float minimum, int low, int high, uint32_t* codes);
 
 /// 1 / scale, or 0 for a scale too small to divide by: all values then fall on level 0.
 inline Lanes inverse_or_zero(const Lanes& scale) {
@@ -82,6 +110,59 @@ inline Lanes inverse_or_zero(const Lanes& scale) {
 
 /// Number of candidates that a search tries at once.
 inline constexpr int kCandidates = 16;
+
+/// All lanes folded into one by halves: lane l with l + kLanes / 2, and so on.
+template <class Fold>
+float fold_lanes(Lanes lanes, const Fold& fold) {
+  static constexpr int32_t kPartners[4][kMaxLanes] = {
+      {1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14},
+      {2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13},
+      {4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11},
+      {8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7},
+  };
+  for (int level = std::countr_zero(static_cast<uint32_t>(kLanes)) - 1; level >= 0; --level) {
+    LaneMask partner;
+    std::memcpy(&partner, kPartners[level], sizeof(partner));
+    lanes = fold(lanes, __builtin_shuffle(lanes, partner));
+  }
+  return lanes[0];
+}
+
+inline float least(const Lanes& lanes) {
+  return fold_lanes(lanes, [](const Lanes& a, const Lanes& b) { return min(a, b); });
+}
+
+/// Sums values in an order of its own, the same for every instruction set: lane by lane of kMaxLanes, then by halves.
+class LaneSum {
+ public:
+  /// Adds values i .. i + kLanes - 1 of a sequence.
+  void add(int i, const Lanes& values) { parts_[i / kLanes % kParts] += values; }
+
+  float total() const {
+    Lanes sums[kParts];
+    std::copy_n(parts_, kParts, sums);
+    for (int n = kParts / 2; n > 0; n /= 2) {
+      for (int p = 0; p < n; ++p) sums[p] += sums[p + n];
+    }
+    return fold_lanes(sums[0], [](const Lanes& a, const Lanes& b) { return a + b; });
+  }
+
+ private:
+  static constexpr int kParts = kMaxLanes / kLanes;
+  Lanes parts_[kParts] = {};
+};
+
+/// The first of the least; none may be NaN.
+inline int first_least(const float (&values)[kCandidates]) {
+  Lanes folded = load(values);
+  for (int c = kLanes; c < kCandidates; c += kLanes) folded = min(folded, load(values + c));
+  const Lanes smallest = broadcast(least(folded));
+  for (int c = 0; c < kCandidates; c += kLanes) {
+    const uint32_t bits = lane_bits(load(values + c) == smallest);
+    if (bits != 0) return c + std::countr_zero(bits);
+  }
+  return 0;
+}
 
 /// Error of every candidate scale, each value on its nearest level.
 template <class Levels>
@@ -104,6 +185,8 @@ void scale_errors(const Levels& levels, const float* x, const float* w, int n, c
 template <class Levels>
 void improve_scale(const Levels& levels, const float* x, const float* w, int n, const float (&scales)[kCandidates],
                    float& best, float& gain) {
+  float bests[kCandidates];
+  float losses[kCandidates];
   for (int c = 0; c < kCandidates; c += kLanes) {
     const Lanes inverse = inverse_or_zero(load(scales + c));
     Lanes xq = {};
@@ -114,36 +197,15 @@ void improve_scale(const Levels& levels, const float* x, const float* w, int n, 
       xq += wq * x[i];
       qq += wq * q;
     }
-    for (int l = 0; l < kLanes; ++l) {
-      if (xq[l] * xq[l] > gain * qq[l]) {
-        gain = xq[l] * xq[l] / qq[l];
-        best = xq[l] / qq[l];
-      }
-    }
+    const Lanes scale = qq > Lanes{} ? xq / qq : Lanes{};
+    store(scale, bests + c);
+    store(-(scale * xq), losses + c);
   }
-}
-
-/// The scale of least weighted error for values up to 1 in magnitude; `edge` is the level that the largest value meets
-/// in a plain encoding (its sign matters where levels are not symmetric).
-template <class Levels>
-float search_scale(const Levels& levels, const float* x, const float* w, int n, std::initializer_list<float> edges) {
-  float max = 0.0f;
-  for (int i = 0; i < n; ++i) max = std::max(max, std::fabs(x[i]));
-  float best = 0.0f;
-  float gain = 0.0f;
-  float scales[kCandidates];
-  // The whole range that can pay: from a little more than the plain scale down to where a lone outlier is given up.
-  for (const float edge : edges) {
-    for (int c = 0; c < kCandidates; ++c) scales[c] = max / edge * (1.10f - 0.03f * static_cast<float>(c));
-    improve_scale(levels, x, w, n, scales, best, gain);
-    for (int c = 0; c < kCandidates; ++c) scales[c] = max / edge * (0.62f - 0.04f * static_cast<float>(c));
-    improve_scale(levels, x, w, n, scales, best, gain);
+  const int c = first_least(losses);
+  if (-losses[c] > gain) {
+    gain = -losses[c];
+    best = bests[c];
   }
-  // Then the neighbourhood of the best so far.
-  const float centre = best;
-  for (int c = 0; c < kCandidates; ++c) scales[c] = centre * (1.0f + 0.002f * static_cast<float>(c - kCandidates / 2));
-  improve_scale(levels, x, w, n, scales, best, gain);
-  return best;
 }
 
 /// value = scale * q - min with q in 0 .. high and min >= 0.
@@ -152,11 +214,7 @@ struct AffineFit {
   float min;
 };
 
-/// Error of every candidate pair, each value on its nearest level, up to a constant of the block.
-void affine_errors(float high, const float* x, const float* w, int n, const float (&scales)[kCandidates],
-                   const float (&mins)[kCandidates], float (&errors)[kCandidates]);
+/// The pair of least weighted error for n <= 32 values up to 1 in magnitude.
+AffineFit search_affine(float high, const float* x, const float* w, int n, Effort effort = Effort::kNormal);
 
-/// The pair of least weighted error for values up to 1 in magnitude.
-AffineFit search_affine(float high, const float* x, const float* w, int n);
-
-}  // namespace steelyard
+}  // namespace steelyard::inline STEELYARD_ISA

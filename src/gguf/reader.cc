@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/checked.h"
 #include "base/error.h"
+#include "gguf/shards.h"
 #include "gguf/wire.h"
 
 namespace steelyard::gguf {
@@ -21,10 +22,6 @@ namespace {
 constexpr std::string_view kMagic = "GGUF";
 constexpr size_t kMaxKeyBytes = 65535;
 constexpr size_t kMaxNameBytes = 1024;
-
-constexpr std::string_view kSplitNumber = "split.no";
-constexpr std::string_view kSplitCount = "split.count";
-constexpr std::string_view kSplitTensors = "split.tensors.count";
 
 // The least that one entry can occupy: length and one byte of name, then type id and one byte of value, or n_dims, one
 // dimension, type id and offset.
@@ -136,9 +133,6 @@ void check_disjoint(const std::string& path, std::span<const TensorInfo> tensors
   }
 }
 
-// The last part of the name of shard `number` (from 1) of `count`, as gguf-split of llama.cpp spells it.
-std::string shard_suffix(int64_t number, int64_t count) { return fmt::format("-{:05}-of-{:05}.gguf", number, count); }
-
 }  // namespace
 
 Reader::Reader(const std::string& path, Need need) : path_(path), need_(need) {
@@ -220,6 +214,25 @@ void Reader::read_remaining_shards() {
 const TensorInfo* Reader::find(std::string_view name) const {
   const auto found = by_name_.find(name);
   return found == by_name_.end() ? nullptr : &tensors_[found->second];
+}
+
+std::span<const std::byte> Reader::header(int shard) const {
+  const std::span<const std::byte> file = files_[static_cast<size_t>(shard)].bytes();
+  return file.first(std::min<uint64_t>(file.size(), data_begin_[static_cast<size_t>(shard)]));
+}
+
+uint64_t Reader::file_offset(const TensorInfo& tensor) const {
+  return data_begin_[static_cast<size_t>(tensor.shard)] + tensor.offset;
+}
+
+void Reader::will_need(const TensorInfo& tensor, uint64_t begin, uint64_t end) const {
+  const uint64_t at = file_offset(tensor);
+  files_[static_cast<size_t>(tensor.shard)].will_need(at + begin, at + end);
+}
+
+void Reader::release(const TensorInfo& tensor, uint64_t begin, uint64_t end) const {
+  const uint64_t at = file_offset(tensor);
+  files_[static_cast<size_t>(tensor.shard)].release(at + begin, at + end);
 }
 
 std::span<const std::byte> Reader::bytes(const TensorInfo& tensor) const {

@@ -45,6 +45,14 @@ class Reader {
   uint64_t alignment() const { return alignment_; }
   int n_shards() const { return static_cast<int>(files_.size()); }
   const std::string& shard_path(int shard) const { return files_[static_cast<size_t>(shard)].path(); }
+  /// Everything before the data of a shard, padding included.
+  std::span<const std::byte> header(int shard) const;
+  /// Place of the tensor's first byte in the file of its shard.
+  uint64_t file_offset(const TensorInfo& tensor) const;
+  /// Bytes [begin, end) of a tensor will be read soon, or not again: a source larger than memory then drives nothing
+  /// else out of it. Hints to the kernel; no byte changes.
+  void will_need(const TensorInfo& tensor, uint64_t begin, uint64_t end) const;
+  void release(const TensorInfo& tensor, uint64_t begin, uint64_t end) const;
   /// Sum of n_bytes over all tensors.
   uint64_t total_bytes() const { return total_bytes_; }
 

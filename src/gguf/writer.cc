@@ -1,92 +1,33 @@
-// Lays out and writes GGUF v3 (docs/gguf.md), padded as llama.cpp pads: after the header and after every tensor, the
-// last one included.
 #include "gguf/writer.h"
 
-#include <bit>
-#include <string_view>
-#include <unordered_set>
 #include <utility>
 
 #include "base/check.h"
-#include "base/checked.h"
-#include "base/error.h"
-#include "gguf/wire.h"
 
 namespace steelyard::gguf {
 
-namespace {
-
-std::string header_bytes(const Metadata& metadata, std::span<const TensorInfo> tensors, uint64_t alignment) {
-  std::string header = "GGUF";
-  append_number<uint32_t>(header, 3);
-  append_number<uint64_t>(header, tensors.size());
-  append_number<uint64_t>(header, metadata.entries().size());
-  for (const KeyValue& entry : metadata.entries()) {
-    append_string(header, entry.key);
-    append_number(header, static_cast<uint32_t>(entry.type));
-    header += entry.raw;
-  }
-  for (const TensorInfo& tensor : tensors) {
-    append_string(header, tensor.name);
-    append_number(header, static_cast<uint32_t>(tensor.n_dims));
-    for (size_t d = 0; d < static_cast<size_t>(tensor.n_dims); ++d) append_number(header, tensor.ne[d]);
-    append_number(header, static_cast<uint32_t>(tensor.type));
-    append_number(header, tensor.offset);
-  }
-  header.resize(*checked_align(header.size(), alignment), '\0');
-  return header;
-}
-
-// llama.cpp loads powers of two only.
-uint64_t loadable_alignment(const std::string& path, const Metadata& metadata) {
-  const uint64_t alignment = data_alignment(metadata);
-  if (!std::has_single_bit(alignment)) {
-    fail(path, "key '{}': found {}, expected a power of two to write", kAlignmentKey, alignment);
-  }
-  return alignment;
-}
-
-}  // namespace
-
 Writer::Writer(const std::string& path, const Metadata& metadata, std::vector<TensorInfo> tensors)
-    : file_(path), tensors_(std::move(tensors)), alignment_(loadable_alignment(path, metadata)) {
-  uint64_t data_bytes = 0;
-  std::unordered_set<std::string_view> names;
-  for (TensorInfo& tensor : tensors_) {
-    STEELYARD_CHECK(!tensor.name.empty() && names.insert(tensor.name).second);
-    STEELYARD_CHECK(tensor.n_dims >= 1 && tensor.n_dims <= kMaxDims);
-    const auto n_bytes = tensor_bytes(format(tensor.type), tensor.ne);
-    STEELYARD_CHECK(n_bytes.has_value());
-    tensor.n_bytes = *n_bytes;
-    tensor.offset = data_bytes;
-    tensor.shard = 0;
-    const auto padded = checked_align(tensor.n_bytes, alignment_);
-    const auto end = padded ? checked_add(data_bytes, *padded) : std::nullopt;
-    if (!end) fail(path, "tensor '{}': all tensors together exceed 2^64 bytes", printable(tensor.name));
-    data_bytes = *end;
-  }
-  const std::string header = header_bytes(metadata, tensors_, alignment_);
-  const auto file_bytes = checked_add(header.size(), data_bytes);
-  if (!file_bytes) fail(path, "header and tensors together exceed 2^64 bytes");
-  file_bytes_ = *file_bytes;
-  file_.reserve(file_bytes_);
-  file_.append(header);
+    : file_(path), layout_(lay_out(path, metadata, std::move(tensors))) {
+  file_.reserve(layout_.file_bytes);
+  file_.append(layout_.header);
 }
 
 void Writer::append(std::span<const std::byte> bytes) {
-  STEELYARD_CHECK(current_ < tensors_.size());
-  const uint64_t n_bytes = tensors_[current_].n_bytes;
+  STEELYARD_CHECK(current_ < layout_.tensors.size());
+  const uint64_t n_bytes = layout_.tensors[current_].n_bytes;
   STEELYARD_CHECK(bytes.size() <= n_bytes - current_bytes_);
   file_.append(bytes);
   current_bytes_ += bytes.size();
   if (current_bytes_ < n_bytes) return;
-  file_.append(std::string(*checked_align(n_bytes, alignment_) - n_bytes, '\0'));
   ++current_;
   current_bytes_ = 0;
+  const bool last = current_ == layout_.tensors.size();
+  const uint64_t next = last ? layout_.file_bytes : layout_.begin(layout_.tensors[current_]);
+  file_.append(std::string(next - file_.size(), '\0'));
 }
 
 void Writer::finish() {
-  STEELYARD_CHECK(current_ == tensors_.size() && file_.size() == file_bytes_);
+  STEELYARD_CHECK(current_ == layout_.tensors.size() && file_.size() == layout_.file_bytes);
   file_.finish();
 }
 

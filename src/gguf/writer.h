@@ -1,5 +1,5 @@
-// Writes a GGUF v3 file. The complete header is known, and written, before the first tensor byte; the file appears
-// under its name only when it is whole.
+// Writes a small GGUF file front to back, such as an importance matrix. The complete header is known, and written,
+// before the first tensor byte; the file appears under its name only when it is whole.
 #pragma once
 
 #include <cstddef>
@@ -9,23 +9,20 @@
 #include <vector>
 
 #include "base/atomic_file.h"
-#include "gguf/metadata.h"
-#include "gguf/tensor_info.h"
+#include "gguf/layout.h"
 
 namespace steelyard::gguf {
 
 class Writer {
  public:
-  /// Lays the tensors out in the given order (offset and n_bytes of `tensors` are computed here from shape and type),
-  /// reserves the disk space and writes the header. The alignment is metadata's general.alignment, or 32. Names must be
-  /// unique and rows divide into blocks.
+  /// Lays the tensors out in the given order (lay_out), reserves the disk space and writes the header.
   /// Error if the alignment is no power of two, the file cannot be created or the disk is too small.
   Writer(const std::string& path, const Metadata& metadata, std::vector<TensorInfo> tensors);
 
   /// Offsets and sizes as laid out.
-  std::span<const TensorInfo> tensors() const { return tensors_; }
+  std::span<const TensorInfo> tensors() const { return layout_.tensors; }
   /// Exact size of the finished file in bytes.
-  uint64_t file_bytes() const { return file_bytes_; }
+  uint64_t file_bytes() const { return layout_.file_bytes; }
 
   /// Appends bytes of the current tensor, at most what it still lacks; a tensor may come in pieces. Padding after each
   /// tensor is added here.
@@ -36,9 +33,7 @@ class Writer {
 
  private:
   AtomicFile file_;
-  std::vector<TensorInfo> tensors_;
-  uint64_t alignment_ = 32;
-  uint64_t file_bytes_ = 0;
+  Layout layout_;
   size_t current_ = 0;          // tensor being written
   uint64_t current_bytes_ = 0;  // bytes of it written so far
 };

@@ -2,6 +2,7 @@
 // and legacy_file.cc.
 #include "imatrix/imatrix.h"
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 
@@ -46,6 +47,19 @@ void check(const Imatrix& imatrix, const std::string& path) {
       }
     }
   }
+}
+
+// The mean of x^2 [n_in] over all inputs of all experts, of which there must be some.
+std::vector<double> layer_mean(const ImatrixEntry& entry) {
+  double count = 0;
+  std::vector<double> mean(static_cast<size_t>(entry.n_in), 0.0);
+  for (int64_t expert = 0; expert < entry.n_expert; ++expert) {
+    const double* sums = entry.in_sum2.data() + expert * entry.n_in;
+    for (size_t i = 0; i < mean.size(); ++i) mean[i] += sums[i];
+    count += static_cast<double>(entry.counts[static_cast<size_t>(expert)]);
+  }
+  for (double& value : mean) value /= count;
+  return mean;
 }
 
 }  // namespace
@@ -107,15 +121,22 @@ const ImatrixEntry* Imatrix::find(const gguf::TensorInfo& tensor) const {
 }
 
 std::vector<float> Imatrix::importance(const gguf::TensorInfo& tensor, int64_t slice) const {
-  STEELYARD_CHECK(slice >= 0 && slice < tensor.ne[2] * tensor.ne[3]);
+  STEELYARD_CHECK(slice >= 0 && slice < tensor.ne[2] * tensor.ne[3] && prior_weight >= 0);
   const ImatrixEntry* entry = find(tensor);
-  if (!entry) return {};
+  if (!entry || std::ranges::all_of(entry->counts, [](int64_t count) { return count == 0; })) return {};
   // One row per slice and one row for all slices lay the columns out alike; they differ in the counts only.
-  std::vector<float> result(tensor.ne[0], 1.0f);
-  const int64_t count = entry->counts[entry->n_expert == 1 ? 0 : slice];
-  if (count == 0) return result;
   const double* sums = entry->in_sum2.data() + slice * tensor.ne[0];
-  for (size_t i = 0; i < result.size(); ++i) result[i] = static_cast<float>(sums[i] / static_cast<double>(count));
+  const auto count = static_cast<double>(entry->counts[entry->n_expert == 1 ? 0 : slice]);
+  std::vector<double> prior(tensor.ne[0], 0.0);
+  double weight = 0;
+  if (entry->n_expert > 1 && (count == 0 || prior_weight > 0)) {
+    prior = layer_mean(*entry);
+    weight = count == 0 ? 1 : prior_weight;
+  }
+  std::vector<float> result(prior.size());
+  for (size_t i = 0; i < result.size(); ++i) {
+    result[i] = static_cast<float>((sums[i] + weight * prior[i]) / (count + weight));
+  }
   return result;
 }
 

@@ -23,12 +23,19 @@ struct ImatrixEntry {
   std::vector<int64_t> counts;  ///< [n_expert] inputs seen: tokens, or (token, slot) pairs routed to an expert
 };
 
+/// Measured: docs/imatrix.md.
+inline constexpr double kDefaultPriorWeight = 4;
+
 struct Imatrix {
   std::map<std::string, ImatrixEntry> entries;  ///< by tensor name with its ".weight"; the order of our files
   std::vector<std::string> datasets;            ///< where the calibration text came from
   int64_t chunk_count = 0;                      ///< chunks of text seen
   int64_t chunk_size = 512;                     ///< tokens per chunk
   std::string source = "imatrix";               ///< the file, for messages
+
+  /// How many inputs the mean of its layer weighs in the importance of an expert; at least 0, and 0 still lends it to
+  /// experts without any input. Not in files: it says how importance() is asked.
+  double prior_weight = kDefaultPriorWeight;
 
   /// Reads either layout; which one is told by the content. Error if the file is neither, is damaged, or holds sums
   /// that no calibration can produce (NaN, infinite, negative).
@@ -47,7 +54,8 @@ struct Imatrix {
   const ImatrixEntry* find(const gguf::TensorInfo& tensor) const;
 
   /// Importance of each column [ne0] of one matrix of `tensor` (slice in [0, ne2 * ne3): an expert or a head): the mean
-  /// of x^2. All ones for an expert that saw no input; empty when the tensor has no entry. Errors as find().
+  /// of x^2. For an expert it is (in_sum2 + prior_weight * m) / (count + prior_weight), where m is the mean of x^2 over
+  /// all inputs of the layer's experts. Empty when the tensor has no entry, or one that saw no input. Errors as find().
   std::vector<float> importance(const gguf::TensorInfo& tensor, int64_t slice) const;
 };
 

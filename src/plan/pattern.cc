@@ -12,15 +12,21 @@ constexpr int64_t kMaxLayer = 1'000'000;
 
 }  // namespace
 
-void Layers::add(std::string_view tensor_name) {
-  if (!tensor_name.starts_with("blk.")) return;
+std::optional<int64_t> layer_of(std::string_view tensor_name) {
+  if (!tensor_name.starts_with("blk.")) return std::nullopt;
   tensor_name.remove_prefix(4);
   int64_t layer = -1;
   const auto [end, error] = std::from_chars(tensor_name.data(), tensor_name.data() + tensor_name.size(), layer);
   const bool has_dot = end != tensor_name.data() + tensor_name.size() && *end == '.';
-  if (error != std::errc() || !has_dot || layer < 0 || layer > kMaxLayer) return;
-  present.insert(layer);
-  count = std::max(count, layer + 1);
+  if (error != std::errc() || !has_dot || layer < 0 || layer > kMaxLayer) return std::nullopt;
+  return layer;
+}
+
+void Layers::add(std::string_view tensor_name) {
+  const std::optional<int64_t> layer = layer_of(tensor_name);
+  if (!layer) return;
+  present.insert(*layer);
+  count = std::max(count, *layer + 1);
 }
 
 Pattern::Pattern(const std::string& text, const std::string& where) : where_(where) {

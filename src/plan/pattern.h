@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -14,6 +15,9 @@
 #include "plan/layer_set.h"
 
 namespace steelyard {
+
+/// N of a name that starts with "blk.N.", nothing for other names.
+std::optional<int64_t> layer_of(std::string_view tensor_name);
 
 /// The layers of a model, as its tensor names tell them.
 struct Layers {

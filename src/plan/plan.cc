@@ -17,13 +17,6 @@ namespace {
 // A plan is written by hand. Whoever passes a model by mistake should not wait for it to be read.
 constexpr uint64_t kMaxPlanBytes = 1 << 20;
 
-constexpr std::pair<Condition, std::string_view> kConditions[] = {
-    {Condition::kImatrix, "if imatrix"},
-    {Condition::kNotImatrix, "if not imatrix"},
-    {Condition::kTied, "if tied"},
-    {Condition::kNotTied, "if not tied"},
-};
-
 std::string lower(std::string_view text) {
   std::string result(text);
   for (char& c : result) {
@@ -74,13 +67,21 @@ std::optional<Type> parse_type(std::string_view word, const std::string& where) 
   return found->type;
 }
 
-Condition parse_condition(std::string_view words, const std::string& where) {
-  std::string known;
-  for (const auto& [condition, name] : kConditions) {
-    if (words == name) return condition;
-    known += fmt::format("{}{}", known.empty() ? "" : ", ", name);
+// Where the word `if` that begins the condition stands: the last one behind an equals sign; the end when there is none.
+size_t condition_begin(std::string_view line) {
+  const size_t first_equals = line.find('=');
+  for (size_t at = line.rfind("if"); at != std::string_view::npos && at > first_equals; at = line.rfind("if", at - 1)) {
+    const auto is_blank = [&](size_t i) { return i >= line.size() || kBlanks.find(line[i]) != std::string_view::npos; };
+    if (is_blank(at - 1) && is_blank(at + 2)) return at;
   }
-  fail(where, "unexpected '{}' after the type; expected nothing or one of: {}", printable(words), known);
+  return line.size();
+}
+
+std::string read_plan_file(const std::string& path) {
+  std::error_code error;
+  const uint64_t bytes = std::filesystem::file_size(path, error);
+  if (!error && bytes > kMaxPlanBytes) fail(path, "{} bytes are too many for a plan (limit {})", bytes, kMaxPlanBytes);
+  return read_file(path);
 }
 
 // A comment starts at a '#' that begins the line or follows a blank, so that a pattern may contain '#'.
@@ -93,13 +94,6 @@ std::string_view without_comment(std::string_view line) {
 
 }  // namespace
 
-std::string_view describe(Condition condition) {
-  for (const auto& [known, name] : kConditions) {
-    if (known == condition) return name;
-  }
-  return "";
-}
-
 std::string PlanRule::where() const { return line > 0 ? fmt::format("{}:{}", file, line) : file; }
 
 std::string_view target_name(const PlanRule& rule) { return rule.type ? format(*rule.type).name : "keep"; }
@@ -109,7 +103,10 @@ PlanRule Plan::parse_rule(std::string_view text, const std::string& file, int li
   const std::string where = rule.where();
   text = trim(without_comment(text));
   if (text.find('\n') != std::string_view::npos) fail(where, "a rule is one line, found '{}'", printable(text));
-  // No type or condition contains '=', so the last one splits, whatever the pattern contains.
+  const size_t if_word = condition_begin(text);
+  if (if_word < text.size()) rule.condition = Condition::parse(text.substr(if_word + 2), where);
+  text = text.substr(0, if_word);
+  // No type contains '=', so the last one splits, whatever the pattern contains.
   const size_t equals = text.rfind('=');
   if (equals == std::string_view::npos) fail(where, "expected PATTERN = TYPE, found '{}'", printable(text));
   std::string_view left = text.substr(0, equals);
@@ -123,10 +120,11 @@ PlanRule Plan::parse_rule(std::string_view text, const std::string& file, int li
   const std::string_view right = trim(text.substr(equals + 1));
   const size_t type_end = std::min(right.find_first_of(kBlanks), right.size());
   rule.type = parse_type(right.substr(0, type_end), where);
-  const std::string_view words = trim(right.substr(type_end));
-  if (!words.empty()) rule.condition = parse_condition(words, where);
+  if (const std::string_view more = trim(right.substr(type_end)); !more.empty()) {
+    fail(where, "unexpected '{}' after the type; expected nothing or `if` and a condition", printable(more));
+  }
 
-  if (rule.is_base() && (rule.optional || rule.condition != Condition::kAlways)) {
+  if (rule.is_base() && (rule.optional || rule.condition != Condition())) {
     fail(where, "the base '* = TYPE' takes no condition and no '?='");
   }
   if (!rule.is_base()) Pattern(rule.pattern, where);
@@ -156,11 +154,24 @@ Plan Plan::parse(std::string_view text, const std::string& name) {
   return plan;
 }
 
-Plan Plan::load(const std::string& path) {
-  std::error_code error;
-  const uint64_t bytes = std::filesystem::file_size(path, error);
-  if (!error && bytes > kMaxPlanBytes) fail(path, "{} bytes are too many for a plan (limit {})", bytes, kMaxPlanBytes);
-  return parse(read_file(path), path);
+std::vector<PlanRule> Plan::parse_rule_list(std::string_view text, const std::string& name) {
+  std::vector<PlanRule> rules;
+  int line_number = 0;
+  for (std::string_view line : split(text, '\n')) {
+    ++line_number;
+    while (!(line = trim(line)).empty() && line[0] != '#') {
+      const std::string_view word = line.substr(0, line.find_first_of(kBlanks));
+      rules.push_back(parse_rule(word, name, line_number));
+      line.remove_prefix(word.size());
+    }
+  }
+  return rules;
+}
+
+Plan Plan::load(const std::string& path) { return parse(read_plan_file(path), path); }
+
+std::vector<PlanRule> Plan::load_rule_list(const std::string& path) {
+  return parse_rule_list(read_plan_file(path), path);
 }
 
 Plan Plan::preset(const std::string& plans_folder, const std::string& name) {
@@ -180,40 +191,45 @@ Plan Plan::preset(const std::string& plans_folder, const std::string& name) {
   fail("preset '" + printable(name) + "'", "unknown; there are:{}", list);
 }
 
-Plan Plan::uniform(Type type) {
+Plan Plan::uniform(std::optional<Type> type) {
   Plan plan;
   plan.base_ = PlanRule{.pattern = "*", .type = type, .file = "command line"};
   return plan;
 }
 
-void Plan::prepend(const std::vector<PlanRule>& rules) {
+void Plan::make_pure() {
+  if (!base_) fail("", "the plan has no base '* = TYPE' to use for everything");
+  rules_.clear();
+}
+
+void Plan::prepend(std::vector<PlanRule> rules) {
   const auto same = [](const PlanRule& a, const PlanRule& b) {
     return a.pattern == b.pattern && a.condition == b.condition;
   };
-  std::vector<PlanRule> merged;
-  for (const PlanRule& rule : rules) {
-    for (const PlanRule& earlier : rules) {
-      if (&earlier == &rule) break;
-      if (same(earlier, rule)) fail(rule.where(), "`{}` is given twice", printable(rule.pattern));
+  for (auto rule = rules.begin(); rule != rules.end(); ++rule) {
+    if (std::any_of(rules.begin(), rule, [&](const PlanRule& earlier) { return same(earlier, *rule); })) {
+      fail(rule->where(), "`{}` is given twice", printable(rule->pattern));
     }
-    if (rule.is_base()) {
-      base_ = rule;
-    } else {
-      merged.push_back(rule);
-    }
+    const auto old =
+        std::find_if(rules_.begin(), rules_.end(), [&](const PlanRule& other) { return same(*rule, other); });
+    const PlanRule* replaced = old != rules_.end() ? &*old : rule->is_base() && base_ ? &*base_ : nullptr;
+    if (replaced == nullptr) continue;
+    rule->replaces = fmt::format("{} in {}", target_name(*replaced), replaced->where());
+    if (old != rules_.end()) rules_.erase(old);
   }
-  const auto replaced = [&](const PlanRule& old) {
-    return std::any_of(merged.begin(), merged.end(), [&](const PlanRule& rule) { return same(rule, old); });
-  };
-  std::erase_if(rules_, replaced);
-  rules_.insert(rules_.begin(), merged.begin(), merged.end());
+  const auto base = std::find_if(rules.begin(), rules.end(), [](const PlanRule& rule) { return rule.is_base(); });
+  if (base != rules.end()) {
+    base_ = *base;
+    rules.erase(base);
+  }
+  rules_.insert(rules_.begin(), rules.begin(), rules.end());
 }
 
 std::string Plan::text() const {
   std::string result;
   const auto add = [&](const PlanRule& rule) {
     result += fmt::format("{} {} {}", rule.pattern, rule.optional ? "?=" : "=", target_name(rule));
-    if (rule.condition != Condition::kAlways) result += fmt::format(" {}", describe(rule.condition));
+    if (rule.condition != Condition()) result += fmt::format(" if {}", rule.condition.text());
     result += '\n';
   };
   for (const PlanRule& rule : rules_) add(rule);

@@ -8,15 +8,10 @@
 #include <vector>
 
 #include "formats/format.h"
+#include "plan/condition.h"
 #include "plan/pattern.h"
 
 namespace steelyard {
-
-/// When a rule takes part at all.
-enum class Condition { kAlways, kImatrix, kNotImatrix, kTied, kNotTied };
-
-/// "if imatrix", ...; empty for kAlways.
-std::string_view describe(Condition condition);
 
 /// One line of a plan.
 struct PlanRule {
@@ -24,8 +19,9 @@ struct PlanRule {
   std::optional<Type> type;  ///< none: `keep`, as in the source
   std::string file;          ///< where it was written: a path, or "command line"
   int line = 0;              ///< 1-based; 0 when it is not from a file
-  Condition condition = Condition::kAlways;
-  bool optional = false;  ///< written with ?=: may decide nothing without being reported
+  Condition condition;       ///< when it takes part
+  bool optional = false;     ///< written with ?=: may decide nothing without being reported
+  std::string replaces;  ///< "Q8_0 in plans/x.plan:12": the rule whose place this one took in prepend(); may be empty
 
   bool is_base() const { return pattern == "*"; }
   /// "plans/x.plan:12", or just `file`.
@@ -45,15 +41,24 @@ class Plan {
   static Plan load(const std::string& path);
   /// The plan of `plans_folder`/presets/`name`.plan, case-insensitive. Error lists the presets there are.
   static Plan preset(const std::string& plans_folder, const std::string& name);
-  /// Every tensor in one type.
-  static Plan uniform(Type type);
+  /// Every tensor in one type; none: everything as in the source.
+  static Plan uniform(std::optional<Type> type);
 
   /// One rule as on a line of a plan, without comment; for `--tensor-type RE=TYPE` with file "command line".
   static PlanRule parse_rule(std::string_view text, const std::string& file, int line = 0);
 
+  /// Rules as llama.cpp's --tensor-type-file holds them: PATTERN=TYPE between blanks and line ends. A word that begins
+  /// with '#' opens a comment. Error{name:line} as in parse().
+  static std::vector<PlanRule> parse_rule_list(std::string_view text, const std::string& name);
+  /// Reads and parses `path`, as load().
+  static std::vector<PlanRule> load_rule_list(const std::string& path);
+
+  /// Drops all rules but the base. Error when there is no base.
+  void make_pure();
+
   /// Puts `rules` before all others, in this order. Where the plan has the same pattern, or a base, it is replaced.
   /// Error when a pattern stands twice in `rules`.
-  void prepend(const std::vector<PlanRule>& rules);
+  void prepend(std::vector<PlanRule> rules);
 
   /// Without the base, in the order in which they are tried.
   const std::vector<PlanRule>& rules() const { return rules_; }

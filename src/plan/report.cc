@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <map>
-#include <tuple>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 
@@ -101,28 +101,6 @@ std::string summary(const Resolution& resolution) {
                      grouped(resolution.decisions.size()), grouped(resolution.n_elements),
                      grouped(resolution.total_bytes), static_cast<double>(resolution.total_bytes) / kGiB,
                      resolution.bits_per_weight);
-}
-
-std::vector<std::string> warnings(const Resolution& resolution) {
-  std::vector<std::string> lines;
-  std::map<std::tuple<std::string, Type, Type>, std::pair<size_t, const gguf::TensorInfo*>> fallbacks;
-  for (const Decision& decision : resolution.decisions) {
-    if (!decision.is_fallback()) continue;
-    auto& [count, tensor] = fallbacks[{decision.rule, decision.wanted, decision.type}];
-    ++count;
-    // The smallest name stands for all, so that the text does not depend on the order of tensors.
-    if (tensor == nullptr || decision.tensor->name < tensor->name) tensor = decision.tensor;
-  }
-  for (const auto& [key, found] : fallbacks) {
-    const auto& [rule, wanted, type] = key;
-    lines.push_back(fmt::format("{}: {} instead of {} for {} tensor{} ({}, rows of {})", rule, format(type).name,
-                                format(wanted).name, found.first, found.first == 1 ? "" : "s",
-                                printable(found.second->name), found.second->ne[0]));
-  }
-  for (const UnusedRule& unused : resolution.unused) {
-    lines.push_back(fmt::format("{} `{}`: {}", unused.rule.where(), printable(unused.rule.pattern), unused.why));
-  }
-  return lines;
 }
 
 }  // namespace steelyard

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "plan/resolve.h"
 
@@ -14,9 +13,5 @@ std::string table(const Resolution& resolution);
 
 /// Tensors, elements, bytes and share per type, then the totals in bytes, GiB and bits per weight.
 std::string summary(const Resolution& resolution);
-
-/// One line per finding, without line ends: fallbacks (one line per rule and pair of types) and unused rules. Empty
-/// when every rule did what it says.
-std::vector<std::string> warnings(const Resolution& resolution);
 
 }  // namespace steelyard

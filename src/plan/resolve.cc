@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <set>
+#include <string_view>
+#include <utility>
 
 #include "base/checked.h"
 #include "base/error.h"
@@ -11,30 +14,40 @@
 namespace steelyard {
 namespace {
 
-bool applies(Condition condition, bool imatrix, bool tied) {
-  switch (condition) {
-    case Condition::kAlways:
-      return true;
-    case Condition::kImatrix:
-      return imatrix;
-    case Condition::kNotImatrix:
-      return !imatrix;
-    case Condition::kTied:
-      return tied;
-    case Condition::kNotTied:
-      return !tied;
-  }
-  return false;
-}
-
 // A rule that takes part, and what has become of it.
 struct ActiveRule {
   const PlanRule* rule;
   std::unique_ptr<RE2> regex;
+  // Where the rule asks for an index: the tensors that have it. None: every tensor that the pattern matches.
+  std::optional<std::set<const gguf::TensorInfo*>> indexed;
   size_t n_decided = 0;
   size_t n_protected = 0;                 // tensors it matched first, but which are protected
   const PlanRule* shadowed_by = nullptr;  // the first of the rules that took a tensor this one matches
+
+  bool matches(const gguf::TensorInfo& tensor) const {
+    return RE2::PartialMatch(tensor.name, *regex) && (!indexed || indexed->contains(&tensor));
+  }
 };
+
+bool comes_before(const gguf::TensorInfo& a, const gguf::TensorInfo& b) {
+  return std::pair(layer_of(a.name), std::string_view(a.name)) < std::pair(layer_of(b.name), std::string_view(b.name));
+}
+
+// Of the tensors that `regex` matches and a plan may change, counted by layer and then by name, those whose place among
+// them is in `index`.
+std::set<const gguf::TensorInfo*> take_indexed(const RE2& regex, const LayerSet& index, int64_t n_layers,
+                                               std::span<const gguf::TensorInfo> tensors) {
+  std::vector<const gguf::TensorInfo*> matched;
+  for (const gguf::TensorInfo& tensor : tensors) {
+    if (!protection(tensor) && RE2::PartialMatch(tensor.name, regex)) matched.push_back(&tensor);
+  }
+  std::sort(matched.begin(), matched.end(), [](const auto* a, const auto* b) { return comes_before(*a, *b); });
+  std::set<const gguf::TensorInfo*> taken;
+  for (size_t i = 0; i < matched.size(); ++i) {
+    if (index.contains(static_cast<int64_t>(i), n_layers)) taken.insert(matched[i]);
+  }
+  return taken;
+}
 
 std::string cite(const PlanRule& rule) { return fmt::format("{} `{}`", rule.where(), printable(rule.pattern)); }
 
@@ -66,6 +79,7 @@ Decision decide(const Plan& plan, const gguf::TensorInfo& tensor, const PlanRule
   const std::optional<std::string_view> protected_as = protection(tensor);
   const bool is_integer = format(tensor.type).decode == nullptr;
   if (protected_as && !(has_rule && is_granted(*rule) && !is_integer)) {
+    decision.is_overruled = has_rule && decision.wanted != tensor.type;
     decision.reason = Reason::kProtected;
     decision.protection = *protected_as;
     decision.wanted = tensor.type;
@@ -91,38 +105,45 @@ void add_sizes(const Decision& decision, Resolution& resolution) {
   resolution.n_elements = *elements;
 }
 
-std::string why_unused(const ActiveRule& active) {
-  std::string why;
-  if (active.n_protected > 0) why = "matches only tensors that are never quantized";
-  if (active.shadowed_by != nullptr) {
-    why += (why.empty() ? "every tensor it matches is taken by " : ", or taken by ") + cite(*active.shadowed_by);
-  }
-  return why.empty() ? "matches no tensor" : why;
-}
-
 }  // namespace
+
+std::vector<const Decision*> Resolution::by_layer() const {
+  std::vector<const Decision*> sorted;
+  for (const Decision& decision : decisions) sorted.push_back(&decision);
+  std::sort(sorted.begin(), sorted.end(),
+            [](const Decision* a, const Decision* b) { return comes_before(*a->tensor, *b->tensor); });
+  return sorted;
+}
 
 Resolution resolve(const Plan& plan, std::span<const gguf::TensorInfo> tensors, const Facts& facts) {
   Layers layers;
-  bool tied = true;
+  Facts known = facts;
+  known.tied = true;
   for (const gguf::TensorInfo& tensor : tensors) {
     layers.add(tensor.name);
-    if (tensor.name == "output.weight") tied = false;
+    if (tensor.name == "output.weight") known.tied = false;
   }
   std::vector<ActiveRule> active;
   for (const PlanRule& rule : plan.rules()) {
-    if (!applies(rule.condition, facts.imatrix, tied)) continue;
-    active.push_back({&rule, Pattern(rule.pattern, rule.where()).compile(layers)});
+    if (!rule.condition.holds(known)) continue;
+    ActiveRule& added = active.emplace_back(&rule, Pattern(rule.pattern, rule.where()).compile(layers));
+    if (const auto& index = rule.condition.index()) {
+      added.indexed = take_indexed(*added.regex, *index, layers.count, tensors);
+    }
   }
 
   Resolution resolution;
+  for (const PlanRule& rule : plan.rules()) {
+    if (!rule.replaces.empty()) resolution.replacing.push_back(rule);
+  }
+  if (plan.base() && !plan.base()->replaces.empty()) resolution.replacing.push_back(*plan.base());
   resolution.decisions.reserve(tensors.size());
   for (const gguf::TensorInfo& tensor : tensors) {
     ActiveRule* first = nullptr;
     for (ActiveRule& candidate : active) {
       // Once a rule has decided something it needs no more watching; only then may a match be skipped.
       if (first != nullptr && candidate.n_decided > 0) continue;
-      if (!RE2::PartialMatch(tensor.name, *candidate.regex)) continue;
+      if (!candidate.matches(tensor)) continue;
       if (first == nullptr) {
         first = &candidate;
       } else if (candidate.shadowed_by == nullptr || first->rule < candidate.shadowed_by) {
@@ -141,7 +162,9 @@ Resolution resolve(const Plan& plan, std::span<const gguf::TensorInfo> tensors, 
         8.0 * static_cast<double>(resolution.total_bytes) / static_cast<double>(resolution.n_elements);
   }
   for (const ActiveRule& rule : active) {
-    if (rule.n_decided == 0 && !rule.rule->optional) resolution.unused.push_back({*rule.rule, why_unused(rule)});
+    if (rule.n_decided > 0 || rule.rule->optional) continue;
+    const std::string shadowed_by = rule.shadowed_by != nullptr ? cite(*rule.shadowed_by) : "";
+    resolution.unused.push_back({*rule.rule, shadowed_by, rule.n_protected > 0});
   }
   return resolution;
 }

@@ -27,32 +27,34 @@ struct Decision {
   Reason reason;
   std::string rule;             ///< "plans/x.plan:12 `regex`" of the rule or base that applies; empty without one
   std::string_view protection;  ///< why it is protected ("norm"); empty otherwise
+  bool is_overruled;            ///< protected although a rule asks for another type
   uint64_t bytes;               ///< in `type`
 
   bool is_fallback() const { return type != wanted; }
 };
 
-/// A rule that decides no tensor, and why.
+/// A rule that decides no tensor.
 struct UnusedRule {
   PlanRule rule;
-  std::string why;
+  std::string shadowed_by;  ///< "x.plan:12 `regex`", the earliest of the rules that take what it matches; may be empty
+  bool is_protected = false;  ///< it matches tensors that are never quantized
 };
 
 struct Resolution {
   std::vector<Decision> decisions;  ///< one per tensor, in the order given
   uint64_t total_bytes = 0;         ///< of tensor data, without padding and header
   uint64_t n_elements = 0;
-  double bits_per_weight = 0;  ///< 8 * total_bytes / n_elements; 0 for no elements
-  std::vector<UnusedRule> unused;
+  double bits_per_weight = 0;      ///< 8 * total_bytes / n_elements; 0 for no elements
+  std::vector<UnusedRule> unused;  ///< those written with `=`, in the order of the plan
+
+  std::vector<PlanRule> replacing;  ///< those that took the place of another (PlanRule::replaces)
+
+  /// The decisions by layer, then by name: an order for people, whatever the order in the file.
+  std::vector<const Decision*> by_layer() const;
 };
 
-/// What conditions of rules ask about, beyond the tensors themselves.
-struct Facts {
-  bool imatrix = false;  ///< an importance matrix is given
-};
-
-/// Decides every tensor. The tensors must outlive the result. Error names the rule whose pattern cannot be compiled for
-/// this model, or the tensor whose size overflows.
+/// Decides every tensor; `facts` are for the conditions of rules. The tensors must outlive the result. Error names the
+/// rule whose pattern cannot be compiled for this model, or the tensor whose size overflows.
 Resolution resolve(const Plan& plan, std::span<const gguf::TensorInfo> tensors, const Facts& facts = {});
 
 }  // namespace steelyard

@@ -2,53 +2,52 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
+#include <cstring>
 
 #include "base/check.h"
 #include "base/error.h"
-#include "base/parallel.h"
 
 namespace steelyard {
-namespace {
 
-// Source values held as F32 at a time (64 MiB), shared by all threads.
-constexpr int64_t kSlabValues = int64_t{1} << 24;
+RowEncoder::RowEncoder(const gguf::TensorInfo& tensor, std::span<const std::byte> source, const Format& target,
+                       const Imatrix* imatrix, Effort effort, std::string path)
+    : tensor_(tensor),
+      source_(source),
+      from_(format(tensor.type)),
+      to_(target),
+      effort_(effort),
+      path_(std::move(path)),
+      source_row_(*row_bytes(from_, static_cast<uint64_t>(tensor.ne[0]))),
+      target_row_(*row_bytes(to_, static_cast<uint64_t>(tensor.ne[0]))) {
+  if (from_.type == to_.type) return;
+  STEELYARD_CHECK(from_.decode != nullptr && to_.encoder != nullptr);
+  importance_.resize(static_cast<size_t>(tensor.ne[2] * tensor.ne[3]));
+  if (imatrix == nullptr) return;
+  for (size_t slice = 0; slice < importance_.size(); ++slice) {
+    importance_[slice] = imatrix->importance(tensor, static_cast<int64_t>(slice));
+  }
+}
 
-}  // namespace
-
-void encode_tensor(const gguf::TensorInfo& tensor, std::span<const std::byte> source, const Format& target,
-                   const Imatrix* imatrix, const std::string& path,
-                   const std::function<void(std::span<const std::byte>)>& sink) {
-  const Format& from = format(tensor.type);
-  STEELYARD_CHECK(from.decode != nullptr && target.encoder != nullptr);
-  const int64_t n_cols = tensor.ne[0], n_rows = tensor.n_rows(), rows_per_slice = tensor.ne[1];
-  const size_t source_row = *row_bytes(from, static_cast<uint64_t>(n_cols));
-  const size_t target_row = *row_bytes(target, static_cast<uint64_t>(n_cols));
-  const int64_t slab_rows = std::clamp<int64_t>(kSlabValues / n_cols, 1, n_rows);
-  std::vector<float> values(static_cast<size_t>(slab_rows * n_cols));
-  std::vector<std::byte> bytes(static_cast<size_t>(slab_rows) * target_row);
-
-  // Importance of the slices (experts, heads) that the slab touches, [slices][n_cols]; empty: none is known.
-  std::vector<std::vector<float>> importance;
-  for (int64_t begin = 0; begin < n_rows; begin += slab_rows) {
-    const int64_t n = std::min(slab_rows, n_rows - begin);
-    const int64_t first_slice = begin / rows_per_slice, last_slice = (begin + n - 1) / rows_per_slice;
-    importance.clear();
-    for (int64_t slice = first_slice; slice <= last_slice; ++slice) {
-      importance.push_back(imatrix != nullptr ? imatrix->importance(tensor, slice) : std::vector<float>{});
+void RowEncoder::encode(int64_t begin, int64_t n, std::byte* out) const {
+  const std::byte* source = source_.data() + static_cast<size_t>(begin) * source_row_;
+  if (from_.type == to_.type) {
+    std::memcpy(out, source, static_cast<size_t>(n) * target_row_);
+    return;
+  }
+  const int64_t n_cols = tensor_.ne[0];
+  // A row stays in the cache between decoding and encoding, and is all that a thread holds as F32.
+  static thread_local std::vector<float> row;
+  row.resize(static_cast<size_t>(n_cols));
+  for (int64_t r = begin; r < begin + n; ++r, source += source_row_, out += target_row_) {
+    from_.decode(source, n_cols / from_.block_len, row.data());
+    const auto bad = std::find_if_not(row.begin(), row.end(), [](float x) { return std::isfinite(x); });
+    if (bad != row.end()) {
+      throw BadWeight(path_, fmt::format("tensor {} holds {} in row {}, column {}", printable(tensor_.name), *bad, r,
+                                         bad - row.begin()));
     }
-    parallel_for(n, 4, [&](int64_t r) {
-      float* row = values.data() + r * n_cols;
-      from.decode(source.data() + static_cast<size_t>(begin + r) * source_row, n_cols / from.block_len, row);
-      const float* bad = std::find_if_not(row, row + n_cols, [](float x) { return std::isfinite(x); });
-      if (bad != row + n_cols) {
-        fail(path, "tensor {} holds {} in row {}, column {}", printable(tensor.name), *bad, begin + r, bad - row);
-      }
-      const std::vector<float>& weights = importance[static_cast<size_t>((begin + r) / rows_per_slice - first_slice)];
-      target.encoder->encode_row(row, weights.empty() ? nullptr : weights.data(), n_cols / target.block_len,
-                                 bytes.data() + static_cast<size_t>(r) * target_row);
-    });
-    sink(std::span(bytes).first(static_cast<size_t>(n) * target_row));
+    const std::vector<float>& weights = importance_[static_cast<size_t>(r / tensor_.ne[1])];
+    to_.encoder->encode_row(row.data(), weights.empty() ? nullptr : weights.data(), n_cols / to_.block_len, effort_,
+                            out);
   }
 }
 

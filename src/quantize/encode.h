@@ -1,20 +1,47 @@
-// One tensor from its source type to its target type, a bounded slab of rows at a time.
+// Rows of one tensor from its source type to its target type. A row's bytes depend on nothing but the row, its
+// importance and the effort, so rows may be encoded in any order and by any number of threads. Called by stream.h.
 #pragma once
 
 #include <cstddef>
-#include <functional>
 #include <span>
+#include <string>
+#include <vector>
 
+#include "base/error.h"
 #include "gguf/tensor_info.h"
 #include "imatrix/imatrix.h"
 
 namespace steelyard {
 
-/// Encodes `tensor` (bytes in its own type: `source`) as `target` and hands the result to `sink` in order, piece by piece.
-/// Rows are encoded in parallel; the bytes do not depend on the number of threads. imatrix may be null.
-/// Error naming tensor, row and column for a value that is not finite.
-void encode_tensor(const gguf::TensorInfo& tensor, std::span<const std::byte> source, const Format& target,
-                   const Imatrix* imatrix, const std::string& path,
-                   const std::function<void(std::span<const std::byte>)>& sink);
+/// A weight of the source that no type can hold. Unlike a full disk, nothing but another source helps.
+class BadWeight : public Error {
+ public:
+  using Error::Error;
+};
+
+class RowEncoder {
+ public:
+  /// `tensor` has its bytes `source` in its own type. A target of that type copies. `path`: the source's name for
+  /// messages. imatrix may be null.
+  RowEncoder(const gguf::TensorInfo& tensor, std::span<const std::byte> source, const Format& target,
+             const Imatrix* imatrix, Effort effort, std::string path);
+
+  size_t source_row_bytes() const { return source_row_; }
+  size_t target_row_bytes() const { return target_row_; }
+
+  /// Writes rows [begin, begin + n) to `out` [n * target_row_bytes()]. Thread-safe.
+  /// BadWeight naming tensor, row and column for a value that is not finite.
+  void encode(int64_t begin, int64_t n, std::byte* out) const;
+
+ private:
+  const gguf::TensorInfo& tensor_;
+  std::span<const std::byte> source_;
+  const Format& from_;
+  const Format& to_;
+  Effort effort_;
+  std::string path_;
+  size_t source_row_, target_row_;
+  std::vector<std::vector<float>> importance_;  // [slices][ne0]; a slice without importance is empty
+};
 
 }  // namespace steelyard

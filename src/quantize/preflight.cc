@@ -2,48 +2,86 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <vector>
 
 #include "base/error.h"
+#include "imatrix/coverage.h"
 
 namespace steelyard {
 namespace {
 
-// Why this tensor cannot get its type; empty when it can.
-std::string fault(const QuantizeJob& job, const Decision& decision) {
+// "blk.3.ffn_up_exps.weight (5 of 64 experts)", or the name alone where it has but one matrix.
+std::string with_experts(const gguf::TensorInfo& tensor, int64_t affected, int64_t n_expert) {
+  const std::string name = printable(tensor.name);
+  return n_expert == 1 ? name : fmt::format("{} ({} of {} experts)", name, affected, n_expert);
+}
+
+// What the importance of one tensor, which is to be encoded as `to`, gives rise to.
+void add_importance(const QuantizeJob& job, const gguf::TensorInfo& tensor, const Format& to,
+                    std::vector<Finding>& found) {
+  const std::string name = printable(tensor.name);
+  const bool is_required = to.importance == Importance::kRequired;
+  if (job.imatrix == nullptr) {
+    if (!is_required) return;
+    add(found, Severity::kError, fmt::format("{} needs importance, and no imatrix is given", to.name), name);
+    return;
+  }
+  const ImatrixEntry* entry = nullptr;
+  try {
+    entry = job.imatrix->find(tensor);
+  } catch (const Error& error) {
+    add(found, Severity::kError, "the imatrix does not fit the tensor", error.what());
+    return;
+  }
+  if (to.importance == Importance::kIgnored) return;
+  const Coverage seen = entry != nullptr ? coverage(*entry, job.imatrix->prior_weight) : Coverage{};
+  if (entry == nullptr || !seen.is_known()) {
+    // Calibration watches the layers; the matrices around them are usually left out, so that their lack is no surprise.
+    const Severity severity = is_required                         ? Severity::kError
+                              : layer_of(tensor.name).has_value() ? Severity::kWarning
+                                                                  : Severity::kNote;
+    const char* verb = is_required ? "needs" : "can use";
+    add(found, severity, fmt::format("{} {} importance, and the imatrix has none for it", to.name, verb), name);
+    return;
+  }
+  if (seen.unseen > 0) {
+    add(found, Severity::kWarning, "experts without calibration data borrow the importance of their layer's mean",
+        with_experts(tensor, seen.unseen, seen.n_expert));
+  }
+  if (seen.thin > seen.unseen) {
+    add(found, Severity::kNote, "experts with less calibration data than their layer's mean weighs (--prior-weight)",
+        with_experts(tensor, seen.thin - seen.unseen, seen.n_expert));
+  }
+  if (seen.zero > 0) {
+    add(found, Severity::kWarning, "the importance is all zero", with_experts(tensor, seen.zero, seen.n_expert));
+  }
+}
+
+// What one tensor gives rise to, beyond what its decision says.
+void add_tensor(const QuantizeJob& job, const Decision& decision, std::vector<Finding>& found) {
   const gguf::TensorInfo& tensor = *decision.tensor;
   const Format& from = format(tensor.type);
   const Format& to = format(decision.type);
-  if (from.type == to.type) return "";
-  if (from.decode == nullptr) return fmt::format("{} holds no weights that {} could encode", from.name, to.name);
-  if (to.encoder == nullptr) return fmt::format("{} cannot be written", to.name);
+  if (from.type == to.type) return;
+  const auto error = [&](const std::string& what) { add(found, Severity::kError, what, printable(tensor.name)); };
+  if (from.decode == nullptr) return error(fmt::format("{} holds no weights that {} could encode", from.name, to.name));
+  if (to.encoder == nullptr) return error(fmt::format("{} cannot be written", to.name));
   if (from.is_quantized() && to.is_quantized() && !job.allow_requantize) {
-    return fmt::format("is {} already; quantizing it again needs --allow-requantize", from.name);
+    error(fmt::format("is {} already; quantizing it again needs --allow-requantize", from.name));
   }
-  // The look-up itself throws where the imatrix does not fit the tensor.
-  const bool known = job.imatrix != nullptr && job.imatrix->find(tensor) != nullptr;
-  if (to.importance == Importance::kRequired && !known) {
-    return fmt::format("{} needs importance, and {}", to.name,
-                       job.imatrix == nullptr ? "no imatrix is given" : "the imatrix has none for it");
-  }
-  return "";
+  add_importance(job, tensor, to, found);
 }
 
 }  // namespace
 
-void check(const QuantizeJob& job) {
-  constexpr size_t kShown = 3;
-  std::vector<std::string> faults;
-  for (const Decision& decision : job.resolution.decisions) {
-    const std::string why = fault(job, decision);
-    if (!why.empty()) faults.push_back(printable(decision.tensor->name) + ": " + why);
-  }
-  if (faults.empty()) return;
-  std::string all = faults.front();
-  for (size_t i = 1; i < std::min(kShown, faults.size()); ++i) all += "; " + faults[i];
-  if (faults.size() > kShown) all += fmt::format("; and {} tensors more", faults.size() - kShown);
-  throw Error(job.source.path(), all);
+std::vector<Finding> findings(const QuantizeJob& job) {
+  std::vector<Finding> found = findings(job.resolution);
+  for (const Decision* decision : job.resolution.by_layer()) add_tensor(job, *decision, found);
+  std::stable_sort(found.begin(), found.end(),
+                   [](const Finding& a, const Finding& b) { return a.severity < b.severity; });
+  return found;
 }
+
+void check(const QuantizeJob& job) { refuse(findings(job), job.strict, job.source.path()); }
 
 void check_target(const gguf::Reader& source, const std::string& target) {
   for (int shard = 0; shard < source.n_shards(); ++shard) {

@@ -1,12 +1,14 @@
-// Everything that can be known to be wrong before the first byte is written: types that cannot be encoded, importance
-// that is missing or belongs to another model, quantized sources, a target that is its own source.
+// Everything that can be known to be wrong before the first byte is written: rules that decide nothing, fallbacks,
+// types that cannot be encoded, importance that is missing, thin or of another model, quantized sources, a target that
+// is its own source.
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "gguf/reader.h"
 #include "imatrix/imatrix.h"
-#include "plan/resolve.h"
+#include "plan/findings.h"
 
 namespace steelyard {
 
@@ -15,9 +17,13 @@ struct QuantizeJob {
   const Resolution& resolution;
   const Imatrix* imatrix = nullptr;  ///< null: none given
   bool allow_requantize = false;     ///< quantize again what is quantized already
+  bool strict = false;               ///< warnings are errors
 };
 
-/// Throws one Error that lists all faults of the job (the first few in full, then how many more).
+/// All there is to say about the job, errors first. Those of the plan are among them.
+std::vector<Finding> findings(const QuantizeJob& job);
+
+/// Throws one Error that lists all errors among the findings, and all warnings if the job is strict.
 void check(const QuantizeJob& job);
 
 /// Error when `target` is one of the files that `source` reads: it would be lost while it is read.

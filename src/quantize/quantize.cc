@@ -1,15 +1,73 @@
 #include "quantize/quantize.h"
 
 #include <bit>
-#include <vector>
 
+#include "base/error.h"
+#include "base/parallel.h"
+#include "base/sha256.h"
+#include "gguf/shards.h"
 #include "quantize/encode.h"
+#include "quantize/stream.h"
 
 namespace steelyard {
+namespace {
 
-gguf::Metadata result_metadata(const QuantizeJob& job) {
-  gguf::Metadata metadata = job.source.metadata();
-  for (const char* key : {"split.no", "split.count", "split.tensors.count"}) metadata.erase(key);
+// Tensors of the result: named and placed as in the source, in the types that were decided.
+std::vector<gguf::TensorInfo> result_tensors(const Resolution& resolution) {
+  std::vector<gguf::TensorInfo> tensors;
+  for (const Decision& decision : resolution.decisions) {
+    tensors.push_back(*decision.tensor);
+    tensors.back().type = decision.type;
+  }
+  return tensors;
+}
+
+// What must not change between the begin of a run and its end, whoever interrupts it. Each is named in messages.
+RunIdentity run_identity(const Provenance& provenance, const std::string& source_header, const std::string& states) {
+  std::string arguments;
+  for (const std::string& argument : provenance.arguments) arguments += (arguments.empty() ? "" : " ") + argument;
+  return {{"version", provenance.version},
+          {"source", source_header},
+          {"source-files", states},
+          {"plan", sha256(provenance.plan)},
+          {"imatrix", provenance.imatrix_sha256},
+          {"flags", printable(arguments, arguments.size() * 4)}};
+}
+
+void check_source(const gguf::Reader& source, const std::string& states) {
+  if (file_states(source) != states) fail(source.path(), "was changed while it was read; --restart begins anew");
+}
+
+// What an interrupted run has read must still be what it was.
+void check_resumed(const QuantizeJob& job, std::span<const TensorHashes> finished) {
+  parallel_for(static_cast<int64_t>(finished.size()), 1, [&](int64_t i) {
+    const gguf::TensorInfo& tensor = *job.resolution.decisions[static_cast<size_t>(i)].tensor;
+    if (sha256(job.source.bytes(tensor)) != finished[static_cast<size_t>(i)].source) {
+      fail(job.source.path(), "tensor {} has changed since the interrupted run; --restart begins anew",
+           printable(tensor.name));
+    }
+    job.source.release(tensor, 0, tensor.n_bytes);
+  });
+}
+
+// The result of a repetition is the one it repeats, or it is refused.
+void check_expected(const Recorded& expected, const std::string& source, const Output& output,
+                    const std::string& path) {
+  if (source != expected.source_sha256) {
+    fail(path, "the source is not that of the file to repeat: found {}, expected {}", source, expected.source_sha256);
+  }
+  for (size_t i = 0; i < expected.tensors.size(); ++i) {
+    if (output.finished()[i].result == expected.tensors[i]) continue;
+    fail(path, "tensor {} comes out otherwise than in the file to repeat", i);
+  }
+}
+
+}  // namespace
+
+gguf::Metadata result_metadata(const QuantizeJob& job, const gguf::Metadata* edited) {
+  gguf::Metadata metadata = edited != nullptr ? *edited : job.source.metadata();
+  gguf::erase_split_keys(metadata);
+  erase_provenance(metadata);
   // The writer and llama.cpp want a power of two; where the source had something else, the default takes its place.
   if (!std::has_single_bit(gguf::data_alignment(metadata))) metadata.erase(gguf::kAlignmentKey);
   // One number for the whole file cannot say what a plan did; readers that miss it look at the tensors.
@@ -25,29 +83,58 @@ gguf::Metadata result_metadata(const QuantizeJob& job) {
   return metadata;
 }
 
-uint64_t quantize(const QuantizeJob& job, const std::string& target, const QuantizeProgress& progress) {
+QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, const QuantizeCallback& callback) {
   check(job);
-  check_target(job.source, target);
   const auto& decisions = job.resolution.decisions;
-  std::vector<gguf::TensorInfo> tensors;
-  for (const Decision& decision : decisions) {
-    tensors.push_back(*decision.tensor);
-    tensors.back().type = decision.type;
+  const std::string states = file_states(job.source), source_header = header_sha256(job.source);
+  gguf::Metadata metadata = result_metadata(job, target.metadata);
+  add_provenance(metadata, target.provenance, source_header, decisions.size());
+  const auto cut_files = [&] { return cut(target.path, metadata, result_tensors(job.resolution), target.split); };
+  const std::vector<ShardFile> files = cut_files();
+  for (const std::string& path : written_paths(target.path, files)) check_target(job.source, path);
+
+  Output output(target.path, files, run_identity(target.provenance, source_header, states), target.earlier);
+  check_resumed(job, output.finished());
+
+  QuantizeProgress progress{.n_tensors = decisions.size(), .total = job.resolution.n_elements};
+  for (size_t i = 0; i < output.finished().size(); ++i) {
+    progress.resumed += static_cast<uint64_t>(decisions[i].tensor->n_elements());
   }
-  gguf::Writer writer(target, result_metadata(job), std::move(tensors));
-  for (size_t i = 0; i < decisions.size(); ++i) {
+  uint64_t before = progress.resumed;
+  for (size_t i = output.finished().size(); i < decisions.size(); ++i) {
     const gguf::TensorInfo& tensor = *decisions[i].tensor;
-    const auto source = job.source.bytes(tensor);
-    if (tensor.type == decisions[i].type) {
-      writer.append(source);
-    } else {
-      encode_tensor(tensor, source, format(decisions[i].type), job.imatrix, job.source.path(),
-                    [&](std::span<const std::byte> bytes) { writer.append(bytes); });
+    const RowEncoder encoder(tensor, job.source.bytes(tensor), format(decisions[i].type), job.imatrix, target.effort,
+                             job.source.path());
+    progress.tensor = i;
+    progress.info = &tensor;
+    const auto on_rows = [&](int64_t rows) {
+      progress.done = before + static_cast<uint64_t>(rows * tensor.ne[0]);
+      callback(progress);
+    };
+    on_rows(0);
+    try {
+      output.finish_tensor(stream_tensor(job.source, tensor, encoder, target.slab_bytes, output, on_rows));
+    } catch (const BadWeight&) {
+      output.discard();
+      throw;
     }
-    progress(decisions[i], i, decisions.size());
+    before = progress.done;
   }
-  writer.finish();
-  return writer.file_bytes();
+
+  check_source(job.source, states);
+  const std::string source_hash = source_sha256(source_header, output.finished());
+  if (target.expected) check_expected(*target.expected, source_hash, output, target.path);
+  if (target.verify) output.verify();
+  complete_provenance(metadata, source_hash, output.finished());
+  const ShardFile first = cut_files().front();
+  output.finish(gguf::lay_out(first.path, first.metadata, first.tensors).header);
+  progress = {.tensor = decisions.size(),
+              .n_tensors = decisions.size(),
+              .resumed = progress.resumed,
+              .done = job.resolution.n_elements,
+              .total = job.resolution.n_elements};
+  callback(progress);
+  return {output.paths(), output.total_bytes()};
 }
 
 }  // namespace steelyard

@@ -1,24 +1,56 @@
-// The journey of a model's tensors: resolved → checked → header written → each tensor encoded in file order → renamed into
-// place.
+// The journey of a model's tensors: resolved → checked → header written → each tensor encoded in file order → checked
+// again where asked → renamed into place. A run that is killed on the way can be taken up (docs/quantize.md).
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
+#include <vector>
 
-#include "gguf/writer.h"
+#include "quantize/output.h"
 #include "quantize/preflight.h"
+#include "quantize/provenance.h"
+#include "quantize/shards.h"
 
 namespace steelyard {
 
-/// Called when tensor `index` of `count` is written.
-using QuantizeProgress = std::function<void(const Decision& decision, size_t index, size_t count)>;
+/// Where the result of a job goes and how it is made.
+struct QuantizeTarget {
+  std::string path;  ///< of the result; shards get their names from it
+  Provenance provenance = {};
+  Effort effort = Effort::kNormal;
+  Split split = {};
+  uint64_t slab_bytes = uint64_t{1} << 30;  ///< memory for values and encoded bytes at most
+  Earlier earlier = Earlier::kRefuse;
+  bool verify = false;                       ///< read the result back from the disk before it gets its name
+  const gguf::Metadata* metadata = nullptr;  ///< of the result, before provenance; null: the source's
+  std::optional<Recorded> expected = {};     ///< of a result to be made again: Error where the new one differs
+};
 
-/// Writes `target`. Throws before any byte is written when check(job) finds a fault; leaves nothing under the target's name
-/// when anything fails later. Returns the size of the file in bytes.
-uint64_t quantize(const QuantizeJob& job, const std::string& target, const QuantizeProgress& progress);
+/// Where a run stands.
+struct QuantizeProgress {
+  size_t tensor = 0;  ///< at work, from 0; n_tensors at the end
+  size_t n_tensors = 0;
+  const gguf::TensorInfo* info = nullptr;  ///< of `tensor`; null at the end
+  uint64_t resumed = 0;                    ///< weights that an interrupted run has done
+  uint64_t done = 0;                       ///< weights, those included
+  uint64_t total = 0;
+};
 
-/// The metadata of the result: the source's, less what no longer holds (shard numbers, file type), plus where the
-/// importance came from under the keys that llama.cpp uses.
-gguf::Metadata result_metadata(const QuantizeJob& job);
+/// Called often, from the thread of the caller, never within a parallel loop.
+using QuantizeCallback = std::function<void(const QuantizeProgress& progress)>;
+
+struct QuantizeResult {
+  std::vector<std::string> paths;  ///< of the files written
+  uint64_t bytes = 0;              ///< of all of them
+};
+
+/// Writes the result. Throws before any byte is written when check(job) finds a fault or the disk is too small; leaves
+/// nothing under the final names when anything fails later, or when the source changed on the way.
+QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, const QuantizeCallback& progress);
+
+/// The metadata of the result: the source's (or `metadata`, if not null), less what no longer holds (shard numbers,
+/// file type, an earlier provenance), plus where the importance came from under the keys that llama.cpp uses.
+gguf::Metadata result_metadata(const QuantizeJob& job, const gguf::Metadata* metadata = nullptr);
 
 }  // namespace steelyard

@@ -59,13 +59,8 @@ void encode_row_plainly(const Format& format, const float* x, const float* w, in
   const Encoder& encoder = *format.encoder;
   alignas(16) std::byte scales[kMaxScalesBytes];
   uint32_t codes[kMaxBlockLen];
-  float values[kMaxJoint];
   for (int64_t b = 0; b < n_blocks; ++b, x += format.block_len, w += format.block_len, out += format.block_bytes) {
-    encoder.fit(x, w, scales);
-    for (int i = 0; i < format.block_len; i += encoder.joint) {
-      codes[i / encoder.joint] = encoder.round(x + i, w + i, scales, i, values);
-    }
-    encoder.refit(x, w, codes, scales);
+    encoder.fit(x, w, Effort::kNormal, scales, codes);
     encoder.pack(scales, codes, out);
   }
 }
@@ -90,7 +85,7 @@ void report(const nlohmann::json& source, const std::string& folder, const std::
     double seconds = 0.0;
     for (int64_t r = 0; r < rows; ++r) {
       const double start = thread_seconds();
-      format->encoder->encode_row(&x[r * cols], weighted ? w.data() : nullptr, blocks, row.data());
+      format->encoder->encode_row(&x[r * cols], weighted ? w.data() : nullptr, blocks, Effort::kNormal, row.data());
       seconds += thread_seconds() - start;
       format->decode(row.data(), blocks, &y[r * cols]);
     }

@@ -25,7 +25,9 @@ TEST_F(BadPlan, Grammar) {
   expect_plan_rejected("attn_q Q8_0\n", "expected PATTERN = TYPE");
   expect_plan_rejected("attn_q =\n", "no type after '='");
   expect_plan_rejected("attn_q = I32\n", "I32");
-  expect_plan_rejected("attn_q = Q8_0 if rainy\n", "if rainy");
+  expect_plan_rejected("attn_q = Q8_0 if rainy\n", "unknown condition 'rainy'");
+  expect_plan_rejected("attn_q = Q8_0 if gqa >= few\n", "'few' is no number");
+  expect_plan_rejected("attn_q = Q8_0 if index in {x}\n", "'x' is no layer");
   expect_plan_rejected("attn_q = Q8_0\nattn_q = Q8_0\n", "stands already in line 1");
   expect_plan_rejected(std::string("\0\xff\xfe\n\r\x1b = \x01", 9), "bad.plan:");
 }
@@ -48,13 +50,33 @@ TEST_F(BadPlan, RulesOnTheCommandLine) {
   expect_rejected({"--preset", "Q8_0", "--tensor-type", "attn_q=Q8_0", "--tensor-type", "attn_q=BF16"}, "given twice");
   expect_rejected({"--preset", "Q8_0", "--token-embedding-type", "Q9_Z"}, "unknown type 'Q9_Z'");
   expect_rejected({"--preset", "Q8_0", "--output-tensor-type", "Q9_Z"}, "unknown type 'Q9_Z'");
+  expect_rejected({"--preset", "Q8_0", "--output-tensor-type", "Q6_K", "--leave-output-tensor"}, "given twice");
+  expect_rejected({"--pure", "--plan", file("a.plan", "attn = Q8_0\n")}, "no base");
+}
+
+TEST_F(BadPlan, ListsOfRules) {
+  const auto list = [&](const std::string& text) {
+    return std::vector<std::string>{"--preset", "Q8_0", "--tensor-type-file", file("types.txt", text)};
+  };
+  expect_rejected(list("attn_q=Q6_K\nattn_k\n"), "types.txt:2: expected PATTERN = TYPE");
+  expect_rejected(list("attn_q=Q6_K attn_q=Q8_0\n"), "given twice");
+  expect_rejected(list("attn_(q=Q6_K\n"), "types.txt:1: bad regular expression");
+  expect_rejected({"--preset", "Q8_0", "--tensor-type-file", folder_ / "absent"}, "cannot open");
+}
+
+TEST_F(BadPlan, StrictlyEveryWarningIsAnError) {
+  const std::string plan = file("a.plan", "atn_q = Q6_K\nattn_q = Q8_0\nattn_q\\. = Q4_0\n* = Q8_0\n");
+  expect_rejected({"--plan", plan, "--strict"}, "rule matches no tensor: " + plan + ":1 `atn_q`");
+  expect_rejected({"--plan", plan, "--strict"}, "(taken by " + plan + ":2 `attn_q`)");
+  expect_fails({"plan", wide_, "IQ2_S", "--strict"}, "IQ2_S needs importance, and no imatrix is given");
+  expect_fails({"plan", wide_, "IQ2_S", "--json", "--strict"}, "needs importance");
 }
 
 TEST_F(BadPlan, ImportanceIsRequired) {
   expect_fails({"quantize", wide_, out_, "IQ2_S"}, "IQ2_S needs importance, and no imatrix is given");
   // Known for blocks, unknown for the output matrix.
   expect_fails({"quantize", wide_, out_, "IQ2_S", "--imatrix", golden("imatrix/deepseek2_k256/imatrix.gguf")},
-               "output.weight: IQ2_S needs importance, and the imatrix has none for it");
+               "IQ2_S needs importance, and the imatrix has none for it: output.weight");
   expect_fails({"quantize", wide_, out_, "IQ2_S", "--dry-run"}, "needs importance");
 }
 

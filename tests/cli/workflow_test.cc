@@ -79,7 +79,7 @@ TEST_F(Workflow, InspectAnImatrix) {
 TEST_F(Workflow, Plan) {
   const std::string plan = file("a.plan", "ffn_.*_exps = Q4_K\nattn = Q6_K\n* = Q8_0\n");
   const auto json = succeed_json({"plan", wide_, "--plan", plan, "--json"});
-  ASSERT_EQ(json.size(), 3u);
+  ASSERT_EQ(json.size(), 4u);
   uint64_t total = 0, n_elements = 0;
   for (const auto& tensor : json["tensors"]) {
     ASSERT_EQ(tensor.size(), 5u);

@@ -11,7 +11,6 @@
 #include <sstream>
 
 #include "formats/format.h"
-#include "formats/grids.h"
 #include "support.h"
 
 namespace steelyard {
@@ -30,10 +29,11 @@ std::vector<const Format*> encodable(bool quantized) {
   return formats;
 }
 
-std::vector<std::byte> encode(const Format& format, const std::vector<float>& x, const float* importance) {
+std::vector<std::byte> encode(const Format& format, const std::vector<float>& x, const float* importance,
+                              Effort effort = Effort::kNormal) {
   const auto n_blocks = static_cast<int64_t>(x.size()) / format.block_len;
-  std::vector<std::byte> bytes(static_cast<size_t>(n_blocks * format.block_bytes));
-  format.encoder->encode_row(x.data(), importance, n_blocks, bytes.data());
+  std::vector<std::byte> bytes(static_cast<size_t>(n_blocks * format.block_bytes), std::byte{0xAA});
+  format.encoder->encode_row(x.data(), importance, n_blocks, effort, bytes.data());
   return bytes;
 }
 
@@ -68,7 +68,7 @@ struct Steps {
   uint32_t codes[kMaxBlockLen] = {};
   float values[kMaxBlockLen] = {};
 
-  void fit() { format.encoder->fit(x, w, scales); }
+  void fit() { format.encoder->fit(x, w, Effort::kNormal, scales, codes); }
   void round() {
     const int joint = format.encoder->joint;
     for (int i = 0; i < format.block_len; i += joint) {
@@ -83,10 +83,11 @@ struct Steps {
   double error(const float* y) const { return squared_error(x, y, w, static_cast<size_t>(format.block_len)); }
 };
 
-/// Calls body(format, steps) for every block of the golden source with its objective.
+/// Calls body(steps) for every block of the golden source, times `factor`, with its objective.
 template <class Body>
-void for_each_block(const Body& body) {
-  const auto x = source();
+void for_each_block(const Body& body, float factor = 1.0f) {
+  auto x = source();
+  for (float& value : x) value *= factor;
   const auto importance = source_weights();
   for (const Format* format : encodable(true)) {
     SCOPED_TRACE(format->name);
@@ -104,9 +105,11 @@ TEST(Encode, TheTypesThatCanBeWritten) {
   for (const bool quantized : {false, true}) {
     for (const Format* format : encodable(quantized)) names.push_back(format->name);
   }
-  for (const char* name : {"F32", "F16", "BF16", "Q8_0", "Q5_0", "Q4_K", "Q6_K", "IQ2_S", "IQ3_S", "IQ4_NL"}) {
-    EXPECT_NE(std::ranges::find(names, name), names.end()) << name;
-  }
+  const std::vector<std::string_view> expected = {"F32",    "F16",     "BF16",  "Q4_0",   "Q4_1",  "Q5_0",  "Q5_1",
+                                                  "Q8_0",   "Q2_K",    "Q3_K",  "Q4_K",   "Q5_K",  "Q6_K",  "IQ2_XXS",
+                                                  "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS",
+                                                  "IQ1_M",  "TQ1_0",   "TQ2_0", "MXFP4",  "NVFP4", "Q1_0",  "Q2_0"};
+  EXPECT_EQ(names, expected);
 }
 
 TEST(Encode, PackedBlocksDecodeToTheRoundedValues) {
@@ -135,82 +138,60 @@ TEST(Encode, RefitNeverWorsens) {
 }
 
 TEST(Encode, RefitRecoversASpoiltScale) {
-  // Fitting twice the block and then refitting to the block itself must come down to the block's own size.
-  for_each_block([](Steps& steps) {
+  // Fitting twice the block and then refitting to the block itself must come down to the block's own size, as far as
+  // its own fit does. Large values, since the scales of NVFP4 end at 2^-9.
+  const auto body = [](Steps& steps) {
+    steps.fit();
+    steps.round();
+    const double own = steps.error(steps.values);
     std::vector<float> twice(steps.x, steps.x + steps.format.block_len);
     for (float& value : twice) value *= 2.0f;
-    steps.format.encoder->fit(twice.data(), steps.w, steps.scales);
+    steps.format.encoder->fit(twice.data(), steps.w, Effort::kNormal, steps.scales, steps.codes);
     Steps doubled = steps;
     doubled.x = twice.data();
     doubled.round();
     const double spoilt = steps.error(doubled.values);
     doubled.format.encoder->refit(steps.x, steps.w, doubled.codes, doubled.scales);
     const double refitted = steps.error(doubled.packed().data());
-    EXPECT_LE(refitted, 0.5 * spoilt);
-  });
+    EXPECT_LE(refitted, std::max(0.5 * spoilt, 1.25 * own));
+  };
+  for_each_block(body, 256.0f);
 }
 
 TEST(Encode, RoundTakesTheBestCode) {
-  // Whatever single code one puts in place of the chosen one, the block is not better for it.
+  // Whatever other code stands in place of the chosen one, what it stands for is no nearer. All codes are tried where
+  // they have up to 12 bits; of longer ones, all that share the lowest or the highest bits with the chosen code.
+  static constexpr int kBits = 12;
   for_each_block([](Steps& steps) {
-    const int joint = steps.format.encoder->joint;
-    if (joint > 1) return;
+    const auto joint = static_cast<size_t>(steps.format.encoder->joint);
+    const auto n = static_cast<size_t>(steps.format.block_len) / joint;
+    const auto errors = [&](const float* y) {
+      std::vector<double> result(n);
+      for (size_t i = 0; i < n; ++i) {
+        result[i] = squared_error(steps.x + i * joint, y + i * joint, steps.w + i * joint, joint);
+      }
+      return result;
+    };
     steps.fit();
     steps.round();
-    const double best = steps.error(steps.values);
+    const auto chosen = errors(steps.values);
+    const auto all = errors(std::vector<float>(n * joint).data());
+    // Not every number of as many bits is a code, but what lies below one in use is.
+    const uint32_t highest = *std::max_element(steps.codes, steps.codes + n);
+    const int bits = static_cast<int>(std::bit_width(highest));
     Steps other = steps;
-    for (int i = 0; i < steps.format.block_len; i += 7) {
-      for (const int step : {-1, 1}) {
-        const int code = static_cast<int>(steps.codes[i]) + step;
-        const int highest = 2 * static_cast<int>(*std::ranges::max_element(steps.codes)) + 2;
-        if (code < 0 ||
-            std::bit_width(static_cast<uint32_t>(code)) > std::bit_width(static_cast<uint32_t>(highest / 2)))
-          continue;
-        other.codes[i] = static_cast<uint32_t>(code);
-        const auto decoded = other.packed();
-        if (decoded[static_cast<size_t>(i)] != steps.values[i]) {
-          EXPECT_GE(other.error(decoded.data()), best * (1.0 - 1e-6));
+    for (const int shift : {0, std::max(0, bits - kBits)}) {
+      for (uint32_t change = 1; change < 1u << std::min(bits, kBits); ++change) {
+        for (size_t i = 0; i < n; ++i) {
+          const uint32_t code = steps.codes[i] ^ change << shift;
+          other.codes[i] = code <= highest ? code : steps.codes[i];
         }
-        other.codes[i] = steps.codes[i];
+        const auto changed = errors(other.packed().data());
+        for (size_t i = 0; i < n; ++i)
+          ASSERT_GE(changed[i], chosen[i] - 1e-5 * all[i]) << i << " code " << other.codes[i];
       }
     }
   });
-}
-
-template <class Word>
-void expect_best_codeword(const char* name, const Word* grid, uint32_t size) {
-  const Format& format = *find_format(std::string_view(name));
-  const auto joint = static_cast<size_t>(format.encoder->joint);
-  const auto x = source();
-  const auto importance = source_weights();
-  for (size_t block = 0; block < kOrdinaryRows; ++block) {
-    const float* const bx = &x[256 * block];
-    std::vector<float> w(256);
-    format.encoder->objective(bx, &importance[256 * block], w.data());
-    Steps steps = {format, bx, w.data()};
-    steps.fit();
-    steps.round();
-    for (size_t i = 0; i < 256; i += joint) {
-      const Word chosen = grid[steps.codes[i / joint] & (size - 1)];
-      const double scale = std::fabs(steps.values[i]) / static_cast<double>(chosen & 0xFF);
-      double least = HUGE_VAL;
-      for (uint32_t c = 0; c < size; ++c) {
-        double error = 0.0;
-        for (size_t j = 0; j < joint; ++j) {
-          const double difference = std::fabs(bx[i + j]) - scale * static_cast<double>((grid[c] >> (8 * j)) & 0xFF);
-          error += w[i + j] * difference * difference;
-        }
-        least = std::min(least, error);
-      }
-      const double own = squared_error(bx + i, steps.values + i, w.data() + i, joint);
-      EXPECT_LE(own, least + 1e-5 * squared_error(bx + i, std::vector<float>(joint).data(), w.data() + i, joint));
-    }
-  }
-}
-
-TEST(Encode, RoundTakesTheBestCodeword) {
-  expect_best_codeword("IQ2_S", iq2_s_grid(), 1024);
-  expect_best_codeword("IQ3_S", iq3_s_grid(), 512);
 }
 
 TEST(Encode, ErrorIsWithinReachOfTheRate) {
@@ -238,6 +219,45 @@ TEST(Encode, ImportanceLowersTheWeightedError) {
   }
 }
 
+TEST(Encode, MoreEffortLeavesLessError) {
+  // In sum over many blocks; a single one may be worse for more candidates, since least squares moves them all. Only
+  // the fit promises this: what counters its shrinkage afterwards is no search.
+  std::mt19937 random(7);
+  std::student_t_distribution<float> value(5.0f);
+  std::lognormal_distribution<float> column(0.0f, 0.7f);
+  std::vector<float> x(64 * 256), importance(x.size());
+  std::ranges::generate(x, [&] { return value(random); });
+  std::ranges::generate(importance, [&] { return column(random); });
+  for (const Format* format : encodable(true)) {
+    const auto n = static_cast<size_t>(format->block_len);
+    std::vector<float> w(x.size());
+    for (size_t at = 0; at < x.size(); at += n) format->encoder->objective(&x[at], &importance[at], &w[at]);
+    const auto error = [&](Effort effort) {
+      double sum = 0.0;
+      for (size_t at = 0; at < x.size(); at += n) {
+        Steps steps = {*format, &x[at], &w[at]};
+        format->encoder->fit(&x[at], &w[at], effort, steps.scales, steps.codes);
+        sum += steps.error(steps.packed().data());
+      }
+      return sum;
+    };
+    EXPECT_LE(error(Effort::kNormal), error(Effort::kFast)) << format->name;
+    EXPECT_LE(error(Effort::kBest), error(Effort::kNormal)) << format->name;
+  }
+}
+
+TEST(Encode, ABlockOfZerosBecomesZeroBytes) {
+  const std::vector<float> x(512, 0.0f);
+  const std::vector<float> w(512, 1.0f);
+  for (const Format* format : encodable(true)) {
+    for (const float* importance : {static_cast<const float*>(nullptr), w.data()}) {
+      const auto bytes = encode(*format, x, importance);
+      EXPECT_TRUE(std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; })) << format->name;
+      EXPECT_EQ(decode(*format, bytes), x) << format->name;
+    }
+  }
+}
+
 TEST(Encode, RowsTogetherAndBlocksAloneGiveTheSameBytes) {
   const auto x = source();
   const auto w = source_weights();
@@ -247,7 +267,7 @@ TEST(Encode, RowsTogetherAndBlocksAloneGiveTheSameBytes) {
       std::vector<std::byte> alone(together.size());
       for (int64_t b = static_cast<int64_t>(x.size()) / format->block_len - 1; b >= 0; --b) {
         format->encoder->encode_row(&x[static_cast<size_t>(b * format->block_len)],
-                                    &w[static_cast<size_t>(b * format->block_len)], 1,
+                                    &w[static_cast<size_t>(b * format->block_len)], 1, Effort::kNormal,
                                     &alone[static_cast<size_t>(b * format->block_bytes)]);
       }
       EXPECT_EQ(together, alone) << format->name;
@@ -298,6 +318,34 @@ std::vector<Hostile> hostile_importance() {
   return weights;
 }
 
+TEST(Encode, EveryInstructionSetGivesTheSameBytes) {
+  struct Case {
+    std::string name;
+    std::vector<float> x, importance;
+  };
+  std::vector<Case> cases = {{"source", source(), source_weights()}, {"source alone", source(), {}}};
+  for (const Hostile& block : hostile_blocks()) {
+    for (const Hostile& importance : hostile_importance()) {
+      cases.push_back({fmt::format("{} with importance {}", block.name, importance.name), block.x, importance.x});
+    }
+  }
+  for (const Format* chosen : all_formats()) {
+    if (chosen->encoder == nullptr) continue;
+    for (const Isa isa : supported_isas()) {
+      const Format& reference = format(chosen->type, Isa::kScalar);
+      const Format& other = format(chosen->type, isa);
+      EXPECT_EQ(other.isa, isa_name(isa));
+      for (const Case& c : cases) {
+        const float* importance = c.importance.empty() ? nullptr : c.importance.data();
+        for (const Effort effort : {Effort::kFast, Effort::kNormal, Effort::kBest}) {
+          EXPECT_EQ(encode(other, c.x, importance, effort), encode(reference, c.x, importance, effort))
+              << other.name << ", " << other.isa << ": " << c.name << ", effort " << static_cast<int>(effort);
+        }
+      }
+    }
+  }
+}
+
 TEST(Encode, FiniteInputGivesFiniteOutput) {
   for (const bool quantized : {false, true}) {
     for (const Format* format : encodable(quantized)) {
@@ -333,10 +381,17 @@ TEST(Encode, FitBearsAnyWeights) {
 TEST(Encode, HostileBlocksKeepTheirShape) {
   const auto blocks = hostile_blocks();
   for (const Format* format : encodable(true)) {
+    std::map<std::string, double> bounds = {
+        {"zeros", 0.0}, {"constant", 2e-2}, {"negative constant", 2e-2}, {"one outlier", 1e-2}, {"lone spike", 1e-2}};
     // A codeword has no zeros: beside a spike its smallest magnitudes are an error that no scale avoids.
-    const double spike = format->encoder->joint > 1 ? 0.5 : 1e-2;
-    const std::map<std::string, double> bounds = {
-        {"zeros", 0.0}, {"constant", 2e-2}, {"negative constant", 2e-2}, {"one outlier", spike}, {"lone spike", spike}};
+    // With 8 beside 43, 31 of them under one scale weigh as much as the spike.
+    if (format->encoder->joint > 1) bounds["one outlier"] = bounds["lone spike"] = 1.1;
+    // Signs alone: what the spike gains, all others lose. The objective holds more of the spike than least squares.
+    if (format->type == Type::Q1_0) bounds["one outlier"] = bounds["lone spike"] = 1.5;
+    // A power of two times 1, 1.5, 2, 3, 4 or 6: off by up to a fifth.
+    if (format->type == Type::MXFP4) bounds["constant"] = bounds["negative constant"] = bounds["one outlier"] = 0.04;
+    // The largest value of the type is 448 * 6.
+    if (format->type == Type::NVFP4) bounds["one outlier"] = 0.55;
     for (const Hostile& block : blocks) {
       const auto bound = bounds.find(block.name);
       if (bound == bounds.end()) continue;
@@ -352,8 +407,9 @@ TEST(Encode, HostileBlocksKeepTheirShape) {
 }
 
 TEST(Encode, ScaleOfTheBlockDoesNotMatter) {
-  // Powers of two commute with every step as long as halves stay normal.
-  const auto x = source();
+  // Powers of two commute with every step as long as halves, and the scales of NVFP4, stay normal.
+  auto x = source();
+  for (float& value : x) value *= 32.0f;
   for (const Format* format : encodable(true)) {
     auto larger = x;
     for (float& value : larger) value *= 16.0f;

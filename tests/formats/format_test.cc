@@ -90,9 +90,8 @@ TEST(Format, FallbacksAreTheCustomaryOnes) {
 
 TEST(Format, ImportanceIsRequiredByTheSmallestCodebooks) {
   const std::set<Type> required = {Type::IQ1_S, Type::IQ1_M, Type::IQ2_XXS, Type::IQ2_XS, Type::IQ2_S, Type::IQ3_XXS};
-  const std::set<Type> ignored = {Type::F32,   Type::F16,   Type::BF16,  Type::F64,  Type::I8,
-                                  Type::I16,   Type::I32,   Type::I64,   Type::Q8_0, Type::TQ1_0,
-                                  Type::TQ2_0, Type::MXFP4, Type::NVFP4, Type::Q1_0, Type::Q2_0};
+  const std::set<Type> ignored = {Type::F32, Type::F16, Type::BF16, Type::F64, Type::I8,
+                                  Type::I16, Type::I32, Type::I64,  Type::Q8_0};
   for (const Format* format : all_formats()) {
     const Importance expected = required.contains(format->type)  ? Importance::kRequired
                                 : ignored.contains(format->type) ? Importance::kIgnored

@@ -13,8 +13,11 @@ namespace {
 
 const std::vector<std::string> kModels = {"deepseek2", "deepseek2_k256"};
 
+// With what was measured alone: a .dat file, which does not tell experts apart, could not lend them anything.
 Imatrix golden_gguf(const std::string& model = "deepseek2") {
-  return Imatrix::load(test::golden("imatrix/" + model + "/imatrix.gguf"));
+  Imatrix imatrix = Imatrix::load(test::golden("imatrix/" + model + "/imatrix.gguf"));
+  imatrix.prior_weight = 0;
+  return imatrix;
 }
 
 Imatrix golden_dat(const std::string& model = "deepseek2") {
@@ -186,10 +189,54 @@ TEST(Imatrix, AnEntryWithoutAnyInputKeepsItsOnesInDat) {
 TEST(Imatrix, ImportanceIsTheMeanSquare) {
   const Imatrix imatrix = small();
   EXPECT_EQ(imatrix.importance(tensor("a.weight", {2, 7, 1, 1}), 0), (std::vector<float>{0.5, 2}));
-  const gguf::TensorInfo experts = tensor("e.weight", {3, 5, 2, 1});
-  EXPECT_EQ(imatrix.importance(experts, 0), (std::vector<float>{1, 2, 3}));
-  EXPECT_EQ(imatrix.importance(experts, 1), (std::vector<float>{1, 1, 1}));
   EXPECT_TRUE(imatrix.importance(tensor("b.weight", {2, 7, 1, 1}), 0).empty());
+}
+
+// Two experts of 2 columns: 6 inputs with means 1 and 2, 2 inputs with means 5 and 10. Their layer: 2 and 4.
+Imatrix uneven() {
+  Imatrix imatrix;
+  imatrix.entries["e.weight"] = {.n_in = 2, .n_expert = 3, .in_sum2 = {6, 12, 10, 20, 0, 0}, .counts = {6, 2, 0}};
+  return imatrix;
+}
+
+TEST(Imatrix, ExpertsBorrowFromTheirLayer) {
+  const gguf::TensorInfo experts = tensor("e.weight", {2, 5, 3, 1});
+  Imatrix imatrix = uneven();
+  imatrix.prior_weight = 2;
+  EXPECT_EQ(imatrix.importance(experts, 0), (std::vector<float>{10.0f / 8, 20.0f / 8}));
+  EXPECT_EQ(imatrix.importance(experts, 1), (std::vector<float>{14.0f / 4, 28.0f / 4}));
+  EXPECT_EQ(imatrix.importance(experts, 2), (std::vector<float>{2, 4}));
+  imatrix.prior_weight = 1e30;
+  for (int64_t e = 0; e < 3; ++e) EXPECT_EQ(imatrix.importance(experts, e), (std::vector<float>{2, 4})) << e;
+}
+
+TEST(Imatrix, WithoutAPriorOnlyExpertsWithoutDataBorrow) {
+  const gguf::TensorInfo experts = tensor("e.weight", {2, 5, 3, 1});
+  Imatrix imatrix = uneven();
+  imatrix.prior_weight = 0;
+  EXPECT_EQ(imatrix.importance(experts, 0), (std::vector<float>{1, 2}));
+  EXPECT_EQ(imatrix.importance(experts, 1), (std::vector<float>{5, 10}));
+  EXPECT_EQ(imatrix.importance(experts, 2), (std::vector<float>{2, 4}));
+}
+
+TEST(Imatrix, DefaultPriorLeavesWellCoveredExpertsAlone) {
+  Imatrix imatrix;
+  imatrix.entries["e.weight"] = {.n_in = 1, .n_expert = 2, .in_sum2 = {10000, 0}, .counts = {10000, 10000}};
+  EXPECT_NEAR(imatrix.importance(tensor("e.weight", {1, 5, 2, 1}), 0)[0], 1, 1e-3);
+}
+
+TEST(Imatrix, DenseTensorsHaveNobodyToBorrowFrom) {
+  Imatrix imatrix = small();
+  imatrix.prior_weight = 1000;
+  EXPECT_EQ(imatrix.importance(tensor("a.weight", {2, 7, 1, 1}), 0), (std::vector<float>{0.5, 2}));
+}
+
+TEST(Imatrix, EntriesWithoutAnyInputAreUnknown) {
+  Imatrix imatrix = small();
+  imatrix.entries["a.weight"].counts = {0};
+  imatrix.entries["e.weight"].counts = {0, 0};
+  EXPECT_TRUE(imatrix.importance(tensor("a.weight", {2, 7, 1, 1}), 0).empty());
+  EXPECT_TRUE(imatrix.importance(tensor("e.weight", {3, 5, 2, 1}), 1).empty());
 }
 
 TEST(Imatrix, HeadsShareOneRow) {

@@ -11,6 +11,7 @@
 
 #include "base/checked.h"
 #include "gguf/tensor_info.h"
+#include "plan/condition.h"
 #include "support.h"
 
 namespace steelyard::test {
@@ -19,6 +20,7 @@ inline const char* const kModels[] = {"glm-4.7", "glm-4.7-flash", "qwen3-30b-a3b
 
 struct Model {
   std::vector<gguf::TensorInfo> tensors;
+  Facts facts;
   /// Mix ("Q4_K_M", or "IQ4_XS+imatrix" where an importance matrix changes the picks) to the type of each tensor.
   std::map<std::string, std::vector<std::string>> picks;
   /// The same mixes to the size of all tensors in MiB, rounded to two decimals.
@@ -62,6 +64,10 @@ inline Model read_model(const std::string& name) {
   const std::vector<std::string> header = fields(line, '\t');
   while (std::getline(in, line)) {
     const std::vector<std::string> row = fields(line, '\t');
+    if (row[0] == "#facts") {
+      model.facts = {.gqa = std::stoll(row.at(1)), .experts = std::stoll(row.at(2))};
+      continue;
+    }
     EXPECT_EQ(row.size(), header.size()) << line;
     if (row[0] == "#MiB") {
       for (size_t i = 4; i < row.size(); ++i) model.mebibytes[header[i]] = row[i];

@@ -65,11 +65,11 @@ TEST(Plan, ReadsKeepConditionsAndOptionalRules) {
   EXPECT_FALSE(plan.rules()[0].type.has_value());
   EXPECT_TRUE(plan.rules()[1].optional);
   EXPECT_EQ(plan.rules()[1].pattern, "b");
-  EXPECT_EQ(plan.rules()[1].condition, Condition::kTied);
+  EXPECT_EQ(plan.rules()[1].condition.text(), "tied");
   EXPECT_FALSE(plan.rules()[2].optional);
   EXPECT_EQ(plan.rules()[2].pattern, "c?");
-  EXPECT_EQ(plan.rules()[2].condition, Condition::kImatrix);
-  EXPECT_EQ(plan.rules()[3].condition, Condition::kNotImatrix);
+  EXPECT_EQ(plan.rules()[2].condition.text(), "imatrix");
+  EXPECT_EQ(plan.rules()[3].condition.text(), "not imatrix");
 }
 
 TEST(Plan, QuestionMarkWithoutBlankBelongsToThePattern) {
@@ -88,8 +88,8 @@ TEST(Plan, RefusesWithLineAndReason) {
   EXPECT_EQ(refusal("a = I32"), "p.plan:1: I32 is no type for weights");
   EXPECT_EQ(refusal("a ="), "p.plan:1: no type after '='");
   EXPECT_EQ(refusal(" = Q4_K"), "p.plan:1: a rule needs a pattern before '='");
-  EXPECT_TRUE(contains(refusal("a = Q4_K if"), "unexpected 'if' after the type"));
-  EXPECT_TRUE(contains(refusal("a = Q4_K Q5_K"), "one of: if imatrix, if not imatrix, if tied, if not tied"));
+  EXPECT_TRUE(contains(refusal("a = Q4_K if"), "unknown condition ''; expected one of: imatrix, not imatrix, tied"));
+  EXPECT_TRUE(contains(refusal("a = Q4_K Q5_K"), "unexpected 'Q5_K' after the type"));
   EXPECT_TRUE(contains(refusal("* ?= Q4_K"), "takes no condition"));
   EXPECT_TRUE(contains(refusal("* = Q4_K if tied"), "takes no condition"));
   EXPECT_EQ(refusal("a = Q4_K\nb = F16\na = Q5_K"),
@@ -125,9 +125,53 @@ TEST(Plan, PrependedRulesComeFirstAndReplace) {
 
 TEST(Plan, TextReadsBackToTheSamePlan) {
   const std::string text =
-      "blk.{0-4, 7/8:, 1/8+2::3, -1}\\.a|b=c = keep\nx#y ?= Q4_1 if imatrix\nx#y = IQ2_S if not tied\n* = BF16\n";
+      "blk.{0-4, 7/8:, 1/8+2::3, -1}\\.a|b=c = keep\nx#y ?= Q4_1 if imatrix\nx#y = IQ2_S if not tied\n"
+      "a = keep if imatrix and gqa >= 4 and index in {:1/8, -1}\n* = BF16\n";
   EXPECT_EQ(Plan::parse(text, "p.plan").text(), text);
   EXPECT_EQ(Plan::uniform(Type::Q8_0).text(), "* = Q8_0\n");
+  EXPECT_EQ(Plan::uniform(std::nullopt).text(), "* = keep\n");
+}
+
+// What is stored in a quantized file decides as the plan it came from, whatever was on the command line.
+TEST(Plan, TextOfEveryPresetDecidesTheSame) {
+  const std::string plans = std::string(STEELYARD_SOURCE_DIR) + "/plans";
+  for (const char* name : test::kModels) {
+    const test::Model model = test::read_model(name);
+    for (const auto& [preset, picks] : model.picks) {
+      if (contains(preset, "+")) continue;
+      Plan plan = Plan::preset(plans, preset);
+      plan.prepend({Plan::parse_rule("^output\\.weight$ = keep", "--leave-output-tensor"),
+                    Plan::parse_rule("ffn_down?=F16 if index in { 3 , 4 }", "command line")});
+      const Resolution first = resolve(plan, model.tensors, model.facts);
+      const Resolution again = resolve(Plan::parse(plan.text(), "stored"), model.tensors, model.facts);
+      for (size_t i = 0; i < first.decisions.size(); ++i) {
+        ASSERT_EQ(first.decisions[i].type, again.decisions[i].type) << preset << " " << model.tensors[i].name;
+      }
+    }
+  }
+}
+
+TEST(Plan, PureKeepsTheBaseOnly) {
+  Plan plan = Plan::parse("a = Q4_K\n* = Q3_K", "p.plan");
+  plan.make_pure();
+  EXPECT_EQ(plan.text(), "* = Q3_K\n");
+  Plan without = Plan::parse("a = Q4_K", "p.plan");
+  EXPECT_THROW(without.make_pure(), Error);
+}
+
+TEST(Plan, ReadsListsOfRules) {
+  const auto rules =
+      Plan::parse_rule_list("attn_v=Q6_K blk\\.(0|1)\\.=q8_0\r\n\n# none here=F16\n\tx?=keep # y=F16\n", "list");
+  ASSERT_EQ(rules.size(), 3u);
+  EXPECT_EQ(rules[0].pattern, "attn_v");
+  EXPECT_EQ(rules[1].type, Type::Q8_0);
+  EXPECT_EQ(rules[1].where(), "list:1");
+  EXPECT_EQ(rules[2].pattern, "x?");
+  EXPECT_EQ(rules[2].where(), "list:4");
+  EXPECT_TRUE(Plan::parse_rule_list("", "list").empty());
+  for (const char* text : {"attn_v = Q6_K", "attn_v", "attn_(=Q6_K", "attn_v=Q9"}) {
+    EXPECT_THROW(Plan::parse_rule_list(text, "list"), Error) << text;
+  }
 }
 
 TEST(Plan, LoadsFilesAndPresets) {
@@ -158,10 +202,10 @@ TEST(Plan, LoadsFilesAndPresets) {
 
 // Whatever the bytes: a plan or an Error; what parses survives a round trip through text() and can be resolved.
 TEST(Plan, SurvivesRandomText) {
-  const std::string_view pieces[] = {"blk.",  "blk\\.", "{",    "}",        "0-4",   ":1/8", "7/8:", ",",    "=",
-                                     "?=",    " ",      "\n",   "\r\n",     "#",     "Q4_K", "keep", "*",    "IQ2_XS",
-                                     "attn_", "(",      ")",    "|",        "[a-z]", "\\d+", "if",   "tied", "not",
-                                     "{2}",   "{1,}",   "\xff", "\xc3\xa4", "-9",    "\t"};
+  const std::string_view pieces[] = {
+      "blk.", "blk\\.", "{",    "}",   "0-4",    ":1/8",  "7/8:", ",",  "=", "?=",    " ",        "\n", "\r\n",
+      "#",    "Q4_K",   "keep", "*",   "IQ2_XS", "attn_", "(",    ")",  "|", "[a-z]", "\\d+",     "if", "tied",
+      "not",  "{2}",    "{1,}", "and", "gqa",    "index", "in",   ">=", "4", "\xff",  "\xc3\xa4", "-9", "\t"};
   std::vector<gguf::TensorInfo> tensors;
   for (const char* name :
        {"token_embd.weight", "blk.0.attn_q.weight", "blk.46.attn_k.weight", "blk.1000000.x.weight"}) {

@@ -1,4 +1,4 @@
-// What people read: the table, the summary and the warnings.
+// What people read: the table and the summary.
 #include "plan/report.h"
 
 #include <gtest/gtest.h>
@@ -39,14 +39,6 @@ TEST(Report, SummaryAddsUpPerType) {
             "Q5_0        1     1,536    1,056   0.2 %\n"
             "F32         1       256    1,024   0.2 %\n"
             "total: 5 tensors, 390,912 elements, 654,496 bytes = 0.001 GiB, 13.3942 bits per weight\n");
-}
-
-TEST(Report, WarningsNameFallbacksAndUnusedRules) {
-  EXPECT_EQ(warnings(Example().resolution),
-            (std::vector<std::string>{
-                "x.plan:1 `attn_`: Q5_0 instead of Q4_K for 1 tensor (blk.0.attn_k_b.weight, rows of 192)",
-                "x.plan:2 `upp`: matches no tensor",
-            }));
 }
 
 TEST(Report, NamesFromFilesStayOnOneLine) {

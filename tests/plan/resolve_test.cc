@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "gguf/reader.h"
 #include "models.h"
+#include "plan/findings.h"
 #include "plan/report.h"
 #include "support.h"
 
@@ -27,6 +28,12 @@ Decision decide(std::string_view text, const gguf::TensorInfo& info) {
   Decision decision = resolve(parse(text), std::span(&info, 1)).decisions[0];
   decision.tensor = nullptr;  // it would point into the caller's argument
   return decision;
+}
+
+std::vector<std::string> described(const Resolution& resolution) {
+  std::vector<std::string> lines;
+  for (const Finding& finding : findings(resolution)) lines.push_back(describe(finding));
+  return lines;
 }
 
 gguf::TensorInfo matrix(const std::string& name, int64_t columns = 512) {
@@ -130,6 +137,41 @@ TEST(Resolve, ConditionsAskForImatrixAndTiedEmbedding) {
   EXPECT_TRUE(untied.unused.empty()) << "a rule whose condition does not hold is not reported";
 }
 
+TEST(Resolve, ConditionsAskForTheModelsFacts) {
+  const gguf::TensorInfo info = matrix("blk.0.attn_v.weight");
+  const Plan plan = parse("attn_v = Q8_0 if gqa >= 4 and not imatrix\nattn_v = Q6_K if experts == 8\n* = Q4_K");
+  const auto pick = [&](const Facts& facts) { return resolve(plan, std::span(&info, 1), facts).decisions[0].type; };
+  EXPECT_EQ(pick({.gqa = 4}), Type::Q8_0);
+  EXPECT_EQ(pick({.gqa = 3}), Type::Q4_K);
+  EXPECT_EQ(pick({.imatrix = true, .gqa = 8}), Type::Q4_K);
+  EXPECT_EQ(pick({.imatrix = true, .gqa = 8, .experts = 8}), Type::Q6_K);
+}
+
+// The index counts by layer and then by name what the pattern matches, whoever takes it and wherever it stands in the
+// file; fractions are of the number of layers.
+TEST(Resolve, IndexCountsTheTensorsThatThePatternMatches) {
+  std::vector<gguf::TensorInfo> tensors = {matrix("blk.0.ffn_down.weight"),
+                                           tensor("blk.1.ffn_down_norm.weight", {512}, Type::F32)};
+  for (const char* layer : {"blk.10", "blk.2", "blk.1", "blk.11"}) {
+    tensors.push_back(matrix(std::string(layer) + ".ffn_down_shexp.weight"));
+    tensors.push_back(matrix(std::string(layer) + ".ffn_down_exps.weight"));
+  }
+  const auto taken = [&](std::string_view text) {
+    std::set<std::string> names;
+    for (const Decision& decision : resolve(parse(text), tensors).decisions) {
+      if (decision.type == Type::Q8_0) names.insert(decision.tensor->name);
+    }
+    return names;
+  };
+  using Names = std::set<std::string>;
+  EXPECT_EQ(taken("ffn_down = Q8_0 if index in {:1/3}"),
+            (Names{"blk.0.ffn_down.weight", "blk.1.ffn_down_exps.weight", "blk.1.ffn_down_shexp.weight",
+                   "blk.2.ffn_down_exps.weight"}));
+  EXPECT_EQ(taken("blk.0 = F16\nffn_down = Q8_0 if index in {0, 8}"), Names{"blk.11.ffn_down_shexp.weight"});
+  EXPECT_EQ(taken("down_exps = Q8_0 if index in {2}"), Names{"blk.10.ffn_down_exps.weight"});
+  EXPECT_EQ(taken("down = Q8_0 if index in {0} and imatrix"), Names{});
+}
+
 TEST(Resolve, ReportsRulesThatDecideNothing) {
   const std::vector<gguf::TensorInfo> tensors = {matrix("blk.0.attn_q.weight"), matrix("blk.0.ffn_up.weight"),
                                                  tensor("blk.0.attn_norm.weight", {512}, Type::F32)};
@@ -139,10 +181,11 @@ TEST(Resolve, ReportsRulesThatDecideNothing) {
       tensors);
   ASSERT_EQ(resolution.unused.size(), 4u);
   EXPECT_EQ(resolution.unused[0].rule.line, 2);
-  EXPECT_EQ(resolution.unused[0].why, "every tensor it matches is taken by p.plan:1 `attn_q`");
+  EXPECT_EQ(resolution.unused[0].shadowed_by, "p.plan:1 `attn_q`");
   EXPECT_EQ(resolution.unused[1].rule.line, 3);
-  EXPECT_EQ(resolution.unused[1].why, "matches no tensor");
-  EXPECT_EQ(resolution.unused[2].why, "matches only tensors that are never quantized");
+  EXPECT_EQ(resolution.unused[1].shadowed_by, "");
+  EXPECT_FALSE(resolution.unused[1].is_protected);
+  EXPECT_TRUE(resolution.unused[2].is_protected);
   EXPECT_EQ(resolution.unused[3].rule.line, 5);
 }
 
@@ -151,7 +194,7 @@ TEST(Resolve, NamesTheEarliestOfSeveralRulesInTheWay) {
   for (int order = 0; order < 2; ++order) {
     const Resolution resolution = resolve(parse("a.w = F16\nb.w = F16\nweight = Q8_0"), tensors);
     ASSERT_EQ(resolution.unused.size(), 1u);
-    EXPECT_EQ(resolution.unused[0].why, "every tensor it matches is taken by p.plan:1 `a.w`");
+    EXPECT_EQ(resolution.unused[0].shadowed_by, "p.plan:1 `a.w`");
     std::swap(tensors[0], tensors[1]);
   }
 }
@@ -163,7 +206,7 @@ TEST(Resolve, CommandLineRulesComeFirst) {
   const Resolution resolution = resolve(plan, std::span(&info, 1));
   EXPECT_EQ(resolution.decisions[0].rule, "command line `attn`");
   ASSERT_EQ(resolution.unused.size(), 1u);
-  EXPECT_EQ(resolution.unused[0].why, "every tensor it matches is taken by command line `attn`");
+  EXPECT_EQ(resolution.unused[0].shadowed_by, "command line `attn`");
 }
 
 TEST(Resolve, RefusesSizesThatOverflow) {
@@ -196,7 +239,7 @@ TEST(Resolve, DoesNotDependOnTheOrderOfTensors) {
     const Resolution resolution = resolve(plan, shuffled);
     for (const Decision& decision : resolution.decisions) EXPECT_EQ(decision.type, types.at(decision.tensor->name));
     EXPECT_EQ(resolution.total_bytes, straight.total_bytes);
-    EXPECT_EQ(warnings(resolution), warnings(straight));
+    EXPECT_EQ(described(resolution), described(straight));
   }
 }
 
@@ -247,39 +290,67 @@ TEST(Plans, PublishedGlmPlanOnTheRealHeader) {
   expect_published_plan(gguf::Reader(path, gguf::Need::kHeader).tensors());
 }
 
-// Every preset there is picks the golden type for every tensor of every model, with and without an importance matrix.
+TEST(Plans, FactsOfTheRealHeaders) {
+  for (const char* name : test::kModels) {
+    const std::string path = test::shared(std::string("skeletons/") + name + "-bf16.header.gguf");
+    if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is absent";
+    const Facts facts = model_facts(gguf::Reader(path, gguf::Need::kHeader).metadata(), false);
+    EXPECT_EQ(facts.gqa, test::read_model(name).facts.gqa) << name;
+    EXPECT_EQ(facts.experts, test::read_model(name).facts.experts) << name;
+  }
+}
+
+// Every mix that llama.cpp has is a preset here, which picks the same type for every tensor of every model, with and
+// without an importance matrix.
 TEST(Plans, PresetsPickTheTypesPeopleKnow) {
-  std::set<std::string> presets;
-  for (const auto& entry : std::filesystem::directory_iterator(plans_folder() + "/presets")) {
-    presets.insert(entry.path().stem().string());
-  }
-  for (const char* name : {"Q8_0", "Q6_K", "Q5_K_S", "Q4_K_S", "Q4_K_M", "Q4_0", "Q5_0", "F16", "BF16"}) {
-    EXPECT_TRUE(presets.contains(name)) << name;
-  }
-  presets.erase("F32");  // llama.cpp has no mix of this name to compare with
+  size_t compared = 0;
   for (const char* name : test::kModels) {
     const test::Model model = test::read_model(name);
-    for (const std::string& preset : presets) {
-      ASSERT_TRUE(model.picks.contains(preset)) << preset;
+    for (const auto& [column, picks] : model.picks) {
+      const std::string preset = column.substr(0, column.find('+'));
       const Plan plan = Plan::preset(plans_folder(), preset);
-      for (const bool imatrix : {false, true}) {
-        const std::string column = imatrix && model.picks.contains(preset + "+imatrix") ? preset + "+imatrix" : preset;
-        const Resolution resolution = resolve(plan, model.tensors, {.imatrix = imatrix});
+      // A column without "+imatrix" holds for both when there is none with it.
+      std::vector<bool> with_imatrix = {column != preset};
+      if (column == preset && !model.picks.contains(preset + "+imatrix")) with_imatrix.push_back(true);
+      for (const bool imatrix : with_imatrix) {
+        Facts facts = model.facts;
+        facts.imatrix = imatrix;
+        const Resolution resolution = resolve(plan, model.tensors, facts);
         int differ = 0;
         for (size_t i = 0; i < model.tensors.size(); ++i) {
           const std::string_view picked = format(resolution.decisions[i].type).name;
-          if (picked != model.picks.at(column)[i] && ++differ <= 3) {
+          if (picked != picks[i] && ++differ <= 3) {
             ADD_FAILURE() << name << " " << column << ": " << model.tensors[i].name << " is " << picked << ", expected "
-                          << model.picks.at(column)[i];
+                          << picks[i];
           }
         }
         EXPECT_EQ(differ, 0) << name << " " << column;
-        EXPECT_TRUE(resolution.unused.empty()) << name << " " << column << ": " << warnings(resolution).back();
+        EXPECT_TRUE(resolution.unused.empty()) << name << " " << column << ": " << described(resolution)[0];
         EXPECT_EQ(fmt::format("{:.2f}", static_cast<double>(resolution.total_bytes) / 1048576.0),
                   model.mebibytes.at(column));
+        ++compared;
       }
     }
   }
+  EXPECT_EQ(compared, std::size(test::kModels) * 32 * 2) << "models x mixes x with and without imatrix";
+}
+
+TEST(Plans, FewerSharedHeadsOrExpertsNeedLess) {
+  const gguf::TensorInfo info = matrix("blk.3.attn_v.weight");
+  const auto pick = [&](const char* preset, const Facts& facts) {
+    return resolve(Plan::preset(plans_folder(), preset), std::span(&info, 1), facts).decisions[0].type;
+  };
+  EXPECT_EQ(pick("IQ2_XXS", {.imatrix = true, .gqa = 3, .experts = 3}), Type::Q2_K);
+  EXPECT_EQ(pick("IQ2_XXS", {.imatrix = true, .gqa = 3, .experts = 4}), Type::Q4_K);
+  EXPECT_EQ(pick("IQ2_M", {.imatrix = true, .gqa = 3}), Type::IQ3_S);
+  EXPECT_EQ(pick("Q2_K", {.gqa = 3, .experts = 64}), Type::Q3_K);
+  EXPECT_EQ(pick("Q2_K_S", {.gqa = 3}), Type::Q2_K);
+  EXPECT_EQ(pick("IQ3_XXS", {.gqa = 3}), Type::IQ3_S);
+  EXPECT_EQ(pick("IQ3_XXS", {.imatrix = true, .gqa = 3}), Type::IQ3_XXS);
+  EXPECT_EQ(pick("IQ3_XXS", {.imatrix = true, .gqa = 4}), Type::Q4_K);
+  EXPECT_EQ(pick("IQ4_XS", {.gqa = 3}), Type::IQ4_XS);
+  EXPECT_EQ(pick("Q6_K", {.experts = 8}), Type::Q8_0);
+  EXPECT_EQ(pick("IQ2_XXS", {.imatrix = true, .experts = 8}), Type::Q4_K);
 }
 
 }  // namespace

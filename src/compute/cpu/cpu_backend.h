@@ -1,6 +1,6 @@
-// The CPU backend: OpenMP over rows, oneDNN for large F32 products, per-ISA kernels for the rest. Weights of any type stay
-// as they are in the file; a tile of rows is decoded to F32 when a product needs it, so memory stays bounded and every
-// product is exact up to F32 rounding.
+// The CPU backend: OpenMP over rows, oneDNN for large F32 products, per-ISA kernels for the rest. Weights of any type
+// stay as they are in the file; a tile of rows is decoded to F32 when a product needs it, so memory stays bounded and
+// every product is exact up to F32 rounding.
 #pragma once
 
 #include "compute/cpu/kernels.h"
@@ -10,7 +10,7 @@ namespace steelyard {
 
 class CpuBackend : public HostBackend {
  public:
-  CpuBackend() : kernels_(cpu::kernels()) {}
+  CpuBackend() : kernels_(cpu::kernels(chosen_isa())) {}
   std::string_view name() const override { return "cpu"; }
 
   void rms_norm(Matrix x, const float* weight, float eps, Matrix out) override;
@@ -26,7 +26,7 @@ class CpuBackend : public HostBackend {
   void sum_squares_experts(Matrix x, const Routing& routing, double* sums, int64_t* counts) override;
 
  private:
-  void mul_mat_rows(const Weight& weight, int64_t slice, Matrix x, Matrix out);    // few tokens: one weight row at a time
+  void mul_mat_rows(const Weight& weight, int64_t slice, Matrix x, Matrix out);  // few tokens: one weight row at a time
   void mul_mat_tiles(const Weight& weight, int64_t slice, Matrix x, Matrix out);  // many tokens: tiles through GEMM
 
   const cpu::Kernels& kernels_;

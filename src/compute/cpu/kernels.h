@@ -1,5 +1,5 @@
-// Inner loops of the CPU backend that are compiled once per instruction set (kernels.isa.cc), and the table that picks one
-// set at run time.
+// Inner loops of the CPU backend that are compiled once per instruction set (kernels.isa.cc), and the table that picks
+// one set at run time.
 //
 // Every kernel gives the same bits on every instruction set: lanes are fixed at 16 whatever the register width, sums go
 // lane by lane, and nothing is contracted to FMA.
@@ -7,10 +7,12 @@
 
 #include <cstdint>
 
+#include "base/isa.h"
+
 namespace steelyard::cpu {
 
 struct Kernels {
-  const char* isa;  ///< "scalar", "avx2", "avx512"
+  const char* isa;  ///< the set that these were compiled for
 
   /// sum a[i] * b[i], i < n.
   float (*dot)(const float* a, const float* b, int64_t n);
@@ -26,11 +28,7 @@ struct Kernels {
   void (*add_scaled)(const float* x, float factor, float* out, int64_t n);
 };
 
-/// The i-th of the sets that this processor can run, the widest first, scalar last; null beyond.
-const Kernels* supported_kernels(int i);
-
-/// The set for this processor: the widest it has, or the one named by the environment variable STEELYARD_ISA
-/// (scalar, avx2, avx512). Error when that one is unknown or the processor lacks it. Chosen once.
-const Kernels& kernels();
+/// The kernels of one instruction set, which the processor must have.
+const Kernels& kernels(Isa isa);
 
 }  // namespace steelyard::cpu

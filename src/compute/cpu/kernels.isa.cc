@@ -2,6 +2,8 @@
 // shared inline functions here.
 #include "compute/cpu/kernels.h"
 
+#include "formats/isa.h"
+
 namespace steelyard::cpu::STEELYARD_ISA {
 namespace {
 
@@ -105,12 +107,9 @@ void add_scaled(const float* x, float factor, float* out, int64_t n) {
   for (int64_t i = 0; i < n; ++i) out[i] += factor * x[i];
 }
 
-#define STEELYARD_STRING_(x) #x
-#define STEELYARD_STRING(x) STEELYARD_STRING_(x)
-
 }  // namespace
 
-extern const Kernels kKernels = {STEELYARD_STRING(STEELYARD_ISA), dot,        softmax_numerators, scale,
-                                 swiglu,                          add_squares, add_scaled};
+extern const Kernels kKernels = {
+    STEELYARD_STRING(STEELYARD_ISA), dot, softmax_numerators, scale, swiglu, add_squares, add_scaled};
 
 }  // namespace steelyard::cpu::STEELYARD_ISA

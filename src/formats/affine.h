@@ -1,0 +1,26 @@
+// Fit, round and refit of Q4_1 and Q5_1: value = d * code + m, both halves.
+//
+// Offsets may have either sign, unlike the minima of the K types; affine.cc says why their search serves all the same.
+#pragma once
+
+#include <cstdint>
+
+#include "base/half.h"
+#include "formats/encoder.h"
+#include "formats/isa.h"
+
+namespace steelyard::inline STEELYARD_ISA {
+
+struct Affine {
+  Half d;
+  Half m;
+};
+
+inline constexpr int kAffineLen = 32;  ///< values per block
+
+/// Codes run from 0 to `high`.
+Affine fit_affine(int high, const float* x, const float* w, Effort effort, uint32_t* codes);
+uint32_t round_affine(int high, float x, Affine scales, float* value);
+Affine refit_affine(const float* x, const float* w, const uint32_t* codes, Affine scales);
+
+}  // namespace steelyard::inline STEELYARD_ISA

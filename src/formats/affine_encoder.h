@@ -1,0 +1,286 @@
+// The encoder steps that Q2_K, Q4_K and Q5_K share: value = (d * scale) * code - (d_min * minimum), where scale and
+// minimum are small integers per sub-block, and d and d_min halves per block. What is left to the format is its
+// numbers, and pack.
+//
+// First every sub-block finds the free pair that it wants. Around that pair its error is a quadratic form, by which
+// many (d, d_min) are judged at little cost. Under the most promising of them every sub-block takes its best integers,
+// with the values rounded under each pair as it is stored; least squares then improves d and d_min for the codes so
+// found.
+#pragma once
+
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+#include <cstdint>
+
+#include "base/half.h"
+#include "formats/affine_search.h"
+#include "formats/search.h"
+
+namespace steelyard::inline STEELYARD_ISA {
+
+/// What an affine format stores beside its codes.
+struct AffineScales {
+  static constexpr int kMaxSubBlocks = 16;
+  Half d;
+  Half d_min;
+  uint8_t scale[kMaxSubBlocks];
+  uint8_t minimum[kMaxSubBlocks];
+};
+
+/// Sums over a block whose integers and codes stay: values x against d * p - d_min * r.
+struct UnitSums {
+  double pp = 0.0, pr = 0.0, rr = 0.0, xp = 0.0, xr = 0.0;
+
+  double error(double d, double d_min) const {
+    return d * (d * pp - 2.0 * xp) + d_min * (d_min * rr + 2.0 * (xr - d * pr));
+  }
+
+  /// Calls consider(d, d_min) with what least squares makes of both, then of each alone.
+  template <class Consider>
+  void solve(double d, double d_min, const Consider& consider) const {
+    const double determinant = pp * rr - pr * pr;
+    if (determinant > 0.0) consider((xp * rr - pr * xr) / determinant, (pr * xp - pp * xr) / determinant);
+    if (pp > 0.0) consider((xp + d_min * pr) / pp, d_min);
+    if (rr > 0.0) consider(d, (d * pr - xr) / rr);
+  }
+};
+
+/// How far the search goes at each level of effort, once the free pairs are known.
+struct UnitReach {
+  int minimum_units;  ///< values of d_min judged, each with 16 of d; a divisor of 16
+  int units;          ///< pairs (d, d_min) under which the integers are searched
+  int rounds;         ///< of least squares for (d, d_min), each with a new search of the integers
+};
+
+constexpr UnitReach unit_reach(Effort effort) {
+  switch (effort) {
+    case Effort::kFast:
+      return {.minimum_units = 4, .units = 1, .rounds = 0};
+    case Effort::kNormal:
+      return {.minimum_units = 8, .units = 2, .rounds = 1};
+    default:
+      return {.minimum_units = 16, .units = 12, .rounds = 4};
+  }
+}
+
+/// The search over one block.
+template <class F>
+class AffineSearch {
+ public:
+  AffineSearch(const float* x, const float* w, Effort effort) : block_(x, w, F::kBlockLen), reach_(unit_reach(effort)) {
+    for (int b = 0; b < F::kSubBlocks; ++b) {
+      values_[b] = AffineValues(block_.x + b * kSubBlockLen, block_.w + b * kSubBlockLen, kSubBlockLen);
+      wanted_[b] = search_affine(values_[b], F::kHighCode, affine_reach(effort));
+    }
+  }
+
+  AffineScales run() const {
+    Units units[kMaxUnits];
+    choose_units(units);
+    Fit best = under(units[0]);
+    for (int k = 1; k < reach_.units; ++k) keep_better(under(units[k]), best);
+    for (int k = 0; k < reach_.rounds && keep_better(under(improved(best)), best); ++k) {
+    }
+    const Units last = improved(best);
+    best.scales.d = block_.store(last.d);
+    best.scales.d_min = block_.store(last.d_min);
+    return best.scales;
+  }
+
+ private:
+  static constexpr int kSubBlockLen = F::kBlockLen / F::kSubBlocks;
+  static constexpr int kMaxUnits = 16;
+
+  struct Units {
+    float d;
+    float d_min;
+  };
+
+  struct Fit {
+    AffineScales scales;
+    double error = 0.0;
+    UnitSums sums;
+  };
+
+  /// The most promising units: those under which the free pairs, rounded to integers, lose least. The largest scale or
+  /// minimum becomes the largest integer, or a little less or more to let the others round better.
+  void choose_units(Units* units) const {
+    AffineFit largest = {0.0f, 0.0f};
+    for (const AffineResult& wanted : wanted_) {
+      largest = {std::max(largest.scale, wanted.fit.scale), std::max(largest.min, wanted.fit.min)};
+    }
+    float candidates[kCandidates];
+    for (int c = 0; c < kCandidates; ++c) {
+      candidates[c] =
+          1.0f / (static_cast<float>(F::kHighStep) * (F::kFirstUnit - F::kNextUnit * static_cast<float>(c)));
+    }
+    float losses[kCandidates][kCandidates];
+    float least[kCandidates];
+    std::fill_n(least, kCandidates, FLT_MAX);
+    for (int k = 0; k < kCandidates; k += kCandidates / reach_.minimum_units) {
+      unit_losses(largest.scale, candidates, largest.min * candidates[k], losses[k]);
+      least[k] = losses[k][first_least(losses[k])];
+    }
+    for (int n = 0; n < reach_.units; ++n) {
+      const int k = first_least(least);
+      const int c = first_least(losses[k]);
+      units[n] = {largest.scale * candidates[c], largest.min * candidates[k]};
+      losses[k][c] = FLT_MAX;
+      least[k] = losses[k][first_least(losses[k])];
+    }
+  }
+
+  /// For d = largest * candidates[c] and this d_min, the summed losses of all sub-blocks.
+  void unit_losses(float largest, const float (&candidates)[kCandidates], float d_min,
+                   float (&losses)[kCandidates]) const {
+    const IntegerLevels steps = {0.0f, static_cast<float>(F::kHighStep)};
+    const Lanes inverse_min = inverse_or_zero(broadcast(d_min));
+    for (int c = 0; c < kCandidates; c += kLanes) {
+      const Lanes d = largest * load(candidates + c);
+      const Lanes inverse = inverse_or_zero(d);
+      Lanes loss = {};
+      for (int b = 0; b < F::kSubBlocks; ++b) {
+        const AffineResult& wanted = wanted_[b];
+        const Lanes off = steps.nearest(wanted.fit.scale * inverse) * d - wanted.fit.scale;
+        const Lanes best_min = wanted.fit.min + slope(b) * off;
+        const Lanes min_off = steps.nearest(best_min * inverse_min) * d_min - wanted.fit.min;
+        loss += off * (off * wanted.sums.qq - 2.0f * (min_off * wanted.sums.q1)) + min_off * min_off * values_[b].w1;
+      }
+      store(loss, losses + c);
+    }
+  }
+
+  /// How the best minimum moves with the scale, the codes staying.
+  float slope(int b) const { return values_[b].w1 > 0.0f ? wanted_[b].sums.q1 / values_[b].w1 : 0.0f; }
+
+  /// The best integers under these units, as they are stored.
+  Fit under(const Units& units) const {
+    Fit fit;
+    fit.scales = {block_.store(units.d), block_.store(units.d_min), {}, {}};
+    const float d = block_.load(fit.scales.d);
+    const float d_min = block_.load(fit.scales.d_min);
+    const Lanes inverse = inverse_or_zero(broadcast(d));
+    const Lanes inverse_min = inverse_or_zero(broadcast(d_min));
+    for (int b = 0; b < F::kSubBlocks; ++b) {
+      AffineCandidates candidates;
+      float scale_steps[kCandidates];
+      float min_steps[kCandidates];
+      integers_near(b, d, d_min, inverse, inverse_min, scale_steps, min_steps, candidates);
+      AffineResult found;
+      const int best = best_affine(values_[b], F::kHighCode, candidates, found);
+      fit.scales.scale[b] = static_cast<uint8_t>(scale_steps[best]);
+      fit.scales.minimum[b] = static_cast<uint8_t>(min_steps[best]);
+      fit.error += found.error;
+      const double scale = scale_steps[best];
+      const double minimum = min_steps[best];
+      fit.sums.pp += scale * scale * found.sums.qq;
+      fit.sums.pr += scale * minimum * found.sums.q1;
+      fit.sums.rr += minimum * minimum * values_[b].w1;
+      fit.sums.xp += scale * (found.sums.yq + static_cast<double>(values_[b].base) * found.sums.q1);
+      fit.sums.xr += minimum * (values_[b].y1 + static_cast<double>(values_[b].base) * values_[b].w1);
+    }
+    return fit;
+  }
+
+  /// Eight scales around the wanted one, each with the minima below and above the one that suits it.
+  void integers_near(int b, float d, float d_min, const Lanes& inverse, const Lanes& inverse_min, float* scale_steps,
+                     float* min_steps, AffineCandidates& candidates) const {
+    static constexpr float kSteps[kCandidates] = {-3, -3, -2, -2, -1, -1, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4};
+    static constexpr float kSides[kCandidates] = {0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1};
+    const IntegerLevels steps = {0.0f, static_cast<float>(F::kHighStep)};
+    const AffineFit& wanted = wanted_[b].fit;
+    for (int c = 0; c < kCandidates; c += kLanes) {
+      const Lanes scale_step = steps.nearest(steps.nearest(wanted.scale * inverse) + load(kSteps + c));
+      const Lanes scale = scale_step * d;
+      const Lanes min = (wanted.min + slope(b) * (scale - wanted.scale)) * inverse_min;
+      const Lanes min_step = steps.nearest(steps.nearest(min - 0.5f) + load(kSides + c));
+      store(scale_step, scale_steps + c);
+      store(min_step, min_steps + c);
+      store(scale, candidates.scales + c);
+      store(min_step * d_min, candidates.mins + c);
+    }
+  }
+
+  /// Least squares for the units, the integers and codes staying.
+  Units improved(const Fit& fit) const {
+    Units best = {block_.load(fit.scales.d), block_.load(fit.scales.d_min)};
+    fit.sums.solve(best.d, best.d_min, [&](double d, double d_min) {
+      const Units stored = {block_.load(block_.store(static_cast<float>(std::max(d, 0.0)))),
+                            block_.load(block_.store(static_cast<float>(std::max(d_min, 0.0))))};
+      if (fit.sums.error(stored.d, stored.d_min) < fit.sums.error(best.d, best.d_min)) best = stored;
+    });
+    return best;
+  }
+
+  static bool keep_better(const Fit& fit, Fit& best) {
+    if (fit.error >= best.error) return false;
+    best = fit;
+    return true;
+  }
+
+  UnitBlock block_;
+  UnitReach reach_;
+  AffineValues values_[F::kSubBlocks];
+  AffineResult wanted_[F::kSubBlocks];
+};
+
+/// Base of a traits struct F, which has kBlockLen, kSubBlocks, kHighCode, kHighStep (the largest code and integer), and
+/// kFirstUnit and kNextUnit (what the largest scale is tried at, as part of kHighStep).
+template <class F>
+struct AffineEncoder {
+  using Scales = AffineScales;
+
+  static void objective(const float* x, const float* importance, float* w) {
+    importance_objective(x, importance, F::kBlockLen, w);
+  }
+
+  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
+    const Scales scales = AffineSearch<F>(x, w, effort).run();
+    constexpr int kLen = F::kBlockLen / F::kSubBlocks;
+    for (int b = 0; b < F::kSubBlocks; ++b) {
+      round_values(x + b * kLen, kLen, scale_of(scales, b), min_of(scales, b), 0, F::kHighCode, codes + b * kLen);
+    }
+    return scales;
+  }
+
+  static uint32_t round(const float* x, const float*, const Scales& scales, int position, float* values) {
+    const int b = position / (F::kBlockLen / F::kSubBlocks);
+    const float scale = scale_of(scales, b);
+    const float min = min_of(scales, b);
+    const int q = scale == 0.0f ? 0 : nearest_down((*x + min) / scale, 0, F::kHighCode);
+    *values = scale * static_cast<float>(q) - min;
+    return static_cast<uint32_t>(q);
+  }
+
+  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
+    UnitSums sums;
+    for (int i = 0; i < F::kBlockLen; ++i) {
+      const int b = i / (F::kBlockLen / F::kSubBlocks);
+      const double p = scales.scale[b] * static_cast<double>(codes[i]);
+      const double r = scales.minimum[b];
+      sums.pp += w[i] * p * p;
+      sums.pr += w[i] * p * r;
+      sums.rr += w[i] * r * r;
+      sums.xp += static_cast<double>(w[i]) * x[i] * p;
+      sums.xr += static_cast<double>(w[i]) * x[i] * r;
+    }
+    const auto half = [](double value) { return finite_half(static_cast<float>(std::clamp(value, 0.0, 65504.0))); };
+    const auto error = [&](Half d, Half d_min) { return sums.error(to_float(d), to_float(d_min)); };
+    sums.solve(to_float(scales.d), to_float(scales.d_min), [&](double d, double d_min) {
+      if (error(half(d), half(d_min)) >= error(scales.d, scales.d_min)) return;
+      scales.d = half(d);
+      scales.d_min = half(d_min);
+    });
+  }
+
+ private:
+  static float scale_of(const Scales& scales, int b) {
+    return to_float(scales.d) * static_cast<float>(scales.scale[b]);
+  }
+  static float min_of(const Scales& scales, int b) {
+    return to_float(scales.d_min) * static_cast<float>(scales.minimum[b]);
+  }
+};
+
+}  // namespace steelyard::inline STEELYARD_ISA

@@ -1,0 +1,158 @@
+#include "formats/affine_search.h"
+
+namespace steelyard::inline STEELYARD_ISA {
+namespace {
+
+struct LaneSums {
+  Lanes q1 = {};
+  Lanes qq = {};
+  Lanes yq = {};
+};
+
+/// Sums over the values, each on its nearest level under the pair of its lane. `shift` is min + base.
+LaneSums rounded_sums(const AffineValues& values, float high, const Lanes& scale, const Lanes& shift) {
+  const IntegerLevels levels = {0.0f, high};
+  const Lanes inverse = inverse_or_zero(scale);
+  const Lanes start = shift * inverse;
+  LaneSums sums;
+  for (int i = 0; i < values.n; ++i) {
+    const Lanes q = levels.nearest(values.y[i] * inverse + start);
+    const Lanes wq = values.w[i] * q;
+    sums.q1 += wq;
+    sums.qq += wq * q;
+    sums.yq += wq * values.y[i];
+  }
+  return sums;
+}
+
+/// Error of the pairs with codes of these sums.
+Lanes error_of(const AffineValues& values, const LaneSums& sums, const Lanes& scale, const Lanes& shift) {
+  return values.yy + scale * (scale * sums.qq - 2.0f * sums.yq) +
+         shift * (shift * values.w1 + 2.0f * (values.y1 - scale * sums.q1));
+}
+
+/// One pass: as many results as candidates.
+struct Pass {
+  alignas(64) float q1[kCandidates];
+  alignas(64) float qq[kCandidates];
+  alignas(64) float yq[kCandidates];
+  alignas(64) float scales[kCandidates];
+  alignas(64) float shifts[kCandidates];
+  alignas(64) float errors[kCandidates];
+
+  void put(int c, const LaneSums& sums, const Lanes& scale, const Lanes& shift, const Lanes& error) {
+    store(sums.q1, q1 + c);
+    store(sums.qq, qq + c);
+    store(sums.yq, yq + c);
+    store(scale, scales + c);
+    store(shift, shifts + c);
+    store(error, errors + c);
+  }
+  AffineResult result(int c, float base) const {
+    return {{scales[c], shifts[c] - base}, errors[c], {q1[c], qq[c], yq[c]}};
+  }
+};
+
+}  // namespace
+
+AffineValues::AffineValues(const float* x, const float* weights, int count) : w(weights), n(count) {
+  Lanes lowest = {};
+  for (int i = 0; i < n; i += kLanes) lowest = min(lowest, load(x + i));
+  base = least(lowest);
+  Lanes top = {};
+  LaneSum w_sum, y_sum, yy_sum;
+  for (int i = 0; i < n; i += kLanes) {
+    const Lanes above = load(x + i) - base;
+    const Lanes weight = load(w + i);
+    store(above, y + i);
+    top = max(top, above);
+    w_sum.add(i, weight);
+    y_sum.add(i, weight * above);
+    yy_sum.add(i, weight * above * above);
+  }
+  highest = -least(-top);
+  w1 = w_sum.total();
+  y1 = y_sum.total();
+  yy = yy_sum.total();
+}
+
+void improve_affine(const AffineValues& values, float high, const AffineCandidates& candidates, AffineResult& best) {
+  Pass pass;
+  for (int c = 0; c < kCandidates; c += kLanes) {
+    const LaneSums sums =
+        rounded_sums(values, high, load(candidates.scales + c), load(candidates.mins + c) + values.base);
+    const Lanes determinant = sums.qq * values.w1 - sums.q1 * sums.q1;
+    const Lanes inverse = 1.0f / determinant;
+    const Lanes free_shift = (sums.q1 * sums.yq - sums.qq * values.y1) * inverse;
+    const Lanes free_scale = (sums.yq * values.w1 - sums.q1 * values.y1) * inverse;
+    // A minimum below zero cannot be stored; then zero is best, and the scale has an equation of its own.
+    // Nor is there a pair to be had from codes that are all the same, but for noise.
+    const LaneMask is_free = (determinant > 4e-6f * (sums.qq * values.w1)) & (free_shift > broadcast(values.base));
+    const Lanes shift = is_free ? free_shift : broadcast(values.base);
+    const Lanes scale = is_free ? free_scale : (sums.yq + values.base * sums.q1) / sums.qq;
+    const Lanes error = error_of(values, sums, scale, shift);
+    // With few distinct codes, pairs that leave many levels unused fit as well, but their size would spoil the units.
+    const LaneMask is_used = (shift < scale * (0.5f + 0.08f * high)) & (values.highest + shift > scale * (0.6f * high));
+    const LaneMask is_valid = is_used & (scale > Lanes{}) & (error < broadcast(FLT_MAX));
+    pass.put(c, sums, scale, shift, is_valid ? error : broadcast(FLT_MAX));
+  }
+  const int c = first_least(pass.errors);
+  if (pass.errors[c] < best.error) best = pass.result(c, values.base);
+}
+
+int best_affine(const AffineValues& values, float high, const AffineCandidates& candidates, AffineResult& best) {
+  Pass pass;
+  for (int c = 0; c < kCandidates; c += kLanes) {
+    const Lanes scale = load(candidates.scales + c);
+    const Lanes shift = load(candidates.mins + c) + values.base;
+    const LaneSums sums = rounded_sums(values, high, scale, shift);
+    pass.put(c, sums, scale, shift, error_of(values, sums, scale, shift));
+  }
+  const int c = first_least(pass.errors);
+  best = pass.result(c, values.base);
+  return c;
+}
+
+AffineResult search_affine(const AffineValues& values, float high, AffineReach reach) {
+  // All values on one level is where the search starts.
+  const float shift = values.w1 > 0.0f ? std::max(values.base, -values.y1 / values.w1) : 0.0f;
+  AffineResult best = {
+      {0.0f, shift - values.base}, values.yy + shift * (shift * values.w1 + 2.0f * values.y1), {0.0f, 0.0f, 0.0f}};
+  // Offsets of the 16 candidates of a pass: a square of 4 x 4.
+  static constexpr float kAcross[kCandidates] = {0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3};
+  static constexpr float kDown[kCandidates] = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3};
+  AffineCandidates candidates;
+  const auto put = [&](int c, const Lanes& scale, const Lanes& min) {
+    store(scale, candidates.scales + c);
+    store(max(min, Lanes{}), candidates.mins + c);
+  };
+  // Ranges that leave out a little more than nothing, or up to one level more each time, below and above.
+  const float level = values.highest / high;
+  for (int pass = 0; pass < reach.coarse; ++pass) {
+    const float first = -0.25f + static_cast<float>(pass);
+    for (int c = 0; c < kCandidates; c += kLanes) {
+      const Lanes below = first + 0.4f * load(kDown + c);
+      const Lanes above = first + 0.4f * load(kAcross + c);
+      put(c, level * max(1.0f - (below + above) / high, broadcast(0.1f)), -level * below - values.base);
+    }
+    improve_affine(values, high, candidates, best);
+  }
+  // Then closer and closer around the best so far; the offsets of the lowest and the highest level are in levels, too.
+  float width = 0.5f;
+  for (int pass = 0; pass < reach.fine; ++pass, width *= 0.6f) {
+    const AffineFit centre = best.fit;
+    for (int c = 0; c < kCandidates; c += kLanes) {
+      const Lanes wider = 2.0f * width * (load(kAcross + c) - 1.5f);
+      const Lanes lower = width * (load(kDown + c) - 1.5f);
+      put(c, centre.scale * (1.0f + wider / high), centre.min + centre.scale * lower);
+    }
+    improve_affine(values, high, candidates, best);
+  }
+  return best;
+}
+
+AffineFit search_affine(float high, const float* x, const float* w, int n, Effort effort) {
+  return search_affine(AffineValues(x, w, n), high, affine_reach(effort)).fit;
+}
+
+}  // namespace steelyard::inline STEELYARD_ISA

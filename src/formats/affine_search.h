@@ -1,0 +1,75 @@
+// The search for the scale and minimum of a sub-block whose values are scale * q - min, q = 0 .. high, min >= 0.
+//
+// Called by the encoders of Q2_K, Q4_K and Q5_K (affine_encoder.h), and through search_affine by those of types that
+// store the pair as it is. Candidate pairs lie in the SIMD lanes; a pass tries 16.
+#pragma once
+
+#include "formats/search.h"
+
+namespace steelyard::inline STEELYARD_ISA {
+
+/// The values of a sub-block over the least of them (`base`, never above zero), so that sums of squares lose no digits
+/// to a common offset, and what a search needs to know of them. Copies nothing of w.
+struct AffineValues {
+  static constexpr int kMaxLen = 32;
+
+  AffineValues() = default;
+  AffineValues(const float* x, const float* weights, int count);
+
+  alignas(64) float y[kMaxLen];  ///< x - base
+  const float* w;
+  int n;
+  float base;
+  float highest;  ///< of y
+  float w1;       ///< sum of w
+  float y1;       ///< sum of w * y
+  float yy;       ///< sum of w * y * y
+};
+
+/// Sums over the codes of a sub-block: with them the error of any pair, these codes staying, is known.
+struct AffineSums {
+  float q1 = 0.0f;  ///< sum of w * q
+  float qq = 0.0f;  ///< sum of w * q * q
+  float yq = 0.0f;  ///< sum of w * y * q
+};
+
+/// A pair, the codes that values take under some pair near it, and the error of both together.
+struct AffineResult {
+  AffineFit fit;
+  float error;
+  AffineSums sums;
+};
+
+struct AffineCandidates {
+  alignas(64) float scales[kCandidates];
+  alignas(64) float mins[kCandidates];
+};
+
+/// Rounds the values under every candidate; each then has the pair that least squares makes of the codes. Keeps the
+/// best if it is better than `best`.
+void improve_affine(const AffineValues& values, float high, const AffineCandidates& candidates, AffineResult& best);
+
+/// The best candidate as it is; returns its number.
+int best_affine(const AffineValues& values, float high, const AffineCandidates& candidates, AffineResult& best);
+
+/// How far the search for a free pair goes at each level of effort.
+struct AffineReach {
+  int coarse;  ///< passes over ranges that cut off more and more
+  int fine;    ///< passes around the best so far
+};
+
+constexpr AffineReach affine_reach(Effort effort) {
+  switch (effort) {
+    case Effort::kFast:
+      return {.coarse = 1, .fine = 0};
+    case Effort::kNormal:
+      return {.coarse = 1, .fine = 1};
+    default:
+      return {.coarse = 2, .fine = 5};
+  }
+}
+
+/// The best free pair found.
+AffineResult search_affine(const AffineValues& values, float high, AffineReach reach);
+
+}  // namespace steelyard::inline STEELYARD_ISA

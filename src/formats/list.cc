@@ -1,0 +1,14 @@
+// The Format objects of all types, in the order of formats.def, as compiled for one instruction set.
+#include <array>
+
+#include "formats/codec.h"
+
+namespace steelyard::inline STEELYARD_ISA {
+
+extern constinit const std::array kFormats = {
+#define FORMAT(name, id) &k##name##Format,
+#include "formats/formats.def"
+#undef FORMAT
+};
+
+}  // namespace steelyard::inline STEELYARD_ISA

@@ -1,0 +1,96 @@
+// Fit, round and refit of the formats with fixed levels and one half per block as their scale: value = d * level(code).
+//
+// Levels is a small constant object:
+//   Lanes nearest(const Lanes& t) const;   the level nearest to t, lane by lane
+//   uint32_t code(float t) const;          the code of the level nearest to t; of two as near, the lower code
+//   float level(uint32_t code) const;
+//   void codes(const float* x, int n, float scale, uint32_t* codes) const;   codes of n values under a scale
+//
+// A fit searches continuous scales in the SIMD lanes and codes the block under the half nearest to the best of them.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <initializer_list>
+
+#include "formats/search.h"
+
+namespace steelyard::inline STEELYARD_ISA {
+
+/// Consecutive integers, coded from the lowest.
+struct IntegerCodes : IntegerLevels {
+  uint32_t code(float t) const {
+    return static_cast<uint32_t>(nearest_down(t, static_cast<int>(low), static_cast<int>(high)) -
+                                 static_cast<int>(low));
+  }
+  float level(uint32_t code) const { return low + static_cast<float>(code); }
+  void codes(const float* x, int n, float scale, uint32_t* codes) const {
+    round_values(x, n, scale, 0.0f, static_cast<int>(low), static_cast<int>(high), codes);
+  }
+};
+
+/// Where the best scale of a block lies: at largest / (edge * t) for t from `low` to `high`.
+struct ScaleRange {
+  std::initializer_list<float> edges;  ///< levels near which the largest value, with its sign, may come to lie
+  float low;
+  float high;
+};
+
+/// The scale of least weighted error for values up to 1 in magnitude: candidates over the range, evenly spaced in the
+/// inverse scale, as codes change with it; then others beside the best one. Each is improved by least squares over the
+/// codes it gives.
+template <class Levels>
+float search_levels(const Levels& levels, const ScaleRange& range, const float* x, const float* w, int n,
+                    Effort effort) {
+  float largest = 0.0f;
+  for (int i = 0; i < n; ++i) largest = std::fabs(x[i]) > std::fabs(largest) ? x[i] : largest;
+  float best = 0.0f;
+  float gain = 0.0f;
+  const auto search = [&](std::initializer_list<float> edges, float low, float high, int passes) {
+    const int per_edge = kCandidates / static_cast<int>(edges.size());
+    const float step = (high - low) / static_cast<float>(passes * per_edge);
+    float t = low;
+    for (int pass = 0; pass < passes; ++pass) {
+      alignas(64) float scales[kCandidates];
+      int c = 0;
+      for (int i = 0; i < per_edge; ++i, t += step) {
+        for (const float edge : edges) scales[c++] = largest / (edge * t);
+      }
+      improve_scale(levels, x, w, n, scales, best, gain);
+    }
+  };
+  const int passes = effort == Effort::kFast ? 1 : effort == Effort::kNormal ? 2 : 8;
+  search(range.edges, range.low, range.high, passes);
+  if (effort == Effort::kFast || best == 0.0f) return best;
+  // A large value of little weight may best be given up.
+  search(range.edges, range.high, 4.0f * range.high, passes / 2);
+  const float width = (range.high - range.low) / kCandidates;
+  search({largest / best}, 1.0f - width, 1.0f + width, 1);
+  return best;
+}
+
+template <class Levels>
+Half fit_levels(const Levels& levels, const ScaleRange& range, const float* x, const float* w, int n, Effort effort,
+                uint32_t* codes) {
+  const UnitBlock unit(x, w, n);
+  const Half d = unit.store(search_levels(levels, range, unit.x, unit.w, n, effort));
+  levels.codes(x, n, to_float(d), codes);
+  return d;
+}
+
+template <class Levels>
+uint32_t round_level(const Levels& levels, float x, float scale, float* value) {
+  const uint32_t code = levels.code(scale == 0.0f ? 0.0f : x / scale);
+  *value = scale * levels.level(code);
+  return code;
+}
+
+template <class Levels>
+Half refit_levels(const Levels& levels, const float* x, const float* w, int n, const uint32_t* codes, Half d) {
+  ScaleSums sums;
+  for (int i = 0; i < n; ++i) sums.add(x[i], w[i], levels.level(codes[i]));
+  return refit_scale(sums, d);
+}
+
+}  // namespace steelyard::inline STEELYARD_ISA

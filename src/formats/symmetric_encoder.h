@@ -1,0 +1,253 @@
+// The encoder steps that Q3_K and Q6_K share: value = (d * scale) * q, where scale and q are signed integers, one scale
+// per sub-block, and d is a half per block. What is left to the format is its numbers, and pack.
+//
+// As in affine_encoder.h: every sub-block finds the free scale that it wants; around it the error is a parabola, by
+// which many d are judged at little cost; under the most promising of them every sub-block takes its best integer
+// scale, with the values rounded under each as it is stored; least squares then improves d for the codes so found.
+#pragma once
+
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+#include <cstdint>
+
+#include "base/half.h"
+#include "formats/search.h"
+
+namespace steelyard::inline STEELYARD_ISA {
+
+/// What a symmetric format stores beside its codes.
+struct SymmetricScales {
+  Half d;
+  int8_t scale[16];
+};
+
+/// A scale, and how much less the error is than that of all zeros.
+struct ScaleFit {
+  float scale;
+  float gain;
+};
+
+/// How far the search goes at each level of effort.
+struct SymmetricReach {
+  int coarse;  ///< passes over scales under which the largest value meets the last level, or about
+  int fine;    ///< passes around the best so far
+  int units;   ///< values of d under which the scales are searched
+  int rounds;  ///< of least squares for d, each with a new search of the scales
+};
+
+constexpr SymmetricReach symmetric_reach(Effort effort) {
+  switch (effort) {
+    case Effort::kFast:
+      return {.coarse = 1, .fine = 0, .units = 1, .rounds = 0};
+    case Effort::kNormal:
+      return {.coarse = 2, .fine = 1, .units = 1, .rounds = 1};
+    default:
+      return {.coarse = 8, .fine = 3, .units = 8, .rounds = 4};
+  }
+}
+
+/// The search over one block.
+template <class F>
+class SymmetricSearch {
+ public:
+  SymmetricSearch(const float* x, const float* w, Effort effort)
+      : block_(x, w, F::kBlockLen), reach_(symmetric_reach(effort)) {
+    for (int b = 0; b < F::kSubBlocks; ++b) wanted_[b] = free_scale(b);
+  }
+
+  SymmetricScales run() const {
+    float units[kMaxUnits];
+    choose_units(units);
+    Fit best = under(units[0]);
+    for (int k = 1; k < reach_.units; ++k) keep_better(under(units[k]), best);
+    for (int k = 0; k < reach_.rounds && keep_better(under(improved(best)), best); ++k) {
+    }
+    best.scales.d = block_.store(improved(best));
+    return best.scales;
+  }
+
+ private:
+  static constexpr int kSubBlockLen = F::kBlockLen / F::kSubBlocks;
+  static constexpr int kMaxUnits = 8;
+  static constexpr int kTriedUnits = 2 * kCandidates;
+  static constexpr IntegerLevels kLevels = {F::kLowCode, F::kHighCode};
+  static constexpr IntegerLevels kSteps = {F::kLowStep, F::kHighStep};
+
+  struct Fit {
+    SymmetricScales scales;
+    double error = 0.0;
+    ScaleSums sums;
+  };
+
+  /// The scale of least error for a sub-block.
+  ScaleFit free_scale(int b) const {
+    const float* const x = block_.x + b * kSubBlockLen;
+    const float* const w = block_.w + b * kSubBlockLen;
+    Lanes sizes = {};
+    for (int i = 0; i < kSubBlockLen; i += kLanes) sizes = max(sizes, max(load(x + i), -load(x + i)));
+    const float largest = -least(-sizes);
+    // Eight levels for the largest value to meet, under either sign of the scale: they reach one further down than up.
+    static constexpr float kSigns[kCandidates] = {1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1, -1};
+    static constexpr float kNumbers[kCandidates] = {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7};
+    ScaleFit best = {0.0f, 0.0f};
+    float scales[kCandidates];
+    for (int pass = 0; pass < reach_.coarse; ++pass) {
+      const float first = F::kFirstLevel + F::kNextLevel * static_cast<float>(pass) / static_cast<float>(reach_.coarse);
+      for (int c = 0; c < kCandidates; c += kLanes) {
+        store(largest / (load(kSigns + c) * (first + F::kNextLevel * load(kNumbers + c))), scales + c);
+      }
+      improve_scale(kLevels, x, w, kSubBlockLen, scales, best.scale, best.gain);
+    }
+    // Then closer and closer around the best so far; the step moves the lowest level by a tenth, then less.
+    float step = 0.1f / static_cast<float>(-F::kLowCode);
+    for (int pass = 0; pass < reach_.fine; ++pass, step *= 0.4f) {
+      const float centre = best.scale;
+      for (int c = 0; c < kCandidates; ++c) scales[c] = centre * (1.0f + step * (static_cast<float>(c) - 7.5f));
+      improve_scale(kLevels, x, w, kSubBlockLen, scales, best.scale, best.gain);
+    }
+    return best;
+  }
+
+  /// The values of d under which the free scales, rounded to integers, lose least. The largest scale becomes the lowest
+  /// integer, or a little less or more to let the others round better.
+  void choose_units(float* units) const {
+    float largest = 0.0f;
+    for (const ScaleFit& wanted : wanted_) {
+      if (std::fabs(wanted.scale) > std::fabs(largest)) largest = wanted.scale;
+    }
+    float tried[kTriedUnits];
+    float losses[kTriedUnits];
+    for (int k = 0; k < kTriedUnits; ++k) {
+      tried[k] = largest / (static_cast<float>(F::kLowStep) * (1.03f - 0.0125f * static_cast<float>(k)));
+    }
+    for (int k = 0; k < kTriedUnits; k += kLanes) {
+      const Lanes d = load(tried + k);
+      const Lanes inverse = inverse_or_zero(d);
+      Lanes loss = {};
+      for (const ScaleFit& wanted : wanted_) {
+        const float square = wanted.scale * wanted.scale;
+        const float curvature = square > FLT_MIN ? wanted.gain / square : 0.0f;
+        const Lanes off = kSteps.nearest(wanted.scale * inverse) * d - wanted.scale;
+        loss += curvature * (off * off);
+      }
+      store(loss, losses + k);
+    }
+    for (int n = 0; n < reach_.units; ++n) {
+      const auto least = std::min_element(losses, losses + kTriedUnits) - losses;
+      units[n] = tried[least];
+      losses[least] = FLT_MAX;
+    }
+  }
+
+  /// The best integer scales under d, as it is stored.
+  Fit under(float unit) const {
+    Fit fit;
+    fit.scales.d = block_.store(unit);
+    const float d = block_.load(fit.scales.d);
+    for (int b = 0; b < F::kSubBlocks; ++b) {
+      const int centre = d == 0.0f ? 0 : nearest_down(wanted_[b].scale / d, F::kLowStep, F::kHighStep);
+      float steps[kCandidates];
+      for (int c = 0; c < kCandidates; ++c) {
+        steps[c] = static_cast<float>(std::clamp(centre + c - kCandidates / 2, F::kLowStep, F::kHighStep));
+      }
+      fit.scales.scale[b] = best_step(b, d, steps, fit);
+    }
+    return fit;
+  }
+
+  /// The best of these integer scales for a sub-block; adds its error and its sums to `fit`.
+  int8_t best_step(int b, float d, const float (&steps)[kCandidates], Fit& fit) const {
+    const float* const x = block_.x + b * kSubBlockLen;
+    const float* const w = block_.w + b * kSubBlockLen;
+    float errors[kCandidates];
+    float rests[kCandidates];  // sums of w * q * (x - scale * q)
+    float squares[kCandidates];
+    for (int c = 0; c < kCandidates; c += kLanes) {
+      const Lanes scale = d * load(steps + c);
+      const Lanes inverse = inverse_or_zero(scale);
+      Lanes error = {};
+      Lanes rest = {};
+      Lanes square = {};
+      for (int i = 0; i < kSubBlockLen; ++i) {
+        const Lanes q = kLevels.nearest(x[i] * inverse);
+        const Lanes difference = x[i] - scale * q;
+        const Lanes weighted = w[i] * difference;
+        error += weighted * difference;
+        rest += weighted * q;
+        square += (w[i] * q) * q;
+      }
+      store(error, errors + c);
+      store(rest, rests + c);
+      store(square, squares + c);
+    }
+    const int best = first_least(errors);
+    const double step = steps[best];
+    fit.error += errors[best];
+    fit.sums.xq += step * (rests[best] + d * step * squares[best]);
+    fit.sums.qq += step * step * squares[best];
+    return static_cast<int8_t>(steps[best]);
+  }
+
+  /// Least squares for d, the scales and codes staying.
+  float improved(const Fit& fit) const {
+    const float d = block_.load(fit.scales.d);
+    const float other = block_.load(block_.store(static_cast<float>(fit.sums.best_scale())));
+    return fit.sums.error(other) < fit.sums.error(d) ? other : d;
+  }
+
+  static bool keep_better(const Fit& fit, Fit& best) {
+    if (fit.error >= best.error) return false;
+    best = fit;
+    return true;
+  }
+
+  UnitBlock block_;
+  SymmetricReach reach_;
+  ScaleFit wanted_[F::kSubBlocks];
+};
+
+/// Base of a traits struct F, which has kBlockLen, kSubBlocks, and the ranges of its integers: kLowCode .. kHighCode
+/// for q and kLowStep .. kHighStep for the scale. Scales are tried under which the largest value of a sub-block meets
+/// level kFirstLevel, or one of those that follow by kNextLevel (higher levels cut it off).
+template <class F>
+struct SymmetricEncoder {
+  using Scales = SymmetricScales;
+
+  static void objective(const float* x, const float* importance, float* w) {
+    importance_objective(x, importance, F::kBlockLen, w);
+  }
+
+  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
+    const Scales scales = SymmetricSearch<F>(x, w, effort).run();
+    constexpr int kLen = F::kBlockLen / F::kSubBlocks;
+    for (int b = 0; b < F::kSubBlocks; ++b) {
+      round_values(x + b * kLen, kLen, scale_of(scales, b), 0.0f, F::kLowCode, F::kHighCode, codes + b * kLen);
+    }
+    return scales;
+  }
+
+  static uint32_t round(const float* x, const float*, const Scales& scales, int position, float* values) {
+    const float scale = scale_of(scales, position / (F::kBlockLen / F::kSubBlocks));
+    const int q = scale == 0.0f ? 0 : nearest_down(*x / scale, F::kLowCode, F::kHighCode);
+    *values = scale * static_cast<float>(q);
+    return static_cast<uint32_t>(q - F::kLowCode);
+  }
+
+  /// For given codes and integer scales, the block is one long vector of levels scale * q under d.
+  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
+    ScaleSums sums;
+    for (int i = 0; i < F::kBlockLen; ++i) {
+      const int scale = scales.scale[i / (F::kBlockLen / F::kSubBlocks)];
+      sums.add(x[i], w[i], scale * (static_cast<int>(codes[i]) + F::kLowCode));
+    }
+    scales.d = refit_scale(sums, scales.d);
+  }
+
+ private:
+  static float scale_of(const Scales& scales, int b) {
+    return to_float(scales.d) * static_cast<float>(scales.scale[b]);
+  }
+};
+
+}  // namespace steelyard::inline STEELYARD_ISA

@@ -1,0 +1,61 @@
+// When a rule of a plan takes part: `if imatrix and gqa >= 4`, a conjunction of questions about the run and the model,
+// and `index in {:1/8}`, one about the tensor. Parsed with its rule, asked by resolve(). Grammar: docs/plan.md.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gguf/metadata.h"
+#include "plan/layer_set.h"
+
+namespace steelyard {
+
+/// What conditions ask about, beyond the tensors themselves.
+struct Facts {
+  bool imatrix = false;  ///< an importance matrix is given
+  int64_t gqa = 0;       ///< query heads per key-value head in the first layer; 0 without attention there
+  int64_t experts = 0;   ///< routed experts per layer; 0 for a dense model
+  bool tied = false;     ///< no output.weight: the embedding does its work. resolve() finds this out itself.
+};
+
+/// The facts that a model's metadata holds. Error naming the key that is not what it should be.
+Facts model_facts(const gguf::Metadata& metadata, bool imatrix);
+
+class Condition {
+ public:
+  /// The condition that always holds.
+  Condition() = default;
+
+  /// Parses what follows the word `if`. Error{where} says which question is wrong.
+  static Condition parse(std::string_view text, const std::string& where);
+
+  /// Whether all questions about run and model are answered with yes.
+  bool holds(const Facts& facts) const;
+
+  /// Which of the tensors that the rule's pattern matches it takes, by their place among them; none: all of them.
+  const std::optional<LayerSet>& index() const { return index_; }
+
+  /// "imatrix and gqa >= 4", which parse() reads back; empty for the one that always holds.
+  std::string text() const;
+
+  auto operator<=>(const Condition& other) const { return terms_ <=> other.terms_; }
+  bool operator==(const Condition& other) const { return terms_ == other.terms_; }
+
+ private:
+  struct Question {
+    int64_t (*fact)(const Facts&);
+    bool (*compare)(int64_t, int64_t);
+    int64_t number;
+  };
+
+  void add(const std::string& term, const std::string& where);
+
+  std::vector<std::string> terms_;  // as written, but for blanks: two conditions are equal when these are
+  std::vector<Question> questions_;
+  std::optional<LayerSet> index_;
+};
+
+}  // namespace steelyard

@@ -1,0 +1,76 @@
+#include "plan/findings.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace steelyard {
+
+std::string_view name(Severity severity) {
+  constexpr std::string_view kNames[] = {"error", "warning", "note"};
+  return kNames[static_cast<size_t>(severity)];
+}
+
+std::string describe(const Finding& finding) {
+  constexpr size_t kShown = 3;
+  const size_t n = finding.subjects.size();
+  const size_t shown = std::min(n, kShown);
+  std::string text = finding.what;
+  for (size_t i = 0; i < shown; ++i) text += (i == 0 ? ": " : ", ") + finding.subjects[i];
+  if (n > shown) text += fmt::format(" and {} more ({} in all)", n - shown, n);
+  return text;
+}
+
+void add(std::vector<Finding>& findings, Severity severity, std::string_view what, std::string subject) {
+  // Few statements are possible, so that looking through them costs little.
+  const auto same = [&](const Finding& finding) { return finding.severity == severity && finding.what == what; };
+  auto found = std::find_if(findings.begin(), findings.end(), same);
+  if (found == findings.end()) found = findings.insert(found, {severity, std::string(what), {}});
+  found->subjects.push_back(std::move(subject));
+}
+
+std::vector<Finding> findings(const Resolution& resolution) {
+  std::vector<Finding> found;
+  for (const UnusedRule& unused : resolution.unused) {
+    const std::string rule = fmt::format("{} `{}`", unused.rule.where(), printable(unused.rule.pattern));
+    if (!unused.shadowed_by.empty()) {
+      const std::string also = unused.is_protected ? ", the rest is protected" : "";
+      add(found, Severity::kWarning, "earlier rules take every tensor that a rule matches",
+          fmt::format("{} (taken by {}{})", rule, unused.shadowed_by, also));
+    } else if (unused.is_protected) {
+      add(found, Severity::kWarning, "rule matches only protected tensors, which are never quantized", rule);
+    } else {
+      add(found, Severity::kWarning, "rule matches no tensor", rule);
+    }
+  }
+  for (const Decision* decision : resolution.by_layer()) {
+    const gguf::TensorInfo& tensor = *decision->tensor;
+    if (decision->is_fallback()) {
+      const Format& wanted = format(decision->wanted);
+      add(found, Severity::kWarning,
+          fmt::format("{} instead of {}, whose blocks of {} do not divide the rows", format(decision->type).name,
+                      wanted.name, wanted.block_len),
+          fmt::format("{} (rows of {})", printable(tensor.name), tensor.ne[0]));
+    }
+    if (decision->is_overruled) {
+      add(found, Severity::kNote, fmt::format("protected, so no rule changes it ({})", decision->protection),
+          printable(tensor.name));
+    }
+  }
+  for (const PlanRule& rule : resolution.replacing) {
+    add(found, Severity::kNote, "given in place of a rule of the plan",
+        fmt::format("{} `{}` (was {})", rule.where(), printable(rule.pattern), rule.replaces));
+  }
+  return found;
+}
+
+void refuse(const std::vector<Finding>& findings, bool strict, const std::string& where) {
+  std::string all;
+  for (const Finding& finding : findings) {
+    const bool counts = finding.severity == Severity::kError || (strict && finding.severity == Severity::kWarning);
+    if (counts) all += (all.empty() ? "" : "; ") + describe(finding);
+  }
+  if (!all.empty()) throw Error(where, all);
+}
+
+}  // namespace steelyard

@@ -1,0 +1,66 @@
+// What differs between two GGUF files: metadata, tensors, and how far the weights of one are from those of the other.
+//
+// Tensors are decoded a few thousand values at a time, so memory does not grow with them. The sums do not depend on the
+// number of threads. Called by inspect.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "gguf/reader.h"
+
+namespace steelyard {
+
+/// A key whose value differs; null where it is missing.
+struct MetadataDifference {
+  const gguf::KeyValue* a = nullptr;
+  const gguf::KeyValue* b = nullptr;
+
+  const std::string& key() const { return a != nullptr ? a->key : b->key; }
+};
+
+/// In the order of `a`, then what only `b` has. Views into both.
+std::vector<MetadataDifference> compare(const gguf::Metadata& a, const gguf::Metadata& b);
+
+/// Sums over the weights a and b of a tensor, from which errors follow. Pairs in which one is not finite are counted
+/// only.
+struct ErrorSums {
+  double aa = 0, bb = 0, ab = 0;  ///< sum of a², b², a·b
+  double dd = 0;                  ///< sum of (a - b)²
+  double max_abs = 0;             ///< largest |a - b|
+  int64_t not_finite = 0;
+
+  void add(const ErrorSums& other);
+  /// ‖a - b‖ / ‖a‖; 0 where nothing differs, infinite where only a is zero.
+  double relative_rmse() const;
+  /// a·b / (‖a‖ ‖b‖); 1 where both are zero, 0 where one is.
+  double cosine() const;
+};
+
+enum class Comparison {
+  kOnlyA,
+  kOnlyB,
+  kShape,    ///< other shapes: nothing to compare
+  kBytes,    ///< integers: bytes compared, no error
+  kWeights,  ///< `error` is there
+};
+
+/// One tensor of either file.
+struct TensorDifference {
+  Comparison comparison;
+  const gguf::TensorInfo* a = nullptr;
+  const gguf::TensorInfo* b = nullptr;
+  bool same_bytes = false;  ///< type, shape and bytes are the same
+  ErrorSums error;
+
+  const std::string& name() const { return a != nullptr ? a->name : b->name; }
+};
+
+/// In the order of `a`, then what only `b` has. `progress` is called after each tensor with how many are done, of how
+/// many.
+std::vector<TensorDifference> compare(const gguf::Reader& a, const gguf::Reader& b,
+                                      const std::function<void(size_t done, size_t count)>& progress);
+
+}  // namespace steelyard

@@ -1,0 +1,73 @@
+// What an interrupted run has finished, on disk: "<target>.journal" (docs/quantize.md has its layout).
+//
+// Invariant: a record is in the journal only when what it vouches for is on the disk. Every line carries a checksum
+// that continues the one before, so a torn or damaged line ends what is believed. The open journal is locked: two runs
+// onto one target cannot meet. Used by quantize/output only.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace steelyard {
+
+/// SHA-256 of a finished tensor's bytes, in the source and in the result.
+struct TensorHashes {
+  std::string source;
+  std::string result;
+
+  bool operator==(const TensorHashes&) const = default;
+};
+
+/// What makes two runs the same: names ("plan") and values, each on one line.
+using RunIdentity = std::vector<std::pair<std::string, std::string>>;
+
+/// The believable part of a journal.
+struct JournalContent {
+  RunIdentity identity;               ///< empty: not even that could be read
+  std::vector<TensorHashes> tensors;  ///< in file order, from the first on
+  bool complete = false;              ///< all tensors and the final header are written; only renaming may be missing
+  size_t n_bytes = 0;                 ///< length of the believable part
+  std::string checksum;               ///< of its last line
+  bool damaged = false;  ///< more lines follow a line that is not believed: not the work of an interruption
+};
+
+/// Never fails: what is no journal is an empty one.
+JournalContent parse_journal(std::string_view text);
+
+class Journal {
+ public:
+  /// Opens or creates `path` and locks it. Error naming `target` when that is impossible or another run holds it.
+  Journal(std::string path, std::string target);
+  Journal(const Journal&) = delete;
+  Journal& operator=(const Journal&) = delete;
+  /// Removes a file of its own that vouches for nothing.
+  ~Journal();
+
+  const std::string& path() const { return path_; }
+  const JournalContent& content() const { return content_; }
+
+  /// Begins anew: afterwards the journal vouches for nothing but who is at work.
+  void begin(const RunIdentity& identity);
+  /// Goes on after the believable part.
+  void go_on();
+  /// Durable on return.
+  void append(std::span<const TensorHashes> tensors);
+  void append_complete();
+  /// The work is done and needs no journal any more.
+  void remove();
+
+ private:
+  void write(std::string_view lines);
+
+  std::string path_;
+  std::string target_;
+  int fd_ = -1;
+  bool own_ = false;  // nothing of another run is in it
+  JournalContent content_;
+};
+
+}  // namespace steelyard

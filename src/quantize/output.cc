@@ -1,0 +1,247 @@
+#include "quantize/output.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/atomic_file.h"
+#include "base/check.h"
+#include "base/error.h"
+#include "base/mapped_file.h"
+#include "base/parallel.h"
+#include "base/sha256.h"
+
+namespace steelyard {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A sync makes a killed machine lose less and the run wait longer: at most a twentieth of the time goes into it.
+constexpr int kSyncShare = 20;
+constexpr auto kSyncInterval = std::chrono::seconds(5);
+constexpr uint64_t kSyncBytes = uint64_t{1} << 30;
+
+// Written bytes on their way to the disk while the next ones are made; what came before is dropped from memory.
+constexpr uint64_t kCacheWindow = uint64_t{64} << 20;
+
+// The number of shards is part of the identity so that whoever begins anew can find what to remove.
+constexpr std::string_view kShards = "shards";
+
+size_t shard_count(const RunIdentity& identity) {
+  for (const auto& [name, value] : identity) {
+    if (name == kShards && !value.empty() && value.size() <= 5) return static_cast<size_t>(std::atoi(value.c_str()));
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::string journal_path(const std::string& target) { return target + ".journal"; }
+
+std::vector<std::string> written_paths(const std::string& target, const std::vector<ShardFile>& files) {
+  std::vector<std::string> paths = {journal_path(target)};
+  for (const ShardFile& file : files) {
+    paths.push_back(file.path);
+    paths.push_back(file.path + ".partial");
+  }
+  return paths;
+}
+
+Output::Output(const std::string& target, const std::vector<ShardFile>& files, RunIdentity identity, Earlier earlier)
+    : target_(target), journal_((check_replaceable(target), journal_path(target)), target) {
+  Sha256 headers;
+  for (const ShardFile& file : files) {
+    check_replaceable(file.path);
+    files_.push_back({file.path, gguf::lay_out(file.path, file.metadata, file.tensors), {}});
+    headers.update(files_.back().layout.header);
+  }
+  for (size_t i = 0; i < files_.size(); ++i) {
+    for (const gguf::TensorInfo& tensor : files_[i].layout.tensors) places_.push_back({i, &tensor});
+  }
+  identity.emplace_back(kShards, std::to_string(files[0].path == target ? 0 : files.size()));
+  // Whatever else shapes the result shows in its headers: edited metadata, decisions, the order of tensors.
+  identity.emplace_back("result", headers.hex());
+
+  const JournalContent& found = journal_.content();
+  const std::string remedy = "; --resume goes on with it, --restart discards it";
+  if (earlier == Earlier::kRefuse && !found.tensors.empty()) {
+    fail(target, "an interrupted run has finished {} of its tensors{}", found.tensors.size(), remedy);
+  }
+  if (earlier != Earlier::kDiscard && found.identity.empty() && found.damaged) {
+    fail(journal_.path(), "is damaged or no journal; --restart begins anew");
+  }
+  if (earlier == Earlier::kResume && !found.tensors.empty()) {
+    refuse_other_identity(identity);
+    resume();
+  } else {
+    try {
+      begin(identity);
+    } catch (...) {
+      abandon();
+      throw;
+    }
+  }
+  next_sync_ = Clock::now();
+}
+
+Output::~Output() {
+  const JournalContent& content = journal_.content();
+  if (content.tensors.empty() && !content.complete) abandon();
+}
+
+void Output::discard() {
+  journal_.remove();
+  abandon();
+}
+
+void Output::abandon() {
+  for (File& file : files_) {
+    if (!file.file.is_open()) continue;
+    file.file.close();
+    ::unlink(file.partial().c_str());
+  }
+}
+
+std::vector<std::string> Output::paths() const {
+  std::vector<std::string> paths;
+  for (const File& file : files_) paths.push_back(file.path);
+  return paths;
+}
+
+uint64_t Output::total_bytes() const {
+  uint64_t bytes = 0;
+  for (const File& file : files_) bytes += file.layout.file_bytes;
+  return bytes;
+}
+
+void Output::refuse_other_identity(const RunIdentity& identity) const {
+  const RunIdentity& theirs = journal_.content().identity;
+  for (size_t i = 0; i < std::max(identity.size(), theirs.size()); ++i) {
+    if (i < identity.size() && i < theirs.size() && identity[i] == theirs[i]) continue;
+    const auto& [name, value] = i < theirs.size() ? theirs[i] : identity[i];
+    const bool comparable = i < identity.size() && i < theirs.size() && identity[i].first == name;
+    const std::string ours = comparable ? identity[i].second : "";
+    fail(target_, "the interrupted run differs in {}: found '{}', now '{}'; --restart begins anew", printable(name),
+         printable(value), printable(ours));
+  }
+}
+
+void Output::begin(const RunIdentity& identity) {
+  const size_t n_before = shard_count(journal_.content().identity);
+  journal_.begin(identity);
+  for (const std::string& path : shard_paths(target_, n_before)) ::unlink((path + ".partial").c_str());
+  for (File& file : files_) {
+    check_replaceable(file.partial());
+    file.file = OutputFile(file.partial(), file.path);
+    file.file.reserve(file.layout.file_bytes);
+    file.file.write_at(0, std::as_bytes(std::span(file.layout.header)));
+  }
+}
+
+void Output::resume() {
+  const JournalContent& found = journal_.content();
+  if (found.tensors.size() > places_.size())
+    fail(journal_.path(), "has more tensors than the model; --restart begins anew");
+  finished_ = found.tensors;
+  for (File& file : files_) {
+    std::error_code ignored;
+    // Of a complete result, the files that have their final names already need no partial one any more.
+    if (found.complete && !std::filesystem::exists(file.partial(), ignored)) continue;
+    file.file = OutputFile(file.partial(), file.partial(), OutputFile::Content::kKeep);
+    if (found.complete) continue;
+    file.file.reserve(file.layout.file_bytes);
+    file.file.write_at(0, std::as_bytes(std::span(file.layout.header)));
+  }
+  check_content("is not what the journal says; --restart begins anew");
+  journal_.go_on();
+}
+
+// Compares what stands in the files with the hashes of the finished tensors.
+void Output::check_content(const std::string& doubt) const {
+  std::vector<MappedFile> maps;
+  for (const File& file : files_) maps.emplace_back(file.file.is_open() ? file.partial() : file.path);
+  parallel_for(static_cast<int64_t>(finished_.size()), 1, [&](int64_t i) {
+    const auto& [number, tensor] = places_[static_cast<size_t>(i)];
+    const MappedFile& map = maps[number];
+    const uint64_t begin = files_[number].layout.begin(*tensor);
+    const bool inside = begin <= map.bytes().size() && tensor->n_bytes <= map.bytes().size() - begin;
+    if (!inside || sha256(map.bytes().subspan(begin, tensor->n_bytes)) != finished_[static_cast<size_t>(i)].result) {
+      fail(map.path(), "tensor {} {}", printable(tensor->name), doubt);
+    }
+    map.release(begin, begin + tensor->n_bytes);
+  });
+}
+
+void Output::write(uint64_t begin, std::span<const std::byte> bytes) {
+  STEELYARD_CHECK(finished_.size() < places_.size());
+  const auto& [number, tensor] = places_[finished_.size()];
+  STEELYARD_CHECK(begin <= tensor->n_bytes && bytes.size() <= tensor->n_bytes - begin);
+  const uint64_t at = files_[number].layout.begin(*tensor) + begin;
+  files_[number].file.write_at(at, bytes);
+  unsynced_bytes_ += bytes.size();
+  pass_through_cache(number, at + bytes.size());
+}
+
+// Two windows move through the file: one is being written to the disk, the one before it has been and is dropped.
+void Output::pass_through_cache(size_t number, uint64_t end) {
+  if (number != cached_file_) {
+    cached_file_ = number;
+    dropped_ = started_ = 0;
+  }
+  if (end - started_ < kCacheWindow) return;
+  OutputFile& file = files_[number].file;
+  file.write_behind(started_, end);
+  if (started_ > dropped_) file.forget(dropped_, started_);
+  dropped_ = started_;
+  started_ = end;
+}
+
+void Output::finish_tensor(TensorHashes hashes) {
+  finished_.push_back(std::move(hashes));
+  if (unsynced_bytes_ >= kSyncBytes || Clock::now() >= next_sync_) checkpoint();
+}
+
+// Data first, then the record that vouches for it.
+void Output::checkpoint() {
+  const std::span<const TensorHashes> fresh = std::span(finished_).subspan(journal_.content().tensors.size());
+  const auto begin = Clock::now();
+  if (!fresh.empty()) {
+    const size_t first = places_[finished_.size() - fresh.size()].file, last = places_[finished_.size() - 1].file;
+    for (size_t i = first; i <= last; ++i) files_[i].file.sync();
+    journal_.append(fresh);
+  }
+  unsynced_bytes_ = 0;
+  const auto end = Clock::now();
+  next_sync_ = end + std::min<Clock::duration>(kSyncInterval, kSyncShare * (end - begin));
+}
+
+void Output::verify() {
+  if (!journal_.content().complete) checkpoint();
+  for (File& file : files_) {
+    if (file.file.is_open()) file.file.forget(0, file.layout.file_bytes);
+  }
+  check_content("reads back otherwise than it was written");
+}
+
+void Output::finish(const std::string& header) {
+  STEELYARD_CHECK(finished_.size() == places_.size() && header.size() == files_[0].layout.header.size());
+  if (!journal_.content().complete) {
+    checkpoint();
+    files_[0].file.write_at(0, std::as_bytes(std::span(header)));
+    for (File& file : files_) {
+      file.file.resize(file.layout.file_bytes);
+      file.file.sync();
+    }
+    journal_.append_complete();
+  }
+  for (File& file : files_) {
+    if (!file.file.is_open()) continue;
+    rename_into_place(file.partial(), file.path);
+    file.file.close();
+  }
+  sync_folder_of(target_);
+  journal_.remove();
+}
+
+}  // namespace steelyard

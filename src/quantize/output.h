@@ -1,0 +1,101 @@
+// The result while it is made: files named "<final>.partial" with a complete header, and the journal of what stands in
+// them for good. Tensors come in file order; the final names appear only in finish(), when everything is on the disk.
+//
+// A killed run leaves partial files and journal, and a later Output with the same identity takes them up. One that
+// fails before it has finished any tensor leaves nothing. Used by quantize().
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/output_file.h"
+#include "gguf/layout.h"
+#include "quantize/journal.h"
+#include "quantize/shards.h"
+
+namespace steelyard {
+
+/// What to do about the work of an interrupted run onto the same target.
+enum class Earlier {
+  kRefuse,   ///< Error if it has finished anything: hours of work are not lost to a forgotten flag
+  kResume,   ///< go on after it, or begin if there is none; Error if it was another run
+  kDiscard,  ///< begin anew
+};
+
+class Output {
+ public:
+  /// Lays out `files`, locks the target, and reserves the disk space. Error if that is impossible, if another run is at
+  /// work, or if earlier work does not fit: the message says in what it differs.
+  Output(const std::string& target, const std::vector<ShardFile>& files, RunIdentity identity, Earlier earlier);
+  Output(const Output&) = delete;
+  Output& operator=(const Output&) = delete;
+  ~Output();
+
+  size_t n_tensors() const { return places_.size(); }
+  /// Tensors that stand in the files for good; those of an interrupted run at first.
+  const std::vector<TensorHashes>& finished() const { return finished_; }
+  /// Final names.
+  std::vector<std::string> paths() const;
+  uint64_t total_bytes() const;
+
+  /// Writes bytes [begin, begin + bytes.size()) of the next tensor to be finished. Thread-safe against nothing but
+  /// reading.
+  void write(uint64_t begin, std::span<const std::byte> bytes);
+  /// All bytes of the next tensor are written. Now and then makes it durable.
+  void finish_tensor(TensorHashes hashes);
+
+  /// Makes all durable and reads every finished tensor back from the disk. Error naming the first that differs.
+  void verify();
+
+  /// Removes all that was written, journal included: nothing can come of it. Ends the Output.
+  void discard();
+
+  /// Puts `header`, of unchanged length, in place of the first file's, makes all durable and renames the files.
+  void finish(const std::string& header);
+
+ private:
+  struct File {
+    std::string path;
+    gguf::Layout layout;
+    OutputFile file;  // closed once it has its final name
+
+    std::string partial() const { return path + ".partial"; }
+  };
+  struct Place {
+    size_t file;
+    const gguf::TensorInfo* tensor;
+  };
+
+  void refuse_other_identity(const RunIdentity& identity) const;
+  void begin(const RunIdentity& identity);
+  void abandon();
+  void resume();
+  void check_content(const std::string& doubt) const;
+  void checkpoint();
+  void pass_through_cache(size_t file, uint64_t end);
+
+  std::string target_;
+  Journal journal_;
+  std::vector<File> files_;
+  std::vector<Place> places_;           // [n_tensors]
+  std::vector<TensorHashes> finished_;  // the first of them are in the journal, the others wait for a checkpoint
+
+  uint64_t unsynced_bytes_ = 0;
+  std::chrono::steady_clock::time_point next_sync_;
+  // Of the file being written: on its way to the disk from `dropped_`, and from `started_` not even that.
+  size_t cached_file_ = 0;
+  uint64_t dropped_ = 0, started_ = 0;
+};
+
+/// "<target>.journal".
+std::string journal_path(const std::string& target);
+
+/// Every name that an Output may write under: final, partial, journal.
+std::vector<std::string> written_paths(const std::string& target, const std::vector<ShardFile>& files);
+
+}  // namespace steelyard

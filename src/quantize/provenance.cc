@@ -1,0 +1,106 @@
+#include "quantize/provenance.h"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "base/check.h"
+#include "base/error.h"
+#include "base/sha256.h"
+
+namespace steelyard {
+namespace {
+
+constexpr std::string_view kVersion = "steelyard.version";
+constexpr std::string_view kPlan = "steelyard.plan";
+constexpr std::string_view kPlanHash = "steelyard.plan.sha256";
+constexpr std::string_view kArguments = "steelyard.arguments";
+constexpr std::string_view kImatrixHash = "steelyard.imatrix.sha256";
+constexpr std::string_view kSourceFile = "steelyard.source.file";
+constexpr std::string_view kSourceHeader = "steelyard.source.header.sha256";
+constexpr std::string_view kSourceHash = "steelyard.source.sha256";
+constexpr std::string_view kTensorHashes = "steelyard.tensor.sha256";
+
+std::string unknown_hash() { return std::string(kSha256Digits, '0'); }
+
+}  // namespace
+
+void erase_provenance(gguf::Metadata& metadata) {
+  std::vector<std::string> keys;
+  for (const gguf::KeyValue& entry : metadata.entries()) {
+    if (entry.key.starts_with(kProvenancePrefix)) keys.push_back(entry.key);
+  }
+  for (const std::string& key : keys) metadata.erase(key);
+}
+
+void add_provenance(gguf::Metadata& metadata, const Provenance& provenance, const std::string& source_header,
+                    size_t n_tensors) {
+  metadata.set_string(kVersion, provenance.version);
+  metadata.set_string(kPlan, provenance.plan);
+  metadata.set_string(kPlanHash, sha256(provenance.plan));
+  metadata.set_strings(kArguments, provenance.arguments);
+  if (!provenance.imatrix_sha256.empty()) metadata.set_string(kImatrixHash, provenance.imatrix_sha256);
+  metadata.set_string(kSourceFile, provenance.source_file);
+  metadata.set_string(kSourceHeader, source_header);
+  metadata.set_string(kSourceHash, unknown_hash());
+  metadata.set_strings(kTensorHashes, std::vector<std::string>(n_tensors, unknown_hash()));
+}
+
+void complete_provenance(gguf::Metadata& metadata, const std::string& source_sha256,
+                         std::span<const TensorHashes> tensors) {
+  metadata.set_string(kSourceHash, source_sha256);
+  std::vector<std::string> hashes;
+  for (const TensorHashes& tensor : tensors) hashes.push_back(tensor.result);
+  metadata.set_strings(kTensorHashes, hashes);
+}
+
+Recorded read_provenance(const gguf::Reader& file) {
+  const gguf::Metadata& metadata = file.metadata();
+  if (!metadata.contains(kTensorHashes)) fail(file.path(), "has no checksums: steelyard quantize did not write it");
+  Recorded recorded;
+  recorded.provenance.version = metadata.string(kVersion);
+  recorded.provenance.plan = metadata.string(kPlan);
+  recorded.provenance.source_file = metadata.string(kSourceFile);
+  recorded.provenance.imatrix_sha256 = metadata.string(kImatrixHash, "");
+  for (const std::string_view word : metadata.strings(kArguments)) recorded.provenance.arguments.emplace_back(word);
+  recorded.source_header = metadata.string(kSourceHeader);
+  recorded.source_sha256 = metadata.string(kSourceHash);
+  for (const std::string_view hash : metadata.strings(kTensorHashes)) recorded.tensors.emplace_back(hash);
+  if (recorded.tensors.size() != file.tensors().size()) {
+    fail(file.path(), "key '{}': found {} checksums, expected {}, one for each tensor", kTensorHashes,
+         recorded.tensors.size(), file.tensors().size());
+  }
+  if (sha256(recorded.provenance.plan) != metadata.string(kPlanHash)) {
+    fail(file.path(), "key '{}' is not the hash of the plan: the metadata is damaged", kPlanHash);
+  }
+  return recorded;
+}
+
+std::string header_sha256(const gguf::Reader& source) {
+  Sha256 hash;
+  for (int shard = 0; shard < source.n_shards(); ++shard) hash.update(source.header(shard));
+  return hash.hex();
+}
+
+std::string source_sha256(const std::string& header, std::span<const TensorHashes> tensors) {
+  Sha256 hash;
+  hash.update(header + "\n");
+  for (const TensorHashes& tensor : tensors) hash.update(tensor.source + "\n");
+  return hash.hex();
+}
+
+std::string file_states(const gguf::Reader& source) {
+  std::string states;
+  for (int shard = 0; shard < source.n_shards(); ++shard) {
+    struct stat status {};
+    if (::stat(source.shard_path(shard).c_str(), &status) != 0) {
+      fail(source.shard_path(shard), "cannot be looked at: {}", std::strerror(errno));
+    }
+    states += fmt::format("{}{}:{}.{:09}", shard > 0 ? " " : "", status.st_size, status.st_mtim.tv_sec,
+                          status.st_mtim.tv_nsec);
+  }
+  return states;
+}
+
+}  // namespace steelyard

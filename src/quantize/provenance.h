@@ -1,0 +1,61 @@
+// Where a result comes from, in its own metadata: enough to make it again (keys: docs/quantize.md).
+//
+// Two hashes are known only when the last tensor is written. Their places hold as many zeros until then, so that the
+// header has its final length from the start.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "gguf/reader.h"
+#include "quantize/journal.h"
+
+namespace steelyard {
+
+/// What a run was asked for. The library records it and acts on none of it.
+struct Provenance {
+  std::string version;                 ///< of the program
+  std::string plan;                    ///< Plan::text()
+  std::string source_file;             ///< its name, without folder
+  std::string imatrix_sha256;          ///< of the file; empty: none was given
+  std::vector<std::string> arguments;  ///< flags that shape the result, as on the command line: "--effort=best"
+};
+
+/// Every key that add_provenance() sets begins with this.
+inline constexpr std::string_view kProvenancePrefix = "steelyard.";
+
+/// Drops the provenance of an earlier result, which is not this one's.
+void erase_provenance(gguf::Metadata& metadata);
+
+/// Sets all keys; hashes that are not yet known are zeros. `source_header`: header_sha256() of the source.
+void add_provenance(gguf::Metadata& metadata, const Provenance& provenance, const std::string& source_header,
+                    size_t n_tensors);
+
+/// Puts the hashes of all tensors into their places.
+void complete_provenance(gguf::Metadata& metadata, const std::string& source_sha256,
+                         std::span<const TensorHashes> tensors);
+
+/// What a result says about its making.
+struct Recorded {
+  Provenance provenance;
+  std::string source_header;
+  std::string source_sha256;
+  std::vector<std::string> tensors;  ///< SHA-256 of each tensor's bytes, in file order
+};
+
+/// Error if `file` was not made by quantize, or the keys are damaged.
+Recorded read_provenance(const gguf::Reader& file);
+
+/// SHA-256 over the headers of all files of the source, one after the other.
+std::string header_sha256(const gguf::Reader& source);
+
+/// SHA-256 of the source: over lines of text, first header_sha256(), then for every tensor that was read the SHA-256 of
+/// its bytes, in the order of the result.
+std::string source_sha256(const std::string& header, std::span<const TensorHashes> tensors);
+
+/// Size and time of last change of every file of the source: "28508160:1763769339.123456789 ...".
+std::string file_states(const gguf::Reader& source);
+
+}  // namespace steelyard

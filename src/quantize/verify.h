@@ -1,0 +1,15 @@
+// Whether a file on the disk is still what quantize wrote: every tensor against its checksum in the metadata.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "gguf/reader.h"
+
+namespace steelyard {
+
+/// Reads all of `file` (opened with its data). Error naming the first tensor whose bytes differ, or when the file has
+/// no checksums. `progress` may be called from any thread, with how many tensors are done.
+void verify(const gguf::Reader& file, const std::function<void(size_t done, size_t count)>& progress);
+
+}  // namespace steelyard
