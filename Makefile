@@ -28,13 +28,21 @@ asan:
 demo: build
 	@tools/demo.sh build
 
-# What each encoder loses and how fast it is, against the reference data in SHARED.
+# What each encoder loses, in weights and in a model, and how fast it is. SHARED: folder of the reference data. PEER:
+# llama.cpp's llama-quantize, to compare with.
 SHARED ?= ../shared
+PEER ?=
+BENCH_MODEL = tests/models/glm-flash-tiny-bf16.gguf
+BENCH_TENSORS = ffn_(gate|up|down)_exps
 bench: setup
 	@test -r $(SHARED)/golden/encode_error.json || { echo "bench needs the reference data: make bench SHARED=FOLDER"; exit 1; }
 	@cmake --preset release -DSTEELYARD_BENCH=ON > /dev/null
-	@cmake --build --preset release -j $(JOBS) --target encode_error
+	@cmake --build --preset release -j $(JOBS)
 	@build/tests/encode_error $(SHARED)/golden/encode_error.json $(SHARED)/golden/encode
+	@build/steelyard imatrix -m $(BENCH_MODEL) -f calibration/default.txt -o build/bench.imatrix.gguf > /dev/null
+	@tests/bench/divergence.sh build/steelyard $(BENCH_MODEL) build/bench.imatrix.gguf $(SHARED)/text/wiki.test.raw 40 \
+	  '$(BENCH_TENSORS)' $(PEER)
+	@test -z "$(PEER)" || tests/bench/speed.sh build/steelyard $(PEER) $(BENCH_MODEL) build/bench.imatrix.gguf '$(BENCH_TENSORS)'
 
 # A calibration corpus from your own text: make corpus TEXT="a.txt b.txt" OUT=corpus.txt
 corpus:

@@ -1,6 +1,7 @@
-# Instruction sets. A source named *.isa.cc is compiled once per instruction set into its own namespace (macro
-# STEELYARD_ISA); code beside it picks one at run time. Such a source includes no standard containers and defines no
-# shared inline functions: the linker could keep the copy of the widest instruction set for everyone.
+# Instruction sets. Some sources are compiled once per instruction set, each time into a namespace of its own (macro
+# STEELYARD_ISA): *.isa.cc, and src/formats but its registry. Code beside them picks one at run time. What such a source
+# shares with others must be inlined or small enough to be: the linker keeps one copy of a function for everyone, and it
+# may be that of the widest instruction set. In an optimized build `nm` shows no such copy in their objects.
 # -Wno-psabi: 64-byte vectors are passed between inlined functions of one file only, so their ABI does not matter.
 set(STEELYARD_ISA_FLAGS_scalar -Wno-psabi)
 set(STEELYARD_ISA_FLAGS_avx2 -Wno-psabi -mavx2 -mfma -mf16c -mbmi2)

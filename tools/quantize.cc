@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/isa.h"
 #include "base/parallel.h"
 #include "base/sha256.h"
 #include "command.h"
@@ -152,7 +153,7 @@ void prepare(Imatrix& imatrix, const ShapingOptions& shaping, const EditedModel&
 
 void run_quantize(Options& options) {
   if (options.target.empty() && !options.dry_run) fail("", "an output file is needed");
-  set_thread_count(options.threads);
+  const int n_threads = set_thread_count(options.threads);
   const gguf::Reader source(options.source, options.dry_run ? gguf::Need::kHeader : gguf::Need::kData);
   std::optional<Imatrix> imatrix = load_imatrix(options.imatrix);
   const Recipe recipe = options.from.empty() ? tools::recipe(options) : repeat(options, source, imatrix);
@@ -167,6 +168,7 @@ void run_quantize(Options& options) {
   print_findings(findings(job));
   check(job);
   if (options.dry_run) return;
+  fmt::print("encoding with {}, {} thread{}\n", isa_name(chosen_isa()), n_threads, n_threads == 1 ? "" : "s");
   std::fflush(stdout);
 
   QuantizeResult result;

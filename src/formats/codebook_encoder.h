@@ -26,7 +26,7 @@ struct SteppedScales {
 /// How far the search goes at each level of effort.
 struct CodebookReach {
   Among among;
-  int scales;   ///< at which the codewords of a sub-block are searched, around its own scale
+  int scales;   ///< at which the codewords of a sub-block are searched, around the one to expect
   float ratio;  ///< of one such scale to the next
   int units;    ///< values of d tried
   int refits;   ///< rounds of least squares for d, each with new steps and codes
@@ -35,11 +35,11 @@ struct CodebookReach {
 constexpr CodebookReach codebook_reach(Effort effort) {
   switch (effort) {
     case Effort::kFast:
-      return {.among = Among::kNear, .scales = 2, .ratio = 1.12f, .units = 1, .refits = 1};
+      return {.among = Among::kNear, .scales = 2, .ratio = 1.25f, .units = 1, .refits = 1};
     case Effort::kNormal:
-      return {.among = Among::kNear, .scales = 4, .ratio = 1.12f, .units = 2, .refits = 1};
+      return {.among = Among::kNear, .scales = 4, .ratio = 1.2f, .units = 2, .refits = 1};
     default:
-      return {.among = Among::kAll, .scales = 12, .ratio = 1.08f, .units = 12, .refits = 4};
+      return {.among = Among::kAll, .scales = 12, .ratio = 1.12f, .units = 12, .refits = 4};
   }
 }
 
@@ -128,6 +128,7 @@ template <class F>
 class CodebookSearch {
  public:
   CodebookSearch(const float* x, const float* w, CodebookReach reach) : block_(x, w, F::kBlockLen), reach_(reach) {
+    for (int v = 0; v < kCodes; ++v) joints_[v] = JointLines<F>(block_.x + v * F::kJoint, block_.w + v * F::kJoint);
     for (int b = 0; b < F::kSubBlocks; ++b) {
       for (int variant = 0; variant < F::kVariants; ++variant) trace(b, variant);
     }
@@ -143,7 +144,7 @@ class CodebookSearch {
     for (int v = 0; v < kCodes; ++v) {
       const int b = v / kCodesPerSubBlock;
       const double scale = block_.load(best.scales.d) * F::kUnit * (2 * best.scales.step[b] + 1);
-      codes[v] = joint(v).code(envelopes_[best.scales.variant[b]][v].best(static_cast<float>(scale)).code);
+      codes[v] = joints_[v].code(envelopes_[best.scales.variant[b]][v].best(static_cast<float>(scale)).code);
     }
     return best.scales;
   }
@@ -173,20 +174,11 @@ class CodebookSearch {
   /// Finds the lines of a sub-block around the scale that suits it.
   void trace(int b, int variant) {
     float scale = expected_scale(b);
-    // The codewords under a scale say what their scale should be. Mostly that is near enough for the ladder.
-    double xg = 0.0;
-    double gg = 0.0;
-    for (int v = b * kCodesPerSubBlock; v < (b + 1) * kCodesPerSubBlock; ++v) {
-      const Line line = joint(v).envelope(Ladder(scale, 1.0f, 1), Among::kNear, variant)[0];
-      xg += line.xg;
-      gg += line.gg;
-    }
-    if (gg > 0.0) scale = std::max(scale * 0.25f, static_cast<float>(xg / gg));
     for (int tries = 0; tries < kMaxTries; ++tries) {
       const Ladder ladder(scale, reach_.ratio, reach_.scales);
       SubBlockError error;
       for (int v = b * kCodesPerSubBlock; v < (b + 1) * kCodesPerSubBlock; ++v) {
-        envelopes_[variant][v] = joint(v).envelope(ladder, reach_.among, variant);
+        envelopes_[variant][v] = joints_[v].envelope(ladder, reach_.among, variant);
         error.add(envelopes_[variant][v]);
       }
       error.finish();
@@ -198,8 +190,6 @@ class CodebookSearch {
       scale = own > 0.0f ? own : scale;
     }
   }
-
-  JointLines<F> joint(int v) const { return JointLines<F>(block_.x + v * F::kJoint, block_.w + v * F::kJoint); }
 
   /// The scale that gives typical codewords the energy of the sub-block; for magnitudes that are almost equal, the
   /// scale that brings them to the smallest level, since that codeword every book has.
@@ -294,6 +284,7 @@ class CodebookSearch {
 
   UnitBlock block_;
   CodebookReach reach_;
+  JointLines<F> joints_[kCodes];
   Envelope envelopes_[F::kVariants][kCodes];
   SubBlockError errors_[F::kVariants][F::kSubBlocks];
   Free free_[F::kVariants][F::kSubBlocks];
@@ -327,17 +318,20 @@ struct CodebookEncoder {
     }
     const JointLines<F> lines(relative_x, relative_w);
     const uint32_t code = lines.code(lines.envelope(Ladder(1.0f, 1.0f, 1), Among::kAll, scales.variant[b])[0].code);
-    for (int j = 0; j < F::kJoint; ++j) values[j] = scale * level(code, j, scales.variant[b]);
+    levels(code, scales.variant[b], values);
+    for (int j = 0; j < F::kJoint; ++j) values[j] *= scale;
     return code;
   }
 
   /// For given codes and steps, the block is one long vector of levels under the scale d.
   static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
     ScaleSums sums;
-    for (int i = 0; i < F::kBlockLen; ++i) {
-      const int b = i / (F::kBlockLen / F::kSubBlocks);
-      const float q = level(codes[i / F::kJoint], i % F::kJoint, scales.variant[b]);
-      sums.add(x[i], w[i], q * F::kUnit * (2 * scales.step[b] + 1));
+    for (int v = 0; v < F::kBlockLen / F::kJoint; ++v, x += F::kJoint, w += F::kJoint) {
+      const int b = v / (F::kBlockLen / F::kSubBlocks / F::kJoint);
+      const double multiple = F::kUnit * (2 * scales.step[b] + 1);
+      float q[F::kJoint];
+      levels(codes[v], scales.variant[b], q);
+      for (int j = 0; j < F::kJoint; ++j) sums.add(x[j], w[j], q[j] * multiple);
     }
     scales.d = refit_scale(sums, scales.d);
   }
@@ -348,14 +342,16 @@ struct CodebookEncoder {
   /// Sign bits of the values, or the bit of the shift.
   static uint32_t signs_of(uint32_t code) { return code >> (F::kVectors * F::kIndexBits); }
 
-  /// Value j of a code under scale 1.
-  static float level(uint32_t code, int j, int variant) {
+  /// Values [kJoint] of a code under scale 1.
+  static void levels(uint32_t code, int variant, float* values) {
     constexpr int kDim = F::kJoint / F::kVectors;
-    const int shift =
-        F::kSigns == Signs::kShifted ? (F::kVariants == 2 ? variant : static_cast<int>(signs_of(code))) : 0;
-    const int value = F::codebook(shift).value(static_cast<int>(index_of(code, j / kDim)), j % kDim);
-    const bool negative = F::kSigns != Signs::kShifted && ((signs_of(code) >> j) & 1) != 0;
-    return static_cast<float>(negative ? -value : value);
+    constexpr bool kShifted = F::kSigns == Signs::kShifted;
+    const uint32_t signs = signs_of(code);
+    const auto& book = F::codebook(!kShifted ? 0 : F::kVariants == 2 ? variant : static_cast<int>(signs));
+    for (int j = 0; j < F::kJoint; ++j) {
+      const int value = book.value(static_cast<int>(index_of(code, j / kDim)), j % kDim);
+      values[j] = static_cast<float>(!kShifted && (signs >> j & 1) != 0 ? -value : value);
+    }
   }
 };
 

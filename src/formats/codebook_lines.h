@@ -24,6 +24,7 @@ enum class Signs {
 template <class F>
 class JointLines {
  public:
+  JointLines() = default;
   /// x, w: [kJoint], near 1 (UnitBlock).
   JointLines(const float* x, const float* w) : w_(w) {
     for (int j = 0; j < F::kJoint; ++j) {

@@ -4,8 +4,8 @@
 #
 #   divergence.sh STEELYARD MODEL IMATRIX TEXT CHUNKS PATTERN [LLAMA_QUANTIZE] [TYPE...]
 #
-# PATTERN: the tensors that get the type; all others are kept. Columns: type, bits per weight of the whole file, mean KLD
-# (and its ratio to llama-quantize's) at each effort.
+# PATTERN: the tensors that get the type; all others are kept. Columns: mean KLD of llama-quantize's file, and at each
+# effort that of ours and the ratio of the two.
 set -euo pipefail
 steelyard=$1 model=$2 imatrix=$3 text=$4 chunks=$5 pattern=$6 peer=${7:-}
 shift 6; [ $# -gt 0 ] && shift
