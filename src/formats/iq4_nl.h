@@ -9,10 +9,11 @@
 #include "base/half.h"
 #include "formats/codec.h"
 #include "formats/grids.h"
+#include "formats/iq4_levels.h"
 
 namespace steelyard::inline STEELYARD_ISA {
 
-struct IQ4_NL {
+struct IQ4_NL : OneScaleEncoder<IQ4_NL> {
   static constexpr Type kType = Type::IQ4_NL;
   static constexpr int kBlockLen = 32;
   static constexpr Importance kImportance = Importance::kUsed;
@@ -31,14 +32,8 @@ struct IQ4_NL {
     out.min = 0.0f;
   }
 
-  static constexpr int kJoint = 1;
-  struct Scales {
-    Half d;
-  };
-  static void objective(const float* x, const float* importance, float* w);
-  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
-  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
-  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
+  static constexpr Iq4Levels kLevels{};
+  static constexpr ScaleRange kRange = kIq4Range;
   static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 

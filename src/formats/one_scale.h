@@ -1,4 +1,5 @@
-// Fit, round and refit of the formats with fixed levels and one half per block as their scale: value = d * level(code).
+// The encoder steps of the formats with fixed levels and one half per block as their scale: value = d * level(code).
+// What is left to the format is its levels, and pack.
 //
 // Levels is a small constant object:
 //   Lanes nearest(const Lanes& t) const;   the level nearest to t, lane by lane
@@ -92,5 +93,27 @@ Half refit_levels(const Levels& levels, const float* x, const float* w, int n, c
   for (int i = 0; i < n; ++i) sums.add(x[i], w[i], levels.level(codes[i]));
   return refit_scale(sums, d);
 }
+
+/// Base of a traits struct F, which has kLevels (Levels), kRange (where to search) and kBlockLen.
+template <class F>
+struct OneScaleEncoder {
+  static constexpr int kJoint = 1;
+  struct Scales {
+    Half d;
+  };
+
+  static void objective(const float* x, const float* importance, float* w) {
+    importance_objective(x, importance, F::kBlockLen, w);
+  }
+  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
+    return {fit_levels(F::kLevels, F::kRange, x, w, F::kBlockLen, effort, codes)};
+  }
+  static uint32_t round(const float* x, const float*, const Scales& scales, int, float* values) {
+    return round_level(F::kLevels, *x, to_float(scales.d), values);
+  }
+  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
+    scales.d = refit_levels(F::kLevels, x, w, F::kBlockLen, codes, scales.d);
+  }
+};
 
 }  // namespace steelyard::inline STEELYARD_ISA

@@ -8,10 +8,11 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
+#include "formats/one_scale.h"
 
 namespace steelyard::inline STEELYARD_ISA {
 
-struct Q2_0 {
+struct Q2_0 : OneScaleEncoder<Q2_0> {
   static constexpr Type kType = Type::Q2_0;
   static constexpr int kBlockLen = 64;
   static constexpr Importance kImportance = Importance::kUsed;
@@ -31,14 +32,8 @@ struct Q2_0 {
     out.min = 0.0f;
   }
 
-  static constexpr int kJoint = 1;
-  struct Scales {
-    Half d;
-  };
-  static void objective(const float* x, const float* importance, float* w);
-  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
-  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
-  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
+  static constexpr IntegerCodes kLevels{{-1.0f, 2.0f}};
+  static constexpr ScaleRange kRange{{1.0f, -1.0f}, 1.2f, 4.0f};
   static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 

@@ -8,10 +8,11 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
+#include "formats/one_scale.h"
 
 namespace steelyard::inline STEELYARD_ISA {
 
-struct Q4_0 {
+struct Q4_0 : OneScaleEncoder<Q4_0> {
   static constexpr Type kType = Type::Q4_0;
   static constexpr int kBlockLen = 32;
   static constexpr Importance kImportance = Importance::kUsed;
@@ -31,14 +32,9 @@ struct Q4_0 {
     out.min = 0.0f;
   }
 
-  static constexpr int kJoint = 1;
-  struct Scales {
-    Half d;
-  };
-  static void objective(const float* x, const float* importance, float* w);
-  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
-  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
-  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
+  static constexpr IntegerCodes kLevels{{-8.0f, 7.0f}};
+  // A negative scale gives the one extra level, -8, to the positive side.
+  static constexpr ScaleRange kRange{{-8.0f, 8.0f}, 0.8f, 1.25f};
   static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 

@@ -9,10 +9,11 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
+#include "formats/one_scale.h"
 
 namespace steelyard::inline STEELYARD_ISA {
 
-struct Q5_0 {
+struct Q5_0 : OneScaleEncoder<Q5_0> {
   static constexpr Type kType = Type::Q5_0;
   static constexpr int kBlockLen = 32;
   static constexpr Importance kImportance = Importance::kUsed;
@@ -35,14 +36,9 @@ struct Q5_0 {
     out.min = 0.0f;
   }
 
-  static constexpr int kJoint = 1;
-  struct Scales {
-    Half d;
-  };
-  static void objective(const float* x, const float* importance, float* w);
-  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
-  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
-  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
+  static constexpr IntegerCodes kLevels{{-16.0f, 15.0f}};
+  // A negative scale gives the one extra level, -16, to the positive side.
+  static constexpr ScaleRange kRange{{-16.0f, 16.0f}, 0.8f, 1.25f};
   static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 

@@ -8,10 +8,11 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
+#include "formats/one_scale.h"
 
 namespace steelyard::inline STEELYARD_ISA {
 
-struct Q8_0 {
+struct Q8_0 : OneScaleEncoder<Q8_0> {
   static constexpr Type kType = Type::Q8_0;
   static constexpr int kBlockLen = 32;
   static constexpr Importance kImportance = Importance::kIgnored;
@@ -29,14 +30,9 @@ struct Q8_0 {
     out.min = 0.0f;
   }
 
-  static constexpr int kJoint = 1;
-  struct Scales {
-    Half d;
-  };
+  static constexpr IntegerCodes kLevels{{-127.0f, 127.0f}};
+  static constexpr ScaleRange kRange{{127.0f}, 0.85f, 1.05f};
   static void objective(const float* x, const float* importance, float* w);
-  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
-  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
-  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
   static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 

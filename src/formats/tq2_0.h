@@ -8,10 +8,11 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
+#include "formats/one_scale.h"
 
 namespace steelyard::inline STEELYARD_ISA {
 
-struct TQ2_0 {
+struct TQ2_0 : OneScaleEncoder<TQ2_0> {
   static constexpr Type kType = Type::TQ2_0;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
@@ -33,14 +34,8 @@ struct TQ2_0 {
     out.min = 0.0f;
   }
 
-  static constexpr int kJoint = 1;
-  struct Scales {
-    Half d;
-  };
-  static void objective(const float* x, const float* importance, float* w);
-  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
-  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
-  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
+  static constexpr IntegerCodes kLevels{{-1.0f, 1.0f}};
+  static constexpr ScaleRange kRange{{1.0f}, 1.2f, 5.0f};
   static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
