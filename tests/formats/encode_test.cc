@@ -384,8 +384,11 @@ TEST(Encode, HostileBlocksKeepTheirShape) {
     std::map<std::string, double> bounds = {
         {"zeros", 0.0}, {"constant", 2e-2}, {"negative constant", 2e-2}, {"one outlier", 1e-2}, {"lone spike", 1e-2}};
     // A codeword has no zeros: beside a spike its smallest magnitudes are an error that no scale avoids.
-    // With 8 beside 43, 31 of them under one scale weigh as much as the spike.
-    if (format->encoder->joint > 1) bounds["one outlier"] = bounds["lone spike"] = 1.1;
+    // Beside a spike the smallest magnitudes are an error that no scale avoids, and countering shrinkage adds to it; at
+    // the least the block must be better than zeros.
+    if (format->encoder->joint > 1) {
+      bounds["one outlier"] = bounds["lone spike"] = format->name.starts_with("IQ3") ? 0.5 : 1.0;
+    }
     // Signs alone: what the spike gains, all others lose. The objective holds more of the spike than least squares.
     if (format->type == Type::Q1_0) bounds["one outlier"] = bounds["lone spike"] = 1.5;
     // A power of two times 1, 1.5, 2, 3, 4 or 6: off by up to a fifth.
