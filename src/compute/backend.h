@@ -41,6 +41,8 @@ struct RopeArgs {
 /// Causal attention. q: [n, n_head * head_k] for positions first_position .. first_position + n - 1.
 /// k: [first_position + n, n_head_kv * head_k], v: [.., n_head_kv * head_v] (for MLA a view of the first columns of k).
 /// Query head h reads key head h * n_head_kv / n_head. out: [n, n_head * head_v].
+/// A query sees the keys of its own and earlier positions, with a window only those nearer than `window`. A sink is a
+/// logit that takes part in its head's softmax and brings no value (gpt-oss); scale does not apply to it.
 struct AttentionArgs {
   Matrix q, k, v;
   int64_t n_head;
@@ -49,6 +51,8 @@ struct AttentionArgs {
   int64_t head_v;
   float scale;
   int64_t first_position;
+  int64_t window = 0;            ///< 0: none; else the number of positions that a query sees, its own included
+  const float* sinks = nullptr;  ///< [n_head] or null
 };
 
 /// How a router's logits become expert weights (`expert_gating_func` of GGUF).

@@ -15,9 +15,11 @@ class Attention : public testing::TestWithParam<Heads> {
   void attend(Backend& backend, Matrix q, Matrix k, Matrix v, int64_t begin, int64_t n, Matrix out) {
     const auto [n_head, n_head_kv, head_k, head_v] = GetParam();
     backend.attention({q.slice(begin, n), k.slice(0, begin + n), v.slice(0, begin + n), n_head, n_head_kv, head_k,
-                       head_v, 0.3f, begin},
+                       head_v, 0.3f, begin, window_, sinks_},
                       out.slice(begin, n));
   }
+  int64_t window_ = 0;
+  const float* sinks_ = nullptr;
   const std::unique_ptr<Backend> cpu_ = make_backend("cpu"), ref_ = make_backend("ref");
 };
 
@@ -40,6 +42,26 @@ TEST_P(Attention, CpuAgrees) {
       attend(*ref_, q.matrix(), k.matrix(), v.matrix(), past, n, expected.matrix());
       expect_close(found.matrix(), expected.matrix(), 2e-5f);
       EXPECT_TRUE(found.untouched_outside());
+    }
+  }
+}
+
+TEST_P(Attention, WindowsAndSinks) {
+  const auto [n_head, n_head_kv, head_k, head_v] = GetParam();
+  const int64_t past = 70;
+  Activations sinks(1, n_head, 6, 0, 3.0f);
+  for (const int64_t n : {1, 9, 150}) {
+    Activations q(past + n, n_head * head_k, 1), k(past + n, n_head_kv * head_k, 2), v(past + n, n_head_kv * head_v, 3);
+    for (const float* logits : {static_cast<const float*>(nullptr), static_cast<const float*>(sinks.matrix().data)}) {
+      for (const int64_t window : {0, 1, 2, 63, 64, 65, 100, 1000}) {
+        window_ = window;
+        sinks_ = logits;
+        Activations found(past + n, n_head * head_v, 4), expected(past + n, n_head * head_v, 4);
+        attend(*cpu_, q.matrix(), k.matrix(), v.matrix(), past, n, found.matrix());
+        attend(*ref_, q.matrix(), k.matrix(), v.matrix(), past, n, expected.matrix());
+        expect_close(found.matrix(), expected.matrix(), 2e-5f);
+        EXPECT_TRUE(found.untouched_outside());
+      }
     }
   }
 }
@@ -82,6 +104,22 @@ TEST(AttentionViews, TheFutureIsInvisible) {
     make_backend(name)->attention(args, after.matrix());
     EXPECT_TRUE(identical(before.matrix().slice(0, n - 1), after.matrix().slice(0, n - 1))) << name;
     EXPECT_FALSE(identical(before.matrix(), after.matrix())) << name;
+  }
+}
+
+// A window of one sees the query's own value; a sink of equal logit halves it, an overwhelming one leaves nothing.
+TEST(AttentionViews, WindowOfOneAndSinks) {
+  const int64_t n = 70, width = 8;
+  for (const char* name : {"cpu", "ref"}) {
+    Activations q(n, width, 1, 0, 0.0f), k(n, width, 2), v(n, width, 3), out(n, width, 4);
+    AttentionArgs args{q.matrix(), k.matrix(), v.matrix(), 1, 1, width, width, 1.0f, 0, /*window=*/1};
+    make_backend(name)->attention(args, out.matrix());
+    for (int64_t t = 0; t < n; ++t) ASSERT_FLOAT_EQ(out.matrix().row(t)[3], v.matrix().row(t)[3]) << name;
+    for (const auto& [sink, share] : {std::pair{0.0f, 0.5f}, {-1e30f, 1.0f}, {1e30f, 0.0f}}) {
+      args.sinks = &sink;
+      make_backend(name)->attention(args, out.matrix());
+      for (int64_t t = 0; t < n; ++t) ASSERT_FLOAT_EQ(out.matrix().row(t)[3], share * v.matrix().row(t)[3]) << name;
+    }
   }
 }
 

@@ -111,30 +111,36 @@ void CpuBackend::rope(Matrix x, const RopeArgs& args) {
   });
 }
 
-// One task is one head and one tile of queries: scores of the tile against all keys it may see, softmax per query, then
-// the mix of values. Scores of n^2 never exist at once.
+// One task is one head and one tile of queries: scores of the tile against all keys that any of them sees, softmax per
+// query, then the mix of values. Scores of n^2 never exist at once.
 void CpuBackend::attention(const AttentionArgs& args, Matrix out) {
   const int64_t n_tiles = (args.q.rows + kQueryTile - 1) / kQueryTile;
-  const int64_t n_keys_max = args.first_position + args.q.rows;
+  const int64_t width_max = args.first_position + args.q.rows + 1;
 #pragma omp parallel
   {
-    std::vector<float> scores(static_cast<size_t>(std::min(kQueryTile, args.q.rows) * n_keys_max));
+    std::vector<float> scores(static_cast<size_t>(std::min(kQueryTile, args.q.rows) * width_max));
 #pragma omp for schedule(dynamic)
     for (int64_t task = 0; task < args.n_head * n_tiles; ++task) {
       const int64_t h = task % args.n_head, kv = h * args.n_head_kv / args.n_head;
       const int64_t begin = (n_tiles - 1 - task / args.n_head) * kQueryTile;  // the longest first: better balance
       const int64_t n = std::min(kQueryTile, args.q.rows - begin);
-      const int64_t n_keys = args.first_position + begin + n;
+      const int64_t position = args.first_position + begin;
+      const int64_t first_key = args.window > 0 ? std::max<int64_t>(0, position + 1 - args.window) : 0;
+      const int64_t n_keys = position + n - first_key, width = n_keys + 1;  // one more for the sink
       gemm_transposed(n, n_keys, args.head_k, args.q.row(begin) + h * args.head_k, args.q.stride,
-                      args.k.data + kv * args.head_k, args.k.stride, scores.data(), n_keys);
+                      args.k.row(first_key) + kv * args.head_k, args.k.stride, scores.data(), width);
       for (int64_t t = 0; t < n; ++t) {
-        float* row = scores.data() + t * n_keys;
-        const int64_t n_visible = args.first_position + begin + t + 1;
-        const float sum = kernels_.softmax_numerators(row, n_visible, args.scale);
-        kernels_.scale(row, n_visible, 1.0f / sum);
-        std::fill(row + n_visible, row + n_keys, 0.0f);
+        float* row = scores.data() + t * width;
+        const int64_t end = position + t + 1 - first_key;
+        const int64_t hidden = args.window > 0 ? std::max<int64_t>(0, end - args.window) : 0;
+        const int64_t n_logits = end - hidden + (args.sinks != nullptr);
+        if (args.sinks != nullptr) row[end] = args.sinks[h] / args.scale;
+        const float sum = kernels_.softmax_numerators(row + hidden, n_logits, args.scale);
+        kernels_.scale(row + hidden, end - hidden, 1.0f / sum);
+        std::fill(row, row + hidden, 0.0f);
+        std::fill(row + end, row + n_keys, 0.0f);
       }
-      gemm(n, args.head_v, n_keys, scores.data(), n_keys, args.v.data + kv * args.head_v, args.v.stride,
+      gemm(n, args.head_v, n_keys, scores.data(), width, args.v.row(first_key) + kv * args.head_v, args.v.stride,
            out.row(begin) + h * args.head_v, out.stride);
     }
   }

@@ -70,22 +70,24 @@ void RefBackend::rope(Matrix x, const RopeArgs& args) {
 void RefBackend::attention(const AttentionArgs& args, Matrix out) {
   for (int64_t t = 0; t < args.q.rows; ++t) {
     const int64_t n_keys = args.first_position + t + 1;
+    const int64_t begin = args.window > 0 ? std::max<int64_t>(0, n_keys - args.window) : 0;
     std::vector<double> p(static_cast<size_t>(n_keys));
     for (int64_t h = 0; h < args.n_head; ++h) {
       const int64_t kv = h * args.n_head_kv / args.n_head;
       const float* q = args.q.row(t) + h * args.head_k;
-      for (int64_t s = 0; s < n_keys; ++s) {
+      for (int64_t s = begin; s < n_keys; ++s) {
         const float* k = args.k.row(s) + kv * args.head_k;
         double dot = 0;
         for (int64_t i = 0; i < args.head_k; ++i) dot += static_cast<double>(q[i]) * k[i];
         p[s] = dot * args.scale;
       }
-      const double max = *std::max_element(p.begin(), p.end());
-      double sum = 0;
-      for (double& value : p) sum += value = std::exp(value - max);
+      double max = *std::max_element(p.begin() + begin, p.end());
+      if (args.sinks != nullptr) max = std::max<double>(max, args.sinks[h]);
+      double sum = args.sinks != nullptr ? std::exp(args.sinks[h] - max) : 0;
+      for (int64_t s = begin; s < n_keys; ++s) sum += p[s] = std::exp(p[s] - max);
       for (int64_t i = 0; i < args.head_v; ++i) {
         double mix = 0;
-        for (int64_t s = 0; s < n_keys; ++s) mix += p[s] * args.v.row(s)[kv * args.head_v + i];
+        for (int64_t s = begin; s < n_keys; ++s) mix += p[s] * args.v.row(s)[kv * args.head_v + i];
         out.row(t)[h * args.head_v + i] = static_cast<float>(mix / sum);
       }
     }
