@@ -1,5 +1,5 @@
-// An observer sees what every matrix product reads. The model does not know why it is watched: importance, coverage and
-// second moments are observers (calibrate/).
+// An observer sees what every matrix product reads and which experts are chosen. The model does not know why it is
+// watched: importance, coverage and second moments are observers (calibrate/).
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,8 @@ class MatmulObserver {
   virtual void dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) = 0;
   /// x [n_slots, n_in], rows in expert order, is about to go through the experts of `weight`.
   virtual void experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) = 0;
+  /// Experts were chosen from what `router` (a layer's ffn_gate_inp) gave; `routing` is complete and in `backend`'s memory.
+  virtual void routed(Backend& /*backend*/, const Weight& /*router*/, const Routing& /*routing*/) {}
 };
 
 }  // namespace steelyard

@@ -30,6 +30,7 @@ Routing route(const FfnConfig& config, const FfnWeights& w, Matrix f, Pass& pass
                      {config.gating, w.router_bias.data, config.n_used, config.n_group, config.n_group_used,
                       config.normalize, config.scale},
                      routing);
+  if (pass.observer != nullptr) pass.observer->routed(pass.backend, w.router, routing);
   return routing;
 }
 
