@@ -16,15 +16,23 @@ Matrix normed(const Vector& weight, Matrix x, Pass& pass) {
   return out;
 }
 
-void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer& kv, Pass& pass) {
-  STEELYARD_CHECK(first_position + x.rows <= kv.keys.rows);
+void forward_layer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, Pass& pass) {
   pass.scratch.reset();
-  const Matrix h = normed(layer.weights.attention.norm, x, pass);
+  const Matrix normed_rows = normed(layer.weights.attention.norm, x, pass);
   const bool latent = layer.config.attention.mixer == Mixer::kLatent;
-  pass.backend.add(x, latent ? latent_attention(layer, h, first_position, kv, pass)
-                             : attention(layer, h, first_position, kv, pass));
+  for (const SequenceSlice& s : sequences) {
+    STEELYARD_CHECK(s.first_position + s.n_rows <= s.kv->keys.rows);
+    const Matrix h = normed_rows.slice(s.first_row, s.n_rows);
+    pass.backend.add(x.slice(s.first_row, s.n_rows), latent ? latent_attention(layer, h, s.first_position, *s.kv, pass)
+                                                            : attention(layer, h, s.first_position, *s.kv, pass));
+  }
   const Matrix f = normed(layer.weights.ffn.norm, x, pass);
   pass.backend.add(x, ffn(layer, f, pass));
+}
+
+void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer& kv, Pass& pass) {
+  const SequenceSlice all{0, x.rows, first_position, &kv};
+  forward_layer(layer, x, std::span(&all, 1), pass);
 }
 
 }  // namespace steelyard

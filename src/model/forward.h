@@ -1,6 +1,8 @@
-// The forward pass of one layer: the only model code there is. It knows neither the order of iteration (token-major: all
-// layers per batch; layer-major: all chunks per layer) nor why its products are watched.
+// The forward pass of one layer: the only model code there is. It knows neither the order of iteration (token-major:
+// all layers per batch; layer-major: all chunks per layer) nor why its products are watched.
 #pragma once
+
+#include <span>
 
 #include "compute/observer.h"
 #include "model/config.h"
@@ -26,8 +28,19 @@ struct Pass {
   MatmulObserver* observer = nullptr;
 };
 
-/// x [n, n_embd] is the residual stream of n consecutive tokens of one sequence at first_position; updated in place. kv holds
-/// the positions before and receives these; first_position + n must not exceed its size nor the layer's RoPE table.
+/// Rows [first_row, first_row + n_rows) of a batch: consecutive tokens of one sequence at first_position. kv holds the
+/// positions before and receives these; first_position + n_rows must not exceed its size nor the layer's RoPE table.
+struct SequenceSlice {
+  int64_t first_row;
+  int64_t n_rows;
+  int64_t first_position;
+  KvLayer* kv;
+};
+
+/// x [n, n_embd] is the residual stream of the sequences' tokens; updated in place. Mixers see one sequence at a time,
+/// everything else all rows at once.
+void forward_layer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, Pass& pass);
+/// The same for a batch of one sequence.
 void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer& kv, Pass& pass);
 
 // ---- the parts of a layer; each returns its contribution to the residual stream, in scratch memory.

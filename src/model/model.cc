@@ -30,37 +30,59 @@ Layer Model::layer(int i, int64_t n_positions, const Layer* like) const {
 
 void Model::embed(std::span<const int32_t> ids, Matrix out) const {
   for (const int32_t id : ids) {
-    if (id < 0 || id >= config_.n_vocab) fail(reader_.path(), "token {} is beyond the vocabulary of {}", id, config_.n_vocab);
+    if (id < 0 || id >= config_.n_vocab)
+      fail(reader_.path(), "token {} is beyond the vocabulary of {}", id, config_.n_vocab);
   }
   backend_.embed(trunk_.token_embd, ids, out);
 }
 
-Matrix Model::logits(Matrix x, Pass& pass) const { return linear(trunk_.output, normed(trunk_.output_norm, x, pass), pass); }
+Matrix Model::logits(Matrix x, Pass& pass) const {
+  return linear(trunk_.output, normed(trunk_.output_norm, x, pass), pass);
+}
 
-Session::Session(const Model& model, int64_t n_context)
+Session::Session(const Model& model, int64_t n_context, int64_t n_sequences)
     : model_(model),
       n_context_(n_context),
+      positions_(static_cast<size_t>(n_sequences), 0),
       scratch_(model.backend()),
       pass_{model.backend(), scratch_, model.config().norm_eps} {
   for (int i = 0; i < model.n_layers(); ++i) {
     layers_.push_back(model.layer(i, n_context, layers_.empty() ? nullptr : &layers_.back()));
   }
   // Only now: binding has shown that the configuration's widths are those of real tensors.
-  cache_ = make_kv_cache(model.backend(), model.config(), n_context);
+  for (int64_t s = 0; s < n_sequences; ++s) {
+    caches_.push_back(make_kv_cache(model.backend(), model.config(), n_context));
+  }
 }
 
 Matrix Session::forward(std::span<const int32_t> ids) {
-  const auto n = static_cast<int64_t>(ids.size());
-  if (position_ + n > n_context_) fail("", "context of {} tokens is full", n_context_);
-  if (n > residual_rows_) {
-    residual_ = model_.backend().allocate(static_cast<size_t>(n * model_.config().n_embd) * sizeof(float));
-    residual_rows_ = n;
+  const SequenceTokens only{0, ids};
+  return forward_batch(std::span(&only, 1));
+}
+
+Matrix Session::forward_batch(std::span<const SequenceTokens> batch) {
+  int64_t n = 0;
+  std::vector<SequenceSlice> slices;
+  for (const SequenceTokens& tokens : batch) {
+    const auto n_rows = static_cast<int64_t>(tokens.ids.size());
+    if (n_rows > n_context_ - position(tokens.sequence)) fail("", "context of {} tokens is full", n_context_);
+    slices.push_back({n, n_rows, position(tokens.sequence), nullptr});
+    n += n_rows;
   }
   const int64_t width = model_.config().n_embd;
+  if (n > residual_rows_) {
+    residual_ = model_.backend().allocate(static_cast<size_t>(n * width) * sizeof(float));
+    residual_rows_ = n;
+  }
   const Matrix x{reinterpret_cast<float*>(residual_.get()), n, width, width};
-  model_.embed(ids, x);
-  for (size_t i = 0; i < layers_.size(); ++i) forward_layer(layers_[i], x, position_, cache_[i], pass_);
-  position_ += n;
+  for (size_t i = 0; i < batch.size(); ++i) model_.embed(batch[i].ids, x.slice(slices[i].first_row, slices[i].n_rows));
+  for (size_t layer = 0; layer < layers_.size(); ++layer) {
+    for (size_t i = 0; i < batch.size(); ++i) {
+      slices[i].kv = &caches_[static_cast<size_t>(batch[i].sequence)][layer];
+    }
+    forward_layer(layers_[layer], x, slices, pass_);
+  }
+  for (size_t i = 0; i < batch.size(); ++i) positions_[static_cast<size_t>(batch[i].sequence)] += slices[i].n_rows;
   return x;
 }
 

@@ -1,8 +1,10 @@
 // A model file bound to a backend: configuration, trunk, and its layers on demand.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "gguf/reader.h"
 #include "model/forward.h"
@@ -36,22 +38,33 @@ class Model {
   TrunkWeights trunk_;
 };
 
-/// Token-major iteration over one sequence: all layers bound, one batch after the other through all of them.
+/// Tokens that continue one of a session's sequences.
+struct SequenceTokens {
+  int64_t sequence;
+  std::span<const int32_t> ids;
+};
+
+/// Token-major iteration: all layers bound, one batch after the other through all of them. A session has one sequence
+/// or several, which know nothing of each other and may share a batch.
 class Session {
  public:
-  /// Room for n_context positions.
-  Session(const Model& model, int64_t n_context);
+  /// Room for n_context positions in each of n_sequences sequences.
+  Session(const Model& model, int64_t n_context, int64_t n_sequences = 1);
 
   /// Sees every product from now on; null: nobody.
   void observe(MatmulObserver* observer) { pass_.observer = observer; }
 
-  /// Positions used so far; reset() forgets them.
-  int64_t position() const { return position_; }
-  void reset() { position_ = 0; }
+  int64_t n_sequences() const { return static_cast<int64_t>(positions_.size()); }
+  /// Positions used so far; reset() forgets them, in all sequences.
+  int64_t position(int64_t sequence = 0) const { return positions_.at(static_cast<size_t>(sequence)); }
+  void reset() { std::ranges::fill(positions_, 0); }
 
-  /// Appends ids to the sequence; the residual stream after the last layer [ids.size(), n_embd], valid until the next call.
-  /// Error when the context is full or an id is beyond the vocabulary.
+  /// Appends ids to sequence 0; as forward_batch.
   Matrix forward(std::span<const int32_t> ids);
+  /// Appends ids to one or more different sequences, whose rows follow each other in the result; the residual stream
+  /// after the last layer [n_ids, n_embd], valid until the next call. Error when the context is full or an id is beyond
+  /// the vocabulary.
+  Matrix forward_batch(std::span<const SequenceTokens> batch);
 
   /// Logits of (a slice of) the residual stream, valid until the next call of forward or logits.
   Matrix logits(Matrix x);
@@ -60,10 +73,10 @@ class Session {
   const Model& model_;
   int64_t n_context_;
   std::vector<Layer> layers_;
-  KvCache cache_;
+  std::vector<KvCache> caches_;     // one per sequence
+  std::vector<int64_t> positions_;  // one per sequence
   Scratch scratch_;
   Pass pass_;
-  int64_t position_ = 0;
   Buffer residual_;
   int64_t residual_rows_ = 0;
 };

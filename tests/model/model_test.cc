@@ -40,9 +40,7 @@ class ChangedModel {
     }
   }
 
-  gguf::TensorInfo& tensor(std::string_view name) {
-    return *std::ranges::find(tensors, name, &gguf::TensorInfo::name);
-  }
+  gguf::TensorInfo& tensor(std::string_view name) { return *std::ranges::find(tensors, name, &gguf::TensorInfo::name); }
 };
 
 TEST(Model, UnchangedCopyOpens) { EXPECT_EQ(ChangedModel().error(), ""); }
@@ -61,8 +59,9 @@ TEST(Model, MissingKey) {
 
 TEST(Model, NumbersOutOfRange) {
   const std::pair<const char*, uint32_t> cases[] = {
-      {"deepseek2.block_count", 0},          {"deepseek2.block_count", 1u << 30}, {"deepseek2.expert_used_count", 9},
-      {"deepseek2.rope.dimension_count", 7}, {"deepseek2.expert_gating_func", 4}, {"deepseek2.rope.dimension_count", 24},
+      {"deepseek2.block_count", 0},        {"deepseek2.block_count", 1u << 30},
+      {"deepseek2.expert_used_count", 9},  {"deepseek2.rope.dimension_count", 7},
+      {"deepseek2.expert_gating_func", 4}, {"deepseek2.rope.dimension_count", 24},
   };
   for (const auto& [key, value] : cases) {
     ChangedModel model;
@@ -80,7 +79,8 @@ TEST(Model, MissingTensor) {
 TEST(Model, WrongShape) {
   ChangedModel model;
   model.tensor("blk.0.attn_k_b.weight").ne[1] += 1;
-  EXPECT_THAT(model.error(), testing::HasSubstr("tensor blk.0.attn_k_b.weight has shape [16, 33, 4], expected [16, 32, 4]"));
+  EXPECT_THAT(model.error(),
+              testing::HasSubstr("tensor blk.0.attn_k_b.weight has shape [16, 33, 4], expected [16, 32, 4]"));
 }
 
 TEST(Model, TokenBeyondVocabulary) {
@@ -90,6 +90,36 @@ TEST(Model, TokenBeyondVocabulary) {
   Session session(model, 8);
   EXPECT_THROW(session.forward(std::vector<int32_t>{3, 272}), Error);
   EXPECT_THROW(session.forward(std::vector<int32_t>{-1}), Error);
+}
+
+// Sequences of one batch know nothing of each other, whatever their lengths and positions.
+TEST(Model, SequencesShareABatch) {
+  const std::vector<int32_t> a{5, 6, 7, 8, 9, 10}, b{20, 21, 22}, more{30, 31};
+  for (const char* name : {"llama", "deepseek2", "deepseek2_yarn"}) {
+    const gguf::Reader reader(test::golden(std::string("models/") + name + "/model.gguf"));
+    const auto backend = make_backend("ref");
+    const Model model(reader, *backend);
+    const auto values = [](Matrix x, int64_t first, int64_t n) {
+      return std::vector<float>(x.row(first), x.row(first) + n * x.stride);
+    };
+    Session alone(model, 8);
+    const auto alone_a = values(alone.forward(a), 0, 6);
+    alone.reset();
+    alone.forward(b);
+    const auto alone_more = values(alone.forward(more), 0, 2);
+
+    Session together(model, 8, 3);
+    together.forward_batch(std::vector<SequenceTokens>{{2, b}});
+    const Matrix rows = together.forward_batch(std::vector<SequenceTokens>{{0, a}, {2, more}});
+    ASSERT_EQ(rows.rows, 8);
+    EXPECT_EQ(values(rows, 0, 6), alone_a) << name;
+    EXPECT_EQ(values(rows, 6, 2), alone_more) << name;
+    EXPECT_EQ(together.position(0), 6);
+    EXPECT_EQ(together.position(1), 0);
+    EXPECT_EQ(together.position(2), 5);
+    EXPECT_THROW(together.forward_batch(std::vector<SequenceTokens>{{1, a}, {2, a}}), Error);
+    EXPECT_EQ(together.position(1), 0) << "a refused batch leaves every sequence as it was";
+  }
 }
 
 TEST(Model, ContextFull) {
