@@ -1,8 +1,8 @@
 // The op list: everything a forward pass asks of a device. Operations are batch-first (a prompt and a single token are
 // the same call) and coarse; a backend hides memory and streams, and nothing else.
 //
-// ref/ is scalar and obvious and is the specification; every other backend is tested against it, operation by operation.
-// Implementations are called from one thread; they are parallel inside.
+// ref/ is scalar and obvious and is the specification; every other backend is tested against it, operation by
+// operation. Implementations are called from one thread; they are parallel inside.
 #pragma once
 
 #include <cstddef>
@@ -24,6 +24,13 @@ using Buffer = std::shared_ptr<std::byte>;
 enum class RopePairs {
   kNorm,  ///< (v[2i], v[2i+1])
   kNeox,  ///< (v[i], v[i + n/2])
+};
+
+/// What stands between the two halves of a gated FFN.
+enum class Activation {
+  kSwiglu,         ///< silu(g) u, silu(z) = z / (1 + e^-z)
+  kGeglu,          ///< gelu(g) u, gelu(z) = z / 2 (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3)))
+  kClampedSwiglu,  ///< g' / (1 + e^(-1.702 g')) (u' + 1), g' = min(g, 7), u' = u within [-7, 7] (gpt-oss)
 };
 
 /// RoPE of `n_head` heads that lie every `head_stride` columns; the first `n_dims` columns of each head rotate.
@@ -56,12 +63,17 @@ struct AttentionArgs {
 };
 
 /// How a router's logits become expert weights (`expert_gating_func` of GGUF).
-enum class Gating { kSoftmax = 1, kSigmoid = 2, kSoftmaxWeight = 3 };
+enum class Gating {
+  kSoftmax = 1,
+  kSigmoid = 2,
+  kSoftmaxWeight = 3,  ///< softmax over the chosen only
+  kSqrtSoftplus = 4,   ///< sqrt(ln(1 + e^z))
+};
 
 inline constexpr int64_t kMaxExpertGroups = 256;
 
-/// bias: [n_expert] or null; steers the selection only. n_group > 1: experts form n_group equal groups, a group's score is
-/// the sum of its two best, only the n_group_used best groups take part.
+/// bias: [n_expert] or null; steers the selection only. n_group > 1: experts form n_group equal groups, a group's score
+/// is the sum of its two best, only the n_group_used best groups take part.
 struct RouteArgs {
   Gating gating;
   const float* bias;
@@ -95,8 +107,12 @@ class Backend {
   /// x[t] += row; row: [cols].
   virtual void add_row(Matrix x, const float* row) = 0;
   virtual void copy(Matrix from, Matrix to) = 0;
-  /// gate = silu(gate) * up, silu(z) = z / (1 + e^-z).
-  virtual void swiglu(Matrix gate, Matrix up) = 0;
+  /// x *= factor.
+  virtual void scale(Matrix x, float factor) = 0;
+  /// x = cap tanh(x / cap).
+  virtual void softcap(Matrix x, float cap) = 0;
+  /// gate = activation(gate, up).
+  virtual void gated(Activation activation, Matrix gate, Matrix up) = 0;
 
   // ---- matrix products
   /// out[t] = W_slice x[t]; x: [n, n_in], out: [n, n_out].
@@ -111,6 +127,8 @@ class Backend {
   // ---- experts
   /// Chooses experts from logits [n, n_expert] and fills `routing`, whose arrays the caller allocated.
   virtual void route(Matrix logits, const RouteArgs& args, Routing& routing) = 0;
+  /// y[r] += rows[expert of r]; y: [n_slots, cols], rows: [n_expert, cols].
+  virtual void add_row_experts(Matrix y, const float* rows, const Routing& routing) = 0;
   /// out[r] = x[token of r]; out: [n_slots, cols].
   virtual void gather(Matrix x, const Routing& routing, Matrix out) = 0;
   /// out[t] = sum over ranks of weight * expert output, in descending selection order; y: [n_slots, cols].

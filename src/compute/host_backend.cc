@@ -48,6 +48,13 @@ void HostBackend::mul_mat_experts(const Weight& weight, Matrix x, const Routing&
   }
 }
 
+void HostBackend::add_row_experts(Matrix y, const float* rows, const Routing& routing) {
+  for (int64_t e = 0; e < routing.n_expert; ++e) {
+    const int64_t begin = routing.row_begin[e], n = routing.row_begin[e + 1] - begin;
+    if (n > 0) add_row(y.slice(begin, n), rows + e * y.cols);
+  }
+}
+
 void HostBackend::route(Matrix logits, const RouteArgs& args, Routing& routing) {
   STEELYARD_CHECK(logits.rows == routing.n_tokens && logits.cols == routing.n_expert && args.n_used == routing.n_used);
   std::vector<float> scratch(static_cast<size_t>(routing.n_expert) * 2);

@@ -17,6 +17,7 @@ class HostBackend : public Backend {
   void copy(Matrix from, Matrix to) override;
   /// Each expert's rows through mul_mat.
   void mul_mat_experts(const Weight& weight, Matrix x, const Routing& routing, Matrix out) override;
+  void add_row_experts(Matrix y, const float* rows, const Routing& routing) override;
   void route(Matrix logits, const RouteArgs& args, Routing& routing) override;
 };
 

@@ -14,6 +14,9 @@ constexpr float kExcluded = -std::numeric_limits<float>::infinity();
 void gate(std::span<const float> logits, Gating gating, std::span<float> probs) {
   if (gating == Gating::kSigmoid) {
     std::transform(logits.begin(), logits.end(), probs.begin(), [](float z) { return 1.0f / (1.0f + std::exp(-z)); });
+  } else if (gating == Gating::kSqrtSoftplus) {
+    std::transform(logits.begin(), logits.end(), probs.begin(),
+                   [](float z) { return std::sqrt(std::max(z, 0.0f) + std::log1p(std::exp(-std::abs(z)))); });
   } else if (gating == Gating::kSoftmaxWeight) {  // the softmax comes after the selection
     std::copy(logits.begin(), logits.end(), probs.begin());
   } else {
@@ -30,8 +33,10 @@ void exclude_groups(std::span<float> score, int64_t n_group, int64_t n_group_use
   const auto group_score = [&](int64_t g) {
     float best = kExcluded, second = kExcluded;
     for (const float s : score.subspan(static_cast<size_t>(g) * size, size)) {
-      if (s > best) second = std::exchange(best, s);
-      else second = std::max(second, s);
+      if (s > best)
+        second = std::exchange(best, s);
+      else
+        second = std::max(second, s);
     }
     return size > 1 ? best + second : best;
   };

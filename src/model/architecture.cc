@@ -76,45 +76,93 @@ ModelConfig ModelKeys::model(const LayerConfig& layer) const {
   config.norm_eps = static_cast<float>(positive("attention.layer_norm_rms_epsilon"));
   // Prediction (NextN) blocks follow the trunk in the file and take no part in it.
   const int64_t n_blocks = count("block_count"), n_predict = count("nextn_predict_layers", 0);
-  if (n_predict >= n_blocks) reject("nextn_predict_layers", "is {} of {} blocks: no trunk is left", n_predict, n_blocks);
+  if (n_predict >= n_blocks)
+    reject("nextn_predict_layers", "is {} of {} blocks: no trunk is left", n_predict, n_blocks);
   constexpr int64_t kMaxLayers = 4096;
   if (n_blocks > kMaxLayers) reject("block_count", "is {}, expected at most {}", n_blocks, kMaxLayers);
   config.layers.assign(static_cast<size_t>(n_blocks - n_predict), layer);
   return config;
 }
 
-AttentionConfig ModelKeys::attention() const {
+ModelConfig ModelKeys::model_with_dense_blocks(const LayerConfig& dense, const LayerConfig& moe) const {
+  ModelConfig config = model(moe);
+  const auto n_dense = std::min(config.layers.size(), static_cast<size_t>(count("leading_dense_block_count", 0)));
+  for (size_t i = 0; i < n_dense; ++i) {
+    config.layers[i] = dense;
+    config.layers[i].ffn.n_ff = count("feed_forward_length");
+  }
+  return config;
+}
+
+AttentionConfig ModelKeys::attention(RopePairs pairs) const {
   AttentionConfig attention;
   attention.n_head = count("attention.head_count");
   attention.n_head_kv = count("attention.head_count_kv", attention.n_head);
   if (attention.n_head_kv < 1 || attention.n_head % attention.n_head_kv != 0) {
-    reject("attention.head_count_kv", "is {}, expected a divisor of head_count {}", attention.n_head_kv, attention.n_head);
+    reject("attention.head_count_kv", "is {}, expected a divisor of head_count {}", attention.n_head_kv,
+           attention.n_head);
   }
   const int64_t head = std::max<int64_t>(1, count("embedding_length") / attention.n_head);
   attention.head_k = std::max<int64_t>(1, count("attention.key_length", head));
   attention.head_v = std::max<int64_t>(1, count("attention.value_length", head));
   attention.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(attention.head_k)));
-  attention.rope = rope(attention.head_k);
+  attention.rope = rope(pairs, attention.head_k);
+  if (attention.rope.n_dims > attention.head_k) {
+    reject("rope.dimension_count", "is {}, expected at most the head width {}", attention.rope.n_dims,
+           attention.head_k);
+  }
   return attention;
 }
 
-RopeConfig ModelKeys::rope(int64_t n_dims_absent) const {
+AttentionConfig ModelKeys::fully_rotated_attention(RopePairs pairs) const {
+  const AttentionConfig config = attention(pairs);
+  if (config.rope.n_dims != config.head_k) {
+    reject("rope.dimension_count", "is {}, expected the head width {}", config.rope.n_dims, config.head_k);
+  }
+  return config;
+}
+
+RopeConfig ModelKeys::rope(RopePairs pairs, int64_t n_dims_absent) const {
   RopeConfig rope;
+  rope.pairs = pairs;
   rope.n_dims = count("rope.dimension_count", n_dims_absent);
-  if (rope.n_dims % 2 != 0) reject("rope.dimension_count", "is {}, expected an even number", rope.n_dims);
+  if (rope.n_dims < 2 || rope.n_dims % 2 != 0) {
+    reject("rope.dimension_count", "is {}, expected an even number above 0", rope.n_dims);
+  }
   rope.freq_base = positive("rope.freq_base", 10000.0);
-  rope.factor = positive("rope.scaling.factor", 1.0);
-  rope.original_context = count("rope.scaling.original_context_length", count("context_length"));
+  const double factor = non_negative("rope.scaling.factor", non_negative("rope.scale_linear", 0.0));  // the old name
+  rope.factor = factor == 0.0 ? 1.0 : factor;
+  rope.original_context = std::max<int64_t>(1, count("rope.scaling.original_context_length", count("context_length")));
+  rope.magnitude = positive("rope.scaling.attn_factor", 1.0);
   const std::string_view type = string("rope.scaling.type", "linear");
   if (type == "linear") {
     rope.scaling = rope.factor == 1.0 ? RopeScaling::kNone : RopeScaling::kLinear;
   } else if (type == "yarn") {
     rope.scaling = RopeScaling::kYarn;
-    rope.magnitude = (1.0 + 0.1 * std::log(rope.factor)) * positive("rope.scaling.attn_factor", 1.0);
+    rope.magnitude *= 1.0 + 0.1 * std::max(0.0, std::log(rope.factor));
+  } else if (type == "longrope") {
+    rope.scaling = RopeScaling::kLongrope;
   } else if (type != "none") {
-    reject("rope.scaling.type", "is \"{}\", expected none, linear or yarn", printable(type));
+    reject("rope.scaling.type", "is \"{}\", expected none, linear, yarn or longrope", printable(type));
   }
   return rope;
+}
+
+std::vector<bool> ModelKeys::windowed(size_t n_layers, int64_t period) const {
+  constexpr std::string_view kKey = "attention.sliding_window_pattern";
+  std::vector<bool> windowed(n_layers);
+  const gguf::KeyValue* pattern = metadata_.find(prefix_ + std::string(kKey));
+  if (pattern != nullptr && pattern->type == gguf::ValueType::kArray) {
+    const std::vector<int64_t> entries = metadata_.integers(pattern->key);
+    if (entries.size() < n_layers) reject(kKey, "has {} entries for {} layers", entries.size(), n_layers);
+    for (size_t i = 0; i < n_layers; ++i) windowed[i] = entries[i] != 0;
+    return windowed;
+  }
+  period = count(kKey, period);
+  for (size_t i = 0; i < n_layers; ++i) {
+    windowed[i] = period == 0 || static_cast<int64_t>(i) % period < period - 1;
+  }
+  return windowed;
 }
 
 FfnConfig ModelKeys::experts() const {
@@ -131,6 +179,29 @@ FfnConfig ModelKeys::experts() const {
   const int64_t n_eligible = ffn.n_expert / ffn.n_group * std::min(ffn.n_group, ffn.n_group_used);
   if (ffn.n_used > n_eligible) reject("expert_used_count", "is {} of {} eligible experts", ffn.n_used, n_eligible);
   return ffn;
+}
+
+FfnConfig ModelKeys::required_experts() const {
+  FfnConfig ffn = experts();
+  if (ffn.n_expert == 0) reject("expert_count", "is 0 in a model with experts");
+  ffn.n_ff = count("expert_feed_forward_length", 0);
+  if (ffn.n_ff == 0) ffn.n_ff = std::max<int64_t>(1, count("feed_forward_length") / ffn.n_used);
+  return ffn;
+}
+
+std::optional<Gating> ModelKeys::gating() const {
+  const int64_t code = count("expert_gating_func", 0);
+  if (code == 0) return std::nullopt;
+  if (code > static_cast<int64_t>(Gating::kSqrtSoftplus)) {
+    reject("expert_gating_func",
+           "is {}, expected 1 (softmax), 2 (sigmoid), 3 (softmax of the chosen) or 4 (sqrt softplus)", code);
+  }
+  return static_cast<Gating>(code);
+}
+
+float ModelKeys::expert_scale() const {
+  const double scale = non_negative("expert_weights_scale", 0.0);
+  return scale == 0.0 ? 1.0f : static_cast<float>(scale);
 }
 
 }  // namespace steelyard

@@ -1,10 +1,12 @@
-// The registry of architectures and the checked access to their metadata. An architecture is one file in model/arch/ and
-// one line in archs.def.
+// The registry of architectures and the checked access to their metadata. An architecture is one file in model/arch/
+// and one line in archs.def.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.h"
 #include "gguf/metadata.h"
@@ -35,17 +37,36 @@ class ModelKeys {
   /// Error naming the file and `key`.
   template <typename... Args>
   [[noreturn]] void reject(std::string_view key, fmt::format_string<Args...> format, Args&&... args) const {
-    throw Error(metadata_.source(), prefix_ + std::string(key) + " " + fmt::format(format, std::forward<Args>(args)...));
+    throw Error(metadata_.source(),
+                prefix_ + std::string(key) + " " + fmt::format(format, std::forward<Args>(args)...));
   }
 
   /// What every architecture shares: vocabulary, width, context, eps, and the trunk's number of layers, each a copy of
   /// `layer`.
   ModelConfig model(const LayerConfig& layer) const;
-  /// Heads, head widths, RoPE with linear or YaRN scaling.
-  AttentionConfig attention() const;
-  RopeConfig rope(int64_t n_dims_absent) const;
+  /// The same with `dense` in the first leading_dense_block_count layers, whose width it reads, and `moe` in the
+  /// others.
+  ModelConfig model_with_dense_blocks(const LayerConfig& dense, const LayerConfig& moe) const;
+  /// Heads, head widths, RoPE on `pairs` with its scaling.
+  AttentionConfig attention(RopePairs pairs) const;
+  /// The same for architectures that rotate whole heads: Error when rope.dimension_count is not the head width.
+  AttentionConfig fully_rotated_attention(RopePairs pairs) const;
+  RopeConfig rope(RopePairs pairs, int64_t n_dims_absent) const;
+  /// Which of n_layers slide a window over the past: attention.sliding_window_pattern, an array with an entry per layer
+  /// or a period whose last layer is full; `period` when the key is absent.
+  std::vector<bool> windowed(size_t n_layers, int64_t period) const;
   /// Number of experts, how many are used, groups; widths and gating are the architecture's. n_expert 0: no experts.
   FfnConfig experts() const;
+  /// The same with the width of an expert for an architecture that cannot do without: Error when there are none.
+  FfnConfig required_experts() const;
+  /// expert_shared_count, which must be there and may be 0.
+  int64_t shared_experts() const {
+    return contains("expert_shared_count") ? count("expert_shared_count", 0) : count("expert_shared_count");
+  }
+  /// expert_gating_func; nothing when it is absent or 0.
+  std::optional<Gating> gating() const;
+  /// expert_weights_scale; 1 when it is absent or 0.
+  float expert_scale() const;
 
  private:
   const gguf::Metadata& metadata_;

@@ -2,18 +2,50 @@
 #include "model/forward.h"
 
 namespace steelyard {
+namespace {
+
+struct Projections {
+  Matrix q, k, v;  // [n, n_head * head_k], [n, n_head_kv * head_k], [n, n_head_kv * head_v], without gaps between rows
+};
+
+Projections project(const AttentionConfig& config, const AttentionWeights& w, Matrix h, Pass& pass) {
+  if (w.qkv.empty()) {
+    return {linear(w.q, h, pass, w.q_bias), linear(w.k, h, pass, w.k_bias), linear(w.v, h, pass, w.v_bias)};
+  }
+  const Matrix all = linear(w.qkv, h, pass, w.qkv_bias);
+  int64_t begin = 0;
+  const auto take = [&](int64_t width, const Vector& bias) {
+    const Matrix part = pass.scratch.matrix(h.rows, width);
+    pass.backend.copy(all.columns(begin, width), part);
+    if (bias.data != nullptr) pass.backend.add_row(part, bias.data);
+    begin += width;
+    return part;
+  };
+  const Matrix q = take(config.n_head * config.head_k, w.q_bias);
+  const Matrix k = take(config.n_head_kv * config.head_k, w.k_bias);
+  return {q, k, take(config.n_head_kv * config.head_v, w.v_bias)};
+}
+
+// Norms runs of `width` columns of x, which has no gaps between rows, in place.
+void norm_heads(const Vector& weight, Matrix x, int64_t width, Pass& pass) {
+  if (weight.data == nullptr) return;
+  const Matrix heads{x.data, x.rows * x.cols / width, width, width};
+  pass.backend.rms_norm(heads, weight.data, pass.norm_eps, heads);
+}
+
+}  // namespace
 
 Matrix attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass) {
   const AttentionConfig& config = layer.config.attention;
   const AttentionWeights& w = layer.weights.attention;
   const int64_t n = h.rows;
 
-  const Matrix q = linear(w.q, h, pass, w.q_bias);
-  const Matrix k = linear(w.k, h, pass, w.k_bias);
-  const Matrix v = linear(w.v, h, pass, w.v_bias);
+  const auto [q, k, v] = project(config, w, h, pass);
+  norm_heads(w.q_norm, q, config.whole_norm ? q.cols : config.head_k, pass);
+  norm_heads(w.k_norm, k, config.whole_norm ? k.cols : config.head_k, pass);
   const auto rope = [&](int64_t n_head) {
-    return RopeArgs{n_head,           config.head_k,  config.rope.n_dims, config.rope.pairs,
-                    layer.rope.cos,   layer.rope.sin, first_position};
+    return RopeArgs{n_head,         config.head_k,  config.rope.n_dims, config.rope.pairs,
+                    layer.rope.cos, layer.rope.sin, first_position};
   };
   pass.backend.rope(q, rope(config.n_head));
   pass.backend.rope(k, rope(config.n_head_kv));
@@ -23,7 +55,7 @@ Matrix attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& 
   const int64_t n_keys = first_position + n;
   const Matrix mixed = pass.scratch.matrix(n, config.n_head * config.head_v);
   pass.backend.attention({q, kv.keys.slice(0, n_keys), kv.values.slice(0, n_keys), config.n_head, config.n_head_kv,
-                          config.head_k, config.head_v, config.scale, first_position},
+                          config.head_k, config.head_v, config.scale, first_position, config.window, w.sinks.data},
                          mixed);
   return linear(w.output, mixed, pass, w.output_bias);
 }

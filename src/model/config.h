@@ -1,4 +1,5 @@
-// What an architecture says about itself: plain data that forward.cc interprets. Filled from metadata by model/arch/*.cc.
+// What an architecture says about itself: plain data that forward.cc interprets. Filled from metadata by
+// model/arch/*.cc.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +10,7 @@
 
 namespace steelyard {
 
-enum class RopeScaling { kNone, kLinear, kYarn };
+enum class RopeScaling { kNone, kLinear, kYarn, kLongrope };
 
 /// Rotary position embedding; see rope_table.h for the angles.
 struct RopeConfig {
@@ -17,9 +18,9 @@ struct RopeConfig {
   int64_t n_dims = 0;
   double freq_base = 10000;
   RopeScaling scaling = RopeScaling::kNone;
-  double factor = 1;              ///< context extension, >= 1
-  int64_t original_context = 0;   ///< of the model before extension (YaRN)
-  double magnitude = 1;           ///< multiplies cos and sin
+  double factor = 1;             ///< context extension, >= 1
+  int64_t original_context = 0;  ///< of the model before extension (YaRN, longrope)
+  double magnitude = 1;          ///< multiplies cos and sin
 
   bool operator==(const RopeConfig&) const = default;
 };
@@ -36,20 +37,25 @@ struct AttentionConfig {
   int64_t head_k = 0;  ///< width of a query/key head; latent: without + with RoPE
   int64_t head_v = 0;  ///< width of a value head
   float scale = 0;     ///< of q.k before the softmax
+  int64_t window = 0;  ///< positions that a query sees, its own included; 0: all
   RopeConfig rope;
+  bool whole_norm = false;  ///< attn_q_norm and attn_k_norm span all heads instead of each head
 
   // Latent only.
   int64_t q_lora_rank = 0;   ///< 0: one full attn_q
   int64_t kv_lora_rank = 0;  ///< width of the cached latent
+  bool expanded = false;     ///< files with attn_kv_b: keys and values of every head are computed and cached
 
   int64_t n_nope() const { return head_k - rope.n_dims; }  ///< latent: columns of a query head without RoPE
-  int64_t key_width() const { return mixer == Mixer::kLatent ? kv_lora_rank + rope.n_dims : n_head_kv * head_k; }
-  int64_t value_width() const { return mixer == Mixer::kLatent ? 0 : n_head_kv * head_v; }  ///< 0: a view of the keys
+  bool absorbed() const { return mixer == Mixer::kLatent && !expanded; }
+  int64_t key_width() const { return absorbed() ? kv_lora_rank + rope.n_dims : n_head_kv * head_k; }
+  int64_t value_width() const { return absorbed() ? 0 : n_head_kv * head_v; }  ///< 0: a view of the keys
 };
 
 struct FfnConfig {
-  int64_t n_ff = 0;      ///< width of the dense FFN, or of one expert
-  int64_t n_expert = 0;  ///< 0: dense
+  Activation activation = Activation::kSwiglu;
+  int64_t n_ff = 0;         ///< width of the dense FFN, or of one expert
+  int64_t n_expert = 0;     ///< 0: dense
   int64_t n_ff_shared = 0;  ///< width of the shared expert, 0: none
   int64_t n_used = 0;
   int64_t n_group = 1;
@@ -62,6 +68,10 @@ struct FfnConfig {
 struct LayerConfig {
   AttentionConfig attention;
   FfnConfig ffn;
+  std::string ffn_norm = "ffn_norm";  ///< name of the norm before the FFN
+  bool branch_norms = false;          ///< attention and FFN are normed once more before they join the residual stream
+  /// Biases, norms of queries and keys, and sinks act where a file has them; these it must have.
+  std::vector<std::string> required;
 };
 
 struct ModelConfig {
@@ -70,6 +80,9 @@ struct ModelConfig {
   int64_t n_embd = 0;
   int64_t n_context = 0;  ///< the model was made for
   float norm_eps = 0;
+  float embedding_scale = 1;        ///< of token embeddings
+  float logit_softcap = 0;          ///< c: logits become c tanh(logits / c); 0: they stay
+  bool output_required = false;     ///< a missing output.weight is not replaced by token_embd
   std::vector<LayerConfig> layers;  ///< of the trunk: prediction blocks at the end of the file are left out
 };
 

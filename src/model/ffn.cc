@@ -1,20 +1,23 @@
-// The feed-forward part of a layer: dense SwiGLU, or routed experts with a shared one beside them.
+// The feed-forward part of a layer: a dense gated FFN, or routed experts with a shared one beside them.
+#include <utility>
+
 #include "model/forward.h"
 
 namespace steelyard {
 namespace {
 
-Matrix swiglu(const FfnWeights& w, Matrix f, Pass& pass) {
-  const Matrix gate = linear(w.gate, f, pass);
-  const Matrix up = linear(w.up, f, pass);
-  pass.backend.swiglu(gate, up);
-  return linear(w.down, gate, pass);
+Matrix dense(const FfnConfig& config, const FfnWeights& w, Matrix f, Pass& pass) {
+  const Matrix gate = linear(w.gate, f, pass, w.gate_bias);
+  const Matrix up = linear(w.up, f, pass, w.up_bias);
+  pass.backend.gated(config.activation, gate, up);
+  return linear(w.down, gate, pass, w.down_bias);
 }
 
-Matrix expert_linear(const Weight& weight, Matrix x, const Routing& routing, Pass& pass) {
+Matrix expert_linear(const Weight& weight, const Vector& bias, Matrix x, const Routing& routing, Pass& pass) {
   if (pass.observer != nullptr) pass.observer->experts(pass.backend, weight, x, routing);
   const Matrix out = pass.scratch.matrix(x.rows, weight.n_out);
   pass.backend.mul_mat_experts(weight, x, routing, out);
+  if (bias.data != nullptr) pass.backend.add_row_experts(out, bias.data, routing);
   return out;
 }
 
@@ -25,23 +28,32 @@ Routing route(const FfnConfig& config, const FfnWeights& w, Matrix f, Pass& pass
   routing.row = pass.scratch.array<int32_t>(routing.n_slots());
   routing.token = pass.scratch.array<int32_t>(routing.n_slots());
   routing.row_begin = pass.scratch.array<int32_t>(config.n_expert + 1);
-  const Matrix logits = linear(w.router, f, pass);
+  const Matrix logits = linear(w.router, f, pass, w.router_bias);
   pass.backend.route(logits,
-                     {config.gating, w.router_bias.data, config.n_used, config.n_group, config.n_group_used,
+                     {config.gating, w.selection_bias.data, config.n_used, config.n_group, config.n_group_used,
                       config.normalize, config.scale},
                      routing);
   if (pass.observer != nullptr) pass.observer->routed(pass.backend, w.router, routing);
   return routing;
 }
 
+// The two halves of the experts' gated FFN; x: [n_slots, n_embd].
+std::pair<Matrix, Matrix> expert_gate_up(const FfnWeights& w, Matrix x, const Routing& routing, Pass& pass) {
+  if (w.gate_up_exps.empty()) {
+    return {expert_linear(w.gate_exps, w.gate_exps_bias, x, routing, pass),
+            expert_linear(w.up_exps, w.up_exps_bias, x, routing, pass)};
+  }
+  const Matrix both = expert_linear(w.gate_up_exps, w.gate_up_exps_bias, x, routing, pass);
+  return {both.columns(0, both.cols / 2), both.columns(both.cols / 2, both.cols / 2)};
+}
+
 Matrix experts(const FfnConfig& config, const FfnWeights& w, Matrix f, Pass& pass) {
   const Routing routing = route(config, w, f, pass);
   const Matrix x = pass.scratch.matrix(routing.n_slots(), f.cols);
   pass.backend.gather(f, routing, x);
-  const Matrix gate = expert_linear(w.gate_exps, x, routing, pass);
-  const Matrix up = expert_linear(w.up_exps, x, routing, pass);
-  pass.backend.swiglu(gate, up);
-  const Matrix down = expert_linear(w.down_exps, gate, routing, pass);
+  const auto [gate, up] = expert_gate_up(w, x, routing, pass);
+  pass.backend.gated(config.activation, gate, up);
+  const Matrix down = expert_linear(w.down_exps, w.down_exps_bias, gate, routing, pass);
   const Matrix out = pass.scratch.matrix(f.rows, f.cols);
   pass.backend.combine(down, routing, out);
   return out;
@@ -52,9 +64,9 @@ Matrix experts(const FfnConfig& config, const FfnWeights& w, Matrix f, Pass& pas
 Matrix ffn(const Layer& layer, Matrix f, Pass& pass) {
   const FfnConfig& config = layer.config.ffn;
   const FfnWeights& w = layer.weights.ffn;
-  if (config.n_expert == 0) return swiglu(w, f, pass);
+  if (config.n_expert == 0) return dense(config, w, f, pass);
   const Matrix out = experts(config, w, f, pass);
-  if (config.n_ff_shared > 0) pass.backend.add(out, swiglu(w, f, pass));
+  if (config.n_ff_shared > 0) pass.backend.add(out, dense(config, w, f, pass));
   return out;
 }
 

@@ -16,18 +16,31 @@ Matrix normed(const Vector& weight, Matrix x, Pass& pass) {
   return out;
 }
 
+namespace {
+
+// What a branch adds to the residual stream: its output, normed where the architecture has a norm there.
+Matrix contribution(const Vector& norm, Matrix y, Pass& pass) {
+  return norm.data != nullptr ? normed(norm, y, pass) : y;
+}
+
+Matrix mix(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass) {
+  STEELYARD_CHECK(first_position + h.rows <= kv.keys.rows);
+  const bool latent = layer.config.attention.mixer == Mixer::kLatent;
+  return latent ? latent_attention(layer, h, first_position, kv, pass) : attention(layer, h, first_position, kv, pass);
+}
+
+}  // namespace
+
 void forward_layer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, Pass& pass) {
   pass.scratch.reset();
-  const Matrix normed_rows = normed(layer.weights.attention.norm, x, pass);
-  const bool latent = layer.config.attention.mixer == Mixer::kLatent;
+  const AttentionWeights& attention = layer.weights.attention;
+  const Matrix h = normed(attention.norm, x, pass);
   for (const SequenceSlice& s : sequences) {
-    STEELYARD_CHECK(s.first_position + s.n_rows <= s.kv->keys.rows);
-    const Matrix h = normed_rows.slice(s.first_row, s.n_rows);
-    pass.backend.add(x.slice(s.first_row, s.n_rows), latent ? latent_attention(layer, h, s.first_position, *s.kv, pass)
-                                                            : attention(layer, h, s.first_position, *s.kv, pass));
+    const Matrix y = mix(layer, h.slice(s.first_row, s.n_rows), s.first_position, *s.kv, pass);
+    pass.backend.add(x.slice(s.first_row, s.n_rows), contribution(attention.branch_norm, y, pass));
   }
   const Matrix f = normed(layer.weights.ffn.norm, x, pass);
-  pass.backend.add(x, ffn(layer, f, pass));
+  pass.backend.add(x, contribution(layer.weights.ffn.branch_norm, ffn(layer, f, pass), pass));
 }
 
 void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer& kv, Pass& pass) {

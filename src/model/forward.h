@@ -47,9 +47,9 @@ void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer
 
 /// Grouped attention; h: [n, n_embd], normed.
 Matrix attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass);
-/// Latent attention in absorbed form.
+/// Latent attention, absorbed or expanded.
 Matrix latent_attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass);
-/// Dense SwiGLU, or routed experts plus the shared expert; f: [n, n_embd], normed.
+/// A dense gated FFN, or routed experts plus the shared expert; f: [n, n_embd], normed.
 Matrix ffn(const Layer& layer, Matrix f, Pass& pass);
 
 /// W x (+ bias) in scratch memory, shown to the observer.

@@ -1,6 +1,6 @@
-// Multi-head latent attention (DeepSeek-V2 report, section 2.1), absorbed: instead of expanding keys and values per head
-// from the cached latent, each query head is carried into the latent space (attn_k_b) and the mix carried out of it
-// (attn_v_b). All heads share one cached row [latent | roped key] per position.
+// Multi-head latent attention (DeepSeek-V2 report, section 2.1), absorbed: instead of expanding keys and values per
+// head from the cached latent, each query head is carried into the latent space (attn_k_b) and the mix carried out of
+// it (attn_v_b). All heads share one cached row [latent | roped key] per position.
 #include "model/forward.h"
 
 namespace steelyard {
@@ -23,44 +23,92 @@ void per_head(const Weight& weight, Matrix x, int64_t in_step, Matrix out, int64
   }
 }
 
-}  // namespace
-
-Matrix latent_attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass) {
+// The latent of every token and its one key for all heads: [normed latent | roped key].
+Matrix project_latent(const Layer& layer, Matrix h, int64_t first_position, Pass& pass) {
   const AttentionConfig& config = layer.config.attention;
   const AttentionWeights& w = layer.weights.attention;
-  Backend& backend = pass.backend;
-  const int64_t n = h.rows, n_head = config.n_head;
-  const int64_t rank = config.kv_lora_rank, n_rope = config.rope.n_dims, width = config.key_width();
-  const auto rope = [&](int64_t heads) {
-    return RopeArgs{heads,          width,          n_rope,        config.rope.pairs,
-                    layer.rope.cos, layer.rope.sin, first_position};
-  };
+  const Matrix out = linear(w.kv_a, h, pass);
+  const Matrix latent = out.columns(0, config.kv_lora_rank);
+  pass.backend.rms_norm(latent, w.kv_a_norm.data, pass.norm_eps, latent);
+  pass.backend.rope(
+      out.columns(config.kv_lora_rank, config.rope.n_dims),
+      {1, config.rope.n_dims, config.rope.n_dims, config.rope.pairs, layer.rope.cos, layer.rope.sin, first_position});
+  return out;
+}
 
-  // The cached row: normed latent, then one key with RoPE for all heads.
-  const Matrix cached = kv.keys.slice(first_position, n);
-  backend.copy(linear(w.kv_a, h, pass), cached);
-  const Matrix latent = cached.columns(0, rank);
-  backend.rms_norm(latent, w.kv_a_norm.data, pass.norm_eps, latent);
-  backend.rope(cached.columns(rank, n_rope), rope(1));
+// Heads of a fixed width in the columns of x: rotates the last n_dims columns of each.
+void rope_heads(const Layer& layer, Matrix x, int64_t head_width, int64_t first_position, Pass& pass) {
+  const RopeConfig& rope = layer.config.attention.rope;
+  const int64_t begin = head_width - rope.n_dims;
+  pass.backend.rope(x.columns(begin, x.cols - begin), {layer.config.attention.n_head, head_width, rope.n_dims,
+                                                       rope.pairs, layer.rope.cos, layer.rope.sin, first_position});
+}
+
+// [n, H * head_v]: each head's queries against [latent | key], its mix of latents carried to values.
+Matrix mix_absorbed(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass) {
+  const AttentionConfig& config = layer.config.attention;
+  const AttentionWeights& w = layer.weights.attention;
+  const int64_t n = h.rows, n_head = config.n_head, rank = config.kv_lora_rank, width = config.key_width();
+  pass.backend.copy(project_latent(layer, h, first_position, pass), kv.keys.slice(first_position, n));
 
   // Queries in the layout of the cached row: [absorbed | roped] per head.
   const Matrix q = project_queries(config, w, h, pass);
   const Matrix absorbed = pass.scratch.matrix(n, n_head * width);
   per_head(w.k_b, q, config.head_k, absorbed, width, pass);
   for (int64_t head = 0; head < n_head; ++head) {
-    backend.copy(q.columns(head * config.head_k + config.n_nope(), n_rope),
-                 absorbed.columns(head * width + rank, n_rope));
+    pass.backend.copy(q.columns(head * config.head_k + config.n_nope(), config.rope.n_dims),
+                      absorbed.columns(head * width + rank, config.rope.n_dims));
   }
-  backend.rope(absorbed.columns(rank, n_head * width - rank), rope(n_head));
+  rope_heads(layer, absorbed, width, first_position, pass);
 
   const int64_t n_keys = first_position + n;
   const Matrix mixed = pass.scratch.matrix(n, n_head * rank);
-  backend.attention({absorbed, kv.keys.slice(0, n_keys), kv.values.slice(0, n_keys), n_head, 1, width, rank,
-                     config.scale, first_position},
-                    mixed);
+  pass.backend.attention({absorbed, kv.keys.slice(0, n_keys), kv.values.slice(0, n_keys), n_head, 1, width, rank,
+                          config.scale, first_position},
+                         mixed);
   const Matrix out = pass.scratch.matrix(n, n_head * config.head_v);
   per_head(w.v_b, mixed, rank, out, config.head_v, pass);
-  return linear(w.output, out, pass);
+  return out;
+}
+
+// The same from files that keep attn_kv_b in one: every head's keys and values are computed and cached.
+Matrix mix_expanded(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass) {
+  const AttentionConfig& config = layer.config.attention;
+  const AttentionWeights& w = layer.weights.attention;
+  const int64_t n = h.rows, n_head = config.n_head, n_nope = config.n_nope(), n_rope = config.rope.n_dims;
+  const Matrix latent = project_latent(layer, h, first_position, pass);
+  const Matrix roped = latent.columns(config.kv_lora_rank, n_rope);
+  const Matrix expanded = linear(w.kv_b, latent.columns(0, config.kv_lora_rank), pass);  // per head [key | value]
+  const Matrix keys = pass.scratch.matrix(n, config.key_width()), values = pass.scratch.matrix(n, config.value_width());
+  for (int64_t head = 0; head < n_head; ++head) {
+    const int64_t from = head * (n_nope + config.head_v), to = head * config.head_k;
+    pass.backend.copy(expanded.columns(from, n_nope), keys.columns(to, n_nope));
+    pass.backend.copy(roped, keys.columns(to + n_nope, n_rope));
+    pass.backend.copy(expanded.columns(from + n_nope, config.head_v),
+                      values.columns(head * config.head_v, config.head_v));
+  }
+  pass.backend.copy(keys, kv.keys.slice(first_position, n));
+  pass.backend.copy(values, kv.values.slice(first_position, n));
+
+  const Matrix q = project_queries(config, w, h, pass);
+  rope_heads(layer, q, config.head_k, first_position, pass);
+
+  const int64_t n_keys = first_position + n;
+  const Matrix out = pass.scratch.matrix(n, n_head * config.head_v);
+  pass.backend.attention({q, kv.keys.slice(0, n_keys), kv.values.slice(0, n_keys), n_head, n_head, config.head_k,
+                          config.head_v, config.scale, first_position},
+                         out);
+  return out;
+}
+
+}  // namespace
+
+Matrix latent_attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass) {
+  const bool expanded = layer.config.attention.expanded;
+  const Matrix mixed =
+      expanded ? mix_expanded(layer, h, first_position, kv, pass) : mix_absorbed(layer, h, first_position, kv, pass);
+  const AttentionWeights& w = layer.weights.attention;
+  return linear(w.output, mixed, pass, w.output_bias);
 }
 
 }  // namespace steelyard

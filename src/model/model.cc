@@ -1,5 +1,7 @@
 #include "model/model.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "model/architecture.h"
 
@@ -19,12 +21,14 @@ Model::Model(const gguf::Reader& reader, Backend& backend)
       config_(read_config(reader.metadata())),
       trunk_(bind_trunk(reader, config_, backend)) {}
 
-Layer Model::layer(int i, int64_t n_positions, const Layer* like) const {
+Layer Model::layer(int i, int64_t n_positions, std::span<const Layer> bound) const {
   // Bound first: that shows that the widths, which size the table, are those of real tensors.
   Layer layer{config_.layers.at(static_cast<size_t>(i)), bind_layer(reader_, config_, i, backend_), {}};
   const RopeConfig& rope = layer.config.attention.rope;
-  const bool shared = like != nullptr && like->config.attention.rope == rope;
-  layer.rope = shared ? like->rope : make_rope_table(backend_, rope, trunk_.rope_freqs, n_positions);
+  const auto same =
+      std::ranges::find_if(bound, [&](const Layer& other) { return other.config.attention.rope == rope; });
+  const std::vector<float>& factors = n_positions > rope.original_context ? trunk_.rope_long : trunk_.rope_short;
+  layer.rope = same != bound.end() ? same->rope : make_rope_table(backend_, rope, factors, n_positions);
   return layer;
 }
 
@@ -34,10 +38,13 @@ void Model::embed(std::span<const int32_t> ids, Matrix out) const {
       fail(reader_.path(), "token {} is beyond the vocabulary of {}", id, config_.n_vocab);
   }
   backend_.embed(trunk_.token_embd, ids, out);
+  if (config_.embedding_scale != 1) backend_.scale(out, config_.embedding_scale);
 }
 
 Matrix Model::logits(Matrix x, Pass& pass) const {
-  return linear(trunk_.output, normed(trunk_.output_norm, x, pass), pass);
+  const Matrix logits = linear(trunk_.output, normed(trunk_.output_norm, x, pass), pass, trunk_.output_bias);
+  if (config_.logit_softcap > 0) backend_.softcap(logits, config_.logit_softcap);
+  return logits;
 }
 
 Session::Session(const Model& model, int64_t n_context, int64_t n_sequences)
@@ -47,7 +54,7 @@ Session::Session(const Model& model, int64_t n_context, int64_t n_sequences)
       scratch_(model.backend()),
       pass_{model.backend(), scratch_, model.config().norm_eps} {
   for (int i = 0; i < model.n_layers(); ++i) {
-    layers_.push_back(model.layer(i, n_context, layers_.empty() ? nullptr : &layers_.back()));
+    layers_.push_back(model.layer(i, n_context, layers_));
   }
   // Only now: binding has shown that the configuration's widths are those of real tensors.
   for (int64_t s = 0; s < n_sequences; ++s) {

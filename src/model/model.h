@@ -21,9 +21,9 @@ class Model {
   Backend& backend() const { return backend_; }
   int n_layers() const { return static_cast<int>(config_.layers.size()); }
 
-  /// Layer i, ready for positions below n_positions. `like`: a layer bound for as many positions, whose RoPE table is
-  /// shared where the angles are the same; null: none.
-  Layer layer(int i, int64_t n_positions, const Layer* like = nullptr) const;
+  /// Layer i, ready for positions below n_positions. `bound`: layers bound for as many positions, whose RoPE tables are
+  /// shared where the angles are the same.
+  Layer layer(int i, int64_t n_positions, std::span<const Layer> bound = {}) const;
 
   /// Rows of the embedding for host ids, each < n_vocab (Error otherwise); out: [ids.size(), n_embd].
   void embed(std::span<const int32_t> ids, Matrix out) const;

@@ -26,7 +26,7 @@ std::vector<double> frequencies(const RopeConfig& rope, std::span<const float> f
     const double stretched = plain / rope.factor;
     if (rope.scaling == RopeScaling::kNone) {
       out[i] = plain;
-    } else if (rope.scaling == RopeScaling::kLinear) {
+    } else if (rope.scaling != RopeScaling::kYarn) {
       out[i] = stretched;
     } else {
       const double position = (static_cast<double>(i) - low) / std::max(0.001, high - low);

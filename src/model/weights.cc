@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -10,18 +11,19 @@
 namespace steelyard {
 namespace {
 
-// Finds tensors by name and checks their shapes.
+// Finds tensors by name and checks their shapes. Of the optional ones, those in `required` must be there.
 class Binder {
  public:
-  Binder(const gguf::Reader& reader, Backend& backend, std::string prefix)
-      : reader_(reader), backend_(backend), prefix_(std::move(prefix)) {}
+  Binder(const gguf::Reader& reader, Backend& backend, std::string prefix, std::span<const std::string> required = {})
+      : reader_(reader), backend_(backend), prefix_(std::move(prefix)), required_(required) {}
 
   bool has(const std::string& name) const { return reader_.find(prefix_ + name) != nullptr; }
 
   Weight weight(const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices = 1) const {
     const gguf::TensorInfo& tensor = find(name, {n_in, n_out, n_slices, 1});
     const Format& type = format(tensor.type);
-    if (type.decode == nullptr) fail(reader_.path(), "tensor {} has type {}, which holds no weights", tensor.name, type.name);
+    if (type.decode == nullptr)
+      fail(reader_.path(), "tensor {} has type {}, which holds no weights", tensor.name, type.name);
     Weight host{tensor.name, &type, n_in, n_out, n_slices, reader_.bytes(tensor).data()};
     return backend_.load(std::move(host));
   }
@@ -30,17 +32,23 @@ class Binder {
     return wanted ? weight(name, n_in, n_out, n_slices) : Weight{};
   }
 
-  std::vector<float> values(const std::string& name, int64_t n) const {
-    const gguf::TensorInfo& tensor = find(name, {n, 1, 1, 1});
+  Weight optional_weight(const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices = 1) const {
+    return weight_if(has(name), name, n_in, n_out, n_slices);
+  }
+
+  // [n, n_slices], decoded, in host memory.
+  std::vector<float> values(const std::string& name, int64_t n, int64_t n_slices = 1) const {
+    const gguf::TensorInfo& tensor = find(name, {n, n_slices, 1, 1});
     const Format& type = format(tensor.type);
-    if (type.decode == nullptr) fail(reader_.path(), "tensor {} has type {}, which holds no weights", tensor.name, type.name);
-    std::vector<float> out(static_cast<size_t>(n));
-    type.decode(reader_.bytes(tensor).data(), n / type.block_len, out.data());
+    if (type.decode == nullptr)
+      fail(reader_.path(), "tensor {} has type {}, which holds no weights", tensor.name, type.name);
+    std::vector<float> out(static_cast<size_t>(n * n_slices));
+    type.decode(reader_.bytes(tensor).data(), n * n_slices / type.block_len, out.data());
     return out;
   }
 
-  Vector vector(const std::string& name, int64_t n) const {
-    const std::vector<float> host = values(name, n);
+  Vector vector(const std::string& name, int64_t n, int64_t n_slices = 1) const {
+    const std::vector<float> host = values(name, n, n_slices);
     Vector out;
     out.memory = backend_.allocate(host.size() * sizeof(float));
     backend_.upload(out.memory.get(), host.data(), host.size() * sizeof(float));
@@ -50,6 +58,11 @@ class Binder {
 
   Vector vector_if(bool wanted, const std::string& name, int64_t n) const {
     return wanted ? vector(name, n) : Vector{};
+  }
+
+  Vector optional(const std::string& name, int64_t n, int64_t n_slices = 1) const {
+    const bool wanted = has(name) || std::ranges::find(required_, name) != required_.end();
+    return wanted ? vector(name, n, n_slices) : Vector{};
   }
 
  private:
@@ -66,51 +79,96 @@ class Binder {
   const gguf::Reader& reader_;
   Backend& backend_;
   std::string prefix_;
+  std::span<const std::string> required_;
 };
 
-AttentionWeights bind_attention(const Binder& binder, const AttentionConfig& config, int64_t n_embd) {
+void bind_latent(const Binder& binder, const AttentionConfig& config, int64_t n_embd, AttentionWeights& w) {
+  const int64_t rank = config.kv_lora_rank, q_rank = config.q_lora_rank, q_width = config.n_head * config.head_k;
+  w.q = binder.weight_if(q_rank == 0, "attn_q.weight", n_embd, q_width);
+  w.q_a = binder.weight_if(q_rank > 0, "attn_q_a.weight", n_embd, q_rank);
+  w.q_a_norm = binder.vector_if(q_rank > 0, "attn_q_a_norm.weight", q_rank);
+  w.q_b = binder.weight_if(q_rank > 0, "attn_q_b.weight", q_rank, q_width);
+  w.kv_a = binder.weight("attn_kv_a_mqa.weight", n_embd, rank + config.rope.n_dims);
+  w.kv_a_norm = binder.vector("attn_kv_a_norm.weight", rank);
+  const int64_t expanded = config.n_head * (config.n_nope() + config.head_v);
+  w.kv_b = binder.weight_if(config.expanded, "attn_kv_b.weight", rank, expanded);
+  w.k_b = binder.weight_if(!config.expanded, "attn_k_b.weight", config.n_nope(), rank, config.n_head);
+  w.v_b = binder.weight_if(!config.expanded, "attn_v_b.weight", rank, config.head_v, config.n_head);
+}
+
+void bind_heads(const Binder& binder, const AttentionConfig& config, int64_t n_embd, AttentionWeights& w) {
+  const int64_t q_width = config.n_head * config.head_k;
+  const int64_t k_width = config.n_head_kv * config.head_k, v_width = config.n_head_kv * config.head_v;
+  w.qkv = binder.optional_weight("attn_qkv.weight", n_embd, q_width + k_width + v_width);
+  w.qkv_bias = binder.optional("attn_qkv.bias", q_width + k_width + v_width);
+  const bool apart = w.qkv.empty();
+  w.q = binder.weight_if(apart, "attn_q.weight", n_embd, q_width);
+  w.k = binder.weight_if(apart, "attn_k.weight", n_embd, k_width);
+  w.v = binder.weight_if(apart, "attn_v.weight", n_embd, v_width);
+  w.q_bias = binder.optional("attn_q.bias", q_width);
+  w.k_bias = binder.optional("attn_k.bias", k_width);
+  w.v_bias = binder.optional("attn_v.bias", v_width);
+  w.q_norm = binder.optional("attn_q_norm.weight", config.whole_norm ? q_width : config.head_k);
+  w.k_norm = binder.optional("attn_k_norm.weight", config.whole_norm ? k_width : config.head_k);
+  w.sinks = binder.optional("attn_sinks.weight", config.n_head);
+}
+
+AttentionWeights bind_attention(const Binder& binder, const LayerConfig& layer, int64_t n_embd) {
+  const AttentionConfig& config = layer.attention;
   AttentionWeights w;
   w.norm = binder.vector("attn_norm.weight", n_embd);
-  const int64_t q_width = config.n_head * config.head_k;
-  if (config.mixer == Mixer::kLatent) {
-    const int64_t r = config.rope.n_dims, rank = config.kv_lora_rank, q_rank = config.q_lora_rank;
-    w.q = binder.weight_if(q_rank == 0, "attn_q.weight", n_embd, q_width);
-    w.q_a = binder.weight_if(q_rank > 0, "attn_q_a.weight", n_embd, q_rank);
-    w.q_a_norm = binder.vector_if(q_rank > 0, "attn_q_a_norm.weight", q_rank);
-    w.q_b = binder.weight_if(q_rank > 0, "attn_q_b.weight", q_rank, q_width);
-    w.kv_a = binder.weight("attn_kv_a_mqa.weight", n_embd, rank + r);
-    w.kv_a_norm = binder.vector("attn_kv_a_norm.weight", rank);
-    w.k_b = binder.weight("attn_k_b.weight", config.n_nope(), rank, config.n_head);
-    w.v_b = binder.weight("attn_v_b.weight", rank, config.head_v, config.n_head);
-  } else {
-    const int64_t k_width = config.n_head_kv * config.head_k, v_width = config.n_head_kv * config.head_v;
-    w.q = binder.weight("attn_q.weight", n_embd, q_width);
-    w.k = binder.weight("attn_k.weight", n_embd, k_width);
-    w.v = binder.weight("attn_v.weight", n_embd, v_width);
-    w.q_bias = binder.vector_if(binder.has("attn_q.bias"), "attn_q.bias", q_width);
-    w.k_bias = binder.vector_if(binder.has("attn_k.bias"), "attn_k.bias", k_width);
-    w.v_bias = binder.vector_if(binder.has("attn_v.bias"), "attn_v.bias", v_width);
-  }
+  if (config.mixer == Mixer::kLatent)
+    bind_latent(binder, config, n_embd, w);
+  else
+    bind_heads(binder, config, n_embd, w);
   w.output = binder.weight("attn_output.weight", config.n_head * config.head_v, n_embd);
-  w.output_bias = binder.vector_if(binder.has("attn_output.bias"), "attn_output.bias", n_embd);
+  w.output_bias = binder.optional("attn_output.bias", n_embd);
+  w.branch_norm = binder.vector_if(layer.branch_norms, "post_attention_norm.weight", n_embd);
   return w;
 }
 
-FfnWeights bind_ffn(const Binder& binder, const FfnConfig& config, int64_t n_embd) {
+void bind_experts(const Binder& binder, const FfnConfig& config, int64_t n_embd, FfnWeights& w) {
+  const int64_t n = config.n_expert, n_ff = config.n_ff;
+  w.router = binder.weight("ffn_gate_inp.weight", n_embd, n);
+  w.router_bias = binder.optional("ffn_gate_inp.bias", n);
+  w.selection_bias = binder.optional("exp_probs_b.bias", n);
+  w.gate_up_exps = binder.optional_weight("ffn_gate_up_exps.weight", n_embd, 2 * n_ff, n);
+  w.gate_up_exps_bias = binder.optional("ffn_gate_up_exps.bias", 2 * n_ff, n);
+  const bool apart = w.gate_up_exps.empty();
+  w.gate_exps = binder.weight_if(apart, "ffn_gate_exps.weight", n_embd, n_ff, n);
+  w.up_exps = binder.weight_if(apart, "ffn_up_exps.weight", n_embd, n_ff, n);
+  w.gate_exps_bias = binder.optional("ffn_gate_exps.bias", n_ff, n);
+  w.up_exps_bias = binder.optional("ffn_up_exps.bias", n_ff, n);
+  w.down_exps = binder.weight("ffn_down_exps.weight", n_ff, n_embd, n);
+  w.down_exps_bias = binder.optional("ffn_down_exps.bias", n_embd, n);
+}
+
+FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_embd) {
+  const FfnConfig& config = layer.ffn;
   FfnWeights w;
-  w.norm = binder.vector("ffn_norm.weight", n_embd);
+  w.norm = binder.vector(layer.ffn_norm + ".weight", n_embd);
   const bool experts = config.n_expert > 0;
-  const std::string suffix = experts ? "_shexp.weight" : ".weight";
+  const std::string suffix = experts ? "_shexp" : "";
   const int64_t n_ff = experts ? config.n_ff_shared : config.n_ff;  // of the part that every token passes
-  w.gate = binder.weight_if(n_ff > 0, "ffn_gate" + suffix, n_embd, n_ff);
-  w.up = binder.weight_if(n_ff > 0, "ffn_up" + suffix, n_embd, n_ff);
-  w.down = binder.weight_if(n_ff > 0, "ffn_down" + suffix, n_ff, n_embd);
-  w.router = binder.weight_if(experts, "ffn_gate_inp.weight", n_embd, config.n_expert);
-  w.router_bias = binder.vector_if(binder.has("exp_probs_b.bias"), "exp_probs_b.bias", config.n_expert);
-  w.gate_exps = binder.weight_if(experts, "ffn_gate_exps.weight", n_embd, config.n_ff, config.n_expert);
-  w.up_exps = binder.weight_if(experts, "ffn_up_exps.weight", n_embd, config.n_ff, config.n_expert);
-  w.down_exps = binder.weight_if(experts, "ffn_down_exps.weight", config.n_ff, n_embd, config.n_expert);
+  if (n_ff > 0) {
+    w.gate = binder.weight("ffn_gate" + suffix + ".weight", n_embd, n_ff);
+    w.up = binder.weight("ffn_up" + suffix + ".weight", n_embd, n_ff);
+    w.down = binder.weight("ffn_down" + suffix + ".weight", n_ff, n_embd);
+    w.gate_bias = binder.optional("ffn_gate" + suffix + ".bias", n_ff);
+    w.up_bias = binder.optional("ffn_up" + suffix + ".bias", n_ff);
+    w.down_bias = binder.optional("ffn_down" + suffix + ".bias", n_embd);
+  }
+  if (experts) bind_experts(binder, config, n_embd, w);
+  w.branch_norm = binder.vector_if(layer.branch_norms, "post_ffw_norm.weight", n_embd);
   return w;
+}
+
+std::vector<float> rope_factors(const Binder& binder, const gguf::Reader& reader, const std::string& name, int64_t n) {
+  std::vector<float> factors = binder.values(name, n);
+  for (const float factor : factors) {
+    if (!(factor > 0) || !std::isfinite(factor)) fail(reader.path(), "tensor {} holds {}, expected > 0", name, factor);
+  }
+  return factors;
 }
 
 }  // namespace
@@ -120,21 +178,23 @@ TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, B
   TrunkWeights w;
   w.token_embd = binder.weight("token_embd.weight", config.n_embd, config.n_vocab);
   w.output_norm = binder.vector("output_norm.weight", config.n_embd);
-  w.output = binder.has("output.weight") ? binder.weight("output.weight", config.n_embd, config.n_vocab) : w.token_embd;
-  if (binder.has("rope_freqs.weight")) {
-    w.rope_freqs = binder.values("rope_freqs.weight", config.layers.front().attention.rope.n_dims / 2);
-    for (const float factor : w.rope_freqs) {
-      if (!(factor > 0) || !std::isfinite(factor)) fail(reader.path(), "rope_freqs.weight holds {}, expected > 0", factor);
-    }
+  const bool tied = !config.output_required && !binder.has("output.weight");
+  w.output = tied ? w.token_embd : binder.weight("output.weight", config.n_embd, config.n_vocab);
+  w.output_bias = binder.optional("output.bias", config.n_vocab);
+  const RopeConfig& rope = config.layers.front().attention.rope;
+  if (rope.scaling == RopeScaling::kLongrope) {
+    w.rope_short = rope_factors(binder, reader, "rope_factors_short.weight", rope.n_dims / 2);
+    w.rope_long = rope_factors(binder, reader, "rope_factors_long.weight", rope.n_dims / 2);
+  } else if (binder.has("rope_freqs.weight")) {
+    w.rope_short = w.rope_long = rope_factors(binder, reader, "rope_freqs.weight", rope.n_dims / 2);
   }
   return w;
 }
 
 LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, int layer, Backend& backend) {
-  const Binder binder(reader, backend, fmt::format("blk.{}.", layer));
   const LayerConfig& description = config.layers.at(static_cast<size_t>(layer));
-  return {bind_attention(binder, description.attention, config.n_embd),
-          bind_ffn(binder, description.ffn, config.n_embd)};
+  const Binder binder(reader, backend, fmt::format("blk.{}.", layer), description.required);
+  return {bind_attention(binder, description, config.n_embd), bind_ffn(binder, description, config.n_embd)};
 }
 
 }  // namespace steelyard

@@ -18,28 +18,39 @@ struct Vector {
 struct AttentionWeights {
   Vector norm;  // attn_norm [D]
 
-  Weight q, k, v;            // [D, H*head_k], [D, K*head_k], [D, K*head_v]; latent without q LoRA uses q
+  Weight qkv;  // [D, H*head_k + K*(head_k + head_v)]: all three in one; then q, k, v are absent
+  Vector qkv_bias;
+  Weight q, k, v;  // [D, H*head_k], [D, K*head_k], [D, K*head_v]; latent without q LoRA uses q
   Vector q_bias, k_bias, v_bias;
-  Weight output;             // [H*head_v, D]
+  Vector q_norm, k_norm;  // [head_k] each, whole_norm: [H*head_k], [K*head_k]
+  Vector sinks;           // [H]
+  Weight output;          // [H*head_v, D]
   Vector output_bias;
+  Vector branch_norm;  // post_attention_norm [D]
 
   // Latent; R = kv_lora_rank, r = RoPE columns.
-  Weight q_a;         // [D, q_lora_rank]
-  Vector q_a_norm;    // [q_lora_rank]
-  Weight q_b;         // [q_lora_rank, H*head_k]
-  Weight kv_a;        // attn_kv_a_mqa [D, R + r]
-  Vector kv_a_norm;   // [R]
-  Weight k_b;         // [n_nope, R, H]
-  Weight v_b;         // [R, head_v, H]
+  Weight q_a;        // [D, q_lora_rank]
+  Vector q_a_norm;   // [q_lora_rank]
+  Weight q_b;        // [q_lora_rank, H*head_k]
+  Weight kv_a;       // attn_kv_a_mqa [D, R + r]
+  Vector kv_a_norm;  // [R]
+  Weight k_b;        // [n_nope, R, H]
+  Weight v_b;        // [R, head_v, H]
+  Weight kv_b;       // [R, H*(n_nope + head_v)]: k_b and v_b of files with expanded keys and values
 };
 
 /// E = experts, F = width of an expert or of the dense FFN.
 struct FfnWeights {
-  Vector norm;                           // ffn_norm [D]
+  Vector norm;                           // [D], see LayerConfig::ffn_norm
   Weight gate, up, down;                 // [D, F], [D, F], [F, D]; with experts: the shared expert
+  Vector gate_bias, up_bias, down_bias;  // [F], [F], [D]
   Weight router;                         // ffn_gate_inp [D, E]
-  Vector router_bias;                    // exp_probs_b [E], steers the selection
+  Vector router_bias;                    // [E]
+  Vector selection_bias;                 // exp_probs_b [E], steers the selection only
+  Weight gate_up_exps;                   // [D, 2F, E]: the next two in one, which then are absent
   Weight gate_exps, up_exps, down_exps;  // [D, F, E], [D, F, E], [F, D, E]
+  Vector gate_up_exps_bias, gate_exps_bias, up_exps_bias, down_exps_bias;  // [2F, E], [F, E], [F, E], [D, E]
+  Vector branch_norm;                                                      // post_ffw_norm [D]
 };
 
 struct LayerWeights {
@@ -51,8 +62,11 @@ struct LayerWeights {
 struct TrunkWeights {
   Weight token_embd;  // [D, V]
   Vector output_norm;
-  Weight output;      // [D, V]
-  std::vector<float> rope_freqs;  // [n_dims / 2] or empty, in host memory
+  Weight output;  // [D, V]
+  Vector output_bias;
+  // Divisors of RoPE's frequencies [n_dims / 2] or empty, in host memory. The long ones are for positions beyond the
+  // original context; without longrope both are rope_freqs.
+  std::vector<float> rope_short, rope_long;
 };
 
 /// Binds tensors of `reader` for `backend`. Error naming file and tensor when one is missing or has another shape.

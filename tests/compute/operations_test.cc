@@ -67,7 +67,7 @@ TEST_P(Operations, Swiglu) {
   const auto [rows, cols] = GetParam();
   Activations up(rows, cols, 2, 3);
   for (const float sigma : {1.0f, 30.0f, 1e7f}) {
-    compare(1e-6f, sigma, [&](Backend& backend, Matrix gate) { backend.swiglu(gate, up.matrix()); });
+    compare(1e-6f, sigma, [&](Backend& backend, Matrix gate) { backend.gated(Activation::kSwiglu, gate, up.matrix()); });
   }
 }
 

@@ -1,6 +1,7 @@
 // Every supported architecture against llama.cpp's logits and residual streams (tests/golden/models), on both backends.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -13,6 +14,9 @@ namespace {
 // The goldens' own rounding is below 7e-5; a missed bias or norm moves the root mean square by 1e-3 at least.
 constexpr double kMaxDifference = 5e-4;
 constexpr double kRmsDifference = 3e-5;
+// gemma3's goldens went through a table of gelu in half precision: exact arithmetic differs by up to 2.6e-3, rms 4.7e-4.
+constexpr double kMaxGeluDifference = 5e-3;
+constexpr double kRmsGeluDifference = 1e-3;
 
 struct Case {
   const char* model;
@@ -39,8 +43,11 @@ class ModelGolden : public testing::TestWithParam<Case> {
         sum += difference * difference;
       }
     }
-    EXPECT_LE(max, kMaxDifference) << what;
-    EXPECT_LE(std::sqrt(sum / static_cast<double>(actual.rows * actual.cols)), kRmsDifference) << what;
+    const bool gelu = model_.config().layers[0].ffn.activation == Activation::kGeglu;
+    EXPECT_LE(max, gelu ? kMaxGeluDifference : kMaxDifference) << what;
+    EXPECT_LE(std::sqrt(sum / static_cast<double>(actual.rows * actual.cols)),
+              gelu ? kRmsGeluDifference : kRmsDifference)
+        << what;
   }
 
   std::vector<float> golden_logits(size_t s) const {
@@ -97,16 +104,22 @@ TEST_P(ModelGolden, ResidualAfterEachLayer) {
   }
 }
 
-constexpr Case kCases[] = {
-    {"llama", "ref"},      {"llama", "cpu"},     {"llama_tied", "ref"},     {"llama_tied", "cpu"},
-    {"mixtral", "ref"},    {"mixtral", "cpu"},   {"llama3_ropefreqs", "ref"}, {"llama3_ropefreqs", "cpu"},
-    {"deepseek2", "ref"},  {"deepseek2", "cpu"}, {"deepseek2_yarn", "ref"}, {"deepseek2_yarn", "cpu"},
-    {"deepseek3", "ref"},  {"deepseek3", "cpu"},
-};
+std::vector<Case> cases() {
+  std::vector<Case> cases;
+  for (const char* model : {"llama", "llama_tied", "llama3_ropefreqs", "mixtral", "qwen2", "qwen3", "qwen3moe", "deepseek2",
+                            "deepseek2_yarn", "deepseek3", "glm4moe", "minimax-m2", "gpt-oss", "gemma3"}) {
+    for (const char* backend : {"ref", "cpu"}) cases.push_back({model, backend});
+  }
+  return cases;
+}
 
-INSTANTIATE_TEST_SUITE_P(Models, ModelGolden, testing::ValuesIn(kCases), [](const auto& each) {
-  return std::string(each.param.model) + "_" + each.param.backend;
-});
+std::string name(const testing::TestParamInfo<Case>& each) {
+  std::string name = std::string(each.param.model) + "_" + each.param.backend;
+  std::ranges::replace(name, '-', '_');
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, ModelGolden, testing::ValuesIn(cases()), name);
 
 }  // namespace
 }  // namespace steelyard

@@ -53,8 +53,22 @@ void CpuBackend::add_row(Matrix x, const float* row) {
   parallel_for(x.rows, 16, [&](int64_t t) { kernels_.add_scaled(row, 1.0f, x.row(t), x.cols); });
 }
 
-void CpuBackend::swiglu(Matrix gate, Matrix up) {
-  parallel_for(gate.rows, 8, [&](int64_t t) { kernels_.swiglu(gate.row(t), up.row(t), gate.cols); });
+void CpuBackend::scale(Matrix x, float factor) {
+  parallel_for(x.rows, 16, [&](int64_t t) { kernels_.scale(x.row(t), x.cols, factor); });
+}
+
+void CpuBackend::softcap(Matrix x, float cap) {
+  parallel_for(x.rows, 1, [&](int64_t t) {
+    float* row = x.row(t);
+    for (int64_t c = 0; c < x.cols; ++c) row[c] = cap * std::tanh(row[c] / cap);
+  });
+}
+
+void CpuBackend::gated(Activation activation, Matrix gate, Matrix up) {
+  const auto kernel = activation == Activation::kSwiglu  ? kernels_.swiglu
+                      : activation == Activation::kGeglu ? kernels_.geglu
+                                                         : kernels_.clamped_swiglu;
+  parallel_for(gate.rows, 8, [&](int64_t t) { kernel(gate.row(t), up.row(t), gate.cols); });
 }
 
 void CpuBackend::mul_mat(const Weight& weight, int64_t slice, Matrix x, Matrix out) {

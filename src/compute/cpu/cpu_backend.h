@@ -16,7 +16,9 @@ class CpuBackend : public HostBackend {
   void rms_norm(Matrix x, const float* weight, float eps, Matrix out) override;
   void add(Matrix x, Matrix y) override;
   void add_row(Matrix x, const float* row) override;
-  void swiglu(Matrix gate, Matrix up) override;
+  void scale(Matrix x, float factor) override;
+  void softcap(Matrix x, float cap) override;
+  void gated(Activation activation, Matrix gate, Matrix up) override;
   void mul_mat(const Weight& weight, int64_t slice, Matrix x, Matrix out) override;
   void rope(Matrix x, const RopeArgs& args) override;
   void attention(const AttentionArgs& args, Matrix out) override;

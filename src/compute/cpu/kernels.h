@@ -20,8 +20,10 @@ struct Kernels {
   float (*softmax_numerators)(float* x, int64_t n, float scale);
   /// x[i] *= factor.
   void (*scale)(float* x, int64_t n, float factor);
-  /// gate[i] = silu(gate[i]) * up[i].
+  /// gate[i] = activation(gate[i], up[i]); see Activation.
   void (*swiglu)(float* gate, const float* up, int64_t n);
+  void (*geglu)(float* gate, const float* up, int64_t n);
+  void (*clamped_swiglu)(float* gate, const float* up, int64_t n);
   /// sums[i] += x[i]^2 in double.
   void (*add_squares)(const float* x, double* sums, int64_t n);
   /// out[i] += factor * x[i].

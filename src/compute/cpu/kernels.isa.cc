@@ -85,18 +85,46 @@ void scale(float* x, int64_t n, float factor) {
   for (int64_t i = 0; i < n; ++i) x[i] *= factor;
 }
 
-// silu(z) = z / (1 + e^-z); with a = e^-|z| that is z / (1 + a) for z >= 0 and z a / (1 + a) below.
+// z / (1 + e^-u), for any u without overflow: with a = e^-|u| that is z / (1 + a) for u >= 0 and z a / (1 + a) below.
 template <typename F, typename U>
-inline F silu(F z) {
-  const F negative = z < 0.0f ? z : -z;
+inline F times_sigmoid(F z, F u) {
+  const F negative = u < 0.0f ? u : -u;
   const F a = exp_nonpositive<F, U>(negative);
-  return (z < 0.0f ? z * a : z) / (1.0f + a);
+  return (u < 0.0f ? z * a : z) / (1.0f + a);
 }
 
-void swiglu(float* gate, const float* up, int64_t n) {
+struct Swiglu {
+  template <typename F, typename U>
+  static F apply(F g, F u) {
+    return times_sigmoid<F, U>(g, g) * u;
+  }
+};
+
+struct Geglu {
+  template <typename F, typename U>
+  static F apply(F g, F u) {  // (1 + tanh(y)) / 2 = 1 / (1 + e^-2y)
+    const F y2 = 1.59576912f * (g + 0.044715f * g * g * g);
+    return times_sigmoid<F, U>(g, y2) * u;
+  }
+};
+
+struct ClampedSwiglu {
+  template <typename F, typename U>
+  static F apply(F g, F u) {
+    const F seven = F{} + 7.0f;
+    g = g > seven ? seven : g;
+    u = u > seven ? seven : u < -seven ? -seven : u;
+    return times_sigmoid<F, U>(g, 1.702f * g) * (u + 1.0f);
+  }
+};
+
+template <typename Activation>
+void gated(float* gate, const float* up, int64_t n) {
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(gate + i, silu<Lanes, UnsignedLanes>(load(gate + i)) * load(up + i));
-  for (; i < n; ++i) gate[i] = silu<float, unsigned>(gate[i]) * up[i];
+  for (; i + kLanes <= n; i += kLanes) {
+    store(gate + i, Activation::template apply<Lanes, UnsignedLanes>(load(gate + i), load(up + i)));
+  }
+  for (; i < n; ++i) gate[i] = Activation::template apply<float, unsigned>(gate[i], up[i]);
 }
 
 void add_squares(const float* x, double* sums, int64_t n) {
@@ -109,7 +137,14 @@ void add_scaled(const float* x, float factor, float* out, int64_t n) {
 
 }  // namespace
 
-extern const Kernels kKernels = {
-    STEELYARD_STRING(STEELYARD_ISA), dot, softmax_numerators, scale, swiglu, add_squares, add_scaled};
+extern const Kernels kKernels = {STEELYARD_STRING(STEELYARD_ISA),
+                                 dot,
+                                 softmax_numerators,
+                                 scale,
+                                 gated<Swiglu>,
+                                 gated<Geglu>,
+                                 gated<ClampedSwiglu>,
+                                 add_squares,
+                                 add_scaled};
 
 }  // namespace steelyard::cpu::STEELYARD_ISA

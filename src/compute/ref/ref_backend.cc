@@ -2,9 +2,26 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <vector>
 
 namespace steelyard {
+namespace {
+
+double activate(Activation activation, double g, double u) {
+  switch (activation) {
+    case Activation::kSwiglu:
+      return g / (1.0 + std::exp(-g)) * u;
+    case Activation::kGeglu:
+      return 0.5 * g * (1.0 + std::tanh(std::sqrt(2.0 / std::numbers::pi) * (g + 0.044715 * g * g * g))) * u;
+    case Activation::kClampedSwiglu:
+      g = std::min(g, 7.0);
+      return g / (1.0 + std::exp(-1.702 * g)) * (std::clamp(u, -7.0, 7.0) + 1.0);
+  }
+  STEELYARD_CHECK(false);
+}
+
+}  // namespace
 
 void RefBackend::rms_norm(Matrix x, const float* weight, float eps, Matrix out) {
   for (int64_t t = 0; t < x.rows; ++t) {
@@ -27,11 +44,24 @@ void RefBackend::add_row(Matrix x, const float* row) {
   }
 }
 
-void RefBackend::swiglu(Matrix gate, Matrix up) {
+void RefBackend::scale(Matrix x, float factor) {
+  for (int64_t t = 0; t < x.rows; ++t) {
+    for (int64_t c = 0; c < x.cols; ++c) x.row(t)[c] *= factor;
+  }
+}
+
+void RefBackend::softcap(Matrix x, float cap) {
+  for (int64_t t = 0; t < x.rows; ++t) {
+    for (int64_t c = 0; c < x.cols; ++c) {
+      x.row(t)[c] = static_cast<float>(cap * std::tanh(static_cast<double>(x.row(t)[c]) / cap));
+    }
+  }
+}
+
+void RefBackend::gated(Activation activation, Matrix gate, Matrix up) {
   for (int64_t t = 0; t < gate.rows; ++t) {
     for (int64_t c = 0; c < gate.cols; ++c) {
-      const double z = gate.row(t)[c];
-      gate.row(t)[c] = static_cast<float>(z / (1.0 + std::exp(-z)) * up.row(t)[c]);
+      gate.row(t)[c] = static_cast<float>(activate(activation, gate.row(t)[c], up.row(t)[c]));
     }
   }
 }

@@ -8,44 +8,41 @@
 namespace steelyard {
 namespace {
 
+// The lite models (DeepSeek-V2-Lite, GigaChat3, Kanana-2) are known by depth and vocabulary; their q LoRA key is not
+// read.
+bool is_lite(size_t depth, int64_t n_vocab) { return depth == 26 || depth == 27 || (depth == 48 && n_vocab == 128256); }
+
 AttentionConfig read_attention(const ModelKeys& keys) {
-  if (!keys.contains("attention.key_length_mla")) {
-    keys.reject("attention.key_length_mla", "is missing: files of the old layout (attn_kv_b) must be converted anew");
-  }
   AttentionConfig attention;
   attention.mixer = Mixer::kLatent;
   attention.n_head = keys.count("attention.head_count");
-  attention.n_head_kv = 1;
-  attention.head_k = keys.count("attention.key_length_mla");
-  attention.head_v = keys.count("attention.value_length_mla");
+  // Files of the old layout give the width of expanded heads and lack the keys of the absorbed form.
+  attention.expanded = !keys.contains("attention.key_length_mla") && !keys.contains("attention.value_length_mla");
+  attention.n_head_kv = attention.expanded ? attention.n_head : 1;
+  attention.head_k = keys.count(attention.expanded ? "attention.key_length" : "attention.key_length_mla");
+  attention.head_v = keys.count(attention.expanded ? "attention.value_length" : "attention.value_length_mla");
   attention.q_lora_rank = keys.count("attention.q_lora_rank", 0);
   attention.kv_lora_rank = keys.count("attention.kv_lora_rank");
-  attention.rope = keys.rope(64);
-  if (attention.rope.n_dims < 1 || attention.rope.n_dims >= attention.head_k) {
+  attention.rope = keys.rope(RopePairs::kNorm, 0);
+  if (attention.rope.n_dims >= attention.head_k) {
     keys.reject("rope.dimension_count", "is {}, expected less than the head width {}", attention.rope.n_dims,
                 attention.head_k);
+  }
+  if (keys.non_negative("attention.temperature_scale", 0.0) != 0) {
+    keys.reject("attention.temperature_scale", "is not supported");
   }
 
   // YaRN with mscale_all_dim m (the file holds 0.1 m): the magnitude of cos and sin cancels and 1 + 0.1 m ln f goes
   // squared into the score scale (DeepSeek-V3's modeling code). Without the key the magnitude does both.
   double score_magnitude = attention.rope.magnitude;
-  if (attention.rope.scaling == RopeScaling::kYarn && keys.contains("rope.scaling.yarn_log_multiplier")) {
-    score_magnitude = 1.0 + keys.positive("rope.scaling.yarn_log_multiplier") * std::log(attention.rope.factor);
-    attention.rope.magnitude = 1.0;
+  const double log_multiplier = keys.non_negative("rope.scaling.yarn_log_multiplier", 0.0);
+  if (attention.rope.scaling == RopeScaling::kYarn && log_multiplier > 0) {
+    attention.rope.magnitude = keys.positive("rope.scaling.attn_factor", 1.0);
+    score_magnitude = attention.rope.magnitude * (1.0 + log_multiplier * std::log(attention.rope.factor));
   }
   attention.scale =
       static_cast<float>(score_magnitude * score_magnitude / std::sqrt(static_cast<double>(attention.head_k)));
   return attention;
-}
-
-// The first GLM-4.7-Flash files lack the gating key; they are known by depth and vocabulary.
-Gating read_gating(const ModelKeys& keys, const ModelConfig& config) {
-  const size_t depth = config.layers.size();
-  const bool glm = (depth == 47 || depth == 48) && config.n_vocab == 154880;
-  const int64_t code = keys.count("expert_gating_func", 0);
-  if (code == 0) return glm ? Gating::kSigmoid : Gating::kSoftmax;
-  if (code > 2) keys.reject("expert_gating_func", "is {}, expected 1 (softmax) or 2 (sigmoid)", code);
-  return static_cast<Gating>(code);
 }
 
 }  // namespace
@@ -53,20 +50,22 @@ Gating read_gating(const ModelKeys& keys, const ModelConfig& config) {
 ModelConfig read_deepseek2(const ModelKeys& keys) {
   LayerConfig dense;
   dense.attention = read_attention(keys);
-  dense.ffn.n_ff = keys.count("feed_forward_length");
-  ModelConfig config = keys.model(dense);
+  LayerConfig moe = dense;
+  moe.ffn = keys.required_experts();
+  moe.ffn.n_ff_shared = moe.ffn.n_ff * keys.shared_experts();
+  moe.ffn.normalize = keys.boolean("expert_weights_norm", false);
+  moe.ffn.scale = keys.expert_scale();
+  ModelConfig config = keys.model_with_dense_blocks(dense, moe);
 
-  FfnConfig moe = keys.experts();
-  moe.n_ff = keys.count("expert_feed_forward_length");
-  moe.n_ff_shared = moe.n_ff * keys.count("expert_shared_count");
-  moe.gating = read_gating(keys, config);
-  moe.normalize = keys.boolean("expert_weights_norm", false);
-  const double scale = keys.non_negative("expert_weights_scale", 0.0);
-  moe.scale = scale == 0.0 ? 1.0f : static_cast<float>(scale);  // 0 means none
-
-  const auto n_dense = static_cast<size_t>(keys.count("leading_dense_block_count", 0));
-  if (moe.n_expert == 0 && n_dense < config.layers.size()) keys.reject("expert_count", "is 0 in a model with experts");
-  for (size_t i = n_dense; i < config.layers.size(); ++i) config.layers[i].ffn = moe;
+  // The first GLM-4.7-Flash files lack the gating key; they are known by depth and vocabulary.
+  const size_t depth = config.layers.size();
+  const bool glm = (depth == 47 || depth == 48) && config.n_vocab == 154880;
+  const Gating gating = keys.gating().value_or(glm ? Gating::kSigmoid : Gating::kSoftmax);
+  const bool lite = is_lite(depth, config.n_vocab);
+  for (LayerConfig& layer : config.layers) {
+    layer.ffn.gating = gating;
+    if (lite) layer.attention.q_lora_rank = 0;
+  }
   return config;
 }
 
