@@ -62,6 +62,25 @@ struct AttentionArgs {
   const float* sinks = nullptr;  ///< [n_head] or null
 };
 
+/// The gated delta rule (Yang, Kautz, Hatamizadeh 2024, "Gated Delta Networks"; its inputs as Qwen3-Next prepares them).
+/// Each head keeps a matrix S [head, head] of keys times values. Per token, with key and query divided by
+/// sqrt(sum of squares + eps) first:
+///   S *= exp(decay * softplus(alpha + dt));  u = sigmoid(beta) * (v - S^T k);  S += k u^T;  out = S^T q / sqrt(head).
+struct DeltaRuleArgs {
+  Matrix q, k;         ///< [n, n_head_k * head]
+  Matrix v;            ///< [n, n_head * head]
+  Matrix beta, alpha;  ///< [n, n_head]
+  const float* decay;  ///< [n_head], <= 0
+  const float* dt;     ///< [n_head]
+  int64_t n_head;
+  int64_t n_head_k;
+  int64_t head;
+  bool tiled;  ///< head h uses key head h % n_head_k; else h / (n_head / n_head_k)
+  float eps;
+
+  int64_t key_head(int64_t h) const { return tiled ? h % n_head_k : h / (n_head / n_head_k); }
+};
+
 /// How a router's logits become expert weights (`expert_gating_func` of GGUF).
 enum class Gating {
   kSoftmax = 1,
@@ -113,6 +132,8 @@ class Backend {
   virtual void softcap(Matrix x, float cap) = 0;
   /// gate = activation(gate, up).
   virtual void gated(Activation activation, Matrix gate, Matrix up) = 0;
+  /// x *= sigmoid(gate); gate: [n, cols], or [n, 1] for one factor per row.
+  virtual void sigmoid_gate(Matrix x, Matrix gate) = 0;
 
   // ---- matrix products
   /// out[t] = W_slice x[t]; x: [n, n_in], out: [n, n_out].
@@ -123,6 +144,13 @@ class Backend {
   // ---- attention
   virtual void rope(Matrix x, const RopeArgs& args) = 0;
   virtual void attention(const AttentionArgs& args, Matrix out) = 0;
+
+  // ---- recurrence: states begin as zeros and are carried from call to call
+  /// Causal convolution over tokens, column by column, then silu: out[t][c] = silu(sum_i taps[i][c] * x[t - n_taps + 1 + i][c]).
+  /// taps: [n_taps, cols]; state: [n_taps - 1, cols], the inputs before x, replaced by the last ones. out is not x.
+  virtual void causal_conv(Matrix x, const float* taps, int64_t n_taps, float* state, Matrix out) = 0;
+  /// out: [n, n_head * head]; state: n_head * head * head values in an order of the backend's own.
+  virtual void delta_rule(const DeltaRuleArgs& args, float* state, Matrix out) = 0;
 
   // ---- experts
   /// Chooses experts from logits [n, n_expert] and fills `routing`, whose arrays the caller allocated.

@@ -3,6 +3,7 @@
 // every product is exact up to F32 rounding.
 #pragma once
 
+#include "compute/cpu/delta_net.h"
 #include "compute/cpu/kernels.h"
 #include "compute/host_backend.h"
 
@@ -10,7 +11,7 @@ namespace steelyard {
 
 class CpuBackend : public HostBackend {
  public:
-  CpuBackend() : kernels_(cpu::kernels(chosen_isa())) {}
+  CpuBackend() : kernels_(cpu::kernels(chosen_isa())), delta_net_(cpu::delta_net_kernels(chosen_isa())) {}
   std::string_view name() const override { return "cpu"; }
 
   void rms_norm(Matrix x, const float* weight, float eps, Matrix out) override;
@@ -19,9 +20,12 @@ class CpuBackend : public HostBackend {
   void scale(Matrix x, float factor) override;
   void softcap(Matrix x, float cap) override;
   void gated(Activation activation, Matrix gate, Matrix up) override;
+  void sigmoid_gate(Matrix x, Matrix gate) override;
   void mul_mat(const Weight& weight, int64_t slice, Matrix x, Matrix out) override;
   void rope(Matrix x, const RopeArgs& args) override;
   void attention(const AttentionArgs& args, Matrix out) override;
+  void causal_conv(Matrix x, const float* taps, int64_t n_taps, float* state, Matrix out) override;
+  void delta_rule(const DeltaRuleArgs& args, float* state, Matrix out) override;
   void gather(Matrix x, const Routing& routing, Matrix out) override;
   void combine(Matrix y, const Routing& routing, Matrix out) override;
   void sum_squares(Matrix x, double* sums) override;
@@ -32,6 +36,7 @@ class CpuBackend : public HostBackend {
   void mul_mat_tiles(const Weight& weight, int64_t slice, Matrix x, Matrix out);  // many tokens: tiles through GEMM
 
   const cpu::Kernels& kernels_;
+  const cpu::DeltaNetKernels& delta_net_;
 };
 
 }  // namespace steelyard

@@ -1,7 +1,7 @@
 // Compiled once per instruction set (cmake/isa.cmake); STEELYARD_ISA names the namespace. No standard containers and no
 // shared inline functions here.
+#include "compute/cpu/exponential.h"
 #include "compute/cpu/kernels.h"
-
 #include "formats/isa.h"
 
 namespace steelyard::cpu::STEELYARD_ISA {
@@ -22,30 +22,6 @@ inline float sum(Lanes v) {
     for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
   }
   return lanes[0];
-}
-
-// e^x for x <= 0 (anything below -87 gives 0): x = n ln2 + r, |r| <= ln2 / 2, e^r by its Taylor polynomial of degree 7
-// (relative error below 1e-7), 2^n by the exponent bits. Works on vectors and on one value. U is unsigned, because far
-// below -87 the exponent wraps around.
-template <typename F, typename U>
-inline F exp_nonpositive(F x) {
-  const F magic = F{} + 12582912.0f;  // 1.5 * 2^23: adding it leaves the rounded integer in the low mantissa bits
-  const F shifted = x * 1.44269504f + magic;
-  const F n = shifted - magic;
-  const F r = (x - n * 0.693359375f) - n * -2.12194440e-4f;  // ln2 in two parts
-  F p = r * (1.0f / 5040) + (1.0f / 720);
-  p = p * r + (1.0f / 120);
-  p = p * r + (1.0f / 24);
-  p = p * r + (1.0f / 6);
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  U bits;
-  __builtin_memcpy(&bits, &shifted, sizeof(bits));
-  const U exponent = (bits - 0x4B400000 + 127) << 23;
-  F power;
-  __builtin_memcpy(&power, &exponent, sizeof(power));
-  return x < -87.0f ? F{} : p * power;
 }
 
 inline float exp_one(float x) { return exp_nonpositive<float, unsigned>(x); }
@@ -83,14 +59,6 @@ float softmax_numerators(float* x, int64_t n, float scale) {
 
 void scale(float* x, int64_t n, float factor) {
   for (int64_t i = 0; i < n; ++i) x[i] *= factor;
-}
-
-// z / (1 + e^-u), for any u without overflow: with a = e^-|u| that is z / (1 + a) for u >= 0 and z a / (1 + a) below.
-template <typename F, typename U>
-inline F times_sigmoid(F z, F u) {
-  const F negative = u < 0.0f ? u : -u;
-  const F a = exp_nonpositive<F, U>(negative);
-  return (u < 0.0f ? z * a : z) / (1.0f + a);
 }
 
 struct Swiglu {

@@ -16,9 +16,12 @@ class RefBackend : public HostBackend {
   void scale(Matrix x, float factor) override;
   void softcap(Matrix x, float cap) override;
   void gated(Activation activation, Matrix gate, Matrix up) override;
+  void sigmoid_gate(Matrix x, Matrix gate) override;
   void mul_mat(const Weight& weight, int64_t slice, Matrix x, Matrix out) override;
   void rope(Matrix x, const RopeArgs& args) override;
   void attention(const AttentionArgs& args, Matrix out) override;
+  void causal_conv(Matrix x, const float* taps, int64_t n_taps, float* state, Matrix out) override;
+  void delta_rule(const DeltaRuleArgs& args, float* state, Matrix out) override;
   void gather(Matrix x, const Routing& routing, Matrix out) override;
   void combine(Matrix y, const Routing& routing, Matrix out) override;
   void sum_squares(Matrix x, double* sums) override;

@@ -1,0 +1,105 @@
+// The operations of gated delta net layers: heads, columns or rows over threads, inner loops in delta_net.isa.cc.
+#include "compute/cpu/delta_net.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "base/parallel.h"
+#include "compute/cpu/cpu_backend.h"
+
+namespace steelyard {
+namespace cpu {
+
+namespace scalar {
+extern const DeltaNetKernels kDeltaNetKernels;
+}
+namespace avx2 {
+extern const DeltaNetKernels kDeltaNetKernels;
+}
+namespace avx512 {
+extern const DeltaNetKernels kDeltaNetKernels;
+}
+
+const DeltaNetKernels& delta_net_kernels(Isa isa) {
+  static constexpr const DeltaNetKernels* kSets[kIsaCount] = {&scalar::kDeltaNetKernels, &avx2::kDeltaNetKernels,
+                                                              &avx512::kDeltaNetKernels};
+  return *kSets[static_cast<int>(isa)];
+}
+
+}  // namespace cpu
+
+namespace {
+
+// Columns that one task convolves.
+constexpr int64_t kConvColumns = 256;
+// Tokens that are prepared at once: their keys and queries stay in cache while the state's blocks go over them.
+constexpr int64_t kRuleTokens = 256;
+
+// Both forms keep the exponential from overflowing.
+float sigmoid(float z) {
+  const float a = std::exp(-std::abs(z));
+  return (z < 0 ? a : 1.0f) / (1.0f + a);
+}
+
+float softplus(float z) { return std::max(z, 0.0f) + std::log1p(std::exp(-std::abs(z))); }
+
+}  // namespace
+
+void CpuBackend::sigmoid_gate(Matrix x, Matrix gate) {
+  STEELYARD_CHECK(gate.rows == x.rows && (gate.cols == x.cols || gate.cols == 1));
+  parallel_for(x.rows, 16, [&](int64_t t) {
+    if (gate.cols == x.cols)
+      delta_net_.sigmoid_gate(x.row(t), gate.row(t), x.cols);
+    else
+      kernels_.scale(x.row(t), x.cols, sigmoid(*gate.row(t)));
+  });
+}
+
+// One task owns its columns of the state.
+void CpuBackend::causal_conv(Matrix x, const float* taps, int64_t n_taps, float* state, Matrix out) {
+  const int64_t n_past = n_taps - 1;
+  parallel_for((x.cols + kConvColumns - 1) / kConvColumns, 1, [&](int64_t part) {
+    const int64_t begin = part * kConvColumns, n = std::min(kConvColumns, x.cols - begin);
+    std::vector<float> past(static_cast<size_t>(n_past * n));
+    for (int64_t i = 0; i < n_past; ++i) std::copy_n(state + i * x.cols + begin, n, past.data() + i * n);
+    // Row t of the inputs, counted from the first of x.
+    const auto input = [&](int64_t t) { return t < 0 ? past.data() + (n_past + t) * n : x.row(t) + begin; };
+    std::vector<const float*> rows(static_cast<size_t>(n_taps));
+    for (int64_t t = 0; t < x.rows; ++t) {
+      for (int64_t i = 0; i < n_taps; ++i) rows[i] = input(t - n_past + i);
+      delta_net_.conv_silu(rows.data(), taps + begin, x.cols, n_taps, out.row(t) + begin, n);
+    }
+    for (int64_t i = 0; i < n_past; ++i) std::copy_n(input(x.rows - n_past + i), n, state + i * x.cols + begin);
+  });
+}
+
+// One task is one head: some tokens are prepared, then the kernel takes them through the state, block by block.
+void CpuBackend::delta_rule(const DeltaRuleArgs& args, float* state, Matrix out) {
+  const int64_t d = args.head, n_prepared = std::min(kRuleTokens, out.rows);
+  parallel_for(args.n_head, 1, [&](int64_t h) {
+    std::vector<float> k(static_cast<size_t>(n_prepared * d)), q(k.size());
+    std::vector<float> kq(static_cast<size_t>(n_prepared)), decay(kq.size()), beta(kq.size());
+    for (int64_t begin = 0; begin < out.rows; begin += n_prepared) {
+      const int64_t n = std::min(n_prepared, out.rows - begin);
+      for (int64_t i = 0; i < n; ++i) {
+        const int64_t t = begin + i;
+        const float* key = args.k.row(t) + args.key_head(h) * d;
+        const float* query = args.q.row(t) + args.key_head(h) * d;
+        const float key_scale = 1.0f / std::sqrt(kernels_.dot(key, key, d) + args.eps);
+        const float query_scale = 1.0f / std::sqrt((kernels_.dot(query, query, d) + args.eps) * static_cast<float>(d));
+        for (int64_t c = 0; c < d; ++c) {
+          k[i * d + c] = key[c] * key_scale;
+          q[i * d + c] = query[c] * query_scale;
+        }
+        kq[i] = kernels_.dot(&k[i * d], &q[i * d], d);
+        decay[i] = std::exp(args.decay[h] * softplus(args.alpha.row(t)[h] + args.dt[h]));
+        beta[i] = sigmoid(args.beta.row(t)[h]);
+      }
+      delta_net_.delta_rule({n, d, k.data(), q.data(), kq.data(), decay.data(), beta.data(), args.v.row(begin) + h * d,
+                             args.v.stride, out.row(begin) + h * d, out.stride, state + h * d * d});
+    }
+  });
+}
+
+}  // namespace steelyard

@@ -1,0 +1,41 @@
+// Inner loops of gated delta net layers, compiled once per instruction set (delta_net.isa.cc). Every column of a value
+// is computed alone and in the order of the keys, nothing is contracted to FMA: the same bits whatever the width.
+#pragma once
+
+#include <cstdint>
+
+#include "base/isa.h"
+
+namespace steelyard::cpu {
+
+/// Consecutive tokens of one head. Keys and queries are normed, queries divided by sqrt(head) besides.
+struct DeltaHead {
+  int64_t n;           ///< tokens
+  int64_t head;        ///< width of keys, queries and values
+  const float* k;      ///< [n, head]
+  const float* q;      ///< [n, head]
+  const float* kq;     ///< [n] k.q of each token
+  const float* decay;  ///< [n] factor of the state
+  const float* beta;   ///< [n] factor of the correction
+  const float* v;      ///< [n, head] with v_stride
+  int64_t v_stride;
+  float* out;  ///< [n, head] with out_stride
+  int64_t out_stride;
+  float* state;  ///< head * head: blocks of columns, each [head, width of the block]
+};
+
+struct DeltaNetKernels {
+  const char* isa;  ///< the set that these were compiled for
+
+  void (*delta_rule)(const DeltaHead& head);
+  /// out[c] = silu(sum over i < n_taps of taps[i * taps_stride + c] * rows[i][c]), c < n.
+  void (*conv_silu)(const float* const* rows, const float* taps, int64_t taps_stride, int64_t n_taps, float* out,
+                    int64_t n);
+  /// x[i] *= sigmoid(gate[i]).
+  void (*sigmoid_gate)(float* x, const float* gate, int64_t n);
+};
+
+/// The kernels of one instruction set, which the processor must have.
+const DeltaNetKernels& delta_net_kernels(Isa isa);
+
+}  // namespace steelyard::cpu

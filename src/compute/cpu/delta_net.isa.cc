@@ -1,0 +1,117 @@
+// Compiled once per instruction set (cmake/isa.cmake); STEELYARD_ISA names the namespace. No standard containers and no
+// shared inline functions here.
+#include "compute/cpu/delta_net.h"
+
+#include "compute/cpu/exponential.h"
+#include "formats/lanes.h"
+
+namespace steelyard::cpu::STEELYARD_ISA {
+namespace {
+
+using UnsignedLanes = unsigned [[gnu::vector_size(4 * kLanes)]];
+
+template <typename V>
+inline constexpr int64_t kWidth = sizeof(V) / sizeof(float);
+
+template <typename V>
+inline V get(const float* p) {
+  V v;
+  __builtin_memcpy(&v, p, sizeof(v));
+  return v;
+}
+
+template <typename V>
+inline void put(float* p, const V& v) {
+  __builtin_memcpy(p, &v, sizeof(v));
+}
+
+// What the next token needs of the state that this one leaves: S^T k and S^T q, for N vectors of columns.
+template <typename V, int N>
+struct Projections {
+  V key[N] = {}, query[N] = {};
+};
+
+// One sweep over a block of the state, [head, N vectors]: with kUpdate S = decay S + k u^T first, then with kProject
+// the projections of the result on the next key and query. Both at once, so that the state is read and written once a
+// token.
+template <bool kUpdate, bool kProject, typename V, int N>
+inline Projections<V, N> sweep(float* state, int64_t head, float decay, const float* k, const V* u, const float* next_k,
+                               const float* next_q) {
+  Projections<V, N> next;
+  for (int64_t i = 0; i < head; ++i) {
+    float* row = state + i * N * kWidth<V>;
+    for (int j = 0; j < N; ++j) {
+      V s = get<V>(row + j * kWidth<V>);
+      if constexpr (kUpdate) {
+        s = s * decay + u[j] * k[i];
+        put(row + j * kWidth<V>, s);
+      }
+      if constexpr (kProject) {
+        next.key[j] += s * next_k[i];
+        next.query[j] += s * next_q[i];
+      }
+    }
+  }
+  return next;
+}
+
+// The tokens in turn for the N vectors of columns from `column`. A block of the state stays in the first-level cache.
+// With p, r = S^T k, S^T q of the state before the token: u = beta (v - decay p), and the new state's S^T q is
+// decay r + (k.q) u.
+template <typename V, int N>
+void columns(const DeltaHead& a, int64_t column) {
+  float* state = a.state + column * a.head;
+  Projections<V, N> now = sweep<false, true, V, N>(state, a.head, 1.0f, nullptr, nullptr, a.k, a.q);
+  for (int64_t t = 0; t < a.n; ++t) {
+    const float decay = a.decay[t], beta = a.beta[t], kq = a.kq[t];
+    V u[N];
+    for (int j = 0; j < N; ++j) {
+      u[j] = (get<V>(a.v + t * a.v_stride + column + j * kWidth<V>) - now.key[j] * decay) * beta;
+      put(a.out + t * a.out_stride + column + j * kWidth<V>, now.query[j] * decay + u[j] * kq);
+    }
+    const float* k = a.k + t * a.head;
+    if (t + 1 < a.n) {
+      now = sweep<true, true, V, N>(state, a.head, decay, k, u, k + a.head, a.q + (t + 1) * a.head);
+    } else {
+      sweep<true, false, V, N>(state, a.head, decay, k, u, nullptr, nullptr);
+    }
+  }
+}
+
+void delta_rule(const DeltaHead& a) {
+  if (a.n == 0) return;
+  constexpr int kVectors = 4;  // with two sums each: enough to hide latency, and all in registers
+  int64_t c = 0;
+  for (; c + kVectors * kLanes <= a.head; c += kVectors * kLanes) columns<Lanes, kVectors>(a, c);
+  for (; c + kLanes <= a.head; c += kLanes) columns<Lanes, 1>(a, c);
+  for (; c < a.head; ++c) columns<float, 1>(a, c);
+}
+
+template <typename V, typename U>
+inline void conv_silu_at(const float* const* rows, const float* taps, int64_t taps_stride, int64_t n_taps, float* out,
+                         int64_t c) {
+  V sum = {};
+  for (int64_t i = 0; i < n_taps; ++i) sum += get<V>(taps + i * taps_stride + c) * get<V>(rows[i] + c);
+  put(out + c, times_sigmoid<V, U>(sum, sum));
+}
+
+void conv_silu(const float* const* rows, const float* taps, int64_t taps_stride, int64_t n_taps, float* out,
+               int64_t n) {
+  int64_t c = 0;
+  for (; c + kLanes <= n; c += kLanes) conv_silu_at<Lanes, UnsignedLanes>(rows, taps, taps_stride, n_taps, out, c);
+  for (; c < n; ++c) conv_silu_at<float, unsigned>(rows, taps, taps_stride, n_taps, out, c);
+}
+
+void sigmoid_gate(float* x, const float* gate, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    put(x + i, times_sigmoid<Lanes, UnsignedLanes>(get<Lanes>(x + i), get<Lanes>(gate + i)));
+  }
+  for (; i < n; ++i) x[i] = times_sigmoid<float, unsigned>(x[i], gate[i]);
+}
+
+}  // namespace
+
+extern const DeltaNetKernels kDeltaNetKernels = {STEELYARD_STRING(STEELYARD_ISA), delta_rule, conv_silu, sigmoid_gate};
+
+}  // namespace steelyard::cpu::STEELYARD_ISA
