@@ -148,21 +148,44 @@ RopeConfig ModelKeys::rope(RopePairs pairs, int64_t n_dims_absent) const {
   return rope;
 }
 
+std::optional<std::vector<bool>> ModelKeys::per_layer(std::string_view key, size_t n_layers) const {
+  const gguf::KeyValue* entry = metadata_.find(prefix_ + std::string(key));
+  if (entry == nullptr || entry->type != gguf::ValueType::kArray) return std::nullopt;
+  const std::vector<int64_t> values = metadata_.integers(entry->key);
+  if (values.size() < n_layers) reject(key, "has {} entries for {} layers", values.size(), n_layers);
+  std::vector<bool> flags(n_layers);
+  for (size_t i = 0; i < n_layers; ++i) flags[i] = values[i] != 0;
+  return flags;
+}
+
 std::vector<bool> ModelKeys::windowed(size_t n_layers, int64_t period) const {
   constexpr std::string_view kKey = "attention.sliding_window_pattern";
-  std::vector<bool> windowed(n_layers);
-  const gguf::KeyValue* pattern = metadata_.find(prefix_ + std::string(kKey));
-  if (pattern != nullptr && pattern->type == gguf::ValueType::kArray) {
-    const std::vector<int64_t> entries = metadata_.integers(pattern->key);
-    if (entries.size() < n_layers) reject(kKey, "has {} entries for {} layers", entries.size(), n_layers);
-    for (size_t i = 0; i < n_layers; ++i) windowed[i] = entries[i] != 0;
-    return windowed;
-  }
+  if (const auto flags = per_layer(kKey, n_layers)) return *flags;
   period = count(kKey, period);
+  std::vector<bool> windowed(n_layers);
   for (size_t i = 0; i < n_layers; ++i) {
     windowed[i] = period == 0 || static_cast<int64_t>(i) % period < period - 1;
   }
   return windowed;
+}
+
+std::vector<bool> ModelKeys::recurrent(size_t n_layers) const {
+  constexpr std::string_view kKey = "attention.recurrent_layers", kInterval = "full_attention_interval";
+  if (const auto flags = per_layer(kKey, n_layers)) return *flags;
+  if (contains(kKey)) return std::vector<bool>(n_layers, boolean(kKey, false));
+  const int64_t interval = contains(kInterval) ? count(kInterval) : 4;
+  std::vector<bool> recurrent(n_layers);
+  for (size_t i = 0; i < n_layers; ++i) recurrent[i] = (static_cast<int64_t>(i) + 1) % interval != 0;
+  return recurrent;
+}
+
+std::vector<int64_t> ModelKeys::counts(std::string_view key, size_t n) const {
+  const std::vector<int64_t> values = metadata_.integers(prefix_ + std::string(key));
+  if (values.size() != n) reject(key, "has {} entries, expected {}", values.size(), n);
+  for (const int64_t value : values) {
+    if (value < 0 || value > kMaxCount) reject(key, "holds {}, expected 0 to {}", value, kMaxCount);
+  }
+  return values;
 }
 
 FfnConfig ModelKeys::experts() const {

@@ -55,6 +55,11 @@ class ModelKeys {
   /// Which of n_layers slide a window over the past: attention.sliding_window_pattern, an array with an entry per layer
   /// or a period whose last layer is full; `period` when the key is absent.
   std::vector<bool> windowed(size_t n_layers, int64_t period) const;
+  /// Which of n_layers are recurrent: attention.recurrent_layers, an array with an entry per layer or one for all; when
+  /// it is absent all but every full_attention_interval-th (by default every fourth).
+  std::vector<bool> recurrent(size_t n_layers) const;
+  /// An array of `n` numbers of 0 or more. Error when missing or different.
+  std::vector<int64_t> counts(std::string_view key, size_t n) const;
   /// Number of experts, how many are used, groups; widths and gating are the architecture's. n_expert 0: no experts.
   FfnConfig experts() const;
   /// The same with the width of an expert for an architecture that cannot do without: Error when there are none.
@@ -69,6 +74,9 @@ class ModelKeys {
   float expert_scale() const;
 
  private:
+  /// The first n_layers entries of an array; nothing when the key is absent or no array.
+  std::optional<std::vector<bool>> per_layer(std::string_view key, size_t n_layers) const;
+
   const gguf::Metadata& metadata_;
   std::string prefix_;
 };

@@ -5,7 +5,7 @@ namespace steelyard {
 namespace {
 
 struct Projections {
-  Matrix q, k, v;  // [n, n_head * head_k], [n, n_head_kv * head_k], [n, n_head_kv * head_v], without gaps between rows
+  Matrix q, k, v;  // [n, query_width], [n, n_head_kv * head_k], [n, n_head_kv * head_v], without gaps between rows
 };
 
 Projections project(const AttentionConfig& config, const AttentionWeights& w, Matrix h, Pass& pass) {
@@ -21,16 +21,23 @@ Projections project(const AttentionConfig& config, const AttentionWeights& w, Ma
     begin += width;
     return part;
   };
-  const Matrix q = take(config.n_head * config.head_k, w.q_bias);
+  const Matrix q = take(config.query_width(), w.q_bias);
   const Matrix k = take(config.n_head_kv * config.head_k, w.k_bias);
   return {q, k, take(config.n_head_kv * config.head_v, w.v_bias)};
 }
 
-// Norms runs of `width` columns of x, which has no gaps between rows, in place.
+// Norms runs of `width` columns in place.
 void norm_heads(const Vector& weight, Matrix x, int64_t width, Pass& pass) {
   if (weight.data == nullptr) return;
-  const Matrix heads{x.data, x.rows * x.cols / width, width, width};
+  const Matrix heads = as_heads(x, width);
   pass.backend.rms_norm(heads, weight.data, pass.norm_eps, heads);
+}
+
+// The queries (part 0) or gates (part 1) of every head's [query | gate]: [n, n_head * head].
+Matrix part_of_heads(Matrix q, int64_t head, int64_t part, Pass& pass) {
+  const Matrix out = pass.scratch.matrix(q.rows, q.cols / 2);
+  pass.backend.copy(as_heads(q, 2 * head).columns(part * head, head), as_heads(out, head));
+  return out;
 }
 
 }  // namespace
@@ -40,7 +47,8 @@ Matrix attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& 
   const AttentionWeights& w = layer.weights.attention;
   const int64_t n = h.rows;
 
-  const auto [q, k, v] = project(config, w, h, pass);
+  const auto [projected, k, v] = project(config, w, h, pass);
+  const Matrix q = config.gated ? part_of_heads(projected, config.head_k, 0, pass) : projected;
   norm_heads(w.q_norm, q, config.whole_norm ? q.cols : config.head_k, pass);
   norm_heads(w.k_norm, k, config.whole_norm ? k.cols : config.head_k, pass);
   const auto rope = [&](int64_t n_head) {
@@ -57,6 +65,7 @@ Matrix attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& 
   pass.backend.attention({q, kv.keys.slice(0, n_keys), kv.values.slice(0, n_keys), config.n_head, config.n_head_kv,
                           config.head_k, config.head_v, config.scale, first_position, config.window, w.sinks.data},
                          mixed);
+  if (config.gated) pass.backend.sigmoid_gate(mixed, part_of_heads(projected, config.head_k, 1, pass));
   return linear(w.output, mixed, pass, w.output_bias);
 }
 

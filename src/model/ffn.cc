@@ -66,7 +66,11 @@ Matrix ffn(const Layer& layer, Matrix f, Pass& pass) {
   const FfnWeights& w = layer.weights.ffn;
   if (config.n_expert == 0) return dense(config, w, f, pass);
   const Matrix out = experts(config, w, f, pass);
-  if (config.n_ff_shared > 0) pass.backend.add(out, dense(config, w, f, pass));
+  if (config.n_ff_shared > 0) {
+    const Matrix shared = dense(config, w, f, pass);
+    if (config.shared_gate) pass.backend.sigmoid_gate(shared, linear(w.shared_gate, f, pass));
+    pass.backend.add(out, shared);
+  }
   return out;
 }
 

@@ -24,6 +24,7 @@ Matrix contribution(const Vector& norm, Matrix y, Pass& pass) {
 }
 
 Matrix mix(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass) {
+  if (layer.config.attention.mixer == Mixer::kDeltaNet) return delta_net(layer, h, first_position, kv.delta_net, pass);
   STEELYARD_CHECK(first_position + h.rows <= kv.keys.rows);
   const bool latent = layer.config.attention.mixer == Mixer::kLatent;
   return latent ? latent_attention(layer, h, first_position, kv, pass) : attention(layer, h, first_position, kv, pass);

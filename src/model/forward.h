@@ -49,11 +49,18 @@ void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer
 Matrix attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass);
 /// Latent attention, absorbed or expanded.
 Matrix latent_attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass);
+/// Gated delta net. At first_position 0 the state is forgotten, else it must be that of the positions before.
+Matrix delta_net(const Layer& layer, Matrix h, int64_t first_position, DeltaNetState& state, Pass& pass);
 /// A dense gated FFN, or routed experts plus the shared expert; f: [n, n_embd], normed.
 Matrix ffn(const Layer& layer, Matrix f, Pass& pass);
 
 /// W x (+ bias) in scratch memory, shown to the observer.
 Matrix linear(const Weight& weight, Matrix x, Pass& pass, const Vector& bias = {});
+/// Runs of `width` columns of x, which has no gaps between rows, as rows of their own.
+inline Matrix as_heads(Matrix x, int64_t width) {
+  STEELYARD_CHECK(x.stride == x.cols && x.cols % width == 0);
+  return {x.data, x.rows * x.cols / width, width, width};
+}
 /// RMS norm in scratch memory.
 Matrix normed(const Vector& weight, Matrix x, Pass& pass);
 

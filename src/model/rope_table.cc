@@ -3,10 +3,18 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <numeric>
 #include <vector>
 
 namespace steelyard {
 namespace {
+
+// Multi-section RoPE deals sectors of pairs out to time, height and width in turn, and what they leave to a fourth
+// position (interleaved M-RoPE of Qwen3-VL). In text the first three are the token's position and the fourth is 0.
+bool follows_text(const RopeConfig& rope, int64_t pair) {
+  const int64_t n = std::accumulate(rope.sections.begin(), rope.sections.end(), int64_t{0});
+  return n == 0 || pair % n < 3 * rope.sections[static_cast<size_t>(pair % n % 3)];
+}
 
 // Radians per position of every pair.
 std::vector<double> frequencies(const RopeConfig& rope, std::span<const float> freq_factors) {
@@ -33,6 +41,7 @@ std::vector<double> frequencies(const RopeConfig& rope, std::span<const float> f
       const double keep = 1.0 - std::clamp(position, 0.0, 1.0);  // fast waves stay, slow ones stretch
       out[i] = keep * plain + (1.0 - keep) * stretched;
     }
+    if (!follows_text(rope, static_cast<int64_t>(i))) out[i] = 0;
   }
   return out;
 }

@@ -18,7 +18,7 @@ struct RopeTable {
 /// Angles of pair i at position p: p * base^(-2i / n_dims), divided by freq_factors[i] if given (rope_freqs.weight,
 /// longrope's factors), then scaled: linear and longrope divide by the factor; YaRN blends between that and the
 /// unscaled angle by wavelength (Peng et al. 2023, "YaRN", section 3.2, beta_fast 32, beta_slow 1). freq_factors:
-/// [n_dims / 2] or empty.
+/// [n_dims / 2] or empty. With sections, pairs that belong to no position of a text stand still.
 RopeTable make_rope_table(Backend& backend, const RopeConfig& rope, std::span<const float> freq_factors,
                           int64_t n_positions);
 

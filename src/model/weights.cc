@@ -48,12 +48,18 @@ class Binder {
   }
 
   Vector vector(const std::string& name, int64_t n, int64_t n_slices = 1) const {
-    const std::vector<float> host = values(name, n, n_slices);
-    Vector out;
-    out.memory = backend_.allocate(host.size() * sizeof(float));
-    backend_.upload(out.memory.get(), host.data(), host.size() * sizeof(float));
-    out.data = reinterpret_cast<const float*>(out.memory.get());
-    return out;
+    return uploaded(values(name, n, n_slices));
+  }
+
+  // [n_slices, n] of a tensor [n, n_slices].
+  Vector transposed(const std::string& name, int64_t n, int64_t n_slices) const {
+    const std::vector<float> rows = values(name, n, n_slices);
+    std::vector<float> columns(rows.size());
+    for (int64_t s = 0; s < n_slices; ++s) {
+      for (int64_t i = 0; i < n; ++i)
+        columns[static_cast<size_t>(i * n_slices + s)] = rows[static_cast<size_t>(s * n + i)];
+    }
+    return uploaded(columns);
   }
 
   Vector vector_if(bool wanted, const std::string& name, int64_t n) const {
@@ -66,6 +72,14 @@ class Binder {
   }
 
  private:
+  Vector uploaded(const std::vector<float>& host) const {
+    Vector out;
+    out.memory = backend_.allocate(host.size() * sizeof(float));
+    backend_.upload(out.memory.get(), host.data(), host.size() * sizeof(float));
+    out.data = reinterpret_cast<const float*>(out.memory.get());
+    return out;
+  }
+
   const gguf::TensorInfo& find(const std::string& name, const std::array<int64_t, gguf::kMaxDims>& ne) const {
     const gguf::TensorInfo* tensor = reader_.find(prefix_ + name);
     if (tensor == nullptr) fail(reader_.path(), "tensor {} is missing", prefix_ + name);
@@ -97,7 +111,7 @@ void bind_latent(const Binder& binder, const AttentionConfig& config, int64_t n_
 }
 
 void bind_heads(const Binder& binder, const AttentionConfig& config, int64_t n_embd, AttentionWeights& w) {
-  const int64_t q_width = config.n_head * config.head_k;
+  const int64_t q_width = config.query_width();
   const int64_t k_width = config.n_head_kv * config.head_k, v_width = config.n_head_kv * config.head_v;
   w.qkv = binder.optional_weight("attn_qkv.weight", n_embd, q_width + k_width + v_width);
   w.qkv_bias = binder.optional("attn_qkv.bias", q_width + k_width + v_width);
@@ -113,17 +127,37 @@ void bind_heads(const Binder& binder, const AttentionConfig& config, int64_t n_e
   w.sinks = binder.optional("attn_sinks.weight", config.n_head);
 }
 
+void bind_delta_net(const Binder& binder, const DeltaNetConfig& config, int64_t n_embd, DeltaNetWeights& w) {
+  const int64_t n_head = config.n_head, v_width = config.value_width(), width = config.conv_width();
+  const bool joined = !binder.has("attn_qkv.weight") && binder.has("ssm_in.weight");
+  w.in = binder.weight_if(joined, "ssm_in.weight", n_embd, width + v_width);
+  w.qkv = binder.weight_if(!joined, "attn_qkv.weight", n_embd, width);
+  w.gate = binder.weight_if(!joined, "attn_gate.weight", n_embd, v_width);
+  w.beta_alpha = binder.weight_if(!config.tiled, "ssm_ba.weight", n_embd, 2 * n_head);
+  w.beta = binder.weight_if(config.tiled, "ssm_beta.weight", n_embd, n_head);
+  w.alpha = binder.weight_if(config.tiled, "ssm_alpha.weight", n_embd, n_head);
+  w.conv = binder.transposed("ssm_conv1d.weight", config.n_taps, width);
+  w.dt = binder.vector("ssm_dt.bias", n_head);
+  w.decay = binder.vector("ssm_a", n_head);
+  w.norm = binder.vector("ssm_norm.weight", config.head);
+  w.output = binder.weight("ssm_out.weight", v_width, n_embd);
+}
+
 AttentionWeights bind_attention(const Binder& binder, const LayerConfig& layer, int64_t n_embd) {
   const AttentionConfig& config = layer.attention;
   AttentionWeights w;
   w.norm = binder.vector("attn_norm.weight", n_embd);
+  w.branch_norm = binder.vector_if(layer.branch_norms, "post_attention_norm.weight", n_embd);
+  if (config.mixer == Mixer::kDeltaNet) {
+    bind_delta_net(binder, config.delta_net, n_embd, w.delta_net);
+    return w;
+  }
   if (config.mixer == Mixer::kLatent)
     bind_latent(binder, config, n_embd, w);
   else
     bind_heads(binder, config, n_embd, w);
   w.output = binder.weight("attn_output.weight", config.n_head * config.head_v, n_embd);
   w.output_bias = binder.optional("attn_output.bias", n_embd);
-  w.branch_norm = binder.vector_if(layer.branch_norms, "post_attention_norm.weight", n_embd);
   return w;
 }
 
@@ -151,6 +185,7 @@ FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_em
   const std::string suffix = experts ? "_shexp" : "";
   const int64_t n_ff = experts ? config.n_ff_shared : config.n_ff;  // of the part that every token passes
   if (n_ff > 0) {
+    w.shared_gate = binder.weight_if(config.shared_gate, "ffn_gate_inp_shexp.weight", n_embd, 1);
     w.gate = binder.weight("ffn_gate" + suffix + ".weight", n_embd, n_ff);
     w.up = binder.weight("ffn_up" + suffix + ".weight", n_embd, n_ff);
     w.down = binder.weight("ffn_down" + suffix + ".weight", n_ff, n_embd);

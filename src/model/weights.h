@@ -14,13 +14,26 @@ struct Vector {
   const float* data = nullptr;
 };
 
+/// Gated delta net; d = head, Q = key_width, V = value_width, H = heads of values.
+struct DeltaNetWeights {
+  Weight qkv;          // attn_qkv [D, 2Q + V]
+  Weight gate;         // attn_gate [D, V]
+  Weight in;           // ssm_in [D, 2Q + 2V]: both in files of the old layout, interleaved by key head
+  Weight beta, alpha;  // [D, H] each
+  Weight beta_alpha;   // ssm_ba [D, 2H]: both, interleaved by key head
+  Vector conv;         // ssm_conv1d [2Q + V, taps]: a row per tap, oldest first
+  Vector dt, decay;    // ssm_dt.bias, ssm_a [H]
+  Vector norm;         // ssm_norm [d]
+  Weight output;       // ssm_out [V, D]
+};
+
 /// Shapes are [in, out]; D = n_embd, H = heads, K = key/value heads.
 struct AttentionWeights {
   Vector norm;  // attn_norm [D]
 
-  Weight qkv;  // [D, H*head_k + K*(head_k + head_v)]: all three in one; then q, k, v are absent
+  Weight qkv;  // [D, query_width + K*(head_k + head_v)]: all three in one; then q, k, v are absent
   Vector qkv_bias;
-  Weight q, k, v;  // [D, H*head_k], [D, K*head_k], [D, K*head_v]; latent without q LoRA uses q
+  Weight q, k, v;  // [D, query_width], [D, K*head_k], [D, K*head_v]; latent without q LoRA uses q
   Vector q_bias, k_bias, v_bias;
   Vector q_norm, k_norm;  // [head_k] each, whole_norm: [H*head_k], [K*head_k]
   Vector sinks;           // [H]
@@ -37,12 +50,15 @@ struct AttentionWeights {
   Weight k_b;        // [n_nope, R, H]
   Weight v_b;        // [R, head_v, H]
   Weight kv_b;       // [R, H*(n_nope + head_v)]: k_b and v_b of files with expanded keys and values
+
+  DeltaNetWeights delta_net;
 };
 
 /// E = experts, F = width of an expert or of the dense FFN.
 struct FfnWeights {
   Vector norm;                           // [D], see LayerConfig::ffn_norm
   Weight gate, up, down;                 // [D, F], [D, F], [F, D]; with experts: the shared expert
+  Weight shared_gate;                    // ffn_gate_inp_shexp [D, 1]
   Vector gate_bias, up_bias, down_bias;  // [F], [F], [D]
   Weight router;                         // ffn_gate_inp [D, E]
   Vector router_bias;                    // [E]

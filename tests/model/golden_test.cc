@@ -14,7 +14,8 @@ namespace {
 // The goldens' own rounding is below 7e-5; a missed bias or norm moves the root mean square by 1e-3 at least.
 constexpr double kMaxDifference = 5e-4;
 constexpr double kRmsDifference = 3e-5;
-// gemma3's goldens went through a table of gelu in half precision: exact arithmetic differs by up to 2.6e-3, rms 4.7e-4.
+// gemma3's goldens went through a table of gelu in half precision: exact arithmetic differs by up to 2.6e-3,
+// rms 4.7e-4.
 constexpr double kMaxGeluDifference = 5e-3;
 constexpr double kRmsGeluDifference = 1e-3;
 
@@ -106,8 +107,9 @@ TEST_P(ModelGolden, ResidualAfterEachLayer) {
 
 std::vector<Case> cases() {
   std::vector<Case> cases;
-  for (const char* model : {"llama", "llama_tied", "llama3_ropefreqs", "mixtral", "qwen2", "qwen3", "qwen3moe", "deepseek2",
-                            "deepseek2_yarn", "deepseek3", "glm4moe", "minimax-m2", "gpt-oss", "gemma3"}) {
+  for (const char* model :
+       {"llama", "llama_tied", "llama3_ropefreqs", "mixtral", "qwen2", "qwen3", "qwen3moe", "qwen3next", "qwen35moe",
+        "deepseek2", "deepseek2_yarn", "deepseek3", "glm4moe", "minimax-m2", "gpt-oss", "gemma3"}) {
     for (const char* backend : {"ref", "cpu"}) cases.push_back({model, backend});
   }
   return cases;

@@ -1,0 +1,26 @@
+// qwen35moe: Qwen 3.5 and 3.6 with experts.
+//
+// qwen3next with value heads tiled over key heads, with tensors of their own for beta and alpha, and with multi-section
+// RoPE.
+#include <algorithm>
+#include <numeric>
+
+#include "model/architecture.h"
+
+namespace steelyard {
+
+ModelConfig read_qwen3next(const ModelKeys& keys);
+
+ModelConfig read_qwen35moe(const ModelKeys& keys) {
+  constexpr const char* kSections = "rope.dimension_sections";
+  ModelConfig config = read_qwen3next(keys);
+  const std::vector<int64_t> sections = keys.counts(kSections, 4);
+  if (std::accumulate(sections.begin(), sections.end(), int64_t{0}) == 0) keys.reject(kSections, "has no pairs");
+  for (LayerConfig& layer : config.layers) {
+    layer.attention.delta_net.tiled = true;
+    std::ranges::copy(sections, layer.attention.rope.sections.begin());
+  }
+  return config;
+}
+
+}  // namespace steelyard
