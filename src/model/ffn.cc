@@ -13,11 +13,14 @@ Matrix dense(const FfnConfig& config, const FfnWeights& w, Matrix f, Pass& pass)
   return linear(w.down, gate, pass, w.down_bias);
 }
 
-Matrix expert_linear(const Weight& weight, const Vector& bias, Matrix x, const Routing& routing, Pass& pass) {
+void add_expert_bias(const Vector& bias, Matrix y, const Routing& routing, Pass& pass) {
+  if (bias.data != nullptr) pass.backend.add_row_experts(y, bias.data, routing);
+}
+
+Matrix expert_linear(const Weight& weight, Matrix x, const Routing& routing, Pass& pass) {
   if (pass.observer != nullptr) pass.observer->experts(pass.backend, weight, x, routing);
   const Matrix out = pass.scratch.matrix(x.rows, weight.n_out);
   pass.backend.mul_mat_experts(weight, x, routing, out);
-  if (bias.data != nullptr) pass.backend.add_row_experts(out, bias.data, routing);
   return out;
 }
 
@@ -37,14 +40,19 @@ Routing route(const FfnConfig& config, const FfnWeights& w, Matrix f, Pass& pass
   return routing;
 }
 
-// The two halves of the experts' gated FFN; x: [n_slots, n_embd].
+// The two halves of the experts' gated FFN, from one fused tensor or two; x: [n_slots, n_embd].
 std::pair<Matrix, Matrix> expert_gate_up(const FfnWeights& w, Matrix x, const Routing& routing, Pass& pass) {
+  std::pair<Matrix, Matrix> halves;
   if (w.gate_up_exps.empty()) {
-    return {expert_linear(w.gate_exps, w.gate_exps_bias, x, routing, pass),
-            expert_linear(w.up_exps, w.up_exps_bias, x, routing, pass)};
+    halves = {expert_linear(w.gate_exps, x, routing, pass), expert_linear(w.up_exps, x, routing, pass)};
+  } else {
+    const Matrix both = expert_linear(w.gate_up_exps, x, routing, pass);
+    add_expert_bias(w.gate_up_exps_bias, both, routing, pass);
+    halves = {both.columns(0, both.cols / 2), both.columns(both.cols / 2, both.cols / 2)};
   }
-  const Matrix both = expert_linear(w.gate_up_exps, w.gate_up_exps_bias, x, routing, pass);
-  return {both.columns(0, both.cols / 2), both.columns(both.cols / 2, both.cols / 2)};
+  add_expert_bias(w.gate_exps_bias, halves.first, routing, pass);
+  add_expert_bias(w.up_exps_bias, halves.second, routing, pass);
+  return halves;
 }
 
 Matrix experts(const FfnConfig& config, const FfnWeights& w, Matrix f, Pass& pass) {
@@ -53,7 +61,8 @@ Matrix experts(const FfnConfig& config, const FfnWeights& w, Matrix f, Pass& pas
   pass.backend.gather(f, routing, x);
   const auto [gate, up] = expert_gate_up(w, x, routing, pass);
   pass.backend.gated(config.activation, gate, up);
-  const Matrix down = expert_linear(w.down_exps, w.down_exps_bias, gate, routing, pass);
+  const Matrix down = expert_linear(w.down_exps, gate, routing, pass);
+  add_expert_bias(w.down_exps_bias, down, routing, pass);
   const Matrix out = pass.scratch.matrix(f.rows, f.cols);
   pass.backend.combine(down, routing, out);
   return out;

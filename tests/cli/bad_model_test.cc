@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "cli/failure.h"
-#include "cli/model_copy.h"
+#include "model_copy.h"
 
 namespace steelyard::test {
 namespace {

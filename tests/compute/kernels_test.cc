@@ -79,20 +79,32 @@ TEST_P(Kernel, Scale) {
   }
 }
 
-TEST_P(Kernel, Swiglu) {
-  for (const float sigma : {1e-3f, 1.0f, 40.0f, 1e7f, 1e30f}) {
-    for (const int64_t n : kLengths) {
-      const auto gate = random(n, 1, sigma), up = random(n, 2);
-      auto found = gate, same = gate;
-      tested_.swiglu(found.data(), up.data(), n);
-      scalar_.swiglu(same.data(), up.data(), n);
-      EXPECT_EQ(bits(found), bits(same));
-      for (int64_t i = 0; i < n; ++i) {
-        const double z = gate[i], expected = z / (1.0 + std::exp(-z)) * up[i];
-        EXPECT_NEAR(found[i], expected, 1e-6 * std::abs(expected) + 1e-30) << z;
+// Every activation against its formula in double, and the same bits on every instruction set.
+TEST_P(Kernel, GatedActivations) {
+  const auto check = [&](auto kernel, float relative, const auto& formula) {
+    for (const float sigma : {1e-3f, 1.0f, 40.0f, 1e7f, 1e30f}) {
+      for (const int64_t n : kLengths) {
+        const auto gate = random(n, 1, sigma), up = random(n, 2, 5.0f);
+        auto found = gate, same = gate;
+        (tested_.*kernel)(found.data(), up.data(), n);
+        (scalar_.*kernel)(same.data(), up.data(), n);
+        EXPECT_EQ(bits(found), bits(same));
+        for (int64_t i = 0; i < n; ++i) {
+          const double expected = formula(gate[i], up[i]);
+          EXPECT_NEAR(found[i], expected, relative * std::abs(expected) + 1e-30) << gate[i] << " " << up[i];
+        }
       }
     }
-  }
+  };
+  check(&cpu::Kernels::swiglu, 1e-6f, [](double g, double u) { return g / (1.0 + std::exp(-g)) * u; });
+  // Where gelu is all but 0 its exponent is large, and so are the exponent's rounding errors.
+  check(&cpu::Kernels::geglu, 2e-5f, [](double g, double u) {
+    return g / (1.0 + std::exp(-2 * std::sqrt(2 / std::numbers::pi) * (g + 0.044715 * g * g * g))) * u;
+  });
+  check(&cpu::Kernels::clamped_swiglu, 2e-5f, [](double g, double u) {
+    g = std::min(g, 7.0);
+    return g / (1.0 + std::exp(-1.702 * g)) * (std::clamp(u, -7.0, 7.0) + 1.0);
+  });
 }
 
 // Zeros, the smallest and largest numbers, infinities: nothing traps, all sets agree.

@@ -63,11 +63,39 @@ TEST_P(Operations, AddCopyAndAddRow) {
   compare(0.0f, 1.0f, [&](Backend& backend, Matrix x) { backend.copy(other.matrix(), x); });
 }
 
-TEST_P(Operations, Swiglu) {
+TEST_P(Operations, Gated) {
   const auto [rows, cols] = GetParam();
-  Activations up(rows, cols, 2, 3);
-  for (const float sigma : {1.0f, 30.0f, 1e7f}) {
-    compare(1e-6f, sigma, [&](Backend& backend, Matrix gate) { backend.gated(Activation::kSwiglu, gate, up.matrix()); });
+  Activations up(rows, cols, 2, 3, 5.0f);
+  for (const Activation activation : {Activation::kSwiglu, Activation::kGeglu, Activation::kClampedSwiglu}) {
+    for (const float sigma : {1e-3f, 1.0f, 30.0f, 1e7f}) {
+      compare(1e-6f, sigma, [&](Backend& backend, Matrix gate) { backend.gated(activation, gate, up.matrix()); });
+    }
+  }
+}
+
+TEST_P(Operations, ScaleAndSoftcap) {
+  compare(0.0f, 1.0f, [&](Backend& backend, Matrix x) { backend.scale(x, 0.7f); });
+  for (const float sigma : {0.1f, 30.0f, 1e7f}) {
+    compare(1e-6f, sigma, [&](Backend& backend, Matrix x) { backend.softcap(x, 30.0f); });
+  }
+}
+
+TEST_P(Operations, AddRowOfExperts) {
+  const auto [rows, cols] = GetParam();
+  RoutingMemory routing(rows, 2, 5);
+  fill_randomly(routing.get(), 6);
+  const int64_t n_slots = routing.get().n_slots();
+  Activations bias(5, cols, 1, 0);
+  for (Backend* backend : {cpu_.get(), ref_.get()}) {
+    Activations y(n_slots, cols, 2), before(n_slots, cols, 2);
+    backend->add_row_experts(y.matrix(), bias.matrix().data, routing.get());
+    for (int64_t slot = 0; slot < n_slots; ++slot) {
+      const int64_t row = routing.get().row[slot], expert = routing.get().expert[slot];
+      for (int64_t c = 0; c < cols; ++c) {
+        ASSERT_EQ(y.matrix().row(row)[c], before.matrix().row(row)[c] + bias.matrix().row(expert)[c]);
+      }
+    }
+    EXPECT_TRUE(y.untouched_outside());
   }
 }
 
@@ -152,6 +180,19 @@ TEST_P(Operations, Rope) {
       }
     }
   }
+}
+
+// What the activations are, at points known otherwise: gelu(1) and gelu(-1) of the tanh form, both clamps of gpt-oss.
+TEST(Activations, KnownValues) {
+  const auto at = [](Activation activation, float gate, float up) {
+    make_backend("ref")->gated(activation, {&gate, 1, 1, 1}, {&up, 1, 1, 1});
+    return gate;
+  };
+  EXPECT_NEAR(at(Activation::kSwiglu, 1, 2), 2 / (1 + std::exp(-1.0)), 1e-6);
+  EXPECT_NEAR(at(Activation::kGeglu, 1, 1), 0.841192, 1e-6);
+  EXPECT_NEAR(at(Activation::kGeglu, -1, 2), -0.317616, 1e-6);
+  EXPECT_NEAR(at(Activation::kClampedSwiglu, 9, 8), 7 / (1 + std::exp(-1.702 * 7)) * 8, 1e-5);
+  EXPECT_NEAR(at(Activation::kClampedSwiglu, -9, -8), -9 / (1 + std::exp(1.702 * 9)) * -6, 1e-9);
 }
 
 TEST(Backends, KnownByName) {

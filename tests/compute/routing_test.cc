@@ -60,6 +60,15 @@ TEST(Routing, Gating) {
   EXPECT_NEAR(after.weights[1], e0 / (e0 + e2), 1e-6);
 }
 
+TEST(Routing, SqrtSoftplus) {
+  const Selection selection = select({0.5f, -1.0f, 200.0f, -200.0f}, plain(Gating::kSqrtSoftplus, 4));
+  EXPECT_EQ(selection.experts, (Ids{2, 0, 1, 3}));
+  EXPECT_NEAR(selection.weights[0], std::sqrt(200.0), 1e-5);
+  EXPECT_NEAR(selection.weights[1], std::sqrt(std::log1p(std::exp(0.5))), 1e-6);
+  EXPECT_NEAR(selection.weights[2], std::sqrt(std::log1p(std::exp(-1.0))), 1e-6);
+  EXPECT_EQ(selection.weights[3], 0.0f);
+}
+
 TEST(Routing, LargeLogitsDoNotOverflow) {
   for (const Gating gating : {Gating::kSoftmax, Gating::kSigmoid, Gating::kSoftmaxWeight}) {
     const Selection selection = select({1e4f, -1e4f, 9.9e3f}, plain(gating, 2));

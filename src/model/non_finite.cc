@@ -1,0 +1,49 @@
+#include "model/non_finite.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <optional>
+#include <vector>
+
+namespace steelyard {
+namespace {
+
+// The first row of x, which has no gaps between rows, with a number that is not finite.
+std::optional<int64_t> broken_row(Backend& backend, Matrix x) {
+  std::vector<float> host(static_cast<size_t>(x.rows * x.cols));
+  backend.download(host.data(), x.data, host.size() * sizeof(float));
+  for (size_t i = 0; i < host.size(); ++i) {
+    if (!std::isfinite(host[i])) return static_cast<int64_t>(i) / x.cols;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::string first_non_finite(const Model& model, std::span<const int32_t> ids) {
+  Backend& backend = model.backend();
+  const auto n = static_cast<int64_t>(ids.size());
+  const int64_t width = model.config().n_embd;
+  const Buffer memory = backend.allocate(static_cast<size_t>(n * width) * sizeof(float));
+  const Matrix x{reinterpret_cast<float*>(memory.get()), n, width, width};
+  Scratch scratch(backend);
+  Pass pass{backend, scratch, model.config().norm_eps};
+
+  model.embed(ids, x);
+  if (const auto row = broken_row(backend, x)) return fmt::format("the token embeddings at position {}", *row);
+  for (int i = 0; i < model.n_layers(); ++i) {
+    const Layer layer = model.layer(i, n);
+    KvLayer kv = make_kv_layer(backend, layer.config.attention, n);
+    forward_layer(layer, x, 0, kv, pass);
+    if (const auto row = broken_row(backend, x)) return fmt::format("block {} at position {}", i, *row);
+  }
+  for (int64_t row = 0; row < n; ++row) {  // one at a time: logits of all would be large
+    scratch.reset();
+    if (broken_row(backend, model.logits(x.slice(row, 1), pass)))
+      return fmt::format("the output head at position {}", row);
+  }
+  return "nowhere, when the text is run alone";
+}
+
+}  // namespace steelyard
