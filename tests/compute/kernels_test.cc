@@ -1,6 +1,8 @@
 // Every instruction set gives the same bits, and the bits are right; results do not depend on the number of threads.
 #include "compute/cpu/kernels.h"
 
+#include <numbers>
+
 #include "base/parallel.h"
 #include "compute/activations.h"
 #include "support.h"
