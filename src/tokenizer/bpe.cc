@@ -1,13 +1,13 @@
 // See bpe.h.
 #include "tokenizer/bpe.h"
 
-#include <algorithm>
 #include <bit>
 #include <optional>
-#include <queue>
 
 #include "base/error.h"
 #include "tokenizer/byte_alphabet.h"
+#include "tokenizer/merger.h"
+#include "tokenizer/piece_cache.h"
 #include "tokenizer/utf8.h"
 
 namespace steelyard {
@@ -64,68 +64,6 @@ const Merges::Merge* Merges::find(TokenId left, TokenId right) const {
   return slot.pair == pair ? &slot.merge : nullptr;
 }
 
-// Merges one piece at a time; lives for one encode() and keeps its memory between pieces.
-class Bpe::Merger {
- public:
-  explicit Merger(const Bpe& bpe) : bpe_(bpe) {}
-
-  void encode(std::string_view piece, std::vector<TokenId>& ids) {
-    const auto n = static_cast<int32_t>(piece.size());
-    symbols_.resize(n);
-    for (int32_t i = 0; i < n; ++i) {
-      symbols_[i] = {bpe_.byte_tokens_[static_cast<uint8_t>(piece[i])], i - 1, i + 1 < n ? i + 1 : -1};
-    }
-    for (int32_t i = 0; i + 1 < n; ++i) consider(i, i + 1);
-    while (!candidates_.empty()) {
-      const Candidate best = candidates_.top();
-      candidates_.pop();
-      Symbol& left = symbols_[best.left];
-      // A candidate is stale once either side has merged: then the ids there are others.
-      if (left.token != best.left_token || left.next < 0 || symbols_[left.next].token != best.right_token) continue;
-      Symbol& right = symbols_[left.next];
-      left.token = best.result;
-      left.next = right.next;
-      right.token = kGone;
-      if (left.next >= 0) symbols_[left.next].previous = best.left;
-      if (left.previous >= 0) consider(left.previous, best.left);
-      if (left.next >= 0) consider(best.left, left.next);
-    }
-    for (int32_t i = 0; i >= 0; i = symbols_[i].next) {
-      if (symbols_[i].token >= 0) ids.push_back(symbols_[i].token);
-    }
-  }
-
- private:
-  static constexpr TokenId kGone = -2;
-
-  struct Symbol {
-    TokenId token;  // -1: a byte that is no token, kGone: part of an earlier symbol
-    int32_t previous;
-    int32_t next;  // -1 at the end
-  };
-  struct Candidate {
-    int32_t rank;
-    int32_t left;
-    TokenId left_token;
-    TokenId right_token;
-    TokenId result;
-    bool operator<(const Candidate& other) const {  // the queue yields the greatest
-      return rank != other.rank ? rank > other.rank : left > other.left;
-    }
-  };
-
-  void consider(int32_t left, int32_t right) {
-    const TokenId a = symbols_[left].token;
-    const TokenId b = symbols_[right].token;
-    const Merges::Merge* merge = bpe_.merges_.find(a, b);
-    if (merge) candidates_.push({merge->rank, left, a, b, merge->result});
-  }
-
-  const Bpe& bpe_;
-  std::vector<Symbol> symbols_;
-  std::priority_queue<Candidate> candidates_;
-};
-
 Bpe::Bpe(const gguf::Metadata& metadata, const Vocabulary& vocabulary)
     : vocabulary_(vocabulary),
       pretokenizer_(metadata.string(kPreKey, "default"), place(metadata, kPreKey)),
@@ -136,18 +74,30 @@ Bpe::Bpe(const gguf::Metadata& metadata, const Vocabulary& vocabulary)
   }
 }
 
-void Bpe::encode(std::string_view text, std::vector<TokenId>& ids) const {
+SpecialDefaults Bpe::defaults() const { return {.add_bos = pretokenizer_.add_bos()}; }
+
+void Bpe::encode(std::string_view text, bool /*starts*/, std::vector<TokenId>& ids) const {
   const std::string valid = valid_utf8(text);
-  Merger merger(*this);
-  for (const std::string_view piece : pretokenizer_.split(valid)) {
+  Merger merger;
+  const auto join = [&](const Merger::Symbol& left, const Merger::Symbol& right) -> std::optional<Merger::Merge> {
+    const Merges::Merge* merge = merges_.find(left.token, right.token);
+    if (!merge) return std::nullopt;
+    return Merger::Merge{-static_cast<double>(merge->rank), merge->result};
+  };
+  const auto merge_piece = [&](std::string_view piece) {
     if (pretokenizer_.ignore_merges()) {
       if (const std::optional<TokenId> whole = vocabulary_.find(spelling_of_bytes(piece))) {
         ids.push_back(*whole);
-        continue;
+        return;
       }
     }
-    merger.encode(piece, ids);
-  }
+    for (size_t i = 0; i < piece.size(); ++i) merger.add(byte_tokens_[static_cast<uint8_t>(piece[i])], i, 1);
+    merger.run(join, [&](const Merger::Symbol& symbol) {
+      if (symbol.token >= 0) ids.push_back(symbol.token);
+    });
+  };
+  PieceCache pieces;
+  for (const std::string_view piece : pretokenizer_.split(valid)) pieces.append(piece, ids, merge_piece);
 }
 
 std::string Bpe::bytes(TokenId id) const {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "gguf/metadata.h"
+#include "tokenizer/plain_text.h"
 #include "tokenizer/pretokenizer.h"
 #include "tokenizer/vocabulary.h"
 
@@ -43,23 +44,21 @@ class Merges {
   int shift_;                // 64 - log2(size)
 };
 
-class Bpe {
+class Bpe final : public PlainText {
  public:
   /// Keeps a reference to `vocabulary`. Error as Merges, and for an unknown tokenizer.ggml.pre.
   Bpe(const gguf::Metadata& metadata, const Vocabulary& vocabulary);
 
-  const Pretokenizer& pretokenizer() const { return pretokenizer_; }
+  SpecialDefaults defaults() const override;
 
   /// Appends the tokens of `text`. Invalid UTF-8 is first made valid (utf8.h). A byte that is no token of the
-  /// vocabulary is left out, as llama.cpp does.
-  void encode(std::string_view text, std::vector<TokenId>& ids) const;
+  /// vocabulary is left out, as llama.cpp does. Where text `starts` makes no difference.
+  void encode(std::string_view text, bool starts, std::vector<TokenId>& ids) const override;
 
   /// The bytes that a token stands for. One that is not spelled in the byte alphabet stands for its own text.
-  std::string bytes(TokenId id) const;
+  std::string bytes(TokenId id) const override;
 
  private:
-  class Merger;
-
   const Vocabulary& vocabulary_;
   Pretokenizer pretokenizer_;
   Merges merges_;

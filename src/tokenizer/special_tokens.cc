@@ -13,10 +13,20 @@ SpecialTokens::SpecialTokens(const Vocabulary& vocabulary) {
     const bool on_demand = type == TokenType::kControl || type == TokenType::kUnknown;
     const std::string_view text = vocabulary.text(id);
     if ((!on_demand && type != TokenType::kUserDefined) || text.empty()) continue;
-    tokens_.emplace(text, Token{id, on_demand});
-    std::vector<size_t>& lengths = lengths_[static_cast<uint8_t>(text[0])];
-    if (std::find(lengths.begin(), lengths.end(), text.size()) == lengths.end()) lengths.push_back(text.size());
+    tokens_.push_back({text, id, on_demand});
   }
+  std::ranges::sort(tokens_, {}, &Token::text);
+  for (size_t first = 0; first < 256; ++first) starting_[first] = with_byte(tokens_, 0, static_cast<char>(first));
+}
+
+// Of `tokens`, which are sorted and agree in their first `at` bytes, those that go on with `byte`.
+std::span<const SpecialTokens::Token> SpecialTokens::with_byte(std::span<const Token> tokens, size_t at, char byte) {
+  // A token that ends here sorts before all that go on.
+  const auto byte_at = [at](const Token& token) {
+    return at < token.text.size() ? int{static_cast<uint8_t>(token.text[at])} : -1;
+  };
+  const auto found = std::ranges::equal_range(tokens, int{static_cast<uint8_t>(byte)}, {}, byte_at);
+  return {found.begin(), found.end()};
 }
 
 std::vector<Fragment> SpecialTokens::divide(std::string_view text, bool parse_special) const {
@@ -27,11 +37,14 @@ std::vector<Fragment> SpecialTokens::divide(std::string_view text, bool parse_sp
   };
   std::vector<Match> matches;
   for (size_t i = 0; i < text.size(); ++i) {
-    for (const size_t length : lengths_[static_cast<uint8_t>(text[i])]) {
-      if (length > text.size() - i) continue;
-      const auto token = tokens_.find(text.substr(i, length));
-      if (token == tokens_.end() || (token->second.on_demand && !parse_special)) continue;
-      matches.push_back({i, length, token->second.id});
+    std::span<const Token> tokens = starting_[static_cast<uint8_t>(text[i])];
+    for (size_t length = 1; !tokens.empty(); ++length) {
+      const Token& shortest = tokens.front();
+      if (shortest.text.size() == length && (parse_special || !shortest.on_demand)) {
+        matches.push_back({i, length, shortest.id});
+      }
+      if (i + length == text.size()) break;
+      tokens = with_byte(tokens, length, text[i + length]);
     }
   }
   std::sort(matches.begin(), matches.end(), [](const Match& a, const Match& b) {

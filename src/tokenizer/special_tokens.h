@@ -5,8 +5,8 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "tokenizer/vocabulary.h"
@@ -23,6 +23,8 @@ class SpecialTokens {
  public:
   /// Keeps views into `vocabulary`.
   explicit SpecialTokens(const Vocabulary& vocabulary);
+  SpecialTokens(const SpecialTokens&) = delete;  // starting_ points into tokens_
+  SpecialTokens& operator=(const SpecialTokens&) = delete;
 
   /// The fragments of `text` in order; joined they are `text`. Where tokens overlap the longest wins, then the one with
   /// the lowest id, then the leftmost.
@@ -30,11 +32,14 @@ class SpecialTokens {
 
  private:
   struct Token {
+    std::string_view text;
     TokenId id;
     bool on_demand;
   };
-  std::unordered_map<std::string_view, Token> tokens_;
-  std::array<std::vector<size_t>, 256> lengths_;  // by first byte: the lengths that tokens starting with it have
+  static std::span<const Token> with_byte(std::span<const Token> tokens, size_t at, char byte);
+
+  std::vector<Token> tokens_;                         // sorted by text
+  std::array<std::span<const Token>, 256> starting_;  // the tokens that start with a byte
 };
 
 }  // namespace steelyard

@@ -2,32 +2,24 @@
 #include "tokenizer/tokenizer.h"
 
 #include "base/error.h"
-#include "tokenizer/bpe.h"
+#include "tokenizer/plain_text.h"
 #include "tokenizer/special_tokens.h"
 
 namespace steelyard {
 namespace {
 
-constexpr std::string_view kModelKey = "tokenizer.ggml.model";
 constexpr std::string_view kBosKey = "tokenizer.ggml.bos_token_id";
 constexpr std::string_view kEosKey = "tokenizer.ggml.eos_token_id";
 constexpr std::string_view kAddBosKey = "tokenizer.ggml.add_bos_token";
 constexpr std::string_view kAddEosKey = "tokenizer.ggml.add_eos_token";
 constexpr std::string_view kEndKeys[] = {
-    kEosKey,
-    "tokenizer.ggml.eot_token_id",
-    "tokenizer.ggml.eom_token_id",
-    "tokenizer.ggml.fim_pad_token_id",
-    "tokenizer.ggml.fim_rep_token_id",
-    "tokenizer.ggml.fim_sep_token_id",
+    "tokenizer.ggml.eot_token_id",     "tokenizer.ggml.eom_token_id",     "tokenizer.ggml.fim_pad_token_id",
+    "tokenizer.ggml.fim_rep_token_id", "tokenizer.ggml.fim_sep_token_id",
 };
 
-// The model must be known before anything else is read: other models have other keys.
-const gguf::Metadata& checked_model(const gguf::Metadata& metadata) {
-  const std::string_view model = metadata.string(kModelKey);
-  if (model != "gpt2") {
-    fail(place(metadata, kModelKey), "unknown tokenizer '{}'; known is gpt2 (byte-level BPE)", printable(model));
-  }
+// The kind must be known before anything else is read: others have other keys.
+const gguf::Metadata& of_known_kind(const gguf::Metadata& metadata) {
+  check_tokenizer_model(metadata);
   return metadata;
 }
 
@@ -35,23 +27,25 @@ const gguf::Metadata& checked_model(const gguf::Metadata& metadata) {
 
 struct Tokenizer::Parts {
   explicit Parts(const gguf::Metadata& metadata)
-      : vocabulary(checked_model(metadata)),
+      : vocabulary(of_known_kind(metadata)),
         special_tokens(vocabulary),
-        bpe(metadata, vocabulary),
-        bos(token(metadata, kBosKey)),
-        eos(token(metadata, kEosKey)),
-        add_bos(metadata.boolean(kAddBosKey, bpe.pretokenizer().add_bos())),
+        plain_text(make_plain_text(metadata, vocabulary)),
+        bos(token(metadata, kBosKey, plain_text->defaults().bos)),
+        eos(token(metadata, kEosKey, plain_text->defaults().eos)),
+        add_bos(metadata.boolean(kAddBosKey, plain_text->defaults().add_bos)),
         add_eos(metadata.boolean(kAddEosKey, false)),
         ends(vocabulary.ends_by_name()) {
     if (add_bos && !bos) fail(place(metadata, kBosKey), "not set, but BOS is to be added");
     if (add_eos && !eos) fail(place(metadata, kEosKey), "not set, but EOS is to be added");
+    if (eos) ends.insert(*eos);
     for (const std::string_view key : kEndKeys) {
       if (const std::optional<TokenId> id = token(metadata, key)) ends.insert(*id);
     }
   }
 
-  std::optional<TokenId> token(const gguf::Metadata& metadata, std::string_view key) const {
-    if (!metadata.contains(key)) return std::nullopt;
+  // A default that the vocabulary does not have is none.
+  std::optional<TokenId> token(const gguf::Metadata& metadata, std::string_view key, TokenId absent = -1) const {
+    if (!metadata.contains(key)) return vocabulary.contains(absent) ? std::optional(absent) : std::nullopt;
     const int64_t id = metadata.integer(key);
     if (!vocabulary.contains(id)) {
       fail(place(metadata, key), "token {} is beyond the {} of the vocabulary", id, vocabulary.n_tokens());
@@ -65,7 +59,7 @@ struct Tokenizer::Parts {
 
   Vocabulary vocabulary;
   SpecialTokens special_tokens;
-  Bpe bpe;
+  std::unique_ptr<const PlainText> plain_text;
   std::optional<TokenId> bos;
   std::optional<TokenId> eos;
   bool add_bos;
@@ -93,12 +87,14 @@ std::string_view Tokenizer::text(TokenId id) const {
 std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_special, bool parse_special) const {
   std::vector<TokenId> ids;
   if (add_special && parts_->add_bos) ids.push_back(*parts_->bos);
+  bool starts = true;
   for (const Fragment& fragment : parts_->special_tokens.divide(text, parse_special)) {
     if (fragment.token >= 0) {
       ids.push_back(fragment.token);
     } else {
-      parts_->bpe.encode(fragment.text, ids);
+      parts_->plain_text->encode(fragment.text, starts, ids);
     }
+    starts = fragment.token >= 0;
   }
   if (add_special && parts_->add_eos) ids.push_back(*parts_->eos);
   return ids;
@@ -111,7 +107,7 @@ std::string Tokenizer::decode(std::span<const TokenId> ids, bool special) const 
     switch (parts_->vocabulary.type(id)) {
       case TokenType::kNormal:
       case TokenType::kByte:
-        text += parts_->bpe.bytes(id);
+        text += parts_->plain_text->bytes(id);
         break;
       case TokenType::kUserDefined:
         text += parts_->vocabulary.text(id);

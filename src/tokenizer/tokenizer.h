@@ -1,5 +1,5 @@
-// Text to token ids and back, as a model's tokenizer.ggml.* metadata says. Byte-level BPE; docs/tokenizer.md has the
-// pre-tokenizers. Ids agree with llama.cpp's.
+// Text to token ids and back, as a model's tokenizer.ggml.* metadata says: byte-level BPE or SentencePiece.
+// docs/tokenizer.md has the rules. Ids agree with llama.cpp's.
 //
 // A const Tokenizer may be used from several threads at once.
 #pragma once
@@ -18,7 +18,7 @@ namespace steelyard {
 
 class Tokenizer {
  public:
-  /// Reads tokenizer.ggml.* of a model; `metadata` is not needed afterwards. Error names the key: an unknown model or
+  /// Reads tokenizer.ggml.* of a model; `metadata` is not needed afterwards. Error names the key: an unknown kind or
   /// pre-tokenizer, missing or malformed arrays, ids beyond the vocabulary, a BOS or EOS to add that is not set.
   explicit Tokenizer(const gguf::Metadata& metadata);
   Tokenizer(Tokenizer&&) noexcept;

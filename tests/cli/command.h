@@ -20,6 +20,7 @@ namespace steelyard::test {
 struct CommandLimits {
   rlim_t address_space = RLIM_INFINITY;  ///< bytes; not applied under AddressSanitizer, which maps terabytes
   rlim_t file_size = RLIM_INFINITY;      ///< bytes of any file written; what goes beyond fails with EFBIG
+  std::string input = "/dev/null";        ///< file that is the standard input
   int seconds = 120;                     ///< wall clock; then the command is killed, which the result shows as signal 9
 };
 
@@ -58,7 +59,7 @@ inline void limit(int resource, rlim_t value) {
 
 /// Between fork and exec: system calls only, for other threads may hold locks.
 [[noreturn]] inline void become(char* const* argv, int out, int err, const CommandLimits& limits) {
-  const int in = ::open("/dev/null", O_RDONLY);
+  const int in = ::open(limits.input.c_str(), O_RDONLY);
   if (in < 0 || ::dup2(in, 0) < 0 || ::dup2(out, 1) < 0 || ::dup2(err, 2) < 0) ::_exit(126);
 #if !defined(__SANITIZE_ADDRESS__)
   limit(RLIMIT_AS, limits.address_space);

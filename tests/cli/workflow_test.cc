@@ -270,14 +270,5 @@ TEST_F(Workflow, LogitsOfASequence) {
   }
 }
 
-TEST_F(Workflow, Run) {
-  const std::string text = succeed({"run", "-m", llama_, "-p", "Once upon", "-n", "8"});
-  EXPECT_TRUE(text.starts_with("Once upon")) << text;
-  EXPECT_GT(text.size(), std::string("Once upon\n").size());
-  EXPECT_EQ(succeed({"run", "-m", llama_, "-p", "Once upon", "-n", "8", "-t", "1"}), text);
-  // The context of 256 bounds what -n may ask for.
-  EXPECT_GT(succeed({"run", "-m", llama_, "-p", std::string(250, '~'), "-n", "9223372036854775807"}).size(), 251u);
-}
-
 }  // namespace
 }  // namespace steelyard::test

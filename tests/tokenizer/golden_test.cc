@@ -1,5 +1,5 @@
-// Token ids against recorded ones, over 20 pre-tokenizers and all flags. The boundary-bpe vocabulary merges across any
-// boundary, so that its ids show where every pre-tokenizer splits.
+// Token ids against recorded ones, over all pre-tokenizers, SentencePiece and all flags. The boundary-bpe vocabulary
+// merges across any boundary, so that its ids show where every pre-tokenizer splits.
 #include <nlohmann/json.hpp>
 
 #include "gguf/reader.h"
@@ -45,7 +45,10 @@ int compare(const std::string& folder, const std::string& file) {
     EXPECT_EQ(ids, c["ids"].get<std::vector<TokenId>>());
     EXPECT_EQ(tokenizer.encode(text, true, true), c["ids_special"].get<std::vector<TokenId>>());
     EXPECT_EQ(parsed, c["ids_parse_special_only"].get<std::vector<TokenId>>());
-    if (!c.contains("invalid_utf8")) {
+    if (c.contains("decoded")) {  // SentencePiece keeps invalid UTF-8, and the space it puts before a text
+      EXPECT_EQ(tokenizer.decode(ids, true), from_hex(c["decoded"]));
+      EXPECT_EQ(tokenizer.decode(tokenizer.encode(text, true, true), true), from_hex(c["decoded_special"]));
+    } else if (!c.contains("invalid_utf8")) {
       EXPECT_EQ(tokenizer.decode(ids, true), text);
       EXPECT_EQ(tokenizer.decode(parsed, true), text);
     }
@@ -76,6 +79,12 @@ TEST(MiniGpt2Golden, SameIds) {
                            "mini-gpt2-6k__pre_llama-bpe.json", "mini-gpt2-6k__pre_qwen2.json"}) {
     EXPECT_EQ(compare(test::golden("tokenizers"), file), 95);
   }
+}
+
+// Vocabularies with and without a space before text, the second with tokens that go over the end of a word.
+TEST(SpmGolden, SameIds) {
+  EXPECT_EQ(compare(test::golden("tokenizers"), "spm-words.json"), 255);
+  EXPECT_EQ(compare(test::golden("tokenizers"), "spm-across.json"), 255);
 }
 
 TEST(Gpt2Golden, SameIds) {

@@ -1,4 +1,5 @@
 // Metadata that is wrong: every fault is one Error that names the key, and no mutation does worse than that.
+#include <cmath>
 #include <random>
 
 #include "base/error.h"
@@ -29,7 +30,8 @@ const std::string kFile = "small.gguf";
 TEST(Malformed, Model) {
   SmallModel model;
   model.rest.set_string("tokenizer.ggml.model", "llama\x01");
-  expect_error(model.metadata(), {kFile, "tokenizer.ggml.model", "unknown tokenizer 'llama\\x01'", "gpt2"});
+  expect_error(model.metadata(),
+               {kFile, "tokenizer.ggml.model", "unknown tokenizer 'llama\\x01'; known are gpt2, llama"});
   model.rest.erase("tokenizer.ggml.model");
   expect_error(model.metadata(), {kFile, "tokenizer.ggml.model"});
   model.rest.set_integer("tokenizer.ggml.model", 3);
@@ -113,6 +115,89 @@ TEST(Malformed, SpecialIds) {
   model.rest.set_boolean("tokenizer.ggml.add_bos_token", false);
   model.rest.set_boolean("tokenizer.ggml.add_eos_token", true);
   expect_error(model.metadata(), {kFile, "tokenizer.ggml.eos_token_id", "not set"});
+}
+
+TEST(Malformed, Scores) {
+  test::SmallSpm model({{"a", 0}});
+  gguf::Metadata metadata = model.metadata();
+  metadata.erase("tokenizer.ggml.scores");
+  expect_error(metadata, {kFile, "tokenizer.ggml.scores"});
+  metadata.set_strings("tokenizer.ggml.scores", model.tokens);
+  expect_error(metadata, {kFile, "tokenizer.ggml.scores"});
+  model.scores.pop_back();
+  expect_error(model.metadata(), {kFile, "tokenizer.ggml.scores", "found 259 scores for 260 tokens"});
+  model.scores.push_back(std::nanf(""));
+  expect_error(model.metadata(), {kFile, "tokenizer.ggml.scores", "score of token 259 is not a number"});
+  model.scores.back() = -INFINITY;
+  EXPECT_EQ(Tokenizer(model.metadata()).encode("a", false, false).size(), 4u);  // the space is three bytes here
+}
+
+TEST(Malformed, ByteTokens) {
+  test::SmallSpm model;
+  model.tokens[3 + 'a'] = "other";
+  expect_error(model.metadata(), {kFile, "tokenizer.ggml.tokens", "no token '<0x61>'"});
+  model.types[3 + 'a'] = static_cast<int>(TokenType::kNormal);
+  expect_error(model.metadata(), {kFile, "tokenizer.ggml.tokens", "no token '<0x61>'"});
+  model.tokens[3 + 'a'] = "a";  // the byte itself will do
+  EXPECT_EQ(Tokenizer(model.metadata()).encode("a", false, false).back(), 3 + 'a');
+  for (const char* name : {"<0x>", "<0xGG>", "<0x1>", "<0x001>", "0x41", "<0x-1>", "<0x+1>"}) {
+    test::SmallSpm spelled;
+    spelled.add(name, TokenType::kByte);
+    expect_error(spelled.metadata(), {kFile, "tokenizer.ggml.tokens", "token 259 is a byte", name});
+  }
+}
+
+TEST(Malformed, SpmMutationsNeverDoWorseThanAnError) {
+  std::mt19937 random(43);
+  int accepted = 0;
+  int refused = 0;
+  for (int round = 0; round < 1500; ++round) {
+    test::SmallSpm model({{"a", -1}, {"b", -2}, {"\u2581", -3}, {"ab", -4}, {"\u2581a", -5}, {"\u2581\u2581", -5}});
+    model.add("<|user|>", TokenType::kControl);
+    model.rest.set_boolean("tokenizer.ggml.add_space_prefix", random() % 2);
+    const auto mutate = [&](std::string& text) {
+      if (!text.empty() && random() % 2) text.erase(random() % text.size(), 1);
+      if (random() % 2) text.insert(random() % (text.size() + 1), 1, static_cast<char>(random()));
+    };
+    switch (random() % 5) {
+      case 0:
+        mutate(model.tokens[random() % model.tokens.size()]);
+        break;
+      case 1:
+        for (int i = 0; i < 4; ++i) mutate(model.tokens[259 + random() % 7]);
+        break;
+      case 2:
+        model.types[random() % model.types.size()] = static_cast<int32_t>(random() % 9) - 1;
+        break;
+      case 3: {
+        const auto bits = static_cast<uint32_t>(random());
+        std::memcpy(&model.scores[random() % model.scores.size()], &bits, sizeof(bits));
+        break;
+      }
+      case 4:
+        model.scores.resize(random() % 300);
+        break;
+    }
+    try {
+      const Tokenizer tokenizer(model.metadata());
+      ++accepted;
+      std::string text;
+      for (int n = random() % 60; n > 0; --n) {
+        static const char* const kParts[] = {"a", "b", " ", " a", "中", "\u2581", "<|user|>", "\n"};
+        text += random() % 3 ? std::string(kParts[random() % 8]) : std::string(1, static_cast<char>(random()));
+      }
+      for (const bool parse_special : {false, true}) {
+        const std::vector<TokenId> ids = tokenizer.encode(text, true, parse_special);
+        for (const TokenId id : ids) EXPECT_TRUE(id >= 0 && id < tokenizer.n_tokens());
+        tokenizer.decode(ids, true);
+      }
+    } catch (const Error& error) {
+      ++refused;
+      EXPECT_NE(std::string(error.what()).find("tokenizer.ggml."), std::string::npos) << error.what();
+    }
+  }
+  EXPECT_GT(accepted, 200);
+  EXPECT_GT(refused, 200);
 }
 
 TEST(Malformed, MutationsNeverDoWorseThanAnError) {

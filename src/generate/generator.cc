@@ -1,0 +1,92 @@
+// See generator.h.
+#include "generate/generator.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "base/check.h"
+#include "base/error.h"
+
+namespace steelyard {
+namespace {
+
+// Adds what passes until it dies to a pace.
+class Stopwatch {
+ public:
+  explicit Stopwatch(Pace& pace) : pace_(pace) {}
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+  ~Stopwatch() { pace_.seconds += std::chrono::duration<double>(Clock::now() - begin_).count(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Pace& pace_;
+  Clock::time_point begin_ = Clock::now();
+};
+
+}  // namespace
+
+Generator::Generator(const Model& model, const Tokenizer& tokenizer, Options options)
+    : model_(model),
+      tokenizer_(tokenizer),
+      options_(std::move(options)),
+      session_(model, options_.n_context),
+      sampler_(options_.sampling),
+      filter_(options_.stops) {
+  STEELYARD_CHECK(options_.batch > 0);
+}
+
+int64_t Generator::room() const { return options_.n_context - session_.position() - (waiting_ ? 1 : 0); }
+
+void Generator::append(std::span<const TokenId> ids) {
+  if (static_cast<int64_t>(ids.size()) > room()) {
+    fail("", "the context of {} tokens is full: {} more do not fit into the {} that are left", options_.n_context,
+         ids.size(), room());
+  }
+  const Stopwatch stopwatch(prompt_);
+  std::vector<TokenId> all;
+  if (waiting_) all.push_back(*waiting_);
+  all.insert(all.end(), ids.begin(), ids.end());
+  waiting_.reset();
+  for (const TokenId id : ids) sampler_.accept(id);
+  for (std::span<const TokenId> rest = all; !rest.empty();) {
+    const size_t n = std::min(rest.size(), static_cast<size_t>(options_.batch));
+    const Matrix residual = session_.forward(rest.first(n));
+    rest = rest.subspan(n);
+    if (rest.empty()) read_logits(residual);
+  }
+  prompt_.tokens += static_cast<int64_t>(ids.size());
+}
+
+void Generator::read_logits(const Matrix& residual) {
+  const Matrix last = session_.logits(residual.slice(residual.rows - 1, 1));
+  logits_.resize(static_cast<size_t>(last.cols));
+  model_.backend().download(logits_.data(), last.data, logits_.size() * sizeof(float));
+  if (!std::ranges::all_of(logits_, [](float logit) { return std::isfinite(logit); })) {
+    fail("", "the logits after token {} are not finite", session_.position());
+  }
+}
+
+Ending Generator::generate(int64_t n, const std::function<void(std::string_view)>& show) {
+  STEELYARD_CHECK(!logits_.empty());
+  const Stopwatch stopwatch(generation_);
+  const auto end = [&](Ending ending) {
+    show(filter_.finish());
+    return ending;
+  };
+  for (int64_t i = 0; i < n; ++i) {
+    if (room() < 1) return end(Ending::kContext);
+    if (waiting_) read_logits(session_.forward(std::span(&*waiting_, 1)));
+    const TokenId id = sampler_.sample(logits_);
+    waiting_ = id;
+    sampler_.accept(id);
+    if (tokenizer_.is_end_of_generation(id)) return end(Ending::kEndOfGeneration);
+    ++generation_.tokens;
+    show(filter_.push(tokenizer_.decode(std::span(&id, 1), options_.show_special)));
+    if (filter_.stopped()) return end(Ending::kStopString);
+  }
+  return end(Ending::kTokens);
+}
+
+}  // namespace steelyard

@@ -1,0 +1,72 @@
+// Picks the next token from logits. The steps are those of llama.cpp in its order, each a function of its own:
+// penalty on what was said lately, top-k, top-p, min-p, temperature, draw. docs/run.md describes them to users.
+//
+// The same logits, options and seed give the same tokens on every platform. Used by Generator.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "generate/random.h"
+#include "tokenizer/vocabulary.h"
+
+namespace steelyard {
+
+struct SamplingOptions {
+  double temperature = 0.8;    // 0: always the likeliest token
+  int64_t top_k = 40;          // keep that many; 0: all
+  double top_p = 0.95;         // keep the likeliest until they have this share; 1: all
+  double min_p = 0.05;         // keep what has at least this share of the likeliest; 0: all
+  double repeat_penalty = 1;   // of tokens among the last ones; 1: none
+  int64_t repeat_last_n = 64;  // how many tokens are the last ones; -1: all
+  uint64_t seed = 0;
+};
+
+/// Error naming the option unless every option is in its range.
+void check(const SamplingOptions& options);
+
+/// A token that may come next.
+struct Candidate {
+  TokenId id;
+  double logit;
+};
+
+/// Divides the logits of `recent` tokens that are positive by `penalty`, multiplies those that are not; each token
+/// once.
+void penalise(std::span<float> logits, std::span<const TokenId> recent, double penalty);
+
+/// The `k` largest logits (all if k is 0), the largest first; of equal ones the lower id.
+std::vector<Candidate> top_k(std::span<const float> logits, int64_t k);
+
+/// softmax(logit / temperature) [candidates.size()].
+std::vector<double> probabilities(std::span<const Candidate> candidates, double temperature);
+
+/// Shortens `candidates`, largest first, to as few as have a probability of `p` together, at least one.
+void top_p(std::vector<Candidate>& candidates, double p);
+
+/// Shortens `candidates`, largest first, to those at least `p` times as probable as the first.
+void min_p(std::vector<Candidate>& candidates, double p);
+
+/// The candidate at `u` in [0, 1) of the cumulative distribution at `temperature`.
+TokenId draw(std::span<const Candidate> candidates, double temperature, double u);
+
+class Sampler {
+ public:
+  /// Error as check().
+  explicit Sampler(const SamplingOptions& options);
+
+  /// Takes note of a token of the text, prompt or not, for the penalty.
+  void accept(TokenId id);
+
+  /// The next token; `logits` [n_vocab] are finite and are changed by the penalty. Ties of the likeliest: the lowest
+  /// id.
+  TokenId sample(std::span<float> logits);
+
+ private:
+  SamplingOptions options_;
+  Random random_;
+  std::vector<TokenId> recent_;  // oldest first
+};
+
+}  // namespace steelyard

@@ -1,0 +1,200 @@
+// Every step of sampling against distributions worked out by hand.
+#include "generate/sampler.h"
+
+#include <cmath>
+#include <map>
+
+#include "base/error.h"
+#include "support.h"
+
+namespace steelyard {
+namespace {
+
+std::vector<TokenId> ids(const std::vector<Candidate>& candidates) {
+  std::vector<TokenId> result;
+  for (const Candidate& candidate : candidates) result.push_back(candidate.id);
+  return result;
+}
+
+using Ids = std::vector<TokenId>;
+
+// Logits whose softmax is these shares.
+std::vector<float> logits_of(const std::vector<double>& shares) {
+  std::vector<float> logits;
+  for (const double share : shares) logits.push_back(static_cast<float>(std::log(share)));
+  return logits;
+}
+
+// How often each token comes out of n draws.
+std::map<TokenId, int> count(const SamplingOptions& options, const std::vector<float>& logits, int n) {
+  Sampler sampler(options);
+  std::map<TokenId, int> counts;
+  for (int i = 0; i < n; ++i) {
+    std::vector<float> copy = logits;
+    ++counts[sampler.sample(copy)];
+  }
+  return counts;
+}
+
+TEST(Penalise, DividesWhatIsPositiveMultipliesTheRest) {
+  std::vector<float> logits = {2, -2, 0, 3, -3};
+  penalise(logits, Ids{0, 1, 2, 0}, 2);  // token 0 is there twice and counts once
+  EXPECT_EQ(logits, (std::vector<float>{1, -4, 0, 3, -3}));
+}
+
+TEST(TopK, LargestFirstThenLowestId) {
+  const std::vector<float> logits = {1, 3, 2, 3, 0};
+  EXPECT_EQ(ids(top_k(logits, 1)), (Ids{1}));
+  EXPECT_EQ(ids(top_k(logits, 3)), (Ids{1, 3, 2}));
+  EXPECT_EQ(ids(top_k(logits, 0)), (Ids{1, 3, 2, 0, 4}));
+  EXPECT_EQ(ids(top_k(logits, 99)), (Ids{1, 3, 2, 0, 4}));
+  EXPECT_EQ(top_k(logits, 3)[2].logit, 2);
+}
+
+TEST(Probabilities, AreASoftmaxAtATemperature) {
+  const std::vector<Candidate> candidates = {{0, std::log(8.0)}, {1, std::log(4.0)}, {2, std::log(4.0)}};
+  const std::vector<double> plain = probabilities(candidates, 1);
+  EXPECT_NEAR(plain[0], 0.5, 1e-12);
+  EXPECT_NEAR(plain[1], 0.25, 1e-12);
+  const std::vector<double> cold = probabilities(candidates, 0.5);  // squares: 64, 16, 16
+  EXPECT_NEAR(cold[0], 64.0 / 96, 1e-12);
+  EXPECT_NEAR(cold[2], 16.0 / 96, 1e-12);
+  const std::vector<double> hot = probabilities(candidates, 2);  // square roots
+  EXPECT_NEAR(hot[0], std::sqrt(8.0) / (std::sqrt(8.0) + 4), 1e-12);
+  EXPECT_EQ(probabilities(candidates, 1e-300)[0], 1);
+  // Far apart and large: no overflow.
+  EXPECT_EQ(probabilities(std::vector<Candidate>{{0, 1e30}, {1, -1e30}}, 1), (std::vector<double>{1, 0}));
+}
+
+TEST(TopP, KeepsTheFewestThatReachTheShare) {
+  const std::vector<Candidate> all = top_k(logits_of({0.5, 0.25, 0.125, 0.125}), 0);
+  const auto kept = [&](double p) {
+    std::vector<Candidate> candidates = all;
+    top_p(candidates, p);
+    return candidates.size();
+  };
+  EXPECT_EQ(kept(0), 1u);
+  EXPECT_EQ(kept(0.49), 1u);
+  EXPECT_EQ(kept(0.51), 2u);
+  EXPECT_EQ(kept(0.74), 2u);
+  EXPECT_EQ(kept(0.76), 3u);
+  EXPECT_EQ(kept(0.9), 4u);
+  EXPECT_EQ(kept(1), 4u);
+}
+
+TEST(MinP, KeepsWhatHasAShareOfTheFirst) {
+  const std::vector<Candidate> all = top_k(logits_of({0.5, 0.25, 0.125, 0.125}), 0);
+  const auto kept = [&](double p) {
+    std::vector<Candidate> candidates = all;
+    min_p(candidates, p);
+    return candidates.size();
+  };
+  EXPECT_EQ(kept(0.2), 4u);
+  EXPECT_EQ(kept(0.3), 2u);
+  EXPECT_EQ(kept(0.6), 1u);
+  EXPECT_EQ(kept(1), 1u);
+}
+
+TEST(Draw, IsTheInverseOfTheCumulativeDistribution) {
+  const std::vector<Candidate> candidates = {{7, std::log(2.0)}, {3, 0}, {5, 0}};  // 0.5, 0.25, 0.25
+  EXPECT_EQ(draw(candidates, 1, 0), 7);
+  EXPECT_EQ(draw(candidates, 1, 0.49), 7);
+  EXPECT_EQ(draw(candidates, 1, 0.51), 3);
+  EXPECT_EQ(draw(candidates, 1, 0.74), 3);
+  EXPECT_EQ(draw(candidates, 1, 0.76), 5);
+  EXPECT_EQ(draw(candidates, 1, 1), 5);
+}
+
+// SplitMix64 from seed 0, as published with the algorithm.
+TEST(Random, KnownValues) {
+  Random random(0);
+  EXPECT_EQ(random.bits(), 0xE220A8397B1DCDAFu);
+  EXPECT_EQ(random.bits(), 0x6E789E6AA1B965F4u);
+  EXPECT_EQ(random.bits(), 0x06C45D188009454Fu);
+  double sum = 0;
+  for (int i = 0; i < 10000; ++i) {
+    const double u = random.uniform();
+    ASSERT_TRUE(u >= 0 && u < 1);
+    sum += u;
+  }
+  EXPECT_NEAR(sum / 10000, 0.5, 0.01);
+}
+
+TEST(Sampler, TemperatureZeroTakesTheLikeliest) {
+  EXPECT_EQ(count({.temperature = 0}, {1, 3, 2, 3}, 10), (std::map<TokenId, int>{{1, 10}}));
+}
+
+TEST(Sampler, DrawsWithTheGivenShares) {
+  const std::vector<float> logits = logits_of({0.125, 0.5, 0.125, 0.25});
+  const int n = 20000;
+  auto counts = count({.temperature = 1, .top_k = 0, .top_p = 1, .min_p = 0}, logits, n);
+  EXPECT_NEAR(counts[0], n * 0.125, 250);
+  EXPECT_NEAR(counts[1], n * 0.5, 350);
+  EXPECT_NEAR(counts[2], n * 0.125, 250);
+  EXPECT_NEAR(counts[3], n * 0.25, 300);
+  counts = count({.temperature = 1, .top_k = 2, .top_p = 1, .min_p = 0}, logits, n);
+  EXPECT_NEAR(counts[1], n * 2 / 3, 350);
+  EXPECT_EQ(counts[1] + counts[3], n);
+}
+
+// Shares are cut before the temperature flattens them.
+TEST(Sampler, TemperatureComesLast) {
+  const std::vector<float> logits = logits_of({0.6, 0.3, 0.06, 0.04});
+  const auto counts = count({.temperature = 100, .top_k = 0, .top_p = 0.8, .min_p = 0}, logits, 1000);
+  EXPECT_EQ(counts.size(), 2u);
+  EXPECT_NEAR(counts.at(0), 500, 60);
+}
+
+TEST(Sampler, PenaltyLooksAtTheLastTokensOnly) {
+  const auto next = [](int64_t last_n) {
+    Sampler sampler({.temperature = 0, .repeat_penalty = 4, .repeat_last_n = last_n});
+    for (const TokenId id : {0, 1, 2}) sampler.accept(id);
+    std::vector<float> logits = {4, 3, 2, 1.5};
+    return sampler.sample(logits);
+  };
+  EXPECT_EQ(next(0), 0);
+  EXPECT_EQ(next(1), 0);
+  EXPECT_EQ(next(2), 0);
+  EXPECT_EQ(next(3), 3);
+  EXPECT_EQ(next(-1), 3);
+  EXPECT_EQ(next(100), 3);
+}
+
+TEST(Sampler, SeedDecides) {
+  std::vector<float> logits(1000);
+  for (size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(i % 7) * 0.1f;
+  const auto draws = [&](uint64_t seed) {
+    Sampler sampler({.top_k = 0, .seed = seed});
+    Ids result;
+    for (int i = 0; i < 20; ++i) {
+      std::vector<float> copy = logits;
+      result.push_back(sampler.sample(copy));
+    }
+    return result;
+  };
+  EXPECT_EQ(draws(1), draws(1));
+  EXPECT_NE(draws(1), draws(2));
+}
+
+TEST(Sampler, OptionsOutOfRange) {
+  const auto refused = [](const SamplingOptions& options, const std::string& what) {
+    try {
+      check(options);
+      ADD_FAILURE() << "accepted; expected an error about " << what;
+    } catch (const Error& error) {
+      EXPECT_EQ(std::string(error.what()).find(what), 0u) << error.what();
+    }
+  };
+  refused({.temperature = -1}, "temperature is -1, expected 0 or more");
+  refused({.temperature = NAN}, "temperature");
+  refused({.temperature = INFINITY}, "temperature");
+  refused({.top_k = -1}, "top-k");
+  refused({.top_p = 1.5}, "top-p");
+  refused({.min_p = -0.1}, "min-p");
+  refused({.repeat_penalty = 0}, "repetition penalty");
+  refused({.repeat_last_n = -2}, "number of tokens to penalise");
+  EXPECT_NO_THROW(check({}));
+}
+
+}  // namespace
+}  // namespace steelyard
