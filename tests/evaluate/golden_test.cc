@@ -108,24 +108,5 @@ TEST_P(EvaluateGolden, WrittenBaseAgrees) {
 
 INSTANTIATE_TEST_SUITE_P(Models, EvaluateGolden, testing::Values("deepseek2", "deepseek2_k256"));
 
-// A runtime that decodes exactly must give llama.cpp's logits for the same weights dequantized to F32.
-TEST(Evaluate, MixedTypesGiveTheLogitsOfTheirDequantizedWeights) {
-  const std::string folder = test::golden("imatrix/deepseek2_k256/");
-  const auto tokens = nlohmann::json::parse(test::read_text(folder + "tokens.json"));
-  const auto ids = tokens["sequences"][0].get<std::vector<int32_t>>();
-  for (const char* name : {"mixed", "Q4_K", "Q8_0"}) {
-    const gguf::Reader reader(folder + "model_" + name + ".gguf");
-    const auto backend = make_backend("cpu");
-    const Model model(reader, *backend);
-    Session session(model, static_cast<int64_t>(ids.size()));
-    const Matrix logits = session.logits(session.forward(ids));
-    const auto golden = test::read_values<float>(folder + "logits_0_" + name + "_dequantized_f32.f32");
-    ASSERT_EQ(golden.size(), static_cast<size_t>(logits.rows * logits.cols));
-    double max = 0;
-    for (size_t i = 0; i < golden.size(); ++i) max = std::max(max, std::abs(double{logits.data[i]} - golden[i]));
-    EXPECT_LE(max, 5e-4) << name;
-  }
-}
-
 }  // namespace
 }  // namespace steelyard

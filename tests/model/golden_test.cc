@@ -105,6 +105,30 @@ TEST_P(ModelGolden, ResidualAfterEachLayer) {
   }
 }
 
+// Files of 3 to 19 types: a runtime that decodes exactly must give llama.cpp's logits for the same weights dequantized
+// to F32.
+TEST(QuantizedModels, GiveTheLogitsOfTheirDequantizedWeights) {
+  for (const std::string name : {"qwen3moe_k256", "deepseek2_k256"}) {
+    const std::string folder = test::golden("imatrix/" + name + "/");
+    const auto tokens = nlohmann::json::parse(test::read_text(folder + "tokens.json"));
+    const auto ids = tokens["sequences"][0].get<std::vector<int32_t>>();
+    for (const std::string type : {"mixed", "Q4_K", "Q8_0"}) {
+      for (const char* backend_name : {"ref", "cpu"}) {
+        const gguf::Reader reader(folder + "model_" + type + ".gguf");
+        const auto backend = make_backend(backend_name);
+        const Model model(reader, *backend);
+        Session session(model, static_cast<int64_t>(ids.size()));
+        const Matrix logits = session.logits(session.forward(ids));
+        const auto golden = test::read_values<float>(folder + "logits_0_" + type + "_dequantized_f32.f32");
+        ASSERT_EQ(golden.size(), static_cast<size_t>(logits.rows * logits.cols));
+        double max = 0;
+        for (size_t i = 0; i < golden.size(); ++i) max = std::max(max, std::abs(double{logits.data[i]} - golden[i]));
+        EXPECT_LE(max, kMaxDifference) << folder << type << " on " << backend_name;
+      }
+    }
+  }
+}
+
 std::vector<Case> cases() {
   std::vector<Case> cases;
   for (const char* model :

@@ -76,6 +76,20 @@ TEST(Model, MissingTensor) {
   EXPECT_THAT(model.error(), testing::HasSubstr("tensor blk.1.ffn_up_exps.weight is missing"));
 }
 
+// The lite models of 26 or 27 blocks have no q LoRA, whatever its key says; others have none when the key is absent.
+TEST(Model, QueriesWithoutLora) {
+  ChangedModel lite;
+  lite.metadata.set_integer("deepseek2.block_count", 27);
+  EXPECT_THAT(lite.error(), testing::HasSubstr("tensor blk.0.attn_q.weight is missing"));
+  ChangedModel absent;
+  absent.metadata.erase("deepseek2.attention.q_lora_rank");
+  EXPECT_THAT(absent.error(), testing::HasSubstr("tensor blk.0.attn_q.weight is missing"));
+  absent.tensors.push_back(absent.tensor("blk.0.attn_q_b.weight"));
+  absent.tensors.back().name = "blk.0.attn_q.weight";
+  absent.tensors.back().ne[0] = absent.tensor("blk.0.attn_q_a.weight").ne[0];
+  EXPECT_THAT(absent.error(), testing::HasSubstr("tensor blk.1.attn_q.weight is missing"));
+}
+
 TEST(Model, WrongShape) {
   ChangedModel model;
   model.tensor("blk.0.attn_k_b.weight").ne[1] += 1;
