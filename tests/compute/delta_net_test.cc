@@ -222,7 +222,7 @@ TEST(DeltaNetKernels, SameBitsOnEveryInstructionSet) {
             convolved(out);
         const Matrix m = x.matrix();
         kernels->delta_rule({n, d, m.data, m.data + n * d, gates.matrix().row(0), gates.matrix().row(1),
-                             gates.matrix().row(2), m.data + 2 * n * d, d, out.data(), d, state.data()});
+                             gates.matrix().row(2), m.data + 2 * n * d, out.data(), d, state.data()});
         gated = out;
         kernels->sigmoid_gate(gated.data(), m.data, n * d);
         const float* rows[] = {m.row(0), m.row(1), m.row(2)};

@@ -33,8 +33,9 @@ namespace {
 
 // Columns that one task convolves.
 constexpr int64_t kConvColumns = 256;
-// Tokens that are prepared at once: their keys and queries stay in cache while the state's blocks go over them.
-constexpr int64_t kRuleTokens = 256;
+// Tokens that are prepared at once: their keys, queries and values stay in the second-level cache while the state's
+// blocks go over them.
+constexpr int64_t kRuleTokens = 64;
 
 // Both forms keep the exponential from overflowing.
 float sigmoid(float z) {
@@ -78,7 +79,7 @@ void CpuBackend::causal_conv(Matrix x, const float* taps, int64_t n_taps, float*
 void CpuBackend::delta_rule(const DeltaRuleArgs& args, float* state, Matrix out) {
   const int64_t d = args.head, n_prepared = std::min(kRuleTokens, out.rows);
   parallel_for(args.n_head, 1, [&](int64_t h) {
-    std::vector<float> k(static_cast<size_t>(n_prepared * d)), q(k.size());
+    std::vector<float> k(static_cast<size_t>(n_prepared * d)), q(k.size()), v(k.size());
     std::vector<float> kq(static_cast<size_t>(n_prepared)), decay(kq.size()), beta(kq.size());
     for (int64_t begin = 0; begin < out.rows; begin += n_prepared) {
       const int64_t n = std::min(n_prepared, out.rows - begin);
@@ -92,12 +93,13 @@ void CpuBackend::delta_rule(const DeltaRuleArgs& args, float* state, Matrix out)
           k[i * d + c] = key[c] * key_scale;
           q[i * d + c] = query[c] * query_scale;
         }
+        std::copy_n(args.v.row(t) + h * d, d, &v[i * d]);
         kq[i] = kernels_.dot(&k[i * d], &q[i * d], d);
         decay[i] = std::exp(args.decay[h] * softplus(args.alpha.row(t)[h] + args.dt[h]));
         beta[i] = sigmoid(args.beta.row(t)[h]);
       }
-      delta_net_.delta_rule({n, d, k.data(), q.data(), kq.data(), decay.data(), beta.data(), args.v.row(begin) + h * d,
-                             args.v.stride, out.row(begin) + h * d, out.stride, state + h * d * d});
+      delta_net_.delta_rule({n, d, k.data(), q.data(), kq.data(), decay.data(), beta.data(), v.data(),
+                             out.row(begin) + h * d, out.stride, state + h * d * d});
     }
   });
 }

@@ -40,15 +40,17 @@ inline Projections<V, N> sweep(float* state, int64_t head, float decay, const fl
   Projections<V, N> next;
   for (int64_t i = 0; i < head; ++i) {
     float* row = state + i * N * kWidth<V>;
+    // Read before the stores below, which the compiler must take for changes of anything.
+    const float key = kUpdate ? k[i] : 0, next_key = kProject ? next_k[i] : 0, next_query = kProject ? next_q[i] : 0;
     for (int j = 0; j < N; ++j) {
       V s = get<V>(row + j * kWidth<V>);
       if constexpr (kUpdate) {
-        s = s * decay + u[j] * k[i];
+        s = s * decay + u[j] * key;
         put(row + j * kWidth<V>, s);
       }
       if constexpr (kProject) {
-        next.key[j] += s * next_k[i];
-        next.query[j] += s * next_q[i];
+        next.key[j] += s * next_key;
+        next.query[j] += s * next_query;
       }
     }
   }
@@ -66,7 +68,7 @@ void columns(const DeltaHead& a, int64_t column) {
     const float decay = a.decay[t], beta = a.beta[t], kq = a.kq[t];
     V u[N];
     for (int j = 0; j < N; ++j) {
-      u[j] = (get<V>(a.v + t * a.v_stride + column + j * kWidth<V>) - now.key[j] * decay) * beta;
+      u[j] = (get<V>(a.v + t * a.head + column + j * kWidth<V>) - now.key[j] * decay) * beta;
       put(a.out + t * a.out_stride + column + j * kWidth<V>, now.query[j] * decay + u[j] * kq);
     }
     const float* k = a.k + t * a.head;
