@@ -34,6 +34,11 @@ constexpr const char* kLlama3 = CONTRACTION "|" WORD R"(|\p{N}{1,3}|)" SYMBOLS R
 constexpr const char* kQwen2 = CONTRACTION "|" WORD R"(|\p{N}|)" SYMBOLS R"([\r\n]*|)" SPACES;
 constexpr const char* kQwen35 =
     CONTRACTION R"(|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|)" SPACES;
+constexpr const char* kUfakzeka = WORD R"(|\p{N}|)" SYMBOLS R"([\r\n]*|)" SPACES;
+constexpr const char* kMiniCpm5 = CONTRACTION "|" WORD R"(|\p{N}+|)" SYMBOLS R"([\r\n]*|)" SPACES;
+// Possessive: nothing follows, and going back over a long run would exhaust the stack.
+constexpr const char* kExaoneMoe = CONTRACTION
+    R"(|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*+(?: \p{L}\p{M}*+)*+)++|\p{N}|)" SYMBOLS R"([\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+)";
 constexpr const char* kSeedCoder = CONTRACTION "|" WORD R"(|\p{N}| ?[^\s\p{L}\p{N}\r\n]+|)" SPACES;
 constexpr const char* kBailingMoe = CONTRACTION "|" WORD R"(|\p{N}|)" SYMBOLS R"([\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)";
 constexpr const char* kGpt4o = CASED_WORD_LOWER "(?:" CONTRACTION ")?|" CASED_WORD_UPPER "(?:" CONTRACTION
@@ -42,6 +47,8 @@ constexpr const char* kTekken = CASED_WORD_LOWER "|" CASED_WORD_UPPER R"(|\p{N}|
 constexpr const char* kKimiK2 =
     "[" HAN R"(]+|[^\r\n\p{L}\p{N}]?[^\P{L})" HAN "]+(?:" CONTRACTION R"()?|\p{N}{1,3}|)" SYMBOLS R"([\r\n]*|)" SPACES;
 constexpr const char* kDeepseekV3Cjk = R"([\x{4E00}-\x{9FA5}\x{3040}-\x{309F}\x{30A0}-\x{30FF}]+)";
+constexpr const char* kSpark =
+    R"([!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+)";
 constexpr const char* kDeepseekV3 =
     R"([!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|)" SPACES;
 // Letters with case, as the model lists them (Unicode 11).
@@ -98,6 +105,7 @@ const std::vector<Entry>& table() {
       {"minerva-7b", {R"(\p{N})", kGpt2}},
       {"refact", {R"(\p{N})", kGpt2}},
       {"smollm", {R"(\p{N})", kGpt2}},
+      {"mellum2", {R"(\p{N})", kGpt2}},
       {"falcon", {R"([\p{P}$+<=>^~|`]+)", kGpt2, "[0-9][0-9][0-9]"}},
       {"llama-bpe", {kLlama3}, true, true},
       {"llama3", {kLlama3}, true, true},
@@ -109,7 +117,8 @@ const std::vector<Entry>& table() {
       {"pixtral", {kLlama3}, true, true},
       {"dbrx", {kLlama3}},
       {"smaug-bpe", {kLlama3}},
-      {"glm4", {kLlama3}},
+      {"glm4", {kLlama3}, true},
+      {"glm5", {kLlama3}, true},
       {"chatglm-bpe", {kLlama3}},
       {"qwen2", {kQwen2}},
       {"deepseek-r1-qwen", {kQwen2}},
@@ -118,7 +127,12 @@ const std::vector<Entry>& table() {
       {"megrez", {kQwen2}},
       {"solar-open", {kQwen2}},
       {"stablelm2", {kQwen2}},
+      {"kormo", {kQwen2}},
       {"qwen35", {kQwen35}},
+      {"ufakzeka", {kUfakzeka}},
+      {"minicpm5", {R"(\p{N}{1,3})", kMiniCpm5}, true},
+      {"laguna", {R"([^\n]+|\n+)", kQwen2}},
+      {"exaone-moe", {kExaoneMoe}},
       {"seed-coder", {kSeedCoder}},
       {"bailingmoe", {kBailingMoe}},
       {"bailingmoe2", {kBailingMoe}},
@@ -127,12 +141,15 @@ const std::vector<Entry>& table() {
       {"kanana2", {kGpt4o}},
       {"llama4", {kGpt4o}},
       {"minimax-m2", {kGpt4o}},
+      {"talkie", {kGpt4o}},
       {"tekken", {kTekken}, true, true},
       {"kimi-k2", {kKimiK2}},
       {"deepseek-llm",
        {R"([\r\n])", kDeepseekLetters, kDeepseekPunctuation, kTrailingSpaces, kDeepseekCjk, R"(\p{N}+)"}},
       {"deepseek-coder", {R"([\r\n])", R"(\s?\p{L}+)", R"(\s?\p{P}+)", kDeepseekCjk, R"(\p{N})"}},
       {"deepseek-v3", {R"(\p{N}{1,3})", kDeepseekV3Cjk, kDeepseekV3}},
+      {"hy_v4", {R"(\p{N}{1,3})", kDeepseekV3Cjk, kDeepseekV3}},
+      {"spark2_5", {R"(\p{N}{1,3})", kDeepseekV3Cjk, kSpark, R"(\p{N})"}},
       {"hunyuan-dense", {R"(\p{N}{1,3})", kDeepseekV3Cjk, kDeepseekV3}},
       {"joyai-llm", {R"(\p{N}{1,3})", kDeepseekV3Cjk, kDeepseekV3}},
   };

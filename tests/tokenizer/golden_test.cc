@@ -65,9 +65,9 @@ TEST_P(BoundaryGolden, SameIds) {
 
 INSTANTIATE_TEST_SUITE_P(All, BoundaryGolden,
                          testing::Values("bailingmoe", "chatglm-bpe", "deepseek-coder", "deepseek-llm", "deepseek-v3",
-                                         "default", "falcon", "glm4", "gpt-2", "gpt-4o", "hunyuan", "kimi-k2",
-                                         "llama-bpe", "minimax-m2", "qwen2", "qwen35", "seed-coder", "smollm",
-                                         "starcoder", "tekken"),
+                                         "default", "exaone-moe", "falcon", "glm4", "gpt-2", "gpt-4o", "hunyuan",
+                                         "kimi-k2", "laguna", "llama-bpe", "minicpm5", "minimax-m2", "qwen2", "qwen35",
+                                         "seed-coder", "smollm", "spark2_5", "starcoder", "tekken", "ufakzeka"),
                          [](const auto& pre) {
                            std::string name = pre.param;
                            for (char& c : name) c = c == '-' ? '_' : c;

@@ -70,8 +70,9 @@ TEST(Pretokenizer, LongRuns) {
   const std::string spaces(n, ' ');
   std::string han;
   for (size_t i = 0; i < n / 3; ++i) han += "中";
-  for (const char* name : {"default", "gpt-2", "llama-bpe", "gpt-4o", "tekken", "kimi-k2", "deepseek-llm",
-                           "deepseek-coder", "deepseek-v3", "qwen35", "seed-coder", "bailingmoe", "falcon"}) {
+  for (const char* name :
+       {"default", "gpt-2", "llama-bpe", "gpt-4o", "tekken", "kimi-k2", "deepseek-llm", "deepseek-coder", "deepseek-v3",
+        "qwen35", "seed-coder", "bailingmoe", "falcon", "exaone-moe", "laguna", "minicpm5", "spark2_5", "ufakzeka"}) {
     for (const std::string& text : {spaces + "x", spaces + "5", std::string(n, 'a'), std::string(n, '!'), han}) {
       EXPECT_EQ(join(split(name, text)).size(), text.size()) << name;
     }

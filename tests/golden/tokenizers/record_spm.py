@@ -86,9 +86,10 @@ def write(name, across):
 class Peer:
     """llama.cpp's tokenizer of one file."""
 
-    def __init__(self, path):
-        parameters = llama_cpp.llama_model_default_params()
-        parameters.vocab_only = True
+    def __init__(self, path, parameters=None):
+        if parameters is None:
+            parameters = llama_cpp.llama_model_default_params()
+            parameters.vocab_only = True
         self.model = llama_cpp.llama_load_model_from_file(str(path).encode(), parameters)
         self.vocab = llama_cpp.llama_model_get_vocab(self.model)
 
@@ -98,6 +99,12 @@ class Peer:
         n = llama_cpp.llama_tokenize(self.vocab, text, len(text), buffer, room, special, parse)
         assert n >= 0
         return list(buffer[:n])
+
+    def flags(self):
+        return {"n_vocab": llama_cpp.llama_vocab_n_tokens(self.vocab), "bos": llama_cpp.llama_vocab_bos(self.vocab),
+                "eos": llama_cpp.llama_vocab_eos(self.vocab),
+                "add_bos": bool(llama_cpp.llama_vocab_get_add_bos(self.vocab)),
+                "add_eos": bool(llama_cpp.llama_vocab_get_add_eos(self.vocab))}
 
     def bytes_of(self, ids):
         result = b""
@@ -138,13 +145,8 @@ def record(name):
         cases.append({"hex": text.hex(), "ids": ids, "ids_special": special,
                       "ids_parse_special_only": peer.ids(text, False, True),
                       "decoded": peer.bytes_of(ids).hex(), "decoded_special": peer.bytes_of(special).hex()})
-    vocab = peer.vocab
-    result = {"vocab_file": name, "pre": "default", "n_vocab": llama_cpp.llama_vocab_n_tokens(vocab),
-              "bos": llama_cpp.llama_vocab_bos(vocab), "eos": llama_cpp.llama_vocab_eos(vocab),
-              "add_bos": bool(llama_cpp.llama_vocab_get_add_bos(vocab)),
-              "add_eos": bool(llama_cpp.llama_vocab_get_add_eos(vocab))}
     lines = ",\n".join(json.dumps(case) for case in cases)
-    head = json.dumps(result)[:-1]
+    head = json.dumps({"vocab_file": name, "pre": "default", **peer.flags()})[:-1]
     (HERE / (pathlib.Path(name).stem + ".json")).write_text(f'{head}, "cases": [\n{lines}\n]}}\n')
 
 
