@@ -80,8 +80,14 @@ void TextOptions::add_to(CLI::App& command) {
   command.add_flag("--parse-special", parse_special_, "text such as <|user|> becomes the token of that name");
 }
 
+void TextOptions::add_stride_to(CLI::App& command) {
+  command.add_option("--ppl-stride", stride_, "chunks begin every N tokens and score their last N; 0: no overlap");
+}
+
 Chunks TextOptions::chunks(const Tokenizer& tokenizer) const {
-  return Chunks(tokenize_file(tokenizer, path_, parse_special_), n_ctx_, max_chunks_, chunk_bos(tokenizer), path_);
+  std::vector<TokenId> ids = tokenize_file(tokenizer, path_, parse_special_);
+  if (stride_ != 0) return Chunks::strided(std::move(ids), n_ctx_, stride_, max_chunks_, path_);
+  return Chunks(std::move(ids), n_ctx_, max_chunks_, chunk_bos(tokenizer), path_);
 }
 
 std::optional<Imatrix> load_imatrix(const std::string& path) {

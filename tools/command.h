@@ -58,6 +58,8 @@ class ModelOptions {
   void open();
 
   const std::string& path() const { return path_; }
+  /// What of these options changes results in their last digits.
+  std::string settings() const { return backend_name_; }
   const gguf::Reader& reader() const { return *reader_; }
   Backend& backend() const { return *backend_; }
   const Model& model() const { return *model_; }
@@ -75,15 +77,19 @@ class ModelOptions {
 class TextOptions {
  public:
   void add_to(CLI::App& command);
+  /// --ppl-stride as well.
+  void add_stride_to(CLI::App& command);
   Chunks chunks(const Tokenizer& tokenizer) const;
   const std::string& path() const { return path_; }
   int64_t n_ctx() const { return n_ctx_; }
   int64_t max_chunks() const { return max_chunks_; }
+  int64_t stride() const { return stride_; }
 
  private:
   std::string path_;
   int64_t n_ctx_ = 512;
   int64_t max_chunks_ = 0;
+  int64_t stride_ = 0;
   bool parse_special_ = false;
 };
 

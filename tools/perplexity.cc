@@ -1,4 +1,7 @@
-// steelyard perplexity: perplexity of a model on a text, and its divergence from a base model.
+// steelyard perplexity: perplexity of a model on a text, its divergence from a base model, its noise floor, and scores
+// on tasks with several answers. Parses and dispatches; perplexity_report and perplexity_choice show.
+#include "evaluate/perplexity.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -9,7 +12,11 @@
 #include "base/error.h"
 #include "command.h"
 #include "evaluate/divergence.h"
-#include "evaluate/perplexity.h"
+#include "evaluate/evaluation.h"
+#include "evaluate/self_check.h"
+#include "model/non_finite.h"
+#include "perplexity_choice.h"
+#include "perplexity_report.h"
 
 namespace steelyard::tools {
 namespace {
@@ -17,9 +24,18 @@ namespace {
 struct Options {
   ModelOptions model;
   TextOptions text;
-  std::string json, tokens, dump_logits, base;
+  ChoiceOptions choice;
+  std::string json, tokens, dump_logits, base, base_format = "compact", progress;
+  int64_t n_batch = 2048;
   bool divergence = false;
+  bool self_check = false;
 };
+
+void check_context(const Model& model, int64_t n) {
+  if (n > model.config().n_context) {
+    fail("", "context of {} tokens is longer than the {} that the model was made for", n, model.config().n_context);
+  }
+}
 
 // One given sequence, evaluated at every position. The file is a JSON array of ids.
 std::vector<TokenId> read_ids(const std::string& path) {
@@ -38,11 +54,12 @@ void evaluate_sequence(Options& options) {
   Backend& backend = options.model.backend();
   const std::vector<TokenId> ids = read_ids(options.tokens);
   const auto n = static_cast<int64_t>(ids.size()), n_vocab = model.config().n_vocab;
+  check_context(model, n);
   Session session(model, n);
   const Matrix residual = session.forward(ids);
   std::optional<AtomicFile> dump;
   if (!options.dump_logits.empty()) dump.emplace(options.dump_logits);
-  RunningMean nll;
+  std::vector<double> nll;
   constexpr int64_t kRows = 64;
   for (int64_t begin = 0; begin < n; begin += kRows) {
     const int64_t rows = std::min(kRows, n - begin);
@@ -52,13 +69,17 @@ void evaluate_sequence(Options& options) {
     for (int64_t r = 0; r < rows && begin + r + 1 < n; ++r) {
       const auto row = std::span(logits).subspan(static_cast<size_t>(r * n_vocab), static_cast<size_t>(n_vocab));
       const double value = log_normalizer(row).log_sum - row[static_cast<size_t>(ids[begin + r + 1])];
-      if (!std::isfinite(value)) fail(options.model.path(), "the logits at position {} are not finite", begin + r);
-      nll.add(value);
+      if (!std::isfinite(value)) {
+        fail(options.model.path(),
+             "the logits at position {} are not finite; the first number that is not comes from {}", begin + r,
+             first_non_finite(model, ids));
+      }
+      nll.push_back(value);
     }
   }
   if (dump) dump->finish();
-  const MeanEstimate mean = nll.estimate();
-  fmt::print("{} tokens, PPL = {:.4f} over {} predictions\n", n, std::exp(mean.mean), nll.count());
+  const MeanEstimate mean = mean_estimate(nll);
+  fmt::print("{} tokens, PPL = {:.4f} over {} predictions\n", n, std::exp(mean.mean), nll.size());
   if (!options.json.empty()) {
     const nlohmann::ordered_json report = {
         {"model", options.model.path()}, {"n_tokens", n}, {"perplexity", std::exp(mean.mean)}, {"mean_nll", mean.mean}};
@@ -71,98 +92,130 @@ Chunks choose_chunks(const Options& options, const Tokenizer& tokenizer, const D
   if (!options.text.path().empty()) return options.text.chunks(tokenizer);
   if (base == nullptr) fail("", "a text is needed: -f FILE");
   std::vector<TokenId> ids = base->tokens();
-  if (ids.size() < 2 * static_cast<size_t>(base->n_ctx())) fail(options.base, "holds a single chunk, too little to evaluate");
+  if (ids.size() < 2 * static_cast<size_t>(base->n_ctx()))
+    fail(options.base, "holds a single chunk, too little to evaluate");
   return Chunks(std::move(ids), base->n_ctx(), options.text.max_chunks(), chunk_bos(tokenizer), options.base);
 }
 
-void print(const PerplexityResult& perplexity, const std::optional<DivergenceResult>& divergence) {
-  fmt::print("Final estimate: PPL = {:.4f} +/- {:.5f}\n", perplexity.perplexity, perplexity.standard_error);
-  if (!divergence) return;
-  fmt::print("Mean KLD: {:.6f} +/- {:.6f}\n", divergence->kld.mean, divergence->kld.standard_error);
-  fmt::print("Median KLD: {:.6f}\nMaximum KLD: {:.6f}\n", divergence->median_kld, divergence->max_kld);
-  fmt::print("Same top token: {:.3f} +/- {:.3f} %\n", 100 * divergence->same_top.mean,
-             100 * divergence->same_top.standard_error);
-}
-
-nlohmann::ordered_json to_json(const Options& options, const Chunks& chunks, const PerplexityResult& perplexity,
-                               const std::optional<DivergenceResult>& divergence) {
-  nlohmann::ordered_json report = {{"model", options.model.path()},
-                                   {"text", options.text.path()},
-                                   {"n_ctx", chunks.n_ctx()},
-                                   {"n_chunks", chunks.count()},
-                                   {"n_scored", perplexity.n_tokens},
-                                   {"perplexity", perplexity.perplexity},
-                                   {"standard_error", perplexity.standard_error},
-                                   {"mean_nll", perplexity.mean_nll},
-                                   {"running", perplexity.running}};
-  if (divergence) {
-    report["mean_kld"] = divergence->kld.mean;
-    report["mean_kld_standard_error"] = divergence->kld.standard_error;
-    report["median_kld"] = divergence->median_kld;
-    report["max_kld"] = divergence->max_kld;
-    report["same_top"] = divergence->same_top.mean;
-  }
-  return report;
+nlohmann::ordered_json describe(const Options& options, const Chunks& chunks) {
+  return {{"model", options.model.path()},
+          {"text", options.text.path()},
+          {"n_ctx", chunks.n_ctx()},
+          {"n_chunks", chunks.count()}};
 }
 
 void evaluate_text(Options& options) {
   const Model& model = options.model.model();
-  const int64_t n_vocab = model.config().n_vocab;
   const Tokenizer tokenizer(options.model.reader().metadata());
-  std::optional<DivergenceBase> base;
-  if (options.divergence) base.emplace(options.base);
-  const Chunks chunks = choose_chunks(options, tokenizer, base ? &*base : nullptr);
-  if (base) base->require(chunks, n_vocab);
-  std::optional<DivergenceBaseWriter> base_writer;
-  if (!options.base.empty() && !options.divergence) base_writer.emplace(options.base, chunks, n_vocab);
+  const std::unique_ptr<DivergenceBase> base = options.divergence ? DivergenceBase::open(options.base) : nullptr;
+  const Chunks chunks = choose_chunks(options, tokenizer, base.get());
+  check_context(model, chunks.n_ctx());
+  const ModelIdentity identity = model_identity(options.model.reader(), model.config(), tokenizer);
+  if (base) base->require(chunks, identity);
 
-  PerplexityMeter perplexity(chunks);
-  std::optional<DivergenceMeter> divergence;
-  if (base) divergence.emplace(*base);
-  Session session(model, chunks.n_ctx());
   fmt::print("calculating perplexity over {} chunks of {} tokens\n", chunks.count(), chunks.n_ctx());
-  size_t shown = 0;
-  score_chunks(session, options.model.backend(), chunks, n_vocab, [&](const ScoredLogits& rows) {
-    perplexity.add(rows);
-    if (base_writer) base_writer->add(rows);
-    if (divergence) divergence->add(rows);
-    const std::vector<double>& running = perplexity.running();
-    for (; shown < running.size(); ++shown) fmt::print("[{}]{:.4f},", shown + 1, running[shown]);
-    std::fflush(stdout);
-  });
+  RunningPerplexity running(chunks.n_scored());
+  EvaluationOptions how;
+  how.n_batch = options.n_batch;
+  how.settings = options.model.settings();
+  how.base_path = options.base;
+  how.write_base = !options.base.empty() && !options.divergence;
+  how.layout = options.base_format == "llama" ? BaseLayout::kLlama : BaseLayout::kCompact;
+  how.progress_path = options.progress;
+  const EvaluationResult result = evaluate(model, identity, chunks, base.get(), how,
+                                           [&](std::span<const TokenScore> scores) { running.show(scores); });
   fmt::print("\n");
-  if (base_writer) base_writer->finish();
-  const PerplexityResult result = perplexity.result();
-  std::optional<DivergenceResult> kld;
-  if (divergence) kld = divergence->result();
-  print(result, kld);
-  if (!options.json.empty()) write_file(options.json, to_json(options, chunks, result, kld).dump(1) + "\n");
+  if (result.resumed_chunks > 0) fmt::print("went on after {} chunks of an earlier run\n", result.resumed_chunks);
+  const PerplexityResult ppl = perplexity(result.scores);
+  nlohmann::ordered_json report = describe(options, chunks);
+  report.update(to_json(ppl));
+  report["running"] = running_perplexity(result.scores, chunks.n_scored());
+  print(ppl);
+  if (base) {
+    const DivergenceResult kld = divergence(result.scores);
+    report.update(to_json(kld));
+    print(kld);
+    if (!result.routers.empty()) report["router_agreement"] = to_json(result.routers, result.experts);
+    print(result.routers, result.experts);
+  }
+  if (!options.json.empty()) write_file(options.json, report.dump(1) + "\n");
+}
+
+// The pieces are of a size that shares no factor with usual batches, so that rows meet other neighbours.
+void check_self(Options& options) {
+  const Model& model = options.model.model();
+  const Tokenizer tokenizer(options.model.reader().metadata());
+  const Chunks chunks = choose_chunks(options, tokenizer, nullptr);
+  check_context(model, chunks.n_ctx());
+  const int64_t n_piece = chunks.n_ctx() / 7 + 1;
+  fmt::print("the model against itself over {} chunks of {} tokens, as a whole and in pieces of {}\n", chunks.count(),
+             chunks.n_ctx(), n_piece);
+  RunningPerplexity running(chunks.n_scored());
+  const std::vector<TokenScore> scores =
+      self_check(model, chunks, n_piece, [&](std::span<const TokenScore> done) { running.show(done); });
+  const DivergenceResult floor = divergence(scores);
+  fmt::print(
+      "\nNoise floor: mean KLD {:.3g} +/- {:.2g}, maximum {:.3g}, 99.9 % below {:.3g}, PPL ratio - 1 {:.3g}, "
+      "same top p {:.4f} %\nDivergences near this floor say nothing about a model.\n",
+      floor.kld.mean, floor.kld.standard_error, floor.klds.at(1), floor.klds.at(0.999), floor.ratio.mean - 1,
+      100 * floor.same_top.mean);
+  if (options.json.empty()) return;
+  nlohmann::ordered_json report = describe(options, chunks);
+  report.update(to_json(perplexity(scores)));
+  report.update(to_json(floor));
+  write_file(options.json, report.dump(1) + "\n");
 }
 
 void run_perplexity(Options& options) {
+  const bool choice = options.choice.wanted();
   if (options.divergence && options.base.empty()) fail("", "--kl-divergence needs --kl-divergence-base FILE");
+  if (options.n_batch < 1) fail("", "a batch of {} tokens is too small", options.n_batch);
+  if (options.text.stride() != 0 && !options.base.empty())
+    fail("", "a base has no stride: give --ppl-stride without one");
+  if (options.self_check && !options.base.empty()) fail("", "--self-check takes no base");
   if (!options.dump_logits.empty() && options.tokens.empty()) fail("", "--dump-logits needs --tokens FILE");
   if (!options.tokens.empty() && !options.text.path().empty()) fail("", "give a text or --tokens, not both");
-  for (const std::string& output : {options.json, options.dump_logits, options.divergence ? "" : options.base}) {
-    if (!output.empty()) check_output(output, {options.model.path(), options.text.path(), options.tokens});
+  for (const std::string& output :
+       {options.json, options.dump_logits, options.progress, options.divergence ? "" : options.base}) {
+    if (!output.empty())
+      check_output(output,
+                   {options.model.path(), options.text.path(), options.tokens, options.divergence ? options.base : ""});
   }
   options.model.open();
-  if (options.tokens.empty()) evaluate_text(options);
-  else evaluate_sequence(options);
+  if (choice)
+    options.choice.run(options.model, options.text.path(), options.text.n_ctx(), options.n_batch, options.json);
+  else if (options.self_check)
+    check_self(options);
+  else if (options.tokens.empty())
+    evaluate_text(options);
+  else
+    evaluate_sequence(options);
 }
 
 }  // namespace
 
 void add_perplexity(CLI::App& app) {
-  auto* command = app.add_subcommand("perplexity", "perplexity on a text, divergence from a base model");
+  auto* command = app.add_subcommand("perplexity", "perplexity on a text, divergence from a base model, tasks");
   auto options = std::make_shared<Options>();
   options->model.add_to(*command);
   options->text.add_to(*command);
   command->add_option("--json", options->json, "write the figures here");
   command->add_option("--tokens", options->tokens, "evaluate this one sequence: a JSON array of ids");
   command->add_option("--dump-logits", options->dump_logits, "with --tokens: all logits as little-endian float32");
-  command->add_option("--kl-divergence-base", options->base, "base log-probabilities: written, or with --kl-divergence read");
+  command->add_option("-b,--batch-size", options->n_batch, "tokens per batch: several chunks, or a part of one")
+      ->capture_default_str();
+  options->text.add_stride_to(*command);
+  command->add_option("--kl-divergence-base", options->base,
+                      "base log-probabilities: written, or with --kl-divergence read");
+  command
+      ->add_option("--kl-divergence-base-format", options->base_format,
+                   "of a base to write: compact, or llama: llama-perplexity's, ten times as large")
+      ->check(CLI::IsMember({"compact", "llama"}))
+      ->capture_default_str();
   command->add_flag("--kl-divergence", options->divergence, "measure divergence from the base");
+  command->add_flag("--self-check", options->self_check, "the model against itself in other batches: the noise floor");
+  command->add_option("--resume", options->progress, "keep progress in this file, and go on from it if it is there");
+  options->choice.add_to(*command);
   command->callback([options] { run_perplexity(*options); });
 }
 

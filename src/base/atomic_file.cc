@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 
 #include "base/check.h"
 #include "base/error.h"
@@ -27,9 +28,19 @@ AtomicFile::AtomicFile(const std::string& path)
       temporary_(fmt::format("{}.{}.tmp", path, ::getpid())),
       file_(temporary_, path) {}
 
+AtomicFile::AtomicFile(const std::string& path, GoOn from)
+    : path_((check_replaceable(path), path)), temporary_(path + ".partial"), size_(from.size), keep_(true) {
+  std::error_code ignored;  // of a file that is not there
+  const auto found = from.size > 0 ? std::filesystem::file_size(temporary_, ignored) : 0;
+  if (ignored || found < from.size) fail(temporary_, "has less than the {} bytes that were written", from.size);
+  file_ = OutputFile(temporary_, path, from.size > 0 ? OutputFile::Content::kKeep : OutputFile::Content::kDiscard);
+  file_.resize(from.size);
+}
+
 AtomicFile::~AtomicFile() {
   if (!file_.is_open()) return;
   file_.close();
+  if (keep_) return;
   ::unlink(temporary_.c_str());
 }
 

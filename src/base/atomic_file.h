@@ -16,9 +16,16 @@ class AtomicFile {
   /// Creates "<path>.<pid>.tmp" in the directory of `path`. Error if that is impossible, or if `path` exists and is not
   /// a regular file. An existing `path` stays as it is until finish().
   explicit AtomicFile(const std::string& path);
+  /// As above for a file whose writing shall survive an interruption: the temporary file is "<path>.partial", it stays
+  /// unless finish() renames it, and begins with the first `size` bytes of the one that is there. Error when that has
+  /// fewer.
+  struct GoOn {
+    uint64_t size;
+  };
+  AtomicFile(const std::string& path, GoOn from);
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
-  /// Removes the temporary file unless finish() succeeded.
+  /// Removes the temporary file unless finish() succeeded or a later run may go on with it.
   ~AtomicFile();
 
   /// Appends all of `bytes`. Error (disk full, I/O) names the target.
@@ -27,6 +34,9 @@ class AtomicFile {
 
   /// As OutputFile::reserve.
   void reserve(uint64_t bytes) { file_.reserve(bytes); }
+
+  /// Returns when what was appended is on the disk.
+  void sync() { file_.sync(); }
 
   /// Bytes appended so far.
   uint64_t size() const { return size_; }
@@ -39,6 +49,7 @@ class AtomicFile {
   std::string temporary_;
   OutputFile file_;
   uint64_t size_ = 0;
+  bool keep_ = false;  // the temporary file
 };
 
 /// Error if `path` exists and is not a regular file: renaming over a folder or a device would fail, or worse.

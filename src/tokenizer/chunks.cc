@@ -9,7 +9,7 @@ namespace steelyard {
 
 Chunks::Chunks(std::vector<TokenId> tokens, int64_t n_ctx, int64_t max_chunks, std::optional<TokenId> bos,
                const std::string& source)
-    : tokens_(std::move(tokens)), n_ctx_(n_ctx), bos_(bos) {
+    : tokens_(std::move(tokens)), n_ctx_(n_ctx), step_(n_ctx), first_scored_(n_ctx / 2), bos_(bos) {
   const auto n = static_cast<int64_t>(tokens_.size());
   if (n_ctx < 4) fail("", "context of {} tokens is too short, expected at least 4", n_ctx);
   if (n / 2 < n_ctx) fail(source, "{} tokens are too few, expected at least two contexts of {}", n, n_ctx);
@@ -17,15 +17,35 @@ Chunks::Chunks(std::vector<TokenId> tokens, int64_t n_ctx, int64_t max_chunks, s
   if (max_chunks > 0) count_ = std::min(count_, max_chunks);
 }
 
+Chunks Chunks::strided(std::vector<TokenId> tokens, int64_t n_ctx, int64_t stride, int64_t max_chunks,
+                       const std::string& source) {
+  constexpr int64_t kMultiple = 256;
+  const auto n = static_cast<int64_t>(tokens.size());
+  if (n_ctx < 4) fail("", "context of {} tokens is too short, expected at least 4", n_ctx);
+  if (stride < 1 || stride > n_ctx) fail("", "stride is {}, expected 1 to {}, the context", stride, n_ctx);
+  if (n / 2 < n_ctx) fail(source, "{} tokens are too few, expected at least two contexts of {}", n, n_ctx);
+  Chunks chunks;
+  chunks.n_ctx_ = (n_ctx + stride / 2 + kMultiple - 1) / kMultiple * kMultiple;
+  if (n / 2 < chunks.n_ctx_) {
+    fail(source, "{} tokens are too few, expected at least two chunks of {}", n, chunks.n_ctx_);
+  }
+  chunks.tokens_ = std::move(tokens);
+  chunks.step_ = stride;
+  chunks.first_scored_ = chunks.n_ctx_ - stride - 1;
+  chunks.count_ = (n - chunks.n_ctx_ + stride - 1) / stride;
+  if (max_chunks > 0) chunks.count_ = std::min(chunks.count_, max_chunks);
+  return chunks;
+}
+
 std::vector<TokenId> Chunks::input(int64_t c) const {
-  const auto begin = tokens_.begin() + c * n_ctx_;
+  const auto begin = tokens_.begin() + c * step_;
   std::vector<TokenId> ids(begin, begin + n_ctx_);
   if (bos_) ids.front() = *bos_;
   return ids;
 }
 
 std::span<const TokenId> Chunks::targets(int64_t c) const {
-  return std::span(tokens_).subspan(static_cast<size_t>(c * n_ctx_ + first_scored() + 1),
+  return std::span(tokens_).subspan(static_cast<size_t>(c * step_ + first_scored_ + 1),
                                     static_cast<size_t>(n_scored()));
 }
 

@@ -3,6 +3,7 @@
 // Tokens are cut into chunks of n_ctx; each chunk is evaluated on its own from an empty context. Where the model wants
 // BOS, it replaces the first token of each chunk for the forward pass. Only the second half is scored: the logits at
 // positions n_ctx/2 .. n_ctx-2 predict the token after them. This is what llama-perplexity does, so numbers compare.
+// With a stride, chunks overlap and each scores its last tokens only, so that all predictions have a long context.
 #pragma once
 
 #include <cstdint>
@@ -21,23 +22,35 @@ class Chunks {
   Chunks(std::vector<TokenId> tokens, int64_t n_ctx, int64_t max_chunks, std::optional<TokenId> bos,
          const std::string& source);
 
+  /// Chunks that begin every `stride` tokens and score their last `stride` predictions, as llama-perplexity
+  /// --ppl-stride does: a chunk has n_ctx + stride / 2 tokens, rounded up to a multiple of 256, and BOS is not put in.
+  /// Error when the stride is not in [1, n_ctx], or `source` has fewer than two chunks' worth of tokens.
+  static Chunks strided(std::vector<TokenId> tokens, int64_t n_ctx, int64_t stride, int64_t max_chunks,
+                        const std::string& source);
+
   int64_t n_ctx() const { return n_ctx_; }
   int64_t count() const { return count_; }
   /// Scored positions per chunk.
-  int64_t n_scored() const { return n_ctx_ - 1 - first_scored(); }
-  int64_t first_scored() const { return n_ctx_ / 2; }
+  int64_t n_scored() const { return n_ctx_ - 1 - first_scored_; }
+  int64_t first_scored() const { return first_scored_; }
 
   /// Tokens of chunk c as the model sees them, BOS in place [n_ctx].
   std::vector<TokenId> input(int64_t c) const;
   /// What the scored positions of chunk c must predict [n_scored].
   std::span<const TokenId> targets(int64_t c) const;
-  /// The original tokens of all chunks [count * n_ctx].
-  std::span<const TokenId> tokens() const { return std::span(tokens_).first(static_cast<size_t>(count_ * n_ctx_)); }
+  /// The original tokens of all chunks; without a stride [count * n_ctx].
+  std::span<const TokenId> tokens() const {
+    return std::span(tokens_).first(static_cast<size_t>((count_ - 1) * step_ + n_ctx_));
+  }
 
  private:
+  Chunks() = default;
+
   std::vector<TokenId> tokens_;
-  int64_t n_ctx_;
-  int64_t count_;
+  int64_t n_ctx_ = 0;
+  int64_t step_ = 0;  // from one chunk's first token to the next one's
+  int64_t first_scored_ = 0;
+  int64_t count_ = 0;
   std::optional<TokenId> bos_;
 };
 

@@ -1,0 +1,48 @@
+// Tasks with several answers of which a model shall find the right one the most likely: HellaSwag, Winogrande, multiple
+// choice. Files and rules are llama-perplexity's (docs/perplexity.md), so scores compare.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "model/model.h"
+#include "tokenizer/tokenizer.h"
+
+namespace steelyard {
+
+/// One possible answer in its context. Its score is the mean log-likelihood of tokens [first, end), 1 <= first < end.
+struct Candidate {
+  std::vector<TokenId> ids;
+  int64_t first = 0;
+  int64_t end = 0;
+  bool correct = false;
+};
+
+using ChoiceTask = std::vector<Candidate>;
+
+// ---- files. At most `max_tasks` tasks (all if <= 0), of a larger file a random choice that is always the same. Errors
+// name the file and what is wrong in which task.
+
+/// Six lines per task: context, number of the right ending, four endings.
+std::vector<ChoiceTask> load_hellaswag(const std::string& path, const Tokenizer& tokenizer, int64_t max_tasks);
+/// A line per task: number, sentence with "_", two words for it, number of the right one; quotes around commas.
+std::vector<ChoiceTask> load_winogrande(const std::string& path, const Tokenizer& tokenizer, int64_t max_tasks);
+/// Binary: questions with any number of answers; those with several right ones are not used.
+std::vector<ChoiceTask> load_multiple_choice(const std::string& path, const Tokenizer& tokenizer, int64_t max_tasks);
+
+// ---- scores
+
+struct ChoiceScore {
+  std::vector<double> log_likelihoods;  ///< mean per token, per candidate
+  int64_t chosen = 0;                   ///< the most likely candidate, of equals the first
+  bool correct = false;
+};
+
+/// Scores all tasks, as many candidates per batch as n_batch tokens hold. Error when one is longer than n_ctx, or a
+/// likelihood is not finite. `done` is called with each score in order.
+void score_choices(const Model& model, const std::vector<ChoiceTask>& tasks, int64_t n_ctx, int64_t n_batch,
+                   const std::function<void(const ChoiceScore&)>& done);
+
+}  // namespace steelyard

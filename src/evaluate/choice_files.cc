@@ -1,0 +1,253 @@
+// The three files of tasks, and which of their tasks are taken. Layouts, the choice of tasks and what counts of an
+// answer are those of llama-perplexity (tools/perplexity/perplexity.cpp of llama.cpp).
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstring>
+#include <numeric>
+#include <random>
+#include <string_view>
+
+#include "base/atomic_file.h"
+#include "base/error.h"
+#include "evaluate/choice.h"
+
+namespace steelyard {
+namespace {
+
+std::vector<TokenId> encode(const Tokenizer& tokenizer, const std::string& text) {
+  return tokenizer.encode(text, /*add_special=*/true, /*parse_special=*/false);
+}
+
+// Tokens that all candidates begin with.
+int64_t common_prefix(const ChoiceTask& task) {
+  size_t n = task[0].ids.size();
+  for (const Candidate& candidate : task) {
+    const auto differing = std::ranges::mismatch(task[0].ids, candidate.ids);
+    n = std::min(n, static_cast<size_t>(differing.in1 - task[0].ids.begin()));
+  }
+  return static_cast<int64_t>(n);
+}
+
+// Scores what follows the beginning that all share: of every candidate at least one token, and never the first, which
+// nothing predicts.
+void score_endings(ChoiceTask& task, const std::string& path, size_t number) {
+  int64_t shortest = std::ssize(task[0].ids);
+  for (const Candidate& candidate : task) shortest = std::min<int64_t>(shortest, std::ssize(candidate.ids));
+  const int64_t first = std::max<int64_t>(1, std::min(common_prefix(task), shortest - 1));
+  if (shortest < 2) fail(path, "task {} has an answer of {} tokens, expected at least 2", number, shortest);
+  for (Candidate& candidate : task) {
+    candidate.first = first;
+    candidate.end = std::ssize(candidate.ids);
+  }
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    lines.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return lines;
+}
+
+// The whole of `text` as a number in [low, high], or nothing.
+std::optional<int64_t> number_in(std::string_view text, int64_t low, int64_t high) {
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\r')) text.remove_suffix(1);
+  while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < low || value > high) return std::nullopt;
+  return value;
+}
+
+// `n` of `count` numbers, each once, drawn in float arithmetic as llama-perplexity does it.
+std::vector<size_t> draw(size_t count, size_t n) {
+  std::mt19937 random(1);
+  const float scale = 1.0f / (1.0f + static_cast<float>(std::mt19937::max()));
+  std::vector<size_t> left(count), drawn;
+  std::iota(left.begin(), left.end(), size_t{0});
+  for (size_t i = 0; i < n; ++i) {
+    // Rounding to float may reach the size.
+    const auto at = std::min(
+        left.size() - 1, static_cast<size_t>(scale * static_cast<float>(random()) * static_cast<float>(left.size())));
+    drawn.push_back(left[at]);
+    left[at] = left.back();
+    left.pop_back();
+  }
+  return drawn;
+}
+
+// Numbers of the tasks to use: all in order, or a drawn choice.
+std::vector<size_t> chosen_tasks(size_t count, int64_t max_tasks) {
+  if (max_tasks > 0 && static_cast<size_t>(max_tasks) < count) return draw(count, static_cast<size_t>(max_tasks));
+  std::vector<size_t> all(count);
+  std::iota(all.begin(), all.end(), size_t{0});
+  return all;
+}
+
+struct WinograndeLine {
+  std::string before, after;  // the blank
+  std::array<std::string, 2> words;
+  int64_t answer;  // 1 or 2
+};
+
+WinograndeLine parse_winogrande(const std::string& line, const std::string& path, size_t number) {
+  std::vector<size_t> commas;
+  bool quoted = false;
+  for (size_t i = 0; i < line.size() && commas.size() < 4; ++i) {
+    if (line[i] == '"')
+      quoted = !quoted;
+    else if (line[i] == ',' && !quoted)
+      commas.push_back(i);
+  }
+  if (commas.size() < 4) fail(path, "line {} has {} fields, expected 5", number, commas.size() + 1);
+  const auto field = [&](size_t i) { return line.substr(commas[i] + 1, commas[i + 1] - commas[i] - 1); };
+  std::string sentence = field(0);
+  if (sentence.size() >= 2 && sentence.front() == '"' && sentence.back() == '"') {
+    sentence = sentence.substr(1, sentence.size() - 2);
+  }
+  const size_t blank = sentence.find('_');
+  if (blank == std::string::npos) fail(path, "line {} has no _ in its sentence", number);
+  const std::string last = line.substr(commas[3] + 1);
+  const auto answer = number_in(last, 1, 2);
+  if (!answer) fail(path, "line {} has the answer {}, expected 1 or 2", number, printable(last));
+  return {sentence.substr(0, blank), sentence.substr(blank + 1), {field(1), field(2)}, *answer};
+}
+
+// What follows the word is scored, without the last token, which is mostly a full stop; where three tokens or fewer
+// follow, the word is scored as well.
+ChoiceTask winogrande_task(const WinograndeLine& line, const Tokenizer& tokenizer, const std::string& path,
+                           size_t number) {
+  constexpr int64_t kMinTrailing = 3;
+  ChoiceTask task;
+  for (const std::string& word : line.words) {
+    task.push_back({encode(tokenizer, line.before + word + line.after), 0, 0, false});
+  }
+  task[static_cast<size_t>(line.answer - 1)].correct = true;
+  const int64_t common = common_prefix(task);
+  const bool skip_word = std::ranges::all_of(
+      task, [&](const Candidate& candidate) { return std::ssize(candidate.ids) - common > kMinTrailing; });
+  for (size_t i = 0; i < task.size(); ++i) {
+    const auto n = std::ssize(task[i].ids);
+    const int64_t begin = skip_word ? std::ssize(encode(tokenizer, line.before + line.words[i])) : common;
+    task[i].end = n - begin > 1 ? n - 1 : n;
+    task[i].first = std::max<int64_t>(begin, 1);
+    if (task[i].first >= task[i].end) fail(path, "line {} leaves no token to score", number);
+  }
+  return task;
+}
+
+// Reads a binary file piece by piece; Error where it ends too early.
+class BinaryReader {
+ public:
+  BinaryReader(const std::string& bytes, const std::string& path) : bytes_(bytes), path_(path) {}
+
+  void seek(uint32_t position) { at_ = position; }
+  size_t left() const { return at_ < bytes_.size() ? bytes_.size() - at_ : 0; }
+  std::string_view take(size_t n) {
+    if (n > left()) fail(path_, "ends at byte {}, {} more are needed at {}: truncated", bytes_.size(), n, at_);
+    at_ += n;
+    return std::string_view(bytes_).substr(at_ - n, n);
+  }
+  uint32_t number() {
+    uint32_t value;
+    std::memcpy(&value, take(sizeof(value)).data(), sizeof(value));
+    return value;
+  }
+  std::string text() { return std::string(take(number())); }
+
+ private:
+  const std::string& bytes_;
+  const std::string& path_;
+  size_t at_ = 0;
+};
+
+struct Answers {
+  std::vector<std::string> texts;
+  std::vector<uint32_t> labels;  // 1: right
+};
+
+Answers read_answers(BinaryReader& reader, const std::string& path, size_t number) {
+  constexpr uint32_t kMost = 100;
+  const uint32_t n = reader.number();
+  if (n > kMost) fail(path, "task {} has {} answers, expected at most {}", number, n, kMost);
+  Answers answers;
+  for (uint32_t i = 0; i < n; ++i) answers.texts.push_back(reader.text());
+  for (uint32_t i = 0; i < n; ++i) answers.labels.push_back(reader.number());
+  return answers;
+}
+
+}  // namespace
+
+std::vector<ChoiceTask> load_hellaswag(const std::string& path, const Tokenizer& tokenizer, int64_t max_tasks) {
+  constexpr size_t kLines = 6, kEndings = 4;
+  const std::vector<std::string> lines = lines_of(read_file(path));
+  if (lines.empty() || lines.size() % kLines != 0) {
+    fail(path, "has {} lines, expected a multiple of {}", lines.size(), kLines);
+  }
+  std::vector<size_t> left(lines.size() / kLines);
+  std::iota(left.begin(), left.end(), size_t{0});
+  const size_t n = max_tasks > 0 ? std::min(left.size(), static_cast<size_t>(max_tasks)) : left.size();
+  std::mt19937 random(1);
+  std::vector<ChoiceTask> tasks;
+  for (size_t i = 0; i < n; ++i) {
+    // Always drawn, even when all are taken: the order decides what running scores show.
+    const size_t drawn = std::uniform_int_distribution<size_t>(0, left.size() - 1)(random);
+    const size_t number = left[drawn];
+    left.erase(left.begin() + static_cast<std::ptrdiff_t>(drawn));
+    const auto line = [&](size_t l) -> const std::string& { return lines[number * kLines + l]; };
+    const auto label = number_in(line(1), 0, kEndings - 1);
+    if (!label) fail(path, "line {} is {}, expected the number of an ending", number * kLines + 2, printable(line(1)));
+    ChoiceTask task;
+    for (size_t e = 0; e < kEndings; ++e) {
+      task.push_back({encode(tokenizer, line(0) + " " + line(2 + e)), 0, 0, static_cast<int64_t>(e) == *label});
+    }
+    score_endings(task, path, number + 1);
+    tasks.push_back(std::move(task));
+  }
+  return tasks;
+}
+
+std::vector<ChoiceTask> load_winogrande(const std::string& path, const Tokenizer& tokenizer, int64_t max_tasks) {
+  const std::vector<std::string> lines = lines_of(read_file(path));
+  if (lines.empty()) fail(path, "has no tasks");
+  std::vector<WinograndeLine> parsed;
+  for (const std::string& line : lines) parsed.push_back(parse_winogrande(line, path, parsed.size() + 1));
+  std::vector<ChoiceTask> tasks;
+  for (const size_t i : chosen_tasks(parsed.size(), max_tasks)) {
+    tasks.push_back(winogrande_task(parsed[i], tokenizer, path, i + 1));
+  }
+  return tasks;
+}
+
+std::vector<ChoiceTask> load_multiple_choice(const std::string& path, const Tokenizer& tokenizer, int64_t max_tasks) {
+  const std::string bytes = read_file(path);
+  BinaryReader reader(bytes, path);
+  const uint32_t count = reader.number();
+  if (count == 0 || count > reader.left() / sizeof(uint32_t)) {
+    fail(path, "says {} tasks in {} bytes: damaged", count, bytes.size());
+  }
+  std::vector<uint32_t> positions;
+  for (uint32_t i = 0; i < count; ++i) positions.push_back(reader.number());
+  std::vector<ChoiceTask> tasks;
+  const std::vector<size_t> chosen = chosen_tasks(count, max_tasks);
+  for (const size_t i : chosen) {
+    if (chosen.size() < count) reader.seek(positions[i]);
+    const std::string question = reader.text();
+    const Answers answers = read_answers(reader, path, i + 1);
+    read_answers(reader, path, i + 1);  // the ones with several right answers
+    if (question.empty() || answers.texts.empty()) fail(path, "task {} has no question or no answers", i + 1);
+    ChoiceTask task;
+    for (size_t a = 0; a < answers.texts.size(); ++a) {
+      if (answers.texts[a].empty()) fail(path, "task {} has an empty answer", i + 1);
+      task.push_back({encode(tokenizer, question + " " + answers.texts[a]), 0, 0, answers.labels[a] == 1});
+    }
+    score_endings(task, path, i + 1);
+    tasks.push_back(std::move(task));
+  }
+  return tasks;
+}
+
+}  // namespace steelyard

@@ -1,0 +1,147 @@
+#include "evaluate/compact_base.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/parallel.h"
+#include "base/sha256.h"
+
+namespace steelyard {
+namespace {
+
+constexpr uint32_t kVersion = 1;
+
+// The head of the file; the layout of docs/perplexity.md.
+struct Header {
+  char magic[8];
+  uint32_t version;
+  uint32_t n_ctx;
+  uint32_t n_vocab;
+  uint32_t n_chunks;
+  uint32_t n_top;
+  uint32_t n_samples;
+  uint32_t n_expert_layers;
+  uint32_t n_expert;
+  uint32_t n_used;
+  char fingerprint[kSha256Digits];
+  char vocabulary[kSha256Digits];
+  char text[kSha256Digits];
+};
+static_assert(sizeof(Header) == 44 + 3 * kSha256Digits);
+
+void copy_hash(const std::string& hash, char (&out)[kSha256Digits]) { std::memcpy(out, hash.data(), kSha256Digits); }
+
+bool is_hash(std::string_view text) {
+  return std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
+}  // namespace
+
+CompactBase::CompactBase(MappedFile file) : DivergenceBase(std::move(file)) {
+  Header header;
+  if (bytes().size() < sizeof(header)) fail(path(), "has {} bytes, fewer than a header: truncated", bytes().size());
+  std::memcpy(&header, bytes().data(), sizeof(header));
+  if (header.version != kVersion) fail(path(), "has version {}, expected {}", header.version, kVersion);
+  set_counts(header.n_ctx, header.n_vocab, header.n_chunks);
+  const uint64_t n_layers = header.n_expert_layers;
+  // Bounds that keep every product of these below 2^63.
+  if (header.n_top < 1 || header.n_top > header.n_vocab || header.n_samples > header.n_vocab || n_layers > UINT16_MAX ||
+      header.n_expert > UINT16_MAX || header.n_used > header.n_expert || (n_layers == 0) != (header.n_used == 0)) {
+    fail(path(), "header says {} top tokens, {} samples, {} layers with {} of {} experts: damaged", header.n_top,
+         header.n_samples, n_layers, header.n_used, header.n_expert);
+  }
+  experts_.n_expert = header.n_expert;
+  experts_.n_used = header.n_used;
+  shape_ = {header.n_vocab, header.n_top, header.n_samples, static_cast<int64_t>(n_layers * header.n_used)};
+  check_length(sizeof(header), n_layers * sizeof(int32_t), shape_.row_bytes());
+
+  fingerprint_.assign(header.fingerprint, kSha256Digits);
+  vocabulary_.assign(header.vocabulary, kSha256Digits);
+  const std::vector<TokenId> ids = tokens();
+  if (!is_hash(fingerprint_) || !is_hash(vocabulary_) ||
+      sha256(std::as_bytes(std::span(ids))) != std::string_view(header.text, kSha256Digits)) {
+    fail(path(), "the tokens or their hash are damaged");
+  }
+  if (std::ranges::any_of(ids, [&](TokenId id) { return id < 0 || id >= n_vocab(); })) {
+    fail(path(), "a token is beyond the vocabulary of {}", n_vocab());
+  }
+  experts_.layers.resize(n_layers);
+  std::memcpy(experts_.layers.data(), bytes().data() + sizeof(header) + ids.size() * sizeof(TokenId),
+              n_layers * sizeof(int32_t));
+  if (std::ranges::adjacent_find(experts_.layers, std::ranges::greater_equal()) != experts_.layers.end() ||
+      (n_layers > 0 && experts_.layers[0] < 0)) {
+    fail(path(), "the numbers of the layers with experts are damaged");
+  }
+}
+
+void CompactBase::require(const Chunks& chunks, const ModelIdentity& model) const {
+  if (n_vocab() == model.n_vocab && vocabulary_ != model.vocabulary) {
+    fail(path(), "was made with a model of another vocabulary");
+  }
+  DivergenceBase::require(chunks, model);
+}
+
+TokenScore CompactBase::compare(int64_t chunk, int64_t index, TokenId target, std::span<const float> x) const {
+  const CompactRow values = load_compact_row(shape_, row(chunk, index));
+  const std::string damage = find_damage(shape_, values);
+  if (!damage.empty()) fail(path(), "chunk {}, row {} has {}: damaged", chunk + 1, index, damage);
+  return steelyard::compare(shape_, values, x, target);
+}
+
+std::vector<uint16_t> CompactBase::choices(int64_t chunk, int64_t index) const {
+  std::vector<uint16_t> experts(static_cast<size_t>(shape_.n_choices));
+  const auto stored = row(chunk, index).last(experts.size() * sizeof(uint16_t));
+  std::memcpy(experts.data(), stored.data(), stored.size());
+  for (size_t i = 0; i < experts.size(); ++i) {
+    const bool first = i % static_cast<size_t>(experts_.n_used) == 0;
+    if (experts[i] >= experts_.n_expert || (!first && experts[i] <= experts[i - 1])) {
+      fail(path(), "chunk {}, row {}: the choice of experts is damaged", chunk + 1, index);
+    }
+  }
+  return experts;
+}
+
+CompactBaseWriter::CompactBaseWriter(const std::string& path, const Chunks& chunks, const ModelIdentity& model,
+                                     bool resumable, uint64_t written)
+    : DivergenceBaseWriter(path, resumable, written),
+      shape_(compact_shape(model.n_vocab, model.experts.n_choices())),
+      n_scored_(chunks.n_scored()) {
+  Header header{};
+  std::memcpy(header.magic, CompactBase::kMagic.data(), sizeof(header.magic));
+  header.version = kVersion;
+  header.n_ctx = static_cast<uint32_t>(chunks.n_ctx());
+  header.n_vocab = static_cast<uint32_t>(model.n_vocab);
+  header.n_chunks = static_cast<uint32_t>(chunks.count());
+  header.n_top = static_cast<uint32_t>(shape_.n_top);
+  header.n_samples = static_cast<uint32_t>(shape_.n_samples);
+  header.n_expert_layers = static_cast<uint32_t>(model.experts.layers.size());
+  header.n_expert = static_cast<uint32_t>(model.experts.n_expert);
+  header.n_used = static_cast<uint32_t>(model.experts.n_used);
+  copy_hash(model.fingerprint, header.fingerprint);
+  copy_hash(model.vocabulary, header.vocabulary);
+  copy_hash(sha256(std::as_bytes(chunks.tokens())), header.text);
+
+  const auto layers = std::as_bytes(std::span(model.experts.layers));
+  const auto n_rows = static_cast<uint64_t>(chunks.count() * n_scored_);
+  file().reserve(sizeof(header) + chunks.tokens().size_bytes() + layers.size() + n_rows * shape_.row_bytes());
+  if (written > 0) return;
+  file().append(std::as_bytes(std::span(&header, 1)));
+  file().append(std::as_bytes(chunks.tokens()));
+  file().append(layers);
+}
+
+void CompactBaseWriter::add(const ScoredLogits& rows) {
+  const size_t row_bytes = shape_.row_bytes(), n_choices = static_cast<size_t>(shape_.n_choices);
+  rows_.resize(static_cast<size_t>(rows.n_rows) * row_bytes);
+  parallel_for(rows.n_rows, 4, [&](int64_t r) {
+    const auto at = static_cast<size_t>(r);
+    const auto seed = static_cast<uint64_t>(rows.chunk * n_scored_ + rows.first + r);
+    store(
+        make_compact_row(shape_, rows.row(r), rows.targets[at], rows.experts.subspan(at * n_choices, n_choices), seed),
+        std::span(rows_).subspan(at * row_bytes, row_bytes));
+  });
+  file().append(rows_);
+}
+
+}  // namespace steelyard

@@ -1,0 +1,49 @@
+// Our base file: the likely tokens of a position, a sample of the others, and which experts were chosen. A tenth of
+// llama-perplexity's base or less (docs/perplexity.md).
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "evaluate/compact_row.h"
+#include "evaluate/divergence_base.h"
+
+namespace steelyard {
+
+class CompactBase : public DivergenceBase {
+ public:
+  static constexpr std::string_view kMagic = "STEELKLD";
+
+  /// `file` begins with kMagic.
+  explicit CompactBase(MappedFile file);
+
+  /// Also compares the vocabularies' hashes.
+  void require(const Chunks& chunks, const ModelIdentity& model) const override;
+  TokenScore compare(int64_t chunk, int64_t index, TokenId target, std::span<const float> x) const override;
+  const ExpertShape& experts() const override { return experts_; }
+  std::vector<uint16_t> choices(int64_t chunk, int64_t index) const override;
+
+  const CompactShape& shape() const { return shape_; }
+  /// Of the model it was made with.
+  const std::string& fingerprint() const { return fingerprint_; }
+
+ private:
+  CompactShape shape_;
+  ExpertShape experts_;
+  std::string fingerprint_, vocabulary_;
+};
+
+class CompactBaseWriter : public DivergenceBaseWriter {
+ public:
+  CompactBaseWriter(const std::string& path, const Chunks& chunks, const ModelIdentity& model, bool resumable,
+                    uint64_t written);
+  void add(const ScoredLogits& rows) override;
+
+ private:
+  CompactShape shape_;
+  int64_t n_scored_;
+  std::vector<std::byte> rows_;
+};
+
+}  // namespace steelyard

@@ -1,0 +1,94 @@
+// A base model's log-probabilities on disk, in either of two layouts (docs/perplexity.md): llama-perplexity's, complete
+// in 16 bits each (llama_base), and ours, of the likely tokens and a sample of the others (compact_base).
+//
+// Invariant: the header is checked when a base is opened, and every row when it is used.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/atomic_file.h"
+#include "base/mapped_file.h"
+#include "evaluate/model_identity.h"
+#include "evaluate/score.h"
+#include "evaluate/token_score.h"
+
+namespace steelyard {
+
+class DivergenceBase {
+ public:
+  virtual ~DivergenceBase() = default;
+
+  /// Recognises the layout. Error when `path` is no base file, is truncated, or its counts do not fit its length.
+  static std::unique_ptr<DivergenceBase> open(const std::string& path);
+
+  /// Error unless the base was made with this vocabulary, context and text (at least as many chunks).
+  virtual void require(const Chunks& chunks, const ModelIdentity& model) const;
+
+  /// Scores row x [n_vocab] at scored position `index` of a chunk, whose next token is `target`. May be called from
+  /// several threads at once. Error when the base's row is damaged.
+  virtual TokenScore compare(int64_t chunk, int64_t index, TokenId target, std::span<const float> x) const = 0;
+
+  /// The layers whose choices of experts the base has; without layers it has none.
+  virtual const ExpertShape& experts() const = 0;
+  /// The choices at a scored position [n_layers, n_used], ascending within a layer. Error when they are damaged.
+  virtual std::vector<uint16_t> choices(int64_t chunk, int64_t index) const = 0;
+
+  const std::string& path() const { return file_.path(); }
+  int64_t n_ctx() const { return n_ctx_; }
+  int64_t n_vocab() const { return n_vocab_; }
+  int64_t n_chunks() const { return n_chunks_; }
+  /// Scored positions per chunk.
+  int64_t n_scored() const { return n_ctx_ - 1 - n_ctx_ / 2; }
+  /// SHA-256 of its length and first MiB: the same base, or another one.
+  std::string digest() const;
+  /// The text it was made with [n_chunks * n_ctx].
+  std::vector<TokenId> tokens() const;
+
+ protected:
+  explicit DivergenceBase(MappedFile file) : file_(std::move(file)) {}
+
+  /// Takes the three counts of a header, of which nothing is believed, and the place where the tokens begin. Error
+  /// unless the file holds the tokens, `between` more bytes, and all rows of `row_bytes`.
+  void set_counts(int64_t n_ctx, int64_t n_vocab, int64_t n_chunks);
+  void check_length(uint64_t tokens_begin, uint64_t between, uint64_t row_bytes);
+  std::span<const std::byte> bytes() const { return file_.bytes(); }
+  std::span<const std::byte> row(int64_t chunk, int64_t index) const;
+
+ private:
+  MappedFile file_;
+  int64_t n_ctx_ = 0, n_vocab_ = 0, n_chunks_ = 0;
+  uint64_t tokens_begin_ = 0, rows_begin_ = 0, row_bytes_ = 0;
+};
+
+enum class BaseLayout { kCompact, kLlama };
+
+/// Writes a base file row by row, in the order of score_chunks.
+class DivergenceBaseWriter {
+ public:
+  virtual ~DivergenceBaseWriter() = default;
+
+  /// resumable: the file can be gone on with after an interruption (AtomicFile); what an earlier writer had written
+  /// when it was last made durable is then `written` bytes.
+  static std::unique_ptr<DivergenceBaseWriter> create(BaseLayout layout, const std::string& path, const Chunks& chunks,
+                                                      const ModelIdentity& model, bool resumable, uint64_t written);
+
+  virtual void add(const ScoredLogits& rows) = 0;
+
+  /// Bytes that are on the disk now.
+  uint64_t make_durable();
+  void finish() { file_->finish(); }
+
+ protected:
+  DivergenceBaseWriter(const std::string& path, bool resumable, uint64_t written);
+  AtomicFile& file() { return *file_; }
+
+ private:
+  std::unique_ptr<AtomicFile> file_;
+};
+
+}  // namespace steelyard

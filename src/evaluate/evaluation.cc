@@ -1,0 +1,133 @@
+#include "evaluate/evaluation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/parallel.h"
+#include "base/sha256.h"
+#include "model/non_finite.h"
+
+namespace steelyard {
+namespace {
+
+// What must be equal for two runs to give the same figures.
+std::string run_identity(const ModelIdentity& model, const Chunks& chunks, const DivergenceBase* base,
+                         const EvaluationOptions& options) {
+  return sha256(fmt::format("{}\n{}\n{} {} {} {} {}\n{}\n{}\n{}", model.fingerprint,
+                            sha256(std::as_bytes(chunks.tokens())), chunks.count(), chunks.n_ctx(),
+                            chunks.first_scored(), chunks.n_scored(), options.n_batch, options.settings,
+                            base != nullptr ? base->digest() : "", options.write_base ? options.base_path : ""));
+}
+
+class Run {
+ public:
+  Run(const Model& model, const std::string& path, const Chunks& chunks, const DivergenceBase* base,
+      DivergenceBaseWriter* writer, bool compare_routers, Progress progress)
+      : model_(model),
+        path_(path),
+        chunks_(chunks),
+        base_(base),
+        writer_(writer),
+        compare_routers_(compare_routers),
+        progress_(std::move(progress)) {}
+
+  void add(const ScoredLogits& rows) {
+    const size_t begin = progress_.scores.size();
+    progress_.scores.resize(begin + static_cast<size_t>(rows.n_rows));
+    const auto scores = std::span(progress_.scores).subspan(begin);
+    parallel_for(rows.n_rows, 4, [&](int64_t r) { scores[static_cast<size_t>(r)] = score(rows, r); });
+    for (int64_t r = 0; r < rows.n_rows; ++r) {
+      const TokenScore& score = scores[static_cast<size_t>(r)];
+      if (!std::isfinite(score.nll) || !std::isfinite(score.kld)) {
+        fail(path_, "chunk {}: the {} at position {} is not finite; the first number that is not comes from {}",
+             rows.chunk + 1, std::isfinite(score.nll) ? "divergence" : "likelihood",
+             chunks_.first_scored() + rows.first + r, first_non_finite(model_, chunks_.input(rows.chunk)));
+      }
+    }
+    if (compare_routers_) compare_routers(rows);
+    if (writer_ != nullptr) writer_->add(rows);
+  }
+
+  Progress& progress() { return progress_; }
+  // Progress whose part of the base is on the disk.
+  const Progress& durable_progress() {
+    if (writer_ != nullptr) progress_.base_bytes = writer_->make_durable();
+    return progress_;
+  }
+
+ private:
+  TokenScore score(const ScoredLogits& rows, int64_t r) const {
+    const TokenId target = rows.targets[static_cast<size_t>(r)];
+    const std::span<const float> x = rows.row(r);
+    if (base_ != nullptr) return base_->compare(rows.chunk, rows.first + r, target, x);
+    return {.nll = log_normalizer(x).log_sum - x[static_cast<size_t>(target)]};
+  }
+
+  void compare_routers(const ScoredLogits& rows) {
+    const size_t n_choices = rows.experts.size() / static_cast<size_t>(rows.n_rows);
+    for (int64_t r = 0; r < rows.n_rows; ++r) {
+      count_agreement(base_->choices(rows.chunk, rows.first + r),
+                      rows.experts.subspan(static_cast<size_t>(r) * n_choices, n_choices), progress_.routers);
+    }
+  }
+
+  const Model& model_;
+  const std::string& path_;
+  const Chunks& chunks_;
+  const DivergenceBase* base_;
+  DivergenceBaseWriter* writer_;
+  bool compare_routers_;
+  Progress progress_;
+};
+
+}  // namespace
+
+EvaluationResult evaluate(const Model& model, const ModelIdentity& identity, const Chunks& chunks,
+                          const DivergenceBase* base, const EvaluationOptions& options,
+                          const EvaluationProgress& progress) {
+  const ExpertShape& experts = identity.experts;
+  const bool compare_routers = base != nullptr && !experts.layers.empty() && base->experts() == experts;
+  const std::string run_id = run_identity(identity, chunks, base, options);
+  const bool resumable = !options.progress_path.empty();
+  std::optional<Progress> earlier;
+  if (resumable) earlier = load_progress(options.progress_path, run_id);
+  const auto n_scored = static_cast<size_t>(chunks.n_scored());
+  const size_t n_routers = compare_routers ? experts.layers.size() : 0;
+  if (earlier && (earlier->scores.size() % n_scored != 0 || earlier->routers.size() != n_routers)) {
+    fail(options.progress_path, "is damaged");
+  }
+  if (!earlier) earlier.emplace().routers.resize(n_routers);
+  const auto done = static_cast<int64_t>(earlier->scores.size() / n_scored);
+
+  std::unique_ptr<DivergenceBaseWriter> writer;
+  if (options.write_base) {
+    writer = DivergenceBaseWriter::create(options.layout, options.base_path, chunks, identity, resumable,
+                                          earlier->base_bytes);
+  }
+  Run run(model, identity.path, chunks, base, writer.get(), compare_routers, std::move(*earlier));
+  ExpertRecorder recorder(experts);
+  const bool record = compare_routers || (options.write_base && options.layout == BaseLayout::kCompact);
+  const int64_t n_together = sequences_per_batch(chunks, options.n_batch);
+  auto last_saved = std::chrono::steady_clock::now();
+  Session session(model, chunks.n_ctx(), n_together);
+  const ScoreOptions score_options{done, options.n_batch, record && !experts.layers.empty() ? &recorder : nullptr};
+  score_chunks(session, model.backend(), chunks, identity.n_vocab, score_options, [&](const ScoredLogits& rows) {
+    run.add(rows);
+    progress(run.progress().scores);
+    // Only whole batches: a run that goes on forms the same ones, and so gets the same digits.
+    const bool chunk_ends = rows.first + rows.n_rows == chunks.n_scored();
+    const auto now = std::chrono::steady_clock::now();
+    if (resumable && chunk_ends && (rows.chunk + 1) % n_together == 0 && now - last_saved >= options.save_every) {
+      save_progress(options.progress_path, run_id, run.durable_progress());
+      last_saved = now;
+    }
+  });
+  if (writer) writer->finish();
+  if (resumable) std::filesystem::remove(options.progress_path);
+  Progress& result = run.progress();
+  return {std::move(result.scores), std::move(result.routers), experts, done};
+}
+
+}  // namespace steelyard

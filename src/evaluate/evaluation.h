@@ -1,0 +1,57 @@
+// One run over a text: every scored token's figures, the base that is written or compared with, the agreement of
+// routers; and its progress on disk, so that an interrupted run goes on where it was and ends with the same digits.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "evaluate/divergence_base.h"
+#include "evaluate/expert_recorder.h"
+#include "evaluate/score.h"
+#include "evaluate/token_score.h"
+
+namespace steelyard {
+
+/// What a run has got so far; a whole number of batches.
+struct Progress {
+  uint64_t base_bytes = 0;  ///< of the base that is written, on the disk
+  std::vector<TokenScore> scores;
+  std::vector<RouterCounts> routers;  ///< per layer with experts, when the base has their choices
+};
+
+/// Writes progress atomically; `identity` says which run it is of.
+void save_progress(const std::string& path, const std::string& identity, const Progress& progress);
+/// Nothing when there is no such file. Error when it is damaged or of another run.
+std::optional<Progress> load_progress(const std::string& path, const std::string& identity);
+
+struct EvaluationOptions {
+  int64_t n_batch = 0;
+  std::string settings;   ///< what else must be the same when a run goes on: backend, precision
+  std::string base_path;  ///< of the base to compare with or to write; empty: none
+  bool write_base = false;
+  BaseLayout layout = BaseLayout::kCompact;
+  std::string progress_path;  ///< empty: an interruption loses the run
+  std::chrono::milliseconds save_every{5000};
+};
+
+struct EvaluationResult {
+  std::vector<TokenScore> scores;
+  std::vector<RouterCounts> routers;
+  ExpertShape experts;         ///< the layers that routers are of
+  int64_t resumed_chunks = 0;  ///< that an earlier run had done
+};
+
+/// Called after rows were scored, with the scores so far.
+using EvaluationProgress = std::function<void(std::span<const TokenScore>)>;
+
+/// Scores all chunks; `base` is what base_path names when it is compared with, else null, and was required to fit.
+/// Error when a likelihood or divergence is not finite: the model's output is broken.
+EvaluationResult evaluate(const Model& model, const ModelIdentity& identity, const Chunks& chunks,
+                          const DivergenceBase* base, const EvaluationOptions& options,
+                          const EvaluationProgress& progress);
+
+}  // namespace steelyard

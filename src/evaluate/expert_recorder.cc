@@ -1,0 +1,63 @@
+#include "evaluate/expert_recorder.h"
+
+#include <algorithm>
+#include <charconv>
+#include <string_view>
+
+#include "base/check.h"
+
+namespace steelyard {
+namespace {
+
+// The layer of a tensor named "blk.N.…".
+int32_t layer_of(std::string_view name) {
+  constexpr std::string_view kPrefix = "blk.";
+  STEELYARD_CHECK(name.starts_with(kPrefix));
+  int32_t layer = -1;
+  std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), layer);
+  return layer;
+}
+
+}  // namespace
+
+void ExpertRecorder::routed(Backend& backend, const Weight& router, const Routing& routing) {
+  const auto found = std::ranges::find(shape_.layers, layer_of(router.name));
+  STEELYARD_CHECK(found != shape_.layers.end() && routing.n_used == shape_.n_used);
+  std::vector<int32_t> experts(static_cast<size_t>(routing.n_slots()));
+  backend.download(experts.data(), routing.expert, experts.size() * sizeof(int32_t));
+  auto& chosen = chosen_[static_cast<size_t>(found - shape_.layers.begin())];
+  chosen.assign(experts.begin(), experts.end());
+  for (auto token = chosen.begin(); token != chosen.end(); token += shape_.n_used) {
+    std::sort(token, token + shape_.n_used);
+  }
+}
+
+std::span<const uint16_t> ExpertRecorder::choices(int64_t first, int64_t n) {
+  rows_.clear();
+  for (int64_t row = first; row < first + n; ++row) {
+    for (const std::vector<uint16_t>& layer : chosen_) {
+      const auto begin = layer.begin() + row * shape_.n_used;
+      rows_.insert(rows_.end(), begin, begin + shape_.n_used);
+    }
+  }
+  return rows_;
+}
+
+double RouterCounts::overlap(int64_t n_used) const {
+  return n_tokens == 0 ? 0 : static_cast<double>(n_shared) / static_cast<double>(n_tokens * n_used);
+}
+
+void count_agreement(std::span<const uint16_t> a, std::span<const uint16_t> b, std::span<RouterCounts> counts) {
+  STEELYARD_CHECK(a.size() == b.size() && a.size() % counts.size() == 0);
+  const size_t n_used = a.size() / counts.size();
+  for (size_t layer = 0; layer < counts.size(); ++layer) {
+    const auto x = a.subspan(layer * n_used, n_used), y = b.subspan(layer * n_used, n_used);
+    int64_t shared = 0;
+    for (const uint16_t expert : x) shared += std::ranges::binary_search(y, expert);
+    counts[layer].n_tokens += 1;
+    counts[layer].n_same += shared == static_cast<int64_t>(n_used);
+    counts[layer].n_shared += shared;
+  }
+}
+
+}  // namespace steelyard

@@ -1,0 +1,97 @@
+#include "evaluate/llama_base.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/parallel.h"
+
+namespace steelyard {
+namespace {
+
+constexpr size_t kHeaderBytes = LlamaBase::kMagic.size() + 3 * sizeof(int32_t);
+// Logits further than this below the maximum are stored as if they were this far, and take no part in the divergence.
+constexpr float kClip = 16.0f;
+
+// A row is float scale, float min_log_prob, then one uint16 code per token, padded to an even number.
+size_t row_values(int64_t n_vocab) { return static_cast<size_t>(2 * ((n_vocab + 1) / 2) + 4); }
+
+template <typename T>
+T read_at(std::span<const std::byte> bytes, size_t offset) {
+  T value;
+  std::memcpy(&value, bytes.data() + offset, sizeof(T));
+  return value;
+}
+
+void encode(std::span<const float> x, std::span<uint16_t> row) {
+  const auto [smallest, largest] = std::ranges::minmax(x);
+  const float floor = std::max(smallest, largest - kClip);
+  const float scale = (largest - floor) / 65535.0f;
+  const auto min_log_prob = static_cast<float>(static_cast<double>(floor) - log_normalizer(x).log_sum);
+  std::ranges::fill(row, uint16_t{0});
+  std::memcpy(row.data(), &scale, sizeof(scale));
+  std::memcpy(row.data() + 2, &min_log_prob, sizeof(min_log_prob));
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (x[i] > floor) row[4 + i] = static_cast<uint16_t>(std::lround((x[i] - floor) / scale));
+  }
+}
+
+}  // namespace
+
+LlamaBase::LlamaBase(MappedFile file) : DivergenceBase(std::move(file)) {
+  if (bytes().size() < kHeaderBytes) fail(path(), "is not a file of base log-probabilities");
+  set_counts(read_at<int32_t>(bytes(), 8), read_at<int32_t>(bytes(), 12), read_at<int32_t>(bytes(), 16));
+  check_length(kHeaderBytes, 0, row_values(n_vocab()) * sizeof(uint16_t));
+}
+
+void LlamaBase::log_probs(int64_t chunk, int64_t index, std::span<float> out) const {
+  const auto bytes = row(chunk, index);
+  const auto scale = read_at<float>(bytes, 0), min_log_prob = read_at<float>(bytes, sizeof(float));
+  if (!std::isfinite(scale) || !std::isfinite(min_log_prob) || scale < 0) {
+    fail(path(), "chunk {}, row {}: scale {} and minimum {} are damaged", chunk + 1, index, scale, min_log_prob);
+  }
+  const std::byte* codes = bytes.data() + 2 * sizeof(float);
+  for (size_t i = 0; i < out.size(); ++i) {
+    uint16_t code;
+    std::memcpy(&code, codes + i * sizeof(code), sizeof(code));
+    out[i] = scale * static_cast<float>(code) + min_log_prob;
+  }
+}
+
+TokenScore LlamaBase::compare(int64_t chunk, int64_t index, TokenId target, std::span<const float> x) const {
+  std::vector<float> base(x.size());
+  log_probs(chunk, index, base);
+  const LogNormalizer normalizer = log_normalizer(x);
+  TokenScore score;
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (base[i] > -kClip) score.kld += std::exp(base[i]) * (base[i] - (x[i] - normalizer.log_sum));
+  }
+  score.nll = normalizer.log_sum - x[static_cast<size_t>(target)];
+  score.base_nll = -base[static_cast<size_t>(target)];
+  score.same_top = normalizer.argmax == std::ranges::max_element(base) - base.begin();
+  return score;
+}
+
+LlamaBaseWriter::LlamaBaseWriter(const std::string& path, const Chunks& chunks, int64_t n_vocab, bool resumable,
+                                 uint64_t written)
+    : DivergenceBaseWriter(path, resumable, written), row_values_(row_values(n_vocab)) {
+  const auto n_rows = static_cast<uint64_t>(chunks.count() * chunks.n_scored());
+  file().reserve(kHeaderBytes + chunks.tokens().size_bytes() + n_rows * row_values_ * sizeof(uint16_t));
+  if (written > 0) return;
+  const int32_t header[] = {static_cast<int32_t>(chunks.n_ctx()), static_cast<int32_t>(n_vocab),
+                            static_cast<int32_t>(chunks.count())};
+  file().append(LlamaBase::kMagic);
+  file().append(std::as_bytes(std::span(header)));
+  file().append(std::as_bytes(chunks.tokens()));
+}
+
+void LlamaBaseWriter::add(const ScoredLogits& rows) {
+  rows_.resize(static_cast<size_t>(rows.n_rows) * row_values_);
+  parallel_for(rows.n_rows, 4, [&](int64_t r) {
+    encode(rows.row(r), std::span(rows_).subspan(static_cast<size_t>(r) * row_values_, row_values_));
+  });
+  file().append(std::as_bytes(std::span(rows_)));
+}
+
+}  // namespace steelyard

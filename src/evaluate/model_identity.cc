@@ -1,0 +1,37 @@
+#include "evaluate/model_identity.h"
+
+#include <algorithm>
+
+#include "base/sha256.h"
+
+namespace steelyard {
+
+ExpertShape expert_shape(const ModelConfig& config) {
+  ExpertShape shape;
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    const FfnConfig& ffn = config.layers[i].ffn;
+    if (ffn.n_expert == 0) continue;
+    if (!shape.layers.empty() && (ffn.n_expert != shape.n_expert || ffn.n_used != shape.n_used)) return {};
+    shape.layers.push_back(static_cast<int32_t>(i));
+    shape.n_expert = ffn.n_expert;
+    shape.n_used = ffn.n_used;
+  }
+  return shape;
+}
+
+ModelIdentity model_identity(const gguf::Reader& reader, const ModelConfig& config, const Tokenizer& tokenizer) {
+  Sha256 fingerprint;
+  for (int shard = 0; shard < reader.n_shards(); ++shard) fingerprint.update(reader.header(shard));
+  for (const gguf::TensorInfo& tensor : reader.tensors()) {
+    const auto bytes = reader.bytes(tensor);
+    fingerprint.update(bytes.first(std::min<size_t>(bytes.size(), 4096)));
+  }
+  Sha256 vocabulary;
+  for (TokenId id = 0; id < tokenizer.n_tokens(); ++id) {
+    vocabulary.update(tokenizer.text(id));
+    vocabulary.update(std::string_view("\0", 1));
+  }
+  return {reader.path(), config.n_vocab, fingerprint.hex(), vocabulary.hex(), expert_shape(config)};
+}
+
+}  // namespace steelyard

@@ -1,0 +1,17 @@
+// A model against itself, in batches of another size: what rounding alone makes of the figures. A divergence that is
+// not well above this floor says nothing.
+#pragma once
+
+#include <vector>
+
+#include "evaluate/score.h"
+#include "evaluate/token_score.h"
+
+namespace steelyard {
+
+/// Scores of every chunk passing in one batch (the model) against the same chunk in pieces of `n_piece` tokens (the
+/// base).
+std::vector<TokenScore> self_check(const Model& model, const Chunks& chunks, int64_t n_piece,
+                                   const std::function<void(std::span<const TokenScore>)>& progress);
+
+}  // namespace steelyard

@@ -1,0 +1,129 @@
+// A run that is interrupted and goes on ends with the same bits as one that was not.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+
+#include "base/error.h"
+#include "evaluate/divergence.h"
+#include "evaluate/tiny_run.h"
+
+namespace steelyard {
+namespace {
+
+struct Interruption {};
+
+class Resume : public testing::TestWithParam<int64_t> {
+ protected:
+  EvaluationOptions options() const {
+    EvaluationOptions options;
+    options.n_batch = GetParam();
+    options.settings = "cpu";
+    options.progress_path = folder_ / "progress";
+    options.save_every = std::chrono::milliseconds(0);
+    return options;
+  }
+
+  // Runs until `n_tokens` are scored, then dies.
+  void interrupt(const EvaluationOptions& options, const DivergenceBase* base, size_t n_tokens) const {
+    EXPECT_THROW(tiny_.run(options, base,
+                           [&](std::span<const TokenScore> scores) {
+                             if (scores.size() >= n_tokens) throw Interruption();
+                           }),
+                 Interruption);
+  }
+
+  static void expect_same_bits(const EvaluationResult& a, const EvaluationResult& b) {
+    ASSERT_EQ(a.scores.size(), b.scores.size());
+    EXPECT_EQ(std::memcmp(a.scores.data(), b.scores.data(), a.scores.size() * sizeof(TokenScore)), 0);
+    ASSERT_EQ(a.routers.size(), b.routers.size());
+    EXPECT_EQ(std::memcmp(a.routers.data(), b.routers.data(), a.routers.size() * sizeof(RouterCounts)), 0);
+  }
+
+  const test::TempFolder folder_;
+  const test::TinyRun tiny_;
+};
+
+TEST_P(Resume, BaseOfEitherLayout) {
+  for (const BaseLayout layout : {BaseLayout::kCompact, BaseLayout::kLlama}) {
+    tiny_.write_base(folder_ / "whole", layout);
+    EvaluationOptions how = options();
+    how.write_base = true;
+    how.layout = layout;
+    how.base_path = folder_ / "base";
+    interrupt(how, nullptr, 31 * 5);
+    EXPECT_TRUE(std::filesystem::exists(folder_ / "progress"));
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "base"));
+    interrupt(how, nullptr, 31 * 7);  // a second time, further on
+    const EvaluationResult result = tiny_.run(how);
+    EXPECT_GT(result.resumed_chunks, 0);
+    EXPECT_EQ(result.scores.size(), 8u * 31);
+    if (GetParam() == 256) {
+      EXPECT_EQ(test::read_text(folder_ / "base"), test::read_text(folder_ / "whole"));
+    }
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "progress"));
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "base.partial"));
+    std::filesystem::remove(folder_ / "base");
+  }
+}
+
+TEST_P(Resume, Divergence) {
+  tiny_.write_base(folder_ / "base", BaseLayout::kCompact);
+  const auto base = DivergenceBase::open(folder_ / "base");
+  const test::TinyRun quantized(test::golden("imatrix/deepseek2/model_Q4_0.gguf"));
+  const EvaluationOptions how = options();
+  const EvaluationResult whole = quantized.run(how, base.get());
+  EXPECT_FALSE(whole.routers.empty());
+  EXPECT_THROW(quantized.run(how, base.get(),
+                             [](std::span<const TokenScore> scores) {
+                               if (scores.size() >= 31 * 5) throw Interruption();
+                             }),
+               Interruption);
+  const EvaluationResult resumed = quantized.run(how, base.get());
+  EXPECT_GT(resumed.resumed_chunks, 0);
+  expect_same_bits(whole, resumed);
+}
+
+TEST_P(Resume, OfAnotherRun) {
+  EvaluationOptions how = options();
+  interrupt(how, nullptr, 31 * 5);
+  const std::string progress = test::read_text(how.progress_path);
+  const auto expect_refused = [&](const test::TinyRun& run, const EvaluationOptions& changed) {
+    try {
+      run.run(changed);
+      ADD_FAILURE() << "accepted";
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), testing::HasSubstr("another model, text, base or other settings"));
+    }
+    EXPECT_EQ(test::read_text(how.progress_path), progress);
+  };
+  EvaluationOptions changed = how;
+  changed.settings = "ref";
+  expect_refused(tiny_, changed);
+  changed = how;
+  changed.n_batch += 64;
+  expect_refused(tiny_, changed);
+  expect_refused(test::TinyRun(test::golden("imatrix/deepseek2/model_Q4_0.gguf")), how);
+  expect_refused(test::TinyRun(test::golden("models/deepseek2/model.gguf"), 7), how);
+}
+
+TEST_P(Resume, DamagedProgress) {
+  const EvaluationOptions how = options();
+  interrupt(how, nullptr, 31 * 5);
+  const std::string progress = test::read_text(how.progress_path);
+  for (size_t at = 0; at < progress.size(); at += 97) {
+    std::string damaged = progress;
+    damaged[at] = static_cast<char>(damaged[at] + 1);
+    std::ofstream(how.progress_path, std::ios::binary) << damaged;
+    EXPECT_THROW(tiny_.run(how), Error) << at;
+    std::ofstream(how.progress_path, std::ios::binary) << progress.substr(0, at);
+    EXPECT_THROW(tiny_.run(how), Error) << "cut at " << at;
+  }
+}
+
+// One chunk per batch, and several.
+INSTANTIATE_TEST_SUITE_P(Batches, Resume, testing::Values(64, 128, 256));
+
+}  // namespace
+}  // namespace steelyard

@@ -1,0 +1,44 @@
+// A model small enough that whole evaluations take milliseconds, with everything an evaluation of it needs.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "evaluate/evaluation.h"
+#include "support.h"
+
+namespace steelyard::test {
+
+struct TinyRun {
+  explicit TinyRun(const std::string& path = golden("models/deepseek2/model.gguf"), int64_t n_chunks = 8)
+      : reader(path),
+        backend(make_backend("cpu")),
+        model(reader, *backend),
+        tokenizer(reader.metadata()),
+        identity(model_identity(reader, model.config(), tokenizer)),
+        chunks(tokenize_file(tokenizer, golden("imatrix/text.txt"), false), 64, n_chunks, chunk_bos(tokenizer),
+               "text") {}
+
+  EvaluationResult run(
+      const EvaluationOptions& options, const DivergenceBase* base = nullptr,
+      const EvaluationProgress& progress = [](auto) {}) const {
+    return evaluate(model, identity, chunks, base, options, progress);
+  }
+  void write_base(const std::string& path, BaseLayout layout) const {
+    EvaluationOptions options;
+    options.n_batch = 256;
+    options.base_path = path;
+    options.write_base = true;
+    options.layout = layout;
+    run(options);
+  }
+
+  gguf::Reader reader;
+  std::unique_ptr<Backend> backend;
+  Model model;
+  Tokenizer tokenizer;
+  ModelIdentity identity;
+  Chunks chunks;
+};
+
+}  // namespace steelyard::test
