@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "model/non_finite.h"
 
 namespace steelyard {
 namespace {
@@ -64,7 +65,8 @@ void Generator::read_logits(const Matrix& residual) {
   logits_.resize(static_cast<size_t>(last.cols));
   model_.backend().download(logits_.data(), last.data, logits_.size() * sizeof(float));
   if (!std::ranges::all_of(logits_, [](float logit) { return std::isfinite(logit); })) {
-    fail("", "the logits after token {} are not finite", session_.position());
+    fail("", "the logits after token {} are not finite: first in {}", session_.position(),
+         first_non_finite(model_, session_.ids()));
   }
 }
 

@@ -50,7 +50,7 @@ Matrix Model::logits(Matrix x, Pass& pass) const {
 Session::Session(const Model& model, int64_t n_context, int64_t n_sequences)
     : model_(model),
       n_context_(n_context),
-      positions_(static_cast<size_t>(n_sequences), 0),
+      ids_(static_cast<size_t>(n_sequences)),
       scratch_(model.backend()),
       pass_{model.backend(), scratch_, model.config().norm_eps} {
   for (int i = 0; i < model.n_layers(); ++i) {
@@ -89,7 +89,10 @@ Matrix Session::forward_batch(std::span<const SequenceTokens> batch) {
     }
     forward_layer(layers_[layer], x, slices, pass_);
   }
-  for (size_t i = 0; i < batch.size(); ++i) positions_[static_cast<size_t>(batch[i].sequence)] += slices[i].n_rows;
+  for (size_t i = 0; i < batch.size(); ++i) {
+    std::vector<int32_t>& ids = ids_[static_cast<size_t>(batch[i].sequence)];
+    ids.insert(ids.end(), batch[i].ids.begin(), batch[i].ids.end());
+  }
   return x;
 }
 

@@ -54,10 +54,14 @@ class Session {
   /// Sees every product from now on; null: nobody.
   void observe(MatmulObserver* observer) { pass_.observer = observer; }
 
-  int64_t n_sequences() const { return static_cast<int64_t>(positions_.size()); }
+  int64_t n_sequences() const { return static_cast<int64_t>(ids_.size()); }
   /// Positions used so far; reset() forgets them, in all sequences.
-  int64_t position(int64_t sequence = 0) const { return positions_.at(static_cast<size_t>(sequence)); }
-  void reset() { std::ranges::fill(positions_, 0); }
+  int64_t position(int64_t sequence = 0) const { return static_cast<int64_t>(ids(sequence).size()); }
+  /// What was appended since the last reset(): what first_non_finite() asks for when logits are broken.
+  const std::vector<int32_t>& ids(int64_t sequence = 0) const { return ids_.at(static_cast<size_t>(sequence)); }
+  void reset() {
+    std::ranges::for_each(ids_, [](std::vector<int32_t>& ids) { ids.clear(); });
+  }
 
   /// Appends ids to sequence 0; as forward_batch.
   Matrix forward(std::span<const int32_t> ids);
@@ -73,8 +77,8 @@ class Session {
   const Model& model_;
   int64_t n_context_;
   std::vector<Layer> layers_;
-  std::vector<KvCache> caches_;     // one per sequence
-  std::vector<int64_t> positions_;  // one per sequence
+  std::vector<KvCache> caches_;            // one per sequence
+  std::vector<std::vector<int32_t>> ids_;  // one per sequence
   Scratch scratch_;
   Pass pass_;
   Buffer residual_;

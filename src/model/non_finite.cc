@@ -43,7 +43,7 @@ std::string first_non_finite(const Model& model, std::span<const int32_t> ids) {
     if (broken_row(backend, model.logits(x.slice(row, 1), pass)))
       return fmt::format("the output head at position {}", row);
   }
-  return "nowhere, when the text is run alone";
+  return "no place when the text runs alone";
 }
 
 }  // namespace steelyard

@@ -11,7 +11,8 @@ namespace steelyard {
 
 /// Runs `ids` (not empty) from an empty context once more, one layer at a time, and names the first place that gives a
 /// number that is not finite: "the token embeddings", "block 3", "the output head"; after it the first position.
-/// Says so when there is none. Meant for messages: fail(path, "the logits are not finite: {}", first_non_finite(...)).
+/// Says so when there is none. Meant for messages: fail(path, "the logits are not finite: first in {}",
+/// first_non_finite(model, session.ids())).
 std::string first_non_finite(const Model& model, std::span<const int32_t> ids);
 
 }  // namespace steelyard

@@ -103,6 +103,7 @@ TEST_F(BadModel, WeightsThatAreNotFinite) {
     ModelCopy copy(llama_);
     for (size_t i = 0; i < 64; ++i) copy.set_value("blk.0.attn_norm.weight", i, bad);
     expect_useless(copy, "");
+    expect_fails({"run", "-m", model_, "-p", "hello", "-n", "2"}, "are not finite: first in block 0 at position 0");
   }
 }
 

@@ -29,7 +29,7 @@ TEST(NonFinite, IsNamedByItsPlace) {
   EXPECT_EQ(place("blk.1.ffn_norm.weight", 9, kInfinity), "block 1 at position 0");
   EXPECT_EQ(place("blk.1.attn_v.weight", 9, kNan), "block 1 at position 0");
   EXPECT_EQ(place("output_norm.weight", 1, kNan), "the output head at position 0");
-  EXPECT_EQ(place("", 0, 0), "nowhere, when the text is run alone");
+  EXPECT_EQ(place("", 0, 0), "no place when the text runs alone");
 }
 
 }  // namespace
