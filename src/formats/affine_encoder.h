@@ -64,12 +64,13 @@ constexpr UnitReach unit_reach(Effort effort) {
   }
 }
 
-/// The search over one block.
-template <class F>
+/// The search over one block, or over the first sub-blocks of one.
+template <class F, int kSubBlocks = F::kSubBlocks>
 class AffineSearch {
  public:
-  AffineSearch(const float* x, const float* w, Effort effort) : block_(x, w, F::kBlockLen), reach_(unit_reach(effort)) {
-    for (int b = 0; b < F::kSubBlocks; ++b) {
+  AffineSearch(const float* x, const float* w, Effort effort)
+      : block_(x, w, kSubBlocks * kSubBlockLen), reach_(unit_reach(effort)) {
+    for (int b = 0; b < kSubBlocks; ++b) {
       values_[b] = AffineValues(block_.x + b * kSubBlockLen, block_.w + b * kSubBlockLen, kSubBlockLen);
       wanted_[b] = search_affine(values_[b], F::kHighCode, affine_reach(effort));
     }
@@ -87,6 +88,9 @@ class AffineSearch {
     best.scales.d_min = block_.store(last.d_min);
     return best.scales;
   }
+
+  /// The best integers under units that are settled.
+  AffineScales integers_under(Half d, Half d_min) const { return under({block_.load(d), block_.load(d_min)}).scales; }
 
  private:
   static constexpr int kSubBlockLen = F::kBlockLen / F::kSubBlocks;
@@ -140,7 +144,7 @@ class AffineSearch {
       const Lanes d = largest * load(candidates + c);
       const Lanes inverse = inverse_or_zero(d);
       Lanes loss = {};
-      for (int b = 0; b < F::kSubBlocks; ++b) {
+      for (int b = 0; b < kSubBlocks; ++b) {
         const AffineResult& wanted = wanted_[b];
         const Lanes off = steps.nearest(wanted.fit.scale * inverse) * d - wanted.fit.scale;
         const Lanes best_min = wanted.fit.min + slope(b) * off;
@@ -162,7 +166,7 @@ class AffineSearch {
     const float d_min = block_.load(fit.scales.d_min);
     const Lanes inverse = inverse_or_zero(broadcast(d));
     const Lanes inverse_min = inverse_or_zero(broadcast(d_min));
-    for (int b = 0; b < F::kSubBlocks; ++b) {
+    for (int b = 0; b < kSubBlocks; ++b) {
       AffineCandidates candidates;
       float scale_steps[kCandidates];
       float min_steps[kCandidates];
@@ -221,8 +225,8 @@ class AffineSearch {
 
   UnitBlock block_;
   UnitReach reach_;
-  AffineValues values_[F::kSubBlocks];
-  AffineResult wanted_[F::kSubBlocks];
+  AffineValues values_[kSubBlocks];
+  AffineResult wanted_[kSubBlocks];
 };
 
 /// Base of a traits struct F, which has kBlockLen, kSubBlocks, kHighCode, kHighStep (the largest code and integer), and
@@ -251,6 +255,26 @@ struct AffineEncoder {
     const int q = scale == 0.0f ? 0 : nearest_down((*x + min) / scale, 0, F::kHighCode);
     *values = scale * static_cast<float>(q) - min;
     return static_cast<uint32_t>(q);
+  }
+
+  static void rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
+    constexpr int kLen = F::kBlockLen / F::kSubBlocks;
+    const int b = position / kLen;
+    const Scales own = AffineSearch<F, 1>(x, w, effort).integers_under(scales.d, scales.d_min);
+    Scales changed = scales;
+    changed.scale[b] = own.scale[0];
+    changed.minimum[b] = own.minimum[0];
+    // The search looks around a free pair, which the units of a block that was fitted to others may be far from.
+    const auto error = [&](const Scales& tried) {
+      float sum = 0.0f;
+      for (int i = 0; i < kLen; ++i) {
+        float value;
+        round(x + i, w + i, tried, position, &value);
+        sum += w[i] * (x[i] - value) * (x[i] - value);
+      }
+      return sum;
+    };
+    if (error(changed) < error(scales)) scales = changed;
   }
 
   static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {

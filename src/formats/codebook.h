@@ -6,8 +6,8 @@
 // under a few scales are taken for it; from then on any scale in between costs a few additions.
 //
 // A winner is found among all codewords, or among the kNear codewords that lie nearest to the cell of the grid of
-// levels into which x / s falls: with unequal weights another one may win, by little (docs/quantize.md has the
-// measure).
+// levels into which x / s falls, one cell for two neighbouring scales: with unequal weights another codeword may win,
+// by little (docs/quantize.md has the measure).
 //
 // Codewords lie in the SIMD lanes; the values of one codeword are summed in order. Ties go to the first candidate.
 #pragma once
@@ -157,17 +157,21 @@ class Codebook {
       }
       return;
     }
-    for (int k = 0; k < ladder.size; ++k) {
-      const Cell& cell = cells_[cell_of(vector.x, ladder.scale[k])];
+    for (int k = 0; k < ladder.size; k += kScalesPerCell) {
+      const int end = std::min(k + kScalesPerCell, ladder.size);
+      const Cell& cell = cells_[cell_of(vector.x, 0.5f * (ladder.scale[k] + ladder.scale[end - 1]))];
       Sums<kNear> sums;
       sums.add_up(vector, cell.values[0], turned != nullptr);
-      plain.append(cell.named(sums.best(sums.xg, ladder.scale[k])));
-      if (turned != nullptr) turned->append(cell.named(sums.best(sums.turned_xg, ladder.scale[k])));
+      for (int own = k; own < end; ++own) {
+        plain.append(cell.named(sums.best(sums.xg, ladder.scale[own])));
+        if (turned != nullptr) turned->append(cell.named(sums.best(sums.turned_xg, ladder.scale[own])));
+      }
     }
   }
 
  private:
   static constexpr int kNear = kMaxLanes;
+  static constexpr int kScalesPerCell = 2;  // neighbours on a ladder: their cells hold almost the same codewords
   static constexpr int cell_count() {
     int cells = 1;
     for (int j = 0; j < kDim; ++j) cells *= kLevels.count;
@@ -240,22 +244,26 @@ class Codebook {
     for (int j = kDim - 1, rest = cell; j >= 0; --j, rest /= kLevels.count) {
       middle[j] = kLevels.first + kLevels.spacing * static_cast<float>(rest % kLevels.count);
     }
-    float distances[kSize];
+    // Distance above, codeword below: one number to sort by, since a float that is not negative orders as its bits do.
+    uint64_t codewords[kSize];
     for (int c = 0; c < kSize; c += kLanes) {
       Lanes distance = {};
       for (int j = 0; j < kDim; ++j) {
         const Lanes off = load(values_[c / kMaxLanes][j] + c % kMaxLanes) - middle[j];
         distance += off * off;
       }
-      store(distance, distances + c);
+      float distances[kLanes];
+      store(distance, distances);
+      for (int i = 0; i < kLanes; ++i) {
+        codewords[c + i] = uint64_t{std::bit_cast<uint32_t>(distances[i])} << 32 | static_cast<uint32_t>(c + i);
+      }
     }
-    int codewords[kSize];
-    for (int c = 0; c < kSize; ++c) codewords[c] = c;
-    std::partial_sort(codewords, codewords + kNear, codewords + kSize,
-                      [&](int a, int b) { return distances[a] != distances[b] ? distances[a] < distances[b] : a < b; });
+    std::nth_element(codewords, codewords + kNear, codewords + kSize);
+    std::sort(codewords, codewords + kNear);
     for (int i = 0; i < kNear; ++i) {
-      cells_[cell].codeword[i] = static_cast<uint16_t>(codewords[i]);
-      for (int j = 0; j < kDim; ++j) cells_[cell].values[j][i] = static_cast<int8_t>(value(codewords[i], j));
+      const auto codeword = static_cast<uint16_t>(codewords[i]);
+      cells_[cell].codeword[i] = codeword;
+      for (int j = 0; j < kDim; ++j) cells_[cell].values[j][i] = static_cast<int8_t>(value(codeword, j));
     }
   }
 

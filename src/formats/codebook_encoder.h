@@ -52,6 +52,11 @@ class SubBlockError {
     double gain(double scale) const { return scale * (2.0 * xg - scale * gg); }
   };
 
+  void clear() {
+    loudest_ = {};
+    n_ = 0;
+  }
+
   void add(const Envelope& envelope) {
     loudest_.xg += envelope[0].xg;
     loudest_.gg += envelope[0].gg;
@@ -123,13 +128,13 @@ class SubBlockError {
   Totals loudest_;
 };
 
-/// The search over one block.
-template <class F>
+/// The search over one block, or over the first sub-blocks of one.
+template <class F, int kSubBlocks = F::kSubBlocks>
 class CodebookSearch {
  public:
-  CodebookSearch(const float* x, const float* w, CodebookReach reach) : block_(x, w, F::kBlockLen), reach_(reach) {
+  CodebookSearch(const float* x, const float* w, CodebookReach reach) : block_(x, w, kLen), reach_(reach) {
     for (int v = 0; v < kCodes; ++v) joints_[v] = JointLines<F>(block_.x + v * F::kJoint, block_.w + v * F::kJoint);
-    for (int b = 0; b < F::kSubBlocks; ++b) {
+    for (int b = 0; b < kSubBlocks; ++b) {
       for (int variant = 0; variant < F::kVariants; ++variant) trace(b, variant);
     }
   }
@@ -149,11 +154,15 @@ class CodebookSearch {
     return best.scales;
   }
 
+  /// The best steps and variants under a d that is settled.
+  SteppedScales steps_under(Half d) const { return under(block_.load(d)).scales; }
+
  private:
   using Totals = SubBlockError::Totals;
-  static constexpr int kCodes = F::kBlockLen / F::kJoint;
-  static constexpr int kCodesPerSubBlock = kCodes / F::kSubBlocks;
   static constexpr int kSubBlockLen = F::kBlockLen / F::kSubBlocks;
+  static constexpr int kLen = kSubBlocks * kSubBlockLen;
+  static constexpr int kCodes = kLen / F::kJoint;
+  static constexpr int kCodesPerSubBlock = kCodes / kSubBlocks;
   static constexpr int kTriedUnits = 32;
   static constexpr int kStepReach = 2;
   static constexpr int kMaxTries = 3;
@@ -176,13 +185,13 @@ class CodebookSearch {
     float scale = expected_scale(b);
     for (int tries = 0; tries < kMaxTries; ++tries) {
       const Ladder ladder(scale, reach_.ratio, reach_.scales);
-      SubBlockError error;
+      SubBlockError& error = errors_[variant][b];
+      error.clear();
       for (int v = b * kCodesPerSubBlock; v < (b + 1) * kCodesPerSubBlock; ++v) {
         envelopes_[variant][v] = joints_[v].envelope(ladder, reach_.among, variant);
         error.add(envelopes_[variant][v]);
       }
       error.finish();
-      errors_[variant][b] = error;
       SubBlockError::Totals at;
       const auto own = static_cast<float>(error.best_scale(at));
       free_[variant][b] = {own, at.gg, at.gain(own)};
@@ -212,9 +221,9 @@ class CodebookSearch {
   /// Values of d under which the free scales of the sub-blocks are stored with least loss, in that order. Around its
   /// free scale a sub-block loses gg * (scale - free)^2.
   int choose_units(double* units) const {
-    Free free[F::kSubBlocks];
+    Free free[kSubBlocks];
     double largest = 0.0;
-    for (int b = 0; b < F::kSubBlocks; ++b) {
+    for (int b = 0; b < kSubBlocks; ++b) {
       free[b] = free_[0][b];
       for (int variant = 1; variant < F::kVariants; ++variant) {
         if (free_[variant][b].gain > free[b].gain) free[b] = free_[variant][b];
@@ -228,7 +237,7 @@ class CodebookSearch {
       tried[k] = largest / (F::kUnit * (2 * F::kSteps - 1)) * (1.06 - 0.0125 * k);
       losses[k] = 0.0;
       const double first = tried[k] * F::kUnit;
-      for (int b = 0; b < F::kSubBlocks && first > 0.0; ++b) {
+      for (int b = 0; b < kSubBlocks && first > 0.0; ++b) {
         const double off = first * (2 * step_near(free[b].scale, first) + 1) - free[b].scale;
         losses[k] += free[b].gg * off * off;
       }
@@ -252,7 +261,7 @@ class CodebookSearch {
     const double first = block_.load(fit.scales.d) * F::kUnit;
     double xg = 0.0;
     double gg = 0.0;
-    for (int b = 0; b < F::kSubBlocks; ++b) {
+    for (int b = 0; b < kSubBlocks; ++b) {
       double most = -HUGE_VAL;
       Totals chosen;
       for (int variant = 0; variant < F::kVariants; ++variant) {
@@ -286,8 +295,8 @@ class CodebookSearch {
   CodebookReach reach_;
   JointLines<F> joints_[kCodes];
   Envelope envelopes_[F::kVariants][kCodes];
-  SubBlockError errors_[F::kVariants][F::kSubBlocks];
-  Free free_[F::kVariants][F::kSubBlocks];
+  SubBlockError errors_[F::kVariants][kSubBlocks];
+  Free free_[F::kVariants][kSubBlocks];
 };
 
 /// Base of a traits struct F, which has beside what JointLines asks for: kBlockLen, kSubBlocks, kSteps, kUnit,
@@ -321,6 +330,13 @@ struct CodebookEncoder {
     levels(code, scales.variant[b], values);
     for (int j = 0; j < F::kJoint; ++j) values[j] *= scale;
     return code;
+  }
+
+  static void rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
+    const int b = position / (F::kBlockLen / F::kSubBlocks);
+    const Scales own = CodebookSearch<F, 1>(x, w, codebook_reach(effort)).steps_under(scales.d);
+    scales.step[b] = own.step[0];
+    scales.variant[b] = own.variant[0];
   }
 
   /// For given codes and steps, the block is one long vector of levels under the scale d.

@@ -17,11 +17,14 @@
 //   static constexpr int kJoint;
 //   struct Scales;                                    trivially copyable, at most kMaxScalesBytes
 //   static void objective(const float* x, const float* importance, float* w);
-//   static Scales fit(const float* x, const float* w, Effort effort);                   the scales alone, or, where the
-//   static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);  search knows the codes too,
-//   both static uint32_t round(const float* x, const float* w, const Scales&, int position, float* values); static void
-//   refit(const float* x, const float* w, const uint32_t* codes, Scales&); static void pack(const Scales&, const
-//   uint32_t* codes, Block&);
+//   static Scales fit(const float* x, const float* w, Effort effort);
+//   static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
+//       one of both: the search leaves the codes to round, or knows them, too
+//   static uint32_t round(const float* x, const float* w, const Scales&, int position, float* values);
+//   static void rescale(const float* x, const float* w, int position, Effort effort, Scales&);
+//       with kSubBlocks, where a block has several
+//   static void refit(const float* x, const float* w, const uint32_t* codes, Scales&);
+//   static void pack(const Scales&, const uint32_t* codes, Block&);
 #pragma once
 
 #include <algorithm>
@@ -35,6 +38,7 @@
 
 #include "formats/format.h"
 #include "formats/isa.h"
+#include "formats/search.h"
 
 namespace steelyard::inline STEELYARD_ISA {
 
@@ -56,6 +60,12 @@ concept Plain = requires(const typename F::Block& block) {
 template <class F>
 concept Encodable = requires {
   typename F::Scales;
+};
+
+/// Sub-blocks have scales of their own, which can be chosen anew one by one.
+template <class F>
+concept Rescalable = requires(typename F::Scales& scales) {
+  F::rescale(nullptr, nullptr, 0, Effort::kNormal, scales);
 };
 
 constexpr std::string_view type_name(Type type) {
@@ -152,23 +162,24 @@ void counter_shrinkage(const float* x, const float* w, const uint32_t* codes, ty
                        typename F::Block& block) {
   constexpr double kShare = 0.7;
   constexpr double kWorthIt = 1e-3;  // of a scale; about what a half can tell apart
-  constexpr double kMost = 0.5;
+  constexpr double kMost = 0.25;
   float values[F::kBlockLen];
   decode_blocks<F>(reinterpret_cast<const std::byte*>(&block), 1, values);
-  double xx[4] = {};
-  double xq[4] = {};
-  for (int i = 0; i < F::kBlockLen; ++i) {
-    const double wx = static_cast<double>(w[i]) * x[i];
-    xx[i % 4] += wx * x[i];
-    xq[i % 4] += wx * values[i];
+  LaneSum xx, xq;
+  for (int i = 0; i < F::kBlockLen; i += kLanes) {
+    const Lanes wx = load(w + i) * load(x + i);
+    xx.add(i, wx * load(x + i));
+    xq.add(i, wx * load(values + i));
   }
-  const double whole = (xx[0] + xx[1]) + (xx[2] + xx[3]);
-  const double kept = (xq[0] + xq[1]) + (xq[2] + xq[3]);
-  const double excess = kept > 0.0 ? kShare * (whole / kept - 1.0) : 0.0;
+  const float whole = xx.total();
+  const float kept = xq.total();
+  const double excess = kept > 0.0f ? kShare * (static_cast<double>(whole) / kept - 1.0) : 0.0;
   if (!(excess > kWorthIt)) return;
   const auto factor = static_cast<float>(1.0 + (excess < kMost ? excess : kMost));
   float inflated[F::kBlockLen];
-  for (int i = 0; i < F::kBlockLen; ++i) inflated[i] = std::clamp(x[i] * factor, -FLT_MAX, FLT_MAX);
+  for (int i = 0; i < F::kBlockLen; i += kLanes) {
+    store(max(broadcast(-FLT_MAX), min(broadcast(FLT_MAX), load(x + i) * factor)), inflated + i);
+  }
   F::refit(inflated, w, codes, scales);
   F::pack(scales, codes, block);
 }
@@ -196,14 +207,16 @@ constexpr Encoder make_encoder() {
   using Scales = typename F::Scales;
   static_assert(std::is_trivially_copyable_v<Scales> && sizeof(Scales) <= kMaxScalesBytes && alignof(Scales) <= 16);
   static_assert(F::kJoint <= kMaxJoint && F::kBlockLen % F::kJoint == 0);
-  return {
+  Encoder encoder = {
       .joint = F::kJoint,
+      .sub_block = F::kBlockLen,
       .objective = F::objective,
       .fit = [](const float* x, const float* w, Effort effort, void* scales,
                 uint32_t* codes) { new (scales) Scales(fit_block<F>(x, w, effort, codes)); },
       .round = [](const float* x, const float* w, const void* scales, int position, float* values) -> uint32_t {
         return F::round(x, w, *static_cast<const Scales*>(scales), position, values);
       },
+      .rescale = nullptr,
       .refit = [](const float* x, const float* w, const uint32_t* codes,
                   void* scales) { F::refit(x, w, codes, *static_cast<Scales*>(scales)); },
       .pack =
@@ -212,6 +225,13 @@ constexpr Encoder make_encoder() {
           },
       .encode_row = encode_blocks<F>,
   };
+  if constexpr (Rescalable<F>) {
+    encoder.sub_block = F::kBlockLen / F::kSubBlocks;
+    encoder.rescale = [](const float* x, const float* w, int position, Effort effort, void* scales) {
+      F::rescale(x, w, position, effort, *static_cast<Scales*>(scales));
+    };
+  }
+  return encoder;
 }
 
 template <Encodable F>

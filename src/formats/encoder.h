@@ -4,8 +4,8 @@
 //   round  takes the 1, 4 or 8 weights that the format codes jointly to the best codeword under those scales;
 //   pack   writes scales and codes as block bytes.
 //
-// Plain encoding (encode_row) is: objective, fit, pack. Error feedback fits on reaching a block, then rounds a group at
-// a time, with the weights it has corrected so far; it may refit on the way.
+// Plain encoding (encode_row) is: objective, fit, pack. Error feedback fits on reaching a block, rescales on reaching a
+// sub-block, and rounds a group at a time, all with the weights it has corrected so far.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +26,8 @@ enum class Effort { kFast, kNormal, kBest };
 ///
 /// x: the block's values, finite, [block_len]. w: objective weights >= 0, [block_len].
 struct Encoder {
-  int joint;  ///< values per codeword: 1, 4 or 8
+  int joint;      ///< values per codeword: 1, 4 or 8
+  int sub_block;  ///< values that have a scale of their own under what the block shares; block_len where there is none
 
   /// Weights of the squared error that fit and round minimise, from the importance of each column (mean of squared
   /// activations, >= 0; null when unknown). x, importance, w: [block_len].
@@ -39,6 +40,10 @@ struct Encoder {
   /// Best codeword for values position .. position + joint - 1; x and w point at the first of them. Writes the decoded
   /// values to `values` [joint] and returns the code. Ties go to the lowest code.
   uint32_t (*round)(const float* x, const float* w, const void* scales, int position, float* values);
+
+  /// Chooses anew the scale of the sub-block that begins at `position`, as it will be stored; what the block shares
+  /// stays as it is. x, w: [sub_block]. Null where sub_block is block_len.
+  void (*rescale)(const float* x, const float* w, int position, Effort effort, void* scales);
 
   /// Improves `scales` for given codes [block_len / joint] without leaving what can be stored; never makes the weighted
   /// error worse. May be a no-op.

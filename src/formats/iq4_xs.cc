@@ -10,20 +10,21 @@ namespace steelyard::inline STEELYARD_ISA {
 namespace {
 
 constexpr Iq4Levels kLevels;
-constexpr int kSubLen = 32;
-constexpr int kSubs = IQ4_XS::kBlockLen / kSubLen;
+constexpr int kSubLen = IQ4_XS::kBlockLen / IQ4_XS::kSubBlocks;
 constexpr int kLow = -32;  ///< of the scale of a sub-block
 constexpr int kHigh = 31;
 
 /// The multiple of d nearest to a scale.
 int nearest_multiple(float scale, float d) { return d == 0.0f ? 0 : nearest_down(scale / d, kLow, kHigh); }
 
-/// A block on its way: what each sub-block would choose alone, and what it chooses under a common unit.
+/// A block on its way, or the first sub-blocks of one: what each sub-block would choose alone, and what it chooses
+/// under a common unit.
+template <int kSubs = IQ4_XS::kSubBlocks>
 struct SuperBlock {
   const UnitBlock unit;
   float free[kSubs];  ///< best scales of the sub-blocks, were they stored as they are
 
-  SuperBlock(const float* x, const float* w, Effort effort) : unit(x, w, IQ4_XS::kBlockLen) {
+  SuperBlock(const float* x, const float* w, Effort effort) : unit(x, w, kSubs * kSubLen) {
     for (int b = 0; b < kSubs; ++b) free[b] = search_levels(kLevels, kIq4Range, sub_x(b), sub_w(b), kSubLen, effort);
   }
 
@@ -83,7 +84,8 @@ struct SuperBlock {
 float sub_scale(const IQ4_XS::Scales& scales, int b) { return to_float(scales.d) * static_cast<float>(scales.s[b]); }
 
 void choose_codes(const float* x, const IQ4_XS::Scales& scales, uint32_t* codes) {
-  for (int b = 0; b < kSubs; ++b) kLevels.codes(x + kSubLen * b, kSubLen, sub_scale(scales, b), codes + kSubLen * b);
+  for (int b = 0; b < IQ4_XS::kSubBlocks; ++b)
+    kLevels.codes(x + kSubLen * b, kSubLen, sub_scale(scales, b), codes + kSubLen * b);
 }
 
 }  // namespace
@@ -93,7 +95,7 @@ void IQ4_XS::objective(const float* x, const float* importance, float* w) {
 }
 
 IQ4_XS::Scales IQ4_XS::fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
-  const SuperBlock block(x, w, effort);
+  const SuperBlock<> block(x, w, effort);
   const auto d = effort == Effort::kFast     ? block.search_unit(1, 1.0f)
                  : effort == Effort::kNormal ? block.search_unit(2, 2.0f)
                                              : block.search_unit(8, 4.0f);
@@ -116,6 +118,12 @@ uint32_t IQ4_XS::round(const float* x, const float*, const Scales& scales, int p
   return round_level(kLevels, *x, sub_scale(scales, position / kSubLen), values);
 }
 
+void IQ4_XS::rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
+  Scales own = {scales.d, {}};
+  SuperBlock<1>(x, w, effort).choose_multiples(own);
+  scales.s[position / kSubLen] = own.s[0];
+}
+
 void IQ4_XS::refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
   ScaleSums sums;
   for (int i = 0; i < kBlockLen; ++i) sums.add(x[i], w[i], scales.s[i / kSubLen] * kLevels.level(codes[i]));
@@ -126,7 +134,7 @@ void IQ4_XS::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
   uint32_t low = 0;
   uint32_t high = 0;
-  for (int b = 0; b < kSubs; ++b) {
+  for (int b = 0; b < kSubBlocks; ++b) {
     const auto s = static_cast<uint32_t>(scales.s[b] - kLow);
     low |= (s & 15) << (4 * b);
     high |= (s >> 4) << (2 * b);

@@ -41,13 +41,15 @@ struct IQ4_XS {
   }
 
   static constexpr int kJoint = 1;
+  static constexpr int kSubBlocks = 8;
   struct Scales {
     Half d;
-    int8_t s[8];  ///< of the sub-blocks, -32 to 31
+    int8_t s[kSubBlocks];  ///< of the sub-blocks, -32 to 31
   };
   static void objective(const float* x, const float* importance, float* w);
   static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
   static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
+  static void rescale(const float* x, const float* w, int position, Effort effort, Scales& scales);
   static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
   static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };

@@ -47,13 +47,13 @@ constexpr SymmetricReach symmetric_reach(Effort effort) {
   }
 }
 
-/// The search over one block.
-template <class F>
+/// The search over one block, or over the first sub-blocks of one.
+template <class F, int kSubBlocks = F::kSubBlocks>
 class SymmetricSearch {
  public:
   SymmetricSearch(const float* x, const float* w, Effort effort)
-      : block_(x, w, F::kBlockLen), reach_(symmetric_reach(effort)) {
-    for (int b = 0; b < F::kSubBlocks; ++b) wanted_[b] = free_scale(b);
+      : block_(x, w, kSubBlocks * kSubBlockLen), reach_(symmetric_reach(effort)) {
+    for (int b = 0; b < kSubBlocks; ++b) wanted_[b] = free_scale(b);
   }
 
   SymmetricScales run() const {
@@ -66,6 +66,9 @@ class SymmetricSearch {
     best.scales.d = block_.store(improved(best));
     return best.scales;
   }
+
+  /// The best integer scales under a d that is settled.
+  SymmetricScales scales_under(Half d) const { return under(block_.load(d)).scales; }
 
  private:
   static constexpr int kSubBlockLen = F::kBlockLen / F::kSubBlocks;
@@ -145,7 +148,7 @@ class SymmetricSearch {
     Fit fit;
     fit.scales.d = block_.store(unit);
     const float d = block_.load(fit.scales.d);
-    for (int b = 0; b < F::kSubBlocks; ++b) {
+    for (int b = 0; b < kSubBlocks; ++b) {
       const int centre = d == 0.0f ? 0 : nearest_down(wanted_[b].scale / d, F::kLowStep, F::kHighStep);
       float steps[kCandidates];
       for (int c = 0; c < kCandidates; ++c) {
@@ -204,7 +207,7 @@ class SymmetricSearch {
 
   UnitBlock block_;
   SymmetricReach reach_;
-  ScaleFit wanted_[F::kSubBlocks];
+  ScaleFit wanted_[kSubBlocks];
 };
 
 /// Base of a traits struct F, which has kBlockLen, kSubBlocks, and the ranges of its integers: kLowCode .. kHighCode
@@ -232,6 +235,11 @@ struct SymmetricEncoder {
     const int q = scale == 0.0f ? 0 : nearest_down(*x / scale, F::kLowCode, F::kHighCode);
     *values = scale * static_cast<float>(q);
     return static_cast<uint32_t>(q - F::kLowCode);
+  }
+
+  static void rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
+    const int b = position / (F::kBlockLen / F::kSubBlocks);
+    scales.scale[b] = SymmetricSearch<F, 1>(x, w, effort).scales_under(scales.d).scale[0];
   }
 
   /// For given codes and integer scales, the block is one long vector of levels scale * q under d.
