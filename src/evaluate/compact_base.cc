@@ -77,7 +77,7 @@ CompactBase::CompactBase(MappedFile file) : DivergenceBase(std::move(file)) {
 
 void CompactBase::require(const Chunks& chunks, const ModelIdentity& model) const {
   if (n_vocab() == model.n_vocab && vocabulary_ != model.vocabulary) {
-    fail(path(), "was made with a model of another vocabulary");
+    fail(path(), "was made with a model of another vocabulary or BOS");
   }
   DivergenceBase::require(chunks, model);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/sha256.h"
+#include "tokenizer/chunks.h"
 
 namespace steelyard {
 
@@ -31,6 +32,8 @@ ModelIdentity model_identity(const gguf::Reader& reader, const ModelConfig& conf
     vocabulary.update(tokenizer.text(id));
     vocabulary.update(std::string_view("\0", 1));
   }
+  // Models that see the same chunks with and without BOS cannot be compared.
+  vocabulary.update(std::to_string(chunk_bos(tokenizer).value_or(-1)));
   return {reader.path(), config.n_vocab, fingerprint.hex(), vocabulary.hex(), expert_shape(config)};
 }
 

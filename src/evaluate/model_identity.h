@@ -29,7 +29,7 @@ struct ModelIdentity {
   std::string path;
   int64_t n_vocab = 0;
   std::string fingerprint;  ///< SHA-256 of the header and of the first 4 KiB of every tensor
-  std::string vocabulary;   ///< SHA-256 of all tokens' texts
+  std::string vocabulary;   ///< SHA-256 of all tokens' texts, and of what chunks begin with
   ExpertShape experts;
 };
 

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/error.h"
 #include "base/parallel.h"
+#include "model/non_finite.h"
 
 namespace steelyard {
 namespace {
@@ -57,6 +59,11 @@ std::vector<TokenScore> self_check(const Model& model, const Chunks& chunks, int
         const TokenId target = chunks.targets(c)[static_cast<size_t>(first + r)];
         scores[done + static_cast<size_t>(r)] = compare_rows(row(base), row(whole), target);
       });
+      for (size_t r = done; r < scores.size(); ++r) {
+        if (std::isfinite(scores[r].nll) && std::isfinite(scores[r].kld)) continue;
+        fail("", "chunk {}: the likelihood at position {} is not finite; the first number that is not comes from {}",
+             c + 1, at + static_cast<int64_t>(r - done), first_non_finite(model, ids));
+      }
       progress(scores);
     }
   }

@@ -10,7 +10,7 @@
 namespace steelyard {
 
 /// Scores of every chunk passing in one batch (the model) against the same chunk in pieces of `n_piece` tokens (the
-/// base).
+/// base). Error that names the first broken block when a likelihood is not finite.
 std::vector<TokenScore> self_check(const Model& model, const Chunks& chunks, int64_t n_piece,
                                    const std::function<void(std::span<const TokenScore>)>& progress);
 

@@ -17,8 +17,7 @@ struct Case {
 
 Imatrix collect(const Case& which, bool with_output) {
   const std::string name = which.model;
-  const gguf::Reader reader(name == "deepseek2" ? test::golden("models/deepseek2/model.gguf")
-                                                : test::golden("imatrix/" + name + "/model.gguf"));
+  const gguf::Reader reader(test::golden((name.ends_with("_k256") ? "imatrix/" : "models/") + name + "/model.gguf"));
   const auto backend = make_backend(which.backend);
   const Model model(reader, *backend);
   const Tokenizer tokenizer(reader.metadata());
@@ -63,7 +62,9 @@ TEST_P(ImatrixGolden, WithOutput) {
 
 INSTANTIATE_TEST_SUITE_P(Models, ImatrixGolden,
                          testing::Values(Case{"deepseek2", "ref"}, Case{"deepseek2", "cpu"},
-                                         Case{"deepseek2_k256", "ref"}, Case{"deepseek2_k256", "cpu"}),
+                                         Case{"deepseek2_k256", "ref"}, Case{"deepseek2_k256", "cpu"},
+                                         Case{"qwen3moe", "ref"}, Case{"qwen3moe", "cpu"},
+                                         Case{"qwen3moe_k256", "cpu"}),
                          [](const auto& each) { return std::string(each.param.model) + "_" + each.param.backend; });
 
 // Sums have one owner and one order, and so have the products before them.

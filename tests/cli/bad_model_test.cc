@@ -104,6 +104,17 @@ TEST_F(BadModel, WeightsThatAreNotFinite) {
     for (size_t i = 0; i < 64; ++i) copy.set_value("blk.0.attn_norm.weight", i, bad);
     expect_useless(copy, "");
     expect_fails({"run", "-m", model_, "-p", "hello", "-n", "2"}, "are not finite: first in block 0 at position 0");
+    const std::string ids = folder_ / "ids.json";
+    std::ofstream(ids) << "[1, 2, 3]";
+    const std::vector<std::vector<std::string>> evaluations = {{"-f", text_},
+                                                               {"-f", text_, "--ppl-stride", "32"},
+                                                               {"-f", text_, "--self-check"},
+                                                               {"-f", golden("choice/winogrande.csv"), "--winogrande"},
+                                                               {"--tokens", ids}};
+    for (std::vector<std::string> command : evaluations) {
+      command.insert(command.begin(), {"perplexity", "-m", model_, "-c", "64"});
+      expect_fails(command, "not finite; the first number that is not comes from block 0 at position 0");
+    }
   }
 }
 

@@ -104,6 +104,16 @@ TEST_F(BadText, BaseAsText) {
                "holds a single chunk");
 }
 
+// Two models of one vocabulary, of which only the base's begins chunks with BOS.
+TEST_F(BadText, BaseOfAModelWithAnotherBeginning) {
+  const std::string base = folder_ / "base.bin";
+  const CommandResult written =
+      run({"perplexity", "-m", deepseek_, "-f", text_, "-c", "64", "--chunks", "2", "--kl-divergence-base", base});
+  ASSERT_EQ(written.exit_code, 0) << written.err;
+  expect_fails({"perplexity", "-m", llama_, "--kl-divergence", "--kl-divergence-base", base},
+               "was made with a model of another vocabulary or BOS");
+}
+
 TEST_F(BadText, Prompts) {
   expect_fails({"run", "-m", llama_, "-p", "", "-n", "2"}, "the prompt is empty");
   expect_fails({"run", "-m", llama_, "-p", std::string(1000, 'z'), "-n", "2"}, "fills the context of 256");

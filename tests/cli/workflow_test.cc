@@ -230,8 +230,7 @@ TEST_F(Workflow, Perplexity) {
 }
 
 TEST_F(Workflow, DivergenceFromABase) {
-  const std::vector<std::string> common = {
-      "-f", text_, "-c", "64", "-b", "64", "--chunks", "4", "--kl-divergence-base"};
+  const std::vector<std::string> common = {"-f", text_, "-c", "64", "--chunks", "16", "--kl-divergence-base"};
   auto write = std::vector<std::string>{"perplexity", "-m", deepseek_};
   write.insert(write.end(), common.begin(), common.end());
   write.push_back(folder_ / "base.bin");
@@ -252,7 +251,7 @@ TEST_F(Workflow, DivergenceFromABase) {
   // Of a model from itself only the storage of the base remains.
   for (const char* base : {"base.bin", "llama.bin"}) {
     const auto same = divergence(deepseek_, folder_ / base);
-    // 16-bit codes round by up to 1.2e-4 a token; over these few tokens their mean has a standard error of 1e-6.
+    // 16-bit codes round by up to 1.2e-4 a token; over 496 tokens their mean has a standard error of 5e-7.
     EXPECT_LT(std::abs(same["mean_kld"].get<double>()), std::string(base) == "base.bin" ? 1e-8 : 1e-6) << base;
     EXPECT_EQ(same["same_top"], 1.0);
     EXPECT_EQ(same.contains("router_agreement"), std::string(base) == "base.bin");

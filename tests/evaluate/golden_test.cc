@@ -52,9 +52,10 @@ Figures evaluate_text(const std::string& model_path, const std::string& base_pat
 class EvaluateGolden : public testing::TestWithParam<const char*> {
  protected:
   std::string folder_ = test::golden(std::string("imatrix/") + GetParam()) + "/";
-  // The models themselves; the small one is also a model golden.
-  std::string model_ =
-      std::string(GetParam()) == "deepseek2" ? test::golden("models/deepseek2/model.gguf") : folder_ + "model.gguf";
+  // The models themselves; the small ones are also model goldens.
+  std::string model_ = std::string(GetParam()).ends_with("_k256")
+                           ? folder_ + "model.gguf"
+                           : test::golden(std::string("models/") + GetParam() + "/model.gguf");
 };
 
 TEST_P(EvaluateGolden, RunningPerplexityAndStandardError) {
@@ -187,7 +188,8 @@ TEST_P(EvaluateGolden, BatchesOfAnySizeAgree) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, EvaluateGolden, testing::Values("deepseek2", "deepseek2_k256"));
+INSTANTIATE_TEST_SUITE_P(Models, EvaluateGolden,
+                         testing::Values("deepseek2", "deepseek2_k256", "qwen3moe", "qwen3moe_k256"));
 
 }  // namespace
 }  // namespace steelyard
