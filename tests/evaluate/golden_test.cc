@@ -138,8 +138,12 @@ TEST_P(EvaluateGolden, WrittenLlamaBaseAgrees) {
     golden.log_probs(chunk, 5, b);
     for (size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 3e-4) << "chunk " << chunk << " token " << i;
   }
+  // Of a model from itself the rounding of codes remains: at most half a step of 16 / 65535, of either sign.
   const auto self = evaluate_text(model_, temp / "base.bin").divergence;
-  EXPECT_LT(self->kld.mean, 1e-6);
+  EXPECT_LT(self->klds.at(1), 1.23e-4);
+  EXPECT_GT(self->klds.at(0), -1.23e-4);
+  EXPECT_LT(std::abs(self->kld.mean), 3 * self->kld.standard_error);
+  EXPECT_LT(self->kld.standard_error, 1e-6);
   EXPECT_EQ(self->same_top.mean, 1.0);
 }
 
