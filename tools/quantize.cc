@@ -11,6 +11,7 @@
 #include "base/isa.h"
 #include "base/parallel.h"
 #include "base/sha256.h"
+#include "calibrate/calibrated_layers.h"
 #include "command.h"
 #include "imatrix/selection.h"
 #include "plan/report.h"
@@ -42,6 +43,12 @@ class ShapingOptions {
         command.add_option("--override-kv", edits.overrides, "KEY=TYPE:VALUE, TYPE int, float, bool or str")));
     add(command.add_option("--prune-layers", edits.prune_layers, "take blocks out: 3,7-9"));
     add(command.add_flag("--allow-requantize", allow_requantize, "quantize what is quantized already"));
+    add(command.add_option("-c,--ctx-size", n_ctx, "with --calibrate: tokens per chunk")
+            ->check(CLI::Range(int64_t{2}, int64_t{1} << 20))
+            ->capture_default_str());
+    add(command.add_option("--chunks", n_chunks, "with --calibrate: at most this many chunks")
+            ->check(CLI::PositiveNumber)
+            ->capture_default_str());
     auto* size =
         command.add_option("--split-max-size", split.max_bytes, "cut the result into shards of 2GiB, 500MB, ...")
             ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
@@ -87,6 +94,7 @@ class ShapingOptions {
   std::vector<std::string> include, exclude;
   Edits edits;
   bool allow_requantize = false;
+  int64_t n_ctx = 512, n_chunks = 128;
   Split split;
 
  private:
@@ -97,7 +105,7 @@ struct Options {
   std::string source, target;
   PlanOptions plan;
   ShapingOptions shaping;
-  std::string imatrix, from;
+  std::string imatrix, calibrate, from;
   uint64_t slab_bytes = uint64_t{1} << 30;
   int threads = 0;
   bool dry_run = false, resume = false, restart = false, verify = false;
@@ -116,7 +124,8 @@ Recipe recipe(const Options& options) {
                      .plan = made.plan.text(),
                      .source_file = std::filesystem::path(options.source).filename().string(),
                      .imatrix_sha256 = options.imatrix.empty() ? "" : sha256_of_file(options.imatrix),
-                     .arguments = options.shaping.arguments()};
+                     .arguments = options.shaping.arguments(),
+                     .calibration_sha256 = options.calibrate.empty() ? "" : sha256_of_file(options.calibrate)};
   return made;
 }
 
@@ -139,10 +148,44 @@ Recipe repeat(Options& options, const gguf::Reader& source, std::optional<Imatri
     fail(options.imatrix, "is not the imatrix of {}: the SHA-256 is {}, expected {}", options.from, imatrix_hash,
          printable(provenance.imatrix_sha256));
   }
+  const std::string text_hash = options.calibrate.empty() ? "" : sha256_of_file(options.calibrate);
+  if (text_hash != provenance.calibration_sha256) {
+    if (text_hash.empty()) fail(options.from, "was calibrated on a text: give it with --calibrate");
+    if (provenance.calibration_sha256.empty()) fail(options.from, "was made without --calibrate");
+    fail(options.calibrate, "is not the calibration text of {}: the SHA-256 is {}, expected {}", options.from,
+         text_hash, printable(provenance.calibration_sha256));
+  }
   // Names of files are part of the result and may be others now.
   if (imatrix) imatrix->source = file.metadata().string("quantize.imatrix.file");
   options.shaping.replay(provenance.arguments, options.from);
   return {Plan::parse(provenance.plan, options.from), provenance, recorded};
+}
+
+// What quantization with a calibration text needs beside the job.
+struct Calibration {
+  Calibration(const gguf::Reader& source, const Resolution& resolution, const Options& options)
+      : backend(make_backend("cpu")),
+        model(source, *backend),
+        tokenizer(source.metadata()),
+        chunks(tokenize_file(tokenizer, options.calibrate, /*parse_special=*/false), options.shaping.n_ctx,
+               options.shaping.n_chunks, chunk_bos(tokenizer), options.calibrate),
+        layers(source, resolution, model, chunks, {.feedback = {.effort = options.shaping.chosen_effort()}}) {}
+
+  std::unique_ptr<Backend> backend;
+  Model model;
+  Tokenizer tokenizer;
+  Chunks chunks;
+  CalibratedLayers layers;
+};
+
+void print(const std::vector<RoundingReport>& reports) {
+  fmt::print("lost of the outputs on held-out text, and matrices rounded so\n{:40} {:>9}       {:>9}       {:>9}\n", "",
+             "feedback", "diagonal", "plain");
+  for (const RoundingReport& report : reports) {
+    fmt::print("{:40}", printable(report.name));
+    for (size_t w = 0; w < kRoundings; ++w) fmt::print(" {:9.6f} {:4} ", report.loss[w], report.chosen[w]);
+    fmt::print("\n");
+  }
 }
 
 void prepare(Imatrix& imatrix, const ShapingOptions& shaping, const EditedModel& model) {
@@ -154,15 +197,25 @@ void prepare(Imatrix& imatrix, const ShapingOptions& shaping, const EditedModel&
 void run_quantize(Options& options) {
   if (options.target.empty() && !options.dry_run) fail("", "an output file is needed");
   const int n_threads = set_thread_count(options.threads);
-  const gguf::Reader source(options.source, options.dry_run ? gguf::Need::kHeader : gguf::Need::kData);
+  const bool header_only = options.dry_run && options.calibrate.empty();
+  const gguf::Reader source(options.source, header_only ? gguf::Need::kHeader : gguf::Need::kData);
   std::optional<Imatrix> imatrix = load_imatrix(options.imatrix);
   const Recipe recipe = options.from.empty() ? tools::recipe(options) : repeat(options, source, imatrix);
   const ShapingOptions& shaping = options.shaping;
   const EditedModel model = apply(shaping.edits, source.metadata(), source.tensors());
   if (imatrix) prepare(*imatrix, shaping, model);
   const Resolution resolution = resolve(recipe.plan, model.tensors, model_facts(model.metadata, imatrix.has_value()));
-  const QuantizeJob job{source, resolution, imatrix ? &*imatrix : nullptr, shaping.allow_requantize,
-                        options.plan.strict()};
+  if (!options.calibrate.empty() && !shaping.edits.prune_layers.empty()) {
+    fail("", "--calibrate takes the model as it is: prune its layers in a run of its own");
+  }
+  std::optional<Calibration> calibration;
+  if (!options.calibrate.empty()) calibration.emplace(source, resolution, options);
+  const QuantizeJob job{source,
+                        resolution,
+                        imatrix ? &*imatrix : nullptr,
+                        shaping.allow_requantize,
+                        options.plan.strict(),
+                        calibration ? &calibration->layers : nullptr};
 
   fmt::print("{}\n{}", table(resolution), summary(resolution));
   print_findings(findings(job));
@@ -187,6 +240,7 @@ void run_quantize(Options& options) {
                                 .expected = recipe.expected};
     result = quantize(job, target, [&](const QuantizeProgress& progress) { report.show(progress); });
   }
+  if (calibration) print(calibration->layers.reports());
   fmt::print("wrote {}: {} bytes, {:.4f} bits per weight{}\n", fmt::join(result.paths, " "), result.bytes,
              resolution.bits_per_weight, options.verify ? ", read back and verified" : "");
 }
@@ -208,6 +262,8 @@ void add_quantize(CLI::App& app) {
     if (all[i]->get_name() != "--strict") from->excludes(all[i]);
   }
   command->add_option("--imatrix", options->imatrix, "importance matrix, GGUF or .dat");
+  command->add_option("--calibrate", options->calibrate,
+                      "text that passes through the layers while they are quantized, with error feedback");
   command->add_option("-t,--threads", options->threads, "threads; all cores by default")
       ->check(CLI::Range(0, kMaxThreads));
   command->add_option("--slab", options->slab_bytes, "memory for weights on their way, at most: 1GiB, 200MB, ...")

@@ -46,7 +46,8 @@ Imatrix ImatrixCollector::result(Backend& backend) const {
     entry.in_sum2.resize(static_cast<size_t>(sums.n_in * sums.n_expert));
     backend.download(entry.in_sum2.data(), sums.sums.get(), entry.in_sum2.size() * sizeof(double));
     entry.counts.assign(static_cast<size_t>(sums.n_expert), sums.tokens);
-    if (sums.counts != nullptr) backend.download(entry.counts.data(), sums.counts.get(), entry.counts.size() * sizeof(int64_t));
+    if (sums.counts != nullptr)
+      backend.download(entry.counts.data(), sums.counts.get(), entry.counts.size() * sizeof(int64_t));
     imatrix.entries.emplace(name, std::move(entry));
   }
   return imatrix;

@@ -1,5 +1,5 @@
-// The observer that makes an importance matrix: sums of squared inputs per column, per expert with counts, accumulated in
-// F64 on the backend.
+// The observer that makes an importance matrix: sums of squared inputs per column, per expert with counts, accumulated
+// in F64 on the backend.
 #pragma once
 
 #include <map>

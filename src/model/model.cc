@@ -21,9 +21,9 @@ Model::Model(const gguf::Reader& reader, Backend& backend)
       config_(read_config(reader.metadata())),
       trunk_(bind_trunk(reader, config_, backend)) {}
 
-Layer Model::layer(int i, int64_t n_positions, std::span<const Layer> bound) const {
+Layer Model::layer(int i, int64_t n_positions, std::span<const Layer> bound, const Substitutes& substitutes) const {
   // Bound first: that shows that the widths, which size the table, are those of real tensors.
-  Layer layer{config_.layers.at(static_cast<size_t>(i)), bind_layer(reader_, config_, i, backend_), {}};
+  Layer layer{config_.layers.at(static_cast<size_t>(i)), bind_layer(reader_, config_, i, backend_, substitutes), {}};
   const RopeConfig& rope = layer.config.attention.rope;
   const auto same =
       std::ranges::find_if(bound, [&](const Layer& other) { return other.config.attention.rope == rope; });

@@ -22,8 +22,8 @@ class Model {
   int n_layers() const { return static_cast<int>(config_.layers.size()); }
 
   /// Layer i, ready for positions below n_positions. `bound`: layers bound for as many positions, whose RoPE tables are
-  /// shared where the angles are the same.
-  Layer layer(int i, int64_t n_positions, std::span<const Layer> bound = {}) const;
+  /// shared where the angles are the same. `substitutes` take the place of weights in the file.
+  Layer layer(int i, int64_t n_positions, std::span<const Layer> bound = {}, const Substitutes& substitutes = {}) const;
 
   /// Rows of the embedding for host ids, each < n_vocab (Error otherwise); out: [ids.size(), n_embd].
   void embed(std::span<const int32_t> ids, Matrix out) const;

@@ -11,11 +11,18 @@
 namespace steelyard {
 namespace {
 
+const Substitutes kNone;
+
 // Finds tensors by name and checks their shapes. Of the optional ones, those in `required` must be there.
 class Binder {
  public:
-  Binder(const gguf::Reader& reader, Backend& backend, std::string prefix, std::span<const std::string> required = {})
-      : reader_(reader), backend_(backend), prefix_(std::move(prefix)), required_(required) {}
+  Binder(const gguf::Reader& reader, Backend& backend, std::string prefix, std::span<const std::string> required = {},
+         const Substitutes& substitutes = kNone)
+      : reader_(reader),
+        backend_(backend),
+        prefix_(std::move(prefix)),
+        required_(required),
+        substitutes_(substitutes) {}
 
   bool has(const std::string& name) const { return reader_.find(prefix_ + name) != nullptr; }
 
@@ -25,6 +32,10 @@ class Binder {
     if (type.decode == nullptr)
       fail(reader_.path(), "tensor {} has type {}, which holds no weights", tensor.name, type.name);
     Weight host{tensor.name, &type, n_in, n_out, n_slices, reader_.bytes(tensor).data()};
+    if (const auto other = substitutes_.find(tensor.name); other != substitutes_.end()) {
+      host.format = other->second.format;
+      host.data = other->second.data;
+    }
     return backend_.load(std::move(host));
   }
 
@@ -94,6 +105,7 @@ class Binder {
   Backend& backend_;
   std::string prefix_;
   std::span<const std::string> required_;
+  const Substitutes& substitutes_;
 };
 
 void bind_latent(const Binder& binder, const AttentionConfig& config, int64_t n_embd, AttentionWeights& w) {
@@ -226,9 +238,10 @@ TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, B
   return w;
 }
 
-LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, int layer, Backend& backend) {
+LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, int layer, Backend& backend,
+                        const Substitutes& substitutes) {
   const LayerConfig& description = config.layers.at(static_cast<size_t>(layer));
-  const Binder binder(reader, backend, fmt::format("blk.{}.", layer), description.required);
+  const Binder binder(reader, backend, fmt::format("blk.{}.", layer), description.required, substitutes);
   return {bind_attention(binder, description, config.n_embd), bind_ffn(binder, description, config.n_embd)};
 }
 

@@ -2,6 +2,9 @@
 // against the configuration when they were bound, so the forward pass needs no checks.
 #pragma once
 
+#include <map>
+#include <string>
+
 #include "compute/backend.h"
 #include "gguf/reader.h"
 #include "model/config.h"
@@ -85,8 +88,17 @@ struct TrunkWeights {
   std::vector<float> rope_short, rope_long;
 };
 
+/// Bytes that take the place of tensors' own in the file, in other types of the same shape: a layer as it was quantized.
+/// By full name; in host memory, and they outlive the binding.
+struct Substitute {
+  const Format* format;
+  const std::byte* data;
+};
+using Substitutes = std::map<std::string, Substitute>;
+
 /// Binds tensors of `reader` for `backend`. Error naming file and tensor when one is missing or has another shape.
 TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, Backend& backend);
-LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, int layer, Backend& backend);
+LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, int layer, Backend& backend,
+                        const Substitutes& substitutes = {});
 
 }  // namespace steelyard

@@ -173,6 +173,15 @@ void Output::check_content(const std::string& doubt) const {
   });
 }
 
+std::span<const std::byte> Output::content(size_t i) {
+  STEELYARD_CHECK(i < finished_.size());
+  if (maps_.empty()) {
+    for (const File& file : files_) maps_.emplace_back(file.partial());
+  }
+  const auto& [number, tensor] = places_[i];
+  return maps_[number].bytes().subspan(files_[number].layout.begin(*tensor), tensor->n_bytes);
+}
+
 void Output::write(uint64_t begin, std::span<const std::byte> bytes) {
   STEELYARD_CHECK(finished_.size() < places_.size());
   const auto& [number, tensor] = places_[finished_.size()];

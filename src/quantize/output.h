@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "base/mapped_file.h"
 #include "base/output_file.h"
 #include "gguf/layout.h"
 #include "quantize/journal.h"
@@ -42,6 +43,9 @@ class Output {
   /// Final names.
   std::vector<std::string> paths() const;
   uint64_t total_bytes() const;
+
+  /// The bytes of a finished tensor, in the file itself; valid as long as the Output.
+  std::span<const std::byte> content(size_t tensor);
 
   /// Writes bytes [begin, begin + bytes.size()) of the next tensor to be finished. Thread-safe against nothing but
   /// reading.
@@ -82,6 +86,7 @@ class Output {
   std::string target_;
   Journal journal_;
   std::vector<File> files_;
+  std::vector<MappedFile> maps_;        // of the partial files, once content() was asked for
   std::vector<Place> places_;           // [n_tensors]
   std::vector<TensorHashes> finished_;  // the first of them are in the journal, the others wait for a checkpoint
 

@@ -68,7 +68,7 @@ void add_tensor(const QuantizeJob& job, const Decision& decision, std::vector<Fi
   if (from.is_quantized() && to.is_quantized() && !job.allow_requantize) {
     error(fmt::format("is {} already; quantizing it again needs --allow-requantize", from.name));
   }
-  add_importance(job, tensor, to, found);
+  if (job.layers == nullptr || !job.layers->covers(decision)) add_importance(job, tensor, to, found);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "gguf/reader.h"
 #include "imatrix/imatrix.h"
 #include "plan/findings.h"
+#include "quantize/layer_encoder.h"
 
 namespace steelyard {
 
@@ -18,6 +19,7 @@ struct QuantizeJob {
   const Imatrix* imatrix = nullptr;  ///< null: none given
   bool allow_requantize = false;     ///< quantize again what is quantized already
   bool strict = false;               ///< warnings are errors
+  LayerEncoder* layers = nullptr;    ///< encodes the tensors that it covers; null: there is no calibration
 };
 
 /// All there is to say about the job, errors first. Those of the plan are among them.

@@ -17,6 +17,7 @@ constexpr std::string_view kPlan = "steelyard.plan";
 constexpr std::string_view kPlanHash = "steelyard.plan.sha256";
 constexpr std::string_view kArguments = "steelyard.arguments";
 constexpr std::string_view kImatrixHash = "steelyard.imatrix.sha256";
+constexpr std::string_view kCalibrationHash = "steelyard.calibration.sha256";
 constexpr std::string_view kSourceFile = "steelyard.source.file";
 constexpr std::string_view kSourceHeader = "steelyard.source.header.sha256";
 constexpr std::string_view kSourceHash = "steelyard.source.sha256";
@@ -41,6 +42,7 @@ void add_provenance(gguf::Metadata& metadata, const Provenance& provenance, cons
   metadata.set_string(kPlanHash, sha256(provenance.plan));
   metadata.set_strings(kArguments, provenance.arguments);
   if (!provenance.imatrix_sha256.empty()) metadata.set_string(kImatrixHash, provenance.imatrix_sha256);
+  if (!provenance.calibration_sha256.empty()) metadata.set_string(kCalibrationHash, provenance.calibration_sha256);
   metadata.set_string(kSourceFile, provenance.source_file);
   metadata.set_string(kSourceHeader, source_header);
   metadata.set_string(kSourceHash, unknown_hash());
@@ -63,6 +65,7 @@ Recorded read_provenance(const gguf::Reader& file) {
   recorded.provenance.plan = metadata.string(kPlan);
   recorded.provenance.source_file = metadata.string(kSourceFile);
   recorded.provenance.imatrix_sha256 = metadata.string(kImatrixHash, "");
+  recorded.provenance.calibration_sha256 = metadata.string(kCalibrationHash, "");
   for (const std::string_view word : metadata.strings(kArguments)) recorded.provenance.arguments.emplace_back(word);
   recorded.source_header = metadata.string(kSourceHeader);
   recorded.source_sha256 = metadata.string(kSourceHash);

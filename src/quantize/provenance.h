@@ -21,6 +21,7 @@ struct Provenance {
   std::string source_file;             ///< its name, without folder
   std::string imatrix_sha256;          ///< of the file; empty: none was given
   std::vector<std::string> arguments;  ///< flags that shape the result, as on the command line: "--effort=best"
+  std::string calibration_sha256;      ///< of the text; empty: none was given
 };
 
 /// Every key that add_provenance() sets begins with this.

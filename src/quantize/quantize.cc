@@ -31,6 +31,7 @@ RunIdentity run_identity(const Provenance& provenance, const std::string& source
           {"source-files", states},
           {"plan", sha256(provenance.plan)},
           {"imatrix", provenance.imatrix_sha256},
+          {"calibration", provenance.calibration_sha256},
           {"flags", printable(arguments, arguments.size() * 4)}};
 }
 
@@ -95,6 +96,10 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
 
   Output output(target.path, files, run_identity(target.provenance, source_header, states), target.earlier);
   check_resumed(job, output.finished());
+  LayerEncoder* const layers = job.layers;
+  for (size_t i = 0; layers != nullptr && i < output.finished().size(); ++i) {
+    layers->finished(decisions[i], output.content(i));
+  }
 
   QuantizeProgress progress{.n_tensors = decisions.size(), .total = job.resolution.n_elements};
   for (size_t i = 0; i < output.finished().size(); ++i) {
@@ -113,7 +118,14 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
     };
     on_rows(0);
     try {
-      output.finish_tensor(stream_tensor(job.source, tensor, encoder, target.slab_bytes, output, on_rows));
+      const auto calibrated = layers != nullptr ? layers->encode(decisions[i]) : std::nullopt;
+      if (calibrated) {
+        output.write(0, *calibrated);
+        output.finish_tensor({sha256(job.source.bytes(tensor)), sha256(*calibrated)});
+        on_rows(tensor.n_rows());
+      } else {
+        output.finish_tensor(stream_tensor(job.source, tensor, encoder, target.slab_bytes, output, on_rows));
+      }
     } catch (const BadWeight&) {
       output.discard();
       throw;

@@ -1,0 +1,60 @@
+// Error feedback: rounds a matrix for what its outputs lose, not its weights.
+//
+// With H the mean of x x^T over a linear's inputs x, a row of errors e = w - q costs e H e^T. Take the upper triangular
+// R with H = R R^T: the cost is |e R|^2, and column k of e R holds no error of a later column. So columns are rounded
+// in order, each to what the errors before it leave to be mended:
+//   w'_k = w_k + (sum over j < k of e_j R_jk) / R_kk,  at the cost  R_kk^2 (w'_k - q_k)^2.
+// That is GPTQ (Frantar et al. 2022) and LDLQ (Chee et al. 2023, "QuIP") without an inverse of H. Values that a format
+// codes jointly are mended together, with the triangle R_BB in place of R_kk. A block's scales are fitted when it is
+// reached, a sub-block's again when it is. Then passes of coordinate descent on e H e^T round every group once more,
+// knowing the errors on both sides, and set the blocks' scales to the length that suits their codes.
+//
+// A row's bytes depend on nothing but the row and H. Called by calibrate/, for the tensors whose inputs were watched.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "formats/format.h"
+
+namespace steelyard {
+
+/// How a matrix is rounded with feedback.
+struct FeedbackSettings {
+  float damping = 0.01f;           ///< part of the mean of H's diagonal that is added to it for R
+  float descent_damping = 0.001f;  ///< the same for coordinate descent
+  int passes = 3;                  ///< of coordinate descent
+  Effort effort = Effort::kNormal;
+};
+
+class FeedbackEncoder {
+ public:
+  /// `moments`: H [n, n], symmetric, n a multiple of the format's block. Empty where H is not of use: it holds no data
+  /// or values that are not finite, or no damping makes it positive definite.
+  static std::optional<FeedbackEncoder> make(const Format& format, int64_t n, const float* moments,
+                                             const FeedbackSettings& settings);
+
+  /// Writes n_rows rows [n] as blocks; thread-safe, and parallel inside.
+  void encode(const float* rows, int64_t n_rows, std::byte* out) const;
+
+ private:
+  FeedbackEncoder(const Format& format, int64_t n, const FeedbackSettings& settings)
+      : format_(format), n_(n), settings_(settings) {}
+
+  class Tile;
+
+  const Format& format_;
+  int64_t n_;
+  FeedbackSettings settings_;
+  std::vector<float> factor_;         // R [n, n]
+  std::vector<float> weights_;        // [n] of the squares of w' - q: the diagonals of R_BB R_BB^T
+  std::vector<float> moments_;        // H with the damping of descent [n, n]
+  std::vector<float> group_inverse_;  // [n / joint][joint, joint] inverses of the blocks H_BB
+};
+
+/// Mean over rows of e H e^T, with e = rows - decoded: what a matrix's outputs lose, per output and token.
+double output_error(int64_t n, const float* moments, const float* rows, const float* decoded, int64_t n_rows);
+
+}  // namespace steelyard

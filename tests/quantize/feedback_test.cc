@@ -1,0 +1,144 @@
+// Error feedback against what it claims: less lost at the outputs than by rounding each weight alone, whatever the
+// type.
+#include "quantize/feedback.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "base/parallel.h"
+
+namespace steelyard {
+namespace {
+
+constexpr int64_t kColumns = 512;
+constexpr int64_t kRows = 40;  // more than a tile of rows, and not a multiple of it
+
+// Inputs of a few directions and some noise, so that columns are related.
+std::vector<float> moments(uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  constexpr int64_t kTokens = 2048, kDirections = 24;
+  std::vector<float> directions(kDirections * kColumns);
+  for (float& value : directions) value = normal(random);
+  std::vector<float> sums(kColumns * kColumns);
+  for (int64_t t = 0; t < kTokens; ++t) {
+    std::vector<float> x(kColumns);
+    for (float& value : x) value = 0.5f * normal(random);
+    for (int64_t d = 0; d < kDirections; ++d) {
+      const float much = normal(random);
+      for (int64_t c = 0; c < kColumns; ++c) x[c] += 0.3f * much * directions[d * kColumns + c];
+    }
+    for (int64_t a = 0; a < kColumns; ++a) {
+      for (int64_t b = 0; b < kColumns; ++b) sums[a * kColumns + b] += x[a] * x[b] / kTokens;
+    }
+  }
+  return sums;
+}
+
+std::vector<float> weights(uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(kRows * kColumns);
+  for (float& value : values) value = 0.02f * normal(random);
+  return values;
+}
+
+std::vector<const Format*> quantized_types() {
+  std::vector<const Format*> types;
+  for (const Format* type : all_formats()) {
+    if (type->encoder != nullptr && type->unpack != nullptr) types.push_back(type);
+  }
+  return types;
+}
+
+size_t size_of(const Format& type) { return kRows * kColumns / type.block_len * type.block_bytes; }
+
+double loss(const Format& type, const std::vector<float>& h, const std::vector<float>& rows,
+            const std::vector<std::byte>& bytes) {
+  std::vector<float> decoded(rows.size());
+  type.decode(bytes.data(), kRows * kColumns / type.block_len, decoded.data());
+  return output_error(kColumns, h.data(), rows.data(), decoded.data(), kRows);
+}
+
+std::vector<std::byte> mended(const Format& type, const std::vector<float>& h, const std::vector<float>& rows,
+                              const FeedbackSettings& settings) {
+  std::vector<std::byte> bytes(size_of(type));
+  const auto encoder = FeedbackEncoder::make(type, kColumns, h.data(), settings);
+  EXPECT_TRUE(encoder.has_value());
+  if (encoder) encoder->encode(rows.data(), kRows, bytes.data());
+  return bytes;
+}
+
+TEST(Feedback, LosesLessAtTheOutputsThanRoundingEachWeightAlone) {
+  const std::vector<float> h = moments(1), rows = weights(2);
+  std::vector<float> diagonal(kColumns);
+  for (int64_t c = 0; c < kColumns; ++c) diagonal[c] = h[c * kColumns + c];
+  for (const Format* type : quantized_types()) {
+    std::vector<std::byte> alone(size_of(*type));
+    const size_t row_bytes = kColumns / type->block_len * type->block_bytes;
+    for (int64_t r = 0; r < kRows; ++r) {
+      type->encoder->encode_row(rows.data() + r * kColumns, diagonal.data(), kColumns / type->block_len,
+                                Effort::kNormal, alone.data() + r * row_bytes);
+    }
+    const double own = loss(*type, h, rows, mended(*type, h, rows, {}));
+    EXPECT_LT(own, 0.75 * loss(*type, h, rows, alone)) << type->name;
+  }
+}
+
+TEST(Feedback, DescentLowersTheLossItDescends) {
+  const std::vector<float> h = moments(3), rows = weights(4);
+  for (const Format* type : quantized_types()) {
+    const double none = loss(*type, h, rows, mended(*type, h, rows, {.passes = 0}));
+    const double one = loss(*type, h, rows, mended(*type, h, rows, {.passes = 1}));
+    const double three = loss(*type, h, rows, mended(*type, h, rows, {.passes = 3}));
+    EXPECT_LE(one, none * 1.001) << type->name;  // what is descended has a little damping beside the loss
+    EXPECT_LE(three, one * 1.001) << type->name;
+    if (type->encoder->joint > 1) {
+      EXPECT_LT(three, 0.98 * none) << type->name;
+    }
+  }
+}
+
+TEST(Feedback, ARowDependsOnNothingElse) {
+  const std::vector<float> h = moments(5), rows = weights(6);
+  for (const Type id : {Type::IQ2_S, Type::Q4_K, Type::Q5_0}) {
+    const Format& type = format(id);
+    const std::vector<std::byte> all = mended(type, h, rows, {});
+    const size_t row_bytes = kColumns / type.block_len * type.block_bytes;
+    const auto encoder = FeedbackEncoder::make(type, kColumns, h.data(), {});
+    for (const int threads : {1, 3}) {
+      const int before = set_thread_count(0);
+      set_thread_count(threads);
+      std::vector<std::byte> some(3 * row_bytes);
+      encoder->encode(rows.data() + 30 * kColumns, 3, some.data());
+      set_thread_count(before);
+      EXPECT_TRUE(std::equal(some.begin(), some.end(), all.begin() + 30 * static_cast<std::ptrdiff_t>(row_bytes)))
+          << type.name;
+    }
+  }
+}
+
+TEST(Feedback, MomentsOfNoUseGiveNoEncoder) {
+  std::vector<float> h(kColumns * kColumns);
+  EXPECT_FALSE(FeedbackEncoder::make(format(Type::Q4_K), kColumns, h.data(), {}));
+  h[0] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_FALSE(FeedbackEncoder::make(format(Type::Q4_K), kColumns, h.data(), {}));
+}
+
+TEST(Feedback, ColumnsWithoutInputDoNoHarm) {
+  std::vector<float> h = moments(7);
+  const std::vector<float> rows = weights(8);
+  for (int64_t c = 0; c < kColumns; ++c) {
+    for (const int64_t silent : {0, 17, 300}) h[silent * kColumns + c] = h[c * kColumns + silent] = 0.0f;
+  }
+  for (const Type id : {Type::IQ3_S, Type::Q6_K}) {
+    std::vector<float> decoded(rows.size());
+    const std::vector<std::byte> bytes = mended(format(id), h, rows, {});
+    format(id).decode(bytes.data(), kRows * kColumns / 256, decoded.data());
+    for (size_t i = 0; i < rows.size(); ++i) ASSERT_NEAR(decoded[i], rows[i], 0.08f) << i;
+  }
+}
+
+}  // namespace
+}  // namespace steelyard
