@@ -89,6 +89,28 @@ TEST_F(QuantizeInterrupted, KilledAtRandomMoments) {
   EXPECT_TRUE(files().empty()) << "something was left behind";
 }
 
+TEST_F(QuantizeInterrupted, CalibratedRunGoesOnFromTheLayersThatAreDone) {
+  const std::string text = std::string(STEELYARD_SOURCE_DIR) + "/tests/text/heldout.txt";
+  const auto calibrated = [&](const std::string& out) {
+    return std::vector<std::string>{"quantize", wide_, out, "Q4_K", "--calibrate", text, "-c", "64", "--chunks", "8"};
+  };
+  const auto begin = std::chrono::steady_clock::now();
+  succeed(calibrated(folder_ / "whole.gguf"));
+  const std::chrono::duration<double> whole_run = std::chrono::steady_clock::now() - begin;
+  const std::string whole = read_text(folder_ / "whole.gguf");
+  std::vector<std::string> resumed = calibrated(out_);
+  resumed.push_back("--resume");
+
+  const char* wanted = std::getenv("STEELYARD_KILLS");
+  const int n_kills = wanted != nullptr ? std::atoi(wanted) : 3;
+  for (int i = 1; i <= n_kills; ++i) {
+    kill_after(resumed, [&] { std::this_thread::sleep_for(whole_run * i / (n_kills + 1)); });
+    succeed(resumed);
+    ASSERT_TRUE(read_text(out_) == whole) << "kill " << i;
+    std::filesystem::remove(out_);
+  }
+}
+
 TEST_F(QuantizeInterrupted, ImatrixThatChangedIsRefused) {
   const std::string imatrix = file("i.gguf", read_text(golden("imatrix/deepseek2_k256/imatrix_with_output.gguf")));
   const std::vector<std::string> words = {"quantize", wide_, out_, "IQ3_S", "--imatrix", imatrix, "--effort", "best"};

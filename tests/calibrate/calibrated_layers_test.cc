@@ -1,0 +1,97 @@
+// One-pass quantization of a small model: the moments are those of its inputs, and what is rounded loses less.
+#include "calibrate/calibrated_layers.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "plan/plan.h"
+#include "support.h"
+
+namespace steelyard {
+namespace {
+
+// Collects the sums over squares, which are the diagonal of the moments.
+class Diagonals : public MatmulObserver {
+ public:
+  void dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) override {
+    std::vector<double>& sums = of(weight, x);
+    backend.sum_squares(x, sums.data() + slice * x.cols);
+  }
+  void experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) override {
+    std::vector<int64_t> counts(static_cast<size_t>(weight.n_slices));
+    backend.sum_squares_experts(x, routing, of(weight, x).data(), counts.data());
+  }
+  std::map<std::string, std::vector<double>> sums;
+
+ private:
+  std::vector<double>& of(const Weight& weight, Matrix x) {
+    std::vector<double>& own = sums[weight.name];
+    own.resize(static_cast<size_t>(weight.n_slices * x.cols));
+    return own;
+  }
+};
+
+class Calibrated : public testing::Test {
+ protected:
+  static constexpr int64_t kContext = 64;
+
+  static std::vector<int32_t> tokens() {
+    std::mt19937 random(1);
+    std::vector<int32_t> ids(64 * kContext);
+    for (int32_t& id : ids) id = static_cast<int32_t>(random() % 256);
+    return ids;
+  }
+
+  const gguf::Reader source_{test::golden("imatrix/deepseek2_k256/model.gguf")};
+  std::unique_ptr<Backend> backend_ = make_backend("cpu");
+  const Model model_{source_, *backend_};
+  const Chunks chunks_{tokens(), kContext, 0, std::nullopt, "text"};
+};
+
+TEST_F(Calibrated, MomentsHaveTheSumsOfSquaresOnTheirDiagonal) {
+  LayerSweep sweep(model_, chunks_);
+  for (int i = 0; i < model_.n_layers(); ++i) {
+    const Layer layer = model_.layer(i, kContext);
+    MomentCollector moments;
+    Diagonals squares;
+    sweep.watch(layer, 0, chunks_.count(), moments);
+    sweep.watch(layer, 0, chunks_.count(), squares);
+    sweep.advance(layer);
+    const auto taken = moments.take(*backend_);
+    ASSERT_EQ(taken.size(), squares.sums.size());
+    for (const auto& [name, sums] : squares.sums) {
+      const SecondMoments& own = *taken.at(name);
+      for (int64_t s = 0; s < own.n_slices; ++s) {
+        for (int64_t c = 0; c < own.n; ++c) {
+          const double expected = sums[static_cast<size_t>(s * own.n + c)];
+          ASSERT_NEAR(own.slice(s)[c * own.n + c], expected, 1e-4 * expected + 1e-9) << name;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(Calibrated, EveryLinearIsCoveredAndFeedbackLosesLess) {
+  const Plan plan = Plan::parse("_exps = IQ3_S\n* = Q4_K\n", "test");
+  const Resolution resolution = resolve(plan, source_.tensors());
+  CalibratedLayers layers(source_, resolution, model_, chunks_, {});
+  size_t n_encoded = 0;
+  for (const Decision& decision : resolution.decisions) {
+    const auto bytes = layers.encode(decision);
+    EXPECT_EQ(bytes.has_value(), layers.covers(decision)) << decision.tensor->name;
+    if (!bytes) continue;
+    EXPECT_EQ(bytes->size(), decision.bytes);
+    ++n_encoded;
+  }
+  ASSERT_EQ(layers.reports().size(), n_encoded);
+  double feedback = 0.0, diagonal = 0.0;
+  for (const RoundingReport& report : layers.reports()) {
+    feedback += report.loss[static_cast<size_t>(Rounding::kFeedback)];
+    diagonal += report.loss[static_cast<size_t>(Rounding::kDiagonal)];
+  }
+  EXPECT_LT(feedback, diagonal);
+}
+
+}  // namespace
+}  // namespace steelyard
