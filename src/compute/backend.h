@@ -45,13 +45,21 @@ struct RopeArgs {
   int64_t first_position;
 };
 
+/// out[t] = W_slice x[t]; x: [n, n_in], out: [n, n_out].
+struct Product {
+  const Weight* weight;
+  int64_t slice;
+  Matrix x, out;
+};
+
 /// Causal attention. q: [n, n_head * head_k] for positions first_position .. first_position + n - 1.
 /// k: [first_position + n, n_head_kv * head_k], v: [.., n_head_kv * head_v] (for MLA a view of the first columns of k).
 /// Query head h reads key head h * n_head_kv / n_head. out: [n, n_head * head_v].
 /// A query sees the keys of its own and earlier positions, with a window only those nearer than `window`. A sink is a
 /// logit that takes part in its head's softmax and brings no value (gpt-oss); scale does not apply to it.
 struct AttentionArgs {
-  Matrix q, k, v;
+  Matrix q;
+  TypedRows k, v;  ///< heads of whole blocks
   int64_t n_head;
   int64_t n_head_kv;
   int64_t head_k;
@@ -136,12 +144,18 @@ class Backend {
   virtual void sigmoid_gate(Matrix x, Matrix gate) = 0;
 
   // ---- matrix products
-  /// out[t] = W_slice x[t]; x: [n, n_in], out: [n, n_out].
-  virtual void mul_mat(const Weight& weight, int64_t slice, Matrix x, Matrix out) = 0;
+  /// Products that do not read what another one writes; together they fill the device better than one by one.
+  virtual void mul_mats(std::span<const Product> products) = 0;
+  void mul_mat(const Weight& weight, int64_t slice, Matrix x, Matrix out) {
+    const Product product{&weight, slice, x, out};
+    mul_mats({&product, 1});
+  }
   /// Row r of x goes through the slice of the expert it belongs to; x: [n_slots, n_in], out: [n_slots, n_out].
   virtual void mul_mat_experts(const Weight& weight, Matrix x, const Routing& routing, Matrix out) = 0;
 
   // ---- attention
+  /// Writes rows in the type of `to`, rounded to nearest.
+  virtual void store(Matrix from, TypedRows to) = 0;
   virtual void rope(Matrix x, const RopeArgs& args) = 0;
   virtual void attention(const AttentionArgs& args, Matrix out) = 0;
 
@@ -173,7 +187,13 @@ class Backend {
   virtual void second_moments_experts(Matrix x, const Routing& routing, float* sums, int64_t* counts) = 0;
 };
 
-/// Backends by name: "cpu" (fast), "ref" (the specification). Error for an unknown name.
-std::unique_ptr<Backend> make_backend(std::string_view name);
+/// How matrix products treat activations. Weights are always decoded exactly.
+enum class Precision {
+  kExact,  ///< F32: what is measured is the error of the weights alone
+  kFast,   ///< may round activations and sums to integers where that is faster
+};
+
+/// Backends by name: "cpu", "ref" (the specification, always exact). Error for an unknown name.
+std::unique_ptr<Backend> make_backend(std::string_view name, Precision precision = Precision::kExact);
 
 }  // namespace steelyard

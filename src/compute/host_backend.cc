@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/parallel.h"
 #include "compute/cpu/cpu_backend.h"
 #include "compute/ref/ref_backend.h"
 #include "compute/routing.h"
@@ -41,11 +42,24 @@ void HostBackend::copy(Matrix from, Matrix to) {
   }
 }
 
+void HostBackend::store(Matrix from, TypedRows to) {
+  STEELYARD_CHECK(from.rows == to.rows && from.cols == to.cols && from.cols % to.format->block_len == 0);
+  parallel_for(from.rows, 4, [&](int64_t t) {
+    if (to.format->type == Type::F32) {  // as it is, NaN and all
+      std::memcpy(to.row(t), from.row(t), static_cast<size_t>(from.cols) * sizeof(float));
+    } else {
+      to.format->encoder->encode_row(from.row(t), nullptr, from.cols / to.format->block_len, Effort::kFast, to.row(t));
+    }
+  });
+}
+
 void HostBackend::mul_mat_experts(const Weight& weight, Matrix x, const Routing& routing, Matrix out) {
+  std::vector<Product> products;
   for (int64_t e = 0; e < routing.n_expert; ++e) {
     const int64_t begin = routing.row_begin[e], n = routing.row_begin[e + 1] - begin;
-    if (n > 0) mul_mat(weight, e, x.slice(begin, n), out.slice(begin, n));
+    if (n > 0) products.push_back({&weight, e, x.slice(begin, n), out.slice(begin, n)});
   }
+  mul_mats(products);
 }
 
 void HostBackend::add_row_experts(Matrix y, const float* rows, const Routing& routing) {
@@ -65,8 +79,8 @@ void HostBackend::route(Matrix logits, const RouteArgs& args, Routing& routing) 
   sort_by_expert(routing);
 }
 
-std::unique_ptr<Backend> make_backend(std::string_view name) {
-  if (name == "cpu") return std::make_unique<CpuBackend>();
+std::unique_ptr<Backend> make_backend(std::string_view name, Precision precision) {
+  if (name == "cpu") return std::make_unique<CpuBackend>(precision);
   if (name == "ref") return std::make_unique<RefBackend>();
   fail("", "unknown backend \"{}\" (known: cpu, ref)", printable(name));
 }

@@ -15,7 +15,8 @@ class HostBackend : public Backend {
 
   void embed(const Weight& table, std::span<const int32_t> ids, Matrix out) override;
   void copy(Matrix from, Matrix to) override;
-  /// Each expert's rows through mul_mat.
+  void store(Matrix from, TypedRows to) override;
+  /// Each expert's rows as one of mul_mats.
   void mul_mat_experts(const Weight& weight, Matrix x, const Routing& routing, Matrix out) override;
   void add_row_experts(Matrix y, const float* rows, const Routing& routing) override;
   void route(Matrix logits, const RouteArgs& args, Routing& routing) override;

@@ -22,6 +22,9 @@ struct Matrix {
 
   float* row(int64_t r) const { return data + r * stride; }
 
+  /// The same view of the same memory.
+  bool operator==(const Matrix&) const = default;
+
   /// Columns [begin, begin + n) of every row.
   Matrix columns(int64_t begin, int64_t n) const {
     STEELYARD_CHECK(begin >= 0 && begin + n <= cols);
@@ -48,6 +51,36 @@ struct Weight {
   bool empty() const { return data == nullptr; }
   int64_t row_bytes() const { return n_in / format->block_len * format->block_bytes; }
   const std::byte* row(int64_t slice, int64_t out) const { return data + (slice * n_out + out) * row_bytes(); }
+};
+
+/// A view of `rows` rows of `cols` values in any type that can be written: keys and values of past positions. Row r
+/// begins at data + r * stride bytes.
+struct TypedRows {
+  const Format* format = nullptr;
+  std::byte* data = nullptr;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  int64_t stride = 0;
+
+  std::byte* row(int64_t r) const { return data + r * stride; }
+
+  /// The first block of row r at column `begin`, which begins a block.
+  std::byte* at(int64_t r, int64_t begin) const {
+    STEELYARD_CHECK(begin % format->block_len == 0);
+    return row(r) + begin / format->block_len * format->block_bytes;
+  }
+
+  /// The first n columns of every row; whole blocks.
+  TypedRows first_columns(int64_t n) const {
+    STEELYARD_CHECK(n <= cols && n % format->block_len == 0);
+    return {format, data, rows, n, stride};
+  }
+
+  /// Rows [begin, begin + n).
+  TypedRows slice(int64_t begin, int64_t n) const {
+    STEELYARD_CHECK(begin >= 0 && begin + n <= rows);
+    return {format, data + begin * stride, n, cols, stride};
+  }
 };
 
 /// Where each token goes: `n_used` experts per token, in descending order of selection. A slot is (token, rank), number

@@ -57,8 +57,8 @@ Matrix attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& 
   };
   pass.backend.rope(q, rope(config.n_head));
   pass.backend.rope(k, rope(config.n_head_kv));
-  pass.backend.copy(k, kv.keys.slice(first_position, n));
-  pass.backend.copy(v, kv.values.slice(first_position, n));
+  pass.backend.store(k, kv.keys.slice(first_position, n));
+  pass.backend.store(v, kv.values.slice(first_position, n));
 
   const int64_t n_keys = first_position + n;
   const Matrix mixed = pass.scratch.matrix(n, config.n_head * config.head_v);

@@ -16,11 +16,12 @@ Matrix project_queries(const AttentionConfig& config, const AttentionWeights& w,
 
 // Head by head: columns [h * in_step, + n_in) of x go through slice h to columns [h * out_step, + n_out) of out.
 void per_head(const Weight& weight, Matrix x, int64_t in_step, Matrix out, int64_t out_step, Pass& pass) {
+  std::vector<Product> heads;
   for (int64_t h = 0; h < weight.n_slices; ++h) {
-    const Matrix in = x.columns(h * in_step, weight.n_in);
-    if (pass.observer != nullptr) pass.observer->dense(pass.backend, weight, h, in);
-    pass.backend.mul_mat(weight, h, in, out.columns(h * out_step, weight.n_out));
+    heads.push_back({&weight, h, x.columns(h * in_step, weight.n_in), out.columns(h * out_step, weight.n_out)});
+    if (pass.observer != nullptr) pass.observer->dense(pass.backend, weight, h, heads.back().x);
   }
+  pass.backend.mul_mats(heads);
 }
 
 // The latent of every token and its one key for all heads: [normed latent | roped key].
@@ -49,7 +50,7 @@ Matrix mix_absorbed(const Layer& layer, Matrix h, int64_t first_position, KvLaye
   const AttentionConfig& config = layer.config.attention;
   const AttentionWeights& w = layer.weights.attention;
   const int64_t n = h.rows, n_head = config.n_head, rank = config.kv_lora_rank, width = config.key_width();
-  pass.backend.copy(project_latent(layer, h, first_position, pass), kv.keys.slice(first_position, n));
+  pass.backend.store(project_latent(layer, h, first_position, pass), kv.keys.slice(first_position, n));
 
   // Queries in the layout of the cached row: [absorbed | roped] per head.
   const Matrix q = project_queries(config, w, h, pass);
@@ -87,8 +88,8 @@ Matrix mix_expanded(const Layer& layer, Matrix h, int64_t first_position, KvLaye
     pass.backend.copy(expanded.columns(from + n_nope, config.head_v),
                       values.columns(head * config.head_v, config.head_v));
   }
-  pass.backend.copy(keys, kv.keys.slice(first_position, n));
-  pass.backend.copy(values, kv.values.slice(first_position, n));
+  pass.backend.store(keys, kv.keys.slice(first_position, n));
+  pass.backend.store(values, kv.values.slice(first_position, n));
 
   const Matrix q = project_queries(config, w, h, pass);
   rope_heads(layer, q, config.head_k, first_position, pass);

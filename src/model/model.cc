@@ -58,7 +58,7 @@ Session::Session(const Model& model, int64_t n_context, int64_t n_sequences)
   }
   // Only now: binding has shown that the configuration's widths are those of real tensors.
   for (int64_t s = 0; s < n_sequences; ++s) {
-    caches_.push_back(make_kv_cache(model.backend(), model.config(), n_context));
+    caches_.push_back(make_kv_cache(model.backend(), model.config(), n_context, model.cache_types()));
   }
 }
 

@@ -5,6 +5,12 @@
 namespace steelyard::test {
 namespace {
 
+// F32 activations as typed rows.
+TypedRows f32(Matrix x) {
+  return {&format(Type::F32), reinterpret_cast<std::byte*>(x.data), x.rows, x.cols,
+          x.stride * static_cast<int64_t>(sizeof(float))};
+}
+
 struct Heads {
   int64_t n_head, n_head_kv, head_k, head_v;
 };
@@ -14,7 +20,7 @@ class Attention : public testing::TestWithParam<Heads> {
   // Attention of queries [begin, begin + n) over keys and values of all positions up to them.
   void attend(Backend& backend, Matrix q, Matrix k, Matrix v, int64_t begin, int64_t n, Matrix out) {
     const auto [n_head, n_head_kv, head_k, head_v] = GetParam();
-    backend.attention({q.slice(begin, n), k.slice(0, begin + n), v.slice(0, begin + n), n_head, n_head_kv, head_k,
+    backend.attention({q.slice(begin, n), f32(k.slice(0, begin + n)), f32(v.slice(0, begin + n)), n_head, n_head_kv, head_k,
                        head_v, 0.3f, begin, window_, sinks_},
                       out.slice(begin, n));
   }
@@ -80,11 +86,47 @@ TEST_P(Attention, PiecesEqualTheWhole) {
   }
 }
 
+// Keys and values in types of blocks: both backends decode the same rows, and rows are stored near to what was given.
+TEST(TypedCache, BackendsAgree) {
+  const int64_t n = 150, past = 33, n_head = 4, n_head_kv = 2, head_k = 64, head_v = 32;
+  Activations q(n, n_head * head_k, 1), k(past + n, n_head_kv * head_k, 2), v(past + n, n_head_kv * head_v, 3);
+  for (const Type keys : {Type::F32, Type::F16, Type::BF16, Type::Q8_0, Type::Q4_0}) {
+    for (const Type values : {Type::F32, Type::F16, Type::BF16, Type::Q8_0, Type::Q4_0}) {
+      const auto store = [&](Backend& backend, Matrix x, Type type, std::vector<std::byte>& bytes) {
+        const Format& to = format(type);
+        const int64_t stride = x.cols / to.block_len * to.block_bytes + 12;
+        bytes.assign(static_cast<size_t>(x.rows * stride), std::byte{1});
+        const TypedRows rows{&to, bytes.data(), x.rows, x.cols, stride};
+        backend.store(x, rows);
+        return rows;
+      };
+      for (const int64_t n_queries : {int64_t{1}, int64_t{7}, n}) {
+        std::vector<std::byte> key_bytes, value_bytes;
+        const auto cpu = make_backend("cpu"), ref = make_backend("ref");
+        const TypedRows key_rows = store(*cpu, k.matrix(), keys, key_bytes);
+        const TypedRows value_rows = store(*cpu, v.matrix(), values, value_bytes);
+        AttentionArgs args{q.matrix().slice(0, n_queries), key_rows, value_rows, n_head, n_head_kv, head_k, head_v, 0.125f,
+                           past};
+        args.k.rows = args.v.rows = past + n_queries;
+        Activations found(n_queries, n_head * head_v, 4), expected(n_queries, n_head * head_v, 5);
+        cpu->attention(args, found.matrix());
+        ref->attention(args, expected.matrix());
+        expect_close(found.matrix(), expected.matrix(), 2e-5f);
+        args.k = f32(k.matrix().slice(0, past + n_queries));
+        args.v = f32(v.matrix().slice(0, past + n_queries));
+        ref->attention(args, expected.matrix());
+        const bool coarse = keys == Type::Q4_0 || values == Type::Q4_0;
+        expect_close(found.matrix(), expected.matrix(), coarse ? 0.3f : 0.03f);
+      }
+    }
+  }
+}
+
 // Latent attention: values are the first columns of the keys, in one memory.
 TEST(AttentionViews, ValuesInsideKeys) {
   const int64_t n = 20, n_head = 3, head_k = 24, head_v = 16;
   Activations q(n, n_head * head_k, 1), k(n, head_k, 2), found(n, n_head * head_v, 3), expected(n, n_head * head_v, 3);
-  const AttentionArgs args{q.matrix(), k.matrix(), k.matrix().columns(0, head_v), n_head, 1, head_k, head_v, 0.2f, 0};
+  const AttentionArgs args{q.matrix(), f32(k.matrix()), f32(k.matrix()).first_columns(head_v), n_head, 1, head_k, head_v, 0.2f, 0};
   make_backend("cpu")->attention(args, found.matrix());
   make_backend("ref")->attention(args, expected.matrix());
   expect_close(found.matrix(), expected.matrix(), 2e-5f);
@@ -95,7 +137,7 @@ TEST(AttentionViews, TheFutureIsInvisible) {
   const int64_t n = 70, width = 8;
   for (const char* name : {"cpu", "ref"}) {
     Activations q(n, width, 1), k(n, width, 2), v(n, width, 3), before(n, width, 4), after(n, width, 4);
-    const AttentionArgs args{q.matrix(), k.matrix(), v.matrix(), 1, 1, width, width, 1.0f, 0};
+    const AttentionArgs args{q.matrix(), f32(k.matrix()), f32(v.matrix()), 1, 1, width, width, 1.0f, 0};
     make_backend(name)->attention(args, before.matrix());
     for (int64_t c = 0; c < width; ++c) {
       k.matrix().row(n - 1)[c] = 1e6f;
@@ -112,7 +154,7 @@ TEST(AttentionViews, WindowOfOneAndSinks) {
   const int64_t n = 70, width = 8;
   for (const char* name : {"cpu", "ref"}) {
     Activations q(n, width, 1, 0, 0.0f), k(n, width, 2), v(n, width, 3), out(n, width, 4);
-    AttentionArgs args{q.matrix(), k.matrix(), v.matrix(), 1, 1, width, width, 1.0f, 0, /*window=*/1};
+    AttentionArgs args{q.matrix(), f32(k.matrix()), f32(v.matrix()), 1, 1, width, width, 1.0f, 0, /*window=*/1};
     make_backend(name)->attention(args, out.matrix());
     for (int64_t t = 0; t < n; ++t) ASSERT_FLOAT_EQ(out.matrix().row(t)[3], v.matrix().row(t)[3]) << name;
     for (const auto& [sink, share] : {std::pair{0.0f, 0.5f}, {-1e30f, 1.0f}, {1e30f, 0.0f}}) {
@@ -128,7 +170,7 @@ TEST(AttentionViews, LargeScores) {
   const int64_t n = 40, width = 16;
   Activations q(n, width, 1, 5, 1e3f), k(n, width, 2, 5, 1e3f), v(n, width, 3), found(n, width, 4),
       expected(n, width, 4);
-  const AttentionArgs args{q.matrix(), k.matrix(), v.matrix(), 1, 1, width, width, 1.0f, 0};
+  const AttentionArgs args{q.matrix(), f32(k.matrix()), f32(v.matrix()), 1, 1, width, width, 1.0f, 0};
   make_backend("cpu")->attention(args, found.matrix());
   make_backend("ref")->attention(args, expected.matrix());
   expect_close(found.matrix(), expected.matrix(), 1e-5f);

@@ -1,17 +1,26 @@
-// The CPU backend: OpenMP over rows, oneDNN for large F32 products, per-ISA kernels for the rest. Weights of any type
-// stay as they are in the file; a tile of rows is decoded to F32 when a product needs it, so memory stays bounded and
-// every product is exact up to F32 rounding.
+// The CPU backend: OpenMP around per-ISA kernels. Weights of any type stay as they are in the file; products decode a
+// tile of rows at a time, so memory stays bounded. One file per kind of operation: products (mul_mat.cc), attention.cc,
+// and the rest (cpu_backend.cc).
+//
+// Results do not depend on the number of threads: what a thread computes depends on its task alone, and tasks do not
+// share sums.
 #pragma once
 
+#include <cstddef>
+#include <vector>
+
 #include "compute/cpu/delta_net.h"
+#include "compute/cpu/gemm.h"
 #include "compute/cpu/kernels.h"
+#include "compute/cpu/rows.h"
 #include "compute/host_backend.h"
 
 namespace steelyard {
 
 class CpuBackend : public HostBackend {
  public:
-  CpuBackend() : kernels_(cpu::kernels(chosen_isa())), delta_net_(cpu::delta_net_kernels(chosen_isa())) {}
+  explicit CpuBackend(Precision precision);
+  CpuBackend(const CpuBackend&) = delete;
   std::string_view name() const override { return "cpu"; }
 
   void rms_norm(Matrix x, const float* weight, float eps, Matrix out) override;
@@ -21,7 +30,7 @@ class CpuBackend : public HostBackend {
   void softcap(Matrix x, float cap) override;
   void gated(Activation activation, Matrix gate, Matrix up) override;
   void sigmoid_gate(Matrix x, Matrix gate) override;
-  void mul_mat(const Weight& weight, int64_t slice, Matrix x, Matrix out) override;
+  void mul_mats(std::span<const Product> products) override;
   void rope(Matrix x, const RopeArgs& args) override;
   void attention(const AttentionArgs& args, Matrix out) override;
   void causal_conv(Matrix x, const float* taps, int64_t n_taps, float* state, Matrix out) override;
@@ -34,11 +43,65 @@ class CpuBackend : public HostBackend {
   void second_moments_experts(Matrix x, const Routing& routing, float* sums, int64_t* counts) override;
 
  private:
-  void mul_mat_rows(const Weight& weight, int64_t slice, Matrix x, Matrix out);  // few tokens: one weight row at a time
-  void mul_mat_tiles(const Weight& weight, int64_t slice, Matrix x, Matrix out);  // many tokens: tiles through GEMM
+  // Memory that a thread works in; kept from call to call and grown as needed.
+  class Workspace {
+   public:
+    template <typename T>
+    T* array(int slot, int64_t n) {
+      const size_t words = (static_cast<size_t>(n) * sizeof(T) + sizeof(Line) - 1) / sizeof(Line);
+      if (slots_[slot].size() < words) slots_[slot].resize(words);
+      return reinterpret_cast<T*>(slots_[slot].data());
+    }
 
+   private:
+    struct alignas(64) Line {
+      std::byte bytes[64];
+    };
+    std::vector<Line> slots_[8];
+  };
+
+  class AttentionTask;
+
+  // One product and, where it is one of integers, the place of its activations in codes_.
+  struct Job {
+    Product product;
+    const cpu::Rows* rows;
+    bool few;  // tokens: weight rows are multiplied one by one; else in panels
+    bool coded;
+    int64_t codes_at = 0;
+    int64_t coded_width() const { return (product.x.cols + cpu::kCodeBlock - 1) / cpu::kCodeBlock * cpu::kCodeBlock; }
+  };
+  // Some weight rows of a product, with some of its tokens.
+  struct Task {
+    int32_t job;
+    int64_t row, n_rows;
+    int64_t token, n_tokens;
+  };
+
+  Job make_job(const Product& product);
+  void add_tasks(int32_t job);
+  void encode_input(const Job& job, int64_t token);
+  void run(const Task& task, Workspace& workspace) const;
+  void multiply_rows(const Job& job, const Task& task, Workspace& workspace) const;
+  void multiply_panels(const Job& job, const Task& task, Workspace& workspace) const;
+  void multiply_coded_panels(const Job& job, const Task& task, Workspace& workspace) const;
+  // Grows the list to the number of threads; call outside of parallel regions.
+  std::vector<Workspace>& workspaces();
+
+  const Precision precision_;
+  const Isa isa_;
   const cpu::Kernels& kernels_;
   const cpu::DeltaNetKernels& delta_net_;
+  const cpu::Gemm& gemm_;
+  std::vector<Workspace> workspaces_;  // one per thread
+
+  // Of the call of mul_mats at work.
+  std::vector<Job> jobs_;
+  std::vector<Task> tasks_;
+  int64_t n_codes_ = 0;
+  std::vector<int16_t> codes_;
+  std::vector<float> scales_;      // one per 64 codes
+  std::vector<float> group_sums_;  // one per 16 codes
 };
 
 }  // namespace steelyard

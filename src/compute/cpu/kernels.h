@@ -16,8 +16,10 @@ struct Kernels {
 
   /// sum a[i] * b[i], i < n.
   float (*dot)(const float* a, const float* b, int64_t n);
-  /// Subtracts the maximum of x * scale, exponentiates; returns the sum. x: [n].
-  float (*softmax_numerators)(float* x, int64_t n, float scale);
+  /// The largest of x [n], n > 0.
+  float (*largest)(const float* x, int64_t n);
+  /// x[i] = e^(x[i] - max), x[i] <= max; returns the sum.
+  float (*exponentials)(float* x, int64_t n, float max);
   /// x[i] *= factor.
   void (*scale)(float* x, int64_t n, float factor);
   /// gate[i] = activation(gate[i], up[i]); see Activation.

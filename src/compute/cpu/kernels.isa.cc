@@ -39,12 +39,22 @@ float dot(const float* a, const float* b, int64_t n) {
   return sum(acc0 + acc1) + rest;
 }
 
-float softmax_numerators(float* x, int64_t n, float scale) {
-  float max = x[0] * scale;
-  for (int64_t i = 0; i < n; ++i) {
-    x[i] *= scale;
-    max = x[i] > max ? x[i] : max;
+float largest(const float* x, int64_t n) {
+  float max = x[0];
+  int64_t i = 0;
+  if (n >= kLanes) {
+    Lanes lanes = load(x);
+    for (i = kLanes; i + kLanes <= n; i += kLanes) {
+      const Lanes v = load(x + i);
+      lanes = v > lanes ? v : lanes;
+    }
+    for (int l = 0; l < kLanes; ++l) max = lanes[l] > max ? lanes[l] : max;
   }
+  for (; i < n; ++i) max = x[i] > max ? x[i] : max;
+  return max;
+}
+
+float exponentials(float* x, int64_t n, float max) {
   Lanes acc = {};
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
@@ -107,7 +117,8 @@ void add_scaled(const float* x, float factor, float* out, int64_t n) {
 
 extern const Kernels kKernels = {STEELYARD_STRING(STEELYARD_ISA),
                                  dot,
-                                 softmax_numerators,
+                                 largest,
+                                 exponentials,
                                  scale,
                                  gated<Swiglu>,
                                  gated<Geglu>,

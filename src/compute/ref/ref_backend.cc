@@ -21,6 +21,27 @@ double activate(Activation activation, double g, double u) {
   STEELYARD_CHECK(false);
 }
 
+std::vector<float> decoded(TypedRows rows) {
+  std::vector<float> values(static_cast<size_t>(rows.rows * rows.cols));
+  for (int64_t r = 0; r < rows.rows; ++r) {
+    rows.format->decode(rows.row(r), rows.cols / rows.format->block_len, values.data() + r * rows.cols);
+  }
+  return values;
+}
+
+void multiply(const Weight& weight, int64_t slice, Matrix x, Matrix out) {
+  STEELYARD_CHECK(x.cols == weight.n_in && out.cols == weight.n_out && x.rows == out.rows);
+  std::vector<float> row(static_cast<size_t>(weight.n_in));
+  for (int64_t o = 0; o < weight.n_out; ++o) {
+    weight.format->decode(weight.row(slice, o), weight.n_in / weight.format->block_len, row.data());
+    for (int64_t t = 0; t < x.rows; ++t) {
+      double sum = 0;
+      for (int64_t i = 0; i < weight.n_in; ++i) sum += static_cast<double>(row[i]) * x.row(t)[i];
+      out.row(t)[o] = static_cast<float>(sum);
+    }
+  }
+}
+
 }  // namespace
 
 void RefBackend::rms_norm(Matrix x, const float* weight, float eps, Matrix out) {
@@ -66,19 +87,9 @@ void RefBackend::gated(Activation activation, Matrix gate, Matrix up) {
   }
 }
 
-void RefBackend::mul_mat(const Weight& weight, int64_t slice, Matrix x, Matrix out) {
-  STEELYARD_CHECK(x.cols == weight.n_in && out.cols == weight.n_out && x.rows == out.rows);
-  std::vector<float> row(static_cast<size_t>(weight.n_in));
-  for (int64_t o = 0; o < weight.n_out; ++o) {
-    weight.format->decode(weight.row(slice, o), weight.n_in / weight.format->block_len, row.data());
-    for (int64_t t = 0; t < x.rows; ++t) {
-      double sum = 0;
-      for (int64_t i = 0; i < weight.n_in; ++i) sum += static_cast<double>(row[i]) * x.row(t)[i];
-      out.row(t)[o] = static_cast<float>(sum);
-    }
-  }
+void RefBackend::mul_mats(std::span<const Product> products) {
+  for (const Product& product : products) multiply(*product.weight, product.slice, product.x, product.out);
 }
-
 void RefBackend::rope(Matrix x, const RopeArgs& args) {
   const int64_t half = args.n_dims / 2;
   for (int64_t t = 0; t < x.rows; ++t) {
@@ -98,6 +109,8 @@ void RefBackend::rope(Matrix x, const RopeArgs& args) {
 }
 
 void RefBackend::attention(const AttentionArgs& args, Matrix out) {
+  const int64_t n_rows = args.first_position + args.q.rows;
+  const std::vector<float> all_keys = decoded(args.k.slice(0, n_rows)), all_values = decoded(args.v.slice(0, n_rows));
   for (int64_t t = 0; t < args.q.rows; ++t) {
     const int64_t n_keys = args.first_position + t + 1;
     const int64_t begin = args.window > 0 ? std::max<int64_t>(0, n_keys - args.window) : 0;
@@ -106,7 +119,7 @@ void RefBackend::attention(const AttentionArgs& args, Matrix out) {
       const int64_t kv = h * args.n_head_kv / args.n_head;
       const float* q = args.q.row(t) + h * args.head_k;
       for (int64_t s = begin; s < n_keys; ++s) {
-        const float* k = args.k.row(s) + kv * args.head_k;
+        const float* k = all_keys.data() + s * args.k.cols + kv * args.head_k;
         double dot = 0;
         for (int64_t i = 0; i < args.head_k; ++i) dot += static_cast<double>(q[i]) * k[i];
         p[s] = dot * args.scale;
@@ -117,7 +130,7 @@ void RefBackend::attention(const AttentionArgs& args, Matrix out) {
       for (int64_t s = begin; s < n_keys; ++s) sum += p[s] = std::exp(p[s] - max);
       for (int64_t i = 0; i < args.head_v; ++i) {
         double mix = 0;
-        for (int64_t s = begin; s < n_keys; ++s) mix += p[s] * args.v.row(s)[kv * args.head_v + i];
+        for (int64_t s = begin; s < n_keys; ++s) mix += p[s] * all_values[static_cast<size_t>(s * args.v.cols + kv * args.head_v + i)];
         out.row(t)[h * args.head_v + i] = static_cast<float>(mix / sum);
       }
     }

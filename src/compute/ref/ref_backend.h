@@ -17,7 +17,7 @@ class RefBackend : public HostBackend {
   void softcap(Matrix x, float cap) override;
   void gated(Activation activation, Matrix gate, Matrix up) override;
   void sigmoid_gate(Matrix x, Matrix gate) override;
-  void mul_mat(const Weight& weight, int64_t slice, Matrix x, Matrix out) override;
+  void mul_mats(std::span<const Product> products) override;
   void rope(Matrix x, const RopeArgs& args) override;
   void attention(const AttentionArgs& args, Matrix out) override;
   void causal_conv(Matrix x, const float* taps, int64_t n_taps, float* state, Matrix out) override;

@@ -1,0 +1,196 @@
+// Attention over tiles of keys with a running softmax (Dao et al., FlashAttention, algorithm 1): per query the largest
+// score so far, the sum of exponentials and the mix of values, all rescaled when a larger score appears. Memory is one
+// tile of scores per thread, however long the context.
+//
+// A row is one head of one query; a task is one key/value head with some of the rows that it serves, so that keys and
+// values, of whatever type, are decoded once for all of them.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/parallel.h"
+#include "compute/cpu/cpu_backend.h"
+
+namespace steelyard {
+namespace {
+
+constexpr int64_t kKeys = 64;      // of a tile
+constexpr int64_t kRows = 60;      // of a task: whole register tiles of every kernel
+constexpr int64_t kRowsAlone = 4;  // of a task for a single query: there is little to share, and threads to feed
+// Products of queries and keys below which other threads are not worth waking.
+constexpr int64_t kSerialProducts = 1 << 16;
+
+int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+// Keys [begin, end) that the query at `position` sees.
+struct Visible {
+  int64_t begin, end;
+};
+Visible visible(const AttentionArgs& args, int64_t position) {
+  return {args.window > 0 ? std::max<int64_t>(0, position + 1 - args.window) : 0, position + 1};
+}
+
+}  // namespace
+
+// One task at work: rows [first, first + n) of those that key/value head `kv` serves, token by token, head by head.
+class CpuBackend::AttentionTask {
+ public:
+  AttentionTask(const CpuBackend& backend, const AttentionArgs& args, Matrix out, int64_t kv, int64_t first, int64_t n,
+                Workspace& workspace)
+      : gemm_(backend.gemm_),
+        kernels_(backend.kernels_),
+        args_(args),
+        out_(out),
+        kv_(kv),
+        first_(first),
+        n_(n),
+        n_group_(args.n_head / args.n_head_kv),
+        decode_k_(cpu::rows(backend.isa_, *args.k.format).decode),
+        decode_v_(cpu::rows(backend.isa_, *args.v.format).decode),
+        value_width_(round_up(args.head_v, gemm_.panel)),
+        queries_(workspace.array<float>(0, n * args.head_k)),
+        keys_(workspace.array<float>(1, kKeys * args.head_k)),
+        panels_(workspace.array<float>(2, kKeys * args.head_k)),
+        values_(workspace.array<float>(3, kKeys * value_width_)),
+        scores_(workspace.array<float>(4, n * kKeys)),
+        mix_(workspace.array<float>(5, n * args.head_v)),
+        largest_(workspace.array<float>(6, n)),
+        sums_(workspace.array<float>(7, n)) {}
+
+  void run() {
+    start();
+    const Visible first = visible(args_, position(0)), last = visible(args_, position(n_ - 1));
+    for (int64_t key = first.begin; key < last.end; key += kKeys) {
+      const int64_t n_keys = std::min(kKeys, last.end - key);
+      score(key, n_keys);
+      for (int64_t r = 0; r < n_; ++r) exponentiate(r, key, n_keys);
+      mix(key, n_keys);
+    }
+    for (int64_t r = 0; r < n_; ++r) {
+      float* to = out_.row(token(r)) + head(r) * args_.head_v;
+      for (int64_t i = 0; i < args_.head_v; ++i) to[i] = mix_[r * args_.head_v + i] / sums_[r];
+    }
+  }
+
+ private:
+  int64_t token(int64_t r) const { return (first_ + r) / n_group_; }
+  int64_t head(int64_t r) const { return kv_ * n_group_ + (first_ + r) % n_group_; }
+  int64_t position(int64_t r) const { return args_.first_position + token(r); }
+
+  void start() {
+    for (int64_t r = 0; r < n_; ++r) {
+      const float* q = args_.q.row(token(r)) + head(r) * args_.head_k;
+      for (int64_t i = 0; i < args_.head_k; ++i) queries_[r * args_.head_k + i] = q[i] * args_.scale;
+      // A sink is a score that was there before all keys.
+      largest_[r] = args_.sinks != nullptr ? args_.sinks[head(r)] : -std::numeric_limits<float>::infinity();
+      sums_[r] = args_.sinks != nullptr ? 1.0f : 0.0f;
+    }
+    std::fill_n(mix_, n_ * args_.head_v, 0.0f);
+  }
+
+  // scores_ [n, kKeys] of the tile. For a few rows key by key, else in panels.
+  void score(int64_t key, int64_t n_keys) {
+    const int64_t width = args_.head_k;
+    const float* keys = keys_;
+    int64_t stride = width;
+    if (args_.k.format->type == Type::F32) {
+      keys = reinterpret_cast<const float*>(args_.k.at(key, kv_ * width));
+      stride = args_.k.stride / static_cast<int64_t>(sizeof(float));
+    } else {
+      for (int64_t s = 0; s < n_keys; ++s) {
+        decode_k_(args_.k.at(key + s, kv_ * width), width / args_.k.format->block_len, keys_ + s * width);
+      }
+    }
+    if (n_ <= kRowsAlone) {
+      for (int64_t s = 0; s < n_keys; ++s) {
+        for (int64_t r = 0; r < n_; ++r) scores_[r * kKeys + s] = gemm_.dot(keys + s * stride, queries_ + r * width, width);
+      }
+      return;
+    }
+    for (int64_t s = 0; s < n_keys; s += gemm_.panel) {
+      const int64_t n = std::min<int64_t>(gemm_.panel, n_keys - s);
+      gemm_.pack(keys + s * stride, stride, n, width, panels_);
+      gemm_.multiply(n_, n, width, queries_, width, panels_, gemm_.panel, scores_ + s, kKeys, false);
+    }
+  }
+
+  // Scores of row r become numerators; zero where the query does not look.
+  void exponentiate(int64_t r, int64_t key, int64_t n_keys) {
+    const auto [begin, end] = visible(args_, position(r));
+    float* scores = scores_ + r * kKeys;
+    const int64_t from = std::clamp<int64_t>(begin - key, 0, n_keys), to = std::clamp<int64_t>(end - key, from, n_keys);
+    std::fill(scores, scores + from, 0.0f);
+    std::fill(scores + to, scores + n_keys, 0.0f);
+    if (from == to) return;
+    const float largest = std::max(largest_[r], kernels_.largest(scores + from, to - from));
+    if (largest > largest_[r]) {
+      const float factor = std::exp(largest_[r] - largest);
+      sums_[r] *= factor;
+      kernels_.scale(mix_ + r * args_.head_v, args_.head_v, factor);
+      largest_[r] = largest;
+    }
+    sums_[r] += kernels_.exponentials(scores + from, to - from, largest);
+  }
+
+  // mix_ += numerators times values of the tile.
+  void mix(int64_t key, int64_t n_keys) {
+    const int64_t width = args_.head_v;
+    const float* values = values_;
+    int64_t stride = value_width_;
+    // Panels are read in full width, so values of a narrower head are copied to where that is memory of ours.
+    if (args_.v.format->type == Type::F32 && width == value_width_) {
+      values = reinterpret_cast<const float*>(args_.v.at(key, kv_ * width));
+      stride = args_.v.stride / static_cast<int64_t>(sizeof(float));
+    } else {
+      for (int64_t s = 0; s < n_keys; ++s) {
+        decode_v_(args_.v.at(key + s, kv_ * width), width / args_.v.format->block_len, values_ + s * value_width_);
+      }
+    }
+    if (n_ <= kRowsAlone) {
+      for (int64_t s = 0; s < n_keys; ++s) {
+        for (int64_t r = 0; r < n_; ++r) {
+          kernels_.add_scaled(values + s * stride, scores_[r * kKeys + s], mix_ + r * width, width);
+        }
+      }
+      return;
+    }
+    for (int64_t i = 0; i < width; i += gemm_.panel) {
+      gemm_.multiply(n_, std::min<int64_t>(gemm_.panel, width - i), n_keys, scores_, kKeys, values + i, stride, mix_ + i,
+                     width, true);
+    }
+  }
+
+  const cpu::Gemm& gemm_;
+  const cpu::Kernels& kernels_;
+  const AttentionArgs& args_;
+  const Matrix out_;
+  const int64_t kv_, first_, n_, n_group_;
+  void (*const decode_k_)(const std::byte*, int64_t, float*);
+  void (*const decode_v_)(const std::byte*, int64_t, float*);
+  const int64_t value_width_;
+  float* queries_;  // [n, head_k], scaled
+  float* keys_;     // [kKeys, head_k]
+  float* panels_;   // one panel of keys
+  float* values_;   // [kKeys, value_width]
+  float* scores_;   // [n, kKeys]
+  float* mix_;      // [n, head_v]
+  float* largest_;  // [n] score so far
+  float* sums_;     // [n] of e^(score - largest)
+};
+
+void CpuBackend::attention(const AttentionArgs& args, Matrix out) {
+  const int64_t n_rows = args.q.rows * (args.n_head / args.n_head_kv);
+  const int64_t rows = args.q.rows == 1 ? kRowsAlone : kRows;
+  const int64_t n_tiles = (n_rows + rows - 1) / rows;
+  const int64_t n_products = args.q.rows * args.n_head * args.head_k * (args.first_position + args.q.rows);
+  std::vector<Workspace>& all_workspaces = workspaces();
+#pragma omp parallel for schedule(dynamic) if (n_products >= kSerialProducts)
+  for (int64_t task = 0; task < n_tiles * args.n_head_kv; ++task) {
+    const int64_t first = (n_tiles - 1 - task / args.n_head_kv) * rows;  // the longest first: better balance
+    AttentionTask(*this, args, out, task % args.n_head_kv, first, std::min(rows, n_rows - first),
+                  all_workspaces[static_cast<size_t>(omp_get_thread_num())])
+        .run();
+  }
+}
+
+}  // namespace steelyard

@@ -1,0 +1,193 @@
+// Matrix products. A call becomes a list of tasks, some weight rows with some tokens each, that threads take one by one:
+// all experts, heads or projections of a call in one parallel region.
+//
+// For a few tokens a weight row is multiplied straight from its blocks, which is as fast as memory. For more, a tile of
+// rows is decoded into panels (gemm.h) once and serves them all. With Precision::kFast both work on activations in
+// 16-bit codes, except that weights in F32 stay what they are: routers and the like, small and sensitive.
+#include <algorithm>
+
+#include "base/parallel.h"
+#include "compute/cpu/cpu_backend.h"
+
+namespace steelyard {
+namespace {
+
+constexpr int64_t kFewTokens = 8;
+// Of one task: enough to be worth taking, few enough to balance threads.
+constexpr int64_t kRowBytesOfTask = 16 << 10;
+constexpr int64_t kPanelsOfTask = 2;
+constexpr int64_t kTokensOfTask = 512;
+// Values of a row that are decoded at a time, a multiple of every block length: panels of so many stay in the second
+// level cache, as many values of a few tokens in the first.
+constexpr int64_t kDepth = 768;
+// Tokens that meet all panels of the task before the next ones do; whole register tiles of every kernel.
+constexpr int64_t kTokensAtOnce = 60;
+// Weights times tokens below which other threads are not worth waking.
+constexpr int64_t kSerialProducts = 1 << 16;
+
+// Rows are cut into even pieces of at most kDepth, in multiples of the longest block.
+int64_t depth_of(int64_t n_in) {
+  const int64_t pieces = (n_in + kDepth - 1) / kDepth;
+  return ((n_in + pieces - 1) / pieces + kMaxBlockLen - 1) / kMaxBlockLen * kMaxBlockLen;
+}
+
+const std::byte* blocks_at(const Product& product, int64_t row, int64_t value) {
+  const Format& format = *product.weight->format;
+  return product.weight->row(product.slice, row) + value / format.block_len * format.block_bytes;
+}
+
+}  // namespace
+
+CpuBackend::Job CpuBackend::make_job(const Product& product) {
+  const Weight& weight = *product.weight;
+  STEELYARD_CHECK(product.x.cols == weight.n_in && product.out.cols == weight.n_out);
+  STEELYARD_CHECK(product.x.rows == product.out.rows);
+  const Format& format = *weight.format;
+  Job job{.product = product, .rows = &cpu::rows(isa_, format), .few = product.x.rows <= kFewTokens, .coded = false};
+  if (precision_ == Precision::kFast && format.type != Type::F32) {
+    job.coded = job.few ? product.x.rows == 1 && job.rows->dot_codes != nullptr : true;
+  }
+  if (!job.coded) return job;
+  // Neighbours in a call often share their input: the projections of a layer.
+  if (!jobs_.empty() && jobs_.back().coded && jobs_.back().product.x == product.x) {
+    job.codes_at = jobs_.back().codes_at;
+  } else {
+    job.codes_at = n_codes_;
+    n_codes_ += product.x.rows * job.coded_width();
+  }
+  return job;
+}
+
+void CpuBackend::add_tasks(int32_t index) {
+  const Job& job = jobs_[static_cast<size_t>(index)];
+  const int64_t n_out = job.product.out.cols, n_tokens = job.product.x.rows;
+  const int64_t rows = job.few ? std::max<int64_t>(1, kRowBytesOfTask / job.product.weight->row_bytes())
+                               : kPanelsOfTask * gemm_.panel;
+  const int64_t tokens = job.few ? kFewTokens : kTokensOfTask;
+  for (int64_t token = 0; token < n_tokens; token += tokens) {
+    for (int64_t row = 0; row < n_out; row += rows) {
+      tasks_.push_back({index, row, std::min(rows, n_out - row), token, std::min(tokens, n_tokens - token)});
+    }
+  }
+}
+
+void CpuBackend::encode_input(const Job& job, int64_t token) {
+  const int64_t width = job.coded_width(), at = job.codes_at + token * width;
+  float* scales = scales_.data() + at / cpu::kCodeBlock;
+  gemm_.quantize(job.product.x.row(token), job.product.x.cols, cpu::kInputCodes, codes_.data() + at, scales, 1);
+  if (job.few) cpu::add_group_sums(codes_.data() + at, scales, width, group_sums_.data() + at / kGroupLen);
+}
+
+void CpuBackend::mul_mats(std::span<const Product> products) {
+  jobs_.clear();
+  tasks_.clear();
+  n_codes_ = 0;
+  int64_t n_products = 0;
+  for (const Product& product : products) {
+    jobs_.push_back(make_job(product));
+    add_tasks(static_cast<int32_t>(jobs_.size()) - 1);
+    n_products += product.x.rows * product.x.cols * product.out.cols;
+  }
+  codes_.resize(static_cast<size_t>(n_codes_));
+  scales_.resize(static_cast<size_t>(n_codes_ / cpu::kCodeBlock));
+  group_sums_.resize(static_cast<size_t>(n_codes_ / kGroupLen));
+  std::vector<Workspace>& all_workspaces = workspaces();
+#pragma omp parallel if (n_products >= kSerialProducts)
+  {
+    for (size_t j = 0; j < jobs_.size(); ++j) {
+      const Job& job = jobs_[j];
+      if (!job.coded || (j > 0 && jobs_[j - 1].coded && jobs_[j - 1].codes_at == job.codes_at)) continue;
+#pragma omp for schedule(static) nowait
+      for (int64_t token = 0; token < job.product.x.rows; ++token) encode_input(job, token);
+    }
+    if (n_codes_ > 0) {
+#pragma omp barrier
+    }
+    Workspace& workspace = all_workspaces[static_cast<size_t>(omp_get_thread_num())];
+#pragma omp for schedule(dynamic)
+    for (size_t t = 0; t < tasks_.size(); ++t) run(tasks_[t], workspace);
+  }
+}
+
+void CpuBackend::run(const Task& task, Workspace& workspace) const {
+  const Job& job = jobs_[static_cast<size_t>(task.job)];
+  if (job.few) multiply_rows(job, task, workspace);
+  else if (job.coded) multiply_coded_panels(job, task, workspace);
+  else multiply_panels(job, task, workspace);
+}
+
+void CpuBackend::multiply_rows(const Job& job, const Task& task, Workspace& workspace) const {
+  const Matrix x = job.product.x, out = job.product.out;
+  const int64_t n_blocks = x.cols / job.product.weight->format->block_len;
+  const cpu::CodedInput coded{codes_.data() + job.codes_at, scales_.data() + job.codes_at / cpu::kCodeBlock,
+                              group_sums_.data() + job.codes_at / kGroupLen};
+  for (int64_t o = task.row; o < task.row + task.n_rows; ++o) {
+    const std::byte* blocks = job.product.weight->row(job.product.slice, o);
+    if (job.coded) {
+      out.row(0)[o] = job.rows->dot_codes(blocks, n_blocks, coded);
+    } else if (x.rows == 1) {
+      out.row(0)[o] = job.rows->dot(blocks, n_blocks, x.row(0));
+    } else {
+      float* row = workspace.array<float>(0, x.cols);
+      job.rows->decode(blocks, n_blocks, row);
+      for (int64_t t = 0; t < x.rows; ++t) out.row(t)[o] = gemm_.dot(row, x.row(t), x.cols);
+    }
+  }
+}
+
+void CpuBackend::multiply_panels(const Job& job, const Task& task, Workspace& workspace) const {
+  const Matrix x = job.product.x.slice(task.token, task.n_tokens), out = job.product.out.slice(task.token, task.n_tokens);
+  const int64_t depth = depth_of(x.cols), panel = gemm_.panel, block_len = job.product.weight->format->block_len;
+  float* rows = workspace.array<float>(0, panel * depth);
+  float* panels = workspace.array<float>(1, kPanelsOfTask * panel * depth);
+  for (int64_t begin = 0; begin < x.cols; begin += depth) {
+    const int64_t k = std::min(depth, x.cols - begin);
+    for (int64_t o = 0; o < task.n_rows; o += panel) {
+      const int64_t n = std::min(panel, task.n_rows - o);
+      for (int64_t r = 0; r < n; ++r) {
+        job.rows->decode(blocks_at(job.product, task.row + o + r, begin), k / block_len, rows + r * k);
+      }
+      gemm_.pack(rows, k, n, k, panels + o * k);
+    }
+    for (int64_t t = 0; t < x.rows; t += kTokensAtOnce) {
+      for (int64_t o = 0; o < task.n_rows; o += panel) {
+        gemm_.multiply(std::min(kTokensAtOnce, x.rows - t), std::min(panel, task.n_rows - o), k, x.row(t) + begin,
+                       x.stride, panels + o * k, panel, out.row(t) + task.row + o, out.stride, begin > 0);
+      }
+    }
+  }
+}
+
+void CpuBackend::multiply_coded_panels(const Job& job, const Task& task, Workspace& workspace) const {
+  const Matrix out = job.product.out.slice(task.token, task.n_tokens);
+  const int64_t n_in = job.product.x.cols, width = job.coded_width(), block_len = job.product.weight->format->block_len;
+  const int64_t depth = depth_of(n_in), panel = gemm_.panel;
+  const int16_t* inputs = codes_.data() + job.codes_at + task.token * width;
+  const float* input_scales = scales_.data() + (job.codes_at + task.token * width) / cpu::kCodeBlock;
+  float* row = workspace.array<float>(0, depth);
+  int16_t* rows = workspace.array<int16_t>(1, panel * depth);
+  int16_t* panels = workspace.array<int16_t>(2, kPanelsOfTask * panel * depth);
+  float* scales = workspace.array<float>(3, kPanelsOfTask * panel * depth / cpu::kCodeBlock);
+  for (int64_t begin = 0; begin < n_in; begin += depth) {
+    const int64_t k = std::min(depth, n_in - begin), coded_k = std::min(depth, width - begin);
+    const int64_t n_blocks = coded_k / cpu::kCodeBlock;
+    for (int64_t o = 0; o < task.n_rows; o += panel) {
+      const int64_t n = std::min(panel, task.n_rows - o);
+      for (int64_t r = 0; r < n; ++r) {
+        job.rows->decode(blocks_at(job.product, task.row + o + r, begin), k / block_len, row);
+        gemm_.quantize(row, k, cpu::kWeightCodes, rows + r * coded_k, scales + o * n_blocks + r, panel);
+      }
+      gemm_.pack_codes(rows, coded_k, n, coded_k / 2, panels + o * coded_k);
+    }
+    for (int64_t t = 0; t < task.n_tokens; t += kTokensAtOnce) {
+      for (int64_t o = 0; o < task.n_rows; o += panel) {
+        gemm_.multiply_codes(std::min(kTokensAtOnce, task.n_tokens - t), std::min(panel, task.n_rows - o), n_blocks,
+                             inputs + t * width + begin, width, input_scales + (t * width + begin) / cpu::kCodeBlock,
+                             width / cpu::kCodeBlock, panels + o * coded_k, scales + o * n_blocks,
+                             out.row(t) + task.row + o, out.stride, begin > 0);
+      }
+    }
+  }
+}
+
+}  // namespace steelyard

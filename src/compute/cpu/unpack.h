@@ -1,0 +1,164 @@
+// Whole blocks as groups: 16 int8 codes, a scale and a minimum each (formats/group.h), side by side in memory. Included
+// only by rows.isa.cc.
+//
+// Any type goes through its own unpacker, group by group with the number of the group known to the compiler, which then
+// finds wide instructions for most types. Those that it does not are written out below for AVX2.
+#pragma once
+
+#include <utility>
+
+#include "compute/cpu/simd.h"
+#include "formats/iq1_m.h"
+#include "formats/iq1_s.h"
+#include "formats/iq2_s.h"
+#include "formats/iq2_xs.h"
+#include "formats/iq2_xxs.h"
+#include "formats/iq3_s.h"
+#include "formats/iq3_xxs.h"
+#include "formats/iq4_nl.h"
+#include "formats/iq4_xs.h"
+#include "formats/mxfp4.h"
+#include "formats/nvfp4.h"
+#include "formats/q1_0.h"
+#include "formats/q2_0.h"
+#include "formats/q2_k.h"
+#include "formats/q3_k.h"
+#include "formats/q4_0.h"
+#include "formats/q4_1.h"
+#include "formats/q4_k.h"
+#include "formats/q5_0.h"
+#include "formats/q5_1.h"
+#include "formats/q5_k.h"
+#include "formats/q6_k.h"
+#include "formats/q8_0.h"
+#include "formats/tq1_0.h"
+#include "formats/tq2_0.h"
+
+namespace steelyard::cpu::STEELYARD_ISA {
+
+template <class F>
+struct Groups {
+  static constexpr int kCount = F::kBlockLen / kGroupLen;
+  alignas(64) int8_t q[F::kBlockLen];
+  alignas(64) float scale[kCount];
+  alignas(64) float min[kCount];
+};
+
+template <class F, size_t... kGroup>
+[[gnu::always_inline]] inline void unpack_groups(const typename F::Block& block, Groups<F>& out,
+                                                 std::index_sequence<kGroup...>) {
+  const auto one = [&](int g) __attribute__((always_inline)) {
+    Group group;
+    F::unpack(block, g, group);
+    __builtin_memcpy(out.q + g * kGroupLen, group.q, kGroupLen);
+    out.scale[g] = group.scale;
+    out.min[g] = group.min;
+  };
+  (one(kGroup), ...);
+}
+
+template <class F>
+[[gnu::always_inline]] inline void unpack(const typename F::Block& block, Groups<F>& out) {
+  unpack_groups<F>(block, out, std::make_index_sequence<Groups<F>::kCount>());
+}
+
+#if defined(__AVX2__)
+
+inline __m256i load_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline void store_bytes(void* p, __m256i v) { _mm256_store_si256(static_cast<__m256i*>(p), v); }
+
+inline float half(Half h) { return _cvtsh_ss(h.bits); }
+
+template <class F>
+inline void one_scale(float scale, Groups<F>& out) {
+  for (int g = 0; g < Groups<F>::kCount; ++g) {
+    out.scale[g] = scale;
+    out.min[g] = 0.0f;
+  }
+}
+
+/// 32 bits as 32 bytes: all ones where the bit is set.
+inline __m256i spread_bits(const void* bits) {
+  uint32_t word;
+  std::memcpy(&word, bits, sizeof(word));
+  const __m256i byte_of = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+  const __m256i bit_of = _mm256_set1_epi64x(static_cast<int64_t>(0x8040201008040201));
+  const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(word)), byte_of);
+  return _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit_of), bit_of);
+}
+
+/// Turns the signs of 32 bytes where bits are set.
+inline __m256i with_signs(__m256i magnitudes, const void* bits) {
+  const __m256i mask = spread_bits(bits);
+  return _mm256_sub_epi8(_mm256_xor_si256(magnitudes, mask), mask);
+}
+
+/// The low nibbles of 16 bytes, then the high ones.
+inline __m256i nibbles(const void* bytes) {
+  const __m128i packed = _mm_loadu_si128(static_cast<const __m128i*>(bytes));
+  return _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(packed, 4), packed), _mm256_set1_epi8(15));
+}
+
+inline __m256i look_up(const int8_t* values, __m256i indices) {
+  const __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(values)));
+  return _mm256_shuffle_epi8(table, indices);
+}
+
+template <>
+inline void unpack<Q8_0>(const Q8_0::Block& block, Groups<Q8_0>& out) {
+  store_bytes(out.q, load_bytes(block.codes));
+  one_scale(half(block.d), out);
+}
+
+template <>
+inline void unpack<Q5_0>(const Q5_0::Block& block, Groups<Q5_0>& out) {
+  const __m256i missing = _mm256_andnot_si256(spread_bits(block.high), _mm256_set1_epi8(16));
+  store_bytes(out.q, _mm256_sub_epi8(nibbles(block.low), missing));
+  one_scale(half(block.d), out);
+}
+
+template <>
+inline void unpack<IQ4_NL>(const IQ4_NL::Block& block, Groups<IQ4_NL>& out) {
+  store_bytes(out.q, look_up(iq4_values(), nibbles(block.codes)));
+  one_scale(half(block.d), out);
+}
+
+template <>
+inline void unpack<IQ2_S>(const IQ2_S::Block& block, Groups<IQ2_S>& out) {
+  const uint64_t* grid = iq2_s_grid();
+  const float d = half(block.d);
+  for (int v = 0; v < 32; v += 4) {
+    const unsigned high = block.high[v / 4];
+    const __m256i magnitudes = _mm256_setr_epi64x(static_cast<int64_t>(grid[block.low[v] | (high << 8 & 0x300)]),
+                                                  static_cast<int64_t>(grid[block.low[v + 1] | (high << 6 & 0x300)]),
+                                                  static_cast<int64_t>(grid[block.low[v + 2] | (high << 4 & 0x300)]),
+                                                  static_cast<int64_t>(grid[block.low[v + 3] | (high << 2 & 0x300)]));
+    store_bytes(out.q + 8 * v, with_signs(magnitudes, block.signs + v));
+    for (int g = v / 2; g < v / 2 + 2; ++g) {
+      out.scale[g] = d * (0.5f + static_cast<float>(block.scales[g / 2] >> (4 * (g % 2)) & 15)) * 0.25f;
+      out.min[g] = 0.0f;
+    }
+  }
+}
+
+template <>
+inline void unpack<IQ3_S>(const IQ3_S::Block& block, Groups<IQ3_S>& out) {
+  const uint32_t* grid = iq3_s_grid();
+  const float d = half(block.d);
+  for (int b = 0; b < 8; ++b) {
+    const unsigned high = block.high[b];
+    const uint8_t* low = block.low + 8 * b;
+    alignas(32) uint32_t magnitudes[8];
+    for (int v = 0; v < 8; ++v) magnitudes[v] = grid[low[v] | (high << (8 - v) & 0x100)];
+    store_bytes(out.q + 32 * b, with_signs(load_bytes(magnitudes), block.signs + 4 * b));
+    const float scale = d * static_cast<float>(1 + 2 * (block.scales[b / 2] >> (4 * (b % 2)) & 15));
+    for (int g = 2 * b; g < 2 * b + 2; ++g) {
+      out.scale[g] = scale;
+      out.min[g] = 0.0f;
+    }
+  }
+}
+
+#endif
+
+}  // namespace steelyard::cpu::STEELYARD_ISA
