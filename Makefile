@@ -4,7 +4,7 @@ JOBS ?= $(shell nproc)
 FOLDER = $(if $(filter release,$(PRESET)),build,build-$(PRESET))
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all setup build test asan demo bench corpus update-golden format clean
+.PHONY: all setup build test asan demo bench bench-runtime corpus update-golden format clean
 
 all: build
 
@@ -43,6 +43,17 @@ bench: setup
 	@tests/bench/divergence.sh build/steelyard $(BENCH_MODEL) build/bench.imatrix.gguf $(SHARED)/text/wiki.test.raw 40 \
 	  '$(BENCH_TENSORS)' $(PEER)
 	@test -z "$(PEER)" || tests/bench/speed.sh build/steelyard $(PEER) $(BENCH_MODEL) build/bench.imatrix.gguf '$(BENCH_TENSORS)'
+	@test -z "$(PEER)" || $(MAKE) bench-runtime
+
+# Prefill, decoding and perplexity beside llama.cpp's: its programs lie in the folder of PEER. MODELS: more model files.
+MODELS ?=
+bench-runtime: build
+	@for type in Q8_0 Q4_K; do build/steelyard quantize $(BENCH_MODEL) build/tiny-$$type.gguf $$type > /dev/null; done
+	@build/steelyard imatrix -m $(BENCH_MODEL) -f calibration/default.txt -o build/bench.imatrix.gguf > /dev/null
+	@build/steelyard quantize $(BENCH_MODEL) build/tiny-asymmetric.gguf --plan plans/glm-4.7-flash-asym-2bit.plan \
+	  --imatrix build/bench.imatrix.gguf > /dev/null
+	@tests/bench/runtime.sh build/steelyard $(dir $(PEER)) $(SHARED)/text/wiki.test.raw \
+	  $(BENCH_MODEL) build/tiny-Q8_0.gguf build/tiny-Q4_K.gguf build/tiny-asymmetric.gguf $(MODELS)
 
 # A calibration corpus from your own text: make corpus TEXT="a.txt b.txt" OUT=corpus.txt
 corpus:

@@ -23,6 +23,7 @@ void add_quantize(CLI::App& app);
 void add_perplexity(CLI::App& app);
 void add_run(CLI::App& app);
 void add_inspect(CLI::App& app);
+void add_bench(CLI::App& app);
 
 /// Of --threads. More would exhaust the address space before they did any work.
 inline constexpr int kMaxThreads = 1024;
@@ -50,7 +51,7 @@ class PlanOptions {
 /// One line on stdout for each finding.
 void print_findings(const std::vector<Finding>& findings);
 
-/// -m, --backend, --threads: a model file opened and bound.
+/// -m, --backend, --precision, --threads, --cache-type-k and -v: a model file opened and bound.
 class ModelOptions {
  public:
   void add_to(CLI::App& command);
@@ -67,6 +68,8 @@ class ModelOptions {
  private:
   std::string path_;
   std::string backend_name_ = "cpu";
+  Precision precision_ = Precision::kExact;
+  std::string cache_keys_ = "f32", cache_values_ = "f32";
   int threads_ = 0;
   std::optional<gguf::Reader> reader_;
   std::unique_ptr<Backend> backend_;

@@ -8,6 +8,7 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <string_view>
 
 #include "command.h"
 
@@ -20,6 +21,13 @@ int report(std::string message) {
   }
   std::fprintf(stderr, "steelyard: %s\n", message.c_str());
   return 1;
+}
+
+// Flags of several letters behind one dash, which llama.cpp's programs have and CLI11 reads as a letter and its value.
+char* long_form(char* argument) {
+  static char keys[] = "--cache-type-k", values[] = "--cache-type-v";
+  const std::string_view given = argument;
+  return given == "-ctk" ? keys : given == "-ctv" ? values : argument;
 }
 
 // By default a GNU OpenMP thread that waits at a barrier spins for milliseconds, which on a machine with other work starves the
@@ -44,7 +52,9 @@ int main(int argc, char** argv) {
   steelyard::tools::add_perplexity(app);
   steelyard::tools::add_run(app);
   steelyard::tools::add_inspect(app);
+  steelyard::tools::add_bench(app);
   try {
+    for (int i = 1; i < argc; ++i) argv[i] = long_form(argv[i]);
     app.parse(argc, argv);
     if (app.get_subcommands().empty()) return report("a subcommand is required; steelyard --help lists them");
     if (std::fflush(stdout) != 0) return report("cannot write the output");

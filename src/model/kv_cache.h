@@ -33,7 +33,10 @@ struct KvLayer {
   Buffer memory;
 };
 
-/// Error when the width of a head is no multiple of a type's block length.
+/// Error when the width of a head is no multiple of a type's block length, or a type cannot be written.
+void check_cache_types(const AttentionConfig& config, CacheTypes types);
+
+/// types: that passed the check.
 KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, int64_t n_positions, CacheTypes types = {});
 
 using KvCache = std::vector<KvLayer>;  // one per layer of the trunk

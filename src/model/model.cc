@@ -15,11 +15,14 @@ ModelConfig read_config(const gguf::Metadata& metadata) {
 
 }  // namespace
 
-Model::Model(const gguf::Reader& reader, Backend& backend)
+Model::Model(const gguf::Reader& reader, Backend& backend, CacheTypes cache_types)
     : reader_(reader),
       backend_(backend),
       config_(read_config(reader.metadata())),
-      trunk_(bind_trunk(reader, config_, backend)) {}
+      cache_types_(cache_types),
+      trunk_(bind_trunk(reader, config_, backend)) {
+  for (const LayerConfig& layer : config_.layers) check_cache_types(layer.attention, cache_types);
+}
 
 Layer Model::layer(int i, int64_t n_positions, std::span<const Layer> bound, const Substitutes& substitutes) const {
   // Bound first: that shows that the widths, which size the table, are those of real tensors.

@@ -14,10 +14,12 @@ namespace steelyard {
 class Model {
  public:
   /// Reads the configuration and binds the trunk. `reader` and `backend` outlive the model. Error for an unknown
-  /// architecture, a missing or ill-typed key, a missing tensor or a wrong shape.
-  Model(const gguf::Reader& reader, Backend& backend);
+  /// architecture, a missing or ill-typed key, a missing tensor or a wrong shape, or when heads do not divide into the
+  /// blocks of a cache type.
+  Model(const gguf::Reader& reader, Backend& backend, CacheTypes cache_types = {});
 
   const ModelConfig& config() const { return config_; }
+  CacheTypes cache_types() const { return cache_types_; }
   Backend& backend() const { return backend_; }
   int n_layers() const { return static_cast<int>(config_.layers.size()); }
 
@@ -35,6 +37,7 @@ class Model {
   const gguf::Reader& reader_;
   Backend& backend_;
   ModelConfig config_;
+  CacheTypes cache_types_;
   TrunkWeights trunk_;
 };
 

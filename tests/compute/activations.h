@@ -78,7 +78,7 @@ class RandomWeight {
     bytes_.resize(static_cast<size_t>(weight_.row_bytes() * n_out * n_slices));
     for (int64_t r = 0; r < n_out * n_slices; ++r) {
       std::ranges::generate(row, [&] { return normal(random); });
-      format.encoder->encode_row(row.data(), ones.data(), n_in / format.block_len, Effort::kNormal,
+      format.encoder->encode_row(row.data(), ones.data(), n_in / format.block_len, Effort::kFast,
                                  bytes_.data() + r * weight_.row_bytes());
     }
     weight_.data = bytes_.data();

@@ -1,5 +1,6 @@
-// Matrix products and embeddings in several weight types: the cpu backend against the reference, the reference against
-// a product by hand.
+// Matrix products and embeddings in every weight type: the cpu backend against the reference, the reference against a
+// product by hand.
+#include "base/parallel.h"
 #include "compute/activations.h"
 #include "support.h"
 
@@ -14,10 +15,18 @@ class MulMat : public testing::TestWithParam<Type> {
     return block == 1 ? std::vector<int64_t>{1, 33, 300} : std::vector<int64_t>{block, 3 * block};
   }
   const std::unique_ptr<Backend> cpu_ = make_backend("cpu"), ref_ = make_backend("ref");
+  const std::unique_ptr<Backend> fast_ = make_backend("cpu", Precision::kFast);
 };
 
-INSTANTIATE_TEST_SUITE_P(Types, MulMat,
-                         testing::Values(Type::F32, Type::BF16, Type::F16, Type::Q8_0, Type::Q4_K, Type::IQ2_S),
+std::vector<Type> weight_types() {
+  std::vector<Type> types;
+  for (const Format* format : all_formats()) {
+    if (format->decode != nullptr && format->encoder != nullptr) types.push_back(format->type);
+  }
+  return types;
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, MulMat, testing::ValuesIn(weight_types()),
                          [](const auto& instance) { return std::string(format(instance.param).name); });
 
 TEST_P(MulMat, IsTheProductWithTheDecodedWeight) {
@@ -48,6 +57,10 @@ TEST_P(MulMat, CpuAgrees) {
           ref_->mul_mat(weight.get(), slice, x.matrix(), expected.matrix());
           expect_close(found.matrix(), expected.matrix(), 1e-6f, std::sqrt(static_cast<float>(n_in)));
           EXPECT_TRUE(found.untouched_outside()) << rows << " " << n_in << " " << n_out;
+          fast_->mul_mat(weight.get(), slice, x.matrix(), found.matrix());
+          const float tolerance = GetParam() == Type::F32 ? 1e-6f : 1e-3f;  // five deviations
+          expect_close(found.matrix(), expected.matrix(), tolerance, std::sqrt(static_cast<float>(n_in)));
+          EXPECT_TRUE(found.untouched_outside()) << rows << " " << n_in << " " << n_out;
         }
       }
     }
@@ -74,6 +87,54 @@ TEST_P(MulMat, ExpertsAgree) {
   }
 }
 
+// A row of the result has the same bits alone, among others, and for any number of threads.
+TEST_P(MulMat, BitsDoNotDependOnThreads) {
+  const int before = omp_get_max_threads();
+  const int64_t n_in = widths().back(), n_out = 200;
+  const RandomWeight weight(GetParam(), n_in, n_out, 1, 1);
+  for (Backend* backend : {cpu_.get(), fast_.get()}) {
+    for (const int64_t rows : {1, 5, 130}) {
+      Activations x(rows, n_in, 2), one(rows, n_out, 3), many(rows, n_out, 3);
+      set_thread_count(1);
+      backend->mul_mat(weight.get(), 0, x.matrix(), one.matrix());
+      for (const int threads : {2, 5}) {
+        set_thread_count(threads);
+        backend->mul_mat(weight.get(), 0, x.matrix(), many.matrix());
+        EXPECT_TRUE(identical(one.matrix(), many.matrix())) << rows << " rows, " << threads << " threads";
+      }
+    }
+  }
+  set_thread_count(before);
+}
+
+// Products of one call: of different widths, some of few tokens and some of many, some with the same input.
+TEST_P(MulMat, SeveralAtOnce) {
+  const int64_t wide = widths().back(), narrow = widths().front();
+  const RandomWeight a(GetParam(), wide, 40, 1, 1), b(GetParam(), wide, 7, 3, 2), c(Type::F32, narrow, 33, 1, 3);
+  Activations x(20, wide, 4), y(3, narrow, 5), z(1, wide, 6);
+  struct Case {
+    const Weight& weight;
+    int64_t slice;
+    Matrix x;
+  };
+  const Case cases[] = {{a.get(), 0, x.matrix()}, {b.get(), 2, x.matrix()}, {c.get(), 0, y.matrix()},
+                        {b.get(), 1, z.matrix()}, {a.get(), 0, z.matrix()}, {b.get(), 0, x.matrix().slice(5, 9)}};
+  for (Backend* backend : {cpu_.get(), fast_.get(), ref_.get()}) {
+    std::vector<Activations> together, alone;
+    for (const Case& each : cases) {
+      together.emplace_back(each.x.rows, each.weight.n_out, 7);
+      alone.emplace_back(each.x.rows, each.weight.n_out, 8);
+    }
+    std::vector<Product> products;
+    for (size_t i = 0; i < std::size(cases); ++i) {
+      products.push_back({&cases[i].weight, cases[i].slice, cases[i].x, together[i].matrix()});
+      backend->mul_mat(cases[i].weight, cases[i].slice, cases[i].x, alone[i].matrix());
+    }
+    backend->mul_mats(products);
+    for (size_t i = 0; i < std::size(cases); ++i) EXPECT_TRUE(identical(together[i].matrix(), alone[i].matrix())) << i;
+  }
+}
+
 TEST_P(MulMat, Embed) {
   const int64_t n_in = widths().back(), n_vocab = 11;
   const RandomWeight table(GetParam(), n_in, n_vocab, 1, 1);
@@ -91,7 +152,7 @@ TEST_P(MulMat, Embed) {
   }
 }
 
-// More rows than one decoded panel holds (2^20 values).
+// Rows that are longer than what is decoded at a time.
 TEST(MulMatPanels, Several) {
   const int64_t n_in = 4096, n_out = 600;
   const RandomWeight weight(Type::BF16, n_in, n_out, 1, 1);

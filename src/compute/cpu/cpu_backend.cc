@@ -8,7 +8,11 @@
 namespace steelyard {
 
 CpuBackend::CpuBackend(Precision precision)
-    : precision_(precision), isa_(chosen_isa()), kernels_(cpu::kernels(isa_)), gemm_(cpu::gemm(isa_)) {}
+    : precision_(precision),
+      isa_(chosen_isa()),
+      kernels_(cpu::kernels(isa_)),
+      delta_net_(cpu::delta_net_kernels(isa_)),
+      gemm_(cpu::gemm(isa_)) {}
 
 std::vector<CpuBackend::Workspace>& CpuBackend::workspaces() {
   const auto n_threads = static_cast<size_t>(omp_get_max_threads());

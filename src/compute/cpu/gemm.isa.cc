@@ -63,7 +63,7 @@ void pack_codes(const int16_t* rows, int64_t ld, int64_t n, int64_t k, int16_t* 
 }
 
 // Values that are summed one after the other; such sums are added to c. Shorter sums lose less to rounding.
-constexpr int64_t kRun = 128;
+constexpr int64_t kRun = 64;
 
 template <int kRows>
 void tile(int64_t k, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, bool add) {
