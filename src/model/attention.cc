@@ -10,7 +10,8 @@ struct Projections {
 
 Projections project(const AttentionConfig& config, const AttentionWeights& w, Matrix h, Pass& pass) {
   if (w.qkv.empty()) {
-    return {linear(w.q, h, pass, w.q_bias), linear(w.k, h, pass, w.k_bias), linear(w.v, h, pass, w.v_bias)};
+    const auto [q, k, v] = linears<3>({&w.q, &w.k, &w.v}, h, pass, {&w.q_bias, &w.k_bias, &w.v_bias});
+    return {q, k, v};
   }
   const Matrix all = linear(w.qkv, h, pass, w.qkv_bias);
   int64_t begin = 0;

@@ -7,8 +7,7 @@ namespace steelyard {
 namespace {
 
 Matrix dense(const FfnConfig& config, const FfnWeights& w, Matrix f, Pass& pass) {
-  const Matrix gate = linear(w.gate, f, pass, w.gate_bias);
-  const Matrix up = linear(w.up, f, pass, w.up_bias);
+  const auto [gate, up] = linears<2>({&w.gate, &w.up}, f, pass, {&w.gate_bias, &w.up_bias});
   pass.backend.gated(config.activation, gate, up);
   return linear(w.down, gate, pass, w.down_bias);
 }

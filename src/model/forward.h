@@ -2,6 +2,8 @@
 // all layers per batch; layer-major: all chunks per layer) nor why its products are watched.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <span>
 
 #include "compute/observer.h"
@@ -60,6 +62,23 @@ Matrix linear(const Weight& weight, Matrix x, Pass& pass, const Vector& bias = {
 inline Matrix as_heads(Matrix x, int64_t width) {
   STEELYARD_CHECK(x.stride == x.cols && x.cols % width == 0);
   return {x.data, x.rows * x.cols / width, width, width};
+}
+/// Several products of one input, in one call of the backend: linear(*weights[i], x) (+ *biases[i]).
+template <size_t kCount>
+std::array<Matrix, kCount> linears(const std::array<const Weight*, kCount>& weights, Matrix x, Pass& pass,
+                                   const std::array<const Vector*, kCount>& biases) {
+  std::array<Matrix, kCount> out;
+  std::array<Product, kCount> products;
+  for (size_t i = 0; i < kCount; ++i) {
+    if (pass.observer != nullptr) pass.observer->dense(pass.backend, *weights[i], 0, x);
+    out[i] = pass.scratch.matrix(x.rows, weights[i]->n_out);
+    products[i] = {weights[i], 0, x, out[i]};
+  }
+  pass.backend.mul_mats(products);
+  for (size_t i = 0; i < kCount; ++i) {
+    if (biases[i]->data != nullptr) pass.backend.add_row(out[i], biases[i]->data);
+  }
+  return out;
 }
 /// RMS norm in scratch memory.
 Matrix normed(const Vector& weight, Matrix x, Pass& pass);

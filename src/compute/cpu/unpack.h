@@ -123,6 +123,64 @@ inline void unpack<IQ4_NL>(const IQ4_NL::Block& block, Groups<IQ4_NL>& out) {
   one_scale(half(block.d), out);
 }
 
+/// Scales and minima of Q4_K and Q5_K.
+template <class F>
+inline void k_scales(const KScales& scales, float d, float d_min, Groups<F>& out) {
+  for (int g = 0; g < Groups<F>::kCount; ++g) {
+    out.scale[g] = d * static_cast<float>(scales.scale(g / 2));
+    out.min[g] = d_min * static_cast<float>(scales.minimum(g / 2));
+  }
+}
+
+template <>
+inline void unpack<Q4_K>(const Q4_K::Block& block, Groups<Q4_K>& out) {
+  const __m256i low = _mm256_set1_epi8(15);
+  for (int i = 0; i < 4; ++i) {
+    const __m256i codes = load_bytes(block.codes + 32 * i);
+    store_bytes(out.q + 64 * i, _mm256_and_si256(codes, low));
+    store_bytes(out.q + 64 * i + 32, _mm256_and_si256(_mm256_srli_epi16(codes, 4), low));
+  }
+  k_scales(block.scales, half(block.d), half(block.d_min), out);
+}
+
+template <>
+inline void unpack<Q5_K>(const Q5_K::Block& block, Groups<Q5_K>& out) {
+  const __m256i low = _mm256_set1_epi8(15), fifth = _mm256_set1_epi8(16);
+  const __m256i high = load_bytes(block.high);
+  for (int i = 0; i < 4; ++i) {
+    const __m256i codes = load_bytes(block.low + 32 * i);
+    // Bits 2i and 2i + 1 of `high` as bit 4; what the shift brings in from a neighbour is masked away.
+    const __m256i first = _mm256_slli_epi16(_mm256_srli_epi16(high, 2 * i), 4);
+    const __m256i second = _mm256_slli_epi16(_mm256_srli_epi16(high, 2 * i + 1), 4);
+    store_bytes(out.q + 64 * i, _mm256_or_si256(_mm256_and_si256(codes, low), _mm256_and_si256(first, fifth)));
+    store_bytes(out.q + 64 * i + 32, _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(codes, 4), low),
+                                                     _mm256_and_si256(second, fifth)));
+  }
+  k_scales(block.scales, half(block.d), half(block.dmin), out);
+}
+
+template <>
+inline void unpack<Q6_K>(const Q6_K::Block& block, Groups<Q6_K>& out) {
+  const __m256i low = _mm256_set1_epi8(15), two_bits = _mm256_set1_epi8(0x30), zero = _mm256_set1_epi8(32);
+  for (int i = 0; i < 2; ++i) {
+    const __m256i first = load_bytes(block.low + 64 * i), second = load_bytes(block.low + 64 * i + 32);
+    const __m256i high = load_bytes(block.high + 32 * i);
+    const auto join = [&](__m256i nibbles, __m256i bits) {  // bits: in places 4 and 5 of each byte
+      return _mm256_sub_epi8(_mm256_or_si256(_mm256_and_si256(nibbles, low), _mm256_and_si256(bits, two_bits)), zero);
+    };
+    int8_t* q = out.q + 128 * i;
+    store_bytes(q, join(first, _mm256_slli_epi16(high, 4)));
+    store_bytes(q + 32, join(second, _mm256_slli_epi16(high, 2)));
+    store_bytes(q + 64, join(_mm256_srli_epi16(first, 4), high));
+    store_bytes(q + 96, join(_mm256_srli_epi16(second, 4), _mm256_srli_epi16(high, 2)));
+  }
+  const float d = half(block.d);
+  for (int g = 0; g < 16; ++g) {
+    out.scale[g] = d * static_cast<float>(block.scales[g]);
+    out.min[g] = 0.0f;
+  }
+}
+
 template <>
 inline void unpack<IQ2_S>(const IQ2_S::Block& block, Groups<IQ2_S>& out) {
   const uint64_t* grid = iq2_s_grid();
