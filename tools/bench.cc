@@ -38,8 +38,8 @@ void run_bench(Options& options) {
                speed.prefill, 100 * prefill_share, product_rate * 1e-9);
   }
   if (options.n_decode > 0) {
-    fmt::print("decode  {:4} tokens  {:9.1f} tokens/s  {:5.1f} % of {:.1f} GB/s, {:.1f} MB per token\n", options.n_decode,
-               speed.decode, 100 * decode_share, bandwidth * 1e-9, cost.bytes * 1e-6);
+    fmt::print("decode  {:4} tokens  {:9.1f} tokens/s  {:5.1f} % of {:.1f} GB/s, {:.1f} MB per token\n",
+               options.n_decode, speed.decode, 100 * decode_share, bandwidth * 1e-9, cost.bytes * 1e-6);
   }
   if (options.json.empty()) return;
   const nlohmann::ordered_json report = {{"model", options.model.path()},

@@ -4,7 +4,6 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <map>
 
 #include "base/atomic_file.h"
 #include "base/error.h"
@@ -69,19 +68,25 @@ Type type_named(const std::string& name, std::string_view flag) {
   return format->type;
 }
 
+Precision precision_named(const std::string& name) {
+  if (name == "exact") return Precision::kExact;
+  if (name == "fast") return Precision::kFast;
+  fail("", "--precision: expected exact or fast, found \"{}\"", printable(name));
+}
+
 }  // namespace
 
 void ModelOptions::add_to(CLI::App& command) {
   command.add_option("-m,--model", path_, "GGUF model, or the first of its shards")->required();
   command.add_option("-t,--threads", threads_, "threads; all cores by default")->check(CLI::Range(0, kMaxThreads));
   command.add_option("--backend", backend_name_, "cpu, or ref: the slow specification")->capture_default_str();
-  const std::map<std::string, Precision> precisions = {{"exact", Precision::kExact}, {"fast", Precision::kFast}};
   command
-      .add_option("--precision", precision_,
-                  "exact: activations in F32; fast: in 16-bit integers with a scale per 64 values, where that is faster")
-      ->transform(CLI::CheckedTransformer(precisions, CLI::ignore_case).description("exact or fast"))
-      ->default_str("exact");
-  command.add_option("--cache-type-k", cache_keys_, "type of cached keys, or latents (-ctk): f32, f16, bf16, q8_0, q4_0")
+      .add_option(
+          "--precision", precision_,
+          "exact: activations in F32; fast: in 16-bit integers with a scale per 64 values, where that is faster")
+      ->capture_default_str();
+  command
+      .add_option("--cache-type-k", cache_keys_, "type of cached keys, or latents (-ctk): f32, f16, bf16, q8_0, q4_0")
       ->capture_default_str();
   command.add_option("--cache-type-v", cache_values_, "type of cached values (-ctv)")->capture_default_str();
 }
@@ -89,7 +94,7 @@ void ModelOptions::add_to(CLI::App& command) {
 void ModelOptions::open() {
   set_thread_count(threads_);
   reader_.emplace(path_);
-  backend_ = make_backend(backend_name_, precision_);
+  backend_ = make_backend(backend_name_, precision_named(precision_));
   model_.emplace(*reader_, *backend_, CacheTypes{type_named(cache_keys_, "-ctk"), type_named(cache_values_, "-ctv")});
 }
 

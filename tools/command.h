@@ -68,7 +68,7 @@ class ModelOptions {
  private:
   std::string path_;
   std::string backend_name_ = "cpu";
-  Precision precision_ = Precision::kExact;
+  std::string precision_ = "exact";
   std::string cache_keys_ = "f32", cache_values_ = "f32";
   int threads_ = 0;
   std::optional<gguf::Reader> reader_;

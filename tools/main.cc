@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -30,9 +29,9 @@ char* long_form(char* argument) {
   return given == "-ctk" ? keys : given == "-ctv" ? values : argument;
 }
 
-// By default a GNU OpenMP thread that waits at a barrier spins for milliseconds, which on a machine with other work starves the
-// thread it waits for (measured: ten times slower beside a busy neighbour). The runtime reads its settings before main
-// runs, so the program starts itself once more with a short spin, unless the user chose a policy.
+// By default a GNU OpenMP thread that waits at a barrier spins for milliseconds, which on a machine with other work
+// starves the thread it waits for (measured: ten times slower beside a busy neighbour). The runtime reads its settings
+// before main runs, so the program starts itself once more with a short spin, unless the user chose a policy.
 void limit_spinning(char** argv) {
   if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
   if (::setenv("GOMP_SPINCOUNT", "1000", 1) == 0) ::execv("/proc/self/exe", argv);
@@ -43,7 +42,8 @@ void limit_spinning(char** argv) {
 
 int main(int argc, char** argv) {
   limit_spinning(argv);
-  CLI::App app("Weighs a model's tensors unequally: calibrate, plan, quantize, evaluate and run GGUF models.", "steelyard");
+  CLI::App app("Weighs a model's tensors unequally: calibrate, plan, quantize, evaluate and run GGUF models.",
+               "steelyard");
   app.set_version_flag("--version", "steelyard " STEELYARD_VERSION);
   app.require_subcommand(0, 1);  // with exactly one, a word that is none would not be named in the message
   steelyard::tools::add_imatrix(app);

@@ -70,8 +70,8 @@ struct AttentionArgs {
   const float* sinks = nullptr;  ///< [n_head] or null
 };
 
-/// The gated delta rule (Yang, Kautz, Hatamizadeh 2024, "Gated Delta Networks"; its inputs as Qwen3-Next prepares them).
-/// Each head keeps a matrix S [head, head] of keys times values. Per token, with key and query divided by
+/// The gated delta rule (Yang, Kautz, Hatamizadeh 2024, "Gated Delta Networks"; its inputs as Qwen3-Next prepares
+/// them). Each head keeps a matrix S [head, head] of keys times values. Per token, with key and query divided by
 /// sqrt(sum of squares + eps) first:
 ///   S *= exp(decay * softplus(alpha + dt));  u = sigmoid(beta) * (v - S^T k);  S += k u^T;  out = S^T q / sqrt(head).
 struct DeltaRuleArgs {
@@ -160,8 +160,9 @@ class Backend {
   virtual void attention(const AttentionArgs& args, Matrix out) = 0;
 
   // ---- recurrence: states begin as zeros and are carried from call to call
-  /// Causal convolution over tokens, column by column, then silu: out[t][c] = silu(sum_i taps[i][c] * x[t - n_taps + 1 + i][c]).
-  /// taps: [n_taps, cols]; state: [n_taps - 1, cols], the inputs before x, replaced by the last ones. out is not x.
+  /// Causal convolution over tokens, column by column, then silu: out[t][c] = silu(sum_i taps[i][c] * x[t - n_taps + 1
+  /// + i][c]). taps: [n_taps, cols]; state: [n_taps - 1, cols], the inputs before x, replaced by the last ones. out is
+  /// not x.
   virtual void causal_conv(Matrix x, const float* taps, int64_t n_taps, float* state, Matrix out) = 0;
   /// out: [n, n_head * head]; state: n_head * head * head values in an order of the backend's own.
   virtual void delta_rule(const DeltaRuleArgs& args, float* state, Matrix out) = 0;

@@ -38,8 +38,8 @@ struct Matrix {
   }
 };
 
-/// A weight tensor [n_in, n_out, n_slices] in any GGUF type: n_slices matrices (experts or heads, else 1), each of n_out
-/// rows of n_in values. Maps an input x [n_in] to y[o] = sum_i W[i, o] x[i].
+/// A weight tensor [n_in, n_out, n_slices] in any GGUF type: n_slices matrices (experts or heads, else 1), each of
+/// n_out rows of n_in values. Maps an input x [n_in] to y[o] = sum_i W[i, o] x[i].
 struct Weight {
   std::string name;  ///< as in the file, e.g. "blk.0.attn_q.weight"
   const Format* format = nullptr;
@@ -89,11 +89,11 @@ struct Routing {
   int64_t n_tokens = 0;
   int64_t n_used = 0;
   int64_t n_expert = 0;
-  int32_t* expert = nullptr;    ///< [n_tokens * n_used] expert of a slot
-  float* weight = nullptr;      ///< [n_tokens * n_used] mixing weight of a slot
-  int32_t* row = nullptr;       ///< [n_tokens * n_used] row of a slot in expert order
-  int32_t* token = nullptr;     ///< [n_tokens * n_used] token of a row
-  int32_t* row_begin = nullptr; ///< [n_expert + 1] first row of each expert
+  int32_t* expert = nullptr;     ///< [n_tokens * n_used] expert of a slot
+  float* weight = nullptr;       ///< [n_tokens * n_used] mixing weight of a slot
+  int32_t* row = nullptr;        ///< [n_tokens * n_used] row of a slot in expert order
+  int32_t* token = nullptr;      ///< [n_tokens * n_used] token of a row
+  int32_t* row_begin = nullptr;  ///< [n_expert + 1] first row of each expert
 
   int64_t n_slots() const { return n_tokens * n_used; }
 };

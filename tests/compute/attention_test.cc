@@ -20,8 +20,8 @@ class Attention : public testing::TestWithParam<Heads> {
   // Attention of queries [begin, begin + n) over keys and values of all positions up to them.
   void attend(Backend& backend, Matrix q, Matrix k, Matrix v, int64_t begin, int64_t n, Matrix out) {
     const auto [n_head, n_head_kv, head_k, head_v] = GetParam();
-    backend.attention({q.slice(begin, n), f32(k.slice(0, begin + n)), f32(v.slice(0, begin + n)), n_head, n_head_kv, head_k,
-                       head_v, 0.3f, begin, window_, sinks_},
+    backend.attention({q.slice(begin, n), f32(k.slice(0, begin + n)), f32(v.slice(0, begin + n)), n_head, n_head_kv,
+                       head_k, head_v, 0.3f, begin, window_, sinks_},
                       out.slice(begin, n));
   }
   int64_t window_ = 0;
@@ -105,8 +105,8 @@ TEST(TypedCache, BackendsAgree) {
         const auto cpu = make_backend("cpu"), ref = make_backend("ref");
         const TypedRows key_rows = store(*cpu, k.matrix(), keys, key_bytes);
         const TypedRows value_rows = store(*cpu, v.matrix(), values, value_bytes);
-        AttentionArgs args{q.matrix().slice(0, n_queries), key_rows, value_rows, n_head, n_head_kv, head_k, head_v, 0.125f,
-                           past};
+        AttentionArgs args{
+            q.matrix().slice(0, n_queries), key_rows, value_rows, n_head, n_head_kv, head_k, head_v, 0.125f, past};
         args.k.rows = args.v.rows = past + n_queries;
         Activations found(n_queries, n_head * head_v, 4), expected(n_queries, n_head * head_v, 5);
         cpu->attention(args, found.matrix());
@@ -126,7 +126,8 @@ TEST(TypedCache, BackendsAgree) {
 TEST(AttentionViews, ValuesInsideKeys) {
   const int64_t n = 20, n_head = 3, head_k = 24, head_v = 16;
   Activations q(n, n_head * head_k, 1), k(n, head_k, 2), found(n, n_head * head_v, 3), expected(n, n_head * head_v, 3);
-  const AttentionArgs args{q.matrix(), f32(k.matrix()), f32(k.matrix()).first_columns(head_v), n_head, 1, head_k, head_v, 0.2f, 0};
+  const AttentionArgs args{
+      q.matrix(), f32(k.matrix()), f32(k.matrix()).first_columns(head_v), n_head, 1, head_k, head_v, 0.2f, 0};
   make_backend("cpu")->attention(args, found.matrix());
   make_backend("ref")->attention(args, expected.matrix());
   expect_close(found.matrix(), expected.matrix(), 2e-5f);

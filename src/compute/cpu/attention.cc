@@ -88,7 +88,7 @@ class CpuBackend::AttentionTask {
     std::fill_n(mix_, n_ * args_.head_v, 0.0f);
   }
 
-  // scores_ [n, kKeys] of the tile. For a few rows key by key, else in panels.
+  // scores_ [n, kKeys] of the tile. For a single query key by key, else in panels.
   void score(int64_t key, int64_t n_keys) {
     const int64_t width = args_.head_k;
     const float* keys = keys_;
@@ -101,9 +101,10 @@ class CpuBackend::AttentionTask {
         decode_k_(args_.k.at(key + s, kv_ * width), width / args_.k.format->block_len, keys_ + s * width);
       }
     }
-    if (n_ <= kRowsAlone) {
+    if (args_.q.rows == 1) {
       for (int64_t s = 0; s < n_keys; ++s) {
-        for (int64_t r = 0; r < n_; ++r) scores_[r * kKeys + s] = gemm_.dot(keys + s * stride, queries_ + r * width, width);
+        for (int64_t r = 0; r < n_; ++r)
+          scores_[r * kKeys + s] = gemm_.dot(keys + s * stride, queries_ + r * width, width);
       }
       return;
     }
@@ -146,7 +147,7 @@ class CpuBackend::AttentionTask {
         decode_v_(args_.v.at(key + s, kv_ * width), width / args_.v.format->block_len, values_ + s * value_width_);
       }
     }
-    if (n_ <= kRowsAlone) {
+    if (args_.q.rows == 1) {
       for (int64_t s = 0; s < n_keys; ++s) {
         for (int64_t r = 0; r < n_; ++r) {
           kernels_.add_scaled(values + s * stride, scores_[r * kKeys + s], mix_ + r * width, width);
@@ -155,8 +156,8 @@ class CpuBackend::AttentionTask {
       return;
     }
     for (int64_t i = 0; i < width; i += gemm_.panel) {
-      gemm_.multiply(n_, std::min<int64_t>(gemm_.panel, width - i), n_keys, scores_, kKeys, values + i, stride, mix_ + i,
-                     width, true);
+      gemm_.multiply(n_, std::min<int64_t>(gemm_.panel, width - i), n_keys, scores_, kKeys, values + i, stride,
+                     mix_ + i, width, true);
     }
   }
 

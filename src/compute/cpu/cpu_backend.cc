@@ -58,7 +58,7 @@ void CpuBackend::gated(Activation activation, Matrix gate, Matrix up) {
 
 void CpuBackend::rope(Matrix x, const RopeArgs& args) {
   const int64_t half = args.n_dims / 2;
-  const int64_t step = args.pairs == RopePairs::kNorm ? 2 : 1;          // from pair i to pair i + 1
+  const int64_t step = args.pairs == RopePairs::kNorm ? 2 : 1;        // from pair i to pair i + 1
   const int64_t partner = args.pairs == RopePairs::kNorm ? 1 : half;  // from a pair's first to its second
   parallel_for(x.rows, 16, [&](int64_t t) {
     const float* cos = args.cos + (args.first_position + t) * half;

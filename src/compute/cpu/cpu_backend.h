@@ -66,7 +66,7 @@ class CpuBackend : public HostBackend {
   struct Job {
     Product product;
     const cpu::Rows* rows;
-    bool few;  // tokens: weight rows are multiplied one by one; else in panels
+    bool single;  // token: weight rows are multiplied one by one; else in panels
     bool coded;
     int64_t codes_at = 0;
     int64_t coded_width() const { return (product.x.cols + cpu::kCodeBlock - 1) / cpu::kCodeBlock * cpu::kCodeBlock; }
@@ -82,7 +82,7 @@ class CpuBackend : public HostBackend {
   void add_tasks(int32_t job);
   void encode_input(const Job& job, int64_t token);
   void run(const Task& task, Workspace& workspace) const;
-  void multiply_rows(const Job& job, const Task& task, Workspace& workspace) const;
+  void multiply_rows(const Job& job, const Task& task) const;
   void multiply_panels(const Job& job, const Task& task, Workspace& workspace) const;
   void multiply_coded_panels(const Job& job, const Task& task, Workspace& workspace) const;
   // Grows the list to the number of threads; call outside of parallel regions.

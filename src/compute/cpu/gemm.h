@@ -4,9 +4,9 @@
 // meets a vector of weights and no sum is ever taken across lanes. The order of each sum depends on k alone: not on
 // the number of rows, tokens or threads.
 //
-// There are two kinds of panels. F32 panels are products as they are. Integer panels hold 16-bit codes with one scale per
-// kCodeBlock values and row, against activations in the same form: twice the products per instruction, at an error of about
-// 2^-13 of each block's largest value. 4095 * 8191 * 64 < 2^31, so that integer sums of one block are exact.
+// There are two kinds of panels. F32 panels are products as they are. Integer panels hold 16-bit codes with one scale
+// per kCodeBlock values and row, against activations in the same form: twice the products per instruction, at an error
+// of about 2^-13 of each block's largest value. 4095 * 8191 * 64 < 2^31, so that integer sums of one block are exact.
 #pragma once
 
 #include <cstdint>

@@ -130,8 +130,10 @@ void tile_codes(int64_t n_blocks, Codes in, float* c, int64_t ldc, bool add) {
 template <int kRows, typename Body>
 inline void last_tokens(int64_t first, int64_t n, const Body& body) {
   if constexpr (kRows > 0) {
-    if (n == kRows) body.template operator()<kRows>(first);
-    else last_tokens<kRows - 1>(first, n, body);
+    if (n == kRows)
+      body.template operator()<kRows>(first);
+    else
+      last_tokens<kRows - 1>(first, n, body);
   }
 }
 
@@ -232,7 +234,8 @@ void quantize_block(const float* x, float levels, int16_t* codes, float* scale) 
 
 void quantize(const float* x, int64_t n, float levels, int16_t* codes, float* scales, int64_t scale_step) {
   int64_t i = 0;
-  for (; i + kCodeBlock <= n; i += kCodeBlock) quantize_block(x + i, levels, codes + i, scales + i / kCodeBlock * scale_step);
+  for (; i + kCodeBlock <= n; i += kCodeBlock)
+    quantize_block(x + i, levels, codes + i, scales + i / kCodeBlock * scale_step);
   if (i == n) return;
   float last[kCodeBlock] = {};
   for (int64_t j = i; j < n; ++j) last[j - i] = x[j];

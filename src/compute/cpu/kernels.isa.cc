@@ -1,7 +1,8 @@
 // Compiled once per instruction set (cmake/isa.cmake); STEELYARD_ISA names the namespace. No standard containers and no
 // shared inline functions here.
-#include "compute/cpu/exponential.h"
 #include "compute/cpu/kernels.h"
+
+#include "compute/cpu/exponential.h"
 #include "formats/isa.h"
 
 namespace steelyard::cpu::STEELYARD_ISA {

@@ -1,9 +1,10 @@
-// Matrix products. A call becomes a list of tasks, some weight rows with some tokens each, that threads take one by one:
-// all experts, heads or projections of a call in one parallel region.
+// Matrix products. A call becomes a list of tasks, some weight rows with some tokens each, that threads take one by
+// one: all experts, heads or projections of a call in one parallel region.
 //
-// For a few tokens a weight row is multiplied straight from its blocks, which is as fast as memory. For more, a tile of
-// rows is decoded into panels (gemm.h) once and serves them all. With Precision::kFast both work on activations in
-// 16-bit codes, except that weights in F32 stay what they are: routers and the like, small and sensitive.
+// For a single token a weight row is multiplied straight from its blocks, which is as fast as memory. For more, a tile
+// of rows is decoded into panels (gemm.h) once and serves them all; what a token gets does not depend on the others.
+// With Precision::kFast both work on activations in 16-bit codes, except that weights in F32 stay what they are:
+// routers and the like, small and sensitive.
 #include <algorithm>
 
 #include "base/parallel.h"
@@ -12,7 +13,6 @@
 namespace steelyard {
 namespace {
 
-constexpr int64_t kFewTokens = 8;
 // Of one task: enough to be worth taking, few enough to balance threads.
 constexpr int64_t kRowBytesOfTask = 16 << 10;
 constexpr int64_t kPanelsOfTask = 2;
@@ -43,9 +43,9 @@ CpuBackend::Job CpuBackend::make_job(const Product& product) {
   STEELYARD_CHECK(product.x.cols == weight.n_in && product.out.cols == weight.n_out);
   STEELYARD_CHECK(product.x.rows == product.out.rows);
   const Format& format = *weight.format;
-  Job job{.product = product, .rows = &cpu::rows(isa_, format), .few = product.x.rows <= kFewTokens, .coded = false};
+  Job job{.product = product, .rows = &cpu::rows(isa_, format), .single = product.x.rows == 1, .coded = false};
   if (precision_ == Precision::kFast && format.type != Type::F32) {
-    job.coded = job.few ? product.x.rows == 1 && job.rows->dot_codes != nullptr : true;
+    job.coded = !job.single || job.rows->dot_codes != nullptr;
   }
   if (!job.coded) return job;
   // Neighbours in a call often share their input: the projections of a layer.
@@ -61,12 +61,11 @@ CpuBackend::Job CpuBackend::make_job(const Product& product) {
 void CpuBackend::add_tasks(int32_t index) {
   const Job& job = jobs_[static_cast<size_t>(index)];
   const int64_t n_out = job.product.out.cols, n_tokens = job.product.x.rows;
-  const int64_t rows = job.few ? std::max<int64_t>(1, kRowBytesOfTask / job.product.weight->row_bytes())
-                               : kPanelsOfTask * gemm_.panel;
-  const int64_t tokens = job.few ? kFewTokens : kTokensOfTask;
-  for (int64_t token = 0; token < n_tokens; token += tokens) {
+  const int64_t rows = job.single ? std::max<int64_t>(1, kRowBytesOfTask / job.product.weight->row_bytes())
+                                  : kPanelsOfTask * gemm_.panel;
+  for (int64_t token = 0; token < n_tokens; token += kTokensOfTask) {
     for (int64_t row = 0; row < n_out; row += rows) {
-      tasks_.push_back({index, row, std::min(rows, n_out - row), token, std::min(tokens, n_tokens - token)});
+      tasks_.push_back({index, row, std::min(rows, n_out - row), token, std::min(kTokensOfTask, n_tokens - token)});
     }
   }
 }
@@ -75,7 +74,7 @@ void CpuBackend::encode_input(const Job& job, int64_t token) {
   const int64_t width = job.coded_width(), at = job.codes_at + token * width;
   float* scales = scales_.data() + at / cpu::kCodeBlock;
   gemm_.quantize(job.product.x.row(token), job.product.x.cols, cpu::kInputCodes, codes_.data() + at, scales, 1);
-  if (job.few) cpu::add_group_sums(codes_.data() + at, scales, width, group_sums_.data() + at / kGroupLen);
+  if (job.single) cpu::add_group_sums(codes_.data() + at, scales, width, group_sums_.data() + at / kGroupLen);
 }
 
 void CpuBackend::mul_mats(std::span<const Product> products) {
@@ -111,32 +110,29 @@ void CpuBackend::mul_mats(std::span<const Product> products) {
 
 void CpuBackend::run(const Task& task, Workspace& workspace) const {
   const Job& job = jobs_[static_cast<size_t>(task.job)];
-  if (job.few) multiply_rows(job, task, workspace);
-  else if (job.coded) multiply_coded_panels(job, task, workspace);
-  else multiply_panels(job, task, workspace);
+  if (job.single)
+    multiply_rows(job, task);
+  else if (job.coded)
+    multiply_coded_panels(job, task, workspace);
+  else
+    multiply_panels(job, task, workspace);
 }
 
-void CpuBackend::multiply_rows(const Job& job, const Task& task, Workspace& workspace) const {
+void CpuBackend::multiply_rows(const Job& job, const Task& task) const {
   const Matrix x = job.product.x, out = job.product.out;
   const int64_t n_blocks = x.cols / job.product.weight->format->block_len;
   const cpu::CodedInput coded{codes_.data() + job.codes_at, scales_.data() + job.codes_at / cpu::kCodeBlock,
                               group_sums_.data() + job.codes_at / kGroupLen};
   for (int64_t o = task.row; o < task.row + task.n_rows; ++o) {
     const std::byte* blocks = job.product.weight->row(job.product.slice, o);
-    if (job.coded) {
-      out.row(0)[o] = job.rows->dot_codes(blocks, n_blocks, coded);
-    } else if (x.rows == 1) {
-      out.row(0)[o] = job.rows->dot(blocks, n_blocks, x.row(0));
-    } else {
-      float* row = workspace.array<float>(0, x.cols);
-      job.rows->decode(blocks, n_blocks, row);
-      for (int64_t t = 0; t < x.rows; ++t) out.row(t)[o] = gemm_.dot(row, x.row(t), x.cols);
-    }
+    out.row(0)[o] =
+        job.coded ? job.rows->dot_codes(blocks, n_blocks, coded) : job.rows->dot(blocks, n_blocks, x.row(0));
   }
 }
 
 void CpuBackend::multiply_panels(const Job& job, const Task& task, Workspace& workspace) const {
-  const Matrix x = job.product.x.slice(task.token, task.n_tokens), out = job.product.out.slice(task.token, task.n_tokens);
+  const Matrix x = job.product.x.slice(task.token, task.n_tokens),
+               out = job.product.out.slice(task.token, task.n_tokens);
   const int64_t depth = depth_of(x.cols), panel = gemm_.panel, block_len = job.product.weight->format->block_len;
   float* rows = workspace.array<float>(0, panel * depth);
   float* panels = workspace.array<float>(1, kPanelsOfTask * panel * depth);

@@ -27,7 +27,8 @@ template <class F>
 #if defined(__AVX512F__)
   if constexpr (F::kType == Type::F16) return _mm512_cvtph_ps(load_bytes(blocks));
 #elif defined(__AVX2__)
-  if constexpr (F::kType == Type::F16) return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(blocks)));
+  if constexpr (F::kType == Type::F16)
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(blocks)));
 #endif
   float values[kWidth];
   for (int i = 0; i < kWidth; ++i) values[i] = F::value(blocks[i]);
@@ -147,9 +148,12 @@ float dot_codes(const std::byte* bytes, int64_t n_blocks, const CodedInput& x) {
 
 template <class F>
 constexpr Rows make_rows() {
-  if constexpr (Grouped<F>) return {decode_groups<F>, dot_groups<F>, dot_codes<F>};
-  else if constexpr (Plain<F>) return {decode_values<F>, dot_values<F>, nullptr};
-  else return {};
+  if constexpr (Grouped<F>)
+    return {decode_groups<F>, dot_groups<F>, dot_codes<F>};
+  else if constexpr (Plain<F>)
+    return {decode_values<F>, dot_values<F>, nullptr};
+  else
+    return {};
 }
 
 }  // namespace

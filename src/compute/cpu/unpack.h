@@ -153,8 +153,8 @@ inline void unpack<Q5_K>(const Q5_K::Block& block, Groups<Q5_K>& out) {
     const __m256i first = _mm256_slli_epi16(_mm256_srli_epi16(high, 2 * i), 4);
     const __m256i second = _mm256_slli_epi16(_mm256_srli_epi16(high, 2 * i + 1), 4);
     store_bytes(out.q + 64 * i, _mm256_or_si256(_mm256_and_si256(codes, low), _mm256_and_si256(first, fifth)));
-    store_bytes(out.q + 64 * i + 32, _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(codes, 4), low),
-                                                     _mm256_and_si256(second, fifth)));
+    store_bytes(out.q + 64 * i + 32,
+                _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(codes, 4), low), _mm256_and_si256(second, fifth)));
   }
   k_scales(block.scales, half(block.d), half(block.dmin), out);
 }

@@ -130,7 +130,8 @@ void RefBackend::attention(const AttentionArgs& args, Matrix out) {
       for (int64_t s = begin; s < n_keys; ++s) sum += p[s] = std::exp(p[s] - max);
       for (int64_t i = 0; i < args.head_v; ++i) {
         double mix = 0;
-        for (int64_t s = begin; s < n_keys; ++s) mix += p[s] * all_values[static_cast<size_t>(s * args.v.cols + kv * args.head_v + i)];
+        for (int64_t s = begin; s < n_keys; ++s)
+          mix += p[s] * all_values[static_cast<size_t>(s * args.v.cols + kv * args.head_v + i)];
         out.row(t)[h * args.head_v + i] = static_cast<float>(mix / sum);
       }
     }
