@@ -1,5 +1,7 @@
 // Every operation of the cpu backend against the reference, over awkward shapes: one row, rows around the limits
 // between paths, widths that no vector divides, strided views.
+#include <cmath>
+
 #include "base/error.h"
 #include "compute/activations.h"
 #include "support.h"
@@ -109,6 +111,22 @@ TEST_P(Operations, SumSquares) {
   }
   EXPECT_EQ(found, expected);  // double, and the same order of addition
   EXPECT_GT(found[0], 0.5);
+}
+
+TEST_P(Operations, SecondMoments) {
+  const auto [rows, cols] = GetParam();
+  Activations x(rows, cols, 1);
+  std::vector<float> found(static_cast<size_t>(cols * cols), 0.5f), expected = found;
+  for (int pass = 0; pass < 2; ++pass) {  // sums accumulate
+    cpu_->second_moments(x.matrix(), found.data());
+    ref_->second_moments(x.matrix(), expected.data());
+  }
+  for (int64_t a = 0; a < cols; ++a) {
+    for (int64_t b = 0; b < cols; ++b) {
+      const double size = std::sqrt(expected[a * cols + a] * expected[b * cols + b]);
+      ASSERT_NEAR(found[a * cols + b], expected[a * cols + b], 1e-5 * size) << a << " " << b;
+    }
+  }
 }
 
 TEST_P(Operations, GatherAndCombine) {
