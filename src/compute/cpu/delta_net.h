@@ -18,7 +18,7 @@ struct DeltaHead {
   const float* decay;  ///< [n] factor of the state
   const float* beta;   ///< [n] factor of the correction
   const float* v;      ///< [n, head]
-  float* out;  ///< [n, head] with out_stride
+  float* out;          ///< [n, head] with out_stride
   int64_t out_stride;
   float* state;  ///< head * head: blocks of columns, each [head, width of the block]
 };

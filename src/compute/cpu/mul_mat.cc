@@ -14,7 +14,7 @@ namespace steelyard {
 namespace {
 
 // Of one task: enough to be worth taking, few enough to balance threads.
-constexpr int64_t kRowBytesOfTask = 16 << 10;
+constexpr int64_t kRowBytesOfTask = 32 << 10;
 constexpr int64_t kPanelsOfTask = 2;
 constexpr int64_t kTokensOfTask = 512;
 // Values of a row that are decoded at a time, a multiple of every block length: panels of so many stay in the second
@@ -90,18 +90,14 @@ void CpuBackend::mul_mats(std::span<const Product> products) {
   codes_.resize(static_cast<size_t>(n_codes_));
   scales_.resize(static_cast<size_t>(n_codes_ / cpu::kCodeBlock));
   group_sums_.resize(static_cast<size_t>(n_codes_ / kGroupLen));
+  for (size_t j = 0; j < jobs_.size(); ++j) {
+    const Job& job = jobs_[j];
+    if (!job.coded || (j > 0 && jobs_[j - 1].coded && jobs_[j - 1].codes_at == job.codes_at)) continue;
+    parallel_for(job.product.x.rows, 8, [&](int64_t token) { encode_input(job, token); });
+  }
   std::vector<Workspace>& all_workspaces = workspaces();
 #pragma omp parallel if (n_products >= kSerialProducts)
   {
-    for (size_t j = 0; j < jobs_.size(); ++j) {
-      const Job& job = jobs_[j];
-      if (!job.coded || (j > 0 && jobs_[j - 1].coded && jobs_[j - 1].codes_at == job.codes_at)) continue;
-#pragma omp for schedule(static) nowait
-      for (int64_t token = 0; token < job.product.x.rows; ++token) encode_input(job, token);
-    }
-    if (n_codes_ > 0) {
-#pragma omp barrier
-    }
     Workspace& workspace = all_workspaces[static_cast<size_t>(omp_get_thread_num())];
 #pragma omp for schedule(dynamic)
     for (size_t t = 0; t < tasks_.size(); ++t) run(tasks_[t], workspace);

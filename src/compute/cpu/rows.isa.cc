@@ -20,6 +20,15 @@ struct Sums {
   float total() const { return sum((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])); }
 };
 
+// A row is read in order once, by a thread that goes on to the next one: memory is asked for this many bytes ahead.
+constexpr int64_t kAhead = 1024;
+
+template <int kBytes>
+[[gnu::always_inline]] inline void fetch_ahead(const void* block) {
+  const char* at = static_cast<const char*>(block) + kAhead;
+  for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(at + i);
+}
+
 // ---- types of one value per block
 
 template <class F>
@@ -49,6 +58,7 @@ float dot_values(const std::byte* bytes, int64_t n, const float* x) {
   Sums sums;
   int64_t i = 0;
   for (; i + 4 * kWidth <= n; i += 4 * kWidth) {
+    fetch_ahead<4 * kWidth * sizeof(typename F::Block)>(blocks + i);
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
       sums.lanes[j] = fma(load_values<F>(blocks + i + j * kWidth), load(x + i + j * kWidth), sums.lanes[j]);
@@ -62,11 +72,15 @@ float dot_values(const std::byte* bytes, int64_t n, const float* x) {
 
 // ---- types of groups
 
-// Rounded as the format says: one multiplication, one subtraction.
+// Rounded as the format says: one multiplication, one subtraction. (A product minus zero is the product.)
 template <class F>
 [[gnu::always_inline]] inline Floats group_values(const Groups<F>& groups, int i) {
-  const int g = i / kGroupLen;
-  return load(groups.q + i) * groups.scale[g] - groups.min[g];
+  const int g = i / kScaleLen<F>;
+  const Floats product = load(groups.q + i) * groups.scale[g];
+  if constexpr (kHasMin<F>)
+    return product - groups.min[g];
+  else
+    return product - 0.0f;
 }
 
 template <class F>
@@ -85,6 +99,7 @@ float dot_groups(const std::byte* bytes, int64_t n_blocks, const float* x) {
   Sums sums;
   Groups<F> groups;
   for (int64_t b = 0; b < n_blocks; ++b, x += F::kBlockLen) {
+    fetch_ahead<sizeof(typename F::Block)>(&blocks[b]);
     unpack<F>(blocks[b], groups);
     for (int i = 0; i < F::kBlockLen; i += kWidth) {
       Floats& lanes = sums.lanes[i / kWidth % 4];
@@ -94,12 +109,17 @@ float dot_groups(const std::byte* bytes, int64_t n_blocks, const float* x) {
   return sums.total();
 }
 
-// The sum of 16 products of codes, spread over lanes.
+// The sum of kCount products of codes, spread over lanes.
 #if defined(__AVX2__)
 using Partial = __m256;
-inline Partial code_products(const int8_t* q, const int16_t* x) {
-  const __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(q)));
-  return _mm256_cvtepi32_ps(_mm256_madd_epi16(wide, load_bytes(x)));
+template <int kCount>
+[[gnu::always_inline]] inline Partial code_products(const int8_t* q, const int16_t* x) {
+  __m256i sums = _mm256_setzero_si256();
+  for (int i = 0; i < kCount; i += 16) {
+    const __m256i wide = _mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(q + i)));
+    sums = _mm256_add_epi32(sums, _mm256_madd_epi16(wide, load_bytes(x + i)));
+  }
+  return _mm256_cvtepi32_ps(sums);
 }
 inline Partial scaled(Partial products, float scale, Partial sums) {
   return _mm256_fmadd_ps(products, _mm256_set1_ps(scale), sums);
@@ -111,9 +131,10 @@ inline float total(Partial sums) {
 }
 #else
 using Partial = float;
+template <int kCount>
 inline Partial code_products(const int8_t* q, const int16_t* x) {
   int32_t products = 0;
-  for (int i = 0; i < kGroupLen; ++i) products += q[i] * x[i];
+  for (int i = 0; i < kCount; ++i) products += q[i] * x[i];
   return static_cast<float>(products);
 }
 inline Partial scaled(Partial products, float scale, Partial sums) { return products * scale + sums; }
@@ -122,23 +143,28 @@ inline float total(Partial sums) { return sums; }
 
 template <class F>
 float dot_codes(const std::byte* bytes, int64_t n_blocks, const CodedInput& x) {
-  constexpr int kGroups = Groups<F>::kCount;
+  constexpr int kCount = Groups<F>::kCount, kLen = kScaleLen<F>;
   const auto* blocks = as_blocks<F>(bytes);
   Partial sums[2] = {};
-  float minima[kGroups] = {};
+  float minima[kCount] = {};
   Groups<F> groups;
-  const int16_t* codes = x.codes;
-  for (int64_t b = 0; b < n_blocks; ++b, codes += F::kBlockLen) {
+  for (int64_t b = 0; b < n_blocks; ++b) {
+    fetch_ahead<sizeof(typename F::Block)>(&blocks[b]);
     unpack<F>(blocks[b], groups);
-    float scales[kGroups];
-    for (int g = 0; g < kGroups; ++g) {
-      const int64_t group = b * kGroups + g;
-      scales[g] = groups.scale[g] * x.scales[group / 4];
-      minima[g] += groups.min[g] * x.group_sums[group];
+    const int64_t begin = b * F::kBlockLen;
+    float scales[kCount];
+    for (int g = 0; g < kCount; ++g) {
+      scales[g] = groups.scale[g] * x.scales[(begin + g * kLen) / 64];
+      if constexpr (kHasMin<F>) {
+        for (int i = 0; i < kLen; i += kGroupLen) {
+          minima[g] += groups.min[g] * x.group_sums[(begin + g * kLen + i) / kGroupLen];
+        }
+      }
     }
 #pragma GCC unroll 16
-    for (int g = 0; g < kGroups; ++g) {
-      sums[g % 2] = scaled(code_products(groups.q + g * kGroupLen, codes + g * kGroupLen), scales[g], sums[g % 2]);
+    for (int g = 0; g < kCount; ++g) {
+      const Partial products = code_products<kLen>(groups.q + g * kLen, x.codes + begin + g * kLen);
+      sums[g % 2] = scaled(products, scales[g], sums[g % 2]);
     }
   }
   float minimum = 0;

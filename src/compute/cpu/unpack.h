@@ -36,12 +36,19 @@
 
 namespace steelyard::cpu::STEELYARD_ISA {
 
+/// Values that share a scale and a minimum, and whether there are minima: what the group view allows unless a type is
+/// known to be simpler.
+template <class F>
+inline constexpr int kScaleLen = kGroupLen;
+template <class F>
+inline constexpr bool kHasMin = true;
+
 template <class F>
 struct Groups {
-  static constexpr int kCount = F::kBlockLen / kGroupLen;
+  static constexpr int kCount = F::kBlockLen / kScaleLen<F>;
   alignas(64) int8_t q[F::kBlockLen];
   alignas(64) float scale[kCount];
-  alignas(64) float min[kCount];
+  alignas(64) float min[kHasMin<F> ? kCount : 1];
 };
 
 template <class F, size_t... kGroup>
@@ -59,6 +66,7 @@ template <class F, size_t... kGroup>
 
 template <class F>
 [[gnu::always_inline]] inline void unpack(const typename F::Block& block, Groups<F>& out) {
+  static_assert(kScaleLen<F> == kGroupLen && kHasMin<F>);
   unpack_groups<F>(block, out, std::make_index_sequence<Groups<F>::kCount>());
 }
 
@@ -69,13 +77,34 @@ inline void store_bytes(void* p, __m256i v) { _mm256_store_si256(static_cast<__m
 
 inline float half(Half h) { return _cvtsh_ss(h.bits); }
 
-template <class F>
-inline void one_scale(float scale, Groups<F>& out) {
-  for (int g = 0; g < Groups<F>::kCount; ++g) {
-    out.scale[g] = scale;
-    out.min[g] = 0.0f;
-  }
-}
+template <>
+inline constexpr int kScaleLen<Q4_0> = 32;
+template <>
+inline constexpr int kScaleLen<Q5_0> = 32;
+template <>
+inline constexpr int kScaleLen<Q8_0> = 32;
+template <>
+inline constexpr int kScaleLen<IQ4_NL> = 32;
+template <>
+inline constexpr int kScaleLen<Q4_K> = 32;
+template <>
+inline constexpr int kScaleLen<Q5_K> = 32;
+template <>
+inline constexpr int kScaleLen<IQ3_S> = 32;
+template <>
+inline constexpr bool kHasMin<Q4_0> = false;
+template <>
+inline constexpr bool kHasMin<Q5_0> = false;
+template <>
+inline constexpr bool kHasMin<Q8_0> = false;
+template <>
+inline constexpr bool kHasMin<IQ4_NL> = false;
+template <>
+inline constexpr bool kHasMin<Q6_K> = false;
+template <>
+inline constexpr bool kHasMin<IQ2_S> = false;
+template <>
+inline constexpr bool kHasMin<IQ3_S> = false;
 
 /// 32 bits as 32 bytes: all ones where the bit is set.
 inline __m256i spread_bits(const void* bits) {
@@ -107,29 +136,44 @@ inline __m256i look_up(const int8_t* values, __m256i indices) {
 template <>
 inline void unpack<Q8_0>(const Q8_0::Block& block, Groups<Q8_0>& out) {
   store_bytes(out.q, load_bytes(block.codes));
-  one_scale(half(block.d), out);
+  out.scale[0] = half(block.d);
+}
+
+template <>
+inline void unpack<Q4_0>(const Q4_0::Block& block, Groups<Q4_0>& out) {
+  store_bytes(out.q, _mm256_sub_epi8(nibbles(block.codes), _mm256_set1_epi8(8)));
+  out.scale[0] = half(block.d);
 }
 
 template <>
 inline void unpack<Q5_0>(const Q5_0::Block& block, Groups<Q5_0>& out) {
   const __m256i missing = _mm256_andnot_si256(spread_bits(block.high), _mm256_set1_epi8(16));
   store_bytes(out.q, _mm256_sub_epi8(nibbles(block.low), missing));
-  one_scale(half(block.d), out);
+  out.scale[0] = half(block.d);
 }
 
 template <>
 inline void unpack<IQ4_NL>(const IQ4_NL::Block& block, Groups<IQ4_NL>& out) {
   store_bytes(out.q, look_up(iq4_values(), nibbles(block.codes)));
-  one_scale(half(block.d), out);
+  out.scale[0] = half(block.d);
 }
 
-/// Scales and minima of Q4_K and Q5_K.
+/// Eight bytes of 0 to 63 as floats times d.
+inline void store_scaled(uint64_t bytes, float d, float* out) {
+  const __m256i wide = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<int64_t>(bytes)));
+  _mm256_store_ps(out, _mm256_mul_ps(_mm256_set1_ps(d), _mm256_cvtepi32_ps(wide)));
+}
+
+/// Scales and minima of Q4_K and Q5_K, four bytes at a time (k_scales.h).
 template <class F>
 inline void k_scales(const KScales& scales, float d, float d_min, Groups<F>& out) {
-  for (int g = 0; g < Groups<F>::kCount; ++g) {
-    out.scale[g] = d * static_cast<float>(scales.scale(g / 2));
-    out.min[g] = d_min * static_cast<float>(scales.minimum(g / 2));
-  }
+  uint32_t words[3];
+  std::memcpy(words, scales.bytes, sizeof(words));
+  const uint64_t first = words[0] & 0x3F3F3F3F, first_min = words[1] & 0x3F3F3F3F;
+  const uint64_t last = (words[2] & 0x0F0F0F0F) | (words[0] >> 2 & 0x30303030);
+  const uint64_t last_min = (words[2] >> 4 & 0x0F0F0F0F) | (words[1] >> 2 & 0x30303030);
+  store_scaled(first | last << 32, d, out.scale);
+  store_scaled(first_min | last_min << 32, d_min, out.min);
 }
 
 template <>
@@ -175,10 +219,7 @@ inline void unpack<Q6_K>(const Q6_K::Block& block, Groups<Q6_K>& out) {
     store_bytes(q + 96, join(_mm256_srli_epi16(second, 4), _mm256_srli_epi16(high, 2)));
   }
   const float d = half(block.d);
-  for (int g = 0; g < 16; ++g) {
-    out.scale[g] = d * static_cast<float>(block.scales[g]);
-    out.min[g] = 0.0f;
-  }
+  for (int g = 0; g < 16; ++g) out.scale[g] = d * static_cast<float>(block.scales[g]);
 }
 
 template <>
@@ -194,7 +235,6 @@ inline void unpack<IQ2_S>(const IQ2_S::Block& block, Groups<IQ2_S>& out) {
     store_bytes(out.q + 8 * v, with_signs(magnitudes, block.signs + v));
     for (int g = v / 2; g < v / 2 + 2; ++g) {
       out.scale[g] = d * (0.5f + static_cast<float>(block.scales[g / 2] >> (4 * (g % 2)) & 15)) * 0.25f;
-      out.min[g] = 0.0f;
     }
   }
 }
@@ -209,11 +249,7 @@ inline void unpack<IQ3_S>(const IQ3_S::Block& block, Groups<IQ3_S>& out) {
     alignas(32) uint32_t magnitudes[8];
     for (int v = 0; v < 8; ++v) magnitudes[v] = grid[low[v] | (high << (8 - v) & 0x100)];
     store_bytes(out.q + 32 * b, with_signs(load_bytes(magnitudes), block.signs + 4 * b));
-    const float scale = d * static_cast<float>(1 + 2 * (block.scales[b / 2] >> (4 * (b % 2)) & 15));
-    for (int g = 2 * b; g < 2 * b + 2; ++g) {
-      out.scale[g] = scale;
-      out.min[g] = 0.0f;
-    }
+    out.scale[b] = d * static_cast<float>(1 + 2 * (block.scales[b / 2] >> (4 * (b % 2)) & 15));
   }
 }
 
