@@ -4,7 +4,6 @@ find_package(fmt REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(PkgConfig REQUIRED)
-find_package(dnnl REQUIRED)
 find_package(OpenSSL REQUIRED)
 find_package(Eigen3 REQUIRED)
 

@@ -80,6 +80,7 @@ def write(name, across):
         writer.add_add_eos_token(True)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()  # there are none: this pads the header
     writer.close()
 
 
