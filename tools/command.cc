@@ -76,14 +76,14 @@ Precision precision_named(const std::string& name) {
 
 }  // namespace
 
-void ModelOptions::add_to(CLI::App& command) {
+void ModelOptions::add_to(CLI::App& command, const std::string& precision) {
+  precision_ = precision;
   command.add_option("-m,--model", path_, "GGUF model, or the first of its shards")->required();
   command.add_option("-t,--threads", threads_, "threads; all cores by default")->check(CLI::Range(0, kMaxThreads));
   command.add_option("--backend", backend_name_, "cpu, or ref: the slow specification")->capture_default_str();
   command
-      .add_option(
-          "--precision", precision_,
-          "exact: activations in F32; fast: in 16-bit integers with a scale per 64 values, where that is faster")
+      .add_option("--precision", precision_,
+                  "exact: activations in F32; fast: in integers, 8 bits for a single token and 16 for several")
       ->capture_default_str();
   command
       .add_option("--cache-type-k", cache_keys_, "type of cached keys, or latents (-ctk): f32, f16, bf16, q8_0, q4_0")

@@ -4,6 +4,8 @@
 // that runs when the subcommand was chosen; the callback throws Error for foreign faults.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <optional>
@@ -54,13 +56,16 @@ void print_findings(const std::vector<Finding>& findings);
 /// -m, --backend, --precision, --threads, --cache-type-k and -v: a model file opened and bound.
 class ModelOptions {
  public:
-  void add_to(CLI::App& command);
+  /// `precision`: what --precision is unless the user says.
+  void add_to(CLI::App& command, const std::string& precision = "exact");
   /// Opens file and backend; must be called once, before the accessors.
   void open();
 
   const std::string& path() const { return path_; }
   /// What of these options changes results in their last digits.
-  std::string settings() const { return backend_name_; }
+  std::string settings() const {
+    return fmt::format("{} {} {} {}", backend_name_, precision_, cache_keys_, cache_values_);
+  }
   const gguf::Reader& reader() const { return *reader_; }
   Backend& backend() const { return *backend_; }
   const Model& model() const { return *model_; }
@@ -68,7 +73,7 @@ class ModelOptions {
  private:
   std::string path_;
   std::string backend_name_ = "cpu";
-  std::string precision_ = "exact";
+  std::string precision_;
   std::string cache_keys_ = "f32", cache_values_ = "f32";
   int threads_ = 0;
   std::optional<gguf::Reader> reader_;

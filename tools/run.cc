@@ -38,7 +38,7 @@ struct Options {
 };
 
 void Options::add_to(CLI::App& command) {
-  model.add_to(command);
+  model.add_to(command, "fast");
   command.add_option("-p,--prompt", prompt, "text to continue");
   command.add_option("-f,--file", prompt_file, "file with the text to continue")->excludes("--prompt");
   command.add_option("-n,--n-predict", n_predict, "tokens to generate at most")->capture_default_str();

@@ -150,14 +150,22 @@ TEST_P(Panels, RowsOfEveryType) {
         magnitude += std::abs(static_cast<double>(expected[static_cast<size_t>(i)]) * x.matrix().data[i]);
       }
       EXPECT_NEAR(rows.dot(bytes.data(), n_blocks, x.matrix().data), sum, 1e-5 * magnitude + 1e-30);
-      EXPECT_EQ(rows.dot_codes != nullptr, format->unpack != nullptr);
-      if (rows.dot_codes == nullptr) continue;
-      std::vector<int16_t> codes(static_cast<size_t>(n));
-      std::vector<float> scales(static_cast<size_t>(n / kCodeBlock)), group_sums(static_cast<size_t>(n / kGroupLen));
-      gemm_.quantize(x.matrix().data, n, kInputCodes, codes.data(), scales.data(), 1);
-      add_group_sums(codes.data(), scales.data(), n, group_sums.data());
-      EXPECT_NEAR(rows.dot_codes(bytes.data(), n_blocks, {codes.data(), scales.data(), group_sums.data()}), sum,
-                  3e-3 * magnitude + 1e-30);
+      EXPECT_EQ(rows.dot_bytes != nullptr, format->unpack != nullptr);
+      if (rows.dot_bytes == nullptr) continue;
+      // Exact for what the bytes stand for, whatever that has to do with x.
+      const auto n_bytes = static_cast<size_t>(n);
+      std::vector<int8_t> codes(n_bytes);
+      std::vector<float> scales(n_bytes / 32), group_sums(n_bytes / 16), block_sums(n_bytes / 32);
+      const ByteInput bytes_of_x{codes.data(), scales.data(), group_sums.data(), block_sums.data()};
+      quantize_bytes(GetParam(), x.matrix().data, n, bytes_of_x);
+      sum = magnitude = 0;
+      for (size_t i = 0; i < n_bytes; ++i) {
+        const double value = static_cast<double>(scales[i / 32]) * codes[i];
+        EXPECT_NEAR(value, x.matrix().data[i], 0.501 * scales[i / 32]);
+        sum += expected[i] * value;
+        magnitude += std::abs(expected[i] * value);
+      }
+      EXPECT_NEAR(rows.dot_bytes(bytes.data(), n_blocks, bytes_of_x), sum, 1e-5 * magnitude + 1e-30);
     }
   }
 }

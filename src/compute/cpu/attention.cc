@@ -147,14 +147,6 @@ class CpuBackend::AttentionTask {
         decode_v_(args_.v.at(key + s, kv_ * width), width / args_.v.format->block_len, values_ + s * value_width_);
       }
     }
-    if (args_.q.rows == 1) {
-      for (int64_t s = 0; s < n_keys; ++s) {
-        for (int64_t r = 0; r < n_; ++r) {
-          kernels_.add_scaled(values + s * stride, scores_[r * kKeys + s], mix_ + r * width, width);
-        }
-      }
-      return;
-    }
     for (int64_t i = 0; i < width; i += gemm_.panel) {
       gemm_.multiply(n_, std::min<int64_t>(gemm_.panel, width - i), n_keys, scores_, kKeys, values + i, stride,
                      mix_ + i, width, true);

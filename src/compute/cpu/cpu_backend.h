@@ -62,11 +62,11 @@ class CpuBackend : public HostBackend {
 
   class AttentionTask;
 
-  // One product and, where it is one of integers, the place of its activations in codes_.
+  // One product and, where it is one of integers, the place of its activations in bytes_ or codes_.
   struct Job {
     Product product;
     const cpu::Rows* rows;
-    bool single;  // token: weight rows are multiplied one by one; else in panels
+    bool single;  // token: weight rows are multiplied one by one, with bytes; else in panels, with codes
     bool coded;
     int64_t codes_at = 0;
     int64_t coded_width() const { return (product.x.cols + cpu::kCodeBlock - 1) / cpu::kCodeBlock * cpu::kCodeBlock; }
@@ -80,9 +80,10 @@ class CpuBackend : public HostBackend {
 
   Job make_job(const Product& product);
   void add_tasks(int32_t job);
-  void encode_input(const Job& job, int64_t token);
-  void run(const Task& task, Workspace& workspace) const;
-  void multiply_rows(const Job& job, const Task& task) const;
+  void encode_inputs(const Job& job);
+  cpu::ByteInput bytes_of(const Job& job);
+  void run(const Task& task, Workspace& workspace);
+  void multiply_rows(const Job& job, const Task& task);
   void multiply_panels(const Job& job, const Task& task, Workspace& workspace) const;
   void multiply_coded_panels(const Job& job, const Task& task, Workspace& workspace) const;
   // Grows the list to the number of threads; call outside of parallel regions.
@@ -98,10 +99,11 @@ class CpuBackend : public HostBackend {
   // Of the call of mul_mats at work.
   std::vector<Job> jobs_;
   std::vector<Task> tasks_;
-  int64_t n_codes_ = 0;
+  int64_t n_codes_ = 0, n_bytes_ = 0;
   std::vector<int16_t> codes_;
-  std::vector<float> scales_;      // one per 64 codes
-  std::vector<float> group_sums_;  // one per 16 codes
+  std::vector<float> scales_;  // one per 64 codes
+  std::vector<int8_t> bytes_;
+  std::vector<float> byte_scales_, byte_sums_;  // one and three per 32 bytes
 };
 
 }  // namespace steelyard

@@ -188,20 +188,12 @@ float dot(const float* a, const float* b, int64_t n) {
   return sum((sums[0] + sums[1]) + (sums[2] + sums[3])) + rest;
 }
 
-// Adding 1.5 * 2^23 leaves the rounded integer in the low bits.
-inline Ints rounded(Floats x) {
-  const Floats shifted = x + 12582912.0f;
-  return reinterpret_cast<Ints>(shifted);
-}
-
 // The low halves of two vectors, in order.
 inline void store_low_halves(int16_t* p, Ints a, Ints b) {
 #if defined(__AVX512F__)
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(reinterpret_cast<__m512i>(a)));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + kWidth), _mm512_cvtepi32_epi16(reinterpret_cast<__m512i>(b)));
 #elif defined(__SSE2__)
-  a = a << 16 >> 16;  // the packing instruction saturates
-  b = b << 16 >> 16;
 #if defined(__AVX2__)
   const __m256i packed = _mm256_packs_epi32(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(packed, 0xD8));
@@ -218,17 +210,10 @@ inline void store_low_halves(int16_t* p, Ints a, Ints b) {
 }
 
 void quantize_block(const float* x, float levels, int16_t* codes, float* scale) {
-  Floats largest_of = {}, nan = {};
-  for (int i = 0; i < kCodeBlock; i += kWidth) {
-    const Floats v = load(x + i), magnitude = v < 0.0f ? -v : v;
-    largest_of = magnitude > largest_of ? magnitude : largest_of;
-    nan += v * 0.0f;  // NaN where v is not finite
-  }
-  const float max = largest(largest_of);
-  const float inverse = max > 1e-30f ? levels / max : 0.0f;  // below, the quotient could overflow
-  *scale = max / levels + sum(nan);
+  const CodeScale of = code_scale<kCodeBlock>(x, levels);
+  *scale = of.scale;
   for (int i = 0; i < kCodeBlock; i += 2 * kWidth) {
-    store_low_halves(codes + i, rounded(load(x + i) * inverse), rounded(load(x + i + kWidth) * inverse));
+    store_low_halves(codes + i, rounded(load(x + i) * of.inverse), rounded(load(x + i + kWidth) * of.inverse));
   }
 }
 

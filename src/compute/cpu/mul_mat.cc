@@ -3,8 +3,8 @@
 //
 // For a single token a weight row is multiplied straight from its blocks, which is as fast as memory. For more, a tile
 // of rows is decoded into panels (gemm.h) once and serves them all; what a token gets does not depend on the others.
-// With Precision::kFast both work on activations in 16-bit codes, except that weights in F32 stay what they are:
-// routers and the like, small and sensitive.
+// With Precision::kFast activations become integers: bytes for a single token, which multiply the codes of the blocks
+// themselves, 16-bit codes for panels. Weights in F32 stay what they are: routers and the like, small and sensitive.
 #include <algorithm>
 
 #include "base/parallel.h"
@@ -14,7 +14,7 @@ namespace steelyard {
 namespace {
 
 // Of one task: enough to be worth taking, few enough to balance threads.
-constexpr int64_t kRowBytesOfTask = 32 << 10;
+constexpr int64_t kRowBytesOfTask = 64 << 10;
 constexpr int64_t kPanelsOfTask = 2;
 constexpr int64_t kTokensOfTask = 512;
 // Values of a row that are decoded at a time, a multiple of every block length: panels of so many stay in the second
@@ -45,15 +45,16 @@ CpuBackend::Job CpuBackend::make_job(const Product& product) {
   const Format& format = *weight.format;
   Job job{.product = product, .rows = &cpu::rows(isa_, format), .single = product.x.rows == 1, .coded = false};
   if (precision_ == Precision::kFast && format.type != Type::F32) {
-    job.coded = !job.single || job.rows->dot_codes != nullptr;
+    job.coded = !job.single || job.rows->dot_bytes != nullptr;
   }
   if (!job.coded) return job;
   // Neighbours in a call often share their input: the projections of a layer.
   if (!jobs_.empty() && jobs_.back().coded && jobs_.back().product.x == product.x) {
     job.codes_at = jobs_.back().codes_at;
   } else {
-    job.codes_at = n_codes_;
-    n_codes_ += product.x.rows * job.coded_width();
+    int64_t& n = job.single ? n_bytes_ : n_codes_;
+    job.codes_at = n;
+    n += product.x.rows * job.coded_width();
   }
   return job;
 }
@@ -70,17 +71,31 @@ void CpuBackend::add_tasks(int32_t index) {
   }
 }
 
-void CpuBackend::encode_input(const Job& job, int64_t token) {
-  const int64_t width = job.coded_width(), at = job.codes_at + token * width;
-  float* scales = scales_.data() + at / cpu::kCodeBlock;
-  gemm_.quantize(job.product.x.row(token), job.product.x.cols, cpu::kInputCodes, codes_.data() + at, scales, 1);
-  if (job.single) cpu::add_group_sums(codes_.data() + at, scales, width, group_sums_.data() + at / kGroupLen);
+void CpuBackend::encode_inputs(const Job& job) {
+  const Matrix x = job.product.x;
+  if (job.single) {
+    cpu::quantize_bytes(isa_, x.row(0), x.cols, bytes_of(job));
+    return;
+  }
+  parallel_for(x.rows, 8, [&](int64_t token) {
+    const int64_t at = job.codes_at + token * job.coded_width();
+    gemm_.quantize(x.row(token), x.cols, cpu::kInputCodes, codes_.data() + at, scales_.data() + at / cpu::kCodeBlock,
+                   1);
+  });
+}
+
+cpu::ByteInput CpuBackend::bytes_of(const Job& job) {
+  const int64_t block = job.codes_at / cpu::kByteBlock;
+  float* sums = byte_sums_.data() + 3 * block;
+  return {bytes_.data() + job.codes_at, byte_scales_.data() + block, sums,
+          sums + 2 * (job.coded_width() / cpu::kByteBlock)};
 }
 
 void CpuBackend::mul_mats(std::span<const Product> products) {
   jobs_.clear();
   tasks_.clear();
   n_codes_ = 0;
+  n_bytes_ = 0;
   int64_t n_products = 0;
   for (const Product& product : products) {
     jobs_.push_back(make_job(product));
@@ -89,11 +104,13 @@ void CpuBackend::mul_mats(std::span<const Product> products) {
   }
   codes_.resize(static_cast<size_t>(n_codes_));
   scales_.resize(static_cast<size_t>(n_codes_ / cpu::kCodeBlock));
-  group_sums_.resize(static_cast<size_t>(n_codes_ / kGroupLen));
+  bytes_.resize(static_cast<size_t>(n_bytes_));
+  byte_scales_.resize(static_cast<size_t>(n_bytes_ / cpu::kByteBlock));
+  byte_sums_.resize(static_cast<size_t>(3 * n_bytes_ / cpu::kByteBlock));
   for (size_t j = 0; j < jobs_.size(); ++j) {
     const Job& job = jobs_[j];
     if (!job.coded || (j > 0 && jobs_[j - 1].coded && jobs_[j - 1].codes_at == job.codes_at)) continue;
-    parallel_for(job.product.x.rows, 8, [&](int64_t token) { encode_input(job, token); });
+    encode_inputs(job);
   }
   std::vector<Workspace>& all_workspaces = workspaces();
 #pragma omp parallel if (n_products >= kSerialProducts)
@@ -104,7 +121,7 @@ void CpuBackend::mul_mats(std::span<const Product> products) {
   }
 }
 
-void CpuBackend::run(const Task& task, Workspace& workspace) const {
+void CpuBackend::run(const Task& task, Workspace& workspace) {
   const Job& job = jobs_[static_cast<size_t>(task.job)];
   if (job.single)
     multiply_rows(job, task);
@@ -114,15 +131,14 @@ void CpuBackend::run(const Task& task, Workspace& workspace) const {
     multiply_panels(job, task, workspace);
 }
 
-void CpuBackend::multiply_rows(const Job& job, const Task& task) const {
+void CpuBackend::multiply_rows(const Job& job, const Task& task) {
   const Matrix x = job.product.x, out = job.product.out;
   const int64_t n_blocks = x.cols / job.product.weight->format->block_len;
-  const cpu::CodedInput coded{codes_.data() + job.codes_at, scales_.data() + job.codes_at / cpu::kCodeBlock,
-                              group_sums_.data() + job.codes_at / kGroupLen};
+  const cpu::ByteInput coded = job.coded ? bytes_of(job) : cpu::ByteInput{};
   for (int64_t o = task.row; o < task.row + task.n_rows; ++o) {
     const std::byte* blocks = job.product.weight->row(job.product.slice, o);
     out.row(0)[o] =
-        job.coded ? job.rows->dot_codes(blocks, n_blocks, coded) : job.rows->dot(blocks, n_blocks, x.row(0));
+        job.coded ? job.rows->dot_bytes(blocks, n_blocks, coded) : job.rows->dot(blocks, n_blocks, x.row(0));
   }
 }
 

@@ -4,7 +4,6 @@
 #include <array>
 
 #include "base/check.h"
-#include "compute/cpu/gemm.h"
 
 namespace steelyard::cpu {
 
@@ -18,13 +17,16 @@ using Table = std::array<Rows, std::size(kTypes)>;
 // rows.isa.cc, once per instruction set.
 namespace scalar {
 extern const Table kRows;
-}
+void quantize_bytes(const float* x, int64_t n, const ByteInput& out);
+}  // namespace scalar
 namespace avx2 {
 extern const Table kRows;
-}
+void quantize_bytes(const float* x, int64_t n, const ByteInput& out);
+}  // namespace avx2
 namespace avx512 {
 extern const Table kRows;
-}
+void quantize_bytes(const float* x, int64_t n, const ByteInput& out);
+}  // namespace avx512
 
 const Rows& rows(Isa isa, const Format& format) {
   static constexpr const Table* kTables[kIsaCount] = {&scalar::kRows, &avx2::kRows, &avx512::kRows};
@@ -34,12 +36,11 @@ const Rows& rows(Isa isa, const Format& format) {
   return found;
 }
 
-void add_group_sums(const int16_t* codes, const float* scales, int64_t n, float* group_sums) {
-  for (int64_t g = 0; g < n / kGroupLen; ++g) {
-    int32_t sum = 0;
-    for (int i = 0; i < kGroupLen; ++i) sum += codes[g * kGroupLen + i];
-    group_sums[g] = scales[g * kGroupLen / kCodeBlock] * static_cast<float>(sum);
-  }
+void quantize_bytes(Isa isa, const float* x, int64_t n, const ByteInput& out) {
+  static constexpr decltype(&scalar::quantize_bytes) kFunctions[kIsaCount] = {
+      scalar::quantize_bytes, avx2::quantize_bytes, avx512::quantize_bytes};
+  STEELYARD_CHECK(n % kByteBlock == 0);
+  kFunctions[static_cast<int>(isa)](x, n, out);
 }
 
 }  // namespace steelyard::cpu

@@ -10,11 +10,14 @@
 
 namespace steelyard::cpu {
 
-/// An activation as 16-bit codes of 64 values to a scale (gemm.h), with the sum of each group of 16.
-struct CodedInput {
-  const int16_t* codes;
-  const float* scales;      ///< one per 64 values
-  const float* group_sums;  ///< one per 16 values, of scale * code
+inline constexpr int kByteBlock = 32;  ///< values of a ByteInput that share a scale
+
+/// An activation as codes in -127 .. 127, each block of 32 with a scale of its own.
+struct ByteInput {
+  int8_t* codes;
+  float* scales;      ///< one per 32 values; NaN where a value is not finite
+  float* group_sums;  ///< one per 16 values, of scale * code
+  float* block_sums;  ///< one per 32 values
 };
 
 struct Rows {
@@ -23,13 +26,13 @@ struct Rows {
   /// sum of w[i] * x[i] over n_blocks blocks.
   float (*dot)(const std::byte* blocks, int64_t n_blocks, const float* x);
   /// The same with integer products; null for types that are no groups.
-  float (*dot_codes)(const std::byte* blocks, int64_t n_blocks, const CodedInput& x);
+  float (*dot_bytes)(const std::byte* blocks, int64_t n_blocks, const ByteInput& x);
 };
 
 /// The functions for one type, which must have a decoder, of an instruction set that the processor must have.
 const Rows& rows(Isa isa, const Format& format);
 
-/// group_sums of CodedInput from codes and scales of n values.
-void add_group_sums(const int16_t* codes, const float* scales, int64_t n, float* group_sums);
+/// Fills `out` from x [n], n a multiple of 32.
+void quantize_bytes(Isa isa, const float* x, int64_t n, const ByteInput& out);
 
 }  // namespace steelyard::cpu

@@ -109,73 +109,103 @@ float dot_groups(const std::byte* bytes, int64_t n_blocks, const float* x) {
   return sums.total();
 }
 
-// The sum of kCount products of codes, spread over lanes.
+// Sums of products of 32 codes with 32 bytes of an activation, spread over lanes: those of the first 16 in the lower
+// half of the lanes, of the others in the upper.
 #if defined(__AVX2__)
 using Partial = __m256;
-template <int kCount>
-[[gnu::always_inline]] inline Partial code_products(const int8_t* q, const int16_t* x) {
-  __m256i sums = _mm256_setzero_si256();
-  for (int i = 0; i < kCount; i += 16) {
-    const __m256i wide = _mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(q + i)));
-    sums = _mm256_add_epi32(sums, _mm256_madd_epi16(wide, load_bytes(x + i)));
-  }
-  return _mm256_cvtepi32_ps(sums);
+template <bool kSigned>
+[[gnu::always_inline]] inline Partial byte_products(const int8_t* q, const int8_t* x) {
+  const __m256i codes = _mm256_load_si256(reinterpret_cast<const __m256i*>(q)), bytes = load_bytes(x);
+  // One factor has to be without sign. 2 * 128 * 127 < 2^15: pairs do not saturate.
+  const __m256i pairs = kSigned ? _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(bytes, codes))
+                                : _mm256_maddubs_epi16(codes, bytes);
+  return _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+inline Partial scaled(Partial products, float low, float high, Partial sums) {
+  return _mm256_fmadd_ps(products, _mm256_set_m128(_mm_set1_ps(high), _mm_set1_ps(low)), sums);
 }
 inline Partial scaled(Partial products, float scale, Partial sums) {
   return _mm256_fmadd_ps(products, _mm256_set1_ps(scale), sums);
 }
+inline Partial added(Partial a, Partial b) { return _mm256_add_ps(a, b); }
+// sums minus the products of kCount minima with sums of the activation.
+template <int kCount>
+[[gnu::always_inline]] inline Partial without_minima(const float* minima, const float* input_sums, Partial sums) {
+  if constexpr (kCount % 8 == 0) {
+    for (int g = 0; g < kCount; g += 8) {
+      sums = _mm256_fnmadd_ps(_mm256_load_ps(minima + g), _mm256_loadu_ps(input_sums + g), sums);
+    }
+    return sums;
+  } else {
+    float product = 0;
+    for (int g = 0; g < kCount; ++g) product += minima[g] * input_sums[g];
+    return _mm256_sub_ps(sums, _mm256_zextps128_ps256(_mm_set_ss(product)));
+  }
+}
 inline float total(Partial sums) {
-  float lanes[8];
-  _mm256_storeu_ps(lanes, sums);
-  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+  __m128 lanes = _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1));
+  lanes = _mm_add_ps(lanes, _mm_movehl_ps(lanes, lanes));
+  return _mm_cvtss_f32(_mm_add_ss(lanes, _mm_movehdup_ps(lanes)));
 }
 #else
-using Partial = float;
-template <int kCount>
-inline Partial code_products(const int8_t* q, const int16_t* x) {
-  int32_t products = 0;
-  for (int i = 0; i < kCount; ++i) products += q[i] * x[i];
-  return static_cast<float>(products);
+struct Partial {
+  float low = 0, high = 0;
+};
+template <bool kSigned>
+inline Partial byte_products(const int8_t* q, const int8_t* x) {
+  int32_t low = 0, high = 0;
+  for (int i = 0; i < kGroupLen; ++i) low += q[i] * x[i];
+  for (int i = kGroupLen; i < kByteBlock; ++i) high += q[i] * x[i];
+  return {static_cast<float>(low), static_cast<float>(high)};
 }
-inline Partial scaled(Partial products, float scale, Partial sums) { return products * scale + sums; }
-inline float total(Partial sums) { return sums; }
+inline Partial scaled(Partial products, float low, float high, Partial sums) {
+  return {products.low * low + sums.low, products.high * high + sums.high};
+}
+inline Partial scaled(Partial products, float scale, Partial sums) { return scaled(products, scale, scale, sums); }
+inline Partial added(Partial a, Partial b) { return {a.low + b.low, a.high + b.high}; }
+template <int kCount>
+inline Partial without_minima(const float* minima, const float* input_sums, Partial sums) {
+  for (int g = 0; g < kCount; ++g) sums.low -= minima[g] * input_sums[g];
+  return sums;
+}
+inline float total(Partial sums) { return sums.low + sums.high; }
 #endif
 
 template <class F>
-float dot_codes(const std::byte* bytes, int64_t n_blocks, const CodedInput& x) {
-  constexpr int kCount = Groups<F>::kCount, kLen = kScaleLen<F>;
+float dot_bytes(const std::byte* bytes, int64_t n_blocks, const ByteInput& x) {
+  constexpr int kCount = Groups<F>::kCount, kLen = kScaleLen<F>, kOfInput = kByteBlock / kLen;
+  static_assert(F::kBlockLen % kByteBlock == 0 && kByteBlock % kLen == 0);
   const auto* blocks = as_blocks<F>(bytes);
+  const int8_t* codes = x.codes;
+  const float *input_scales = x.scales, *input_sums = kLen == kByteBlock ? x.block_sums : x.group_sums;
   Partial sums[2] = {};
-  float minima[kCount] = {};
   Groups<F> groups;
   for (int64_t b = 0; b < n_blocks; ++b) {
     fetch_ahead<sizeof(typename F::Block)>(&blocks[b]);
     unpack<F>(blocks[b], groups);
-    const int64_t begin = b * F::kBlockLen;
-    float scales[kCount];
-    for (int g = 0; g < kCount; ++g) {
-      scales[g] = groups.scale[g] * x.scales[(begin + g * kLen) / 64];
-      if constexpr (kHasMin<F>) {
-        for (int i = 0; i < kLen; i += kGroupLen) {
-          minima[g] += groups.min[g] * x.group_sums[(begin + g * kLen + i) / kGroupLen];
-        }
-      }
+    alignas(64) float scales[kCount];
+    for (int g = 0; g < kCount; ++g) scales[g] = groups.scale[g] * input_scales[g / kOfInput];
+    if constexpr (kHasMin<F>) sums[0] = without_minima<kCount>(groups.min, input_sums, sums[0]);
+#pragma GCC unroll 8
+    for (int i = 0; i < F::kBlockLen / kByteBlock; ++i) {
+      const Partial products = byte_products<kSigned<F>>(groups.q + i * kByteBlock, codes + i * kByteBlock);
+      Partial& sum = sums[i % 2];
+      if constexpr (kOfInput == 1)
+        sum = scaled(products, scales[i], sum);
+      else
+        sum = scaled(products, scales[2 * i], scales[2 * i + 1], sum);
     }
-#pragma GCC unroll 16
-    for (int g = 0; g < kCount; ++g) {
-      const Partial products = code_products<kLen>(groups.q + g * kLen, x.codes + begin + g * kLen);
-      sums[g % 2] = scaled(products, scales[g], sums[g % 2]);
-    }
+    codes += F::kBlockLen;
+    input_scales += F::kBlockLen / kByteBlock;
+    input_sums += kCount;
   }
-  float minimum = 0;
-  for (const float m : minima) minimum += m;
-  return total(sums[0]) + total(sums[1]) - minimum;
+  return total(added(sums[0], sums[1]));
 }
 
 template <class F>
 constexpr Rows make_rows() {
   if constexpr (Grouped<F>)
-    return {decode_groups<F>, dot_groups<F>, dot_codes<F>};
+    return {decode_groups<F>, dot_groups<F>, dot_bytes<F>};
   else if constexpr (Plain<F>)
     return {decode_values<F>, dot_values<F>, nullptr};
   else
@@ -190,5 +220,24 @@ extern constinit const std::array kRows = {
 #include "formats/formats.def"
 #undef FORMAT
 };
+
+void quantize_bytes(const float* x, int64_t n, const ByteInput& out) {
+  constexpr float kLevels = 127;
+  for (int64_t b = 0; b < n / kByteBlock; ++b, x += kByteBlock) {
+    const CodeScale of = code_scale<kByteBlock>(x, kLevels);
+    out.scales[b] = of.scale;
+    int32_t codes[kByteBlock];
+    for (int i = 0; i < kByteBlock; i += kWidth) {
+      const Ints rounded_codes = rounded(load(x + i) * of.inverse);
+      std::memcpy(codes + i, &rounded_codes, sizeof(rounded_codes));
+    }
+    int32_t low = 0, high = 0;
+    for (int i = 0; i < kGroupLen; ++i) low += codes[i], high += codes[i + kGroupLen];
+    for (int i = 0; i < kByteBlock; ++i) out.codes[b * kByteBlock + i] = static_cast<int8_t>(codes[i]);
+    out.group_sums[2 * b] = out.scales[b] * static_cast<float>(low);
+    out.group_sums[2 * b + 1] = out.scales[b] * static_cast<float>(high);
+    out.block_sums[b] = out.scales[b] * static_cast<float>(low + high);
+  }
+}
 
 }  // namespace steelyard::cpu::STEELYARD_ISA

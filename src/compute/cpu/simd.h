@@ -101,4 +101,30 @@ inline float largest(Floats v) {
   return max;
 }
 
+/// The nearest integers, where |x| < 2^22: adding 1.5 * 2^23 leaves them in the low bits.
+inline Ints rounded(Floats x) {
+  const Floats shifted = x + 12582912.0f;
+  return reinterpret_cast<Ints>(shifted) - 0x4B400000;
+}
+
+/// value = scale * code and code = inverse * value.
+struct CodeScale {
+  float scale, inverse;
+};
+
+/// Of n values whose codes shall go from -levels to levels. Not finite: the scale is NaN, and so is every product with
+/// the values.
+template <int n>
+inline CodeScale code_scale(const float* x, float levels) {
+  Floats largest_of = {}, nan = {};
+  for (int i = 0; i < n; i += kWidth) {
+    const Floats v = load(x + i), magnitude = v < 0.0f ? -v : v;
+    largest_of = magnitude > largest_of ? magnitude : largest_of;
+    nan += v * 0.0f;  // NaN where v is not finite
+  }
+  const float max = largest(largest_of);
+  // Below 1e-30 the quotient could overflow.
+  return {max / levels + sum(nan), max > 1e-30f ? levels / max : 0.0f};
+}
+
 }  // namespace steelyard::cpu::STEELYARD_ISA

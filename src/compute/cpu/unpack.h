@@ -36,12 +36,14 @@
 
 namespace steelyard::cpu::STEELYARD_ISA {
 
-/// Values that share a scale and a minimum, and whether there are minima: what the group view allows unless a type is
-/// known to be simpler.
+/// Values that share a scale and a minimum, whether there are minima and codes below zero: what the group view allows
+/// unless a type is known to be simpler.
 template <class F>
 inline constexpr int kScaleLen = kGroupLen;
 template <class F>
 inline constexpr bool kHasMin = true;
+template <class F>
+inline constexpr bool kSigned = true;
 
 template <class F>
 struct Groups {
@@ -91,6 +93,12 @@ template <>
 inline constexpr int kScaleLen<Q5_K> = 32;
 template <>
 inline constexpr int kScaleLen<IQ3_S> = 32;
+template <>
+inline constexpr bool kSigned<Q2_K> = false;
+template <>
+inline constexpr bool kSigned<Q4_K> = false;
+template <>
+inline constexpr bool kSigned<Q5_K> = false;
 template <>
 inline constexpr bool kHasMin<Q4_0> = false;
 template <>
