@@ -64,7 +64,7 @@ update-golden: build
 	@STEELYARD_UPDATE_GOLDEN=1 ctest --preset $(PRESET) -j $(JOBS)
 
 format:
-	@clang-format -i $$(git ls-files '*.h' '*.cc')
+	@clang-format -i $$(git ls-files '*.h' '*.cc' '*.cu')
 
 clean:
 	@rm -rf build build-*

@@ -23,3 +23,16 @@ add_custom_command(
   DEPENDS ${PROJECT_BINARY_DIR}/device_compile.cu ${device_headers} ${PROJECT_SOURCE_DIR}/src/formats/formats.def
   COMMENT "Compiling every unpacker for the device")
 add_custom_target(device_compile ALL DEPENDS ${device_object})
+
+# steelyard_ptx(<target> <output> <source> [<flag>...]): what nvcc emits for sm_80, for the interpreter of the tests.
+function(steelyard_ptx target output source)
+  add_custom_command(
+    OUTPUT ${output}
+    COMMAND ${CUDAToolkit_NVCC_EXECUTABLE} -std=c++20 -arch=compute_80 --expt-relaxed-constexpr
+            -I${PROJECT_SOURCE_DIR}/src ${ARGN} -MD -MF ${output}.d -ptx ${source} -o ${output}
+    DEPENDS ${source}
+    DEPFILE ${output}.d
+    COMMENT "PTX of ${source}")
+  add_custom_target(${target} DEPENDS ${output})
+endfunction()
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/ptx)

@@ -1,0 +1,172 @@
+// The only header that kernels include for CUDA. nvcc builds it as CUDA; with STEELYARD_CUDA_EMULATED the host's
+// compiler builds it on the emulator of tests/cuda_emulator. Launches, shared memory and every instruction that has no
+// C++ spelling are wrapped here, and kernels use no other way (tests/compute/cuda/lint_test.cc).
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#ifdef STEELYARD_CUDA_EMULATED
+// The architecture that #if chooses by, times 10.
+#ifndef CUDA_ARCH
+#define CUDA_ARCH 800
+#endif
+/// A variable in shared memory: CUDA_SHARED(tile, float[4][8]).
+#define CUDA_SHARED(name, ...) auto& name = ::steelyard::cuda_emulator::shared_var<__VA_ARGS__>([] {})
+/// What the launch asked for beyond: T* name.
+#define CUDA_DYNAMIC_SHARED(T, name) T* name = static_cast<T*>(::steelyard::cuda_emulator::dyn_shared(16))
+#define CUDA_UNROLL
+/// CUDA_LAUNCH(kernel, grid, block, dynamic shared bytes, stream, arguments...); templates in parentheses. Returns
+/// cudaError_t.
+#define CUDA_LAUNCH(kernel, grid, block, shared, stream, ...) \
+  ::steelyard::cuda_emulator::launch(#kernel, kernel, grid, block, shared, stream, __VA_ARGS__)
+// Where the source calls, for messages.
+#define CUDA_SITE , ::steelyard::cuda_emulator::Site site = {__builtin_FILE(), __builtin_LINE()}
+#else
+#ifdef __CUDA_ARCH__
+#define CUDA_ARCH __CUDA_ARCH__
+#else
+#define CUDA_ARCH 0
+#endif
+#define CUDA_SHARED(name, ...) __shared__ __align__(16) typename ::steelyard::cuda::TypeOf<__VA_ARGS__>::type name
+#define CUDA_DYNAMIC_SHARED(T, name)                                    \
+  extern __shared__ __align__(128) unsigned char cuda_dynamic_shared[]; \
+  T* name = reinterpret_cast<T*>(cuda_dynamic_shared)
+#define CUDA_UNROLL _Pragma("unroll")
+#define CUDA_LAUNCH(kernel, grid, block, shared, stream, ...) \
+  ::steelyard::cuda::launch(kernel, grid, block, shared, stream, __VA_ARGS__)
+#define CUDA_SITE
+#endif
+
+namespace steelyard::cuda {
+
+inline constexpr int kWarp = 32;
+inline constexpr unsigned kFullMask = 0xFFFFFFFF;
+
+#ifndef STEELYARD_CUDA_EMULATED
+template <class T>
+struct TypeOf {
+  using type = T;
+};
+
+template <class... P, class... A>
+cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream, A&&... args) {
+  kernel<<<grid, block, shared, stream>>>(static_cast<P>(args)...);
+  return cudaPeekAtLastError();
+}
+
+/// An address in shared memory as instructions take it.
+__device__ __forceinline__ uint32_t shared_address(const void* p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+#endif
+
+// ---- tensor cores: one wrapper per instruction; fragments as in PTX ISA 9.0, section 9.7.14.5. The host does not
+// launch kernels with them on devices that lack them.
+
+/// d = a b + c of bfloat16 (sm_80).
+__device__ __forceinline__ void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                                                  const float (&c)[4] CUDA_SITE) {
+#ifdef STEELYARD_CUDA_EMULATED
+  cuda_emulator::mma_m16n8k16(true, d, a, b, c, site);
+#elif CUDA_ARCH >= 800
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%10,%11,%12,%13};\n"
+      : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
+#elif CUDA_ARCH > 0
+  __trap();
+#endif
+}
+
+/// The same of half precision (sm_80).
+__device__ __forceinline__ void mma_m16n8k16_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                                                 const float (&c)[4] CUDA_SITE) {
+#ifdef STEELYARD_CUDA_EMULATED
+  cuda_emulator::mma_m16n8k16(false, d, a, b, c, site);
+#elif CUDA_ARCH >= 800
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};\n"
+      : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
+#elif CUDA_ARCH > 0
+  __trap();
+#endif
+}
+
+/// d = a b + c of int8 over 16 values (sm_80): one group of a quantized type.
+__device__ __forceinline__ void mma_m16n8k16_s8(int (&d)[4], const uint32_t (&a)[2], const uint32_t (&b)[1],
+                                                const int (&c)[4] CUDA_SITE) {
+#ifdef STEELYARD_CUDA_EMULATED
+  cuda_emulator::mma_m16n8k16_s8(d, a, b, c, site);
+#elif CUDA_ARCH >= 800
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%7,%8,%9,%10};\n"
+               : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(b[0]), "r"(c[0]), "r"(c[1]), "r"(c[2]), "r"(c[3]));
+#elif CUDA_ARCH > 0
+  __trap();
+#endif
+}
+
+/// Four 8x8 matrices of 16-bit elements from shared memory; lane l gives the address of row l % 8 of matrix l / 8.
+__device__ __forceinline__ void ldmatrix_x4(uint32_t (&r)[4], const void* row CUDA_SITE) {
+#ifdef STEELYARD_CUDA_EMULATED
+  cuda_emulator::ldmatrix(4, false, r, row, site);
+#else
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(row))
+               : "memory");
+#endif
+}
+
+// ---- asynchronous copies to shared memory (sm_80; plain copies below)
+
+/// 16 bytes, of which those beyond src_bytes become zero.
+__device__ __forceinline__ void copy_async_16(void* shared, const void* global, int src_bytes = 16) {
+#ifdef STEELYARD_CUDA_EMULATED
+  cuda_emulator::cp_async(shared, global, 16, src_bytes);
+#elif CUDA_ARCH >= 800
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)),
+               "l"(__cvta_generic_to_global(global)), "r"(src_bytes)
+               : "memory");
+#else
+  *static_cast<uint4*>(shared) = src_bytes > 0 ? *static_cast<const uint4*>(global) : make_uint4(0, 0, 0, 0);
+#endif
+}
+__device__ __forceinline__ void commit_copies() {
+#ifdef STEELYARD_CUDA_EMULATED
+  cuda_emulator::cp_async_commit();
+#elif CUDA_ARCH >= 800
+  asm volatile("cp.async.commit_group;\n" ::: "memory");
+#endif
+}
+template <int kPending>
+__device__ __forceinline__ void wait_for_copies() {
+#ifdef STEELYARD_CUDA_EMULATED
+  cuda_emulator::cp_async_wait(kPending);
+#elif CUDA_ARCH >= 800
+  asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending) : "memory");
+#endif
+}
+
+// ---- warps
+
+__device__ __forceinline__ float warp_sum(float v) {
+  CUDA_UNROLL
+  for (int o = kWarp / 2; o > 0; o /= 2) v += __shfl_xor_sync(kFullMask, v, o);
+  return v;
+}
+
+__device__ __forceinline__ float warp_max(float v) {
+  CUDA_UNROLL
+  for (int o = kWarp / 2; o > 0; o /= 2) v = fmaxf(v, __shfl_xor_sync(kFullMask, v, o));
+  return v;
+}
+
+}  // namespace steelyard::cuda

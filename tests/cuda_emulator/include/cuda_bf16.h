@@ -1,0 +1,4 @@
+// Half precision is part of the emulated runtime.
+#pragma once
+
+#include "cuda_emulator/half.h"
