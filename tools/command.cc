@@ -109,10 +109,10 @@ void TextOptions::add_stride_to(CLI::App& command) {
   command.add_option("--ppl-stride", stride_, "chunks begin every N tokens and score their last N; 0: no overlap");
 }
 
-Chunks TextOptions::chunks(const Tokenizer& tokenizer) const {
+Chunks TextOptions::chunks(const Tokenizer& tokenizer, int64_t max_chunks) const {
   std::vector<TokenId> ids = tokenize_file(tokenizer, path_, parse_special_);
-  if (stride_ != 0) return Chunks::strided(std::move(ids), n_ctx_, stride_, max_chunks_, path_);
-  return Chunks(std::move(ids), n_ctx_, max_chunks_, chunk_bos(tokenizer), path_);
+  if (stride_ != 0) return Chunks::strided(std::move(ids), n_ctx_, stride_, max_chunks, path_);
+  return Chunks(std::move(ids), n_ctx_, max_chunks, chunk_bos(tokenizer), path_);
 }
 
 std::optional<Imatrix> load_imatrix(const std::string& path) {

@@ -87,7 +87,9 @@ class TextOptions {
   void add_to(CLI::App& command);
   /// --ppl-stride as well.
   void add_stride_to(CLI::App& command);
-  Chunks chunks(const Tokenizer& tokenizer) const;
+  Chunks chunks(const Tokenizer& tokenizer) const { return chunks(tokenizer, max_chunks_); }
+  /// The same with another limit than --chunks.
+  Chunks chunks(const Tokenizer& tokenizer, int64_t max_chunks) const;
   const std::string& path() const { return path_; }
   int64_t n_ctx() const { return n_ctx_; }
   int64_t max_chunks() const { return max_chunks_; }

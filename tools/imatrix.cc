@@ -5,8 +5,12 @@
 #include <chrono>
 
 #include "base/error.h"
+#include "base/sha256.h"
 #include "calibrate/collect.h"
 #include "command.h"
+#include "gguf/fingerprint.h"
+#include "imatrix/coverage.h"
+#include "order_options.h"
 
 namespace steelyard::tools {
 namespace {
@@ -14,31 +18,123 @@ namespace {
 struct Options {
   ModelOptions model;
   TextOptions text;
-  std::string output;
+  OrderOptions order;
+  std::string output, progress;
   std::vector<std::string> inputs;
+  int64_t min_expert_tokens = 0;
   bool process_output = false;
 };
 
+// Experts with less are listed when nobody says how many there should be.
+constexpr int64_t kFewTokens = 64;
+
+// The sums in F64, and once more while they are written.
+uint64_t result_bytes(const gguf::Reader& reader) {
+  uint64_t values = 0;
+  for (const gguf::TensorInfo& tensor : reader.tensors()) {
+    if (tensor.n_dims > 1) values += static_cast<uint64_t>(tensor.ne[0] * tensor.ne[2]);
+  }
+  return values * (sizeof(double) + sizeof(float));
+}
+
+// What must be equal for two runs to give the same bits, and to cut the work into the same steps.
+std::string run_identity(const Options& options, const Chunks& chunks, const CollectOptions& how) {
+  return sha256(fmt::format("{}\n{}\n{} {} {} {} {} {}\n{}", gguf::fingerprint(options.model.reader()),
+                            sha256(std::as_bytes(chunks.tokens())), chunks.n_ctx(), how.round, how.min_expert_tokens,
+                            how.with_output, how.sweep.n_batch, how.sweep.keep_layers, options.model.settings()));
+}
+
+// Tokens per second, on a terminal in place.
+class Display {
+ public:
+  explicit Display(int64_t n_ctx) : n_ctx_(n_ctx) {}
+
+  void show(int64_t begin, int64_t end, int64_t done, int64_t count) {
+    if (!interactive()) return;
+    const double share = static_cast<double>(done) / static_cast<double>(count);
+    fmt::print(stderr, "\r\x1b[Kchunks {} to {}: {:.1f} %, {:.0f} s", begin + 1, end, 100 * share, seconds());
+  }
+  void finish(int64_t n_chunks) const {
+    const auto n_tokens = static_cast<double>(n_chunks * n_ctx_);
+    fmt::print("{}{} tokens in {:.1f} s, {:.0f} tokens/s\n", interactive() ? "\r\x1b[K" : "", n_tokens, seconds(),
+               n_tokens / seconds());
+  }
+
+ private:
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+  int64_t n_ctx_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+void report_broken(const CollectResult& result, int n_layers) {
+  for (const auto& [chunk, layer] : result.broken) {
+    const std::string place = layer < 0          ? "the token embeddings"
+                              : layer < n_layers ? fmt::format("block {}", layer)
+                                                 : "what follows the last block";
+    fmt::print("chunk {} is left out: {} gives numbers that are not finite\n", chunk + 1, place);
+  }
+  if (!result.broken.empty()) fmt::print("{} of {} chunks left out\n", result.broken.size(), result.n_chunks);
+}
+
+void report_coverage(const Options& options, const Imatrix& imatrix, bool all_text) {
+  const int64_t wanted = options.min_expert_tokens > 0 ? options.min_expert_tokens : kFewTokens;
+  const std::vector<ExpertCoverage> blocks = expert_coverage(imatrix.entries, wanted);
+  if (blocks.empty()) return;
+  int64_t below = 0, n_experts = 0;
+  for (const ExpertCoverage& block : blocks) {
+    n_experts += block.n_expert;
+    below += block.below;
+    if (block.below == 0) continue;
+    fmt::print("{}: {} of {} experts saw fewer than {} tokens, {} of them none; expert {} saw {}, the median {}\n",
+               block.block, block.below, block.n_expert, wanted, block.unseen, block.least_expert, block.least,
+               block.median);
+  }
+  if (below == 0) {
+    fmt::print("all {} experts of {} blocks saw at least {} tokens\n", n_experts, blocks.size(), wanted);
+  } else if (options.min_expert_tokens > 0 && all_text) {
+    fmt::print("the text ended before every expert had seen {} tokens\n", wanted);
+  }
+}
+
 Imatrix collect(Options& options) {
   options.model.open();
+  const Model& model = options.model.model();
   const Tokenizer tokenizer(options.model.reader().metadata());
-  const Chunks chunks = options.text.chunks(tokenizer);
-  Session session(options.model.model(), chunks.n_ctx());
-  const auto start = std::chrono::steady_clock::now();
-  fmt::print("collecting over {} chunks of {} tokens\n", chunks.count(), chunks.n_ctx());
-  const bool rewrite = interactive();
-  Imatrix imatrix = collect_imatrix(session, options.model.backend(), chunks, options.process_output,
-                                    options.text.path(), [&](int64_t done, int64_t count) {
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    const double rate = static_cast<double>(done * chunks.n_ctx()) / seconds.count();
-    if (rewrite) fmt::print(stderr, "\r\x1b[K[{}/{}] {:.0f} tokens/s", done, count, rate);
-    if (done == count) fmt::print("{}{} tokens, {:.0f} tokens/s\n", rewrite ? "\r\x1b[K" : "", done * chunks.n_ctx(), rate);
-  });
-  return imatrix;
+  // With a minimum per expert, --chunks is how many there are between two looks at the coverage.
+  const bool go_on = options.min_expert_tokens > 0;
+  const Chunks chunks = options.text.chunks(tokenizer, go_on ? 0 : options.text.max_chunks());
+
+  CollectOptions how;
+  how.with_output = options.process_output && model.output().name == "output.weight";
+  how.dataset = options.text.path();
+  how.sweep = options.order.plan(options.model.reader(), model.config(), result_bytes(options.model.reader()),
+                                 chunks.n_ctx(), options.output);
+  how.round = go_on ? options.text.max_chunks() : 0;
+  how.min_expert_tokens = options.min_expert_tokens;
+  how.progress_path = options.progress;
+  if (!options.progress.empty()) how.identity = run_identity(options, chunks, how);
+
+  fmt::print("collecting over {}{} chunks of {} tokens, {}\n", go_on ? "up to " : "", chunks.count(), chunks.n_ctx(),
+             how.sweep.keep_layers ? "batch by batch" : "layer by layer");
+  Display display(chunks.n_ctx());
+  const CollectResult result = collect_imatrix(
+      model, chunks, how,
+      [&](int64_t begin, int64_t end, int64_t done, int64_t count) { display.show(begin, end, done, count); });
+  display.finish(result.n_chunks - result.resumed_chunks);
+  if (result.resumed_chunks > 0 || result.resumed_layers > 0) {
+    fmt::print("went on after {} chunks and {} layers of an earlier run\n", result.resumed_chunks,
+               result.resumed_layers);
+  }
+  report_broken(result, model.n_layers());
+  report_coverage(options, result.imatrix, result.n_chunks == chunks.count());
+  return result.imatrix;
 }
 
 void run_imatrix(Options& options) {
   check_output(options.output, {options.model.path(), options.text.path()});
+  if (!options.progress.empty())
+    check_output(options.progress, {options.model.path(), options.text.path(), options.output});
   std::optional<Imatrix> result;
   if (!options.text.path().empty()) {
     if (options.model.path().empty()) fail("", "collecting over text needs -m MODEL");
@@ -46,16 +142,14 @@ void run_imatrix(Options& options) {
   }
   for (const std::string& path : options.inputs) {
     Imatrix input = Imatrix::load(path);
-    if (result) result->merge(input);
-    else result = std::move(input);
+    if (result)
+      result->merge(input);
+    else
+      result = std::move(input);
   }
   if (!result) fail("", "give -m MODEL -f TEXT to collect, or --in-file FILE to convert or merge");
   result->save(options.output);
-  int64_t without_data = 0;
-  for (const auto& [name, entry] : result->entries) without_data += std::ranges::count(entry.counts, 0);
-  fmt::print("wrote {}: {} entries", options.output, result->entries.size());
-  if (without_data > 0) fmt::print("; {} expert matrices saw no token", without_data);
-  fmt::print("\n");
+  fmt::print("wrote {}: {} entries\n", options.output, result->entries.size());
 }
 
 }  // namespace
@@ -66,10 +160,17 @@ void add_imatrix(CLI::App& app) {
   options->model.add_to(*command);
   command->get_option("--model")->required(false);
   options->text.add_to(*command);
-  command->add_option("-o,--output-file", options->output, "file to write: .dat for the legacy layout, else GGUF")->required();
+  options->order.add_to(*command);
+  command->add_option("-o,--output-file", options->output, "file to write: .dat for the legacy layout, else GGUF")
+      ->required();
   command->add_option("--in-file", options->inputs, "importance files to add; without -f: to merge or convert")
       ->delimiter(',');
   command->add_flag("--process-output", options->process_output, "also collect for output.weight");
+  command
+      ->add_option("--min-expert-tokens", options->min_expert_tokens,
+                   "go on through the text, --chunks at a time, until every expert has seen so many tokens")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--resume", options->progress, "keep progress in this file, and go on from it if it is there");
   command->callback([options] { run_imatrix(*options); });
 }
 

@@ -147,6 +147,7 @@ void inspect_gguf(const Options& options) {
 void inspect_imatrix(const Options& options) {
   const Imatrix imatrix = Imatrix::load(options.paths[0]);
   const std::vector<ImatrixStatistics> rows = statistics(imatrix);
+  const std::vector<BlockStatistics> blocks = block_statistics(rows);
   if (options.json) {
     Json report = {{"datasets", imatrix.datasets},
                    {"chunk_count", imatrix.chunk_count},
@@ -160,7 +161,22 @@ void inspect_imatrix(const Options& options) {
                                    {"experts_unseen", row.experts_unseen},
                                    {"min", row.min},
                                    {"mean", row.mean},
-                                   {"max", row.max}});
+                                   {"max", row.max},
+                                   {"sum", row.sum},
+                                   {"deviation", row.deviation},
+                                   {"active", row.active},
+                                   {"n", row.n},
+                                   {"entropy", row.entropy},
+                                   {"relative_entropy", row.relative_entropy()},
+                                   {"outlying", row.outlying},
+                                   {"similarity", row.similarity}});
+    }
+    report["blocks"] = Json::array();
+    for (const BlockStatistics& block : blocks) {
+      report["blocks"].push_back({{"block", block.block},
+                                  {"sum", block.sum},
+                                  {"outlying", block.outlying},
+                                  {"similarity", block.similarity}});
     }
     fmt::print("{}\n", report.dump(1));
     return;
@@ -168,11 +184,20 @@ void inspect_imatrix(const Options& options) {
   fmt::print("importance matrix: {} entries, {} chunks of {} tokens\n", rows.size(), imatrix.chunk_count,
              imatrix.chunk_size);
   for (const std::string& dataset : imatrix.datasets) fmt::print("dataset {}\n", printable(dataset));
-  fmt::print("\n{:<40} {:>7} {:>7} {:>10} {:>7} {:>12} {:>12} {:>12}\n", "mean squared input of", "columns", "experts",
-             "inputs", "unseen", "min", "mean", "max");
+  fmt::print("\n{:<36} {:>7} {:>7} {:>10} {:>6} {:>10} {:>10} {:>10} {:>10} {:>10} {:>7} {:>8} {:>7} {:>7} {:>7}\n",
+             "mean squared input of", "columns", "experts", "inputs", "unseen", "sum", "min", "mean", "max", "deviation",
+             "active", "entropy", "of max", "outlie", "similar");
   for (const ImatrixStatistics& row : rows) {
-    fmt::print("{:<40} {:>7} {:>7} {:>10} {:>7} {:>12.4g} {:>12.4g} {:>12.4g}\n", printable(row.name), row.n_in,
-               row.n_expert, row.inputs, row.experts_unseen, row.min, row.mean, row.max);
+    fmt::print(
+        "{:<36} {:>7} {:>7} {:>10} {:>6} {:>10.4g} {:>10.4g} {:>10.4g} {:>10.4g} {:>10.4g} {:>6.1f}% {:>8.4f} {:>6.1f}% "
+        "{:>6.2f}% {:>7.4f}\n",
+        printable(row.name), row.n_in, row.n_expert, row.inputs, row.experts_unseen, row.sum, row.min, row.mean,
+        row.max, row.deviation, 100 * row.active, row.entropy, 100 * row.relative_entropy(), 100 * row.outlying,
+        row.similarity);
+  }
+  if (!blocks.empty()) fmt::print("\n{:<8} {:>12} {:>8} {:>8}\n", "block", "mean sum", "outlie", "similar");
+  for (const BlockStatistics& block : blocks) {
+    fmt::print("{:<8} {:>12.4g} {:>7.2f}% {:>8.4f}\n", block.block, block.sum, 100 * block.outlying, block.similarity);
   }
 }
 

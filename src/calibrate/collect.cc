@@ -1,31 +1,161 @@
 #include "calibrate/collect.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <optional>
 
+#include "base/error.h"
+#include "calibrate/collect_state.h"
 #include "calibrate/imatrix_collector.h"
+#include "imatrix/coverage.h"
+#include "model/prediction.h"
 
 namespace steelyard {
+namespace {
 
-Imatrix collect_imatrix(Session& session, Backend& backend, const Chunks& chunks, bool with_output,
-                        const std::string& dataset, const CollectProgress& progress) {
-  constexpr int64_t kOutputRows = 64;  // logits at a time: they are computed only to be watched
-  ImatrixCollector collector(with_output);
-  session.observe(&collector);
-  for (int64_t c = 0; c < chunks.count(); ++c) {
-    session.reset();
-    const Matrix residual = session.forward(chunks.input(c));
-    for (int64_t begin = 0; with_output && begin < residual.rows; begin += kOutputRows) {
-      session.logits(residual.slice(begin, std::min(kOutputRows, residual.rows - begin)));
+// One run: the sweep, its observer, and where it stands.
+class Collection {
+ public:
+  Collection(const Model& model, const Chunks& chunks, const CollectOptions& options)
+      : model_(model),
+        chunks_(chunks),
+        options_(options),
+        collector_(options.with_output),
+        sweep_(
+            model, chunks.n_ctx(), [&chunks](int64_t c) { return chunks.input(c); }, options.sweep) {}
+
+  CollectResult run(const CollectProgress& progress) {
+    const int64_t count = chunks_.count();
+    const int64_t round = options_.round > 0 ? std::min(options_.round, count) : count;
+    if (!options_.progress_path.empty()) resume();
+    last_saved_ = std::chrono::steady_clock::now();
+    int64_t done = 0;  // chunks
+    for (int64_t begin = 0; begin < count; begin += round) {
+      const int64_t end = std::min(begin + round, count);
+      run_round(begin, end, progress);
+      done = end;
+      if (options_.min_expert_tokens == 0) break;
+      // Sums of an earlier run that went beyond this round say nothing about it.
+      const bool beyond = state_.next_chunk > end || state_.next_layer > 0;
+      if (!beyond && enough()) break;
     }
-    progress(c + 1, chunks.count());
+    return finish(done);
   }
-  session.observe(nullptr);
 
-  Imatrix imatrix = collector.result(backend);
-  imatrix.datasets = {dataset};
-  imatrix.chunk_count = chunks.count();
-  imatrix.chunk_size = chunks.n_ctx();
-  return imatrix;
+ private:
+  bool enough() { return least_expert_tokens(collector_.entries()) >= options_.min_expert_tokens; }
+
+  void run_round(int64_t begin, int64_t end, const CollectProgress& progress) {
+    const int64_t window = options_.sweep.keep_layers ? sweep_.chunks_per_batch() : end - begin;
+    const int64_t steps_per_window = model_.n_layers() + 1;
+    const int64_t count = (end - begin + window - 1) / window * steps_per_window;
+    for (int64_t first = begin, step = 0; first < end; first += window, step += steps_per_window) {
+      const int64_t n = std::min(window, end - first);
+      if (first + n <= state_.next_chunk) continue;  // done by an earlier run
+      state_.window = n;
+      if (!restored_) sweep_.start(first, n);
+      restored_ = false;
+      for (; state_.next_layer < model_.n_layers(); ++state_.next_layer) {
+        save_if_due(/*within_window=*/true);
+        sweep_.run_layer(state_.next_layer, &collector_);
+        progress(begin, end, step + state_.next_layer + 1, count);
+      }
+      after_the_trunk();
+      state_.broken.insert(state_.broken.end(), sweep_.broken().begin(), sweep_.broken().end());
+      state_.next_chunk = first + n;
+      state_.next_layer = 0;
+      progress(begin, end, step + steps_per_window, count);
+      save_if_due(/*within_window=*/false);
+    }
+  }
+
+  // The head's input is observed without computing logits, which nobody needs.
+  void after_the_trunk() {
+    if (options_.with_output) {
+      sweep_.visit(
+          [&](std::span<const int64_t>, Matrix x, Pass& pass) {
+            pass.scratch.reset();
+            pass.observer->dense(pass.backend, model_.output(), 0, model_.head_input(x, pass));
+            return x;
+          },
+          &collector_);
+    }
+    if (model_.n_predictions() == 0) return;
+    if (!prediction_) prediction_.emplace(model_, chunks_.n_ctx());
+    sweep_.visit(
+        [&](std::span<const int64_t> chunks, Matrix x, Pass& pass) {
+          std::vector<std::vector<int32_t>> ids;
+          for (const int64_t c : chunks) ids.push_back(chunks_.input(c));
+          return prediction_->run(ids, x, pass);
+        },
+        &collector_);
+    if (!options_.sweep.keep_layers) {
+      for (int i = 0; i < model_.n_predictions(); ++i) model_.release(model_.n_layers() + i);
+    }
+  }
+
+  void resume() {
+    std::optional<CollectState> earlier =
+        load_collect_state(options_.progress_path, options_.identity, sweep_, chunks_.count(), model_.n_layers());
+    if (!earlier) return;
+    state_ = std::move(*earlier);
+    collector_.entries() = std::move(state_.entries);
+    restored_ = state_.next_layer > 0;
+    resumed_ = {state_.next_chunk, state_.next_layer};
+  }
+
+  // Streams are saved with a state within a window; a window of one batch is too short for that.
+  void save_if_due(bool within_window) {
+    const auto now = std::chrono::steady_clock::now();
+    if (options_.progress_path.empty() || now - last_saved_ < options_.save_every) return;
+    if (within_window && (options_.sweep.keep_layers || state_.next_layer == 0)) return;
+    state_.window_broken = within_window ? sweep_.broken() : BrokenChunks();
+    save_collect_state(options_.progress_path, options_.identity, state_, collector_.entries(),
+                       within_window ? &sweep_ : nullptr);
+    last_saved_ = std::chrono::steady_clock::now();
+  }
+
+  CollectResult finish(int64_t done) {
+    const auto n_broken = static_cast<int64_t>(state_.broken.size());
+    if (n_broken == done) fail("", "all {} chunks give numbers that are not finite: the model is broken", done);
+    CollectResult result;
+    result.imatrix.entries = std::move(collector_.entries());
+    result.imatrix.datasets = {options_.dataset};
+    result.imatrix.chunk_count = done - n_broken;
+    result.imatrix.chunk_size = chunks_.n_ctx();
+    result.broken = std::move(state_.broken);
+    result.n_chunks = done;
+    result.resumed_chunks = resumed_.first;
+    result.resumed_layers = resumed_.second;
+    return result;
+  }
+
+  const Model& model_;
+  const Chunks& chunks_;
+  const CollectOptions& options_;
+  ImatrixCollector collector_;
+  LayerSweep sweep_;
+  std::optional<PredictionBlocks> prediction_;
+  CollectState state_;  // its entries are the collector's
+  bool restored_ = false;
+  std::pair<int64_t, int> resumed_;  // chunks and layers of an earlier run
+  std::chrono::steady_clock::time_point last_saved_;
+};
+
+}  // namespace
+
+int64_t least_expert_tokens(const std::map<std::string, ImatrixEntry>& entries) {
+  int64_t least = std::numeric_limits<int64_t>::max();
+  for (const ExpertCoverage& block : expert_coverage(entries, 0)) least = std::min(least, block.least);
+  return least;
+}
+
+CollectResult collect_imatrix(const Model& model, const Chunks& chunks, const CollectOptions& options,
+                              const CollectProgress& progress) {
+  CollectResult result = Collection(model, chunks, options).run(progress);
+  if (!options.progress_path.empty()) std::filesystem::remove(options.progress_path);
+  return result;
 }
 
 }  // namespace steelyard

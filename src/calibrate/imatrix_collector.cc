@@ -1,56 +1,93 @@
 #include "calibrate/imatrix_collector.h"
 
 #include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
 
 namespace steelyard {
+namespace {
+
+// "blk.N" of the names of a block's tensors.
+std::string_view block_of(std::string_view name) { return name.substr(0, name.find('.', sizeof("blk.") - 1)); }
+
+}  // namespace
 
 bool ImatrixCollector::wanted(const Weight& weight) const {
   return weight.name.starts_with("blk.") || (with_output_ && weight.name == "output.weight");
 }
 
-// The heads of a per-head tensor share one row of n_in * n_slices sums and one count: every token passes all of them.
-ImatrixCollector::Sums& ImatrixCollector::sums_of(Backend& backend, const Weight& weight, bool experts) {
-  Sums& sums = sums_[weight.name];
-  if (sums.sums == nullptr) {
-    sums.n_in = experts ? weight.n_in : weight.n_in * weight.n_slices;
-    sums.n_expert = experts ? weight.n_slices : 1;
-    const auto zeros = [&](size_t bytes) {
-      Buffer buffer = backend.allocate(bytes);
-      backend.zero(buffer.get(), bytes);
-      return buffer;
-    };
-    sums.sums = zeros(static_cast<size_t>(sums.n_in * sums.n_expert) * sizeof(double));
-    if (experts) sums.counts = zeros(static_cast<size_t>(sums.n_expert) * sizeof(int64_t));
+// The input of a weight; null when it is another weight's too, which counts it. The heads of a per-head tensor share
+// one row of n_in * n_slices sums and one count: every token passes all of them.
+ImatrixCollector::Input* ImatrixCollector::input_of(Backend& backend, const Weight& weight, bool routed, Matrix x) {
+  const int64_t n_in = routed ? weight.n_in : weight.n_in * weight.n_slices;
+  const int64_t n_expert = routed ? weight.n_slices : 1;
+  for (size_t i = 0; i < n_inputs_; ++i) {
+    const auto& readers = inputs_[i].readers;
+    if (readers.front() == weight.name) return &inputs_[i];
+    if (std::ranges::find(readers, weight.name) != readers.end()) return nullptr;
   }
-  return sums;
+  // Activations keep their place and their values until the block ends, so the same place is the same input.
+  for (size_t i = 0; i < n_inputs_; ++i) {
+    Input& input = inputs_[i];
+    if (input.data != x.data || input.routed != routed || input.n_in != n_in || input.n_expert != n_expert) continue;
+    if (!routed && (weight.n_slices > 1 || input.tokens != x.rows)) continue;
+    if (block_of(input.readers.front()) != block_of(weight.name)) continue;
+    input.readers.push_back(weight.name);
+    return nullptr;
+  }
+  if (n_inputs_ == inputs_.size()) inputs_.emplace_back();
+  Input& input = inputs_[n_inputs_++];
+  input.data = x.data;
+  input.readers = {weight.name};
+  input.n_in = n_in;
+  input.n_expert = n_expert;
+  input.tokens = 0;
+  input.routed = routed;
+  const size_t bytes = static_cast<size_t>(n_expert) * (static_cast<size_t>(n_in) * sizeof(double) + sizeof(int64_t));
+  if (bytes > input.bytes) {
+    input.sums = backend.allocate(bytes);
+    input.bytes = bytes;
+  }
+  backend.zero(input.sums.get(), bytes);
+  return &input;
 }
 
 void ImatrixCollector::dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) {
   if (!wanted(weight)) return;
-  Sums& sums = sums_of(backend, weight, /*experts=*/false);
-  backend.sum_squares(x, reinterpret_cast<double*>(sums.sums.get()) + slice * weight.n_in);
-  if (slice == 0) sums.tokens += x.rows;
+  Input* const input = input_of(backend, weight, /*routed=*/false, x);
+  if (input == nullptr) return;
+  backend.sum_squares(x, reinterpret_cast<double*>(input->sums.get()) + slice * weight.n_in);
+  if (slice == 0) input->tokens += x.rows;
 }
 
 void ImatrixCollector::experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) {
   if (!wanted(weight)) return;
-  Sums& sums = sums_of(backend, weight, /*experts=*/true);
-  backend.sum_squares_experts(x, routing, reinterpret_cast<double*>(sums.sums.get()),
-                              reinterpret_cast<int64_t*>(sums.counts.get()));
+  Input* const input = input_of(backend, weight, /*routed=*/true, x);
+  if (input == nullptr) return;
+  auto* const sums = reinterpret_cast<double*>(input->sums.get());
+  backend.sum_squares_experts(x, routing, sums, reinterpret_cast<int64_t*>(sums + input->n_expert * input->n_in));
 }
 
-Imatrix ImatrixCollector::result(Backend& backend) const {
-  Imatrix imatrix;
-  for (const auto& [name, sums] : sums_) {
-    ImatrixEntry entry{sums.n_in, sums.n_expert, {}, {}};
-    entry.in_sum2.resize(static_cast<size_t>(sums.n_in * sums.n_expert));
-    backend.download(entry.in_sum2.data(), sums.sums.get(), entry.in_sum2.size() * sizeof(double));
-    entry.counts.assign(static_cast<size_t>(sums.n_expert), sums.tokens);
-    if (sums.counts != nullptr)
-      backend.download(entry.counts.data(), sums.counts.get(), entry.counts.size() * sizeof(int64_t));
-    imatrix.entries.emplace(name, std::move(entry));
+void ImatrixCollector::end_batch(Backend& backend, bool counts) {
+  for (size_t i = 0; counts && i < n_inputs_; ++i) {
+    const Input& input = inputs_[i];
+    const auto n_sums = static_cast<size_t>(input.n_in * input.n_expert), n_rows = static_cast<size_t>(input.n_expert);
+    host_.resize(n_sums * sizeof(double) + n_rows * sizeof(int64_t));
+    backend.download(host_.data(), input.sums.get(), host_.size());
+    const auto* const sums = reinterpret_cast<const double*>(host_.data());
+    const auto* const rows = reinterpret_cast<const int64_t*>(sums + n_sums);
+    for (const std::string& name : input.readers) {
+      ImatrixEntry& entry = entries_[name];
+      if (entry.in_sum2.empty()) {
+        entry = {input.n_in, input.n_expert, std::vector<double>(n_sums), std::vector<int64_t>(n_rows)};
+      }
+      STEELYARD_CHECK(entry.n_in == input.n_in && entry.n_expert == input.n_expert);
+      for (size_t s = 0; s < n_sums; ++s) entry.in_sum2[s] += sums[s];
+      for (size_t r = 0; r < n_rows; ++r) entry.counts[r] += input.routed ? rows[r] : input.tokens;
+    }
   }
-  return imatrix;
+  n_inputs_ = 0;
 }
 
 }  // namespace steelyard

@@ -1,9 +1,13 @@
 // The observer that makes an importance matrix: sums of squared inputs per column, per expert with counts, accumulated
 // in F64 on the backend.
+//
+// Sums of one batch in one layer stand apart until the sweep says that they count: a text whose numbers are not finite
+// leaves no trace. Products that read the same input share them.
 #pragma once
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "compute/observer.h"
 #include "imatrix/imatrix.h"
@@ -17,24 +21,32 @@ class ImatrixCollector : public MatmulObserver {
 
   void dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) override;
   void experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) override;
+  void end_batch(Backend& backend, bool counts) override;
 
-  /// Entries collected so far; datasets and chunk numbers are the caller's.
-  Imatrix result(Backend& backend) const;
+  /// Of all batches that ended; may be replaced by those of an earlier run.
+  std::map<std::string, ImatrixEntry>& entries() { return entries_; }
 
  private:
-  struct Sums {
-    int64_t n_in = 0;      // columns of one row of sums
-    int64_t n_expert = 1;  // rows
-    int64_t tokens = 0;    // dense: inputs seen
-    Buffer sums;           // double [n_expert, n_in]
-    Buffer counts;         // experts: int64 [n_expert]
+  // The sums of one input in the current batch.
+  struct Input {
+    const float* data = nullptr;       // where it was seen first
+    std::vector<std::string> readers;  // names of the weights that read it
+    int64_t n_in = 0;                  // columns of one row of sums
+    int64_t n_expert = 1;              // rows
+    int64_t tokens = 0;                // of an input that is not routed
+    bool routed = false;
+    size_t bytes = 0;  // room in `sums`
+    Buffer sums;       // double [n_expert, n_in], then int64 [n_expert] counts
   };
 
   bool wanted(const Weight& weight) const;
-  Sums& sums_of(Backend& backend, const Weight& weight, bool experts);
+  Input* input_of(Backend& backend, const Weight& weight, bool routed, Matrix x);
 
   bool with_output_;
-  std::map<std::string, Sums> sums_;
+  std::map<std::string, ImatrixEntry> entries_;
+  std::vector<Input> inputs_;  // the first n_inputs_ of the current batch; the others keep memory for later ones
+  size_t n_inputs_ = 0;
+  std::vector<std::byte> host_;
 };
 
 }  // namespace steelyard

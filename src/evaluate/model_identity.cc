@@ -1,8 +1,7 @@
 #include "evaluate/model_identity.h"
 
-#include <algorithm>
-
 #include "base/sha256.h"
+#include "gguf/fingerprint.h"
 #include "tokenizer/chunks.h"
 
 namespace steelyard {
@@ -21,12 +20,6 @@ ExpertShape expert_shape(const ModelConfig& config) {
 }
 
 ModelIdentity model_identity(const gguf::Reader& reader, const ModelConfig& config, const Tokenizer& tokenizer) {
-  Sha256 fingerprint;
-  for (int shard = 0; shard < reader.n_shards(); ++shard) fingerprint.update(reader.header(shard));
-  for (const gguf::TensorInfo& tensor : reader.tensors()) {
-    const auto bytes = reader.bytes(tensor);
-    fingerprint.update(bytes.first(std::min<size_t>(bytes.size(), 4096)));
-  }
   Sha256 vocabulary;
   for (TokenId id = 0; id < tokenizer.n_tokens(); ++id) {
     vocabulary.update(tokenizer.text(id));
@@ -34,7 +27,7 @@ ModelIdentity model_identity(const gguf::Reader& reader, const ModelConfig& conf
   }
   // Models that see the same chunks with and without BOS cannot be compared.
   vocabulary.update(std::to_string(chunk_bos(tokenizer).value_or(-1)));
-  return {reader.path(), config.n_vocab, fingerprint.hex(), vocabulary.hex(), expert_shape(config)};
+  return {reader.path(), config.n_vocab, gguf::fingerprint(reader), vocabulary.hex(), expert_shape(config)};
 }
 
 }  // namespace steelyard

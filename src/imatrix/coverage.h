@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "imatrix/imatrix.h"
 
@@ -20,5 +22,20 @@ struct Coverage {
 
 /// `prior_weight`: Imatrix::prior_weight.
 Coverage coverage(const ImatrixEntry& entry, double prior_weight);
+
+/// How the tokens of one block are spread over its routed experts.
+struct ExpertCoverage {
+  std::string block;  ///< "blk.3"
+  int64_t n_expert = 0;
+  int64_t unseen = 0;        ///< experts without any input
+  int64_t below = 0;         ///< with fewer inputs than asked for, unseen ones included
+  int64_t least = 0;         ///< inputs of the expert that has the fewest
+  int64_t least_expert = 0;  ///< its number
+  int64_t median = 0;        ///< inputs of the expert in the middle
+};
+
+/// One for every block with routed experts, in the order of the entries; of a block's tensors the one with the fewest
+/// inputs counts.
+std::vector<ExpertCoverage> expert_coverage(const std::map<std::string, ImatrixEntry>& entries, int64_t wanted);
 
 }  // namespace steelyard

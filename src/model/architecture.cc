@@ -81,6 +81,7 @@ ModelConfig ModelKeys::model(const LayerConfig& layer) const {
   constexpr int64_t kMaxLayers = 4096;
   if (n_blocks > kMaxLayers) reject("block_count", "is {}, expected at most {}", n_blocks, kMaxLayers);
   config.layers.assign(static_cast<size_t>(n_blocks - n_predict), layer);
+  config.prediction.assign(static_cast<size_t>(n_predict), layer);
   return config;
 }
 

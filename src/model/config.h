@@ -47,6 +47,8 @@ struct DeltaNetConfig {
   int64_t key_width() const { return n_head_k * head; }
   int64_t value_width() const { return n_head * head; }
   int64_t conv_width() const { return 2 * key_width() + value_width(); }  ///< [queries | keys | values]
+
+  bool operator==(const DeltaNetConfig&) const = default;
 };
 
 struct AttentionConfig {
@@ -73,6 +75,8 @@ struct AttentionConfig {
   bool absorbed() const { return mixer == Mixer::kLatent && !expanded; }
   int64_t key_width() const { return absorbed() ? kv_lora_rank + rope.n_dims : n_head_kv * head_k; }
   int64_t value_width() const { return absorbed() ? 0 : n_head_kv * head_v; }  ///< 0: a view of the keys
+
+  bool operator==(const AttentionConfig&) const = default;
 };
 
 struct FfnConfig {
@@ -107,7 +111,12 @@ struct ModelConfig {
   float embedding_scale = 1;        ///< of token embeddings
   float logit_softcap = 0;          ///< c: logits become c tanh(logits / c); 0: they stay
   bool output_required = false;     ///< a missing output.weight is not replaced by token_embd
-  std::vector<LayerConfig> layers;  ///< of the trunk: prediction blocks at the end of the file are left out
+  std::vector<LayerConfig> layers;  ///< of the trunk
+  /// Of the blocks after the trunk that predict further tokens (NextN, MTP); see model/prediction.h.
+  std::vector<LayerConfig> prediction;
+
+  /// Block i of the file: of the trunk, then those for prediction.
+  const LayerConfig& block(size_t i) const { return i < layers.size() ? layers[i] : prediction.at(i - layers.size()); }
 };
 
 }  // namespace steelyard

@@ -22,11 +22,13 @@ Model::Model(const gguf::Reader& reader, Backend& backend, CacheTypes cache_type
       cache_types_(cache_types),
       trunk_(bind_trunk(reader, config_, backend)) {
   for (const LayerConfig& layer : config_.layers) check_cache_types(layer.attention, cache_types);
+  const auto n = static_cast<int>(config_.prediction.size());
+  while (n_predictions_ < n && has_prediction(reader, config_, n_predictions_)) ++n_predictions_;
 }
 
 Layer Model::layer(int i, int64_t n_positions, std::span<const Layer> bound, const Substitutes& substitutes) const {
   // Bound first: that shows that the widths, which size the table, are those of real tensors.
-  Layer layer{config_.layers.at(static_cast<size_t>(i)), bind_layer(reader_, config_, i, backend_, substitutes), {}};
+  Layer layer{config_.block(static_cast<size_t>(i)), bind_layer(reader_, config_, i, backend_, substitutes), {}};
   const RopeConfig& rope = layer.config.attention.rope;
   const auto same =
       std::ranges::find_if(bound, [&](const Layer& other) { return other.config.attention.rope == rope; });
@@ -35,12 +37,33 @@ Layer Model::layer(int i, int64_t n_positions, std::span<const Layer> bound, con
   return layer;
 }
 
-void Model::embed(std::span<const int32_t> ids, Matrix out) const {
+PredictionWeights Model::prediction(int i) const { return bind_prediction(reader_, config_, i, backend_); }
+
+void Model::will_need(int i) const {
+  const std::string prefix = fmt::format("blk.{}.", i);
+  for (const gguf::TensorInfo& tensor : reader_.tensors()) {
+    if (tensor.name.starts_with(prefix)) reader_.will_need(tensor, 0, tensor.n_bytes);
+  }
+}
+
+void Model::release(int i) const {
+  const std::string prefix = fmt::format("blk.{}.", i);
+  for (const gguf::TensorInfo& tensor : reader_.tensors()) {
+    if (tensor.name.starts_with(prefix)) reader_.release(tensor, 0, tensor.n_bytes);
+  }
+}
+
+void Model::release_embedding() const {
+  const gguf::TensorInfo* const tensor = reader_.find(trunk_.token_embd.name);
+  if (trunk_.output.name != tensor->name) reader_.release(*tensor, 0, tensor->n_bytes);
+}
+
+void Model::embed(const Weight& table, std::span<const int32_t> ids, Matrix out) const {
   for (const int32_t id : ids) {
     if (id < 0 || id >= config_.n_vocab)
       fail(reader_.path(), "token {} is beyond the vocabulary of {}", id, config_.n_vocab);
   }
-  backend_.embed(trunk_.token_embd, ids, out);
+  backend_.embed(table.empty() ? trunk_.token_embd : table, ids, out);
   if (config_.embedding_scale != 1) backend_.scale(out, config_.embedding_scale);
 }
 

@@ -23,12 +23,31 @@ class Model {
   Backend& backend() const { return backend_; }
   int n_layers() const { return static_cast<int>(config_.layers.size()); }
 
-  /// Layer i, ready for positions below n_positions. `bound`: layers bound for as many positions, whose RoPE tables are
-  /// shared where the angles are the same. `substitutes` take the place of weights in the file.
+  /// Prediction blocks that the file has after the trunk's layers.
+  int n_predictions() const { return n_predictions_; }
+
+  /// Block i of the file, ready for positions below n_positions. `bound`: layers bound for as many positions, whose RoPE
+  /// tables are shared where the angles are the same. `substitutes` take the place of weights in the file.
   Layer layer(int i, int64_t n_positions, std::span<const Layer> bound = {}, const Substitutes& substitutes = {}) const;
 
+  /// What prediction block i has beside layer(n_layers() + i).
+  PredictionWeights prediction(int i) const;
+  /// Block i will be used soon, or not again for long: hints to the kernel, which reads it ahead or drops it from memory.
+  /// Without such a block nothing happens.
+  void will_need(int i) const;
+  void release(int i) const;
+  /// The same after the last embed(): drops the embedding, unless the head needs it.
+  void release_embedding() const;
+
   /// Rows of the embedding for host ids, each < n_vocab (Error otherwise); out: [ids.size(), n_embd].
-  void embed(std::span<const int32_t> ids, Matrix out) const;
+  void embed(std::span<const int32_t> ids, Matrix out) const { embed(trunk_.token_embd, ids, out); }
+  /// The same of another table: a prediction block's, or where that is empty the trunk's.
+  void embed(const Weight& table, std::span<const int32_t> ids, Matrix out) const;
+
+  /// The output matrix; the embedding where the file has no matrix of its own.
+  const Weight& output() const { return trunk_.output; }
+  /// What the output matrix reads: residual rows x, normed, in scratch memory.
+  Matrix head_input(Matrix x, Pass& pass) const { return normed(trunk_.output_norm, x, pass); }
 
   /// Logits [x.rows, n_vocab] of residual rows x, in scratch memory.
   Matrix logits(Matrix x, Pass& pass) const;
@@ -39,6 +58,7 @@ class Model {
   ModelConfig config_;
   CacheTypes cache_types_;
   TrunkWeights trunk_;
+  int n_predictions_ = 0;
 };
 
 /// Tokens that continue one of a session's sequences.

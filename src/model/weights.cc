@@ -238,9 +238,26 @@ TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, B
   return w;
 }
 
+bool has_prediction(const gguf::Reader& reader, const ModelConfig& config, int i) {
+  return reader.find(fmt::format("blk.{}.nextn.eh_proj.weight", config.layers.size() + static_cast<size_t>(i))) !=
+         nullptr;
+}
+
+PredictionWeights bind_prediction(const gguf::Reader& reader, const ModelConfig& config, int i, Backend& backend) {
+  const Binder binder(reader, backend, fmt::format("blk.{}.nextn.", config.layers.size() + static_cast<size_t>(i)));
+  PredictionWeights w;
+  w.eh_proj = binder.weight("eh_proj.weight", 2 * config.n_embd, config.n_embd);
+  w.enorm = binder.vector("enorm.weight", config.n_embd);
+  w.hnorm = binder.vector("hnorm.weight", config.n_embd);
+  w.token_embd = binder.optional_weight("embed_tokens.weight", config.n_embd, config.n_vocab);
+  w.output_norm = binder.optional("shared_head_norm.weight", config.n_embd);
+  w.output = binder.optional_weight("shared_head_head.weight", config.n_embd, config.n_vocab);
+  return w;
+}
+
 LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, int layer, Backend& backend,
                         const Substitutes& substitutes) {
-  const LayerConfig& description = config.layers.at(static_cast<size_t>(layer));
+  const LayerConfig& description = config.block(static_cast<size_t>(layer));
   const Binder binder(reader, backend, fmt::format("blk.{}.", layer), description.required, substitutes);
   return {bind_attention(binder, description, config.n_embd), bind_ffn(binder, description, config.n_embd)};
 }

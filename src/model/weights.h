@@ -77,6 +77,15 @@ struct LayerWeights {
   FfnWeights ffn;
 };
 
+/// What a prediction block has beside the tensors of a layer; see model/prediction.h.
+struct PredictionWeights {
+  Weight eh_proj;       // nextn.eh_proj [2D, D]
+  Vector enorm, hnorm;  // [D] each
+  Weight token_embd;    // nextn.embed_tokens [D, V]; empty: the trunk's
+  Vector output_norm;   // nextn.shared_head_norm [D]; empty: the trunk's
+  Weight output;        // nextn.shared_head_head [D, V]; empty: the trunk's
+};
+
 /// What is not in a layer. output is token_embd when the file has no output.weight.
 struct TrunkWeights {
   Weight token_embd;  // [D, V]
@@ -98,6 +107,10 @@ using Substitutes = std::map<std::string, Substitute>;
 
 /// Binds tensors of `reader` for `backend`. Error naming file and tensor when one is missing or has another shape.
 TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, Backend& backend);
+/// Whether the file has block n_layers + i of config.prediction; files may be cut to the trunk.
+bool has_prediction(const gguf::Reader& reader, const ModelConfig& config, int i);
+PredictionWeights bind_prediction(const gguf::Reader& reader, const ModelConfig& config, int i, Backend& backend);
+/// `layer` counts the blocks of the file, those for prediction too.
 LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, int layer, Backend& backend,
                         const Substitutes& substitutes = {});
 

@@ -23,8 +23,10 @@ Imatrix collect(const Case& which, bool with_output) {
   const Tokenizer tokenizer(reader.metadata());
   const std::string text = test::golden("imatrix/text.txt");
   const Chunks chunks(tokenize_file(tokenizer, text, false), 64, 8, chunk_bos(tokenizer), text);
-  Session session(model, chunks.n_ctx());
-  return collect_imatrix(session, *backend, chunks, with_output, "text.txt", [](int64_t, int64_t) {});
+  CollectOptions options;
+  options.with_output = with_output;
+  options.dataset = "text.txt";
+  return collect_imatrix(model, chunks, options, [](auto...) {}).imatrix;
 }
 
 // Sums within 1e-5 of each row's maximum, counts exact.
@@ -89,8 +91,9 @@ TEST(ImatrixCollector, TiedOutputIsLeftOut) {
   std::vector<TokenId> ids(64);
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<TokenId>(i * 7 % 256);
   const Chunks chunks(ids, 32, 0, std::nullopt, "ids");
-  Session session(model, 32);
-  const Imatrix imatrix = collect_imatrix(session, *backend, chunks, true, "ids", [](int64_t, int64_t) {});
+  CollectOptions options;
+  options.with_output = true;
+  const Imatrix imatrix = collect_imatrix(model, chunks, options, [](auto...) {}).imatrix;
   EXPECT_FALSE(imatrix.entries.contains("token_embd.weight"));
   EXPECT_FALSE(imatrix.entries.contains("output.weight"));
   ASSERT_TRUE(imatrix.entries.contains("blk.0.attn_q.weight"));

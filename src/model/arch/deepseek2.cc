@@ -62,9 +62,11 @@ ModelConfig read_deepseek2(const ModelKeys& keys) {
   const bool glm = (depth == 47 || depth == 48) && config.n_vocab == 154880;
   const Gating gating = keys.gating().value_or(glm ? Gating::kSigmoid : Gating::kSoftmax);
   const bool lite = is_lite(depth, config.n_vocab);
-  for (LayerConfig& layer : config.layers) {
-    layer.ffn.gating = gating;
-    if (lite) layer.attention.q_lora_rank = 0;
+  for (auto* const layers : {&config.layers, &config.prediction}) {
+    for (LayerConfig& layer : *layers) {
+      layer.ffn.gating = gating;
+      if (lite) layer.attention.q_lora_rank = 0;
+    }
   }
   return config;
 }

@@ -16,9 +16,11 @@ ModelConfig read_qwen35moe(const ModelKeys& keys) {
   ModelConfig config = read_qwen3next(keys);
   const std::vector<int64_t> sections = keys.counts(kSections, 4);
   if (std::accumulate(sections.begin(), sections.end(), int64_t{0}) == 0) keys.reject(kSections, "has no pairs");
-  for (LayerConfig& layer : config.layers) {
-    layer.attention.delta_net.tiled = true;
-    std::ranges::copy(sections, layer.attention.rope.sections.begin());
+  for (auto* const layers : {&config.layers, &config.prediction}) {
+    for (LayerConfig& layer : *layers) {
+      layer.attention.delta_net.tiled = true;
+      std::ranges::copy(sections, layer.attention.rope.sections.begin());
+    }
   }
   return config;
 }

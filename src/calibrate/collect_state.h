@@ -1,0 +1,40 @@
+// The file that keeps a collection's progress: "STEELIMX", the identity of the run, where it stands, the sums as they
+// are in memory, in the middle of a window the residual streams, and a SHA-256 of all that. Only the program that wrote
+// it is meant to read it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "imatrix/imatrix.h"
+#include "model/layer_sweep.h"
+
+namespace steelyard {
+
+/// Chunks and the block in which each broke.
+using BrokenChunks = std::vector<std::pair<int64_t, int>>;
+
+struct CollectState {
+  int64_t next_chunk = 0;      ///< first chunk of the window that is to be done
+  int next_layer = 0;          ///< of that window; above 0 the streams are part of the state
+  int64_t window = 0;          ///< its chunks, when next_layer is above 0
+  BrokenChunks broken;         ///< of the windows before
+  BrokenChunks window_broken;  ///< of this one, so far
+  std::map<std::string, ImatrixEntry> entries;
+};
+
+/// Writes the state atomically; `identity` [64 characters] says which run it is of. sweep: null outside a window. The
+/// entries are given apart, since they belong to the collector.
+void save_collect_state(const std::string& path, const std::string& identity, const CollectState& state,
+                        const std::map<std::string, ImatrixEntry>& entries, LayerSweep* sweep);
+
+/// Nothing when there is no such file. Within a window the sweep is restored. Error when the file is damaged or of
+/// another run.
+std::optional<CollectState> load_collect_state(const std::string& path, const std::string& identity, LayerSweep& sweep,
+                                               int64_t n_chunks, int n_layers);
+
+}  // namespace steelyard

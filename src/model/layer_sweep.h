@@ -1,0 +1,93 @@
+// Layer-major iteration: the residual streams of a window of chunks are kept, and layer after layer passes over all of
+// them. With all chunks in one window each layer's weights are needed once, so a model may be far larger than memory;
+// with windows of one batch this is token-major iteration. What a chunk gives does not depend on the window: batches
+// are formed alike, and each has the same numbers.
+//
+// A chunk whose numbers stop being finite is broken: it leaves the sweep with the layer in which that happens, and its
+// stream stays as it was before. Used by calibration and evaluation.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/scratch_file.h"
+#include "model/model.h"
+
+namespace steelyard {
+
+struct SweepOptions {
+  int64_t n_batch = 2048;                ///< tokens that pass a layer together: whole chunks, or a part of one
+  bool keep_layers = false;              ///< bind each layer once and keep it, instead of releasing it after its use
+  uint64_t stream_bytes = uint64_t(-1);  ///< of streams in memory; the others lie in a scratch file
+  std::string scratch_folder = ".";      ///< where that file is made when it is needed
+};
+
+class LayerSweep {
+ public:
+  /// The ids of a chunk [n_ctx].
+  using ChunkIds = std::function<std::vector<int32_t>(int64_t chunk)>;
+  /// What happens to a batch: x [chunks.size() * n_ctx, n_embd] are the streams of whole chunks, to be changed in place
+  /// or read. Returns the rows, as many for each chunk, that must be finite: x or something computed from it.
+  using BatchWork = std::function<Matrix(std::span<const int64_t> chunks, Matrix x, Pass& pass)>;
+
+  /// The model outlives the sweep.
+  LayerSweep(const Model& model, int64_t n_ctx, ChunkIds ids, const SweepOptions& options = {});
+
+  int64_t n_ctx() const { return n_ctx_; }
+  /// Chunks that share a batch; batches begin at every so manieth chunk of a window.
+  int64_t chunks_per_batch() const { return n_together_; }
+
+  /// Begins a window: embeds chunks [first, first + n).
+  void start(int64_t first, int64_t n);
+
+  /// Chunks [begin, end) of the window pass through the layer and are watched; their streams stay as they were.
+  void watch(const Layer& layer, int64_t begin, int64_t end, MatmulObserver& observer);
+  /// All chunks of the window pass through the layer for good.
+  void advance(const Layer& layer, MatmulObserver* observer = nullptr);
+  /// The same with layer i of the file, which is read ahead and dropped from memory afterwards, or kept.
+  void run_layer(int i, MatmulObserver* observer = nullptr);
+  /// Something else with all streams of the window, which stay as they were: after the last layer.
+  void visit(const BatchWork& work, MatmulObserver* observer = nullptr);
+
+  /// Chunks of the window that broke, each with the layer where that happened: -1 the embedding, n_layers() a visit.
+  const std::vector<std::pair<int64_t, int>>& broken() const { return broken_; }
+
+  /// The streams of the window, one chunk [n_ctx * n_embd] after the other: to be written to a checkpoint, or to be
+  /// restored from one in the place of start(). next_layer: the one that comes next.
+  void save(const std::function<void(std::span<const float>)>& write);
+  void restore(int64_t first, int64_t n, int next_layer, std::vector<std::pair<int64_t, int>> broken,
+               const std::function<void(std::span<float>)>& read);
+
+ private:
+  size_t stream_values() const { return static_cast<size_t>(n_ctx_ * width_); }
+  void begin_window(int64_t first, int64_t n);
+  void load(int64_t chunk, float* to);
+  void store(int64_t chunk, const float* from);
+  bool is_broken(int64_t chunk) const;
+  std::vector<KvLayer>& caches(const AttentionConfig& config, size_t n);
+  Matrix forward(const Layer& layer, std::span<const int64_t> chunks, Matrix x, Pass& pass);
+  void for_batches(int64_t begin, int64_t end, MatmulObserver* observer, bool keep, const BatchWork& work);
+
+  const Model& model_;
+  int64_t n_ctx_, width_, n_batch_, n_together_;
+  ChunkIds ids_;
+  SweepOptions options_;
+  int64_t first_ = 0, n_ = 0;  // the window
+  int next_layer_ = 0;
+  int64_t n_in_memory_ = 0;     // its first chunks
+  std::vector<float> streams_;  // [n_in_memory, n_ctx, n_embd]
+  std::unique_ptr<ScratchFile> spilled_;
+  std::vector<float> host_;  // [n_together, n_ctx, n_embd]
+  Buffer batch_;             // the same
+  Scratch scratch_;
+  std::vector<Layer> layers_;  // keep_layers
+  std::vector<std::pair<AttentionConfig, std::vector<KvLayer>>> caches_;
+  std::vector<std::pair<int64_t, int>> broken_;
+};
+
+}  // namespace steelyard

@@ -1,0 +1,45 @@
+// Blocks after the trunk that predict further tokens (NextN, multi-token prediction). A block joins what the trunk made
+// of a position with the embedding of the token after it:
+//   z = eh_proj . [RMS(embedding, enorm) | RMS(h, hnorm)], then z passes the block like any layer.
+// h is the trunk's normed output, or the normed output of the block before. (DeepSeek-V3 report, section 2.2.)
+//
+// Generation does not use them; calibration runs them so that their tensors are quantized as well as the others.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "model/model.h"
+
+namespace steelyard {
+
+class PredictionBlocks {
+ public:
+  /// For sequences of n_ctx tokens. The model outlives the blocks.
+  PredictionBlocks(const Model& model, int64_t n_ctx);
+
+  bool empty() const { return blocks_.empty(); }
+
+  /// x [ids.size() * n_ctx, n_embd]: the trunk's output for whole sequences ids [n_ctx]. All blocks run over them; each
+  /// has one row less per sequence, since the last token's successor is unknown. The last block's output
+  /// [ids.size() * (n_ctx - n_blocks), n_embd], valid until the next call.
+  Matrix run(std::span<const std::vector<int32_t>> ids, Matrix x, Pass& pass);
+
+ private:
+  struct Block {
+    Layer layer;
+    PredictionWeights weights;
+    std::vector<KvLayer> caches;  // one per sequence
+  };
+
+  Matrix head_input(const Block& block, Matrix z, Pass& pass) const;
+
+  const Model& model_;
+  int64_t n_ctx_;
+  std::vector<Block> blocks_;
+  Buffer memory_;  // of h and z
+  int64_t n_rows_ = 0;
+};
+
+}  // namespace steelyard

@@ -1,0 +1,61 @@
+#include "model/sweep_plan.h"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+
+namespace steelyard {
+namespace {
+
+// The program itself, its vocabulary, and the panels of decoded weights in a backend.
+constexpr uint64_t kProgramBytes = uint64_t{48} << 20;
+
+// The block of a tensor named "blk.N.…", if it is one.
+std::optional<size_t> block_of(std::string_view name) {
+  constexpr std::string_view kPrefix = "blk.";
+  size_t block = 0;
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  const auto [end, error] = std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), block);
+  return error == std::errc() ? std::optional(block) : std::nullopt;
+}
+
+}  // namespace
+
+// Scratch memory is given back block by block, so it holds the inputs and outputs of all of a block's products; inputs
+// that several products share are counted for each, which leaves room for norms and copies.
+uint64_t activation_bytes_per_token(const gguf::Reader& reader, const ModelConfig& config) {
+  std::map<size_t, uint64_t> values;
+  for (const gguf::TensorInfo& tensor : reader.tensors()) {
+    const auto block = block_of(tensor.name);
+    if (!block || *block >= config.layers.size() + config.prediction.size() || tensor.n_dims < 2) continue;
+    const int64_t n_experts = config.block(*block).ffn.n_expert;
+    const bool routed = tensor.ne[2] > 1 && tensor.ne[2] == n_experts;
+    const int64_t times = routed ? config.block(*block).ffn.n_used : tensor.ne[2];
+    values[*block] += static_cast<uint64_t>(tensor.ne[0] + tensor.ne[1]) * static_cast<uint64_t>(times);
+  }
+  uint64_t widest = 0;
+  for (const auto& [block, n] : values) widest = std::max(widest, n);
+  uint64_t cached = 0;
+  for (const LayerConfig& layer : config.layers) {
+    cached = std::max(cached, static_cast<uint64_t>(layer.attention.key_width() + layer.attention.value_width()));
+  }
+  constexpr uint64_t kKindsOfLayers = 2, kStreamCopies = 4;  // in the batch, on the host, twice for prediction
+  return (widest + kKindsOfLayers * cached + kStreamCopies * static_cast<uint64_t>(config.n_embd)) * sizeof(float);
+}
+
+SweepPlan plan_sweep(const gguf::Reader& reader, const ModelConfig& config, uint64_t memory, uint64_t result_bytes,
+                     int64_t n_ctx, int64_t n_batch, std::optional<SweepOrder> order) {
+  const uint64_t per_token = activation_bytes_per_token(reader, config);
+  SweepPlan plan;
+  plan.order = order.value_or(reader.total_bytes() > memory ? SweepOrder::kLayer : SweepOrder::kToken);
+  // A quarter for activations: products are no faster with more rows than some thousand.
+  constexpr int64_t kLeastBatch = 16;
+  const auto room = static_cast<int64_t>(std::min<uint64_t>(memory / 4 / per_token, INT32_MAX));
+  plan.n_batch = std::clamp<int64_t>(room, std::min(kLeastBatch, n_batch), n_batch);
+  if (plan.n_batch > n_ctx) plan.n_batch -= plan.n_batch % n_ctx;
+  const uint64_t used = kProgramBytes + result_bytes + static_cast<uint64_t>(plan.n_batch) * per_token;
+  plan.stream_bytes = memory > used ? memory - used : 0;
+  return plan;
+}
+
+}  // namespace steelyard

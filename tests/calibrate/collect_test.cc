@@ -1,0 +1,233 @@
+// How collection goes over a text: the order of iteration, spilling, interruption and broken chunks leave no trace in
+// the result; rounds end when every expert has seen enough; prediction blocks have data.
+#include "calibrate/collect.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+
+#include "base/atomic_file.h"
+#include "base/error.h"
+#include "base/sha256.h"
+#include "model_copy.h"
+#include "support.h"
+
+namespace steelyard {
+namespace {
+
+class Collect : public testing::Test {
+ protected:
+  void open(const std::string& path) {
+    model_.reset();
+    reader_.emplace(path);
+    model_.emplace(*reader_, *backend_);
+  }
+
+  // Tokens without meaning, below the golden models' smallest vocabulary.
+  static Chunks chunks(int64_t n_chunks, int64_t n_ctx = 32) {
+    std::vector<TokenId> ids(static_cast<size_t>(n_chunks * n_ctx));
+    uint32_t state = 1;
+    for (TokenId& id : ids) {
+      state = state * 1664525 + 1013904223;
+      id = static_cast<TokenId>((state >> 16) % 250);
+    }
+    return Chunks(std::move(ids), n_ctx, 0, std::nullopt, "ids");
+  }
+
+  CollectResult collect(const Chunks& chunks, const CollectOptions& options) {
+    return collect_imatrix(*model_, chunks, options, [](auto...) {});
+  }
+
+  static CollectOptions in_order(bool layer_major) {
+    CollectOptions options;
+    options.with_output = true;
+    options.sweep.keep_layers = !layer_major;
+    options.sweep.n_batch = 96;  // three chunks
+    return options;
+  }
+
+  static void expect_equal(const Imatrix& a, const Imatrix& b) {
+    ASSERT_EQ(a.entries.size(), b.entries.size());
+    EXPECT_EQ(a.chunk_count, b.chunk_count);
+    for (const auto& [name, entry] : a.entries) {
+      EXPECT_EQ(entry.in_sum2, b.entries.at(name).in_sum2) << name;
+      EXPECT_EQ(entry.counts, b.entries.at(name).counts) << name;
+    }
+  }
+
+  std::unique_ptr<Backend> backend_ = make_backend("cpu");
+  std::optional<gguf::Reader> reader_;
+  std::optional<Model> model_;
+  test::TempFolder folder_;
+};
+
+TEST_F(Collect, OrderAndSpillingDoNotMatter) {
+  for (const char* name : {"deepseek2", "glm4moe", "qwen3next", "gemma3"}) {
+    SCOPED_TRACE(name);
+    open(test::golden(std::string("models/") + name + "/model.gguf"));
+    const Chunks text = chunks(7);
+    const Imatrix expected = collect(text, in_order(false)).imatrix;
+    EXPECT_EQ(expected.chunk_count, 7);
+    CollectOptions options = in_order(true);
+    expect_equal(collect(text, options).imatrix, expected);
+    options.sweep.scratch_folder = folder_ / "";
+    options.sweep.stream_bytes = 0;
+    expect_equal(collect(text, options).imatrix, expected);
+    options.sweep.stream_bytes = static_cast<uint64_t>(2 * 32 * model_->config().n_embd) * sizeof(float);
+    expect_equal(collect(text, options).imatrix, expected);
+  }
+}
+
+// A part of a chunk at a time: other products, the same figures.
+TEST_F(Collect, BatchesSmallerThanAChunk) {
+  open(test::golden("models/glm4moe/model.gguf"));
+  const Chunks text = chunks(3);
+  const Imatrix expected = collect(text, in_order(false)).imatrix;
+  CollectOptions options = in_order(true);
+  options.sweep.n_batch = 20;
+  const Imatrix actual = collect(text, options).imatrix;
+  for (const auto& [name, entry] : expected.entries) {
+    EXPECT_EQ(entry.counts, actual.entries.at(name).counts) << name;
+    for (size_t i = 0; i < entry.in_sum2.size(); ++i) {
+      ASSERT_NEAR(actual.entries.at(name).in_sum2[i], entry.in_sum2[i], 1e-4 * entry.in_sum2[i] + 1e-9) << name;
+    }
+  }
+}
+
+TEST_F(Collect, PredictionBlocksHaveData) {
+  open(test::golden("models/glm4moe/model.gguf"));
+  ASSERT_EQ(model_->n_predictions(), 1);
+  const Imatrix imatrix = collect(chunks(4), in_order(true)).imatrix;
+  for (const gguf::TensorInfo& tensor : reader_->tensors()) {
+    if (tensor.n_dims < 2 || tensor.name == "token_embd.weight") continue;
+    ASSERT_TRUE(imatrix.entries.contains(tensor.name)) << tensor.name;
+    const ImatrixEntry& entry = imatrix.entries.at(tensor.name);
+    EXPECT_GT(*std::ranges::max_element(entry.in_sum2), 0) << tensor.name;
+  }
+  // The last token of a chunk has no successor to join.
+  EXPECT_EQ(imatrix.entries.at("blk.2.nextn.eh_proj.weight").counts.at(0), 4 * 31);
+  // Both halves are normed: enorm's and hnorm's.
+  const auto& joined = imatrix.entries.at("blk.2.nextn.eh_proj.weight").in_sum2;
+  EXPECT_EQ(joined.size(), static_cast<size_t>(2 * model_->config().n_embd));
+}
+
+// A token whose embedding is broken: its chunk leaves no trace, the others are as if it had not been there.
+TEST_F(Collect, BrokenChunksAreLeftOut) {
+  const std::string golden = test::golden("models/glm4moe/model.gguf"), broken = folder_ / "broken.gguf";
+  open(golden);
+  std::vector<TokenId> ids(4 * 32), without;
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<TokenId>(i % 50);
+  ids[40] = 200;  // in the second chunk
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (i / 32 != 1) without.push_back(ids[i]);
+  }
+  CollectOptions options = in_order(true);
+  options.sweep.n_batch = 32;
+  const Imatrix expected = collect(Chunks(without, 32, 0, std::nullopt, "ids"), options).imatrix;
+
+  test::ModelCopy copy(golden);
+  copy.set_value("token_embd.weight", static_cast<size_t>(200 * model_->config().n_embd + 3),
+                 std::numeric_limits<float>::quiet_NaN());
+  copy.save(broken);
+  open(broken);
+  for (const bool layer_major : {false, true}) {
+    CollectOptions one = in_order(layer_major);
+    one.sweep.n_batch = 32;
+    const CollectResult result = collect(Chunks(ids, 32, 0, std::nullopt, "ids"), one);
+    ASSERT_EQ(result.broken.size(), 1u);
+    EXPECT_EQ(result.broken[0], std::pair(int64_t{1}, -1));
+    expect_equal(result.imatrix, expected);
+  }
+  // Nothing is left: that is no importance.
+  EXPECT_THROW(collect(Chunks(std::vector<TokenId>(64, 200), 32, 0, std::nullopt, "ids"), in_order(true)), Error);
+}
+
+TEST_F(Collect, RoundsFollowUntilExpertsHaveEnough) {
+  open(test::golden("models/glm4moe/model.gguf"));
+  const Chunks text = chunks(12);
+  CollectOptions options = in_order(true);
+  options.round = 2;
+  const auto least = [&](int64_t n) { return least_expert_tokens(collect(chunks(n), in_order(true)).imatrix.entries); };
+  ASSERT_LT(least(2), least(8));
+  options.min_expert_tokens = least(8);
+  const CollectResult result = collect(text, options);
+  EXPECT_GT(result.n_chunks, 2);
+  EXPECT_LE(result.n_chunks, 8);
+  EXPECT_EQ(result.n_chunks % 2, 0);
+  EXPECT_GE(least_expert_tokens(result.imatrix.entries), least(8));
+  options.sweep.keep_layers = true;
+  expect_equal(collect(text, options).imatrix, result.imatrix);
+
+  options.min_expert_tokens = 1'000'000;
+  EXPECT_EQ(collect(text, options).n_chunks, 12);
+}
+
+// Stopped after every possible step and gone on with: the same bits.
+TEST_F(Collect, GoesOnToTheSameBits) {
+  open(test::golden("models/glm4moe/model.gguf"));
+  const Chunks text = chunks(8);
+  struct Stop {};
+  for (const bool layer_major : {false, true}) {
+    CollectOptions options = in_order(layer_major);
+    options.round = 6;
+    options.min_expert_tokens = 1'000'000;
+    const Imatrix expected = collect(text, options).imatrix;
+    options.identity = sha256("run");
+    options.progress_path = folder_ / "progress";
+    options.save_every = std::chrono::milliseconds(0);
+    int stops = 0;
+    for (bool whole = false; !whole;) {
+      int steps = 0;
+      try {
+        const CollectResult result = collect_imatrix(*model_, text, options, [&](auto...) {
+          if (++steps > 4) throw Stop();  // a few steps further each time
+        });
+        whole = true;
+        expect_equal(result.imatrix, expected);
+        EXPECT_TRUE(result.resumed_chunks > 0 || result.resumed_layers > 0);
+      } catch (const Stop&) {
+        ASSERT_LT(++stops, 20);
+      }
+    }
+    EXPECT_GT(stops, 1);
+    EXPECT_FALSE(std::filesystem::exists(options.progress_path));
+  }
+}
+
+TEST_F(Collect, RefusesOtherProgress) {
+  open(test::golden("models/glm4moe/model.gguf"));
+  const Chunks text = chunks(4);
+  CollectOptions options = in_order(true);
+  options.identity = sha256("run");
+  options.progress_path = folder_ / "progress";
+  options.save_every = std::chrono::milliseconds(0);
+  struct Stop {};
+  const auto interrupt = [&] {
+    int steps = 0;
+    EXPECT_THROW(collect_imatrix(*model_, text, options,
+                                 [&](auto...) {
+                                   if (++steps == 2) throw Stop();
+                                 }),
+                 Stop);
+  };
+  interrupt();
+  const std::string saved = read_file(options.progress_path);
+  options.identity = sha256("another run");
+  EXPECT_THROW(collect(text, options), Error);
+  options.identity = sha256("run");
+  for (const size_t at : {size_t{3}, size_t{80}, saved.size() / 2, saved.size() - 1}) {
+    std::string damaged = saved;
+    damaged[at] = static_cast<char>(damaged[at] ^ 1);
+    write_file(options.progress_path, damaged);
+    EXPECT_THROW(collect(text, options), Error) << at;
+    write_file(options.progress_path, saved.substr(0, at));
+    EXPECT_THROW(collect(text, options), Error) << at;
+  }
+  write_file(options.progress_path, saved);
+  EXPECT_NO_THROW(collect(text, options));
+}
+
+}  // namespace
+}  // namespace steelyard
