@@ -1,0 +1,54 @@
+// How text goes through a model within given memory.
+#include "model/sweep_plan.h"
+
+#include <gtest/gtest.h>
+
+#include "support.h"
+
+namespace steelyard {
+namespace {
+
+constexpr uint64_t kMiB = uint64_t{1} << 20;
+
+class SweepPlanTest : public testing::Test {
+ protected:
+  SweepPlan plan(uint64_t memory, int64_t n_ctx = 512, std::optional<SweepOrder> order = std::nullopt) const {
+    return plan_sweep(reader_, model_.config(), memory, /*result_bytes=*/kMiB, n_ctx, /*n_batch=*/2048, order);
+  }
+
+  gguf::Reader reader_{test::golden("models/deepseek2/model.gguf")};
+  std::unique_ptr<Backend> backend_ = make_backend("ref");
+  Model model_{reader_, *backend_};
+};
+
+TEST_F(SweepPlanTest, OrderFollowsFromTheFileUnlessGiven) {
+  EXPECT_EQ(plan(reader_.total_bytes()).order, SweepOrder::kToken);
+  EXPECT_EQ(plan(reader_.total_bytes() - 1).order, SweepOrder::kLayer);
+  EXPECT_EQ(plan(1, 512, SweepOrder::kToken).order, SweepOrder::kToken);
+  EXPECT_EQ(plan(1024 * kMiB, 512, SweepOrder::kLayer).order, SweepOrder::kLayer);
+}
+
+TEST_F(SweepPlanTest, BatchesAreWholeChunksWhereTheyFit) {
+  EXPECT_EQ(plan(1024 * kMiB).n_batch, 2048);
+  EXPECT_EQ(plan(1024 * kMiB, 600).n_batch, 1800);
+  const auto per_token = activation_bytes_per_token(reader_, model_.config());
+  EXPECT_EQ(plan(4 * 700 * per_token).n_batch, 512);
+  EXPECT_EQ(plan(4 * 100 * per_token).n_batch, 100);
+  EXPECT_EQ(plan(1).n_batch, 16);
+}
+
+// The order must not change the batches, or results would differ in their last digits.
+TEST_F(SweepPlanTest, BatchesDoNotDependOnTheOrder) {
+  for (const uint64_t memory : {uint64_t{1}, 2 * kMiB, 40 * kMiB, 4096 * kMiB}) {
+    EXPECT_EQ(plan(memory, 512, SweepOrder::kToken).n_batch, plan(memory, 512, SweepOrder::kLayer).n_batch);
+  }
+}
+
+TEST_F(SweepPlanTest, StreamsGetWhatIsLeft) {
+  EXPECT_EQ(plan(32 * kMiB).stream_bytes, 0u);
+  EXPECT_GT(plan(1024 * kMiB).stream_bytes, 512 * kMiB);
+  EXPECT_LT(plan(1024 * kMiB).stream_bytes, 1024 * kMiB);
+}
+
+}  // namespace
+}  // namespace steelyard
