@@ -101,8 +101,11 @@ CalibratedLayers::CalibratedLayers(const gguf::Reader& source, const Resolution&
       resolution_(resolution),
       model_(model),
       settings_(settings),
-      sweep_(model, chunks),
-      n_watched_(chunks.count() - chunks.count() / settings.held_out) {}
+      sweep_(model, chunks.n_ctx(), [&chunks](int64_t c) { return chunks.input(c); }),
+      n_chunks_(chunks.count()),
+      n_watched_(chunks.count() - chunks.count() / settings.held_out) {
+  sweep_.start(0, n_chunks_);
+}
 
 bool CalibratedLayers::covers(const Decision& decision) const {
   const auto layer = layer_of(decision.tensor->name);
@@ -125,7 +128,18 @@ std::optional<std::vector<std::byte>> CalibratedLayers::encode(const Decision& d
   return bytes;
 }
 
+// A chunk that breaks has left its mark on the sums: they are collected anew without it.
+CalibratedLayers::Moments CalibratedLayers::watch(const Layer& layer, int64_t begin, int64_t end) {
+  while (true) {
+    const size_t n_broken = sweep_.broken().size();
+    MomentCollector collector;
+    sweep_.watch(layer, begin, end, collector);
+    if (sweep_.broken().size() == n_broken) return collector.take(model_.backend());
+  }
+}
+
 void CalibratedLayers::pass_layer(int number) {
+  model_.will_need(number + 1);
   const Layer layer = model_.layer(number, sweep_.n_ctx());
   std::vector<const Decision*> wanted;
   bool all_finished = true;
@@ -141,10 +155,7 @@ void CalibratedLayers::pass_layer(int number) {
       rounded[decision->tensor->name] = {&format(decision->type), finished_.at(decision->tensor->name).data()};
     }
   } else {
-    MomentCollector watched, held_out;
-    sweep_.watch(layer, 0, n_watched_, watched);
-    sweep_.watch(layer, n_watched_, sweep_.n_chunks(), held_out);
-    const auto moments = watched.take(model_.backend()), others = held_out.take(model_.backend());
+    const Moments moments = watch(layer, 0, n_watched_), others = watch(layer, n_watched_, n_chunks_);
     for (const Decision* decision : wanted) {
       const std::string& name = decision->tensor->name;
       const auto own = moments.find(name), other = others.find(name);
@@ -155,6 +166,7 @@ void CalibratedLayers::pass_layer(int number) {
     }
   }
   sweep_.advance(model_.layer(number, sweep_.n_ctx(), std::span(&layer, 1), rounded));
+  model_.release(number);
   for (const Decision* decision : wanted) {
     if (finished_.contains(decision->tensor->name)) encoded_.erase(decision->tensor->name);  // it will not be asked for
   }

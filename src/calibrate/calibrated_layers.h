@@ -13,10 +13,11 @@
 #include <string>
 #include <vector>
 
-#include "calibrate/layer_sweep.h"
 #include "calibrate/moment_collector.h"
+#include "model/layer_sweep.h"
 #include "quantize/feedback.h"
 #include "quantize/layer_encoder.h"
+#include "tokenizer/chunks.h"
 
 namespace steelyard {
 
@@ -50,9 +51,14 @@ class CalibratedLayers : public LayerEncoder {
 
   /// Of the tensors encoded so far, in the order of layers.
   const std::vector<RoundingReport>& reports() const { return reports_; }
+  /// Chunks left out because their numbers stopped being finite, and the layer where that happened.
+  const std::vector<std::pair<int64_t, int>>& broken() const { return sweep_.broken(); }
 
  private:
+  using Moments = std::map<std::string, std::shared_ptr<const SecondMoments>>;
+
   void pass_layer(int number);
+  Moments watch(const Layer& layer, int64_t begin, int64_t end);
   std::vector<std::byte> encode_tensor(const Decision& decision, const SecondMoments& watched,
                                        const SecondMoments* held_out);
 
@@ -61,6 +67,7 @@ class CalibratedLayers : public LayerEncoder {
   const Model& model_;
   CalibrationSettings settings_;
   LayerSweep sweep_;
+  int64_t n_chunks_;
   int64_t n_watched_;  // chunks for the moments; those after them are held out
   int next_layer_ = 0;
   std::map<std::string, std::vector<std::byte>> encoded_;       // of layers that were passed, until they are asked for

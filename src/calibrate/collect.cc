@@ -56,10 +56,10 @@ class Collection {
       state_.window = n;
       if (!restored_) sweep_.start(first, n);
       restored_ = false;
-      for (; state_.next_layer < model_.n_layers(); ++state_.next_layer) {
-        save_if_due(/*within_window=*/true);
+      while (state_.next_layer < model_.n_layers()) {
         sweep_.run_layer(state_.next_layer, &collector_);
-        progress(begin, end, step + state_.next_layer + 1, count);
+        progress(begin, end, step + ++state_.next_layer, count);
+        save_if_due(/*within_window=*/true);
       }
       after_the_trunk();
       state_.broken.insert(state_.broken.end(), sweep_.broken().begin(), sweep_.broken().end());
@@ -109,7 +109,7 @@ class Collection {
   void save_if_due(bool within_window) {
     const auto now = std::chrono::steady_clock::now();
     if (options_.progress_path.empty() || now - last_saved_ < options_.save_every) return;
-    if (within_window && (options_.sweep.keep_layers || state_.next_layer == 0)) return;
+    if (within_window && options_.sweep.keep_layers) return;
     state_.window_broken = within_window ? sweep_.broken() : BrokenChunks();
     save_collect_state(options_.progress_path, options_.identity, state_, collector_.entries(),
                        within_window ? &sweep_ : nullptr);

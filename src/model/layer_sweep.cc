@@ -83,7 +83,8 @@ void LayerSweep::start(int64_t first, int64_t n) {
 std::vector<KvLayer>& LayerSweep::caches(const AttentionConfig& config, size_t n) {
   auto found = std::ranges::find(caches_, config, &std::pair<AttentionConfig, std::vector<KvLayer>>::first);
   if (found == caches_.end()) found = caches_.insert(caches_.end(), {config, {}});
-  while (found->second.size() < n) found->second.push_back(make_kv_layer(model_.backend(), config, n_ctx_));
+  while (found->second.size() < n)
+    found->second.push_back(make_kv_layer(model_.backend(), config, n_ctx_, model_.cache_types()));
   return found->second;
 }
 

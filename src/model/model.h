@@ -26,14 +26,14 @@ class Model {
   /// Prediction blocks that the file has after the trunk's layers.
   int n_predictions() const { return n_predictions_; }
 
-  /// Block i of the file, ready for positions below n_positions. `bound`: layers bound for as many positions, whose RoPE
-  /// tables are shared where the angles are the same. `substitutes` take the place of weights in the file.
+  /// Block i of the file, ready for positions below n_positions. `bound`: layers bound for as many positions, whose
+  /// RoPE tables are shared where the angles are the same. `substitutes` take the place of weights in the file.
   Layer layer(int i, int64_t n_positions, std::span<const Layer> bound = {}, const Substitutes& substitutes = {}) const;
 
   /// What prediction block i has beside layer(n_layers() + i).
   PredictionWeights prediction(int i) const;
-  /// Block i will be used soon, or not again for long: hints to the kernel, which reads it ahead or drops it from memory.
-  /// Without such a block nothing happens.
+  /// Block i will be used soon, or not again for long: hints to the kernel, which reads it ahead or drops it from
+  /// memory. Without such a block nothing happens.
   void will_need(int i) const;
   void release(int i) const;
   /// The same after the last embed(): drops the embedding, unless the head needs it.

@@ -38,7 +38,7 @@ Matrix PredictionBlocks::run(std::span<const std::vector<int32_t>> ids, Matrix x
     const Matrix joined = pass.scratch.matrix(z.rows, 2 * width);
     const Matrix embedding = joined.columns(0, width), before = joined.columns(width, width);
     while (block.caches.size() < ids.size())
-      block.caches.push_back(make_kv_layer(pass.backend, block.layer.config.attention, n_ctx_));
+      block.caches.push_back(make_kv_layer(pass.backend, block.layer.config.attention, n_ctx_, model_.cache_types()));
     std::vector<SequenceSlice> slices;
     for (int64_t s = 0; s < n_sequences; ++s) {
       const auto next = std::span(ids[static_cast<size_t>(s)]).last(static_cast<size_t>(n));

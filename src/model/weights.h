@@ -97,8 +97,8 @@ struct TrunkWeights {
   std::vector<float> rope_short, rope_long;
 };
 
-/// Bytes that take the place of tensors' own in the file, in other types of the same shape: a layer as it was quantized.
-/// By full name; in host memory, and they outlive the binding.
+/// Bytes that take the place of tensors' own in the file, in other types of the same shape: a layer as it was
+/// quantized. By full name; in host memory, and they outlive the binding.
 struct Substitute {
   const Format* format;
   const std::byte* data;

@@ -15,8 +15,8 @@ namespace {
 class Diagonals : public MatmulObserver {
  public:
   void dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) override {
-    std::vector<double>& sums = of(weight, x);
-    backend.sum_squares(x, sums.data() + slice * x.cols);
+    std::vector<double>& own = of(weight, x);
+    backend.sum_squares(x, own.data() + slice * x.cols);
   }
   void experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) override {
     std::vector<int64_t> counts(static_cast<size_t>(weight.n_slices));
@@ -50,7 +50,8 @@ class Calibrated : public testing::Test {
 };
 
 TEST_F(Calibrated, MomentsHaveTheSumsOfSquaresOnTheirDiagonal) {
-  LayerSweep sweep(model_, chunks_);
+  LayerSweep sweep(model_, kContext, [&](int64_t c) { return chunks_.input(c); });
+  sweep.start(0, chunks_.count());
   for (int i = 0; i < model_.n_layers(); ++i) {
     const Layer layer = model_.layer(i, kContext);
     MomentCollector moments;
