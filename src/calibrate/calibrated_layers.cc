@@ -7,33 +7,48 @@
 #include "base/error.h"
 #include "base/parallel.h"
 #include "plan/pattern.h"
+#include "quantize/correction.h"
 #include "quantize/encode.h"
 
 namespace steelyard {
 namespace {
 
-// Sum over all slices, as a mean.
-std::vector<float> shared_mean(const SecondMoments& moments) {
-  std::vector<float> mean(static_cast<size_t>(moments.n * moments.n));
-  double total = 0.0;
-  for (int64_t s = 0; s < moments.n_slices; ++s) {
-    total += static_cast<double>(moments.counts[static_cast<size_t>(s)]);
-    for (size_t i = 0; i < mean.size(); ++i) mean[i] += moments.slice(s)[i];
+// Means of sums [n_slices, n * n] over the inputs of a slice, to which the mean of all slices is added as if it had
+// `prior` inputs.
+class Means {
+ public:
+  Means(const std::vector<float>& sums, const std::vector<int64_t>& counts, double prior)
+      : sums_(sums), counts_(counts), prior_(prior), size_(sums.size() / counts.size()) {
+    if (prior_ == 0.0 || sums.empty()) return;
+    shared_.resize(size_);
+    double total = 0.0;
+    for (size_t s = 0; s < counts.size(); ++s) {
+      total += static_cast<double>(counts[s]);
+      for (size_t i = 0; i < size_; ++i) shared_[i] += sums[s * size_ + i];
+    }
+    for (float& value : shared_) value = total > 0.0 ? value / static_cast<float>(total) : 0.0f;
   }
-  for (float& value : mean) value = total > 0.0 ? value / static_cast<float>(total) : 0.0f;
-  return mean;
-}
 
-// The mean of x x^T of one slice; `shared` weighs in it as much as `prior` inputs.
-std::vector<float> mean_of(const SecondMoments& moments, int64_t slice, std::span<const float> shared, double prior) {
-  std::vector<float> mean(static_cast<size_t>(moments.n * moments.n));
-  const double total = static_cast<double>(moments.counts[static_cast<size_t>(slice)]) + prior;
-  if (total == 0.0) return mean;
-  const auto own_part = static_cast<float>(1.0 / total), shared_part = static_cast<float>(prior / total);
-  const float* const own = moments.slice(slice);
-  for (size_t i = 0; i < mean.size(); ++i) mean[i] = own[i] * own_part + (prior > 0.0 ? shared[i] * shared_part : 0.0f);
-  return mean;
-}
+  /// Zeros without inputs; empty when the sums are.
+  std::vector<float> of(int64_t slice) const {
+    std::vector<float> mean(size_);
+    const auto s = static_cast<size_t>(slice);
+    const double total = static_cast<double>(counts_[s]) + prior_;
+    if (total == 0.0) return mean;
+    const auto own = static_cast<float>(1.0 / total), shared = static_cast<float>(prior_ / total);
+    for (size_t i = 0; i < size_; ++i) {
+      mean[i] = sums_[s * size_ + i] * own + (shared_.empty() ? 0.0f : shared_[i] * shared);
+    }
+    return mean;
+  }
+
+ private:
+  const std::vector<float>& sums_;
+  const std::vector<int64_t>& counts_;
+  double prior_;
+  size_t size_;
+  std::vector<float> shared_;
+};
 
 // One slice of a tensor, rounded in every way.
 class Candidates {
@@ -41,7 +56,8 @@ class Candidates {
   Candidates(const Format& to, int64_t n_in, int64_t n_out, const std::vector<float>& rows)
       : to_(to), n_in_(n_in), n_out_(n_out), rows_(rows) {}
 
-  void round(const std::vector<float>& mean, const FeedbackSettings& settings) {
+  // Alone each weight keeps to itself; feedback goes towards `target`.
+  void round(const std::vector<float>& mean, const std::vector<float>& target, const FeedbackSettings& settings) {
     std::vector<float> diagonal(static_cast<size_t>(n_in_));
     for (int64_t i = 0; i < n_in_; ++i) diagonal[static_cast<size_t>(i)] = mean[static_cast<size_t>(i * n_in_ + i)];
     round_alone(nullptr, settings.effort, mutable_way(Rounding::kPlain));
@@ -51,20 +67,22 @@ class Candidates {
     if (const auto feedback = FeedbackEncoder::make(to_, n_in_, mean.data(), settings)) {
       std::vector<std::byte>& bytes = mutable_way(Rounding::kFeedback);
       bytes.resize(n_bytes());
-      feedback->encode(rows_.data(), n_out_, bytes.data());
+      feedback->encode(target.data(), n_out_, bytes.data());
     }
   }
 
   // The way that loses least of the outputs under these moments; fills `loss`. A way that could not be gone has none.
-  Rounding best(const std::vector<float>& moments, std::array<double, kRoundings>& loss) const {
+  Rounding best(const std::vector<float>& moments, const std::vector<float>& pull,
+                std::array<double, kRoundings>& loss) const {
     std::vector<float> decoded(rows_.size());
-    const double whole = output_error(n_in_, moments.data(), rows_.data(), decoded.data(), n_out_);
+    const double whole = output_error(n_in_, moments.data(), nullptr, rows_.data(), decoded.data(), n_out_);
     auto best = Rounding::kPlain;
     for (const Rounding rounding : {Rounding::kPlain, Rounding::kDiagonal, Rounding::kFeedback}) {
       const std::vector<std::byte>& bytes = way(rounding);
       if (bytes.empty()) continue;
       to_.decode(bytes.data(), n_out_ * n_in_ / to_.block_len, decoded.data());
-      const double lost = output_error(n_in_, moments.data(), rows_.data(), decoded.data(), n_out_);
+      const double lost = output_error(n_in_, moments.data(), pull.empty() ? nullptr : pull.data(), rows_.data(),
+                                       decoded.data(), n_out_);
       double& own = loss[static_cast<size_t>(rounding)];
       own = whole > 0.0 ? lost / whole : 0.0;
       if (own <= loss[static_cast<size_t>(best)]) best = rounding;
@@ -95,16 +113,25 @@ class Candidates {
 
 }  // namespace
 
+// After llama.cpp's names: attention and state-space mixers, their output; the FFN, its output.
+int stage_of(std::string_view tensor) {
+  const auto has = [&](std::string_view part) { return tensor.find(part) != tensor.npos; };
+  if (has(".ffn_")) return has(".ffn_down") ? 3 : 2;
+  return has(".attn_output") || has(".ssm_out") ? 1 : 0;
+}
+
 CalibratedLayers::CalibratedLayers(const gguf::Reader& source, const Resolution& resolution, const Model& model,
                                    const Chunks& chunks, const CalibrationSettings& settings)
     : source_(source),
       resolution_(resolution),
       model_(model),
       settings_(settings),
-      sweep_(model, chunks.n_ctx(), [&chunks](int64_t c) { return chunks.input(c); }),
+      original_(model, chunks.n_ctx(), [&chunks](int64_t c) { return chunks.input(c); }),
+      rounded_(model, chunks.n_ctx(), [&chunks](int64_t c) { return chunks.input(c); }),
       n_chunks_(chunks.count()),
       n_watched_(chunks.count() - chunks.count() / settings.held_out) {
-  sweep_.start(0, n_chunks_);
+  original_.start(0, n_chunks_);
+  rounded_.start(0, n_chunks_);
 }
 
 bool CalibratedLayers::covers(const Decision& decision) const {
@@ -128,19 +155,38 @@ std::optional<std::vector<std::byte>> CalibratedLayers::encode(const Decision& d
   return bytes;
 }
 
-// A chunk that breaks has left its mark on the sums: they are collected anew without it.
-CalibratedLayers::Moments CalibratedLayers::watch(const Layer& layer, int64_t begin, int64_t end) {
+// What breaks in one model leaves the other too. Whether anything did.
+bool CalibratedLayers::share_broken() {
+  const auto share = [](const LayerSweep& from, LayerSweep& to) {
+    const size_t before = to.broken().size();
+    for (const auto& [chunk, layer] : from.broken()) to.leave_out(chunk);
+    return to.broken().size() > before;
+  };
+  const bool rounded = share(original_, rounded_);
+  return share(rounded_, original_) || rounded;
+}
+
+// Batch by batch, in the original model first. A chunk that breaks has left its mark on the sums: they are collected
+// anew without it.
+CalibratedLayers::Moments CalibratedLayers::watch(const Layer& layer, const Layer& rounded,
+                                                  const std::set<std::string>& weights, int64_t begin, int64_t end) {
   while (true) {
-    const size_t n_broken = sweep_.broken().size();
-    MomentCollector collector;
-    sweep_.watch(layer, begin, end, collector);
-    if (sweep_.broken().size() == n_broken) return collector.take(model_.backend());
+    const size_t n_broken = rounded_.broken().size();
+    InputRecorder originals;
+    MomentCollector collector(weights, &originals);
+    for (int64_t c = begin; c < end; c += rounded_.chunks_per_batch()) {
+      const int64_t to = std::min(end, c + rounded_.chunks_per_batch());
+      originals.clear();
+      original_.watch(layer, c, to, originals);
+      rounded_.watch(rounded, c, to, collector);
+    }
+    if (!share_broken() && rounded_.broken().size() == n_broken) return collector.take(model_.backend());
   }
 }
 
 void CalibratedLayers::pass_layer(int number) {
   model_.will_need(number + 1);
-  const Layer layer = model_.layer(number, sweep_.n_ctx());
+  const Layer layer = model_.layer(number, original_.n_ctx());
   std::vector<const Decision*> wanted;
   bool all_finished = true;
   for (const Decision& decision : resolution_.decisions) {
@@ -155,21 +201,38 @@ void CalibratedLayers::pass_layer(int number) {
       rounded[decision->tensor->name] = {&format(decision->type), finished_.at(decision->tensor->name).data()};
     }
   } else {
-    const Moments moments = watch(layer, 0, n_watched_), others = watch(layer, n_watched_, n_chunks_);
+    rounded = round_layer(number, layer, wanted);
+  }
+  original_.advance(layer);
+  rounded_.advance(model_.layer(number, original_.n_ctx(), std::span(&layer, 1), rounded));
+  share_broken();
+  model_.release(number);
+  for (const Decision* decision : wanted) {
+    if (finished_.contains(decision->tensor->name)) encoded_.erase(decision->tensor->name);  // it will not be asked for
+  }
+}
+
+Substitutes CalibratedLayers::round_layer(int number, const Layer& layer, std::span<const Decision* const> wanted) {
+  Substitutes rounded;
+  for (int stage = 0; stage < kStages; ++stage) {
+    std::set<std::string> names;
+    for (const Decision* decision : wanted) {
+      if (stage_of(decision->tensor->name) == stage) names.insert(decision->tensor->name);
+    }
+    if (names.empty()) continue;
+    const Layer so_far = model_.layer(number, original_.n_ctx(), std::span(&layer, 1), rounded);
+    const Moments moments = watch(layer, so_far, names, 0, n_watched_),
+                  others = watch(layer, so_far, names, n_watched_, n_chunks_);
     for (const Decision* decision : wanted) {
       const std::string& name = decision->tensor->name;
       const auto own = moments.find(name), other = others.find(name);
-      if (own == moments.end()) continue;
+      if (!names.contains(name) || own == moments.end()) continue;
       std::vector<std::byte>& bytes = encoded_[name];
       bytes = encode_tensor(*decision, *own->second, other != others.end() ? other->second.get() : nullptr);
       rounded[name] = {&format(decision->type), bytes.data()};
     }
   }
-  sweep_.advance(model_.layer(number, sweep_.n_ctx(), std::span(&layer, 1), rounded));
-  model_.release(number);
-  for (const Decision* decision : wanted) {
-    if (finished_.contains(decision->tensor->name)) encoded_.erase(decision->tensor->name);  // it will not be asked for
-  }
+  return rounded;
 }
 
 std::vector<std::byte> CalibratedLayers::encode_tensor(const Decision& decision, const SecondMoments& watched,
@@ -179,8 +242,10 @@ std::vector<std::byte> CalibratedLayers::encode_tensor(const Decision& decision,
   const Format& to = format(decision.type);
   const int64_t n_in = tensor.ne[0], n_out = tensor.ne[1], n_slices = tensor.ne[2] * tensor.ne[3];
   STEELYARD_CHECK(watched.n == n_in && watched.n_slices == n_slices);
-  const std::vector<float> shared = n_slices > 1 ? shared_mean(watched) : std::vector<float>();
   const double prior = n_slices > 1 ? settings_.shrinkage * static_cast<double>(n_in) : 0.0;
+  const SecondMoments& judges = held_out != nullptr ? *held_out : watched;
+  const Means means(watched.sums, watched.counts, prior), drifts(watched.drift, watched.counts, prior);
+  const Means other_means(judges.sums, judges.counts, 0.0), other_drifts(judges.drift, judges.counts, 0.0);
   const std::span<const std::byte> source = source_.bytes(tensor);
   std::vector<std::byte> result(static_cast<size_t>(decision.bytes));
   const size_t from_bytes = source.size() / static_cast<size_t>(n_slices);
@@ -197,12 +262,13 @@ std::vector<std::byte> CalibratedLayers::encode_tensor(const Decision& decision,
       throw BadWeight(source_.path(), fmt::format("tensor {} holds {} in row {}, column {}", printable(tensor.name),
                                                   *bad, s * n_out + at / n_in, at % n_in));
     }
-    const std::vector<float> mean = mean_of(watched, s, shared, prior);
+    const std::vector<float> mean = means.of(s), pull = pull_of(rows, drifts.of(s), n_in);
     Candidates candidates(to, n_in, n_out, rows);
-    candidates.round(mean, settings_.feedback);
-    const bool judged = held_out != nullptr && held_out->counts[static_cast<size_t>(s)] > 0;
+    candidates.round(mean, corrected(rows, pull, mean, n_in, settings_.ridge), settings_.feedback);
     std::array<double, kRoundings> loss = {};
-    const Rounding best = candidates.best(judged ? mean_of(*held_out, s, {}, 0.0) : mean, loss);
+    const bool judged = judges.counts[static_cast<size_t>(s)] > 0;
+    const Rounding best = judged ? candidates.best(other_means.of(s), pull_of(rows, other_drifts.of(s), n_in), loss)
+                                 : candidates.best(mean, pull, loss);
     std::ranges::copy(candidates.way(best), result.data() + static_cast<size_t>(s) * to_bytes);
 
     const std::lock_guard lock(reporting);

@@ -1,16 +1,20 @@
-// Calibration and quantization in one pass. Layer by layer: the calibration text passes through the layer as it is in
-// the file and is watched; every linear is rounded with the second moments of its inputs (quantize/feedback.h); then
-// the text passes through the layer as it was rounded, so that the next one learns to bear what this one lost.
+// Calibration and quantization in one pass. Layer by layer the calibration text goes through two models side by side,
+// the one in the file and the one that was rounded up to here. A layer is rounded in stages (stage_of): for each the
+// text passes through the layer in both models and is watched, then the stage's linears are rounded with the second
+// moments of what they read in the rounded model (quantize/feedback.h), towards weights that make up for what was lost
+// before (quantize/correction.h).
 //
 // Part of the chunks is held out of the moments. On their moments the ways to round a matrix are compared, and the one
-// whose outputs lose least is kept. Memory is the activations of all chunks and one layer's moments and bytes.
+// whose outputs lose least is kept. Memory is the activations of all chunks, twice, and one layer's moments and bytes.
 #pragma once
 
 #include <array>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "calibrate/moment_collector.h"
@@ -26,6 +30,7 @@ struct CalibrationSettings {
   FeedbackSettings feedback;
   int64_t held_out = 8;    ///< of so many chunks one is held out
   double shrinkage = 0.3;  ///< an expert's moments count the mean of its layer's as this many times n_in inputs
+  double ridge = 0.1;      ///< of the correction, as a part of the mean of H's diagonal
 };
 
 /// How a matrix is rounded: with feedback, or each weight alone, weighted by the moments' diagonal or not.
@@ -35,9 +40,15 @@ inline constexpr size_t kRoundings = 3;
 /// What one tensor's outputs lose on chunks that were held out, by way of rounding.
 struct RoundingReport {
   std::string name;
-  std::array<double, kRoundings> loss = {};     ///< part of the outputs' energy, mean over slices
+  /// Part of the outputs' energy, mean over slices, less what the tensor cannot change: below zero where it makes up
+  /// for more than its rounding loses.
+  std::array<double, kRoundings> loss = {};
   std::array<int64_t, kRoundings> chosen = {};  ///< slices rounded so
 };
+
+/// When a linear's turn comes within its layer, 0 to kStages - 1: what reads another's output comes after it.
+int stage_of(std::string_view tensor);
+inline constexpr int kStages = 4;
 
 class CalibratedLayers : public LayerEncoder {
  public:
@@ -52,13 +63,16 @@ class CalibratedLayers : public LayerEncoder {
   /// Of the tensors encoded so far, in the order of layers.
   const std::vector<RoundingReport>& reports() const { return reports_; }
   /// Chunks left out because their numbers stopped being finite, and the layer where that happened.
-  const std::vector<std::pair<int64_t, int>>& broken() const { return sweep_.broken(); }
+  const std::vector<std::pair<int64_t, int>>& broken() const { return rounded_.broken(); }
 
  private:
   using Moments = std::map<std::string, std::shared_ptr<const SecondMoments>>;
 
   void pass_layer(int number);
-  Moments watch(const Layer& layer, int64_t begin, int64_t end);
+  Substitutes round_layer(int number, const Layer& layer, std::span<const Decision* const> wanted);
+  Moments watch(const Layer& layer, const Layer& rounded, const std::set<std::string>& weights, int64_t begin,
+                int64_t end);
+  bool share_broken();
   std::vector<std::byte> encode_tensor(const Decision& decision, const SecondMoments& watched,
                                        const SecondMoments* held_out);
 
@@ -66,7 +80,7 @@ class CalibratedLayers : public LayerEncoder {
   const Resolution& resolution_;
   const Model& model_;
   CalibrationSettings settings_;
-  LayerSweep sweep_;
+  LayerSweep original_, rounded_;  // the text on its way through the two models
   int64_t n_chunks_;
   int64_t n_watched_;  // chunks for the moments; those after them are held out
   int next_layer_ = 0;

@@ -1,12 +1,48 @@
 #include "calibrate/moment_collector.h"
 
 namespace steelyard {
+namespace {
+
+float* floats(const Buffer& buffer) { return reinterpret_cast<float*>(buffer.get()); }
+
+// y - x, where y are the rows of the same tokens, and of the same experts.
+std::vector<float> difference(const RecordedInput& y, const RecordedInput& x, int64_t n) {
+  std::vector<float> result(x.rows.size());
+  const auto subtract = [&](int64_t own, int64_t other) {
+    for (int64_t i = 0; i < n; ++i) {
+      result[static_cast<size_t>(own * n + i)] =
+          y.rows[static_cast<size_t>(other * n + i)] - x.rows[static_cast<size_t>(own * n + i)];
+    }
+  };
+  if (x.token.empty()) {
+    for (int64_t r = 0; r < x.n_rows; ++r) subtract(r, r);
+    return result;
+  }
+  for (size_t e = 0; e + 1 < x.row_begin.size(); ++e) {
+    int32_t other = y.row_begin[e];
+    for (int32_t r = x.row_begin[e]; r < x.row_begin[e + 1]; ++r) {
+      const int32_t token = x.token[static_cast<size_t>(r)];
+      while (other < y.row_begin[e + 1] && y.token[static_cast<size_t>(other)] < token) ++other;
+      if (other < y.row_begin[e + 1] && y.token[static_cast<size_t>(other)] == token) subtract(r, other);
+    }
+  }
+  return result;
+}
+
+Matrix upload(Backend& backend, const std::vector<float>& rows, int64_t n, Buffer& memory) {
+  memory = backend.allocate(rows.size() * sizeof(float));
+  backend.upload(memory.get(), rows.data(), rows.size() * sizeof(float));
+  return {floats(memory), static_cast<int64_t>(rows.size()) / n, n, n};
+}
+
+}  // namespace
 
 // The input to count through this weight, or null if another weight has counted the same one. Inputs of one layer lie
 // side by side in scratch memory, so the same place within a layer is the same input; the pairs are settled when a
 // weight is first seen.
 MomentCollector::Input* MomentCollector::count_here(Backend& backend, const Weight& weight, int64_t n_slices,
                                                     Matrix x) {
+  if (!weights_.empty() && !weights_.contains(weight.name)) return nullptr;
   std::shared_ptr<Input>& input = inputs_[weight.name];
   if (input == nullptr) {
     for (const auto& [name, other] : inputs_) {
@@ -25,6 +61,7 @@ MomentCollector::Input* MomentCollector::count_here(Backend& backend, const Weig
       return buffer;
     };
     input->sums = zeros(n_slices * x.cols * x.cols * static_cast<int64_t>(sizeof(float)));
+    if (originals_ != nullptr) input->drift = zeros(n_slices * x.cols * x.cols * static_cast<int64_t>(sizeof(float)));
     input->counts = zeros(n_slices * static_cast<int64_t>(sizeof(int64_t)));
   }
   if (input->owner != weight.name) return nullptr;
@@ -35,15 +72,30 @@ MomentCollector::Input* MomentCollector::count_here(Backend& backend, const Weig
 void MomentCollector::dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) {
   Input* const input = count_here(backend, weight, weight.n_slices, x);
   if (input == nullptr) return;
-  backend.second_moments(x, reinterpret_cast<float*>(input->sums.get()) + slice * x.cols * x.cols);
+  backend.second_moments(x, x, floats(input->sums) + slice * x.cols * x.cols);
   input->tokens[static_cast<size_t>(slice)] += x.rows;
+  if (originals_ == nullptr) return;
+  const auto original = originals_->next(weight.name, slice);
+  if (!original || original->n_rows != x.rows) return;  // a sequence broke: what is collected here will be thrown away
+  Buffer memory;
+  const RecordedInput own{x.rows, host_copy(backend, x), {}, {}};
+  backend.second_moments(upload(backend, difference(*original, own, x.cols), x.cols, memory), x,
+                         floats(input->drift) + slice * x.cols * x.cols);
 }
 
 void MomentCollector::experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) {
   Input* const input = count_here(backend, weight, weight.n_slices, x);
   if (input == nullptr) return;
-  backend.second_moments_experts(x, routing, reinterpret_cast<float*>(input->sums.get()),
-                                 reinterpret_cast<int64_t*>(input->counts.get()));
+  backend.second_moments_experts(x, x, routing, floats(input->sums), reinterpret_cast<int64_t*>(input->counts.get()));
+  if (originals_ == nullptr) return;
+  const auto original = originals_->next(weight.name, 0);
+  if (!original || original->n_rows != x.rows) return;
+  RecordedInput own{x.rows, host_copy(backend, x), {}, {}};
+  copy_rows_of_experts(backend, routing, own);
+  Buffer memory;
+  const Buffer ignored = backend.allocate(static_cast<size_t>(routing.n_expert) * sizeof(int64_t));
+  backend.second_moments_experts(upload(backend, difference(*original, own, x.cols), x.cols, memory), x, routing,
+                                 floats(input->drift), reinterpret_cast<int64_t*>(ignored.get()));
 }
 
 std::map<std::string, std::shared_ptr<const SecondMoments>> MomentCollector::take(Backend& backend) {
@@ -52,9 +104,13 @@ std::map<std::string, std::shared_ptr<const SecondMoments>> MomentCollector::tak
   for (const auto& [name, input] : inputs_) {
     std::shared_ptr<const SecondMoments>& moments = made[input.get()];
     if (moments == nullptr) {
-      SecondMoments own{input->n, input->n_slices, {}, input->tokens};
-      own.sums.resize(static_cast<size_t>(own.n_slices * own.n * own.n));
-      backend.download(own.sums.data(), input->sums.get(), own.sums.size() * sizeof(float));
+      SecondMoments own{input->n, input->n_slices, input->tokens, {}, {}};
+      const auto download = [&](const Buffer& from, std::vector<float>& to) {
+        to.resize(static_cast<size_t>(own.n_slices * own.n * own.n));
+        backend.download(to.data(), from.get(), to.size() * sizeof(float));
+      };
+      download(input->sums, own.sums);
+      if (originals_ != nullptr) download(input->drift, own.drift);
       std::vector<int64_t> routed(own.counts.size());
       backend.download(routed.data(), input->counts.get(), routed.size() * sizeof(int64_t));
       for (size_t s = 0; s < routed.size(); ++s) own.counts[s] += routed[s];

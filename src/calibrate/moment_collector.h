@@ -1,29 +1,36 @@
 // The observer that collects second moments: for every linear of a layer the sum of x x^T over its inputs, for routed
-// experts one sum for each expert. Linears that read the same input share one sum. Error feedback is made from them
-// (quantize/feedback.h); they are as large as the square of a layer's width, so they live as long as their layer.
+// experts one sum for each expert. Linears that read the same input share one sum. Beside an InputRecorder, which knows
+// what the linear reads in the model as it is in the file, y, also the sum of (y - x) x^T: how far what was rounded
+// before has moved the input. Error feedback is made from both (quantize/feedback.h); they are as large as the square
+// of a layer's width, so they live as long as their layer.
 #pragma once
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
-#include "compute/observer.h"
+#include "calibrate/input_recorder.h"
 
 namespace steelyard {
 
-/// Sums of x x^T [n_slices, n, n] and how many inputs each has; slices are experts or heads.
+/// Sums over the inputs of a linear, [n_slices, n, n]; slices are experts or heads.
 struct SecondMoments {
   int64_t n = 0;
   int64_t n_slices = 1;
-  std::vector<float> sums;
-  std::vector<int64_t> counts;
-
-  const float* slice(int64_t s) const { return sums.data() + s * n * n; }
+  std::vector<int64_t> counts;  ///< inputs of each slice
+  std::vector<float> sums;      ///< of x x^T
+  std::vector<float> drift;     ///< of (y - x) x^T, as [y][x]; empty where y was not known
 };
 
 class MomentCollector : public MatmulObserver {
  public:
+  /// Of these weights; without names of all. `originals` has recorded the same batch when the collector sees it; an
+  /// expert's input whose token went elsewhere in the original model counts as if it had not moved.
+  explicit MomentCollector(std::set<std::string> weights = {}, InputRecorder* originals = nullptr)
+      : weights_(std::move(weights)), originals_(originals) {}
+
   void dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) override;
   void experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) override;
 
@@ -34,7 +41,7 @@ class MomentCollector : public MatmulObserver {
   struct Input {
     int64_t n = 0;
     int64_t n_slices = 1;
-    Buffer sums;                  // float [n_slices, n, n]
+    Buffer sums, drift;           // float [n_slices, n, n]; no drift without originals
     Buffer counts;                // int64 [n_slices]: routed experts
     std::vector<int64_t> tokens;  // [n_slices]: others
     std::string owner;            // the weight through which the input is counted
@@ -43,6 +50,8 @@ class MomentCollector : public MatmulObserver {
 
   Input* count_here(Backend& backend, const Weight& weight, int64_t n_slices, Matrix x);
 
+  std::set<std::string> weights_;
+  InputRecorder* originals_;
   std::map<std::string, std::shared_ptr<Input>> inputs_;
 };
 

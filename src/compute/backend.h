@@ -182,10 +182,10 @@ class Backend {
   virtual void sum_squares(Matrix x, double* sums) = 0;
   /// The same for the rows of each expert; sums: [n_expert, cols], counts: [n_expert] += rows.
   virtual void sum_squares_experts(Matrix x, const Routing& routing, double* sums, int64_t* counts) = 0;
-  /// sums[a][b] += sum over rows of x[r][a] x[r][b]; sums: [cols, cols]. In F32: a batch is added as a whole.
-  virtual void second_moments(Matrix x, float* sums) = 0;
+  /// sums[a][b] += sum over rows of x[r][a] y[r][b]; x and y of one shape, sums: [cols, cols]. In F32: a batch is added as a whole.
+  virtual void second_moments(Matrix x, Matrix y, float* sums) = 0;
   /// The same for the rows of each expert; sums: [n_expert, cols, cols], counts: [n_expert] += rows.
-  virtual void second_moments_experts(Matrix x, const Routing& routing, float* sums, int64_t* counts) = 0;
+  virtual void second_moments_experts(Matrix x, Matrix y, const Routing& routing, float* sums, int64_t* counts) = 0;
 };
 
 /// How matrix products treat activations. Weights are always decoded exactly.

@@ -67,6 +67,10 @@ bool LayerSweep::is_broken(int64_t chunk) const {
   return std::ranges::find(broken_, chunk, &std::pair<int64_t, int>::first) != broken_.end();
 }
 
+void LayerSweep::leave_out(int64_t chunk) {
+  if (!is_broken(chunk)) broken_.emplace_back(chunk, next_layer_);
+}
+
 void LayerSweep::start(int64_t first, int64_t n) {
   begin_window(first, n);
   const Matrix x{reinterpret_cast<float*>(batch_.get()), n_ctx_, width_, width_};

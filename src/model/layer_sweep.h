@@ -54,6 +54,8 @@ class LayerSweep {
   /// Something else with all streams of the window, which stay as they were: after the last layer.
   void visit(const BatchWork& work, MatmulObserver* observer = nullptr);
 
+  /// The chunk leaves the sweep as if it broke in the layer to come: for sweeps that go side by side.
+  void leave_out(int64_t chunk);
   /// Chunks of the window that broke, each with the layer where that happened: -1 the embedding, n_layers() a visit.
   const std::vector<std::pair<int64_t, int>>& broken() const { return broken_; }
 

@@ -253,9 +253,11 @@ void FeedbackEncoder::encode(const float* rows, int64_t n_rows, std::byte* out) 
   });
 }
 
-double output_error(int64_t n, const float* moments, const float* rows, const float* decoded, int64_t n_rows) {
+double output_error(int64_t n, const float* moments, const float* pull, const float* rows, const float* decoded,
+                    int64_t n_rows) {
   const Rows errors = RowsView(rows, n_rows, n) - RowsView(decoded, n_rows, n);
-  const Rows product = errors * RowsView(moments, n, n);
+  Rows product = errors * RowsView(moments, n, n);
+  if (pull != nullptr) product += 2.0f * RowsView(pull, n_rows, n);
   return errors.cwiseProduct(product).cast<double>().sum() / static_cast<double>(n_rows);
 }
 

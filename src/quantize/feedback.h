@@ -54,7 +54,10 @@ class FeedbackEncoder {
   std::vector<float> group_inverse_;  // [n / joint][joint, joint] inverses of the blocks H_BB
 };
 
-/// Mean over rows of e H e^T, with e = rows - decoded: what a matrix's outputs lose, per output and token.
-double output_error(int64_t n, const float* moments, const float* rows, const float* decoded, int64_t n_rows);
+/// Mean over rows of e H e^T, with e = rows - decoded: what a matrix's outputs lose, per output and token. With a
+/// `pull` [n_rows, n] (quantize/correction.h; may be null) also 2 e pull^T, less what no e can change: it may be
+/// negative.
+double output_error(int64_t n, const float* moments, const float* pull, const float* rows, const float* decoded,
+                    int64_t n_rows);
 
 }  // namespace steelyard

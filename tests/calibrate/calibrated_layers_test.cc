@@ -66,11 +66,23 @@ TEST_F(Calibrated, MomentsHaveTheSumsOfSquaresOnTheirDiagonal) {
       for (int64_t s = 0; s < own.n_slices; ++s) {
         for (int64_t c = 0; c < own.n; ++c) {
           const double expected = sums[static_cast<size_t>(s * own.n + c)];
-          ASSERT_NEAR(own.slice(s)[c * own.n + c], expected, 1e-4 * expected + 1e-9) << name;
+          ASSERT_NEAR(own.sums[static_cast<size_t>((s * own.n + c) * own.n + c)], expected, 1e-4 * expected + 1e-9)
+              << name;
         }
       }
     }
   }
+}
+
+TEST(Stages, WhatReadsComesAfterWhatIsRead) {
+  EXPECT_EQ(stage_of("blk.0.attn_q.weight"), 0);
+  EXPECT_EQ(stage_of("blk.0.ssm_in.weight"), 0);
+  EXPECT_EQ(stage_of("blk.0.attn_output.weight"), 1);
+  EXPECT_EQ(stage_of("blk.0.ssm_out.weight"), 1);
+  EXPECT_EQ(stage_of("blk.0.ffn_gate_up_exps.weight"), 2);
+  EXPECT_EQ(stage_of("blk.0.ffn_up_shexp.weight"), 2);
+  EXPECT_EQ(stage_of("blk.0.ffn_down_exps.weight"), 3);
+  EXPECT_EQ(stage_of("blk.0.ffn_down.weight"), 3);
 }
 
 TEST_F(Calibrated, EveryLinearIsCoveredAndFeedbackLosesLess) {

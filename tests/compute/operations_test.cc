@@ -115,16 +115,21 @@ TEST_P(Operations, SumSquares) {
 
 TEST_P(Operations, SecondMoments) {
   const auto [rows, cols] = GetParam();
-  Activations x(rows, cols, 1);
-  std::vector<float> found(static_cast<size_t>(cols * cols), 0.5f), expected = found;
-  for (int pass = 0; pass < 2; ++pass) {  // sums accumulate
-    cpu_->second_moments(x.matrix(), found.data());
-    ref_->second_moments(x.matrix(), expected.data());
-  }
-  for (int64_t a = 0; a < cols; ++a) {
-    for (int64_t b = 0; b < cols; ++b) {
-      const double size = std::sqrt(expected[a * cols + a] * expected[b * cols + b]);
-      ASSERT_NEAR(found[a * cols + b], expected[a * cols + b], 1e-5 * size) << a << " " << b;
+  Activations x(rows, cols, 1), other(rows, cols, 2);
+  for (const Matrix y : {x.matrix(), other.matrix()}) {
+    std::vector<float> found(static_cast<size_t>(cols * cols), 0.5f), expected = found;
+    for (int pass = 0; pass < 2; ++pass) {  // sums accumulate
+      cpu_->second_moments(x.matrix(), y, found.data());
+      ref_->second_moments(x.matrix(), y, expected.data());
+    }
+    std::vector<float> squares_x(found.size()), squares_y = squares_x;
+    ref_->second_moments(x.matrix(), x.matrix(), squares_x.data());
+    ref_->second_moments(y, y, squares_y.data());
+    for (int64_t a = 0; a < cols; ++a) {
+      for (int64_t b = 0; b < cols; ++b) {
+        const double size = 1.0 + 2.0 * std::sqrt(squares_x[a * cols + a] * squares_y[b * cols + b]);
+        ASSERT_NEAR(found[a * cols + b], expected[a * cols + b], 1e-5 * size) << a << " " << b;
+      }
     }
   }
 }

@@ -58,7 +58,7 @@ double loss(const Format& type, const std::vector<float>& h, const std::vector<f
             const std::vector<std::byte>& bytes) {
   std::vector<float> decoded(rows.size());
   type.decode(bytes.data(), kRows * kColumns / type.block_len, decoded.data());
-  return output_error(kColumns, h.data(), rows.data(), decoded.data(), kRows);
+  return output_error(kColumns, h.data(), nullptr, rows.data(), decoded.data(), kRows);
 }
 
 std::vector<std::byte> mended(const Format& type, const std::vector<float>& h, const std::vector<float>& rows,

@@ -170,20 +170,20 @@ void RefBackend::sum_squares_experts(Matrix x, const Routing& routing, double* s
   }
 }
 
-void RefBackend::second_moments(Matrix x, float* sums) {
+void RefBackend::second_moments(Matrix x, Matrix y, float* sums) {
   for (int64_t a = 0; a < x.cols; ++a) {
     for (int64_t b = 0; b < x.cols; ++b) {
       double sum = 0;
-      for (int64_t t = 0; t < x.rows; ++t) sum += static_cast<double>(x.row(t)[a]) * x.row(t)[b];
+      for (int64_t t = 0; t < x.rows; ++t) sum += static_cast<double>(x.row(t)[a]) * y.row(t)[b];
       sums[a * x.cols + b] += static_cast<float>(sum);
     }
   }
 }
 
-void RefBackend::second_moments_experts(Matrix x, const Routing& routing, float* sums, int64_t* counts) {
+void RefBackend::second_moments_experts(Matrix x, Matrix y, const Routing& routing, float* sums, int64_t* counts) {
   for (int64_t e = 0; e < routing.n_expert; ++e) {
     const int64_t begin = routing.row_begin[e], n = routing.row_begin[e + 1] - begin;
-    second_moments(x.slice(begin, n), sums + e * x.cols * x.cols);
+    second_moments(x.slice(begin, n), y.slice(begin, n), sums + e * x.cols * x.cols);
     counts[e] += n;
   }
 }

@@ -26,8 +26,8 @@ class RefBackend : public HostBackend {
   void combine(Matrix y, const Routing& routing, Matrix out) override;
   void sum_squares(Matrix x, double* sums) override;
   void sum_squares_experts(Matrix x, const Routing& routing, double* sums, int64_t* counts) override;
-  void second_moments(Matrix x, float* sums) override;
-  void second_moments_experts(Matrix x, const Routing& routing, float* sums, int64_t* counts) override;
+  void second_moments(Matrix x, Matrix y, float* sums) override;
+  void second_moments_experts(Matrix x, Matrix y, const Routing& routing, float* sums, int64_t* counts) override;
 };
 
 }  // namespace steelyard

@@ -1,0 +1,45 @@
+// The observer that keeps what the linears of a layer read in one batch, so that another pass of the same batch can be
+// compared with it: the layer as it was rounded beside the layer as it is in the file (moment_collector.h).
+#pragma once
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "compute/observer.h"
+
+namespace steelyard {
+
+/// What a linear read in one call, in host memory.
+struct RecordedInput {
+  int64_t n_rows = 0;
+  std::vector<float> rows;         // [n_rows, n_in]
+  std::vector<int32_t> token;      // [n_rows] of routed experts: whose row it is; else empty
+  std::vector<int32_t> row_begin;  // [n_expert + 1]: where an expert's rows begin; tokens ascend within
+};
+
+/// x without gaps between rows, in host memory.
+std::vector<float> host_copy(Backend& backend, Matrix x);
+/// Of a complete routing: token and row_begin of a RecordedInput.
+void copy_rows_of_experts(Backend& backend, const Routing& routing, RecordedInput& to);
+
+class InputRecorder : public MatmulObserver {
+ public:
+  void dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) override;
+  void experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) override;
+  void end_batch(Backend& /*backend*/, bool counts) override {
+    if (!counts) clear();
+  }
+
+  void clear() { inputs_.clear(); }
+  /// What one slice of the weight read in its first call that was not asked for yet; nothing when there is none.
+  std::optional<RecordedInput> next(const std::string& weight, int64_t slice);
+
+ private:
+  std::map<std::pair<std::string, int64_t>, std::deque<RecordedInput>> inputs_;
+};
+
+}  // namespace steelyard

@@ -1,0 +1,119 @@
+// Correction against least squares by hand: a row that reads moved inputs comes nearest to what it gave before.
+#include "quantize/correction.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+
+#include "quantize/feedback.h"
+
+namespace steelyard {
+namespace {
+
+constexpr int64_t kColumns = 12, kRows = 5, kTokens = 200;
+
+struct Inputs {
+  std::vector<float> y, x;            // [kTokens, kColumns]: before and after they moved
+  std::vector<float> moments, drift;  // means of x x^T and (y - x) x^T
+  std::vector<float> rows;            // [kRows, kColumns]
+};
+
+Inputs inputs() {
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  Inputs in;
+  for (int64_t i = 0; i < kTokens * kColumns; ++i) in.y.push_back(normal(random));
+  // Half of each value goes over to its neighbour, with noise: much of that can be undone.
+  for (int64_t i = 0; i < kTokens * kColumns; ++i) {
+    const int64_t next = i / kColumns * kColumns + (i + 1) % kColumns;
+    in.x.push_back(0.7f * in.y[static_cast<size_t>(i)] + 0.3f * in.y[static_cast<size_t>(next)] +
+                   0.1f * normal(random));
+  }
+  in.moments.resize(kColumns * kColumns);
+  in.drift = in.moments;
+  for (int64_t t = 0; t < kTokens; ++t) {
+    const float *y = &in.y[t * kColumns], *x = &in.x[t * kColumns];
+    for (int64_t a = 0; a < kColumns; ++a) {
+      for (int64_t b = 0; b < kColumns; ++b) {
+        in.moments[a * kColumns + b] += x[a] * x[b] / kTokens;
+        in.drift[a * kColumns + b] += (y[a] - x[a]) * x[b] / kTokens;
+      }
+    }
+  }
+  for (int64_t i = 0; i < kRows * kColumns; ++i) in.rows.push_back(normal(random));
+  return in;
+}
+
+// Mean over tokens and rows of |W y - Q x|^2.
+double lost(const Inputs& in, const std::vector<float>& q) {
+  double sum = 0.0;
+  for (int64_t t = 0; t < kTokens; ++t) {
+    for (int64_t r = 0; r < kRows; ++r) {
+      double difference = 0.0;
+      for (int64_t i = 0; i < kColumns; ++i) {
+        difference += static_cast<double>(in.rows[r * kColumns + i]) * in.y[t * kColumns + i] -
+                      static_cast<double>(q[r * kColumns + i]) * in.x[t * kColumns + i];
+      }
+      sum += difference * difference;
+    }
+  }
+  return sum / (kTokens * kRows);
+}
+
+TEST(Correction, IsLeastSquaresOfTheOldOutputsOnTheMovedInputs) {
+  const Inputs in = inputs();
+  const std::vector<float> pull = pull_of(in.rows, in.drift, kColumns);
+  const std::vector<float> best = corrected(in.rows, pull, in.moments, kColumns, 0.0);
+  const double least = lost(in, best);
+  EXPECT_LT(least, 0.3 * lost(in, in.rows));
+  for (size_t i = 0; i < best.size(); ++i) {
+    for (const float step : {-0.02f, 0.02f}) {
+      std::vector<float> other = best;
+      other[i] += step;
+      EXPECT_GT(lost(in, other), least);
+    }
+  }
+}
+
+TEST(Correction, ErrorOfOutputsDiffersByAConstant) {
+  const Inputs in = inputs();
+  const std::vector<float> pull = pull_of(in.rows, in.drift, kColumns);
+  std::vector<float> q = in.rows;
+  const double before = lost(in, q),
+               known = output_error(kColumns, in.moments.data(), pull.data(), in.rows.data(), q.data(), kRows);
+  EXPECT_EQ(known, 0.0);  // no errors of its own
+  for (float& value : q) value = std::round(value * 4) / 4;
+  const double change = output_error(kColumns, in.moments.data(), pull.data(), in.rows.data(), q.data(), kRows) - known;
+  EXPECT_NEAR(change, lost(in, q) - before, 1e-4 * std::abs(change));
+}
+
+TEST(Correction, ARidgeHoldsTheRowsBack) {
+  const Inputs in = inputs();
+  const std::vector<float> pull = pull_of(in.rows, in.drift, kColumns);
+  double first = 0.0, last = std::numeric_limits<double>::infinity();
+  for (const double ridge : {0.0, 0.1, 1.0, 100.0}) {
+    const std::vector<float> row = corrected(in.rows, pull, in.moments, kColumns, ridge);
+    double distance = 0.0;
+    for (size_t i = 0; i < row.size(); ++i) distance += std::pow(row[i] - in.rows[i], 2);
+    EXPECT_LT(distance, last);
+    if (ridge == 0.0) first = distance;
+    last = distance;
+  }
+  EXPECT_LT(last, 0.01 * first);
+}
+
+TEST(Correction, WithoutDriftOrUsableMomentsRowsStay) {
+  Inputs in = inputs();
+  EXPECT_TRUE(pull_of(in.rows, {}, kColumns).empty());
+  EXPECT_EQ(corrected(in.rows, {}, in.moments, kColumns, 0.1), in.rows);
+  const std::vector<float> pull = pull_of(in.rows, in.drift, kColumns);
+  for (const float broken : {0.0f, -1.0f, std::numeric_limits<float>::quiet_NaN()}) {
+    EXPECT_EQ(corrected(in.rows, pull, std::vector<float>(in.moments.size(), broken), kColumns, 0.1), in.rows)
+        << broken;
+  }
+}
+
+}  // namespace
+}  // namespace steelyard
