@@ -81,6 +81,28 @@ class FeedbackEncoder::Tile {
     }
   }
 
+  // Of a row's outputs W x only the part (Q x)(W x) / (W x)^2 is in Q x, less than one. Over a model's layers errors
+  // average out and what is missing adds up.
+  void counter_shrinkage() {
+    const Rows outputs = rows_ * moments_;
+    for (int64_t r = 0; r < rows_.rows(); ++r) {
+      const Eigen::RowVectorXf rounded = rows_.row(r) - errors_.row(r);
+      const double whole = outputs.row(r).cast<double>().dot(rows_.row(r).cast<double>());
+      const double kept = outputs.row(r).cast<double>().dot(rounded.cast<double>());
+      // Where less than half is left it is not the size that is wrong.
+      if (!(kept > 0.5 * whole) || !(kept < whole)) continue;
+      const auto factor = static_cast<float>(1.0 + own_.settings_.given_back * (whole / kept - 1.0));
+      for (int64_t at = 0; at < n_; at += block_len_) {
+        float values[kMaxBlockLen], weights[kMaxBlockLen];
+        for (int64_t j = 0; j < block_len_; ++j) {
+          values[j] = factor * rounded(at + j);
+          weights[j] = moments_(at + j, at + j);
+        }
+        encoder_.refit(values, weights, codes(r, at), scales(r, at).bytes);
+      }
+    }
+  }
+
   void pack(std::byte* out) const {
     for (int64_t r = 0; r < rows_.rows(); ++r) {
       for (int64_t b = 0; b < n_blocks_; ++b, out += own_.format_.block_bytes) {
@@ -249,6 +271,7 @@ void FeedbackEncoder::encode(const float* rows, int64_t n_rows, std::byte* out) 
     Tile tile(*this, rows + begin * n_, n);
     tile.round();
     for (int pass = 0; pass < settings_.passes; ++pass) tile.descend();
+    tile.counter_shrinkage();
     tile.pack(out + static_cast<size_t>(begin) * row_bytes);
   });
 }

@@ -7,7 +7,8 @@
 // That is GPTQ (Frantar et al. 2022) and LDLQ (Chee et al. 2023, "QuIP") without an inverse of H. Values that a format
 // codes jointly are mended together, with the triangle R_BB in place of R_kk. A block's scales are fitted when it is
 // reached, a sub-block's again when it is. Then passes of coordinate descent on e H e^T round every group once more,
-// knowing the errors on both sides, and set the blocks' scales to the length that suits their codes.
+// knowing the errors on both sides, and set the blocks' scales to the length that suits their codes. At last a row gets
+// back a share of what least squares took from the size of its outputs.
 //
 // A row's bytes depend on nothing but the row and H. Called by calibrate/, for the tensors whose inputs were watched.
 #pragma once
@@ -26,6 +27,7 @@ struct FeedbackSettings {
   float damping = 0.01f;           ///< part of the mean of H's diagonal that is added to it for R
   float descent_damping = 0.001f;  ///< the same for coordinate descent
   int passes = 3;                  ///< of coordinate descent
+  double given_back = 0.7;         ///< share of the shrinkage of a row's outputs; docs/quantize.md
   Effort effort = Effort::kNormal;
 };
 

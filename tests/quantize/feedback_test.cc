@@ -89,14 +89,46 @@ TEST(Feedback, LosesLessAtTheOutputsThanRoundingEachWeightAlone) {
 TEST(Feedback, DescentLowersTheLossItDescends) {
   const std::vector<float> h = moments(3), rows = weights(4);
   for (const Format* type : quantized_types()) {
-    const double none = loss(*type, h, rows, mended(*type, h, rows, {.passes = 0}));
-    const double one = loss(*type, h, rows, mended(*type, h, rows, {.passes = 1}));
-    const double three = loss(*type, h, rows, mended(*type, h, rows, {.passes = 3}));
+    const auto loss_after = [&](int passes) {
+      return loss(*type, h, rows, mended(*type, h, rows, {.passes = passes, .given_back = 0.0}));
+    };
+    const double none = loss_after(0), one = loss_after(1), three = loss_after(3);
     EXPECT_LE(one, none * 1.001) << type->name;  // what is descended has a little damping beside the loss
     EXPECT_LE(three, one * 1.001) << type->name;
     if (type->encoder->joint > 1) {
       EXPECT_LT(three, 0.98 * none) << type->name;
     }
+  }
+}
+
+// How much of the outputs is left: mean over rows of (Q x)(W x) / (W x)^2.
+double kept(const Format& type, const std::vector<float>& h, const std::vector<float>& rows, double given_back) {
+  const std::vector<std::byte> bytes = mended(type, h, rows, {.given_back = given_back});
+  std::vector<float> decoded(rows.size());
+  type.decode(bytes.data(), kRows * kColumns / type.block_len, decoded.data());
+  double sum = 0.0;
+  for (int64_t r = 0; r < kRows; ++r) {
+    double left = 0.0, whole = 0.0;
+    for (int64_t a = 0; a < kColumns; ++a) {
+      double output = 0.0;
+      for (int64_t b = 0; b < kColumns; ++b)
+        output += static_cast<double>(rows[r * kColumns + b]) * h[b * kColumns + a];
+      left += output * decoded[r * kColumns + a];
+      whole += output * rows[r * kColumns + a];
+    }
+    sum += left / whole;
+  }
+  return sum / kRows;
+}
+
+TEST(Feedback, OutputsKeepTheirSize) {
+  const std::vector<float> h = moments(5), rows = weights(6);
+  for (const Type id : {Type::IQ1_S, Type::IQ2_XXS, Type::IQ2_S, Type::Q2_K, Type::IQ3_S}) {
+    const Format& type = format(id);
+    const double without = kept(type, h, rows, 0.0);
+    EXPECT_LT(without, 0.999) << type.name;
+    EXPECT_NEAR(kept(type, h, rows, 1.0), 1.0, 0.15 * (1.0 - without)) << type.name;
+    EXPECT_NEAR(kept(type, h, rows, 0.5), (1.0 + without) / 2, 0.15 * (1.0 - without)) << type.name;
   }
 }
 
