@@ -80,7 +80,7 @@ void ModelOptions::add_to(CLI::App& command, const std::string& precision) {
   precision_ = precision;
   command.add_option("-m,--model", path_, "GGUF model, or the first of its shards")->required();
   command.add_option("-t,--threads", threads_, "threads; all cores by default")->check(CLI::Range(0, kMaxThreads));
-  command.add_option("--backend", backend_name_, "cpu, or ref: the slow specification")->capture_default_str();
+  command.add_option("--backend", backend_name_, "cpu; cuda or cuda:N, a device; or ref: the slow specification")->capture_default_str();
   command
       .add_option("--precision", precision_,
                   "exact: activations in F32; fast: in integers, 8 bits for a single token and 16 for several")

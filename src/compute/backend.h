@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -117,6 +118,8 @@ class Backend {
   virtual std::string_view name() const = 0;
 
   // ---- memory
+  /// Bytes of memory that is free; nothing where that is the host's, which is not planned.
+  virtual std::optional<uint64_t> free_memory() const { return std::nullopt; }
   virtual Buffer allocate(size_t bytes) = 0;
   virtual void upload(void* device, const void* host, size_t bytes) = 0;
   virtual void download(void* host, const void* device, size_t bytes) = 0;
@@ -182,7 +185,8 @@ class Backend {
   virtual void sum_squares(Matrix x, double* sums) = 0;
   /// The same for the rows of each expert; sums: [n_expert, cols], counts: [n_expert] += rows.
   virtual void sum_squares_experts(Matrix x, const Routing& routing, double* sums, int64_t* counts) = 0;
-  /// sums[a][b] += sum over rows of x[r][a] y[r][b]; x and y of one shape, sums: [cols, cols]. In F32: a batch is added as a whole.
+  /// sums[a][b] += sum over rows of x[r][a] y[r][b]; x and y of one shape, sums: [cols, cols]. In F32: a batch is added
+  /// as a whole.
   virtual void second_moments(Matrix x, Matrix y, float* sums) = 0;
   /// The same for the rows of each expert; sums: [n_expert, cols, cols], counts: [n_expert] += rows.
   virtual void second_moments_experts(Matrix x, Matrix y, const Routing& routing, float* sums, int64_t* counts) = 0;
@@ -194,7 +198,8 @@ enum class Precision {
   kFast,   ///< may round activations and sums to integers where that is faster
 };
 
-/// Backends by name: "cpu", "ref" (the specification, always exact). Error for an unknown name.
+/// Backends by name: "cpu", "cuda" or "cuda:N" (device N, where the program was built with CUDA), "ref" (the
+/// specification, always exact). Error for an unknown name.
 std::unique_ptr<Backend> make_backend(std::string_view name, Precision precision = Precision::kExact);
 
 }  // namespace steelyard

@@ -1,15 +1,18 @@
 #include "compute/host_backend.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 #include <numeric>
+#include <optional>
 #include <vector>
 
 #include "base/error.h"
 #include "base/parallel.h"
 #include "compute/cpu/cpu_backend.h"
+#include "compute/cuda/cuda.h"
 #include "compute/ref/ref_backend.h"
 #include "compute/routing.h"
 
@@ -79,10 +82,31 @@ void HostBackend::route(Matrix logits, const RouteArgs& args, Routing& routing) 
   sort_by_expert(routing);
 }
 
+namespace {
+
+// The N of cuda:N, 0 where it is absent; nothing where the name is another's.
+std::optional<int> cuda_device(std::string_view name) {
+  if (name == "cuda") return 0;
+  if (!name.starts_with("cuda:")) return std::nullopt;
+  name.remove_prefix(5);
+  int device = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), device);
+  return error == std::errc() && end == name.data() + name.size() && device >= 0 ? std::optional(device) : std::nullopt;
+}
+
+}  // namespace
+
 std::unique_ptr<Backend> make_backend(std::string_view name, Precision precision) {
   if (name == "cpu") return std::make_unique<CpuBackend>(precision);
   if (name == "ref") return std::make_unique<RefBackend>();
-  fail("", "unknown backend \"{}\" (known: cpu, ref)", printable(name));
+  if (const auto device = cuda_device(name)) {
+#ifdef STEELYARD_WITH_CUDA
+    return make_cuda_backend(*device, precision);
+#else
+    fail("", "backend {}: this program was built without CUDA (STEELYARD_CUDA=ON builds it with)", name);
+#endif
+  }
+  fail("", "unknown backend \"{}\" (known: cpu, cuda, cuda:N, ref)", printable(name));
 }
 
 }  // namespace steelyard

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "base/check.h"
@@ -47,6 +48,7 @@ struct Weight {
   int64_t n_out = 0;
   int64_t n_slices = 1;
   const std::byte* data = nullptr;
+  std::shared_ptr<const std::byte> memory = nullptr;  ///< keeps data where it is not the file's
 
   bool empty() const { return data == nullptr; }
   int64_t row_bytes() const { return n_in / format->block_len * format->block_bytes; }

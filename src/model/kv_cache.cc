@@ -24,14 +24,25 @@ TypedRows typed_rows(Type type, int64_t n_positions, int64_t width) {
   return {&format, nullptr, n_positions, width, (bytes + kAlignment - 1) / kAlignment * kAlignment};
 }
 
-DeltaNetState make_delta_net_state(Backend& backend, const DeltaNetConfig& config) {
-  const int64_t conv = (config.n_taps - 1) * config.conv_width(), rule = config.value_width() * config.head;
+// Values of a gated delta net's state.
+int64_t rule_size(const DeltaNetConfig& config) { return config.value_width() * config.head; }
+int64_t conv_size(const DeltaNetConfig& config) { return (config.n_taps - 1) * config.conv_width(); }
+
+DeltaNetState make_delta_net_state(Backend& backend, const DeltaNetConfig& config, uint64_t bytes) {
   DeltaNetState state;
-  state.bytes = static_cast<size_t>(conv + rule) * sizeof(float);
+  state.bytes = bytes;
   state.memory = backend.allocate(state.bytes);
   state.rule = reinterpret_cast<float*>(state.memory.get());
-  state.conv = state.rule + rule;
+  state.conv = state.rule + rule_size(config);
   return state;
+}
+
+// Without memory.
+KvLayer kv_views(const AttentionConfig& config, int64_t n_positions, CacheTypes types) {
+  KvLayer kv;
+  kv.keys = typed_rows(types.keys, n_positions, config.key_width());
+  if (config.value_width() > 0) kv.values = typed_rows(types.values, n_positions, config.value_width());
+  return kv;
 }
 
 }  // namespace
@@ -47,20 +58,28 @@ void check_cache_types(const AttentionConfig& config, CacheTypes types) {
   }
 }
 
-KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, int64_t n_positions, CacheTypes types) {
-  const bool has_values = config.value_width() > 0;
-  KvLayer kv;
+uint64_t kv_layer_bytes(const AttentionConfig& config, int64_t n_positions, CacheTypes types) {
   if (config.mixer == Mixer::kDeltaNet) {
-    kv.delta_net = make_delta_net_state(backend, config.delta_net);
+    return static_cast<uint64_t>(rule_size(config.delta_net) + conv_size(config.delta_net)) * sizeof(float);
+  }
+  const KvLayer kv = kv_views(config, n_positions, types);
+  return static_cast<uint64_t>(n_positions * (kv.keys.stride + kv.values.stride));
+}
+
+KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, int64_t n_positions, CacheTypes types) {
+  const uint64_t bytes = kv_layer_bytes(config, n_positions, types);
+  if (config.mixer == Mixer::kDeltaNet) {
+    KvLayer kv;
+    kv.delta_net = make_delta_net_state(backend, config.delta_net, bytes);
     return kv;
   }
-  kv.keys = typed_rows(types.keys, n_positions, config.key_width());
-  if (has_values) kv.values = typed_rows(types.values, n_positions, config.value_width());
-  const int64_t key_bytes = n_positions * kv.keys.stride;
-  kv.memory = backend.allocate(static_cast<size_t>(key_bytes + n_positions * kv.values.stride));
+  KvLayer kv = kv_views(config, n_positions, types);
+  kv.memory = backend.allocate(bytes);
   kv.keys.data = kv.memory.get();
-  if (has_values) kv.values.data = kv.memory.get() + key_bytes;
-  if (!has_values) kv.values = kv.keys.first_columns(config.kv_lora_rank);
+  if (config.value_width() > 0)
+    kv.values.data = kv.memory.get() + n_positions * kv.keys.stride;
+  else
+    kv.values = kv.keys.first_columns(config.kv_lora_rank);
   return kv;
 }
 

@@ -36,6 +36,9 @@ struct KvLayer {
 /// Error when the width of a head is no multiple of a type's block length, or a type cannot be written.
 void check_cache_types(const AttentionConfig& config, CacheTypes types);
 
+/// What make_kv_layer allocates. types: that passed the check.
+uint64_t kv_layer_bytes(const AttentionConfig& config, int64_t n_positions, CacheTypes types = {});
+
 /// types: that passed the check.
 KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, int64_t n_positions, CacheTypes types = {});
 

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "model/architecture.h"
+#include "model/memory_plan.h"
 
 namespace steelyard {
 namespace {
@@ -79,6 +80,7 @@ Session::Session(const Model& model, int64_t n_context, int64_t n_sequences)
       ids_(static_cast<size_t>(n_sequences)),
       scratch_(model.backend()),
       pass_{model.backend(), scratch_, model.config().norm_eps} {
+  check_memory(n_context, n_sequences);
   for (int i = 0; i < model.n_layers(); ++i) {
     layers_.push_back(model.layer(i, n_context, layers_));
   }
@@ -86,6 +88,18 @@ Session::Session(const Model& model, int64_t n_context, int64_t n_sequences)
   for (int64_t s = 0; s < n_sequences; ++s) {
     caches_.push_back(make_kv_cache(model.backend(), model.config(), n_context, model.cache_types()));
   }
+}
+
+// Before anything is loaded. The trunk is there already.
+void Session::check_memory(int64_t n_context, int64_t n_sequences) const {
+  const std::optional<uint64_t> free = model_.backend().free_memory();
+  if (!free) return;
+  MemoryRequest request{n_context, n_sequences};
+  request.n_batch = std::min(request.n_batch, n_context);
+  request.cache_types = model_.cache_types();
+  MemoryPlan plan = plan_memory(model_.reader(), model_.config(), request);
+  plan.embedding = plan.output = 0;
+  check_fits(plan, *free, std::string(model_.backend().name()));
 }
 
 Matrix Session::forward(std::span<const int32_t> ids) {

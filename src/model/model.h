@@ -18,6 +18,7 @@ class Model {
   /// blocks of a cache type.
   Model(const gguf::Reader& reader, Backend& backend, CacheTypes cache_types = {});
 
+  const gguf::Reader& reader() const { return reader_; }
   const ModelConfig& config() const { return config_; }
   CacheTypes cache_types() const { return cache_types_; }
   Backend& backend() const { return backend_; }
@@ -71,7 +72,8 @@ struct SequenceTokens {
 /// or several, which know nothing of each other and may share a batch.
 class Session {
  public:
-  /// Room for n_context positions in each of n_sequences sequences.
+  /// Room for n_context positions in each of n_sequences sequences. Error, before anything is loaded, when the
+  /// backend's memory is too small for it.
   Session(const Model& model, int64_t n_context, int64_t n_sequences = 1);
 
   /// Sees every product from now on; null: nobody.
@@ -97,6 +99,8 @@ class Session {
   Matrix logits(Matrix x);
 
  private:
+  void check_memory(int64_t n_context, int64_t n_sequences) const;
+
   const Model& model_;
   int64_t n_context_;
   std::vector<Layer> layers_;

@@ -10,7 +10,8 @@ namespace {
 // The program itself, its vocabulary, and the panels of decoded weights in a backend.
 constexpr uint64_t kProgramBytes = uint64_t{48} << 20;
 
-// The block of a tensor named "blk.N.…", if it is one.
+}  // namespace
+
 std::optional<size_t> block_of(std::string_view name) {
   constexpr std::string_view kPrefix = "blk.";
   size_t block = 0;
@@ -18,8 +19,6 @@ std::optional<size_t> block_of(std::string_view name) {
   const auto [end, error] = std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), block);
   return error == std::errc() ? std::optional(block) : std::nullopt;
 }
-
-}  // namespace
 
 // Scratch memory is given back block by block, so it holds the inputs and outputs of all of a block's products; inputs
 // that several products share are counted for each, which leaves room for norms and copies.

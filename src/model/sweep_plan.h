@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string_view>
 
 #include "model/layer_sweep.h"
 
@@ -19,6 +20,9 @@ struct SweepPlan {
   int64_t n_batch = 0;        ///< tokens at a time; does not depend on the order, so that results do not
   uint64_t stream_bytes = 0;  ///< of streams in memory, see SweepOptions
 };
+
+/// The block of a tensor named "blk.N.…", if it is one.
+std::optional<size_t> block_of(std::string_view name);
 
 /// Activations of one token inside the widest block, an upper bound in bytes.
 uint64_t activation_bytes_per_token(const gguf::Reader& reader, const ModelConfig& config);

@@ -48,7 +48,7 @@ TEST_F(BadCommandLine, Threads) {
 }
 
 TEST_F(BadCommandLine, Backend) {
-  expect_fails({"run", "-m", llama_, "-p", "a", "--backend", "abacus"}, "unknown backend \"abacus\" (known: cpu, ref)");
+  expect_fails({"run", "-m", llama_, "-p", "a", "--backend", "abacus"}, "unknown backend \"abacus\" (known: cpu, cuda, cuda:N, ref)");
   expect_fails({"imatrix", "-m", llama_, "-f", text_, "-c", "64", "-o", out_, "--backend", ""}, "unknown backend");
 }
 

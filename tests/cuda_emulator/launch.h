@@ -28,10 +28,29 @@ cudaError_t enqueue_kernel(Launch launch, std::function<void(const Launch&)> run
                            cudaStream_t stream);
 void run_launch(const Launch& launch);
 
+/// A way to run a kernel's PTX in its stead (ptx/module.h).
+using PtxLaunch = std::function<cudaError_t(const Launch&, const Argument*, int, cudaStream_t)>;
+/// By plain name; null where the kernel itself runs. The pointer is valid until the next change.
+PtxLaunch* find_ptx(const std::string& name);
+void set_ptx(const std::string& name, PtxLaunch launch);
+void forget_ptx();
+/// How both compilers' spellings of a name come out alike: without return type, parameters and unnamed namespaces.
+std::string plain_name(const std::string& name);
+
+/// The kernel's name as its source has it, template arguments included:
+/// "steelyard::cuda::multiply_rows<steelyard::Q4_K>".
+template <auto kKernel>
+std::string kernel_name() {
+  const std::string text = __PRETTY_FUNCTION__;  // "... [with auto kKernel = NAME; std::string = ...]"
+  const size_t begin = text.find("kKernel = ") + 10;
+  return plain_name(text.substr(begin, text.find_first_of(";]", begin) - begin));
+}
+
 /// As kernel<<<grid, block, smem, stream>>>(args...): arguments are converted to the kernel's parameters and copied.
+/// Where PTX was set for the name, that runs. The name outlives the launch.
 template <class... P, class... A>
-cudaError_t launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, cudaStream_t stream,
-                   A&&... args) {
+cudaError_t launch_named(const std::string& name, void (*kernel)(P...), dim3 grid, dim3 block, size_t smem,
+                         cudaStream_t stream, A&&... args) {
   static_assert(sizeof...(P) == sizeof...(A), "wrong number of kernel arguments");
   static_assert((std::is_trivially_copyable_v<std::decay_t<P>> && ...), "kernel parameters must be trivially copyable");
   using Values = std::tuple<std::decay_t<P>...>;
@@ -43,7 +62,9 @@ cudaError_t launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 block
         ((arguments[n++] = {&value, sizeof value, std::is_pointer_v<std::remove_reference_t<decltype(value)>>}), ...);
       },
       values);
-  const Launch description{name, reinterpret_cast<const void*>(kernel), grid, block, smem, nullptr, nullptr, -1};
+  const Launch description{
+      name.c_str(), reinterpret_cast<const void*>(kernel), grid, block, smem, nullptr, nullptr, -1};
+  if (PtxLaunch* ptx = find_ptx(name)) return (*ptx)(description, arguments, n, stream);
   const auto run = [kernel, values](const Launch& launch) {
     struct Call {
       decltype(kernel) function;
@@ -58,6 +79,13 @@ cudaError_t launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 block
     run_launch(bound);
   };
   return enqueue_kernel(description, run, arguments, n, stream);
+}
+
+/// The same of a kernel that is named as its source names it.
+template <auto kKernel, class... A>
+cudaError_t launch(dim3 grid, dim3 block, size_t smem, cudaStream_t stream, A&&... args) {
+  static const std::string name = kernel_name<kKernel>();
+  return launch_named(name, kKernel, grid, block, smem, stream, static_cast<A&&>(args)...);
 }
 
 }  // namespace steelyard::cuda_emulator

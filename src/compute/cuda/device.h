@@ -23,7 +23,7 @@
 /// CUDA_LAUNCH(kernel, grid, block, dynamic shared bytes, stream, arguments...); templates in parentheses. Returns
 /// cudaError_t.
 #define CUDA_LAUNCH(kernel, grid, block, shared, stream, ...) \
-  ::steelyard::cuda_emulator::launch(#kernel, kernel, grid, block, shared, stream, __VA_ARGS__)
+  ::steelyard::cuda_emulator::launch<kernel>(grid, block, shared, stream, __VA_ARGS__)
 // Where the source calls, for messages.
 #define CUDA_SITE , ::steelyard::cuda_emulator::Site site = {__builtin_FILE(), __builtin_LINE()}
 #else

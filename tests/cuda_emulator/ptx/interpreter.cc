@@ -1,8 +1,11 @@
 // One CUDA thread of a PTX kernel: registers, local memory, the loop over instructions. Whatever concerns the warp, the
 // block or memory goes through the engine, as it does for kernels that the host's compiler built.
+#include <cxxabi.h>
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 
@@ -460,22 +463,45 @@ cudaError_t Module::launch(const std::string& name, dim3 grid, dim3 block, size_
     kernel = each.get();
   }
   if (kernel == nullptr) throw std::runtime_error("no kernel " + name);
-  if (arguments.size() != kernel->parameters.size()) {
-    throw std::runtime_error(name + " has " + std::to_string(kernel->parameters.size()) + " parameters");
+  return launch(*kernel, grid, block, smem, stream, arguments);
+}
+
+int Module::run_from_here() const {
+  int n = 0;
+  for (const auto& [mangled, kernel] : program_->kernels) {
+    int status = 0;
+    char* readable = abi::__cxa_demangle(mangled.c_str(), nullptr, nullptr, &status);
+    const std::string name = plain_name(status == 0 ? readable : mangled);
+    std::free(readable);
+    set_ptx(name, [module = *this, each = kernel.get()](const Launch& call, const Argument* arguments, int count,
+                                                        cudaStream_t stream) {
+      std::vector<std::pair<const void*, size_t>> values;
+      for (int i = 0; i < count; ++i) values.emplace_back(arguments[i].value, arguments[i].size);
+      return module.launch(*each, call.grid, call.block, call.dyn_smem, stream, values);
+    });
+    ++n;
   }
-  const auto bytes = std::make_shared<std::vector<char>>(kernel->parameter_bytes + 8);
+  return n;
+}
+
+cudaError_t Module::launch(const Kernel& kernel, dim3 grid, dim3 block, size_t smem, cudaStream_t stream,
+                           const std::vector<std::pair<const void*, size_t>>& arguments) const {
+  if (arguments.size() != kernel.parameters.size()) {
+    throw std::runtime_error(kernel.name + " has " + std::to_string(kernel.parameters.size()) + " parameters");
+  }
+  const auto bytes = std::make_shared<std::vector<char>>(kernel.parameter_bytes + 8);
   std::vector<Argument> checked;
   for (size_t i = 0; i < arguments.size(); ++i) {
-    const Kernel::Parameter& parameter = kernel->parameters[i];
+    const Kernel::Parameter& parameter = kernel.parameters[i];
     if (arguments[i].second != parameter.size) {
-      throw std::runtime_error(name + ": parameter " + std::to_string(i) + " has " + std::to_string(parameter.size) +
-                               " bytes");
+      throw std::runtime_error(kernel.name + ": parameter " + std::to_string(i) + " has " +
+                               std::to_string(parameter.size) + " bytes");
     }
     std::memcpy(bytes->data() + parameter.offset, arguments[i].first, parameter.size);
     checked.push_back({bytes->data() + parameter.offset, parameter.size, false});
   }
-  const Launch description{kernel->name.c_str(), kernel, grid, block, smem, nullptr, nullptr, -1};
-  const auto run = [program = program_, kernel, bytes](const Launch& launch) {
+  const Launch description{kernel.name.c_str(), &kernel, grid, block, smem, nullptr, nullptr, -1};
+  const auto run = [program = program_, kernel = &kernel, bytes](const Launch& launch) {
     Call call{program.get(), kernel, bytes->data()};
     Launch bound = launch;
     bound.pack = &call;

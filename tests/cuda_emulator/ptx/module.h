@@ -12,6 +12,7 @@
 
 namespace steelyard::cuda_emulator::ptx {
 
+struct Kernel;
 struct Program;
 
 class Module {
@@ -32,10 +33,16 @@ class Module {
     return launch(name, grid, block, smem, stream, {{&arguments, sizeof arguments}...});
   }
 
+  /// From now on launches of kernels that this module has run from it; returns their number.
+  int run_from_here() const;
+
   /// Executed so far, by all modules.
   static uint64_t instructions();
 
  private:
+  cudaError_t launch(const Kernel& kernel, dim3 grid, dim3 block, size_t smem, cudaStream_t stream,
+                     const std::vector<std::pair<const void*, size_t>>& arguments) const;
+
   std::shared_ptr<const Program> program_;
 };
 

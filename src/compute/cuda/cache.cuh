@@ -1,0 +1,38 @@
+// The types that keys and values are cached in. Kernels for it take any of them: which one is known at the launch only,
+// and found by comparison.
+#pragma once
+
+#include "compute/cuda/tiles.cuh"
+#include "compute/tensor.h"
+#include "formats/q4_0.h"
+#include "formats/q8_0.h"
+
+namespace steelyard::cuda {
+
+template <class... F>
+struct TypeList {};
+using CacheTypes = TypeList<F32, F16, BF16, Q8_0, Q4_0>;
+
+/// Calls f.template operator()<F>() with the F that `type` is; false when it is none of them.
+template <class Function, class... F>
+__host__ __device__ __forceinline__ bool for_type(TypeList<F...>, Type type, const Function& f) {
+  return ((type == F::kType ? (f.template operator()<F>(), true) : false) || ...);
+}
+
+/// Cached rows without their Format, which is host memory.
+struct CachedRows {
+  std::byte* data;
+  int64_t stride;
+  int64_t head_bytes;  ///< from one head to the next
+  int64_t type;        ///< a Type, as wide as its neighbours so that there is no padding
+
+  __device__ const std::byte* head(int64_t row, int64_t h) const { return data + row * stride + h * head_bytes; }
+};
+
+inline CachedRows cached_rows(const TypedRows& rows, int64_t head_width) {
+  const Format& format = *rows.format;
+  return {rows.data, rows.stride, head_width / format.block_len * format.block_bytes,
+          static_cast<int64_t>(format.type)};
+}
+
+}  // namespace steelyard::cuda

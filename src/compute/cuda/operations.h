@@ -1,0 +1,55 @@
+// Launches of everything but matrix products, one function per operation of compute/backend.h, which says what it
+// computes. Pointers are in the device's memory. Each returns what the launch returned.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <span>
+
+#include "compute/backend.h"
+
+namespace steelyard::cuda {
+
+// ---- rows.cu
+cudaError_t rms_norm(Matrix x, const float* weight, float eps, Matrix out, cudaStream_t stream);
+cudaError_t add(Matrix x, Matrix y, cudaStream_t stream);
+cudaError_t add_row(Matrix x, const float* row, cudaStream_t stream);
+cudaError_t scale(Matrix x, float factor, cudaStream_t stream);
+cudaError_t softcap(Matrix x, float cap, cudaStream_t stream);
+cudaError_t gated(Activation activation, Matrix gate, Matrix up, cudaStream_t stream);
+cudaError_t sigmoid_gate(Matrix x, Matrix gate, cudaStream_t stream);
+cudaError_t rope(Matrix x, const RopeArgs& args, cudaStream_t stream);
+
+// ---- cache.cu
+/// Types that keys and values can be cached in.
+bool is_cache_type(Type type);
+cudaError_t store(Matrix from, TypedRows to, cudaStream_t stream);
+
+// ---- attention.cu
+inline constexpr int64_t kMaxHeadValue = 512;
+/// Parts of the keys that blocks take apart from one another; 1 where there are blocks enough without.
+int64_t attention_splits(const AttentionArgs& args, int n_processors);
+/// Floats that `partial` needs; 0 with one split.
+int64_t attention_partial_size(const AttentionArgs& args, int64_t n_splits);
+cudaError_t attention(const AttentionArgs& args, Matrix out, int64_t n_splits, float* partial, cudaStream_t stream);
+
+// ---- delta_net.cu
+cudaError_t causal_conv(Matrix x, const float* taps, int64_t n_taps, float* state, Matrix out, cudaStream_t stream);
+/// Bytes of shared memory that a block needs for heads of this width.
+size_t delta_rule_shared(int64_t head);
+cudaError_t delta_rule(const DeltaRuleArgs& args, float* state, Matrix out, cudaStream_t stream);
+
+// ---- experts.cu
+size_t route_shared(int64_t n_expert);
+cudaError_t route(Matrix logits, const RouteArgs& args, const Routing& routing, cudaStream_t stream);
+cudaError_t add_row_experts(Matrix y, const float* rows, const Routing& routing, cudaStream_t stream);
+cudaError_t gather(Matrix x, const Routing& routing, Matrix out, cudaStream_t stream);
+cudaError_t combine(Matrix y, const Routing& routing, Matrix out, cudaStream_t stream);
+
+// ---- moments.cu; row_begin and counts: null without experts
+cudaError_t sum_squares(Matrix x, int64_t n_expert, const int32_t* row_begin, double* sums, int64_t* counts,
+                        cudaStream_t stream);
+cudaError_t second_moments(Matrix x, Matrix y, int64_t n_expert, const int32_t* row_begin, float* sums, int64_t* counts,
+                           cudaStream_t stream);
+
+}  // namespace steelyard::cuda

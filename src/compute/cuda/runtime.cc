@@ -1,0 +1,98 @@
+#include "compute/cuda/runtime.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "base/error.h"
+#include "compute/cuda/cuda.h"
+
+namespace steelyard {
+
+int cuda_device_count() {
+  int n = 0;
+  return cudaGetDeviceCount(&n) == cudaSuccess ? n : 0;
+}
+
+namespace cuda {
+
+void check(cudaError_t error, const std::string& device, const char* what) {
+  if (error != cudaSuccess) fail(device, "{} failed: {}", what, cudaGetErrorString(error));
+}
+
+Device::Device(int index) : index_(index), name_(fmt::format("cuda:{}", index)) {
+  const int n = cuda_device_count();
+  if (index < 0 || index >= n) fail(name_, "there is no such device (found: {})", n);
+  use();
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, index), "asking for its properties");
+  n_processors_ = properties.multiProcessorCount;
+  capability_ = 10 * properties.major + properties.minor;
+  shared_limit_ = properties.sharedMemPerBlockOptin;
+  if (capability_ < 75)
+    fail(name_, "compute capability {}.{}, at least 7.5 is needed", properties.major, properties.minor);
+  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
+}
+
+Device::~Device() {
+  cudaSetDevice(index_);
+  cudaStreamSynchronize(stream_);
+  for (const Staging& staging : staging_) {
+    if (staging.memory == nullptr) continue;
+    cudaEventDestroy(staging.free);
+    cudaFreeHost(staging.memory);
+  }
+  cudaStreamDestroy(stream_);
+}
+
+uint64_t Device::free_memory() const {
+  use();
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "asking for its memory");
+  return free;
+}
+
+Buffer Device::allocate(size_t bytes) const {
+  use();
+  void* memory = nullptr;
+  const cudaError_t error = cudaMalloc(&memory, std::max<size_t>(bytes, 1));
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // it does not stick
+    size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "asking for its memory");
+    fail(name_, "out of memory: {} MiB more are needed, {} of {} MiB are free", bytes >> 20, free >> 20, total >> 20);
+  }
+  check(error, "allocating memory");
+  return Buffer(static_cast<std::byte*>(memory), [index = index_](std::byte* p) {
+    cudaSetDevice(index);
+    cudaFree(p);  // waits for kernels that use it
+  });
+}
+
+void Device::upload(void* to, const void* host, size_t bytes) {
+  use();
+  for (size_t at = 0; at < bytes; at += kStagingBytes) {
+    const size_t n = std::min(kStagingBytes, bytes - at);
+    Staging& staging = staging_[next_staging_];
+    next_staging_ = (next_staging_ + 1) % kStagings;
+    if (staging.memory == nullptr) {
+      check(cudaMallocHost(&staging.memory, kStagingBytes), "pinning host memory");
+      check(cudaEventCreateWithFlags(&staging.free, cudaEventDisableTiming), "making an event");
+    } else {
+      check(cudaEventSynchronize(staging.free), "uploading");
+    }
+    std::memcpy(staging.memory, static_cast<const std::byte*>(host) + at, n);
+    check(cudaMemcpyAsync(static_cast<std::byte*>(to) + at, staging.memory, n, cudaMemcpyHostToDevice, stream_),
+          "uploading");
+    check(cudaEventRecord(staging.free, stream_), "uploading");
+  }
+}
+
+void Device::download(void* host, const void* from, size_t bytes) const {
+  use();
+  check(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, stream_), "downloading");
+  synchronize();
+}
+
+}  // namespace cuda
+}  // namespace steelyard

@@ -1,0 +1,121 @@
+// Attention on the device against the reference: heads of any width, all types of cache, windows, sinks, latents, keys
+// shared out over blocks.
+#include <algorithm>
+
+#include "base/error.h"
+#include "compute/cuda/on_device.h"
+
+namespace steelyard::test {
+namespace {
+
+struct Heads {
+  int64_t n_head, n_head_kv, head_k, head_v;
+};
+
+class CudaAttention : public CudaTest {
+ protected:
+  struct Case {
+    Heads heads;
+    int64_t past, n;
+    Type keys = Type::F32, values = Type::F32;
+    int64_t window = 0;
+    bool sinks = false;
+    bool latent = false;  // values are the first columns of the keys
+  };
+
+  // Queries [past, past + n) over keys that the backend itself stored; the reference reads the same bytes.
+  void compare(Backend& backend, const Case& c) {
+    const auto& [n_head, n_head_kv, head_k, head_v] = c.heads;
+    const int64_t total = c.past + c.n;
+    Activations q(c.n, n_head * head_k, 1), k(total, n_head_kv * head_k, 2), v(total, n_head_kv * head_v, 3);
+    Activations sinks(1, n_head, 6, 0, 3.0f), found(c.n, n_head * head_v, 4), expected(c.n, n_head * head_v, 4);
+    DeviceMatrix device_q(backend, q), device_k(backend, k), device_v(backend, v), out(backend, found);
+    const auto device_sinks = row_values(backend, sinks);
+    const auto cached = [&](Type type, Matrix x) {
+      const Format& to = format(type);
+      const int64_t stride = x.cols / to.block_len * to.block_bytes + 4;
+      DeviceValues<std::byte> bytes(backend, std::vector<std::byte>(static_cast<size_t>(x.rows * stride)));
+      backend.store(x, {&to, bytes.data(), x.rows, x.cols, stride});
+      return std::pair(bytes, stride);
+    };
+    const auto [key_bytes, key_stride] = cached(c.keys, device_k.matrix());
+    const auto [value_bytes, value_stride] = cached(c.values, device_v.matrix());
+    const auto attend = [&](Backend& on, Matrix queries, std::byte* keys, std::byte* values, const float* logits,
+                            Matrix to) {
+      const TypedRows key_rows{&format(c.keys), keys, total, n_head_kv * head_k, key_stride};
+      const TypedRows value_rows{&format(c.values), values, total, n_head_kv * head_v, value_stride};
+      on.attention({queries, key_rows, c.latent ? key_rows.first_columns(head_v) : value_rows, n_head, n_head_kv,
+                    head_k, head_v, 0.3f, c.past, c.window, c.sinks ? logits : nullptr},
+                   to);
+    };
+    attend(backend, device_q.matrix(), key_bytes.data(), value_bytes.data(), device_sinks.data(), out.matrix());
+    out.download();
+    std::vector<std::byte> host_keys = key_bytes.values(), host_values = value_bytes.values();
+    attend(*ref_, q.matrix(), host_keys.data(), host_values.data(), sinks.matrix().data, expected.matrix());
+    expect_close(found.matrix(), expected.matrix(), 2e-5f);
+    EXPECT_TRUE(found.untouched_outside());
+  }
+};
+
+TEST_F(CudaAttention, HeadsOfAnyWidth) {
+  const auto backend = cuda();
+  for (const Heads heads : {Heads{1, 1, 8, 8}, Heads{4, 2, 16, 16}, Heads{6, 3, 33, 17}, Heads{8, 1, 72, 100}}) {
+    for (const auto& [past, n] : {std::pair{0, 1}, {0, 33}, {70, 1}, {31, 5}}) {
+      SCOPED_TRACE(std::to_string(heads.n_head) + " heads, " + std::to_string(past) + " + " + std::to_string(n));
+      compare(*backend, {heads, past, n});
+    }
+  }
+}
+
+TEST_F(CudaAttention, EveryCacheType) {
+  const auto backend = cuda();
+  constexpr Type kTypes[] = {Type::F32, Type::F16, Type::BF16, Type::Q8_0, Type::Q4_0};
+  for (const Type keys : kTypes) {
+    for (const Type values : kTypes) compare(*backend, {{4, 2, 64, 32}, 40, 3, keys, values});
+  }
+}
+
+TEST_F(CudaAttention, WindowsAndSinks) {
+  const auto backend = cuda();
+  for (const int64_t window : {0, 1, 31, 64, 1000}) {
+    for (const bool sinks : {false, true}) {
+      for (const int64_t n : {1, 9}) {
+        compare(*backend, {{4, 2, 16, 16}, 70, n, Type::F32, Type::F32, window, sinks});
+      }
+    }
+  }
+}
+
+TEST_F(CudaAttention, Latents) {
+  const auto backend = cuda();
+  for (const Type type : {Type::F16, Type::Q8_0}) {
+    compare(*backend, {{5, 1, 576, 512}, 33, 4, type, type, 0, false, true});
+    compare(*backend, {{20, 1, 576, 512}, 33, 1, type, type, 0, false, true});
+  }
+}
+
+// With hundreds of keys and few rows, blocks share the keys out and a second kernel joins them.
+TEST_F(CudaAttention, KeysSharedOut) {
+  const auto backend = cuda();
+  for (const bool sinks : {false, true}) {
+    compare(*backend, {{2, 1, 16, 16}, 600, 1, Type::F16, Type::F16, 0, sinks});
+    compare(*backend, {{2, 1, 16, 16}, 600, 1, Type::F16, Type::F16, 100, sinks});  // some blocks see nothing
+    compare(*backend, {{4, 2, 32, 96}, 300, 6, Type::Q8_0, Type::Q4_0, 0, sinks});
+  }
+}
+
+TEST_F(CudaAttention, AllSchedules) {
+  cuda_emulator::under_all_schedules([&] {
+    const auto backend = cuda();
+    compare(*backend, {{4, 2, 20, 70}, 40, 9, Type::F16, Type::BF16, 0, true});
+    compare(*backend, {{2, 1, 16, 16}, 300, 1, Type::F16, Type::F16});
+  });
+}
+
+TEST_F(CudaAttention, RefusesHeadsThatAreTooWide) {
+  const auto backend = cuda();
+  EXPECT_THROW(compare(*backend, {{1, 1, 16, 600}, 0, 1}), Error);
+}
+
+}  // namespace
+}  // namespace steelyard::test
