@@ -8,8 +8,10 @@
 #include "base/sha256.h"
 #include "calibrate/collect.h"
 #include "command.h"
+#include "evaluate/speed.h"
 #include "gguf/fingerprint.h"
 #include "imatrix/coverage.h"
+#include "model/architecture.h"
 #include "order_options.h"
 
 namespace steelyard::tools {
@@ -23,6 +25,7 @@ struct Options {
   std::vector<std::string> inputs;
   int64_t min_expert_tokens = 0;
   bool process_output = false;
+  bool dry_run = false;
 };
 
 // Experts with less are listed when nobody says how many there should be.
@@ -108,8 +111,8 @@ Imatrix collect(Options& options) {
   CollectOptions how;
   how.with_output = options.process_output && model.output().name == "output.weight";
   how.dataset = options.text.path();
-  how.sweep = options.order.plan(options.model.reader(), model.config(), result_bytes(options.model.reader()),
-                                 chunks.n_ctx(), options.output);
+  how.sweep = options.order.sweep(options.model.reader(), model.config(), result_bytes(options.model.reader()),
+                                  chunks.n_ctx(), options.output);
   how.round = go_on ? options.text.max_chunks() : 0;
   how.min_expert_tokens = options.min_expert_tokens;
   how.progress_path = options.progress;
@@ -131,7 +134,32 @@ Imatrix collect(Options& options) {
   return result.imatrix;
 }
 
+// What collection over --chunks would take. A header is enough, so that it can be known before a download.
+void show_costs(const Options& options) {
+  const gguf::Reader reader(options.model.path(), gguf::Need::kHeader);
+  const ModelConfig config = read_config(reader.metadata());
+  const int64_t n_tokens = options.text.max_chunks() * options.text.n_ctx();
+  if (n_tokens == 0) fail("", "--dry-run needs --chunks N");
+  const uint64_t sums = result_bytes(reader);
+  const SweepPlan plan = options.order.plan(reader, config, sums, options.text.n_ctx());
+  const bool token_major = plan.order == SweepOrder::kToken;
+  const uint64_t stream_bytes = static_cast<uint64_t>(token_major ? plan.n_batch : n_tokens) *
+                                static_cast<uint64_t>(config.n_embd) * sizeof(float);
+  const uint64_t spilled = stream_bytes > plan.stream_bytes ? stream_bytes - plan.stream_bytes : 0;
+  const auto gib = [](uint64_t bytes) { return static_cast<double>(bytes) / (uint64_t{1} << 30); };
+  fmt::print("{} tokens, {}, {} per batch\n", n_tokens, token_major ? "batch by batch" : "layer by layer",
+             plan.n_batch);
+  fmt::print("weights      {:8.2f} GiB, {:.2f} GiB at a time\n", gib(reader.total_bytes()), gib(plan.weight_bytes));
+  fmt::print("activations  {:8.2f} GiB\n", gib(plan.activation_bytes));
+  fmt::print("sums         {:8.2f} GiB\n", gib(sums));
+  fmt::print("streams      {:8.2f} GiB, {:.2f} GiB of them in a scratch file\n", gib(stream_bytes), gib(spilled));
+  fmt::print("work         {:8.2f} GFLOP per token, {:.2f} PFLOP\n", 2e-9 * token_cost(reader, config).products,
+             2e-15 * token_cost(reader, config).products * static_cast<double>(n_tokens));
+}
+
 void run_imatrix(Options& options) {
+  if (options.dry_run) return show_costs(options);
+  if (options.output.empty()) fail("", "--output-file is required");
   check_output(options.output, {options.model.path(), options.text.path()});
   if (!options.progress.empty())
     check_output(options.progress, {options.model.path(), options.text.path(), options.output});
@@ -161,8 +189,7 @@ void add_imatrix(CLI::App& app) {
   command->get_option("--model")->required(false);
   options->text.add_to(*command);
   options->order.add_to(*command);
-  command->add_option("-o,--output-file", options->output, "file to write: .dat for the legacy layout, else GGUF")
-      ->required();
+  command->add_option("-o,--output-file", options->output, "file to write: .dat for the legacy layout, else GGUF");
   command->add_option("--in-file", options->inputs, "importance files to add; without -f: to merge or convert")
       ->delimiter(',');
   command->add_flag("--process-output", options->process_output, "also collect for output.weight");
@@ -170,6 +197,7 @@ void add_imatrix(CLI::App& app) {
       ->add_option("--min-expert-tokens", options->min_expert_tokens,
                    "go on through the text, --chunks at a time, until every expert has seen so many tokens")
       ->check(CLI::NonNegativeNumber);
+  command->add_flag("--dry-run", options->dry_run, "with -m, -c and --chunks: show what it would take, and end");
   command->add_option("--resume", options->progress, "keep progress in this file, and go on from it if it is there");
   command->callback([options] { run_imatrix(*options); });
 }

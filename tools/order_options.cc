@@ -11,9 +11,8 @@ void OrderOptions::add_to(CLI::App& command) {
   command.add_option("-b,--batch-size", n_batch_, "tokens per batch: several chunks, or a part of one")
       ->capture_default_str();
   command
-      .add_option(
-          "--memory", memory_,
-          "memory to use, e.g. 8GiB, the kernel's cache of files not included; by default most of what there is")
+      .add_option("--memory", memory_,
+                  "memory to use, e.g. 8GiB, weights in use included; by default most of what there is")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true));
   command
       .add_option("--order", order_,
@@ -22,13 +21,22 @@ void OrderOptions::add_to(CLI::App& command) {
       ->check(CLI::IsMember({"layer", "token"}));
 }
 
-SweepOptions OrderOptions::plan(const gguf::Reader& reader, const ModelConfig& config, uint64_t result_bytes,
-                                int64_t n_ctx, const std::string& output) const {
+int64_t OrderOptions::n_batch() const {
   if (n_batch_ < 1) fail("", "a batch of {} tokens is too small", n_batch_);
+  return n_batch_;
+}
+
+SweepPlan OrderOptions::plan(const gguf::Reader& reader, const ModelConfig& config, uint64_t result_bytes,
+                             int64_t n_ctx) const {
   const uint64_t memory = memory_ > 0 ? memory_ : physical_memory() / 5 * 4;
   std::optional<SweepOrder> order;
   if (!order_.empty()) order = order_ == "layer" ? SweepOrder::kLayer : SweepOrder::kToken;
-  const SweepPlan plan = plan_sweep(reader, config, memory, result_bytes, n_ctx, n_batch_, order);
+  return plan_sweep(reader, config, memory, result_bytes, n_ctx, n_batch(), order);
+}
+
+SweepOptions OrderOptions::sweep(const gguf::Reader& reader, const ModelConfig& config, uint64_t result_bytes,
+                                 int64_t n_ctx, const std::string& output) const {
+  const SweepPlan plan = this->plan(reader, config, result_bytes, n_ctx);
   SweepOptions options;
   options.n_batch = plan.n_batch;
   options.keep_layers = plan.order == SweepOrder::kToken;

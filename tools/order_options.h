@@ -15,10 +15,12 @@ class OrderOptions {
   void add_to(CLI::App& command);
 
   /// result_bytes: what the command keeps in memory until its end. Scratch files lie beside `output`.
-  SweepOptions plan(const gguf::Reader& reader, const ModelConfig& config, uint64_t result_bytes, int64_t n_ctx,
-                    const std::string& output) const;
+  SweepOptions sweep(const gguf::Reader& reader, const ModelConfig& config, uint64_t result_bytes, int64_t n_ctx,
+                     const std::string& output) const;
+  SweepPlan plan(const gguf::Reader& reader, const ModelConfig& config, uint64_t result_bytes, int64_t n_ctx) const;
 
-  int64_t n_batch() const { return n_batch_; }
+  /// Error when it is below 1.
+  int64_t n_batch() const;
 
  private:
   uint64_t memory_ = 0;

@@ -15,6 +15,7 @@
 #include "evaluate/evaluation.h"
 #include "evaluate/self_check.h"
 #include "model/non_finite.h"
+#include "order_options.h"
 #include "perplexity_choice.h"
 #include "perplexity_report.h"
 
@@ -24,9 +25,9 @@ namespace {
 struct Options {
   ModelOptions model;
   TextOptions text;
+  OrderOptions order;
   ChoiceOptions choice;
   std::string json, tokens, dump_logits, base, base_format = "compact", progress;
-  int64_t n_batch = 2048;
   bool divergence = false;
   bool self_check = false;
 };
@@ -113,15 +114,20 @@ void evaluate_text(Options& options) {
   const ModelIdentity identity = model_identity(options.model.reader(), model.config(), tokenizer);
   if (base) base->require(chunks, identity);
 
-  fmt::print("calculating perplexity over {} chunks of {} tokens\n", chunks.count(), chunks.n_ctx());
   RunningPerplexity running(chunks.n_scored());
   EvaluationOptions how;
-  how.n_batch = options.n_batch;
+  how.sweep = options.order.sweep(options.model.reader(), model.config(), evaluation_bytes(chunks, identity),
+                                  chunks.n_ctx(), options.json);
+  how.layer_done = [](int64_t done, int64_t count) {
+    if (interactive()) fmt::print(stderr, "\r\x1b[Klayer {} of {}", done, count);
+  };
   how.settings = options.model.settings();
   how.base_path = options.base;
   how.write_base = !options.base.empty() && !options.divergence;
   how.layout = options.base_format == "llama" ? BaseLayout::kLlama : BaseLayout::kCompact;
   how.progress_path = options.progress;
+  fmt::print("calculating perplexity over {} chunks of {} tokens, {}\n", chunks.count(), chunks.n_ctx(),
+             how.sweep.keep_layers ? "batch by batch" : "layer by layer");
   const EvaluationResult result = evaluate(model, identity, chunks, base.get(), how,
                                            [&](std::span<const TokenScore> scores) { running.show(scores); });
   fmt::print("\n");
@@ -169,7 +175,6 @@ void check_self(Options& options) {
 void run_perplexity(Options& options) {
   const bool choice = options.choice.wanted();
   if (options.divergence && options.base.empty()) fail("", "--kl-divergence needs --kl-divergence-base FILE");
-  if (options.n_batch < 1) fail("", "a batch of {} tokens is too small", options.n_batch);
   if (options.text.stride() != 0 && !options.base.empty())
     fail("", "a base has no stride: give --ppl-stride without one");
   if (options.self_check && !options.base.empty()) fail("", "--self-check takes no base");
@@ -183,7 +188,7 @@ void run_perplexity(Options& options) {
   }
   options.model.open();
   if (choice)
-    options.choice.run(options.model, options.text.path(), options.text.n_ctx(), options.n_batch, options.json);
+    options.choice.run(options.model, options.text.path(), options.text.n_ctx(), options.order.n_batch(), options.json);
   else if (options.self_check)
     check_self(options);
   else if (options.tokens.empty())
@@ -202,8 +207,7 @@ void add_perplexity(CLI::App& app) {
   command->add_option("--json", options->json, "write the figures here");
   command->add_option("--tokens", options->tokens, "evaluate this one sequence: a JSON array of ids");
   command->add_option("--dump-logits", options->dump_logits, "with --tokens: all logits as little-endian float32");
-  command->add_option("-b,--batch-size", options->n_batch, "tokens per batch: several chunks, or a part of one")
-      ->capture_default_str();
+  options->order.add_to(*command);
   options->text.add_stride_to(*command);
   command->add_option("--kl-divergence-base", options->base,
                       "base log-probabilities: written, or with --kl-divergence read");

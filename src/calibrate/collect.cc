@@ -29,7 +29,7 @@ class Collection {
     const int64_t count = chunks_.count();
     const int64_t round = options_.round > 0 ? std::min(options_.round, count) : count;
     if (!options_.progress_path.empty()) resume();
-    last_saved_ = std::chrono::steady_clock::now();
+    next_save_ = std::chrono::steady_clock::now() + options_.save_every;
     int64_t done = 0;  // chunks
     for (int64_t begin = 0; begin < count; begin += round) {
       const int64_t end = std::min(begin + round, count);
@@ -107,13 +107,14 @@ class Collection {
 
   // Streams are saved with a state within a window; a window of one batch is too short for that.
   void save_if_due(bool within_window) {
-    const auto now = std::chrono::steady_clock::now();
-    if (options_.progress_path.empty() || now - last_saved_ < options_.save_every) return;
+    const auto begin = std::chrono::steady_clock::now();
+    if (options_.progress_path.empty() || begin < next_save_) return;
     if (within_window && options_.sweep.keep_layers) return;
     state_.window_broken = within_window ? sweep_.broken() : BrokenChunks();
     save_collect_state(options_.progress_path, options_.identity, state_, collector_.entries(),
                        within_window ? &sweep_ : nullptr);
-    last_saved_ = std::chrono::steady_clock::now();
+    const auto end = std::chrono::steady_clock::now();
+    next_save_ = end + std::max<std::chrono::steady_clock::duration>(options_.save_every, 20 * (end - begin));
   }
 
   CollectResult finish(int64_t done) {
@@ -140,7 +141,7 @@ class Collection {
   CollectState state_;  // its entries are the collector's
   bool restored_ = false;
   std::pair<int64_t, int> resumed_;  // chunks and layers of an earlier run
-  std::chrono::steady_clock::time_point last_saved_;
+  std::chrono::steady_clock::time_point next_save_;
 };
 
 }  // namespace

@@ -23,9 +23,9 @@ struct CollectOptions {
   /// expert has seen so many inputs, or the text ends; else there is one round.
   int64_t round = 0;
   int64_t min_expert_tokens = 0;
-  std::string progress_path;  ///< empty: an interruption loses the run
-  std::string identity;       ///< of model, text and settings: progress of another run is refused
-  std::chrono::milliseconds save_every{60'000};
+  std::string progress_path;                    ///< empty: an interruption loses the run
+  std::string identity;                         ///< of model, text and settings: progress of another run is refused
+  std::chrono::milliseconds save_every{1'000};  ///< at the least; no more than a twentieth of the time is for saving
 };
 
 struct CollectResult {

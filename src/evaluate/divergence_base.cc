@@ -49,6 +49,12 @@ std::span<const std::byte> DivergenceBase::row(int64_t chunk, int64_t index) con
   return bytes().subspan(rows_begin_ + static_cast<uint64_t>(chunk * n_scored() + index) * row_bytes_, row_bytes_);
 }
 
+void DivergenceBase::release(int64_t chunk) const {
+  const uint64_t chunk_bytes = static_cast<uint64_t>(n_scored()) * row_bytes_;
+  const uint64_t begin = rows_begin_ + static_cast<uint64_t>(chunk) * chunk_bytes;
+  file_.release(begin, begin + chunk_bytes);
+}
+
 std::vector<TokenId> DivergenceBase::tokens() const {
   std::vector<TokenId> ids(static_cast<size_t>(n_chunks_ * n_ctx_));
   std::memcpy(ids.data(), bytes().data() + tokens_begin_, ids.size() * sizeof(TokenId));

@@ -38,6 +38,9 @@ class DivergenceBase {
   /// The choices at a scored position [n_layers, n_used], ascending within a layer. Error when they are damaged.
   virtual std::vector<uint16_t> choices(int64_t chunk, int64_t index) const = 0;
 
+  /// A chunk's rows will not be asked for again: gives their memory back to the kernel.
+  void release(int64_t chunk) const;
+
   const std::string& path() const { return file_.path(); }
   int64_t n_ctx() const { return n_ctx_; }
   int64_t n_vocab() const { return n_vocab_; }

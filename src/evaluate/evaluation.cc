@@ -17,7 +17,7 @@ std::string run_identity(const ModelIdentity& model, const Chunks& chunks, const
                          const EvaluationOptions& options) {
   return sha256(fmt::format("{}\n{}\n{} {} {} {} {}\n{}\n{}\n{}", model.fingerprint,
                             sha256(std::as_bytes(chunks.tokens())), chunks.count(), chunks.n_ctx(),
-                            chunks.first_scored(), chunks.n_scored(), options.n_batch, options.settings,
+                            chunks.first_scored(), chunks.n_scored(), options.sweep.n_batch, options.settings,
                             base != nullptr ? base->digest() : "", options.write_base ? options.base_path : ""));
 }
 
@@ -84,6 +84,13 @@ class Run {
 
 }  // namespace
 
+uint64_t evaluation_bytes(const Chunks& chunks, const ModelIdentity& identity) {
+  const auto n_tokens = static_cast<uint64_t>(chunks.count() * chunks.n_scored());
+  const uint64_t token_bytes =
+      sizeof(TokenScore) + static_cast<uint64_t>(identity.experts.n_choices()) * sizeof(uint16_t);
+  return scoring_bytes(chunks, identity.n_vocab) + n_tokens * token_bytes;
+}
+
 EvaluationResult evaluate(const Model& model, const ModelIdentity& identity, const Chunks& chunks,
                           const DivergenceBase* base, const EvaluationOptions& options,
                           const EvaluationProgress& progress) {
@@ -107,19 +114,18 @@ EvaluationResult evaluate(const Model& model, const ModelIdentity& identity, con
                                           earlier->base_bytes);
   }
   Run run(model, identity.path, chunks, base, writer.get(), compare_routers, std::move(*earlier));
-  ExpertRecorder recorder(experts);
+  ExpertRecorder recorder(experts, chunks);
   const bool record = compare_routers || (options.write_base && options.layout == BaseLayout::kCompact);
-  const int64_t n_together = sequences_per_batch(chunks, options.n_batch);
   auto last_saved = std::chrono::steady_clock::now();
-  Session session(model, chunks.n_ctx(), n_together);
-  const ScoreOptions score_options{done, options.n_batch, record && !experts.layers.empty() ? &recorder : nullptr};
-  score_chunks(session, model.backend(), chunks, identity.n_vocab, score_options, [&](const ScoredLogits& rows) {
+  const ScoreOptions how{identity.path, done, options.sweep, record && !experts.layers.empty() ? &recorder : nullptr,
+                         options.layer_done};
+  score_chunks(model, chunks, identity.n_vocab, how, [&](const ScoredLogits& rows) {
     run.add(rows);
     progress(run.progress().scores);
+    if (base != nullptr && rows.first + rows.n_rows == chunks.n_scored()) base->release(rows.chunk);
     // Only whole batches: a run that goes on forms the same ones, and so gets the same digits.
-    const bool chunk_ends = rows.first + rows.n_rows == chunks.n_scored();
     const auto now = std::chrono::steady_clock::now();
-    if (resumable && chunk_ends && (rows.chunk + 1) % n_together == 0 && now - last_saved >= options.save_every) {
+    if (resumable && rows.batch_ends && now - last_saved >= options.save_every) {
       save_progress(options.progress_path, run_id, run.durable_progress());
       last_saved = now;
     }

@@ -29,13 +29,14 @@ void save_progress(const std::string& path, const std::string& identity, const P
 std::optional<Progress> load_progress(const std::string& path, const std::string& identity);
 
 struct EvaluationOptions {
-  int64_t n_batch = 0;
-  std::string settings;   ///< what else must be the same when a run goes on: backend, precision
+  SweepOptions sweep;    ///< keep_layers: token-major, else layer-major, where progress is chunks whose logits are done
+  std::string settings;  ///< what else must be the same when a run goes on: backend, precision
   std::string base_path;  ///< of the base to compare with or to write; empty: none
   bool write_base = false;
   BaseLayout layout = BaseLayout::kCompact;
   std::string progress_path;  ///< empty: an interruption loses the run
   std::chrono::milliseconds save_every{5000};
+  std::function<void(int64_t done, int64_t count)> layer_done;  ///< layer-major: called after each; may be empty
 };
 
 struct EvaluationResult {
@@ -44,6 +45,9 @@ struct EvaluationResult {
   ExpertShape experts;         ///< the layers that routers are of
   int64_t resumed_chunks = 0;  ///< that an earlier run had done
 };
+
+/// What an evaluation keeps in memory beside the sweep: logits, and what is known about each scored token.
+uint64_t evaluation_bytes(const Chunks& chunks, const ModelIdentity& identity);
 
 /// Called after rows were scored, with the scores so far.
 using EvaluationProgress = std::function<void(std::span<const TokenScore>)>;

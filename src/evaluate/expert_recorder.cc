@@ -25,16 +25,34 @@ void ExpertRecorder::routed(Backend& backend, const Weight& router, const Routin
   STEELYARD_CHECK(found != shape_.layers.end() && routing.n_used == shape_.n_used);
   std::vector<int32_t> experts(static_cast<size_t>(routing.n_slots()));
   backend.download(experts.data(), routing.expert, experts.size() * sizeof(int32_t));
-  auto& chosen = chosen_[static_cast<size_t>(found - shape_.layers.begin())];
-  chosen.assign(experts.begin(), experts.end());
-  for (auto token = chosen.begin(); token != chosen.end(); token += shape_.n_used) {
+  layer_ = static_cast<size_t>(found - shape_.layers.begin());
+  for (auto token = experts.begin(); token != experts.end(); token += shape_.n_used) {
     std::sort(token, token + shape_.n_used);
+    batch_.insert(batch_.end(), token, token + shape_.n_used);
   }
 }
 
-std::span<const uint16_t> ExpertRecorder::choices(int64_t first, int64_t n) {
+void ExpertRecorder::start(int64_t first_chunk) {
+  first_chunk_ = first_chunk;
+  for (std::vector<uint16_t>& layer : chosen_) layer.clear();
+}
+
+// A batch is whole chunks, of which the scored positions are kept.
+void ExpertRecorder::end_batch(Backend& /*backend*/, bool counts) {
+  const int64_t chunk_values = chunks_.n_ctx() * shape_.n_used;
+  const int64_t first = chunks_.first_scored() * shape_.n_used, n = chunks_.n_scored() * shape_.n_used;
+  const auto n_values = static_cast<int64_t>(batch_.size());
+  for (int64_t at = 0; counts && at < n_values; at += chunk_values) {
+    const auto begin = batch_.begin() + at + first;
+    chosen_[layer_].insert(chosen_[layer_].end(), begin, begin + n);
+  }
+  batch_.clear();
+}
+
+std::span<const uint16_t> ExpertRecorder::choices(int64_t chunk, int64_t first, int64_t n) {
   rows_.clear();
-  for (int64_t row = first; row < first + n; ++row) {
+  const int64_t begin_row = (chunk - first_chunk_) * chunks_.n_scored() + first;
+  for (int64_t row = begin_row; row < begin_row + n; ++row) {
     for (const std::vector<uint16_t>& layer : chosen_) {
       const auto begin = layer.begin() + row * shape_.n_used;
       rows_.insert(rows_.end(), begin, begin + shape_.n_used);

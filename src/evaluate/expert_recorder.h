@@ -1,5 +1,5 @@
-// The observer that keeps which experts a batch's tokens chose in every layer, as sets: ascending, whatever their rank.
-// Used by score_chunks; bases store the sets and router agreement compares them.
+// The observer that keeps which experts the scored tokens of a sweep's window chose in every layer, as sets: ascending,
+// whatever their rank. Used by score_chunks; bases store the sets and router agreement compares them.
 #pragma once
 
 #include <cstdint>
@@ -9,23 +9,34 @@
 #include "compute/observer.h"
 #include "evaluate/model_identity.h"
 #include "evaluate/statistics.h"
+#include "tokenizer/chunks.h"
 
 namespace steelyard {
 
 class ExpertRecorder : public MatmulObserver {
  public:
-  explicit ExpertRecorder(const ExpertShape& shape) : shape_(shape), chosen_(shape.layers.size()) {}
+  /// Both outlive the recorder.
+  ExpertRecorder(const ExpertShape& shape, const Chunks& chunks)
+      : shape_(shape), chunks_(chunks), chosen_(shape.layers.size()) {}
+
+  /// A window begins with this chunk: forgets the one before.
+  void start(int64_t first_chunk);
 
   void dense(Backend&, const Weight&, int64_t, Matrix) override {}
   void experts(Backend&, const Weight&, Matrix, const Routing&) override {}
   void routed(Backend& backend, const Weight& router, const Routing& routing) override;
+  void end_batch(Backend& backend, bool counts) override;
 
-  /// Rows [first, first + n) of the last batch [n, n_layers, n_used], valid until the next call.
-  std::span<const uint16_t> choices(int64_t first, int64_t n);
+  /// Of scored positions [first, first + n) of a chunk [n, n_layers, n_used], valid until the next call.
+  std::span<const uint16_t> choices(int64_t chunk, int64_t first, int64_t n);
 
  private:
   const ExpertShape& shape_;
-  std::vector<std::vector<uint16_t>> chosen_;  // per layer [rows of the last batch, n_used]
+  const Chunks& chunks_;
+  int64_t first_chunk_ = 0;
+  std::vector<std::vector<uint16_t>> chosen_;  // per layer [chunks so far * n_scored, n_used]
+  size_t layer_ = 0;                           // that the batch passes now, an index of shape_.layers
+  std::vector<uint16_t> batch_;                // its rows in this layer so far [rows, n_used]
   std::vector<uint16_t> rows_;
 };
 

@@ -3,88 +3,97 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/error.h"
+#include "model/non_finite.h"
+
 namespace steelyard {
 namespace {
+
+int64_t rows_at_once(const Chunks& chunks, int64_t n_vocab) {
+  constexpr int64_t kValues = int64_t{1} << 24;  // 64 MiB of logits
+  return std::clamp<int64_t>(kValues / n_vocab, 1, chunks.n_scored());
+}
 
 // One run of score_chunks: what its steps share.
 class Scorer {
  public:
-  Scorer(Session& session, Backend& backend, const Chunks& chunks, int64_t n_vocab, ExpertRecorder* recorder,
+  Scorer(const Model& model, const Chunks& chunks, int64_t n_vocab, const ScoreOptions& options,
          const std::function<void(const ScoredLogits&)>& visit)
-      : session_(session), backend_(backend), chunks_(chunks), n_vocab_(n_vocab), recorder_(recorder), visit_(visit) {
-    constexpr int64_t kValues = int64_t{1} << 24;  // 64 MiB of logits at a time
-    rows_at_once_ = std::clamp<int64_t>(kValues / n_vocab, 1, chunks.n_scored());
-    host_.resize(static_cast<size_t>(rows_at_once_ * n_vocab));
-  }
+      : model_(model),
+        chunks_(chunks),
+        n_vocab_(n_vocab),
+        options_(options),
+        visit_(visit),
+        sweep_(
+            model, chunks.n_ctx(), [&chunks](int64_t c) { return chunks.input(c); }, options.sweep),
+        rows_at_once_(rows_at_once(chunks, n_vocab)),
+        host_(static_cast<size_t>(rows_at_once_ * n_vocab)) {}
 
-  // Chunks [first, first + n) in one batch.
-  void whole_chunks(int64_t first, int64_t n) {
-    std::vector<std::vector<TokenId>> ids;
-    std::vector<SequenceTokens> batch;
-    for (int64_t i = 0; i < n; ++i) ids.push_back(chunks_.input(first + i));
-    for (int64_t i = 0; i < n; ++i) batch.push_back({i, ids[static_cast<size_t>(i)]});
-    session_.reset();
-    const Matrix residual = session_.forward_batch(batch);
-    for (int64_t i = 0; i < n; ++i) hand_out(first + i, residual, i * chunks_.n_ctx(), 0, chunks_.n_ctx());
-  }
-
-  // One chunk, n tokens at a time.
-  void in_pieces(int64_t chunk, int64_t n) {
-    const std::vector<TokenId> ids = chunks_.input(chunk);
-    session_.reset();
-    for (int64_t begin = 0; begin < chunks_.n_ctx(); begin += n) {
-      const int64_t rows = std::min(n, chunks_.n_ctx() - begin);
-      const Matrix residual =
-          session_.forward(std::span(ids).subspan(static_cast<size_t>(begin), static_cast<size_t>(rows)));
-      hand_out(chunk, residual, 0, begin, rows);
+  void run() {
+    const bool token_major = options_.sweep.keep_layers;
+    const int64_t window = token_major ? sweep_.chunks_per_batch() : chunks_.count();
+    for (int64_t first = options_.first_chunk; first < chunks_.count(); first += window) {
+      sweep_.start(first, std::min(window, chunks_.count() - first));
+      if (options_.recorder != nullptr) options_.recorder->start(first);
+      require_finite();
+      for (int i = 0; i < model_.n_layers(); ++i) {
+        sweep_.run_layer(i, options_.recorder);
+        require_finite();
+        if (!token_major && options_.layer_done) options_.layer_done(i + 1, model_.n_layers());
+      }
+      sweep_.visit([&](std::span<const int64_t> chunks, Matrix x, Pass& pass) {
+        for (const int64_t c : chunks) {
+          hand_out(c, x.slice((c - chunks.front()) * chunks_.n_ctx(), chunks_.n_ctx()), c == chunks.back(), pass);
+        }
+        return x;
+      });
     }
   }
 
  private:
-  // Rows [row, row + n) of the residual stream are positions [position, position + n) of a chunk.
-  void hand_out(int64_t chunk, Matrix residual, int64_t row, int64_t position, int64_t n) {
-    const int64_t begin = std::max(position, chunks_.first_scored());
-    const int64_t end = std::min(position + n, chunks_.first_scored() + chunks_.n_scored());
-    for (int64_t at = begin; at < end; at += rows_at_once_) {
-      const int64_t rows = std::min(rows_at_once_, end - at), batch_row = row + at - position;
-      const auto n_values = static_cast<size_t>(rows * n_vocab_);
-      const Matrix logits = session_.logits(residual.slice(batch_row, rows));
-      backend_.download(host_.data(), logits.data, n_values * sizeof(float));
-      const int64_t first = at - chunks_.first_scored();
-      const auto targets = chunks_.targets(chunk).subspan(static_cast<size_t>(first), static_cast<size_t>(rows));
-      const auto experts = recorder_ != nullptr ? recorder_->choices(batch_row, rows) : std::span<const uint16_t>();
-      visit_({chunk, first, rows, n_vocab_, std::span<const float>(host_).first(n_values), targets, experts});
+  // A likelihood that is not finite is an error, so none of the chunks may break.
+  void require_finite() const {
+    if (sweep_.broken().empty()) return;
+    const int64_t chunk = sweep_.broken().front().first;
+    fail(options_.path, "chunk {}: the activations are not finite; the first number that is not comes from {}",
+         chunk + 1, first_non_finite(model_, chunks_.input(chunk)));
+  }
+
+  // x [n_ctx, n_embd] is what the last layer made of a chunk.
+  void hand_out(int64_t chunk, Matrix x, bool last_of_batch, Pass& pass) {
+    for (int64_t first = 0; first < chunks_.n_scored(); first += rows_at_once_) {
+      const int64_t n = std::min(rows_at_once_, chunks_.n_scored() - first);
+      const auto n_values = static_cast<size_t>(n * n_vocab_);
+      pass.scratch.reset();
+      const Matrix logits = model_.logits(x.slice(chunks_.first_scored() + first, n), pass);
+      pass.backend.download(host_.data(), logits.data, n_values * sizeof(float));
+      const auto targets = chunks_.targets(chunk).subspan(static_cast<size_t>(first), static_cast<size_t>(n));
+      ExpertRecorder* const recorder = options_.recorder;
+      visit_({chunk, first, n, n_vocab_, std::span<const float>(host_).first(n_values), targets,
+              recorder != nullptr ? recorder->choices(chunk, first, n) : std::span<const uint16_t>(),
+              last_of_batch && first + n == chunks_.n_scored()});
     }
   }
 
-  Session& session_;
-  Backend& backend_;
+  const Model& model_;
   const Chunks& chunks_;
   int64_t n_vocab_;
-  ExpertRecorder* recorder_;
+  const ScoreOptions& options_;
   const std::function<void(const ScoredLogits&)>& visit_;
+  LayerSweep sweep_;
   int64_t rows_at_once_;
   std::vector<float> host_;  // [rows_at_once, n_vocab]
 };
 
 }  // namespace
 
-int64_t sequences_per_batch(const Chunks& chunks, int64_t n_batch) {
-  return std::clamp<int64_t>(n_batch / chunks.n_ctx(), 1, chunks.count());
+uint64_t scoring_bytes(const Chunks& chunks, int64_t n_vocab) {
+  return 2 * static_cast<uint64_t>(rows_at_once(chunks, n_vocab) * n_vocab) * sizeof(float);
 }
 
-void score_chunks(Session& session, Backend& backend, const Chunks& chunks, int64_t n_vocab,
-                  const ScoreOptions& options, const std::function<void(const ScoredLogits&)>& visit) {
-  Scorer scorer(session, backend, chunks, n_vocab, options.recorder, visit);
-  session.observe(options.recorder);
-  const int64_t n_together = sequences_per_batch(chunks, options.n_batch);
-  for (int64_t c = options.first_chunk; c < chunks.count(); c += n_together) {
-    if (options.n_batch < chunks.n_ctx())
-      scorer.in_pieces(c, options.n_batch);
-    else
-      scorer.whole_chunks(c, std::min(n_together, chunks.count() - c));
-  }
-  session.observe(nullptr);
+void score_chunks(const Model& model, const Chunks& chunks, int64_t n_vocab, const ScoreOptions& options,
+                  const std::function<void(const ScoredLogits&)>& visit) {
+  Scorer(model, chunks, n_vocab, options, visit).run();
 }
 
 }  // namespace steelyard

@@ -4,9 +4,10 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string>
 
 #include "evaluate/expert_recorder.h"
-#include "model/model.h"
+#include "model/layer_sweep.h"
 #include "tokenizer/chunks.h"
 
 namespace steelyard {
@@ -20,6 +21,7 @@ struct ScoredLogits {
   std::span<const float> values;      ///< [n_rows, n_vocab]
   std::span<const TokenId> targets;   ///< [n_rows] what the positions must predict
   std::span<const uint16_t> experts;  ///< [n_rows, n_choices] with a recorder, else empty
+  bool batch_ends;                    ///< the last rows of the last chunk of a batch
 
   std::span<const float> row(int64_t r) const {
     return values.subspan(static_cast<size_t>(r * n_vocab), static_cast<size_t>(n_vocab));
@@ -27,18 +29,20 @@ struct ScoredLogits {
 };
 
 struct ScoreOptions {
-  int64_t first_chunk = 0;             ///< go on with this one
-  int64_t n_batch = 0;                 ///< tokens per batch; below n_ctx a chunk passes in pieces
+  std::string path;                    ///< of the model, for errors
+  int64_t first_chunk = 0;             ///< go on with this one, which begins a batch
+  SweepOptions sweep;                  ///< keep_layers: token-major, one batch after the other; else layer-major
   ExpertRecorder* recorder = nullptr;  ///< sees which experts are chosen
+  std::function<void(int64_t done, int64_t count)> layer_done;  ///< layer-major: called after each; may be empty
 };
 
-/// Sequences that a session for score_chunks has: as many whole chunks as a batch holds, at least one.
-int64_t sequences_per_batch(const Chunks& chunks, int64_t n_batch);
-
 /// Runs the chunks from first_chunk on and hands out the logits of their scored positions in order, some rows at a
-/// time, so that memory does not grow with n_ctx * n_vocab. The session has room for n_ctx positions and at least
-/// sequences_per_batch sequences.
-void score_chunks(Session& session, Backend& backend, const Chunks& chunks, int64_t n_vocab,
-                  const ScoreOptions& options, const std::function<void(const ScoredLogits&)>& visit);
+/// time, so that memory grows neither with n_ctx * n_vocab nor, logits being made last, with the number of chunks.
+/// Both orders give the same bits. Error naming the place where a chunk's numbers stop being finite.
+void score_chunks(const Model& model, const Chunks& chunks, int64_t n_vocab, const ScoreOptions& options,
+                  const std::function<void(const ScoredLogits&)>& visit);
+
+/// What score_chunks keeps in memory beside the sweep: rows of logits on backend and host.
+uint64_t scoring_bytes(const Chunks& chunks, int64_t n_vocab);
 
 }  // namespace steelyard

@@ -32,6 +32,11 @@ const Architecture& find_architecture(const gguf::Metadata& metadata) {
   fail(metadata.source(), "architecture \"{}\" is unknown (known: {})", printable(name), known);
 }
 
+ModelConfig read_config(const gguf::Metadata& metadata) {
+  const Architecture& architecture = find_architecture(metadata);
+  return architecture.read(ModelKeys(metadata, architecture.name));
+}
+
 int64_t ModelKeys::count(std::string_view key) const {
   const int64_t value = metadata_.integer(prefix_ + std::string(key));
   if (value < 1 || value > kMaxCount) reject(key, "is {}, expected 1 to {}", value, kMaxCount);

@@ -90,4 +90,7 @@ struct Architecture {
 /// The architecture named by general.architecture. Error naming the known ones otherwise.
 const Architecture& find_architecture(const gguf::Metadata& metadata);
 
+/// The configuration that a file's metadata describe. Error for an unknown architecture, a missing or ill-typed key.
+ModelConfig read_config(const gguf::Metadata& metadata);
+
 }  // namespace steelyard

@@ -57,7 +57,7 @@ MemoryPlan plan_memory(const gguf::Reader& reader, const ModelConfig& config, co
   }
   plan.tables = table_bytes(config, request.n_context);
   // Once for what operations read and write, once for copies of it in the form that a device multiplies.
-  plan.activations = 2 * static_cast<uint64_t>(request.n_batch) * activation_bytes_per_token(reader, config) +
+  plan.activations = 2 * static_cast<uint64_t>(request.n_batch) * token_bytes(reader, config).in_block +
                      static_cast<uint64_t>(request.n_outputs * config.n_vocab) * sizeof(float);
   return plan;
 }

@@ -7,14 +7,6 @@
 #include "model/memory_plan.h"
 
 namespace steelyard {
-namespace {
-
-ModelConfig read_config(const gguf::Metadata& metadata) {
-  const Architecture& architecture = find_architecture(metadata);
-  return architecture.read(ModelKeys(metadata, architecture.name));
-}
-
-}  // namespace
 
 Model::Model(const gguf::Reader& reader, Backend& backend, CacheTypes cache_types)
     : reader_(reader),

@@ -20,9 +20,29 @@ std::optional<size_t> block_of(std::string_view name) {
   return error == std::errc() ? std::optional(block) : std::nullopt;
 }
 
+namespace {
+
+uint64_t less(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
+
+// Blocks are in use one after the other, and so are the tensors outside them; an embedding that is the output matrix as
+// well stays.
+uint64_t weights_at_a_time(const gguf::Reader& reader) {
+  std::map<size_t, uint64_t> blocks;
+  uint64_t most = 0;
+  for (const gguf::TensorInfo& tensor : reader.tensors()) {
+    const auto block = block_of(tensor.name);
+    most = std::max(most, block ? blocks[*block] += tensor.n_bytes : tensor.n_bytes);
+  }
+  const gguf::TensorInfo* const embedding = reader.find("token_embd.weight");
+  const bool tied = embedding != nullptr && reader.find("output.weight") == nullptr;
+  return most + (tied ? embedding->n_bytes : 0);
+}
+
+}  // namespace
+
 // Scratch memory is given back block by block, so it holds the inputs and outputs of all of a block's products; inputs
 // that several products share are counted for each, which leaves room for norms and copies.
-uint64_t activation_bytes_per_token(const gguf::Reader& reader, const ModelConfig& config) {
+TokenBytes token_bytes(const gguf::Reader& reader, const ModelConfig& config) {
   std::map<size_t, uint64_t> values;
   for (const gguf::TensorInfo& tensor : reader.tensors()) {
     const auto block = block_of(tensor.name);
@@ -39,21 +59,30 @@ uint64_t activation_bytes_per_token(const gguf::Reader& reader, const ModelConfi
     cached = std::max(cached, static_cast<uint64_t>(layer.attention.key_width() + layer.attention.value_width()));
   }
   constexpr uint64_t kKindsOfLayers = 2, kStreamCopies = 4;  // in the batch, on the host, twice for prediction
-  return (widest + kKindsOfLayers * cached + kStreamCopies * static_cast<uint64_t>(config.n_embd)) * sizeof(float);
+  const uint64_t kept = kKindsOfLayers * cached + kStreamCopies * static_cast<uint64_t>(config.n_embd);
+  return {widest * sizeof(float), kept * sizeof(float)};
 }
 
 SweepPlan plan_sweep(const gguf::Reader& reader, const ModelConfig& config, uint64_t memory, uint64_t result_bytes,
                      int64_t n_ctx, int64_t n_batch, std::optional<SweepOrder> order) {
-  const uint64_t per_token = activation_bytes_per_token(reader, config);
+  const TokenBytes token = token_bytes(reader, config);
+  const auto chunk = static_cast<uint64_t>(n_ctx);
   SweepPlan plan;
-  plan.order = order.value_or(reader.total_bytes() > memory ? SweepOrder::kLayer : SweepOrder::kToken);
   // A quarter for activations: products are no faster with more rows than some thousand.
   constexpr int64_t kLeastBatch = 16;
-  const auto room = static_cast<int64_t>(std::min<uint64_t>(memory / 4 / per_token, INT32_MAX));
-  plan.n_batch = std::clamp<int64_t>(room, std::min(kLeastBatch, n_batch), n_batch);
+  uint64_t fitting = memory / 4 / (token.in_block + token.kept);
+  if (fitting < chunk) fitting = less(memory / 4, chunk * token.kept) / token.in_block;
+  plan.n_batch = std::clamp<int64_t>(static_cast<int64_t>(std::min<uint64_t>(fitting, INT32_MAX)),
+                                     std::min(kLeastBatch, n_batch), n_batch);
   if (plan.n_batch > n_ctx) plan.n_batch -= plan.n_batch % n_ctx;
-  const uint64_t used = kProgramBytes + result_bytes + static_cast<uint64_t>(plan.n_batch) * per_token;
-  plan.stream_bytes = memory > used ? memory - used : 0;
+  const auto batch = static_cast<uint64_t>(plan.n_batch);
+  plan.activation_bytes = batch * token.in_block + std::max(batch, chunk) * token.kept;
+
+  const uint64_t used = kProgramBytes + result_bytes + plan.activation_bytes;
+  const bool fits = reader.total_bytes() <= less(memory, used);
+  plan.order = order.value_or(fits ? SweepOrder::kToken : SweepOrder::kLayer);
+  plan.weight_bytes = plan.order == SweepOrder::kToken ? reader.total_bytes() : weights_at_a_time(reader);
+  plan.stream_bytes = less(memory, used + plan.weight_bytes);
   return plan;
 }
 

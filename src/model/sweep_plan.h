@@ -18,17 +18,23 @@ enum class SweepOrder {
 struct SweepPlan {
   SweepOrder order = SweepOrder::kToken;
   int64_t n_batch = 0;        ///< tokens at a time; does not depend on the order, so that results do not
+  uint64_t weight_bytes = 0;  ///< of the file that are in use at a time
+  uint64_t activation_bytes = 0;
   uint64_t stream_bytes = 0;  ///< of streams in memory, see SweepOptions
 };
 
 /// The block of a tensor named "blk.N.…", if it is one.
 std::optional<size_t> block_of(std::string_view name);
 
-/// Activations of one token inside the widest block, an upper bound in bytes.
-uint64_t activation_bytes_per_token(const gguf::Reader& reader, const ModelConfig& config);
+/// Activations of one token, upper bounds in bytes.
+struct TokenBytes {
+  uint64_t in_block = 0;  ///< inside the widest block: of the tokens that pass it together
+  uint64_t kept = 0;      ///< caches and copies of its stream: of at least a whole chunk
+};
+TokenBytes token_bytes(const gguf::Reader& reader, const ModelConfig& config);
 
-/// memory: what the process may use beside the kernel's cache of files. result_bytes: of it, what the caller keeps.
-/// n_batch: tokens at a time where memory allows. By itself (no `order`) a file larger than memory goes layer by layer.
+/// memory: what the process may have in memory, weights included. result_bytes: of it, what the caller keeps. n_batch:
+/// tokens at a time where memory allows. By itself (no `order`) a model that does not fit goes layer by layer.
 SweepPlan plan_sweep(const gguf::Reader& reader, const ModelConfig& config, uint64_t memory, uint64_t result_bytes,
                      int64_t n_ctx, int64_t n_batch, std::optional<SweepOrder> order);
 

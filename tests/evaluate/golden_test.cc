@@ -39,7 +39,7 @@ Figures evaluate_text(const std::string& model_path, const std::string& base_pat
   const auto base = base_path.empty() ? nullptr : DivergenceBase::open(base_path);
   if (base) base->require(chunks, identity);
   EvaluationOptions options;
-  options.n_batch = n_batch;
+  options.sweep.n_batch = n_batch;
   options.base_path = write;
   options.write_base = !write.empty();
   options.layout = layout;

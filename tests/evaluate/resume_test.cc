@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <filesystem>
+#include <tuple>
 
 #include "base/error.h"
 #include "evaluate/divergence.h"
@@ -14,11 +15,11 @@ namespace {
 
 struct Interruption {};
 
-class Resume : public testing::TestWithParam<int64_t> {
+class Resume : public testing::TestWithParam<std::tuple<int64_t, bool>> {
  protected:
   EvaluationOptions options() const {
     EvaluationOptions options;
-    options.n_batch = GetParam();
+    std::tie(options.sweep.n_batch, options.sweep.keep_layers) = GetParam();
     options.settings = "cpu";
     options.progress_path = folder_ / "progress";
     options.save_every = std::chrono::milliseconds(0);
@@ -59,7 +60,7 @@ TEST_P(Resume, BaseOfEitherLayout) {
     const EvaluationResult result = tiny_.run(how);
     EXPECT_GT(result.resumed_chunks, 0);
     EXPECT_EQ(result.scores.size(), 8u * 31);
-    if (GetParam() == 256) {
+    if (how.sweep.n_batch == 256) {
       EXPECT_EQ(test::read_text(folder_ / "base"), test::read_text(folder_ / "whole"));
     }
     EXPECT_FALSE(std::filesystem::exists(folder_ / "progress"));
@@ -85,6 +86,18 @@ TEST_P(Resume, Divergence) {
   expect_same_bits(whole, resumed);
 }
 
+// The order is no setting: what one began the other ends, with the same bits.
+TEST_P(Resume, InTheOtherOrder) {
+  const EvaluationOptions how = options();
+  const EvaluationResult whole = tiny_.run(how);
+  EvaluationOptions other = how;
+  other.sweep.keep_layers = !how.sweep.keep_layers;
+  interrupt(how, nullptr, 31 * 5);
+  const EvaluationResult resumed = tiny_.run(other);
+  EXPECT_GT(resumed.resumed_chunks, 0);
+  expect_same_bits(whole, resumed);
+}
+
 TEST_P(Resume, OfAnotherRun) {
   EvaluationOptions how = options();
   interrupt(how, nullptr, 31 * 5);
@@ -102,7 +115,7 @@ TEST_P(Resume, OfAnotherRun) {
   changed.settings = "ref";
   expect_refused(tiny_, changed);
   changed = how;
-  changed.n_batch += 64;
+  changed.sweep.n_batch += 64;
   expect_refused(tiny_, changed);
   expect_refused(test::TinyRun(test::golden("imatrix/deepseek2/model_Q4_0.gguf")), how);
   expect_refused(test::TinyRun(test::golden("models/deepseek2/model.gguf"), 7), how);
@@ -122,8 +135,8 @@ TEST_P(Resume, DamagedProgress) {
   }
 }
 
-// One chunk per batch, and several.
-INSTANTIATE_TEST_SUITE_P(Batches, Resume, testing::Values(64, 128, 256));
+// One chunk per batch, and several; layer-major and token-major.
+INSTANTIATE_TEST_SUITE_P(Batches, Resume, testing::Combine(testing::Values(64, 128, 256), testing::Bool()));
 
 }  // namespace
 }  // namespace steelyard

@@ -26,7 +26,7 @@ struct TinyRun {
   }
   void write_base(const std::string& path, BaseLayout layout) const {
     EvaluationOptions options;
-    options.n_batch = 256;
+    options.sweep.n_batch = 256;
     options.base_path = path;
     options.write_base = true;
     options.layout = layout;

@@ -22,8 +22,8 @@ class SweepPlanTest : public testing::Test {
 };
 
 TEST_F(SweepPlanTest, OrderFollowsFromTheFileUnlessGiven) {
-  EXPECT_EQ(plan(reader_.total_bytes()).order, SweepOrder::kToken);
-  EXPECT_EQ(plan(reader_.total_bytes() - 1).order, SweepOrder::kLayer);
+  EXPECT_EQ(plan(1024 * kMiB).order, SweepOrder::kToken);
+  EXPECT_EQ(plan(reader_.total_bytes()).order, SweepOrder::kLayer);
   EXPECT_EQ(plan(1, 512, SweepOrder::kToken).order, SweepOrder::kToken);
   EXPECT_EQ(plan(1024 * kMiB, 512, SweepOrder::kLayer).order, SweepOrder::kLayer);
 }
@@ -31,9 +31,10 @@ TEST_F(SweepPlanTest, OrderFollowsFromTheFileUnlessGiven) {
 TEST_F(SweepPlanTest, BatchesAreWholeChunksWhereTheyFit) {
   EXPECT_EQ(plan(1024 * kMiB).n_batch, 2048);
   EXPECT_EQ(plan(1024 * kMiB, 600).n_batch, 1800);
-  const auto per_token = activation_bytes_per_token(reader_, model_.config());
-  EXPECT_EQ(plan(4 * 700 * per_token).n_batch, 512);
-  EXPECT_EQ(plan(4 * 100 * per_token).n_batch, 100);
+  const TokenBytes token = token_bytes(reader_, model_.config());
+  EXPECT_EQ(plan(4 * 700 * (token.in_block + token.kept)).n_batch, 512);
+  // Of a part of a chunk the caches and copies are the whole chunk's.
+  EXPECT_EQ(plan(4 * (100 * token.in_block + 512 * token.kept)).n_batch, 100);
   EXPECT_EQ(plan(1).n_batch, 16);
 }
 
@@ -42,6 +43,17 @@ TEST_F(SweepPlanTest, BatchesDoNotDependOnTheOrder) {
   for (const uint64_t memory : {uint64_t{1}, 2 * kMiB, 40 * kMiB, 4096 * kMiB}) {
     EXPECT_EQ(plan(memory, 512, SweepOrder::kToken).n_batch, plan(memory, 512, SweepOrder::kLayer).n_batch);
   }
+}
+
+TEST_F(SweepPlanTest, PartsFitIntoMemory) {
+  const uint64_t memory = 512 * kMiB;
+  for (const SweepOrder order : {SweepOrder::kToken, SweepOrder::kLayer}) {
+    const SweepPlan parts = plan(memory, 512, order);
+    EXPECT_LT(parts.weight_bytes + parts.activation_bytes + parts.stream_bytes, memory);
+    EXPECT_GT(parts.weight_bytes + parts.activation_bytes + parts.stream_bytes, memory - 64 * kMiB);
+  }
+  EXPECT_EQ(plan(memory, 512, SweepOrder::kToken).weight_bytes, reader_.total_bytes());
+  EXPECT_LT(plan(memory, 512, SweepOrder::kLayer).weight_bytes, reader_.total_bytes());
 }
 
 TEST_F(SweepPlanTest, StreamsGetWhatIsLeft) {

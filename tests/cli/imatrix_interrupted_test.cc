@@ -1,0 +1,67 @@
+// Collection killed at random moments, in both orders: with --resume it ends in the bytes of an uninterrupted run.
+// STEELYARD_KILLS sets the number of kills.
+#include <chrono>
+#include <random>
+
+#include "cli/failure.h"
+
+namespace steelyard::test {
+namespace {
+
+constexpr int kKills = 6;
+
+class ImatrixInterrupted : public FailureTest, public testing::WithParamInterface<const char*> {};
+
+TEST_P(ImatrixInterrupted, KilledAtRandomMoments) {
+  const std::string source = STEELYARD_SOURCE_DIR;
+  const auto command = [&](std::vector<std::string> more) {
+    std::vector<std::string> words = {"imatrix",
+                                      "-m",
+                                      source + "/tests/models/glm-flash-tiny-bf16.gguf",
+                                      "-f",
+                                      source + "/tests/text/heldout.txt",
+                                      "-c",
+                                      "256",
+                                      "-b",
+                                      "512",
+                                      "--chunks",
+                                      "32",
+                                      "--order",
+                                      GetParam()};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  };
+  const std::string progress = folder_ / "progress";
+  const auto begin = std::chrono::steady_clock::now();
+  ASSERT_EQ(run(command({"-o", folder_ / "whole.gguf"})).exit_code, 0);
+  const std::chrono::duration<double> whole_run = std::chrono::steady_clock::now() - begin;
+  const std::string whole = read_text(folder_ / "whole.gguf");
+
+  const char* wanted = std::getenv("STEELYARD_KILLS");
+  const int n_kills = wanted != nullptr ? std::atoi(wanted) : kKills;
+  const std::vector<std::string> resumed = command({"-o", out_, "--resume", progress});
+  std::mt19937 random(20250101);
+  int killed = 0, went_on = 0;
+  for (int i = 0; i < n_kills; ++i) {
+    const double moment = std::uniform_real_distribution<>(0, 1)(random) * whole_run.count();
+    std::vector<std::string> words = {"/usr/bin/timeout", "--signal=KILL", std::to_string(moment), STEELYARD_BINARY};
+    words.insert(words.end(), resumed.begin(), resumed.end());
+    killed += run_command(words).signal == SIGKILL;
+    if (!std::filesystem::exists(out_) && i % 3 == 2) continue;  // sometimes the resumed run is killed too
+    if (!std::filesystem::exists(out_)) {
+      const CommandResult result = run(resumed);
+      ASSERT_EQ(result.exit_code, 0) << result.err;
+      went_on += result.out.find("went on after") != std::string::npos;
+    }
+    ASSERT_TRUE(read_text(out_) == whole) << "kill " << i;
+    EXPECT_FALSE(std::filesystem::exists(progress));
+    std::filesystem::remove(out_);
+  }
+  EXPECT_GT(killed, n_kills / 3);
+  EXPECT_GT(went_on, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Orders, ImatrixInterrupted, testing::Values("token", "layer"));
+
+}  // namespace
+}  // namespace steelyard::test
