@@ -80,7 +80,8 @@ void ModelOptions::add_to(CLI::App& command, const std::string& precision) {
   precision_ = precision;
   command.add_option("-m,--model", path_, "GGUF model, or the first of its shards")->required();
   command.add_option("-t,--threads", threads_, "threads; all cores by default")->check(CLI::Range(0, kMaxThreads));
-  command.add_option("--backend", backend_name_, "cpu; cuda or cuda:N, a device; or ref: the slow specification")->capture_default_str();
+  command.add_option("--backend", backend_name_, "cpu; cuda or cuda:N, a device; or ref: the slow specification")
+      ->capture_default_str();
   command
       .add_option("--precision", precision_,
                   "exact: activations in F32; fast: in integers, 8 bits for a single token and 16 for several")
@@ -113,6 +114,13 @@ Chunks TextOptions::chunks(const Tokenizer& tokenizer, int64_t max_chunks) const
   std::vector<TokenId> ids = tokenize_file(tokenizer, path_, parse_special_);
   if (stride_ != 0) return Chunks::strided(std::move(ids), n_ctx_, stride_, max_chunks, path_);
   return Chunks(std::move(ids), n_ctx_, max_chunks, chunk_bos(tokenizer), path_);
+}
+
+void ResumeOptions::add_to(CLI::App& command) {
+  command.add_option("--resume", path, "keep progress in this file, and go on from it if it is there");
+  command.add_option("--save-every", seconds, "seconds between two saves of progress; 0: after every step")
+      ->check(CLI::Range(0.0, 86400.0))
+      ->capture_default_str();
 }
 
 std::optional<Imatrix> load_imatrix(const std::string& path) {

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -101,6 +102,17 @@ class TextOptions {
   int64_t max_chunks_ = 0;
   int64_t stride_ = 0;
   bool parse_special_ = false;
+};
+
+/// --resume and --save-every: the progress file of a run over a text.
+struct ResumeOptions {
+  void add_to(CLI::App& command);
+  std::chrono::milliseconds save_every() const {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(seconds));
+  }
+
+  std::string path;  ///< empty: an interruption loses the run
+  double seconds = 5;
 };
 
 /// The importance matrix at `path`, nothing when the path is empty.

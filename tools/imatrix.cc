@@ -21,7 +21,8 @@ struct Options {
   ModelOptions model;
   TextOptions text;
   OrderOptions order;
-  std::string output, progress;
+  ResumeOptions resume;
+  std::string output;
   std::vector<std::string> inputs;
   int64_t min_expert_tokens = 0;
   bool process_output = false;
@@ -115,8 +116,9 @@ Imatrix collect(Options& options) {
                                   chunks.n_ctx(), options.output);
   how.round = go_on ? options.text.max_chunks() : 0;
   how.min_expert_tokens = options.min_expert_tokens;
-  how.progress_path = options.progress;
-  if (!options.progress.empty()) how.identity = run_identity(options, chunks, how);
+  how.progress_path = options.resume.path;
+  how.save_every = options.resume.save_every();
+  if (!options.resume.path.empty()) how.identity = run_identity(options, chunks, how);
 
   fmt::print("collecting over {}{} chunks of {} tokens, {}\n", go_on ? "up to " : "", chunks.count(), chunks.n_ctx(),
              how.sweep.keep_layers ? "batch by batch" : "layer by layer");
@@ -161,8 +163,8 @@ void run_imatrix(Options& options) {
   if (options.dry_run) return show_costs(options);
   if (options.output.empty()) fail("", "--output-file is required");
   check_output(options.output, {options.model.path(), options.text.path()});
-  if (!options.progress.empty())
-    check_output(options.progress, {options.model.path(), options.text.path(), options.output});
+  if (!options.resume.path.empty())
+    check_output(options.resume.path, {options.model.path(), options.text.path(), options.output});
   std::optional<Imatrix> result;
   if (!options.text.path().empty()) {
     if (options.model.path().empty()) fail("", "collecting over text needs -m MODEL");
@@ -198,7 +200,7 @@ void add_imatrix(CLI::App& app) {
                    "go on through the text, --chunks at a time, until every expert has seen so many tokens")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--dry-run", options->dry_run, "with -m, -c and --chunks: show what it would take, and end");
-  command->add_option("--resume", options->progress, "keep progress in this file, and go on from it if it is there");
+  options->resume.add_to(*command);
   command->callback([options] { run_imatrix(*options); });
 }
 

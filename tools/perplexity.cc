@@ -27,7 +27,8 @@ struct Options {
   TextOptions text;
   OrderOptions order;
   ChoiceOptions choice;
-  std::string json, tokens, dump_logits, base, base_format = "compact", progress;
+  std::string json, tokens, dump_logits, base, base_format = "compact";
+  ResumeOptions resume;
   bool divergence = false;
   bool self_check = false;
 };
@@ -125,7 +126,8 @@ void evaluate_text(Options& options) {
   how.base_path = options.base;
   how.write_base = !options.base.empty() && !options.divergence;
   how.layout = options.base_format == "llama" ? BaseLayout::kLlama : BaseLayout::kCompact;
-  how.progress_path = options.progress;
+  how.progress_path = options.resume.path;
+  how.save_every = options.resume.save_every();
   fmt::print("calculating perplexity over {} chunks of {} tokens, {}\n", chunks.count(), chunks.n_ctx(),
              how.sweep.keep_layers ? "batch by batch" : "layer by layer");
   const EvaluationResult result = evaluate(model, identity, chunks, base.get(), how,
@@ -181,7 +183,7 @@ void run_perplexity(Options& options) {
   if (!options.dump_logits.empty() && options.tokens.empty()) fail("", "--dump-logits needs --tokens FILE");
   if (!options.tokens.empty() && !options.text.path().empty()) fail("", "give a text or --tokens, not both");
   for (const std::string& output :
-       {options.json, options.dump_logits, options.progress, options.divergence ? "" : options.base}) {
+       {options.json, options.dump_logits, options.resume.path, options.divergence ? "" : options.base}) {
     if (!output.empty())
       check_output(output,
                    {options.model.path(), options.text.path(), options.tokens, options.divergence ? options.base : ""});
@@ -218,7 +220,7 @@ void add_perplexity(CLI::App& app) {
       ->capture_default_str();
   command->add_flag("--kl-divergence", options->divergence, "measure divergence from the base");
   command->add_flag("--self-check", options->self_check, "the model against itself in other batches: the noise floor");
-  command->add_option("--resume", options->progress, "keep progress in this file, and go on from it if it is there");
+  options->resume.add_to(*command);
   options->choice.add_to(*command);
   command->callback([options] { run_perplexity(*options); });
 }

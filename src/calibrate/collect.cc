@@ -113,6 +113,7 @@ class Collection {
     state_.window_broken = within_window ? sweep_.broken() : BrokenChunks();
     save_collect_state(options_.progress_path, options_.identity, state_, collector_.entries(),
                        within_window ? &sweep_ : nullptr);
+    if (options_.save_every.count() == 0) return;
     const auto end = std::chrono::steady_clock::now();
     next_save_ = end + std::max<std::chrono::steady_clock::duration>(options_.save_every, 20 * (end - begin));
   }

@@ -23,9 +23,10 @@ struct CollectOptions {
   /// expert has seen so many inputs, or the text ends; else there is one round.
   int64_t round = 0;
   int64_t min_expert_tokens = 0;
-  std::string progress_path;                    ///< empty: an interruption loses the run
-  std::string identity;                         ///< of model, text and settings: progress of another run is refused
-  std::chrono::milliseconds save_every{1'000};  ///< at the least; no more than a twentieth of the time is for saving
+  std::string progress_path;  ///< empty: an interruption loses the run
+  std::string identity;       ///< of model, text and settings: progress of another run is refused
+  /// At the least, and so that no more than a twentieth of the time is for saving; 0: after every step.
+  std::chrono::milliseconds save_every{5'000};
 };
 
 struct CollectResult {

@@ -11,8 +11,11 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <functional>
+#include <optional>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <vector>
 
 namespace steelyard::test {
@@ -20,7 +23,7 @@ namespace steelyard::test {
 struct CommandLimits {
   rlim_t address_space = RLIM_INFINITY;  ///< bytes; not applied under AddressSanitizer, which maps terabytes
   rlim_t file_size = RLIM_INFINITY;      ///< bytes of any file written; what goes beyond fails with EFBIG
-  std::string input = "/dev/null";        ///< file that is the standard input
+  std::string input = "/dev/null";       ///< file that is the standard input
   int seconds = 120;                     ///< wall clock; then the command is killed, which the result shows as signal 9
 };
 
@@ -125,11 +128,66 @@ inline CommandResult run_command(const std::vector<std::string>& command, const 
   return result;
 }
 
+/// A command at work, its output thrown away, to be killed. Killed at the latest with this object.
+class BackgroundCommand {
+ public:
+  explicit BackgroundCommand(const std::vector<std::string>& command) {
+    std::vector<char*> argv;
+    for (const std::string& argument : command) argv.push_back(const_cast<char*>(argument.c_str()));
+    argv.push_back(nullptr);
+    const int null = command_detail::checked(::open("/dev/null", O_RDWR | O_CLOEXEC), "/dev/null");
+    child_ = command_detail::checked(::fork(), "fork");
+    if (child_ == 0) command_detail::become(argv.data(), null, null, {});
+    ::close(null);
+  }
+  BackgroundCommand(const BackgroundCommand&) = delete;
+  ~BackgroundCommand() { kill(); }
+
+  /// Sleeps until `state` holds or the command has ended; true if it is still there.
+  bool wait_for(const std::function<bool()>& state) {
+    while (!state()) {
+      if (ended(WNOHANG)) return false;
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
+    return true;
+  }
+  /// True if it was still at work.
+  bool kill() {
+    if (status_) return WIFSIGNALED(*status_);
+    ::kill(child_, SIGKILL);
+    ended(0);
+    return WIFSIGNALED(*status_);
+  }
+  void stop() const { ::kill(child_, SIGSTOP); }
+  /// Goes on after stop() until the end; the exit code, -1 for a signal.
+  int finish() {
+    ::kill(child_, SIGCONT);
+    ended(0);
+    return WIFEXITED(*status_) ? WEXITSTATUS(*status_) : -1;
+  }
+
+ private:
+  bool ended(int options) {
+    if (status_) return true;
+    int status = 0;
+    if (::waitpid(child_, &status, options) != child_) return false;
+    status_ = status;
+    return true;
+  }
+
+  pid_t child_;
+  std::optional<int> status_;
+};
+
 #ifdef STEELYARD_BINARY
-/// Runs the steelyard binary with `arguments`: run({"inspect", file}).
-inline CommandResult run(std::vector<std::string> arguments, const CommandLimits& limits = {}) {
+inline std::vector<std::string> with_binary(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), STEELYARD_BINARY);
-  return run_command(arguments, limits);
+  return arguments;
+}
+
+/// Runs the steelyard binary with `arguments`: run({"inspect", file}).
+inline CommandResult run(const std::vector<std::string>& arguments, const CommandLimits& limits = {}) {
+  return run_command(with_binary(arguments), limits);
 }
 #endif
 

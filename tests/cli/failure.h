@@ -46,6 +46,12 @@ class FailureTest : public testing::Test {
     return folder_ / name;
   }
 
+  /// Kills of a test that kills at random moments: STEELYARD_KILLS, or `usual`.
+  static int kills(int usual) {
+    const char* wanted = std::getenv("STEELYARD_KILLS");
+    return wanted != nullptr ? std::atoi(wanted) : usual;
+  }
+
   /// Path → content of all files in the test's folder.
   std::map<std::string, std::string> files() const {
     std::map<std::string, std::string> found;
