@@ -155,8 +155,11 @@ TEST_P(Panels, RowsOfEveryType) {
       // Exact for what the bytes stand for, whatever that has to do with x.
       const auto n_bytes = static_cast<size_t>(n);
       std::vector<int8_t> codes(n_bytes);
-      std::vector<float> scales(n_bytes / 32), group_sums(n_bytes / 16), block_sums(n_bytes / 32);
-      const ByteInput bytes_of_x{codes.data(), scales.data(), group_sums.data(), block_sums.data()};
+      std::vector<int16_t> multiples(n_bytes / 32);
+      std::vector<float> steps(n_bytes / 256 + 1), scales(n_bytes / 32), group_sums(n_bytes / 16),
+          block_sums(n_bytes / 32);
+      const ByteInput bytes_of_x{codes.data(),  multiples.data(),  steps.data(),
+                                 scales.data(), group_sums.data(), block_sums.data()};
       quantize_bytes(GetParam(), x.matrix().data, n, bytes_of_x);
       sum = magnitude = 0;
       for (size_t i = 0; i < n_bytes; ++i) {
@@ -165,7 +168,19 @@ TEST_P(Panels, RowsOfEveryType) {
         sum += expected[i] * value;
         magnitude += std::abs(expected[i] * value);
       }
-      EXPECT_NEAR(rows.dot_bytes(bytes.data(), n_blocks, bytes_of_x), sum, 1e-5 * magnitude + 1e-30);
+      for (size_t b = 0; b < scales.size(); ++b) {
+        EXPECT_EQ(scales[b], static_cast<float>(multiples[b]) * steps[b / 8]) << b;
+        EXPECT_LE(multiples[b], 127);
+      }
+      // Any number of rows: these are all the same.
+      for (int64_t n_rows = 1; n_rows <= 9; n_rows += 2) {
+        std::vector<std::byte> repeated;
+        for (int64_t r = 0; r < n_rows; ++r) repeated.insert(repeated.end(), bytes.begin(), bytes.end());
+        std::vector<float> results(static_cast<size_t>(n_rows));
+        rows.dot_bytes(repeated.data(), static_cast<int64_t>(bytes.size()), n_rows, n_blocks, bytes_of_x,
+                       results.data());
+        for (const float result : results) EXPECT_NEAR(result, sum, 1e-5 * magnitude + 1e-30);
+      }
     }
   }
 }

@@ -103,6 +103,8 @@ class CpuBackend : public HostBackend {
   std::vector<int16_t> codes_;
   std::vector<float> scales_;  // one per 64 codes
   std::vector<int8_t> bytes_;
+  std::vector<int16_t> byte_multiples_;         // one per 32 bytes
+  std::vector<float> byte_steps_;               // one per 256 bytes
   std::vector<float> byte_scales_, byte_sums_;  // one and three per 32 bytes
 };
 

@@ -55,6 +55,7 @@ CpuBackend::Job CpuBackend::make_job(const Product& product) {
     int64_t& n = job.single ? n_bytes_ : n_codes_;
     job.codes_at = n;
     n += product.x.rows * job.coded_width();
+    if (job.single) n_bytes_ = (n_bytes_ + cpu::kByteRange - 1) / cpu::kByteRange * cpu::kByteRange;
   }
   return job;
 }
@@ -87,8 +88,12 @@ void CpuBackend::encode_inputs(const Job& job) {
 cpu::ByteInput CpuBackend::bytes_of(const Job& job) {
   const int64_t block = job.codes_at / cpu::kByteBlock;
   float* sums = byte_sums_.data() + 3 * block;
-  return {bytes_.data() + job.codes_at, byte_scales_.data() + block, sums,
-          sums + 2 * (job.coded_width() / cpu::kByteBlock)};
+  return {.codes = bytes_.data() + job.codes_at,
+          .multiples = byte_multiples_.data() + block,
+          .steps = byte_steps_.data() + job.codes_at / cpu::kByteRange,
+          .scales = byte_scales_.data() + block,
+          .group_sums = sums,
+          .block_sums = sums + 2 * (job.coded_width() / cpu::kByteBlock)};
 }
 
 void CpuBackend::mul_mats(std::span<const Product> products) {
@@ -105,6 +110,8 @@ void CpuBackend::mul_mats(std::span<const Product> products) {
   codes_.resize(static_cast<size_t>(n_codes_));
   scales_.resize(static_cast<size_t>(n_codes_ / cpu::kCodeBlock));
   bytes_.resize(static_cast<size_t>(n_bytes_));
+  byte_multiples_.resize(static_cast<size_t>(n_bytes_ / cpu::kByteBlock));
+  byte_steps_.resize(static_cast<size_t>(n_bytes_ / cpu::kByteRange));
   byte_scales_.resize(static_cast<size_t>(n_bytes_ / cpu::kByteBlock));
   byte_sums_.resize(static_cast<size_t>(3 * n_bytes_ / cpu::kByteBlock));
   for (size_t j = 0; j < jobs_.size(); ++j) {
@@ -133,12 +140,16 @@ void CpuBackend::run(const Task& task, Workspace& workspace) {
 
 void CpuBackend::multiply_rows(const Job& job, const Task& task) {
   const Matrix x = job.product.x, out = job.product.out;
-  const int64_t n_blocks = x.cols / job.product.weight->format->block_len;
-  const cpu::ByteInput coded = job.coded ? bytes_of(job) : cpu::ByteInput{};
-  for (int64_t o = task.row; o < task.row + task.n_rows; ++o) {
-    const std::byte* blocks = job.product.weight->row(job.product.slice, o);
-    out.row(0)[o] =
-        job.coded ? job.rows->dot_bytes(blocks, n_blocks, coded) : job.rows->dot(blocks, n_blocks, x.row(0));
+  const Weight& weight = *job.product.weight;
+  const int64_t n_blocks = x.cols / weight.format->block_len;
+  const std::byte* rows = weight.row(job.product.slice, task.row);
+  float* results = out.row(0) + task.row;
+  if (job.coded) {
+    job.rows->dot_bytes(rows, weight.row_bytes(), task.n_rows, n_blocks, bytes_of(job), results);
+    return;
+  }
+  for (int64_t r = 0; r < task.n_rows; ++r) {
+    results[r] = job.rows->dot(rows + r * weight.row_bytes(), n_blocks, x.row(0));
   }
 }
 

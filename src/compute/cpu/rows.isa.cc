@@ -1,7 +1,9 @@
 // Loops over the blocks of a row. Compiled once per instruction set (cmake/isa.cmake).
 #include "compute/cpu/rows.h"
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "compute/cpu/simd.h"
 #include "compute/cpu/unpack.h"
@@ -89,6 +91,7 @@ void decode_groups(const std::byte* bytes, int64_t n_blocks, float* out) {
   Groups<F> groups;
   for (int64_t b = 0; b < n_blocks; ++b, out += F::kBlockLen) {
     unpack<F>(blocks[b], groups);
+    add_scales(groups);
     for (int i = 0; i < F::kBlockLen; i += kWidth) store(out + i, group_values(groups, i));
   }
 }
@@ -101,6 +104,7 @@ float dot_groups(const std::byte* bytes, int64_t n_blocks, const float* x) {
   for (int64_t b = 0; b < n_blocks; ++b, x += F::kBlockLen) {
     fetch_ahead<sizeof(typename F::Block)>(&blocks[b]);
     unpack<F>(blocks[b], groups);
+    add_scales(groups);
     for (int i = 0; i < F::kBlockLen; i += kWidth) {
       Floats& lanes = sums.lanes[i / kWidth % 4];
       lanes = fma(group_values(groups, i), load(x + i), lanes);
@@ -113,13 +117,34 @@ float dot_groups(const std::byte* bytes, int64_t n_blocks, const float* x) {
 // half of the lanes, of the others in the upper.
 #if defined(__AVX2__)
 using Partial = __m256;
+// Of neighbours, in 16 bits.
 template <bool kSigned>
-[[gnu::always_inline]] inline Partial byte_products(const int8_t* q, const int8_t* x) {
+[[gnu::always_inline]] inline __m256i pair_products(const int8_t* q, const int8_t* x) {
   const __m256i codes = _mm256_load_si256(reinterpret_cast<const __m256i*>(q)), bytes = load_bytes(x);
   // One factor has to be without sign. 2 * 128 * 127 < 2^15: pairs do not saturate.
-  const __m256i pairs = kSigned ? _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(bytes, codes))
-                                : _mm256_maddubs_epi16(codes, bytes);
-  return _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  return kSigned ? _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(bytes, codes))
+                 : _mm256_maddubs_epi16(codes, bytes);
+}
+template <bool kSigned>
+[[gnu::always_inline]] inline Partial byte_products(const int8_t* q, const int8_t* x) {
+  return _mm256_cvtepi32_ps(_mm256_madd_epi16(pair_products<kSigned>(q, x), _mm256_set1_epi16(1)));
+}
+// Sums of products of a block of 256 with the multiples of both sides, in units of both steps. They stay below 2^31:
+// the largest are those of Q6_K, 32 * 127 (codes) * 128 * 127 (multiples) * 32 values per lane.
+template <class F>
+[[gnu::always_inline]] inline Partial block_products(const Groups<F>& groups, const int8_t* x,
+                                                     const int16_t* multiples) {
+  const __m256i of_input = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(multiples)));
+  const __m256i of_both =
+      _mm256_mullo_epi16(_mm256_load_si256(reinterpret_cast<const __m256i*>(groups.multiple)), of_input);
+  __m256i sums[2] = {};
+#pragma GCC unroll 8
+  for (int i = 0; i < kBlocksOfRange; ++i) {
+    const __m256i multiple = _mm256_shuffle_epi8(of_both, _mm256_set1_epi16(static_cast<int16_t>(0x0100 + 0x0202 * i)));
+    const __m256i pairs = pair_products<kSigned<F>>(groups.q + i * kByteBlock, x + i * kByteBlock);
+    sums[i % 2] = _mm256_add_epi32(sums[i % 2], _mm256_madd_epi16(pairs, multiple));
+  }
+  return _mm256_cvtepi32_ps(_mm256_add_epi32(sums[0], sums[1]));
 }
 inline Partial scaled(Partial products, float low, float high, Partial sums) {
   return _mm256_fmadd_ps(products, _mm256_set_m128(_mm_set1_ps(high), _mm_set1_ps(low)), sums);
@@ -142,10 +167,9 @@ template <int kCount>
     return _mm256_sub_ps(sums, _mm256_zextps128_ps256(_mm_set_ss(product)));
   }
 }
-inline float total(Partial sums) {
-  __m128 lanes = _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1));
-  lanes = _mm_add_ps(lanes, _mm_movehl_ps(lanes, lanes));
-  return _mm_cvtss_f32(_mm_add_ss(lanes, _mm_movehdup_ps(lanes)));
+inline void store_totals(const Partial sums[4], float* out) {
+  const __m256 pairs = _mm256_hadd_ps(_mm256_hadd_ps(sums[0], sums[1]), _mm256_hadd_ps(sums[2], sums[3]));
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1)));
 }
 #else
 struct Partial {
@@ -168,11 +192,13 @@ inline Partial without_minima(const float* minima, const float* input_sums, Part
   for (int g = 0; g < kCount; ++g) sums.low -= minima[g] * input_sums[g];
   return sums;
 }
-inline float total(Partial sums) { return sums.low + sums.high; }
+inline void store_totals(const Partial sums[4], float* out) {
+  for (int r = 0; r < 4; ++r) out[r] = sums[r].low + sums[r].high;
+}
 #endif
 
 template <class F>
-float dot_bytes(const std::byte* bytes, int64_t n_blocks, const ByteInput& x) {
+[[gnu::always_inline]] inline Partial dot_row(const std::byte* bytes, int64_t n_blocks, const ByteInput& x) {
   constexpr int kCount = Groups<F>::kCount, kLen = kScaleLen<F>, kOfInput = kByteBlock / kLen;
   static_assert(F::kBlockLen % kByteBlock == 0 && kByteBlock % kLen == 0);
   const auto* blocks = as_blocks<F>(bytes);
@@ -183,23 +209,45 @@ float dot_bytes(const std::byte* bytes, int64_t n_blocks, const ByteInput& x) {
   for (int64_t b = 0; b < n_blocks; ++b) {
     fetch_ahead<sizeof(typename F::Block)>(&blocks[b]);
     unpack<F>(blocks[b], groups);
-    alignas(64) float scales[kCount];
-    for (int g = 0; g < kCount; ++g) scales[g] = groups.scale[g] * input_scales[g / kOfInput];
     if constexpr (kHasMin<F>) sums[0] = without_minima<kCount>(groups.min, input_sums, sums[0]);
+    if constexpr (kHasMultiples<F>) {
+      static_assert(F::kBlockLen == kByteRange);
+      sums[1] =
+          scaled(block_products(groups, codes, x.multiples + b * kBlocksOfRange), groups.step * x.steps[b], sums[1]);
+    } else {
 #pragma GCC unroll 8
-    for (int i = 0; i < F::kBlockLen / kByteBlock; ++i) {
-      const Partial products = byte_products<kSigned<F>>(groups.q + i * kByteBlock, codes + i * kByteBlock);
-      Partial& sum = sums[i % 2];
-      if constexpr (kOfInput == 1)
-        sum = scaled(products, scales[i], sum);
-      else
-        sum = scaled(products, scales[2 * i], scales[2 * i + 1], sum);
+      for (int i = 0; i < F::kBlockLen / kByteBlock; ++i) {
+        const Partial products = byte_products<kSigned<F>>(groups.q + i * kByteBlock, codes + i * kByteBlock);
+        const float* scale = groups.scale + i * kOfInput;
+        if constexpr (kOfInput == 1)
+          sums[i % 2] = scaled(products, scale[0] * input_scales[i], sums[i % 2]);
+        else
+          sums[i % 2] = scaled(products, scale[0] * input_scales[i], scale[1] * input_scales[i], sums[i % 2]);
+      }
     }
     codes += F::kBlockLen;
     input_scales += F::kBlockLen / kByteBlock;
     input_sums += kCount;
   }
-  return total(added(sums[0], sums[1]));
+  return added(sums[0], sums[1]);
+}
+
+// Four rows at a time: their sums over lanes are one, and short rows overlap.
+template <class F>
+void dot_bytes(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t n_blocks, const ByteInput& x,
+               float* out) {
+  Partial sums[4];
+  int64_t r = 0;
+  for (; r + 4 <= n_rows; r += 4) {
+    for (int i = 0; i < 4; ++i) sums[i] = dot_row<F>(rows + (r + i) * row_bytes, n_blocks, x);
+    store_totals(sums, out + r);
+  }
+  if (r == n_rows) return;
+  float last[4];
+  std::fill(std::begin(sums), std::end(sums), Partial{});
+  for (int64_t i = r; i < n_rows; ++i) sums[i - r] = dot_row<F>(rows + i * row_bytes, n_blocks, x);
+  store_totals(sums, last);
+  std::copy(last, last + (n_rows - r), out + r);
 }
 
 template <class F>
@@ -210,6 +258,21 @@ constexpr Rows make_rows() {
     return {decode_values<F>, dot_values<F>, nullptr};
   else
     return {};
+}
+
+// One block of 32 in a scale that was chosen.
+inline void encode_block(const float* x, int64_t b, float inverse, const ByteInput& out) {
+  int32_t codes[kByteBlock];
+  for (int i = 0; i < kByteBlock; i += kWidth) {
+    const Ints rounded_codes = rounded(load(x + i) * inverse);
+    std::memcpy(codes + i, &rounded_codes, sizeof(rounded_codes));
+  }
+  int32_t low = 0, high = 0;
+  for (int i = 0; i < kGroupLen; ++i) low += codes[i], high += codes[i + kGroupLen];
+  for (int i = 0; i < kByteBlock; ++i) out.codes[b * kByteBlock + i] = static_cast<int8_t>(codes[i]);
+  out.group_sums[2 * b] = out.scales[b] * static_cast<float>(low);
+  out.group_sums[2 * b + 1] = out.scales[b] * static_cast<float>(high);
+  out.block_sums[b] = out.scales[b] * static_cast<float>(low + high);
 }
 
 }  // namespace
@@ -223,20 +286,23 @@ extern constinit const std::array kRows = {
 
 void quantize_bytes(const float* x, int64_t n, const ByteInput& out) {
   constexpr float kLevels = 127;
-  for (int64_t b = 0; b < n / kByteBlock; ++b, x += kByteBlock) {
-    const CodeScale of = code_scale<kByteBlock>(x, kLevels);
-    out.scales[b] = of.scale;
-    int32_t codes[kByteBlock];
-    for (int i = 0; i < kByteBlock; i += kWidth) {
-      const Ints rounded_codes = rounded(load(x + i) * of.inverse);
-      std::memcpy(codes + i, &rounded_codes, sizeof(rounded_codes));
+  for (int64_t begin = 0; begin < n; begin += kByteRange) {
+    const int64_t first = begin / kByteBlock, n_blocks = std::min<int64_t>(kBlocksOfRange, n / kByteBlock - first);
+    float wanted[kBlocksOfRange], largest_of = 0, nan = 0;
+    for (int64_t b = 0; b < n_blocks; ++b) {
+      wanted[b] = code_scale<kByteBlock>(x + begin + b * kByteBlock, kLevels).scale;
+      largest_of = std::max(largest_of, wanted[b]);  // which a NaN does not change
+      nan += wanted[b] * 0.0f;
     }
-    int32_t low = 0, high = 0;
-    for (int i = 0; i < kGroupLen; ++i) low += codes[i], high += codes[i + kGroupLen];
-    for (int i = 0; i < kByteBlock; ++i) out.codes[b * kByteBlock + i] = static_cast<int8_t>(codes[i]);
-    out.group_sums[2 * b] = out.scales[b] * static_cast<float>(low);
-    out.group_sums[2 * b + 1] = out.scales[b] * static_cast<float>(high);
-    out.block_sums[b] = out.scales[b] * static_cast<float>(low + high);
+    const float step = largest_of / kLevels;
+    out.steps[begin / kByteRange] = step + nan;
+    for (int64_t b = 0; b < n_blocks; ++b) {
+      // The next multiple above, so that no code exceeds the levels. Below 1e-30 the quotients could overflow.
+      const float multiple = step > 1e-30f && nan == 0 ? std::min(std::ceil(wanted[b] / step), kLevels) : 0.0f;
+      out.multiples[first + b] = static_cast<int16_t>(multiple);
+      out.scales[first + b] = multiple * step + nan;
+      encode_block(x + begin + b * kByteBlock, first + b, multiple > 0 ? 1 / (multiple * step) : 0.0f, out);
+    }
   }
 }
 

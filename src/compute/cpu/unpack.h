@@ -45,12 +45,19 @@ inline constexpr bool kHasMin = true;
 template <class F>
 inline constexpr bool kSigned = true;
 
+/// Whether the scales of a block of 256 are known as integer multiples of one step.
+template <class F>
+inline constexpr bool kHasMultiples = false;
+
 template <class F>
 struct Groups {
   static constexpr int kCount = F::kBlockLen / kScaleLen<F>;
   alignas(64) int8_t q[F::kBlockLen];
-  alignas(64) float scale[kCount];
+  alignas(64) float scale[kCount];  ///< not of kHasMultiples: scales_of
   alignas(64) float min[kHasMin<F> ? kCount : 1];
+  float step;
+  /// Of the 16 halves of eight times 32 values: all first halves, then all second ones.
+  alignas(32) int16_t multiple[kHasMultiples<F> ? 16 : 1];
 };
 
 template <class F, size_t... kGroup>
@@ -70,6 +77,17 @@ template <class F>
 [[gnu::always_inline]] inline void unpack(const typename F::Block& block, Groups<F>& out) {
   static_assert(kScaleLen<F> == kGroupLen && kHasMin<F>);
   unpack_groups<F>(block, out, std::make_index_sequence<Groups<F>::kCount>());
+}
+
+/// Fills the scales where unpack left multiples. The products are exact: both factors have few bits.
+template <class F>
+[[gnu::always_inline]] inline void add_scales(Groups<F>& out) {
+  if constexpr (kHasMultiples<F>) {
+    for (int g = 0; g < Groups<F>::kCount; ++g) {
+      const int at = kScaleLen<F> == kGroupLen ? g / 2 + 8 * (g % 2) : g;
+      out.scale[g] = out.step * static_cast<float>(out.multiple[at]);
+    }
+  }
 }
 
 #if defined(__AVX2__)
@@ -93,6 +111,16 @@ template <>
 inline constexpr int kScaleLen<Q5_K> = 32;
 template <>
 inline constexpr int kScaleLen<IQ3_S> = 32;
+template <>
+inline constexpr bool kHasMultiples<Q4_K> = true;
+template <>
+inline constexpr bool kHasMultiples<Q5_K> = true;
+template <>
+inline constexpr bool kHasMultiples<Q6_K> = true;
+template <>
+inline constexpr bool kHasMultiples<IQ2_S> = true;
+template <>
+inline constexpr bool kHasMultiples<IQ3_S> = true;
 template <>
 inline constexpr bool kSigned<Q2_K> = false;
 template <>
@@ -166,10 +194,23 @@ inline void unpack<IQ4_NL>(const IQ4_NL::Block& block, Groups<IQ4_NL>& out) {
   out.scale[0] = half(block.d);
 }
 
-/// Eight bytes of 0 to 63 as floats times d.
-inline void store_scaled(uint64_t bytes, float d, float* out) {
-  const __m256i wide = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<int64_t>(bytes)));
-  _mm256_store_ps(out, _mm256_mul_ps(_mm256_set1_ps(d), _mm256_cvtepi32_ps(wide)));
+/// Eight multiples of 32 values each.
+template <class F>
+inline void store_multiples(__m128i eight, Groups<F>& out) {
+  store_bytes(out.multiple, _mm256_broadcastsi128_si256(eight));
+}
+/// 16 multiples of 16 values each, as bytes.
+template <class F>
+inline void store_multiples_of_16(__m128i bytes, Groups<F>& out) {
+  const __m128i by_half = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+  store_bytes(out.multiple, _mm256_cvtepi8_epi16(_mm_shuffle_epi8(bytes, by_half)));
+}
+
+/// The nibbles of eight bytes n, low ones first, as 2 n + 1.
+inline __m128i odd_of_nibbles(uint64_t bytes) {
+  const __m128i packed = _mm_cvtsi64_si128(static_cast<int64_t>(bytes));
+  const __m128i nibbles = _mm_and_si128(_mm_unpacklo_epi8(packed, _mm_srli_epi16(packed, 4)), _mm_set1_epi8(15));
+  return _mm_add_epi8(_mm_add_epi8(nibbles, nibbles), _mm_set1_epi8(1));
 }
 
 /// Scales and minima of Q4_K and Q5_K, four bytes at a time (k_scales.h).
@@ -180,8 +221,10 @@ inline void k_scales(const KScales& scales, float d, float d_min, Groups<F>& out
   const uint64_t first = words[0] & 0x3F3F3F3F, first_min = words[1] & 0x3F3F3F3F;
   const uint64_t last = (words[2] & 0x0F0F0F0F) | (words[0] >> 2 & 0x30303030);
   const uint64_t last_min = (words[2] >> 4 & 0x0F0F0F0F) | (words[1] >> 2 & 0x30303030);
-  store_scaled(first | last << 32, d, out.scale);
-  store_scaled(first_min | last_min << 32, d_min, out.min);
+  store_multiples(_mm_cvtepu8_epi16(_mm_cvtsi64_si128(static_cast<int64_t>(first | last << 32))), out);
+  out.step = d;
+  const __m256i minima = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<int64_t>(first_min | last_min << 32)));
+  _mm256_store_ps(out.min, _mm256_mul_ps(_mm256_set1_ps(d_min), _mm256_cvtepi32_ps(minima)));
 }
 
 template <>
@@ -226,14 +269,13 @@ inline void unpack<Q6_K>(const Q6_K::Block& block, Groups<Q6_K>& out) {
     store_bytes(q + 64, join(_mm256_srli_epi16(first, 4), high));
     store_bytes(q + 96, join(_mm256_srli_epi16(second, 4), _mm256_srli_epi16(high, 2)));
   }
-  const float d = half(block.d);
-  for (int g = 0; g < 16; ++g) out.scale[g] = d * static_cast<float>(block.scales[g]);
+  store_multiples_of_16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block.scales)), out);
+  out.step = half(block.d);
 }
 
 template <>
 inline void unpack<IQ2_S>(const IQ2_S::Block& block, Groups<IQ2_S>& out) {
   const uint64_t* grid = iq2_s_grid();
-  const float d = half(block.d);
   for (int v = 0; v < 32; v += 4) {
     const unsigned high = block.high[v / 4];
     const __m256i magnitudes = _mm256_setr_epi64x(static_cast<int64_t>(grid[block.low[v] | (high << 8 & 0x300)]),
@@ -241,24 +283,27 @@ inline void unpack<IQ2_S>(const IQ2_S::Block& block, Groups<IQ2_S>& out) {
                                                   static_cast<int64_t>(grid[block.low[v + 2] | (high << 4 & 0x300)]),
                                                   static_cast<int64_t>(grid[block.low[v + 3] | (high << 2 & 0x300)]));
     store_bytes(out.q + 8 * v, with_signs(magnitudes, block.signs + v));
-    for (int g = v / 2; g < v / 2 + 2; ++g) {
-      out.scale[g] = d * (0.5f + static_cast<float>(block.scales[g / 2] >> (4 * (g % 2)) & 15)) * 0.25f;
-    }
   }
+  uint64_t scales;
+  std::memcpy(&scales, block.scales, sizeof(scales));
+  store_multiples_of_16(odd_of_nibbles(scales), out);
+  out.step = half(block.d) * 0.125f;
 }
 
 template <>
 inline void unpack<IQ3_S>(const IQ3_S::Block& block, Groups<IQ3_S>& out) {
   const uint32_t* grid = iq3_s_grid();
-  const float d = half(block.d);
   for (int b = 0; b < 8; ++b) {
     const unsigned high = block.high[b];
     const uint8_t* low = block.low + 8 * b;
     alignas(32) uint32_t magnitudes[8];
     for (int v = 0; v < 8; ++v) magnitudes[v] = grid[low[v] | (high << (8 - v) & 0x100)];
     store_bytes(out.q + 32 * b, with_signs(load_bytes(magnitudes), block.signs + 4 * b));
-    out.scale[b] = d * static_cast<float>(1 + 2 * (block.scales[b / 2] >> (4 * (b % 2)) & 15));
   }
+  uint32_t scales;
+  std::memcpy(&scales, block.scales, sizeof(scales));
+  store_multiples(_mm_cvtepi8_epi16(odd_of_nibbles(scales)), out);
+  out.step = half(block.d);
 }
 
 #endif
