@@ -1,8 +1,18 @@
-# With STEELYARD_CUDA, nvcc compiles the kernels, and steelyard_compute gets the CUDA backend. nvcc is called directly:
-# CMake 3.25 does not know its flag for C++20.
+# What nvcc makes of the kernels: with STEELYARD_CUDA the CUDA backend of steelyard_compute; wherever there is an nvcc, PTX
+# for the tests. nvcc is called directly: CMake 3.25 does not know its flag for C++20. No warning passes.
 set(STEELYARD_CUDA_ARCHITECTURES 75 80 86 89 90 100 120 CACHE STRING "compute capabilities, times 10, to compile kernels for")
+set(steelyard_oldest_cuda 12.8)
 if(STEELYARD_CUDA)
-  find_package(CUDAToolkit REQUIRED)
+  find_package(CUDAToolkit ${steelyard_oldest_cuda} REQUIRED)
+else()
+  find_package(CUDAToolkit ${steelyard_oldest_cuda} QUIET)
+endif()
+if(CUDAToolkit_FOUND AND CUDAToolkit_NVCC_EXECUTABLE)
+  set(STEELYARD_NVCC ${CUDAToolkit_NVCC_EXECUTABLE} -std=c++20 --expt-relaxed-constexpr -Werror all-warnings -I${PROJECT_SOURCE_DIR}/src)
+  find_program(STEELYARD_PTXAS ptxas HINTS ${CUDAToolkit_BIN_DIR} REQUIRED)
+else()
+  set(STEELYARD_NVCC)
+  message(STATUS "no nvcc of CUDA ${steelyard_oldest_cuda} or later: kernels are tested as the host's compiler builds them, not as PTX")
 endif()
 
 # Adds the backend to steelyard_compute; nothing without STEELYARD_CUDA.
@@ -21,8 +31,7 @@ function(steelyard_cuda_library)
     set(object ${PROJECT_BINARY_DIR}/cuda/${name}.o)
     add_custom_command(
       OUTPUT ${object}
-      COMMAND ${CUDAToolkit_NVCC_EXECUTABLE} -std=c++20 -O3 ${targets} --expt-relaxed-constexpr
-              -I${PROJECT_SOURCE_DIR}/src -MD -MF ${object}.d -c ${source} -o ${object}
+      COMMAND ${STEELYARD_NVCC} -O3 ${targets} -MD -MF ${object}.d -c ${source} -o ${object}
       DEPENDS ${source}
       DEPFILE ${object}.d
       COMMENT "Kernels of ${name}")
@@ -35,15 +44,34 @@ function(steelyard_cuda_library)
   target_link_libraries(steelyard_compute PUBLIC steelyard_cuda)
 endfunction()
 
-# steelyard_ptx(<target> <output> <source> [<flag>...]): what nvcc emits for sm_80, for the interpreter of the tests.
-function(steelyard_ptx target output source)
-  add_custom_command(
-    OUTPUT ${output}
-    COMMAND ${CUDAToolkit_NVCC_EXECUTABLE} -std=c++20 -arch=compute_80 --expt-relaxed-constexpr
-            -I${PROJECT_SOURCE_DIR}/src ${ARGN} -MD -MF ${output}.d -ptx ${source} -o ${output}
-    DEPENDS ${source}
-    DEPFILE ${output}.d
-    COMMENT "PTX of ${source}")
-  add_custom_target(${target} DEPENDS ${output})
+# steelyard_ptx(<target> <variable> <architecture> <source>...): a target that compiles kernels to PTX, and that to
+# machine code, both without a warning; the PTX files' names, none without nvcc.
+function(steelyard_ptx target variable architecture)
+  set(files)
+  if(STEELYARD_NVCC)
+    set(folder ${PROJECT_BINARY_DIR}/ptx/sm_${architecture})
+    file(MAKE_DIRECTORY ${folder})
+    set(cubins)
+    foreach(source ${ARGN})
+      get_filename_component(name ${source} NAME_WE)
+      set(ptx ${folder}/${name}.ptx)
+      set(cubin ${folder}/${name}.cubin)
+      add_custom_command(
+        OUTPUT ${ptx}
+        COMMAND ${STEELYARD_NVCC} -arch=compute_${architecture} -I${PROJECT_SOURCE_DIR}/tests -MD -MF ${ptx}.d -ptx ${source} -o ${ptx}
+        DEPENDS ${source}
+        DEPFILE ${ptx}.d
+        COMMENT "PTX of ${name} for sm_${architecture}")
+      add_custom_command(
+        OUTPUT ${cubin}
+        COMMAND ${STEELYARD_PTXAS} -arch=sm_${architecture} -Werror ${ptx} -o ${cubin}
+        DEPENDS ${ptx}
+        COMMENT "Machine code of ${name} for sm_${architecture}")
+      list(APPEND files ${ptx})
+      list(APPEND cubins ${cubin})
+    endforeach()
+    add_custom_target(${target} ALL DEPENDS ${cubins})
+  endif()
+  set(${variable} ${files} PARENT_SCOPE)
 endfunction()
-file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/ptx ${PROJECT_BINARY_DIR}/cuda)
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/cuda)

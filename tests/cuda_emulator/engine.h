@@ -49,6 +49,7 @@ struct Launch {
   void (*invoke)(void*);
   void* pack;
   int device;
+  size_t stack_bytes = 0;  ///< that a thread needs beyond what compiled code does
 };
 
 /// Runs a grid to completion. Empty on success, else the diagnosis.

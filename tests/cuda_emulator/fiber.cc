@@ -68,11 +68,12 @@ size_t page_size() {
   return size;
 }
 
-void ensure_stacks(unsigned n) {
-  const size_t wanted = config().stack_bytes ? config().stack_bytes : kStack;
-  if (stacks && stack_count >= n && stack_each == wanted) return;
+void ensure_stacks(unsigned n, size_t extra) {
+  const size_t wanted =
+      (config().stack_bytes ? config().stack_bytes : kStack) + (extra + page_size() - 1) / page_size() * page_size();
+  if (stacks && stack_count >= n && stack_each >= wanted) return;
   if (stacks) munmap(stacks, (stack_each + page_size()) * stack_count);
-  stack_each = wanted;
+  stack_each = std::max(stack_each, wanted);
   stack_count = std::max(n, 1024u);
   const size_t step = wanted + page_size();
   void* memory =

@@ -137,7 +137,7 @@ std::string check_end(const Block& block) {
 // Memory and state for a launch of `resident` blocks at a time.
 void prepare(const Launch& launch, unsigned resident, unsigned n_threads) {
   const unsigned total = resident * n_threads;
-  ensure_stacks(total);
+  ensure_stacks(total, launch.stack_bytes);
   if (grid.threads.size() < total) {
     grid.threads.resize(total);
     grid.copies.resize(total);

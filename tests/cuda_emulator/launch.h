@@ -6,6 +6,8 @@
 #include <string>
 #include <tuple>
 #include <type_traits>
+#include <typeinfo>
+#include <vector>
 
 #include "cuda_runtime.h"
 
@@ -34,16 +36,23 @@ using PtxLaunch = std::function<cudaError_t(const Launch&, const Argument*, int,
 PtxLaunch* find_ptx(const std::string& name);
 void set_ptx(const std::string& name, PtxLaunch launch);
 void forget_ptx();
+/// Of the kernels launched so far by this program, those that no PTX was set for; and the other way round.
+std::vector<std::string> launched_without_ptx();
+std::vector<std::string> ptx_not_launched();
 /// How both compilers' spellings of a name come out alike: without return type, parameters and unnamed namespaces.
 std::string plain_name(const std::string& name);
+/// A mangled name as its source has it.
+std::string readable_name(const char* mangled);
+/// The plain name of what Named<&what> names.
+std::string name_of_argument(const char* mangled);
 
+template <auto kKernel>
+struct Named;
 /// The kernel's name as its source has it, template arguments included:
 /// "steelyard::cuda::multiply_rows<steelyard::Q4_K>".
 template <auto kKernel>
 std::string kernel_name() {
-  const std::string text = __PRETTY_FUNCTION__;  // "... [with auto kKernel = NAME; std::string = ...]"
-  const size_t begin = text.find("kKernel = ") + 10;
-  return plain_name(text.substr(begin, text.find_first_of(";]", begin) - begin));
+  return name_of_argument(typeid(Named<kKernel>*).name());
 }
 
 /// As kernel<<<grid, block, smem, stream>>>(args...): arguments are converted to the kernel's parameters and copied.

@@ -114,7 +114,8 @@ size_t page_size();
 
 // ---- fiber.cc
 
-void ensure_stacks(unsigned n);
+/// Stacks for n fibers, with room for so many bytes beyond what compiled code needs.
+void ensure_stacks(unsigned n, size_t extra);
 void init_fiber(Thread& thread, unsigned index);
 /// Memory that a new block takes over from an earlier one: ThreadSanitizer forgets who used it.
 void forget(char* p, size_t n);

@@ -55,9 +55,7 @@ __global__ void __launch_bounds__(kThreads) store_blocks(Matrix from, std::byte*
 
 }  // namespace
 
-bool is_cache_type(Type type) {
-  return for_type(CacheTypes(), type, []<class F>() {});
-}
+bool is_cache_type(Type type) { return contains(CacheTypes(), type); }
 
 cudaError_t store(Matrix from, TypedRows to, cudaStream_t stream) {
   cudaError_t error = cudaSuccess;

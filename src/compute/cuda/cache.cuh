@@ -13,6 +13,11 @@ template <class... F>
 struct TypeList {};
 using CacheTypes = TypeList<F32, F16, BF16, Q8_0, Q4_0>;
 
+template <class... F>
+bool contains(TypeList<F...>, Type type) {
+  return ((type == F::kType) || ...);
+}
+
 /// Calls f.template operator()<F>() with the F that `type` is; false when it is none of them.
 template <class Function, class... F>
 __host__ __device__ __forceinline__ bool for_type(TypeList<F...>, Type type, const Function& f) {

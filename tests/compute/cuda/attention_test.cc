@@ -59,7 +59,8 @@ class CudaAttention : public CudaTest {
 
 TEST_F(CudaAttention, HeadsOfAnyWidth) {
   const auto backend = cuda();
-  for (const Heads heads : {Heads{1, 1, 8, 8}, Heads{4, 2, 16, 16}, Heads{6, 3, 33, 17}, Heads{8, 1, 72, 100}}) {
+  for (const Heads heads :
+       {Heads{1, 1, 8, 8}, Heads{4, 2, 16, 16}, Heads{6, 3, 33, 17}, Heads{8, 1, 72, 100}, Heads{2, 2, 24, 200}}) {
     for (const auto& [past, n] : {std::pair{0, 1}, {0, 33}, {70, 1}, {31, 5}}) {
       SCOPED_TRACE(std::to_string(heads.n_head) + " heads, " + std::to_string(past) + " + " + std::to_string(n));
       compare(*backend, {heads, past, n});

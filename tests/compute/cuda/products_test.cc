@@ -66,6 +66,20 @@ TEST_F(CudaProducts, DevicesWithoutTensorCores) {
   }
 }
 
+// The types that ptx_products.cu has, through each of their kernels.
+TEST_F(CudaProducts, EveryKernelOfSomeTypes) {
+  for (const int capability : {75, 80}) {
+    cuda_emulator::config().compute_capability = capability;
+    for (const Precision precision : {Precision::kExact, Precision::kFast}) {
+      const auto backend = cuda(precision);
+      for (const Type type : {Type::F32, Type::BF16, Type::Q8_0, Type::Q5_1, Type::Q4_K, Type::IQ2_XS, Type::IQ3_S}) {
+        compare(*backend, precision, type, 256, 5, 1);
+        compare(*backend, precision, type, 256, 66, 9);
+      }
+    }
+  }
+}
+
 // As tensor cores of two generations round their sums.
 TEST_F(CudaProducts, RoundingOfTensorCores) {
   for (const auto mode : {cuda_emulator::MmaMode::kSm80, cuda_emulator::MmaMode::kSm90}) {

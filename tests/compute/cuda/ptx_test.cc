@@ -1,5 +1,5 @@
-// With STEELYARD_CUDA_PTX, a list of PTX files, the kernels that they hold run as that PTX in all tests of this
-// program.
+// The kernels as the PTX that nvcc made of them. With STEELYARD_CUDA_PTX in the environment, kernels of all tests of
+// this program run as PTX where there is some; with STEELYARD_CUDA_PTX=all, each has to.
 #include <cstdlib>
 #include <deque>
 #include <sstream>
@@ -11,23 +11,45 @@
 namespace steelyard::test {
 namespace {
 
+using Modules = std::deque<cuda_emulator::ptx::Module>;
+
+// Kernels run as PTX for as long as what this returns lives.
+Modules run_as_ptx() {
+  Modules modules;
+  std::istringstream list(STEELYARD_PTX_KERNELS);
+  for (std::string file; std::getline(list, file, ':');) {
+    EXPECT_GT(modules.emplace_back(read_text(file)).run_from_here(), 0) << file;
+  }
+  return modules;
+}
+
+// Products are compiled to PTX for a few types only.
+bool is_product(const std::string& kernel) {
+  return kernel.starts_with("steelyard::cuda::multiply_") || kernel.starts_with("steelyard::cuda::decode_rows<");
+}
+
 class PtxEnvironment : public testing::Environment {
  public:
   void SetUp() override {
-    const char* files = std::getenv("STEELYARD_CUDA_PTX");
-    if (files == nullptr) return;
-    std::istringstream list(files);
-    for (std::string file; std::getline(list, file, ':');) {
-      EXPECT_GT(modules_.emplace_back(read_text(file)).run_from_here(), 0) << file;
-    }
+    const char* which = std::getenv("STEELYARD_CUDA_PTX");
+    if (which == nullptr) return;
+    all_ = std::string(which) == "all";
+    modules_ = run_as_ptx();
   }
   void TearDown() override {
+    if (all_) {
+      for (const std::string& kernel : cuda_emulator::launched_without_ptx()) {
+        EXPECT_TRUE(is_product(kernel)) << kernel << " did not run as PTX";
+      }
+      for (const std::string& kernel : cuda_emulator::ptx_not_launched()) ADD_FAILURE() << kernel << " did not run";
+    }
     cuda_emulator::forget_ptx();
     modules_.clear();
   }
 
  private:
-  std::deque<cuda_emulator::ptx::Module> modules_;
+  bool all_ = false;
+  Modules modules_;
 };
 
 const testing::Environment* const kEnvironment = testing::AddGlobalTestEnvironment(new PtxEnvironment);
@@ -36,8 +58,9 @@ class CudaPtx : public CudaTest {};
 
 // The tests above would pass without PTX, too: here is what shows that it ran.
 TEST_F(CudaPtx, IsWhatRuns) {
-  if (std::getenv("STEELYARD_CUDA_PTX") == nullptr)
-    GTEST_SKIP() << "no STEELYARD_CUDA_PTX: kernels of the host's compiler";
+  if (std::string(STEELYARD_PTX_KERNELS).empty()) GTEST_SKIP() << "built without nvcc: no PTX";
+  const bool for_all = std::getenv("STEELYARD_CUDA_PTX") != nullptr;
+  const Modules modules = for_all ? Modules() : run_as_ptx();
   const auto backend = cuda();
   RandomWeight weight(Type::Q4_K, 256, 9, 1, 1);
   Activations x(20, 256, 2), y(20, 9, 3);
@@ -51,6 +74,7 @@ TEST_F(CudaPtx, IsWhatRuns) {
   const Weight loaded = backend->load(weight.get());
   EXPECT_GT(count([&] { backend->mul_mat(loaded, 0, device_x.matrix(), out.matrix()); }), 1000u);
   EXPECT_GT(count([&] { backend->scale(out.matrix(), 2.0f); }), 100u);
+  if (!for_all) cuda_emulator::forget_ptx();
 }
 
 }  // namespace

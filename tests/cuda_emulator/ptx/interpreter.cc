@@ -1,11 +1,8 @@
 // One CUDA thread of a PTX kernel: registers, local memory, the loop over instructions. Whatever concerns the warp, the
 // block or memory goes through the engine, as it does for kernels that the host's compiler built.
-#include <cxxabi.h>
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 
@@ -424,18 +421,25 @@ class ThreadRun {
   Site site_{};
 };
 
+constexpr size_t kLocalAlign = 128;
+
 struct Call {
   const Program* program;
   const Kernel* kernel;
   const char* parameters;
 };
 
-// Registers and local memory live on the fiber's stack and begin as poison.
+// Registers and local memory live on the fiber's stack and begin as poison. A kernel whose loops nvcc unrolled has tens
+// of thousands of registers, because PTX assigns each but once.
+size_t stack_bytes(const Kernel& kernel) {
+  return static_cast<size_t>(kernel.n_registers + 1) * 8 + kernel.local_bytes + 2 * kLocalAlign;
+}
+
 void run_thread(void* pack) {
   const Call& call = *static_cast<const Call*>(pack);
   const Kernel& kernel = *call.kernel;
   auto* registers = static_cast<uint64_t*>(__builtin_alloca(size_t(kernel.n_registers + 1) * 8));
-  auto* local = static_cast<char*>(__builtin_alloca_with_align(kernel.local_bytes + 16, 128 * 8));
+  auto* local = static_cast<char*>(__builtin_alloca_with_align(kernel.local_bytes + 16, kLocalAlign * 8));
   std::fill_n(registers, kernel.n_registers, 0xDEADBEEFDEADBEEFull);
   std::memset(local, config().poison, kernel.local_bytes);
   ThreadRun(*call.program, kernel, call.parameters, registers, local).run();
@@ -469,16 +473,13 @@ cudaError_t Module::launch(const std::string& name, dim3 grid, dim3 block, size_
 int Module::run_from_here() const {
   int n = 0;
   for (const auto& [mangled, kernel] : program_->kernels) {
-    int status = 0;
-    char* readable = abi::__cxa_demangle(mangled.c_str(), nullptr, nullptr, &status);
-    const std::string name = plain_name(status == 0 ? readable : mangled);
-    std::free(readable);
-    set_ptx(name, [module = *this, each = kernel.get()](const Launch& call, const Argument* arguments, int count,
-                                                        cudaStream_t stream) {
-      std::vector<std::pair<const void*, size_t>> values;
-      for (int i = 0; i < count; ++i) values.emplace_back(arguments[i].value, arguments[i].size);
-      return module.launch(*each, call.grid, call.block, call.dyn_smem, stream, values);
-    });
+    set_ptx(plain_name(readable_name(mangled.c_str())),
+            [module = *this, each = kernel.get()](const Launch& call, const Argument* arguments, int count,
+                                                  cudaStream_t stream) {
+              std::vector<std::pair<const void*, size_t>> values;
+              for (int i = 0; i < count; ++i) values.emplace_back(arguments[i].value, arguments[i].size);
+              return module.launch(*each, call.grid, call.block, call.dyn_smem, stream, values);
+            });
     ++n;
   }
   return n;
@@ -500,7 +501,7 @@ cudaError_t Module::launch(const Kernel& kernel, dim3 grid, dim3 block, size_t s
     std::memcpy(bytes->data() + parameter.offset, arguments[i].first, parameter.size);
     checked.push_back({bytes->data() + parameter.offset, parameter.size, false});
   }
-  const Launch description{kernel.name.c_str(), &kernel, grid, block, smem, nullptr, nullptr, -1};
+  const Launch description{kernel.name.c_str(), &kernel, grid, block, smem, nullptr, nullptr, -1, stack_bytes(kernel)};
   const auto run = [program = program_, kernel = &kernel, bytes](const Launch& launch) {
     Call call{program.get(), kernel, bytes->data()};
     Launch bound = launch;
