@@ -120,6 +120,8 @@ int stage_of(std::string_view tensor) {
   return has(".attn_output") || has(".ssm_out") ? 1 : 0;
 }
 
+LayerPart part_of(int stage) { return stage < 2 ? LayerPart::kMixer : LayerPart::kFfn; }
+
 CalibratedLayers::CalibratedLayers(const gguf::Reader& source, const Resolution& resolution, const Model& model,
                                    const Chunks& chunks, const CalibrationSettings& settings)
     : source_(source),
@@ -168,7 +170,7 @@ bool CalibratedLayers::share_broken() {
 
 // Batch by batch, in the original model first. A chunk that breaks has left its mark on the sums: they are collected
 // anew without it.
-CalibratedLayers::Moments CalibratedLayers::watch(const Layer& layer, const Layer& rounded,
+CalibratedLayers::Moments CalibratedLayers::watch(const Layer& layer, const Layer& rounded, LayerPart part,
                                                   const std::set<std::string>& weights, int64_t begin, int64_t end) {
   while (true) {
     const size_t n_broken = rounded_.broken().size();
@@ -177,8 +179,8 @@ CalibratedLayers::Moments CalibratedLayers::watch(const Layer& layer, const Laye
     for (int64_t c = begin; c < end; c += rounded_.chunks_per_batch()) {
       const int64_t to = std::min(end, c + rounded_.chunks_per_batch());
       originals.clear();
-      original_.watch(layer, c, to, originals);
-      rounded_.watch(rounded, c, to, collector);
+      original_.watch(layer, part, c, to, originals);
+      rounded_.watch(rounded, part, c, to, collector);
     }
     if (!share_broken() && rounded_.broken().size() == n_broken) return collector.take(model_.backend());
   }
@@ -200,11 +202,12 @@ void CalibratedLayers::pass_layer(int number) {
     for (const Decision* decision : wanted) {
       rounded[decision->tensor->name] = {&format(decision->type), finished_.at(decision->tensor->name).data()};
     }
-  } else {
-    rounded = round_layer(number, layer, wanted);
   }
-  original_.advance(layer);
-  rounded_.advance(model_.layer(number, original_.n_ctx(), std::span(&layer, 1), rounded));
+  for (const LayerPart part : {LayerPart::kMixer, LayerPart::kFfn}) {
+    if (!all_finished) round_part(number, layer, part, wanted, rounded);
+    original_.advance(layer, part);
+    rounded_.advance(model_.layer(number, original_.n_ctx(), std::span(&layer, 1), rounded), part);
+  }
   share_broken();
   model_.release(number);
   for (const Decision* decision : wanted) {
@@ -212,17 +215,18 @@ void CalibratedLayers::pass_layer(int number) {
   }
 }
 
-Substitutes CalibratedLayers::round_layer(int number, const Layer& layer, std::span<const Decision* const> wanted) {
-  Substitutes rounded;
+void CalibratedLayers::round_part(int number, const Layer& layer, LayerPart part,
+                                  std::span<const Decision* const> wanted, Substitutes& rounded) {
   for (int stage = 0; stage < kStages; ++stage) {
+    if (part_of(stage) != part) continue;
     std::set<std::string> names;
     for (const Decision* decision : wanted) {
       if (stage_of(decision->tensor->name) == stage) names.insert(decision->tensor->name);
     }
     if (names.empty()) continue;
     const Layer so_far = model_.layer(number, original_.n_ctx(), std::span(&layer, 1), rounded);
-    const Moments moments = watch(layer, so_far, names, 0, n_watched_),
-                  others = watch(layer, so_far, names, n_watched_, n_chunks_);
+    const Moments moments = watch(layer, so_far, part, names, 0, n_watched_),
+                  others = watch(layer, so_far, part, names, n_watched_, n_chunks_);
     for (const Decision* decision : wanted) {
       const std::string& name = decision->tensor->name;
       const auto own = moments.find(name), other = others.find(name);
@@ -232,7 +236,6 @@ Substitutes CalibratedLayers::round_layer(int number, const Layer& layer, std::s
       rounded[name] = {&format(decision->type), bytes.data()};
     }
   }
-  return rounded;
 }
 
 std::vector<std::byte> CalibratedLayers::encode_tensor(const Decision& decision, const SecondMoments& watched,

@@ -1,8 +1,8 @@
 // Calibration and quantization in one pass. Layer by layer the calibration text goes through two models side by side,
 // the one in the file and the one that was rounded up to here. A layer is rounded in stages (stage_of): for each the
-// text passes through the layer in both models and is watched, then the stage's linears are rounded with the second
-// moments of what they read in the rounded model (quantize/feedback.h), towards weights that make up for what was lost
-// before (quantize/correction.h).
+// text passes through that part of the layer in both models and is watched, then the stage's linears are rounded with
+// the second moments of what they read in the rounded model (quantize/feedback.h), towards weights that make up for
+// what was lost before (quantize/correction.h).
 //
 // Part of the chunks is held out of the moments. On their moments the ways to round a matrix are compared, and the one
 // whose outputs lose least is kept. Memory is the activations of all chunks, twice, and one layer's moments and bytes.
@@ -49,6 +49,8 @@ struct RoundingReport {
 /// When a linear's turn comes within its layer, 0 to kStages - 1: what reads another's output comes after it.
 int stage_of(std::string_view tensor);
 inline constexpr int kStages = 4;
+/// The part of the layer that a stage's linears are in: nothing before it has to be repeated for them.
+LayerPart part_of(int stage);
 
 class CalibratedLayers : public LayerEncoder {
  public:
@@ -69,9 +71,11 @@ class CalibratedLayers : public LayerEncoder {
   using Moments = std::map<std::string, std::shared_ptr<const SecondMoments>>;
 
   void pass_layer(int number);
-  Substitutes round_layer(int number, const Layer& layer, std::span<const Decision* const> wanted);
-  Moments watch(const Layer& layer, const Layer& rounded, const std::set<std::string>& weights, int64_t begin,
-                int64_t end);
+  // Adds what was rounded to `rounded`.
+  void round_part(int number, const Layer& layer, LayerPart part, std::span<const Decision* const> wanted,
+                  Substitutes& rounded);
+  Moments watch(const Layer& layer, const Layer& rounded, LayerPart part, const std::set<std::string>& weights,
+                int64_t begin, int64_t end);
   bool share_broken();
   std::vector<std::byte> encode_tensor(const Decision& decision, const SecondMoments& watched,
                                        const SecondMoments* held_out);

@@ -30,23 +30,31 @@ Matrix mix(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pa
   return latent ? latent_attention(layer, h, first_position, kv, pass) : attention(layer, h, first_position, kv, pass);
 }
 
-}  // namespace
-
-void forward_layer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, Pass& pass) {
-  pass.scratch.reset();
+void add_mixer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, Pass& pass) {
   const AttentionWeights& attention = layer.weights.attention;
   const Matrix h = normed(attention.norm, x, pass);
   for (const SequenceSlice& s : sequences) {
     const Matrix y = mix(layer, h.slice(s.first_row, s.n_rows), s.first_position, *s.kv, pass);
     pass.backend.add(x.slice(s.first_row, s.n_rows), contribution(attention.branch_norm, y, pass));
   }
+}
+
+void add_ffn(const Layer& layer, Matrix x, Pass& pass) {
   const Matrix f = normed(layer.weights.ffn.norm, x, pass);
   pass.backend.add(x, contribution(layer.weights.ffn.branch_norm, ffn(layer, f, pass), pass));
 }
 
-void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer& kv, Pass& pass) {
+}  // namespace
+
+void forward_layer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, Pass& pass, LayerPart part) {
+  pass.scratch.reset();
+  if (part != LayerPart::kFfn) add_mixer(layer, x, sequences, pass);
+  if (part != LayerPart::kMixer) add_ffn(layer, x, pass);
+}
+
+void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer& kv, Pass& pass, LayerPart part) {
   const SequenceSlice all{0, x.rows, first_position, &kv};
-  forward_layer(layer, x, std::span(&all, 1), pass);
+  forward_layer(layer, x, std::span(&all, 1), pass, part);
 }
 
 }  // namespace steelyard

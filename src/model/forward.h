@@ -39,11 +39,16 @@ struct SequenceSlice {
   KvLayer* kv;
 };
 
+/// A layer's two branches follow each other on the residual stream: attention or another mixer, then the FFN.
+enum class LayerPart { kWhole, kMixer, kFfn };
+
 /// x [n, n_embd] is the residual stream of the sequences' tokens; updated in place. Mixers see one sequence at a time,
 /// everything else all rows at once.
-void forward_layer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, Pass& pass);
+void forward_layer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, Pass& pass,
+                   LayerPart part = LayerPart::kWhole);
 /// The same for a batch of one sequence.
-void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer& kv, Pass& pass);
+void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer& kv, Pass& pass,
+                   LayerPart part = LayerPart::kWhole);
 
 // ---- the parts of a layer; each returns its contribution to the residual stream, in scratch memory.
 

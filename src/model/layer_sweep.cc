@@ -92,11 +92,11 @@ std::vector<KvLayer>& LayerSweep::caches(const AttentionConfig& config, size_t n
   return found->second;
 }
 
-Matrix LayerSweep::forward(const Layer& layer, std::span<const int64_t> chunks, Matrix x, Pass& pass) {
+Matrix LayerSweep::forward(const Layer& layer, LayerPart part, std::span<const int64_t> chunks, Matrix x, Pass& pass) {
   std::vector<KvLayer>& kv = caches(layer.config.attention, chunks.size());
   if (n_batch_ < n_ctx_) {  // a part of one chunk at a time
     for (int64_t begin = 0; begin < n_ctx_; begin += n_batch_) {
-      forward_layer(layer, x.slice(begin, std::min(n_batch_, n_ctx_ - begin)), begin, kv[0], pass);
+      forward_layer(layer, x.slice(begin, std::min(n_batch_, n_ctx_ - begin)), begin, kv[0], pass, part);
     }
     return x;
   }
@@ -104,7 +104,7 @@ Matrix LayerSweep::forward(const Layer& layer, std::span<const int64_t> chunks, 
   for (size_t s = 0; s < chunks.size(); ++s) {
     sequences.push_back({static_cast<int64_t>(s) * n_ctx_, n_ctx_, 0, &kv[s]});
   }
-  forward_layer(layer, x, sequences, pass);
+  forward_layer(layer, x, sequences, pass, part);
   return x;
 }
 
@@ -141,15 +141,17 @@ void LayerSweep::for_batches(int64_t begin, int64_t end, MatmulObserver* observe
   }
 }
 
-void LayerSweep::watch(const Layer& layer, int64_t begin, int64_t end, MatmulObserver& observer) {
-  for_batches(begin, end, &observer, /*keep=*/false,
-              [&](std::span<const int64_t> chunks, Matrix x, Pass& pass) { return forward(layer, chunks, x, pass); });
+void LayerSweep::watch(const Layer& layer, LayerPart part, int64_t begin, int64_t end, MatmulObserver& observer) {
+  for_batches(begin, end, &observer, /*keep=*/false, [&](std::span<const int64_t> chunks, Matrix x, Pass& pass) {
+    return forward(layer, part, chunks, x, pass);
+  });
 }
 
-void LayerSweep::advance(const Layer& layer, MatmulObserver* observer) {
-  for_batches(first_, first_ + n_, observer, /*keep=*/true,
-              [&](std::span<const int64_t> chunks, Matrix x, Pass& pass) { return forward(layer, chunks, x, pass); });
-  ++next_layer_;
+void LayerSweep::advance(const Layer& layer, LayerPart part, MatmulObserver* observer) {
+  for_batches(first_, first_ + n_, observer, /*keep=*/true, [&](std::span<const int64_t> chunks, Matrix x, Pass& pass) {
+    return forward(layer, part, chunks, x, pass);
+  });
+  if (part != LayerPart::kMixer) ++next_layer_;
 }
 
 void LayerSweep::run_layer(int i, MatmulObserver* observer) {
@@ -157,10 +159,10 @@ void LayerSweep::run_layer(int i, MatmulObserver* observer) {
     while (static_cast<int>(layers_.size()) <= i) {
       layers_.push_back(model_.layer(static_cast<int>(layers_.size()), n_ctx_, layers_));
     }
-    return advance(layers_[static_cast<size_t>(i)], observer);
+    return advance(layers_[static_cast<size_t>(i)], LayerPart::kWhole, observer);
   }
   model_.will_need(i + 1);
-  advance(model_.layer(i, n_ctx_), observer);
+  advance(model_.layer(i, n_ctx_), LayerPart::kWhole, observer);
   model_.release(i);
 }
 

@@ -45,10 +45,11 @@ class LayerSweep {
   /// Begins a window: embeds chunks [first, first + n).
   void start(int64_t first, int64_t n);
 
-  /// Chunks [begin, end) of the window pass through the layer and are watched; their streams stay as they were.
-  void watch(const Layer& layer, int64_t begin, int64_t end, MatmulObserver& observer);
-  /// All chunks of the window pass through the layer for good.
-  void advance(const Layer& layer, MatmulObserver* observer = nullptr);
+  /// Chunks [begin, end) of the window pass through a part of the layer and are watched; their streams stay as they
+  /// were.
+  void watch(const Layer& layer, LayerPart part, int64_t begin, int64_t end, MatmulObserver& observer);
+  /// All chunks of the window pass through the layer for good, or through the mixer first and the FFN later.
+  void advance(const Layer& layer, LayerPart part = LayerPart::kWhole, MatmulObserver* observer = nullptr);
   /// The same with layer i of the file, which is read ahead and dropped from memory afterwards, or kept.
   void run_layer(int i, MatmulObserver* observer = nullptr);
   /// Something else with all streams of the window, which stay as they were: after the last layer.
@@ -72,7 +73,7 @@ class LayerSweep {
   void store(int64_t chunk, const float* from);
   bool is_broken(int64_t chunk) const;
   std::vector<KvLayer>& caches(const AttentionConfig& config, size_t n);
-  Matrix forward(const Layer& layer, std::span<const int64_t> chunks, Matrix x, Pass& pass);
+  Matrix forward(const Layer& layer, LayerPart part, std::span<const int64_t> chunks, Matrix x, Pass& pass);
   void for_batches(int64_t begin, int64_t end, MatmulObserver* observer, bool keep, const BatchWork& work);
 
   const Model& model_;

@@ -56,8 +56,8 @@ TEST_F(Calibrated, MomentsHaveTheSumsOfSquaresOnTheirDiagonal) {
     const Layer layer = model_.layer(i, kContext);
     MomentCollector moments;
     Diagonals squares;
-    sweep.watch(layer, 0, chunks_.count(), moments);
-    sweep.watch(layer, 0, chunks_.count(), squares);
+    sweep.watch(layer, LayerPart::kWhole, 0, chunks_.count(), moments);
+    sweep.watch(layer, LayerPart::kWhole, 0, chunks_.count(), squares);
     sweep.advance(layer);
     const auto taken = moments.take(*backend_);
     ASSERT_EQ(taken.size(), squares.sums.size());
@@ -83,6 +83,9 @@ TEST(Stages, WhatReadsComesAfterWhatIsRead) {
   EXPECT_EQ(stage_of("blk.0.ffn_up_shexp.weight"), 2);
   EXPECT_EQ(stage_of("blk.0.ffn_down_exps.weight"), 3);
   EXPECT_EQ(stage_of("blk.0.ffn_down.weight"), 3);
+  for (int stage = 0; stage < kStages; ++stage) {
+    EXPECT_EQ(part_of(stage), stage <= 1 ? LayerPart::kMixer : LayerPart::kFfn);
+  }
 }
 
 TEST_F(Calibrated, EveryLinearIsCoveredAndFeedbackLosesLess) {

@@ -53,23 +53,26 @@ TEST(LayerSweep, SameStreamsAsTokenMajor) {
   EXPECT_EQ(seen, (std::vector<int64_t>{0, 1, 2, 3, 4}));
 }
 
-TEST(LayerSweep, WatchingChangesNothing) {
+TEST(LayerSweep, NeitherWatchingNorPartsChangeAnything) {
   const gguf::Reader reader(test::golden("models/deepseek2/model.gguf"));
   const auto backend = make_backend("cpu");
   const Model model(reader, *backend);
-  const auto streams = [&](bool watch) {
+  const auto streams = [&](bool watch, std::vector<LayerPart> parts) {
     LayerSweep sweep(model, 16, ids_of);
     sweep.start(0, 3);
     const Layer layer = model.layer(0, 16);
     Watcher watcher;
-    if (watch) sweep.watch(layer, 1, 3, watcher);
+    if (watch) sweep.watch(layer, LayerPart::kWhole, 1, 3, watcher);
     EXPECT_EQ(watcher.counted > 0, watch);
-    sweep.advance(layer);
+    for (const LayerPart part : parts) sweep.advance(layer, part);
     std::vector<float> all;
     sweep.save([&](std::span<const float> stream) { all.insert(all.end(), stream.begin(), stream.end()); });
     return all;
   };
-  EXPECT_EQ(streams(true), streams(false));
+  const std::vector<float> whole = streams(false, {LayerPart::kWhole});
+  EXPECT_EQ(streams(true, {LayerPart::kWhole}), whole);
+  EXPECT_EQ(streams(false, {LayerPart::kMixer, LayerPart::kFfn}), whole);
+  EXPECT_NE(streams(false, {LayerPart::kMixer}), whole);
 }
 
 TEST(LayerSweep, BrokenChunksAreShownToBeForgotten) {
