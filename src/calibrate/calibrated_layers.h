@@ -30,7 +30,7 @@ struct CalibrationSettings {
   FeedbackSettings feedback;
   int64_t held_out = 8;    ///< of so many chunks one is held out
   double shrinkage = 0.3;  ///< an expert's moments count the mean of its layer's as this many times n_in inputs
-  double ridge = 0.1;      ///< of the correction, as a part of the mean of H's diagonal
+  double ridge = 0.3;      ///< of the correction, as a part of H's diagonal
 };
 
 /// How a matrix is rounded: with feedback, or each weight alone, weighted by the moments' diagonal or not.

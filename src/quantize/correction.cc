@@ -26,7 +26,8 @@ std::vector<float> corrected(const std::vector<float>& rows, const std::vector<f
                              const std::vector<float>& moments, int64_t n, double ridge) {
   if (pull.empty()) return rows;
   Doubles h = view(moments, n).cast<double>();
-  h.diagonal().array() += ridge * h.diagonal().mean();
+  // The constant is for columns that no input had.
+  h.diagonal() = h.diagonal() * (1.0 + ridge) + Eigen::VectorXd::Constant(n, 1e-6 * h.diagonal().mean());
   const Eigen::LLT<Doubles> cholesky(h);
   if (cholesky.info() != Eigen::Success) return rows;
   const Doubles step = cholesky.solve(view(pull, n).cast<double>().transpose());

@@ -15,7 +15,7 @@ namespace steelyard {
 /// W D: what the moved inputs pull each row towards. rows: W [n_rows, n]; drift: D [n, n]. Empty when D is.
 std::vector<float> pull_of(const std::vector<float>& rows, const std::vector<float>& drift, int64_t n);
 
-/// W + pull (H + ridge * mean diagonal)^-1, where moments is H [n, n]; W itself where there is no pull or H is not
+/// W + pull (H + ridge * its diagonal)^-1, where moments is H [n, n]; W itself where there is no pull or H is not
 /// positive definite. The ridge keeps to W what few inputs say little about.
 std::vector<float> corrected(const std::vector<float>& rows, const std::vector<float>& pull,
                              const std::vector<float>& moments, int64_t n, double ridge);

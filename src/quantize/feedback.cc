@@ -22,12 +22,13 @@ constexpr int64_t kTileRows = 32;
 // Columns between two such products. A multiple of every block length.
 constexpr int64_t kPanel = 256;
 
-// R of H + damping * mean diagonal; empty if that is not positive definite. Turned around, R R^T is the L L^T of
-// Cholesky.
-std::optional<Rows> upper_factor(const Doubles& moments, double damping) {
+// Part of the mean of the diagonal that is added to all of it, for columns that no input had.
+constexpr double kFloor = 1e-6;
+
+// R of H; empty if that is not positive definite. Turned around, R R^T is the L L^T of Cholesky.
+std::optional<Rows> upper_factor(const Doubles& moments) {
   const Eigen::Index n = moments.rows();
-  Doubles turned = moments.reverse();
-  turned.diagonal().array() += damping * moments.diagonal().mean();
+  const Doubles turned = moments.reverse();
   const Eigen::LLT<Doubles, Eigen::Lower> cholesky(turned);
   if (cholesky.info() != Eigen::Success) return std::nullopt;
   const Doubles lower = cholesky.matrixL();
@@ -238,26 +239,23 @@ class FeedbackEncoder::Tile {
 std::optional<FeedbackEncoder> FeedbackEncoder::make(const Format& format, int64_t n, const float* moments,
                                                      const FeedbackSettings& settings) {
   STEELYARD_CHECK(format.encoder != nullptr && n % format.block_len == 0 && kPanel % format.block_len == 0);
-  const Doubles h = RowsView(moments, n, n).cast<double>();
+  Doubles h = RowsView(moments, n, n).cast<double>();
   const double mean = h.diagonal().mean();
   if (!h.allFinite() || !(mean > 0.0)) return std::nullopt;
-  std::optional<Rows> factor;
-  for (double damping = settings.damping; !factor && damping < 1.0; damping *= 10.0) factor = upper_factor(h, damping);
+  h.diagonal() = h.diagonal() * (1.0 + settings.damping) + Eigen::VectorXd::Constant(n, kFloor * mean);
+  const std::optional<Rows> factor = upper_factor(h);
   if (!factor) return std::nullopt;
 
   FeedbackEncoder encoder(format, n, settings);
   encoder.factor_.assign(factor->data(), factor->data() + n * n);
-  encoder.moments_.assign(moments, moments + n * n);
-  for (int64_t i = 0; i < n; ++i) {
-    encoder.moments_[static_cast<size_t>(i * n + i)] += settings.descent_damping * static_cast<float>(mean);
-  }
+  encoder.moments_.resize(static_cast<size_t>(n * n));
+  Eigen::Map<Rows>(encoder.moments_.data(), n, n) = h.cast<float>();
   const int joint = format.encoder->joint;
-  const RowsView damped(encoder.moments_.data(), n, n);
   encoder.weights_.resize(static_cast<size_t>(n));
   encoder.group_inverse_.resize(static_cast<size_t>(n * joint));
   for (int64_t i = 0; i < n; i += joint) {
     const Rows triangle = factor->block(i, i, joint, joint).triangularView<Eigen::Upper>();
-    const Rows inverse = damped.block(i, i, joint, joint).cast<double>().inverse().cast<float>();
+    const Rows inverse = h.block(i, i, joint, joint).inverse().cast<float>();
     for (int j = 0; j < joint; ++j) encoder.weights_[static_cast<size_t>(i + j)] = triangle.row(j).squaredNorm();
     std::copy_n(inverse.data(), joint * joint, encoder.group_inverse_.data() + i * joint);
   }

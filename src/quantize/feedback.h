@@ -10,6 +10,10 @@
 // knowing the errors on both sides, and set the blocks' scales to the length that suits their codes. At last a row gets
 // back a share of what least squares took from the size of its outputs.
 //
+// H is what some text says about all text. Damping adds a part of its diagonal to it, column by column, so that what
+// two columns have in common counts less than what each is by itself: the more, the less a correlation needs to be
+// believed. (A constant for all columns would be that of the largest, where a few columns have most of the energy.)
+//
 // A row's bytes depend on nothing but the row and H. Called by calibrate/, for the tensors whose inputs were watched.
 #pragma once
 
@@ -24,17 +28,16 @@ namespace steelyard {
 
 /// How a matrix is rounded with feedback.
 struct FeedbackSettings {
-  float damping = 0.01f;           ///< part of the mean of H's diagonal that is added to it for R
-  float descent_damping = 0.001f;  ///< the same for coordinate descent
-  int passes = 3;                  ///< of coordinate descent
-  double given_back = 0.7;         ///< share of the shrinkage of a row's outputs; docs/quantize.md
+  double damping = 0.3;     ///< part of its diagonal that is added to H; docs/quantize.md
+  int passes = 3;           ///< of coordinate descent
+  double given_back = 0.7;  ///< share of the shrinkage of a row's outputs; docs/quantize.md
   Effort effort = Effort::kNormal;
 };
 
 class FeedbackEncoder {
  public:
   /// `moments`: H [n, n], symmetric, n a multiple of the format's block. Empty where H is not of use: it holds no data
-  /// or values that are not finite, or no damping makes it positive definite.
+  /// or values that are not finite, or damping does not make it positive definite.
   static std::optional<FeedbackEncoder> make(const Format& format, int64_t n, const float* moments,
                                              const FeedbackSettings& settings);
 
@@ -52,7 +55,7 @@ class FeedbackEncoder {
   FeedbackSettings settings_;
   std::vector<float> factor_;         // R [n, n]
   std::vector<float> weights_;        // [n] of the squares of w' - q: the diagonals of R_BB R_BB^T
-  std::vector<float> moments_;        // H with the damping of descent [n, n]
+  std::vector<float> moments_;        // H, damped [n, n]
   std::vector<float> group_inverse_;  // [n / joint][joint, joint] inverses of the blocks H_BB
 };
 
