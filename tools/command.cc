@@ -76,6 +76,14 @@ Precision precision_named(const std::string& name) {
 
 }  // namespace
 
+void CacheTypeOptions::add_to(CLI::App& command) {
+  command.add_option("--cache-type-k", keys_, "type of cached keys, or latents (-ctk): f32, f16, bf16, q8_0, q4_0")
+      ->capture_default_str();
+  command.add_option("--cache-type-v", values_, "type of cached values (-ctv)")->capture_default_str();
+}
+
+CacheTypes CacheTypeOptions::get() const { return {type_named(keys_, "-ctk"), type_named(values_, "-ctv")}; }
+
 void ModelOptions::add_to(CLI::App& command, const std::string& precision) {
   precision_ = precision;
   command.add_option("-m,--model", path_, "GGUF model, or the first of its shards")->required();
@@ -86,17 +94,14 @@ void ModelOptions::add_to(CLI::App& command, const std::string& precision) {
       .add_option("--precision", precision_,
                   "exact: activations in F32; fast: in integers, 8 bits for a single token and 16 for several")
       ->capture_default_str();
-  command
-      .add_option("--cache-type-k", cache_keys_, "type of cached keys, or latents (-ctk): f32, f16, bf16, q8_0, q4_0")
-      ->capture_default_str();
-  command.add_option("--cache-type-v", cache_values_, "type of cached values (-ctv)")->capture_default_str();
+  cache_types_.add_to(command);
 }
 
 void ModelOptions::open() {
   set_thread_count(threads_);
   reader_.emplace(path_);
   backend_ = make_backend(backend_name_, precision_named(precision_));
-  model_.emplace(*reader_, *backend_, CacheTypes{type_named(cache_keys_, "-ctk"), type_named(cache_values_, "-ctv")});
+  model_.emplace(*reader_, *backend_, cache_types_.get());
 }
 
 void TextOptions::add_to(CLI::App& command) {

@@ -27,6 +27,7 @@ void add_perplexity(CLI::App& app);
 void add_run(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_bench(CLI::App& app);
+void add_fit(CLI::App& app);
 
 /// Of --threads. More would exhaust the address space before they did any work.
 inline constexpr int kMaxThreads = 1024;
@@ -54,6 +55,18 @@ class PlanOptions {
 /// One line on stdout for each finding.
 void print_findings(const std::vector<Finding>& findings);
 
+/// --cache-type-k and -v.
+class CacheTypeOptions {
+ public:
+  void add_to(CLI::App& command);
+  /// Error for unknown types.
+  CacheTypes get() const;
+  std::string settings() const { return keys_ + " " + values_; }
+
+ private:
+  std::string keys_ = "f32", values_ = "f32";
+};
+
 /// -m, --backend, --precision, --threads, --cache-type-k and -v: a model file opened and bound.
 class ModelOptions {
  public:
@@ -64,9 +77,7 @@ class ModelOptions {
 
   const std::string& path() const { return path_; }
   /// What of these options changes results in their last digits.
-  std::string settings() const {
-    return fmt::format("{} {} {} {}", backend_name_, precision_, cache_keys_, cache_values_);
-  }
+  std::string settings() const { return fmt::format("{} {} {}", backend_name_, precision_, cache_types_.settings()); }
   const gguf::Reader& reader() const { return *reader_; }
   Backend& backend() const { return *backend_; }
   const Model& model() const { return *model_; }
@@ -75,7 +86,7 @@ class ModelOptions {
   std::string path_;
   std::string backend_name_ = "cpu";
   std::string precision_;
-  std::string cache_keys_ = "f32", cache_values_ = "f32";
+  CacheTypeOptions cache_types_;
   int threads_ = 0;
   std::optional<gguf::Reader> reader_;
   std::unique_ptr<Backend> backend_;

@@ -24,9 +24,13 @@ int report(std::string message) {
 
 // Flags of several letters behind one dash, which llama.cpp's programs have and CLI11 reads as a letter and its value.
 char* long_form(char* argument) {
-  static char keys[] = "--cache-type-k", values[] = "--cache-type-v";
+  static char keys[] = "--cache-type-k", values[] = "--cache-type-v", layers[] = "--gpu-layers",
+              split[] = "--tensor-split";
   const std::string_view given = argument;
-  return given == "-ctk" ? keys : given == "-ctv" ? values : argument;
+  if (given == "-ctk") return keys;
+  if (given == "-ctv") return values;
+  if (given == "-ngl") return layers;
+  return given == "-ts" ? split : argument;
 }
 
 // By default a GNU OpenMP thread that waits at a barrier spins for milliseconds, which on a machine with other work
@@ -53,6 +57,7 @@ int main(int argc, char** argv) {
   steelyard::tools::add_run(app);
   steelyard::tools::add_inspect(app);
   steelyard::tools::add_bench(app);
+  steelyard::tools::add_fit(app);
   try {
     for (int i = 1; i < argc; ++i) argv[i] = long_form(argv[i]);
     app.parse(argc, argv);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "model/sweep_plan.h"
 
@@ -11,6 +12,21 @@ namespace {
 // Vectors are decoded when they are bound.
 uint64_t bound_bytes(const gguf::TensorInfo& tensor) {
   return tensor.n_dims < 2 ? static_cast<uint64_t>(tensor.n_elements()) * sizeof(float) : tensor.n_bytes;
+}
+
+constexpr uint64_t kBlock = uint64_t{16} << 20;  // of scratch memory (model/scratch.h)
+constexpr uint64_t kMostBytes = uint64_t{1} << 60;
+
+// A header alone proves no width, and products with the context shall stay within 64 bits.
+void check_widths(const AttentionConfig& attention, const std::string& path) {
+  constexpr int64_t kMostValues = int64_t{1} << 26;
+  const DeltaNetConfig& delta = attention.delta_net;
+  const int64_t widths[] = {attention.key_width(), attention.value_width(), attention.rope.n_dims,
+                            delta.value_width(),   delta.conv_width(),      delta.head,
+                            delta.n_taps};
+  for (const int64_t width : widths) {
+    if (width < 0 || width > kMostValues) fail(path, "a cache {} values wide cannot be planned", width);
+  }
 }
 
 // Layers whose angles are the same share a table.
@@ -28,16 +44,19 @@ uint64_t table_bytes(const ModelConfig& config, int64_t n_positions) {
 
 }  // namespace
 
-uint64_t MemoryPlan::weights() const {
-  uint64_t sum = embedding + output;
-  for (const LayerMemory& layer : layers) sum += layer.weights;
-  return sum;
-}
-
-uint64_t MemoryPlan::caches() const {
-  uint64_t sum = 0;
-  for (const LayerMemory& layer : layers) sum += layer.cache;
-  return sum;
+DeviceMemory MemoryPlan::on_device(LayerRange range) const {
+  DeviceMemory device;
+  if (range.empty()) return device;
+  for (int i = range.begin; i < range.end; ++i) {
+    device.weights += layers[static_cast<size_t>(i)].weights;
+    device.caches += layers[static_cast<size_t>(i)].cache;
+  }
+  const bool first = range.begin == 0, last = range.end == all().end;
+  if (first) device.weights += embedding;
+  if (last) device.weights += output + (first ? 0 : tied_output);
+  device.tables = tables;
+  device.activations = activations + (last ? logits : 0);
+  return device;
 }
 
 MemoryPlan plan_memory(const gguf::Reader& reader, const ModelConfig& config, const MemoryRequest& request) {
@@ -51,35 +70,47 @@ MemoryPlan plan_memory(const gguf::Reader& reader, const ModelConfig& config, co
     else
       (*block < plan.layers.size() ? plan.layers[*block].weights : plan.prediction) += bytes;
   }
+  if (reader.find("output.weight") == nullptr) plan.tied_output = plan.embedding;
+  uint64_t caches = 0;
   for (size_t i = 0; i < plan.layers.size(); ++i) {
-    plan.layers[i].cache = static_cast<uint64_t>(request.n_sequences) *
-                           kv_layer_bytes(config.layers[i].attention, request.n_context, request.cache_types);
+    const AttentionConfig& attention = config.layers[i].attention;
+    check_widths(attention, reader.path());
+    const uint64_t bytes = kv_layer_bytes(attention, request.n_context, request.cache_types);
+    plan.layers[i].cache = checked_mul(bytes, static_cast<uint64_t>(request.n_sequences)).value_or(UINT64_MAX);
+    const auto sum = checked_add(caches, plan.layers[i].cache);
+    if (!sum || *sum > kMostBytes) fail(reader.path(), "a cache of {} positions is beyond counting", request.n_context);
+    caches = *sum;
   }
   plan.tables = table_bytes(config, request.n_context);
-  // Once for what operations read and write, once for copies of it in the form that a device multiplies.
-  plan.activations = 2 * static_cast<uint64_t>(request.n_batch) * token_bytes(reader, config).in_block +
-                     static_cast<uint64_t>(request.n_outputs * config.n_vocab) * sizeof(float);
+  // A product's input is copied in the form that a device multiplies, which takes up to twice its bytes. Scratch memory
+  // and workspaces come in blocks.
+  const TokenBytes token = token_bytes(reader, config);
+  const uint64_t stream = static_cast<uint64_t>(config.n_embd) * sizeof(float);
+  plan.activations = static_cast<uint64_t>(request.n_batch) * (token.in_layer + 2 * token.input + stream) + 2 * kBlock;
+  plan.logits = static_cast<uint64_t>(request.n_outputs * config.n_vocab) * sizeof(float);
   return plan;
 }
 
-void check_fits(const MemoryPlan& plan, uint64_t free, const std::string& where) {
-  if (plan.total() <= free) return;
+void check_fits(const DeviceMemory& needed, uint64_t free, const std::string& where) {
+  if (needed.total() <= free) return;
   const auto mib = [](uint64_t bytes) { return (bytes + (1 << 20) - 1) >> 20; };
   fail(where,
        "{} MiB do not fit: weights {}, cache {}, RoPE tables {}, activations {} MiB, and {} MiB are free; a shorter "
        "context, a cache in fewer bits or smaller batches need less",
-       mib(plan.total()), mib(plan.weights()), mib(plan.caches()), mib(plan.tables), mib(plan.activations), free >> 20);
+       mib(needed.total()), mib(needed.weights), mib(needed.caches), mib(needed.tables), mib(needed.activations),
+       free >> 20);
 }
 
-int64_t largest_context(const gguf::Reader& reader, const ModelConfig& config, MemoryRequest request, uint64_t free) {
-  const auto fits = [&](int64_t n_context) {
+int64_t largest_context(const gguf::Reader& reader, const ModelConfig& config, MemoryRequest request,
+                        const std::function<bool(const MemoryPlan&)>& fits) {
+  const auto fits_at = [&](int64_t n_context) {
     request.n_context = n_context;
-    return plan_memory(reader, config, request).total() <= free;
+    return fits(plan_memory(reader, config, request));
   };
   int64_t low = 0, high = config.n_context;  // the answer lies in [low, high]
   while (low < high) {
     const int64_t middle = high - (high - low) / 2;
-    if (fits(middle))
+    if (fits_at(middle))
       low = middle;
     else
       high = middle - 1;

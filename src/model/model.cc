@@ -90,8 +90,8 @@ void Session::check_memory(int64_t n_context, int64_t n_sequences) const {
   request.n_batch = std::min(request.n_batch, n_context);
   request.cache_types = model_.cache_types();
   MemoryPlan plan = plan_memory(model_.reader(), model_.config(), request);
-  plan.embedding = plan.output = 0;
-  check_fits(plan, *free, std::string(model_.backend().name()));
+  plan.embedding = plan.output = plan.tied_output = 0;
+  check_fits(plan.on_device(plan.all()), *free, std::string(model_.backend().name()));
 }
 
 Matrix Session::forward(std::span<const int32_t> ids) {

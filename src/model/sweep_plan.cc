@@ -44,23 +44,28 @@ uint64_t weights_at_a_time(const gguf::Reader& reader) {
 // that several products share are counted for each, which leaves room for norms and copies.
 TokenBytes token_bytes(const gguf::Reader& reader, const ModelConfig& config) {
   std::map<size_t, uint64_t> values;
+  uint64_t input = 0;
   for (const gguf::TensorInfo& tensor : reader.tensors()) {
     const auto block = block_of(tensor.name);
     if (!block || *block >= config.layers.size() + config.prediction.size() || tensor.n_dims < 2) continue;
     const int64_t n_experts = config.block(*block).ffn.n_expert;
     const bool routed = tensor.ne[2] > 1 && tensor.ne[2] == n_experts;
-    const int64_t times = routed ? config.block(*block).ffn.n_used : tensor.ne[2];
-    values[*block] += static_cast<uint64_t>(tensor.ne[0] + tensor.ne[1]) * static_cast<uint64_t>(times);
+    const auto times = static_cast<uint64_t>(routed ? config.block(*block).ffn.n_used : tensor.ne[2]);
+    values[*block] += static_cast<uint64_t>(tensor.ne[0] + tensor.ne[1]) * times;
+    if (*block < config.layers.size()) input = std::max(input, static_cast<uint64_t>(tensor.ne[0]) * times);
   }
-  uint64_t widest = 0;
-  for (const auto& [block, n] : values) widest = std::max(widest, n);
+  uint64_t widest = 0, widest_layer = 0;
+  for (const auto& [block, n] : values) {
+    widest = std::max(widest, n);
+    if (block < config.layers.size()) widest_layer = std::max(widest_layer, n);
+  }
   uint64_t cached = 0;
   for (const LayerConfig& layer : config.layers) {
     cached = std::max(cached, static_cast<uint64_t>(layer.attention.key_width() + layer.attention.value_width()));
   }
   constexpr uint64_t kKindsOfLayers = 2, kStreamCopies = 4;  // in the batch, on the host, twice for prediction
   const uint64_t kept = kKindsOfLayers * cached + kStreamCopies * static_cast<uint64_t>(config.n_embd);
-  return {widest * sizeof(float), kept * sizeof(float)};
+  return {widest * sizeof(float), widest_layer * sizeof(float), input * sizeof(float), kept * sizeof(float)};
 }
 
 SweepPlan plan_sweep(const gguf::Reader& reader, const ModelConfig& config, uint64_t memory, uint64_t result_bytes,

@@ -29,6 +29,8 @@ std::optional<size_t> block_of(std::string_view name);
 /// Activations of one token, upper bounds in bytes.
 struct TokenBytes {
   uint64_t in_block = 0;  ///< inside the widest block: of the tokens that pass it together
+  uint64_t in_layer = 0;  ///< the same of the trunk alone
+  uint64_t input = 0;     ///< of them, what the trunk's widest product reads
   uint64_t kept = 0;      ///< caches and copies of its stream: of at least a whole chunk
 };
 TokenBytes token_bytes(const gguf::Reader& reader, const ModelConfig& config);

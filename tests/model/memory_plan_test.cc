@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "compute/cpu/cpu_backend.h"
 #include "model/architecture.h"
 #include "model/model.h"
 #include "support.h"
@@ -29,8 +30,51 @@ TEST(MemoryPlan, CountsWhatIsAllocated) {
       EXPECT_EQ(plan.layers[i].cache, 3 * kv_layer_bytes(config.layers[i].attention, 100, {Type::F16, Type::F32}));
     }
     for (const gguf::TensorInfo& tensor : reader.tensors()) file += tensor.n_bytes;
-    EXPECT_EQ(plan.weights() + 2 * plan.prediction, file) << name;  // the goldens are all F32
+    const DeviceMemory whole = plan.on_device(plan.all());
+    EXPECT_EQ(whole.weights + 2 * plan.prediction, file) << name;  // the goldens are all F32
     EXPECT_GE(plan.activations, static_cast<uint64_t>(10 * config.n_embd) * sizeof(float));
+  }
+}
+
+// Counts what is allocated, and the most there was at a time. Weights stay in the file.
+class CountingBackend : public CpuBackend {
+ public:
+  CountingBackend() : CpuBackend(Precision::kExact) {}
+  Buffer allocate(size_t bytes) override {
+    const Buffer memory = CpuBackend::allocate(bytes);
+    live_ += bytes;
+    most_ = std::max(most_, live_);
+    return Buffer(memory.get(), [this, memory, bytes](std::byte*) { live_ -= bytes; });
+  }
+  size_t most() const { return most_; }
+
+ private:
+  size_t live_ = 0, most_ = 0;
+};
+
+// What a session takes beside its weights is at most what was planned, and but for two blocks of scratch memory at
+// least half of it.
+TEST(MemoryPlan, BoundsWhatASessionTakes) {
+  const gguf::Reader reader(std::string(STEELYARD_SOURCE_DIR) + "/tests/models/glm-flash-tiny-bf16.gguf");
+  const ModelConfig config = config_of(reader);
+  for (const int64_t n_batch : {1, 512, 1024}) {
+    const int64_t n_context = 1024, n_outputs = std::min<int64_t>(n_batch, 512);
+    CountingBackend backend;
+    const Model model(reader, backend);
+    Session session(model, n_context, 2);
+    for (int64_t sequence = 0; sequence < 2; ++sequence) {
+      const std::vector<int32_t> ids(static_cast<size_t>(n_batch), 7);
+      const SequenceTokens tokens{sequence, ids};
+      const Matrix x = session.forward_batch(std::span(&tokens, 1));
+      session.logits(x.slice(0, n_outputs));
+    }
+    const MemoryPlan plan = plan_memory(reader, config, {n_context, 2, n_batch, n_outputs, {}});
+    const DeviceMemory whole = plan.on_device(plan.all());
+    uint64_t vectors = 0;
+    for (const gguf::TensorInfo& tensor : reader.tensors()) vectors += tensor.n_dims < 2 ? tensor.n_bytes : 0;
+    const uint64_t planned = whole.total() - whole.weights + vectors;
+    EXPECT_LE(backend.most(), planned) << n_batch;
+    EXPECT_GE(backend.most() * 2 + (uint64_t{32} << 20), planned) << n_batch;
   }
 }
 
@@ -44,9 +88,10 @@ TEST(MemoryPlan, RefusesWithTheNumbers) {
   const gguf::Reader reader(test::golden("models/llama/model.gguf"));
   const ModelConfig config = config_of(reader);
   const MemoryPlan plan = plan_memory(reader, config, {4096});
-  EXPECT_NO_THROW(check_fits(plan, plan.total(), "cuda:0"));
+  const DeviceMemory needed = plan.on_device(plan.all());
+  EXPECT_NO_THROW(check_fits(needed, needed.total(), "cuda:0"));
   try {
-    check_fits(plan, plan.total() - 1, "cuda:0");
+    check_fits(needed, needed.total() - 1, "cuda:0");
     FAIL();
   } catch (const Error& error) {
     const std::string what = error.what();
@@ -54,9 +99,12 @@ TEST(MemoryPlan, RefusesWithTheNumbers) {
       EXPECT_NE(what.find(part), std::string::npos) << what;
     }
   }
-  const int64_t largest = largest_context(reader, config, {}, plan.total());
+  const auto within = [](uint64_t free) {
+    return [free](const MemoryPlan& other) { return other.on_device(other.all()).total() <= free; };
+  };
+  const int64_t largest = largest_context(reader, config, {}, within(needed.total()));
   EXPECT_GE(largest, std::min<int64_t>(4096, config.n_context));
-  EXPECT_EQ(largest_context(reader, config, {}, 1000), 0);
+  EXPECT_EQ(largest_context(reader, config, {}, within(1000)), 0);
 }
 
 // The caches of real models, from their headers (figures of llama.cpp's own planner).
@@ -75,7 +123,8 @@ TEST(MemoryPlan, CachesOfRealModels) {
                         Case{"glm-4.7-bf16.header.gguf", 202752, Type::Q4_0, 20493}}) {
     const gguf::Reader reader(folder + c.file, gguf::Need::kHeader);
     const MemoryPlan plan = plan_memory(reader, config_of(reader), {c.n_context, 1, 512, 1, {c.type, c.type}});
-    EXPECT_NEAR(static_cast<double>(plan.caches()) / (1 << 20), c.mib, 0.5) << c.file << " at " << c.n_context;
+    EXPECT_NEAR(static_cast<double>(plan.on_device(plan.all()).caches) / (1 << 20), c.mib, 0.5)
+        << c.file << " at " << c.n_context;
   }
 }
 
