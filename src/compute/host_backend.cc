@@ -1,18 +1,17 @@
 #include "compute/host_backend.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 #include <numeric>
-#include <optional>
 #include <vector>
 
 #include "base/error.h"
 #include "base/parallel.h"
 #include "compute/cpu/cpu_backend.h"
 #include "compute/cuda/cuda.h"
+#include "compute/devices.h"
 #include "compute/ref/ref_backend.h"
 #include "compute/routing.h"
 
@@ -81,20 +80,6 @@ void HostBackend::route(Matrix logits, const RouteArgs& args, Routing& routing) 
   }
   sort_by_expert(routing);
 }
-
-namespace {
-
-// The N of cuda:N, 0 where it is absent; nothing where the name is another's.
-std::optional<int> cuda_device(std::string_view name) {
-  if (name == "cuda") return 0;
-  if (!name.starts_with("cuda:")) return std::nullopt;
-  name.remove_prefix(5);
-  int device = 0;
-  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), device);
-  return error == std::errc() && end == name.data() + name.size() && device >= 0 ? std::optional(device) : std::nullopt;
-}
-
-}  // namespace
 
 std::unique_ptr<Backend> make_backend(std::string_view name, Precision precision) {
   if (name == "cpu") return std::make_unique<CpuBackend>(precision);

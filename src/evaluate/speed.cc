@@ -27,33 +27,82 @@ double least_seconds(int n_rounds, const Work& work) {
 
 }  // namespace
 
-ModelSpeed measure_speed(const Model& model, int64_t n_prompt, int64_t n_decode, int n_rounds) {
-  Session session(model, std::max(n_prompt, n_decode));
-  std::vector<int32_t> ids(static_cast<size_t>(std::max(n_prompt, n_decode)));
-  // Spread over the vocabulary, so that the tokens of a mixture of experts go different ways.
+namespace {
+
+// Spread over the vocabulary, so that the tokens of a mixture of experts go different ways.
+std::vector<int32_t> some_tokens(const Model& model, int64_t n) {
+  std::vector<int32_t> ids(static_cast<size_t>(n));
   for (size_t i = 0; i < ids.size(); ++i) {
     ids[i] = static_cast<int32_t>((i * 7919 + 17) % static_cast<size_t>(model.config().n_vocab));
   }
-  const auto run = [&](int64_t begin, int64_t n) {
-    const Matrix residual = session.forward(std::span(ids).subspan(static_cast<size_t>(begin), static_cast<size_t>(n)));
-    session.logits(residual.slice(n - 1, 1));
+  return ids;
+}
+
+// Measures stretches of work and keeps the fastest. Meters are read between steps, because their counters wrap around.
+class Stretch {
+ public:
+  Stretch(int64_t n_tokens, EnergyMeters& meters) : n_tokens_(n_tokens), meters_(meters) {}
+
+  template <typename Work>
+  void run(const Work& work) {
+    const double joules = meters_.joules();
+    const double taken = seconds(work);
+    const double used = meters_.joules() - joules;
+    if (seconds_ > 0 && taken >= seconds_) return;
+    seconds_ = taken;
+    joules_ = used;
+  }
+
+  double best_seconds() const { return seconds_; }
+  std::optional<Rate> rate() const {
+    if (n_tokens_ == 0) return std::nullopt;
+    Rate rate{static_cast<double>(n_tokens_) / seconds_, std::nullopt};
+    if (!meters_.meters.empty()) rate.watts = joules_ / seconds_;
+    return rate;
+  }
+
+ private:
+  int64_t n_tokens_;
+  EnergyMeters& meters_;
+  double seconds_ = 0, joules_ = 0;
+};
+
+}  // namespace
+
+ContextSpeed measure_speed(const Model& model, Session& session, int64_t n_context, const SpeedOptions& options,
+                           EnergyMeters& meters) {
+  const std::vector<int32_t> ids = some_tokens(model, n_context + options.n_decode);
+  std::vector<float> logits(static_cast<size_t>(model.config().n_vocab));
+  // Logits are brought to the host, where the next token would be chosen: until then a device may still be at work.
+  const auto forward = [&](int64_t begin, int64_t n, bool last) {
+    const Matrix x = session.forward(std::span(ids).subspan(static_cast<size_t>(begin), static_cast<size_t>(n)));
+    if (last) {
+      model.backend().download(logits.data(), session.logits(x.slice(n - 1, 1)).data, logits.size() * sizeof(float));
+    }
+    meters.joules();
   };
-  ModelSpeed speed;
-  if (n_prompt > 0) {
-    const auto prefill = [&] {
-      session.reset();
-      run(0, n_prompt);
-    };
-    speed.prefill = static_cast<double>(n_prompt) / least_seconds(n_rounds, prefill);
+  Stretch prefill(n_context, meters), decode(options.n_decode, meters);
+  for (int round = 0; round < options.n_rounds; ++round) {
+    session.reset();
+    prefill.run([&] {
+      for (int64_t begin = 0; begin < n_context; begin += options.n_batch) {
+        const int64_t n = std::min(options.n_batch, n_context - begin);
+        forward(begin, n, begin + n == n_context);
+      }
+    });
+    decode.run([&] {
+      for (int64_t t = 0; t < options.n_decode; ++t) forward(n_context + t, 1, true);
+    });
   }
-  if (n_decode > 0) {
-    const auto decode = [&] {
-      session.reset();
-      for (int64_t t = 0; t < n_decode; ++t) run(t, 1);
-    };
-    speed.decode = static_cast<double>(n_decode) / least_seconds(n_rounds, decode);
-  }
-  return speed;
+  return {n_context, n_context > 0 ? prefill.best_seconds() : 0, prefill.rate(), decode.rate()};
+}
+
+void warm_up(const Model& model, Session& session, int64_t n_most, const SpeedOptions& options) {
+  SpeedOptions little = options;
+  little.n_decode = std::min<int64_t>(options.n_decode, 4);
+  little.n_rounds = 1;
+  EnergyMeters none;
+  measure_speed(model, session, std::min(options.n_batch, n_most), little, none);
 }
 
 TokenCost token_cost(const gguf::Reader& reader, const ModelConfig& config) {

@@ -1,19 +1,46 @@
-// How fast a model runs on a backend, and what the machine could do at best: memory bandwidth and F32 products.
+// How fast a model runs on a backend with a context of some length, what energy that takes, and what the machine could
+// do at best: memory bandwidth and F32 products.
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
 
+#include "evaluate/energy.h"
 #include "model/model.h"
 
 namespace steelyard {
 
-struct ModelSpeed {
-  double prefill = 0;  ///< tokens per second of a prompt from an empty context, logits of its last token included
-  double decode = 0;   ///< tokens per second one by one from an empty context, logits included
+struct SpeedOptions {
+  int64_t n_decode = 64;  ///< tokens that are decoded one by one after the prompt; 0: none
+  int64_t n_batch = 512;  ///< tokens of a prompt that go through the model at once
+  int n_rounds = 1;       ///< of which the best counts, for prompt and decoding each
 };
 
-/// The best of `n_rounds` rounds, after one to warm up. n_prompt and n_decode: tokens; 0 leaves that part out.
-ModelSpeed measure_speed(const Model& model, int64_t n_prompt, int64_t n_decode, int n_rounds);
+/// Of a stretch of work.
+struct Rate {
+  double tokens_per_second = 0;
+  std::optional<double> watts;  ///< mean; nothing without a meter
+
+  std::optional<double> tokens_per_kwh() const {
+    return watts && *watts > 0 ? std::optional(tokens_per_second / *watts * 3.6e6) : std::nullopt;
+  }
+};
+
+struct ContextSpeed {
+  int64_t n_context = 0;        ///< tokens of the prompt
+  double first_token = 0;       ///< seconds from an empty context until the logits after the prompt are there
+  std::optional<Rate> prefill;  ///< of the prompt; nothing when it is empty
+  std::optional<Rate> decode;   ///< of the tokens after it
+};
+
+/// Runs a prompt of n_context tokens from an empty context, then decodes. The session has room for both.
+ContextSpeed measure_speed(const Model& model, Session& session, int64_t n_context, const SpeedOptions& options,
+                           EnergyMeters& meters);
+
+/// Runs a little of everything, so that nothing is done for the first time later: a batch of at most n_most tokens.
+void warm_up(const Model& model, Session& session, int64_t n_most, const SpeedOptions& options);
 
 /// What one token costs.
 struct TokenCost {

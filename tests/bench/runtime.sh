@@ -23,9 +23,9 @@ theirs() {
   echo "$speeds $(rate "$(seconds "$peer/llama-perplexity" -m "$1" -f "$text" -c 512 --chunks "$chunks" -t "$threads")")" >> "$work/peer"
 }
 ours() {
-  "$steelyard" bench -m "$1" -p 512 -n 64 -t "$threads" -r 1 --precision "$2" > "$work/bench"
+  "$steelyard" bench -m "$1" -c 0,512 -n 64 -t "$threads" -r 1 --precision "$2" > "$work/bench"
   local rates; rates=$(rate "$(seconds "$steelyard" perplexity -m "$1" -f "$text" -c 512 --chunks "$chunks" -t "$threads" --precision "$2")")
-  awk -v ppl="$rates" '{ speed[$1] = $4; share[$1] = $6 } END { print speed["prefill"], speed["decode"], ppl, share["prefill"], share["decode"] }' \
+  awk -v ppl="$rates" '{ speed[$1] = $4; share[$1] = $6 } END { print speed[512], speed[0], ppl, share[512], share[0] }' \
     "$work/bench" >> "$work/$2"
 }
 

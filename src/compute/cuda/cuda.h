@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "compute/backend.h"
 
@@ -10,6 +11,10 @@ namespace steelyard {
 
 /// Devices that can be used; 0 without a driver.
 int cuda_device_count();
+
+/// Its address on the PCI bus, "00000000:01:00.0", by which the driver's tools know it; empty when there is no such
+/// device.
+std::string cuda_device_address(int device);
 
 /// A backend on one device. Error when there is no such device.
 std::unique_ptr<Backend> make_cuda_backend(int device, Precision precision);

@@ -45,6 +45,7 @@ struct cudaDeviceProp {
   char name[256];
   size_t totalGlobalMem, sharedMemPerBlock, sharedMemPerBlockOptin;
   int major, minor, multiProcessorCount, warpSize, maxThreadsPerBlock;
+  int pciDomainID, pciBusID, pciDeviceID;
 };
 
 const char* cudaGetErrorString(cudaError_t);

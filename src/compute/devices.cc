@@ -1,0 +1,26 @@
+#include "compute/devices.h"
+
+#include <charconv>
+
+#include "compute/cuda/cuda.h"
+
+namespace steelyard {
+
+std::optional<int> cuda_device(std::string_view backend) {
+  if (backend == "cuda") return 0;
+  if (!backend.starts_with("cuda:")) return std::nullopt;
+  backend.remove_prefix(5);
+  int device = 0;
+  const auto [end, error] = std::from_chars(backend.data(), backend.data() + backend.size(), device);
+  const bool whole = error == std::errc() && end == backend.data() + backend.size();
+  return whole && device >= 0 ? std::optional(device) : std::nullopt;
+}
+
+std::string device_address([[maybe_unused]] std::string_view backend) {
+#ifdef STEELYARD_WITH_CUDA
+  if (const auto device = cuda_device(backend)) return cuda_device_address(*device);
+#endif
+  return "";
+}
+
+}  // namespace steelyard
