@@ -4,7 +4,7 @@ JOBS ?= $(shell nproc)
 FOLDER = $(if $(filter release,$(PRESET)),build,build-$(PRESET))
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all setup build test asan demo bench bench-runtime corpus update-golden format clean
+.PHONY: all setup build test asan cuda-targets demo bench bench-runtime corpus update-golden format clean
 
 all: build
 
@@ -23,6 +23,13 @@ test: build
 # The tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 asan:
 	@$(MAKE) test PRESET=asan
+
+# Compiles all kernels for all targets with nvcc, and writes what they need into the table of docs/cuda.md. Half an hour.
+cuda-targets: setup
+	@cmake --preset $(PRESET) > /dev/null
+	@cmake --build --preset $(PRESET) -j $(JOBS) --target cuda_targets
+	@cat $(FOLDER)/cuda_targets/*/*.log | c++filt | awk -f src/compute/cuda/resources.awk > $(FOLDER)/cuda_targets/table.md
+	@sed -i -e '/<!-- resources -->/,/<!-- end -->/{//!d}' -e '/<!-- resources -->/r $(FOLDER)/cuda_targets/table.md' docs/cuda.md
 
 # Calibrate, plan, quantize and evaluate the bundled model; prints a table.
 demo: build

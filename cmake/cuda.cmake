@@ -44,6 +44,37 @@ function(steelyard_cuda_library)
   target_link_libraries(steelyard_compute PUBLIC steelyard_cuda)
 endfunction()
 
+# Target cuda_targets, which is not built by default: all kernels for all architectures, without a warning, and what
+# ptxas says of their resources (make cuda-targets reads that).
+function(steelyard_cuda_targets)
+  if(NOT STEELYARD_NVCC)
+    return()
+  endif()
+  steelyard_cuda_kernels(kernels 2)
+  set(logs)
+  foreach(architecture ${STEELYARD_CUDA_ARCHITECTURES})
+    set(folder ${PROJECT_BINARY_DIR}/cuda_targets/sm_${architecture})
+    file(MAKE_DIRECTORY ${folder})
+    foreach(source ${kernels})
+      get_filename_component(name ${source} NAME)
+      set(log ${folder}/${name}.log)
+      set(cubin ${folder}/${name}.cubin)
+      add_custom_command(
+        OUTPUT ${log}
+        COMMAND ${CMAKE_COMMAND} -E rm -f ${cubin}
+        COMMAND ${STEELYARD_NVCC} -O3 -arch=sm_${architecture} -Xptxas -v -MD -MF ${log}.d -MT ${log} -cubin ${source} -o ${cubin} > ${log}.new 2>&1 || cat ${log}.new
+        COMMAND test -s ${cubin}
+        COMMAND ${CMAKE_COMMAND} -E rename ${log}.new ${log}
+        DEPENDS ${source}
+        DEPFILE ${log}.d
+        COMMENT "${name} for sm_${architecture}"
+        VERBATIM)
+      list(APPEND logs ${log})
+    endforeach()
+  endforeach()
+  add_custom_target(cuda_targets DEPENDS ${logs})
+endfunction()
+
 # steelyard_ptx(<target> <variable> <architecture> <source>...): a target that compiles kernels to PTX, and that to
 # machine code, both without a warning; the PTX files' names, none without nvcc.
 function(steelyard_ptx target variable architecture)
