@@ -15,22 +15,22 @@
   if (!(target in targets)) { targets[target] = 1; columns[++m] = target }
 }
 /bytes stack frame/ {
-  if ($1> stack[kernel]) stack[kernel] = $1
+  if ($1 > stack[kernel]) stack[kernel] = $1
   spilled = $5 + $9
-  if (spilled> spills[kernel]) spills[kernel] = spilled
+  if (spilled > spills[kernel]) spills[kernel] = spilled
 }
 /Used [0-9]+ registers/ {
   match($0, /Used [0-9]+/)
   used = substr($0, RSTART + 5, RLENGTH - 5) + 0
-  if (used> registers[kernel, target]) registers[kernel, target] = used
+  if (used > registers[kernel, target]) registers[kernel, target] = used
   if (match($0, /[0-9]+ bytes smem/)) {
     bytes = substr($0, RSTART, RLENGTH - 11) + 0
-    if (bytes> shared[kernel]) shared[kernel] = bytes
+    if (bytes > shared[kernel]) shared[kernel] = bytes
   }
 }
 END {
   for (i = 2; i <= m; ++i) {  # by number
-    for (k = i; k> 1 && substr(columns[k], 4) + 0 < substr(columns[k - 1], 4) + 0; --k) {
+    for (k = i; k > 1 && substr(columns[k], 4) + 0 < substr(columns[k - 1], 4) + 0; --k) {
       swap = columns[k]; columns[k] = columns[k - 1]; columns[k - 1] = swap
     }
   }
