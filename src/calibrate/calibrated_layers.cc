@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "base/parallel.h"
-#include "plan/pattern.h"
+#include "gguf/block_name.h"
 #include "quantize/correction.h"
 #include "quantize/encode.h"
 
@@ -137,7 +137,7 @@ CalibratedLayers::CalibratedLayers(const gguf::Reader& source, const Resolution&
 }
 
 bool CalibratedLayers::covers(const Decision& decision) const {
-  const auto layer = layer_of(decision.tensor->name);
+  const auto layer = gguf::block_of(decision.tensor->name);
   const Format& to = format(decision.type);
   return layer && *layer < model_.n_layers() && decision.type != decision.tensor->type && to.encoder != nullptr &&
          to.unpack != nullptr;
@@ -149,7 +149,7 @@ void CalibratedLayers::finished(const Decision& decision, std::span<const std::b
 
 std::optional<std::vector<std::byte>> CalibratedLayers::encode(const Decision& decision) {
   if (!covers(decision)) return std::nullopt;
-  while (next_layer_ <= *layer_of(decision.tensor->name)) pass_layer(next_layer_++);
+  while (next_layer_ <= *gguf::block_of(decision.tensor->name)) pass_layer(next_layer_++);
   const auto found = encoded_.find(decision.tensor->name);
   if (found == encoded_.end()) return std::nullopt;  // no linear: nothing was watched
   std::vector<std::byte> bytes = std::move(found->second);
@@ -192,7 +192,7 @@ void CalibratedLayers::pass_layer(int number) {
   std::vector<const Decision*> wanted;
   bool all_finished = true;
   for (const Decision& decision : resolution_.decisions) {
-    if (layer_of(decision.tensor->name) != number || !covers(decision)) continue;
+    if (gguf::block_of(decision.tensor->name) != number || !covers(decision)) continue;
     wanted.push_back(&decision);
     all_finished = all_finished && finished_.contains(decision.tensor->name);
   }

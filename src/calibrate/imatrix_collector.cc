@@ -4,14 +4,9 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "gguf/block_name.h"
 
 namespace steelyard {
-namespace {
-
-// "blk.N" of the names of a block's tensors.
-std::string_view block_of(std::string_view name) { return name.substr(0, name.find('.', sizeof("blk.") - 1)); }
-
-}  // namespace
 
 bool ImatrixCollector::wanted(const Weight& weight) const {
   return weight.name.starts_with("blk.") || (with_output_ && weight.name == "output.weight");
@@ -32,7 +27,7 @@ ImatrixCollector::Input* ImatrixCollector::input_of(Backend& backend, const Weig
     Input& input = inputs_[i];
     if (input.data != x.data || input.routed != routed || input.n_in != n_in || input.n_expert != n_expert) continue;
     if (!routed && (weight.n_slices > 1 || input.tokens != x.rows)) continue;
-    if (block_of(input.readers.front()) != block_of(weight.name)) continue;
+    if (gguf::block_of(input.readers.front()) != gguf::block_of(weight.name)) continue;
     input.readers.push_back(weight.name);
     return nullptr;
   }

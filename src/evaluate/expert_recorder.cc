@@ -1,27 +1,15 @@
 #include "evaluate/expert_recorder.h"
 
 #include <algorithm>
-#include <charconv>
-#include <string_view>
 
 #include "base/check.h"
+#include "gguf/block_name.h"
 
 namespace steelyard {
-namespace {
-
-// The layer of a tensor named "blk.N.…".
-int32_t layer_of(std::string_view name) {
-  constexpr std::string_view kPrefix = "blk.";
-  STEELYARD_CHECK(name.starts_with(kPrefix));
-  int32_t layer = -1;
-  std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), layer);
-  return layer;
-}
-
-}  // namespace
-
 void ExpertRecorder::routed(Backend& backend, const Weight& router, const Routing& routing) {
-  const auto found = std::ranges::find(shape_.layers, layer_of(router.name));
+  const auto layer = gguf::block_of(router.name);
+  STEELYARD_CHECK(layer.has_value());
+  const auto found = std::ranges::find(shape_.layers, *layer);
   STEELYARD_CHECK(found != shape_.layers.end() && routing.n_used == shape_.n_used);
   std::vector<int32_t> experts(static_cast<size_t>(routing.n_slots()));
   backend.download(experts.data(), routing.expert, experts.size() * sizeof(int32_t));

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <vector>
 
 #include "base/parallel.h"
+#include "gguf/block_name.h"
 
 namespace steelyard {
 namespace {
@@ -110,10 +110,11 @@ TokenCost token_cost(const gguf::Reader& reader, const ModelConfig& config) {
   const bool tied = reader.find("output.weight") == nullptr;
   for (const gguf::TensorInfo& tensor : reader.tensors()) {
     const std::string_view name = tensor.name;
-    if (!name.starts_with("blk.") && !name.starts_with("output.") && !(tied && name == "token_embd.weight")) continue;
+    const auto block = gguf::block_of(name);
+    if (!block && !name.starts_with("output.") && !(tied && name == "token_embd.weight")) continue;
     double share = 1;
-    if (name.starts_with("blk.")) {
-      const auto layer = static_cast<size_t>(std::strtol(tensor.name.c_str() + 4, nullptr, 10));
+    if (block) {
+      const auto layer = static_cast<size_t>(*block);
       if (layer >= config.layers.size()) continue;  // not part of the trunk
       const FfnConfig& ffn = config.layers[layer].ffn;
       if (name.find("_exps.") != name.npos) share = static_cast<double>(ffn.n_used) / static_cast<double>(ffn.n_expert);

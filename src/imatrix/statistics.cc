@@ -2,23 +2,13 @@
 #include "imatrix/statistics.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <map>
-#include <optional>
-#include <string_view>
+
+#include "gguf/block_name.h"
 
 namespace steelyard {
 namespace {
-
-// The number in "blk.N."; nothing for other names.
-std::optional<int64_t> block_of(std::string_view name) {
-  constexpr std::string_view kPrefix = "blk.";
-  int64_t block = 0;
-  if (!name.starts_with(kPrefix)) return std::nullopt;
-  const auto [end, error] = std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), block);
-  return error == std::errc() && *end == '.' ? std::optional(block) : std::nullopt;
-}
 
 ImatrixStatistics summary(const std::string& name, const ImatrixEntry& entry) {
   ImatrixStatistics result{.name = name, .n_in = entry.n_in, .n_expert = entry.n_expert};
@@ -75,10 +65,9 @@ std::vector<ImatrixStatistics> statistics(const Imatrix& imatrix) {
   result.reserve(imatrix.entries.size());
   for (const auto& [name, entry] : imatrix.entries) {
     result.push_back(summary(name, entry));
-    const auto block = block_of(name);
-    if (!block || *block == 0) continue;
-    const std::string rest = name.substr(name.find('.', name.find('.') + 1));
-    const auto before = imatrix.entries.find("blk." + std::to_string(*block - 1) + rest);
+    const auto place = gguf::block_name(name);
+    if (!place || place->block == 0) continue;
+    const auto before = imatrix.entries.find("blk." + std::to_string(place->block - 1) + name.substr(place->end));
     if (before != imatrix.entries.end()) result.back().similarity = cosine(entry.in_sum2, before->second.in_sum2);
   }
   return result;
@@ -87,7 +76,7 @@ std::vector<ImatrixStatistics> statistics(const Imatrix& imatrix) {
 std::vector<BlockStatistics> block_statistics(const std::vector<ImatrixStatistics>& rows) {
   std::map<int64_t, std::pair<BlockStatistics, double>> blocks;  // sums, and the weight in them
   for (const ImatrixStatistics& row : rows) {
-    const auto block = block_of(row.name);
+    const auto block = gguf::block_of(row.name);
     if (!block) continue;
     auto& [of, weight] = blocks[*block];
     const auto n = static_cast<double>(row.n);

@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "gguf/block_name.h"
 #include "model/sweep_plan.h"
 
 namespace steelyard {
@@ -64,11 +65,13 @@ MemoryPlan plan_memory(const gguf::Reader& reader, const ModelConfig& config, co
   plan.layers.resize(config.layers.size());
   for (const gguf::TensorInfo& tensor : reader.tensors()) {
     const uint64_t bytes = bound_bytes(tensor);
-    const auto block = block_of(tensor.name);
+    const auto block = gguf::block_of(tensor.name);
     if (!block)
       (tensor.name.starts_with("token_embd") ? plan.embedding : plan.output) += bytes;
+    else if (const auto i = static_cast<size_t>(*block); i < plan.layers.size())
+      plan.layers[i].weights += bytes;
     else
-      (*block < plan.layers.size() ? plan.layers[*block].weights : plan.prediction) += bytes;
+      plan.prediction += bytes;
   }
   if (reader.find("output.weight") == nullptr) plan.tied_output = plan.embedding;
   uint64_t caches = 0;

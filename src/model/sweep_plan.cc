@@ -1,8 +1,9 @@
 #include "model/sweep_plan.h"
 
 #include <algorithm>
-#include <charconv>
 #include <map>
+
+#include "gguf/block_name.h"
 
 namespace steelyard {
 namespace {
@@ -10,27 +11,15 @@ namespace {
 // The program itself, its vocabulary, and the panels of decoded weights in a backend.
 constexpr uint64_t kProgramBytes = uint64_t{48} << 20;
 
-}  // namespace
-
-std::optional<size_t> block_of(std::string_view name) {
-  constexpr std::string_view kPrefix = "blk.";
-  size_t block = 0;
-  if (!name.starts_with(kPrefix)) return std::nullopt;
-  const auto [end, error] = std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), block);
-  return error == std::errc() ? std::optional(block) : std::nullopt;
-}
-
-namespace {
-
 uint64_t less(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 
 // Blocks are in use one after the other, and so are the tensors outside them; an embedding that is the output matrix as
 // well stays.
 uint64_t weights_at_a_time(const gguf::Reader& reader) {
-  std::map<size_t, uint64_t> blocks;
+  std::map<int64_t, uint64_t> blocks;
   uint64_t most = 0;
   for (const gguf::TensorInfo& tensor : reader.tensors()) {
-    const auto block = block_of(tensor.name);
+    const auto block = gguf::block_of(tensor.name);
     most = std::max(most, block ? blocks[*block] += tensor.n_bytes : tensor.n_bytes);
   }
   const gguf::TensorInfo* const embedding = reader.find("token_embd.weight");
@@ -46,13 +35,15 @@ TokenBytes token_bytes(const gguf::Reader& reader, const ModelConfig& config) {
   std::map<size_t, uint64_t> values;
   uint64_t input = 0;
   for (const gguf::TensorInfo& tensor : reader.tensors()) {
-    const auto block = block_of(tensor.name);
-    if (!block || *block >= config.layers.size() + config.prediction.size() || tensor.n_dims < 2) continue;
-    const int64_t n_experts = config.block(*block).ffn.n_expert;
+    const auto found = gguf::block_of(tensor.name);
+    if (!found || tensor.n_dims < 2) continue;
+    const auto block = static_cast<size_t>(*found);
+    if (block >= config.layers.size() + config.prediction.size()) continue;
+    const int64_t n_experts = config.block(block).ffn.n_expert;
     const bool routed = tensor.ne[2] > 1 && tensor.ne[2] == n_experts;
-    const auto times = static_cast<uint64_t>(routed ? config.block(*block).ffn.n_used : tensor.ne[2]);
-    values[*block] += static_cast<uint64_t>(tensor.ne[0] + tensor.ne[1]) * times;
-    if (*block < config.layers.size()) input = std::max(input, static_cast<uint64_t>(tensor.ne[0]) * times);
+    const auto times = static_cast<uint64_t>(routed ? config.block(block).ffn.n_used : tensor.ne[2]);
+    values[block] += static_cast<uint64_t>(tensor.ne[0] + tensor.ne[1]) * times;
+    if (block < config.layers.size()) input = std::max(input, static_cast<uint64_t>(tensor.ne[0]) * times);
   }
   uint64_t widest = 0, widest_layer = 0;
   for (const auto& [block, n] : values) {

@@ -23,9 +23,6 @@ struct SweepPlan {
   uint64_t stream_bytes = 0;  ///< of streams in memory, see SweepOptions
 };
 
-/// The block of a tensor named "blk.N.…", if it is one.
-std::optional<size_t> block_of(std::string_view name);
-
 /// Activations of one token, upper bounds in bytes.
 struct TokenBytes {
   uint64_t in_block = 0;  ///< inside the widest block: of the tokens that pass it together

@@ -1,29 +1,14 @@
 #include "plan/pattern.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "base/error.h"
+#include "gguf/block_name.h"
 
 namespace steelyard {
-namespace {
-
-constexpr int64_t kMaxLayer = 1'000'000;
-
-}  // namespace
-
-std::optional<int64_t> layer_of(std::string_view tensor_name) {
-  if (!tensor_name.starts_with("blk.")) return std::nullopt;
-  tensor_name.remove_prefix(4);
-  int64_t layer = -1;
-  const auto [end, error] = std::from_chars(tensor_name.data(), tensor_name.data() + tensor_name.size(), layer);
-  const bool has_dot = end != tensor_name.data() + tensor_name.size() && *end == '.';
-  if (error != std::errc() || !has_dot || layer < 0 || layer > kMaxLayer) return std::nullopt;
-  return layer;
-}
 
 void Layers::add(std::string_view tensor_name) {
-  const std::optional<int64_t> layer = layer_of(tensor_name);
+  const std::optional<int64_t> layer = gguf::block_of(tensor_name);
   if (!layer) return;
   present.insert(*layer);
   count = std::max(count, *layer + 1);

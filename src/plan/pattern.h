@@ -16,9 +16,6 @@
 
 namespace steelyard {
 
-/// N of a name that starts with "blk.N.", nothing for other names.
-std::optional<int64_t> layer_of(std::string_view tensor_name);
-
 /// The layers of a model, as its tensor names tell them.
 struct Layers {
   std::set<int64_t> present;  ///< every N of a name that starts with "blk.N."

@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "gguf/block_name.h"
 #include "plan/protection.h"
 
 namespace steelyard {
@@ -30,7 +31,8 @@ struct ActiveRule {
 };
 
 bool comes_before(const gguf::TensorInfo& a, const gguf::TensorInfo& b) {
-  return std::pair(layer_of(a.name), std::string_view(a.name)) < std::pair(layer_of(b.name), std::string_view(b.name));
+  return std::pair(gguf::block_of(a.name), std::string_view(a.name)) <
+         std::pair(gguf::block_of(b.name), std::string_view(b.name));
 }
 
 // Of the tensors that `regex` matches and a plan may change, counted by layer and then by name, those whose place among

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "gguf/block_name.h"
 #include "imatrix/coverage.h"
 
 namespace steelyard {
@@ -36,9 +37,9 @@ void add_importance(const QuantizeJob& job, const gguf::TensorInfo& tensor, cons
   const Coverage seen = entry != nullptr ? coverage(*entry, job.imatrix->prior_weight) : Coverage{};
   if (entry == nullptr || !seen.is_known()) {
     // Calibration watches the layers; the matrices around them are usually left out, so that their lack is no surprise.
-    const Severity severity = is_required                         ? Severity::kError
-                              : layer_of(tensor.name).has_value() ? Severity::kWarning
-                                                                  : Severity::kNote;
+    const Severity severity = is_required                               ? Severity::kError
+                              : gguf::block_of(tensor.name).has_value() ? Severity::kWarning
+                                                                        : Severity::kNote;
     const char* verb = is_required ? "needs" : "can use";
     add(found, severity, fmt::format("{} {} importance, and the imatrix has none for it", to.name, verb), name);
     return;

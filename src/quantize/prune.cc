@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "gguf/block_name.h"
 
 namespace steelyard {
 namespace {
@@ -29,22 +30,6 @@ constexpr std::string_view kNotOfBlocks[] = {"rope.dimension_sections"};
 // Values that are one number for all blocks, or an array of one per block.
 constexpr std::string_view kOfBlocks[] = {"attention.head_count", "attention.head_count_kv", "feed_forward_length",
                                           "attention.sliding_window_pattern"};
-
-// The block of "blk.12.ffn_up.weight" and where its number ends; nothing for other names.
-struct BlockName {
-  int64_t block;
-  size_t end;
-};
-
-std::optional<BlockName> block_name(std::string_view name) {
-  constexpr std::string_view kPrefix = "blk.";
-  if (!name.starts_with(kPrefix)) return std::nullopt;
-  int64_t block = 0;
-  const char* begin = name.data() + kPrefix.size();
-  const auto [end, error] = std::from_chars(begin, name.data() + name.size(), block);
-  if (error != std::errc() || block < 0 || end == name.data() + name.size() || *end != '.') return std::nullopt;
-  return BlockName{block, static_cast<size_t>(end - name.data())};
-}
 
 // The blocks before and after.
 class Blocks {
@@ -194,7 +179,7 @@ void prune(EditedModel& model, const std::vector<int64_t>& layers) {
   for (size_t i = 0; i < model.tensors.size(); ++i) {
     gguf::TensorInfo tensor = std::move(model.tensors[i]);
     EntryName name = std::move(model.names[i]);
-    if (const auto at = block_name(tensor.name)) {
+    if (const auto at = gguf::block_name(tensor.name)) {
       if (at->block >= n_blocks) fail(source, "tensor {} lies beyond block_count {}", printable(tensor.name), n_blocks);
       if (blocks.is_removed(at->block)) {
         found.insert(at->block);
