@@ -29,11 +29,14 @@ class Means {
     for (float& value : shared_) value = total > 0.0 ? value / static_cast<float>(total) : 0.0f;
   }
 
+  /// Inputs of a slice, the added ones among them.
+  double n_inputs(int64_t slice) const { return static_cast<double>(counts_[static_cast<size_t>(slice)]) + prior_; }
+
   /// Zeros without inputs; empty when the sums are.
   std::vector<float> of(int64_t slice) const {
     std::vector<float> mean(size_);
     const auto s = static_cast<size_t>(slice);
-    const double total = static_cast<double>(counts_[s]) + prior_;
+    const double total = n_inputs(slice);
     if (total == 0.0) return mean;
     const auto own = static_cast<float>(1.0 / total), shared = static_cast<float>(prior_ / total);
     for (size_t i = 0; i < size_; ++i) {
@@ -267,7 +270,10 @@ std::vector<std::byte> CalibratedLayers::encode_tensor(const Decision& decision,
     }
     const std::vector<float> mean = means.of(s), pull = pull_of(rows, drifts.of(s), n_in);
     Candidates candidates(to, n_in, n_out, rows);
-    candidates.round(mean, corrected(rows, pull, mean, n_in, settings_.ridge), settings_.feedback);
+    const double n_inputs = means.n_inputs(s);
+    FeedbackSettings feedback = settings_.feedback;
+    feedback.damping = settings_.damping.of(n_in, n_inputs);
+    candidates.round(mean, corrected(rows, pull, mean, n_in, settings_.ridge.of(n_in, n_inputs)), feedback);
     std::array<double, kRoundings> loss = {};
     const bool judged = judges.counts[static_cast<size_t>(s)] > 0;
     const Rounding best = judged ? candidates.best(other_means.of(s), pull_of(rows, other_drifts.of(s), n_in), loss)

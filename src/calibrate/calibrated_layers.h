@@ -25,12 +25,23 @@
 
 namespace steelyard {
 
+/// How far moments are trusted: a part of their diagonal is added, the larger the fewer inputs they are of.
+struct Caution {
+  double always;      ///< other text is another text, however much there was of this one
+  double per_column;  ///< times columns per input
+
+  double of(int64_t n_columns, double n_inputs) const {
+    return n_inputs > 0.0 ? always + per_column * static_cast<double>(n_columns) / n_inputs : always;
+  }
+};
+
 /// docs/quantize.md has the measurements behind the numbers.
 struct CalibrationSettings {
-  FeedbackSettings feedback;
-  int64_t held_out = 8;    ///< of so many chunks one is held out
-  double shrinkage = 0.3;  ///< an expert's moments count the mean of its layer's as this many times n_in inputs
-  double ridge = 0.3;      ///< of the correction, as a part of H's diagonal
+  FeedbackSettings feedback;  ///< with the damping that follows
+  Caution damping{0.1, 2.0};  ///< of feedback
+  Caution ridge{0.1, 20.0};   ///< of the correction
+  int64_t held_out = 8;       ///< of so many chunks one is held out
+  double shrinkage = 0.3;     ///< an expert's moments count the mean of its layer's as this many times n_in inputs
 };
 
 /// How a matrix is rounded: with feedback, or each weight alone, weighted by the moments' diagonal or not.
