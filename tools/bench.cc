@@ -9,7 +9,6 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
-#include "base/memory.h"
 #include "base/parallel.h"
 #include "command.h"
 #include "compute/devices.h"
@@ -79,11 +78,8 @@ std::vector<int64_t> feasible(const Options& options, const Model& model, Measur
   const ModelConfig& config = model.config();
   const int64_t n_decode = options.speed.n_decode;
   MemoryRequest request{0, 1, options.speed.n_batch, 1, model.cache_types()};
-  const uint64_t free = model.backend().free_memory().value_or(physical_memory());
-  const int64_t room = largest_context(model.reader(), config, request, [&](MemoryPlan plan) {
-    if (model.backend().free_memory()) plan.embedding = plan.output = plan.tied_output = 0;  // there already
-    return plan.on_device(plan.all()).total() <= free;
-  });
+  const int64_t room =
+      largest_context(model.reader(), config, request, [&](const MemoryPlan& plan) { return model.has_room(plan); });
   std::vector<int64_t> contexts = options.contexts, rest;
   std::ranges::sort(contexts);
   const auto [same, end] = std::ranges::unique(contexts);
@@ -100,22 +96,24 @@ std::vector<int64_t> feasible(const Options& options, const Model& model, Measur
   return rest;
 }
 
-EnergyMeters open_meters(const Options& options, const Model& model) {
+EnergyMeters open_meters(const Options& options) {
   EnergyMeters meters;
   add_rapl(meters, options.powercap);
-  if (const std::string address = device_address(model.backend().name()); !address.empty()) {
-    add_nvml(meters, std::span(&address, 1), options.nvml);
+  std::vector<std::string> addresses;
+  for (const std::string& name : options.model.backend_names()) {
+    if (const std::string address = device_address(name); !address.empty()) addresses.push_back(address);
   }
+  add_nvml(meters, addresses, options.nvml);
   return meters;
 }
 
-Json to_json(const Options& options, const Model& model, const Measured& measured, const EnergyMeters& meters,
+Json to_json(const Options& options, const Measured& measured, const EnergyMeters& meters,
              const std::optional<Bounds>& bounds) {
   const auto rate = [](const std::optional<Rate>& of) -> Json { return of ? Json(of->tokens_per_second) : Json(); };
   const auto power = [](const std::optional<Rate>& of) -> Json { return of && of->watts ? Json(*of->watts) : Json(); };
   Json report = {{"model", options.model.path()},
                  {"settings", options.model.settings()},
-                 {"backend", model.backend().name()},
+                 {"backends", options.model.backend_names()},
                  {"threads", omp_get_max_threads()},
                  {"n_decode", options.speed.n_decode},
                  {"n_batch", options.speed.n_batch},
@@ -148,7 +146,7 @@ void run_bench(Options& options) {
   for (const std::string& output : {options.json, options.svg}) {
     if (!output.empty()) check_output(output, {options.model.path()});
   }
-  options.model.open();
+  options.model.open(std::ranges::max(options.contexts) + options.speed.n_decode);
   const Model& model = options.model.model();
   Measured measured;
   const std::vector<int64_t> contexts = feasible(options, model, measured);
@@ -158,7 +156,7 @@ void run_bench(Options& options) {
 
   const std::string title = std::filesystem::path(options.model.path()).filename().string();
   const std::string subtitle = fmt::format("{}, {} threads", options.model.settings(), omp_get_max_threads());
-  EnergyMeters meters = open_meters(options, model);
+  EnergyMeters meters = open_meters(options);
   std::optional<Bounds> bounds;
   if (!model.backend().free_memory()) {
     bounds = {token_cost(model.reader(), model.config()), measure_bandwidth(), measure_product_rate(model.backend())};
@@ -181,7 +179,7 @@ void run_bench(Options& options) {
     print_row(measured.speeds.back(), bounds);
   }
   if (!options.json.empty()) {
-    write_file(options.json, to_json(options, model, measured, meters, bounds).dump(1) + "\n");
+    write_file(options.json, to_json(options, measured, meters, bounds).dump(1) + "\n");
   }
   if (!options.svg.empty()) write_file(options.svg, speed_plot(measured.speeds, title, subtitle));
 }

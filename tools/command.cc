@@ -2,12 +2,15 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/parallel.h"
+#include "model/architecture.h"
 
 namespace steelyard::tools {
 
@@ -76,6 +79,17 @@ Precision precision_named(const std::string& name) {
 
 }  // namespace
 
+void PlacementOptions::add_to(CLI::App& command) {
+  command
+      .add_option("--tensor-split", proportions_,
+                  "numbers of layers on the devices in these proportions, e.g. 2,1; by default by memory (-ts)")
+      ->delimiter(',');
+  command
+      .add_option("--gpu-layers", n_layers_,
+                  "the last so many layers are on the devices, the others on the host; by default all (-ngl)")
+      ->check(CLI::NonNegativeNumber);
+}
+
 void CacheTypeOptions::add_to(CLI::App& command) {
   command.add_option("--cache-type-k", keys_, "type of cached keys, or latents (-ctk): f32, f16, bf16, q8_0, q4_0")
       ->capture_default_str();
@@ -88,8 +102,13 @@ void ModelOptions::add_to(CLI::App& command, const std::string& precision) {
   precision_ = precision;
   command.add_option("-m,--model", path_, "GGUF model, or the first of its shards")->required();
   command.add_option("-t,--threads", threads_, "threads; all cores by default")->check(CLI::Range(0, kMaxThreads));
-  command.add_option("--backend", backend_name_, "cpu; cuda or cuda:N, a device; or ref: the slow specification")
+  command
+      .add_option("--backend", backend_names_,
+                  "cpu; cuda or cuda:N, a device; ref: the slow specification; or several, which hold layers in turn")
+      ->delimiter(',')
       ->capture_default_str();
+  command.add_option("--devices", devices_, "numbers of CUDA devices: 0,1 is --backend cuda:0,cuda:1")->delimiter(',');
+  placement_.add_to(command);
   command
       .add_option("--precision", precision_,
                   "exact: activations in F32; fast: in integers, 8 bits for a single token and 16 for several")
@@ -97,11 +116,59 @@ void ModelOptions::add_to(CLI::App& command, const std::string& precision) {
   cache_types_.add_to(command);
 }
 
-void ModelOptions::open() {
+void ModelOptions::open(int64_t n_context) {
   set_thread_count(threads_);
+  if (!devices_.empty()) backend_names_.clear();
+  for (const int device : devices_) backend_names_.push_back(fmt::format("cuda:{}", device));
   reader_.emplace(path_);
-  backend_ = make_backend(backend_name_, precision_named(precision_));
-  model_.emplace(*reader_, *backend_, cache_types_.get());
+  for (const std::string& name : backend_names_) {
+    backends_.push_back(make_backend(name, precision_named(precision_)));
+  }
+  model_.emplace(*reader_, place(n_context), cache_types_.get());
+}
+
+// The backend of each layer.
+std::vector<Backend*> ModelOptions::place(int64_t n_context) {
+  constexpr int64_t kSomeContext = 4096;
+  const ModelConfig config = read_config(reader_->metadata());
+  std::vector<Backend*> blocks(config.layers.size(), backends_.front().get());
+  if (backends_.size() == 1 && !placement_.given()) return blocks;
+  MemoryRequest request;
+  request.n_context = std::min(config.n_context, n_context > 0 ? n_context : kSomeContext);
+  request.cache_types = cache_types_.get();
+  for (const LayerConfig& layer : config.layers) check_cache_types(layer.attention, request.cache_types);
+  std::vector<uint64_t> rooms;
+  for (const auto& backend : backends_) rooms.push_back(backend->free_memory().value_or(physical_memory()));
+  const Placement placement = place_layers(plan_memory(*reader_, config, request), placement_.request(rooms));
+  for (size_t d = 0; d < placement.devices.size(); ++d) {
+    const auto [begin, end] = placement.devices[d];
+    std::fill(blocks.begin() + begin, blocks.begin() + end, backends_[d].get());
+  }
+  if (!placement.host.empty()) {
+    backends_.push_back(make_backend("cpu", precision_named(precision_)));
+    std::fill_n(blocks.begin(), placement.host.size(), backends_.back().get());
+  }
+  return blocks;
+}
+
+std::vector<std::string> ModelOptions::backend_names() const {
+  std::vector<std::string> names;
+  for (int i = 0; i < model_->n_layers(); ++i) {
+    const std::string name(model_->backend(i).name());
+    if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+  }
+  return names;
+}
+
+// Devices of a kind compute alike, whichever they are: a run may go on on others.
+std::string ModelOptions::settings() const {
+  std::vector<std::string> kinds;
+  for (const std::string& name : backend_names()) {
+    const std::string kind = name.substr(0, name.find(':'));
+    if (std::ranges::find(kinds, kind) == kinds.end()) kinds.push_back(kind);
+  }
+  const std::string mixture = kinds.size() > 1 ? " " + placement_.settings() : "";
+  return fmt::format("{}{} {} {}", fmt::join(kinds, ","), mixture, precision_, cache_types_.settings());
 }
 
 void TextOptions::add_to(CLI::App& command) {

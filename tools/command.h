@@ -4,7 +4,7 @@
 // that runs when the subcommand was chosen; the callback throws Error for foreign faults.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
@@ -15,6 +15,7 @@
 
 #include "imatrix/imatrix.h"
 #include "model/model.h"
+#include "model/placement.h"
 #include "plan/findings.h"
 #include "tokenizer/chunks.h"
 
@@ -67,29 +68,50 @@ class CacheTypeOptions {
   std::string keys_ = "f32", values_ = "f32";
 };
 
-/// -m, --backend, --precision, --threads, --cache-type-k and -v: a model file opened and bound.
+/// --tensor-split and --gpu-layers: which layers are on which devices.
+class PlacementOptions {
+ public:
+  void add_to(CLI::App& command);
+  /// On devices with so many bytes free each.
+  PlacementRequest request(std::vector<uint64_t> rooms) const { return {std::move(rooms), proportions_, n_layers_}; }
+  bool given() const { return !proportions_.empty() || n_layers_ != INT32_MAX; }
+  std::string settings() const { return fmt::format("{} {}", fmt::join(proportions_, ","), n_layers_); }
+
+ private:
+  std::vector<double> proportions_;
+  int64_t n_layers_ = INT32_MAX;
+};
+
+/// -m, --backend, --devices and where layers are on them, --precision, --threads, --cache-type-k and -v: a model file
+/// opened and bound.
 class ModelOptions {
  public:
   /// `precision`: what --precision is unless the user says.
   void add_to(CLI::App& command, const std::string& precision = "exact");
-  /// Opens file and backend; must be called once, before the accessors.
-  void open();
+  /// Opens file and backends; must be called once, before the accessors. n_context: what memory is shared out for,
+  /// where there are several devices; 0: not known.
+  void open(int64_t n_context = 0);
 
   const std::string& path() const { return path_; }
   /// What of these options changes results in their last digits.
-  std::string settings() const { return fmt::format("{} {} {}", backend_name_, precision_, cache_types_.settings()); }
+  std::string settings() const;
   const gguf::Reader& reader() const { return *reader_; }
-  Backend& backend() const { return *backend_; }
+  /// Names of the backends that hold layers.
+  std::vector<std::string> backend_names() const;
   const Model& model() const { return *model_; }
 
  private:
+  std::vector<Backend*> place(int64_t n_context);
+
   std::string path_;
-  std::string backend_name_ = "cpu";
+  std::vector<std::string> backend_names_ = {"cpu"};
+  std::vector<int> devices_;
+  PlacementOptions placement_;
   std::string precision_;
   CacheTypeOptions cache_types_;
   int threads_ = 0;
   std::optional<gguf::Reader> reader_;
-  std::unique_ptr<Backend> backend_;
+  std::vector<std::unique_ptr<Backend>> backends_;
   std::optional<Model> model_;
 };
 

@@ -18,6 +18,7 @@ constexpr int64_t kLeastContext = 4096;
 struct Options {
   std::string model, memory, reserve = "512MiB";
   CacheTypeOptions cache_types;
+  PlacementOptions placement_options;
   MemoryRequest request;
   PlacementRequest placement;
   bool json = false;
@@ -127,9 +128,9 @@ nlohmann::ordered_json to_json(const Fit& fit, const ModelConfig& config, const 
 
 void run_fit(Options& options) {
   const uint64_t reserve = parse_bytes(options.reserve);
-  for (const uint64_t size : parse_byte_list(options.memory)) {
-    options.placement.rooms.push_back(size > reserve ? size - reserve : 0);
-  }
+  std::vector<uint64_t> rooms = parse_byte_list(options.memory);
+  for (uint64_t& room : rooms) room -= std::min(room, reserve);
+  options.placement = options.placement_options.request(std::move(rooms));
   const gguf::Reader reader(options.model, gguf::Need::kHeader);
   const ModelConfig config = read_config(reader.metadata());
   MemoryRequest& request = options.request;
@@ -164,14 +165,7 @@ void add_fit(CLI::App& app) {
   command->add_option("-b,--batch-size", options->request.n_batch, "tokens of a prompt that go through a layer at once")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  command
-      ->add_option("--tensor-split", options->placement.proportions,
-                   "numbers of layers on the devices in these proportions, e.g. 2,1; by default by memory (-ts)")
-      ->delimiter(',');
-  command
-      ->add_option("--gpu-layers", options->placement.n_layers,
-                   "the last so many layers are on the devices, the others on the host; by default all (-ngl)")
-      ->check(CLI::NonNegativeNumber);
+  options->placement_options.add_to(*command);
   command->add_option("--reserve", options->reserve, "of each device, what driver and libraries take")
       ->capture_default_str();
   command->add_flag("--json", options->json, "print JSON, sizes in bytes");

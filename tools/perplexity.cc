@@ -53,7 +53,7 @@ std::vector<TokenId> read_ids(const std::string& path) {
 
 void evaluate_sequence(Options& options) {
   const Model& model = options.model.model();
-  Backend& backend = options.model.backend();
+  Backend& backend = model.backend();
   const std::vector<TokenId> ids = read_ids(options.tokens);
   const auto n = static_cast<int64_t>(ids.size()), n_vocab = model.config().n_vocab;
   check_context(model, n);
@@ -188,7 +188,7 @@ void run_perplexity(Options& options) {
       check_output(output,
                    {options.model.path(), options.text.path(), options.tokens, options.divergence ? options.base : ""});
   }
-  options.model.open();
+  options.model.open(options.text.n_ctx());
   if (choice)
     options.choice.run(options.model, options.text.path(), options.text.n_ctx(), options.order.n_batch(), options.json);
   else if (options.self_check)

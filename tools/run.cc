@@ -123,7 +123,7 @@ void Options::generate() {
   if (generation.batch < 1) fail("", "-b must be at least 1");
   check(generation.sampling);
   const std::string text = read_prompt();
-  model.open();
+  model.open(n_context);
   const Tokenizer tokenizer(model.reader().metadata());
   std::vector<TokenId> ids;
   if (!text.empty()) ids = encode(text, tokenizer, /*begins=*/true);

@@ -185,7 +185,7 @@ CalibratedLayers::Moments CalibratedLayers::watch(const Layer& layer, const Laye
       original_.watch(layer, part, c, to, originals);
       rounded_.watch(rounded, part, c, to, collector);
     }
-    if (!share_broken() && rounded_.broken().size() == n_broken) return collector.take(model_.backend());
+    if (!share_broken() && rounded_.broken().size() == n_broken) return collector.take(*layer.backend);
   }
 }
 

@@ -40,8 +40,9 @@ ImatrixCollector::Input* ImatrixCollector::input_of(Backend& backend, const Weig
   input.tokens = 0;
   input.routed = routed;
   const size_t bytes = static_cast<size_t>(n_expert) * (static_cast<size_t>(n_in) * sizeof(double) + sizeof(int64_t));
-  if (bytes > input.bytes) {
+  if (bytes > input.bytes || input.backend != &backend) {
     input.sums = backend.allocate(bytes);
+    input.backend = &backend;
     input.bytes = bytes;
   }
   backend.zero(input.sums.get(), bytes);

@@ -35,8 +35,9 @@ class ImatrixCollector : public MatmulObserver {
     int64_t n_expert = 1;              // rows
     int64_t tokens = 0;                // of an input that is not routed
     bool routed = false;
+    Backend* backend = nullptr;
     size_t bytes = 0;  // room in `sums`
-    Buffer sums;       // double [n_expert, n_in], then int64 [n_expert] counts
+    Buffer sums;       // of the backend: double [n_expert, n_in], then int64 [n_expert] counts
   };
 
   bool wanted(const Weight& weight) const;

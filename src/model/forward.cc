@@ -47,6 +47,7 @@ void add_ffn(const Layer& layer, Matrix x, Pass& pass) {
 }  // namespace
 
 void forward_layer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, Pass& pass, LayerPart part) {
+  STEELYARD_CHECK(layer.backend == &pass.backend);
   pass.scratch.reset();
   if (part != LayerPart::kFfn) add_mixer(layer, x, sequences, pass);
   if (part != LayerPart::kMixer) add_ffn(layer, x, pass);

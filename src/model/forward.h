@@ -20,6 +20,7 @@ struct Layer {
   LayerConfig config;
   LayerWeights weights;
   RopeTable rope;
+  Backend* backend;  ///< whose memory it is in; passes through it compute there
 };
 
 /// Where a pass computes, and who watches.

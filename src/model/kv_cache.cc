@@ -83,12 +83,4 @@ KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, int64_t n
   return kv;
 }
 
-KvCache make_kv_cache(Backend& backend, const ModelConfig& config, int64_t n_positions, CacheTypes types) {
-  KvCache cache;
-  for (const LayerConfig& layer : config.layers) {
-    cache.push_back(make_kv_layer(backend, layer.attention, n_positions, types));
-  }
-  return cache;
-}
-
 }  // namespace steelyard

@@ -44,6 +44,4 @@ KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, int64_t n
 
 using KvCache = std::vector<KvLayer>;  // one per layer of the trunk
 
-KvCache make_kv_cache(Backend& backend, const ModelConfig& config, int64_t n_positions, CacheTypes types = {});
-
 }  // namespace steelyard

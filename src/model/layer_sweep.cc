@@ -24,7 +24,7 @@ LayerSweep::LayerSweep(const Model& model, int64_t n_ctx, ChunkIds ids, const Sw
       n_together_(std::max<int64_t>(1, n_batch_ / n_ctx)),
       ids_(std::move(ids)),
       options_(options),
-      scratch_(model.backend()) {}
+      workplaces_(model.config().norm_eps) {}
 
 void LayerSweep::begin_window(int64_t first, int64_t n) {
   first_ = first;
@@ -34,7 +34,6 @@ void LayerSweep::begin_window(int64_t first, int64_t n) {
   if (host_.empty() || static_cast<int64_t>(host_.size()) < std::min(n, n_together_) * n_ctx_ * width_) {
     const int64_t together = std::min(n, n_together_);
     host_.resize(static_cast<size_t>(together) * stream_values());
-    batch_ = model_.backend().allocate(host_.size() * sizeof(float));
   }
   const uint64_t room = options_.stream_bytes / (stream_values() * sizeof(float));
   n_in_memory_ = static_cast<int64_t>(std::min<uint64_t>(room, static_cast<uint64_t>(n)));
@@ -73,10 +72,11 @@ void LayerSweep::leave_out(int64_t chunk) {
 
 void LayerSweep::start(int64_t first, int64_t n) {
   begin_window(first, n);
-  const Matrix x{reinterpret_cast<float*>(batch_.get()), n_ctx_, width_, width_};
+  Backend& backend = model_.backend(0);
+  const Matrix x = workplaces_.stream(backend, n_ctx_, width_);
   for (int64_t c = first; c < first + n; ++c) {
     model_.embed(ids_(c), x);
-    model_.backend().download(host_.data(), x.data, stream_values() * sizeof(float));
+    backend.download(host_.data(), x.data, stream_values() * sizeof(float));
     if (!all_finite(std::span(host_).first(stream_values()))) broken_.emplace_back(c, -1);
     store(c, host_.data());
   }
@@ -84,16 +84,18 @@ void LayerSweep::start(int64_t first, int64_t n) {
 }
 
 // Sequences of one kind of layer after the other use the same caches; a model has few kinds.
-std::vector<KvLayer>& LayerSweep::caches(const AttentionConfig& config, size_t n) {
-  auto found = std::ranges::find(caches_, config, &std::pair<AttentionConfig, std::vector<KvLayer>>::first);
-  if (found == caches_.end()) found = caches_.insert(caches_.end(), {config, {}});
-  while (found->second.size() < n)
-    found->second.push_back(make_kv_layer(model_.backend(), config, n_ctx_, model_.cache_types()));
-  return found->second;
+std::vector<KvLayer>& LayerSweep::caches(const Layer& layer, size_t n) {
+  const AttentionConfig& config = layer.config.attention;
+  auto found = std::ranges::find_if(
+      caches_, [&](const Caches& caches) { return caches.backend == layer.backend && caches.config == config; });
+  if (found == caches_.end()) found = caches_.insert(caches_.end(), {layer.backend, config, {}});
+  while (found->layers.size() < n)
+    found->layers.push_back(make_kv_layer(*layer.backend, config, n_ctx_, model_.cache_types()));
+  return found->layers;
 }
 
 Matrix LayerSweep::forward(const Layer& layer, LayerPart part, std::span<const int64_t> chunks, Matrix x, Pass& pass) {
-  std::vector<KvLayer>& kv = caches(layer.config.attention, chunks.size());
+  std::vector<KvLayer>& kv = caches(layer, chunks.size());
   if (n_batch_ < n_ctx_) {  // a part of one chunk at a time
     for (int64_t begin = 0; begin < n_ctx_; begin += n_batch_) {
       forward_layer(layer, x.slice(begin, std::min(n_batch_, n_ctx_ - begin)), begin, kv[0], pass, part);
@@ -108,9 +110,9 @@ Matrix LayerSweep::forward(const Layer& layer, LayerPart part, std::span<const i
   return x;
 }
 
-void LayerSweep::for_batches(int64_t begin, int64_t end, MatmulObserver* observer, bool keep, const BatchWork& work) {
-  Backend& backend = model_.backend();
-  Pass pass{backend, scratch_, model_.config().norm_eps, observer};
+void LayerSweep::for_batches(Backend& backend, int64_t begin, int64_t end, MatmulObserver* observer, bool keep,
+                             const BatchWork& work) {
+  Pass pass = workplaces_.pass(backend, observer);
   for (int64_t c = begin; c < end; c += n_together_) {
     std::vector<int64_t> chunks;
     for (int64_t i = c; i < std::min(end, c + n_together_); ++i) {
@@ -120,7 +122,7 @@ void LayerSweep::for_batches(int64_t begin, int64_t end, MatmulObserver* observe
     for (bool whole = false; !whole && !chunks.empty();) {
       for (size_t i = 0; i < chunks.size(); ++i) load(chunks[i], host_.data() + i * stream_values());
       const auto n = static_cast<int64_t>(chunks.size());
-      const Matrix x{reinterpret_cast<float*>(batch_.get()), n * n_ctx_, width_, width_};
+      const Matrix x = workplaces_.stream(backend, n * n_ctx_, width_);
       backend.upload(x.data, host_.data(), chunks.size() * stream_values() * sizeof(float));
       const Matrix y = work(chunks, x, pass);
       STEELYARD_CHECK(y.stride == y.cols && y.rows % n == 0 && y.rows <= x.rows && y.cols == x.cols);
@@ -142,15 +144,15 @@ void LayerSweep::for_batches(int64_t begin, int64_t end, MatmulObserver* observe
 }
 
 void LayerSweep::watch(const Layer& layer, LayerPart part, int64_t begin, int64_t end, MatmulObserver& observer) {
-  for_batches(begin, end, &observer, /*keep=*/false, [&](std::span<const int64_t> chunks, Matrix x, Pass& pass) {
-    return forward(layer, part, chunks, x, pass);
-  });
+  for_batches(
+      *layer.backend, begin, end, &observer, /*keep=*/false,
+      [&](std::span<const int64_t> chunks, Matrix x, Pass& pass) { return forward(layer, part, chunks, x, pass); });
 }
 
 void LayerSweep::advance(const Layer& layer, LayerPart part, MatmulObserver* observer) {
-  for_batches(first_, first_ + n_, observer, /*keep=*/true, [&](std::span<const int64_t> chunks, Matrix x, Pass& pass) {
-    return forward(layer, part, chunks, x, pass);
-  });
+  for_batches(
+      *layer.backend, first_, first_ + n_, observer, /*keep=*/true,
+      [&](std::span<const int64_t> chunks, Matrix x, Pass& pass) { return forward(layer, part, chunks, x, pass); });
   if (part != LayerPart::kMixer) ++next_layer_;
 }
 
@@ -167,7 +169,7 @@ void LayerSweep::run_layer(int i, MatmulObserver* observer) {
 }
 
 void LayerSweep::visit(const BatchWork& work, MatmulObserver* observer) {
-  for_batches(first_, first_ + n_, observer, /*keep=*/false, work);
+  for_batches(model_.backend(), first_, first_ + n_, observer, /*keep=*/false, work);
 }
 
 void LayerSweep::save(const std::function<void(std::span<const float>)>& write) {

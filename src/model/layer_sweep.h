@@ -72,9 +72,10 @@ class LayerSweep {
   void load(int64_t chunk, float* to);
   void store(int64_t chunk, const float* from);
   bool is_broken(int64_t chunk) const;
-  std::vector<KvLayer>& caches(const AttentionConfig& config, size_t n);
+  std::vector<KvLayer>& caches(const Layer& layer, size_t n);
   Matrix forward(const Layer& layer, LayerPart part, std::span<const int64_t> chunks, Matrix x, Pass& pass);
-  void for_batches(int64_t begin, int64_t end, MatmulObserver* observer, bool keep, const BatchWork& work);
+  void for_batches(Backend& backend, int64_t begin, int64_t end, MatmulObserver* observer, bool keep,
+                   const BatchWork& work);
 
   const Model& model_;
   int64_t n_ctx_, width_, n_batch_, n_together_;
@@ -85,11 +86,15 @@ class LayerSweep {
   int64_t n_in_memory_ = 0;     // its first chunks
   std::vector<float> streams_;  // [n_in_memory, n_ctx, n_embd]
   std::unique_ptr<ScratchFile> spilled_;
-  std::vector<float> host_;  // [n_together, n_ctx, n_embd]
-  Buffer batch_;             // the same
-  Scratch scratch_;
+  std::vector<float> host_;    // [n_together, n_ctx, n_embd]
+  Workplaces workplaces_;      // with a batch's stream on one at a time
   std::vector<Layer> layers_;  // keep_layers
-  std::vector<std::pair<AttentionConfig, std::vector<KvLayer>>> caches_;
+  struct Caches {
+    Backend* backend;
+    AttentionConfig config;
+    std::vector<KvLayer> layers;
+  };
+  std::vector<Caches> caches_;
   std::vector<std::pair<int64_t, int>> broken_;
 };
 

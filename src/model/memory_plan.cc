@@ -5,6 +5,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "gguf/block_name.h"
+#include "model/scratch.h"
 #include "model/sweep_plan.h"
 
 namespace steelyard {
@@ -15,7 +16,6 @@ uint64_t bound_bytes(const gguf::TensorInfo& tensor) {
   return tensor.n_dims < 2 ? static_cast<uint64_t>(tensor.n_elements()) * sizeof(float) : tensor.n_bytes;
 }
 
-constexpr uint64_t kBlock = uint64_t{16} << 20;  // of scratch memory (model/scratch.h)
 constexpr uint64_t kMostBytes = uint64_t{1} << 60;
 
 // A header alone proves no width, and products with the context shall stay within 64 bits.
@@ -89,7 +89,8 @@ MemoryPlan plan_memory(const gguf::Reader& reader, const ModelConfig& config, co
   // and workspaces come in blocks.
   const TokenBytes token = token_bytes(reader, config);
   const uint64_t stream = static_cast<uint64_t>(config.n_embd) * sizeof(float);
-  plan.activations = static_cast<uint64_t>(request.n_batch) * (token.in_layer + 2 * token.input + stream) + 2 * kBlock;
+  plan.activations =
+      static_cast<uint64_t>(request.n_batch) * (token.in_layer + 2 * token.input + stream) + 2 * Scratch::kBlock;
   plan.logits = static_cast<uint64_t>(request.n_outputs * config.n_vocab) * sizeof(float);
   return plan;
 }

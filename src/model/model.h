@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "gguf/reader.h"
-#include "model/forward.h"
+#include "model/memory_plan.h"
+#include "model/workplaces.h"
 
 namespace steelyard {
 
@@ -17,12 +18,23 @@ class Model {
   /// architecture, a missing or ill-typed key, a missing tensor or a wrong shape, or when heads do not divide into the
   /// blocks of a cache type.
   Model(const gguf::Reader& reader, Backend& backend, CacheTypes cache_types = {});
+  /// The same on several backends, one given for each layer of the trunk. The embedding is where the first layer is,
+  /// the head and prediction blocks are where the last one is.
+  Model(const gguf::Reader& reader, std::vector<Backend*> backends, CacheTypes cache_types = {});
 
   const gguf::Reader& reader() const { return reader_; }
   const ModelConfig& config() const { return config_; }
   CacheTypes cache_types() const { return cache_types_; }
-  Backend& backend() const { return backend_; }
+  /// Where block i of the file is.
+  Backend& backend(int i) const { return *backends_[static_cast<size_t>(std::min(i, n_layers() - 1))]; }
+  /// Where the head is, and so logits are.
+  Backend& backend() const { return *backends_.back(); }
   int n_layers() const { return static_cast<int>(config_.layers.size()); }
+
+  /// Whether each backend's memory, or all of the host's, has room for its part of a session that needs so much.
+  bool has_room(const MemoryPlan& plan) const;
+  /// Error with the numbers when a backend's has not. The host's is not checked: its weights are maps of the file.
+  void check_room(const MemoryPlan& plan) const;
 
   /// Prediction blocks that the file has after the trunk's layers.
   int n_predictions() const { return n_predictions_; }
@@ -40,10 +52,11 @@ class Model {
   /// The same after the last embed(): drops the embedding, unless the head needs it.
   void release_embedding() const;
 
-  /// Rows of the embedding for host ids, each < n_vocab (Error otherwise); out: [ids.size(), n_embd].
-  void embed(std::span<const int32_t> ids, Matrix out) const { embed(trunk_.token_embd, ids, out); }
-  /// The same of another table: a prediction block's, or where that is empty the trunk's.
-  void embed(const Weight& table, std::span<const int32_t> ids, Matrix out) const;
+  /// Rows of the embedding for host ids, each < n_vocab (Error otherwise); out: [ids.size(), n_embd], where the first
+  /// layer is.
+  void embed(std::span<const int32_t> ids, Matrix out) const { embed(trunk_.token_embd, backend(0), ids, out); }
+  /// The same for a prediction block, of its own table or where that is empty the trunk's, in scratch memory.
+  Matrix embed(const Weight& table, std::span<const int32_t> ids, Pass& pass) const;
 
   /// The output matrix; the embedding where the file has no matrix of its own.
   const Weight& output() const { return trunk_.output; }
@@ -54,9 +67,14 @@ class Model {
   Matrix logits(Matrix x, Pass& pass) const;
 
  private:
+  // A backend and the layers it holds.
+  using Part = std::pair<Backend*, LayerRange>;
+  std::vector<Part> parts() const;
+  void embed(const Weight& table, Backend& backend, std::span<const int32_t> ids, Matrix out) const;
+
   const gguf::Reader& reader_;
-  Backend& backend_;
   ModelConfig config_;
+  std::vector<Backend*> backends_;  // of each layer of the trunk
   CacheTypes cache_types_;
   TrunkWeights trunk_;
   int n_predictions_ = 0;
@@ -77,7 +95,7 @@ class Session {
   Session(const Model& model, int64_t n_context, int64_t n_sequences = 1);
 
   /// Sees every product from now on; null: nobody.
-  void observe(MatmulObserver* observer) { pass_.observer = observer; }
+  void observe(MatmulObserver* observer) { observer_ = observer; }
 
   int64_t n_sequences() const { return static_cast<int64_t>(ids_.size()); }
   /// Positions used so far; reset() forgets them, in all sequences.
@@ -99,17 +117,13 @@ class Session {
   Matrix logits(Matrix x);
 
  private:
-  void check_memory(int64_t n_context, int64_t n_sequences) const;
-
   const Model& model_;
   int64_t n_context_;
   std::vector<Layer> layers_;
   std::vector<KvCache> caches_;            // one per sequence
   std::vector<std::vector<int32_t>> ids_;  // one per sequence
-  Scratch scratch_;
-  Pass pass_;
-  Buffer residual_;
-  int64_t residual_rows_ = 0;
+  Workplaces workplaces_;
+  MatmulObserver* observer_ = nullptr;
 };
 
 }  // namespace steelyard

@@ -22,26 +22,27 @@ std::optional<int64_t> broken_row(Backend& backend, Matrix x) {
 }  // namespace
 
 std::string first_non_finite(const Model& model, std::span<const int32_t> ids) {
-  Backend& backend = model.backend();
   const auto n = static_cast<int64_t>(ids.size());
   const int64_t width = model.config().n_embd;
-  const Buffer memory = backend.allocate(static_cast<size_t>(n * width) * sizeof(float));
-  const Matrix x{reinterpret_cast<float*>(memory.get()), n, width, width};
-  Scratch scratch(backend);
-  Pass pass{backend, scratch, model.config().norm_eps};
+  Workplaces workplaces(model.config().norm_eps);
+  Backend* at = &model.backend(0);
+  Matrix x = workplaces.stream(*at, n, width);
 
   model.embed(ids, x);
-  if (const auto row = broken_row(backend, x)) return fmt::format("the token embeddings at position {}", *row);
+  if (const auto row = broken_row(*at, x)) return fmt::format("the token embeddings at position {}", *row);
   for (int i = 0; i < model.n_layers(); ++i) {
     const Layer layer = model.layer(i, n);
-    KvLayer kv = make_kv_layer(backend, layer.config.attention, n);
+    x = workplaces.hand_on(*at, x, *layer.backend);
+    at = layer.backend;
+    Pass pass = workplaces.pass(*at);
+    KvLayer kv = make_kv_layer(*at, layer.config.attention, n);
     forward_layer(layer, x, 0, kv, pass);
-    if (const auto row = broken_row(backend, x)) return fmt::format("block {} at position {}", i, *row);
+    if (const auto row = broken_row(*at, x)) return fmt::format("block {} at position {}", i, *row);
   }
+  Pass pass = workplaces.pass(*at);
   for (int64_t row = 0; row < n; ++row) {  // one at a time: logits of all would be large
-    scratch.reset();
-    if (broken_row(backend, model.logits(x.slice(row, 1), pass)))
-      return fmt::format("the output head at position {}", row);
+    pass.scratch.reset();
+    if (broken_row(*at, model.logits(x.slice(row, 1), pass))) return fmt::format("the output head at position {}", row);
   }
   return "no place when the text runs alone";
 }

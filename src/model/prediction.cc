@@ -42,7 +42,7 @@ Matrix PredictionBlocks::run(std::span<const std::vector<int32_t>> ids, Matrix x
     std::vector<SequenceSlice> slices;
     for (int64_t s = 0; s < n_sequences; ++s) {
       const auto next = std::span(ids[static_cast<size_t>(s)]).last(static_cast<size_t>(n));
-      model_.embed(block.weights.token_embd, next, embedding.slice(s * n, n));
+      pass.backend.copy(model_.embed(block.weights.token_embd, next, pass), embedding.slice(s * n, n));
       pass.backend.copy(h.slice(s * had, n), before.slice(s * n, n));
       slices.push_back({s * n, n, 0, &block.caches[static_cast<size_t>(s)]});
     }

@@ -11,6 +11,8 @@ namespace steelyard {
 
 class Scratch {
  public:
+  static constexpr size_t kBlock = size_t{16} << 20;  ///< bytes that are taken of the backend at least
+
   explicit Scratch(Backend& backend) : backend_(backend) {}
 
   /// Uninitialised; valid until the next reset().
@@ -39,7 +41,7 @@ class Scratch {
   };
 
   std::byte* take(size_t bytes) {
-    constexpr size_t kAlignment = 64, kBlock = size_t{16} << 20;
+    constexpr size_t kAlignment = 64;
     bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
     if (blocks_.empty() || used_ + bytes > blocks_.back().size) {
       const size_t size = std::max(bytes, kBlock);

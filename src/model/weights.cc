@@ -220,13 +220,14 @@ std::vector<float> rope_factors(const Binder& binder, const gguf::Reader& reader
 
 }  // namespace
 
-TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, Backend& backend) {
-  const Binder binder(reader, backend, "");
+TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, Backend& first, Backend& last) {
+  const Binder binder(reader, last, "");
   TrunkWeights w;
-  w.token_embd = binder.weight("token_embd.weight", config.n_embd, config.n_vocab);
+  w.token_embd = Binder(reader, first, "").weight("token_embd.weight", config.n_embd, config.n_vocab);
   w.output_norm = binder.vector("output_norm.weight", config.n_embd);
   const bool tied = !config.output_required && !binder.has("output.weight");
-  w.output = tied ? w.token_embd : binder.weight("output.weight", config.n_embd, config.n_vocab);
+  const char* const output = tied ? "token_embd.weight" : "output.weight";
+  w.output = tied && &first == &last ? w.token_embd : binder.weight(output, config.n_embd, config.n_vocab);
   w.output_bias = binder.optional("output.bias", config.n_vocab);
   const RopeConfig& rope = config.layers.front().attention.rope;
   if (rope.scaling == RopeScaling::kLongrope) {

@@ -106,7 +106,8 @@ struct Substitute {
 using Substitutes = std::map<std::string, Substitute>;
 
 /// Binds tensors of `reader` for `backend`. Error naming file and tensor when one is missing or has another shape.
-TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, Backend& backend);
+/// The embedding goes to `first`, everything else to `last`; what is both to both.
+TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, Backend& first, Backend& last);
 /// Whether the file has block n_layers + i of config.prediction; files may be cut to the trunk.
 bool has_prediction(const gguf::Reader& reader, const ModelConfig& config, int i);
 PredictionWeights bind_prediction(const gguf::Reader& reader, const ModelConfig& config, int i, Backend& backend);

@@ -46,7 +46,7 @@ steelyard_cuda_kernels(backend_kernels 9)
 steelyard_emulated_kernels(steelyard_cuda_emulated ${backend_kernels})
 target_sources(steelyard_cuda_emulated PRIVATE ${STEELYARD_CUDA_HOST_SOURCES})
 target_link_libraries(steelyard_cuda_emulated PUBLIC steelyard_formats)
-steelyard_test(compute/cuda steelyard_cuda_emulated steelyard_model)
+steelyard_test(compute/cuda steelyard_cuda_emulated steelyard_calibrate steelyard_evaluate)
 
 # With nvcc, the same kernels also as the PTX it emits; without, tests of it are skipped. Products are compiled for some
 # types, one of each kind: kernels of other types run as the host compiled them.
