@@ -1,7 +1,6 @@
-// What a forward pass needs on each of the backends it goes over: scratch
-// memory, and a buffer for the residual stream while it is there. The stream is
-// handed on where the next layer is on another backend; that is all there is to
-// models on several devices. Used by whatever iterates over layers.
+// What a forward pass needs on each of the backends it goes over: scratch memory, and a buffer for the residual stream
+// while it is there. The stream is handed on where the next layer is on another backend; that is all there is to models
+// on several devices. Used by whatever iterates over layers.
 #pragma once
 
 #include <map>
@@ -15,27 +14,26 @@ class Workplaces {
   explicit Workplaces(float norm_eps) : norm_eps_(norm_eps) {}
 
   /// For computing on `backend`; valid as long as the workplaces.
-  Pass pass(Backend &backend, MatmulObserver *observer = nullptr);
+  Pass pass(Backend& backend, MatmulObserver* observer = nullptr);
 
-  /// The backend's buffer as [n, width], without gaps between rows: what it
-  /// holds of an earlier call is lost when it has to grow.
-  Matrix stream(Backend &backend, int64_t n, int64_t width);
+  /// The backend's buffer as [n, width], without gaps between rows: what it holds of an earlier call is lost when it
+  /// has to grow.
+  Matrix stream(Backend& backend, int64_t n, int64_t width);
 
-  /// x, a stream of `from`, in the buffer of `to`; x itself when both are the
-  /// same.
-  Matrix hand_on(Backend &from, Matrix x, Backend &to);
+  /// x, a stream of `from`, in the buffer of `to`; x itself when both are the same.
+  Matrix hand_on(Backend& from, Matrix x, Backend& to);
 
  private:
   struct Place {
-    explicit Place(Backend &backend) : scratch(backend) {}
+    explicit Place(Backend& backend) : scratch(backend) {}
     Scratch scratch;
     Buffer stream;
     int64_t n_values = 0;
   };
-  Place &place(Backend &backend) { return places_.try_emplace(&backend, backend).first->second; }
+  Place& place(Backend& backend) { return places_.try_emplace(&backend, backend).first->second; }
 
   float norm_eps_;
-  std::map<Backend *, Place> places_;
+  std::map<Backend*, Place> places_;
   std::vector<float> host_;  // what is on its way
 };
 
