@@ -61,10 +61,12 @@ bool Model::has_room(const MemoryPlan& plan) const {
   });
 }
 
-void Model::check_room(const MemoryPlan& plan) const {
+void Model::check_room(const MemoryRequest& request) const {
   for (const auto& [backend, layers] : parts()) {
     const auto free = backend->free_memory();
-    if (free) check_fits(still_needed(plan, layers, *backend), *free, std::string(backend->name()));
+    if (!free) continue;  // and no plan: binding says more clearly what is wrong with a file
+    const MemoryPlan plan = plan_memory(reader_, config_, request);
+    check_fits(still_needed(plan, layers, *backend), *free, std::string(backend->name()));
   }
 }
 
@@ -125,7 +127,7 @@ Session::Session(const Model& model, int64_t n_context, int64_t n_sequences)
   MemoryRequest request{n_context, n_sequences};
   request.n_batch = std::min(request.n_batch, n_context);
   request.cache_types = model.cache_types();
-  model.check_room(plan_memory(model.reader(), model.config(), request));
+  model.check_room(request);
   for (int i = 0; i < model.n_layers(); ++i) {
     layers_.push_back(model.layer(i, n_context, layers_));
   }

@@ -34,7 +34,7 @@ class Model {
   /// Whether each backend's memory, or all of the host's, has room for its part of a session that needs so much.
   bool has_room(const MemoryPlan& plan) const;
   /// Error with the numbers when a backend's has not. The host's is not checked: its weights are maps of the file.
-  void check_room(const MemoryPlan& plan) const;
+  void check_room(const MemoryRequest& request) const;
 
   /// Prediction blocks that the file has after the trunk's layers.
   int n_predictions() const { return n_predictions_; }
