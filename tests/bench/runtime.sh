@@ -23,9 +23,12 @@ theirs() {
   echo "$speeds $(rate "$(seconds "$peer/llama-perplexity" -m "$1" -f "$text" -c 512 --chunks "$chunks" -t "$threads")")" >> "$work/peer"
 }
 ours() {
-  "$steelyard" bench -m "$1" -c 0,512 -n 64 -t "$threads" -r 1 --precision "$2" > "$work/bench"
+  # One after the other: the bundled model's context ends at 512. Columns: context, time ("0.1 s" or "-"), prefill, decode, shares.
+  "$steelyard" bench -m "$1" -c 512 -n 0 -t "$threads" -r 1 --precision "$2" > "$work/bench"
+  "$steelyard" bench -m "$1" -c 0 -n 64 -t "$threads" -r 1 --precision "$2" >> "$work/bench"
   local rates; rates=$(rate "$(seconds "$steelyard" perplexity -m "$1" -f "$text" -c 512 --chunks "$chunks" -t "$threads" --precision "$2")")
-  awk -v ppl="$rates" '{ speed[$1] = $4; share[$1] = $6 } END { print speed[512], speed[0], ppl, share[512], share[0] }' \
+  awk -v ppl="$rates" '$1 == "512" { prefill = $4; of_products = $6 } $1 == "0" { decode = $4; of_memory = $6 }
+    END { print prefill, decode, ppl, of_products, of_memory }' \
     "$work/bench" >> "$work/$2"
 }
 
