@@ -23,7 +23,8 @@ theirs() {
   echo "$speeds $(rate "$(seconds "$peer/llama-perplexity" -m "$1" -f "$text" -c 512 --chunks "$chunks" -t "$threads")")" >> "$work/peer"
 }
 ours() {
-  # One after the other: the bundled model's context ends at 512. Columns: context, time ("0.1 s" or "-"), prefill, decode, shares.
+  # One after the other: the bundled model's context ends at 512. Columns: context, time ("0.1 s", or "-" which is one
+  # field less), prefill, decode, shares.
   "$steelyard" bench -m "$1" -c 512 -n 0 -t "$threads" -r 1 --precision "$2" > "$work/bench"
   "$steelyard" bench -m "$1" -c 0 -n 64 -t "$threads" -r 1 --precision "$2" >> "$work/bench"
   local rates; rates=$(rate "$(seconds "$steelyard" perplexity -m "$1" -f "$text" -c 512 --chunks "$chunks" -t "$threads" --precision "$2")")
