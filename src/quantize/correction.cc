@@ -3,6 +3,8 @@
 #include <Eigen/Cholesky>
 #include <Eigen/Core>
 
+#include "quantize/damping.h"
+
 namespace steelyard {
 namespace {
 
@@ -26,8 +28,7 @@ std::vector<float> corrected(const std::vector<float>& rows, const std::vector<f
                              const std::vector<float>& moments, int64_t n, double ridge) {
   if (pull.empty()) return rows;
   Doubles h = view(moments, n).cast<double>();
-  // The constant is for columns that no input had.
-  h.diagonal() = h.diagonal() * (1.0 + ridge) + Eigen::VectorXd::Constant(n, 1e-6 * h.diagonal().mean());
+  damp(h, ridge);
   const Eigen::LLT<Doubles> cholesky(h);
   if (cholesky.info() != Eigen::Success) return rows;
   const Doubles step = cholesky.solve(view(pull, n).cast<double>().transpose());

@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/parallel.h"
+#include "quantize/damping.h"
 
 namespace steelyard {
 namespace {
@@ -21,9 +22,6 @@ using Doubles = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::Row
 constexpr int64_t kTileRows = 32;
 // Columns between two such products. A multiple of every block length.
 constexpr int64_t kPanel = 256;
-
-// Part of the mean of the diagonal that is added to all of it, for columns that no input had.
-constexpr double kFloor = 1e-6;
 
 // R of H; empty if that is not positive definite. Turned around, R R^T is the L L^T of Cholesky.
 std::optional<Rows> upper_factor(const Doubles& moments) {
@@ -240,9 +238,8 @@ std::optional<FeedbackEncoder> FeedbackEncoder::make(const Format& format, int64
                                                      const FeedbackSettings& settings) {
   STEELYARD_CHECK(format.encoder != nullptr && n % format.block_len == 0 && kPanel % format.block_len == 0);
   Doubles h = RowsView(moments, n, n).cast<double>();
-  const double mean = h.diagonal().mean();
-  if (!h.allFinite() || !(mean > 0.0)) return std::nullopt;
-  h.diagonal() = h.diagonal() * (1.0 + settings.damping) + Eigen::VectorXd::Constant(n, kFloor * mean);
+  if (!h.allFinite() || !(h.diagonal().mean() > 0.0)) return std::nullopt;
+  damp(h, settings.damping);
   const std::optional<Rows> factor = upper_factor(h);
   if (!factor) return std::nullopt;
 

@@ -95,7 +95,7 @@ TEST(Feedback, LosesLessAtTheOutputsThanRoundingEachWeightAlone) {
 // same. A damping that is the same for all columns would keep them from it.
 TEST(Feedback, ALoudColumnDoesNotDampTheOthers) {
   std::vector<float> h = moments(1), loud = h;
-  for (int64_t c = 0; c < kColumns; ++c) loud[7 * kColumns + c] *= 1000.0f, loud[c * kColumns + 7] *= 1000.0f;
+  for (int64_t c = 0; c < kColumns; ++c) loud[7 * kColumns + c] *= 10000.0f, loud[c * kColumns + 7] *= 10000.0f;
   for (int64_t c = 0; c < kColumns; ++c) h[7 * kColumns + c] = h[c * kColumns + 7] = 0.0f;
   const std::vector<float> rows = weights(2);
   for (const Type id : {Type::Q4_K, Type::IQ2_S, Type::IQ3_S}) {

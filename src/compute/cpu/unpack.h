@@ -53,7 +53,7 @@ template <class F>
 struct Groups {
   static constexpr int kCount = F::kBlockLen / kScaleLen<F>;
   alignas(64) int8_t q[F::kBlockLen];
-  alignas(64) float scale[kCount];  ///< not of kHasMultiples: scales_of
+  alignas(64) float scale[kCount];  ///< where there are multiples: after add_scales
   alignas(64) float min[kHasMin<F> ? kCount : 1];
   float step;
   /// Of the 16 halves of eight times 32 values: all first halves, then all second ones.
