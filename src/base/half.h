@@ -30,7 +30,7 @@ constexpr float to_float(Half h) {
 constexpr float to_float(BFloat16 b) { return std::bit_cast<float>(static_cast<uint32_t>(b.bits) << 16); }
 
 /// Rounds to nearest, ties to even; overflows to infinity; a NaN stays a (quiet) NaN.
-inline Half to_half(float f) {
+constexpr Half to_half(float f) {
   const uint32_t x = std::bit_cast<uint32_t>(f);
   const auto sign = static_cast<uint16_t>((x >> 16) & 0x8000u);
   const uint32_t magnitude = x & 0x7FFFFFFFu;
@@ -45,7 +45,7 @@ inline Half to_half(float f) {
 }
 
 /// Rounds to nearest, ties to even; a NaN stays a (quiet) NaN.
-inline BFloat16 to_bfloat16(float f) {
+constexpr BFloat16 to_bfloat16(float f) {
   const uint32_t x = std::bit_cast<uint32_t>(f);
   if ((x & 0x7FFFFFFFu) > 0x7F800000u) return {static_cast<uint16_t>((x >> 16) | 0x40u)};
   return {static_cast<uint16_t>((x + 0x7FFFu + ((x >> 16) & 1u)) >> 16)};

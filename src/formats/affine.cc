@@ -2,18 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
-#include <span>
+#include <cstring>
 
 #include "formats/affine_search.h"
 
 namespace steelyard::inline STEELYARD_ISA {
 namespace {
 
-void nearest_codes(int high, const float* x, Affine scales, uint32_t* codes) {
+STEELYARD_HD void nearest_codes(int high, const float* x, Affine scales, uint32_t* codes) {
   round_values(x, kAffineLen, to_float(scales.d), -to_float(scales.m), 0, high, codes);
 }
 
-double affine_error(const float* x, const float* w, const uint32_t* codes, Affine scales) {
+STEELYARD_HD double affine_error(const float* x, const float* w, const uint32_t* codes, Affine scales) {
   const double d = to_float(scales.d);
   const double m = to_float(scales.m);
   double error = 0.0;
@@ -26,7 +26,7 @@ double affine_error(const float* x, const float* w, const uint32_t* codes, Affin
 
 }  // namespace
 
-Affine fit_affine(int high, const float* x, const float* w, Effort effort, uint32_t* codes) {
+STEELYARD_HD Affine fit_affine(int high, const float* x, const float* w, Effort effort, uint32_t* codes) {
   UnitBlock unit(x, w, kAffineLen);
   // Around the mean, the best offset is that of a level below it, so the search loses nothing by wanting minima.
   double sum = 0.0;
@@ -36,7 +36,7 @@ Affine fit_affine(int high, const float* x, const float* w, Effort effort, uint3
     weights += unit.w[i];
   }
   const auto mean = static_cast<float>(sum / weights);
-  for (float& value : std::span(unit.x, kAffineLen)) value -= mean;
+  for (int i = 0; i < kAffineLen; ++i) unit.x[i] -= mean;
   const AffineFit fit = search_affine(static_cast<float>(high), unit.x, unit.w, kAffineLen, effort);
   Affine best = {unit.store(fit.scale), unit.store(mean - fit.min)};
   nearest_codes(high, x, best, codes);
@@ -52,12 +52,12 @@ Affine fit_affine(int high, const float* x, const float* w, Effort effort, uint3
     if (refitted_error >= error) break;
     error = refitted_error;
     best = refitted;
-    std::copy_n(refitted_codes, kAffineLen, codes);
+    std::memcpy(codes, refitted_codes, sizeof(refitted_codes));
   }
   return best;
 }
 
-uint32_t round_affine(int high, float x, Affine scales, float* value) {
+STEELYARD_HD uint32_t round_affine(int high, float x, Affine scales, float* value) {
   const float d = to_float(scales.d);
   const float m = to_float(scales.m);
   const int code = d == 0.0f ? 0 : nearest_down((x - m) / d, 0, high);
@@ -65,7 +65,7 @@ uint32_t round_affine(int high, float x, Affine scales, float* value) {
   return static_cast<uint32_t>(code);
 }
 
-Affine refit_affine(const float* x, const float* w, const uint32_t* codes, Affine scales) {
+STEELYARD_HD Affine refit_affine(const float* x, const float* w, const uint32_t* codes, Affine scales) {
   double w1 = 0.0;
   double q1 = 0.0;
   double x1 = 0.0;

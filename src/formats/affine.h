@@ -7,6 +7,7 @@
 
 #include "base/half.h"
 #include "formats/encoder.h"
+#include "formats/group.h"
 #include "formats/isa.h"
 
 namespace steelyard::inline STEELYARD_ISA {
@@ -19,8 +20,8 @@ struct Affine {
 inline constexpr int kAffineLen = 32;  ///< values per block
 
 /// Codes run from 0 to `high`.
-Affine fit_affine(int high, const float* x, const float* w, Effort effort, uint32_t* codes);
-uint32_t round_affine(int high, float x, Affine scales, float* value);
-Affine refit_affine(const float* x, const float* w, const uint32_t* codes, Affine scales);
+STEELYARD_HD Affine fit_affine(int high, const float* x, const float* w, Effort effort, uint32_t* codes);
+STEELYARD_HD uint32_t round_affine(int high, float x, Affine scales, float* value);
+STEELYARD_HD Affine refit_affine(const float* x, const float* w, const uint32_t* codes, Affine scales);
 
 }  // namespace steelyard::inline STEELYARD_ISA

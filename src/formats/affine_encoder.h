@@ -32,13 +32,13 @@ struct AffineScales {
 struct UnitSums {
   double pp = 0.0, pr = 0.0, rr = 0.0, xp = 0.0, xr = 0.0;
 
-  double error(double d, double d_min) const {
+  STEELYARD_HD double error(double d, double d_min) const {
     return d * (d * pp - 2.0 * xp) + d_min * (d_min * rr + 2.0 * (xr - d * pr));
   }
 
   /// Calls consider(d, d_min) with what least squares makes of both, then of each alone.
   template <class Consider>
-  void solve(double d, double d_min, const Consider& consider) const {
+  STEELYARD_HD void solve(double d, double d_min, const Consider& consider) const {
     const double determinant = pp * rr - pr * pr;
     if (determinant > 0.0) consider((xp * rr - pr * xr) / determinant, (pr * xp - pp * xr) / determinant);
     if (pp > 0.0) consider((xp + d_min * pr) / pp, d_min);
@@ -53,7 +53,7 @@ struct UnitReach {
   int rounds;         ///< of least squares for (d, d_min), each with a new search of the integers
 };
 
-constexpr UnitReach unit_reach(Effort effort) {
+STEELYARD_HD constexpr UnitReach unit_reach(Effort effort) {
   switch (effort) {
     case Effort::kFast:
       return {.minimum_units = 4, .units = 1, .rounds = 0};
@@ -68,7 +68,7 @@ constexpr UnitReach unit_reach(Effort effort) {
 template <class F, int kSubBlocks = F::kSubBlocks>
 class AffineSearch {
  public:
-  AffineSearch(const float* x, const float* w, Effort effort)
+  STEELYARD_HD AffineSearch(const float* x, const float* w, Effort effort)
       : block_(x, w, kSubBlocks * kSubBlockLen), reach_(unit_reach(effort)) {
     for (int b = 0; b < kSubBlocks; ++b) {
       values_[b] = AffineValues(block_.x + b * kSubBlockLen, block_.w + b * kSubBlockLen, kSubBlockLen);
@@ -76,7 +76,7 @@ class AffineSearch {
     }
   }
 
-  AffineScales run() const {
+  STEELYARD_HD AffineScales run() const {
     Units units[kMaxUnits];
     choose_units(units);
     Fit best = under(units[0]);
@@ -90,7 +90,9 @@ class AffineSearch {
   }
 
   /// The best integers under units that are settled.
-  AffineScales integers_under(Half d, Half d_min) const { return under({block_.load(d), block_.load(d_min)}).scales; }
+  STEELYARD_HD AffineScales integers_under(Half d, Half d_min) const {
+    return under({block_.load(d), block_.load(d_min)}).scales;
+  }
 
  private:
   static constexpr int kSubBlockLen = F::kBlockLen / F::kSubBlocks;
@@ -109,7 +111,7 @@ class AffineSearch {
 
   /// The most promising units: those under which the free pairs, rounded to integers, lose least. The largest scale or
   /// minimum becomes the largest integer, or a little less or more to let the others round better.
-  void choose_units(Units* units) const {
+  STEELYARD_HD void choose_units(Units* units) const {
     AffineFit largest = {0.0f, 0.0f};
     for (const AffineResult& wanted : wanted_) {
       largest = {std::max(largest.scale, wanted.fit.scale), std::max(largest.min, wanted.fit.min)};
@@ -121,7 +123,7 @@ class AffineSearch {
     }
     float losses[kCandidates][kCandidates];
     float least[kCandidates];
-    std::fill_n(least, kCandidates, FLT_MAX);
+    for (float& loss : least) loss = FLT_MAX;
     for (int k = 0; k < kCandidates; k += kCandidates / reach_.minimum_units) {
       unit_losses(largest.scale, candidates, largest.min * candidates[k], losses[k]);
       least[k] = losses[k][first_least(losses[k])];
@@ -136,8 +138,8 @@ class AffineSearch {
   }
 
   /// For d = largest * candidates[c] and this d_min, the summed losses of all sub-blocks.
-  void unit_losses(float largest, const float (&candidates)[kCandidates], float d_min,
-                   float (&losses)[kCandidates]) const {
+  STEELYARD_HD void unit_losses(float largest, const float (&candidates)[kCandidates], float d_min,
+                                float (&losses)[kCandidates]) const {
     const IntegerLevels steps = {0.0f, static_cast<float>(F::kHighStep)};
     const Lanes inverse_min = inverse_or_zero(broadcast(d_min));
     for (int c = 0; c < kCandidates; c += kLanes) {
@@ -156,10 +158,10 @@ class AffineSearch {
   }
 
   /// How the best minimum moves with the scale, the codes staying.
-  float slope(int b) const { return values_[b].w1 > 0.0f ? wanted_[b].sums.q1 / values_[b].w1 : 0.0f; }
+  STEELYARD_HD float slope(int b) const { return values_[b].w1 > 0.0f ? wanted_[b].sums.q1 / values_[b].w1 : 0.0f; }
 
   /// The best integers under these units, as they are stored.
-  Fit under(const Units& units) const {
+  STEELYARD_HD Fit under(const Units& units) const {
     Fit fit;
     fit.scales = {block_.store(units.d), block_.store(units.d_min), {}, {}};
     const float d = block_.load(fit.scales.d);
@@ -188,8 +190,8 @@ class AffineSearch {
   }
 
   /// Eight scales around the wanted one, each with the minima below and above the one that suits it.
-  void integers_near(int b, float d, float d_min, const Lanes& inverse, const Lanes& inverse_min, float* scale_steps,
-                     float* min_steps, AffineCandidates& candidates) const {
+  STEELYARD_HD void integers_near(int b, float d, float d_min, const Lanes& inverse, const Lanes& inverse_min,
+                                  float* scale_steps, float* min_steps, AffineCandidates& candidates) const {
     static constexpr float kSteps[kCandidates] = {-3, -3, -2, -2, -1, -1, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4};
     static constexpr float kSides[kCandidates] = {0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1};
     const IntegerLevels steps = {0.0f, static_cast<float>(F::kHighStep)};
@@ -207,7 +209,7 @@ class AffineSearch {
   }
 
   /// Least squares for the units, the integers and codes staying.
-  Units improved(const Fit& fit) const {
+  STEELYARD_HD Units improved(const Fit& fit) const {
     Units best = {block_.load(fit.scales.d), block_.load(fit.scales.d_min)};
     fit.sums.solve(best.d, best.d_min, [&](double d, double d_min) {
       const Units stored = {block_.load(block_.store(static_cast<float>(std::max(d, 0.0)))),
@@ -217,7 +219,7 @@ class AffineSearch {
     return best;
   }
 
-  static bool keep_better(const Fit& fit, Fit& best) {
+  STEELYARD_HD static bool keep_better(const Fit& fit, Fit& best) {
     if (fit.error >= best.error) return false;
     best = fit;
     return true;
@@ -235,11 +237,11 @@ template <class F>
 struct AffineEncoder {
   using Scales = AffineScales;
 
-  static void objective(const float* x, const float* importance, float* w) {
+  STEELYARD_HD static void objective(const float* x, const float* importance, float* w) {
     importance_objective(x, importance, F::kBlockLen, w);
   }
 
-  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
+  STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
     const Scales scales = AffineSearch<F>(x, w, effort).run();
     constexpr int kLen = F::kBlockLen / F::kSubBlocks;
     for (int b = 0; b < F::kSubBlocks; ++b) {
@@ -248,7 +250,7 @@ struct AffineEncoder {
     return scales;
   }
 
-  static uint32_t round(const float* x, const float*, const Scales& scales, int position, float* values) {
+  STEELYARD_HD static uint32_t round(const float* x, const float*, const Scales& scales, int position, float* values) {
     const int b = position / (F::kBlockLen / F::kSubBlocks);
     const float scale = scale_of(scales, b);
     const float min = min_of(scales, b);
@@ -257,7 +259,7 @@ struct AffineEncoder {
     return static_cast<uint32_t>(q);
   }
 
-  static void rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
+  STEELYARD_HD static void rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
     constexpr int kLen = F::kBlockLen / F::kSubBlocks;
     const int b = position / kLen;
     const Scales own = AffineSearch<F, 1>(x, w, effort).integers_under(scales.d, scales.d_min);
@@ -277,7 +279,7 @@ struct AffineEncoder {
     if (error(changed) < error(scales)) scales = changed;
   }
 
-  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
+  STEELYARD_HD static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
     UnitSums sums;
     for (int i = 0; i < F::kBlockLen; ++i) {
       const int b = i / (F::kBlockLen / F::kSubBlocks);
@@ -299,10 +301,10 @@ struct AffineEncoder {
   }
 
  private:
-  static float scale_of(const Scales& scales, int b) {
+  STEELYARD_HD static float scale_of(const Scales& scales, int b) {
     return to_float(scales.d) * static_cast<float>(scales.scale[b]);
   }
-  static float min_of(const Scales& scales, int b) {
+  STEELYARD_HD static float min_of(const Scales& scales, int b) {
     return to_float(scales.d_min) * static_cast<float>(scales.minimum[b]);
   }
 };

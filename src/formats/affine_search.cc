@@ -10,7 +10,7 @@ struct LaneSums {
 };
 
 /// Sums over the values, each on its nearest level under the pair of its lane. `shift` is min + base.
-LaneSums rounded_sums(const AffineValues& values, float high, const Lanes& scale, const Lanes& shift) {
+STEELYARD_HD LaneSums rounded_sums(const AffineValues& values, float high, const Lanes& scale, const Lanes& shift) {
   const IntegerLevels levels = {0.0f, high};
   const Lanes inverse = inverse_or_zero(scale);
   const Lanes start = shift * inverse;
@@ -26,7 +26,7 @@ LaneSums rounded_sums(const AffineValues& values, float high, const Lanes& scale
 }
 
 /// Error of the pairs with codes of these sums.
-Lanes error_of(const AffineValues& values, const LaneSums& sums, const Lanes& scale, const Lanes& shift) {
+STEELYARD_HD Lanes error_of(const AffineValues& values, const LaneSums& sums, const Lanes& scale, const Lanes& shift) {
   return values.yy + scale * (scale * sums.qq - 2.0f * sums.yq) +
          shift * (shift * values.w1 + 2.0f * (values.y1 - scale * sums.q1));
 }
@@ -40,7 +40,7 @@ struct Pass {
   alignas(64) float shifts[kCandidates];
   alignas(64) float errors[kCandidates];
 
-  void put(int c, const LaneSums& sums, const Lanes& scale, const Lanes& shift, const Lanes& error) {
+  STEELYARD_HD void put(int c, const LaneSums& sums, const Lanes& scale, const Lanes& shift, const Lanes& error) {
     store(sums.q1, q1 + c);
     store(sums.qq, qq + c);
     store(sums.yq, yq + c);
@@ -48,14 +48,14 @@ struct Pass {
     store(shift, shifts + c);
     store(error, errors + c);
   }
-  AffineResult result(int c, float base) const {
+  STEELYARD_HD AffineResult result(int c, float base) const {
     return {{scales[c], shifts[c] - base}, errors[c], {q1[c], qq[c], yq[c]}};
   }
 };
 
 }  // namespace
 
-AffineValues::AffineValues(const float* x, const float* weights, int count) : w(weights), n(count) {
+STEELYARD_HD AffineValues::AffineValues(const float* x, const float* weights, int count) : w(weights), n(count) {
   Lanes lowest = {};
   for (int i = 0; i < n; i += kLanes) lowest = min(lowest, load(x + i));
   base = least(lowest);
@@ -76,7 +76,8 @@ AffineValues::AffineValues(const float* x, const float* weights, int count) : w(
   yy = yy_sum.total();
 }
 
-void improve_affine(const AffineValues& values, float high, const AffineCandidates& candidates, AffineResult& best) {
+STEELYARD_HD void improve_affine(const AffineValues& values, float high, const AffineCandidates& candidates,
+                                 AffineResult& best) {
   Pass pass;
   for (int c = 0; c < kCandidates; c += kLanes) {
     const LaneSums sums =
@@ -100,7 +101,8 @@ void improve_affine(const AffineValues& values, float high, const AffineCandidat
   if (pass.errors[c] < best.error) best = pass.result(c, values.base);
 }
 
-int best_affine(const AffineValues& values, float high, const AffineCandidates& candidates, AffineResult& best) {
+STEELYARD_HD int best_affine(const AffineValues& values, float high, const AffineCandidates& candidates,
+                             AffineResult& best) {
   Pass pass;
   for (int c = 0; c < kCandidates; c += kLanes) {
     const Lanes scale = load(candidates.scales + c);
@@ -113,7 +115,7 @@ int best_affine(const AffineValues& values, float high, const AffineCandidates& 
   return c;
 }
 
-AffineResult search_affine(const AffineValues& values, float high, AffineReach reach) {
+STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, AffineReach reach) {
   // All values on one level is where the search starts.
   const float shift = values.w1 > 0.0f ? std::max(values.base, -values.y1 / values.w1) : 0.0f;
   AffineResult best = {
@@ -151,7 +153,7 @@ AffineResult search_affine(const AffineValues& values, float high, AffineReach r
   return best;
 }
 
-AffineFit search_affine(float high, const float* x, const float* w, int n, Effort effort) {
+STEELYARD_HD AffineFit search_affine(float high, const float* x, const float* w, int n, Effort effort) {
   return search_affine(AffineValues(x, w, n), high, affine_reach(effort)).fit;
 }
 

@@ -14,7 +14,7 @@ struct AffineValues {
   static constexpr int kMaxLen = 32;
 
   AffineValues() = default;
-  AffineValues(const float* x, const float* weights, int count);
+  STEELYARD_HD AffineValues(const float* x, const float* weights, int count);
 
   alignas(64) float y[kMaxLen];  ///< x - base
   const float* w;
@@ -47,10 +47,12 @@ struct AffineCandidates {
 
 /// Rounds the values under every candidate; each then has the pair that least squares makes of the codes. Keeps the
 /// best if it is better than `best`.
-void improve_affine(const AffineValues& values, float high, const AffineCandidates& candidates, AffineResult& best);
+STEELYARD_HD void improve_affine(const AffineValues& values, float high, const AffineCandidates& candidates,
+                                 AffineResult& best);
 
 /// The best candidate as it is; returns its number.
-int best_affine(const AffineValues& values, float high, const AffineCandidates& candidates, AffineResult& best);
+STEELYARD_HD int best_affine(const AffineValues& values, float high, const AffineCandidates& candidates,
+                             AffineResult& best);
 
 /// How far the search for a free pair goes at each level of effort.
 struct AffineReach {
@@ -58,7 +60,7 @@ struct AffineReach {
   int fine;    ///< passes around the best so far
 };
 
-constexpr AffineReach affine_reach(Effort effort) {
+STEELYARD_HD constexpr AffineReach affine_reach(Effort effort) {
   switch (effort) {
     case Effort::kFast:
       return {.coarse = 1, .fine = 0};
@@ -70,6 +72,6 @@ constexpr AffineReach affine_reach(Effort effort) {
 }
 
 /// The best free pair found.
-AffineResult search_affine(const AffineValues& values, float high, AffineReach reach);
+STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, AffineReach reach);
 
 }  // namespace steelyard::inline STEELYARD_ISA

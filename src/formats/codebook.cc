@@ -2,7 +2,7 @@
 
 namespace steelyard::inline STEELYARD_ISA {
 
-Envelope sum(const Envelope& a, const Envelope& b) {
+STEELYARD_HD Envelope sum(const Envelope& a, const Envelope& b) {
   Envelope total;
   int i = 0;
   int k = 0;
@@ -16,7 +16,7 @@ Envelope sum(const Envelope& a, const Envelope& b) {
   }
 }
 
-Envelope either(const Envelope& a, const Envelope& b, const Ladder& ladder) {
+STEELYARD_HD Envelope either(const Envelope& a, const Envelope& b, const Ladder& ladder) {
   Envelope envelope;
   for (int k = 0; k < ladder.size; ++k) {
     const Line& of_a = a.best(ladder.scale[k]);

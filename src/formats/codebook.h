@@ -17,7 +17,6 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <memory>
 
 #include "formats/lanes.h"
 
@@ -29,11 +28,11 @@ struct Line {
   float gg;
   uint32_t code;
 
-  float at(float scale) const { return 2.0f * xg - scale * gg; }
+  STEELYARD_HD float at(float scale) const { return 2.0f * xg - scale * gg; }
 };
 
 /// The scale at which the louder line (of more gg) meets the quieter one; the quieter is better above it.
-inline float crossing(const Line& louder, const Line& quieter) {
+STEELYARD_HD inline float crossing(const Line& louder, const Line& quieter) {
   return 2.0f * (louder.xg - quieter.xg) / (louder.gg - quieter.gg);
 }
 
@@ -44,7 +43,7 @@ struct Ladder {
   int size;
 
   /// `n` scales around `middle`, each `ratio` times the one before.
-  Ladder(float middle, float ratio, int n) : size(n) {
+  STEELYARD_HD Ladder(float middle, float ratio, int n) : size(n) {
     float next = middle;
     for (int k = 1; k < n; k += 2) next /= ratio;
     if (n % 2 == 0) next *= std::sqrt(ratio);
@@ -57,23 +56,23 @@ class Envelope {
  public:
   static constexpr int kMaxLines = Ladder::kMaxScales;
 
-  int size() const { return size_; }
-  const Line& operator[](int i) const { return lines_[i]; }
+  STEELYARD_HD int size() const { return size_; }
+  STEELYARD_HD const Line& operator[](int i) const { return lines_[i]; }
 
   /// The best line at `scale`.
-  const Line& best(float scale) const {
+  STEELYARD_HD const Line& best(float scale) const {
     int i = 0;
     while (i + 1 < size_ && lines_[i + 1].at(scale) > lines_[i].at(scale)) ++i;
     return lines_[i];
   }
 
   /// Shifts all codes left and sets `bits` in them.
-  void recode(int shift, uint32_t bits) {
+  STEELYARD_HD void recode(int shift, uint32_t bits) {
     for (int i = 0; i < size_; ++i) lines_[i].code = lines_[i].code << shift | bits;
   }
 
   /// Takes the winner at the next larger scale. One that is not quieter than the last is no new corner.
-  void append(const Line& line) {
+  STEELYARD_HD void append(const Line& line) {
     if (size_ == 0 || (line.gg < lines_[size_ - 1].gg && size_ < kMaxLines)) lines_[size_++] = line;
   }
 
@@ -83,10 +82,10 @@ class Envelope {
 };
 
 /// Two vectors under one scale: the best of each at every scale. Codes are joined bit by bit.
-Envelope sum(const Envelope& a, const Envelope& b);
+STEELYARD_HD Envelope sum(const Envelope& a, const Envelope& b);
 
 /// Whichever is better, at the scales of the ladder.
-Envelope either(const Envelope& a, const Envelope& b, const Ladder& ladder);
+STEELYARD_HD Envelope either(const Envelope& a, const Envelope& b, const Ladder& ladder);
 
 /// Which codewords a search looks at.
 enum class Among { kAll, kNear };
@@ -94,17 +93,17 @@ enum class Among { kAll, kNear };
 /// The best of candidates that come kLanes at a time; the first of equals.
 class Best {
  public:
-  void consider(int first, const Lanes& gains) {
+  STEELYARD_HD void consider(int first, const Lanes& gains) {
     where_ = gains > most_ ? first - LaneMask{} : where_;
     most_ = max(gains, most_);
   }
-  int index() const {
+  STEELYARD_HD int index() const {
     int first[kLanes];
     std::memcpy(first, &where_, sizeof(first));
     uint32_t equal = lane_bits(most_ == broadcast(largest(most_)));
-    int best = first[std::countr_zero(equal)] + std::countr_zero(equal);
+    int best = first[first_lane(equal)] + first_lane(equal);
     for (equal &= equal - 1; equal != 0; equal &= equal - 1) {
-      best = std::min(best, first[std::countr_zero(equal)] + std::countr_zero(equal));
+      best = std::min(best, first[first_lane(equal)] + first_lane(equal));
     }
     return best;
   }
@@ -136,18 +135,19 @@ class Codebook {
 
   /// value_of(c, j): value j of codeword c.
   template <class Value>
-  explicit Codebook(const Value& value_of) : cells_(std::make_unique<Cell[]>(kCells)) {
+  explicit Codebook(const Value& value_of) {
     for (int c = 0; c < kSize; ++c) {
       for (int j = 0; j < kDim; ++j) values_[c / kMaxLanes][j][c % kMaxLanes] = static_cast<int8_t>(value_of(c, j));
     }
     for (int cell = 0; cell < kCells; ++cell) fill(cell);
   }
 
-  int value(int codeword, int j) const { return values_[codeword / kMaxLanes][j][codeword % kMaxLanes]; }
+  STEELYARD_HD int value(int codeword, int j) const { return values_[codeword / kMaxLanes][j][codeword % kMaxLanes]; }
 
   /// The best codewords for the scales of the ladder; in `turned`, unless it is null, the best if every codeword has
   /// the one sign turned that this costs least (x >= 0 then).
-  void envelopes(const Vector& vector, const Ladder& ladder, Among among, Envelope& plain, Envelope* turned) const {
+  STEELYARD_HD void envelopes(const Vector& vector, const Ladder& ladder, Among among, Envelope& plain,
+                              Envelope* turned) const {
     if (among == Among::kAll) {
       Sums<kSize> sums;
       sums.add_up(vector, values_[0][0], turned != nullptr);
@@ -172,7 +172,7 @@ class Codebook {
  private:
   static constexpr int kNear = kMaxLanes;
   static constexpr int kScalesPerCell = 2;  // neighbours on a ladder: their cells hold almost the same codewords
-  static constexpr int cell_count() {
+  STEELYARD_HD static constexpr int cell_count() {
     int cells = 1;
     for (int j = 0; j < kDim; ++j) cells *= kLevels.count;
     return cells;
@@ -184,10 +184,10 @@ class Codebook {
     int8_t values[kDim][kNear];
     uint16_t codeword[kNear];
 
-    Line named(const Line& line) const { return {line.xg, line.gg, codeword[line.code]}; }
+    STEELYARD_HD Line named(const Line& line) const { return {line.xg, line.gg, codeword[line.code]}; }
   };
 
-  static int cell_of(const float* x, float scale) {
+  STEELYARD_HD static int cell_of(const float* x, float scale) {
     constexpr float kOffset = 0.5f - kLevels.first / kLevels.spacing;
     constexpr float kHighest = static_cast<float>(kLevels.count - 1);
     const float inverse = scale > 0.0f ? 1.0f / (scale * kLevels.spacing) : 0.0f;
@@ -210,7 +210,7 @@ class Codebook {
     alignas(64) float turned_xg[kCount];
 
     /// values: blocks of kDim by kMaxLanes.
-    void add_up(const Vector& vector, const int8_t* values, bool turn) {
+    STEELYARD_HD void add_up(const Vector& vector, const int8_t* values, bool turn) {
       for (int c = 0; c < kCount; c += kLanes) {
         const int8_t* const block = values + c / kMaxLanes * (kDim * kMaxLanes) + c % kMaxLanes;
         Lanes own_xg = {};
@@ -229,7 +229,7 @@ class Codebook {
       }
     }
 
-    Line best(const float (&sums_of_x)[kCount], float scale) const {
+    STEELYARD_HD Line best(const float (&sums_of_x)[kCount], float scale) const {
       Best best;
       const Lanes half = broadcast(0.5f * scale);
       for (int c = 0; c < kCount; c += kLanes) best.consider(c, load(sums_of_x + c) - half * load(gg + c));
@@ -268,7 +268,7 @@ class Codebook {
   }
 
   alignas(64) int8_t values_[kSize / kMaxLanes][kDim][kMaxLanes];
-  std::unique_ptr<Cell[]> cells_;
+  Cell cells_[kCells];
 };
 
 }  // namespace steelyard::inline STEELYARD_ISA

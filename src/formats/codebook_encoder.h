@@ -32,7 +32,7 @@ struct CodebookReach {
   int refits;   ///< rounds of least squares for d, each with new steps and codes
 };
 
-constexpr CodebookReach codebook_reach(Effort effort) {
+STEELYARD_HD constexpr CodebookReach codebook_reach(Effort effort) {
   switch (effort) {
     case Effort::kFast:
       return {.among = Among::kNear, .scales = 2, .ratio = 1.25f, .units = 1, .refits = 1};
@@ -49,15 +49,15 @@ class SubBlockError {
   struct Totals {
     double xg = 0.0;
     double gg = 0.0;
-    double gain(double scale) const { return scale * (2.0 * xg - scale * gg); }
+    STEELYARD_HD double gain(double scale) const { return scale * (2.0 * xg - scale * gg); }
   };
 
-  void clear() {
+  STEELYARD_HD void clear() {
     loudest_ = {};
     n_ = 0;
   }
 
-  void add(const Envelope& envelope) {
+  STEELYARD_HD void add(const Envelope& envelope) {
     loudest_.xg += envelope[0].xg;
     loudest_.gg += envelope[0].gg;
     for (int i = 1; i < envelope.size(); ++i) {
@@ -67,13 +67,19 @@ class SubBlockError {
     }
   }
 
-  /// Call once, after the last add.
-  void finish() {
-    std::sort(changes_, changes_ + n_, [](const Change& a, const Change& b) { return a.scale < b.scale; });
+  /// Call once, after the last add. Sorts by scale: few changes, in runs that are sorted already. (Not std::sort, which
+  /// moves memory in a way that nvcc makes nonsense of.)
+  STEELYARD_HD void finish() {
+    for (int i = 1; i < n_; ++i) {
+      const Change change = changes_[i];
+      int at = i;
+      for (; at > 0 && change.scale < changes_[at - 1].scale; --at) changes_[at] = changes_[at - 1];
+      changes_[at] = change;
+    }
   }
 
   /// The scale of least error, and the sums there.
-  double best_scale(Totals& at) const {
+  STEELYARD_HD double best_scale(Totals& at) const {
     Totals totals = loudest_;
     double best = 0.0;
     double most = 0.0;
@@ -93,7 +99,7 @@ class SubBlockError {
   }
 
   /// The step in [low, high] of the largest gain when the scale is first * (2 * step + 1).
-  int best_step(double first, int low, int high, Totals& at) const {
+  STEELYARD_HD int best_step(double first, int low, int high, Totals& at) const {
     Totals totals = loudest_;
     double most = -HUGE_VAL;
     int best = low;
@@ -117,7 +123,7 @@ class SubBlockError {
     float xg;
     float gg;
   };
-  static void subtract(const Change& change, Totals& totals) {
+  STEELYARD_HD static void subtract(const Change& change, Totals& totals) {
     totals.xg -= change.xg;
     totals.gg -= change.gg;
   }
@@ -132,14 +138,14 @@ class SubBlockError {
 template <class F, int kSubBlocks = F::kSubBlocks>
 class CodebookSearch {
  public:
-  CodebookSearch(const float* x, const float* w, CodebookReach reach) : block_(x, w, kLen), reach_(reach) {
+  STEELYARD_HD CodebookSearch(const float* x, const float* w, CodebookReach reach) : block_(x, w, kLen), reach_(reach) {
     for (int v = 0; v < kCodes; ++v) joints_[v] = JointLines<F>(block_.x + v * F::kJoint, block_.w + v * F::kJoint);
     for (int b = 0; b < kSubBlocks; ++b) {
       for (int variant = 0; variant < F::kVariants; ++variant) trace(b, variant);
     }
   }
 
-  SteppedScales run(uint32_t* codes) const {
+  STEELYARD_HD SteppedScales run(uint32_t* codes) const {
     double units[kTriedUnits];
     const int n_units = choose_units(units);
     Fit best = under(units[0]);
@@ -155,7 +161,7 @@ class CodebookSearch {
   }
 
   /// The best steps and variants under a d that is settled.
-  SteppedScales steps_under(Half d) const { return under(block_.load(d)).scales; }
+  STEELYARD_HD SteppedScales steps_under(Half d) const { return under(block_.load(d)).scales; }
 
  private:
   using Totals = SubBlockError::Totals;
@@ -181,7 +187,7 @@ class CodebookSearch {
   };
 
   /// Finds the lines of a sub-block around the scale that suits it.
-  void trace(int b, int variant) {
+  STEELYARD_HD void trace(int b, int variant) {
     float scale = expected_scale(b);
     for (int tries = 0; tries < kMaxTries; ++tries) {
       const Ladder ladder(scale, reach_.ratio, reach_.scales);
@@ -202,7 +208,7 @@ class CodebookSearch {
 
   /// The scale that gives typical codewords the energy of the sub-block; for magnitudes that are almost equal, the
   /// scale that brings them to the smallest level, since that codeword every book has.
-  float expected_scale(int b) const {
+  STEELYARD_HD float expected_scale(int b) const {
     double xx = 0.0;
     double ww = 0.0;
     float smallest = HUGE_VALF;
@@ -220,7 +226,7 @@ class CodebookSearch {
 
   /// Values of d under which the free scales of the sub-blocks are stored with least loss, in that order. Around its
   /// free scale a sub-block loses gg * (scale - free)^2.
-  int choose_units(double* units) const {
+  STEELYARD_HD int choose_units(double* units) const {
     Free free[kSubBlocks];
     double largest = 0.0;
     for (int b = 0; b < kSubBlocks; ++b) {
@@ -243,7 +249,7 @@ class CodebookSearch {
       }
     }
     for (int n = 0; n < reach_.units; ++n) {
-      const auto least = std::min_element(losses, losses + kTriedUnits) - losses;
+      const int least = first_least(losses, kTriedUnits);
       units[n] = tried[least];
       losses[least] = HUGE_VAL;
     }
@@ -251,12 +257,12 @@ class CodebookSearch {
   }
 
   /// The step whose scale first * (2 * step + 1) is nearest.
-  static int step_near(double scale, double first) {
+  STEELYARD_HD static int step_near(double scale, double first) {
     return static_cast<int>(std::clamp(0.5 * scale / first, 0.0, F::kSteps - 1.0));
   }
 
   /// The best steps and variants under d.
-  Fit under(double d) const {
+  STEELYARD_HD Fit under(double d) const {
     Fit fit = {{block_.store(static_cast<float>(d)), {}, {}}, 0.0, 0.0};
     const double first = block_.load(fit.scales.d) * F::kUnit;
     double xg = 0.0;
@@ -285,7 +291,7 @@ class CodebookSearch {
     return fit;
   }
 
-  static bool keep_better(const Fit& fit, Fit& best) {
+  STEELYARD_HD static bool keep_better(const Fit& fit, Fit& best) {
     if (fit.gain <= best.gain) return false;
     best = fit;
     return true;
@@ -305,20 +311,22 @@ template <class F>
 struct CodebookEncoder {
   using Scales = SteppedScales;
 
-  static void objective(const float* x, const float* importance, float* w) {
+  STEELYARD_HD static void objective(const float* x, const float* importance, float* w) {
     importance_objective(x, importance, F::kBlockLen, w);
   }
 
-  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
+  STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
     return CodebookSearch<F>(x, w, codebook_reach(effort)).run(codes);
   }
 
-  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values) {
+  STEELYARD_HD static uint32_t round(const float* x, const float* w, const Scales& scales, int position,
+                                     float* values) {
     const int b = position / (F::kBlockLen / F::kSubBlocks);
     const float scale = F::scale_of(scales.d, scales.step[b]);
     // Relative to the scale and to the largest weight nothing overflows; beyond kFar the largest codeword wins anyway.
     constexpr float kFar = 1e6f;
-    const float largest = *std::max_element(w, w + F::kJoint);
+    float largest = w[0];
+    for (int j = 1; j < F::kJoint; ++j) largest = std::max(largest, w[j]);
     float relative_x[F::kJoint];
     float relative_w[F::kJoint];
     for (int j = 0; j < F::kJoint; ++j) {
@@ -332,7 +340,7 @@ struct CodebookEncoder {
     return code;
   }
 
-  static void rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
+  STEELYARD_HD static void rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
     const int b = position / (F::kBlockLen / F::kSubBlocks);
     const Scales own = CodebookSearch<F, 1>(x, w, codebook_reach(effort)).steps_under(scales.d);
     scales.step[b] = own.step[0];
@@ -340,7 +348,7 @@ struct CodebookEncoder {
   }
 
   /// For given codes and steps, the block is one long vector of levels under the scale d.
-  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
+  STEELYARD_HD static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
     ScaleSums sums;
     for (int v = 0; v < F::kBlockLen / F::kJoint; ++v, x += F::kJoint, w += F::kJoint) {
       const int b = v / (F::kBlockLen / F::kSubBlocks / F::kJoint);
@@ -352,18 +360,18 @@ struct CodebookEncoder {
     scales.d = refit_scale(sums, scales.d);
   }
 
-  static uint32_t index_of(uint32_t code, int vector = 0) {
+  STEELYARD_HD static uint32_t index_of(uint32_t code, int vector = 0) {
     return (code >> (vector * F::kIndexBits)) & ((1u << F::kIndexBits) - 1);
   }
   /// Sign bits of the values, or the bit of the shift.
-  static uint32_t signs_of(uint32_t code) { return code >> (F::kVectors * F::kIndexBits); }
+  STEELYARD_HD static uint32_t signs_of(uint32_t code) { return code >> (F::kVectors * F::kIndexBits); }
 
   /// Values [kJoint] of a code under scale 1.
-  static void levels(uint32_t code, int variant, float* values) {
+  STEELYARD_HD static void levels(uint32_t code, int variant, float* values) {
     constexpr int kDim = F::kJoint / F::kVectors;
     constexpr bool kShifted = F::kSigns == Signs::kShifted;
     const uint32_t signs = signs_of(code);
-    const auto& book = F::codebook(!kShifted ? 0 : F::kVariants == 2 ? variant : static_cast<int>(signs));
+    const auto& book = book_of<F>(!kShifted ? 0 : F::kVariants == 2 ? variant : static_cast<int>(signs));
     for (int j = 0; j < F::kJoint; ++j) {
       const int value = book.value(static_cast<int>(index_of(code, j / kDim)), j % kDim);
       values[j] = static_cast<float>(!kShifted && (signs >> j & 1) != 0 ? -value : value);

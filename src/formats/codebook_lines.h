@@ -15,6 +15,23 @@ enum class Signs {
   kShifted,  ///< the codewords are signed, and there is a second book of them, shifted the other way
 };
 
+/// The book that a search reads. A device has copies of its own, which a kernel is given (compute/cuda/encoders.cuh).
+#if STEELYARD_LANES == 1
+template <class F>
+STEELYARD_HD const typename F::Book& book_of(int shift);
+#else
+template <class F>
+const typename F::Book& book_of(int shift) {
+  return F::codebook(shift);
+}
+#endif
+
+/// 1 where an odd number of the low 8 bits is set.
+STEELYARD_HD inline uint32_t parity(uint32_t bits) {
+  bits ^= bits >> 4;
+  return 0x6996u >> (bits & 15) & 1;
+}
+
 /// What kJoint values of format F offer, as lines whose codes are drafts: the indices, and which vectors have a sign
 /// turned.
 ///
@@ -26,7 +43,7 @@ class JointLines {
  public:
   JointLines() = default;
   /// x, w: [kJoint], near 1 (UnitBlock).
-  JointLines(const float* x, const float* w) : w_(w) {
+  STEELYARD_HD JointLines(const float* x, const float* w) : w_(w) {
     for (int j = 0; j < F::kJoint; ++j) {
       const bool negative = F::kSigns != Signs::kShifted && x[j] < 0.0f;
       signs_ |= static_cast<uint32_t>(negative) << j;
@@ -36,13 +53,13 @@ class JointLines {
   }
 
   /// The best codes for the scales of the ladder.
-  Envelope envelope(const Ladder& ladder, Among among, int variant) const {
+  STEELYARD_HD Envelope envelope(const Ladder& ladder, Among among, int variant) const {
     if constexpr (F::kSigns == Signs::kShifted) {
       const Envelope own = vector(0, ladder, among, variant, nullptr);
       return F::kVariants == 2 ? own : either(own, vector(0, ladder, among, 1, nullptr), ladder);
     } else {
       // Where the number of minus signs must change, one value takes the other sign, in whichever vector loses least.
-      const bool odd = F::kSigns == Signs::kEven && std::popcount(signs_) % 2 != 0;
+      const bool odd = F::kSigns == Signs::kEven && parity(signs_) != 0;
       Envelope turned;
       const Envelope first = vector(0, ladder, among, 0, odd ? &turned : nullptr);
       if (F::kVectors == 1) return odd ? turned : first;
@@ -54,13 +71,13 @@ class JointLines {
   }
 
   /// The code of a draft.
-  uint32_t code(uint32_t draft) const {
+  STEELYARD_HD uint32_t code(uint32_t draft) const {
     if (F::kSigns == Signs::kShifted) return draft;
     uint32_t signs = signs_;
     for (int v = 0; v < F::kVectors; ++v) {
       if ((draft >> (kDraftsAt + v) & 1) == 0) continue;
       // The value that costs least, as the search counted.
-      const auto& book = F::codebook(0);
+      const auto& book = book_of<F>(0);
       const auto index = static_cast<int>(draft >> (v * F::kIndexBits) & ((1u << F::kIndexBits) - 1));
       const auto cost = [&](int j) { return wx_[v * kDim + j] * static_cast<float>(book.value(index, j)); };
       int least = 0;
@@ -75,9 +92,9 @@ class JointLines {
   static constexpr int kDraftsAt = F::kVectors * F::kIndexBits;
 
   /// The best codewords of vector v, and in `turned` those with one sign changed.
-  Envelope vector(int v, const Ladder& ladder, Among among, int shift, Envelope* turned) const {
+  STEELYARD_HD Envelope vector(int v, const Ladder& ladder, Among among, int shift, Envelope* turned) const {
     Envelope plain;
-    F::codebook(shift).envelopes({x_ + v * kDim, w_ + v * kDim, wx_ + v * kDim}, ladder, among, plain, turned);
+    book_of<F>(shift).envelopes({x_ + v * kDim, w_ + v * kDim, wx_ + v * kDim}, ladder, among, plain, turned);
     const uint32_t shift_bit = F::kVariants == 1 ? static_cast<uint32_t>(shift) << kDraftsAt : 0;
     plain.recode(v * F::kIndexBits, shift_bit);
     if (turned != nullptr) turned->recode(v * F::kIndexBits, 1u << (kDraftsAt + v));

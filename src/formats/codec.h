@@ -81,17 +81,17 @@ constexpr std::string_view type_name(Type type) {
 
 /// Block bytes as blocks. Any address will do, since the alignment of a Block is 1.
 template <class F>
-const typename F::Block* as_blocks(const std::byte* bytes) {
+STEELYARD_HD const typename F::Block* as_blocks(const std::byte* bytes) {
   return reinterpret_cast<const typename F::Block*>(bytes);
 }
 
 /// The values of a group: one multiplication and one subtraction each, rounded separately (-ffp-contract=off).
-inline void group_values(const Group& group, float* out) {
+STEELYARD_HD inline void group_values(const Group& group, float* out) {
   for (int i = 0; i < kGroupLen; ++i) out[i] = group.scale * static_cast<float>(group.q[i]) - group.min;
 }
 
 template <class F>
-void decode_blocks(const std::byte* bytes, int64_t n_blocks, float* out) {
+STEELYARD_HD void decode_blocks(const std::byte* bytes, int64_t n_blocks, float* out) {
   const auto* blocks = as_blocks<F>(bytes);
   for (int64_t b = 0; b < n_blocks; ++b) {
     if constexpr (Grouped<F>) {
@@ -113,7 +113,7 @@ void unpack_group(const std::byte* block, int g, Group& out) {
 
 /// Rounds a whole block; returns its weighted squared error.
 template <Encodable F>
-double round_block(const float* x, const float* w, const typename F::Scales& scales, uint32_t* codes) {
+STEELYARD_HD double round_block(const float* x, const float* w, const typename F::Scales& scales, uint32_t* codes) {
   double error = 0.0;
   for (int i = 0; i < F::kBlockLen; i += F::kJoint) {
     float values[F::kJoint];
@@ -129,7 +129,7 @@ double round_block(const float* x, const float* w, const typename F::Scales& sca
 /// Scales and codes of a block. Where the format's search leaves the codes to round, the scales are refitted to them if
 /// that lowers the error.
 template <Encodable F>
-typename F::Scales fit_block(const float* x, const float* w, Effort effort, uint32_t* codes) {
+STEELYARD_HD typename F::Scales fit_block(const float* x, const float* w, Effort effort, uint32_t* codes) {
   if constexpr (requires { F::fit(x, w, effort, codes); }) {
     return F::fit(x, w, effort, codes);
   } else {
@@ -146,7 +146,7 @@ typename F::Scales fit_block(const float* x, const float* w, Effort effort, uint
   }
 }
 
-inline bool all_zero(const float* x, int n) {
+STEELYARD_HD inline bool all_zero(const float* x, int n) {
   for (int i = 0; i < n; ++i) {
     if (x[i] != 0.0f) return false;
   }
@@ -158,8 +158,8 @@ inline bool all_zero(const float* x, int n) {
 /// kShare of what it lost: its scales are refitted to values inflated by so much. The share is a measurement
 /// (docs/quantize.md).
 template <Encodable F>
-void counter_shrinkage(const float* x, const float* w, const uint32_t* codes, typename F::Scales& scales,
-                       typename F::Block& block) {
+STEELYARD_HD void counter_shrinkage(const float* x, const float* w, const uint32_t* codes, typename F::Scales& scales,
+                                    typename F::Block& block) {
   constexpr double kShare = 0.7;
   constexpr double kWorthIt = 1e-3;  // of a scale; about what a half can tell apart
   constexpr double kMost = 0.25;
@@ -185,7 +185,8 @@ void counter_shrinkage(const float* x, const float* w, const uint32_t* codes, ty
 }
 
 template <Encodable F>
-void encode_blocks(const float* x, const float* importance, int64_t n_blocks, Effort effort, std::byte* out) {
+STEELYARD_HD void encode_blocks(const float* x, const float* importance, int64_t n_blocks, Effort effort,
+                                std::byte* out) {
   auto* blocks = reinterpret_cast<typename F::Block*>(out);
   for (int64_t b = 0; b < n_blocks; ++b, x += F::kBlockLen) {
     if (F::kBlockLen > 1 && all_zero(x, F::kBlockLen)) {

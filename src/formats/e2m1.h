@@ -16,9 +16,11 @@ namespace steelyard::inline STEELYARD_ISA {
 struct E2m1Levels {
   static constexpr float kHighest = 12.0f;
 
-  static float midpoint(uint32_t k) { return 0.5f * static_cast<float>(e2m1_doubled()[k] + e2m1_doubled()[k + 1]); }
+  STEELYARD_HD static float midpoint(uint32_t k) {
+    return 0.5f * static_cast<float>(e2m1_doubled()[k] + e2m1_doubled()[k + 1]);
+  }
 
-  Lanes nearest(const Lanes& t) const {
+  STEELYARD_HD Lanes nearest(const Lanes& t) const {
     const Lanes magnitude = t < Lanes{} ? -t : t;
     Lanes level = {};
     for (uint32_t k = 0; k < 7; ++k) {
@@ -27,21 +29,21 @@ struct E2m1Levels {
     }
     return t < Lanes{} ? -level : level;
   }
-  uint32_t code(float t) const {
+  STEELYARD_HD uint32_t code(float t) const {
     uint32_t code = 0;
     for (const uint32_t half : {4u, 2u, 1u}) code += std::fabs(t) > midpoint(code + half - 1) ? half : 0;
     return t < 0.0f && code > 0 ? code | 8 : code;
   }
-  float level(uint32_t code) const { return static_cast<float>(e2m1_doubled()[code]); }
-  void codes(const float* x, int n, float scale, uint32_t* codes) const {
+  STEELYARD_HD float level(uint32_t code) const { return static_cast<float>(e2m1_doubled()[code]); }
+  STEELYARD_HD void codes(const float* x, int n, float scale, uint32_t* codes) const {
     // No scale is so small that its inverse overflows.
     const float inverse = scale == 0.0f ? 0.0f : 1.0f / scale;
     for (int i = 0; i < n; i += kLanes) {
       const Lanes t = load(x + i) * inverse;
       const Lanes magnitude = t < Lanes{} ? -t : t;
       LaneMask code = {};
-      for (uint32_t k = 0; k < 7; ++k) code -= magnitude > broadcast(midpoint(k));
-      code |= (t < Lanes{}) & (code > LaneMask{}) & 8;
+      for (uint32_t k = 0; k < 7; ++k) code = magnitude > broadcast(midpoint(k)) ? code + 1 : code;
+      code = (t < Lanes{}) & (code > LaneMask{}) ? code | 8 : code;
       std::memcpy(codes + i, &code, sizeof(code));
     }
   }

@@ -7,7 +7,7 @@ const IQ1_M::Book& IQ1_M::codebook(int shift) {
   return kShifted[shift];
 }
 
-void IQ1_M::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+STEELYARD_HD void IQ1_M::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block = {};
   for (int v = 0; v < kBlockLen / kJoint; ++v) {
     const uint32_t index = index_of(codes[v]);

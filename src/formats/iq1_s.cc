@@ -7,7 +7,7 @@ const IQ1_S::Book& IQ1_S::codebook(int shift) {
   return kShifted[shift];
 }
 
-void IQ1_S::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+STEELYARD_HD void IQ1_S::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block = {};
   block.d = scales.d;
   for (int b = 0; b < kSubBlocks; ++b) {

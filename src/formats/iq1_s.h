@@ -55,7 +55,7 @@ struct IQ1_S : CodebookEncoder<IQ1_S> {
   static constexpr double kTypicalLevel = 6.2;
   using Book = Codebook<1 << kIndexBits, 8, Levels{3, -8.0f, 8.0f}>;
   static const Book& codebook(int shift);
-  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+  STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
 }  // namespace steelyard::inline STEELYARD_ISA

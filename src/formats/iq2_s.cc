@@ -7,7 +7,7 @@ const IQ2_S::Book& IQ2_S::codebook(int) {
   return kBook;
 }
 
-void IQ2_S::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+STEELYARD_HD void IQ2_S::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block = {};
   block.d = scales.d;
   for (int v = 0; v < kBlockLen / kJoint; ++v) {

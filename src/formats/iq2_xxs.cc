@@ -7,7 +7,7 @@ const IQ2_XXS::Book& IQ2_XXS::codebook(int) {
   return kBook;
 }
 
-void IQ2_XXS::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+STEELYARD_HD void IQ2_XXS::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block = {};
   block.d = scales.d;
   for (int b = 0; b < kSubBlocks; ++b) {

@@ -56,7 +56,7 @@ struct IQ2_XXS : CodebookEncoder<IQ2_XXS> {
   static constexpr double kTypicalLevel = 23.1;
   using Book = Codebook<1 << kIndexBits, 8, Levels{3, 8.0f, 17.5f}>;
   static const Book& codebook(int shift);
-  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+  STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
 }  // namespace steelyard::inline STEELYARD_ISA

@@ -36,11 +36,12 @@ struct IQ3_S : CodebookEncoder<IQ3_S> {
   STEELYARD_HD static float scale_of(Half d, int s) { return to_float(d) * static_cast<float>(1 + 2 * s); }
 
   STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
-    for (int k = 2 * g; k < 2 * g + 2; ++k) {
+    for (int i = 0; i < 2; ++i) {
+      const int k = 2 * g + i;
       const int v = 2 * k;
       const uint64_t first = iq3_s_grid()[block.low[v] | ((block.high[v / 8] >> (v % 8)) & 1) << 8];
       const uint64_t second = iq3_s_grid()[block.low[v + 1] | ((block.high[v / 8] >> (v % 8 + 1)) & 1) << 8];
-      store_signed(first | second << 32, block.signs[k], out.q + 8 * (k % 2));
+      store_signed(first | second << 32, block.signs[k], out.q + 8 * i);
     }
     const int b = g / 2;
     out.scale = scale_of(block.d, (block.scales[b / 2] >> (4 * (b % 2))) & 15);
@@ -57,7 +58,7 @@ struct IQ3_S : CodebookEncoder<IQ3_S> {
   static constexpr double kTypicalLevel = 7.1;
   using Book = Codebook<1 << kIndexBits, 4, Levels{8, 1.0f, 2.0f}>;
   static const Book& codebook(int shift);
-  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+  STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
 }  // namespace steelyard::inline STEELYARD_ISA

@@ -7,7 +7,7 @@ const IQ3_XXS::Book& IQ3_XXS::codebook(int) {
   return kBook;
 }
 
-void IQ3_XXS::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+STEELYARD_HD void IQ3_XXS::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block = {};
   block.d = scales.d;
   for (int b = 0; b < kSubBlocks; ++b) {

@@ -55,7 +55,7 @@ struct IQ3_XXS : CodebookEncoder<IQ3_XXS> {
   static constexpr double kTypicalLevel = 28.6;
   using Book = Codebook<1 << kIndexBits, 4, Levels{8, 4.0f, 8.0f}>;
   static const Book& codebook(int shift);
-  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+  STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
 }  // namespace steelyard::inline STEELYARD_ISA

@@ -13,33 +13,37 @@
 namespace steelyard::inline STEELYARD_ISA {
 
 /// Between the levels of iq4_values(); the last one is never reached.
-alignas(64) inline constexpr float kIq4Midpoints[16] = {-115.5f, -93.5f, -74.0f, -57.0f, -42.0f, -28.5f,
-                                                        -16.0f,  -4.5f,  7.0f,   19.0f,  31.5f,  45.5f,
-                                                        61.0f,   79.0f,  101.0f, 128.0f};
+struct Iq4Midpoints {
+  alignas(64) float values[16] = {-115.5f, -93.5f, -74.0f, -57.0f, -42.0f, -28.5f, -16.0f, -4.5f,
+                                  7.0f,    19.0f,  31.5f,  45.5f,  61.0f,  79.0f,  101.0f, 128.0f};
+};
+STEELYARD_HD inline const float* iq4_midpoints() {
+  static constexpr Iq4Midpoints kMidpoints;
+  return kMidpoints.values;
+}
 
 struct Iq4Levels {
-  Lanes nearest(const Lanes& t) const {
-#if defined(__AVX512F__)
+  STEELYARD_HD Lanes nearest(const Lanes& t) const {
+#if STEELYARD_LANES == 16
     // The masked form of all lanes: the plain one of GCC 12 warns of its own header.
     const auto look_up = [](const Lanes& table, const LaneMask& index) {
       return reinterpret_cast<Lanes>(_mm512_maskz_permutexvar_ps(0xFFFF, reinterpret_cast<__m512i>(index), table));
     };
     LaneMask code = {};
-    for (const int half : {8, 4, 2, 1}) code += (t > look_up(load(kIq4Midpoints), code + (half - 1))) & half;
+    for (const int half : {8, 4, 2, 1}) code += (t > look_up(load(iq4_midpoints()), code + (half - 1))) & half;
     return look_up(load(iq4_values()), code);
-#elif defined(__AVX2__)
+#elif STEELYARD_LANES == 8
     // A lookup takes the low three bits of its index.
-    alignas(32) static constexpr float kThird[8] = {kIq4Midpoints[1], kIq4Midpoints[5], kIq4Midpoints[9],
-                                                    kIq4Midpoints[13]};
-    alignas(32) static constexpr float kFourth[8] = {kIq4Midpoints[0],  kIq4Midpoints[2], kIq4Midpoints[4],
-                                                     kIq4Midpoints[6],  kIq4Midpoints[8], kIq4Midpoints[10],
-                                                     kIq4Midpoints[12], kIq4Midpoints[14]};
+    static constexpr Iq4Midpoints kAll;
+    alignas(32) static constexpr float kThird[8] = {kAll.values[1], kAll.values[5], kAll.values[9], kAll.values[13]};
+    alignas(32) static constexpr float kFourth[8] = {kAll.values[0], kAll.values[2],  kAll.values[4],  kAll.values[6],
+                                                     kAll.values[8], kAll.values[10], kAll.values[12], kAll.values[14]};
     const auto look_up = [](const Lanes& table, const LaneMask& index) {
       return reinterpret_cast<Lanes>(_mm256_permutevar8x32_ps(table, reinterpret_cast<__m256i>(index)));
     };
-    const LaneMask upper = t > broadcast(kIq4Midpoints[7]);
+    const LaneMask upper = t > broadcast(kAll.values[7]);
     LaneMask code = -upper;
-    code = 2 * code - (t > (upper ? broadcast(kIq4Midpoints[11]) : broadcast(kIq4Midpoints[3])));
+    code = 2 * code - (t > (upper ? broadcast(kAll.values[11]) : broadcast(kAll.values[3])));
     code = 2 * code - (t > look_up(load(kThird), code));
     code = 2 * code - (t > look_up(load(kFourth), code));
     return upper ? look_up(load(iq4_values() + 8), code) : look_up(load(iq4_values()), code);
@@ -47,30 +51,30 @@ struct Iq4Levels {
     Lanes level = broadcast(iq4_values()[0]);
     for (int k = 0; k < 15; ++k) {
       const Lanes step = broadcast(static_cast<float>(iq4_values()[k + 1] - iq4_values()[k]));
-      level += t > broadcast(kIq4Midpoints[k]) ? step : Lanes{};
+      level += t > broadcast(iq4_midpoints()[k]) ? step : Lanes{};
     }
     return level;
 #endif
   }
-  uint32_t code(float t) const {
+  STEELYARD_HD uint32_t code(float t) const {
     uint32_t code = 0;
-    for (const uint32_t half : {8u, 4u, 2u, 1u}) code += t > kIq4Midpoints[code + half - 1] ? half : 0;
+    for (const uint32_t half : {8u, 4u, 2u, 1u}) code += t > iq4_midpoints()[code + half - 1] ? half : 0;
     return code;
   }
-  float level(uint32_t code) const { return static_cast<float>(iq4_values()[code]); }
-  void codes(const float* x, int n, float scale, uint32_t* codes) const {
+  STEELYARD_HD float level(uint32_t code) const { return static_cast<float>(iq4_values()[code]); }
+  STEELYARD_HD void codes(const float* x, int n, float scale, uint32_t* codes) const {
     // A stored scale is never so small that its inverse overflows.
     const float inverse = scale == 0.0f ? 0.0f : 1.0f / scale;
     for (int i = 0; i < n; i += kLanes) {
       const Lanes t = load(x + i) * inverse;
       LaneMask code = {};
-      for (int k = 0; k < 15; ++k) code -= t > broadcast(kIq4Midpoints[k]);
+      for (int k = 0; k < 15; ++k) code = t > broadcast(iq4_midpoints()[k]) ? code + 1 : code;
       std::memcpy(codes + i, &code, sizeof(code));
     }
   }
 };
 
 /// The table reaches further down than up, so either sign of the scale may serve better.
-inline constexpr ScaleRange kIq4Range = {{-127.0f, 127.0f}, 0.8f, 1.25f};
+STEELYARD_HD constexpr ScaleRange iq4_range() { return {{-127.0f, 127.0f}, 0.8f, 1.25f}; }
 
 }  // namespace steelyard::inline STEELYARD_ISA

@@ -2,7 +2,7 @@
 
 namespace steelyard::inline STEELYARD_ISA {
 
-void IQ4_NL::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+STEELYARD_HD void IQ4_NL::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
   for (int i = 0; i < 16; ++i) block.codes[i] = static_cast<uint8_t>(codes[i] | codes[i + 16] << 4);
 }

@@ -32,9 +32,9 @@ struct IQ4_NL : OneScaleEncoder<IQ4_NL> {
     out.min = 0.0f;
   }
 
-  static constexpr Iq4Levels kLevels{};
-  static constexpr ScaleRange kRange = kIq4Range;
-  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+  STEELYARD_HD static constexpr Iq4Levels levels() { return {}; }
+  STEELYARD_HD static constexpr ScaleRange range() { return iq4_range(); }
+  STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
 }  // namespace steelyard::inline STEELYARD_ISA

@@ -9,13 +9,12 @@
 namespace steelyard::inline STEELYARD_ISA {
 namespace {
 
-constexpr Iq4Levels kLevels;
 constexpr int kSubLen = IQ4_XS::kBlockLen / IQ4_XS::kSubBlocks;
 constexpr int kLow = -32;  ///< of the scale of a sub-block
 constexpr int kHigh = 31;
 
 /// The multiple of d nearest to a scale.
-int nearest_multiple(float scale, float d) { return d == 0.0f ? 0 : nearest_down(scale / d, kLow, kHigh); }
+STEELYARD_HD int nearest_multiple(float scale, float d) { return d == 0.0f ? 0 : nearest_down(scale / d, kLow, kHigh); }
 
 /// A block on its way, or the first sub-blocks of one: what each sub-block would choose alone, and what it chooses
 /// under a common unit.
@@ -24,16 +23,17 @@ struct SuperBlock {
   const UnitBlock unit;
   float free[kSubs];  ///< best scales of the sub-blocks, were they stored as they are
 
-  SuperBlock(const float* x, const float* w, Effort effort) : unit(x, w, kSubs * kSubLen) {
-    for (int b = 0; b < kSubs; ++b) free[b] = search_levels(kLevels, kIq4Range, sub_x(b), sub_w(b), kSubLen, effort);
+  STEELYARD_HD SuperBlock(const float* x, const float* w, Effort effort) : unit(x, w, kSubs * kSubLen) {
+    for (int b = 0; b < kSubs; ++b)
+      free[b] = search_levels(Iq4Levels(), iq4_range(), sub_x(b), sub_w(b), kSubLen, effort);
   }
 
-  const float* sub_x(int b) const { return unit.x + kSubLen * b; }
-  const float* sub_w(int b) const { return unit.w + kSubLen * b; }
+  STEELYARD_HD const float* sub_x(int b) const { return unit.x + kSubLen * b; }
+  STEELYARD_HD const float* sub_w(int b) const { return unit.w + kSubLen * b; }
 
   /// The best of the units that make the largest free scale a multiple of up to 32, on either side: 8 * `passes` of
   /// each sign, in steps of 1 / `fineness`.
-  float search_unit(int passes, float fineness) const {
+  STEELYARD_HD float search_unit(int passes, float fineness) const {
     float largest = 0.0f;
     for (const float scale : free) largest = std::fabs(scale) > std::fabs(largest) ? scale : largest;
     float best = 0.0f;
@@ -51,7 +51,7 @@ struct SuperBlock {
         for (int c = 0; c < kCandidates; ++c) {
           scales[c] = units[c] * static_cast<float>(nearest_multiple(free[b], units[c]));
         }
-        scale_errors(kLevels, sub_x(b), sub_w(b), kSubLen, scales, sub_errors);
+        scale_errors(Iq4Levels(), sub_x(b), sub_w(b), kSubLen, scales, sub_errors);
         for (int c = 0; c < kCandidates; ++c) errors[c] += sub_errors[c];
       }
       const int c = first_least(errors);
@@ -64,15 +64,16 @@ struct SuperBlock {
   }
 
   /// Gives every sub-block the best multiple of a stored unit, of the 16 around its free scale; returns the error.
-  float choose_multiples(IQ4_XS::Scales& scales) const {
+  STEELYARD_HD float choose_multiples(IQ4_XS::Scales& scales) const {
     const float d = unit.load(scales.d);
+    const int lowest = kLow;
     float error = 0.0f;
     for (int b = 0; b < kSubs; ++b) {
-      const int first = std::clamp(nearest_multiple(free[b], d) - kCandidates / 2, kLow, kHigh + 1 - kCandidates);
+      const int first = std::clamp(nearest_multiple(free[b], d) - kCandidates / 2, lowest, kHigh + 1 - kCandidates);
       alignas(64) float multiples[kCandidates];
       alignas(64) float errors[kCandidates];
       for (int c = 0; c < kCandidates; ++c) multiples[c] = d * static_cast<float>(first + c);
-      scale_errors(kLevels, sub_x(b), sub_w(b), kSubLen, multiples, errors);
+      scale_errors(Iq4Levels(), sub_x(b), sub_w(b), kSubLen, multiples, errors);
       const int c = first_least(errors);
       scales.s[b] = static_cast<int8_t>(first + c);
       error += errors[c];
@@ -81,20 +82,22 @@ struct SuperBlock {
   }
 };
 
-float sub_scale(const IQ4_XS::Scales& scales, int b) { return to_float(scales.d) * static_cast<float>(scales.s[b]); }
+STEELYARD_HD float sub_scale(const IQ4_XS::Scales& scales, int b) {
+  return to_float(scales.d) * static_cast<float>(scales.s[b]);
+}
 
-void choose_codes(const float* x, const IQ4_XS::Scales& scales, uint32_t* codes) {
+STEELYARD_HD void choose_codes(const float* x, const IQ4_XS::Scales& scales, uint32_t* codes) {
   for (int b = 0; b < IQ4_XS::kSubBlocks; ++b)
-    kLevels.codes(x + kSubLen * b, kSubLen, sub_scale(scales, b), codes + kSubLen * b);
+    Iq4Levels().codes(x + kSubLen * b, kSubLen, sub_scale(scales, b), codes + kSubLen * b);
 }
 
 }  // namespace
 
-void IQ4_XS::objective(const float* x, const float* importance, float* w) {
+STEELYARD_HD void IQ4_XS::objective(const float* x, const float* importance, float* w) {
   importance_objective(x, importance, kBlockLen, w);
 }
 
-IQ4_XS::Scales IQ4_XS::fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
+STEELYARD_HD IQ4_XS::Scales IQ4_XS::fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
   const SuperBlock<> block(x, w, effort);
   const auto d = effort == Effort::kFast     ? block.search_unit(1, 1.0f)
                  : effort == Effort::kNormal ? block.search_unit(2, 2.0f)
@@ -114,23 +117,23 @@ IQ4_XS::Scales IQ4_XS::fit(const float* x, const float* w, Effort effort, uint32
   return best;
 }
 
-uint32_t IQ4_XS::round(const float* x, const float*, const Scales& scales, int position, float* values) {
-  return round_level(kLevels, *x, sub_scale(scales, position / kSubLen), values);
+STEELYARD_HD uint32_t IQ4_XS::round(const float* x, const float*, const Scales& scales, int position, float* values) {
+  return round_level(Iq4Levels(), *x, sub_scale(scales, position / kSubLen), values);
 }
 
-void IQ4_XS::rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
+STEELYARD_HD void IQ4_XS::rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
   Scales own = {scales.d, {}};
   SuperBlock<1>(x, w, effort).choose_multiples(own);
   scales.s[position / kSubLen] = own.s[0];
 }
 
-void IQ4_XS::refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
+STEELYARD_HD void IQ4_XS::refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
   ScaleSums sums;
-  for (int i = 0; i < kBlockLen; ++i) sums.add(x[i], w[i], scales.s[i / kSubLen] * kLevels.level(codes[i]));
+  for (int i = 0; i < kBlockLen; ++i) sums.add(x[i], w[i], scales.s[i / kSubLen] * Iq4Levels().level(codes[i]));
   scales.d = refit_scale(sums, scales.d);
 }
 
-void IQ4_XS::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+STEELYARD_HD void IQ4_XS::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
   uint32_t low = 0;
   uint32_t high = 0;

@@ -18,7 +18,7 @@ struct KScales {
   static constexpr int kHigh = 63;
 
   /// Eight of each, 0..kHigh.
-  static KScales of(const uint8_t* scales, const uint8_t* minima) {
+  STEELYARD_HD static KScales of(const uint8_t* scales, const uint8_t* minima) {
     KScales packed;
     for (int k = 0; k < 4; ++k) {
       packed.bytes[k] = static_cast<uint8_t>(scales[k] | (scales[k + 4] >> 4) << 6);

@@ -3,47 +3,64 @@
 // kMaxLanes, and so every instruction set gives the same bytes.
 #pragma once
 
+#include <bit>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
-#if defined(__SSE2__)
+#include "formats/group.h"
+#include "formats/isa.h"
+
+// A device has no vectors: its threads take a block each, and a lane at a time. (nvcc sees this file from kernels that
+// only decode, too.)
+#if defined(__CUDACC__) || defined(STEELYARD_SINGLE_LANES)
+#define STEELYARD_LANES 1
+#elif defined(__AVX512F__)
+#define STEELYARD_LANES 16
+#elif defined(__AVX2__)
+#define STEELYARD_LANES 8
+#else
+#define STEELYARD_LANES 4
+#endif
+#if STEELYARD_LANES > 1 && defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
-#include "formats/isa.h"
-
 namespace steelyard::inline STEELYARD_ISA {
 
-#if defined(__AVX512F__)
-inline constexpr int kLanes = 16;
-#elif defined(__AVX2__)
-inline constexpr int kLanes = 8;
-#else
-inline constexpr int kLanes = 4;
-#endif
+inline constexpr int kLanes = STEELYARD_LANES;
 inline constexpr int kMaxLanes = 16;
 
-/// Compiler vectors (GCC and Clang): arithmetic, comparison and ?: work lane by lane. A comparison gives LaneMask, all
-/// bits of a lane set where it holds.
+/// Compiler vectors (GCC and Clang): arithmetic, comparison and ?: work lane by lane. A comparison gives LaneMask,
+/// whose lowest bit is set in the lanes where it holds.
+#if STEELYARD_LANES == 1
+using Lanes = float;
+using LaneMask = int32_t;
+using LaneCodes = uint32_t;
+#else
 using Lanes = float [[gnu::vector_size(4 * kLanes)]];
 using LaneMask = int32_t [[gnu::vector_size(4 * kLanes)]];
+using LaneCodes = uint32_t [[gnu::vector_size(4 * kLanes)]];
+#endif
 
-inline Lanes broadcast(float value) { return value - Lanes{}; }
+STEELYARD_HD inline Lanes broadcast(float value) { return value - Lanes{}; }
 
-inline Lanes load(const float* values) {
+STEELYARD_HD inline Lanes load(const float* values) {
   Lanes lanes;
   std::memcpy(&lanes, values, sizeof(lanes));
   return lanes;
 }
 
 /// Bytes as floats. (GCC 12 converts a vector of bytes one by one.)
-inline Lanes load(const int8_t* values) {
-#if defined(__AVX512F__)
+STEELYARD_HD inline Lanes load(const int8_t* values) {
+#if STEELYARD_LANES == 16
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(values));
   return reinterpret_cast<Lanes>(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)));
-#elif defined(__AVX2__)
+#elif STEELYARD_LANES == 8
   const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(values));
   return reinterpret_cast<Lanes>(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)));
+#elif STEELYARD_LANES == 1
+  return static_cast<float>(*values);
 #else
   LaneMask integers;
   for (int l = 0; l < kLanes; ++l) integers[l] = values[l];
@@ -51,16 +68,18 @@ inline Lanes load(const int8_t* values) {
 #endif
 }
 
-inline void store(const Lanes& lanes, float* values) { std::memcpy(values, &lanes, sizeof(lanes)); }
+STEELYARD_HD inline void store(const Lanes& lanes, float* values) { std::memcpy(values, &lanes, sizeof(lanes)); }
 
-inline Lanes max(const Lanes& a, const Lanes& b) { return a > b ? a : b; }
-inline Lanes min(const Lanes& a, const Lanes& b) { return a < b ? a : b; }
+STEELYARD_HD inline Lanes max(const Lanes& a, const Lanes& b) { return a > b ? a : b; }
+STEELYARD_HD inline Lanes min(const Lanes& a, const Lanes& b) { return a < b ? a : b; }
 
-inline Lanes square_root(const Lanes& values) {
-#if defined(__AVX512F__)
+STEELYARD_HD inline Lanes square_root(const Lanes& values) {
+#if STEELYARD_LANES == 16
   return _mm512_sqrt_ps(values);
-#elif defined(__AVX2__)
+#elif STEELYARD_LANES == 8
   return _mm256_sqrt_ps(values);
+#elif STEELYARD_LANES == 1
+  return sqrtf(values);
 #elif defined(__SSE2__)
   return _mm_sqrt_ps(values);
 #else
@@ -71,11 +90,13 @@ inline Lanes square_root(const Lanes& values) {
 }
 
 /// Bit l of the result: whether the comparison holds in lane l.
-inline uint32_t lane_bits(const LaneMask& mask) {
-#if defined(__AVX512F__)
+STEELYARD_HD inline uint32_t lane_bits(const LaneMask& mask) {
+#if STEELYARD_LANES == 16
   return _mm512_movepi32_mask(reinterpret_cast<__m512i>(mask));
-#elif defined(__AVX2__)
+#elif STEELYARD_LANES == 8
   return static_cast<uint32_t>(_mm256_movemask_ps(reinterpret_cast<__m256>(mask)));
+#elif STEELYARD_LANES == 1
+  return mask & 1;
 #elif defined(__SSE2__)
   return static_cast<uint32_t>(_mm_movemask_ps(reinterpret_cast<__m128>(mask)));
 #else
@@ -85,8 +106,26 @@ inline uint32_t lane_bits(const LaneMask& mask) {
 #endif
 }
 
+/// The first lane whose bit is set; one is. (nvcc takes std::countr_zero and makes nonsense of it.)
+STEELYARD_HD inline int first_lane(uint32_t bits) {
+#if STEELYARD_LANES == 1
+  return static_cast<int>(bits) - 1;
+#else
+  return std::countr_zero(bits);
+#endif
+}
+
+/// Whole numbers of at least 0 as integers.
+STEELYARD_HD inline LaneCodes to_codes(const Lanes& values) {
+#if STEELYARD_LANES == 1
+  return static_cast<uint32_t>(values);
+#else
+  return __builtin_convertvector(values, LaneCodes);
+#endif
+}
+
 /// The largest lane.
-inline float largest(const Lanes& lanes) {
+STEELYARD_HD inline float largest(const Lanes& lanes) {
   // By halves: the order does not matter to a maximum.
   float values[kLanes];
   store(lanes, values);

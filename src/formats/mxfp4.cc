@@ -7,42 +7,40 @@
 namespace steelyard::inline STEELYARD_ISA {
 namespace {
 
-constexpr E2m1Levels kLevels;
-
 /// Below the lowest the inverse of the scale is no float, beyond the highest its highest level.
 constexpr int kLowestExponent = 1;
 constexpr int kHighestExponent = 252;
 
 }  // namespace
 
-void MXFP4::objective(const float* x, const float* importance, float* w) {
+STEELYARD_HD void MXFP4::objective(const float* x, const float* importance, float* w) {
   importance_objective(x, importance, kBlockLen, w);
 }
 
-MXFP4::Scales MXFP4::fit(const float* x, const float* w, Effort, uint32_t* codes) {
+STEELYARD_HD MXFP4::Scales MXFP4::fit(const float* x, const float* w, Effort, uint32_t* codes) {
   const UnitBlock unit(x, w, kBlockLen);
   // All scales that can be best, the largest first: under one more, values below 1 would only use the lower levels.
   alignas(64) float scales[kCandidates];
   uint8_t exponents[kCandidates];
   for (int c = 0; c < kCandidates; ++c) {
-    exponents[c] =
-        static_cast<uint8_t>(std::clamp(128 + std::ilogb(unit.power) - 2 - c, kLowestExponent, kHighestExponent));
+    const int fitting = 128 + std::ilogb(unit.power) - 2 - c;
+    exponents[c] = static_cast<uint8_t>(std::min(std::max(fitting, int{kLowestExponent}), int{kHighestExponent}));
     scales[c] = static_cast<float>(static_cast<double>(half_scale(exponents[c])) / unit.power);
   }
   alignas(64) float errors[kCandidates];
-  scale_errors(kLevels, unit.x, unit.w, kBlockLen, scales, errors);
+  scale_errors(E2m1Levels(), unit.x, unit.w, kBlockLen, scales, errors);
   const uint8_t exponent = exponents[first_least(errors)];
-  kLevels.codes(x, kBlockLen, half_scale(exponent), codes);
+  E2m1Levels().codes(x, kBlockLen, half_scale(exponent), codes);
   return {exponent};
 }
 
-uint32_t MXFP4::round(const float* x, const float*, const Scales& scales, int, float* values) {
-  return round_level(kLevels, *x, half_scale(scales.exponent), values);
+STEELYARD_HD uint32_t MXFP4::round(const float* x, const float*, const Scales& scales, int, float* values) {
+  return round_level(E2m1Levels(), *x, half_scale(scales.exponent), values);
 }
 
-void MXFP4::refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
+STEELYARD_HD void MXFP4::refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
   ScaleSums sums;
-  for (int i = 0; i < kBlockLen; ++i) sums.add(x[i], w[i], kLevels.level(codes[i]));
+  for (int i = 0; i < kBlockLen; ++i) sums.add(x[i], w[i], E2m1Levels().level(codes[i]));
   for (int e = kLowestExponent; e <= kHighestExponent; ++e) {
     if (sums.error(half_scale(static_cast<uint32_t>(e))) < sums.error(half_scale(scales.exponent))) {
       scales.exponent = static_cast<uint8_t>(e);
@@ -50,7 +48,7 @@ void MXFP4::refit(const float* x, const float* w, const uint32_t* codes, Scales&
   }
 }
 
-void MXFP4::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+STEELYARD_HD void MXFP4::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.exponent = scales.exponent;
   for (int i = 0; i < 16; ++i) block.codes[i] = static_cast<uint8_t>(codes[i] | codes[i + 16] << 4);
 }

@@ -7,13 +7,12 @@
 namespace steelyard::inline STEELYARD_ISA {
 namespace {
 
-constexpr E2m1Levels kLevels;
 constexpr int kSubLen = 16;
 constexpr int kSubs = NVFP4::kBlockLen / kSubLen;
 constexpr int kScales = 0x7F;  ///< scales that are numbers
 
 /// The highest scale whose highest level does not exceed `max`.
-int plain_scale(double max) {
+STEELYARD_HD int plain_scale(double max) {
   int plain = 0;
   for (int step = 64; step > 0; step /= 2) {
     const int next = plain + step;
@@ -24,11 +23,11 @@ int plain_scale(double max) {
 
 }  // namespace
 
-void NVFP4::objective(const float* x, const float* importance, float* w) {
+STEELYARD_HD void NVFP4::objective(const float* x, const float* importance, float* w) {
   importance_objective(x, importance, kBlockLen, w);
 }
 
-NVFP4::Scales NVFP4::fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
+STEELYARD_HD NVFP4::Scales NVFP4::fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
   Scales best = {};
   for (int b = 0; b < kSubs; ++b, x += kSubLen, w += kSubLen, codes += kSubLen) {
     const UnitBlock unit(x, w, kSubLen);
@@ -44,26 +43,26 @@ NVFP4::Scales NVFP4::fit(const float* x, const float* w, Effort effort, uint32_t
       for (int c = 0; c < kCandidates; ++c) {
         scales[c] = static_cast<float>(half_scale(static_cast<uint32_t>(s + c)) / unit.power);
       }
-      scale_errors(kLevels, unit.x, unit.w, kSubLen, scales, errors);
+      scale_errors(E2m1Levels(), unit.x, unit.w, kSubLen, scales, errors);
       for (int c = 0; c < kCandidates; ++c) {
         if (errors[c] >= error) continue;
         error = errors[c];
         best.s[b] = static_cast<uint8_t>(s + c);
       }
     }
-    kLevels.codes(x, kSubLen, half_scale(best.s[b]), codes);
+    E2m1Levels().codes(x, kSubLen, half_scale(best.s[b]), codes);
   }
   return best;
 }
 
-uint32_t NVFP4::round(const float* x, const float*, const Scales& scales, int position, float* values) {
-  return round_level(kLevels, *x, half_scale(scales.s[position / kSubLen]), values);
+STEELYARD_HD uint32_t NVFP4::round(const float* x, const float*, const Scales& scales, int position, float* values) {
+  return round_level(E2m1Levels(), *x, half_scale(scales.s[position / kSubLen]), values);
 }
 
-void NVFP4::refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
+STEELYARD_HD void NVFP4::refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
   for (int b = 0; b < kSubs; ++b) {
     ScaleSums sums;
-    for (int i = kSubLen * b; i < kSubLen * (b + 1); ++i) sums.add(x[i], w[i], kLevels.level(codes[i]));
+    for (int i = kSubLen * b; i < kSubLen * (b + 1); ++i) sums.add(x[i], w[i], E2m1Levels().level(codes[i]));
     for (int s = 0; s < kScales; ++s) {
       if (sums.error(half_scale(static_cast<uint32_t>(s))) < sums.error(half_scale(scales.s[b]))) {
         scales.s[b] = static_cast<uint8_t>(s);
@@ -72,7 +71,7 @@ void NVFP4::refit(const float* x, const float* w, const uint32_t* codes, Scales&
   }
 }
 
-void NVFP4::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+STEELYARD_HD void NVFP4::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   for (int b = 0; b < kSubs; ++b) block.scales[b] = scales.s[b];
   for (int j = 0; j < 32; ++j) {
     const uint32_t* first = codes + 16 * (j / 8) + j % 8;

@@ -13,7 +13,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <initializer_list>
 
 #include "formats/search.h"
 
@@ -21,19 +20,26 @@ namespace steelyard::inline STEELYARD_ISA {
 
 /// Consecutive integers, coded from the lowest.
 struct IntegerCodes : IntegerLevels {
-  uint32_t code(float t) const {
+  STEELYARD_HD uint32_t code(float t) const {
     return static_cast<uint32_t>(nearest_down(t, static_cast<int>(low), static_cast<int>(high)) -
                                  static_cast<int>(low));
   }
-  float level(uint32_t code) const { return low + static_cast<float>(code); }
-  void codes(const float* x, int n, float scale, uint32_t* codes) const {
+  STEELYARD_HD float level(uint32_t code) const { return low + static_cast<float>(code); }
+  STEELYARD_HD void codes(const float* x, int n, float scale, uint32_t* codes) const {
     round_values(x, n, scale, 0.0f, static_cast<int>(low), static_cast<int>(high), codes);
   }
 };
 
 /// Where the best scale of a block lies: at largest / (edge * t) for t from `low` to `high`.
+struct Edges {
+  float level[2];
+  int n;
+
+  STEELYARD_HD constexpr Edges(float only) : level{only, 0.0f}, n(1) {}
+  STEELYARD_HD constexpr Edges(float one, float other) : level{one, other}, n(2) {}
+};
 struct ScaleRange {
-  std::initializer_list<float> edges;  ///< levels near which the largest value, with its sign, may come to lie
+  Edges edges;  ///< levels near which the largest value, with its sign, may come to lie
   float low;
   float high;
 };
@@ -42,21 +48,21 @@ struct ScaleRange {
 /// inverse scale, as codes change with it; then others beside the best one. Each is improved by least squares over the
 /// codes it gives.
 template <class Levels>
-float search_levels(const Levels& levels, const ScaleRange& range, const float* x, const float* w, int n,
-                    Effort effort) {
+STEELYARD_HD float search_levels(const Levels& levels, const ScaleRange& range, const float* x, const float* w, int n,
+                                 Effort effort) {
   float largest = 0.0f;
   for (int i = 0; i < n; ++i) largest = std::fabs(x[i]) > std::fabs(largest) ? x[i] : largest;
   float best = 0.0f;
   float gain = 0.0f;
-  const auto search = [&](std::initializer_list<float> edges, float low, float high, int passes) {
-    const int per_edge = kCandidates / static_cast<int>(edges.size());
+  const auto search = [&](const Edges& edges, float low, float high, int passes) {
+    const int per_edge = kCandidates / edges.n;
     const float step = (high - low) / static_cast<float>(passes * per_edge);
     float t = low;
     for (int pass = 0; pass < passes; ++pass) {
       alignas(64) float scales[kCandidates];
       int c = 0;
       for (int i = 0; i < per_edge; ++i, t += step) {
-        for (const float edge : edges) scales[c++] = largest / (edge * t);
+        for (int e = 0; e < edges.n; ++e) scales[c++] = largest / (edges.level[e] * t);
       }
       improve_scale(levels, x, w, n, scales, best, gain);
     }
@@ -67,13 +73,13 @@ float search_levels(const Levels& levels, const ScaleRange& range, const float* 
   // A large value of little weight may best be given up.
   search(range.edges, range.high, 4.0f * range.high, passes / 2);
   const float width = (range.high - range.low) / kCandidates;
-  search({largest / best}, 1.0f - width, 1.0f + width, 1);
+  search(largest / best, 1.0f - width, 1.0f + width, 1);
   return best;
 }
 
 template <class Levels>
-Half fit_levels(const Levels& levels, const ScaleRange& range, const float* x, const float* w, int n, Effort effort,
-                uint32_t* codes) {
+STEELYARD_HD Half fit_levels(const Levels& levels, const ScaleRange& range, const float* x, const float* w, int n,
+                             Effort effort, uint32_t* codes) {
   const UnitBlock unit(x, w, n);
   const Half d = unit.store(search_levels(levels, range, unit.x, unit.w, n, effort));
   levels.codes(x, n, to_float(d), codes);
@@ -81,20 +87,21 @@ Half fit_levels(const Levels& levels, const ScaleRange& range, const float* x, c
 }
 
 template <class Levels>
-uint32_t round_level(const Levels& levels, float x, float scale, float* value) {
+STEELYARD_HD uint32_t round_level(const Levels& levels, float x, float scale, float* value) {
   const uint32_t code = levels.code(scale == 0.0f ? 0.0f : x / scale);
   *value = scale * levels.level(code);
   return code;
 }
 
 template <class Levels>
-Half refit_levels(const Levels& levels, const float* x, const float* w, int n, const uint32_t* codes, Half d) {
+STEELYARD_HD Half refit_levels(const Levels& levels, const float* x, const float* w, int n, const uint32_t* codes,
+                               Half d) {
   ScaleSums sums;
   for (int i = 0; i < n; ++i) sums.add(x[i], w[i], levels.level(codes[i]));
   return refit_scale(sums, d);
 }
 
-/// Base of a traits struct F, which has kLevels (Levels), kRange (where to search) and kBlockLen.
+/// Base of a traits struct F, which has levels() (Levels), range() (where to search) and kBlockLen.
 template <class F>
 struct OneScaleEncoder {
   static constexpr int kJoint = 1;
@@ -102,17 +109,17 @@ struct OneScaleEncoder {
     Half d;
   };
 
-  static void objective(const float* x, const float* importance, float* w) {
+  STEELYARD_HD static void objective(const float* x, const float* importance, float* w) {
     importance_objective(x, importance, F::kBlockLen, w);
   }
-  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
-    return {fit_levels(F::kLevels, F::kRange, x, w, F::kBlockLen, effort, codes)};
+  STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
+    return {fit_levels(F::levels(), F::range(), x, w, F::kBlockLen, effort, codes)};
   }
-  static uint32_t round(const float* x, const float*, const Scales& scales, int, float* values) {
-    return round_level(F::kLevels, *x, to_float(scales.d), values);
+  STEELYARD_HD static uint32_t round(const float* x, const float*, const Scales& scales, int, float* values) {
+    return round_level(F::levels(), *x, to_float(scales.d), values);
   }
-  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
-    scales.d = refit_levels(F::kLevels, x, w, F::kBlockLen, codes, scales.d);
+  STEELYARD_HD static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
+    scales.d = refit_levels(F::levels(), x, w, F::kBlockLen, codes, scales.d);
   }
 };
 

@@ -7,11 +7,11 @@
 
 namespace steelyard::inline STEELYARD_ISA {
 
-void Q1_0::objective(const float* x, const float* importance, float* w) {
+STEELYARD_HD void Q1_0::objective(const float* x, const float* importance, float* w) {
   importance_objective(x, importance, kBlockLen, w);
 }
 
-Q1_0::Scales Q1_0::fit(const float* x, const float* w, Effort, uint32_t* codes) {
+STEELYARD_HD Q1_0::Scales Q1_0::fit(const float* x, const float* w, Effort, uint32_t* codes) {
   // Signs are best as they are, whatever the scale; so the scale of least squares is the mean magnitude.
   const UnitBlock unit(x, w, kBlockLen);
   double sum = 0.0;
@@ -24,20 +24,20 @@ Q1_0::Scales Q1_0::fit(const float* x, const float* w, Effort, uint32_t* codes) 
   return {unit.store(static_cast<float>(sum / weights))};
 }
 
-uint32_t Q1_0::round(const float* x, const float*, const Scales& scales, int, float* values) {
+STEELYARD_HD uint32_t Q1_0::round(const float* x, const float*, const Scales& scales, int, float* values) {
   const float d = to_float(scales.d);
   const bool bit = d < 0.0f ? *x < 0.0f : d > 0.0f && *x > 0.0f;
   *values = bit ? d : -d;
   return bit;
 }
 
-void Q1_0::refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
+STEELYARD_HD void Q1_0::refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
   ScaleSums sums;
   for (int i = 0; i < kBlockLen; ++i) sums.add(x[i], w[i], codes[i] != 0 ? 1.0 : -1.0);
   scales.d = refit_scale(sums, scales.d);
 }
 
-void Q1_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+STEELYARD_HD void Q1_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
   std::memset(block.signs, 0, sizeof(block.signs));
   for (int i = 0; i < kBlockLen; ++i) block.signs[i / 8] |= static_cast<uint8_t>(codes[i] << (i % 8));

@@ -2,7 +2,7 @@
 
 namespace steelyard::inline STEELYARD_ISA {
 
-void Q2_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+STEELYARD_HD void Q2_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
   for (int j = 0; j < 16; ++j) {
     const uint32_t* first = codes + 4 * j;

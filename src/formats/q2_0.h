@@ -32,9 +32,9 @@ struct Q2_0 : OneScaleEncoder<Q2_0> {
     out.min = 0.0f;
   }
 
-  static constexpr IntegerCodes kLevels{{-1.0f, 2.0f}};
-  static constexpr ScaleRange kRange{{1.0f, -1.0f}, 1.2f, 4.0f};
-  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+  STEELYARD_HD static constexpr IntegerCodes levels() { return {{-1.0f, 2.0f}}; }
+  STEELYARD_HD static constexpr ScaleRange range() { return {{1.0f, -1.0f}, 1.2f, 4.0f}; }
+  STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
 }  // namespace steelyard::inline STEELYARD_ISA

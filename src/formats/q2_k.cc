@@ -2,7 +2,7 @@
 
 namespace steelyard::inline STEELYARD_ISA {
 
-void Q2_K::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+STEELYARD_HD void Q2_K::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
   block.dmin = scales.d_min;
   for (int b = 0; b < kSubBlocks; ++b) block.scales[b] = static_cast<uint8_t>(scales.scale[b] | scales.minimum[b] << 4);

@@ -2,7 +2,7 @@
 
 namespace steelyard::inline STEELYARD_ISA {
 
-void Q3_K::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+STEELYARD_HD void Q3_K::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block = {};
   block.d = scales.d;
   for (int b = 0; b < kSubBlocks; ++b) {

@@ -51,7 +51,7 @@ struct Q3_K : SymmetricEncoder<Q3_K> {
   }
 
   static constexpr int kJoint = 1;
-  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+  STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
 }  // namespace steelyard::inline STEELYARD_ISA

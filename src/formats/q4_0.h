@@ -32,10 +32,10 @@ struct Q4_0 : OneScaleEncoder<Q4_0> {
     out.min = 0.0f;
   }
 
-  static constexpr IntegerCodes kLevels{{-8.0f, 7.0f}};
+  STEELYARD_HD static constexpr IntegerCodes levels() { return {{-8.0f, 7.0f}}; }
   // A negative scale gives the one extra level, -8, to the positive side.
-  static constexpr ScaleRange kRange{{-8.0f, 8.0f}, 0.8f, 1.25f};
-  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+  STEELYARD_HD static constexpr ScaleRange range() { return {{-8.0f, 8.0f}, 0.8f, 1.25f}; }
+  STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
 }  // namespace steelyard::inline STEELYARD_ISA

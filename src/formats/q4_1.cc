@@ -9,23 +9,23 @@ constexpr int kHigh = 15;
 
 }  // namespace
 
-void Q4_1::objective(const float* x, const float* importance, float* w) {
+STEELYARD_HD void Q4_1::objective(const float* x, const float* importance, float* w) {
   importance_objective(x, importance, kBlockLen, w);
 }
 
-Q4_1::Scales Q4_1::fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
+STEELYARD_HD Q4_1::Scales Q4_1::fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
   return fit_affine(kHigh, x, w, effort, codes);
 }
 
-uint32_t Q4_1::round(const float* x, const float*, const Scales& scales, int, float* values) {
+STEELYARD_HD uint32_t Q4_1::round(const float* x, const float*, const Scales& scales, int, float* values) {
   return round_affine(kHigh, *x, scales, values);
 }
 
-void Q4_1::refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
+STEELYARD_HD void Q4_1::refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
   scales = refit_affine(x, w, codes, scales);
 }
 
-void Q4_1::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+STEELYARD_HD void Q4_1::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
   block.m = scales.m;
   for (int i = 0; i < 16; ++i) block.codes[i] = static_cast<uint8_t>(codes[i] | codes[i + 16] << 4);

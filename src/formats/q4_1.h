@@ -36,11 +36,11 @@ struct Q4_1 {
 
   static constexpr int kJoint = 1;
   using Scales = Affine;
-  static void objective(const float* x, const float* importance, float* w);
-  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
-  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
-  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
-  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+  STEELYARD_HD static void objective(const float* x, const float* importance, float* w);
+  STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
+  STEELYARD_HD static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
+  STEELYARD_HD static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
+  STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
 }  // namespace steelyard::inline STEELYARD_ISA

@@ -43,7 +43,7 @@ struct Q4_K : AffineEncoder<Q4_K> {
   }
 
   static constexpr int kJoint = 1;
-  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+  STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
 }  // namespace steelyard::inline STEELYARD_ISA

@@ -4,7 +4,7 @@
 
 namespace steelyard::inline STEELYARD_ISA {
 
-void Q5_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+STEELYARD_HD void Q5_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   uint32_t high = 0;
   for (int i = 0; i < kBlockLen; ++i) high |= (codes[i] >> 4) << i;
   block.d = scales.d;

@@ -36,10 +36,10 @@ struct Q5_0 : OneScaleEncoder<Q5_0> {
     out.min = 0.0f;
   }
 
-  static constexpr IntegerCodes kLevels{{-16.0f, 15.0f}};
+  STEELYARD_HD static constexpr IntegerCodes levels() { return {{-16.0f, 15.0f}}; }
   // A negative scale gives the one extra level, -16, to the positive side.
-  static constexpr ScaleRange kRange{{-16.0f, 16.0f}, 0.8f, 1.25f};
-  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+  STEELYARD_HD static constexpr ScaleRange range() { return {{-16.0f, 16.0f}, 0.8f, 1.25f}; }
+  STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
 }  // namespace steelyard::inline STEELYARD_ISA

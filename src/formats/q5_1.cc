@@ -9,23 +9,23 @@ constexpr int kHigh = 31;
 
 }  // namespace
 
-void Q5_1::objective(const float* x, const float* importance, float* w) {
+STEELYARD_HD void Q5_1::objective(const float* x, const float* importance, float* w) {
   importance_objective(x, importance, kBlockLen, w);
 }
 
-Q5_1::Scales Q5_1::fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
+STEELYARD_HD Q5_1::Scales Q5_1::fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
   return fit_affine(kHigh, x, w, effort, codes);
 }
 
-uint32_t Q5_1::round(const float* x, const float*, const Scales& scales, int, float* values) {
+STEELYARD_HD uint32_t Q5_1::round(const float* x, const float*, const Scales& scales, int, float* values) {
   return round_affine(kHigh, *x, scales, values);
 }
 
-void Q5_1::refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
+STEELYARD_HD void Q5_1::refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
   scales = refit_affine(x, w, codes, scales);
 }
 
-void Q5_1::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+STEELYARD_HD void Q5_1::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   uint32_t high = 0;
   for (int i = 0; i < kBlockLen; ++i) high |= (codes[i] >> 4) << i;
   block.d = scales.d;

@@ -2,7 +2,7 @@
 
 namespace steelyard::inline STEELYARD_ISA {
 
-void Q5_K::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+STEELYARD_HD void Q5_K::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block = {scales.d, scales.d_min, KScales::of(scales.scale, scales.minimum), {}, {}};
   for (int h = 0; h < 4; ++h, codes += 64) {
     for (int j = 0; j < 32; ++j) {

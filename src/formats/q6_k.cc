@@ -1,12 +1,10 @@
 #include "formats/q6_k.h"
 
-#include <algorithm>
-
 namespace steelyard::inline STEELYARD_ISA {
 
-void Q6_K::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+STEELYARD_HD void Q6_K::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
-  std::copy_n(scales.scale, kSubBlocks, block.scales);
+  for (int b = 0; b < kSubBlocks; ++b) block.scales[b] = scales.scale[b];
   for (int h = 0; h < 2; ++h, codes += 128) {
     for (int j = 0; j < 32; ++j) {
       const uint32_t a = codes[j], b = codes[32 + j], c = codes[64 + j], d = codes[96 + j];

@@ -48,7 +48,7 @@ struct Q6_K : SymmetricEncoder<Q6_K> {
   }
 
   static constexpr int kJoint = 1;
-  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+  STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
 }  // namespace steelyard::inline STEELYARD_ISA

@@ -2,9 +2,11 @@
 
 namespace steelyard::inline STEELYARD_ISA {
 
-void Q8_0::objective(const float*, const float*, float* w) { std::fill_n(w, kBlockLen, 1.0f); }
+STEELYARD_HD void Q8_0::objective(const float*, const float*, float* w) {
+  for (int i = 0; i < kBlockLen; ++i) w[i] = 1.0f;
+}
 
-void Q8_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+STEELYARD_HD void Q8_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
   for (int i = 0; i < kBlockLen; ++i) block.codes[i] = static_cast<int8_t>(static_cast<int>(codes[i]) - 127);
 }

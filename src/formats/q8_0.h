@@ -30,10 +30,10 @@ struct Q8_0 : OneScaleEncoder<Q8_0> {
     out.min = 0.0f;
   }
 
-  static constexpr IntegerCodes kLevels{{-127.0f, 127.0f}};
-  static constexpr ScaleRange kRange{{127.0f}, 0.85f, 1.05f};
-  static void objective(const float* x, const float* importance, float* w);
-  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+  STEELYARD_HD static constexpr IntegerCodes levels() { return {{-127.0f, 127.0f}}; }
+  STEELYARD_HD static constexpr ScaleRange range() { return {{127.0f}, 0.85f, 1.05f}; }
+  STEELYARD_HD static void objective(const float* x, const float* importance, float* w);
+  STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
 }  // namespace steelyard::inline STEELYARD_ISA

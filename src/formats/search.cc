@@ -4,7 +4,7 @@ namespace steelyard::inline STEELYARD_ISA {
 namespace {
 
 /// The power of two that brings `max` into [0.5, 1); 0 for 0.
-int exponent_of(float max) {
+STEELYARD_HD int exponent_of(float max) {
   int exponent = 0;
   if (max > 0.0f) std::frexp(max, &exponent);
   return exponent;
@@ -12,17 +12,17 @@ int exponent_of(float max) {
 
 /// value * power; in double, since 2^148 (what a subnormal block needs) is no float. Exact unless the result is a
 /// subnormal float.
-float scaled(float value, double power) { return static_cast<float>(static_cast<double>(value) * power); }
+STEELYARD_HD float scaled(float value, double power) { return static_cast<float>(static_cast<double>(value) * power); }
 
 /// Two factors of 2^exponent, which itself may be no float.
 struct PowerOfTwo {
-  explicit PowerOfTwo(int exponent)
+  STEELYARD_HD explicit PowerOfTwo(int exponent)
       : first(std::ldexp(1.0f, exponent / 2)), second(std::ldexp(1.0f, exponent - exponent / 2)) {}
-  Lanes times(const Lanes& values) const { return values * first * second; }
+  STEELYARD_HD Lanes times(const Lanes& values) const { return values * first * second; }
   float first, second;
 };
 
-float largest_of(const float* values, int n, const float* w) {
+STEELYARD_HD float largest_of(const float* values, int n, const float* w) {
   Lanes largest_so_far = {};
   for (int i = 0; i < n; i += kLanes) {
     const Lanes value = load(values + i);
@@ -33,7 +33,7 @@ float largest_of(const float* values, int n, const float* w) {
 }
 
 /// The largest magnitude.
-float largest_of(const float* values, int n) {
+STEELYARD_HD float largest_of(const float* values, int n) {
   Lanes sizes = {};
   for (int i = 0; i < n; i += kLanes) sizes = max(sizes, max(load(values + i), -load(values + i)));
   return -least(-sizes);
@@ -41,12 +41,12 @@ float largest_of(const float* values, int n) {
 
 }  // namespace
 
-Half finite_half(float value) {
+STEELYARD_HD Half finite_half(float value) {
   constexpr float kMax = 65504.0f;
   return to_half(std::clamp(value, -kMax, kMax));
 }
 
-void importance_objective(const float* x, const float* importance, int n, float* w) {
+STEELYARD_HD void importance_objective(const float* x, const float* importance, int n, float* w) {
   // Powers of two bring both near 1, so that no sum overflows and the scale of neither matters.
   const PowerOfTwo x_power(-exponent_of(largest_of(x, n)));
   const PowerOfTwo importance_power(importance != nullptr ? -exponent_of(largest_of(importance, n)) : 0);
@@ -68,7 +68,7 @@ void importance_objective(const float* x, const float* importance, int n, float*
   }
 }
 
-UnitBlock::UnitBlock(const float* block_x, const float* block_w, int n) {
+STEELYARD_HD UnitBlock::UnitBlock(const float* block_x, const float* block_w, int n) {
   using steelyard::load, steelyard::store;  // not the members
   const float max_w = largest_of(block_w, n, block_w);
   const PowerOfTwo w_power(-exponent_of(max_w));
@@ -81,19 +81,18 @@ UnitBlock::UnitBlock(const float* block_x, const float* block_w, int n) {
   power = std::ldexp(1.0, exponent);
 }
 
-Half UnitBlock::store(float d) const { return finite_half(scaled(d, power)); }
+STEELYARD_HD Half UnitBlock::store(float d) const { return finite_half(scaled(d, power)); }
 
-float UnitBlock::load(Half d) const { return scaled(to_float(d), 1.0 / power); }
+STEELYARD_HD float UnitBlock::load(Half d) const { return scaled(to_float(d), 1.0 / power); }
 
-Half refit_scale(const ScaleSums& sums, Half d) {
+STEELYARD_HD Half refit_scale(const ScaleSums& sums, Half d) {
   // Clamping first keeps the conversion to float within range.
   const double best = std::clamp(sums.best_scale(), -65504.0, 65504.0);
   const Half candidate = finite_half(static_cast<float>(best));
   return sums.error(to_float(candidate)) < sums.error(to_float(d)) ? candidate : d;
 }
 
-void round_values(const float* x, int n, float scale, float minimum, int low, int high, uint32_t* codes) {
-  using Integers = uint32_t [[gnu::vector_size(4 * kLanes)]];
+STEELYARD_HD void round_values(const float* x, int n, float scale, float minimum, int low, int high, uint32_t* codes) {
   const auto lowest = static_cast<float>(low);
   const auto highest = static_cast<float>(high);
   for (int i = 0; i < n; i += kLanes) {
@@ -102,7 +101,7 @@ void round_values(const float* x, int n, float scale, float minimum, int low, in
     const Lanes nearest = nearest_integer(inside);
     // The difference is exact, so a half is seen as one.
     const Lanes down = nearest - inside == broadcast(0.5f) ? nearest - 1.0f : nearest;
-    const auto integers = __builtin_convertvector(down - lowest, Integers);
+    const LaneCodes integers = to_codes(down - lowest);
     std::memcpy(codes + i, &integers, sizeof(integers));
   }
 }

@@ -18,22 +18,22 @@
 namespace steelyard::inline STEELYARD_ISA {
 
 /// The half nearest to `value`, or the largest finite one of its sign: an infinite scale would spoil a whole block.
-Half finite_half(float value);
+STEELYARD_HD Half finite_half(float value);
 
 /// w[i] = importance[i] * (2 mean(x^2) + x[i]^2)^(1/4): importance weighs columns, the root protects large weights.
 /// With either exponent beside it, 0 (importance alone) or 1/2 (llama.cpp's rule for its i-quants), a model diverges
 /// more from its source (docs/quantize.md). Unknown or all-zero importance counts as equal; columns of almost no
 /// importance keep a trace of it, so that a block is never without an objective. The common scale of w is arbitrary.
-void importance_objective(const float* x, const float* importance, int n, float* w);
+STEELYARD_HD void importance_objective(const float* x, const float* importance, int n, float* w);
 
 /// x and w of a block brought near 1 by powers of two, so that no product of a search overflows whatever the input.
 /// Values without weight become zero: they must not decide a scale. n is a multiple of 16.
 struct UnitBlock {
-  UnitBlock(const float* block_x, const float* block_w, int n);
+  STEELYARD_HD UnitBlock(const float* block_x, const float* block_w, int n);
 
   /// Scales of the unit block against scales in the file.
-  Half store(float d) const;
-  float load(Half d) const;
+  STEELYARD_HD Half store(float d) const;
+  STEELYARD_HD float load(Half d) const;
 
   alignas(64) float x[kMaxBlockLen];
   alignas(64) float w[kMaxBlockLen];
@@ -46,28 +46,28 @@ struct ScaleSums {
   double xq = 0.0;
   double qq = 0.0;
 
-  void add(double x, double w, double q) {
+  STEELYARD_HD void add(double x, double w, double q) {
     xq += w * x * q;
     qq += w * q * q;
   }
-  double error(double scale) const { return scale * (scale * qq - 2.0 * xq); }
-  double best_scale() const { return qq > 0.0 ? xq / qq : 0.0; }
+  STEELYARD_HD double error(double scale) const { return scale * (scale * qq - 2.0 * xq); }
+  STEELYARD_HD double best_scale() const { return qq > 0.0 ? xq / qq : 0.0; }
 };
 
 /// The better of `d` and the least-squares scale of `sums`.
-Half refit_scale(const ScaleSums& sums, Half d);
+STEELYARD_HD Half refit_scale(const ScaleSums& sums, Half d);
 
-#if defined(__AVX512F__)
+#if STEELYARD_LANES == 16
 /// GCC 12 takes the operations without a mask for uses of something uninitialized (its bug 105593).
 inline constexpr uint16_t kAllLanes = 0xFFFF;
 #endif
 
 /// The integer nearest to t, |t| < 2^22; a half goes to the even one. Without an instruction for it: adding a large
 /// constant leaves no room for a fraction. (The two differ in the sign of zero.)
-inline Lanes nearest_integer(const Lanes& t) {
-#if defined(__AVX512F__)
+STEELYARD_HD inline Lanes nearest_integer(const Lanes& t) {
+#if STEELYARD_LANES == 16
   return _mm512_maskz_roundscale_ps(kAllLanes, t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-#elif defined(__AVX2__)
+#elif STEELYARD_LANES == 8
   return _mm256_round_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #else
   const Lanes rounder = broadcast(0x1.8p23f);
@@ -76,10 +76,10 @@ inline Lanes nearest_integer(const Lanes& t) {
 }
 
 /// t within [low, high].
-inline Lanes clamp(const Lanes& t, float low, float high) {
-#if defined(__AVX512F__)
+STEELYARD_HD inline Lanes clamp(const Lanes& t, float low, float high) {
+#if STEELYARD_LANES == 16
   return _mm512_maskz_max_ps(kAllLanes, _mm512_maskz_min_ps(kAllLanes, t, broadcast(high)), broadcast(low));
-#elif defined(__AVX2__)
+#elif STEELYARD_LANES == 8
   return _mm256_max_ps(_mm256_min_ps(t, broadcast(high)), broadcast(low));
 #else
   return max(min(t, broadcast(high)), broadcast(low));
@@ -91,19 +91,19 @@ struct IntegerLevels {
   float low, high;
 
   /// The level nearest to t.
-  Lanes nearest(const Lanes& t) const { return nearest_integer(clamp(t, low, high)); }
+  STEELYARD_HD Lanes nearest(const Lanes& t) const { return nearest_integer(clamp(t, low, high)); }
 };
 
 /// The nearest integer within [low, high]; a half goes down.
-inline int nearest_down(float t, int low, int high) {
+STEELYARD_HD inline int nearest_down(float t, int low, int high) {
   return static_cast<int>(std::ceil(std::clamp(t, static_cast<float>(low), static_cast<float>(high)) - 0.5f));
 }
 
 /// codes[i] = nearest_down((x[i] + minimum) / scale, low, high) - low, or -low for a scale of 0; n is a multiple of 16.
-void round_values(const float* x, int n, float scale, float minimum, int low, int high, uint32_t* codes);
+STEELYARD_HD void round_values(const float* x, int n, float scale, float minimum, int low, int high, uint32_t* codes);
 
 /// 1 / scale, or 0 for a scale too small to divide by: all values then fall on level 0.
-inline Lanes inverse_or_zero(const Lanes& scale) {
+STEELYARD_HD inline Lanes inverse_or_zero(const Lanes& scale) {
   const auto too_small = (scale < broadcast(FLT_MIN)) & (scale > broadcast(-FLT_MIN));
   return too_small ? Lanes{} : 1.0f / scale;
 }
@@ -113,7 +113,10 @@ inline constexpr int kCandidates = 16;
 
 /// All lanes folded into one by halves: lane l with l + kLanes / 2, and so on.
 template <class Fold>
-float fold_lanes(Lanes lanes, const Fold& fold) {
+STEELYARD_HD float fold_lanes(Lanes lanes, [[maybe_unused]] const Fold& fold) {
+#if STEELYARD_LANES == 1
+  return lanes;
+#else
   static constexpr int32_t kPartners[4][kMaxLanes] = {
       {1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14},
       {2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13},
@@ -126,9 +129,10 @@ float fold_lanes(Lanes lanes, const Fold& fold) {
     lanes = fold(lanes, __builtin_shuffle(lanes, partner));
   }
   return lanes[0];
+#endif
 }
 
-inline float least(const Lanes& lanes) {
+STEELYARD_HD inline float least(const Lanes& lanes) {
   return fold_lanes(lanes, [](const Lanes& a, const Lanes& b) { return min(a, b); });
 }
 
@@ -136,11 +140,11 @@ inline float least(const Lanes& lanes) {
 class LaneSum {
  public:
   /// Adds values i .. i + kLanes - 1 of a sequence.
-  void add(int i, const Lanes& values) { parts_[i / kLanes % kParts] += values; }
+  STEELYARD_HD void add(int i, const Lanes& values) { parts_[i / kLanes % kParts] += values; }
 
-  float total() const {
+  STEELYARD_HD float total() const {
     Lanes sums[kParts];
-    std::copy_n(parts_, kParts, sums);
+    for (int p = 0; p < kParts; ++p) sums[p] = parts_[p];  // not std::copy_n, which nvcc makes nothing of
     for (int n = kParts / 2; n > 0; n /= 2) {
       for (int p = 0; p < n; ++p) sums[p] += sums[p + n];
     }
@@ -153,21 +157,29 @@ class LaneSum {
 };
 
 /// The first of the least; none may be NaN.
-inline int first_least(const float (&values)[kCandidates]) {
+STEELYARD_HD inline int first_least(const float (&values)[kCandidates]) {
   Lanes folded = load(values);
   for (int c = kLanes; c < kCandidates; c += kLanes) folded = min(folded, load(values + c));
   const Lanes smallest = broadcast(least(folded));
   for (int c = 0; c < kCandidates; c += kLanes) {
     const uint32_t bits = lane_bits(load(values + c) == smallest);
-    if (bits != 0) return c + std::countr_zero(bits);
+    if (bits != 0) return c + first_lane(bits);
   }
   return 0;
 }
 
+/// The first of the least of n values; none may be NaN.
+template <class T>
+STEELYARD_HD int first_least(const T* values, int n) {
+  int least = 0;
+  for (int i = 1; i < n; ++i) least = values[i] < values[least] ? i : least;
+  return least;
+}
+
 /// Error of every candidate scale, each value on its nearest level.
 template <class Levels>
-void scale_errors(const Levels& levels, const float* x, const float* w, int n, const float (&scales)[kCandidates],
-                  float (&errors)[kCandidates]) {
+STEELYARD_HD void scale_errors(const Levels& levels, const float* x, const float* w, int n,
+                               const float (&scales)[kCandidates], float (&errors)[kCandidates]) {
   for (int c = 0; c < kCandidates; c += kLanes) {
     const Lanes scale = load(scales + c);
     const Lanes inverse = inverse_or_zero(scale);
@@ -183,8 +195,8 @@ void scale_errors(const Levels& levels, const float* x, const float* w, int n, c
 /// Rounds all values under each candidate scale and keeps what least squares makes of the codes, if that lowers the
 /// error (against all zeros) by more than `gain`.
 template <class Levels>
-void improve_scale(const Levels& levels, const float* x, const float* w, int n, const float (&scales)[kCandidates],
-                   float& best, float& gain) {
+STEELYARD_HD void improve_scale(const Levels& levels, const float* x, const float* w, int n,
+                                const float (&scales)[kCandidates], float& best, float& gain) {
   float bests[kCandidates];
   float losses[kCandidates];
   for (int c = 0; c < kCandidates; c += kLanes) {
@@ -215,6 +227,7 @@ struct AffineFit {
 };
 
 /// The pair of least weighted error for n <= 32 values up to 1 in magnitude.
-AffineFit search_affine(float high, const float* x, const float* w, int n, Effort effort = Effort::kNormal);
+STEELYARD_HD AffineFit search_affine(float high, const float* x, const float* w, int n,
+                                     Effort effort = Effort::kNormal);
 
 }  // namespace steelyard::inline STEELYARD_ISA

@@ -36,7 +36,7 @@ struct SymmetricReach {
   int rounds;  ///< of least squares for d, each with a new search of the scales
 };
 
-constexpr SymmetricReach symmetric_reach(Effort effort) {
+STEELYARD_HD constexpr SymmetricReach symmetric_reach(Effort effort) {
   switch (effort) {
     case Effort::kFast:
       return {.coarse = 1, .fine = 0, .units = 1, .rounds = 0};
@@ -51,12 +51,12 @@ constexpr SymmetricReach symmetric_reach(Effort effort) {
 template <class F, int kSubBlocks = F::kSubBlocks>
 class SymmetricSearch {
  public:
-  SymmetricSearch(const float* x, const float* w, Effort effort)
+  STEELYARD_HD SymmetricSearch(const float* x, const float* w, Effort effort)
       : block_(x, w, kSubBlocks * kSubBlockLen), reach_(symmetric_reach(effort)) {
     for (int b = 0; b < kSubBlocks; ++b) wanted_[b] = free_scale(b);
   }
 
-  SymmetricScales run() const {
+  STEELYARD_HD SymmetricScales run() const {
     float units[kMaxUnits];
     choose_units(units);
     Fit best = under(units[0]);
@@ -68,14 +68,14 @@ class SymmetricSearch {
   }
 
   /// The best integer scales under a d that is settled.
-  SymmetricScales scales_under(Half d) const { return under(block_.load(d)).scales; }
+  STEELYARD_HD SymmetricScales scales_under(Half d) const { return under(block_.load(d)).scales; }
 
  private:
   static constexpr int kSubBlockLen = F::kBlockLen / F::kSubBlocks;
   static constexpr int kMaxUnits = 8;
   static constexpr int kTriedUnits = 2 * kCandidates;
-  static constexpr IntegerLevels kLevels = {F::kLowCode, F::kHighCode};
-  static constexpr IntegerLevels kSteps = {F::kLowStep, F::kHighStep};
+  STEELYARD_HD static constexpr IntegerLevels levels() { return {F::kLowCode, F::kHighCode}; }
+  STEELYARD_HD static constexpr IntegerLevels steps() { return {F::kLowStep, F::kHighStep}; }
 
   struct Fit {
     SymmetricScales scales;
@@ -84,7 +84,7 @@ class SymmetricSearch {
   };
 
   /// The scale of least error for a sub-block.
-  ScaleFit free_scale(int b) const {
+  STEELYARD_HD ScaleFit free_scale(int b) const {
     const float* const x = block_.x + b * kSubBlockLen;
     const float* const w = block_.w + b * kSubBlockLen;
     Lanes sizes = {};
@@ -100,21 +100,21 @@ class SymmetricSearch {
       for (int c = 0; c < kCandidates; c += kLanes) {
         store(largest / (load(kSigns + c) * (first + F::kNextLevel * load(kNumbers + c))), scales + c);
       }
-      improve_scale(kLevels, x, w, kSubBlockLen, scales, best.scale, best.gain);
+      improve_scale(levels(), x, w, kSubBlockLen, scales, best.scale, best.gain);
     }
     // Then closer and closer around the best so far; the step moves the lowest level by a tenth, then less.
     float step = 0.1f / static_cast<float>(-F::kLowCode);
     for (int pass = 0; pass < reach_.fine; ++pass, step *= 0.4f) {
       const float centre = best.scale;
       for (int c = 0; c < kCandidates; ++c) scales[c] = centre * (1.0f + step * (static_cast<float>(c) - 7.5f));
-      improve_scale(kLevels, x, w, kSubBlockLen, scales, best.scale, best.gain);
+      improve_scale(levels(), x, w, kSubBlockLen, scales, best.scale, best.gain);
     }
     return best;
   }
 
   /// The values of d under which the free scales, rounded to integers, lose least. The largest scale becomes the lowest
   /// integer, or a little less or more to let the others round better.
-  void choose_units(float* units) const {
+  STEELYARD_HD void choose_units(float* units) const {
     float largest = 0.0f;
     for (const ScaleFit& wanted : wanted_) {
       if (std::fabs(wanted.scale) > std::fabs(largest)) largest = wanted.scale;
@@ -131,28 +131,30 @@ class SymmetricSearch {
       for (const ScaleFit& wanted : wanted_) {
         const float square = wanted.scale * wanted.scale;
         const float curvature = square > FLT_MIN ? wanted.gain / square : 0.0f;
-        const Lanes off = kSteps.nearest(wanted.scale * inverse) * d - wanted.scale;
+        const Lanes off = steps().nearest(wanted.scale * inverse) * d - wanted.scale;
         loss += curvature * (off * off);
       }
       store(loss, losses + k);
     }
     for (int n = 0; n < reach_.units; ++n) {
-      const auto least = std::min_element(losses, losses + kTriedUnits) - losses;
+      const int least = first_least(losses, kTriedUnits);
       units[n] = tried[least];
       losses[least] = FLT_MAX;
     }
   }
 
   /// The best integer scales under d, as it is stored.
-  Fit under(float unit) const {
+  STEELYARD_HD Fit under(float unit) const {
     Fit fit;
     fit.scales.d = block_.store(unit);
     const float d = block_.load(fit.scales.d);
+    const int low = F::kLowStep;
+    const int high = F::kHighStep;
     for (int b = 0; b < kSubBlocks; ++b) {
-      const int centre = d == 0.0f ? 0 : nearest_down(wanted_[b].scale / d, F::kLowStep, F::kHighStep);
+      const int centre = d == 0.0f ? 0 : nearest_down(wanted_[b].scale / d, low, high);
       float steps[kCandidates];
       for (int c = 0; c < kCandidates; ++c) {
-        steps[c] = static_cast<float>(std::clamp(centre + c - kCandidates / 2, F::kLowStep, F::kHighStep));
+        steps[c] = static_cast<float>(std::clamp(centre + c - kCandidates / 2, low, high));
       }
       fit.scales.scale[b] = best_step(b, d, steps, fit);
     }
@@ -160,7 +162,7 @@ class SymmetricSearch {
   }
 
   /// The best of these integer scales for a sub-block; adds its error and its sums to `fit`.
-  int8_t best_step(int b, float d, const float (&steps)[kCandidates], Fit& fit) const {
+  STEELYARD_HD int8_t best_step(int b, float d, const float (&steps)[kCandidates], Fit& fit) const {
     const float* const x = block_.x + b * kSubBlockLen;
     const float* const w = block_.w + b * kSubBlockLen;
     float errors[kCandidates];
@@ -173,7 +175,7 @@ class SymmetricSearch {
       Lanes rest = {};
       Lanes square = {};
       for (int i = 0; i < kSubBlockLen; ++i) {
-        const Lanes q = kLevels.nearest(x[i] * inverse);
+        const Lanes q = levels().nearest(x[i] * inverse);
         const Lanes difference = x[i] - scale * q;
         const Lanes weighted = w[i] * difference;
         error += weighted * difference;
@@ -193,13 +195,13 @@ class SymmetricSearch {
   }
 
   /// Least squares for d, the scales and codes staying.
-  float improved(const Fit& fit) const {
+  STEELYARD_HD float improved(const Fit& fit) const {
     const float d = block_.load(fit.scales.d);
     const float other = block_.load(block_.store(static_cast<float>(fit.sums.best_scale())));
     return fit.sums.error(other) < fit.sums.error(d) ? other : d;
   }
 
-  static bool keep_better(const Fit& fit, Fit& best) {
+  STEELYARD_HD static bool keep_better(const Fit& fit, Fit& best) {
     if (fit.error >= best.error) return false;
     best = fit;
     return true;
@@ -217,11 +219,11 @@ template <class F>
 struct SymmetricEncoder {
   using Scales = SymmetricScales;
 
-  static void objective(const float* x, const float* importance, float* w) {
+  STEELYARD_HD static void objective(const float* x, const float* importance, float* w) {
     importance_objective(x, importance, F::kBlockLen, w);
   }
 
-  static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
+  STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
     const Scales scales = SymmetricSearch<F>(x, w, effort).run();
     constexpr int kLen = F::kBlockLen / F::kSubBlocks;
     for (int b = 0; b < F::kSubBlocks; ++b) {
@@ -230,20 +232,20 @@ struct SymmetricEncoder {
     return scales;
   }
 
-  static uint32_t round(const float* x, const float*, const Scales& scales, int position, float* values) {
+  STEELYARD_HD static uint32_t round(const float* x, const float*, const Scales& scales, int position, float* values) {
     const float scale = scale_of(scales, position / (F::kBlockLen / F::kSubBlocks));
     const int q = scale == 0.0f ? 0 : nearest_down(*x / scale, F::kLowCode, F::kHighCode);
     *values = scale * static_cast<float>(q);
     return static_cast<uint32_t>(q - F::kLowCode);
   }
 
-  static void rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
+  STEELYARD_HD static void rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
     const int b = position / (F::kBlockLen / F::kSubBlocks);
     scales.scale[b] = SymmetricSearch<F, 1>(x, w, effort).scales_under(scales.d).scale[0];
   }
 
   /// For given codes and integer scales, the block is one long vector of levels scale * q under d.
-  static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
+  STEELYARD_HD static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
     ScaleSums sums;
     for (int i = 0; i < F::kBlockLen; ++i) {
       const int scale = scales.scale[i / (F::kBlockLen / F::kSubBlocks)];
@@ -253,7 +255,7 @@ struct SymmetricEncoder {
   }
 
  private:
-  static float scale_of(const Scales& scales, int b) {
+  STEELYARD_HD static float scale_of(const Scales& scales, int b) {
     return to_float(scales.d) * static_cast<float>(scales.scale[b]);
   }
 };

@@ -2,7 +2,7 @@
 
 namespace steelyard::inline STEELYARD_ISA {
 
-void TQ1_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {
+STEELYARD_HD void TQ1_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
   // A byte's digits lie `stride` values apart.
   const auto write = [&](int byte, int first, int stride, int n_digits) {

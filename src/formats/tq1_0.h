@@ -46,9 +46,9 @@ struct TQ1_0 : OneScaleEncoder<TQ1_0> {
     out.min = 0.0f;
   }
 
-  static constexpr IntegerCodes kLevels{{-1.0f, 1.0f}};
-  static constexpr ScaleRange kRange{{1.0f}, 1.2f, 5.0f};
-  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+  STEELYARD_HD static constexpr IntegerCodes levels() { return {{-1.0f, 1.0f}}; }
+  STEELYARD_HD static constexpr ScaleRange range() { return {{1.0f}, 1.2f, 5.0f}; }
+  STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
 }  // namespace steelyard::inline STEELYARD_ISA
