@@ -14,20 +14,25 @@ inline int set_thread_count(int requested) {
   return omp_get_max_threads();
 }
 
-/// Calls body(i) for every i in [0, n), in any order, on the OpenMP team; `grain` neighbours go to one thread at a time, and
-/// a loop of no more than that runs on the calling thread alone.
-/// The first exception thrown by a body is rethrown here after the loop.
+/// Calls body(i) for every i in [0, n), in any order, on the OpenMP team; `grain` neighbours go to one thread at a
+/// time, and a loop of no more than that runs on the calling thread alone. The first exception thrown by a body is
+/// rethrown here after the loop.
 template <typename Body>
 void parallel_for(int64_t n, int64_t grain, const Body& body) {
   std::exception_ptr failure = nullptr;
-#pragma omp parallel for schedule(dynamic, grain) if (n > grain)
-  for (int64_t i = 0; i < n; ++i) {
+  const auto guarded = [&](int64_t i) {
     try {
       body(i);
     } catch (...) {
 #pragma omp critical(steelyard_parallel_failure)
       if (!failure) failure = std::current_exception();
     }
+  };
+  if (n <= grain) {  // an `if` clause would still make a team, of one
+    for (int64_t i = 0; i < n; ++i) guarded(i);
+  } else {
+#pragma omp parallel for schedule(dynamic, grain)
+    for (int64_t i = 0; i < n; ++i) guarded(i);
   }
   if (failure) std::rethrow_exception(failure);
 }

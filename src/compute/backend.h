@@ -46,11 +46,13 @@ struct RopeArgs {
   int64_t first_position;
 };
 
-/// out[t] = W_slice x[t]; x: [n, n_in], out: [n, n_out].
+/// out[t] = W_slice x[t]; x: [n, n_in], out: [n, n_out]. With a routing each row goes through the slice of the expert
+/// it belongs to; x: [n_slots, n_in].
 struct Product {
   const Weight* weight;
   int64_t slice;
   Matrix x, out;
+  const Routing* routing = nullptr;
 };
 
 /// Causal attention. q: [n, n_head * head_k] for positions first_position .. first_position + n - 1.
@@ -153,8 +155,10 @@ class Backend {
     const Product product{&weight, slice, x, out};
     mul_mats({&product, 1});
   }
-  /// Row r of x goes through the slice of the expert it belongs to; x: [n_slots, n_in], out: [n_slots, n_out].
-  virtual void mul_mat_experts(const Weight& weight, Matrix x, const Routing& routing, Matrix out) = 0;
+  void mul_mat_experts(const Weight& weight, Matrix x, const Routing& routing, Matrix out) {
+    const Product product{&weight, 0, x, out, &routing};
+    mul_mats({&product, 1});
+  }
 
   // ---- attention
   /// Writes rows in the type of `to`, rounded to nearest.

@@ -55,13 +55,25 @@ void HostBackend::store(Matrix from, TypedRows to) {
   });
 }
 
-void HostBackend::mul_mat_experts(const Weight& weight, Matrix x, const Routing& routing, Matrix out) {
-  std::vector<Product> products;
-  for (int64_t e = 0; e < routing.n_expert; ++e) {
-    const int64_t begin = routing.row_begin[e], n = routing.row_begin[e + 1] - begin;
-    if (n > 0) products.push_back({&weight, e, x.slice(begin, n), out.slice(begin, n)});
+void HostBackend::mul_mats(std::span<const Product> products) {
+  products_.clear();
+  for (size_t i = 0, end = 0; i < products.size(); i = end) {
+    const Routing* const routing = products[i].routing;
+    end = i + 1;
+    if (routing == nullptr) {
+      products_.push_back(products[i]);
+      continue;
+    }
+    // Products of one input stay together, expert by expert.
+    while (end < products.size() && products[end].routing == routing && products[end].x == products[i].x) ++end;
+    for (int64_t e = 0; e < routing->n_expert; ++e) {
+      const int64_t begin = routing->row_begin[e], n = routing->row_begin[e + 1] - begin;
+      for (size_t j = i; n > 0 && j < end; ++j) {
+        products_.push_back({products[j].weight, e, products[j].x.slice(begin, n), products[j].out.slice(begin, n)});
+      }
+    }
   }
-  mul_mats(products);
+  multiply(products_);
 }
 
 void HostBackend::add_row_experts(Matrix y, const float* rows, const Routing& routing) {

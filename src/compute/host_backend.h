@@ -1,6 +1,8 @@
 // What backends that compute in host memory share: memory is memory, weights stay where the file map has them.
 #pragma once
 
+#include <vector>
+
 #include "compute/backend.h"
 
 namespace steelyard {
@@ -16,10 +18,17 @@ class HostBackend : public Backend {
   void embed(const Weight& table, std::span<const int32_t> ids, Matrix out) override;
   void copy(Matrix from, Matrix to) override;
   void store(Matrix from, TypedRows to) override;
-  /// Each expert's rows as one of mul_mats.
-  void mul_mat_experts(const Weight& weight, Matrix x, const Routing& routing, Matrix out) override;
+  /// What is routed becomes a product for each expert.
+  void mul_mats(std::span<const Product> products) final;
   void add_row_experts(Matrix y, const float* rows, const Routing& routing) override;
   void route(Matrix logits, const RouteArgs& args, Routing& routing) override;
+
+ protected:
+  /// Of one slice each.
+  virtual void multiply(std::span<const Product> products) = 0;
+
+ private:
+  std::vector<Product> products_;  // of the call at work
 };
 
 }  // namespace steelyard

@@ -15,7 +15,8 @@ class MatmulObserver {
   virtual void dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) = 0;
   /// x [n_slots, n_in], rows in expert order, is about to go through the experts of `weight`.
   virtual void experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) = 0;
-  /// Experts were chosen from what `router` (a layer's ffn_gate_inp) gave; `routing` is complete and in `backend`'s memory.
+  /// Experts were chosen from what `router` (a layer's ffn_gate_inp) gave; `routing` is complete and in `backend`'s
+  /// memory.
   virtual void routed(Backend& /*backend*/, const Weight& /*router*/, const Routing& /*routing*/) {}
   /// A sweep (model/layer_sweep.h) is done with a batch in a layer. What was seen since the last call counts, or, where
   /// numbers were not finite, shall be forgotten: it will be shown again without the sequences that were broken.

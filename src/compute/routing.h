@@ -7,12 +7,12 @@
 
 namespace steelyard {
 
-/// Chooses args.n_used experts from one token's logits [n_expert] in descending order of selection score (ties go to the
-/// lower expert) and writes their ids and mixing weights. scratch: [2 * n_expert].
+/// Chooses args.n_used experts from one token's logits [n_expert] in descending order of selection score (ties go to
+/// the lower expert) and writes their ids and mixing weights. scratch: [2 * n_expert].
 ///
 /// probs = gating(logits); the score adds the selection bias; groups beyond the best are excluded; weights are the
-/// probs of the chosen, optionally normalised, then scaled. (DeepSeek-V3 technical report, section 2.1.2; the group score
-/// is the sum of a group's two best.)
+/// probs of the chosen, optionally normalised, then scaled. (DeepSeek-V3 technical report, section 2.1.2; the group
+/// score is the sum of a group's two best.)
 void select_experts(std::span<const float> logits, const RouteArgs& args, std::span<float> scratch, int32_t* expert,
                     float* weight);
 

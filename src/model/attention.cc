@@ -10,15 +10,20 @@ struct Projections {
 
 Projections project(const AttentionConfig& config, const AttentionWeights& w, Matrix h, Pass& pass) {
   if (w.qkv.empty()) {
-    const auto [q, k, v] = linears<3>({&w.q, &w.k, &w.v}, h, pass, {&w.q_bias, &w.k_bias, &w.v_bias});
-    return {q, k, v};
+    Products products(pass);
+    const Projections own{products.add(w.q, h), products.add(w.k, h), products.add(w.v, h)};
+    products.run();
+    add_bias(own.q, w.q_bias, pass);
+    add_bias(own.k, w.k_bias, pass);
+    add_bias(own.v, w.v_bias, pass);
+    return own;
   }
   const Matrix all = linear(w.qkv, h, pass, w.qkv_bias);
   int64_t begin = 0;
   const auto take = [&](int64_t width, const Vector& bias) {
     const Matrix part = pass.scratch.matrix(h.rows, width);
     pass.backend.copy(all.columns(begin, width), part);
-    if (bias.data != nullptr) pass.backend.add_row(part, bias.data);
+    add_bias(part, bias, pass);
     begin += width;
     return part;
   };

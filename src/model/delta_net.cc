@@ -17,9 +17,16 @@ void resume(DeltaNetState& state, int64_t first_position, Pass& pass) {
   STEELYARD_CHECK(state.n_positions == first_position);
 }
 
+std::pair<Matrix, Matrix> both(const Weight& a, const Weight& b, Matrix h, Pass& pass) {
+  Products products(pass);
+  const std::pair<Matrix, Matrix> out{products.add(a, h), products.add(b, h)};
+  products.run();
+  return out;
+}
+
 // [queries | keys | values] and the gates of the output.
 std::pair<Matrix, Matrix> project(const DeltaNetConfig& config, const DeltaNetWeights& w, Matrix h, Pass& pass) {
-  if (w.in.empty()) return {linear(w.qkv, h, pass), linear(w.gate, h, pass)};
+  if (w.in.empty()) return both(w.qkv, w.gate, h, pass);
   // One key head after the other: its query, its key, the values and gates of its value heads.
   const Matrix all = linear(w.in, h, pass);
   const Matrix qkv = pass.scratch.matrix(h.rows, config.conv_width());
@@ -41,7 +48,7 @@ std::pair<Matrix, Matrix> project(const DeltaNetConfig& config, const DeltaNetWe
 
 // What becomes write strengths and decays, a column per value head.
 std::pair<Matrix, Matrix> beta_alpha(const DeltaNetConfig& config, const DeltaNetWeights& w, Matrix h, Pass& pass) {
-  if (w.beta_alpha.empty()) return {linear(w.beta, h, pass), linear(w.alpha, h, pass)};
+  if (w.beta_alpha.empty()) return both(w.beta, w.alpha, h, pass);
   // One key head after the other: the betas of its value heads, then their alphas.
   const int64_t n = config.n_head / config.n_head_k;
   const Matrix all = as_heads(linear(w.beta_alpha, h, pass), 2 * n);

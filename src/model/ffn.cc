@@ -1,26 +1,53 @@
-// The feed-forward part of a layer: a dense gated FFN, or routed experts with a shared one beside them.
-#include <utility>
-
+// The feed-forward part of a layer: a dense gated FFN, or routed experts with a shared one beside them, whose products
+// go together.
 #include "model/forward.h"
 
 namespace steelyard {
 namespace {
 
-Matrix dense(const FfnConfig& config, const FfnWeights& w, Matrix f, Pass& pass) {
-  const auto [gate, up] = linears<2>({&w.gate, &w.up}, f, pass, {&w.gate_bias, &w.up_bias});
-  pass.backend.gated(config.activation, gate, up);
-  return linear(w.down, gate, pass, w.down_bias);
+// What the activation of a gated FFN brings together; there when the products were run.
+struct Halves {
+  Matrix gate, up;
+};
+
+Halves add_halves(const FfnWeights& w, Matrix f, Products& products) {
+  return {products.add(w.gate, f), products.add(w.up, f)};
 }
 
-void add_expert_bias(const Vector& bias, Matrix y, const Routing& routing, Pass& pass) {
+void activate(const FfnConfig& config, const FfnWeights& w, const Halves& halves, Pass& pass) {
+  add_bias(halves.gate, w.gate_bias, pass);
+  add_bias(halves.up, w.up_bias, pass);
+  pass.backend.gated(config.activation, halves.gate, halves.up);
+}
+
+Matrix dense(const FfnConfig& config, const FfnWeights& w, Matrix f, Pass& pass) {
+  Products products(pass);
+  const Halves halves = add_halves(w, f, products);
+  products.run();
+  activate(config, w, halves, pass);
+  return linear(w.down, halves.gate, pass, w.down_bias);
+}
+
+// The same of every expert; x: [n_slots, n_embd]. From one fused tensor or two.
+Halves add_expert_halves(const FfnWeights& w, Matrix x, const Routing& routing, Products& products) {
+  if (w.gate_up_exps.empty()) return {products.add(w.gate_exps, x, &routing), products.add(w.up_exps, x, &routing)};
+  const Matrix both = products.add(w.gate_up_exps, x, &routing);
+  return {both.columns(0, both.cols / 2), both.columns(both.cols / 2, both.cols / 2)};
+}
+
+void add_expert_bias(Matrix y, const Vector& bias, const Routing& routing, Pass& pass) {
   if (bias.data != nullptr) pass.backend.add_row_experts(y, bias.data, routing);
 }
 
-Matrix expert_linear(const Weight& weight, Matrix x, const Routing& routing, Pass& pass) {
-  if (pass.observer != nullptr) pass.observer->experts(pass.backend, weight, x, routing);
-  const Matrix out = pass.scratch.matrix(x.rows, weight.n_out);
-  pass.backend.mul_mat_experts(weight, x, routing, out);
-  return out;
+void activate_experts(const FfnConfig& config, const FfnWeights& w, const Halves& halves, const Routing& routing,
+                      Pass& pass) {
+  if (w.gate_up_exps_bias.data != nullptr) {
+    const Matrix both{halves.gate.data, halves.gate.rows, 2 * halves.gate.cols, halves.gate.stride};
+    add_expert_bias(both, w.gate_up_exps_bias, routing, pass);
+  }
+  add_expert_bias(halves.gate, w.gate_exps_bias, routing, pass);
+  add_expert_bias(halves.up, w.up_exps_bias, routing, pass);
+  pass.backend.gated(config.activation, halves.gate, halves.up);
 }
 
 Routing route(const FfnConfig& config, const FfnWeights& w, Matrix f, Pass& pass) {
@@ -39,31 +66,32 @@ Routing route(const FfnConfig& config, const FfnWeights& w, Matrix f, Pass& pass
   return routing;
 }
 
-// The two halves of the experts' gated FFN, from one fused tensor or two; x: [n_slots, n_embd].
-std::pair<Matrix, Matrix> expert_gate_up(const FfnWeights& w, Matrix x, const Routing& routing, Pass& pass) {
-  std::pair<Matrix, Matrix> halves;
-  if (w.gate_up_exps.empty()) {
-    halves = {expert_linear(w.gate_exps, x, routing, pass), expert_linear(w.up_exps, x, routing, pass)};
-  } else {
-    const Matrix both = expert_linear(w.gate_up_exps, x, routing, pass);
-    add_expert_bias(w.gate_up_exps_bias, both, routing, pass);
-    halves = {both.columns(0, both.cols / 2), both.columns(both.cols / 2, both.cols / 2)};
-  }
-  add_expert_bias(w.gate_exps_bias, halves.first, routing, pass);
-  add_expert_bias(w.up_exps_bias, halves.second, routing, pass);
-  return halves;
-}
-
-Matrix experts(const FfnConfig& config, const FfnWeights& w, Matrix f, Pass& pass) {
+Matrix mixture(const FfnConfig& config, const FfnWeights& w, Matrix f, Pass& pass) {
+  const bool shared = config.n_ff_shared > 0;
   const Routing routing = route(config, w, f, pass);
   const Matrix x = pass.scratch.matrix(routing.n_slots(), f.cols);
   pass.backend.gather(f, routing, x);
-  const auto [gate, up] = expert_gate_up(w, x, routing, pass);
-  pass.backend.gated(config.activation, gate, up);
-  const Matrix down = expert_linear(w.down_exps, gate, routing, pass);
-  add_expert_bias(w.down_exps_bias, down, routing, pass);
+
+  Products inputs(pass);
+  const Halves routed = add_expert_halves(w, x, routing, inputs);
+  const Halves common = shared ? add_halves(w, f, inputs) : Halves{};
+  const Matrix share = shared && config.shared_gate ? inputs.add(w.shared_gate, f) : Matrix{};
+  inputs.run();
+  activate_experts(config, w, routed, routing, pass);
+  if (shared) activate(config, w, common, pass);
+
+  Products outputs(pass);
+  const Matrix down = outputs.add(w.down_exps, routed.gate, &routing);
+  const Matrix beside = shared ? outputs.add(w.down, common.gate) : Matrix{};
+  outputs.run();
+  add_expert_bias(down, w.down_exps_bias, routing, pass);
   const Matrix out = pass.scratch.matrix(f.rows, f.cols);
   pass.backend.combine(down, routing, out);
+  if (shared) {
+    add_bias(beside, w.down_bias, pass);
+    if (config.shared_gate) pass.backend.sigmoid_gate(beside, share);
+    pass.backend.add(out, beside);
+  }
   return out;
 }
 
@@ -71,15 +99,7 @@ Matrix experts(const FfnConfig& config, const FfnWeights& w, Matrix f, Pass& pas
 
 Matrix ffn(const Layer& layer, Matrix f, Pass& pass) {
   const FfnConfig& config = layer.config.ffn;
-  const FfnWeights& w = layer.weights.ffn;
-  if (config.n_expert == 0) return dense(config, w, f, pass);
-  const Matrix out = experts(config, w, f, pass);
-  if (config.n_ff_shared > 0) {
-    const Matrix shared = dense(config, w, f, pass);
-    if (config.shared_gate) pass.backend.sigmoid_gate(shared, linear(w.shared_gate, f, pass));
-    pass.backend.add(out, shared);
-  }
-  return out;
+  return config.n_expert == 0 ? dense(config, layer.weights.ffn, f, pass) : mixture(config, layer.weights.ffn, f, pass);
 }
 
 }  // namespace steelyard

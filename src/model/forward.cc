@@ -2,11 +2,27 @@
 
 namespace steelyard {
 
+Matrix Products::add(const Weight& weight, Matrix x, const Routing* routing) {
+  if (pass_.observer != nullptr) {
+    if (routing != nullptr)
+      pass_.observer->experts(pass_.backend, weight, x, *routing);
+    else
+      pass_.observer->dense(pass_.backend, weight, 0, x);
+  }
+  const Matrix out = pass_.scratch.matrix(x.rows, weight.n_out);
+  products_.push_back({&weight, 0, x, out, routing});
+  return out;
+}
+
+void add_bias(Matrix y, const Vector& bias, Pass& pass) {
+  if (bias.data != nullptr) pass.backend.add_row(y, bias.data);
+}
+
 Matrix linear(const Weight& weight, Matrix x, Pass& pass, const Vector& bias) {
-  if (pass.observer != nullptr) pass.observer->dense(pass.backend, weight, 0, x);
-  const Matrix out = pass.scratch.matrix(x.rows, weight.n_out);
-  pass.backend.mul_mat(weight, 0, x, out);
-  if (bias.data != nullptr) pass.backend.add_row(out, bias.data);
+  Products one(pass);
+  const Matrix out = one.add(weight, x);
+  one.run();
+  add_bias(out, bias, pass);
   return out;
 }
 

@@ -2,9 +2,9 @@
 // all layers per batch; layer-major: all chunks per layer) nor why its products are watched.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <span>
+#include <vector>
 
 #include "compute/observer.h"
 #include "model/config.h"
@@ -62,29 +62,28 @@ Matrix delta_net(const Layer& layer, Matrix h, int64_t first_position, DeltaNetS
 /// A dense gated FFN, or routed experts plus the shared expert; f: [n, n_embd], normed.
 Matrix ffn(const Layer& layer, Matrix f, Pass& pass);
 
+/// Products of one call of the backend, none of which reads what another one writes: few calls keep the threads
+/// together.
+class Products {
+ public:
+  explicit Products(Pass& pass) : pass_(pass) {}
+
+  /// W x, or with a routing each row of x [n_slots, n_in] through its expert; shown to the observer. In scratch memory,
+  /// and there after run().
+  Matrix add(const Weight& weight, Matrix x, const Routing* routing = nullptr);
+  void run() { pass_.backend.mul_mats(products_); }
+
+ private:
+  Pass& pass_;
+  std::vector<Product> products_;
+};
 /// W x (+ bias) in scratch memory, shown to the observer.
 Matrix linear(const Weight& weight, Matrix x, Pass& pass, const Vector& bias = {});
+void add_bias(Matrix y, const Vector& bias, Pass& pass);
 /// Runs of `width` columns of x, which has no gaps between rows, as rows of their own.
 inline Matrix as_heads(Matrix x, int64_t width) {
   STEELYARD_CHECK(x.stride == x.cols && x.cols % width == 0);
   return {x.data, x.rows * x.cols / width, width, width};
-}
-/// Several products of one input, in one call of the backend: linear(*weights[i], x) (+ *biases[i]).
-template <size_t kCount>
-std::array<Matrix, kCount> linears(const std::array<const Weight*, kCount>& weights, Matrix x, Pass& pass,
-                                   const std::array<const Vector*, kCount>& biases) {
-  std::array<Matrix, kCount> out;
-  std::array<Product, kCount> products;
-  for (size_t i = 0; i < kCount; ++i) {
-    if (pass.observer != nullptr) pass.observer->dense(pass.backend, *weights[i], 0, x);
-    out[i] = pass.scratch.matrix(x.rows, weights[i]->n_out);
-    products[i] = {weights[i], 0, x, out[i]};
-  }
-  pass.backend.mul_mats(products);
-  for (size_t i = 0; i < kCount; ++i) {
-    if (biases[i]->data != nullptr) pass.backend.add_row(out[i], biases[i]->data);
-  }
-  return out;
 }
 /// RMS norm in scratch memory.
 Matrix normed(const Vector& weight, Matrix x, Pass& pass);

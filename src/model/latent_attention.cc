@@ -6,14 +6,6 @@
 namespace steelyard {
 namespace {
 
-// [n, H * head_k]: per head n_nope columns, then the columns for RoPE.
-Matrix project_queries(const AttentionConfig& config, const AttentionWeights& w, Matrix h, Pass& pass) {
-  if (config.q_lora_rank == 0) return linear(w.q, h, pass);
-  const Matrix low = linear(w.q_a, h, pass);
-  pass.backend.rms_norm(low, w.q_a_norm.data, pass.norm_eps, low);
-  return linear(w.q_b, low, pass);
-}
-
 // Head by head: columns [h * in_step, + n_in) of x go through slice h to columns [h * out_step, + n_out) of out.
 void per_head(const Weight& weight, Matrix x, int64_t in_step, Matrix out, int64_t out_step, Pass& pass) {
   std::vector<Product> heads;
@@ -24,17 +16,26 @@ void per_head(const Weight& weight, Matrix x, int64_t in_step, Matrix out, int64
   pass.backend.mul_mats(heads);
 }
 
-// The latent of every token and its one key for all heads: [normed latent | roped key].
-Matrix project_latent(const Layer& layer, Matrix h, int64_t first_position, Pass& pass) {
+struct Projections {
+  Matrix q;       // [n, H * head_k]: per head n_nope columns, then the columns for RoPE
+  Matrix latent;  // every token's [normed latent | roped key], one for all heads
+};
+
+Projections project(const Layer& layer, Matrix h, int64_t first_position, Pass& pass) {
   const AttentionConfig& config = layer.config.attention;
   const AttentionWeights& w = layer.weights.attention;
-  const Matrix out = linear(w.kv_a, h, pass);
+  const bool low_rank = config.q_lora_rank > 0;
+  Products products(pass);
+  const Matrix q = products.add(low_rank ? w.q_a : w.q, h), out = products.add(w.kv_a, h);
+  products.run();
   const Matrix latent = out.columns(0, config.kv_lora_rank);
   pass.backend.rms_norm(latent, w.kv_a_norm.data, pass.norm_eps, latent);
   pass.backend.rope(
       out.columns(config.kv_lora_rank, config.rope.n_dims),
       {1, config.rope.n_dims, config.rope.n_dims, config.rope.pairs, layer.rope.cos, layer.rope.sin, first_position});
-  return out;
+  if (!low_rank) return {q, out};
+  pass.backend.rms_norm(q, w.q_a_norm.data, pass.norm_eps, q);
+  return {linear(w.q_b, q, pass), out};
 }
 
 // Heads of a fixed width in the columns of x: rotates the last n_dims columns of each.
@@ -50,10 +51,10 @@ Matrix mix_absorbed(const Layer& layer, Matrix h, int64_t first_position, KvLaye
   const AttentionConfig& config = layer.config.attention;
   const AttentionWeights& w = layer.weights.attention;
   const int64_t n = h.rows, n_head = config.n_head, rank = config.kv_lora_rank, width = config.key_width();
-  pass.backend.store(project_latent(layer, h, first_position, pass), kv.keys.slice(first_position, n));
+  const auto [q, latent] = project(layer, h, first_position, pass);
+  pass.backend.store(latent, kv.keys.slice(first_position, n));
 
   // Queries in the layout of the cached row: [absorbed | roped] per head.
-  const Matrix q = project_queries(config, w, h, pass);
   const Matrix absorbed = pass.scratch.matrix(n, n_head * width);
   per_head(w.k_b, q, config.head_k, absorbed, width, pass);
   for (int64_t head = 0; head < n_head; ++head) {
@@ -77,7 +78,7 @@ Matrix mix_expanded(const Layer& layer, Matrix h, int64_t first_position, KvLaye
   const AttentionConfig& config = layer.config.attention;
   const AttentionWeights& w = layer.weights.attention;
   const int64_t n = h.rows, n_head = config.n_head, n_nope = config.n_nope(), n_rope = config.rope.n_dims;
-  const Matrix latent = project_latent(layer, h, first_position, pass);
+  const auto [q, latent] = project(layer, h, first_position, pass);
   const Matrix roped = latent.columns(config.kv_lora_rank, n_rope);
   const Matrix expanded = linear(w.kv_b, latent.columns(0, config.kv_lora_rank), pass);  // per head [key | value]
   const Matrix keys = pass.scratch.matrix(n, config.key_width()), values = pass.scratch.matrix(n, config.value_width());
@@ -91,7 +92,6 @@ Matrix mix_expanded(const Layer& layer, Matrix h, int64_t first_position, KvLaye
   pass.backend.store(keys, kv.keys.slice(first_position, n));
   pass.backend.store(values, kv.values.slice(first_position, n));
 
-  const Matrix q = project_queries(config, w, h, pass);
   rope_heads(layer, q, config.head_k, first_position, pass);
 
   const int64_t n_keys = first_position + n;

@@ -89,6 +89,35 @@ TEST_P(MulMat, ExpertsAgree) {
   }
 }
 
+// What a layer's experts and its shared one read goes in one call, and each product comes out as if it were alone.
+TEST_P(MulMat, RoutedAndOtherProductsShareACall) {
+  const int64_t n_in = widths().back(), n_out = 20;
+  const RandomWeight gate(GetParam(), n_in, n_out, 5, 1), up(GetParam(), n_in, n_out, 5, 2),
+      shared(GetParam(), n_in, n_out, 1, 3);
+  for (Backend* backend : {cpu_.get(), fast_.get(), ref_.get()}) {
+    for (const int64_t n_tokens : {1, 9}) {
+      RoutingMemory routing(n_tokens, 2, 5);
+      fill_randomly(routing.get(), 4);
+      const int64_t n_slots = routing.get().n_slots();
+      Activations x(n_slots, n_in, 5), f(n_tokens, n_in, 6);
+      const auto run = [&](bool together) {
+        std::vector<Activations> out;
+        for (const int64_t rows : {n_slots, n_slots, n_tokens}) out.emplace_back(rows, n_out, 7);
+        const std::array<Product, 3> products = {
+            Product{&gate.get(), 0, x.matrix(), out[0].matrix(), &routing.get()},
+            Product{&up.get(), 0, x.matrix(), out[1].matrix(), &routing.get()},
+            Product{&shared.get(), 0, f.matrix(), out[2].matrix()},
+        };
+        if (together) backend->mul_mats(products);
+        for (size_t i = 0; !together && i < products.size(); ++i) backend->mul_mats(std::span(products).subspan(i, 1));
+        return out;
+      };
+      std::vector<Activations> one = run(false), many = run(true);
+      for (size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(identical(one[i].matrix(), many[i].matrix())) << i;
+    }
+  }
+}
+
 // A row of the result has the same bits alone, among others, and for any number of threads.
 TEST_P(MulMat, BitsDoNotDependOnThreads) {
   const int before = omp_get_max_threads();

@@ -30,7 +30,6 @@ class CpuBackend : public HostBackend {
   void softcap(Matrix x, float cap) override;
   void gated(Activation activation, Matrix gate, Matrix up) override;
   void sigmoid_gate(Matrix x, Matrix gate) override;
-  void mul_mats(std::span<const Product> products) override;
   void rope(Matrix x, const RopeArgs& args) override;
   void attention(const AttentionArgs& args, Matrix out) override;
   void causal_conv(Matrix x, const float* taps, int64_t n_taps, float* state, Matrix out) override;
@@ -41,6 +40,9 @@ class CpuBackend : public HostBackend {
   void sum_squares_experts(Matrix x, const Routing& routing, double* sums, int64_t* counts) override;
   void second_moments(Matrix x, Matrix y, float* sums) override;
   void second_moments_experts(Matrix x, Matrix y, const Routing& routing, float* sums, int64_t* counts) override;
+
+ protected:
+  void multiply(std::span<const Product> products) override;
 
  private:
   // Memory that a thread works in; kept from call to call and grown as needed.
@@ -79,7 +81,7 @@ class CpuBackend : public HostBackend {
   };
 
   Job make_job(const Product& product);
-  void add_tasks(int32_t job);
+  void add_tasks(int32_t job, int64_t row_bytes_of_task);
   void encode_inputs(const Job& job);
   cpu::ByteInput bytes_of(const Job& job);
   void run(const Task& task, Workspace& workspace);
@@ -96,7 +98,7 @@ class CpuBackend : public HostBackend {
   const cpu::Gemm& gemm_;
   std::vector<Workspace> workspaces_;  // one per thread
 
-  // Of the call of mul_mats at work.
+  // Of the call of multiply at work.
   std::vector<Job> jobs_;
   std::vector<Task> tasks_;
   int64_t n_codes_ = 0, n_bytes_ = 0;

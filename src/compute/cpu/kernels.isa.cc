@@ -3,69 +3,76 @@
 #include "compute/cpu/kernels.h"
 
 #include "compute/cpu/exponential.h"
+#include "compute/cpu/simd.h"
 #include "formats/isa.h"
 
 namespace steelyard::cpu::STEELYARD_ISA {
 namespace {
 
-constexpr int kLanes = 16;
-typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
-typedef unsigned UnsignedLanes __attribute__((vector_size(kLanes * sizeof(unsigned))));
+// Sums go over 16 lanes in every instruction set, as many vectors as that takes: the same bits everywhere. (One vector
+// of 16 would do for arithmetic, but GCC takes comparisons of vectors wider than the registers apart, value by value.)
+constexpr int kLanes = 16, kParts = kLanes / kWidth;
+using Unsigned = unsigned [[gnu::vector_size(4 * kWidth)]];
 
-inline Lanes load(const float* p) { return *reinterpret_cast<const Lanes*>(p); }
-inline void store(float* p, Lanes v) { *reinterpret_cast<Lanes*>(p) = v; }
+struct Lanes {
+  Floats parts[kParts] = {};
+};
 
 // Lane 0 + lane 8, then halves again: the same order everywhere.
-inline float sum(Lanes v) {
+inline float sum(const Lanes& v) {
   float lanes[kLanes];
-  store(lanes, v);
+  for (int p = 0; p < kParts; ++p) store(lanes + p * kWidth, v.parts[p]);
   for (int width = kLanes / 2; width > 0; width /= 2) {
     for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
   }
   return lanes[0];
 }
 
-inline float exp_one(float x) { return exp_nonpositive<float, unsigned>(x); }
-inline Lanes exp_lanes(Lanes x) { return exp_nonpositive<Lanes, UnsignedLanes>(x); }
-
 float dot(const float* a, const float* b, int64_t n) {
-  Lanes acc0 = {}, acc1 = {};
+  Lanes even, odd;
   int64_t i = 0;
   for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    acc0 += load(a + i) * load(b + i);
-    acc1 += load(a + i + kLanes) * load(b + i + kLanes);
+    for (int p = 0; p < kParts; ++p) {
+      const int64_t at = i + p * kWidth;
+      even.parts[p] += load(a + at) * load(b + at);
+      odd.parts[p] += load(a + at + kLanes) * load(b + at + kLanes);
+    }
   }
   float rest = 0;
   for (; i < n; ++i) rest += a[i] * b[i];
-  return sum(acc0 + acc1) + rest;
+  for (int p = 0; p < kParts; ++p) even.parts[p] += odd.parts[p];
+  return sum(even) + rest;
 }
 
 float largest(const float* x, int64_t n) {
   float max = x[0];
   int64_t i = 0;
-  if (n >= kLanes) {
-    Lanes lanes = load(x);
-    for (i = kLanes; i + kLanes <= n; i += kLanes) {
-      const Lanes v = load(x + i);
+  if (n >= kWidth) {
+    Floats lanes = load(x);
+    for (i = kWidth; i + kWidth <= n; i += kWidth) {
+      const Floats v = load(x + i);
       lanes = v > lanes ? v : lanes;
     }
-    for (int l = 0; l < kLanes; ++l) max = lanes[l] > max ? lanes[l] : max;
+    for (int l = 0; l < kWidth; ++l) max = lanes[l] > max ? lanes[l] : max;
   }
   for (; i < n; ++i) max = x[i] > max ? x[i] : max;
   return max;
 }
 
 float exponentials(float* x, int64_t n, float max) {
-  Lanes acc = {};
+  Lanes sums;
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    const Lanes e = exp_lanes(load(x + i) - max);
-    store(x + i, e);
-    acc += e;
+    for (int p = 0; p < kParts; ++p) {
+      float* const at = x + i + p * kWidth;
+      const Floats e = exp_nonpositive<Floats, Unsigned>(load(at) - max);
+      store(at, e);
+      sums.parts[p] += e;
+    }
   }
   float rest = 0;
-  for (; i < n; ++i) rest += x[i] = exp_one(x[i] - max);
-  return sum(acc) + rest;
+  for (; i < n; ++i) rest += x[i] = exp_nonpositive<float, unsigned>(x[i] - max);
+  return sum(sums) + rest;
 }
 
 void scale(float* x, int64_t n, float factor) {
@@ -100,8 +107,8 @@ struct ClampedSwiglu {
 template <typename Activation>
 void gated(float* gate, const float* up, int64_t n) {
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    store(gate + i, Activation::template apply<Lanes, UnsignedLanes>(load(gate + i), load(up + i)));
+  for (; i + kWidth <= n; i += kWidth) {
+    store(gate + i, Activation::template apply<Floats, Unsigned>(load(gate + i), load(up + i)));
   }
   for (; i < n; ++i) gate[i] = Activation::template apply<float, unsigned>(gate[i], up[i]);
 }

@@ -13,8 +13,10 @@
 namespace steelyard {
 namespace {
 
-// Of one task: enough to be worth taking, few enough to balance threads.
-constexpr int64_t kRowBytesOfTask = 64 << 10;
+// Of one task: enough to be worth taking, few enough to balance threads. Single rows of a small layer are shared out
+// finer: a thread without a task would wait for one with two.
+constexpr int64_t kLeastRowBytesOfTask = 4 << 10, kMostRowBytesOfTask = 64 << 10;
+constexpr int64_t kTasksOfThread = 3;
 constexpr int64_t kPanelsOfTask = 2;
 constexpr int64_t kTokensOfTask = 512;
 // Values of a row that are decoded at a time, a multiple of every block length: panels of so many stay in the second
@@ -60,10 +62,10 @@ CpuBackend::Job CpuBackend::make_job(const Product& product) {
   return job;
 }
 
-void CpuBackend::add_tasks(int32_t index) {
+void CpuBackend::add_tasks(int32_t index, int64_t row_bytes_of_task) {
   const Job& job = jobs_[static_cast<size_t>(index)];
   const int64_t n_out = job.product.out.cols, n_tokens = job.product.x.rows;
-  const int64_t rows = job.single ? std::max<int64_t>(1, kRowBytesOfTask / job.product.weight->row_bytes())
+  const int64_t rows = job.single ? std::max<int64_t>(1, row_bytes_of_task / job.product.weight->row_bytes())
                                   : kPanelsOfTask * gemm_.panel;
   for (int64_t token = 0; token < n_tokens; token += kTokensOfTask) {
     for (int64_t row = 0; row < n_out; row += rows) {
@@ -96,17 +98,20 @@ cpu::ByteInput CpuBackend::bytes_of(const Job& job) {
           .block_sums = sums + 2 * (job.coded_width() / cpu::kByteBlock)};
 }
 
-void CpuBackend::mul_mats(std::span<const Product> products) {
+void CpuBackend::multiply(std::span<const Product> products) {
   jobs_.clear();
   tasks_.clear();
   n_codes_ = 0;
   n_bytes_ = 0;
-  int64_t n_products = 0;
+  int64_t n_products = 0, row_bytes = 0;
   for (const Product& product : products) {
     jobs_.push_back(make_job(product));
-    add_tasks(static_cast<int32_t>(jobs_.size()) - 1);
     n_products += product.x.rows * product.x.cols * product.out.cols;
+    row_bytes += product.out.cols * product.weight->row_bytes();
   }
+  const int64_t row_bytes_of_task =
+      std::clamp(row_bytes / (kTasksOfThread * omp_get_max_threads()), kLeastRowBytesOfTask, kMostRowBytesOfTask);
+  for (size_t j = 0; j < jobs_.size(); ++j) add_tasks(static_cast<int32_t>(j), row_bytes_of_task);
   codes_.resize(static_cast<size_t>(n_codes_));
   scales_.resize(static_cast<size_t>(n_codes_ / cpu::kCodeBlock));
   bytes_.resize(static_cast<size_t>(n_bytes_));
@@ -120,7 +125,11 @@ void CpuBackend::mul_mats(std::span<const Product> products) {
     encode_inputs(job);
   }
   std::vector<Workspace>& all_workspaces = workspaces();
-#pragma omp parallel if (n_products >= kSerialProducts)
+  if (n_products < kSerialProducts) {  // an `if` clause would still make a team, of one
+    for (const Task& task : tasks_) run(task, all_workspaces[0]);
+    return;
+  }
+#pragma omp parallel
   {
     Workspace& workspace = all_workspaces[static_cast<size_t>(omp_get_thread_num())];
 #pragma omp for schedule(dynamic)

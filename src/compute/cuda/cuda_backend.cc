@@ -35,8 +35,9 @@ ProductArgs product_args(const Weight& weight, int64_t slice, Matrix x, Matrix o
 
 // Whether `next` is the slice after `last` of the same tensor, as far along in x and out as the batch goes on.
 bool continues(const ProductArgs& batch, const Product& first, const Product& last, const Product& next) {
-  return next.weight == first.weight && next.slice == last.slice + 1 && next.x.rows == first.x.rows &&
-         next.x.stride == first.x.stride && next.out.stride == first.out.stride &&
+  return first.routing == nullptr && next.routing == nullptr && next.weight == first.weight &&
+         next.slice == last.slice + 1 && next.x.rows == first.x.rows && next.x.stride == first.x.stride &&
+         next.out.stride == first.out.stride &&
          (batch.n_batch == 1 ||
           (next.x.data - last.x.data == batch.x_step && next.out.data - last.out.data == batch.out_step));
 }
@@ -159,16 +160,12 @@ void CudaBackend::mul_mats(std::span<const Product> products) {
       args.out_step = products[end].out.data - products[end - 1].out.data;
       ++args.n_batch;
     }
+    if (first.routing != nullptr) {
+      args.row_begin = first.routing->row_begin;
+      args.n_expert = first.routing->n_expert;
+    }
     multiply(*first.weight->format, args);
   }
-}
-
-void CudaBackend::mul_mat_experts(const Weight& weight, Matrix x, const Routing& routing, Matrix out) {
-  device_.use();
-  ProductArgs args = product_args(weight, 0, x, out);
-  args.row_begin = routing.row_begin;
-  args.n_expert = routing.n_expert;
-  multiply(*weight.format, args);
 }
 
 // ---- the other operations

@@ -35,7 +35,6 @@ class CudaBackend : public Backend {
   void gated(Activation activation, Matrix gate, Matrix up) override;
   void sigmoid_gate(Matrix x, Matrix gate) override;
   void mul_mats(std::span<const Product> products) override;
-  void mul_mat_experts(const Weight& weight, Matrix x, const Routing& routing, Matrix out) override;
   void store(Matrix from, TypedRows to) override;
   void rope(Matrix x, const RopeArgs& args) override;
   void attention(const AttentionArgs& args, Matrix out) override;

@@ -29,7 +29,7 @@ std::vector<float> decoded(TypedRows rows) {
   return values;
 }
 
-void multiply(const Weight& weight, int64_t slice, Matrix x, Matrix out) {
+void multiply_slice(const Weight& weight, int64_t slice, Matrix x, Matrix out) {
   STEELYARD_CHECK(x.cols == weight.n_in && out.cols == weight.n_out && x.rows == out.rows);
   std::vector<float> row(static_cast<size_t>(weight.n_in));
   for (int64_t o = 0; o < weight.n_out; ++o) {
@@ -87,8 +87,8 @@ void RefBackend::gated(Activation activation, Matrix gate, Matrix up) {
   }
 }
 
-void RefBackend::mul_mats(std::span<const Product> products) {
-  for (const Product& product : products) multiply(*product.weight, product.slice, product.x, product.out);
+void RefBackend::multiply(std::span<const Product> products) {
+  for (const Product& product : products) multiply_slice(*product.weight, product.slice, product.x, product.out);
 }
 void RefBackend::rope(Matrix x, const RopeArgs& args) {
   const int64_t half = args.n_dims / 2;

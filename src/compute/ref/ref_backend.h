@@ -17,7 +17,6 @@ class RefBackend : public HostBackend {
   void softcap(Matrix x, float cap) override;
   void gated(Activation activation, Matrix gate, Matrix up) override;
   void sigmoid_gate(Matrix x, Matrix gate) override;
-  void mul_mats(std::span<const Product> products) override;
   void rope(Matrix x, const RopeArgs& args) override;
   void attention(const AttentionArgs& args, Matrix out) override;
   void causal_conv(Matrix x, const float* taps, int64_t n_taps, float* state, Matrix out) override;
@@ -28,6 +27,9 @@ class RefBackend : public HostBackend {
   void sum_squares_experts(Matrix x, const Routing& routing, double* sums, int64_t* counts) override;
   void second_moments(Matrix x, Matrix y, float* sums) override;
   void second_moments_experts(Matrix x, Matrix y, const Routing& routing, float* sums, int64_t* counts) override;
+
+ protected:
+  void multiply(std::span<const Product> products) override;
 };
 
 }  // namespace steelyard
