@@ -9,11 +9,13 @@
 
 #include "base/error.h"
 #include "base/isa.h"
+#include "base/memory.h"
 #include "base/parallel.h"
 #include "base/sha256.h"
 #include "calibrate/calibrated_layers.h"
 #include "command.h"
 #include "imatrix/selection.h"
+#include "model/sweep_plan.h"
 #include "plan/report.h"
 #include "quantize/edits.h"
 #include "quantize_progress.h"
@@ -106,7 +108,7 @@ struct Options {
   PlanOptions plan;
   ShapingOptions shaping;
   std::string imatrix, calibrate, from;
-  uint64_t slab_bytes = uint64_t{1} << 30;
+  uint64_t slab_bytes = uint64_t{1} << 30, memory = 0;
   int threads = 0;
   bool dry_run = false, resume = false, restart = false, verify = false;
 };
@@ -161,6 +163,18 @@ Recipe repeat(Options& options, const gguf::Reader& source, std::optional<Imatri
   return {Plan::parse(provenance.plan, options.from), provenance, recorded};
 }
 
+// Batches are of the same size whatever the memory: the result must not depend on it. Two models have streams.
+CalibrationSettings calibration_settings(const gguf::Reader& source, const ModelConfig& config,
+                                         const Resolution& resolution, const Options& options) {
+  CalibrationSettings settings{.feedback = {.effort = options.shaping.chosen_effort()}};
+  const uint64_t memory = options.memory > 0 ? options.memory : physical_memory() / 5 * 4;
+  const SweepPlan plan = plan_sweep(source, config, memory, moment_bytes(resolution), options.shaping.n_ctx,
+                                    settings.sweep.n_batch, SweepOrder::kLayer);
+  settings.sweep.stream_bytes = plan.stream_bytes / 2;
+  settings.sweep.scratch_folder = std::filesystem::path(options.target).parent_path().string();
+  return settings;
+}
+
 // What quantization with a calibration text needs beside the job.
 struct Calibration {
   Calibration(const gguf::Reader& source, const Resolution& resolution, const Options& options)
@@ -169,7 +183,7 @@ struct Calibration {
         tokenizer(source.metadata()),
         chunks(tokenize_file(tokenizer, options.calibrate, /*parse_special=*/false), options.shaping.n_ctx,
                options.shaping.n_chunks, chunk_bos(tokenizer), options.calibrate),
-        layers(source, resolution, model, chunks, {.feedback = {.effort = options.shaping.chosen_effort()}}) {}
+        layers(source, resolution, model, chunks, calibration_settings(source, model.config(), resolution, options)) {}
 
   std::unique_ptr<Backend> backend;
   Model model;
@@ -267,6 +281,12 @@ void add_quantize(CLI::App& app) {
   command->add_option("-t,--threads", options->threads, "threads; all cores by default")
       ->check(CLI::Range(0, kMaxThreads));
   command->add_option("--slab", options->slab_bytes, "memory for weights on their way, at most: 1GiB, 200MB, ...")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true));
+  command
+      ->add_option(
+          "--memory", options->memory,
+          "with --calibrate: memory to use, e.g. 16GiB; text on its way that exceeds it lies in a scratch file "
+          "beside the result")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true));
   auto* resume = command->add_flag("--resume", options->resume, "go on after an interrupted run onto the same file");
   command->add_flag("--restart", options->restart, "discard what an interrupted run left")->excludes(resume);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <mutex>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/parallel.h"
@@ -125,14 +126,35 @@ int stage_of(std::string_view tensor) {
 
 LayerPart part_of(int stage) { return stage < 2 ? LayerPart::kMixer : LayerPart::kFfn; }
 
+// Of watched and held-out inputs, both sums and drift. A stage's routed experts of one shape read the same rows.
+uint64_t moment_bytes(const Resolution& resolution) {
+  std::map<std::pair<int64_t, int>, uint64_t> of_stage;
+  std::set<std::tuple<int64_t, int, int64_t, int64_t>> routed;
+  uint64_t most = 0;
+  for (const Decision& decision : resolution.decisions) {
+    const gguf::TensorInfo& tensor = *decision.tensor;
+    const auto layer = gguf::block_of(tensor.name);
+    if (!layer || tensor.n_dims < 2 || decision.type == tensor.type) continue;
+    const int stage = stage_of(tensor.name);
+    const int64_t n = tensor.ne[0], n_slices = tensor.ne[2];
+    if (n_slices > 1 && !routed.insert({*layer, stage, n, n_slices}).second) continue;
+    uint64_t& bytes = of_stage[{*layer, stage}];
+    bytes += 4 * static_cast<uint64_t>(n_slices * n * n) * sizeof(float);
+    most = std::max(most, bytes);
+  }
+  return most;
+}
+
 CalibratedLayers::CalibratedLayers(const gguf::Reader& source, const Resolution& resolution, const Model& model,
                                    const Chunks& chunks, const CalibrationSettings& settings)
     : source_(source),
       resolution_(resolution),
       model_(model),
       settings_(settings),
-      original_(model, chunks.n_ctx(), [&chunks](int64_t c) { return chunks.input(c); }),
-      rounded_(model, chunks.n_ctx(), [&chunks](int64_t c) { return chunks.input(c); }),
+      original_(
+          model, chunks.n_ctx(), [&chunks](int64_t c) { return chunks.input(c); }, settings.sweep),
+      rounded_(
+          model, chunks.n_ctx(), [&chunks](int64_t c) { return chunks.input(c); }, settings.sweep),
       n_chunks_(chunks.count()),
       n_watched_(chunks.count() - chunks.count() / settings.held_out) {
   original_.start(0, n_chunks_);

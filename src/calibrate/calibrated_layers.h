@@ -42,7 +42,11 @@ struct CalibrationSettings {
   Caution ridge{0.1, 20.0};   ///< of the correction
   int64_t held_out = 8;       ///< of so many chunks one is held out
   double shrinkage = 0.3;     ///< an expert's moments count the mean of its layer's as this many times n_in inputs
+  SweepOptions sweep;         ///< of each of the two models: where the text's streams are
 };
+
+/// Bytes of the moments that a layer's rounding holds at a time, at most: what is in memory beside weights and streams.
+uint64_t moment_bytes(const Resolution& resolution);
 
 /// How a matrix is rounded: with feedback, or each weight alone, weighted by the moments' diagonal or not.
 enum class Rounding { kFeedback, kDiagonal, kPlain };

@@ -109,5 +109,34 @@ TEST_F(Calibrated, EveryLinearIsCoveredAndFeedbackLosesLess) {
   EXPECT_LT(feedback, diagonal);
 }
 
+// The text's streams in a scratch file, all but one chunk of each model.
+TEST_F(Calibrated, BytesDoNotDependOnMemory) {
+  const test::TempFolder folder;
+  const Plan plan = Plan::parse("ffn_gate_exps = IQ3_S\nattn_q_a = Q4_K\nffn_up = Q4_K\n* = keep\n", "test");
+  const Resolution resolution = resolve(plan, source_.tensors());
+  const Chunks few(tokens(), kContext, 16, std::nullopt, "text");
+  CalibrationSettings spilling;
+  spilling.sweep.stream_bytes = sizeof(float) * static_cast<uint64_t>(kContext * model_.config().n_embd);
+  spilling.sweep.scratch_folder = folder / "";
+  CalibratedLayers in_memory(source_, resolution, model_, few, {}), spilled(source_, resolution, model_, few, spilling);
+  for (const Decision& decision : resolution.decisions) {
+    EXPECT_EQ(in_memory.encode(decision), spilled.encode(decision)) << decision.tensor->name;
+  }
+  EXPECT_EQ(in_memory.reports().size(), spilled.reports().size());
+  EXPECT_GT(spilled.reports().size(), 3u);
+}
+
+TEST_F(Calibrated, MomentBytesAreThoseOfTheLargestStage) {
+  const auto bytes = [&](const std::string& text) {
+    return moment_bytes(resolve(Plan::parse(text, "test"), source_.tensors()));
+  };
+  const gguf::TensorInfo& gate = *source_.find("blk.1.ffn_gate_exps.weight");
+  const auto of_experts = static_cast<uint64_t>(4 * gate.ne[2] * gate.ne[0] * gate.ne[0]) * sizeof(float);
+  EXPECT_EQ(bytes("* = keep\n"), 0u);
+  EXPECT_EQ(bytes("ffn_gate_exps = Q4_K\n* = keep\n"), of_experts);
+  EXPECT_EQ(bytes("ffn_(gate|up)_exps = Q4_K\n* = keep\n"), of_experts);  // one input
+  EXPECT_GT(bytes("ffn_(gate|up)_ = Q4_K\n* = keep\n"), of_experts);
+}
+
 }  // namespace
 }  // namespace steelyard
