@@ -169,6 +169,25 @@ TEST_P(Operations, SumSquaresOfExperts) {
   EXPECT_EQ(sum, routing.get().n_slots());
 }
 
+TEST_P(Operations, SecondMomentsOfExperts) {
+  const auto [rows, cols] = GetParam();
+  RoutingMemory routing(rows, 2, 5);
+  fill_randomly(routing.get(), 6);
+  Activations x(routing.get().n_slots(), cols, 1), other(routing.get().n_slots(), cols, 2);
+  for (const Matrix y : {x.matrix(), other.matrix()}) {
+    std::vector<float> found(static_cast<size_t>(5 * cols * cols)), expected(static_cast<size_t>(cols * cols));
+    std::vector<int64_t> counts(5, 100);
+    cpu_->second_moments_experts(x.matrix(), y, routing.get(), found.data(), counts.data());
+    for (int64_t e = 0; e < 5; ++e) {  // each the moments of its own rows
+      const int64_t begin = routing.get().row_begin[e], n = routing.get().row_begin[e + 1] - begin;
+      std::ranges::fill(expected, 0.0f);
+      cpu_->second_moments(x.matrix().slice(begin, n), y.slice(begin, n), expected.data());
+      ASSERT_TRUE(std::ranges::equal(expected, std::span(found).subspan(e * expected.size(), expected.size()))) << e;
+      EXPECT_EQ(counts[e], 100 + n);
+    }
+  }
+}
+
 TEST_P(Operations, Route) {
   const auto [rows, cols] = GetParam();
   const int64_t n_used = std::min<int64_t>(3, cols);
