@@ -15,6 +15,14 @@ else()
   message(STATUS "no nvcc of CUDA ${steelyard_oldest_cuda} or later: kernels are tested as the host's compiler builds them, not as PTX")
 endif()
 
+# steelyard_kernel_flags(<variable> <source>): encoders round every product and sum by itself, as the host's do.
+function(steelyard_kernel_flags variable source)
+  set(${variable} "" PARENT_SCOPE)
+  if(source MATCHES "/encode_[a-z0-9_]+\\.cu$")
+    set(${variable} -fmad=false PARENT_SCOPE)
+  endif()
+endfunction()
+
 # Adds the backend to steelyard_compute; nothing without STEELYARD_CUDA.
 function(steelyard_cuda_library)
   if(NOT STEELYARD_CUDA)
@@ -26,12 +34,14 @@ function(steelyard_cuda_library)
   list(GET STEELYARD_CUDA_ARCHITECTURES -1 newest)
   list(APPEND targets -gencode arch=compute_${newest},code=compute_${newest})  # for devices to come
   steelyard_cuda_kernels(kernels 2)
-  foreach(source ${kernels})
+  steelyard_cuda_encoders(encoders)
+  foreach(source ${kernels} ${encoders})
     get_filename_component(name ${source} NAME)
     set(object ${PROJECT_BINARY_DIR}/cuda/${name}.o)
+    steelyard_kernel_flags(flags ${source})
     add_custom_command(
       OUTPUT ${object}
-      COMMAND ${STEELYARD_NVCC} -O3 ${targets} -MD -MF ${object}.d -c ${source} -o ${object}
+      COMMAND ${STEELYARD_NVCC} -O3 ${flags} ${targets} -MD -MF ${object}.d -c ${source} -o ${object}
       DEPENDS ${source}
       DEPFILE ${object}.d
       COMMENT "Kernels of ${name}")
@@ -51,18 +61,20 @@ function(steelyard_cuda_targets)
     return()
   endif()
   steelyard_cuda_kernels(kernels 2)
+  steelyard_cuda_encoders(encoders)
   set(logs)
   foreach(architecture ${STEELYARD_CUDA_ARCHITECTURES})
     set(folder ${PROJECT_BINARY_DIR}/cuda_targets/sm_${architecture})
     file(MAKE_DIRECTORY ${folder})
-    foreach(source ${kernels})
+    foreach(source ${kernels} ${encoders})
       get_filename_component(name ${source} NAME)
       set(log ${folder}/${name}.log)
       set(cubin ${folder}/${name}.cubin)
+      steelyard_kernel_flags(flags ${source})
       add_custom_command(
         OUTPUT ${log}
         COMMAND ${CMAKE_COMMAND} -E rm -f ${cubin}
-        COMMAND ${STEELYARD_NVCC} -O3 -arch=sm_${architecture} -Xptxas -v -MD -MF ${log}.d -MT ${log} -cubin ${source} -o ${cubin} > ${log}.new 2>&1 || cat ${log}.new
+        COMMAND ${STEELYARD_NVCC} -O3 ${flags} -arch=sm_${architecture} -Xptxas -v -MD -MF ${log}.d -MT ${log} -cubin ${source} -o ${cubin} > ${log}.new 2>&1 || cat ${log}.new
         COMMAND test -s ${cubin}
         COMMAND ${CMAKE_COMMAND} -E rename ${log}.new ${log}
         DEPENDS ${source}
@@ -87,9 +99,10 @@ function(steelyard_ptx target variable architecture)
       get_filename_component(name ${source} NAME_WE)
       set(ptx ${folder}/${name}.ptx)
       set(cubin ${folder}/${name}.cubin)
+      steelyard_kernel_flags(flags ${source})
       add_custom_command(
         OUTPUT ${ptx}
-        COMMAND ${STEELYARD_NVCC} -arch=compute_${architecture} -I${PROJECT_SOURCE_DIR}/tests -MD -MF ${ptx}.d -ptx ${source} -o ${ptx}
+        COMMAND ${STEELYARD_NVCC} ${flags} -arch=compute_${architecture} -I${PROJECT_SOURCE_DIR}/tests -MD -MF ${ptx}.d -ptx ${source} -o ${ptx}
         DEPENDS ${source}
         DEPFILE ${ptx}.d
         COMMENT "PTX of ${name} for sm_${architecture}")

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 
 #include "base/error.h"
 #include "base/isa.h"
@@ -14,6 +15,7 @@
 #include "base/sha256.h"
 #include "calibrate/calibrated_layers.h"
 #include "command.h"
+#include "compute/devices.h"
 #include "imatrix/selection.h"
 #include "model/sweep_plan.h"
 #include "plan/report.h"
@@ -107,7 +109,7 @@ struct Options {
   std::string source, target;
   PlanOptions plan;
   ShapingOptions shaping;
-  std::string imatrix, calibrate, from;
+  std::string imatrix, calibrate, from, backend = "cpu";
   uint64_t slab_bytes = uint64_t{1} << 30, memory = 0;
   int threads = 0;
   bool dry_run = false, resume = false, restart = false, verify = false;
@@ -202,6 +204,19 @@ void print(const std::vector<RoundingReport>& reports) {
   }
 }
 
+// What the device encodes of the types in use, and what it leaves to the processor.
+void print_places(const Resolution& resolution, std::string_view device_name, const DeviceEncoder& device) {
+  std::set<std::string_view> there, here;
+  for (const Decision& decision : resolution.decisions) {
+    const Format& to = format(decision.type);
+    if (decision.type == decision.tensor->type) continue;  // copied
+    (device.encodes(to.type) ? there : here).insert(to.name);
+  }
+  if (!there.empty()) fmt::print("on {}: {}\n", device_name, fmt::join(there, " "));
+  if (!here.empty())
+    fmt::print("by the processor, for want of an encoder on {}: {}\n", device_name, fmt::join(here, " "));
+}
+
 void prepare(Imatrix& imatrix, const ShapingOptions& shaping, const EditedModel& model) {
   imatrix.prior_weight = shaping.prior_weight;
   select_entries(imatrix, shaping.include, shaping.exclude);
@@ -231,11 +246,14 @@ void run_quantize(Options& options) {
                         options.plan.strict(),
                         calibration ? &calibration->layers : nullptr};
 
+  const std::unique_ptr<DeviceEncoder> device = make_device_encoder(options.backend);
+
   fmt::print("{}\n{}", table(resolution), summary(resolution));
   print_findings(findings(job));
   check(job);
   if (options.dry_run) return;
   fmt::print("encoding with {}, {} thread{}\n", isa_name(chosen_isa()), n_threads, n_threads == 1 ? "" : "s");
+  if (device != nullptr) print_places(resolution, options.backend, *device);
   std::fflush(stdout);
 
   QuantizeResult result;
@@ -244,6 +262,7 @@ void run_quantize(Options& options) {
     const QuantizeTarget target{.path = options.target,
                                 .provenance = recipe.provenance,
                                 .effort = shaping.chosen_effort(),
+                                .device = device.get(),
                                 .split = shaping.split,
                                 .slab_bytes = options.slab_bytes,
                                 .earlier = options.resume    ? Earlier::kResume
@@ -276,8 +295,12 @@ void add_quantize(CLI::App& app) {
     if (all[i]->get_name() != "--strict") from->excludes(all[i]);
   }
   command->add_option("--imatrix", options->imatrix, "importance matrix, GGUF or .dat");
-  command->add_option("--calibrate", options->calibrate,
-                      "text that passes through the layers while they are quantized, with error feedback");
+  auto* calibrate =
+      command->add_option("--calibrate", options->calibrate,
+                          "text that passes through the layers while they are quantized, with error feedback");
+  command->add_option("--backend", options->backend, "where rows are encoded: cpu or cuda[:N]; the bytes are the same")
+      ->capture_default_str()
+      ->excludes(calibrate);
   command->add_option("-t,--threads", options->threads, "threads; all cores by default")
       ->check(CLI::Range(0, kMaxThreads));
   command->add_option("--slab", options->slab_bytes, "memory for weights on their way, at most: 1GiB, 200MB, ...")

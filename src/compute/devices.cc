@@ -2,6 +2,7 @@
 
 #include <charconv>
 
+#include "base/error.h"
 #include "compute/cuda/cuda.h"
 
 namespace steelyard {
@@ -21,6 +22,22 @@ std::string device_address([[maybe_unused]] std::string_view backend) {
   if (const auto device = cuda_device(backend)) return cuda_device_address(*device);
 #endif
   return "";
+}
+
+std::unique_ptr<DeviceEncoder> make_device_encoder(std::string_view backend) {
+  if (backend == "cpu") return nullptr;
+  if (const auto device = cuda_device(backend)) {
+#ifdef STEELYARD_WITH_CUDA
+    return make_cuda_encoder(*device);
+#else
+    fail_without_cuda(backend);
+#endif
+  }
+  fail("", "no encoders on \"{}\" (known: cpu, cuda, cuda:N)", printable(backend));
+}
+
+void fail_without_cuda(std::string_view backend) {
+  fail("", "backend {}: this program was built without CUDA (STEELYARD_CUDA=ON builds it with)", backend);
 }
 
 }  // namespace steelyard

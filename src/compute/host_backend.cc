@@ -100,7 +100,7 @@ std::unique_ptr<Backend> make_backend(std::string_view name, Precision precision
 #ifdef STEELYARD_WITH_CUDA
     return make_cuda_backend(*device, precision);
 #else
-    fail("", "backend {}: this program was built without CUDA (STEELYARD_CUDA=ON builds it with)", name);
+    fail_without_cuda(name);
 #endif
   }
   fail("", "unknown backend \"{}\" (known: cpu, cuda, cuda:N, ref)", printable(name));

@@ -12,13 +12,17 @@
 
 namespace steelyard::inline STEELYARD_ISA {
 
-/// Between the levels of iq4_values(); the last one is never reached.
+/// Between the levels of iq4_values(); the last one is never reached. (Not as initializers of members: nvcc forgets
+/// those of a constant.)
 struct Iq4Midpoints {
-  alignas(64) float values[16] = {-115.5f, -93.5f, -74.0f, -57.0f, -42.0f, -28.5f, -16.0f, -4.5f,
-                                  7.0f,    19.0f,  31.5f,  45.5f,  61.0f,  79.0f,  101.0f, 128.0f};
+  alignas(64) float values[16];
 };
+STEELYARD_HD constexpr Iq4Midpoints all_iq4_midpoints() {
+  return {{-115.5f, -93.5f, -74.0f, -57.0f, -42.0f, -28.5f, -16.0f, -4.5f, 7.0f, 19.0f, 31.5f, 45.5f, 61.0f, 79.0f,
+           101.0f, 128.0f}};
+}
 STEELYARD_HD inline const float* iq4_midpoints() {
-  static constexpr Iq4Midpoints kMidpoints;
+  static constexpr Iq4Midpoints kMidpoints = all_iq4_midpoints();
   return kMidpoints.values;
 }
 
@@ -34,7 +38,7 @@ struct Iq4Levels {
     return look_up(load(iq4_values()), code);
 #elif STEELYARD_LANES == 8
     // A lookup takes the low three bits of its index.
-    static constexpr Iq4Midpoints kAll;
+    static constexpr Iq4Midpoints kAll = all_iq4_midpoints();
     alignas(32) static constexpr float kThird[8] = {kAll.values[1], kAll.values[5], kAll.values[9], kAll.values[13]};
     alignas(32) static constexpr float kFourth[8] = {kAll.values[0], kAll.values[2],  kAll.values[4],  kAll.values[6],
                                                      kAll.values[8], kAll.values[10], kAll.values[12], kAll.values[14]};

@@ -109,7 +109,7 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
   for (size_t i = output.finished().size(); i < decisions.size(); ++i) {
     const gguf::TensorInfo& tensor = *decisions[i].tensor;
     const RowEncoder encoder(tensor, job.source.bytes(tensor), format(decisions[i].type), job.imatrix, target.effort,
-                             job.source.path());
+                             job.source.path(), target.device);
     progress.tensor = i;
     progress.info = &tensor;
     const auto on_rows = [&](int64_t rows) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "formats/device_encoder.h"
 #include "quantize/output.h"
 #include "quantize/preflight.h"
 #include "quantize/provenance.h"
@@ -19,6 +20,7 @@ struct QuantizeTarget {
   std::string path;  ///< of the result; shards get their names from it
   Provenance provenance = {};
   Effort effort = Effort::kNormal;
+  DeviceEncoder* device = nullptr;  ///< encodes what it can; null: the processor does it all
   Split split = {};
   uint64_t slab_bytes = uint64_t{1} << 30;  ///< memory for values and encoded bytes at most
   Earlier earlier = Earlier::kRefuse;

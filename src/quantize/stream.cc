@@ -11,16 +11,21 @@ namespace {
 // Values for each thread between two barriers. The slowest encoders do some millions a second, so the wait at a
 // barrier, a group of rows at most, is lost in it; more would only need more memory.
 constexpr int64_t kSlabValuesPerThread = int64_t{4} << 20;
+// A device wants a block for each of its threads, some hundred thousand.
+constexpr int64_t kSlabValuesOnDevice = int64_t{32} << 20;
 // Values that a thread takes at a time.
 constexpr int64_t kGroupValues = int64_t{1} << 14;
 
 int64_t slab_rows(const gguf::TensorInfo& tensor, const RowEncoder& encoder, uint64_t slab_bytes) {
-  const auto n_threads = static_cast<uint64_t>(set_thread_count(0));
-  const uint64_t row_values = sizeof(float) * static_cast<uint64_t>(tensor.ne[0]) * n_threads;
-  const uint64_t for_bytes = slab_bytes - std::min(slab_bytes, row_values);
-  const auto bound = static_cast<int64_t>(for_bytes / (2 * encoder.target_row_bytes()));
-  const int64_t enough = kSlabValuesPerThread * static_cast<int64_t>(n_threads) / tensor.ne[0];
-  return std::clamp<int64_t>(std::min(bound, enough), 1, tensor.n_rows());
+  const auto n_threads = static_cast<int64_t>(set_thread_count(0));
+  const uint64_t row_values = sizeof(float) * static_cast<uint64_t>(tensor.ne[0]),
+                 row_bytes = 2 * encoder.target_row_bytes();
+  // Threads hold a row as values each, a device takes all of them.
+  const uint64_t beside = encoder.on_device() ? 0 : row_values * static_cast<uint64_t>(n_threads);
+  const uint64_t of_row = encoder.on_device() ? row_bytes + row_values : row_bytes;
+  const auto bound = static_cast<int64_t>((slab_bytes - std::min(slab_bytes, beside)) / of_row);
+  const int64_t enough = encoder.on_device() ? kSlabValuesOnDevice : kSlabValuesPerThread * n_threads;
+  return std::clamp<int64_t>(std::min(bound, enough / tensor.ne[0]), 1, tensor.n_rows());
 }
 
 struct Slab {
@@ -34,7 +39,7 @@ TensorHashes stream_tensor(const gguf::Reader& source, const gguf::TensorInfo& t
                            uint64_t slab_bytes, Output& output, const std::function<void(int64_t rows)>& progress) {
   const std::span<const std::byte> bytes = source.bytes(tensor);
   const int64_t n_rows = tensor.n_rows(), at_once = slab_rows(tensor, encoder, slab_bytes);
-  const int64_t group_rows = std::max<int64_t>(1, kGroupValues / tensor.ne[0]);
+  const int64_t group_rows = encoder.on_device() ? at_once : std::max<int64_t>(1, kGroupValues / tensor.ne[0]);
   const size_t source_row = encoder.source_row_bytes(), target_row = encoder.target_row_bytes();
   Sha256 source_hash, result_hash;
   Slab current, previous;

@@ -43,25 +43,34 @@ steelyard_test(cuda_emulator emulator_kernels)
 
 # The backend itself, operation by operation and model by model.
 steelyard_cuda_kernels(backend_kernels 9)
-steelyard_emulated_kernels(steelyard_cuda_emulated ${backend_kernels})
+steelyard_cuda_encoders(backend_encoders)
+steelyard_emulated_kernels(steelyard_cuda_emulated ${backend_kernels} ${backend_encoders})
 target_sources(steelyard_cuda_emulated PRIVATE ${STEELYARD_CUDA_HOST_SOURCES})
 target_link_libraries(steelyard_cuda_emulated PUBLIC steelyard_formats)
 steelyard_test(compute/cuda steelyard_cuda_emulated steelyard_calibrate steelyard_evaluate)
 
-# With nvcc, the same kernels also as the PTX it emits; without, tests of it are skipped. Products are compiled for some
-# types, one of each kind: kernels of other types run as the host compiled them.
+# With nvcc, the same kernels also as the PTX it emits; without, tests of it are skipped. Products and encoders are
+# compiled for some types, one of each kind: kernels of other types run as the host compiled them.
 steelyard_ptx(ptx_of_probes probes_ptx 80 ${probe_kernels})
 target_compile_definitions(cuda_emulator_test PRIVATE STEELYARD_PTX_PROBES="${probes_ptx}")
 file(GLOB ptx_kernels CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/compute/cuda/*.cu)
 list(APPEND ptx_kernels ${CMAKE_CURRENT_SOURCE_DIR}/compute/cuda/ptx_products.cu)
-steelyard_ptx(ptx_of_backend backend_ptx 80 ${ptx_kernels})
+set(STEELYARD_PTX_ENCODERS IQ1_M IQ2_XS IQ4_XS Q4_K Q6_K CACHE STRING "types whose encoders are tested as PTX; empty: all")
+steelyard_cuda_encoders(ptx_encoders ${STEELYARD_PTX_ENCODERS})
+set(encoder_tests CudaEncoders.OneRowOfOneBlock:CudaEncoders.CallAfterCallAndTypeAfterType)
+foreach(source ${ptx_encoders})
+  string(REGEX REPLACE ".*/encode_(.*)\\.cu" "\\1" type ${source})
+  string(TOUPPER ${type} type)
+  string(APPEND encoder_tests ":*CudaEncodersOfTypes.*/${type}")
+endforeach()
+steelyard_ptx(ptx_of_backend backend_ptx 80 ${ptx_kernels} ${ptx_encoders})
 list(JOIN backend_ptx ":" backend_ptx)
 target_compile_definitions(compute_cuda_test PRIVATE STEELYARD_PTX_KERNELS="${backend_ptx}")
 if(STEELYARD_NVCC)
   add_dependencies(cuda_emulator_test ptx_of_probes)
   add_dependencies(compute_cuda_test ptx_of_backend)
   add_test(NAME compute_cuda_ptx COMMAND compute_cuda_test
-    --gtest_filter=CudaPtx.*:CudaOperations.*:CudaAttention.*:CudaExperts.*:CudaDeltaNet.*:CudaProducts.EveryKernelOfSomeTypes:CudaProducts.AllSchedules:CudaProducts.RoundingOfTensorCores:CudaProducts.Batches:CudaProducts.Experts:*/deepseek2:*/qwen3next)
+    --gtest_filter=CudaPtx.*:CudaOperations.*:CudaAttention.*:CudaExperts.*:CudaDeltaNet.*:CudaProducts.EveryKernelOfSomeTypes:CudaProducts.AllSchedules:CudaProducts.RoundingOfTensorCores:CudaProducts.Batches:CudaProducts.Experts:*/deepseek2:*/qwen3next:${encoder_tests})
   set_tests_properties(compute_cuda_ptx PROPERTIES ENVIRONMENT "STEELYARD_CUDA_PTX=all;OMP_WAIT_POLICY=passive")
   # What devices without bfloat16 tensor cores get is another text.
   steelyard_ptx(ptx_of_backend_75 oldest_ptx 75 ${ptx_kernels})

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "compute/backend.h"
+#include "formats/device_encoder.h"
 
 namespace steelyard {
 
@@ -18,5 +19,7 @@ std::string cuda_device_address(int device);
 
 /// A backend on one device. Error when there is no such device.
 std::unique_ptr<Backend> make_cuda_backend(int device, Precision precision);
+/// Encoders on one device. Error when there is no such device.
+std::unique_ptr<DeviceEncoder> make_cuda_encoder(int device);
 
 }  // namespace steelyard

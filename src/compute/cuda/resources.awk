@@ -7,7 +7,8 @@
   target = quoted[4]
   gsub(/\(anonymous namespace\)::|steelyard::|cuda::|scalar::|void /, "", kernel)
   sub(/\(.*/, "", kernel)                                   # parameters
-  if (kernel ~ /^(multiply_|decode_rows|encode_on_device)/) {  # the type, but not the kind of codes
+  sub(/device_[a-z0-9_]+::/, "", kernel)                    # the namespace of a type's encoder
+  if (kernel ~ /^(multiply_|decode_rows)/) {  # the type, but not the kind of codes
     codes = kernel ~ /Int8Codes/ ? "<int8>" : kernel ~ /Bf16Codes/ ? "<bfloat16>" : ""
     sub(/<.*/, codes, kernel)
   }

@@ -23,9 +23,10 @@ Modules run_as_ptx() {
   return modules;
 }
 
-// Products are compiled to PTX for a few types only.
-bool is_product(const std::string& kernel) {
-  return kernel.starts_with("steelyard::cuda::multiply_") || kernel.starts_with("steelyard::cuda::decode_rows<");
+// Products and encoders are compiled to PTX for a few types only.
+bool is_of_a_type(const std::string& kernel) {
+  return kernel.starts_with("steelyard::cuda::multiply_") || kernel.starts_with("steelyard::cuda::decode_rows<") ||
+         kernel.starts_with("steelyard::cuda::encode_on_device<");
 }
 
 class PtxEnvironment : public testing::Environment {
@@ -39,7 +40,7 @@ class PtxEnvironment : public testing::Environment {
   void TearDown() override {
     if (all_) {
       for (const std::string& kernel : cuda_emulator::launched_without_ptx()) {
-        EXPECT_TRUE(is_product(kernel)) << kernel << " did not run as PTX";
+        EXPECT_TRUE(is_of_a_type(kernel)) << kernel << " did not run as PTX";
       }
       for (const std::string& kernel : cuda_emulator::ptx_not_launched()) ADD_FAILURE() << kernel << " did not run";
     }

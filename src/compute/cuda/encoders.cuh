@@ -1,0 +1,84 @@
+// The encoder of one quantized type on the device: the source of src/formats compiled once more, for one lane. A thread
+// encodes a block by itself, sum for sum as the host does, so the bytes are the host's. An instance per type is made by
+// cmake/cuda_kernels.cmake, which includes the type's sources into a namespace of its own.
+//
+// Whoever includes this has defined STEELYARD_SINGLE_LANES and STEELYARD_ISA, and has contraction to FMA off.
+#pragma once
+
+#include <type_traits>
+
+#include "compute/cuda/device.h"
+#include "compute/cuda/encoders.h"
+#include "formats/codebook_lines.h"
+#include "formats/codec.h"
+
+#if STEELYARD_LANES != 1
+#error "encoders for the device have one lane"
+#endif
+
+namespace steelyard::inline STEELYARD_ISA {
+
+template <class F>
+concept HasCodebook = requires {
+  typename F::Book;
+};
+
+/// The block's copy of where the books lie in device memory.
+template <class F>
+__device__ const typename F::Book** books_of_kernel() {
+  CUDA_SHARED(books, const typename F::Book* [2]);
+  return books;
+}
+
+template <class F>
+STEELYARD_HD const typename F::Book& book_of(int shift) {
+#if defined(__CUDA_ARCH__) || defined(STEELYARD_CUDA_EMULATED)
+  return *books_of_kernel<F>()[shift];
+#else
+  return F::codebook(shift);
+#endif
+}
+
+}  // namespace steelyard::inline STEELYARD_ISA
+
+namespace steelyard::cuda {
+
+template <class F>
+__global__ void __launch_bounds__(kEncodeThreads) encode_on_device(EncodeArgs args) {
+  if constexpr (HasCodebook<F>) {
+    if (threadIdx.x < kBooks) {
+      books_of_kernel<F>()[threadIdx.x] = static_cast<const typename F::Book*>(args.books[threadIdx.x]);
+    }
+    __syncthreads();
+  }
+  const int64_t b = static_cast<int64_t>(blockIdx.x) * kEncodeThreads + threadIdx.x;
+  if (b >= args.n_rows * args.blocks_of_row) return;
+  const float* importance =
+      args.importance == nullptr ? nullptr : args.importance + b % args.blocks_of_row * F::kBlockLen;
+  encode_blocks<F>(args.x + b * F::kBlockLen, importance, 1, static_cast<Effort>(args.effort),
+                   args.out + b * static_cast<int64_t>(sizeof(typename F::Block)));
+}
+
+template <class F>
+EncodeKernel make_encode_kernel() {
+  EncodeKernel kernel;
+  kernel.launch = [](const EncodeArgs& args, cudaStream_t stream) {
+    const int64_t n = args.n_rows * args.blocks_of_row;
+    return CUDA_LAUNCH((encode_on_device<F>), dim3(static_cast<unsigned>((n + kEncodeThreads - 1) / kEncodeThreads)),
+                       dim3(kEncodeThreads), 0, stream, args);
+  };
+  if constexpr (HasCodebook<F>) {
+    static_assert(std::is_trivially_copyable_v<typename F::Book>, "books are copied to the device as they are");
+    kernel.book_bytes = sizeof(typename F::Book);
+    kernel.n_books = F::kSigns == Signs::kShifted ? 2 : 1;
+    kernel.book = [](int shift) -> const void* { return &F::codebook(shift); };
+  }
+  return kernel;
+}
+
+/// Defines what encoders.cc declares of a type.
+#define STEELYARD_ENCODER(name)              \
+  extern const EncodeKernel k##name##Encode; \
+  const EncodeKernel k##name##Encode = make_encode_kernel<name>();
+
+}  // namespace steelyard::cuda
