@@ -116,7 +116,7 @@ void ModelOptions::add_to(CLI::App& command, const std::string& precision) {
   cache_types_.add_to(command);
 }
 
-void ModelOptions::open(int64_t n_context) {
+void ModelOptions::open(int64_t n_context, const OrderOptions* order) {
   set_thread_count(threads_);
   if (!devices_.empty()) backend_names_.clear();
   for (const int device : devices_) backend_names_.push_back(fmt::format("cuda:{}", device));
@@ -124,15 +124,20 @@ void ModelOptions::open(int64_t n_context) {
   for (const std::string& name : backend_names_) {
     backends_.push_back(make_backend(name, precision_named(precision_)));
   }
-  model_.emplace(*reader_, place(n_context), cache_types_.get());
+  model_.emplace(*reader_, place(n_context, order), cache_types_.get());
 }
 
 // The backend of each layer.
-std::vector<Backend*> ModelOptions::place(int64_t n_context) {
+std::vector<Backend*> ModelOptions::place(int64_t n_context, const OrderOptions* order) {
   constexpr int64_t kSomeContext = 4096;
   const ModelConfig config = read_config(reader_->metadata());
   std::vector<Backend*> blocks(config.layers.size(), backends_.front().get());
   if (backends_.size() == 1 && !placement_.given()) return blocks;
+  if (order != nullptr && !placement_.given() &&
+      order->plan(*reader_, config, /*result_bytes=*/0, n_context).order == SweepOrder::kLayer) {
+    for (size_t i = 0; i < blocks.size(); ++i) blocks[i] = backends_[i % backends_.size()].get();
+    return blocks;
+  }
   MemoryRequest request;
   request.n_context = std::min(config.n_context, n_context > 0 ? n_context : kSomeContext);
   request.cache_types = cache_types_.get();

@@ -16,6 +16,7 @@
 #include "imatrix/imatrix.h"
 #include "model/model.h"
 #include "model/placement.h"
+#include "order_options.h"
 #include "plan/findings.h"
 #include "tokenizer/chunks.h"
 
@@ -89,8 +90,9 @@ class ModelOptions {
   /// `precision`: what --precision is unless the user says.
   void add_to(CLI::App& command, const std::string& precision = "exact");
   /// Opens file and backends; must be called once, before the accessors. n_context: what memory is shared out for,
-  /// where there are several devices; 0: not known.
-  void open(int64_t n_context = 0);
+  /// where there are several devices; 0: not known. order: of a text that goes through the model, null for none; where
+  /// that is layer by layer, devices take layers by turns, which pass batches on at the same time.
+  void open(int64_t n_context = 0, const OrderOptions* order = nullptr);
 
   const std::string& path() const { return path_; }
   /// What of these options changes results in their last digits.
@@ -101,7 +103,7 @@ class ModelOptions {
   const Model& model() const { return *model_; }
 
  private:
-  std::vector<Backend*> place(int64_t n_context);
+  std::vector<Backend*> place(int64_t n_context, const OrderOptions* order);
 
   std::string path_;
   std::vector<std::string> backend_names_ = {"cpu"};

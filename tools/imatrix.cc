@@ -102,7 +102,7 @@ void report_coverage(const Options& options, const Imatrix& imatrix, bool all_te
 }
 
 Imatrix collect(Options& options) {
-  options.model.open(options.text.n_ctx());
+  options.model.open(options.text.n_ctx(), &options.order);
   const Model& model = options.model.model();
   const Tokenizer tokenizer(options.model.reader().metadata());
   // With a minimum per expert, --chunks is how many there are between two looks at the coverage.

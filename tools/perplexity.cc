@@ -188,7 +188,7 @@ void run_perplexity(Options& options) {
       check_output(output,
                    {options.model.path(), options.text.path(), options.tokens, options.divergence ? options.base : ""});
   }
-  options.model.open(options.text.n_ctx());
+  options.model.open(options.text.n_ctx(), &options.order);
   if (choice)
     options.choice.run(options.model, options.text.path(), options.text.n_ctx(), options.order.n_batch(), options.json);
   else if (options.self_check)

@@ -21,7 +21,7 @@ class Collection {
       : model_(model),
         chunks_(chunks),
         options_(options),
-        collector_(options.with_output),
+        collectors_{ImatrixCollector(options.with_output)},
         sweep_(
             model, chunks.n_ctx(), [&chunks](int64_t c) { return chunks.input(c); }, options.sweep) {}
 
@@ -44,7 +44,7 @@ class Collection {
   }
 
  private:
-  bool enough() { return least_expert_tokens(collector_.entries()) >= options_.min_expert_tokens; }
+  bool enough() { return least_expert_tokens(entries()) >= options_.min_expert_tokens; }
 
   void run_round(int64_t begin, int64_t end, const CollectProgress& progress) {
     const int64_t window = options_.sweep.keep_layers ? sweep_.chunks_per_batch() : end - begin;
@@ -57,8 +57,9 @@ class Collection {
       if (!restored_) sweep_.start(first, n);
       restored_ = false;
       while (state_.next_layer < model_.n_layers()) {
-        sweep_.run_layer(state_.next_layer, &collector_);
-        progress(begin, end, step + ++state_.next_layer, count);
+        sweep_.run_layers(state_.next_layer, observers(sweep_.layers_together(state_.next_layer)));
+        state_.next_layer = sweep_.next_layer();
+        progress(begin, end, step + state_.next_layer, count);
         save_if_due(/*within_window=*/true);
       }
       after_the_trunk();
@@ -70,6 +71,16 @@ class Collection {
     }
   }
 
+  // For layers that pass at the same time.
+  std::vector<MatmulObserver*> observers(int n) {
+    while (static_cast<int>(collectors_.size()) < n) collectors_.push_back(collectors_[0].beside());
+    std::vector<MatmulObserver*> observers;
+    for (int i = 0; i < n; ++i) observers.push_back(&collectors_[static_cast<size_t>(i)]);
+    return observers;
+  }
+
+  std::map<std::string, ImatrixEntry>& entries() { return collectors_[0].entries(); }
+
   // The head's input is observed without computing logits, which nobody needs.
   void after_the_trunk() {
     if (options_.with_output) {
@@ -79,7 +90,7 @@ class Collection {
             pass.observer->dense(pass.backend, model_.output(), 0, model_.head_input(x, pass));
             return x;
           },
-          &collector_);
+          &collectors_[0]);
     }
     if (model_.n_predictions() == 0) return;
     if (!prediction_) prediction_.emplace(model_, chunks_.n_ctx());
@@ -89,7 +100,7 @@ class Collection {
           for (const int64_t c : chunks) ids.push_back(chunks_.input(c));
           return prediction_->run(ids, x, pass);
         },
-        &collector_);
+        &collectors_[0]);
     if (!options_.sweep.keep_layers) {
       for (int i = 0; i < model_.n_predictions(); ++i) model_.release(model_.n_layers() + i);
     }
@@ -100,7 +111,7 @@ class Collection {
         load_collect_state(options_.progress_path, options_.identity, sweep_, chunks_.count(), model_.n_layers());
     if (!earlier) return;
     state_ = std::move(*earlier);
-    collector_.entries() = std::move(state_.entries);
+    entries() = std::move(state_.entries);
     restored_ = state_.next_layer > 0;
     resumed_ = {state_.next_chunk, state_.next_layer};
   }
@@ -111,8 +122,7 @@ class Collection {
     if (options_.progress_path.empty() || begin < next_save_) return;
     if (within_window && options_.sweep.keep_layers) return;
     state_.window_broken = within_window ? sweep_.broken() : BrokenChunks();
-    save_collect_state(options_.progress_path, options_.identity, state_, collector_.entries(),
-                       within_window ? &sweep_ : nullptr);
+    save_collect_state(options_.progress_path, options_.identity, state_, entries(), within_window ? &sweep_ : nullptr);
     if (options_.save_every.count() == 0) return;
     const auto end = std::chrono::steady_clock::now();
     next_save_ = end + std::max<std::chrono::steady_clock::duration>(options_.save_every, 20 * (end - begin));
@@ -122,7 +132,7 @@ class Collection {
     const auto n_broken = static_cast<int64_t>(state_.broken.size());
     if (n_broken == done) fail("", "all {} chunks give numbers that are not finite: the model is broken", done);
     CollectResult result;
-    result.imatrix.entries = std::move(collector_.entries());
+    result.imatrix.entries = std::move(entries());
     result.imatrix.datasets = {options_.dataset};
     result.imatrix.chunk_count = done - n_broken;
     result.imatrix.chunk_size = chunks_.n_ctx();
@@ -136,10 +146,10 @@ class Collection {
   const Model& model_;
   const Chunks& chunks_;
   const CollectOptions& options_;
-  ImatrixCollector collector_;
+  std::vector<ImatrixCollector> collectors_;  // one for each layer that passes at a time
   LayerSweep sweep_;
   std::optional<PredictionBlocks> prediction_;
-  CollectState state_;  // its entries are the collector's
+  CollectState state_;  // its entries are the collectors'
   bool restored_ = false;
   std::pair<int64_t, int> resumed_;  // chunks and layers of an earlier run
   std::chrono::steady_clock::time_point next_save_;

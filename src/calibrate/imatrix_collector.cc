@@ -73,8 +73,9 @@ void ImatrixCollector::end_batch(Backend& backend, bool counts) {
     backend.download(host_.data(), input.sums.get(), host_.size());
     const auto* const sums = reinterpret_cast<const double*>(host_.data());
     const auto* const rows = reinterpret_cast<const int64_t*>(sums + n_sums);
+    const std::lock_guard lock(sums_->adding);
     for (const std::string& name : input.readers) {
-      ImatrixEntry& entry = entries_[name];
+      ImatrixEntry& entry = sums_->entries[name];
       if (entry.in_sum2.empty()) {
         entry = {input.n_in, input.n_expert, std::vector<double>(n_sums), std::vector<int64_t>(n_rows)};
       }

@@ -6,6 +6,8 @@
 #pragma once
 
 #include <map>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -17,16 +19,26 @@ namespace steelyard {
 class ImatrixCollector : public MatmulObserver {
  public:
   /// with_output: also collect for output.weight (a tied token_embd never).
-  explicit ImatrixCollector(bool with_output) : with_output_(with_output) {}
+  explicit ImatrixCollector(bool with_output) : with_output_(with_output), sums_(std::make_shared<Sums>()) {}
+  /// One that adds to the same sums, for a layer that passes at the same time.
+  ImatrixCollector beside() const {
+    ImatrixCollector other(with_output_);
+    other.sums_ = sums_;
+    return other;
+  }
 
   void dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) override;
   void experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) override;
   void end_batch(Backend& backend, bool counts) override;
 
   /// Of all batches that ended; may be replaced by those of an earlier run.
-  std::map<std::string, ImatrixEntry>& entries() { return entries_; }
+  std::map<std::string, ImatrixEntry>& entries() { return sums_->entries; }
 
  private:
+  struct Sums {
+    std::map<std::string, ImatrixEntry> entries;
+    std::mutex adding;
+  };
   // The sums of one input in the current batch.
   struct Input {
     const float* data = nullptr;       // where it was seen first
@@ -44,7 +56,7 @@ class ImatrixCollector : public MatmulObserver {
   Input* input_of(Backend& backend, const Weight& weight, bool routed, Matrix x);
 
   bool with_output_;
-  std::map<std::string, ImatrixEntry> entries_;
+  std::shared_ptr<Sums> sums_;
   std::vector<Input> inputs_;  // the first n_inputs_ of the current batch; the others keep memory for later ones
   size_t n_inputs_ = 0;
   std::vector<std::byte> host_;

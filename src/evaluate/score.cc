@@ -36,10 +36,13 @@ class Scorer {
       sweep_.start(first, std::min(window, chunks_.count() - first));
       if (options_.recorder != nullptr) options_.recorder->start(first);
       require_finite();
-      for (int i = 0; i < model_.n_layers(); ++i) {
-        sweep_.run_layer(i, options_.recorder);
+      while (sweep_.next_layer() < model_.n_layers()) {
+        // Choices of experts are recorded layer by layer.
+        const int n = options_.recorder != nullptr ? 1 : sweep_.layers_together(sweep_.next_layer());
+        const std::vector<MatmulObserver*> observers(static_cast<size_t>(n), options_.recorder);
+        sweep_.run_layers(sweep_.next_layer(), observers);
         require_finite();
-        if (!token_major && options_.layer_done) options_.layer_done(i + 1, model_.n_layers());
+        if (!token_major && options_.layer_done) options_.layer_done(sweep_.next_layer(), model_.n_layers());
       }
       sweep_.visit([&](std::span<const int64_t> chunks, Matrix x, Pass& pass) {
         for (const int64_t c : chunks) {

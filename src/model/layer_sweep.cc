@@ -23,18 +23,15 @@ LayerSweep::LayerSweep(const Model& model, int64_t n_ctx, ChunkIds ids, const Sw
       n_batch_(std::clamp<int64_t>(options.n_batch, 1, std::max(options.n_batch, n_ctx))),
       n_together_(std::max<int64_t>(1, n_batch_ / n_ctx)),
       ids_(std::move(ids)),
-      options_(options),
-      workplaces_(model.config().norm_eps) {}
+      options_(options) {}
 
 void LayerSweep::begin_window(int64_t first, int64_t n) {
   first_ = first;
   n_ = n;
   next_layer_ = 0;
   broken_.clear();
-  if (host_.empty() || static_cast<int64_t>(host_.size()) < std::min(n, n_together_) * n_ctx_ * width_) {
-    const int64_t together = std::min(n, n_together_);
-    host_.resize(static_cast<size_t>(together) * stream_values());
-  }
+  if (stages_.empty()) stages_.push_back(std::make_unique<Stage>(model_.config().norm_eps));
+  for (const auto& stage : stages_) make_room(*stage);
   const uint64_t room = options_.stream_bytes / (stream_values() * sizeof(float));
   n_in_memory_ = static_cast<int64_t>(std::min<uint64_t>(room, static_cast<uint64_t>(n)));
   streams_.resize(static_cast<size_t>(n_in_memory_) * stream_values());
@@ -62,7 +59,14 @@ void LayerSweep::store(int64_t chunk, const float* from) {
   }
 }
 
+// For a batch of the window.
+void LayerSweep::make_room(Stage& stage) const {
+  const auto n_values = static_cast<size_t>(std::min(n_, n_together_)) * stream_values();
+  if (stage.host.size() < n_values) stage.host.resize(n_values);
+}
+
 bool LayerSweep::is_broken(int64_t chunk) const {
+  const std::lock_guard lock(breaking_);
   return std::ranges::find(broken_, chunk, &std::pair<int64_t, int>::first) != broken_.end();
 }
 
@@ -73,29 +77,32 @@ void LayerSweep::leave_out(int64_t chunk) {
 void LayerSweep::start(int64_t first, int64_t n) {
   begin_window(first, n);
   Backend& backend = model_.backend(0);
-  const Matrix x = workplaces_.stream(backend, n_ctx_, width_);
+  const Matrix x = stage(0).workplaces.stream(backend, n_ctx_, width_);
+  std::vector<float>& host = stage(0).host;
   for (int64_t c = first; c < first + n; ++c) {
     model_.embed(ids_(c), x);
-    backend.download(host_.data(), x.data, stream_values() * sizeof(float));
-    if (!all_finite(std::span(host_).first(stream_values()))) broken_.emplace_back(c, -1);
-    store(c, host_.data());
+    backend.download(host.data(), x.data, stream_values() * sizeof(float));
+    if (!all_finite(std::span(host).first(stream_values()))) broken_.emplace_back(c, -1);
+    store(c, host.data());
   }
   if (!options_.keep_layers) model_.release_embedding();
 }
 
 // Sequences of one kind of layer after the other use the same caches; a model has few kinds.
-std::vector<KvLayer>& LayerSweep::caches(const Layer& layer, size_t n) {
+std::vector<KvLayer>& LayerSweep::caches(Stage& stage, const Layer& layer, size_t n) {
   const AttentionConfig& config = layer.config.attention;
-  auto found = std::ranges::find_if(
-      caches_, [&](const Caches& caches) { return caches.backend == layer.backend && caches.config == config; });
-  if (found == caches_.end()) found = caches_.insert(caches_.end(), {layer.backend, config, {}});
+  auto found = std::ranges::find_if(stage.caches, [&](const Stage::Caches& caches) {
+    return caches.backend == layer.backend && caches.config == config;
+  });
+  if (found == stage.caches.end()) found = stage.caches.insert(stage.caches.end(), {layer.backend, config, {}});
   while (found->layers.size() < n)
     found->layers.push_back(make_kv_layer(*layer.backend, config, n_ctx_, model_.cache_types()));
   return found->layers;
 }
 
-Matrix LayerSweep::forward(const Layer& layer, LayerPart part, std::span<const int64_t> chunks, Matrix x, Pass& pass) {
-  std::vector<KvLayer>& kv = caches(layer, chunks.size());
+Matrix LayerSweep::forward(Stage& stage, const Layer& layer, LayerPart part, std::span<const int64_t> chunks, Matrix x,
+                           Pass& pass) {
+  std::vector<KvLayer>& kv = caches(stage, layer, chunks.size());
   if (n_batch_ < n_ctx_) {  // a part of one chunk at a time
     for (int64_t begin = 0; begin < n_ctx_; begin += n_batch_) {
       forward_layer(layer, x.slice(begin, std::min(n_batch_, n_ctx_ - begin)), begin, kv[0], pass, part);
@@ -110,72 +117,128 @@ Matrix LayerSweep::forward(const Layer& layer, LayerPart part, std::span<const i
   return x;
 }
 
-void LayerSweep::for_batches(Backend& backend, int64_t begin, int64_t end, MatmulObserver* observer, bool keep,
-                             const BatchWork& work) {
-  Pass pass = workplaces_.pass(backend, observer);
-  for (int64_t c = begin; c < end; c += n_together_) {
+void LayerSweep::for_batches(const Passage& passage, int64_t begin, int64_t end, const BatchWork& work) {
+  Pass pass = stage(passage.stage).workplaces.pass(passage.backend, passage.observer);
+  for (int64_t c = begin, batch = 0; c < end; c += n_together_, ++batch) {
+    if (passage.pipeline != nullptr && !passage.pipeline->wait_for(passage.stage, batch)) return;
     std::vector<int64_t> chunks;
     for (int64_t i = c; i < std::min(end, c + n_together_); ++i) {
       if (!is_broken(i)) chunks.push_back(i);
     }
-    // Until all chunks of the batch come out whole; those that do not are left out of the next attempt.
-    for (bool whole = false; !whole && !chunks.empty();) {
-      for (size_t i = 0; i < chunks.size(); ++i) load(chunks[i], host_.data() + i * stream_values());
-      const auto n = static_cast<int64_t>(chunks.size());
-      const Matrix x = workplaces_.stream(backend, n * n_ctx_, width_);
-      backend.upload(x.data, host_.data(), chunks.size() * stream_values() * sizeof(float));
-      const Matrix y = work(chunks, x, pass);
-      STEELYARD_CHECK(y.stride == y.cols && y.rows % n == 0 && y.rows <= x.rows && y.cols == x.cols);
-      const auto each = static_cast<size_t>(y.rows / n * y.cols);
-      backend.download(host_.data(), y.data, chunks.size() * each * sizeof(float));
-      std::vector<int64_t> rest;
-      for (size_t i = 0; i < chunks.size(); ++i) {
-        if (all_finite(std::span(host_).subspan(i * each, each)))
-          rest.push_back(chunks[i]);
-        else
-          broken_.emplace_back(chunks[i], next_layer_);
+    pass_batch(passage, std::move(chunks), pass, work);
+    if (passage.pipeline != nullptr) passage.pipeline->passed(passage.stage);
+  }
+}
+
+// Until all chunks of the batch come out whole; those that do not are left out of the next attempt.
+void LayerSweep::pass_batch(const Passage& passage, std::vector<int64_t> chunks, Pass& pass, const BatchWork& work) {
+  Stage& own = stage(passage.stage);
+  Backend& backend = passage.backend;
+  for (bool whole = false; !whole && !chunks.empty();) {
+    for (size_t i = 0; i < chunks.size(); ++i) load(chunks[i], own.host.data() + i * stream_values());
+    const auto n = static_cast<int64_t>(chunks.size());
+    const Matrix x = own.workplaces.stream(backend, n * n_ctx_, width_);
+    backend.upload(x.data, own.host.data(), chunks.size() * stream_values() * sizeof(float));
+    const Matrix y = work(chunks, x, pass);
+    STEELYARD_CHECK(y.stride == y.cols && y.rows % n == 0 && y.rows <= x.rows && y.cols == x.cols);
+    const auto each = static_cast<size_t>(y.rows / n * y.cols);
+    backend.download(own.host.data(), y.data, chunks.size() * each * sizeof(float));
+    std::vector<int64_t> rest;
+    for (size_t i = 0; i < chunks.size(); ++i) {
+      if (all_finite(std::span(own.host).subspan(i * each, each))) {
+        rest.push_back(chunks[i]);
+      } else {
+        const std::lock_guard lock(breaking_);
+        broken_.emplace_back(chunks[i], passage.layer);
       }
-      whole = rest.size() == chunks.size();
-      if (observer != nullptr) observer->end_batch(backend, whole);
-      for (size_t i = 0; keep && whole && i < chunks.size(); ++i) store(chunks[i], host_.data() + i * stream_values());
-      chunks = std::move(rest);
     }
+    whole = rest.size() == chunks.size();
+    if (passage.observer != nullptr) passage.observer->end_batch(backend, whole);
+    for (size_t i = 0; passage.keep && whole && i < chunks.size(); ++i) {
+      store(chunks[i], own.host.data() + i * stream_values());
+    }
+    chunks = std::move(rest);
   }
 }
 
 void LayerSweep::watch(const Layer& layer, LayerPart part, int64_t begin, int64_t end, MatmulObserver& observer) {
-  for_batches(
-      *layer.backend, begin, end, &observer, /*keep=*/false,
-      [&](std::span<const int64_t> chunks, Matrix x, Pass& pass) { return forward(layer, part, chunks, x, pass); });
+  for_batches({0, *layer.backend, &observer, next_layer_, /*keep=*/false}, begin, end,
+              [&](std::span<const int64_t> chunks, Matrix x, Pass& pass) {
+                return forward(stage(0), layer, part, chunks, x, pass);
+              });
 }
 
 void LayerSweep::advance(const Layer& layer, LayerPart part, MatmulObserver* observer) {
-  for_batches(
-      *layer.backend, first_, first_ + n_, observer, /*keep=*/true,
-      [&](std::span<const int64_t> chunks, Matrix x, Pass& pass) { return forward(layer, part, chunks, x, pass); });
+  for_batches({0, *layer.backend, observer, next_layer_, /*keep=*/true}, first_, first_ + n_,
+              [&](std::span<const int64_t> chunks, Matrix x, Pass& pass) {
+                return forward(stage(0), layer, part, chunks, x, pass);
+              });
   if (part != LayerPart::kMixer) ++next_layer_;
 }
 
-void LayerSweep::run_layer(int i, MatmulObserver* observer) {
+void LayerSweep::advance_together(std::span<const Layer> layers, std::span<MatmulObserver* const> observers) {
+  while (stages_.size() < layers.size()) {
+    stages_.push_back(std::make_unique<Stage>(model_.config().norm_eps));
+    make_room(*stages_.back());
+  }
+  const auto n_before = static_cast<std::ptrdiff_t>(broken_.size());
+  Pipeline pipeline(layers.size());
+  pipeline.run([&](size_t s) {
+    const Passage passage{s,        *layers[s].backend, observers[s], next_layer_ + static_cast<int>(s), /*keep=*/true,
+                          &pipeline};
+    for_batches(passage, first_, first_ + n_, [&](std::span<const int64_t> chunks, Matrix x, Pass& pass) {
+      return forward(stage(s), layers[s], LayerPart::kWhole, chunks, x, pass);
+    });
+  });
+  // As if layer by layer.
+  std::sort(broken_.begin() + n_before, broken_.end(),
+            [](const auto& a, const auto& b) { return std::pair(a.second, a.first) < std::pair(b.second, b.first); });
+  next_layer_ += static_cast<int>(layers.size());
+}
+
+int LayerSweep::layers_together(int first) const {
+  if (options_.keep_layers) return 1;
+  int end = first + 1;
+  const auto is_new = [&](int i) {
+    for (int other = first; other < i; ++other) {
+      if (&model_.backend(other) == &model_.backend(i)) return false;
+    }
+    return true;
+  };
+  while (end < model_.n_layers() && is_new(end)) ++end;
+  return end - first;
+}
+
+void LayerSweep::run_layers(int first, std::span<MatmulObserver* const> observers) {
+  const auto n = static_cast<int>(observers.size());
+  STEELYARD_CHECK(n >= 1 && n <= layers_together(first));
   if (options_.keep_layers) {
-    while (static_cast<int>(layers_.size()) <= i) {
+    while (static_cast<int>(layers_.size()) <= first) {
       layers_.push_back(model_.layer(static_cast<int>(layers_.size()), n_ctx_, layers_));
     }
-    return advance(layers_[static_cast<size_t>(i)], LayerPart::kWhole, observer);
+    return advance(layers_[static_cast<size_t>(first)], LayerPart::kWhole, observers[0]);
   }
-  model_.will_need(i + 1);
-  advance(model_.layer(i, n_ctx_), LayerPart::kWhole, observer);
-  model_.release(i);
+  std::vector<Layer> layers;
+  for (int i = first; i < first + n; ++i) {
+    model_.will_need(i + n);
+    layers.push_back(model_.layer(i, n_ctx_));
+  }
+  if (n == 1)
+    advance(layers[0], LayerPart::kWhole, observers[0]);
+  else
+    advance_together(layers, observers);
+  layers.clear();
+  for (int i = first; i < first + n; ++i) model_.release(i);
 }
 
 void LayerSweep::visit(const BatchWork& work, MatmulObserver* observer) {
-  for_batches(model_.backend(), first_, first_ + n_, observer, /*keep=*/false, work);
+  for_batches({0, model_.backend(), observer, next_layer_, /*keep=*/false}, first_, first_ + n_, work);
 }
 
 void LayerSweep::save(const std::function<void(std::span<const float>)>& write) {
   for (int64_t c = first_; c < first_ + n_; ++c) {
-    load(c, host_.data());
-    write(std::span<const float>(host_).first(stream_values()));
+    load(c, stage(0).host.data());
+    write(std::span<const float>(stage(0).host).first(stream_values()));
   }
 }
 
@@ -183,8 +246,8 @@ void LayerSweep::restore(int64_t first, int64_t n, int next_layer, std::vector<s
                          const std::function<void(std::span<float>)>& read) {
   begin_window(first, n);
   for (int64_t c = first; c < first + n; ++c) {
-    read(std::span(host_).first(stream_values()));
-    store(c, host_.data());
+    read(std::span(stage(0).host).first(stream_values()));
+    store(c, stage(0).host.data());
   }
   next_layer_ = next_layer;
   broken_ = std::move(broken);

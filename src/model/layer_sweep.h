@@ -3,12 +3,16 @@
 // with windows of one batch this is token-major iteration. What a chunk gives does not depend on the window: batches
 // are formed alike, and each has the same numbers.
 //
+// Layers on different backends work at the same time: while one has a batch, the one before has the next. Each is a
+// stage with a thread, a buffer and caches of its own.
+//
 // A chunk whose numbers stop being finite is broken: it leaves the sweep with the layer in which that happens, and its
 // stream stays as it was before. Used by calibration and evaluation.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -17,6 +21,7 @@
 
 #include "base/scratch_file.h"
 #include "model/model.h"
+#include "model/pipeline.h"
 
 namespace steelyard {
 
@@ -51,7 +56,12 @@ class LayerSweep {
   /// All chunks of the window pass through the layer for good, or through the mixer first and the FFN later.
   void advance(const Layer& layer, LayerPart part = LayerPart::kWhole, MatmulObserver* observer = nullptr);
   /// The same with layer i of the file, which is read ahead and dropped from memory afterwards, or kept.
-  void run_layer(int i, MatmulObserver* observer = nullptr);
+  void run_layer(int i, MatmulObserver* observer = nullptr) { run_layers(i, std::span(&observer, 1)); }
+  /// Layers first, first + 1, ... of different backends at the same time; for each its observer, or null.
+  void run_layers(int first, std::span<MatmulObserver* const> observers);
+  /// How many layers from `first` on can: 1 where layers are kept.
+  int layers_together(int first) const;
+  int next_layer() const { return next_layer_; }
   /// Something else with all streams of the window, which stay as they were: after the last layer.
   void visit(const BatchWork& work, MatmulObserver* observer = nullptr);
 
@@ -72,10 +82,37 @@ class LayerSweep {
   void load(int64_t chunk, float* to);
   void store(int64_t chunk, const float* from);
   bool is_broken(int64_t chunk) const;
-  std::vector<KvLayer>& caches(const Layer& layer, size_t n);
-  Matrix forward(const Layer& layer, LayerPart part, std::span<const int64_t> chunks, Matrix x, Pass& pass);
-  void for_batches(Backend& backend, int64_t begin, int64_t end, MatmulObserver* observer, bool keep,
-                   const BatchWork& work);
+
+  // Where one layer at a time works.
+  struct Stage {
+    explicit Stage(float norm_eps) : workplaces(norm_eps) {}
+    struct Caches {
+      Backend* backend;
+      AttentionConfig config;
+      std::vector<KvLayer> layers;
+    };
+    std::vector<float> host;  // [n_together, n_ctx, n_embd]
+    Workplaces workplaces;    // with a batch's stream on one at a time
+    std::vector<Caches> caches;
+  };
+  // Batches on their way through a stage.
+  struct Passage {
+    size_t stage;
+    Backend& backend;
+    MatmulObserver* observer;
+    int layer;                     // where chunks are said to break
+    bool keep;                     // what comes out becomes the streams
+    Pipeline* pipeline = nullptr;  // that the stage is of
+  };
+  Stage& stage(size_t i) { return *stages_[i]; }
+  void make_room(Stage& stage) const;
+
+  std::vector<KvLayer>& caches(Stage& stage, const Layer& layer, size_t n);
+  Matrix forward(Stage& stage, const Layer& layer, LayerPart part, std::span<const int64_t> chunks, Matrix x,
+                 Pass& pass);
+  void for_batches(const Passage& passage, int64_t begin, int64_t end, const BatchWork& work);
+  void pass_batch(const Passage& passage, std::vector<int64_t> chunks, Pass& pass, const BatchWork& work);
+  void advance_together(std::span<const Layer> layers, std::span<MatmulObserver* const> observers);
 
   const Model& model_;
   int64_t n_ctx_, width_, n_batch_, n_together_;
@@ -86,16 +123,10 @@ class LayerSweep {
   int64_t n_in_memory_ = 0;     // its first chunks
   std::vector<float> streams_;  // [n_in_memory, n_ctx, n_embd]
   std::unique_ptr<ScratchFile> spilled_;
-  std::vector<float> host_;    // [n_together, n_ctx, n_embd]
-  Workplaces workplaces_;      // with a batch's stream on one at a time
-  std::vector<Layer> layers_;  // keep_layers
-  struct Caches {
-    Backend* backend;
-    AttentionConfig config;
-    std::vector<KvLayer> layers;
-  };
-  std::vector<Caches> caches_;
+  std::vector<std::unique_ptr<Stage>> stages_;  // one, and more as layers go together
+  std::vector<Layer> layers_;                   // keep_layers
   std::vector<std::pair<int64_t, int>> broken_;
+  mutable std::mutex breaking_;  // stages do at the same time
 };
 
 }  // namespace steelyard

@@ -40,6 +40,20 @@ TEST_F(Devices, ShareLayers) {
   EXPECT_EQ(perplexity({"--backend", "cpu,ref"}).exit_code, 0);
 }
 
+TEST_F(Devices, TakeLayersByTurns) {
+  const auto by_layer = [](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--order", "layer", "-b", "64"});
+    return perplexity(arguments);
+  };
+  const CommandResult one = by_layer({});
+  ASSERT_EQ(one.exit_code, 0) << one.err;
+  for (const std::string backends : {"cpu,cpu", "cpu,cpu,cpu"}) {
+    const CommandResult several = by_layer({"--backend", backends});
+    EXPECT_EQ(several.exit_code, 0) << several.err;
+    EXPECT_EQ(several.out, one.out);
+  }
+}
+
 TEST_F(Devices, Refuse) {
   for (const std::vector<std::string>& arguments : {std::vector<std::string>{"--backend", "cpu,gpu"},
                                                     {"--backend", "cpu,cpu", "-ts", "1"},

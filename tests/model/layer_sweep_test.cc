@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <limits>
 
+#include "model/architecture.h"
 #include "support.h"
 
 namespace steelyard {
@@ -53,6 +55,38 @@ TEST(LayerSweep, SameStreamsAsTokenMajor) {
   EXPECT_EQ(seen, (std::vector<int64_t>{0, 1, 2, 3, 4}));
 }
 
+// Layers of different backends at the same time give what they give one after the other: streams, and what observers
+// saw of each.
+TEST(LayerSweep, LayersTogetherAreLayersInTurn) {
+  const gguf::Reader reader(test::golden("models/glm4moe/model.gguf"));
+  std::vector<std::unique_ptr<Backend>> backends;
+  for (int i = 0; i < 2; ++i) backends.push_back(make_backend("cpu"));
+  const auto n_layers = static_cast<size_t>(read_config(reader.metadata()).layers.size());
+  std::vector<Backend*> in_turns;
+  for (size_t i = 0; i < n_layers; ++i) in_turns.push_back(backends[i % 2].get());
+  const Model both(reader, in_turns), alone(reader, *backends[0]);
+  const auto streams = [&](const Model& model) {
+    LayerSweep sweep(model, 16, ids_of, {.n_batch = 32});
+    sweep.start(0, 9);
+    while (sweep.next_layer() < model.n_layers()) {
+      const int first = sweep.next_layer(), n = sweep.layers_together(first);
+      std::vector<Watcher> watchers(static_cast<size_t>(n));
+      std::vector<MatmulObserver*> observers;
+      for (Watcher& watcher : watchers) observers.push_back(&watcher);
+      sweep.run_layers(first, observers);
+      EXPECT_EQ(sweep.next_layer(), first + n);
+      for (const Watcher& watcher : watchers) EXPECT_GT(watcher.counted, 0);
+    }
+    std::vector<float> all;
+    sweep.save([&](std::span<const float> values) { all.insert(all.end(), values.begin(), values.end()); });
+    return all;
+  };
+  EXPECT_EQ(LayerSweep(both, 16, ids_of).layers_together(0), 2);
+  EXPECT_EQ(LayerSweep(alone, 16, ids_of).layers_together(0), 1);
+  EXPECT_EQ(LayerSweep(both, 16, ids_of, {.keep_layers = true}).layers_together(0), 1);
+  EXPECT_EQ(streams(both), streams(alone));
+}
+
 TEST(LayerSweep, NeitherWatchingNorPartsChangeAnything) {
   const gguf::Reader reader(test::golden("models/deepseek2/model.gguf"));
   const auto backend = make_backend("cpu");
@@ -73,6 +107,30 @@ TEST(LayerSweep, NeitherWatchingNorPartsChangeAnything) {
   EXPECT_EQ(streams(true, {LayerPart::kWhole}), whole);
   EXPECT_EQ(streams(false, {LayerPart::kMixer, LayerPart::kFfn}), whole);
   EXPECT_NE(streams(false, {LayerPart::kMixer}), whole);
+}
+
+// Layers that pass together say of a chunk where it broke first, and do not see it after that.
+TEST(LayerSweep, ChunksBreakInAPipelineAsTheyDoAlone) {
+  const gguf::Reader reader(test::golden("models/glm4moe/model.gguf"));
+  const auto one = make_backend("ref"), other = make_backend("ref");
+  const auto n_layers = static_cast<size_t>(read_config(reader.metadata()).layers.size());
+  std::vector<Backend*> in_turns;
+  for (size_t i = 0; i < n_layers; ++i) in_turns.push_back((i % 2 == 0 ? one : other).get());
+  const Model model(reader, in_turns);
+  LayerSweep sweep(model, 16, ids_of, {.n_batch = 32});
+  const std::vector<float> finite(static_cast<size_t>(16 * model.config().n_embd), 0.5f);
+  std::vector<float> broken = finite;
+  broken[5] = std::numeric_limits<float>::infinity();
+  int64_t chunk = 0;
+  sweep.restore(0, 6, 0, {},
+                [&](std::span<float> stream) { std::ranges::copy(chunk++ == 3 ? broken : finite, stream.begin()); });
+  std::vector<Watcher> watchers(2);
+  const std::array<MatmulObserver*, 2> observers = {&watchers[0], &watchers[1]};
+  sweep.run_layers(0, observers);
+  EXPECT_EQ(sweep.broken(), (std::vector<std::pair<int64_t, int>>{{3, 0}}));
+  EXPECT_GT(watchers[0].forgotten, 0);
+  EXPECT_EQ(watchers[1].forgotten, 0);
+  EXPECT_GT(watchers[1].counted, 0);
 }
 
 TEST(LayerSweep, BrokenChunksAreShownToBeForgotten) {

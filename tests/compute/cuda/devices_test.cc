@@ -2,6 +2,7 @@
 // give what one device gives; memory is planned for each, and refused with its numbers.
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "base/error.h"
 #include "calibrate/collect.h"
@@ -17,7 +18,8 @@ constexpr double kMaxDifference = 5e-4;
 
 // Devices, and a host for the first layers, with a model over them.
 struct Machine {
-  Machine(const std::string& path, int n_devices, int64_t n_on_devices = INT32_MAX) : reader(path) {
+  Machine(const std::string& path, int n_devices, int64_t n_on_devices = INT32_MAX, bool by_turns = false)
+      : reader(path) {
     host = make_backend("cpu");
     for (int d = 0; d < n_devices; ++d) devices.push_back(make_cuda_backend(d, Precision::kExact));
     const MemoryPlan plan = plan_memory(reader, read_config(reader.metadata()), {64});
@@ -29,6 +31,7 @@ struct Machine {
       const auto [begin, end] = placement.devices[d];
       std::fill(backends.begin() + begin, backends.begin() + end, devices[d].get());
     }
+    for (size_t i = 0; by_turns && i < backends.size(); ++i) backends[i] = devices[i % n].get();
     model.emplace(reader, backends);
   }
 
@@ -92,23 +95,26 @@ INSTANTIATE_TEST_SUITE_P(Kinds, CudaDevices,
                            return name;
                          });
 
-// In either order of iteration, prediction blocks included, whose embedding is on another device.
+// In either order of iteration, and where devices have layers by turns and pass batches on at the same time; prediction
+// blocks included, whose embedding is on another device.
 TEST_F(CudaDevices, ImportanceIsThatOfOne) {
   start(3);
   std::vector<TokenId> ids(6 * 16);
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<TokenId>(i * 37 % 250);
   const Chunks chunks(ids, 16, 0, std::nullopt, "ids");
-  const auto collect = [&](int n_devices, bool layer_major) {
+  const auto collect = [&](int n_devices, bool layer_major, bool by_turns) {
     CollectOptions options;
     options.with_output = true;
     options.sweep.keep_layers = !layer_major;
     options.sweep.n_batch = 32;
-    return collect_imatrix(*Machine(model("glm4moe"), n_devices).model, chunks, options, [](auto...) {}).imatrix;
+    const Machine machine(model("glm4moe"), n_devices, INT32_MAX, by_turns);
+    return collect_imatrix(*machine.model, chunks, options, [](auto...) {}).imatrix;
   };
-  const Imatrix expected = collect(1, false);
+  const Imatrix expected = collect(1, false, false);
   EXPECT_GT(expected.entries.size(), 0u);
-  for (const bool layer_major : {false, true}) {
-    const Imatrix found = collect(2, layer_major);
+  for (const auto& [n_devices, layer_major, by_turns] : {std::tuple(2, false, false), std::tuple(2, true, false),
+                                                         std::tuple(2, true, true), std::tuple(3, true, true)}) {
+    const Imatrix found = collect(n_devices, layer_major, by_turns);
     ASSERT_EQ(found.entries.size(), expected.entries.size());
     for (const auto& [name, entry] : expected.entries) {
       EXPECT_EQ(found.entries.at(name).in_sum2, entry.in_sum2) << name;
