@@ -3,7 +3,7 @@
 // For values x with weights w, the codeword g under scale s leaves the error  const - gain,  gain = s (2 xg - s gg),
 // with xg = sum w x g and gg = sum w g^2. Neither sum depends on s: a codeword is a straight line 2 xg - s gg over s,
 // and the best codewords of all scales are the upper envelope of these lines, some five of a thousand. The winners
-// under a few scales are taken for it; from then on any scale in between costs a few additions.
+// under a few scales are taken for it; from then on any scale in between costs a multiplication for each.
 //
 // A winner is found among all codewords, or among the kNear codewords that lie nearest to the cell of the grid of
 // levels into which x / s falls, one cell for two neighbouring scales: with unequal weights another codeword may win,
@@ -31,14 +31,9 @@ struct Line {
   STEELYARD_HD float at(float scale) const { return 2.0f * xg - scale * gg; }
 };
 
-/// The scale at which the louder line (of more gg) meets the quieter one; the quieter is better above it.
-STEELYARD_HD inline float crossing(const Line& louder, const Line& quieter) {
-  return 2.0f * (louder.xg - quieter.xg) / (louder.gg - quieter.gg);
-}
-
 /// Scales in a geometric row, from the smallest up.
 struct Ladder {
-  static constexpr int kMaxScales = 16;
+  static constexpr int kMaxScales = 12;
   float scale[kMaxScales];
   int size;
 
@@ -51,41 +46,24 @@ struct Ladder {
   }
 };
 
-/// The best lines of one vector, from the loudest (best for the smallest scales) to the quietest.
-class Envelope {
- public:
-  static constexpr int kMaxLines = Ladder::kMaxScales;
-
-  STEELYARD_HD int size() const { return size_; }
-  STEELYARD_HD const Line& operator[](int i) const { return lines_[i]; }
+/// The best line of one vector, or of several together, at each scale of a ladder. No line is left out where one is the
+/// best at two scales: loops of equal length are what a processor foresees.
+struct Envelope {
+  Line line[Ladder::kMaxScales];
+  int size;
 
   /// The best line at `scale`.
   STEELYARD_HD const Line& best(float scale) const {
-    int i = 0;
-    while (i + 1 < size_ && lines_[i + 1].at(scale) > lines_[i].at(scale)) ++i;
-    return lines_[i];
+    int best = 0;
+    float most = line[0].at(scale);
+    for (int i = 1; i < size; ++i) {
+      const float gain = line[i].at(scale);
+      best = gain > most ? i : best;
+      most = gain > most ? gain : most;
+    }
+    return line[best];
   }
-
-  /// Shifts all codes left and sets `bits` in them.
-  STEELYARD_HD void recode(int shift, uint32_t bits) {
-    for (int i = 0; i < size_; ++i) lines_[i].code = lines_[i].code << shift | bits;
-  }
-
-  /// Takes the winner at the next larger scale. One that is not quieter than the last is no new corner.
-  STEELYARD_HD void append(const Line& line) {
-    if (size_ == 0 || (line.gg < lines_[size_ - 1].gg && size_ < kMaxLines)) lines_[size_++] = line;
-  }
-
- private:
-  Line lines_[kMaxLines];
-  int size_ = 0;
 };
-
-/// Two vectors under one scale: the best of each at every scale. Codes are joined bit by bit.
-STEELYARD_HD Envelope sum(const Envelope& a, const Envelope& b);
-
-/// Whichever is better, at the scales of the ladder.
-STEELYARD_HD Envelope either(const Envelope& a, const Envelope& b, const Ladder& ladder);
 
 /// Which codewords a search looks at.
 enum class Among { kAll, kNear };
@@ -137,34 +115,37 @@ class Codebook {
   template <class Value>
   explicit Codebook(const Value& value_of) {
     for (int c = 0; c < kSize; ++c) {
-      for (int j = 0; j < kDim; ++j) values_[c / kMaxLanes][j][c % kMaxLanes] = static_cast<int8_t>(value_of(c, j));
+      for (int j = 0; j < kDim; ++j) {
+        rows_[c][j] = static_cast<int8_t>(value_of(c, j));
+        values_[c / kMaxLanes][j][c % kMaxLanes] = rows_[c][j];
+      }
     }
     for (int cell = 0; cell < kCells; ++cell) fill(cell);
   }
 
-  STEELYARD_HD int value(int codeword, int j) const { return values_[codeword / kMaxLanes][j][codeword % kMaxLanes]; }
+  STEELYARD_HD int value(int codeword, int j) const { return rows_[codeword][j]; }
 
-  /// The best codewords for the scales of the ladder; in `turned`, unless it is null, the best if every codeword has
-  /// the one sign turned that this costs least (x >= 0 then).
-  STEELYARD_HD void envelopes(const Vector& vector, const Ladder& ladder, Among among, Envelope& plain,
+  /// The best codewords for the scales of the ladder; in `turned`, the best if every codeword has the one sign turned
+  /// that this costs least (x >= 0 then). Either may be null.
+  STEELYARD_HD void envelopes(const Vector& vector, const Ladder& ladder, Among among, Envelope* plain,
                               Envelope* turned) const {
     if (among == Among::kAll) {
       Sums<kSize> sums;
       sums.add_up(vector, values_[0][0], turned != nullptr);
       for (int k = 0; k < ladder.size; ++k) {
-        plain.append(sums.best(sums.xg, ladder.scale[k]));
-        if (turned != nullptr) turned->append(sums.best(sums.turned_xg, ladder.scale[k]));
+        if (plain != nullptr) plain->line[k] = sums.best(sums.xg, ladder.scale[k]);
+        if (turned != nullptr) turned->line[k] = sums.best(sums.turned_xg, ladder.scale[k]);
       }
       return;
     }
     for (int k = 0; k < ladder.size; k += kScalesPerCell) {
       const int end = std::min(k + kScalesPerCell, ladder.size);
-      const Cell& cell = cells_[cell_of(vector.x, 0.5f * (ladder.scale[k] + ladder.scale[end - 1]))];
+      const int cell = cell_of(vector.x, 0.5f * (ladder.scale[k] + ladder.scale[end - 1]));
       Sums<kNear> sums;
-      sums.add_up(vector, cell.values[0], turned != nullptr);
+      sums.add_up(vector, near_values_[cell][0], turned != nullptr);
       for (int own = k; own < end; ++own) {
-        plain.append(cell.named(sums.best(sums.xg, ladder.scale[own])));
-        if (turned != nullptr) turned->append(cell.named(sums.best(sums.turned_xg, ladder.scale[own])));
+        if (plain != nullptr) plain->line[own] = named(cell, sums.best(sums.xg, ladder.scale[own]));
+        if (turned != nullptr) turned->line[own] = named(cell, sums.best(sums.turned_xg, ladder.scale[own]));
       }
     }
   }
@@ -179,13 +160,8 @@ class Codebook {
   }
   static constexpr int kCells = cell_count();
 
-  /// The codewords near to one combination of levels, values in the order of lanes.
-  struct Cell {
-    int8_t values[kDim][kNear];
-    uint16_t codeword[kNear];
-
-    STEELYARD_HD Line named(const Line& line) const { return {line.xg, line.gg, codeword[line.code]}; }
-  };
+  /// A line of a near codeword, with its name.
+  STEELYARD_HD Line named(int cell, const Line& line) const { return {line.xg, line.gg, near_[cell][line.code]}; }
 
   STEELYARD_HD static int cell_of(const float* x, float scale) {
     constexpr float kOffset = 0.5f - kLevels.first / kLevels.spacing;
@@ -262,13 +238,16 @@ class Codebook {
     std::sort(codewords, codewords + kNear);
     for (int i = 0; i < kNear; ++i) {
       const auto codeword = static_cast<uint16_t>(codewords[i]);
-      cells_[cell].codeword[i] = codeword;
-      for (int j = 0; j < kDim; ++j) cells_[cell].values[j][i] = static_cast<int8_t>(value(codeword, j));
+      near_[cell][i] = codeword;
+      for (int j = 0; j < kDim; ++j) near_values_[cell][j][i] = static_cast<int8_t>(value(codeword, j));
     }
   }
 
-  alignas(64) int8_t values_[kSize / kMaxLanes][kDim][kMaxLanes];
-  Cell cells_[kCells];
+  alignas(64) int8_t values_[kSize / kMaxLanes][kDim][kMaxLanes];  ///< in the order of lanes
+  int8_t rows_[kSize][kDim];                                       ///< in that of codewords
+  /// The codewords near to each combination of levels, and their values in the order of lanes.
+  alignas(64) int8_t near_values_[kCells][kDim][kNear];
+  uint16_t near_[kCells][kNear];
 };
 
 }  // namespace steelyard::inline STEELYARD_ISA

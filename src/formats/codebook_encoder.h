@@ -2,8 +2,9 @@
 // is left to the format is its numbers, and pack.
 //
 // The scale of a sub-block is d * kUnit * (2 * step + 1), with d a half and the step stored in 3 or 4 bits. First every
-// sub-block finds the scale that it wants. Then d is chosen so that the wanted scales lie close to what can be stored,
-// and under that d every sub-block takes its best step, with all codewords searched under the scale as it is stored.
+// sub-block finds the best codewords at some scales around the one to expect, and with them the scale that it wants.
+// Then d is chosen so that the wanted scales lie close to what can be stored, and under that d every sub-block takes
+// the best of all steps, each code the best of its codewords at the scale as it is stored.
 #pragma once
 
 #include <algorithm>
@@ -43,95 +44,13 @@ STEELYARD_HD constexpr CodebookReach codebook_reach(Effort effort) {
   }
 }
 
-/// The error of a sub-block over the scale that its codes share: the sum of their envelopes.
-class SubBlockError {
- public:
-  struct Totals {
-    double xg = 0.0;
-    double gg = 0.0;
-    STEELYARD_HD double gain(double scale) const { return scale * (2.0 * xg - scale * gg); }
-  };
+/// Sums over the codes of a sub-block: with them what is gained is known for any scale, these codes staying.
+struct GainSums {
+  float xg = 0.0f;
+  float gg = 0.0f;
 
-  STEELYARD_HD void clear() {
-    loudest_ = {};
-    n_ = 0;
-  }
-
-  STEELYARD_HD void add(const Envelope& envelope) {
-    loudest_.xg += envelope[0].xg;
-    loudest_.gg += envelope[0].gg;
-    for (int i = 1; i < envelope.size(); ++i) {
-      const Line& louder = envelope[i - 1];
-      const Line& quieter = envelope[i];
-      changes_[n_++] = {crossing(louder, quieter), louder.xg - quieter.xg, louder.gg - quieter.gg};
-    }
-  }
-
-  /// Call once, after the last add. Sorts by scale: few changes, in runs that are sorted already. (Not std::sort, which
-  /// moves memory in a way that nvcc makes nonsense of.)
-  STEELYARD_HD void finish() {
-    for (int i = 1; i < n_; ++i) {
-      const Change change = changes_[i];
-      int at = i;
-      for (; at > 0 && change.scale < changes_[at - 1].scale; --at) changes_[at] = changes_[at - 1];
-      changes_[at] = change;
-    }
-  }
-
-  /// The scale of least error, and the sums there.
-  STEELYARD_HD double best_scale(Totals& at) const {
-    Totals totals = loudest_;
-    double best = 0.0;
-    double most = 0.0;
-    at = totals;
-    for (int i = 0; i <= n_; ++i) {
-      const double from = i == 0 ? 0.0 : changes_[i - 1].scale;
-      double scale = totals.gg > 0.0 ? totals.xg / totals.gg : 0.0;
-      if (i < n_) scale = std::clamp(scale, from, std::max(from, double{changes_[i].scale}));
-      if (totals.gain(scale) > most) {
-        most = totals.gain(scale);
-        best = scale;
-        at = totals;
-      }
-      if (i < n_) subtract(changes_[i], totals);
-    }
-    return best;
-  }
-
-  /// The step in [low, high] of the largest gain when the scale is first * (2 * step + 1).
-  STEELYARD_HD int best_step(double first, int low, int high, Totals& at) const {
-    Totals totals = loudest_;
-    double most = -HUGE_VAL;
-    int best = low;
-    int i = 0;
-    for (int step = low; step <= high; ++step) {
-      const double scale = first * (2 * step + 1);
-      for (; i < n_ && changes_[i].scale <= scale; ++i) subtract(changes_[i], totals);
-      if (totals.gain(scale) > most) {
-        most = totals.gain(scale);
-        best = step;
-        at = totals;
-      }
-    }
-    return best;
-  }
-
- private:
-  /// From `scale` on, one code has its next line, and the sums are less by so much.
-  struct Change {
-    float scale;
-    float xg;
-    float gg;
-  };
-  STEELYARD_HD static void subtract(const Change& change, Totals& totals) {
-    totals.xg -= change.xg;
-    totals.gg -= change.gg;
-  }
-
-  static constexpr int kMaxCodes = 8;
-  Change changes_[kMaxCodes * Envelope::kMaxLines];
-  int n_ = 0;
-  Totals loudest_;
+  STEELYARD_HD float gain(float scale) const { return scale * (2.0f * xg - scale * gg); }
+  STEELYARD_HD float best_scale() const { return gg > 0.0f && xg > 0.0f ? xg / gg : 0.0f; }
 };
 
 /// The search over one block, or over the first sub-blocks of one.
@@ -145,90 +64,152 @@ class CodebookSearch {
     }
   }
 
-  STEELYARD_HD SteppedScales run(uint32_t* codes) const {
-    double units[kTriedUnits];
-    const int n_units = choose_units(units);
+  STEELYARD_HD SteppedScales run(uint32_t* codes) {
+    float units[kTriedUnits];
+    choose_units(units);
+    raise_small(units[0]);
     Fit best = under(units[0]);
-    for (int k = 1; k < n_units; ++k) keep_better(under(units[k]), best);
+    for (int k = 1; k < reach_.units; ++k) keep_better(under(units[k]), best);
     for (int k = 0; k < reach_.refits && keep_better(under(best.least_squares_d), best); ++k) {
     }
     for (int v = 0; v < kCodes; ++v) {
       const int b = v / kCodesPerSubBlock;
-      const double scale = block_.load(best.scales.d) * F::kUnit * (2 * best.scales.step[b] + 1);
-      codes[v] = joints_[v].code(envelopes_[best.scales.variant[b]][v].best(static_cast<float>(scale)).code);
+      const float scale = scale_of(block_.load(best.scales.d), best.scales.step[b]);
+      codes[v] = joints_[v].code(envelopes_[best.scales.variant[b]][v].best(scale).code);
     }
     return best.scales;
   }
 
   /// The best steps and variants under a d that is settled.
-  STEELYARD_HD SteppedScales steps_under(Half d) const { return under(block_.load(d)).scales; }
+  STEELYARD_HD SteppedScales steps_under(Half d) {
+    raise_small(block_.load(d));
+    return under(block_.load(d)).scales;
+  }
 
  private:
-  using Totals = SubBlockError::Totals;
   static constexpr int kSubBlockLen = F::kBlockLen / F::kSubBlocks;
   static constexpr int kLen = kSubBlocks * kSubBlockLen;
   static constexpr int kCodes = kLen / F::kJoint;
   static constexpr int kCodesPerSubBlock = kCodes / kSubBlocks;
   static constexpr int kTriedUnits = 32;
-  static constexpr int kStepReach = 2;
   static constexpr int kMaxTries = 3;
 
   /// The scale that a sub-block would take if it could have any: around it the gain falls by gg * (scale - own)^2.
   struct Free {
-    double scale;
-    double gg;
-    double gain;
+    float scale;
+    float gg;
+    float gain;
   };
 
   struct Fit {
     SteppedScales scales;
-    double gain;
-    double least_squares_d;  ///< what d should be for these steps and codes
+    float gain;
+    float least_squares_d;  ///< what d should be for these steps and codes
   };
+
+  /// The scale of a step.
+  STEELYARD_HD static float scale_of(float d, int step) {
+    return d * (static_cast<float>(F::kUnit) * static_cast<float>(2 * step + 1));
+  }
+
+  /// Finds the best lines of a sub-block at the scales of a ladder.
+  STEELYARD_HD void find_lines(int b, int variant, const Ladder& ladder) {
+    for (int v = b * kCodesPerSubBlock; v < (b + 1) * kCodesPerSubBlock; ++v) {
+      joints_[v].envelope(ladder, reach_.among, variant, envelopes_[variant][v]);
+    }
+  }
 
   /// Finds the lines of a sub-block around the scale that suits it.
   STEELYARD_HD void trace(int b, int variant) {
     float scale = expected_scale(b);
     for (int tries = 0; tries < kMaxTries; ++tries) {
       const Ladder ladder(scale, reach_.ratio, reach_.scales);
-      SubBlockError& error = errors_[variant][b];
-      error.clear();
-      for (int v = b * kCodesPerSubBlock; v < (b + 1) * kCodesPerSubBlock; ++v) {
-        envelopes_[variant][v] = joints_[v].envelope(ladder, reach_.among, variant);
-        error.add(envelopes_[variant][v]);
-      }
-      error.finish();
-      SubBlockError::Totals at;
-      const auto own = static_cast<float>(error.best_scale(at));
-      free_[variant][b] = {own, at.gg, at.gain(own)};
+      find_lines(b, variant, ladder);
+      // A little beyond the ladder on both sides.
+      const float low = ladder.scale[0] / reach_.ratio;
+      const float between = (ladder.scale[ladder.size - 1] * reach_.ratio - low) / (kCandidates - 1);
+      float scales[kCandidates];
+      for (int c = 0; c < kCandidates; ++c) scales[c] = low + between * static_cast<float>(c);
+      const GainSums sums = sums_at(b, variant, scales[best_of(b, variant, scales)]);
+      const float own = sums.best_scale();
+      free_[variant][b] = {own, sums.gg, sums.gain(own)};
       if (own >= ladder.scale[0] && own <= ladder.scale[ladder.size - 1]) break;
       scale = own > 0.0f ? own : scale;
     }
   }
 
-  /// The scale that gives typical codewords the energy of the sub-block; for magnitudes that are almost equal, the
+  /// Sub-blocks that are too small for d take the smallest step, and the codewords that suit it.
+  STEELYARD_HD void raise_small(float d) {
+    const float smallest = scale_of(d, 0);
+    for (int b = 0; b < kSubBlocks; ++b) {
+      for (int variant = 0; variant < F::kVariants; ++variant) {
+        if (1.5f * free_[variant][b].scale >= smallest) continue;
+        find_lines(b, variant, Ladder(smallest, reach_.ratio, reach_.scales));
+      }
+    }
+  }
+
+  /// The first of the scales at which a sub-block gains most, each code on its best line.
+  STEELYARD_HD int best_of(int b, int variant, const float (&scales)[kCandidates]) const {
+    float losses[kCandidates];
+    for (int c = 0; c < kCandidates; c += kLanes) {
+      const Lanes scale = load(scales + c);
+      const Lanes half = 0.5f * scale;
+      Lanes sum = {};
+      for (int v = b * kCodesPerSubBlock; v < (b + 1) * kCodesPerSubBlock; ++v) {
+        const Envelope& envelope = envelopes_[variant][v];
+        Lanes most = envelope.line[0].xg - half * envelope.line[0].gg;
+        for (int k = 1; k < reach_.scales; ++k) most = max(most, envelope.line[k].xg - half * envelope.line[k].gg);
+        sum += most;
+      }
+      store(-(scale * sum), losses + c);
+    }
+    return first_least(losses);
+  }
+
+  /// The sums over the lines that are best at the scale.
+  STEELYARD_HD GainSums sums_at(int b, int variant, float scale) const {
+    GainSums sums;
+    for (int v = b * kCodesPerSubBlock; v < (b + 1) * kCodesPerSubBlock; ++v) {
+      const Line& line = envelopes_[variant][v].best(scale);
+      sums.xg += line.xg;
+      sums.gg += line.gg;
+    }
+    return sums;
+  }
+
+  /// The scale that brings the mean of the eighth powers to where it usually is at the best scale: large values count,
+  /// since codewords end at the highest level, but not the largest alone. For magnitudes that are almost equal, the
   /// scale that brings them to the smallest level, since that codeword every book has.
   STEELYARD_HD float expected_scale(int b) const {
-    double xx = 0.0;
-    double ww = 0.0;
-    float smallest = HUGE_VALF;
-    float largest = 0.0f;
-    for (int i = b * kSubBlockLen; i < (b + 1) * kSubBlockLen; ++i) {
-      xx += static_cast<double>(block_.w[i]) * block_.x[i] * block_.x[i];
-      ww += block_.w[i];
-      smallest = std::min(smallest, std::fabs(block_.x[i]));
-      largest = std::max(largest, std::fabs(block_.x[i]));
+    const float* const x = block_.x + b * kSubBlockLen;
+    const float* const w = block_.w + b * kSubBlockLen;
+    Lanes low = broadcast(1.0f);
+    Lanes high = {};
+    for (int i = 0; i < kSubBlockLen; i += kLanes) {
+      const Lanes size = max(load(x + i), -load(x + i));
+      low = min(low, size);
+      high = max(high, size);
     }
-    const bool even = F::kSigns != Signs::kShifted && smallest > 0.8f * largest;
-    const double level = even ? F::Book::kSmallestLevel : F::kTypicalLevel;
-    return ww > 0.0 ? static_cast<float>(std::sqrt(xx / ww) / level) : 0.0f;
+    const float most = largest(high);
+    if (F::kSigns != Signs::kShifted && least(low) > 0.8f * most) return most / F::Book::kSmallestLevel;
+    const Lanes inverse = inverse_or_zero(broadcast(most));
+    LaneSum weights, eighths;
+    for (int i = 0; i < kSubBlockLen; i += kLanes) {
+      const Lanes part = load(x + i) * inverse;
+      const Lanes fourth = (part * part) * (part * part);
+      weights.add(i, load(w + i));
+      eighths.add(i, load(w + i) * (fourth * fourth));
+    }
+    const float total = weights.total();
+    return total > 0.0f ? most * std::sqrt(std::sqrt(std::sqrt(eighths.total() / total))) / F::kTypicalLevel : 0.0f;
   }
 
   /// Values of d under which the free scales of the sub-blocks are stored with least loss, in that order. Around its
   /// free scale a sub-block loses gg * (scale - free)^2.
-  STEELYARD_HD int choose_units(double* units) const {
+  STEELYARD_HD void choose_units(float* units) const {
     Free free[kSubBlocks];
-    double largest = 0.0;
+    float largest = 0.0f;
     for (int b = 0; b < kSubBlocks; ++b) {
       free[b] = free_[0][b];
       for (int variant = 1; variant < F::kVariants; ++variant) {
@@ -236,58 +217,57 @@ class CodebookSearch {
       }
       largest = std::max(largest, free[b].scale);
     }
-    double tried[kTriedUnits];
-    double losses[kTriedUnits];
+    // From a little above what gives the largest scale the last step, down to where it is cut by a third.
+    float tried[kTriedUnits];
     for (int k = 0; k < kTriedUnits; ++k) {
-      // From a little above what gives the largest scale the last step, down to where it is cut by a third.
-      tried[k] = largest / (F::kUnit * (2 * F::kSteps - 1)) * (1.06 - 0.0125 * k);
-      losses[k] = 0.0;
-      const double first = tried[k] * F::kUnit;
-      for (int b = 0; b < kSubBlocks && first > 0.0; ++b) {
-        const double off = first * (2 * step_near(free[b].scale, first) + 1) - free[b].scale;
-        losses[k] += free[b].gg * off * off;
+      tried[k] = largest / scale_of(1.0f, F::kSteps - 1) * (1.06f - 0.0125f * static_cast<float>(k));
+    }
+    const IntegerLevels steps = {0.0f, static_cast<float>(F::kSteps - 1)};
+    float losses[kTriedUnits];
+    for (int k = 0; k < kTriedUnits; k += kLanes) {
+      const Lanes first = load(tried + k) * static_cast<float>(F::kUnit);
+      const Lanes inverse = inverse_or_zero(2.0f * first);
+      Lanes loss = {};
+      for (int b = 0; b < kSubBlocks; ++b) {
+        const Lanes step = steps.nearest(free[b].scale * inverse - 0.5f);
+        const Lanes off = first * (2.0f * step + 1.0f) - free[b].scale;
+        loss += free[b].gg * (off * off);
       }
+      store(loss, losses + k);
     }
     for (int n = 0; n < reach_.units; ++n) {
       const int least = first_least(losses, kTriedUnits);
       units[n] = tried[least];
-      losses[least] = HUGE_VAL;
+      losses[least] = HUGE_VALF;
     }
-    return reach_.units;
-  }
-
-  /// The step whose scale first * (2 * step + 1) is nearest.
-  STEELYARD_HD static int step_near(double scale, double first) {
-    return static_cast<int>(std::clamp(0.5 * scale / first, 0.0, F::kSteps - 1.0));
   }
 
   /// The best steps and variants under d.
-  STEELYARD_HD Fit under(double d) const {
-    Fit fit = {{block_.store(static_cast<float>(d)), {}, {}}, 0.0, 0.0};
-    const double first = block_.load(fit.scales.d) * F::kUnit;
-    double xg = 0.0;
-    double gg = 0.0;
+  STEELYARD_HD Fit under(float d) const {
+    Fit fit = {{block_.store(d), {}, {}}, 0.0f, 0.0f};
+    const float stored = block_.load(fit.scales.d);
+    float scales[kCandidates];
+    for (int c = 0; c < kCandidates; ++c) scales[c] = scale_of(stored, std::min(c, F::kSteps - 1));
+    GainSums of_d;
     for (int b = 0; b < kSubBlocks; ++b) {
-      double most = -HUGE_VAL;
-      Totals chosen;
+      float most = -HUGE_VALF;
+      GainSums chosen;
       for (int variant = 0; variant < F::kVariants; ++variant) {
-        Totals at;
-        const int near = first > 0.0 ? step_near(free_[variant][b].scale, first) : 0;
-        const int step = errors_[variant][b].best_step(first, std::max(near - kStepReach, 0),
-                                                       std::min(near + kStepReach, F::kSteps - 1), at);
-        const double gain = at.gain(first * (2 * step + 1));
+        const int step = best_of(b, variant, scales);
+        const GainSums sums = sums_at(b, variant, scales[step]);
+        const float gain = sums.gain(scales[step]);
         if (gain <= most) continue;
         most = gain;
-        chosen = at;
+        chosen = sums;
         fit.scales.step[b] = static_cast<uint8_t>(step);
         fit.scales.variant[b] = static_cast<uint8_t>(variant);
       }
-      const double multiple = F::kUnit * (2 * fit.scales.step[b] + 1);
+      const float multiple = scale_of(1.0f, fit.scales.step[b]);
       fit.gain += most;
-      xg += multiple * chosen.xg;
-      gg += multiple * multiple * chosen.gg;
+      of_d.xg += multiple * chosen.xg;
+      of_d.gg += multiple * multiple * chosen.gg;
     }
-    fit.least_squares_d = gg > 0.0 ? std::max(xg / gg, 0.0) : 0.0;
+    fit.least_squares_d = of_d.best_scale();
     return fit;
   }
 
@@ -301,12 +281,12 @@ class CodebookSearch {
   CodebookReach reach_;
   JointLines<F> joints_[kCodes];
   Envelope envelopes_[F::kVariants][kCodes];
-  SubBlockError errors_[F::kVariants][kSubBlocks];
   Free free_[F::kVariants][kSubBlocks];
 };
 
 /// Base of a traits struct F, which has beside what JointLines asks for: kBlockLen, kSubBlocks, kSteps, kUnit,
-/// kTypicalLevel (root mean square of the values of all codewords), and scale_of(d, step), the scale of those values.
+/// kTypicalLevel (where the eighth-power mean of values lies at the best scale, in their median), and scale_of(d,
+/// step), the scale of those values.
 template <class F>
 struct CodebookEncoder {
   using Scales = SteppedScales;
@@ -334,7 +314,9 @@ struct CodebookEncoder {
       relative_x[j] = scale > 0.0f ? std::clamp(x[j] / scale, -kFar, kFar) : 0.0f;
     }
     const JointLines<F> lines(relative_x, relative_w);
-    const uint32_t code = lines.code(lines.envelope(Ladder(1.0f, 1.0f, 1), Among::kAll, scales.variant[b])[0].code);
+    Envelope best;
+    lines.envelope(Ladder(1.0f, 1.0f, 1), Among::kAll, scales.variant[b], best);
+    const uint32_t code = lines.code(best.line[0].code);
     levels(code, scales.variant[b], values);
     for (int j = 0; j < F::kJoint; ++j) values[j] *= scale;
     return code;

@@ -53,20 +53,30 @@ class JointLines {
   }
 
   /// The best codes for the scales of the ladder.
-  STEELYARD_HD Envelope envelope(const Ladder& ladder, Among among, int variant) const {
+  STEELYARD_HD void envelope(const Ladder& ladder, Among among, int variant, Envelope& best) const {
+    best.size = ladder.size;
     if constexpr (F::kSigns == Signs::kShifted) {
-      const Envelope own = vector(0, ladder, among, variant, nullptr);
-      return F::kVariants == 2 ? own : either(own, vector(0, ladder, among, 1, nullptr), ladder);
+      vector(0, ladder, among, variant, &best, nullptr);
+      if (F::kVariants == 2) return;
+      Envelope other;
+      vector(0, ladder, among, 1, &other, nullptr);
+      for (int k = 0; k < ladder.size; ++k) keep_better(other.line[k], ladder.scale[k], best.line[k]);
     } else {
       // Where the number of minus signs must change, one value takes the other sign, in whichever vector loses least.
       const bool odd = F::kSigns == Signs::kEven && parity(signs_) != 0;
-      Envelope turned;
-      const Envelope first = vector(0, ladder, among, 0, odd ? &turned : nullptr);
-      if (F::kVectors == 1) return odd ? turned : first;
-      Envelope second_turned;
-      const Envelope second = vector(1, ladder, among, 0, odd ? &second_turned : nullptr);
-      if (!odd) return sum(first, second);
-      return either(sum(turned, second), sum(first, second_turned), ladder);
+      if (F::kVectors == 1) return vector(0, ladder, among, 0, odd ? nullptr : &best, odd ? &best : nullptr);
+      Envelope first_turned, second, second_turned;
+      vector(0, ladder, among, 0, &best, odd ? &first_turned : nullptr);
+      vector(1, ladder, among, 0, &second, odd ? &second_turned : nullptr);
+      for (int k = 0; k < ladder.size; ++k) {
+        const Line first = best.line[k];
+        if (!odd) {
+          best.line[k] = joined(first, second.line[k]);
+        } else {
+          best.line[k] = joined(first_turned.line[k], second.line[k]);
+          keep_better(joined(first, second_turned.line[k]), ladder.scale[k], best.line[k]);
+        }
+      }
     }
   }
 
@@ -92,13 +102,29 @@ class JointLines {
   static constexpr int kDraftsAt = F::kVectors * F::kIndexBits;
 
   /// The best codewords of vector v, and in `turned` those with one sign changed.
-  STEELYARD_HD Envelope vector(int v, const Ladder& ladder, Among among, int shift, Envelope* turned) const {
-    Envelope plain;
+  STEELYARD_HD void vector(int v, const Ladder& ladder, Among among, int shift, Envelope* plain,
+                           Envelope* turned) const {
     book_of<F>(shift).envelopes({x_ + v * kDim, w_ + v * kDim, wx_ + v * kDim}, ladder, among, plain, turned);
     const uint32_t shift_bit = F::kVariants == 1 ? static_cast<uint32_t>(shift) << kDraftsAt : 0;
-    plain.recode(v * F::kIndexBits, shift_bit);
-    if (turned != nullptr) turned->recode(v * F::kIndexBits, 1u << (kDraftsAt + v));
-    return plain;
+    for (int k = 0; k < ladder.size; ++k) {
+      if (plain != nullptr) draft(v, shift_bit, plain->line[k]);
+      if (turned != nullptr) draft(v, 1u << (kDraftsAt + v), turned->line[k]);
+    }
+  }
+
+  /// Makes the index of a codeword in vector v a draft.
+  STEELYARD_HD static void draft(int v, uint32_t bits, Line& line) {
+    line.code = line.code << (v * F::kIndexBits) | bits;
+  }
+
+  /// Two vectors under one scale.
+  STEELYARD_HD static Line joined(const Line& a, const Line& b) { return {a.xg + b.xg, a.gg + b.gg, a.code | b.code}; }
+
+  STEELYARD_HD static void keep_better(const Line& other, float scale, Line& best) {
+    const bool better = other.at(scale) > best.at(scale);
+    best.xg = better ? other.xg : best.xg;
+    best.gg = better ? other.gg : best.gg;
+    best.code = better ? other.code : best.code;
   }
 
   const float* w_;

@@ -29,7 +29,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cfloat>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -153,34 +152,38 @@ STEELYARD_HD inline bool all_zero(const float* x, int n) {
   return true;
 }
 
+/// Multiplies what a block's scales share.
+template <class Scales>
+STEELYARD_HD void stretch(float factor, Scales& scales) {
+  scales.d = finite_half(to_float(scales.d) * factor);
+  if constexpr (requires { scales.d_min; }) scales.d_min = finite_half(to_float(scales.d_min) * factor);
+  if constexpr (requires { scales.m; }) scales.m = finite_half(to_float(scales.m) * factor);
+}
+
 /// Rounding for the least error shrinks a block: its projection on itself, sum w x q / sum w x^2, falls below 1 by the
 /// relative error. Over a layer such losses add up, while the rest of the error averages out. So a block gets back
-/// kShare of what it lost: its scales are refitted to values inflated by so much. The share is a measurement
-/// (docs/quantize.md).
+/// kShare of what it lost: it is stretched to the length that is best for values inflated by so much. The share is a
+/// measurement (docs/quantize.md).
 template <Encodable F>
 STEELYARD_HD void counter_shrinkage(const float* x, const float* w, const uint32_t* codes, typename F::Scales& scales,
                                     typename F::Block& block) {
-  constexpr double kShare = 0.7;
-  constexpr double kWorthIt = 1e-3;  // of a scale; about what a half can tell apart
-  constexpr double kMost = 0.25;
+  constexpr float kShare = 0.7f;
+  constexpr float kWorthIt = 1e-3f;  // of a scale; about what a half can tell apart
+  constexpr float kMost = 0.25f;
   float values[F::kBlockLen];
   decode_blocks<F>(reinterpret_cast<const std::byte*>(&block), 1, values);
-  LaneSum xx, xq;
+  LaneSum xx, xq, qq;
   for (int i = 0; i < F::kBlockLen; i += kLanes) {
     const Lanes wx = load(w + i) * load(x + i);
     xx.add(i, wx * load(x + i));
     xq.add(i, wx * load(values + i));
+    qq.add(i, load(w + i) * load(values + i) * load(values + i));
   }
-  const float whole = xx.total();
   const float kept = xq.total();
-  const double excess = kept > 0.0f ? kShare * (static_cast<double>(whole) / kept - 1.0) : 0.0;
-  if (!(excess > kWorthIt)) return;
-  const auto factor = static_cast<float>(1.0 + (excess < kMost ? excess : kMost));
-  float inflated[F::kBlockLen];
-  for (int i = 0; i < F::kBlockLen; i += kLanes) {
-    store(max(broadcast(-FLT_MAX), min(broadcast(FLT_MAX), load(x + i) * factor)), inflated + i);
-  }
-  F::refit(inflated, w, codes, scales);
+  const float length = qq.total();
+  const float excess = kShare * (xx.total() / kept - 1.0f);
+  if (!(excess > kWorthIt && kept > 0.5f * length)) return;  // nor where a sum overflows
+  stretch((1.0f + (excess < kMost ? excess : kMost)) * kept / length, scales);
   F::pack(scales, codes, block);
 }
 
@@ -198,7 +201,7 @@ STEELYARD_HD void encode_blocks(const float* x, const float* importance, int64_t
     F::objective(x, importance == nullptr ? nullptr : importance + b * F::kBlockLen, w);
     typename F::Scales scales = fit_block<F>(x, w, effort, codes);
     F::pack(scales, codes, blocks[b]);
-    if constexpr (Grouped<F>) counter_shrinkage<F>(x, w, codes, scales, blocks[b]);
+    if constexpr (Grouped<F> && requires { scales.d; }) counter_shrinkage<F>(x, w, codes, scales, blocks[b]);
   }
 }
 

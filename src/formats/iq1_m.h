@@ -54,7 +54,7 @@ struct IQ1_M : CodebookEncoder<IQ1_M> {
   static constexpr int kVariants = 1;
   static constexpr int kSteps = 8;
   static constexpr double kUnit = 0.125;
-  static constexpr double kTypicalLevel = 6.2;
+  static constexpr float kTypicalLevel = 9.4f;
   using Book = Codebook<1 << kIndexBits, 8, Levels{3, -8.0f, 8.0f}>;
   static const Book& codebook(int shift);
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);

@@ -52,7 +52,7 @@ struct IQ2_S : CodebookEncoder<IQ2_S> {
   static constexpr int kVariants = 1;
   static constexpr int kSteps = 16;
   static constexpr double kUnit = 0.125;
-  static constexpr double kTypicalLevel = 24.4;
+  static constexpr float kTypicalLevel = 36.2f;
   using Book = Codebook<1 << kIndexBits, 8, Levels{3, 8.0f, 17.5f}>;
   static const Book& codebook(int shift);
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);

@@ -55,7 +55,7 @@ struct IQ3_S : CodebookEncoder<IQ3_S> {
   static constexpr int kVariants = 1;
   static constexpr int kSteps = 16;
   static constexpr double kUnit = 1.0;
-  static constexpr double kTypicalLevel = 7.1;
+  static constexpr float kTypicalLevel = 10.8f;
   using Book = Codebook<1 << kIndexBits, 4, Levels{8, 1.0f, 2.0f}>;
   static const Book& codebook(int shift);
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);

@@ -52,7 +52,7 @@ struct IQ3_XXS : CodebookEncoder<IQ3_XXS> {
   static constexpr int kVariants = 1;
   static constexpr int kSteps = 16;
   static constexpr double kUnit = 0.25;
-  static constexpr double kTypicalLevel = 28.6;
+  static constexpr float kTypicalLevel = 45.5f;
   using Book = Codebook<1 << kIndexBits, 4, Levels{8, 4.0f, 8.0f}>;
   static const Book& codebook(int shift);
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);

@@ -124,15 +124,32 @@ STEELYARD_HD inline LaneCodes to_codes(const Lanes& values) {
 #endif
 }
 
-/// The largest lane.
-STEELYARD_HD inline float largest(const Lanes& lanes) {
-  // By halves: the order does not matter to a maximum.
-  float values[kLanes];
-  store(lanes, values);
-  for (int width = kLanes / 2; width > 0; width /= 2) {
-    for (int l = 0; l < width; ++l) values[l] = values[l + width] > values[l] ? values[l + width] : values[l];
+/// All lanes folded into one by halves: lane l with l + kLanes / 2, and so on.
+template <class Fold>
+STEELYARD_HD float fold_lanes(Lanes lanes, [[maybe_unused]] const Fold& fold) {
+#if STEELYARD_LANES == 1
+  return lanes;
+#else
+  static constexpr int32_t kPartners[4][kMaxLanes] = {
+      {1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14},
+      {2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13},
+      {4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11},
+      {8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7},
+  };
+  for (int level = std::countr_zero(static_cast<uint32_t>(kLanes)) - 1; level >= 0; --level) {
+    LaneMask partner;
+    std::memcpy(&partner, kPartners[level], sizeof(partner));
+    lanes = fold(lanes, __builtin_shuffle(lanes, partner));
   }
-  return values[0];
+  return lanes[0];
+#endif
+}
+
+STEELYARD_HD inline float least(const Lanes& lanes) {
+  return fold_lanes(lanes, [](const Lanes& a, const Lanes& b) { return min(a, b); });
+}
+STEELYARD_HD inline float largest(const Lanes& lanes) {
+  return fold_lanes(lanes, [](const Lanes& a, const Lanes& b) { return max(a, b); });
 }
 
 }  // namespace steelyard::inline STEELYARD_ISA

@@ -111,31 +111,6 @@ STEELYARD_HD inline Lanes inverse_or_zero(const Lanes& scale) {
 /// Number of candidates that a search tries at once.
 inline constexpr int kCandidates = 16;
 
-/// All lanes folded into one by halves: lane l with l + kLanes / 2, and so on.
-template <class Fold>
-STEELYARD_HD float fold_lanes(Lanes lanes, [[maybe_unused]] const Fold& fold) {
-#if STEELYARD_LANES == 1
-  return lanes;
-#else
-  static constexpr int32_t kPartners[4][kMaxLanes] = {
-      {1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14},
-      {2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13},
-      {4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11},
-      {8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7},
-  };
-  for (int level = std::countr_zero(static_cast<uint32_t>(kLanes)) - 1; level >= 0; --level) {
-    LaneMask partner;
-    std::memcpy(&partner, kPartners[level], sizeof(partner));
-    lanes = fold(lanes, __builtin_shuffle(lanes, partner));
-  }
-  return lanes[0];
-#endif
-}
-
-STEELYARD_HD inline float least(const Lanes& lanes) {
-  return fold_lanes(lanes, [](const Lanes& a, const Lanes& b) { return min(a, b); });
-}
-
 /// Sums values in an order of its own, the same for every instruction set: lane by lane of kMaxLanes, then by halves.
 class LaneSum {
  public:

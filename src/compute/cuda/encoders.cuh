@@ -32,7 +32,7 @@ __device__ const typename F::Book** books_of_kernel() {
 
 template <class F>
 STEELYARD_HD const typename F::Book& book_of(int shift) {
-#if defined(__CUDA_ARCH__) || defined(STEELYARD_CUDA_EMULATED)
+#if CUDA_ARCH > 0
   return *books_of_kernel<F>()[shift];
 #else
   return F::codebook(shift);
