@@ -32,7 +32,7 @@ for type in "${types[@]}"; do
     printf '%s = %s\n* = keep\n' "$pattern" "$type" > "$work/one.plan"
     "$steelyard" quantize "$model" "$work/ours.gguf" --plan "$work/one.plan" --imatrix "$imatrix" --effort "$effort" > "$work/log"
     ours=$(divergence "$work/ours.gguf"); rm "$work/ours.gguf"
-    printf ' %10s %6s' "$ours" "$(awk -v a="$ours" -v b="$theirs" 'BEGIN { print b + 0 > 0 ? sprintf("%.3f", a / b) : "-" }')"
+    printf ' %10s %6s' "$ours" "$(awk -v a="$ours" -v b="$theirs" 'BEGIN { print (b + 0 > 0 ? sprintf("%.3f", a / b) : "-") }')"
   done
   echo
 done
