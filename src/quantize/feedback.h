@@ -48,15 +48,13 @@ class FeedbackEncoder {
   FeedbackEncoder(const Format& format, int64_t n, const FeedbackSettings& settings)
       : format_(format), n_(n), settings_(settings) {}
 
-  class Tile;
-
   const Format& format_;
   int64_t n_;
   FeedbackSettings settings_;
-  std::vector<float> factor_;         // R [n, n]
-  std::vector<float> weights_;        // [n] of the squares of w' - q: the diagonals of R_BB R_BB^T
-  std::vector<float> moments_;        // H, damped [n, n]
-  std::vector<float> group_inverse_;  // [n / joint][joint, joint] inverses of the blocks H_BB
+  // What FeedbackInputs points to.
+  std::vector<float> factor_, moments_;
+  std::vector<float> weights_;  // the diagonals of R_BB R_BB^T
+  std::vector<float> group_inverse_;
 };
 
 /// Mean over rows of e H e^T, with e = rows - decoded: what a matrix's outputs lose, per output and token. With a

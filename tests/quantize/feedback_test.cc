@@ -156,20 +156,42 @@ TEST(Feedback, OutputsKeepTheirSize) {
 
 TEST(Feedback, ARowDependsOnNothingElse) {
   const std::vector<float> h = moments(5), rows = weights(6);
+  const int before = set_thread_count(0);
   for (const Type id : {Type::IQ2_S, Type::Q4_K, Type::Q5_0}) {
     const Format& type = format(id);
     const std::vector<std::byte> all = mended(type, h, rows, {});
     const size_t row_bytes = kColumns / type.block_len * type.block_bytes;
     const auto encoder = FeedbackEncoder::make(type, kColumns, h.data(), {});
-    for (const int threads : {1, 3}) {
-      const int before = set_thread_count(0);
+    for (const int threads : {1, 2, 7}) {
       set_thread_count(threads);
+      EXPECT_TRUE(mended(type, h, rows, {}) == all) << type.name << ", " << threads << " threads";
       std::vector<std::byte> some(3 * row_bytes);
       encoder->encode(rows.data() + 30 * kColumns, 3, some.data());
-      set_thread_count(before);
       EXPECT_TRUE(std::equal(some.begin(), some.end(), all.begin() + 30 * static_cast<std::ptrdiff_t>(row_bytes)))
-          << type.name;
+          << type.name << ", " << threads << " threads";
     }
+  }
+  set_thread_count(before);
+}
+
+// Given the moments of the inputs. The last panel of 256 columns is a narrower one where blocks allow it.
+TEST(Feedback, EveryInstructionSetGivesTheSameBytes) {
+  const std::vector<float> h = moments(9), rows = weights(10);
+  for (const Format* chosen : quantized_types()) {
+    const int64_t n = chosen->block_len < 256 ? kColumns - 128 : kColumns;
+    std::vector<float> corner(static_cast<size_t>(n * n));
+    for (int64_t r = 0; r < n; ++r) std::copy_n(&h[r * kColumns], n, &corner[r * n]);
+    const auto bytes = [&](Isa isa) {
+      const Format& type = format(chosen->type, isa);
+      const auto encoder = FeedbackEncoder::make(type, n, corner.data(), {.passes = 1});
+      EXPECT_TRUE(encoder.has_value());
+      const int64_t n_rows = kRows * kColumns / n;
+      std::vector<std::byte> out(static_cast<size_t>(n_rows * n / type.block_len * type.block_bytes));
+      if (encoder) encoder->encode(rows.data(), n_rows, out.data());
+      return out;
+    };
+    const std::vector<std::byte> expected = bytes(Isa::kScalar);
+    for (const Isa isa : supported_isas()) EXPECT_TRUE(bytes(isa) == expected) << chosen->name << " " << isa_name(isa);
   }
 }
 

@@ -1,0 +1,38 @@
+// What rounding with error feedback knows of a matrix's inputs, as it is handed to whatever rounds: made by
+// quantize/feedback.cc, read by formats/feedback_tile.h on the processor or on a device.
+#pragma once
+
+#include <cstdint>
+
+#include "formats/encoder.h"
+
+namespace steelyard {
+
+/// Columns between two products of matrices: a multiple of every block length.
+inline constexpr int kPanelLen = 256;
+/// What the width of every panel, and so every block length, is a multiple of.
+inline constexpr int kPanelStep = 32;
+
+/// Square matrices lie in panels of kPanelLen columns, one after the other, the last maybe narrower: column k of row j,
+/// in the panel of `width` columns that begins at column `begin`, is at begin * n + j * width + k - begin.
+struct FeedbackInputs {
+  int64_t n;                   ///< columns, a multiple of the type's block
+  const float* factor;         ///< R [n, n] in panels, H = R R^T upper triangular
+  const float* moments;        ///< H, damped, [n, n] in panels
+  const float* weights;        ///< [n] of the squares of what is rounded less what it becomes
+  const float* group_inverse;  ///< [n / joint][joint, joint] inverses of the blocks of H on the diagonal
+  double given_back;           ///< share of the shrinkage of a row's outputs
+  int64_t passes;              ///< of coordinate descent
+  int64_t effort;              ///< an Effort, as wide as its neighbours so that there is no padding
+};
+
+/// What a tile works in. Of up to so many rows as the tile has.
+template <class Scales>
+struct FeedbackMemory {
+  float* errors;    ///< [rows, n]: original less rounded
+  float* panel;     ///< [rows, kPanelLen]: a product with one panel of a matrix
+  Scales* scales;   ///< [rows, n / block_len]
+  uint32_t* codes;  ///< [rows, n / joint]
+};
+
+}  // namespace steelyard
