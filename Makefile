@@ -28,7 +28,7 @@ asan:
 cuda-targets: setup
 	@cmake --preset $(PRESET) > /dev/null
 	@cmake --build --preset $(PRESET) -j $(JOBS) --target cuda_targets
-	@cat $(FOLDER)/cuda_targets/*/*.log | c++filt | awk -f src/compute/cuda/resources.awk > $(FOLDER)/cuda_targets/table.md
+	@cat $(FOLDER)/cuda_targets/*.log | c++filt | awk -f src/compute/cuda/resources.awk > $(FOLDER)/cuda_targets/table.md
 	@sed -i -e '/<!-- resources -->/,/<!-- end -->/{//!d}' -e '/<!-- resources -->/r $(FOLDER)/cuda_targets/table.md' docs/cuda.md
 
 # Calibrate, plan, quantize and evaluate the bundled model; prints a table.

@@ -23,16 +23,33 @@ function(steelyard_kernel_flags variable source)
   endif()
 endfunction()
 
+# steelyard_cuda_targets(<variable>): nvcc's flags for STEELYARD_CUDA_ARCHITECTURES. Kernels know two kinds of devices,
+# without and with tensor cores for bfloat16 and int8, so they are compiled to PTX twice, of which all machine code is
+# assembled. PTX of the second kind goes in too, for devices to come.
+function(steelyard_cuda_targets variable)
+  foreach(architecture ${STEELYARD_CUDA_ARCHITECTURES})
+    if(architecture LESS 80)
+      list(APPEND codes_75 sm_${architecture})
+    else()
+      list(APPEND codes_80 sm_${architecture})
+    endif()
+  endforeach()
+  list(APPEND codes_80 compute_80)
+  foreach(kind 75 80)
+    if(codes_${kind})
+      list(JOIN codes_${kind} "," codes)
+      list(APPEND targets -gencode "arch=compute_${kind},code=[${codes}]")
+    endif()
+  endforeach()
+  set(${variable} ${targets} PARENT_SCOPE)
+endfunction()
+
 # Adds the backend to steelyard_compute; nothing without STEELYARD_CUDA.
 function(steelyard_cuda_library)
   if(NOT STEELYARD_CUDA)
     return()
   endif()
-  foreach(architecture ${STEELYARD_CUDA_ARCHITECTURES})
-    list(APPEND targets -gencode arch=compute_${architecture},code=sm_${architecture})
-  endforeach()
-  list(GET STEELYARD_CUDA_ARCHITECTURES -1 newest)
-  list(APPEND targets -gencode arch=compute_${newest},code=compute_${newest})  # for devices to come
+  steelyard_cuda_targets(targets)
   steelyard_cuda_kernels(kernels 2)
   steelyard_cuda_encoders(encoders)
   foreach(source ${kernels} ${encoders})
@@ -44,7 +61,8 @@ function(steelyard_cuda_library)
       COMMAND ${STEELYARD_NVCC} -O3 ${flags} ${targets} -MD -MF ${object}.d -c ${source} -o ${object}
       DEPENDS ${source}
       DEPFILE ${object}.d
-      COMMENT "Kernels of ${name}")
+      COMMENT "Kernels of ${name}"
+      VERBATIM)
     list(APPEND objects ${object})
   endforeach()
   add_library(steelyard_cuda STATIC ${STEELYARD_CUDA_HOST_SOURCES} ${objects})
@@ -56,33 +74,32 @@ endfunction()
 
 # Target cuda_targets, which is not built by default: all kernels for all architectures, without a warning, and what
 # ptxas says of their resources (make cuda-targets reads that).
-function(steelyard_cuda_targets)
+function(steelyard_cuda_resources)
   if(NOT STEELYARD_NVCC)
     return()
   endif()
+  steelyard_cuda_targets(targets)
   steelyard_cuda_kernels(kernels 2)
   steelyard_cuda_encoders(encoders)
+  set(folder ${PROJECT_BINARY_DIR}/cuda_targets)
+  file(MAKE_DIRECTORY ${folder})
   set(logs)
-  foreach(architecture ${STEELYARD_CUDA_ARCHITECTURES})
-    set(folder ${PROJECT_BINARY_DIR}/cuda_targets/sm_${architecture})
-    file(MAKE_DIRECTORY ${folder})
-    foreach(source ${kernels} ${encoders})
-      get_filename_component(name ${source} NAME)
-      set(log ${folder}/${name}.log)
-      set(cubin ${folder}/${name}.cubin)
-      steelyard_kernel_flags(flags ${source})
-      add_custom_command(
-        OUTPUT ${log}
-        COMMAND ${CMAKE_COMMAND} -E rm -f ${cubin}
-        COMMAND ${STEELYARD_NVCC} -O3 ${flags} -arch=sm_${architecture} -Xptxas -v -MD -MF ${log}.d -MT ${log} -cubin ${source} -o ${cubin} > ${log}.new 2>&1 || cat ${log}.new
-        COMMAND test -s ${cubin}
-        COMMAND ${CMAKE_COMMAND} -E rename ${log}.new ${log}
-        DEPENDS ${source}
-        DEPFILE ${log}.d
-        COMMENT "${name} for sm_${architecture}"
-        VERBATIM)
-      list(APPEND logs ${log})
-    endforeach()
+  foreach(source ${kernels} ${encoders})
+    get_filename_component(name ${source} NAME)
+    set(log ${folder}/${name}.log)
+    set(code ${folder}/${name}.fatbin)
+    steelyard_kernel_flags(flags ${source})
+    add_custom_command(
+      OUTPUT ${log}
+      COMMAND ${CMAKE_COMMAND} -E rm -f ${code}
+      COMMAND ${STEELYARD_NVCC} -O3 ${flags} ${targets} -Xptxas -v -MD -MF ${log}.d -MT ${log} -fatbin ${source} -o ${code} > ${log}.new 2>&1 || cat ${log}.new
+      COMMAND test -s ${code}
+      COMMAND ${CMAKE_COMMAND} -E rename ${log}.new ${log}
+      DEPENDS ${source}
+      DEPFILE ${log}.d
+      COMMENT "${name} for all devices"
+      VERBATIM)
+    list(APPEND logs ${log})
   endforeach()
   add_custom_target(cuda_targets DEPENDS ${logs})
 endfunction()
