@@ -126,6 +126,13 @@ class Backend {
   virtual void upload(void* device, const void* host, size_t bytes) = 0;
   virtual void download(void* host, const void* device, size_t bytes) = 0;
   virtual void zero(void* device, size_t bytes) = 0;
+  /// New memory with a copy of the host's, which may change afterwards. This and load() may be called while another
+  /// thread has operations at work.
+  virtual Buffer place(const void* host, size_t bytes) {
+    Buffer memory = allocate(bytes);
+    upload(memory.get(), host, bytes);
+    return memory;
+  }
   /// Makes the weight's bytes, which lie in host memory and outlive the backend's use of it, usable by operations.
   virtual Weight load(Weight host) = 0;
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "base/error.h"
+
 namespace steelyard {
 namespace {
 
@@ -30,6 +32,7 @@ void LayerSweep::begin_window(int64_t first, int64_t n) {
   n_ = n;
   next_layer_ = 0;
   broken_.clear();
+  ahead_ = {};
   if (stages_.empty()) stages_.push_back(std::make_unique<Stage>(model_.config().norm_eps));
   for (const auto& stage : stages_) make_room(*stage);
   const uint64_t room = options_.stream_bytes / (stream_values() * sizeof(float));
@@ -209,6 +212,38 @@ int LayerSweep::layers_together(int first) const {
   return end - first;
 }
 
+std::vector<Layer> LayerSweep::bind(int first, int n) const {
+  std::vector<Layer> layers;
+  for (int i = first; i < first + n; ++i) layers.push_back(model_.layer(i, n_ctx_));
+  return layers;
+}
+
+std::vector<Layer> LayerSweep::take_bound(int first, int n) {
+  if (ahead_.valid() && first_ahead_ == first) {
+    try {
+      std::vector<Layer> layers = ahead_.get();
+      if (static_cast<int>(layers.size()) == n) return layers;
+    } catch (const Error&) {  // memory that was missing may be there by now; what else is wrong still is
+    }
+  }
+  return bind(first, n);
+}
+
+// Batches have yet to find their memory when the first layer begins: they are left half of what is free.
+void LayerSweep::bind_ahead(int first) {
+  if (first >= model_.n_layers()) return;
+  const int n = layers_together(first);
+  bool room = true;
+  for (int i = first; i < first + n; ++i) {
+    model_.will_need(i);
+    const auto free = model_.backend(i).free_memory();
+    room = room && (!free || *free / 2 >= model_.block_bytes(i));
+  }
+  if (!room) return;
+  first_ahead_ = first;
+  ahead_ = std::async(std::launch::async, [this, first, n] { return bind(first, n); });
+}
+
 void LayerSweep::run_layers(int first, std::span<MatmulObserver* const> observers) {
   const auto n = static_cast<int>(observers.size());
   STEELYARD_CHECK(n >= 1 && n <= layers_together(first));
@@ -218,11 +253,8 @@ void LayerSweep::run_layers(int first, std::span<MatmulObserver* const> observer
     }
     return advance(layers_[static_cast<size_t>(first)], LayerPart::kWhole, observers[0]);
   }
-  std::vector<Layer> layers;
-  for (int i = first; i < first + n; ++i) {
-    model_.will_need(i + n);
-    layers.push_back(model_.layer(i, n_ctx_));
-  }
+  std::vector<Layer> layers = take_bound(first, n);
+  bind_ahead(first + n);
   if (n == 1)
     advance(layers[0], LayerPart::kWhole, observers[0]);
   else

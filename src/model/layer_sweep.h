@@ -3,14 +3,16 @@
 // with windows of one batch this is token-major iteration. What a chunk gives does not depend on the window: batches
 // are formed alike, and each has the same numbers.
 //
-// Layers on different backends work at the same time: while one has a batch, the one before has the next. Each is a
-// stage with a thread, a buffer and caches of its own.
+// While layers are at work, a thread binds those that come next, where there is room for both: a device computes while
+// weights are on their way to it. Layers on different backends work at the same time: while one has a batch, the one
+// before has the next. Each is a stage with a thread, a buffer and caches of its own.
 //
 // A chunk whose numbers stop being finite is broken: it leaves the sweep with the layer in which that happens, and its
 // stream stays as it was before. Used by calibration and evaluation.
 #pragma once
 
 #include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -110,6 +112,9 @@ class LayerSweep {
   std::vector<KvLayer>& caches(Stage& stage, const Layer& layer, size_t n);
   Matrix forward(Stage& stage, const Layer& layer, LayerPart part, std::span<const int64_t> chunks, Matrix x,
                  Pass& pass);
+  std::vector<Layer> bind(int first, int n) const;
+  std::vector<Layer> take_bound(int first, int n);
+  void bind_ahead(int first);
   void for_batches(const Passage& passage, int64_t begin, int64_t end, const BatchWork& work);
   void pass_batch(const Passage& passage, std::vector<int64_t> chunks, Pass& pass, const BatchWork& work);
   void advance_together(std::span<const Layer> layers, std::span<MatmulObserver* const> observers);
@@ -125,6 +130,8 @@ class LayerSweep {
   std::unique_ptr<ScratchFile> spilled_;
   std::vector<std::unique_ptr<Stage>> stages_;  // one, and more as layers go together
   std::vector<Layer> layers_;                   // keep_layers
+  std::future<std::vector<Layer>> ahead_;       // of layers to come, the first of which is
+  int first_ahead_ = 0;
   std::vector<std::pair<int64_t, int>> broken_;
   mutable std::mutex breaking_;  // stages do at the same time
 };

@@ -70,6 +70,15 @@ void Model::check_room(const MemoryRequest& request) const {
   }
 }
 
+uint64_t Model::block_bytes(int i) const {
+  const std::string prefix = fmt::format("blk.{}.", i);
+  uint64_t bytes = 0;
+  for (const gguf::TensorInfo& tensor : reader_.tensors()) {
+    if (tensor.name.starts_with(prefix)) bytes += tensor.n_bytes;
+  }
+  return bytes;
+}
+
 PredictionWeights Model::prediction(int i) const { return bind_prediction(reader_, config_, i, backend()); }
 
 void Model::will_need(int i) const {

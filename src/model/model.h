@@ -43,6 +43,9 @@ class Model {
   /// RoPE tables are shared where the angles are the same. `substitutes` take the place of weights in the file.
   Layer layer(int i, int64_t n_positions, std::span<const Layer> bound = {}, const Substitutes& substitutes = {}) const;
 
+  /// Of block i in the file.
+  uint64_t block_bytes(int i) const;
+
   /// What prediction block i has beside layer(n_layers() + i).
   PredictionWeights prediction(int i) const;
   /// Block i will be used soon, or not again for long: hints to the kernel, which reads it ahead or drops it from

@@ -4,8 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <limits>
+#include <mutex>
 
+#include "base/error.h"
+#include "compute/cpu/cpu_backend.h"
 #include "model/architecture.h"
 #include "support.h"
 
@@ -85,6 +91,76 @@ TEST(LayerSweep, LayersTogetherAreLayersInTurn) {
   EXPECT_EQ(LayerSweep(alone, 16, ids_of).layers_together(0), 1);
   EXPECT_EQ(LayerSweep(both, 16, ids_of, {.keep_layers = true}).layers_together(0), 1);
   EXPECT_EQ(streams(both), streams(alone));
+}
+
+// Says whether a layer's weights came while the one before was at work, which waits for them if told to.
+class LoadingBackend : public CpuBackend {
+ public:
+  LoadingBackend(uint64_t free, bool waits) : CpuBackend(Precision::kExact), free_(free), waits_(waits) {}
+  std::optional<uint64_t> free_memory() const override { return free_; }
+  Weight load(Weight host) override {
+    const std::lock_guard lock(mutex_);
+    if (host.name.starts_with("blk.1.")) {
+      second_layer_ = true;
+      changed_.notify_all();
+    }
+    return CpuBackend::load(std::move(host));
+  }
+  void rms_norm(Matrix x, const float* weight, float eps, Matrix out) override {
+    std::unique_lock lock(mutex_);
+    if (waits_) changed_.wait_for(lock, std::chrono::minutes(1), [&] { return second_layer_; });
+    CpuBackend::rms_norm(x, weight, eps, out);
+  }
+  bool second_layer() const { return second_layer_; }
+
+ private:
+  const uint64_t free_;
+  const bool waits_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool second_layer_ = false;
+};
+
+TEST(LayerSweep, BindsTheNextLayerWhileOneIsAtWork) {
+  const gguf::Reader reader(test::golden("models/deepseek2/model.gguf"));
+  for (const bool room : {true, false}) {
+    LoadingBackend backend(room ? uint64_t{1} << 30 : 1000, /*waits=*/room);
+    const Model model(reader, backend);
+    LayerSweep sweep(model, 16, ids_of);
+    sweep.start(0, 2);
+    sweep.run_layer(0);
+    EXPECT_EQ(backend.second_layer(), room);
+    sweep.run_layer(1);
+    EXPECT_TRUE(backend.second_layer());
+  }
+}
+
+// What cannot be bound ahead is an error when its turn comes, not before.
+class FailingBackend : public CpuBackend {
+ public:
+  explicit FailingBackend(int failures) : CpuBackend(Precision::kExact), failures_(failures) {}
+  Weight load(Weight host) override {
+    if (host.name.starts_with("blk.1.") && failures_-- > 0) fail("device", "out of memory");
+    return CpuBackend::load(std::move(host));
+  }
+
+ private:
+  std::atomic<int> failures_;
+};
+
+TEST(LayerSweep, TriesAgainWhatCouldNotBeBoundAhead) {
+  const gguf::Reader reader(test::golden("models/deepseek2/model.gguf"));
+  for (const int failures : {1, 2}) {
+    FailingBackend backend(failures);
+    const Model model(reader, backend);
+    LayerSweep sweep(model, 16, ids_of);
+    sweep.start(0, 2);
+    EXPECT_NO_THROW(sweep.run_layer(0));
+    if (failures == 1)
+      EXPECT_NO_THROW(sweep.run_layer(1));
+    else
+      EXPECT_THROW(sweep.run_layer(1), Error);
+  }
 }
 
 TEST(LayerSweep, NeitherWatchingNorPartsChangeAnything) {

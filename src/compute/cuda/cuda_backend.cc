@@ -67,11 +67,8 @@ void CudaBackend::zero(void* device, size_t bytes) {
 }
 
 Weight CudaBackend::load(Weight host) {
-  const size_t bytes = static_cast<size_t>(host.row_bytes() * host.n_out * host.n_slices);
-  const Buffer memory = device_.allocate(bytes);
-  device_.upload(memory.get(), host.data, bytes);
-  host.data = memory.get();
-  host.memory = memory;
+  host.memory = place(host.data, static_cast<size_t>(host.row_bytes() * host.n_out * host.n_slices));
+  host.data = host.memory.get();
   return host;
 }
 

@@ -1,6 +1,6 @@
-// The CUDA backend: one device, one stream. Weights of any type stay as they are in the file; kernels decode them as
-// they multiply. Operations are launches of the kernels in this folder and return before they are done; what waits is
-// download. A kernel that failed shows there, as an Error.
+// The CUDA backend: one device, operations in one stream. Weights of any type stay as they are in the file; kernels
+// decode them as they multiply. Operations are launches of the kernels in this folder and return before they are done;
+// what waits is download. A kernel that failed shows there, as an Error.
 #pragma once
 
 #include <cublas_v2.h>
@@ -23,6 +23,7 @@ class CudaBackend : public Backend {
   void upload(void* device, const void* host, size_t bytes) override { device_.upload(device, host, bytes); }
   void download(void* host, const void* device, size_t bytes) override { device_.download(host, device, bytes); }
   void zero(void* device, size_t bytes) override;
+  Buffer place(const void* host, size_t bytes) override { return device_.place(host, bytes); }
   Weight load(Weight host) override;
 
   void embed(const Weight& table, std::span<const int32_t> ids, Matrix out) override;

@@ -26,6 +26,32 @@ void check(cudaError_t error, const std::string& device, const char* what) {
   if (error != cudaSuccess) fail(device, "{} failed: {}", what, cudaGetErrorString(error));
 }
 
+PinnedUpload::~PinnedUpload() {
+  for (const Staging& staging : staging_) {
+    if (staging.memory == nullptr) continue;
+    cudaEventDestroy(staging.free);
+    cudaFreeHost(staging.memory);
+  }
+}
+
+void PinnedUpload::copy(void* to, const void* host, size_t bytes, cudaStream_t stream, const std::string& device) {
+  for (size_t at = 0; at < bytes; at += kStagingBytes) {
+    const size_t n = std::min(kStagingBytes, bytes - at);
+    Staging& staging = staging_[next_];
+    next_ = (next_ + 1) % kStagings;
+    if (staging.memory == nullptr) {
+      check(cudaMallocHost(&staging.memory, kStagingBytes), device, "pinning host memory");
+      check(cudaEventCreateWithFlags(&staging.free, cudaEventDisableTiming), device, "making an event");
+    } else {
+      check(cudaEventSynchronize(staging.free), device, "uploading");
+    }
+    std::memcpy(staging.memory, static_cast<const std::byte*>(host) + at, n);
+    check(cudaMemcpyAsync(static_cast<std::byte*>(to) + at, staging.memory, n, cudaMemcpyHostToDevice, stream), device,
+          "uploading");
+    check(cudaEventRecord(staging.free, stream), device, "uploading");
+  }
+}
+
 Device::Device(int index) : index_(index), name_(fmt::format("cuda:{}", index)) {
   const int n = cuda_device_count();
   if (index < 0 || index >= n) fail(name_, "there is no such device (found: {})", n);
@@ -37,18 +63,17 @@ Device::Device(int index) : index_(index), name_(fmt::format("cuda:{}", index)) 
   shared_limit_ = properties.sharedMemPerBlockOptin;
   if (capability_ < 75)
     fail(name_, "compute capability {}.{}, at least 7.5 is needed", properties.major, properties.minor);
-  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
+  for (cudaStream_t* stream : {&stream_, &placing_stream_}) {
+    check(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking), "making a stream");
+  }
 }
 
 Device::~Device() {
   cudaSetDevice(index_);
-  cudaStreamSynchronize(stream_);
-  for (const Staging& staging : staging_) {
-    if (staging.memory == nullptr) continue;
-    cudaEventDestroy(staging.free);
-    cudaFreeHost(staging.memory);
+  for (cudaStream_t stream : {stream_, placing_stream_}) {
+    cudaStreamSynchronize(stream);
+    cudaStreamDestroy(stream);
   }
-  cudaStreamDestroy(stream_);
 }
 
 uint64_t Device::free_memory() const {
@@ -77,21 +102,15 @@ Buffer Device::allocate(size_t bytes) const {
 
 void Device::upload(void* to, const void* host, size_t bytes) {
   use();
-  for (size_t at = 0; at < bytes; at += kStagingBytes) {
-    const size_t n = std::min(kStagingBytes, bytes - at);
-    Staging& staging = staging_[next_staging_];
-    next_staging_ = (next_staging_ + 1) % kStagings;
-    if (staging.memory == nullptr) {
-      check(cudaMallocHost(&staging.memory, kStagingBytes), "pinning host memory");
-      check(cudaEventCreateWithFlags(&staging.free, cudaEventDisableTiming), "making an event");
-    } else {
-      check(cudaEventSynchronize(staging.free), "uploading");
-    }
-    std::memcpy(staging.memory, static_cast<const std::byte*>(host) + at, n);
-    check(cudaMemcpyAsync(static_cast<std::byte*>(to) + at, staging.memory, n, cudaMemcpyHostToDevice, stream_),
-          "uploading");
-    check(cudaEventRecord(staging.free, stream_), "uploading");
-  }
+  uploads_.copy(to, host, bytes, stream_, name_);
+}
+
+Buffer Device::place(const void* host, size_t bytes) {
+  const std::lock_guard lock(placing_);
+  Buffer memory = allocate(bytes);
+  placements_.copy(memory.get(), host, bytes, placing_stream_, name_);
+  check(cudaStreamSynchronize(placing_stream_), "uploading");
+  return memory;
 }
 
 void Device::download(void* host, const void* from, size_t bytes) const {

@@ -1,10 +1,11 @@
-// One device as the backend's host code sees it: a stream that everything runs on in order, memory, and pinned buffers
-// through which host memory is uploaded while the one before is still on its way.
+// One device as the backend's host code sees it: memory, a stream that operations run on in order, and a second one
+// that weights come in by, so that a thread can bring the next layer's while another computes.
 #pragma once
 
 #include <cuda_runtime.h>
 
 #include <cstddef>
+#include <mutex>
 #include <string>
 
 #include "compute/backend.h"
@@ -13,6 +14,28 @@ namespace steelyard::cuda {
 
 /// Error naming device and operation when a call failed; a failed kernel shows at the next call that waits.
 void check(cudaError_t error, const std::string& device, const char* what);
+
+/// Copies host memory to a device through two pinned buffers: while one is on its way, the other is filled.
+class PinnedUpload {
+ public:
+  PinnedUpload() = default;
+  PinnedUpload(const PinnedUpload&) = delete;
+  ~PinnedUpload();
+
+  /// In order with the stream's work; returns when `host` may change. `device` is named by errors.
+  void copy(void* to, const void* host, size_t bytes, cudaStream_t stream, const std::string& device);
+
+ private:
+  static constexpr size_t kStagingBytes = size_t{8} << 20;
+  static constexpr int kStagings = 2;
+  struct Staging {
+    std::byte* memory = nullptr;
+    cudaEvent_t free = nullptr;  // when the copy out of it is done
+  };
+
+  Staging staging_[kStagings];
+  int next_ = 0;
+};
 
 class Device {
  public:
@@ -36,27 +59,22 @@ class Device {
   uint64_t free_memory() const;
   /// Error with the numbers when it does not fit. The handle may outlive neither driver nor program, but the Device.
   Buffer allocate(size_t bytes) const;
-  /// Returns when `host` may change.
+  /// New memory with a copy of host memory, complete when it returns. Other threads may use the device meanwhile.
+  Buffer place(const void* host, size_t bytes);
+  /// In order with operations; returns when `host` may change.
   void upload(void* to, const void* host, size_t bytes);
   /// Waits for everything before.
   void download(void* host, const void* from, size_t bytes) const;
   void synchronize() const { check(cudaStreamSynchronize(stream_), "computing"); }
 
  private:
-  static constexpr size_t kStagingBytes = size_t{8} << 20;
-  static constexpr int kStagings = 2;
-  struct Staging {
-    std::byte* memory = nullptr;  // pinned
-    cudaEvent_t free = nullptr;   // when the copy out of it is done
-  };
-
   const int index_;
   std::string name_;
-  cudaStream_t stream_ = nullptr;
+  cudaStream_t stream_ = nullptr, placing_stream_ = nullptr;
   int n_processors_ = 0, capability_ = 0;
   size_t shared_limit_ = 0;
-  Staging staging_[kStagings];
-  int next_staging_ = 0;
+  PinnedUpload uploads_, placements_;
+  std::mutex placing_;
 };
 
 /// Memory that grows and is used again, call after call.
