@@ -167,8 +167,8 @@ Recipe repeat(Options& options, const gguf::Reader& source, std::optional<Imatri
 
 // Batches are of the same size whatever the memory: the result must not depend on it. Two models have streams.
 CalibrationSettings calibration_settings(const gguf::Reader& source, const ModelConfig& config,
-                                         const Resolution& resolution, const Options& options) {
-  CalibrationSettings settings{.feedback = {.effort = options.shaping.chosen_effort()}};
+                                         const Resolution& resolution, const Options& options, DeviceEncoder* device) {
+  CalibrationSettings settings{.feedback = {.effort = options.shaping.chosen_effort()}, .device = device};
   const uint64_t memory = options.memory > 0 ? options.memory : physical_memory() / 5 * 4;
   const SweepPlan plan = plan_sweep(source, config, memory, moment_bytes(resolution), options.shaping.n_ctx,
                                     settings.sweep.n_batch, SweepOrder::kLayer);
@@ -179,13 +179,14 @@ CalibrationSettings calibration_settings(const gguf::Reader& source, const Model
 
 // What quantization with a calibration text needs beside the job.
 struct Calibration {
-  Calibration(const gguf::Reader& source, const Resolution& resolution, const Options& options)
-      : backend(make_backend("cpu")),
+  Calibration(const gguf::Reader& source, const Resolution& resolution, const Options& options, DeviceEncoder* device)
+      : backend(make_backend(options.backend)),
         model(source, *backend),
         tokenizer(source.metadata()),
         chunks(tokenize_file(tokenizer, options.calibrate, /*parse_special=*/false), options.shaping.n_ctx,
                options.shaping.n_chunks, chunk_bos(tokenizer), options.calibrate),
-        layers(source, resolution, model, chunks, calibration_settings(source, model.config(), resolution, options)) {}
+        layers(source, resolution, model, chunks,
+               calibration_settings(source, model.config(), resolution, options, device)) {}
 
   std::unique_ptr<Backend> backend;
   Model model;
@@ -237,16 +238,15 @@ void run_quantize(Options& options) {
   if (!options.calibrate.empty() && !shaping.edits.prune_layers.empty()) {
     fail("", "--calibrate takes the model as it is: prune its layers in a run of its own");
   }
+  const std::unique_ptr<DeviceEncoder> device = make_device_encoder(options.backend);
   std::optional<Calibration> calibration;
-  if (!options.calibrate.empty()) calibration.emplace(source, resolution, options);
+  if (!options.calibrate.empty()) calibration.emplace(source, resolution, options, device.get());
   const QuantizeJob job{source,
                         resolution,
                         imatrix ? &*imatrix : nullptr,
                         shaping.allow_requantize,
                         options.plan.strict(),
                         calibration ? &calibration->layers : nullptr};
-
-  const std::unique_ptr<DeviceEncoder> device = make_device_encoder(options.backend);
 
   fmt::print("{}\n{}", table(resolution), summary(resolution));
   print_findings(findings(job));
@@ -295,12 +295,13 @@ void add_quantize(CLI::App& app) {
     if (all[i]->get_name() != "--strict") from->excludes(all[i]);
   }
   command->add_option("--imatrix", options->imatrix, "importance matrix, GGUF or .dat");
-  auto* calibrate =
-      command->add_option("--calibrate", options->calibrate,
-                          "text that passes through the layers while they are quantized, with error feedback");
-  command->add_option("--backend", options->backend, "where rows are encoded: cpu or cuda[:N]; the bytes are the same")
-      ->capture_default_str()
-      ->excludes(calibrate);
+  command->add_option("--calibrate", options->calibrate,
+                      "text that passes through the layers while they are quantized, with error feedback");
+  command
+      ->add_option("--backend", options->backend,
+                   "where rows are encoded: cpu or cuda[:N]; the bytes are the same. With --calibrate the text passes "
+                   "through there, too, and layers' inputs differ in their last digits")
+      ->capture_default_str();
   command->add_option("-t,--threads", options->threads, "threads; all cores by default")
       ->check(CLI::Range(0, kMaxThreads));
   command->add_option("--slab", options->slab_bytes, "memory for weights on their way, at most: 1GiB, 200MB, ...")

@@ -57,8 +57,8 @@ class Means {
 // One slice of a tensor, rounded in every way.
 class Candidates {
  public:
-  Candidates(const Format& to, int64_t n_in, int64_t n_out, const std::vector<float>& rows)
-      : to_(to), n_in_(n_in), n_out_(n_out), rows_(rows) {}
+  Candidates(const Format& to, int64_t n_in, int64_t n_out, const std::vector<float>& rows, DeviceEncoder* device)
+      : to_(to), n_in_(n_in), n_out_(n_out), rows_(rows), device_(device) {}
 
   // Alone each weight keeps to itself; feedback goes towards `target`.
   void round(const std::vector<float>& mean, const std::vector<float>& target, const FeedbackSettings& settings) {
@@ -68,7 +68,7 @@ class Candidates {
     if (std::ranges::any_of(diagonal, [](float x) { return x > 0.0f; })) {
       round_alone(diagonal.data(), settings.effort, mutable_way(Rounding::kDiagonal));
     }
-    if (const auto feedback = FeedbackEncoder::make(to_, n_in_, mean.data(), settings)) {
+    if (const auto feedback = FeedbackEncoder::make(to_, n_in_, mean.data(), settings, device_)) {
       std::vector<std::byte>& bytes = mutable_way(Rounding::kFeedback);
       bytes.resize(n_bytes());
       feedback->encode(target.data(), n_out_, bytes.data());
@@ -103,6 +103,9 @@ class Candidates {
 
   void round_alone(const float* importance, Effort effort, std::vector<std::byte>& bytes) const {
     bytes.resize(n_bytes());
+    if (device_ != nullptr && device_->encodes(to_.type)) {
+      return device_->encode(to_.type, rows_.data(), n_out_, n_in_, importance, effort, bytes.data());
+    }
     parallel_for(n_out_, 16, [&](int64_t r) {
       to_.encoder->encode_row(rows_.data() + r * n_in_, importance, n_in_ / to_.block_len, effort,
                               bytes.data() + static_cast<size_t>(r) * row_bytes());
@@ -112,6 +115,7 @@ class Candidates {
   const Format& to_;
   int64_t n_in_, n_out_;
   const std::vector<float>& rows_;
+  DeviceEncoder* device_;
   std::array<std::vector<std::byte>, kRoundings> ways_;
 };
 
@@ -291,7 +295,7 @@ std::vector<std::byte> CalibratedLayers::encode_tensor(const Decision& decision,
                                                   *bad, s * n_out + at / n_in, at % n_in));
     }
     const std::vector<float> mean = means.of(s), pull = pull_of(rows, drifts.of(s), n_in);
-    Candidates candidates(to, n_in, n_out, rows);
+    Candidates candidates(to, n_in, n_out, rows, settings_.device);
     const double n_inputs = means.n_inputs(s);
     FeedbackSettings feedback = settings_.feedback;
     feedback.damping = settings_.damping.of(n_in, n_inputs);

@@ -43,6 +43,7 @@ struct CalibrationSettings {
   int64_t held_out = 8;       ///< of so many chunks one is held out
   double shrinkage = 0.3;     ///< an expert's moments count the mean of its layer's as this many times n_in inputs
   SweepOptions sweep;         ///< of each of the two models: where the text's streams are
+  DeviceEncoder* device = nullptr;  ///< where matrices are rounded, with the same bytes; null: the processor
 };
 
 /// Bytes of the moments that a layer's rounding holds at a time, at most: what is in memory beside weights and streams.

@@ -1,10 +1,11 @@
 // Encoding elsewhere than on the processor: implemented by a backend's device (compute/cuda/encoders.h), used by
-// quantize/encode.cc.
+// quantize/encode.cc and quantize/feedback.cc. Several threads may call; one waits for the other.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "formats/feedback_inputs.h"
 #include "formats/format.h"
 
 namespace steelyard {
@@ -20,6 +21,11 @@ class DeviceEncoder {
   /// x: [n_rows, n_cols] of whole blocks; importance: [n_cols], of all rows, or null.
   virtual void encode(Type type, const float* x, int64_t n_rows, int64_t n_cols, const float* importance, Effort effort,
                       std::byte* out) = 0;
+
+  /// Writes what FeedbackEncoder::encode writes on the processor (quantize/feedback.h), byte for byte. All memory, that
+  /// of `inputs` too, is the host's. x: [n_rows, inputs.n].
+  virtual void encode_with_feedback(Type type, const FeedbackInputs& inputs, const float* x, int64_t n_rows,
+                                    std::byte* out) = 0;
 };
 
 }  // namespace steelyard

@@ -1,5 +1,5 @@
 // What rounding with error feedback knows of a matrix's inputs, as it is handed to whatever rounds: made by
-// quantize/feedback.cc, read by formats/feedback_tile.h on the processor or on a device.
+// quantize/feedback.cc, read by formats/feedback_row.h on the processor or on a device.
 #pragma once
 
 #include <cstdint>
@@ -24,15 +24,6 @@ struct FeedbackInputs {
   double given_back;           ///< share of the shrinkage of a row's outputs
   int64_t passes;              ///< of coordinate descent
   int64_t effort;              ///< an Effort, as wide as its neighbours so that there is no padding
-};
-
-/// What a tile works in. Of up to so many rows as the tile has.
-template <class Scales>
-struct FeedbackMemory {
-  float* errors;    ///< [rows, n]: original less rounded
-  float* panel;     ///< [rows, kPanelLen]: a product with one panel of a matrix
-  Scales* scales;   ///< [rows, n / block_len]
-  uint32_t* codes;  ///< [rows, n / joint]
 };
 
 }  // namespace steelyard

@@ -68,7 +68,7 @@ std::vector<float> in_panels(const Rows& matrix) {
 }  // namespace
 
 std::optional<FeedbackEncoder> FeedbackEncoder::make(const Format& format, int64_t n, const float* moments,
-                                                     const FeedbackSettings& settings) {
+                                                     const FeedbackSettings& settings, DeviceEncoder* device) {
   STEELYARD_CHECK(format.encoder != nullptr && n % format.block_len == 0 && kPanelLen % format.block_len == 0);
   STEELYARD_CHECK(format.block_len % kPanelStep == 0);
   Doubles h = RowsView(moments, n, n).cast<double>();
@@ -77,7 +77,7 @@ std::optional<FeedbackEncoder> FeedbackEncoder::make(const Format& format, int64
   const std::optional<Rows> factor = upper_factor(h);
   if (!factor) return std::nullopt;
 
-  FeedbackEncoder encoder(format, n, settings);
+  FeedbackEncoder encoder(format, n, settings, device != nullptr && device->encodes(format.type) ? device : nullptr);
   encoder.factor_ = in_panels(*factor);
   encoder.moments_ = in_panels(h.cast<float>());
   const int joint = format.encoder->joint;
@@ -101,14 +101,15 @@ void FeedbackEncoder::encode(const float* rows, int64_t n_rows, std::byte* out) 
                               .given_back = settings_.given_back,
                               .passes = settings_.passes,
                               .effort = static_cast<int64_t>(settings_.effort)};
+  if (device_ != nullptr) return device_->encode_with_feedback(format_.type, inputs, rows, n_rows, out);
   const FeedbackKernel kernel = kernel_for(format_);
   const int64_t n_blocks = n_ / format_.block_len;
   parallel_for((n_rows + kFeedbackRows - 1) / kFeedbackRows, 1, [&](int64_t t) {
     const int64_t begin = t * kFeedbackRows, n = std::min<int64_t>(kFeedbackRows, n_rows - begin);
-    std::vector<float> errors(static_cast<size_t>(kFeedbackRows * n_)), panel(size_t{kFeedbackRows} * kPanelLen);
+    std::vector<float> errors(static_cast<size_t>(kFeedbackRows * n_)), products(size_t{kFeedbackRows} * kPanelLen);
     std::vector<AnyScales> scales(static_cast<size_t>(kFeedbackRows * n_blocks));
     std::vector<uint32_t> codes(static_cast<size_t>(kFeedbackRows * n_ / format_.encoder->joint));
-    kernel(format_, inputs, rows + begin * n_, n, {errors.data(), panel.data(), scales.data(), codes.data()},
+    kernel(format_, inputs, rows + begin * n_, n, {errors.data(), products.data(), scales.data(), codes.data()},
            out + begin * n_blocks * format_.block_bytes);
   });
 }

@@ -22,6 +22,7 @@
 #include <optional>
 #include <vector>
 
+#include "formats/device_encoder.h"
 #include "formats/format.h"
 
 namespace steelyard {
@@ -37,20 +38,22 @@ struct FeedbackSettings {
 class FeedbackEncoder {
  public:
   /// `moments`: H [n, n], symmetric, n a multiple of the format's block. Empty where H is not of use: it holds no data
-  /// or values that are not finite, or damping does not make it positive definite.
+  /// or values that are not finite, or damping does not make it positive definite. `device`: where to round, with the
+  /// same bytes, if it encodes this type; null: the processor.
   static std::optional<FeedbackEncoder> make(const Format& format, int64_t n, const float* moments,
-                                             const FeedbackSettings& settings);
+                                             const FeedbackSettings& settings, DeviceEncoder* device = nullptr);
 
   /// Writes n_rows rows [n] as blocks; thread-safe, and parallel inside.
   void encode(const float* rows, int64_t n_rows, std::byte* out) const;
 
  private:
-  FeedbackEncoder(const Format& format, int64_t n, const FeedbackSettings& settings)
-      : format_(format), n_(n), settings_(settings) {}
+  FeedbackEncoder(const Format& format, int64_t n, const FeedbackSettings& settings, DeviceEncoder* device)
+      : format_(format), n_(n), settings_(settings), device_(device) {}
 
   const Format& format_;
   int64_t n_;
   FeedbackSettings settings_;
+  DeviceEncoder* device_;
   // What FeedbackInputs points to.
   std::vector<float> factor_, moments_;
   std::vector<float> weights_;  // the diagonals of R_BB R_BB^T

@@ -1,5 +1,5 @@
-// Compiled once per instruction set (cmake/isa.cmake): error feedback with the steps of an Encoder.
-#include "formats/feedback_tile.h"
+// Compiled once per instruction set (cmake/isa.cmake): error feedback for a tile of rows, with the steps of an Encoder.
+#include "formats/feedback_row.h"
 #include "quantize/feedback_kernel.h"
 
 namespace steelyard::inline STEELYARD_ISA {
@@ -44,10 +44,101 @@ class EncoderSteps {
   const Encoder& encoder_;
 };
 
+// out [kTogether rows, width], kPanelLen apart, += a [kTogether rows, depth], n apart, times b [depth, width]. Every
+// element is summed in a register in the order of `depth`.
+template <int kTogether>
+void add_products(const float* a, int64_t n, int64_t depth, const float* b, int64_t width, float* out) {
+  constexpr int kVectors = 2;
+  static_assert(kPanelStep % (kVectors * kLanes) == 0);
+  for (int64_t k = 0; k < width; k += kVectors * kLanes) {
+    Lanes sums[kTogether][kVectors];
+    for (int r = 0; r < kTogether; ++r) {
+      for (int v = 0; v < kVectors; ++v) sums[r][v] = load(out + r * kPanelLen + k + v * kLanes);
+    }
+    for (int64_t j = 0; j < depth; ++j) {
+      Lanes values[kVectors];
+      for (int v = 0; v < kVectors; ++v) values[v] = load(b + j * width + k + v * kLanes);
+      for (int r = 0; r < kTogether; ++r) {
+        for (int v = 0; v < kVectors; ++v) sums[r][v] += a[r * n + j] * values[v];
+      }
+    }
+    for (int r = 0; r < kTogether; ++r) {
+      for (int v = 0; v < kVectors; ++v) store(sums[r][v], out + r * kPanelLen + k + v * kLanes);
+    }
+  }
+}
+
+class Tile {
+ public:
+  Tile(const Format& format, const FeedbackInputs& inputs, const float* x, int64_t n_rows, const FeedbackMemory& memory)
+      : format_(format), in_(inputs), x_(x), n_rows_(n_rows), memory_(memory) {}
+
+  void encode(std::byte* out) const {
+    each_panel([&](const FeedbackPanel& panel) {
+      multiply(memory_.errors, panel.begin, panel.factor, panel.width);
+      for (int64_t r = 0; r < n_rows_; ++r) row(r).round(panel);
+    });
+    for (int64_t pass = 0; pass < in_.passes; ++pass) {
+      each_panel([&](const FeedbackPanel& panel) {
+        multiply(memory_.errors, in_.n, panel.moments, panel.width);
+        for (int64_t r = 0; r < n_rows_; ++r) row(r).descend(panel);
+      });
+    }
+    double whole[kFeedbackRows] = {}, kept[kFeedbackRows] = {};
+    each_panel([&](const FeedbackPanel& panel) {
+      multiply(x_, in_.n, panel.moments, panel.width);
+      for (int64_t r = 0; r < n_rows_; ++r) {
+        const int64_t at = r * in_.n + panel.begin;
+        add_sizes<1>(x_ + at, memory_.errors + at, product(r), panel.width, whole[r], kept[r]);
+      }
+    });
+    const int64_t row_bytes = in_.n / format_.block_len * format_.block_bytes;
+    for (int64_t r = 0; r < n_rows_; ++r) {
+      row(r).counter_shrinkage(whole[r], kept[r]);
+      row(r).pack(out + r * row_bytes);
+    }
+  }
+
+ private:
+  template <class Body>
+  void each_panel(const Body& body) const {
+    for (int64_t begin = 0; begin < in_.n; begin += kPanelLen) body(FeedbackPanel(in_, begin));
+  }
+
+  FeedbackRow<EncoderSteps, 1> row(int64_t r) const {
+    return {EncoderSteps(format_),
+            in_,
+            {x_ + r * in_.n, memory_.errors + r * in_.n, product(r), memory_.scales + r * (in_.n / format_.block_len),
+             memory_.codes + r * (in_.n / format_.encoder->joint)}};
+  }
+  float* product(int64_t r) const { return memory_.products + r * kPanelLen; }
+
+  // The products of all rows = a [n_rows, n] times the first `depth` rows of a panel's matrix.
+  void multiply(const float* a, int64_t depth, const float* matrix, int64_t width) const {
+    constexpr int kTogether = 4;
+    constexpr int64_t kRun = 32;  // of the matrix's rows, which stay in the cache for all rows of the tile
+    __builtin_memset(memory_.products, 0, sizeof(float) * kFeedbackRows * kPanelLen);
+    for (int64_t j = 0; j < depth; j += kRun) {
+      const int64_t run = depth - j < kRun ? depth - j : kRun;
+      const float* const b = matrix + j * width;
+      int64_t r = 0;
+      for (; r + kTogether <= n_rows_; r += kTogether) {
+        add_products<kTogether>(a + r * in_.n + j, in_.n, run, b, width, product(r));
+      }
+      for (; r < n_rows_; ++r) add_products<1>(a + r * in_.n + j, in_.n, run, b, width, product(r));
+    }
+  }
+
+  const Format& format_;
+  const FeedbackInputs& in_;
+  const float* x_;
+  int64_t n_rows_;
+  FeedbackMemory memory_;
+};
+
 void encode(const Format& format, const FeedbackInputs& inputs, const float* rows, int64_t n_rows,
-            const FeedbackMemory<AnyScales>& memory, std::byte* out) {
-  FeedbackTile<EncoderSteps, kFeedbackRows, 1>(EncoderSteps(format), inputs, rows, n_rows, memory)
-      .encode(out, inputs.n / format.block_len * format.block_bytes);
+            const FeedbackMemory& memory, std::byte* out) {
+  Tile(format, inputs, rows, n_rows, memory).encode(out);
 }
 
 }  // namespace

@@ -17,8 +17,16 @@ struct AnyScales {
   alignas(16) std::byte bytes[kMaxScalesBytes];
 };
 
-/// Writes n_rows <= kFeedbackRows rows [n] as blocks of `format`. The memory's arrays are those of kFeedbackRows rows.
+/// What a tile works in.
+struct FeedbackMemory {
+  float* errors;      ///< [kFeedbackRows, n]
+  float* products;    ///< [kFeedbackRows, kPanelLen]
+  AnyScales* scales;  ///< [kFeedbackRows, n / block_len]
+  uint32_t* codes;    ///< [kFeedbackRows, n / joint]
+};
+
+/// Writes n_rows <= kFeedbackRows rows [n] as blocks of `format`.
 using FeedbackKernel = void (*)(const Format& format, const FeedbackInputs& inputs, const float* rows, int64_t n_rows,
-                                const FeedbackMemory<AnyScales>& memory, std::byte* out);
+                                const FeedbackMemory& memory, std::byte* out);
 
 }  // namespace steelyard

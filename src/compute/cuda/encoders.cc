@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <map>
+#include <mutex>
 #include <utility>
 
 #include "base/check.h"
 #include "compute/cuda/cuda.h"
-#include "compute/cuda/runtime.h"
+#include "compute/cuda/feedback_rounding.h"
 
 namespace steelyard {
 namespace cuda {
@@ -29,30 +30,34 @@ namespace {
 
 class CudaEncoder : public DeviceEncoder {
  public:
-  explicit CudaEncoder(int device) : device_(device), x_(device_), importance_(device_), out_(device_) {}
+  explicit CudaEncoder(int device) : device_(device) {}
 
   bool encodes(Type type) const override { return encode_kernel(type) != nullptr; }
   void encode(Type type, const float* x, int64_t n_rows, int64_t n_cols, const float* importance, Effort effort,
               std::byte* out) override;
+  void encode_with_feedback(Type type, const FeedbackInputs& inputs, const float* x, int64_t n_rows,
+                            std::byte* out) override;
 
  private:
-  const std::byte* books(Type type, const EncodeKernel& kernel);
+  void find_books(Type type, const EncodeKernel& kernel, const void* (&books)[kBooks]);
 
+  std::mutex one_at_a_time_;
   Device device_;
-  Workspace x_, importance_, out_;
+  Workspace x_{device_}, importance_{device_}, out_{device_};
+  FeedbackRounding feedback_{device_};
   std::map<Type, Buffer> books_;  // one after the other; kept, since a model's tensors share their types
 };
 
-const std::byte* CudaEncoder::books(Type type, const EncodeKernel& kernel) {
-  if (kernel.n_books == 0) return nullptr;
-  Buffer& books = books_[type];
-  if (books == nullptr) {
-    books = device_.allocate(static_cast<size_t>(kernel.n_books) * kernel.book_bytes);
-    for (int n = 0; n < kernel.n_books; ++n) {
-      device_.upload(books.get() + static_cast<size_t>(n) * kernel.book_bytes, kernel.book(n), kernel.book_bytes);
-    }
+void CudaEncoder::find_books(Type type, const EncodeKernel& kernel, const void* (&books)[kBooks]) {
+  if (kernel.n_books == 0) return;
+  Buffer& memory = books_[type];
+  const bool first = memory == nullptr;
+  if (first) memory = device_.allocate(static_cast<size_t>(kernel.n_books) * kernel.book_bytes);
+  for (int n = 0; n < kernel.n_books; ++n) {
+    std::byte* const place = memory.get() + static_cast<size_t>(n) * kernel.book_bytes;
+    if (first) device_.upload(place, kernel.book(n), kernel.book_bytes);
+    books[n] = place;
   }
-  return books.get();
 }
 
 void CudaEncoder::encode(Type type, const float* x, int64_t n_rows, int64_t n_cols, const float* importance,
@@ -61,6 +66,7 @@ void CudaEncoder::encode(Type type, const float* x, int64_t n_rows, int64_t n_co
   const Format& to = format(type);
   STEELYARD_CHECK(kernel != nullptr && n_cols % to.block_len == 0);
   if (n_rows == 0 || n_cols == 0) return;
+  const std::lock_guard lock(one_at_a_time_);
   device_.use();
   const auto n = static_cast<size_t>(n_rows * n_cols);
   const size_t bytes = n / static_cast<size_t>(to.block_len) * static_cast<size_t>(to.block_bytes);
@@ -72,12 +78,24 @@ void CudaEncoder::encode(Type type, const float* x, int64_t n_rows, int64_t n_co
     device_.upload(device_importance, importance, static_cast<size_t>(n_cols) * sizeof(float));
   }
   auto* device_out = out_.array<std::byte>(bytes);
-  const std::byte* first = books(type, *kernel);
   EncodeArgs args{
       device_x, device_importance, device_out, {}, n_rows, n_cols / to.block_len, static_cast<int64_t>(effort)};
-  for (int b = 0; b < kernel->n_books; ++b) args.books[b] = first + static_cast<size_t>(b) * kernel->book_bytes;
+  find_books(type, *kernel, args.books);
   device_.check(kernel->launch(args, device_.stream()), "encoding");
   device_.download(out, device_out, bytes);
+}
+
+void CudaEncoder::encode_with_feedback(Type type, const FeedbackInputs& inputs, const float* x, int64_t n_rows,
+                                       std::byte* out) {
+  const EncodeKernel* kernel = encode_kernel(type);
+  const Format& to = format(type);
+  STEELYARD_CHECK(kernel != nullptr && inputs.n % to.block_len == 0);
+  if (n_rows == 0 || inputs.n == 0) return;
+  const std::lock_guard lock(one_at_a_time_);
+  device_.use();
+  const void* books[kBooks] = {};
+  find_books(type, *kernel, books);
+  feedback_.encode(to, *kernel, books, inputs, x, n_rows, out);
 }
 
 }  // namespace

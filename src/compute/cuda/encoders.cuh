@@ -7,50 +7,19 @@
 
 #include <type_traits>
 
-#include "compute/cuda/device.h"
-#include "compute/cuda/encoders.h"
-#include "formats/codebook_lines.h"
+#include "compute/cuda/books.cuh"
+#include "compute/cuda/feedback.cuh"
 #include "formats/codec.h"
 
 #if STEELYARD_LANES != 1
 #error "encoders for the device have one lane"
 #endif
 
-namespace steelyard::inline STEELYARD_ISA {
-
-template <class F>
-concept HasCodebook = requires {
-  typename F::Book;
-};
-
-/// The block's copy of where the books lie in device memory.
-template <class F>
-__device__ const typename F::Book** books_of_kernel() {
-  CUDA_SHARED(books, const typename F::Book* [2]);
-  return books;
-}
-
-template <class F>
-STEELYARD_HD const typename F::Book& book_of(int shift) {
-#if CUDA_ARCH > 0
-  return *books_of_kernel<F>()[shift];
-#else
-  return F::codebook(shift);
-#endif
-}
-
-}  // namespace steelyard::inline STEELYARD_ISA
-
 namespace steelyard::cuda {
 
 template <class F>
 __global__ void __launch_bounds__(kEncodeThreads) encode_on_device(EncodeArgs args) {
-  if constexpr (HasCodebook<F>) {
-    if (threadIdx.x < kBooks) {
-      books_of_kernel<F>()[threadIdx.x] = static_cast<const typename F::Book*>(args.books[threadIdx.x]);
-    }
-    __syncthreads();
-  }
+  if constexpr (HasCodebook<F>) place_books<F>(args.books);
   const int64_t b = static_cast<int64_t>(blockIdx.x) * kEncodeThreads + threadIdx.x;
   if (b >= args.n_rows * args.blocks_of_row) return;
   const float* importance =
@@ -62,6 +31,8 @@ __global__ void __launch_bounds__(kEncodeThreads) encode_on_device(EncodeArgs ar
 template <class F>
 EncodeKernel make_encode_kernel() {
   EncodeKernel kernel;
+  kernel.scales_bytes = sizeof(typename F::Scales);
+  kernel.launch_feedback = launch_feedback<F>;
   kernel.launch = [](const EncodeArgs& args, cudaStream_t stream) {
     const int64_t n = args.n_rows * args.blocks_of_row;
     return CUDA_LAUNCH((encode_on_device<F>), dim3(static_cast<unsigned>((n + kEncodeThreads - 1) / kEncodeThreads)),

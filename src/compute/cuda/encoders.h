@@ -6,11 +6,12 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "compute/cuda/feedback.h"
 #include "formats/format.h"
 
 namespace steelyard::cuda {
 
-inline constexpr int kEncodeThreads = 32, kBooks = 2;
+inline constexpr int kEncodeThreads = kTileRows;
 
 /// Whole rows of blocks; all pointers are the device's.
 struct EncodeArgs {
@@ -24,6 +25,8 @@ struct EncodeArgs {
 
 struct EncodeKernel {
   cudaError_t (*launch)(const EncodeArgs&, cudaStream_t) = nullptr;
+  cudaError_t (*launch_feedback)(FeedbackStep, const FeedbackArgs&, cudaStream_t) = nullptr;
+  size_t scales_bytes = 0;  ///< of a block
   size_t book_bytes = 0;
   int n_books = 0;                           ///< that the kernel reads: copies of book(0), book(1)
   const void* (*book)(int shift) = nullptr;  ///< on the host

@@ -1,0 +1,45 @@
+// Codebooks for kernels that encode: an encoder asks book_of for them, and on the device that is device memory, whose
+// address the kernel was given.
+#pragma once
+
+#include "compute/cuda/device.h"
+#include "compute/cuda/encoders.h"
+#include "formats/codebook_lines.h"
+
+namespace steelyard::inline STEELYARD_ISA {
+
+template <class F>
+concept HasCodebook = requires {
+  typename F::Book;
+};
+
+/// The block's copy of where the books lie in device memory.
+template <class F>
+__device__ const typename F::Book** books_of_kernel() {
+  CUDA_SHARED(books, const typename F::Book* [2]);
+  return books;
+}
+
+template <class F>
+STEELYARD_HD const typename F::Book& book_of(int shift) {
+#if CUDA_ARCH > 0
+  return *books_of_kernel<F>()[shift];
+#else
+  return F::codebook(shift);
+#endif
+}
+
+}  // namespace steelyard::inline STEELYARD_ISA
+
+namespace steelyard::cuda {
+
+/// Called by all threads of a block before the first of them encodes.
+template <class F>
+__device__ void place_books(const void* const (&books)[kBooks]) {
+  if (threadIdx.x < kBooks) {
+    books_of_kernel<F>()[threadIdx.x] = static_cast<const typename F::Book*>(books[threadIdx.x]);
+  }
+  __syncthreads();
+}
+
+}  // namespace steelyard::cuda

@@ -1,0 +1,87 @@
+// Error feedback on the device: what a row goes through (formats/feedback_row.h) with the steps of one type, a thread
+// for each row. Products with whole panels, which are no type's, are feedback.cu's. Included by encoders.cuh.
+#pragma once
+
+#include "compute/cuda/books.cuh"
+#include "compute/cuda/feedback.h"
+#include "formats/codec.h"
+#include "formats/feedback_row.h"
+
+namespace steelyard::cuda {
+
+/// The steps of F as FeedbackRow takes them.
+template <class F>
+struct StepsOf {
+  using Scales = typename F::Scales;
+  static constexpr int kMaxBlockLen = F::kBlockLen, kMaxJoint = F::kJoint;
+
+  STEELYARD_HD static constexpr int block_len() { return F::kBlockLen; }
+  STEELYARD_HD static constexpr int block_bytes() { return sizeof(typename F::Block); }
+  STEELYARD_HD static constexpr int joint() { return F::kJoint; }
+  STEELYARD_HD static constexpr bool rescales() { return Rescalable<F>; }
+  STEELYARD_HD static constexpr int sub_block() {
+    if constexpr (Rescalable<F>) {
+      return F::kBlockLen / F::kSubBlocks;
+    } else {
+      return F::kBlockLen;
+    }
+  }
+
+  STEELYARD_HD static void fit(const float* x, const float* w, Effort effort, Scales& scales, uint32_t* codes) {
+    scales = fit_block<F>(x, w, effort, codes);
+  }
+  STEELYARD_HD static uint32_t round(const float* x, const float* w, const Scales& scales, int position,
+                                     float* values) {
+    return F::round(x, w, scales, position, values);
+  }
+  STEELYARD_HD static void rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
+    if constexpr (Rescalable<F>) F::rescale(x, w, position, effort, scales);
+  }
+  STEELYARD_HD static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
+    F::refit(x, w, codes, scales);
+  }
+  STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, std::byte* block) {
+    F::pack(scales, codes, *reinterpret_cast<typename F::Block*>(block));
+  }
+  STEELYARD_HD static void values(const Scales& scales, const uint32_t* codes, float* out) {
+    typename F::Block block;
+    F::pack(scales, codes, block);
+    decode_blocks<F>(reinterpret_cast<const std::byte*>(&block), 1, out);
+  }
+};
+
+/// One step of the rows' way. A kernel for each: nvcc takes twice as long for all in one.
+template <class F, FeedbackStep kStep>
+__global__ void __launch_bounds__(kEncodeThreads) feedback_step(FeedbackArgs args) {
+  if constexpr (HasCodebook<F>) place_books<F>(args.books);
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * kEncodeThreads + threadIdx.x;
+  if (row >= args.n_rows) return;
+  const int64_t n = args.inputs.n, n_blocks = n / F::kBlockLen;
+  const int64_t interleaved = blockIdx.x * n * kEncodeThreads + threadIdx.x;
+  const FeedbackRow<StepsOf<F>, kEncodeThreads> steps(
+      {}, args.inputs,
+      {args.x + interleaved, args.errors + interleaved,
+       args.products + static_cast<int64_t>(blockIdx.x) * kPanelLen * kEncodeThreads + threadIdx.x,
+       static_cast<typename F::Scales*>(args.scales) + row * n_blocks, args.codes + row * (n / F::kJoint)});
+  if constexpr (kStep == FeedbackStep::kRound) steps.round(FeedbackPanel(args.inputs, args.begin));
+  if constexpr (kStep == FeedbackStep::kDescend) steps.descend(FeedbackPanel(args.inputs, args.begin));
+  if constexpr (kStep == FeedbackStep::kFinish) {
+    steps.counter_shrinkage(args.whole[row], args.kept[row]);
+    steps.pack(args.out + row * n_blocks * static_cast<int64_t>(sizeof(typename F::Block)));
+  }
+}
+
+template <class F>
+cudaError_t launch_feedback(FeedbackStep step, const FeedbackArgs& args, cudaStream_t stream) {
+  const dim3 grid(static_cast<unsigned>(args.n_tiles())), block(kEncodeThreads);
+  switch (step) {
+    case FeedbackStep::kRound:
+      return CUDA_LAUNCH((feedback_step<F, FeedbackStep::kRound>), grid, block, 0, stream, args);
+    case FeedbackStep::kDescend:
+      return CUDA_LAUNCH((feedback_step<F, FeedbackStep::kDescend>), grid, block, 0, stream, args);
+    default:
+      return CUDA_LAUNCH((feedback_step<F, FeedbackStep::kFinish>), grid, block, 0, stream, args);
+  }
+}
+
+}  // namespace steelyard::cuda

@@ -1,0 +1,49 @@
+// Error feedback on the device: what its kernels take, and the way of a matrix through them. Rows go in tiles of as
+// many as a block has threads, and values that a tile's threads read at the same time lie side by side ("interleaved":
+// [tiles, n, kTileRows]). Called by encoders.cc.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "formats/feedback_inputs.h"
+
+namespace steelyard::cuda {
+
+inline constexpr int kTileRows = 32, kBooks = 2;
+
+enum class FeedbackStep { kRound, kDescend, kFinish };
+
+/// All pointers, those of `inputs` too, are the device's.
+struct FeedbackArgs {
+  FeedbackInputs inputs;
+  const float* rows;  ///< [n_rows, n]
+  std::byte* out;     ///< [n_rows, n / block_len * block_bytes]
+  // What kernels work in.
+  float* x;         ///< the rows, interleaved, as are
+  float* errors;    ///< of whole tiles, and
+  float* products;  ///< [tiles, kPanelLen, kTileRows]
+  void* scales;     ///< [n_rows, n / block_len] of the type's scales
+  uint32_t* codes;  ///< [n_rows, n / joint]
+  double* whole;    ///< [rows of whole tiles], as is
+  double* kept;     ///< x H x^T and x H q^T
+  const void* books[kBooks];
+  int64_t n_rows;
+  int64_t begin;  ///< of the panel
+
+  int64_t n_tiles() const { return (n_rows + kTileRows - 1) / kTileRows; }
+};
+
+// ---- feedback.cu: kernels that are no type's
+
+/// rows to x; zeros where the last tile has no row.
+cudaError_t interleave(const FeedbackArgs& args, cudaStream_t stream);
+/// products = a, which is x or errors, times the first `depth` rows of a panel's matrix [n, width].
+cudaError_t multiply_panel(const FeedbackArgs& args, const float* a, int64_t depth, const float* matrix, int64_t width,
+                           cudaStream_t stream);
+/// Adds the panel's part to whole and kept; products are x H.
+cudaError_t add_sizes_of_panel(const FeedbackArgs& args, int64_t width, cudaStream_t stream);
+
+}  // namespace steelyard::cuda

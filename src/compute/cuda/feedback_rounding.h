@@ -1,0 +1,30 @@
+// The way of a matrix through the kernels of error feedback, panel by panel. Called by encoders.cc.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "compute/cuda/encoders.h"
+#include "compute/cuda/runtime.h"
+
+namespace steelyard::cuda {
+
+/// Memory for one matrix after the other.
+class FeedbackRounding {
+ public:
+  explicit FeedbackRounding(Device& device) : device_(device) {}
+
+  /// What DeviceEncoder::encode_with_feedback says. books: where the kernel finds its books.
+  void encode(const Format& to, const EncodeKernel& kernel, const void* const (&books)[kBooks],
+              const FeedbackInputs& inputs, const float* x, int64_t n_rows, std::byte* out);
+
+ private:
+  const float* uploaded(Workspace& workspace, const float* values, int64_t n);
+
+  Device& device_;
+  Workspace factor_{device_}, moments_{device_}, weights_{device_}, inverse_{device_};
+  Workspace rows_{device_}, x_{device_}, errors_{device_}, products_{device_}, scales_{device_}, codes_{device_},
+      sizes_{device_}, out_{device_};
+};
+
+}  // namespace steelyard::cuda

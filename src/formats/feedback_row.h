@@ -1,0 +1,248 @@
+// What a row goes through when it is rounded with error feedback; quantize/feedback.h says what is done and why.
+//
+// One text for all instruction sets and for devices. Every sum has its order: products are summed over ascending
+// columns, one multiplication and one addition at a time, and lanes are columns, which never meet in a sum. So a row's
+// bytes are the same everywhere. Between panels of columns the caller multiplies a whole panel, in the same order. The
+// callers are quantize/feedback.isa.cc, with the steps of an Encoder, and the kernels of compute/cuda/feedback.cuh.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "formats/feedback_inputs.h"
+#include "formats/lanes.h"
+
+// For loops over up to a whole block, which nvcc would unroll to the last value.
+#if defined(__CUDACC__)
+#define STEELYARD_UNROLL_8 _Pragma("unroll 8")
+#else
+#define STEELYARD_UNROLL_8
+#endif
+
+namespace steelyard::inline STEELYARD_ISA {
+
+/// Columns [begin, begin + width) of what is known.
+struct FeedbackPanel {
+  STEELYARD_HD FeedbackPanel(const FeedbackInputs& inputs, int64_t begin_column)
+      : begin(begin_column),
+        width(inputs.n - begin < kPanelLen ? inputs.n - begin : kPanelLen),
+        factor(inputs.factor + begin * inputs.n),
+        moments(inputs.moments + begin * inputs.n) {}
+
+  int64_t begin, width;
+  const float* factor;   ///< [n, width]
+  const float* moments;  ///< [n, width]
+};
+
+/// A row on its way. `Steps` are those of formats/encoder.h, with block_len(), joint(), sub_block(), rescales() and
+/// bounds of the first two, kMaxBlockLen and kMaxJoint; values(scales, codes, out) are what a block decodes to.
+/// Values of x, errors and product lie kStride apart.
+template <class Steps, int kStride>
+class FeedbackRow {
+ public:
+  using Scales = typename Steps::Scales;
+  static_assert(kStride == 1 || kLanes == 1);
+
+  /// Where the row and its state are.
+  struct Memory {
+    const float* x;   ///< [n]
+    float* errors;    ///< [n]: original less rounded
+    float* product;   ///< [kPanelLen], for the panel that is worked on: changed
+    Scales* scales;   ///< [n / block_len]
+    uint32_t* codes;  ///< [n / joint]
+  };
+
+  STEELYARD_HD FeedbackRow(const Steps& steps, const FeedbackInputs& inputs, const Memory& memory)
+      : steps_(steps), in_(inputs), own_(memory) {}
+
+  /// Rounds the panel's columns, each to what the errors before it leave to be mended. product: the errors of the
+  /// columns before the panel times R.
+  STEELYARD_HD void round(const FeedbackPanel& panel) const {
+    for (int64_t at = panel.begin; at < panel.begin + panel.width; at += steps_.block_len()) round_block(panel, at);
+  }
+
+  /// Rounds every group of the panel once more, to lower e H e^T. product: all errors times H.
+  STEELYARD_HD void descend(const FeedbackPanel& panel) const {
+    for (int64_t at = panel.begin; at < panel.begin + panel.width; at += steps_.block_len()) {
+      for (int64_t i = at; i < at + steps_.block_len(); i += steps_.joint()) descend_group(panel, at, i);
+      stretch(panel, at);
+    }
+  }
+
+  /// Of a row's outputs W x only the part (Q x)(W x) / (W x)^2 = kept / whole is in Q x, less than one. Over a model's
+  /// layers errors average out and what is missing adds up.
+  STEELYARD_HD void counter_shrinkage(double whole, double kept) const {
+    // Where less than half is left it is not the size that is wrong.
+    if (!(kept > 0.5 * whole) || !(kept < whole)) return;
+    const auto factor = static_cast<float>(1.0 + in_.given_back * (whole / kept - 1.0));
+    for (int64_t at = 0; at < in_.n; at += steps_.block_len()) {
+      refit(FeedbackPanel(in_, at / kPanelLen * kPanelLen), at, factor, scales(at));
+    }
+  }
+
+  STEELYARD_HD void pack(std::byte* out) const {
+    for (int64_t at = 0; at < in_.n; at += steps_.block_len(), out += steps_.block_bytes()) {
+      steps_.pack(scales(at), codes(at), out);
+    }
+  }
+
+ private:
+  STEELYARD_HD Scales& scales(int64_t at) const { return own_.scales[at / steps_.block_len()]; }
+  STEELYARD_HD uint32_t* codes(int64_t at) const { return own_.codes + at / steps_.joint(); }
+  STEELYARD_HD float x(int64_t k) const { return own_.x[k * kStride]; }
+  STEELYARD_HD float& error(int64_t k) const { return own_.errors[k * kStride]; }
+  STEELYARD_HD float& product(const FeedbackPanel& panel, int64_t k) const {
+    return own_.product[(k - panel.begin) * kStride];
+  }
+  // From the diagonal of a panel's matrix on, row k.
+  STEELYARD_HD static const float* diagonal(const FeedbackPanel& panel, const float* matrix, int64_t k) {
+    return matrix + k * panel.width + k - panel.begin;
+  }
+
+  // out[j] = sum over i of v[i] * H(at + i, at + j), for n columns.
+  STEELYARD_HD static void multiply_block(const FeedbackPanel& panel, int64_t at, int n, const float* v, float* out) {
+    for (int j = 0; j < n; ++j) out[j] = 0.0f;
+    for (int i = 0; i < n; ++i) {
+      const float* const h = diagonal(panel, panel.moments, at) + i * panel.width;
+      STEELYARD_UNROLL_8
+      for (int j = 0; j < n; ++j) out[j] += v[i] * h[j];
+    }
+  }
+
+  // product += v [n] times rows [at, at + n) of a panel's matrix, from column `from` on; what becomes of columns before
+  // it is nobody's concern.
+  STEELYARD_HD void add_to_product(const FeedbackPanel& panel, const float* matrix, int64_t at, int n, const float* v,
+                                   int64_t from) const {
+    constexpr int kVectors = kLanes == 1 ? 1 : 2;
+    constexpr int kStep = kVectors * kLanes;
+    static_assert(kPanelStep % kStep == 0);
+    for (int64_t k = (from - panel.begin) / kStep * kStep; k < panel.width; k += kStep) {
+      Lanes sums[kVectors];
+      for (int c = 0; c < kVectors; ++c) sums[c] = load(own_.product + (k + c * kLanes) * kStride);
+      const float* row = matrix + at * panel.width + k;
+      STEELYARD_UNROLL_8
+      for (int i = 0; i < n; ++i, row += panel.width) {
+        for (int c = 0; c < kVectors; ++c) sums[c] += v[i] * load(row + c * kLanes);
+      }
+      for (int c = 0; c < kVectors; ++c) store(sums[c], own_.product + (k + c * kLanes) * kStride);
+    }
+  }
+
+  // w' of columns [at, at + n): the row, and what mends `product`, the errors so far times R.
+  STEELYARD_HD void mended(const FeedbackPanel& panel, int64_t at, int n, float* out) const {
+    for (int j = 0; j < n; ++j) out[j] = product(panel, at + j);
+    for (int i = 0; i < n; ++i) {
+      const float* const r = diagonal(panel, panel.factor, at + i);
+      out[i] /= r[0];
+      for (int j = i + 1; j < n; ++j) out[j] -= out[i] * r[j - i];
+    }
+    for (int j = 0; j < n; ++j) out[j] += x(at + j);
+  }
+
+  STEELYARD_HD void round_block(const FeedbackPanel& panel, int64_t at) const {
+    const auto effort = static_cast<Effort>(in_.effort);
+    const int joint = steps_.joint(), sub_block = steps_.sub_block();
+    float target[Steps::kMaxBlockLen], values[Steps::kMaxJoint], errors[Steps::kMaxJoint];
+    mended(panel, at, steps_.block_len(), target);
+    steps_.fit(target, in_.weights + at, effort, scales(at), codes(at));
+    for (int i = 0; i < steps_.block_len(); i += joint) {
+      const float* const w = in_.weights + at + i;
+      if (steps_.rescales() && i > 0 && i % sub_block == 0) {
+        mended(panel, at + i, sub_block, target);
+        steps_.rescale(target, w, i, effort, scales(at));
+      }
+      mended(panel, at + i, joint, target);
+      *codes(at + i) = steps_.round(target, w, scales(at), i, values);
+      for (int j = 0; j < joint; ++j) error(at + i + j) = errors[j] = x(at + i + j) - values[j];
+      add_to_product(panel, panel.factor, at + i, joint, errors, at + i + joint);
+    }
+  }
+
+  // The group of the block at `at` that begins at column i. Of its errors e the cost is e H_BB e + 2 e c, least at
+  // -c H_BB^-1. The product is kept up to date from this block on.
+  STEELYARD_HD void descend_group(const FeedbackPanel& panel, int64_t at, int64_t i) const {
+    constexpr int kMost = Steps::kMaxJoint;
+    const int joint = steps_.joint();
+    const float* const inverse = in_.group_inverse + i * joint;
+    float errors[kMost], rest[kMost], target[kMost], weights[kMost], values[kMost];
+    for (int j = 0; j < joint; ++j) errors[j] = error(i + j);
+    multiply_block(panel, i, joint, errors, rest);
+    for (int j = 0; j < joint; ++j) {
+      rest[j] = product(panel, i + j) - rest[j];
+      weights[j] = *diagonal(panel, panel.moments, i + j);
+      target[j] = x(i + j);
+    }
+    for (int k = 0; k < joint; ++k) {
+      for (int j = 0; j < joint; ++j) target[j] += rest[k] * inverse[k * joint + j];
+    }
+    const uint32_t code = steps_.round(target, weights, scales(at), static_cast<int>(i - at), values);
+    if (accept<kMost>(panel, i, joint, values, at)) *codes(i) = code;
+  }
+
+  // Scales the block's values by what suits the outputs best, as far as it can be stored.
+  STEELYARD_HD void stretch(const FeedbackPanel& panel, int64_t at) const {
+    const int n = steps_.block_len();
+    float values[Steps::kMaxBlockLen], outputs[Steps::kMaxBlockLen];
+    for (int j = 0; j < n; ++j) values[j] = x(at + j) - error(at + j);
+    multiply_block(panel, at, n, values, outputs);
+    double along = 0.0, curvature = 0.0;
+    for (int j = 0; j < n; ++j) {
+      along += static_cast<double>(values[j]) * product(panel, at + j);
+      curvature += static_cast<double>(values[j]) * outputs[j];
+    }
+    if (!(curvature > 0.0)) return;
+    Scales stretched = scales(at);
+    refit(panel, at, static_cast<float>(1.0 + along / curvature), stretched);
+    steps_.values(stretched, codes(at), values);
+    if (accept<Steps::kMaxBlockLen>(panel, at, n, values, at)) scales(at) = stretched;
+  }
+
+  // Changes scales to suit the block's values times a factor, its codes staying.
+  STEELYARD_HD void refit(const FeedbackPanel& panel, int64_t at, float factor, Scales& changed) const {
+    float values[Steps::kMaxBlockLen], weights[Steps::kMaxBlockLen];
+    for (int j = 0; j < steps_.block_len(); ++j) {
+      values[j] = factor * (x(at + j) - error(at + j));
+      weights[j] = *diagonal(panel, panel.moments, at + j);
+    }
+    steps_.refit(values, weights, codes(at), changed);
+  }
+
+  // Rounds columns [at, at + n), n <= kMost, to `values` if that lowers e H e^T. Of the product only what is from
+  // column `from` on is still needed.
+  template <int kMost>
+  STEELYARD_HD bool accept(const FeedbackPanel& panel, int64_t at, int n, const float* values, int64_t from) const {
+    float change[kMost], outputs[kMost];
+    bool changes = false;
+    for (int j = 0; j < n; ++j) {
+      change[j] = x(at + j) - values[j] - error(at + j);
+      changes = changes || change[j] != 0.0f;
+    }
+    if (!changes) return false;
+    multiply_block(panel, at, n, change, outputs);
+    double cost = 0.0;
+    for (int j = 0; j < n; ++j) {
+      cost += change[j] * (static_cast<double>(outputs[j]) + 2.0 * product(panel, at + j));
+    }
+    if (!(cost < 0.0)) return false;
+    for (int j = 0; j < n; ++j) error(at + j) = x(at + j) - values[j];
+    add_to_product(panel, panel.moments, at, n, change, from);
+    return true;
+  }
+
+  const Steps steps_;
+  const FeedbackInputs& in_;
+  const Memory own_;
+};
+
+/// What FeedbackRow::counter_shrinkage takes, added up over the n columns of a panel: x H x^T and x H q^T of a row x,
+/// which is rounded to q. product: x H. Values lie kStride apart.
+template <int kStride>
+STEELYARD_HD void add_sizes(const float* x, const float* errors, const float* product, int64_t n, double& whole,
+                            double& kept) {
+  for (int64_t k = 0; k < n * kStride; k += kStride) {
+    whole += static_cast<double>(product[k]) * x[k];
+    kept += static_cast<double>(product[k]) * (x[k] - errors[k]);
+  }
+}
+
+}  // namespace steelyard::inline STEELYARD_ISA

@@ -1,0 +1,91 @@
+// Calibration and quantization in one pass with a device: the text passes through the layers there, and matrices are
+// rounded there to the bytes of the processor.
+#include <gmock/gmock.h>
+
+#include <random>
+
+#include "calibrate/calibrated_layers.h"
+#include "compute/cuda/on_device.h"
+#include "plan/plan.h"
+#include "support.h"
+
+namespace steelyard::test {
+namespace {
+
+class CudaCalibration : public CudaTest {
+ protected:
+  static constexpr int64_t kContext = 16, kChunks = 16;
+
+  void SetUp() override {
+    CudaTest::SetUp();
+    cuda_emulator::config().stack_bytes = size_t{1} << 20;
+    encoder_ = make_cuda_encoder(0);
+  }
+
+  static std::vector<int32_t> tokens() {
+    std::mt19937 random(1);
+    std::vector<int32_t> ids(kChunks * kContext);
+    for (int32_t& id : ids) id = static_cast<int32_t>(random() % 256);
+    return ids;
+  }
+
+  struct Result {
+    std::vector<std::vector<std::byte>> tensors;
+    std::vector<RoundingReport> reports;
+  };
+
+  Result quantized(Backend& backend, DeviceEncoder* device) const {
+    const Model model(source_, backend);
+    CalibratedLayers layers(source_, resolution_, model, chunks_,
+                            {.feedback = {.effort = Effort::kFast}, .device = device});
+    Result result;
+    for (const Decision& decision : resolution_.decisions) {
+      if (auto bytes = layers.encode(decision)) result.tensors.push_back(std::move(*bytes));
+    }
+    result.reports = layers.reports();
+    return result;
+  }
+
+  const gguf::Reader source_{golden("imatrix/deepseek2_k256/model.gguf")};
+  const Resolution resolution_ =
+      resolve(Plan::parse("ffn_down_exps = Q4_0\n_exps = IQ2_S\nattn = Q4_K\nffn_down = Q6_K\n* = keep\n", "test"),
+              source_.tensors());
+  const Chunks chunks_{tokens(), kContext, 0, std::nullopt, "text"};
+  const std::unique_ptr<Backend> cpu_ = make_backend("cpu");
+  std::unique_ptr<DeviceEncoder> encoder_;
+};
+
+// The layers' inputs are the processor's, so the moments are.
+TEST_F(CudaCalibration, RoundsToTheBytesOfTheProcessor) {
+  const Result expected = quantized(*cpu_, nullptr), found = quantized(*cpu_, encoder_.get());
+  ASSERT_GT(expected.tensors.size(), 0u);
+  ASSERT_EQ(found.tensors.size(), expected.tensors.size());
+  for (size_t i = 0; i < found.tensors.size(); ++i) {
+    EXPECT_TRUE(found.tensors[i] == expected.tensors[i]) << expected.reports[i].name;
+  }
+}
+
+// Inputs that differ in their last digits: other bytes here and there, which lose about as much on the whole (32 inputs
+// judge).
+TEST_F(CudaCalibration, WithTheTextOnTheDevice) {
+  const std::unique_ptr<Backend> device = cuda();
+  const Result expected = quantized(*cpu_, nullptr), found = quantized(*device, encoder_.get());
+  ASSERT_GT(expected.reports.size(), 0u);
+  ASSERT_EQ(found.reports.size(), expected.reports.size());
+  std::array<double, kRoundings> expected_loss = {}, found_loss = {};
+  for (size_t i = 0; i < found.reports.size(); ++i) {
+    EXPECT_EQ(found.reports[i].name, expected.reports[i].name);
+    EXPECT_EQ(found.tensors[i].size(), expected.tensors[i].size());
+    for (size_t way = 0; way < kRoundings; ++way) {
+      expected_loss[way] += expected.reports[i].loss[way];
+      found_loss[way] += found.reports[i].loss[way];
+    }
+  }
+  for (size_t way = 0; way < kRoundings; ++way) {
+    EXPECT_GT(expected_loss[way], 0.0);
+    EXPECT_NEAR(found_loss[way], expected_loss[way], 0.1 * expected_loss[way]) << way;
+  }
+}
+
+}  // namespace
+}  // namespace steelyard::test
