@@ -1,6 +1,6 @@
-// Error feedback on the device: what its kernels take, and the way of a matrix through them. Rows go in tiles of as
-// many as a block has threads, and values that a tile's threads read at the same time lie side by side ("interleaved":
-// [tiles, n, kTileRows]). Called by encoders.cc.
+// Error feedback on the device: what its kernels take. Rows go in tiles of as many as a block has threads, and values
+// that a tile's threads read at the same time lie side by side ("interleaved": [tiles, n, kTileRows]). Called by
+// feedback_rounding.cc; types have kernels of their own for the steps (encoders.h).
 #pragma once
 
 #include <cuda_runtime.h>
