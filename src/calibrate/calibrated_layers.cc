@@ -4,6 +4,7 @@
 #include <cmath>
 #include <mutex>
 #include <tuple>
+#include <utility>
 
 #include "base/error.h"
 #include "base/parallel.h"
@@ -119,6 +120,17 @@ class Candidates {
   std::array<std::vector<std::byte>, kRoundings> ways_;
 };
 
+// The tensor as it was decided and rounded, where the layer has it: not all tensors are matrices of a product.
+void replace(const Decision& decision, const std::byte* rounded, Backend& backend, LoadedWeights& weights) {
+  const auto found = weights.find(decision.tensor->name);
+  if (found == weights.end()) return;
+  Weight weight = std::exchange(found->second, {});
+  weight.format = &format(decision.type);
+  weight.data = rounded;
+  weight.memory = nullptr;
+  found->second = backend.load(std::move(weight));
+}
+
 }  // namespace
 
 // After llama.cpp's names: attention and state-space mixers, their output; the FFN, its output.
@@ -217,7 +229,8 @@ CalibratedLayers::Moments CalibratedLayers::watch(const Layer& layer, const Laye
 
 void CalibratedLayers::pass_layer(int number) {
   model_.will_need(number + 1);
-  const Layer layer = model_.layer(number, original_.n_ctx());
+  LoadedWeights rounded;  // at first the file's
+  const Layer layer = model_.layer(number, original_.n_ctx(), {}, &rounded);
   std::vector<const Decision*> wanted;
   bool all_finished = true;
   for (const Decision& decision : resolution_.decisions) {
@@ -226,16 +239,15 @@ void CalibratedLayers::pass_layer(int number) {
     all_finished = all_finished && finished_.contains(decision.tensor->name);
   }
 
-  Substitutes rounded;
   if (all_finished) {
     for (const Decision* decision : wanted) {
-      rounded[decision->tensor->name] = {&format(decision->type), finished_.at(decision->tensor->name).data()};
+      replace(*decision, finished_.at(decision->tensor->name).data(), *layer.backend, rounded);
     }
   }
   for (const LayerPart part : {LayerPart::kMixer, LayerPart::kFfn}) {
     if (!all_finished) round_part(number, layer, part, wanted, rounded);
     original_.advance(layer, part);
-    rounded_.advance(model_.layer(number, original_.n_ctx(), std::span(&layer, 1), rounded), part);
+    rounded_.advance(model_.layer(number, original_.n_ctx(), std::span(&layer, 1), &rounded), part);
   }
   share_broken();
   model_.release(number);
@@ -245,7 +257,7 @@ void CalibratedLayers::pass_layer(int number) {
 }
 
 void CalibratedLayers::round_part(int number, const Layer& layer, LayerPart part,
-                                  std::span<const Decision* const> wanted, Substitutes& rounded) {
+                                  std::span<const Decision* const> wanted, LoadedWeights& rounded) {
   for (int stage = 0; stage < kStages; ++stage) {
     if (part_of(stage) != part) continue;
     std::set<std::string> names;
@@ -253,7 +265,7 @@ void CalibratedLayers::round_part(int number, const Layer& layer, LayerPart part
       if (stage_of(decision->tensor->name) == stage) names.insert(decision->tensor->name);
     }
     if (names.empty()) continue;
-    const Layer so_far = model_.layer(number, original_.n_ctx(), std::span(&layer, 1), rounded);
+    const Layer so_far = model_.layer(number, original_.n_ctx(), std::span(&layer, 1), &rounded);
     const Moments moments = watch(layer, so_far, part, names, 0, n_watched_),
                   others = watch(layer, so_far, part, names, n_watched_, n_chunks_);
     for (const Decision* decision : wanted) {
@@ -262,7 +274,7 @@ void CalibratedLayers::round_part(int number, const Layer& layer, LayerPart part
       if (!names.contains(name) || own == moments.end()) continue;
       std::vector<std::byte>& bytes = encoded_[name];
       bytes = encode_tensor(*decision, *own->second, other != others.end() ? other->second.get() : nullptr);
-      rounded[name] = {&format(decision->type), bytes.data()};
+      replace(*decision, bytes.data(), *layer.backend, rounded);
     }
   }
 }

@@ -87,9 +87,9 @@ class CalibratedLayers : public LayerEncoder {
   using Moments = std::map<std::string, std::shared_ptr<const SecondMoments>>;
 
   void pass_layer(int number);
-  // Adds what was rounded to `rounded`.
+  // `rounded` has the layer's weights; those that are rounded take their places.
   void round_part(int number, const Layer& layer, LayerPart part, std::span<const Decision* const> wanted,
-                  Substitutes& rounded);
+                  LoadedWeights& rounded);
   Moments watch(const Layer& layer, const Layer& rounded, LayerPart part, const std::set<std::string>& weights,
                 int64_t begin, int64_t end);
   bool share_broken();

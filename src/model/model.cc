@@ -23,10 +23,10 @@ Model::Model(const gguf::Reader& reader, std::vector<Backend*> backends, CacheTy
   while (n_predictions_ < n && has_prediction(reader, config_, n_predictions_)) ++n_predictions_;
 }
 
-Layer Model::layer(int i, int64_t n_positions, std::span<const Layer> bound, const Substitutes& substitutes) const {
+Layer Model::layer(int i, int64_t n_positions, std::span<const Layer> bound, LoadedWeights* loaded) const {
   // Bound first: that shows that the widths, which size the table, are those of real tensors.
   Backend& place = backend(i);
-  Layer layer{config_.block(static_cast<size_t>(i)), bind_layer(reader_, config_, i, place, substitutes), {}, &place};
+  Layer layer{config_.block(static_cast<size_t>(i)), bind_layer(reader_, config_, i, place, loaded), {}, &place};
   const RopeConfig& rope = layer.config.attention.rope;
   const auto same = std::ranges::find_if(
       bound, [&](const Layer& other) { return other.backend == layer.backend && other.config.attention.rope == rope; });

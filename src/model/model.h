@@ -40,8 +40,9 @@ class Model {
   int n_predictions() const { return n_predictions_; }
 
   /// Block i of the file, ready for positions below n_positions. `bound`: layers bound for as many positions, whose
-  /// RoPE tables are shared where the angles are the same. `substitutes` take the place of weights in the file.
-  Layer layer(int i, int64_t n_positions, std::span<const Layer> bound = {}, const Substitutes& substitutes = {}) const;
+  /// RoPE tables are shared where the angles are the same. `loaded`: where weights are taken from, and added to, rather
+  /// than loaded each time.
+  Layer layer(int i, int64_t n_positions, std::span<const Layer> bound = {}, LoadedWeights* loaded = nullptr) const;
 
   /// Of block i in the file.
   uint64_t block_bytes(int i) const;

@@ -11,18 +11,12 @@
 namespace steelyard {
 namespace {
 
-const Substitutes kNone;
-
 // Finds tensors by name and checks their shapes. Of the optional ones, those in `required` must be there.
 class Binder {
  public:
   Binder(const gguf::Reader& reader, Backend& backend, std::string prefix, std::span<const std::string> required = {},
-         const Substitutes& substitutes = kNone)
-      : reader_(reader),
-        backend_(backend),
-        prefix_(std::move(prefix)),
-        required_(required),
-        substitutes_(substitutes) {}
+         LoadedWeights* loaded = nullptr)
+      : reader_(reader), backend_(backend), prefix_(std::move(prefix)), required_(required), loaded_(loaded) {}
 
   bool has(const std::string& name) const { return reader_.find(prefix_ + name) != nullptr; }
 
@@ -31,12 +25,12 @@ class Binder {
     const Format& type = format(tensor.type);
     if (type.decode == nullptr)
       fail(reader_.path(), "tensor {} has type {}, which holds no weights", tensor.name, type.name);
-    Weight host{tensor.name, &type, n_in, n_out, n_slices, reader_.bytes(tensor).data()};
-    if (const auto other = substitutes_.find(tensor.name); other != substitutes_.end()) {
-      host.format = other->second.format;
-      host.data = other->second.data;
-    }
-    return backend_.load(std::move(host));
+    const auto load = [&] {
+      return backend_.load({tensor.name, &type, n_in, n_out, n_slices, reader_.bytes(tensor).data()});
+    };
+    if (loaded_ == nullptr) return load();
+    const auto there = loaded_->find(tensor.name);
+    return there != loaded_->end() ? there->second : loaded_->emplace(tensor.name, load()).first->second;
   }
 
   Weight weight_if(bool wanted, const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices = 1) const {
@@ -104,7 +98,7 @@ class Binder {
   Backend& backend_;
   std::string prefix_;
   std::span<const std::string> required_;
-  const Substitutes& substitutes_;
+  LoadedWeights* loaded_;
 };
 
 void bind_latent(const Binder& binder, const AttentionConfig& config, int64_t n_embd, AttentionWeights& w) {
@@ -256,9 +250,9 @@ PredictionWeights bind_prediction(const gguf::Reader& reader, const ModelConfig&
 }
 
 LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, int layer, Backend& backend,
-                        const Substitutes& substitutes) {
+                        LoadedWeights* loaded) {
   const LayerConfig& description = config.block(static_cast<size_t>(layer));
-  const Binder binder(reader, backend, fmt::format("blk.{}.", layer), description.required, substitutes);
+  const Binder binder(reader, backend, fmt::format("blk.{}.", layer), description.required, loaded);
   return {bind_attention(binder, description, config.n_embd), bind_ffn(binder, description, config.n_embd)};
 }
 

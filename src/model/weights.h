@@ -97,13 +97,10 @@ struct TrunkWeights {
   std::vector<float> rope_short, rope_long;
 };
 
-/// Bytes that take the place of tensors' own in the file, in other types of the same shape: a layer as it was
-/// quantized. By full name; in host memory, and they outlive the binding.
-struct Substitute {
-  const Format* format;
-  const std::byte* data;
-};
-using Substitutes = std::map<std::string, Substitute>;
+/// Weights by full name that are in a backend's memory. Binding takes them from here, and adds those that it loads: so
+/// a layer can be bound again without being loaded again, and others of the same shape can take the place of the
+/// file's.
+using LoadedWeights = std::map<std::string, Weight>;
 
 /// Binds tensors of `reader` for `backend`. Error naming file and tensor when one is missing or has another shape.
 /// The embedding goes to `first`, everything else to `last`; what is both to both.
@@ -113,6 +110,6 @@ bool has_prediction(const gguf::Reader& reader, const ModelConfig& config, int i
 PredictionWeights bind_prediction(const gguf::Reader& reader, const ModelConfig& config, int i, Backend& backend);
 /// `layer` counts the blocks of the file, those for prediction too.
 LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, int layer, Backend& backend,
-                        const Substitutes& substitutes = {});
+                        LoadedWeights* loaded = nullptr);
 
 }  // namespace steelyard

@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "compute/cpu/cpu_backend.h"
 #include "plan/plan.h"
 #include "support.h"
 
@@ -124,6 +125,33 @@ TEST_F(Calibrated, BytesDoNotDependOnMemory) {
   }
   EXPECT_EQ(in_memory.reports().size(), spilled.reports().size());
   EXPECT_GT(spilled.reports().size(), 3u);
+}
+
+// Counts how often a weight comes into the backend's memory.
+class LoadCounter : public CpuBackend {
+ public:
+  LoadCounter() : CpuBackend(Precision::kExact) {}
+  Weight load(Weight host) override {
+    ++loads[host.name];
+    return CpuBackend::load(std::move(host));
+  }
+  std::map<std::string, int> loads;
+};
+
+TEST_F(Calibrated, WeightsAreLoadedOnceAndWhatIsRoundedOnceMore) {
+  LoadCounter backend;
+  const Model model(source_, backend);
+  const Resolution resolution =
+      resolve(Plan::parse("ffn_gate_exps = IQ3_S\nattn_q_a = Q4_K\n* = keep\n", "test"), source_.tensors());
+  const Chunks few(tokens(), kContext, 16, std::nullopt, "text");
+  CalibratedLayers layers(source_, resolution, model, few, {});
+  for (const Decision& decision : resolution.decisions) layers.encode(decision);
+  EXPECT_GT(layers.reports().size(), 2u);
+  for (const RoundingReport& report : layers.reports()) {
+    EXPECT_EQ(backend.loads.at(report.name), 2) << report.name;
+    backend.loads.erase(report.name);
+  }
+  for (const auto& [name, n] : backend.loads) EXPECT_EQ(n, 1) << name;
 }
 
 TEST_F(Calibrated, MomentBytesAreThoseOfTheLargestStage) {
