@@ -24,7 +24,7 @@ test: build
 asan:
 	@$(MAKE) test PRESET=asan
 
-# Compiles all kernels for all targets with nvcc, and writes what they need into the table of docs/cuda.md. Half an hour.
+# Compiles all kernels for all targets with nvcc, and writes what they need into the table of docs/cuda.md. A quarter of an hour to half an hour.
 cuda-targets: setup
 	@cmake --preset $(PRESET) > /dev/null
 	@cmake --build --preset $(PRESET) -j $(JOBS) --target cuda_targets

@@ -68,9 +68,12 @@ struct Row {
   }
 };
 
+// Blocks that a processor's registers hold, so that nothing is spilled on any target (docs/cuda.md).
+constexpr int resident_blocks(int n_tiles) { return n_tiles == 1 ? 4 : n_tiles == 2 ? 3 : 2; }
+
 /// kTiles: of 64 columns that hold a head of values.
 template <int kTiles>
-__global__ void __launch_bounds__(kThreads) attend(Launch args) {
+__global__ void __launch_bounds__(kThreads, resident_blocks(kTiles)) attend(Launch args) {
   constexpr int kPerTile = kColumns / kWarp, kMix = kTiles * kPerTile;
   CUDA_SHARED(queries, float[kRows][kColumns]);
   CUDA_SHARED(tile, float[kKeys][kColumns + 1]);  // of keys, then of values
