@@ -28,6 +28,9 @@ endfunction()
 # without and with tensor cores for bfloat16 and int8, so they are compiled to PTX twice, of which all machine code is
 # assembled. PTX of the second kind goes in too, for devices to come.
 function(steelyard_cuda_targets variable)
+  set(codes_75)
+  set(codes_80)
+  set(targets)
   foreach(architecture ${STEELYARD_CUDA_ARCHITECTURES})
     if(architecture LESS 80)
       list(APPEND codes_75 sm_${architecture})

@@ -250,9 +250,10 @@ void CalibratedLayers::pass_layer(int number) {
     rounded_.advance(model_.layer(number, original_.n_ctx(), std::span(&layer, 1), &rounded), part);
   }
   share_broken();
-  model_.release(number);
-  for (const Decision* decision : wanted) {
-    if (finished_.contains(decision->tensor->name)) encoded_.erase(decision->tensor->name);  // it will not be asked for
+  for (const Decision* decision : wanted) {  // others are released by who asks for them and reads the source once more
+    if (!finished_.contains(decision->tensor->name)) continue;
+    encoded_.erase(decision->tensor->name);
+    source_.release(*decision->tensor, 0, decision->tensor->n_bytes);
   }
 }
 

@@ -122,6 +122,7 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
       if (calibrated) {
         output.write(0, *calibrated);
         output.finish_tensor({sha256(job.source.bytes(tensor)), sha256(*calibrated)});
+        job.source.release(tensor, 0, tensor.n_bytes);
         on_rows(tensor.n_rows());
       } else {
         output.finish_tensor(stream_tensor(job.source, tensor, encoder, target.slab_bytes, output, on_rows));
