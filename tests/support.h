@@ -14,7 +14,9 @@
 namespace steelyard::test {
 
 /// A path inside tests/golden of the source tree.
-inline std::string golden(const std::string& path) { return std::string(STEELYARD_SOURCE_DIR) + "/tests/golden/" + path; }
+inline std::string golden(const std::string& path) {
+  return std::string(STEELYARD_SOURCE_DIR) + "/tests/golden/" + path;
+}
 
 /// Reference data that is too large for the repository: the folder named by STEELYARD_SHARED, or ../shared beside the
 /// source tree. A test that needs it skips, saying so, when it is absent.

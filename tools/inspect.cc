@@ -173,10 +173,8 @@ void inspect_imatrix(const Options& options) {
     }
     report["blocks"] = Json::array();
     for (const BlockStatistics& block : blocks) {
-      report["blocks"].push_back({{"block", block.block},
-                                  {"sum", block.sum},
-                                  {"outlying", block.outlying},
-                                  {"similarity", block.similarity}});
+      report["blocks"].push_back(
+          {{"block", block.block}, {"sum", block.sum}, {"outlying", block.outlying}, {"similarity", block.similarity}});
     }
     fmt::print("{}\n", report.dump(1));
     return;
@@ -185,11 +183,12 @@ void inspect_imatrix(const Options& options) {
              imatrix.chunk_size);
   for (const std::string& dataset : imatrix.datasets) fmt::print("dataset {}\n", printable(dataset));
   fmt::print("\n{:<36} {:>7} {:>7} {:>10} {:>6} {:>10} {:>10} {:>10} {:>10} {:>10} {:>7} {:>8} {:>7} {:>7} {:>7}\n",
-             "mean squared input of", "columns", "experts", "inputs", "unseen", "sum", "min", "mean", "max", "deviation",
-             "active", "entropy", "of max", "outlie", "similar");
+             "mean squared input of", "columns", "experts", "inputs", "unseen", "sum", "min", "mean", "max",
+             "deviation", "active", "entropy", "of max", "outlie", "similar");
   for (const ImatrixStatistics& row : rows) {
     fmt::print(
-        "{:<36} {:>7} {:>7} {:>10} {:>6} {:>10.4g} {:>10.4g} {:>10.4g} {:>10.4g} {:>10.4g} {:>6.1f}% {:>8.4f} {:>6.1f}% "
+        "{:<36} {:>7} {:>7} {:>10} {:>6} {:>10.4g} {:>10.4g} {:>10.4g} {:>10.4g} {:>10.4g} {:>6.1f}% {:>8.4f} "
+        "{:>6.1f}% "
         "{:>6.2f}% {:>7.4f}\n",
         printable(row.name), row.n_in, row.n_expert, row.inputs, row.experts_unseen, row.sum, row.min, row.mean,
         row.max, row.deviation, 100 * row.active, row.entropy, 100 * row.relative_entropy(), 100 * row.outlying,

@@ -5,10 +5,10 @@
 #include <cstdlib>
 
 /// Aborts with file, line and the condition when `condition` is false.
-#define STEELYARD_CHECK(condition)                                                            \
-  do {                                                                                        \
-    if (!(condition)) [[unlikely]] {                                                          \
+#define STEELYARD_CHECK(condition)                                                                \
+  do {                                                                                            \
+    if (!(condition)) [[unlikely]] {                                                              \
       std::fprintf(stderr, "%s:%d: internal check failed: %s\n", __FILE__, __LINE__, #condition); \
-      std::abort();                                                                           \
-    }                                                                                         \
+      std::abort();                                                                               \
+    }                                                                                             \
   } while (false)

@@ -18,7 +18,8 @@ struct BFloat16 {
 
 /// Exact; NaN payloads are kept.
 constexpr float to_float(Half h) {
-  // Exponent and mantissa in place for binary32, then one exact multiplication rebiases the exponent, subnormals included.
+  // Exponent and mantissa in place for binary32, then one exact multiplication rebiases the exponent, subnormals
+  // included.
   const uint32_t magnitude = static_cast<uint32_t>(h.bits & 0x7FFFu) << 13;
   const uint32_t finite = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112f);
   const uint32_t special = magnitude | 0x7F800000u;  // infinity or NaN

@@ -128,10 +128,10 @@ STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, 
     store(scale, candidates.scales + c);
     store(max(min, Lanes{}), candidates.mins + c);
   };
-  // Ranges that leave out a little more than nothing, or up to one level more each time, below and above.
+  // Ranges half a level wider than the values on either side, or up to one level narrower each time.
   const float level = values.highest / high;
   for (int pass = 0; pass < reach.coarse; ++pass) {
-    const float first = -0.25f + static_cast<float>(pass);
+    const float first = -0.5f + static_cast<float>(pass);
     for (int c = 0; c < kCandidates; c += kLanes) {
       const Lanes below = first + 0.4f * load(kDown + c);
       const Lanes above = first + 0.4f * load(kAcross + c);

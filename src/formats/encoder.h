@@ -18,6 +18,10 @@ inline constexpr int kMaxBlockLen = 256;
 inline constexpr int kMaxScalesBytes = 256;
 inline constexpr int kMaxJoint = 8;
 
+/// Part of a block's mean weight that is added to each: a column can have a million times the importance of others, and
+/// shall not be the whole objective of the scales that it shares with them.
+inline constexpr float kLeastWeight = 1e-2f;
+
 /// How much searching an encoder does for less error. docs/quantize.md says what each level costs and gains.
 enum class Effort { kFast, kNormal, kBest };
 

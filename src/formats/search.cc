@@ -62,7 +62,7 @@ STEELYARD_HD void importance_objective(const float* x, const float* importance, 
     const Lanes value = x_power.times(load(x + i));
     const Lanes size = square_root(square_root(value * value + spread));
     store(mean_importance > 0.0f
-              ? (importance_power.times(load(importance + i)) * (1.0f / mean_importance) + 1e-5f) * size
+              ? (importance_power.times(load(importance + i)) * (1.0f / mean_importance) + kLeastWeight) * size
               : size,
           w + i);
   }

@@ -67,8 +67,10 @@ class SymmetricSearch {
     return best.scales;
   }
 
-  /// The best integer scales under a d that is settled.
-  STEELYARD_HD SymmetricScales scales_under(Half d) const { return under(block_.load(d)).scales; }
+  /// The best integer scales under a d that is settled; `present` is among those tried.
+  STEELYARD_HD SymmetricScales scales_under(Half d, int8_t present) const {
+    return under(block_.load(d), &present).scales;
+  }
 
  private:
   static constexpr int kSubBlockLen = F::kBlockLen / F::kSubBlocks;
@@ -143,8 +145,8 @@ class SymmetricSearch {
     }
   }
 
-  /// The best integer scales under d, as it is stored.
-  STEELYARD_HD Fit under(float unit) const {
+  /// The best integer scales under d, as it is stored, near those wanted or `present`.
+  STEELYARD_HD Fit under(float unit, const int8_t* present = nullptr) const {
     Fit fit;
     fit.scales.d = block_.store(unit);
     const float d = block_.load(fit.scales.d);
@@ -156,6 +158,7 @@ class SymmetricSearch {
       for (int c = 0; c < kCandidates; ++c) {
         steps[c] = static_cast<float>(std::clamp(centre + c - kCandidates / 2, low, high));
       }
+      if (present != nullptr) steps[0] = static_cast<float>(*present);
       fit.scales.scale[b] = best_step(b, d, steps, fit);
     }
     return fit;
@@ -241,7 +244,7 @@ struct SymmetricEncoder {
 
   STEELYARD_HD static void rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
     const int b = position / (F::kBlockLen / F::kSubBlocks);
-    scales.scale[b] = SymmetricSearch<F, 1>(x, w, effort).scales_under(scales.d).scale[0];
+    scales.scale[b] = SymmetricSearch<F, 1>(x, w, effort).scales_under(scales.d, scales.scale[b]).scale[0];
   }
 
   /// For given codes and integer scales, the block is one long vector of levels scale * q under d.

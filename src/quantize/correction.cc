@@ -1,17 +1,14 @@
 #include "quantize/correction.h"
 
 #include <Eigen/Cholesky>
-#include <Eigen/Core>
 
 #include "quantize/damping.h"
+#include "quantize/matrix.h"
 
 namespace steelyard {
 namespace {
 
-using Rows = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using Doubles = Eigen::MatrixXd;
-
-Eigen::Map<const Rows> view(const std::vector<float>& values, int64_t n) {
+RowsView view(const std::vector<float>& values, int64_t n) {
   return {values.data(), static_cast<int64_t>(values.size()) / n, n};
 }
 

@@ -6,23 +6,28 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/parallel.h"
+#include "quantize/feedback_kernel.h"
 
 namespace steelyard {
 
 RowEncoder::RowEncoder(const gguf::TensorInfo& tensor, std::span<const std::byte> source, const Format& target,
-                       const Imatrix* imatrix, Effort effort, std::string path, DeviceEncoder* device)
+                       const Imatrix* imatrix, Effort effort, std::string path, const InputEstimate* input,
+                       DeviceEncoder* device)
     : tensor_(tensor),
       source_(source),
       from_(format(tensor.type)),
       to_(target),
       effort_(effort),
       path_(std::move(path)),
+      input_(imatrix != nullptr && from_.type != to_.type && to_.unpack != nullptr ? input : nullptr),
       device_(device != nullptr && from_.type != to_.type && device->encodes(to_.type) ? device : nullptr),
       source_row_(*row_bytes(from_, static_cast<uint64_t>(tensor.ne[0]))),
       target_row_(*row_bytes(to_, static_cast<uint64_t>(tensor.ne[0]))) {
   if (from_.type == to_.type) return;
   STEELYARD_CHECK(from_.decode != nullptr && to_.encoder != nullptr);
   importance_.resize(static_cast<size_t>(tensor.ne[2] * tensor.ne[3]));
+  feedback_.resize(importance_.size());
   if (imatrix == nullptr) return;
   for (size_t slice = 0; slice < importance_.size(); ++slice) {
     importance_[slice] = imatrix->importance(tensor, static_cast<int64_t>(slice));
@@ -39,9 +44,26 @@ void RowEncoder::decode(int64_t row, float* x) const {
   }
 }
 
-const float* RowEncoder::importance(int64_t row) const {
-  const std::vector<float>& weights = importance_[static_cast<size_t>(row / tensor_.ne[1])];
-  return weights.empty() ? nullptr : weights.data();
+int64_t RowEncoder::least_rows() const { return input_ != nullptr ? kFeedbackRows : 1; }
+
+// H and its factor as F32, and while they are made in F64, with what is turned around.
+uint64_t RowEncoder::slice_bytes() const {
+  const auto n = static_cast<uint64_t>(tensor_.ne[0]);
+  return input_ != nullptr ? n * n * (2 * sizeof(float) + 3 * sizeof(double)) : 0;
+}
+
+void RowEncoder::prepare(int64_t begin, int64_t n) {
+  if (input_ == nullptr) return;
+  const int64_t first = begin / tensor_.ne[1], last = (begin + n - 1) / tensor_.ne[1];
+  std::fill_n(feedback_.begin(), first, std::nullopt);
+  parallel_for(last - first + 1, 1, [&](int64_t i) {
+    const int64_t slice = first + i;
+    const std::vector<float>& importance = importance_[static_cast<size_t>(slice)];
+    std::optional<FeedbackEncoder>& feedback = feedback_[static_cast<size_t>(slice)];
+    if (feedback || importance.empty()) return;
+    feedback = FeedbackEncoder::make(to_, tensor_.ne[0], input_->moments(slice, importance).data(),
+                                     {.damping = input_->damping(), .effort = effort_}, device_);
+  });
 }
 
 void RowEncoder::encode(int64_t begin, int64_t n, std::byte* out) const {
@@ -49,27 +71,32 @@ void RowEncoder::encode(int64_t begin, int64_t n, std::byte* out) const {
     std::memcpy(out, source_.data() + static_cast<size_t>(begin) * source_row_, static_cast<size_t>(n) * target_row_);
     return;
   }
-  if (device_ != nullptr) return encode_on_device(begin, n, out);
-  // A row stays in the cache between decoding and encoding, and is all that a thread holds as F32.
-  static thread_local std::vector<float> row;
-  row.resize(static_cast<size_t>(tensor_.ne[0]));
-  for (int64_t r = begin; r < begin + n; ++r, out += target_row_) {
-    decode(r, row.data());
-    to_.encoder->encode_row(row.data(), importance(r), tensor_.ne[0] / to_.block_len, effort_, out);
+  for (const int64_t end = begin + n; begin < end;) {
+    const int64_t slice = begin / tensor_.ne[1], count = std::min(end, (slice + 1) * tensor_.ne[1]) - begin;
+    encode_slice(static_cast<size_t>(slice), begin, count, out);
+    begin += count;
+    out += static_cast<size_t>(count) * target_row_;
   }
 }
 
-// A slice at a time, since its rows share their importance.
-void RowEncoder::encode_on_device(int64_t begin, int64_t n, std::byte* out) const {
-  const int64_t n_cols = tensor_.ne[0], end = begin + n;
-  std::vector<float> rows;
-  for (int64_t first = begin; first < end;) {
-    const int64_t count = std::min(end, (first / tensor_.ne[1] + 1) * tensor_.ne[1]) - first;
-    rows.resize(static_cast<size_t>(count * n_cols));
-    for (int64_t r = 0; r < count; ++r) decode(first + r, rows.data() + r * n_cols);
-    device_->encode(to_.type, rows.data(), count, n_cols, importance(first), effort_, out);
-    first += count;
-    out += static_cast<size_t>(count) * target_row_;
+// Rows of one slice, which share what is known of their inputs.
+void RowEncoder::encode_slice(size_t slice, int64_t begin, int64_t n, std::byte* out) const {
+  const int64_t n_cols = tensor_.ne[0];
+  const float* const importance = importance_[slice].empty() ? nullptr : importance_[slice].data();
+  const FeedbackEncoder* const feedback = input_ != nullptr && feedback_[slice] ? &*feedback_[slice] : nullptr;
+  // A row stays in the cache between decoding and encoding, and is all that a thread holds as F32, where it can.
+  const int64_t at_once = feedback != nullptr || device_ != nullptr ? n : 1;
+  static thread_local std::vector<float> rows;
+  rows.resize(static_cast<size_t>(at_once * n_cols));
+  for (int64_t first = 0; first < n; first += at_once, out += static_cast<size_t>(at_once) * target_row_) {
+    for (int64_t r = 0; r < at_once; ++r) decode(begin + first + r, rows.data() + r * n_cols);
+    if (feedback != nullptr) {
+      feedback->encode(rows.data(), at_once, out);
+    } else if (device_ != nullptr) {
+      device_->encode(to_.type, rows.data(), at_once, n_cols, importance, effort_, out);
+    } else {
+      to_.encoder->encode_row(rows.data(), importance, n_cols / to_.block_len, effort_, out);
+    }
   }
 }
 

@@ -1,8 +1,10 @@
-// Rows of one tensor from its source type to its target type. A row's bytes depend on nothing but the row, its
-// importance and the effort, so rows may be encoded in any order and by any number of threads. Called by stream.h.
+// Rows of one tensor from its source type to its target type. A row's bytes depend on nothing but the row, what is
+// known of its inputs and the effort, so rows may be encoded in any order and by any number of threads. Called by
+// stream.h.
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -11,6 +13,8 @@
 #include "formats/device_encoder.h"
 #include "gguf/tensor_info.h"
 #include "imatrix/imatrix.h"
+#include "quantize/feedback.h"
+#include "quantize/input_estimate.h"
 
 namespace steelyard {
 
@@ -23,9 +27,11 @@ class BadWeight : public Error {
 class RowEncoder {
  public:
   /// `tensor` has its bytes `source` in its own type. A target of that type copies. `path`: the source's name for
-  /// messages. imatrix may be null. `device`: where to encode what it can; null: the processor.
+  /// messages. imatrix may be null. `input`: with it, rows whose columns have importance are rounded with error
+  /// feedback; may be null. `device`: where to encode what it can; null: the processor.
   RowEncoder(const gguf::TensorInfo& tensor, std::span<const std::byte> source, const Format& target,
-             const Imatrix* imatrix, Effort effort, std::string path, DeviceEncoder* device = nullptr);
+             const Imatrix* imatrix, Effort effort, std::string path, const InputEstimate* input = nullptr,
+             DeviceEncoder* device = nullptr);
 
   size_t source_row_bytes() const { return source_row_; }
   size_t target_row_bytes() const { return target_row_; }
@@ -33,14 +39,20 @@ class RowEncoder {
   /// Encoding is the device's: one thread at a time, and many rows in a call.
   bool on_device() const { return device_ != nullptr; }
 
+  /// Rows that a call should at least bring.
+  int64_t least_rows() const;
+  /// What is held, and worked in, while rows of one slice are encoded; 0 if there is nothing to prepare.
+  uint64_t slice_bytes() const;
+
+  /// To be called before rows [begin, begin + n) are encoded; what others needed is forgotten. Parallel inside.
+  void prepare(int64_t begin, int64_t n);
   /// Writes rows [begin, begin + n) to `out` [n * target_row_bytes()]. Thread-safe, unless on_device().
   /// BadWeight naming tensor, row and column for a value that is not finite.
   void encode(int64_t begin, int64_t n, std::byte* out) const;
 
  private:
   void decode(int64_t row, float* x) const;
-  const float* importance(int64_t row) const;
-  void encode_on_device(int64_t begin, int64_t n, std::byte* out) const;
+  void encode_slice(size_t slice, int64_t begin, int64_t n, std::byte* out) const;
 
   const gguf::TensorInfo& tensor_;
   std::span<const std::byte> source_;
@@ -48,9 +60,11 @@ class RowEncoder {
   const Format& to_;
   Effort effort_;
   std::string path_;
+  const InputEstimate* input_;
   DeviceEncoder* device_;
   size_t source_row_, target_row_;
-  std::vector<std::vector<float>> importance_;  // [slices][ne0]; a slice without importance is empty
+  std::vector<std::vector<float>> importance_;            // [slices][ne0]; a slice without importance is empty
+  std::vector<std::optional<FeedbackEncoder>> feedback_;  // [slices] with an input; those that are prepared
 };
 
 }  // namespace steelyard

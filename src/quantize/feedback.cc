@@ -1,7 +1,6 @@
 #include "quantize/feedback.h"
 
 #include <Eigen/Cholesky>
-#include <Eigen/Core>
 #include <Eigen/LU>
 #include <algorithm>
 
@@ -9,6 +8,7 @@
 #include "base/parallel.h"
 #include "quantize/damping.h"
 #include "quantize/feedback_kernel.h"
+#include "quantize/matrix.h"
 
 namespace steelyard {
 
@@ -34,10 +34,6 @@ FeedbackKernel kernel_for(const Format& format) {
   }
   STEELYARD_CHECK(!"a format of no instruction set");
 }
-
-using Rows = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using RowsView = Eigen::Map<const Rows>;
-using Doubles = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 // R of H; empty if that is not positive definite. Turned around, R R^T is the L L^T of Cholesky.
 std::optional<Rows> upper_factor(const Doubles& moments) {
@@ -101,16 +97,16 @@ void FeedbackEncoder::encode(const float* rows, int64_t n_rows, std::byte* out) 
                               .given_back = settings_.given_back,
                               .passes = settings_.passes,
                               .effort = static_cast<int64_t>(settings_.effort)};
-  if (device_ != nullptr) return device_->encode_with_feedback(format_.type, inputs, rows, n_rows, out);
-  const FeedbackKernel kernel = kernel_for(format_);
-  const int64_t n_blocks = n_ / format_.block_len;
+  if (device_ != nullptr) return device_->encode_with_feedback(format_->type, inputs, rows, n_rows, out);
+  const FeedbackKernel kernel = kernel_for(*format_);
+  const int64_t n_blocks = n_ / format_->block_len;
   parallel_for((n_rows + kFeedbackRows - 1) / kFeedbackRows, 1, [&](int64_t t) {
     const int64_t begin = t * kFeedbackRows, n = std::min<int64_t>(kFeedbackRows, n_rows - begin);
     std::vector<float> errors(static_cast<size_t>(kFeedbackRows * n_)), products(size_t{kFeedbackRows} * kPanelLen);
     std::vector<AnyScales> scales(static_cast<size_t>(kFeedbackRows * n_blocks));
-    std::vector<uint32_t> codes(static_cast<size_t>(kFeedbackRows * n_ / format_.encoder->joint));
-    kernel(format_, inputs, rows + begin * n_, n, {errors.data(), products.data(), scales.data(), codes.data()},
-           out + begin * n_blocks * format_.block_bytes);
+    std::vector<uint32_t> codes(static_cast<size_t>(kFeedbackRows * n_ / format_->encoder->joint));
+    kernel(*format_, inputs, rows + begin * n_, n, {errors.data(), products.data(), scales.data(), codes.data()},
+           out + begin * n_blocks * format_->block_bytes);
   });
 }
 

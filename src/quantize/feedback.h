@@ -48,9 +48,9 @@ class FeedbackEncoder {
 
  private:
   FeedbackEncoder(const Format& format, int64_t n, const FeedbackSettings& settings, DeviceEncoder* device)
-      : format_(format), n_(n), settings_(settings), device_(device) {}
+      : format_(&format), n_(n), settings_(settings), device_(device) {}
 
-  const Format& format_;
+  const Format* format_;
   int64_t n_;
   FeedbackSettings settings_;
   DeviceEncoder* device_;

@@ -7,6 +7,7 @@
 #include "base/sha256.h"
 #include "gguf/shards.h"
 #include "quantize/encode.h"
+#include "quantize/input_estimate.h"
 #include "quantize/stream.h"
 
 namespace steelyard {
@@ -101,6 +102,10 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
     layers->finished(decisions[i], output.content(i));
   }
 
+  std::optional<InputEstimates> inputs;
+  if (job.imatrix != nullptr && target.effort == Effort::kBest) {
+    inputs.emplace(job.source, job.resolution, *job.imatrix);
+  }
   QuantizeProgress progress{.n_tensors = decisions.size(), .total = job.resolution.n_elements};
   for (size_t i = 0; i < output.finished().size(); ++i) {
     progress.resumed += static_cast<uint64_t>(decisions[i].tensor->n_elements());
@@ -108,8 +113,8 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
   uint64_t before = progress.resumed;
   for (size_t i = output.finished().size(); i < decisions.size(); ++i) {
     const gguf::TensorInfo& tensor = *decisions[i].tensor;
-    const RowEncoder encoder(tensor, job.source.bytes(tensor), format(decisions[i].type), job.imatrix, target.effort,
-                             job.source.path(), target.device);
+    RowEncoder encoder(tensor, job.source.bytes(tensor), format(decisions[i].type), job.imatrix, target.effort,
+                       job.source.path(), inputs ? inputs->of(tensor) : nullptr, target.device);
     progress.tensor = i;
     progress.info = &tensor;
     const auto on_rows = [&](int64_t rows) {

@@ -23,7 +23,10 @@ int64_t slab_rows(const gguf::TensorInfo& tensor, const RowEncoder& encoder, uin
   // Threads hold a row as values each, a device takes all of them.
   const uint64_t beside = encoder.on_device() ? 0 : row_values * static_cast<uint64_t>(n_threads);
   const uint64_t of_row = encoder.on_device() ? row_bytes + row_values : row_bytes;
-  const auto bound = static_cast<int64_t>((slab_bytes - std::min(slab_bytes, beside)) / of_row);
+  auto bound = static_cast<int64_t>((slab_bytes - std::min(slab_bytes, beside)) / of_row);
+  if (const uint64_t of_slice = encoder.slice_bytes(); of_slice > 0) {
+    bound = std::min(bound, std::max<int64_t>(1, static_cast<int64_t>(slab_bytes / of_slice)) * tensor.ne[1]);
+  }
   const int64_t enough = encoder.on_device() ? kSlabValuesOnDevice : kSlabValuesPerThread * n_threads;
   return std::clamp<int64_t>(std::min(bound, enough / tensor.ne[0]), 1, tensor.n_rows());
 }
@@ -35,11 +38,12 @@ struct Slab {
 
 }  // namespace
 
-TensorHashes stream_tensor(const gguf::Reader& source, const gguf::TensorInfo& tensor, const RowEncoder& encoder,
+TensorHashes stream_tensor(const gguf::Reader& source, const gguf::TensorInfo& tensor, RowEncoder& encoder,
                            uint64_t slab_bytes, Output& output, const std::function<void(int64_t rows)>& progress) {
   const std::span<const std::byte> bytes = source.bytes(tensor);
   const int64_t n_rows = tensor.n_rows(), at_once = slab_rows(tensor, encoder, slab_bytes);
-  const int64_t group_rows = encoder.on_device() ? at_once : std::max<int64_t>(1, kGroupValues / tensor.ne[0]);
+  const int64_t group_rows =
+      encoder.on_device() ? at_once : std::max(encoder.least_rows(), kGroupValues / tensor.ne[0]);
   const size_t source_row = encoder.source_row_bytes(), target_row = encoder.target_row_bytes();
   Sha256 source_hash, result_hash;
   Slab current, previous;
@@ -52,6 +56,7 @@ TensorHashes stream_tensor(const gguf::Reader& source, const gguf::TensorInfo& t
     const auto begin = static_cast<uint64_t>(current.begin) * source_row,
                end = static_cast<uint64_t>(next) * source_row;
     source.will_need(tensor, end, std::min<uint64_t>(bytes.size(), end + (end - begin)));
+    if (current.n > 0) encoder.prepare(current.begin, current.n);
     const auto finished = std::span(previous.bytes).first(static_cast<size_t>(previous.n) * target_row);
 
     // The three jobs that one thread has to do go first; the others start on the rows meanwhile.

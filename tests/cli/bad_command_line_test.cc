@@ -48,9 +48,11 @@ TEST_F(BadCommandLine, Threads) {
 }
 
 TEST_F(BadCommandLine, Backend) {
-  expect_fails({"run", "-m", llama_, "-p", "a", "--backend", "abacus"}, "unknown backend \"abacus\" (known: cpu, cuda, cuda:N, ref)");
+  expect_fails({"run", "-m", llama_, "-p", "a", "--backend", "abacus"},
+               "unknown backend \"abacus\" (known: cpu, cuda, cuda:N, ref)");
   expect_fails({"imatrix", "-m", llama_, "-f", text_, "-c", "64", "-o", out_, "--backend", ""}, "unknown backend");
-  expect_fails({"quantize", llama_, out_, "Q8_0", "--backend", "ref"}, "no encoders on \"ref\" (known: cpu, cuda, cuda:N)");
+  expect_fails({"quantize", llama_, out_, "Q8_0", "--backend", "ref"},
+               "no encoders on \"ref\" (known: cpu, cuda, cuda:N)");
   expect_fails({"quantize", llama_, out_, "Q8_0", "--backend", "cuda:99"}, "cuda:99");
   expect_fails({"quantize", llama_, out_, "Q8_0", "--backend", "ref", "--calibrate", text_}, "no encoders on \"ref\"");
   expect_fails({"quantize", llama_, out_, "Q8_0", "--backend", "cuda:99", "--calibrate", text_}, "cuda:99");

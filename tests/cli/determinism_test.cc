@@ -51,8 +51,10 @@ class Determinism : public FailureTest {
 };
 
 TEST_F(Determinism, ThreadsDoNotMatter) {
-  const std::string one = quantize("", 1);
-  for (const int threads : {2, 7}) EXPECT_EQ(quantize("", threads), one) << threads << " threads";
+  for (const char* effort : {"normal", "best"}) {  // best: factors and feedback, too
+    const std::string one = quantize("", 1, effort);
+    for (const int threads : {2, 7}) EXPECT_EQ(quantize("", threads, effort), one) << threads << " threads " << effort;
+  }
 }
 
 TEST_F(Determinism, InstructionSetsDoNotMatter) {

