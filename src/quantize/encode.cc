@@ -46,10 +46,10 @@ void RowEncoder::decode(int64_t row, float* x) const {
 
 int64_t RowEncoder::least_rows() const { return input_ != nullptr ? kFeedbackRows : 1; }
 
-// H and its factor as F32, and while they are made in F64, with what is turned around.
+// H and its factor, twice while they are put into panels, and both in F64.
 uint64_t RowEncoder::slice_bytes() const {
   const auto n = static_cast<uint64_t>(tensor_.ne[0]);
-  return input_ != nullptr ? n * n * (2 * sizeof(float) + 3 * sizeof(double)) : 0;
+  return input_ != nullptr ? n * n * (4 * sizeof(float) + 2 * sizeof(double)) : 0;
 }
 
 void RowEncoder::prepare(int64_t begin, int64_t n) {

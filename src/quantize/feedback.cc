@@ -38,13 +38,12 @@ FeedbackKernel kernel_for(const Format& format) {
 // R of H; empty if that is not positive definite. Turned around, R R^T is the L L^T of Cholesky.
 std::optional<Rows> upper_factor(const Doubles& moments) {
   const Eigen::Index n = moments.rows();
-  const Doubles turned = moments.reverse();
-  const Eigen::LLT<Doubles, Eigen::Lower> cholesky(turned);
+  Doubles turned = moments.reverse();
+  const Eigen::LLT<Eigen::Ref<Doubles>, Eigen::Lower> cholesky(turned);  // in place
   if (cholesky.info() != Eigen::Success) return std::nullopt;
-  const Doubles lower = cholesky.matrixL();
-  Rows upper(n, n);
+  Rows upper = Rows::Zero(n, n);
   for (Eigen::Index i = 0; i < n; ++i) {
-    for (Eigen::Index j = 0; j < n; ++j) upper(i, j) = static_cast<float>(lower(n - 1 - i, n - 1 - j));
+    for (Eigen::Index j = i; j < n; ++j) upper(i, j) = static_cast<float>(turned(n - 1 - i, n - 1 - j));
   }
   if (!upper.allFinite() || !(upper.diagonal().minCoeff() > 0.0f)) return std::nullopt;
   return upper;
