@@ -20,11 +20,11 @@ RowEncoder::RowEncoder(const gguf::TensorInfo& tensor, std::span<const std::byte
       to_(target),
       effort_(effort),
       path_(std::move(path)),
-      input_(imatrix != nullptr && from_.type != to_.type && to_.unpack != nullptr ? input : nullptr),
-      device_(device != nullptr && from_.type != to_.type && device->encodes(to_.type) ? device : nullptr),
+      input_(imatrix != nullptr && !copies() && to_.unpack != nullptr ? input : nullptr),
+      device_(device != nullptr && !copies() && device->encodes(to_.type) ? device : nullptr),
       source_row_(*row_bytes(from_, static_cast<uint64_t>(tensor.ne[0]))),
       target_row_(*row_bytes(to_, static_cast<uint64_t>(tensor.ne[0]))) {
-  if (from_.type == to_.type) return;
+  if (copies()) return;
   STEELYARD_CHECK(from_.decode != nullptr && to_.encoder != nullptr);
   importance_.resize(static_cast<size_t>(tensor.ne[2] * tensor.ne[3]));
   feedback_.resize(importance_.size());
@@ -67,7 +67,7 @@ void RowEncoder::prepare(int64_t begin, int64_t n) {
 }
 
 void RowEncoder::encode(int64_t begin, int64_t n, std::byte* out) const {
-  if (from_.type == to_.type) {
+  if (copies()) {
     std::memcpy(out, source_.data() + static_cast<size_t>(begin) * source_row_, static_cast<size_t>(n) * target_row_);
     return;
   }

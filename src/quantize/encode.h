@@ -36,6 +36,8 @@ class RowEncoder {
   size_t source_row_bytes() const { return source_row_; }
   size_t target_row_bytes() const { return target_row_; }
 
+  /// The target has the source's type: rows pass as they are.
+  bool copies() const { return from_.type == to_.type; }
   /// Encoding is the device's: one thread at a time, and many rows in a call.
   bool on_device() const { return device_ != nullptr; }
 

@@ -17,8 +17,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// A sync makes a killed machine lose less and the run wait longer: at most a twentieth of the time goes into it.
-constexpr int kSyncShare = 20;
+// A sync makes a killed machine lose less and the run wait longer: at most a hundredth of the time goes into it.
+constexpr int kSyncShare = 100;
 constexpr auto kSyncInterval = std::chrono::seconds(5);
 constexpr uint64_t kSyncBytes = uint64_t{1} << 30;
 

@@ -110,6 +110,7 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
   for (size_t i = 0; i < output.finished().size(); ++i) {
     progress.resumed += static_cast<uint64_t>(decisions[i].tensor->n_elements());
   }
+  TensorStream stream(job.source, target.slab_bytes, output);
   uint64_t before = progress.resumed;
   for (size_t i = output.finished().size(); i < decisions.size(); ++i) {
     const gguf::TensorInfo& tensor = *decisions[i].tensor;
@@ -125,12 +126,13 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
     try {
       const auto calibrated = layers != nullptr ? layers->encode(decisions[i]) : std::nullopt;
       if (calibrated) {
+        stream.finish();
         output.write(0, *calibrated);
         output.finish_tensor({sha256(job.source.bytes(tensor)), sha256(*calibrated)});
         job.source.release(tensor, 0, tensor.n_bytes);
         on_rows(tensor.n_rows());
       } else {
-        output.finish_tensor(stream_tensor(job.source, tensor, encoder, target.slab_bytes, output, on_rows));
+        stream.push(tensor, encoder, on_rows);
       }
     } catch (const BadWeight&) {
       output.discard();
@@ -138,6 +140,7 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
     }
     before = progress.done;
   }
+  stream.finish();
 
   check_source(job.source, states);
   const std::string source_hash = source_sha256(source_header, output.finished());

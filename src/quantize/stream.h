@@ -1,23 +1,61 @@
-// One tensor on its way through memory: slab by slab from the mapped source to the output, with the hashes of what goes
+// Tensors on their way through memory: slab by slab from the mapped source to the output, with the hashes of what goes
 // in and what comes out.
 //
-// While a slab is encoded, the one before it is hashed and written: one parallel loop does all of it, over the rows of
-// all experts alike. Memory is two slabs of encoded rows, one row of F32 for each thread, and what the encoder holds of
-// the slab's slices. Called by quantize().
+// While a slab is encoded, the one before it is hashed and written, though it be of the tensor before: one parallel
+// loop does all of it, over the rows of all experts alike. Memory is two slabs of encoded rows, one row of F32 for each
+// thread, and what the encoder holds of the slab's slices. Called by quantize().
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
 
+#include "base/sha256.h"
 #include "gguf/reader.h"
 #include "quantize/encode.h"
 #include "quantize/output.h"
 
 namespace steelyard {
 
-/// Writes the next tensor of `output`. `slab_bytes` bounds the memory, but at least one row is taken at a time.
-/// `progress` is called with the rows encoded so far. Returns the hashes of the tensor's bytes.
-TensorHashes stream_tensor(const gguf::Reader& source, const gguf::TensorInfo& tensor, RowEncoder& encoder,
-                           uint64_t slab_bytes, Output& output, const std::function<void(int64_t rows)>& progress);
+class TensorStream {
+ public:
+  /// `slab_bytes` bounds the memory, but at least one row is taken at a time.
+  TensorStream(const gguf::Reader& source, uint64_t slab_bytes, Output& output)
+      : source_(source), slab_bytes_(slab_bytes), output_(output) {}
+
+  /// Encodes the next tensor of the output. Its last slab is written with the next push, or by finish(). `progress` is
+  /// called with the rows encoded so far.
+  void push(const gguf::TensorInfo& tensor, RowEncoder& encoder, const std::function<void(int64_t rows)>& progress);
+
+  /// Writes what is left. To be called before anyone else writes to the output, and at the end.
+  void finish();
+
+ private:
+  // Encoded rows that are not yet hashed and written.
+  struct Slab {
+    uint64_t begin = 0;  ///< byte within the tensor
+    size_t n_bytes = 0;
+    std::vector<std::byte> buffer;                ///< [at least n_bytes]
+    bool copied = false;                          ///< the tensor's bytes are those of the source
+    std::optional<std::string> source_hash = {};  ///< of the whole tensor, with its last slab
+
+    std::span<const std::byte> bytes() const { return std::span(buffer).first(n_bytes); }
+  };
+
+  int64_t slab_rows(const gguf::TensorInfo& tensor, const RowEncoder& encoder) const;
+  void hash_pending();
+  void write_pending();
+  /// After both: what is pending is done.
+  void settle();
+
+  const gguf::Reader& source_;
+  uint64_t slab_bytes_;
+  Output& output_;
+  Slab pending_, next_;
+  Sha256 result_hash_;  ///< of the pending slab's tensor, up to that slab
+};
 
 }  // namespace steelyard
