@@ -154,7 +154,9 @@ STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, 
 }
 
 STEELYARD_HD AffineFit search_affine(float high, const float* x, const float* w, int n, Effort effort) {
-  return search_affine(AffineValues(x, w, n), high, affine_reach(effort)).fit;
+  // A pair that is stored as it is needs no search for units, so that kFast can afford a pass around the best, too:
+  // weights that lie on another grid, as those of a file that was quantized before, are lost without it.
+  return search_affine(AffineValues(x, w, n), high, affine_reach(std::max(effort, Effort::kNormal))).fit;
 }
 
 }  // namespace steelyard::inline STEELYARD_ISA

@@ -61,8 +61,9 @@ void RowEncoder::prepare(int64_t begin, int64_t n) {
     const std::vector<float>& importance = importance_[static_cast<size_t>(slice)];
     std::optional<FeedbackEncoder>& feedback = feedback_[static_cast<size_t>(slice)];
     if (feedback || importance.empty()) return;
-    feedback = FeedbackEncoder::make(to_, tensor_.ne[0], input_->moments(slice, importance).data(),
-                                     {.damping = input_->damping(), .effort = effort_}, device_);
+    feedback =
+        FeedbackEncoder::make(to_, tensor_.ne[0], input_->moments(slice, importance).data(),
+                              {.damping = input_->damping(), .effort = effort_, .least_weight = kLeastWeight}, device_);
   });
 }
 

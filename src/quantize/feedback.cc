@@ -3,6 +3,8 @@
 #include <Eigen/Cholesky>
 #include <Eigen/LU>
 #include <algorithm>
+#include <numeric>
+#include <span>
 
 #include "base/check.h"
 #include "base/parallel.h"
@@ -60,6 +62,15 @@ std::vector<float> in_panels(const Rows& matrix) {
   return panels;
 }
 
+// Adds a part of its block's mean to each weight.
+void raise_least(std::vector<float>& weights, int64_t block_len, float part) {
+  for (size_t at = 0; at < weights.size(); at += static_cast<size_t>(block_len)) {
+    const std::span<float> block = std::span(weights).subspan(at, static_cast<size_t>(block_len));
+    const float mean = std::accumulate(block.begin(), block.end(), 0.0f) / static_cast<float>(block_len);
+    for (float& weight : block) weight += part * mean;
+  }
+}
+
 }  // namespace
 
 std::optional<FeedbackEncoder> FeedbackEncoder::make(const Format& format, int64_t n, const float* moments,
@@ -84,6 +95,7 @@ std::optional<FeedbackEncoder> FeedbackEncoder::make(const Format& format, int64
     for (int j = 0; j < joint; ++j) encoder.weights_[static_cast<size_t>(i + j)] = triangle.row(j).squaredNorm();
     std::copy_n(inverse.data(), joint * joint, encoder.group_inverse_.data() + i * joint);
   }
+  raise_least(encoder.weights_, format.block_len, settings.least_weight);
   return encoder;
 }
 

@@ -33,6 +33,9 @@ struct FeedbackSettings {
   int passes = 3;           ///< of coordinate descent
   double given_back = 0.7;  ///< share of the shrinkage of a row's outputs; docs/quantize.md
   Effort effort = Effort::kNormal;
+  /// Part of a block's mean weight that each column gets where scales are fitted (kLeastWeight). Of use where H is a
+  /// guess; where it was measured, others bend to what is left of a loud column's error, which should be little.
+  float least_weight = 0.0f;
 };
 
 class FeedbackEncoder {

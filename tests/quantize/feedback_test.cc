@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <random>
 
 #include "base/parallel.h"
@@ -105,6 +107,23 @@ TEST(Feedback, ALoudColumnDoesNotDampTheOthers) {
     EXPECT_LT(loss(type, h, rows, mended(type, loud, rows, {})),
               0.8 * loss(type, h, rows, mended(type, diagonal, rows, {})))
         << type.name;
+  }
+}
+
+// Nor, with a least weight, are the scales that it shares with them fitted to it alone: they find the grid that the
+// weights are near.
+TEST(Feedback, ALoudColumnIsNotAllThatScalesAreFittedTo) {
+  std::vector<float> even(kColumns * kColumns), loud, rows = weights(5);
+  for (int64_t c = 0; c < kColumns; ++c) even[c * kColumns + c] = 1.0f;
+  loud = even;
+  loud[7 * kColumns + 7] = 1e6f;
+  for (float& weight : rows) weight = (1.0f + 0.1f * weight) * std::clamp(std::round(200.0f * weight), -8.0f, 7.0f);
+  for (const Type id : {Type::Q4_1, Type::Q5_1}) {
+    const Format& type = format(id);
+    const auto loss_with = [&](float least_weight) {
+      return loss(type, even, rows, mended(type, loud, rows, {.least_weight = least_weight}));
+    };
+    EXPECT_LT(loss_with(kLeastWeight), 0.5 * loss_with(0.0f)) << type.name;
   }
 }
 
