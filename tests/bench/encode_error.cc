@@ -1,6 +1,6 @@
 // What each encoder loses and how fast it is, beside another encoder's figures for the same data.
 //
-//   encode_error REFERENCE.json DATA_FOLDER [TYPE...]
+//   encode_error REFERENCE.json DATA_FOLDER [fast|normal|best [TYPE...]]
 //
 // REFERENCE.json and DATA_FOLDER/<source>_{x,w}.f32 are golden/encode_error.json and golden/encode of the reference
 // data. Columns: source; type; whether the encoder knew the importance; weighted and unweighted error relative to the
@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -55,17 +56,19 @@ double thread_seconds() {
 }
 
 /// encode_row with importance itself as the objective.
-void encode_row_plainly(const Format& format, const float* x, const float* w, int64_t n_blocks, std::byte* out) {
+void encode_row_plainly(const Format& format, const float* x, const float* w, int64_t n_blocks, Effort effort,
+                        std::byte* out) {
   const Encoder& encoder = *format.encoder;
   alignas(16) std::byte scales[kMaxScalesBytes];
   uint32_t codes[kMaxBlockLen];
   for (int64_t b = 0; b < n_blocks; ++b, x += format.block_len, w += format.block_len, out += format.block_bytes) {
-    encoder.fit(x, w, Effort::kNormal, scales, codes);
+    encoder.fit(x, w, effort, scales, codes);
     encoder.pack(scales, codes, out);
   }
 }
 
-void report(const nlohmann::json& source, const std::string& folder, const std::vector<std::string>& types) {
+void report(const nlohmann::json& source, const std::string& folder, Effort effort,
+            const std::vector<std::string>& types) {
   const std::string name = source.at("name").get<std::string>();
   const std::string stem = folder + "/" + name.substr(0, name.find('_'));
   const auto x = read_floats(stem + "_x.f32");
@@ -85,7 +88,7 @@ void report(const nlohmann::json& source, const std::string& folder, const std::
     double seconds = 0.0;
     for (int64_t r = 0; r < rows; ++r) {
       const double start = thread_seconds();
-      format->encoder->encode_row(&x[r * cols], weighted ? w.data() : nullptr, blocks, Effort::kNormal, row.data());
+      format->encoder->encode_row(&x[r * cols], weighted ? w.data() : nullptr, blocks, effort, row.data());
       seconds += thread_seconds() - start;
       format->decode(row.data(), blocks, &y[r * cols]);
     }
@@ -93,7 +96,7 @@ void report(const nlohmann::json& source, const std::string& folder, const std::
 
     const std::vector<float> ones(w.size(), 1.0f);
     for (int64_t r = 0; r < rows; ++r) {
-      encode_row_plainly(*format, &x[r * cols], weighted ? w.data() : ones.data(), blocks, row.data());
+      encode_row_plainly(*format, &x[r * cols], weighted ? w.data() : ones.data(), blocks, effort, row.data());
       format->decode(row.data(), blocks, &y[r * cols]);
     }
     const Errors plain = relative_errors(x, y, w);
@@ -112,14 +115,18 @@ void report(const nlohmann::json& source, const std::string& folder, const std::
 
 int main(int argc, char** argv) {
   if (argc < 3) {
-    fmt::print(stderr, "usage: encode_error REFERENCE.json DATA_FOLDER [TYPE...]\n");
+    fmt::print(stderr, "usage: encode_error REFERENCE.json DATA_FOLDER [fast|normal|best [TYPE...]]\n");
     return 1;
   }
+  const std::string effort = argc > 3 ? argv[3] : "normal";
+  const std::map<std::string, steelyard::Effort> efforts = {
+      {"fast", steelyard::Effort::kFast}, {"normal", steelyard::Effort::kNormal}, {"best", steelyard::Effort::kBest}};
   fmt::print("{:5} {:7} {:10} {:>17}   {:>17} {:>9}\n{:5} {:7} {:10} {:>8} {:>8}   {:>8} {:>8} {:>9}\n", "", "", "",
              "own objective", "importance only", "", "data", "type", "importance", "weighted", "plain", "weighted",
              "plain", "Mweight/s");
   const auto reference = nlohmann::json::parse(steelyard::read_file(argv[1]));
   for (const nlohmann::json& source : reference.at("sources")) {
-    steelyard::report(source, argv[2], std::vector<std::string>(argv + 3, argv + argc));
+    steelyard::report(source, argv[2], efforts.at(effort),
+                      std::vector<std::string>(argv + std::min(argc, 4), argv + argc));
   }
 }
