@@ -1,6 +1,5 @@
 #include "quantize/feedback.h"
 
-#include <Eigen/Cholesky>
 #include <Eigen/LU>
 #include <algorithm>
 #include <numeric>
@@ -8,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/parallel.h"
+#include "quantize/cholesky.h"
 #include "quantize/damping.h"
 #include "quantize/feedback_kernel.h"
 #include "quantize/matrix.h"
@@ -40,25 +40,27 @@ FeedbackKernel kernel_for(const Format& format) {
 // R of H; empty if that is not positive definite. Turned around, R R^T is the L L^T of Cholesky.
 std::optional<Rows> upper_factor(const Doubles& moments) {
   const Eigen::Index n = moments.rows();
-  Doubles turned = moments.reverse();
-  const Eigen::LLT<Eigen::Ref<Doubles>, Eigen::Lower> cholesky(turned);  // in place
-  if (cholesky.info() != Eigen::Success) return std::nullopt;
-  Rows upper = Rows::Zero(n, n);
-  for (Eigen::Index i = 0; i < n; ++i) {
-    for (Eigen::Index j = i; j < n; ++j) upper(i, j) = static_cast<float>(turned(n - 1 - i, n - 1 - j));
-  }
+  Doubles turned(n, n);
+  parallel_for(n, 64, [&](int64_t i) { turned.row(i) = moments.row(n - 1 - i).reverse(); });
+  if (!cholesky(turned)) return std::nullopt;
+  Rows upper(n, n);
+  parallel_for(n, 64, [&](int64_t i) {
+    upper.row(i).head(i).setZero();
+    upper.row(i).tail(n - i) = turned.row(n - 1 - i).head(n - i).reverse().cast<float>();
+  });
   if (!upper.allFinite() || !(upper.diagonal().minCoeff() > 0.0f)) return std::nullopt;
   return upper;
 }
 
 // The matrix in panels (formats/feedback_inputs.h).
-std::vector<float> in_panels(const Rows& matrix) {
+template <typename Matrix>
+std::vector<float> in_panels(const Matrix& matrix) {
   const Eigen::Index n = matrix.rows();
   std::vector<float> panels(static_cast<size_t>(n * n));
-  for (Eigen::Index begin = 0; begin < n; begin += kPanelLen) {
-    const Eigen::Index width = std::min<Eigen::Index>(kPanelLen, n - begin);
-    Eigen::Map<Rows>(panels.data() + begin * n, n, width) = matrix.middleCols(begin, width);
-  }
+  parallel_for((n + kPanelLen - 1) / kPanelLen, 1, [&](int64_t panel) {
+    const Eigen::Index begin = panel * kPanelLen, width = std::min<Eigen::Index>(kPanelLen, n - begin);
+    Eigen::Map<Rows>(panels.data() + begin * n, n, width) = matrix.middleCols(begin, width).template cast<float>();
+  });
   return panels;
 }
 
@@ -85,16 +87,17 @@ std::optional<FeedbackEncoder> FeedbackEncoder::make(const Format& format, int64
 
   FeedbackEncoder encoder(format, n, settings, device != nullptr && device->encodes(format.type) ? device : nullptr);
   encoder.factor_ = in_panels(*factor);
-  encoder.moments_ = in_panels(h.cast<float>());
+  encoder.moments_ = in_panels(h);
   const int joint = format.encoder->joint;
   encoder.weights_.resize(static_cast<size_t>(n));
   encoder.group_inverse_.resize(static_cast<size_t>(n * joint));
-  for (int64_t i = 0; i < n; i += joint) {
+  parallel_for(n / joint, 16, [&](int64_t group) {
+    const int64_t i = group * joint;
     const Rows triangle = factor->block(i, i, joint, joint).triangularView<Eigen::Upper>();
     const Rows inverse = h.block(i, i, joint, joint).inverse().cast<float>();
     for (int j = 0; j < joint; ++j) encoder.weights_[static_cast<size_t>(i + j)] = triangle.row(j).squaredNorm();
     std::copy_n(inverse.data(), joint * joint, encoder.group_inverse_.data() + i * joint);
-  }
+  });
   raise_least(encoder.weights_, format.block_len, settings.least_weight);
   return encoder;
 }

@@ -83,11 +83,11 @@ std::vector<float> InputEstimate::moments(int64_t slice, const std::vector<float
   const auto n = static_cast<int64_t>(importance.size());
   std::vector<float> roots(importance.size()), moments(importance.size() * importance.size());
   std::ranges::transform(importance, roots.begin(), [](float square) { return std::sqrt(square); });
-  for (int64_t i = 0; i < n; ++i) {
+  parallel_for(n, 64, [&](int64_t i) {
     for (int64_t k = 0; k < n; ++k) {
       moments[static_cast<size_t>(i * n + k)] = roots[static_cast<size_t>(i)] * roots[static_cast<size_t>(k)];
     }
-  }
+  });
   if (!readers.empty()) multiply_by_correlations(products_of_columns(*this, slice, n), moments);
   for (const gguf::TensorInfo* maker : makers) {
     multiply_by_correlations(products_of_rows(source, *maker, slice, n), moments);
