@@ -114,19 +114,18 @@ void report(const nlohmann::json& source, const std::string& folder, Effort effo
 }  // namespace steelyard
 
 int main(int argc, char** argv) {
-  if (argc < 3) {
+  const std::map<std::string, steelyard::Effort> efforts = {
+      {"fast", steelyard::Effort::kFast}, {"normal", steelyard::Effort::kNormal}, {"best", steelyard::Effort::kBest}};
+  const auto effort = efforts.find(argc > 3 ? argv[3] : "normal");
+  if (argc < 3 || effort == efforts.end()) {
     fmt::print(stderr, "usage: encode_error REFERENCE.json DATA_FOLDER [fast|normal|best [TYPE...]]\n");
     return 1;
   }
-  const std::string effort = argc > 3 ? argv[3] : "normal";
-  const std::map<std::string, steelyard::Effort> efforts = {
-      {"fast", steelyard::Effort::kFast}, {"normal", steelyard::Effort::kNormal}, {"best", steelyard::Effort::kBest}};
   fmt::print("{:5} {:7} {:10} {:>17}   {:>17} {:>9}\n{:5} {:7} {:10} {:>8} {:>8}   {:>8} {:>8} {:>9}\n", "", "", "",
              "own objective", "importance only", "", "data", "type", "importance", "weighted", "plain", "weighted",
              "plain", "Mweight/s");
   const auto reference = nlohmann::json::parse(steelyard::read_file(argv[1]));
   for (const nlohmann::json& source : reference.at("sources")) {
-    steelyard::report(source, argv[2], efforts.at(effort),
-                      std::vector<std::string>(argv + std::min(argc, 4), argv + argc));
+    steelyard::report(source, argv[2], effort->second, std::vector<std::string>(argv + std::min(argc, 4), argv + argc));
   }
 }
