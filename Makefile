@@ -52,14 +52,18 @@ bench: setup
 	@test -z "$(PEER)" || tests/bench/speed.sh build/steelyard $(PEER) $(BENCH_MODEL) build/bench.imatrix.gguf '$(BENCH_TENSORS)'
 	@test -z "$(PEER)" || $(MAKE) bench-runtime
 
-# Prefill, decoding and perplexity beside llama.cpp's: its programs lie in the folder of PEER. MODELS: more model files.
+# Prefill and decoding of every type in two random models, and of the bundled model with perplexity: TYPES="Q4_K IQ1_M" and
+# KINDS=dense, moe or nothing for fewer, MODELS: more model files. PEER: beside llama.cpp's programs in its folder.
 MODELS ?=
+BENCH_PEERS = "$(if $(PEER),$(dir $(PEER)))"
 bench-runtime: build
+	@tests/bench/types.sh build/steelyard build/speed $(BENCH_PEERS)
 	@for type in Q8_0 Q4_K; do build/steelyard quantize $(BENCH_MODEL) build/tiny-$$type.gguf $$type > /dev/null; done
 	@build/steelyard imatrix -m $(BENCH_MODEL) -f calibration/default.txt -o build/bench.imatrix.gguf > /dev/null
 	@build/steelyard quantize $(BENCH_MODEL) build/tiny-asymmetric.gguf --plan plans/glm-4.7-flash-asym-2bit.plan \
 	  --imatrix build/bench.imatrix.gguf > /dev/null
-	@tests/bench/runtime.sh build/steelyard $(dir $(PEER)) $(SHARED)/text/wiki.test.raw \
+	@echo
+	@tests/bench/runtime.sh build/steelyard $(BENCH_PEERS) tests/text/heldout.txt \
 	  $(BENCH_MODEL) build/tiny-Q8_0.gguf build/tiny-Q4_K.gguf build/tiny-asymmetric.gguf $(MODELS)
 
 # A calibration corpus from your own text: make corpus TEXT="a.txt b.txt" OUT=corpus.txt

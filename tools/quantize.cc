@@ -9,7 +9,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "base/isa.h"
+#include "simd/target.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/sha256.h"
@@ -252,7 +252,7 @@ void run_quantize(Options& options) {
   print_findings(findings(job));
   check(job);
   if (options.dry_run) return;
-  fmt::print("encoding with {}, {} thread{}\n", isa_name(chosen_isa()), n_threads, n_threads == 1 ? "" : "s");
+  fmt::print("encoding with {}, {} thread{}\n", simd::target_name(simd::chosen_target()), n_threads, n_threads == 1 ? "" : "s");
   if (device != nullptr) print_places(resolution, options.backend, *device);
   std::fflush(stdout);
 

@@ -8,9 +8,9 @@
 #include "base/half.h"
 #include "formats/encoder.h"
 #include "formats/group.h"
-#include "formats/isa.h"
+#include "simd/this_target.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct Affine {
   Half d;
@@ -24,4 +24,4 @@ STEELYARD_HD Affine fit_affine(int high, const float* x, const float* w, Effort 
 STEELYARD_HD uint32_t round_affine(int high, float x, Affine scales, float* value);
 STEELYARD_HD Affine refit_affine(const float* x, const float* w, const uint32_t* codes, Affine scales);
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

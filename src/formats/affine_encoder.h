@@ -17,7 +17,7 @@
 #include "formats/affine_search.h"
 #include "formats/search.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 /// What an affine format stores beside its codes.
 struct AffineScales {
@@ -141,16 +141,16 @@ class AffineSearch {
   STEELYARD_HD void unit_losses(float largest, const float (&candidates)[kCandidates], float d_min,
                                 float (&losses)[kCandidates]) const {
     const IntegerLevels steps = {0.0f, static_cast<float>(F::kHighStep)};
-    const Lanes inverse_min = inverse_or_zero(broadcast(d_min));
+    const Floats inverse_min = inverse_or_zero(broadcast(d_min));
     for (int c = 0; c < kCandidates; c += kLanes) {
-      const Lanes d = largest * load(candidates + c);
-      const Lanes inverse = inverse_or_zero(d);
-      Lanes loss = {};
+      const Floats d = largest * load(candidates + c);
+      const Floats inverse = inverse_or_zero(d);
+      Floats loss = {};
       for (int b = 0; b < kSubBlocks; ++b) {
         const AffineResult& wanted = wanted_[b];
-        const Lanes off = steps.nearest(wanted.fit.scale * inverse) * d - wanted.fit.scale;
-        const Lanes best_min = wanted.fit.min + slope(b) * off;
-        const Lanes min_off = steps.nearest(best_min * inverse_min) * d_min - wanted.fit.min;
+        const Floats off = steps.nearest(wanted.fit.scale * inverse) * d - wanted.fit.scale;
+        const Floats best_min = wanted.fit.min + slope(b) * off;
+        const Floats min_off = steps.nearest(best_min * inverse_min) * d_min - wanted.fit.min;
         loss += off * (off * wanted.sums.qq - 2.0f * (min_off * wanted.sums.q1)) + min_off * min_off * values_[b].w1;
       }
       store(loss, losses + c);
@@ -166,8 +166,8 @@ class AffineSearch {
     fit.scales = {block_.store(units.d), block_.store(units.d_min), {}, {}};
     const float d = block_.load(fit.scales.d);
     const float d_min = block_.load(fit.scales.d_min);
-    const Lanes inverse = inverse_or_zero(broadcast(d));
-    const Lanes inverse_min = inverse_or_zero(broadcast(d_min));
+    const Floats inverse = inverse_or_zero(broadcast(d));
+    const Floats inverse_min = inverse_or_zero(broadcast(d_min));
     for (int b = 0; b < kSubBlocks; ++b) {
       AffineCandidates candidates;
       float scale_steps[kCandidates];
@@ -190,17 +190,17 @@ class AffineSearch {
   }
 
   /// Eight scales around the wanted one, each with the minima below and above the one that suits it.
-  STEELYARD_HD void integers_near(int b, float d, float d_min, const Lanes& inverse, const Lanes& inverse_min,
+  STEELYARD_HD void integers_near(int b, float d, float d_min, const Floats& inverse, const Floats& inverse_min,
                                   float* scale_steps, float* min_steps, AffineCandidates& candidates) const {
     static constexpr float kSteps[kCandidates] = {-3, -3, -2, -2, -1, -1, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4};
     static constexpr float kSides[kCandidates] = {0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1};
     const IntegerLevels steps = {0.0f, static_cast<float>(F::kHighStep)};
     const AffineFit& wanted = wanted_[b].fit;
     for (int c = 0; c < kCandidates; c += kLanes) {
-      const Lanes scale_step = steps.nearest(steps.nearest(wanted.scale * inverse) + load(kSteps + c));
-      const Lanes scale = scale_step * d;
-      const Lanes min = (wanted.min + slope(b) * (scale - wanted.scale)) * inverse_min;
-      const Lanes min_step = steps.nearest(steps.nearest(min - 0.5f) + load(kSides + c));
+      const Floats scale_step = steps.nearest(steps.nearest(wanted.scale * inverse) + load(kSteps + c));
+      const Floats scale = scale_step * d;
+      const Floats min = (wanted.min + slope(b) * (scale - wanted.scale)) * inverse_min;
+      const Floats min_step = steps.nearest(steps.nearest(min - 0.5f) + load(kSides + c));
       store(scale_step, scale_steps + c);
       store(min_step, min_steps + c);
       store(scale, candidates.scales + c);
@@ -309,4 +309,4 @@ struct AffineEncoder {
   }
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

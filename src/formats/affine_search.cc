@@ -1,23 +1,23 @@
 #include "formats/affine_search.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 namespace {
 
 struct LaneSums {
-  Lanes q1 = {};
-  Lanes qq = {};
-  Lanes yq = {};
+  Floats q1 = {};
+  Floats qq = {};
+  Floats yq = {};
 };
 
 /// Sums over the values, each on its nearest level under the pair of its lane. `shift` is min + base.
-STEELYARD_HD LaneSums rounded_sums(const AffineValues& values, float high, const Lanes& scale, const Lanes& shift) {
+STEELYARD_HD LaneSums rounded_sums(const AffineValues& values, float high, const Floats& scale, const Floats& shift) {
   const IntegerLevels levels = {0.0f, high};
-  const Lanes inverse = inverse_or_zero(scale);
-  const Lanes start = shift * inverse;
+  const Floats inverse = inverse_or_zero(scale);
+  const Floats start = shift * inverse;
   LaneSums sums;
   for (int i = 0; i < values.n; ++i) {
-    const Lanes q = levels.nearest(values.y[i] * inverse + start);
-    const Lanes wq = values.w[i] * q;
+    const Floats q = levels.nearest(values.y[i] * inverse + start);
+    const Floats wq = values.w[i] * q;
     sums.q1 += wq;
     sums.qq += wq * q;
     sums.yq += wq * values.y[i];
@@ -26,7 +26,7 @@ STEELYARD_HD LaneSums rounded_sums(const AffineValues& values, float high, const
 }
 
 /// Error of the pairs with codes of these sums.
-STEELYARD_HD Lanes error_of(const AffineValues& values, const LaneSums& sums, const Lanes& scale, const Lanes& shift) {
+STEELYARD_HD Floats error_of(const AffineValues& values, const LaneSums& sums, const Floats& scale, const Floats& shift) {
   return values.yy + scale * (scale * sums.qq - 2.0f * sums.yq) +
          shift * (shift * values.w1 + 2.0f * (values.y1 - scale * sums.q1));
 }
@@ -40,7 +40,7 @@ struct Pass {
   alignas(64) float shifts[kCandidates];
   alignas(64) float errors[kCandidates];
 
-  STEELYARD_HD void put(int c, const LaneSums& sums, const Lanes& scale, const Lanes& shift, const Lanes& error) {
+  STEELYARD_HD void put(int c, const LaneSums& sums, const Floats& scale, const Floats& shift, const Floats& error) {
     store(sums.q1, q1 + c);
     store(sums.qq, qq + c);
     store(sums.yq, yq + c);
@@ -56,14 +56,14 @@ struct Pass {
 }  // namespace
 
 STEELYARD_HD AffineValues::AffineValues(const float* x, const float* weights, int count) : w(weights), n(count) {
-  Lanes lowest = {};
+  Floats lowest = {};
   for (int i = 0; i < n; i += kLanes) lowest = min(lowest, load(x + i));
   base = least(lowest);
-  Lanes top = {};
+  Floats top = {};
   LaneSum w_sum, y_sum, yy_sum;
   for (int i = 0; i < n; i += kLanes) {
-    const Lanes above = load(x + i) - base;
-    const Lanes weight = load(w + i);
+    const Floats above = load(x + i) - base;
+    const Floats weight = load(w + i);
     store(above, y + i);
     top = max(top, above);
     w_sum.add(i, weight);
@@ -82,19 +82,19 @@ STEELYARD_HD void improve_affine(const AffineValues& values, float high, const A
   for (int c = 0; c < kCandidates; c += kLanes) {
     const LaneSums sums =
         rounded_sums(values, high, load(candidates.scales + c), load(candidates.mins + c) + values.base);
-    const Lanes determinant = sums.qq * values.w1 - sums.q1 * sums.q1;
-    const Lanes inverse = 1.0f / determinant;
-    const Lanes free_shift = (sums.q1 * sums.yq - sums.qq * values.y1) * inverse;
-    const Lanes free_scale = (sums.yq * values.w1 - sums.q1 * values.y1) * inverse;
+    const Floats determinant = sums.qq * values.w1 - sums.q1 * sums.q1;
+    const Floats inverse = 1.0f / determinant;
+    const Floats free_shift = (sums.q1 * sums.yq - sums.qq * values.y1) * inverse;
+    const Floats free_scale = (sums.yq * values.w1 - sums.q1 * values.y1) * inverse;
     // A minimum below zero cannot be stored; then zero is best, and the scale has an equation of its own.
     // Nor is there a pair to be had from codes that are all the same, but for noise.
-    const LaneMask is_free = (determinant > 4e-6f * (sums.qq * values.w1)) & (free_shift > broadcast(values.base));
-    const Lanes shift = is_free ? free_shift : broadcast(values.base);
-    const Lanes scale = is_free ? free_scale : (sums.yq + values.base * sums.q1) / sums.qq;
-    const Lanes error = error_of(values, sums, scale, shift);
+    const Ints is_free = (determinant > 4e-6f * (sums.qq * values.w1)) & (free_shift > broadcast(values.base));
+    const Floats shift = is_free ? free_shift : broadcast(values.base);
+    const Floats scale = is_free ? free_scale : (sums.yq + values.base * sums.q1) / sums.qq;
+    const Floats error = error_of(values, sums, scale, shift);
     // With few distinct codes, pairs that leave many levels unused fit as well, but their size would spoil the units.
-    const LaneMask is_used = (shift < scale * (0.5f + 0.08f * high)) & (values.highest + shift > scale * (0.6f * high));
-    const LaneMask is_valid = is_used & (scale > Lanes{}) & (error < broadcast(FLT_MAX));
+    const Ints is_used = (shift < scale * (0.5f + 0.08f * high)) & (values.highest + shift > scale * (0.6f * high));
+    const Ints is_valid = is_used & (scale > Floats{}) & (error < broadcast(FLT_MAX));
     pass.put(c, sums, scale, shift, is_valid ? error : broadcast(FLT_MAX));
   }
   const int c = first_least(pass.errors);
@@ -105,8 +105,8 @@ STEELYARD_HD int best_affine(const AffineValues& values, float high, const Affin
                              AffineResult& best) {
   Pass pass;
   for (int c = 0; c < kCandidates; c += kLanes) {
-    const Lanes scale = load(candidates.scales + c);
-    const Lanes shift = load(candidates.mins + c) + values.base;
+    const Floats scale = load(candidates.scales + c);
+    const Floats shift = load(candidates.mins + c) + values.base;
     const LaneSums sums = rounded_sums(values, high, scale, shift);
     pass.put(c, sums, scale, shift, error_of(values, sums, scale, shift));
   }
@@ -124,17 +124,17 @@ STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, 
   static constexpr float kAcross[kCandidates] = {0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3};
   static constexpr float kDown[kCandidates] = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3};
   AffineCandidates candidates;
-  const auto put = [&](int c, const Lanes& scale, const Lanes& min) {
+  const auto put = [&](int c, const Floats& scale, const Floats& min) {
     store(scale, candidates.scales + c);
-    store(max(min, Lanes{}), candidates.mins + c);
+    store(max(min, Floats{}), candidates.mins + c);
   };
   // Ranges half a level wider than the values on either side, or up to one level narrower each time.
   const float level = values.highest / high;
   for (int pass = 0; pass < reach.coarse; ++pass) {
     const float first = -0.5f + static_cast<float>(pass);
     for (int c = 0; c < kCandidates; c += kLanes) {
-      const Lanes below = first + 0.4f * load(kDown + c);
-      const Lanes above = first + 0.4f * load(kAcross + c);
+      const Floats below = first + 0.4f * load(kDown + c);
+      const Floats above = first + 0.4f * load(kAcross + c);
       put(c, level * max(1.0f - (below + above) / high, broadcast(0.1f)), -level * below - values.base);
     }
     improve_affine(values, high, candidates, best);
@@ -144,8 +144,8 @@ STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, 
   for (int pass = 0; pass < reach.fine; ++pass, width *= 0.6f) {
     const AffineFit centre = best.fit;
     for (int c = 0; c < kCandidates; c += kLanes) {
-      const Lanes wider = 2.0f * width * (load(kAcross + c) - 1.5f);
-      const Lanes lower = width * (load(kDown + c) - 1.5f);
+      const Floats wider = 2.0f * width * (load(kAcross + c) - 1.5f);
+      const Floats lower = width * (load(kDown + c) - 1.5f);
       put(c, centre.scale * (1.0f + wider / high), centre.min + centre.scale * lower);
     }
     improve_affine(values, high, candidates, best);
@@ -159,4 +159,4 @@ STEELYARD_HD AffineFit search_affine(float high, const float* x, const float* w,
   return search_affine(AffineValues(x, w, n), high, affine_reach(std::max(effort, Effort::kNormal))).fit;
 }
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -6,7 +6,7 @@
 
 #include "formats/search.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 /// The values of a sub-block over the least of them (`base`, never above zero), so that sums of squares lose no digits
 /// to a common offset, and what a search needs to know of them. Copies nothing of w.
@@ -74,4 +74,4 @@ STEELYARD_HD constexpr AffineReach affine_reach(Effort effort) {
 /// The best free pair found.
 STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, AffineReach reach);
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

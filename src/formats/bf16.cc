@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 uint32_t BF16::round(const float* x, const float*, const Scales&, int, float* values) {
   // The largest floats would round to infinity; the largest bfloat16 is the nearest finite value.
@@ -16,4 +16,4 @@ void BF16::pack(const Scales&, const uint32_t* codes, Block& block) { block.bflo
 
 constinit const Format kBF16Format = make_format<BF16>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

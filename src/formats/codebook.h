@@ -18,9 +18,9 @@
 #include <cstdint>
 #include <cstring>
 
-#include "formats/lanes.h"
+#include "simd/simd.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 /// A codeword, or several that are taken together, as a line over the scale.
 struct Line {
@@ -71,8 +71,8 @@ enum class Among { kAll, kNear };
 /// The best of candidates that come kLanes at a time; the first of equals.
 class Best {
  public:
-  STEELYARD_HD void consider(int first, const Lanes& gains) {
-    where_ = gains > most_ ? first - LaneMask{} : where_;
+  STEELYARD_HD void consider(int first, const Floats& gains) {
+    where_ = gains > most_ ? first - Ints{} : where_;
     most_ = max(gains, most_);
   }
   STEELYARD_HD int index() const {
@@ -87,8 +87,8 @@ class Best {
   }
 
  private:
-  Lanes most_ = broadcast(-HUGE_VALF);
-  LaneMask where_ = {};
+  Floats most_ = broadcast(-HUGE_VALF);
+  Ints where_ = {};
 };
 
 /// How the values of a codeword are spaced: `count` levels, about `spacing` apart from `first` on.
@@ -189,12 +189,12 @@ class Codebook {
     STEELYARD_HD void add_up(const Vector& vector, const int8_t* values, bool turn) {
       for (int c = 0; c < kCount; c += kLanes) {
         const int8_t* const block = values + c / kMaxLanes * (kDim * kMaxLanes) + c % kMaxLanes;
-        Lanes own_xg = {};
-        Lanes own_gg = {};
-        Lanes least = broadcast(HUGE_VALF);
+        Floats own_xg = {};
+        Floats own_gg = {};
+        Floats least = broadcast(HUGE_VALF);
         for (int j = 0; j < kDim; ++j) {
-          const Lanes value = load(block + j * kMaxLanes);
-          const Lanes term = broadcast(vector.wx[j]) * value;
+          const Floats value = load(block + j * kMaxLanes);
+          const Floats term = broadcast(vector.wx[j]) * value;
           own_xg += term;
           own_gg += broadcast(vector.w[j]) * (value * value);
           least = min(least, term);
@@ -207,7 +207,7 @@ class Codebook {
 
     STEELYARD_HD Line best(const float (&sums_of_x)[kCount], float scale) const {
       Best best;
-      const Lanes half = broadcast(0.5f * scale);
+      const Floats half = broadcast(0.5f * scale);
       for (int c = 0; c < kCount; c += kLanes) best.consider(c, load(sums_of_x + c) - half * load(gg + c));
       const int index = best.index();
       return {sums_of_x[index], gg[index], static_cast<uint32_t>(index)};
@@ -223,9 +223,9 @@ class Codebook {
     // Distance above, codeword below: one number to sort by, since a float that is not negative orders as its bits do.
     uint64_t codewords[kSize];
     for (int c = 0; c < kSize; c += kLanes) {
-      Lanes distance = {};
+      Floats distance = {};
       for (int j = 0; j < kDim; ++j) {
-        const Lanes off = load(values_[c / kMaxLanes][j] + c % kMaxLanes) - middle[j];
+        const Floats off = load(values_[c / kMaxLanes][j] + c % kMaxLanes) - middle[j];
         distance += off * off;
       }
       float distances[kLanes];
@@ -250,4 +250,4 @@ class Codebook {
   uint16_t near_[kCells][kNear];
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

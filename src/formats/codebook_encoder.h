@@ -7,7 +7,7 @@
 
 #include "formats/codebook_search.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 /// Base of a traits struct F, which has beside what JointLines asks for: kBlockLen, kSubBlocks, kSteps, kUnit,
 /// kTypicalLevel (where the eighth-power mean of values lies at the best scale, in their median), and scale_of(d,
@@ -86,4 +86,4 @@ struct CodebookEncoder {
   }
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -6,7 +6,7 @@
 
 #include "formats/codebook.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 /// Where the signs of a codebook format come from.
 enum class Signs {
@@ -16,7 +16,7 @@ enum class Signs {
 };
 
 /// The book that a search reads. A device has copies of its own, which a kernel is given (compute/cuda/encoders.cuh).
-#if STEELYARD_LANES == 1
+#if defined(__CUDACC__) || defined(STEELYARD_ONE_LANE)
 template <class F>
 STEELYARD_HD const typename F::Book& book_of(int shift);
 #else
@@ -133,4 +133,4 @@ class JointLines {
   uint32_t signs_ = 0;
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

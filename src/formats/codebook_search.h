@@ -13,7 +13,7 @@
 #include "formats/codebook_lines.h"
 #include "formats/search.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 /// What a codebook format stores beside its codes.
 struct SteppedScales {
@@ -152,12 +152,12 @@ class CodebookSearch {
   STEELYARD_HD int best_of(int b, int variant, const float (&scales)[kCandidates]) const {
     float losses[kCandidates];
     for (int c = 0; c < kCandidates; c += kLanes) {
-      const Lanes scale = load(scales + c);
-      const Lanes half = 0.5f * scale;
-      Lanes sum = {};
+      const Floats scale = load(scales + c);
+      const Floats half = 0.5f * scale;
+      Floats sum = {};
       for (int v = b * kCodesPerSubBlock; v < (b + 1) * kCodesPerSubBlock; ++v) {
         const Envelope& envelope = envelopes_[variant][v];
-        Lanes most = envelope.line[0].xg - half * envelope.line[0].gg;
+        Floats most = envelope.line[0].xg - half * envelope.line[0].gg;
         for (int k = 1; k < reach_.scales; ++k) most = max(most, envelope.line[k].xg - half * envelope.line[k].gg);
         sum += most;
       }
@@ -183,20 +183,20 @@ class CodebookSearch {
   STEELYARD_HD float expected_scale(int b) const {
     const float* const x = block_.x + b * kSubBlockLen;
     const float* const w = block_.w + b * kSubBlockLen;
-    Lanes low = broadcast(1.0f);
-    Lanes high = {};
+    Floats low = broadcast(1.0f);
+    Floats high = {};
     for (int i = 0; i < kSubBlockLen; i += kLanes) {
-      const Lanes size = max(load(x + i), -load(x + i));
+      const Floats size = max(load(x + i), -load(x + i));
       low = min(low, size);
       high = max(high, size);
     }
     const float most = largest(high);
     if (F::kSigns != Signs::kShifted && least(low) > 0.8f * most) return most / F::Book::kSmallestLevel;
-    const Lanes inverse = inverse_or_zero(broadcast(most));
+    const Floats inverse = inverse_or_zero(broadcast(most));
     LaneSum weights, eighths;
     for (int i = 0; i < kSubBlockLen; i += kLanes) {
-      const Lanes part = load(x + i) * inverse;
-      const Lanes fourth = (part * part) * (part * part);
+      const Floats part = load(x + i) * inverse;
+      const Floats fourth = (part * part) * (part * part);
       weights.add(i, load(w + i));
       eighths.add(i, load(w + i) * (fourth * fourth));
     }
@@ -224,12 +224,12 @@ class CodebookSearch {
     const IntegerLevels steps = {0.0f, static_cast<float>(F::kSteps - 1)};
     float losses[kTriedUnits];
     for (int k = 0; k < kTriedUnits; k += kLanes) {
-      const Lanes first = load(tried + k) * static_cast<float>(F::kUnit);
-      const Lanes inverse = inverse_or_zero(2.0f * first);
-      Lanes loss = {};
+      const Floats first = load(tried + k) * static_cast<float>(F::kUnit);
+      const Floats inverse = inverse_or_zero(2.0f * first);
+      Floats loss = {};
       for (int b = 0; b < kSubBlocks; ++b) {
-        const Lanes step = steps.nearest(free[b].scale * inverse - 0.5f);
-        const Lanes off = first * (2.0f * step + 1.0f) - free[b].scale;
+        const Floats step = steps.nearest(free[b].scale * inverse - 0.5f);
+        const Floats off = first * (2.0f * step + 1.0f) - free[b].scale;
         loss += free[b].gg * (off * off);
       }
       store(loss, losses + k);
@@ -283,4 +283,4 @@ class CodebookSearch {
   Free free_[F::kVariants][kSubBlocks];
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

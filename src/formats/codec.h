@@ -10,7 +10,11 @@
 //   static constexpr Importance kImportance;
 //   static constexpr std::optional<Type> kFallback;
 //   static void unpack(const Block&, int g, Group&);  quantized types (kBlockLen a multiple of 16), STEELYARD_HD
+//   static void unpack(const Block*, Span&);          the same for the blocks of 256 values at once (span.h), STEELYARD_HD
+//   static constexpr bool kHasMin;                    whether there are minima, and then no codes below zero
+//   static constexpr int kScaleLen;                   16, or 32 where that many values share scale and minimum
 //   static float value(const Block&);                 floating-point types with blocks of one value; integers: neither
+//   static Floats values(const Block*);               the same of kLanes blocks; may be left out
 //
 // and, if the type can be written by quantizing, the steps of formats/encoder.h:
 //
@@ -36,10 +40,11 @@
 #include <type_traits>
 
 #include "formats/format.h"
-#include "formats/isa.h"
+#include "simd/this_target.h"
 #include "formats/search.h"
+#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 // Each Format is defined in its type's .cc file.
 #define FORMAT(name, id) extern const Format k##name##Format;
@@ -89,10 +94,37 @@ STEELYARD_HD inline void group_values(const Group& group, float* out) {
   for (int i = 0; i < kGroupLen; ++i) out[i] = group.scale * static_cast<float>(group.q[i]) - group.min;
 }
 
+/// The values of a span: the k-th quarter of its i-th codes is group 4 i + k.
+template <bool kHasMin>
+STEELYARD_HD void span_values(const Span& span, float* out) {
+  alignas(64) float scale[16], min[16];
+  store(span.scale, scale);
+  if constexpr (kHasMin) store(span.min, min);
+  unrolled<16>([&]<int g>() {
+    const Floats16 product = to_floats<g % 4>(span.codes[g / 4]) * broadcast16(scale[g]);
+    if constexpr (kHasMin)
+      store(product - broadcast16(min[g]), out + g * kGroupLen);
+    else
+      store(product, out + g * kGroupLen);
+  });
+}
+
 template <class F>
 STEELYARD_HD void decode_blocks(const std::byte* bytes, int64_t n_blocks, float* out) {
   const auto* blocks = as_blocks<F>(bytes);
-  for (int64_t b = 0; b < n_blocks; ++b) {
+  int64_t b = 0;
+  if constexpr (Grouped<F> && kLanes > 1) {
+    constexpr int kBlocks = kSpanLen / F::kBlockLen;
+    for (; b + kBlocks <= n_blocks; b += kBlocks, out += kSpanLen) {
+      Span span;
+      F::unpack(blocks + b, span);
+      span_values<F::kHasMin>(span, out);
+    }
+  }
+  if constexpr (requires { F::values(blocks); }) {
+    for (; b + kLanes <= n_blocks; b += kLanes, out += kLanes) store(F::values(blocks + b), out);
+  }
+  for (; b < n_blocks; ++b) {
     if constexpr (Grouped<F>) {
       for (int g = 0; g < F::kBlockLen / kGroupLen; ++g, out += kGroupLen) {
         Group group;
@@ -174,7 +206,7 @@ STEELYARD_HD void counter_shrinkage(const float* x, const float* w, const uint32
   decode_blocks<F>(reinterpret_cast<const std::byte*>(&block), 1, values);
   LaneSum xx, xq, qq;
   for (int i = 0; i < F::kBlockLen; i += kLanes) {
-    const Lanes wx = load(w + i) * load(x + i);
+    const Floats wx = load(w + i) * load(x + i);
     xx.add(i, wx * load(x + i));
     xq.add(i, wx * load(values + i));
     qq.add(i, load(w + i) * load(values + i) * load(values + i));
@@ -251,7 +283,7 @@ constexpr Format make_format() {
       .name = type_name(F::kType),
       .block_len = F::kBlockLen,
       .block_bytes = sizeof(typename F::Block),
-      .isa = STEELYARD_STRING(STEELYARD_ISA),
+      .target = STEELYARD_STRING(STEELYARD_TARGET),
       .importance = F::kImportance,
       .fallback = F::kFallback,
       .decode = nullptr,
@@ -264,4 +296,4 @@ constexpr Format make_format() {
   return format;
 }
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

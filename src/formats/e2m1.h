@@ -10,7 +10,7 @@
 #include "formats/grids.h"
 #include "formats/one_scale.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 /// A magnitude is nearest to |t| when |t| has passed all midpoints below it.
 struct E2m1Levels {
@@ -20,14 +20,14 @@ struct E2m1Levels {
     return 0.5f * static_cast<float>(e2m1_doubled()[k] + e2m1_doubled()[k + 1]);
   }
 
-  STEELYARD_HD Lanes nearest(const Lanes& t) const {
-    const Lanes magnitude = t < Lanes{} ? -t : t;
-    Lanes level = {};
+  STEELYARD_HD Floats nearest(const Floats& t) const {
+    const Floats magnitude = t < Floats{} ? -t : t;
+    Floats level = {};
     for (uint32_t k = 0; k < 7; ++k) {
-      const Lanes step = broadcast(static_cast<float>(e2m1_doubled()[k + 1] - e2m1_doubled()[k]));
-      level += magnitude > broadcast(midpoint(k)) ? step : Lanes{};
+      const Floats step = broadcast(static_cast<float>(e2m1_doubled()[k + 1] - e2m1_doubled()[k]));
+      level += magnitude > broadcast(midpoint(k)) ? step : Floats{};
     }
-    return t < Lanes{} ? -level : level;
+    return t < Floats{} ? -level : level;
   }
   STEELYARD_HD uint32_t code(float t) const {
     uint32_t code = 0;
@@ -39,14 +39,14 @@ struct E2m1Levels {
     // No scale is so small that its inverse overflows.
     const float inverse = scale == 0.0f ? 0.0f : 1.0f / scale;
     for (int i = 0; i < n; i += kLanes) {
-      const Lanes t = load(x + i) * inverse;
-      const Lanes magnitude = t < Lanes{} ? -t : t;
-      LaneMask code = {};
+      const Floats t = load(x + i) * inverse;
+      const Floats magnitude = t < Floats{} ? -t : t;
+      Ints code = {};
       for (uint32_t k = 0; k < 7; ++k) code = magnitude > broadcast(midpoint(k)) ? code + 1 : code;
-      code = (t < Lanes{}) & (code > LaneMask{}) ? code | 8 : code;
+      code = (t < Floats{}) & (code > Ints{}) ? code | 8 : code;
       std::memcpy(codes + i, &code, sizeof(code));
     }
   }
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

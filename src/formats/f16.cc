@@ -2,7 +2,7 @@
 
 #include "formats/search.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 uint32_t F16::round(const float* x, const float*, const Scales&, int, float* values) {
   const Half rounded = finite_half(*x);
@@ -14,4 +14,4 @@ void F16::pack(const Scales&, const uint32_t* codes, Block& block) { block.half 
 
 constinit const Format kF16Format = make_format<F16>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

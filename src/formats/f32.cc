@@ -2,7 +2,7 @@
 
 #include <bit>
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 uint32_t F32::round(const float* x, const float*, const Scales&, int, float* values) {
   *values = *x;
@@ -13,4 +13,4 @@ void F32::pack(const Scales&, const uint32_t* codes, Block& block) { block.value
 
 constinit const Format kF32Format = make_format<F32>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

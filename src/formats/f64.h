@@ -5,7 +5,7 @@
 
 #include "formats/codec.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct F64 {
   static constexpr Type kType = Type::F64;
@@ -21,4 +21,4 @@ struct F64 {
   static float value(const Block& block) { return static_cast<float>(block.value); }
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -10,7 +10,7 @@
 #include <cstdint>
 
 #include "formats/feedback_inputs.h"
-#include "formats/lanes.h"
+#include "simd/simd.h"
 
 // For loops over up to a whole block, which nvcc would unroll to the last value.
 #if defined(__CUDACC__)
@@ -19,7 +19,7 @@
 #define STEELYARD_UNROLL_8
 #endif
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 /// Columns [begin, begin + width) of what is known.
 struct FeedbackPanel {
@@ -117,7 +117,7 @@ class FeedbackRow {
     constexpr int kStep = kVectors * kLanes;
     static_assert(kPanelStep % kStep == 0);
     for (int64_t k = (from - panel.begin) / kStep * kStep; k < panel.width; k += kStep) {
-      Lanes sums[kVectors];
+      Floats sums[kVectors];
       for (int c = 0; c < kVectors; ++c) sums[c] = load(own_.product + (k + c * kLanes) * kStride);
       const float* row = matrix + at * panel.width + k;
       STEELYARD_UNROLL_8
@@ -245,4 +245,4 @@ STEELYARD_HD void add_sizes(const float* x, const float* errors, const float* pr
   }
 }
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

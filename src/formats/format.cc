@@ -17,25 +17,26 @@ constexpr size_t kFormatCount = 0
 
 using Formats = std::array<const Format*, kFormatCount>;
 
-// list.cc, once per instruction set.
-namespace scalar {
-extern const Formats kFormats;
-}
-namespace avx2 {
-extern const Formats kFormats;
-}
-namespace avx512 {
-extern const Formats kFormats;
-}
+// list.cc, once per target that has encoders.
+#define TARGET(enumerator, name, encoders, ...) \
+  namespace encoders {                          \
+  extern const Formats kFormats;                \
+  }
+#include "simd/targets.def"
+#undef TARGET
 
 namespace {
 
-const Formats& formats(Isa isa) {
-  static constexpr const Formats* kSets[kIsaCount] = {&scalar::kFormats, &avx2::kFormats, &avx512::kFormats};
-  return *kSets[static_cast<int>(isa)];
+const Formats& formats(simd::Target target) {
+  static constexpr simd::PerTarget<Formats> kTables({
+#define TARGET(enumerator, name, encoders, ...) &encoders::kFormats,
+#include "simd/targets.def"
+#undef TARGET
+  });
+  return kTables[target];
 }
 
-const Formats& formats() { return formats(chosen_isa()); }
+const Formats& formats() { return formats(simd::chosen_target()); }
 
 /// ASCII only and independent of the locale: the names of types are ASCII.
 char to_upper(char c) { return 'a' <= c && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; }
@@ -48,8 +49,8 @@ const Format& format(Type type) {
   return *found;
 }
 
-const Format& format(Type type, Isa isa) {
-  for (const Format* format : formats(isa)) {
+const Format& format(Type type, simd::Target target) {
+  for (const Format* format : formats(target)) {
     if (format->type == type) return *format;
   }
   STEELYARD_CHECK(!"a type without format");

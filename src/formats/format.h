@@ -10,7 +10,7 @@
 #include <span>
 #include <string_view>
 
-#include "base/isa.h"
+#include "simd/target.h"
 #include "formats/encoder.h"
 #include "formats/group.h"
 
@@ -36,7 +36,7 @@ struct Format {
   std::string_view name;  ///< as GGUF spells it, e.g. "IQ2_S"
   int block_len;          ///< values per block
   int block_bytes;        ///< bytes per block
-  std::string_view isa;  ///< the instruction set that its functions were compiled for (base/isa.h); no other difference
+  std::string_view target;  ///< what its functions were compiled for (simd/target.h); no other difference
   Importance importance;
 
   /// The type that takes over where a row does not divide into blocks of this one; none for types with block_len 1.
@@ -55,15 +55,16 @@ struct Format {
   bool is_quantized() const { return block_len > 1; }
 };
 
-/// The format of a type known to the registry, compiled for chosen_isa() or for `isa`, which the processor must have.
+/// The format of a type known to the registry, compiled for simd::chosen_target() or for `target`, which the processor
+/// must have.
 const Format& format(Type type);
-const Format& format(Type type, Isa isa);
+const Format& format(Type type, simd::Target target);
 
 /// Look-up of numbers and names from outside; null when unknown. Names are matched without regard to case.
 const Format* find_format(uint32_t ggml_id);
 const Format* find_format(std::string_view name);
 
-/// All formats in the order of formats.def, for chosen_isa().
+/// All formats in the order of formats.def, for simd::chosen_target().
 std::span<const Format* const> all_formats();
 
 /// Bytes of a row of `n` values, or nothing when n is not a multiple of the block length or the product overflows.

@@ -5,12 +5,7 @@
 
 #include <cstdint>
 
-// Unpackers are written once and compiled for host and device.
-#if defined(__CUDACC__)
-#define STEELYARD_HD __host__ __device__
-#else
-#define STEELYARD_HD
-#endif
+#include "simd/host_device.h"
 
 namespace steelyard {
 

@@ -6,7 +6,7 @@
 
 #include "formats/codec.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 template <Type type, typename Integer>
 struct IntegerFormat {
@@ -26,4 +26,4 @@ using I16 = IntegerFormat<Type::I16, int16_t>;
 using I32 = IntegerFormat<Type::I32, int32_t>;
 using I64 = IntegerFormat<Type::I64, int64_t>;
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -1,6 +1,6 @@
 #include "formats/iq1_m.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 const IQ1_M::Book& IQ1_M::codebook(int shift) {
   static const Book kShifted[] = {Book(iq1_value<1>), Book(iq1_value<-1>)};
@@ -22,4 +22,4 @@ STEELYARD_HD void IQ1_M::pack(const Scales& scales, const uint32_t* codes, Block
 
 constinit const Format kIQ1_MFormat = make_format<IQ1_M>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

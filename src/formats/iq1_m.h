@@ -14,15 +14,18 @@
 #include "base/half.h"
 #include "formats/codebook_encoder.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 #include "formats/grids.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct IQ1_M : CodebookEncoder<IQ1_M> {
   static constexpr Type kType = Type::IQ1_M;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kRequired;
   static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+  static constexpr bool kHasMin = false;
+  static constexpr int kScaleLen = 16;
   static constexpr int kSubBlocks = 16;
 
   struct [[gnu::packed]] Block {
@@ -47,6 +50,25 @@ struct IQ1_M : CodebookEncoder<IQ1_M> {
     out.min = 0.0f;
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    for (int k = 0; k < 4; ++k) {
+      const uint8_t* low = blocks->low + 8 * k;
+      const auto nibbles = read<uint32_t>(blocks->high_and_shifts + 4 * k);
+      const Bytes ternary = codewords(iq1_grid(), [&](int i) { return low[i] | (nibbles >> (4 * i) & 7) << 8; });
+      const uint64_t negative = ones_where(nibbles_as_bytes(nibbles) >> 3 & 0x0101010101010101u);
+      out.codes[k] = shifted_eighths(ternary, negative);
+    }
+    const auto words = read<uint64_t>(blocks->scales);
+    const auto steps = [](uint64_t two) {  // the four fields of each of two words, as bytes
+      const uint64_t x = (two & 0xFFF) | (two & 0xFFF0000) << 16;
+      constexpr uint64_t kEach = 0x0000000100000001u;
+      return (x & 7 * kEach) | (x & 0x38 * kEach) << 5 | (x & 0x1C0 * kEach) << 10 | (x & 0xE00 * kEach) << 15;
+    };
+    const uint64_t d = (words >> 12 & 15) | (words >> 24 & 15 << 4) | (words >> 36 & 15 << 8) | (words >> 48 & 15 << 12);
+    out.scale = to_floats(odd(make_steps(steps(words & 0xFFFFFFFF), steps(words >> 32)))) *
+                (broadcast_half(Half{static_cast<uint16_t>(d)}) * broadcast16(0.125f));
+  }
+
   static constexpr int kJoint = 8;
   static constexpr int kVectors = 1;
   static constexpr int kIndexBits = 11;
@@ -60,4 +82,4 @@ struct IQ1_M : CodebookEncoder<IQ1_M> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -1,6 +1,6 @@
 #include "formats/iq1_s.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 const IQ1_S::Book& IQ1_S::codebook(int shift) {
   static const Book kShifted[] = {Book(iq1_value<1>), Book(iq1_value<-1>)};
@@ -23,4 +23,4 @@ STEELYARD_HD void IQ1_S::pack(const Scales& scales, const uint32_t* codes, Block
 
 constinit const Format kIQ1_SFormat = make_format<IQ1_S>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

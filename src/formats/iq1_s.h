@@ -13,15 +13,18 @@
 #include "base/half.h"
 #include "formats/codebook_encoder.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 #include "formats/grids.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct IQ1_S : CodebookEncoder<IQ1_S> {
   static constexpr Type kType = Type::IQ1_S;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kRequired;
   static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+  static constexpr bool kHasMin = false;
+  static constexpr int kScaleLen = 32;
   static constexpr int kSubBlocks = 8;
 
   struct [[gnu::packed]] Block {
@@ -45,6 +48,20 @@ struct IQ1_S : CodebookEncoder<IQ1_S> {
     out.min = 0.0f;
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    uint64_t steps = 0;
+    for (int k = 0; k < 4; ++k) {
+      const uint8_t* low = blocks->low + 8 * k;
+      const uint64_t words = blocks->high_and_scales[2 * k] | uint64_t{blocks->high_and_scales[2 * k + 1]} << 16;
+      const Bytes ternary = codewords(
+          iq1_grid(), [&](int i) { return low[i] | (words >> (i < 4 ? 3 * i : 3 * i + 4) & 7) << 8; });
+      const uint64_t negative = ((words >> 15 & 1) | (words >> 31) << 32) * 0xFFFFFFFFu;
+      out.codes[k] = shifted_eighths(ternary, negative);
+      steps |= ((words >> 12 & 7) | (words >> 28 & 7) << 8) << (16 * k);
+    }
+    out.scale = to_floats(odd(twice(steps))) * (broadcast_half(blocks->d) * broadcast16(0.125f));
+  }
+
   static constexpr int kJoint = 8;
   static constexpr int kVectors = 1;
   static constexpr int kIndexBits = 11;
@@ -58,4 +75,4 @@ struct IQ1_S : CodebookEncoder<IQ1_S> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -1,6 +1,6 @@
 #include "formats/iq2_s.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 const IQ2_S::Book& IQ2_S::codebook(int) {
   static const Book kBook([](int c, int j) { return iq2_s_grid()[c] >> (8 * j) & 0xFF; });
@@ -21,4 +21,4 @@ STEELYARD_HD void IQ2_S::pack(const Scales& scales, const uint32_t* codes, Block
 
 constinit const Format kIQ2_SFormat = make_format<IQ2_S>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -13,15 +13,18 @@
 #include "base/half.h"
 #include "formats/codebook_encoder.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 #include "formats/grids.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct IQ2_S : CodebookEncoder<IQ2_S> {
   static constexpr Type kType = Type::IQ2_S;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kRequired;
   static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+  static constexpr bool kHasMin = false;
+  static constexpr int kScaleLen = 16;
   static constexpr int kSubBlocks = 16;
 
   struct [[gnu::packed]] Block {
@@ -45,6 +48,18 @@ struct IQ2_S : CodebookEncoder<IQ2_S> {
     out.min = 0.0f;
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    for (int k = 0; k < 4; ++k) {
+      const uint8_t* low = blocks->low + 8 * k;
+      const uint32_t high = blocks->high[2 * k] | uint32_t{blocks->high[2 * k + 1]} << 8;
+      const Bytes magnitudes =
+          codewords(iq2_s_grid(), [&](int i) { return low[i] | (high >> (2 * i) & 3) << 8; });
+      out.codes[k] = negate_where(magnitudes, read<uint64_t>(blocks->signs + 8 * k));
+    }
+    out.scale = to_floats(odd(nibble_steps(read<uint64_t>(blocks->scales)))) *
+                (broadcast_half(blocks->d) * broadcast16(0.125f));
+  }
+
   static constexpr int kJoint = 8;
   static constexpr int kVectors = 1;
   static constexpr int kIndexBits = 10;
@@ -58,4 +73,4 @@ struct IQ2_S : CodebookEncoder<IQ2_S> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -1,6 +1,6 @@
 #include "formats/iq2_xs.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 const IQ2_XS::Book& IQ2_XS::codebook(int) {
   static const Book kBook([](int c, int j) { return iq2_xs_grid()[c] >> (8 * j) & 0xFF; });
@@ -18,4 +18,4 @@ STEELYARD_HD void IQ2_XS::pack(const Scales& scales, const uint32_t* codes, Bloc
 
 constinit const Format kIQ2_XSFormat = make_format<IQ2_XS>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -12,15 +12,18 @@
 #include "base/half.h"
 #include "formats/codebook_encoder.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 #include "formats/grids.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct IQ2_XS : CodebookEncoder<IQ2_XS> {
   static constexpr Type kType = Type::IQ2_XS;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kRequired;
   static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+  static constexpr bool kHasMin = false;
+  static constexpr int kScaleLen = 16;
   static constexpr int kSubBlocks = 16;
 
   struct [[gnu::packed]] Block {
@@ -42,6 +45,20 @@ struct IQ2_XS : CodebookEncoder<IQ2_XS> {
     out.min = 0.0f;
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    for (int k = 0; k < 4; ++k) {
+      const uint16_t* vectors = blocks->vectors + 8 * k;
+      const Bytes magnitudes = codewords(iq2_xs_grid(), [&](int i) { return vectors[i] & 511; });
+      const auto signs = [&](int i) {  // of four vectors: their 7 bits side by side
+        const uint64_t words = read<uint64_t>(vectors + i) >> 9;
+        return (words & 127) | (words >> 9 & 127u << 7) | (words >> 18 & 127u << 14) | (words >> 27 & 127u << 21);
+      };
+      out.codes[k] = negate_where(magnitudes, eight_signs(signs(0) | signs(4) << 32));
+    }
+    out.scale = to_floats(odd(nibble_steps(read<uint64_t>(blocks->scales)))) *
+                (broadcast_half(blocks->d) * broadcast16(0.125f));
+  }
+
   static constexpr int kJoint = 8;
   static constexpr int kVectors = 1;
   static constexpr int kIndexBits = 9;
@@ -55,4 +72,4 @@ struct IQ2_XS : CodebookEncoder<IQ2_XS> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -1,6 +1,6 @@
 #include "formats/iq2_xxs.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 const IQ2_XXS::Book& IQ2_XXS::codebook(int) {
   static const Book kBook([](int c, int j) { return iq2_xxs_grid()[c] >> (8 * j) & 0xFF; });
@@ -24,4 +24,4 @@ STEELYARD_HD void IQ2_XXS::pack(const Scales& scales, const uint32_t* codes, Blo
 
 constinit const Format kIQ2_XXSFormat = make_format<IQ2_XXS>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

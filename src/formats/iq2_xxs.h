@@ -12,15 +12,18 @@
 #include "base/half.h"
 #include "formats/codebook_encoder.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 #include "formats/grids.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct IQ2_XXS : CodebookEncoder<IQ2_XXS> {
   static constexpr Type kType = Type::IQ2_XXS;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kRequired;
   static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+  static constexpr bool kHasMin = false;
+  static constexpr int kScaleLen = 32;
   static constexpr int kSubBlocks = 8;
 
   struct [[gnu::packed]] Block {
@@ -46,6 +49,19 @@ struct IQ2_XXS : CodebookEncoder<IQ2_XXS> {
     out.min = 0.0f;
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    uint64_t steps = 0;
+    for (int k = 0; k < 4; ++k) {
+      const auto &first = blocks->sub_blocks[2 * k], &second = blocks->sub_blocks[2 * k + 1];
+      const uint64_t words = first.signs_and_scale | uint64_t{second.signs_and_scale} << 32;
+      const Bytes magnitudes = codewords(
+          iq2_xxs_grid(), [&](int i) { return i < 4 ? first.indices[i] : second.indices[i - 4]; });
+      out.codes[k] = negate_where(magnitudes, eight_signs(words));
+      steps |= ((words >> 28 & 15) | (words >> 60) << 8) << (16 * k);
+    }
+    out.scale = to_floats(odd(twice(steps))) * (broadcast_half(blocks->d) * broadcast16(0.125f));
+  }
+
   static constexpr int kJoint = 8;
   static constexpr int kVectors = 1;
   static constexpr int kIndexBits = 8;
@@ -59,4 +75,4 @@ struct IQ2_XXS : CodebookEncoder<IQ2_XXS> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

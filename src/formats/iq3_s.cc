@@ -1,6 +1,6 @@
 #include "formats/iq3_s.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 const IQ3_S::Book& IQ3_S::codebook(int) {
   static const Book kBook([](int c, int j) { return iq3_s_grid()[c] >> (8 * j) & 0xFF; });
@@ -21,4 +21,4 @@ STEELYARD_HD void IQ3_S::pack(const Scales& scales, const uint32_t* codes, Block
 
 constinit const Format kIQ3_SFormat = make_format<IQ3_S>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

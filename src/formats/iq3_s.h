@@ -13,15 +13,18 @@
 #include "base/half.h"
 #include "formats/codebook_encoder.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 #include "formats/grids.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct IQ3_S : CodebookEncoder<IQ3_S> {
   static constexpr Type kType = Type::IQ3_S;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+  static constexpr bool kHasMin = false;
+  static constexpr int kScaleLen = 32;
   static constexpr int kSubBlocks = 8;
 
   struct [[gnu::packed]] Block {
@@ -48,6 +51,17 @@ struct IQ3_S : CodebookEncoder<IQ3_S> {
     out.min = 0.0f;
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    for (int k = 0; k < 4; ++k) {
+      const uint8_t* low = blocks->low + 16 * k;
+      const uint32_t high = blocks->high[2 * k] | uint32_t{blocks->high[2 * k + 1]} << 8;
+      const Bytes magnitudes = codewords(iq3_s_grid(), [&](int i) { return low[i] | (high >> i & 1) << 8; });
+      out.codes[k] = negate_where(magnitudes, read<uint64_t>(blocks->signs + 8 * k));
+    }
+    const uint64_t steps = nibbles_as_bytes(read<uint32_t>(blocks->scales));
+    out.scale = to_floats(odd(twice(steps))) * broadcast_half(blocks->d);
+  }
+
   static constexpr int kJoint = 4;
   static constexpr int kVectors = 1;
   static constexpr int kIndexBits = 9;
@@ -61,4 +75,4 @@ struct IQ3_S : CodebookEncoder<IQ3_S> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -1,6 +1,6 @@
 #include "formats/iq3_xxs.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 const IQ3_XXS::Book& IQ3_XXS::codebook(int) {
   static const Book kBook([](int c, int j) { return iq3_xxs_grid()[c] >> (8 * j) & 0xFF; });
@@ -23,4 +23,4 @@ STEELYARD_HD void IQ3_XXS::pack(const Scales& scales, const uint32_t* codes, Blo
 
 constinit const Format kIQ3_XXSFormat = make_format<IQ3_XXS>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

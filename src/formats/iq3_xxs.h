@@ -13,15 +13,18 @@
 #include "base/half.h"
 #include "formats/codebook_encoder.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 #include "formats/grids.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct IQ3_XXS : CodebookEncoder<IQ3_XXS> {
   static constexpr Type kType = Type::IQ3_XXS;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kRequired;
   static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+  static constexpr bool kHasMin = false;
+  static constexpr int kScaleLen = 32;
   static constexpr int kSubBlocks = 8;
 
   struct [[gnu::packed]] Block {
@@ -45,6 +48,18 @@ struct IQ3_XXS : CodebookEncoder<IQ3_XXS> {
     out.min = 0.0f;
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    uint64_t steps = 0;
+    for (int k = 0; k < 4; ++k) {
+      const uint8_t* indices = blocks->indices + 16 * k;
+      const uint64_t words = read<uint64_t>(&blocks->signs_and_scales[2 * k]);
+      const Bytes magnitudes = codewords(iq3_xxs_grid(), [&](int i) { return indices[i]; });
+      out.codes[k] = negate_where(magnitudes, eight_signs(words));
+      steps |= ((words >> 28 & 15) | (words >> 60) << 8) << (16 * k);
+    }
+    out.scale = to_floats(odd(twice(steps))) * (broadcast_half(blocks->d) * broadcast16(0.25f));
+  }
+
   static constexpr int kJoint = 8;
   static constexpr int kVectors = 2;
   static constexpr int kIndexBits = 8;
@@ -58,4 +73,4 @@ struct IQ3_XXS : CodebookEncoder<IQ3_XXS> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

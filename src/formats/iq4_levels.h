@@ -1,7 +1,7 @@
 // The 16 levels of IQ4_NL and IQ4_XS for the searches of one_scale.h.
 //
 // The level nearest to t is that of the code which counts the midpoints below t. The count is found by halving: a
-// lookup per step where lanes can index a table, a comparison per midpoint where they cannot.
+// lookup per step where registers are wide enough to index a table, a comparison per midpoint where they are not.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 #include "formats/grids.h"
 #include "formats/one_scale.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 /// Between the levels of iq4_values(); the last one is never reached. (Not as initializers of members: nvcc forgets
 /// those of a constant.)
@@ -27,38 +27,29 @@ STEELYARD_HD inline const float* iq4_midpoints() {
 }
 
 struct Iq4Levels {
-  STEELYARD_HD Lanes nearest(const Lanes& t) const {
-#if STEELYARD_LANES == 16
-    // The masked form of all lanes: the plain one of GCC 12 warns of its own header.
-    const auto look_up = [](const Lanes& table, const LaneMask& index) {
-      return reinterpret_cast<Lanes>(_mm512_maskz_permutexvar_ps(0xFFFF, reinterpret_cast<__m512i>(index), table));
-    };
-    LaneMask code = {};
-    for (const int half : {8, 4, 2, 1}) code += (t > look_up(load(iq4_midpoints()), code + (half - 1))) & half;
-    return look_up(load(iq4_values()), code);
-#elif STEELYARD_LANES == 8
-    // A lookup takes the low three bits of its index.
-    static constexpr Iq4Midpoints kAll = all_iq4_midpoints();
-    alignas(32) static constexpr float kThird[8] = {kAll.values[1], kAll.values[5], kAll.values[9], kAll.values[13]};
-    alignas(32) static constexpr float kFourth[8] = {kAll.values[0], kAll.values[2],  kAll.values[4],  kAll.values[6],
-                                                     kAll.values[8], kAll.values[10], kAll.values[12], kAll.values[14]};
-    const auto look_up = [](const Lanes& table, const LaneMask& index) {
-      return reinterpret_cast<Lanes>(_mm256_permutevar8x32_ps(table, reinterpret_cast<__m256i>(index)));
-    };
-    const LaneMask upper = t > broadcast(kAll.values[7]);
-    LaneMask code = -upper;
-    code = 2 * code - (t > (upper ? broadcast(kAll.values[11]) : broadcast(kAll.values[3])));
-    code = 2 * code - (t > look_up(load(kThird), code));
-    code = 2 * code - (t > look_up(load(kFourth), code));
-    return upper ? look_up(load(iq4_values() + 8), code) : look_up(load(iq4_values()), code);
-#else
-    Lanes level = broadcast(iq4_values()[0]);
-    for (int k = 0; k < 15; ++k) {
-      const Lanes step = broadcast(static_cast<float>(iq4_values()[k + 1] - iq4_values()[k]));
-      level += t > broadcast(iq4_midpoints()[k]) ? step : Lanes{};
+  STEELYARD_HD Floats nearest(const Floats& t) const {
+    if constexpr (kLanes >= 8) {
+      static constexpr Iq4Midpoints kAll = all_iq4_midpoints();
+      alignas(32) static constexpr float kThird[4] = {kAll.values[1], kAll.values[5], kAll.values[9], kAll.values[13]};
+      alignas(32) static constexpr float kFourth[8] = {kAll.values[0], kAll.values[2],  kAll.values[4],
+                                                       kAll.values[6], kAll.values[8],  kAll.values[10],
+                                                       kAll.values[12], kAll.values[14]};
+      alignas(64) static constexpr float kLevels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                                        1,    13,   25,  38,  53,  69,  89,  113};
+      const Ints upper = t > broadcast(kAll.values[7]);
+      Ints code = -upper;
+      code = 2 * code - (t > (upper ? broadcast(kAll.values[11]) : broadcast(kAll.values[3])));
+      code = 2 * code - (t > look_up<4>(kThird, code));
+      code = 2 * code - (t > look_up<8>(kFourth, code));
+      return look_up<16>(kLevels, code);
+    } else {
+      Floats level = broadcast(iq4_values()[0]);
+      for (int k = 0; k < 15; ++k) {
+        const Floats step = broadcast(static_cast<float>(iq4_values()[k + 1] - iq4_values()[k]));
+        level += t > broadcast(iq4_midpoints()[k]) ? step : Floats{};
+      }
+      return level;
     }
-    return level;
-#endif
   }
   STEELYARD_HD uint32_t code(float t) const {
     uint32_t code = 0;
@@ -70,8 +61,8 @@ struct Iq4Levels {
     // A stored scale is never so small that its inverse overflows.
     const float inverse = scale == 0.0f ? 0.0f : 1.0f / scale;
     for (int i = 0; i < n; i += kLanes) {
-      const Lanes t = load(x + i) * inverse;
-      LaneMask code = {};
+      const Floats t = load(x + i) * inverse;
+      Ints code = {};
       for (int k = 0; k < 15; ++k) code = t > broadcast(iq4_midpoints()[k]) ? code + 1 : code;
       std::memcpy(codes + i, &code, sizeof(code));
     }
@@ -81,4 +72,4 @@ struct Iq4Levels {
 /// The table reaches further down than up, so either sign of the scale may serve better.
 STEELYARD_HD constexpr ScaleRange iq4_range() { return {{-127.0f, 127.0f}, 0.8f, 1.25f}; }
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

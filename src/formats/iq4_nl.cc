@@ -1,6 +1,6 @@
 #include "formats/iq4_nl.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 STEELYARD_HD void IQ4_NL::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
@@ -9,4 +9,4 @@ STEELYARD_HD void IQ4_NL::pack(const Scales& scales, const uint32_t* codes, Bloc
 
 constinit const Format kIQ4_NLFormat = make_format<IQ4_NL>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -8,16 +8,19 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 #include "formats/grids.h"
 #include "formats/iq4_levels.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct IQ4_NL : OneScaleEncoder<IQ4_NL> {
   static constexpr Type kType = Type::IQ4_NL;
   static constexpr int kBlockLen = 32;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::F16;
+  static constexpr bool kHasMin = false;
+  static constexpr int kScaleLen = 32;
 
   struct [[gnu::packed]] Block {
     Half d;
@@ -32,9 +35,16 @@ struct IQ4_NL : OneScaleEncoder<IQ4_NL> {
     out.min = 0.0f;
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    for (int k = 0; k < 4; ++k) {
+      out.codes[k] = look_up(iq4_values(), nibbles(blocks[2 * k].codes, blocks[2 * k + 1].codes));
+    }
+    out.scale = repeat_halves<2>(collect_halves<8>([&](int i) { return blocks[i].d; }));
+  }
+
   STEELYARD_HD static constexpr Iq4Levels levels() { return {}; }
   STEELYARD_HD static constexpr ScaleRange range() { return iq4_range(); }
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

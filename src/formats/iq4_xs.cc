@@ -6,7 +6,7 @@
 
 #include "formats/iq4_levels.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 namespace {
 
 constexpr int kSubLen = IQ4_XS::kBlockLen / IQ4_XS::kSubBlocks;
@@ -152,4 +152,4 @@ STEELYARD_HD void IQ4_XS::pack(const Scales& scales, const uint32_t* codes, Bloc
 
 constinit const Format kIQ4_XSFormat = make_format<IQ4_XS>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -10,15 +10,18 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 #include "formats/grids.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct IQ4_XS {
   static constexpr Type kType = Type::IQ4_XS;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+  static constexpr bool kHasMin = false;
+  static constexpr int kScaleLen = 32;
 
   struct [[gnu::packed]] Block {
     Half d;
@@ -40,6 +43,19 @@ struct IQ4_XS {
     out.min = 0.0f;
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    for (int k = 0; k < 4; ++k) {
+      const uint8_t* codes = blocks->codes + 32 * k;
+      out.codes[k] = look_up(iq4_values(), nibbles(codes, codes + 16));
+    }
+    uint64_t high = blocks->scales_high;  // each two bits into a byte
+    high = (high | high << 24) & 0x000000FF000000FFu;
+    high = (high | high << 12) & 0x000F000F000F000Fu;
+    high = (high | high << 6) & 0x0303030303030303u;
+    const Steps steps = twice(nibbles_as_bytes(read<uint32_t>(blocks->scales_low)) | high << 4);
+    out.scale = (to_floats(steps) - broadcast16(32.0f)) * broadcast_half(blocks->d);
+  }
+
   static constexpr int kJoint = 1;
   static constexpr int kSubBlocks = 8;
   struct Scales {
@@ -54,4 +70,4 @@ struct IQ4_XS {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -6,11 +6,12 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #include "formats/group.h"
-#include "formats/isa.h"
+#include "simd/this_target.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct KScales {
   uint8_t bytes[12];
@@ -28,12 +29,32 @@ struct KScales {
     return packed;
   }
 
+  /// All eight, each a byte of the result.
+  STEELYARD_HD uint64_t scales() const {
+    const auto [first, second, last] = words();
+    return (first & 0x3F3F3F3Fu) | uint64_t{(last & 0x0F0F0F0Fu) | (first >> 2 & 0x30303030u)} << 32;
+  }
+  STEELYARD_HD uint64_t minima() const {
+    const auto [first, second, last] = words();
+    return (second & 0x3F3F3F3Fu) | uint64_t{(last >> 4 & 0x0F0F0F0Fu) | (second >> 2 & 0x30303030u)} << 32;
+  }
+
   STEELYARD_HD int scale(int s) const {
     return s < 4 ? bytes[s] & 63 : (bytes[s + 4] & 15) | ((bytes[s - 4] >> 6) << 4);
   }
   STEELYARD_HD int minimum(int s) const {
     return s < 4 ? bytes[s + 4] & 63 : (bytes[s + 4] >> 4) | ((bytes[s] >> 6) << 4);
   }
+
+ private:
+  struct Words {
+    uint32_t first, second, last;
+  };
+  STEELYARD_HD Words words() const {
+    Words words;
+    std::memcpy(&words, bytes, sizeof(words));
+    return words;
+  }
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -4,7 +4,7 @@
 
 #include "formats/e2m1.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 namespace {
 
 /// Below the lowest the inverse of the scale is no float, beyond the highest its highest level.
@@ -55,4 +55,4 @@ STEELYARD_HD void MXFP4::pack(const Scales& scales, const uint32_t* codes, Block
 
 constinit const Format kMXFP4Format = make_format<MXFP4>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

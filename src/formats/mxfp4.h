@@ -7,15 +7,18 @@
 #pragma once
 
 #include "formats/codec.h"
+#include "formats/span.h"
 #include "formats/grids.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct MXFP4 {
   static constexpr Type kType = Type::MXFP4;
   static constexpr int kBlockLen = 32;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::F16;
+  static constexpr bool kHasMin = false;
+  static constexpr int kScaleLen = 32;
 
   struct [[gnu::packed]] Block {
     uint8_t exponent;
@@ -24,8 +27,18 @@ struct MXFP4 {
   static_assert(sizeof(Block) == 17);
 
   /// 2^(e - 128) from the bits of a float; the two smallest are subnormal.
-  STEELYARD_HD static float half_scale(uint32_t e) {
+  STEELYARD_HD static constexpr float half_scale(uint32_t e) {
     return std::bit_cast<float>(e < 2 ? 0x00200000u << e : (e - 1) << 23);
+  }
+
+  /// The scale of every exponent, twice, as bits.
+  STEELYARD_HD static const uint64_t* scales_twice() {
+    static constexpr auto kScales = [] {
+      Grid<uint64_t, 256> scales = {};
+      for (uint32_t e = 0; e < 256; ++e) scales.codewords[e] = std::bit_cast<uint32_t>(half_scale(e)) * 0x100000001u;
+      return scales;
+    }();
+    return kScales.codewords;
   }
 
   STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
@@ -35,6 +48,13 @@ struct MXFP4 {
     }
     out.scale = half_scale(block.exponent);
     out.min = 0.0f;
+  }
+
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    for (int k = 0; k < 4; ++k) {
+      out.codes[k] = look_up(e2m1_doubled(), nibbles(blocks[2 * k].codes, blocks[2 * k + 1].codes));
+    }
+    out.scale = as_floats(codewords(scales_twice(), [&](int i) { return blocks[i].exponent; }));
   }
 
   static constexpr int kJoint = 1;
@@ -48,4 +68,4 @@ struct MXFP4 {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

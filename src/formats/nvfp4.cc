@@ -4,7 +4,7 @@
 
 #include "formats/e2m1.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 namespace {
 
 constexpr int kSubLen = 16;
@@ -81,4 +81,4 @@ STEELYARD_HD void NVFP4::pack(const Scales& scales, const uint32_t* codes, Block
 
 constinit const Format kNVFP4Format = make_format<NVFP4>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

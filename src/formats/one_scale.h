@@ -2,7 +2,7 @@
 // What is left to the format is its levels, and pack.
 //
 // Levels is a small constant object:
-//   Lanes nearest(const Lanes& t) const;   the level nearest to t, lane by lane
+//   Floats nearest(const Floats& t) const;   the level nearest to t, lane by lane
 //   uint32_t code(float t) const;          the code of the level nearest to t; of two as near, the lower code
 //   float level(uint32_t code) const;
 //   void codes(const float* x, int n, float scale, uint32_t* codes) const;   codes of n values under a scale
@@ -16,7 +16,7 @@
 
 #include "formats/search.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 /// Consecutive integers, coded from the lowest.
 struct IntegerCodes : IntegerLevels {
@@ -123,4 +123,4 @@ struct OneScaleEncoder {
   }
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

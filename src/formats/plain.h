@@ -4,9 +4,9 @@
 
 #include <cstdint>
 
-#include "formats/isa.h"
+#include "simd/this_target.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct PlainSteps {
   static constexpr int kJoint = 1;
@@ -16,4 +16,4 @@ struct PlainSteps {
   static void refit(const float*, const float*, const uint32_t*, Scales&) {}
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -5,7 +5,7 @@
 
 #include "formats/search.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 STEELYARD_HD void Q1_0::objective(const float* x, const float* importance, float* w) {
   importance_objective(x, importance, kBlockLen, w);
@@ -45,4 +45,4 @@ STEELYARD_HD void Q1_0::pack(const Scales& scales, const uint32_t* codes, Block&
 
 constinit const Format kQ1_0Format = make_format<Q1_0>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

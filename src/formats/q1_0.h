@@ -8,14 +8,17 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct Q1_0 {
   static constexpr Type kType = Type::Q1_0;
   static constexpr int kBlockLen = 128;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q4_0;
+  static constexpr bool kHasMin = false;
+  static constexpr int kScaleLen = 32;
 
   struct [[gnu::packed]] Block {
     Half d;
@@ -32,6 +35,14 @@ struct Q1_0 {
     out.min = 0.0f;
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    for (int k = 0; k < 4; ++k) {
+      const Bytes minus_bits = spread(read<uint64_t>(blocks[k / 2].signs + 8 * (k % 2)));
+      out.codes[k] = repeat(-1) - (minus_bits + minus_bits);
+    }
+    out.scale = repeat_halves<8>(collect_halves<2>([&](int i) { return blocks[i].d; }));
+  }
+
   static constexpr int kJoint = 1;
   struct Scales {
     Half d;
@@ -43,4 +54,4 @@ struct Q1_0 {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -8,15 +8,18 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 #include "formats/one_scale.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct Q2_0 : OneScaleEncoder<Q2_0> {
   static constexpr Type kType = Type::Q2_0;
   static constexpr int kBlockLen = 64;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q4_0;
+  static constexpr bool kHasMin = false;
+  static constexpr int kScaleLen = 32;
 
   struct [[gnu::packed]] Block {
     Half d;
@@ -32,9 +35,21 @@ struct Q2_0 : OneScaleEncoder<Q2_0> {
     out.min = 0.0f;
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    // Each byte four times; a factor brings the code of each to the top of its byte.
+    alignas(64) static constexpr uint32_t kFactors[16] = {
+        0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040,
+        0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040};
+    for (int k = 0; k < 4; ++k) {
+      const Bytes raised = multiply(fours(blocks[k].codes), load_bytes(kFactors));
+      out.codes[k] = (shift_right(raised, {{6, 6, 6, 6, 6, 6, 6, 6}}) & repeat(3)) - repeat(1);
+    }
+    out.scale = repeat_halves<4>(collect_halves<4>([&](int i) { return blocks[i].d; }));
+  }
+
   STEELYARD_HD static constexpr IntegerCodes levels() { return {{-1.0f, 2.0f}}; }
   STEELYARD_HD static constexpr ScaleRange range() { return {{1.0f, -1.0f}, 1.2f, 4.0f}; }
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

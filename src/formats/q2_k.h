@@ -11,14 +11,17 @@
 #include "base/half.h"
 #include "formats/affine_encoder.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct Q2_K : AffineEncoder<Q2_K> {
   static constexpr Type kType = Type::Q2_K;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q4_0;
+  static constexpr bool kHasMin = true;
+  static constexpr int kScaleLen = 16;
   static constexpr int kSubBlocks = 16;
   static constexpr int kHighCode = 3;
   static constexpr int kHighStep = 15;
@@ -43,8 +46,15 @@ struct Q2_K : AffineEncoder<Q2_K> {
     out.min = to_float(block.dmin) * static_cast<float>(block.scales[g] >> 4);
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    two_bit_codes(blocks->codes, out.codes);
+    const auto steps = read<Steps>(blocks->scales);
+    out.scale = to_floats(steps & repeat_step(15)) * broadcast_half(blocks->d);
+    out.min = to_floats(shift_right(steps, 4) & repeat_step(15)) * broadcast_half(blocks->dmin);
+  }
+
   static constexpr int kJoint = 1;
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

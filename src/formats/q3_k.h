@@ -11,15 +11,18 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 #include "formats/symmetric_encoder.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct Q3_K : SymmetricEncoder<Q3_K> {
   static constexpr Type kType = Type::Q3_K;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q4_0;
+  static constexpr bool kHasMin = false;
+  static constexpr int kScaleLen = 16;
   static constexpr int kSubBlocks = 16;
   static constexpr int kLowCode = -4;
   static constexpr int kHighCode = 3;
@@ -50,8 +53,22 @@ struct Q3_K : SymmetricEncoder<Q3_K> {
     out.min = 0.0f;
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    two_bit_codes(blocks->low, out.codes);
+    const Bytes third[4] = {fields<0, 1, 2>(blocks->high, 4), fields<2, 3, 2>(blocks->high, 4),
+                            fields<4, 5, 2>(blocks->high, 4), fields<6, 7, 2>(blocks->high, 4)};
+    for (int k = 0; k < 4; ++k) out.codes[k] = (out.codes[k] | third[k]) - repeat(4);
+    const auto low = read<uint64_t>(blocks->scales_low);
+    const uint64_t high = read<uint32_t>(blocks->scales_high);
+    const auto step = [](uint64_t four_bits, uint64_t two_bits) {  // of eight sub-blocks
+      return (four_bits & 0x0F0F0F0F0F0F0F0Fu) | ((two_bits | two_bits << 30) & 0x0303030303030303u) << 4;
+    };
+    const Steps steps = make_steps(step(low, high), step(low >> 4, high >> 4));
+    out.scale = (to_floats(steps) - broadcast16(32.0f)) * broadcast_half(blocks->d);
+  }
+
   static constexpr int kJoint = 1;
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

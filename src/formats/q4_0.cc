@@ -1,6 +1,6 @@
 #include "formats/q4_0.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 STEELYARD_HD void Q4_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
@@ -9,4 +9,4 @@ STEELYARD_HD void Q4_0::pack(const Scales& scales, const uint32_t* codes, Block&
 
 constinit const Format kQ4_0Format = make_format<Q4_0>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

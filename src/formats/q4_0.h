@@ -8,15 +8,18 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 #include "formats/one_scale.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct Q4_0 : OneScaleEncoder<Q4_0> {
   static constexpr Type kType = Type::Q4_0;
   static constexpr int kBlockLen = 32;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::F16;
+  static constexpr bool kHasMin = false;
+  static constexpr int kScaleLen = 32;
 
   struct [[gnu::packed]] Block {
     Half d;
@@ -32,10 +35,17 @@ struct Q4_0 : OneScaleEncoder<Q4_0> {
     out.min = 0.0f;
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    for (int k = 0; k < 4; ++k) {
+      out.codes[k] = nibbles(blocks[2 * k].codes, blocks[2 * k + 1].codes) - repeat(8);
+    }
+    out.scale = repeat_halves<2>(collect_halves<8>([&](int i) { return blocks[i].d; }));
+  }
+
   STEELYARD_HD static constexpr IntegerCodes levels() { return {{-8.0f, 7.0f}}; }
   // A negative scale gives the one extra level, -8, to the positive side.
   STEELYARD_HD static constexpr ScaleRange range() { return {{-8.0f, 8.0f}, 0.8f, 1.25f}; }
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -2,7 +2,7 @@
 
 #include "formats/search.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 namespace {
 
 constexpr int kHigh = 15;
@@ -33,4 +33,4 @@ STEELYARD_HD void Q4_1::pack(const Scales& scales, const uint32_t* codes, Block&
 
 constinit const Format kQ4_1Format = make_format<Q4_1>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

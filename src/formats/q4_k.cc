@@ -1,6 +1,6 @@
 #include "formats/q4_k.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 STEELYARD_HD void Q4_K::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block = {scales.d, scales.d_min, KScales::of(scales.scale, scales.minimum), {}};
@@ -11,4 +11,4 @@ STEELYARD_HD void Q4_K::pack(const Scales& scales, const uint32_t* codes, Block&
 
 constinit const Format kQ4_KFormat = make_format<Q4_K>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -11,15 +11,18 @@
 #include "base/half.h"
 #include "formats/affine_encoder.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 #include "formats/k_scales.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct Q4_K : AffineEncoder<Q4_K> {
   static constexpr Type kType = Type::Q4_K;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q5_0;
+  static constexpr bool kHasMin = true;
+  static constexpr int kScaleLen = 32;
   static constexpr int kSubBlocks = 8;
   static constexpr int kHighCode = 15;
   static constexpr int kHighStep = KScales::kHigh;
@@ -42,8 +45,14 @@ struct Q4_K : AffineEncoder<Q4_K> {
     out.min = to_float(block.d_min) * static_cast<float>(block.scales.minimum(j));
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    for (int k = 0; k < 4; ++k) out.codes[k] = fields<0, 4, 0>(blocks->codes + 32 * k, 15);
+    out.scale = to_floats(twice(blocks->scales.scales())) * broadcast_half(blocks->d);
+    out.min = to_floats(twice(blocks->scales.minima())) * broadcast_half(blocks->d_min);
+  }
+
   static constexpr int kJoint = 1;
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

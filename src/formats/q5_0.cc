@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 STEELYARD_HD void Q5_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   uint32_t high = 0;
@@ -14,4 +14,4 @@ STEELYARD_HD void Q5_0::pack(const Scales& scales, const uint32_t* codes, Block&
 
 constinit const Format kQ5_0Format = make_format<Q5_0>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

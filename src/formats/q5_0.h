@@ -9,15 +9,18 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 #include "formats/one_scale.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct Q5_0 : OneScaleEncoder<Q5_0> {
   static constexpr Type kType = Type::Q5_0;
   static constexpr int kBlockLen = 32;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::F16;
+  static constexpr bool kHasMin = false;
+  static constexpr int kScaleLen = 32;
 
   struct [[gnu::packed]] Block {
     Half d;
@@ -36,10 +39,19 @@ struct Q5_0 : OneScaleEncoder<Q5_0> {
     out.min = 0.0f;
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    for (int k = 0; k < 4; ++k) {
+      const Block &first = blocks[2 * k], &second = blocks[2 * k + 1];
+      const Bytes high = spread(read<uint32_t>(first.high) | uint64_t{read<uint32_t>(second.high)} << 32);
+      out.codes[k] = nibbles(first.low, second.low) - repeat(16) + (high & repeat(16));
+    }
+    out.scale = repeat_halves<2>(collect_halves<8>([&](int i) { return blocks[i].d; }));
+  }
+
   STEELYARD_HD static constexpr IntegerCodes levels() { return {{-16.0f, 15.0f}}; }
   // A negative scale gives the one extra level, -16, to the positive side.
   STEELYARD_HD static constexpr ScaleRange range() { return {{-16.0f, 16.0f}, 0.8f, 1.25f}; }
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

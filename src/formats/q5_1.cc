@@ -2,7 +2,7 @@
 
 #include "formats/search.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 namespace {
 
 constexpr int kHigh = 31;
@@ -36,4 +36,4 @@ STEELYARD_HD void Q5_1::pack(const Scales& scales, const uint32_t* codes, Block&
 
 constinit const Format kQ5_1Format = make_format<Q5_1>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -11,14 +11,17 @@
 #include "base/half.h"
 #include "formats/affine.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct Q5_1 {
   static constexpr Type kType = Type::Q5_1;
   static constexpr int kBlockLen = 32;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::F16;
+  static constexpr bool kHasMin = true;
+  static constexpr int kScaleLen = 32;
 
   struct [[gnu::packed]] Block {
     Half d;
@@ -37,6 +40,16 @@ struct Q5_1 {
     out.min = -to_float(block.m);
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    for (int k = 0; k < 4; ++k) {
+      const Block &first = blocks[2 * k], &second = blocks[2 * k + 1];
+      const Bytes high = spread(first.high | uint64_t{second.high} << 32);
+      out.codes[k] = nibbles(first.low, second.low) | (high & repeat(16));
+    }
+    out.scale = repeat_halves<2>(collect_halves<8>([&](int i) { return blocks[i].d; }));
+    out.min = repeat_halves<2>(collect_halves<8>([&](int i) { return blocks[i].m; })) * broadcast16(-1.0f);
+  }
+
   static constexpr int kJoint = 1;
   using Scales = Affine;
   STEELYARD_HD static void objective(const float* x, const float* importance, float* w);
@@ -46,4 +59,4 @@ struct Q5_1 {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -1,6 +1,6 @@
 #include "formats/q5_k.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 STEELYARD_HD void Q5_K::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block = {scales.d, scales.d_min, KScales::of(scales.scale, scales.minimum), {}, {}};
@@ -16,4 +16,4 @@ STEELYARD_HD void Q5_K::pack(const Scales& scales, const uint32_t* codes, Block&
 
 constinit const Format kQ5_KFormat = make_format<Q5_K>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

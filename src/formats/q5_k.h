@@ -12,15 +12,18 @@
 #include "base/half.h"
 #include "formats/affine_encoder.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 #include "formats/k_scales.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct Q5_K : AffineEncoder<Q5_K> {
   static constexpr Type kType = Type::Q5_K;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q5_1;
+  static constexpr bool kHasMin = true;
+  static constexpr int kScaleLen = 32;
   static constexpr int kSubBlocks = 8;
   static constexpr int kHighCode = 31;
   static constexpr int kHighStep = KScales::kHigh;
@@ -47,8 +50,16 @@ struct Q5_K : AffineEncoder<Q5_K> {
     out.min = to_float(block.dmin) * static_cast<float>(block.scales.minimum(s));
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    const Bytes fifth[4] = {fields<0, 1, 4>(blocks->high, 16), fields<2, 3, 4>(blocks->high, 16),
+                            fields<4, 5, 4>(blocks->high, 16), fields<6, 7, 4>(blocks->high, 16)};
+    for (int k = 0; k < 4; ++k) out.codes[k] = fields<0, 4, 0>(blocks->low + 32 * k, 15) | fifth[k];
+    out.scale = to_floats(twice(blocks->scales.scales())) * broadcast_half(blocks->d);
+    out.min = to_floats(twice(blocks->scales.minima())) * broadcast_half(blocks->dmin);
+  }
+
   static constexpr int kJoint = 1;
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -1,6 +1,6 @@
 #include "formats/q6_k.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 STEELYARD_HD void Q6_K::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
@@ -17,4 +17,4 @@ STEELYARD_HD void Q6_K::pack(const Scales& scales, const uint32_t* codes, Block&
 
 constinit const Format kQ6_KFormat = make_format<Q6_K>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -10,15 +10,18 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 #include "formats/symmetric_encoder.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct Q6_K : SymmetricEncoder<Q6_K> {
   static constexpr Type kType = Type::Q6_K;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q8_0;
+  static constexpr bool kHasMin = false;
+  static constexpr int kScaleLen = 16;
   static constexpr int kSubBlocks = 16;
   static constexpr int kLowCode = -32;
   static constexpr int kHighCode = 31;
@@ -47,8 +50,19 @@ struct Q6_K : SymmetricEncoder<Q6_K> {
     out.min = 0.0f;
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    for (int h = 0; h < 2; ++h) {
+      const Bytes low = load_bytes(blocks->low + 64 * h);
+      const uint8_t* high = blocks->high + 32 * h;
+      out.codes[2 * h] = ((low & repeat(15)) | fields<0, 2, 4>(high, 0x30)) - repeat(32);
+      const Bytes upper = shift_right(low, {{4, 4, 4, 4, 4, 4, 4, 4}}) & repeat(15);
+      out.codes[2 * h + 1] = (upper | fields<4, 6, 4>(high, 0x30)) - repeat(32);
+    }
+    out.scale = to_floats(read<Steps>(blocks->scales)) * broadcast_half(blocks->d);
+  }
+
   static constexpr int kJoint = 1;
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -8,15 +8,18 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 #include "formats/one_scale.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct Q8_0 : OneScaleEncoder<Q8_0> {
   static constexpr Type kType = Type::Q8_0;
   static constexpr int kBlockLen = 32;
   static constexpr Importance kImportance = Importance::kIgnored;
   static constexpr std::optional<Type> kFallback = Type::F16;
+  static constexpr bool kHasMin = false;
+  static constexpr int kScaleLen = 32;
 
   struct [[gnu::packed]] Block {
     Half d;
@@ -30,10 +33,15 @@ struct Q8_0 : OneScaleEncoder<Q8_0> {
     out.min = 0.0f;
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    for (int k = 0; k < 4; ++k) out.codes[k] = join_halves(blocks[2 * k].codes, blocks[2 * k + 1].codes);
+    out.scale = repeat_halves<2>(collect_halves<8>([&](int i) { return blocks[i].d; }));
+  }
+
   STEELYARD_HD static constexpr IntegerCodes levels() { return {{-127.0f, 127.0f}}; }
   STEELYARD_HD static constexpr ScaleRange range() { return {{127.0f}, 0.85f, 1.05f}; }
   STEELYARD_HD static void objective(const float* x, const float* importance, float* w);
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

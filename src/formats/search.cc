@@ -1,6 +1,6 @@
 #include "formats/search.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 namespace {
 
 /// The power of two that brings `max` into [0.5, 1); 0 for 0.
@@ -18,23 +18,23 @@ STEELYARD_HD float scaled(float value, double power) { return static_cast<float>
 struct PowerOfTwo {
   STEELYARD_HD explicit PowerOfTwo(int exponent)
       : first(std::ldexp(1.0f, exponent / 2)), second(std::ldexp(1.0f, exponent - exponent / 2)) {}
-  STEELYARD_HD Lanes times(const Lanes& values) const { return values * first * second; }
+  STEELYARD_HD Floats times(const Floats& values) const { return values * first * second; }
   float first, second;
 };
 
 STEELYARD_HD float largest_of(const float* values, int n, const float* w) {
-  Lanes largest_so_far = {};
+  Floats largest_so_far = {};
   for (int i = 0; i < n; i += kLanes) {
-    const Lanes value = load(values + i);
-    const Lanes size = max(value, -value);
-    largest_so_far = max(largest_so_far, load(w + i) > Lanes{} ? size : Lanes{});
+    const Floats value = load(values + i);
+    const Floats size = max(value, -value);
+    largest_so_far = max(largest_so_far, load(w + i) > Floats{} ? size : Floats{});
   }
   return -least(-largest_so_far);
 }
 
 /// The largest magnitude.
 STEELYARD_HD float largest_of(const float* values, int n) {
-  Lanes sizes = {};
+  Floats sizes = {};
   for (int i = 0; i < n; i += kLanes) sizes = max(sizes, max(load(values + i), -load(values + i)));
   return -least(-sizes);
 }
@@ -52,15 +52,15 @@ STEELYARD_HD void importance_objective(const float* x, const float* importance, 
   const PowerOfTwo importance_power(importance != nullptr ? -exponent_of(largest_of(importance, n)) : 0);
   LaneSum squares, importances;
   for (int i = 0; i < n; i += kLanes) {
-    const Lanes value = x_power.times(load(x + i));
+    const Floats value = x_power.times(load(x + i));
     squares.add(i, value * value);
     if (importance != nullptr) importances.add(i, importance_power.times(load(importance + i)));
   }
   const float spread = 2.0f * squares.total() / static_cast<float>(n);
   const float mean_importance = importances.total() / static_cast<float>(n);
   for (int i = 0; i < n; i += kLanes) {
-    const Lanes value = x_power.times(load(x + i));
-    const Lanes size = square_root(square_root(value * value + spread));
+    const Floats value = x_power.times(load(x + i));
+    const Floats size = square_root(square_root(value * value + spread));
     store(mean_importance > 0.0f
               ? (importance_power.times(load(importance + i)) * (1.0f / mean_importance) + kLeastWeight) * size
               : size,
@@ -76,7 +76,7 @@ STEELYARD_HD UnitBlock::UnitBlock(const float* block_x, const float* block_w, in
   const int exponent = exponent_of(largest_of(block_x, n, w));
   const PowerOfTwo x_power(-exponent);
   for (int i = 0; i < n; i += kLanes) {
-    store(load(w + i) > Lanes{} ? x_power.times(load(block_x + i)) : Lanes{}, x + i);
+    store(load(w + i) > Floats{} ? x_power.times(load(block_x + i)) : Floats{}, x + i);
   }
   power = std::ldexp(1.0, exponent);
 }
@@ -96,14 +96,14 @@ STEELYARD_HD void round_values(const float* x, int n, float scale, float minimum
   const auto lowest = static_cast<float>(low);
   const auto highest = static_cast<float>(high);
   for (int i = 0; i < n; i += kLanes) {
-    const Lanes t = scale == 0.0f ? Lanes{} : (load(x + i) + minimum) / scale;
-    const Lanes inside = clamp(t, lowest, highest);
-    const Lanes nearest = nearest_integer(inside);
+    const Floats t = scale == 0.0f ? Floats{} : (load(x + i) + minimum) / scale;
+    const Floats inside = clamp(t, lowest, highest);
+    const Floats nearest = nearest_integer(inside);
     // The difference is exact, so a half is seen as one.
-    const Lanes down = nearest - inside == broadcast(0.5f) ? nearest - 1.0f : nearest;
-    const LaneCodes integers = to_codes(down - lowest);
+    const Floats down = nearest - inside == broadcast(0.5f) ? nearest - 1.0f : nearest;
+    const Words integers = to_codes(down - lowest);
     std::memcpy(codes + i, &integers, sizeof(integers));
   }
 }
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -13,9 +13,9 @@
 
 #include "base/half.h"
 #include "formats/encoder.h"
-#include "formats/lanes.h"
+#include "simd/simd.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 /// The half nearest to `value`, or the largest finite one of its sign: an infinite scale would spoil a whole block.
 STEELYARD_HD Half finite_half(float value);
@@ -57,41 +57,12 @@ struct ScaleSums {
 /// The better of `d` and the least-squares scale of `sums`.
 STEELYARD_HD Half refit_scale(const ScaleSums& sums, Half d);
 
-#if STEELYARD_LANES == 16
-/// GCC 12 takes the operations without a mask for uses of something uninitialized (its bug 105593).
-inline constexpr uint16_t kAllLanes = 0xFFFF;
-#endif
-
-/// The integer nearest to t, |t| < 2^22; a half goes to the even one. Without an instruction for it: adding a large
-/// constant leaves no room for a fraction. (The two differ in the sign of zero.)
-STEELYARD_HD inline Lanes nearest_integer(const Lanes& t) {
-#if STEELYARD_LANES == 16
-  return _mm512_maskz_roundscale_ps(kAllLanes, t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-#elif STEELYARD_LANES == 8
-  return _mm256_round_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-#else
-  const Lanes rounder = broadcast(0x1.8p23f);
-  return (t + rounder) - rounder;
-#endif
-}
-
-/// t within [low, high].
-STEELYARD_HD inline Lanes clamp(const Lanes& t, float low, float high) {
-#if STEELYARD_LANES == 16
-  return _mm512_maskz_max_ps(kAllLanes, _mm512_maskz_min_ps(kAllLanes, t, broadcast(high)), broadcast(low));
-#elif STEELYARD_LANES == 8
-  return _mm256_max_ps(_mm256_min_ps(t, broadcast(high)), broadcast(low));
-#else
-  return max(min(t, broadcast(high)), broadcast(low));
-#endif
-}
-
 /// Codes that are consecutive integers.
 struct IntegerLevels {
   float low, high;
 
   /// The level nearest to t.
-  STEELYARD_HD Lanes nearest(const Lanes& t) const { return nearest_integer(clamp(t, low, high)); }
+  STEELYARD_HD Floats nearest(const Floats& t) const { return nearest_integer(clamp(t, low, high)); }
 };
 
 /// The nearest integer within [low, high]; a half goes down.
@@ -103,9 +74,9 @@ STEELYARD_HD inline int nearest_down(float t, int low, int high) {
 STEELYARD_HD void round_values(const float* x, int n, float scale, float minimum, int low, int high, uint32_t* codes);
 
 /// 1 / scale, or 0 for a scale too small to divide by: all values then fall on level 0.
-STEELYARD_HD inline Lanes inverse_or_zero(const Lanes& scale) {
+STEELYARD_HD inline Floats inverse_or_zero(const Floats& scale) {
   const auto too_small = (scale < broadcast(FLT_MIN)) & (scale > broadcast(-FLT_MIN));
-  return too_small ? Lanes{} : 1.0f / scale;
+  return too_small ? Floats{} : 1.0f / scale;
 }
 
 /// Number of candidates that a search tries at once.
@@ -115,27 +86,27 @@ inline constexpr int kCandidates = 16;
 class LaneSum {
  public:
   /// Adds values i .. i + kLanes - 1 of a sequence.
-  STEELYARD_HD void add(int i, const Lanes& values) { parts_[i / kLanes % kParts] += values; }
+  STEELYARD_HD void add(int i, const Floats& values) { parts_[i / kLanes % kParts] += values; }
 
   STEELYARD_HD float total() const {
-    Lanes sums[kParts];
+    Floats sums[kParts];
     for (int p = 0; p < kParts; ++p) sums[p] = parts_[p];  // not std::copy_n, which nvcc makes nothing of
     for (int n = kParts / 2; n > 0; n /= 2) {
       for (int p = 0; p < n; ++p) sums[p] += sums[p + n];
     }
-    return fold_lanes(sums[0], [](const Lanes& a, const Lanes& b) { return a + b; });
+    return fold_lanes(sums[0], [](const Floats& a, const Floats& b) { return a + b; });
   }
 
  private:
   static constexpr int kParts = kMaxLanes / kLanes;
-  Lanes parts_[kParts] = {};
+  Floats parts_[kParts] = {};
 };
 
 /// The first of the least; none may be NaN.
 STEELYARD_HD inline int first_least(const float (&values)[kCandidates]) {
-  Lanes folded = load(values);
+  Floats folded = load(values);
   for (int c = kLanes; c < kCandidates; c += kLanes) folded = min(folded, load(values + c));
-  const Lanes smallest = broadcast(least(folded));
+  const Floats smallest = broadcast(least(folded));
   for (int c = 0; c < kCandidates; c += kLanes) {
     const uint32_t bits = lane_bits(load(values + c) == smallest);
     if (bits != 0) return c + first_lane(bits);
@@ -156,11 +127,11 @@ template <class Levels>
 STEELYARD_HD void scale_errors(const Levels& levels, const float* x, const float* w, int n,
                                const float (&scales)[kCandidates], float (&errors)[kCandidates]) {
   for (int c = 0; c < kCandidates; c += kLanes) {
-    const Lanes scale = load(scales + c);
-    const Lanes inverse = inverse_or_zero(scale);
-    Lanes error = {};
+    const Floats scale = load(scales + c);
+    const Floats inverse = inverse_or_zero(scale);
+    Floats error = {};
     for (int i = 0; i < n; ++i) {
-      const Lanes difference = x[i] - scale * levels.nearest(x[i] * inverse);
+      const Floats difference = x[i] - scale * levels.nearest(x[i] * inverse);
       error += w[i] * (difference * difference);
     }
     store(error, errors + c);
@@ -175,16 +146,16 @@ STEELYARD_HD void improve_scale(const Levels& levels, const float* x, const floa
   float bests[kCandidates];
   float losses[kCandidates];
   for (int c = 0; c < kCandidates; c += kLanes) {
-    const Lanes inverse = inverse_or_zero(load(scales + c));
-    Lanes xq = {};
-    Lanes qq = {};
+    const Floats inverse = inverse_or_zero(load(scales + c));
+    Floats xq = {};
+    Floats qq = {};
     for (int i = 0; i < n; ++i) {
-      const Lanes q = levels.nearest(x[i] * inverse);
-      const Lanes wq = w[i] * q;
+      const Floats q = levels.nearest(x[i] * inverse);
+      const Floats wq = w[i] * q;
       xq += wq * x[i];
       qq += wq * q;
     }
-    const Lanes scale = qq > Lanes{} ? xq / qq : Lanes{};
+    const Floats scale = qq > Floats{} ? xq / qq : Floats{};
     store(scale, bests + c);
     store(-(scale * xq), losses + c);
   }
@@ -205,4 +176,4 @@ struct AffineFit {
 STEELYARD_HD AffineFit search_affine(float high, const float* x, const float* w, int n,
                                      Effort effort = Effort::kNormal);
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

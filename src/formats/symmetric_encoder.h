@@ -14,7 +14,7 @@
 #include "base/half.h"
 #include "formats/search.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 /// What a symmetric format stores beside its codes.
 struct SymmetricScales {
@@ -89,7 +89,7 @@ class SymmetricSearch {
   STEELYARD_HD ScaleFit free_scale(int b) const {
     const float* const x = block_.x + b * kSubBlockLen;
     const float* const w = block_.w + b * kSubBlockLen;
-    Lanes sizes = {};
+    Floats sizes = {};
     for (int i = 0; i < kSubBlockLen; i += kLanes) sizes = max(sizes, max(load(x + i), -load(x + i)));
     const float largest = -least(-sizes);
     // Eight levels for the largest value to meet, under either sign of the scale: they reach one further down than up.
@@ -127,13 +127,13 @@ class SymmetricSearch {
       tried[k] = largest / (static_cast<float>(F::kLowStep) * (1.03f - 0.0125f * static_cast<float>(k)));
     }
     for (int k = 0; k < kTriedUnits; k += kLanes) {
-      const Lanes d = load(tried + k);
-      const Lanes inverse = inverse_or_zero(d);
-      Lanes loss = {};
+      const Floats d = load(tried + k);
+      const Floats inverse = inverse_or_zero(d);
+      Floats loss = {};
       for (const ScaleFit& wanted : wanted_) {
         const float square = wanted.scale * wanted.scale;
         const float curvature = square > FLT_MIN ? wanted.gain / square : 0.0f;
-        const Lanes off = steps().nearest(wanted.scale * inverse) * d - wanted.scale;
+        const Floats off = steps().nearest(wanted.scale * inverse) * d - wanted.scale;
         loss += curvature * (off * off);
       }
       store(loss, losses + k);
@@ -172,15 +172,15 @@ class SymmetricSearch {
     float rests[kCandidates];  // sums of w * q * (x - scale * q)
     float squares[kCandidates];
     for (int c = 0; c < kCandidates; c += kLanes) {
-      const Lanes scale = d * load(steps + c);
-      const Lanes inverse = inverse_or_zero(scale);
-      Lanes error = {};
-      Lanes rest = {};
-      Lanes square = {};
+      const Floats scale = d * load(steps + c);
+      const Floats inverse = inverse_or_zero(scale);
+      Floats error = {};
+      Floats rest = {};
+      Floats square = {};
       for (int i = 0; i < kSubBlockLen; ++i) {
-        const Lanes q = levels().nearest(x[i] * inverse);
-        const Lanes difference = x[i] - scale * q;
-        const Lanes weighted = w[i] * difference;
+        const Floats q = levels().nearest(x[i] * inverse);
+        const Floats difference = x[i] - scale * q;
+        const Floats weighted = w[i] * difference;
         error += weighted * difference;
         rest += weighted * q;
         square += (w[i] * q) * q;
@@ -263,4 +263,4 @@ struct SymmetricEncoder {
   }
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -1,6 +1,6 @@
 #include "formats/tq2_0.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 STEELYARD_HD void TQ2_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
@@ -12,4 +12,4 @@ STEELYARD_HD void TQ2_0::pack(const Scales& scales, const uint32_t* codes, Block
 
 constinit const Format kTQ2_0Format = make_format<TQ2_0>();
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

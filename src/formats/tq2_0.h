@@ -8,15 +8,18 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
+#include "formats/span.h"
 #include "formats/one_scale.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 struct TQ2_0 : OneScaleEncoder<TQ2_0> {
   static constexpr Type kType = Type::TQ2_0;
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q4_0;
+  static constexpr bool kHasMin = false;
+  static constexpr int kScaleLen = 32;
 
   struct [[gnu::packed]] Block {
     uint8_t codes[64];
@@ -34,9 +37,15 @@ struct TQ2_0 : OneScaleEncoder<TQ2_0> {
     out.min = 0.0f;
   }
 
+  STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
+    two_bit_codes(blocks->codes, out.codes);
+    for (Bytes& codes : out.codes) codes = codes - repeat(1);
+    out.scale = broadcast_half(blocks->d);
+  }
+
   STEELYARD_HD static constexpr IntegerCodes levels() { return {{-1.0f, 1.0f}}; }
   STEELYARD_HD static constexpr ScaleRange range() { return {{1.0f}, 1.2f, 5.0f}; }
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

@@ -14,25 +14,25 @@
 
 namespace steelyard {
 
-// feedback.isa.cc, once per instruction set.
-namespace scalar {
-extern const FeedbackKernel kFeedbackKernel;
-}
-namespace avx2 {
-extern const FeedbackKernel kFeedbackKernel;
-}
-namespace avx512 {
-extern const FeedbackKernel kFeedbackKernel;
-}
+// feedback.simd.cc, once per target that has encoders.
+#define TARGET(enumerator, name, encoders, ...)  \
+  namespace encoders {                            \
+  extern const FeedbackKernel kFeedbackKernel;    \
+  }
+#include "simd/targets.def"
+#undef TARGET
 
 namespace {
 
 // For the instruction set of the format's own steps.
 FeedbackKernel kernel_for(const Format& format) {
-  static constexpr const FeedbackKernel* kSets[kIsaCount] = {&scalar::kFeedbackKernel, &avx2::kFeedbackKernel,
-                                                             &avx512::kFeedbackKernel};
-  for (int isa = 0; isa < kIsaCount; ++isa) {
-    if (isa_name(static_cast<Isa>(isa)) == format.isa) return *kSets[isa];
+  static constexpr simd::PerTarget<FeedbackKernel> kKernels({
+#define TARGET(enumerator, name, encoders, ...) &encoders::kFeedbackKernel,
+#include "simd/targets.def"
+#undef TARGET
+  });
+  for (const simd::Target target : simd::supported_targets()) {
+    if (simd::target_name(target) == format.target) return kKernels[target];
   }
   STEELYARD_CHECK(!"a format of no instruction set");
 }

@@ -2,7 +2,7 @@
 // quantization is a golden.
 #include <fmt/format.h>
 
-#include "base/isa.h"
+#include "simd/target.h"
 #include "base/sha256.h"
 #include "cli/failure.h"
 #include "gguf/reader.h"
@@ -60,8 +60,8 @@ TEST_F(Determinism, ThreadsDoNotMatter) {
 TEST_F(Determinism, InstructionSetsDoNotMatter) {
   for (const char* effort : {"fast", "normal", "best"}) {
     const std::string widest = quantize("", 2, effort);
-    for (const Isa isa : supported_isas()) {
-      EXPECT_EQ(quantize(std::string(isa_name(isa)), 2, effort), widest) << isa_name(isa) << " " << effort;
+    for (const simd::Target target : simd::supported_targets()) {
+      EXPECT_EQ(quantize(std::string(simd::target_name(target)), 2, effort), widest) << simd::target_name(target) << " " << effort;
     }
   }
 }

@@ -209,10 +209,10 @@ TEST(SigmoidGate, CpuAgrees) {
 }
 
 TEST(DeltaNetKernels, SameBitsOnEveryInstructionSet) {
-  const cpu::DeltaNetKernels& scalar = cpu::delta_net_kernels(Isa::kScalar);
-  for (const Isa isa : supported_isas()) {
-    const cpu::DeltaNetKernels& tested = cpu::delta_net_kernels(isa);
-    EXPECT_EQ(tested.isa, isa_name(isa));
+  const cpu::DeltaNetKernels& scalar = cpu::delta_net_kernels(simd::Target::kScalar);
+  for (const simd::Target target : simd::supported_targets()) {
+    const cpu::DeltaNetKernels& tested = cpu::delta_net_kernels(target);
+    EXPECT_EQ(tested.target, simd::target_name(target));
     for (const int64_t d : {1, 3, 16, 20, 47, 64, 128, 200}) {
       const int64_t n = 5;
       Activations x(n, 3 * d, 1, 0), gates(3, n, 2, 0), taps(n, d, 3, 0);

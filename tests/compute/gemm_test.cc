@@ -1,10 +1,7 @@
-// Panels and rows, for every instruction set of this processor: products of odd shapes, exact integer sums, codes, and
-// rows of every type decoded and multiplied from their blocks.
+// Panels, for every target of this processor: products of odd shapes, exact integer sums, codes.
 #include "compute/cpu/gemm.h"
 
-#include "base/half.h"
 #include "compute/activations.h"
-#include "compute/cpu/rows.h"
 #include "support.h"
 
 namespace steelyard::cpu {
@@ -12,13 +9,13 @@ namespace {
 
 using test::Activations;
 
-class Panels : public testing::TestWithParam<Isa> {
+class Panels : public testing::TestWithParam<simd::Target> {
  protected:
   const Gemm& gemm_ = gemm(GetParam());
 };
 
-INSTANTIATE_TEST_SUITE_P(Isa, Panels, testing::ValuesIn(supported_isas().begin(), supported_isas().end()),
-                         [](const auto& instance) { return std::string(isa_name(instance.param)); });
+INSTANTIATE_TEST_SUITE_P(Target, Panels, testing::ValuesIn(simd::supported_targets().begin(), simd::supported_targets().end()),
+                         [](const auto& instance) { return std::string(simd::target_name(instance.param)); });
 
 TEST_P(Panels, Products) {
   for (const int64_t m : {1, 2, 3, 5, 6, 7, 11, 12, 13, 70}) {
@@ -123,65 +120,6 @@ TEST_P(Panels, Dot) {
     double expected = 0;
     for (int64_t i = 0; i < n; ++i) expected += static_cast<double>(a.matrix().data[i]) * b.matrix().data[i];
     EXPECT_NEAR(gemm_.dot(a.matrix().data, b.matrix().data, n), expected, 1e-6 * std::sqrt(n)) << n;
-  }
-}
-
-// Random bits as blocks: every code and scale that a type has, as long as it is finite.
-TEST_P(Panels, RowsOfEveryType) {
-  std::mt19937 random(1);
-  for (const Format* format : all_formats()) {
-    if (format->decode == nullptr) continue;
-    SCOPED_TRACE(format->name);
-    const Rows& rows = cpu::rows(GetParam(), *format);
-    const int64_t n_blocks = format->block_len == 1 ? 37 : 512 / format->block_len, n = n_blocks * format->block_len;
-    for (int round = 0; round < 20; ++round) {
-      std::vector<std::byte> bytes(static_cast<size_t>(n_blocks * format->block_bytes));
-      // Few high bits: scales of moderate size wherever they lie.
-      for (std::byte& byte : bytes) byte = static_cast<std::byte>(random() & (round % 2 == 0 ? 0xBF : 0x3F));
-      std::vector<float> expected(static_cast<size_t>(n)), found(static_cast<size_t>(n));
-      format->decode(bytes.data(), n_blocks, expected.data());
-      rows.decode(bytes.data(), n_blocks, found.data());
-      EXPECT_EQ(std::memcmp(found.data(), expected.data(), found.size() * sizeof(float)), 0);
-
-      Activations x(1, n, 2);
-      double sum = 0, magnitude = 0;
-      for (int64_t i = 0; i < n; ++i) {
-        sum += static_cast<double>(expected[static_cast<size_t>(i)]) * x.matrix().data[i];
-        magnitude += std::abs(static_cast<double>(expected[static_cast<size_t>(i)]) * x.matrix().data[i]);
-      }
-      EXPECT_NEAR(rows.dot(bytes.data(), n_blocks, x.matrix().data), sum, 1e-5 * magnitude + 1e-30);
-      EXPECT_EQ(rows.dot_bytes != nullptr, format->unpack != nullptr);
-      if (rows.dot_bytes == nullptr) continue;
-      // Exact for what the bytes stand for, whatever that has to do with x.
-      const auto n_bytes = static_cast<size_t>(n);
-      std::vector<int8_t> codes(n_bytes);
-      std::vector<int16_t> multiples(n_bytes / 32);
-      std::vector<float> steps(n_bytes / 256 + 1), scales(n_bytes / 32), group_sums(n_bytes / 16),
-          block_sums(n_bytes / 32);
-      const ByteInput bytes_of_x{codes.data(),  multiples.data(),  steps.data(),
-                                 scales.data(), group_sums.data(), block_sums.data()};
-      quantize_bytes(GetParam(), x.matrix().data, n, bytes_of_x);
-      sum = magnitude = 0;
-      for (size_t i = 0; i < n_bytes; ++i) {
-        const double value = static_cast<double>(scales[i / 32]) * codes[i];
-        EXPECT_NEAR(value, x.matrix().data[i], 0.501 * scales[i / 32]);
-        sum += expected[i] * value;
-        magnitude += std::abs(expected[i] * value);
-      }
-      for (size_t b = 0; b < scales.size(); ++b) {
-        EXPECT_EQ(scales[b], static_cast<float>(multiples[b]) * steps[b / 8]) << b;
-        EXPECT_LE(multiples[b], 127);
-      }
-      // Any number of rows: these are all the same.
-      for (int64_t n_rows = 1; n_rows <= 9; n_rows += 2) {
-        std::vector<std::byte> repeated;
-        for (int64_t r = 0; r < n_rows; ++r) repeated.insert(repeated.end(), bytes.begin(), bytes.end());
-        std::vector<float> results(static_cast<size_t>(n_rows));
-        rows.dot_bytes(repeated.data(), static_cast<int64_t>(bytes.size()), n_rows, n_blocks, bytes_of_x,
-                       results.data());
-        for (const float result : results) EXPECT_NEAR(result, sum, 1e-5 * magnitude + 1e-30);
-      }
-    }
   }
 }
 

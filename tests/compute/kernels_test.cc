@@ -14,7 +14,7 @@ using test::Activations;
 
 std::vector<const Kernels*> all_supported() {
   std::vector<const Kernels*> sets;
-  for (const Isa isa : supported_isas()) sets.push_back(&kernels(isa));
+  for (const simd::Target target : simd::supported_targets()) sets.push_back(&kernels(target));
   return sets;
 }
 
@@ -33,8 +33,8 @@ class Kernel : public testing::TestWithParam<const Kernels*> {
   const Kernels& scalar_ = *all_supported().back();
 };
 
-INSTANTIATE_TEST_SUITE_P(Isa, Kernel, testing::ValuesIn(all_supported()),
-                         [](const auto& instance) { return std::string(instance.param->isa); });
+INSTANTIATE_TEST_SUITE_P(Target, Kernel, testing::ValuesIn(all_supported()),
+                         [](const auto& instance) { return std::string(instance.param->target); });
 
 constexpr int64_t kLengths[] = {1, 2, 15, 16, 17, 31, 32, 33, 47, 64, 100, 511, 1024};
 
@@ -153,7 +153,7 @@ TEST_P(Kernel, AddScaled) {
 }
 
 TEST(Kernels, AreThoseOfTheirSet) {
-  for (const Isa isa : supported_isas()) EXPECT_EQ(kernels(isa).isa, isa_name(isa));
+  for (const simd::Target target : simd::supported_targets()) EXPECT_EQ(kernels(target).target, simd::target_name(target));
 }
 
 // The order of addition belongs to a column or an expert, never to a thread.

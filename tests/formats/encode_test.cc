@@ -358,15 +358,15 @@ TEST(Encode, EveryInstructionSetGivesTheSameBytes) {
   }
   for (const Format* chosen : all_formats()) {
     if (chosen->encoder == nullptr) continue;
-    for (const Isa isa : supported_isas()) {
-      const Format& reference = format(chosen->type, Isa::kScalar);
-      const Format& other = format(chosen->type, isa);
-      EXPECT_EQ(other.isa, isa_name(isa));
+    for (const simd::Target target : simd::supported_targets()) {
+      const Format& reference = format(chosen->type, simd::Target::kScalar);
+      const Format& other = format(chosen->type, target);
+      EXPECT_EQ(other.target, simd::target_name(simd::encoder_target(target)));
       for (const Case& c : cases) {
         const float* importance = c.importance.empty() ? nullptr : c.importance.data();
         for (const Effort effort : {Effort::kFast, Effort::kNormal, Effort::kBest}) {
           EXPECT_EQ(encode(other, c.x, importance, effort), encode(reference, c.x, importance, effort))
-              << other.name << ", " << other.isa << ": " << c.name << ", effort " << static_cast<int>(effort);
+              << other.name << ", " << other.target << ": " << c.name << ", effort " << static_cast<int>(effort);
         }
       }
     }

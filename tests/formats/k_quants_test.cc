@@ -196,10 +196,10 @@ TEST(KQuants, EveryInstructionSetGivesTheSameBytes) {
     }
     for (const Type type : kTypes) {
       for (const Effort effort : kEfforts) {
-        const auto expected = encode(format(type, Isa::kScalar), blocks, effort);
-        for (const Isa isa : supported_isas()) {
-          ASSERT_EQ(format(type, isa).isa, isa_name(isa));
-          EXPECT_EQ(encode(format(type, isa), blocks, effort), expected) << format(type).name << ' ' << isa_name(isa);
+        const auto expected = encode(format(type, simd::Target::kScalar), blocks, effort);
+        for (const simd::Target target : simd::supported_targets()) {
+          ASSERT_EQ(format(type, target).target, simd::target_name(simd::encoder_target(target)));
+          EXPECT_EQ(encode(format(type, target), blocks, effort), expected) << format(type).name << ' ' << simd::target_name(target);
         }
       }
     }

@@ -203,8 +203,8 @@ TEST(Feedback, EveryInstructionSetGivesTheSameBytes) {
     const int64_t n = chosen->block_len < 256 ? kColumns - 128 : kColumns;
     std::vector<float> corner(static_cast<size_t>(n * n));
     for (int64_t r = 0; r < n; ++r) std::copy_n(&h[r * kColumns], n, &corner[r * n]);
-    const auto bytes = [&](Isa isa) {
-      const Format& type = format(chosen->type, isa);
+    const auto bytes = [&](simd::Target target) {
+      const Format& type = format(chosen->type, target);
       const auto encoder = FeedbackEncoder::make(type, n, corner.data(), {.passes = 1});
       EXPECT_TRUE(encoder.has_value());
       const int64_t n_rows = kRows * kColumns / n;
@@ -212,8 +212,8 @@ TEST(Feedback, EveryInstructionSetGivesTheSameBytes) {
       if (encoder) encoder->encode(rows.data(), n_rows, out.data());
       return out;
     };
-    const std::vector<std::byte> expected = bytes(Isa::kScalar);
-    for (const Isa isa : supported_isas()) EXPECT_TRUE(bytes(isa) == expected) << chosen->name << " " << isa_name(isa);
+    const std::vector<std::byte> expected = bytes(simd::Target::kScalar);
+    for (const simd::Target target : simd::supported_targets()) EXPECT_TRUE(bytes(target) == expected) << chosen->name << " " << simd::target_name(target);
   }
 }
 

@@ -9,10 +9,11 @@ namespace steelyard {
 
 CpuBackend::CpuBackend(Precision precision)
     : precision_(precision),
-      isa_(chosen_isa()),
-      kernels_(cpu::kernels(isa_)),
-      delta_net_(cpu::delta_net_kernels(isa_)),
-      gemm_(cpu::gemm(isa_)) {}
+      target_(simd::chosen_target()),
+      kernels_(cpu::kernels(target_)),
+      delta_net_(cpu::delta_net_kernels(target_)),
+      gemm_(cpu::gemm(target_)),
+      byte_panels_(cpu::byte_panels(target_)) {}
 
 std::vector<CpuBackend::Workspace>& CpuBackend::workspaces() {
   const auto n_threads = static_cast<size_t>(omp_get_max_threads());

@@ -13,6 +13,7 @@
 #include "compute/cpu/gemm.h"
 #include "compute/cpu/kernels.h"
 #include "compute/cpu/rows.h"
+#include "simd/target.h"
 #include "compute/host_backend.h"
 
 namespace steelyard {
@@ -64,14 +65,21 @@ class CpuBackend : public HostBackend {
 
   class AttentionTask;
 
-  // One product and, where it is one of integers, the place of its activations in bytes_ or codes_.
+  /// How a product is made: with the weights as floats, with both sides as 16-bit codes, or with codes of blocks and
+  /// activations as bytes; row by row for a single token, else in panels.
+  enum class Kind { kRow, kByteRow, kPanels, kCodedPanels, kBytePanels };
+  // One product and, where it is one of integers, the place of its activations in codes_ or bytes_.
   struct Job {
     Product product;
     const cpu::Rows* rows;
-    bool single;  // token: weight rows are multiplied one by one, with bytes; else in panels, with codes
-    bool coded;
+    Kind kind;
     int64_t codes_at = 0;
-    int64_t coded_width() const { return (product.x.cols + cpu::kCodeBlock - 1) / cpu::kCodeBlock * cpu::kCodeBlock; }
+    bool of_bytes() const { return kind == Kind::kByteRow || kind == Kind::kBytePanels; }
+    bool of_codes() const { return of_bytes() || kind == Kind::kCodedPanels; }
+    int64_t coded_width() const {
+      const int64_t unit = of_bytes() ? cpu::kByteSpan : cpu::kCodeBlock;
+      return (product.x.cols + unit - 1) / unit * unit;
+    }
   };
   // Some weight rows of a product, with some of its tokens.
   struct Task {
@@ -80,22 +88,25 @@ class CpuBackend : public HostBackend {
     int64_t token, n_tokens;
   };
 
+  Kind kind_of(const Product& product) const;
   Job make_job(const Product& product);
   void add_tasks(int32_t job, int64_t row_bytes_of_task);
   void encode_inputs(const Job& job);
-  cpu::ByteInput bytes_of(const Job& job);
+  cpu::ByteInput bytes_of(const Job& job) const;
   void run(const Task& task, Workspace& workspace);
   void multiply_rows(const Job& job, const Task& task);
   void multiply_panels(const Job& job, const Task& task, Workspace& workspace) const;
+  void multiply_byte_panels(const Job& job, const Task& task, Workspace& workspace) const;
   void multiply_coded_panels(const Job& job, const Task& task, Workspace& workspace) const;
   // Grows the list to the number of threads; call outside of parallel regions.
   std::vector<Workspace>& workspaces();
 
   const Precision precision_;
-  const Isa isa_;
+  const simd::Target target_;
   const cpu::Kernels& kernels_;
   const cpu::DeltaNetKernels& delta_net_;
   const cpu::Gemm& gemm_;
+  const cpu::BytePanels& byte_panels_;
   std::vector<Workspace> workspaces_;  // one per thread
 
   // Of the call of multiply at work.
@@ -104,10 +115,9 @@ class CpuBackend : public HostBackend {
   int64_t n_codes_ = 0, n_bytes_ = 0;
   std::vector<int16_t> codes_;
   std::vector<float> scales_;  // one per 64 codes
-  std::vector<int8_t> bytes_;
-  std::vector<int16_t> byte_multiples_;         // one per 32 bytes
-  std::vector<float> byte_steps_;               // one per 256 bytes
-  std::vector<float> byte_scales_, byte_sums_;  // one and three per 32 bytes
+  mutable std::vector<int8_t> bytes_;
+  mutable std::vector<float> byte_scales_, byte_sums_, byte_pair_sums_;  // per 16, 16 and 32 bytes
+  mutable std::vector<int32_t> byte_offsets_;                            // per 16 bytes
 };
 
 }  // namespace steelyard

@@ -1,4 +1,4 @@
-// The operations of gated delta net layers: heads, columns or rows over threads, inner loops in delta_net.isa.cc.
+// The operations of gated delta net layers: heads, columns or rows over threads, inner loops in delta_net.simd.cc.
 #include "compute/cpu/delta_net.h"
 
 #include <algorithm>
@@ -11,20 +11,21 @@
 namespace steelyard {
 namespace cpu {
 
-namespace scalar {
-extern const DeltaNetKernels kDeltaNetKernels;
-}
-namespace avx2 {
-extern const DeltaNetKernels kDeltaNetKernels;
-}
-namespace avx512 {
-extern const DeltaNetKernels kDeltaNetKernels;
-}
+// delta_net.simd.cc, once per target.
+#define TARGET(enumerator, name, ...)            \
+  namespace name {                               \
+  extern const DeltaNetKernels kDeltaNetKernels; \
+  }
+#include "simd/targets.def"
+#undef TARGET
 
-const DeltaNetKernels& delta_net_kernels(Isa isa) {
-  static constexpr const DeltaNetKernels* kSets[kIsaCount] = {&scalar::kDeltaNetKernels, &avx2::kDeltaNetKernels,
-                                                              &avx512::kDeltaNetKernels};
-  return *kSets[static_cast<int>(isa)];
+const DeltaNetKernels& delta_net_kernels(simd::Target target) {
+  static constexpr simd::PerTarget<DeltaNetKernels> kTables({
+#define TARGET(enumerator, name, ...) &name::kDeltaNetKernels,
+#include "simd/targets.def"
+#undef TARGET
+  });
+  return kTables[target];
 }
 
 }  // namespace cpu

@@ -1,10 +1,10 @@
-// Inner loops of gated delta net layers, compiled once per instruction set (delta_net.isa.cc). Every column of a value
+// Inner loops of gated delta net layers, compiled once per target (delta_net.simd.cc). Every column of a value
 // is computed alone and in the order of the keys, nothing is contracted to FMA: the same bits whatever the width.
 #pragma once
 
 #include <cstdint>
 
-#include "base/isa.h"
+#include "simd/target.h"
 
 namespace steelyard::cpu {
 
@@ -24,7 +24,7 @@ struct DeltaHead {
 };
 
 struct DeltaNetKernels {
-  const char* isa;  ///< the set that these were compiled for
+  const char* target;  ///< the target that these were compiled for
 
   void (*delta_rule)(const DeltaHead& head);
   /// out[c] = silu(sum over i < n_taps of taps[i * taps_stride + c] * rows[i][c]), c < n.
@@ -34,7 +34,7 @@ struct DeltaNetKernels {
   void (*sigmoid_gate)(float* x, const float* gate, int64_t n);
 };
 
-/// The kernels of one instruction set, which the processor must have.
-const DeltaNetKernels& delta_net_kernels(Isa isa);
+/// The kernels of one target, which the processor must have.
+const DeltaNetKernels& delta_net_kernels(simd::Target target);
 
 }  // namespace steelyard::cpu

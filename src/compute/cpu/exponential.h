@@ -2,9 +2,9 @@
 // compiler vectors of any width and on single values, with the same bits for each lane.
 #pragma once
 
-#include "formats/isa.h"
+#include "simd/simd.h"
 
-namespace steelyard::cpu::STEELYARD_ISA {
+namespace steelyard::cpu::STEELYARD_TARGET {
 namespace {
 
 // F is float or a vector of floats, U unsigned of the same shape.
@@ -42,4 +42,4 @@ inline F times_sigmoid(F z, F u) {
 }
 
 }  // namespace
-}  // namespace steelyard::cpu::STEELYARD_ISA
+}  // namespace steelyard::cpu::STEELYARD_TARGET

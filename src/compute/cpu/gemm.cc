@@ -2,19 +2,21 @@
 
 namespace steelyard::cpu {
 
-namespace scalar {
-extern const Gemm kGemm;
-}
-namespace avx2 {
-extern const Gemm kGemm;
-}
-namespace avx512 {
-extern const Gemm kGemm;
-}
+// gemm.simd.cc, once per target.
+#define TARGET(enumerator, name, ...) \
+  namespace name {                    \
+  extern const Gemm kGemm;            \
+  }
+#include "simd/targets.def"
+#undef TARGET
 
-const Gemm& gemm(Isa isa) {
-  static constexpr const Gemm* kSets[kIsaCount] = {&scalar::kGemm, &avx2::kGemm, &avx512::kGemm};
-  return *kSets[static_cast<int>(isa)];
+const Gemm& gemm(simd::Target target) {
+  static constexpr simd::PerTarget<Gemm> kTables({
+#define TARGET(enumerator, name, ...) &name::kGemm,
+#include "simd/targets.def"
+#undef TARGET
+  });
+  return kTables[target];
 }
 
 }  // namespace steelyard::cpu

@@ -1,4 +1,4 @@
-// Matrix products over panels, compiled once per instruction set (gemm.isa.cc).
+// Matrix products over panels, compiled once per target (gemm.simd.cc).
 //
 // A panel holds `panel` weight rows side by side, value k of all of them in a row of memory, so that one activation
 // meets a vector of weights and no sum is ever taken across lanes. The order of each sum depends on k alone: not on
@@ -11,7 +11,7 @@
 
 #include <cstdint>
 
-#include "base/isa.h"
+#include "simd/target.h"
 
 namespace steelyard::cpu {
 
@@ -46,7 +46,7 @@ struct Gemm {
 
 inline constexpr int kMaxPanel = 32;
 
-/// The kernels of one instruction set, which the processor must have.
-const Gemm& gemm(Isa isa);
+/// The kernels of one target, which the processor must have.
+const Gemm& gemm(simd::Target target);
 
 }  // namespace steelyard::cpu

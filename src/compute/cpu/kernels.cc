@@ -2,19 +2,21 @@
 
 namespace steelyard::cpu {
 
-namespace scalar {
-extern const Kernels kKernels;
-}
-namespace avx2 {
-extern const Kernels kKernels;
-}
-namespace avx512 {
-extern const Kernels kKernels;
-}
+// kernels.simd.cc, once per target.
+#define TARGET(enumerator, name, ...) \
+  namespace name {                    \
+  extern const Kernels kKernels;      \
+  }
+#include "simd/targets.def"
+#undef TARGET
 
-const Kernels& kernels(Isa isa) {
-  static constexpr const Kernels* kSets[kIsaCount] = {&scalar::kKernels, &avx2::kKernels, &avx512::kKernels};
-  return *kSets[static_cast<int>(isa)];
+const Kernels& kernels(simd::Target target) {
+  static constexpr simd::PerTarget<Kernels> kTables({
+#define TARGET(enumerator, name, ...) &name::kKernels,
+#include "simd/targets.def"
+#undef TARGET
+  });
+  return kTables[target];
 }
 
 }  // namespace steelyard::cpu

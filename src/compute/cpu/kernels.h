@@ -1,4 +1,4 @@
-// Inner loops of the CPU backend that are compiled once per instruction set (kernels.isa.cc), and the table that picks
+// Inner loops of the CPU backend that are compiled once per target (kernels.simd.cc), and the table that picks
 // one set at run time.
 //
 // Every kernel gives the same bits on every instruction set: lanes are fixed at 16 whatever the register width, sums go
@@ -7,12 +7,12 @@
 
 #include <cstdint>
 
-#include "base/isa.h"
+#include "simd/target.h"
 
 namespace steelyard::cpu {
 
 struct Kernels {
-  const char* isa;  ///< the set that these were compiled for
+  const char* target;  ///< the target that these were compiled for
 
   /// sum a[i] * b[i], i < n.
   float (*dot)(const float* a, const float* b, int64_t n);
@@ -32,7 +32,7 @@ struct Kernels {
   void (*add_scaled)(const float* x, float factor, float* out, int64_t n);
 };
 
-/// The kernels of one instruction set, which the processor must have.
-const Kernels& kernels(Isa isa);
+/// The kernels of one target, which the processor must have.
+const Kernels& kernels(simd::Target target);
 
 }  // namespace steelyard::cpu

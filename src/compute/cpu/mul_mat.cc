@@ -44,29 +44,34 @@ CpuBackend::Job CpuBackend::make_job(const Product& product) {
   const Weight& weight = *product.weight;
   STEELYARD_CHECK(product.x.cols == weight.n_in && product.out.cols == weight.n_out);
   STEELYARD_CHECK(product.x.rows == product.out.rows);
-  const Format& format = *weight.format;
-  Job job{.product = product, .rows = &cpu::rows(isa_, format), .single = product.x.rows == 1, .coded = false};
-  if (precision_ == Precision::kFast && format.type != Type::F32) {
-    job.coded = !job.single || job.rows->dot_bytes != nullptr;
-  }
-  if (!job.coded) return job;
+  Job job{.product = product, .rows = &cpu::rows(target_, *weight.format), .kind = kind_of(product)};
+  if (!job.of_codes()) return job;
   // Neighbours in a call often share their input: the projections of a layer.
-  if (!jobs_.empty() && jobs_.back().coded && jobs_.back().product.x == product.x) {
+  if (!jobs_.empty() && jobs_.back().kind == job.kind && jobs_.back().product.x == product.x) {
     job.codes_at = jobs_.back().codes_at;
   } else {
-    int64_t& n = job.single ? n_bytes_ : n_codes_;
+    int64_t& n = job.of_bytes() ? n_bytes_ : n_codes_;
     job.codes_at = n;
     n += product.x.rows * job.coded_width();
-    if (job.single) n_bytes_ = (n_bytes_ + cpu::kByteRange - 1) / cpu::kByteRange * cpu::kByteRange;
   }
   return job;
+}
+
+CpuBackend::Kind CpuBackend::kind_of(const Product& product) const {
+  const Format& format = *product.weight->format;
+  const bool single = product.x.rows == 1;
+  if (precision_ == Precision::kFast && format.unpack != nullptr) return single ? Kind::kByteRow : Kind::kBytePanels;
+  if (precision_ == Precision::kFast && format.type != Type::F32 && !single) return Kind::kCodedPanels;
+  return single ? Kind::kRow : Kind::kPanels;
 }
 
 void CpuBackend::add_tasks(int32_t index, int64_t row_bytes_of_task) {
   const Job& job = jobs_[static_cast<size_t>(index)];
   const int64_t n_out = job.product.out.cols, n_tokens = job.product.x.rows;
-  const int64_t rows = job.single ? std::max<int64_t>(1, row_bytes_of_task / job.product.weight->row_bytes())
-                                  : kPanelsOfTask * gemm_.panel;
+  const bool single = job.product.x.rows == 1;
+  const int64_t panel = job.kind == Kind::kBytePanels ? byte_panels_.panel : gemm_.panel;
+  const int64_t rows = single ? std::max<int64_t>(1, row_bytes_of_task / job.product.weight->row_bytes())
+                              : kPanelsOfTask * panel;
   for (int64_t token = 0; token < n_tokens; token += kTokensOfTask) {
     for (int64_t row = 0; row < n_out; row += rows) {
       tasks_.push_back({index, row, std::min(rows, n_out - row), token, std::min(kTokensOfTask, n_tokens - token)});
@@ -76,26 +81,24 @@ void CpuBackend::add_tasks(int32_t index, int64_t row_bytes_of_task) {
 
 void CpuBackend::encode_inputs(const Job& job) {
   const Matrix x = job.product.x;
-  if (job.single) {
-    cpu::quantize_bytes(isa_, x.row(0), x.cols, bytes_of(job));
-    return;
-  }
-  parallel_for(x.rows, 8, [&](int64_t token) {
+  const auto encode = [&](int64_t token) {
+    if (job.of_bytes()) return byte_panels_.quantize(x.row(token), x.cols, bytes_of(job).at(token, 0));
     const int64_t at = job.codes_at + token * job.coded_width();
     gemm_.quantize(x.row(token), x.cols, cpu::kInputCodes, codes_.data() + at, scales_.data() + at / cpu::kCodeBlock,
                    1);
-  });
+  };
+  if (x.rows == 1) return encode(0);
+  parallel_for(x.rows, 8, encode);
 }
 
-cpu::ByteInput CpuBackend::bytes_of(const Job& job) {
-  const int64_t block = job.codes_at / cpu::kByteBlock;
-  float* sums = byte_sums_.data() + 3 * block;
-  return {.codes = bytes_.data() + job.codes_at,
-          .multiples = byte_multiples_.data() + block,
-          .steps = byte_steps_.data() + job.codes_at / cpu::kByteRange,
-          .scales = byte_scales_.data() + block,
-          .group_sums = sums,
-          .block_sums = sums + 2 * (job.coded_width() / cpu::kByteBlock)};
+cpu::ByteInput CpuBackend::bytes_of(const Job& job) const {
+  const int64_t group = job.codes_at / cpu::kByteGroup;
+  return {.width = job.coded_width(),
+          .codes = bytes_.data() + job.codes_at,
+          .scales = byte_scales_.data() + group,
+          .sums = byte_sums_.data() + group,
+          .pair_sums = byte_pair_sums_.data() + group / 2,
+          .offsets = byte_offsets_.data() + group};
 }
 
 void CpuBackend::multiply(std::span<const Product> products) {
@@ -114,14 +117,15 @@ void CpuBackend::multiply(std::span<const Product> products) {
   for (size_t j = 0; j < jobs_.size(); ++j) add_tasks(static_cast<int32_t>(j), row_bytes_of_task);
   codes_.resize(static_cast<size_t>(n_codes_));
   scales_.resize(static_cast<size_t>(n_codes_ / cpu::kCodeBlock));
+  const auto n_groups = static_cast<size_t>(n_bytes_ / cpu::kByteGroup);
   bytes_.resize(static_cast<size_t>(n_bytes_));
-  byte_multiples_.resize(static_cast<size_t>(n_bytes_ / cpu::kByteBlock));
-  byte_steps_.resize(static_cast<size_t>(n_bytes_ / cpu::kByteRange));
-  byte_scales_.resize(static_cast<size_t>(n_bytes_ / cpu::kByteBlock));
-  byte_sums_.resize(static_cast<size_t>(3 * n_bytes_ / cpu::kByteBlock));
+  byte_scales_.resize(n_groups);
+  byte_sums_.resize(n_groups);
+  byte_pair_sums_.resize(n_groups / 2);
+  byte_offsets_.resize(n_groups);
   for (size_t j = 0; j < jobs_.size(); ++j) {
     const Job& job = jobs_[j];
-    if (!job.coded || (j > 0 && jobs_[j - 1].coded && jobs_[j - 1].codes_at == job.codes_at)) continue;
+    if (!job.of_codes() || (j > 0 && jobs_[j - 1].kind == job.kind && jobs_[j - 1].codes_at == job.codes_at)) continue;
     encode_inputs(job);
   }
   std::vector<Workspace>& all_workspaces = workspaces();
@@ -139,12 +143,17 @@ void CpuBackend::multiply(std::span<const Product> products) {
 
 void CpuBackend::run(const Task& task, Workspace& workspace) {
   const Job& job = jobs_[static_cast<size_t>(task.job)];
-  if (job.single)
-    multiply_rows(job, task);
-  else if (job.coded)
-    multiply_coded_panels(job, task, workspace);
-  else
-    multiply_panels(job, task, workspace);
+  switch (job.kind) {
+    case Kind::kRow:
+    case Kind::kByteRow:
+      return multiply_rows(job, task);
+    case Kind::kPanels:
+      return multiply_panels(job, task, workspace);
+    case Kind::kCodedPanels:
+      return multiply_coded_panels(job, task, workspace);
+    case Kind::kBytePanels:
+      return multiply_byte_panels(job, task, workspace);
+  }
 }
 
 void CpuBackend::multiply_rows(const Job& job, const Task& task) {
@@ -153,7 +162,7 @@ void CpuBackend::multiply_rows(const Job& job, const Task& task) {
   const int64_t n_blocks = x.cols / weight.format->block_len;
   const std::byte* rows = weight.row(job.product.slice, task.row);
   float* results = out.row(0) + task.row;
-  if (job.coded) {
+  if (job.kind == Kind::kByteRow) {
     job.rows->dot_bytes(rows, weight.row_bytes(), task.n_rows, n_blocks, bytes_of(job), results);
     return;
   }
@@ -173,7 +182,7 @@ void CpuBackend::multiply_panels(const Job& job, const Task& task, Workspace& wo
     for (int64_t o = 0; o < task.n_rows; o += panel) {
       const int64_t n = std::min(panel, task.n_rows - o);
       for (int64_t r = 0; r < n; ++r) {
-        job.rows->decode(blocks_at(job.product, task.row + o + r, begin), k / block_len, rows + r * k);
+        job.product.weight->format->decode(blocks_at(job.product, task.row + o + r, begin), k / block_len, rows + r * k);
       }
       gemm_.pack(rows, k, n, k, panels + o * k);
     }
@@ -181,6 +190,37 @@ void CpuBackend::multiply_panels(const Job& job, const Task& task, Workspace& wo
       for (int64_t o = 0; o < task.n_rows; o += panel) {
         gemm_.multiply(std::min(kTokensAtOnce, x.rows - t), std::min(panel, task.n_rows - o), k, x.row(t) + begin,
                        x.stride, panels + o * k, panel, out.row(t) + task.row + o, out.stride, begin > 0);
+      }
+    }
+  }
+}
+
+void CpuBackend::multiply_byte_panels(const Job& job, const Task& task, Workspace& workspace) const {
+  const Matrix out = job.product.out.slice(task.token, task.n_tokens);
+  const Weight& weight = *job.product.weight;
+  const cpu::Minima minima = job.rows->minima;
+  const int64_t n_in = job.product.x.cols, depth = depth_of(n_in), panel = byte_panels_.panel;
+  const int64_t panel_bytes = panel * cpu::BytePanel::row_bytes(depth);
+  std::byte* rows = workspace.array<std::byte>(0, panel_bytes);
+  std::byte* panels = workspace.array<std::byte>(1, kPanelsOfTask * panel_bytes);
+  const cpu::ByteInput inputs = bytes_of(job).at(task.token, 0);
+  for (int64_t begin = 0; begin < n_in; begin += depth) {
+    const int64_t k = std::min(depth, n_in - begin);
+    const auto rounded_up = [&](int64_t unit) { return (k + unit - 1) / unit * unit; };
+    const auto panel_of = [&](int64_t row) {
+      return cpu::BytePanel::in(panels + row / panel * panel_bytes, panel, rounded_up(cpu::kByteUnit), minima);
+    };
+    const auto unpacked = cpu::BytePanel::in(rows, panel, rounded_up(cpu::kByteSpan), minima);
+    for (int64_t o = 0; o < task.n_rows; o += panel) {
+      const int64_t n = std::min(panel, task.n_rows - o);
+      job.rows->unpack(blocks_at(job.product, task.row + o, begin), weight.row_bytes(), n, k / weight.format->block_len,
+                       unpacked);
+      byte_panels_.pack(unpacked, n, panel_of(o));
+    }
+    for (int64_t t = 0; t < task.n_tokens; t += kTokensAtOnce) {
+      for (int64_t o = 0; o < task.n_rows; o += panel) {
+        byte_panels_.multiply(minima, std::min(kTokensAtOnce, task.n_tokens - t), std::min(panel, task.n_rows - o),
+                              inputs.at(t, begin), panel_of(o), out.row(t) + task.row + o, out.stride, begin > 0);
       }
     }
   }
@@ -202,7 +242,7 @@ void CpuBackend::multiply_coded_panels(const Job& job, const Task& task, Workspa
     for (int64_t o = 0; o < task.n_rows; o += panel) {
       const int64_t n = std::min(panel, task.n_rows - o);
       for (int64_t r = 0; r < n; ++r) {
-        job.rows->decode(blocks_at(job.product, task.row + o + r, begin), k / block_len, row);
+        job.product.weight->format->decode(blocks_at(job.product, task.row + o + r, begin), k / block_len, row);
         gemm_.quantize(row, k, cpu::kWeightCodes, rows + r * coded_k, scales + o * n_blocks + r, panel);
       }
       gemm_.pack_codes(rows, coded_k, n, coded_k / 2, panels + o * coded_k);

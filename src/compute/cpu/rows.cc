@@ -14,33 +14,24 @@ constexpr Type kTypes[] = {
 };
 using Table = std::array<Rows, std::size(kTypes)>;
 
-// rows.isa.cc, once per instruction set.
-namespace scalar {
-extern const Table kRows;
-void quantize_bytes(const float* x, int64_t n, const ByteInput& out);
-}  // namespace scalar
-namespace avx2 {
-extern const Table kRows;
-void quantize_bytes(const float* x, int64_t n, const ByteInput& out);
-}  // namespace avx2
-namespace avx512 {
-extern const Table kRows;
-void quantize_bytes(const float* x, int64_t n, const ByteInput& out);
-}  // namespace avx512
+// rows.simd.cc, once per target.
+#define TARGET(enumerator, name, ...) \
+  namespace name {                    \
+  extern const Table kRows;           \
+  }
+#include "simd/targets.def"
+#undef TARGET
 
-const Rows& rows(Isa isa, const Format& format) {
-  static constexpr const Table* kTables[kIsaCount] = {&scalar::kRows, &avx2::kRows, &avx512::kRows};
+const Rows& rows(simd::Target target, const Format& format) {
+  static constexpr simd::PerTarget<Table> kTables({
+#define TARGET(enumerator, name, ...) &name::kRows,
+#include "simd/targets.def"
+#undef TARGET
+  });
   const auto at = std::ranges::find(kTypes, format.type) - std::begin(kTypes);
-  const Rows& found = (*kTables[static_cast<int>(isa)])[static_cast<size_t>(at)];
-  STEELYARD_CHECK(found.decode != nullptr);
+  const Rows& found = kTables[target][static_cast<size_t>(at)];
+  STEELYARD_CHECK(found.dot != nullptr);
   return found;
-}
-
-void quantize_bytes(Isa isa, const float* x, int64_t n, const ByteInput& out) {
-  static constexpr decltype(&scalar::quantize_bytes) kFunctions[kIsaCount] = {
-      scalar::quantize_bytes, avx2::quantize_bytes, avx512::quantize_bytes};
-  STEELYARD_CHECK(n % kByteBlock == 0);
-  kFunctions[static_cast<int>(isa)](x, n, out);
 }
 
 }  // namespace steelyard::cpu

@@ -6,7 +6,7 @@
 #include "compute/cuda/encoders.h"
 #include "formats/codebook_lines.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 
 template <class F>
 concept HasCodebook = requires {
@@ -29,7 +29,7 @@ STEELYARD_HD const typename F::Book& book_of(int shift) {
 #endif
 }
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET
 
 namespace steelyard::cuda {
 

@@ -2,7 +2,7 @@
 // encodes a block by itself, sum for sum as the host does, so the bytes are the host's. An instance per type is made by
 // cmake/cuda_kernels.cmake, which includes the type's sources into a namespace of its own.
 //
-// Whoever includes this has defined STEELYARD_SINGLE_LANES and STEELYARD_ISA, and has contraction to FMA off.
+// Whoever includes this has defined STEELYARD_ONE_LANE and STEELYARD_TARGET, and has contraction to FMA off.
 #pragma once
 
 #include <type_traits>
@@ -11,11 +11,9 @@
 #include "compute/cuda/feedback.cuh"
 #include "formats/codec.h"
 
-#if STEELYARD_LANES != 1
-#error "encoders for the device have one lane"
-#endif
-
 namespace steelyard::cuda {
+
+static_assert(kLanes == 1, "a thread takes a block");
 
 template <class F>
 __global__ void __launch_bounds__(kEncodeThreads) encode_on_device(EncodeArgs args) {

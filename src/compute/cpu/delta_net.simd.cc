@@ -1,25 +1,21 @@
-// Compiled once per instruction set (cmake/isa.cmake); STEELYARD_ISA names the namespace. No standard containers and no
+// Compiled once per target (cmake/simd.cmake); STEELYARD_TARGET names the namespace. No standard containers and no
 // shared inline functions here.
 #include "compute/cpu/delta_net.h"
 
 #include "compute/cpu/exponential.h"
-#include "formats/lanes.h"
+#include "simd/simd.h"
 
-namespace steelyard::cpu::STEELYARD_ISA {
+namespace steelyard::cpu::STEELYARD_TARGET {
 namespace {
-
-using UnsignedLanes = unsigned [[gnu::vector_size(4 * kLanes)]];
 
 template <typename V>
 inline constexpr int64_t kWidth = sizeof(V) / sizeof(float);
 
+// One vector or, for what is left of a row, one value.
 template <typename V>
 inline V get(const float* p) {
-  V v;
-  __builtin_memcpy(&v, p, sizeof(v));
-  return v;
+  return read<V>(p);
 }
-
 template <typename V>
 inline void put(float* p, const V& v) {
   __builtin_memcpy(p, &v, sizeof(v));
@@ -84,8 +80,8 @@ void delta_rule(const DeltaHead& a) {
   if (a.n == 0) return;
   constexpr int kVectors = 4;  // with two sums each: enough to hide latency, and all in registers
   int64_t c = 0;
-  for (; c + kVectors * kLanes <= a.head; c += kVectors * kLanes) columns<Lanes, kVectors>(a, c);
-  for (; c + kLanes <= a.head; c += kLanes) columns<Lanes, 1>(a, c);
+  for (; c + kVectors * kLanes <= a.head; c += kVectors * kLanes) columns<Floats, kVectors>(a, c);
+  for (; c + kLanes <= a.head; c += kLanes) columns<Floats, 1>(a, c);
   for (; c < a.head; ++c) columns<float, 1>(a, c);
 }
 
@@ -100,20 +96,20 @@ inline void conv_silu_at(const float* const* rows, const float* taps, int64_t ta
 void conv_silu(const float* const* rows, const float* taps, int64_t taps_stride, int64_t n_taps, float* out,
                int64_t n) {
   int64_t c = 0;
-  for (; c + kLanes <= n; c += kLanes) conv_silu_at<Lanes, UnsignedLanes>(rows, taps, taps_stride, n_taps, out, c);
+  for (; c + kLanes <= n; c += kLanes) conv_silu_at<Floats, Words>(rows, taps, taps_stride, n_taps, out, c);
   for (; c < n; ++c) conv_silu_at<float, unsigned>(rows, taps, taps_stride, n_taps, out, c);
 }
 
 void sigmoid_gate(float* x, const float* gate, int64_t n) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    put(x + i, times_sigmoid<Lanes, UnsignedLanes>(get<Lanes>(x + i), get<Lanes>(gate + i)));
+    put(x + i, times_sigmoid<Floats, Words>(get<Floats>(x + i), get<Floats>(gate + i)));
   }
   for (; i < n; ++i) x[i] = times_sigmoid<float, unsigned>(x[i], gate[i]);
 }
 
 }  // namespace
 
-extern const DeltaNetKernels kDeltaNetKernels = {STEELYARD_STRING(STEELYARD_ISA), delta_rule, conv_silu, sigmoid_gate};
+extern const DeltaNetKernels kDeltaNetKernels = {STEELYARD_STRING(STEELYARD_TARGET), delta_rule, conv_silu, sigmoid_gate};
 
-}  // namespace steelyard::cpu::STEELYARD_ISA
+}  // namespace steelyard::cpu::STEELYARD_TARGET

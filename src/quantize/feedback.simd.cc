@@ -1,8 +1,8 @@
-// Compiled once per instruction set (cmake/isa.cmake): error feedback for a tile of rows, with the steps of an Encoder.
+// Compiled once per target (cmake/simd.cmake): error feedback for a tile of rows, with the steps of an Encoder.
 #include "formats/feedback_row.h"
 #include "quantize/feedback_kernel.h"
 
-namespace steelyard::inline STEELYARD_ISA {
+namespace steelyard::inline STEELYARD_TARGET {
 namespace {
 
 class EncoderSteps {
@@ -51,12 +51,12 @@ void add_products(const float* a, int64_t n, int64_t depth, const float* b, int6
   constexpr int kVectors = 2;
   static_assert(kPanelStep % (kVectors * kLanes) == 0);
   for (int64_t k = 0; k < width; k += kVectors * kLanes) {
-    Lanes sums[kTogether][kVectors];
+    Floats sums[kTogether][kVectors];
     for (int r = 0; r < kTogether; ++r) {
       for (int v = 0; v < kVectors; ++v) sums[r][v] = load(out + r * kPanelLen + k + v * kLanes);
     }
     for (int64_t j = 0; j < depth; ++j) {
-      Lanes values[kVectors];
+      Floats values[kVectors];
       for (int v = 0; v < kVectors; ++v) values[v] = load(b + j * width + k + v * kLanes);
       for (int r = 0; r < kTogether; ++r) {
         for (int v = 0; v < kVectors; ++v) sums[r][v] += a[r * n + j] * values[v];
@@ -145,4 +145,4 @@ void encode(const Format& format, const FeedbackInputs& inputs, const float* row
 
 extern const FeedbackKernel kFeedbackKernel = encode;
 
-}  // namespace steelyard::inline STEELYARD_ISA
+}  // namespace steelyard::inline STEELYARD_TARGET

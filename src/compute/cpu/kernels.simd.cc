@@ -1,74 +1,47 @@
-// Compiled once per instruction set (cmake/isa.cmake); STEELYARD_ISA names the namespace. No standard containers and no
+// Compiled once per target (cmake/simd.cmake); STEELYARD_TARGET names the namespace. No standard containers and no
 // shared inline functions here.
 #include "compute/cpu/kernels.h"
 
 #include "compute/cpu/exponential.h"
-#include "compute/cpu/simd.h"
-#include "formats/isa.h"
+#include "simd/simd.h"
 
-namespace steelyard::cpu::STEELYARD_ISA {
+namespace steelyard::cpu::STEELYARD_TARGET {
 namespace {
 
-// Sums go over 16 lanes in every instruction set, as many vectors as that takes: the same bits everywhere. (One vector
-// of 16 would do for arithmetic, but GCC takes comparisons of vectors wider than the registers apart, value by value.)
-constexpr int kLanes = 16, kParts = kLanes / kWidth;
-using Unsigned = unsigned [[gnu::vector_size(4 * kWidth)]];
-
-struct Lanes {
-  Floats parts[kParts] = {};
-};
-
-// Lane 0 + lane 8, then halves again: the same order everywhere.
-inline float sum(const Lanes& v) {
-  float lanes[kLanes];
-  for (int p = 0; p < kParts; ++p) store(lanes + p * kWidth, v.parts[p]);
-  for (int width = kLanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-  }
-  return lanes[0];
-}
+// Sums go over 16 lanes with every target: the same bits everywhere.
+constexpr int kSumLanes = 16;
 
 float dot(const float* a, const float* b, int64_t n) {
-  Lanes even, odd;
+  Floats16 even = broadcast16(0), odd = broadcast16(0);
   int64_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-    for (int p = 0; p < kParts; ++p) {
-      const int64_t at = i + p * kWidth;
-      even.parts[p] += load(a + at) * load(b + at);
-      odd.parts[p] += load(a + at + kLanes) * load(b + at + kLanes);
-    }
+  for (; i + 2 * kSumLanes <= n; i += 2 * kSumLanes) {
+    even = even + load16(a + i) * load16(b + i);
+    odd = odd + load16(a + i + kSumLanes) * load16(b + i + kSumLanes);
   }
   float rest = 0;
   for (; i < n; ++i) rest += a[i] * b[i];
-  for (int p = 0; p < kParts; ++p) even.parts[p] += odd.parts[p];
-  return sum(even) + rest;
+  return sum(even + odd) + rest;
 }
 
 float largest(const float* x, int64_t n) {
-  float max = x[0];
+  float most = x[0];
   int64_t i = 0;
-  if (n >= kWidth) {
+  if (n >= kLanes) {
     Floats lanes = load(x);
-    for (i = kWidth; i + kWidth <= n; i += kWidth) {
-      const Floats v = load(x + i);
-      lanes = v > lanes ? v : lanes;
-    }
-    for (int l = 0; l < kWidth; ++l) max = lanes[l] > max ? lanes[l] : max;
+    for (i = kLanes; i + kLanes <= n; i += kLanes) lanes = max(load(x + i), lanes);
+    most = simd::largest(lanes);
   }
-  for (; i < n; ++i) max = x[i] > max ? x[i] : max;
-  return max;
+  for (; i < n; ++i) most = x[i] > most ? x[i] : most;
+  return most;
 }
 
 float exponentials(float* x, int64_t n, float max) {
-  Lanes sums;
+  Floats16 sums = broadcast16(0);
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (int p = 0; p < kParts; ++p) {
-      float* const at = x + i + p * kWidth;
-      const Floats e = exp_nonpositive<Floats, Unsigned>(load(at) - max);
-      store(at, e);
-      sums.parts[p] += e;
-    }
+  for (; i + kSumLanes <= n; i += kSumLanes) {
+    const Floats16 e = each_part<Floats16>([&](int p) { return exp_nonpositive<Floats, Words>(load(x + i + p * kLanes) - max); });
+    store(e, x + i);
+    sums = sums + e;
   }
   float rest = 0;
   for (; i < n; ++i) rest += x[i] = exp_nonpositive<float, unsigned>(x[i] - max);
@@ -107,8 +80,8 @@ struct ClampedSwiglu {
 template <typename Activation>
 void gated(float* gate, const float* up, int64_t n) {
   int64_t i = 0;
-  for (; i + kWidth <= n; i += kWidth) {
-    store(gate + i, Activation::template apply<Floats, Unsigned>(load(gate + i), load(up + i)));
+  for (; i + kLanes <= n; i += kLanes) {
+    store(Activation::template apply<Floats, Words>(load(gate + i), load(up + i)), gate + i);
   }
   for (; i < n; ++i) gate[i] = Activation::template apply<float, unsigned>(gate[i], up[i]);
 }
@@ -123,7 +96,7 @@ void add_scaled(const float* x, float factor, float* out, int64_t n) {
 
 }  // namespace
 
-extern const Kernels kKernels = {STEELYARD_STRING(STEELYARD_ISA),
+extern const Kernels kKernels = {STEELYARD_STRING(STEELYARD_TARGET),
                                  dot,
                                  largest,
                                  exponentials,
@@ -134,4 +107,4 @@ extern const Kernels kKernels = {STEELYARD_STRING(STEELYARD_ISA),
                                  add_squares,
                                  add_scaled};
 
-}  // namespace steelyard::cpu::STEELYARD_ISA
+}  // namespace steelyard::cpu::STEELYARD_TARGET

@@ -1,0 +1,34 @@
+// Floats as integers with a common scale, for the products of integers. Included only by *.simd.cc.
+#pragma once
+
+#include "simd/simd.h"
+
+namespace steelyard::cpu::STEELYARD_TARGET {
+
+/// The nearest integers, where |x| < 2^22: adding 1.5 * 2^23 leaves them in the low bits.
+inline Ints rounded(const Floats& x) {
+  const Floats shifted = x + 12582912.0f;
+  return read<Ints>(&shifted) - 0x4B400000;
+}
+
+/// value = scale * code and code = inverse * value.
+struct CodeScale {
+  float scale, inverse;
+};
+
+/// Of n values whose codes shall go from -levels to levels. Not finite: the scale is NaN, and so is every product with
+/// the values.
+template <int n>
+inline CodeScale code_scale(const float* x, float levels) {
+  Floats most = {}, nan = {};
+  for (int i = 0; i < n; i += kLanes) {
+    const Floats v = load(x + i);
+    most = max(v < 0.0f ? -v : v, most);
+    nan += v * 0.0f;  // NaN where v is not finite
+  }
+  const float of = simd::largest(most);
+  // Below 1e-30 the quotient could overflow.
+  return {of / levels + simd::sum(nan), of > 1e-30f ? levels / of : 0.0f};
+}
+
+}  // namespace steelyard::cpu::STEELYARD_TARGET

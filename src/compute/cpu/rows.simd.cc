@@ -1,0 +1,197 @@
+// Loops over the blocks of a row. Compiled once per target (cmake/simd.cmake).
+#include "compute/cpu/rows.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "formats/bf16.h"
+#include "formats/f16.h"
+#include "formats/f32.h"
+#include "formats/f64.h"
+#include "formats/integer.h"
+#include "formats/iq1_m.h"
+#include "formats/iq1_s.h"
+#include "formats/iq2_s.h"
+#include "formats/iq2_xs.h"
+#include "formats/iq2_xxs.h"
+#include "formats/iq3_s.h"
+#include "formats/iq3_xxs.h"
+#include "formats/iq4_nl.h"
+#include "formats/iq4_xs.h"
+#include "formats/mxfp4.h"
+#include "formats/nvfp4.h"
+#include "formats/q1_0.h"
+#include "formats/q2_0.h"
+#include "formats/q2_k.h"
+#include "formats/q3_k.h"
+#include "formats/q4_0.h"
+#include "formats/q4_1.h"
+#include "formats/q4_k.h"
+#include "formats/q5_0.h"
+#include "formats/q5_1.h"
+#include "formats/q5_k.h"
+#include "formats/q6_k.h"
+#include "formats/q8_0.h"
+#include "formats/tq1_0.h"
+#include "formats/tq2_0.h"
+
+namespace steelyard::cpu::STEELYARD_TARGET {
+namespace {
+
+// A row is read in order once, by a thread that goes on to the next one: memory is asked for this many bytes ahead.
+constexpr int64_t kAhead = 1024;
+
+template <int kBytes>
+[[gnu::always_inline]] inline void fetch_ahead(const void* block) {
+  const char* at = static_cast<const char*>(block) + kAhead;
+  for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(at + i);
+}
+
+// ---- types of one value per block
+
+template <class F>
+[[gnu::always_inline]] inline Floats load_values(const typename F::Block* blocks) {
+  if constexpr (requires { F::values(blocks); }) {
+    return F::values(blocks);
+  } else {
+    float values[kLanes];
+    for (int i = 0; i < kLanes; ++i) values[i] = F::value(blocks[i]);
+    return load(values);
+  }
+}
+
+// Four sums side by side, so that an addition need not wait for the one before.
+template <class F>
+float dot_values(const std::byte* bytes, int64_t n, const float* x) {
+  const auto* blocks = as_blocks<F>(bytes);
+  Floats sums[4] = {};
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    fetch_ahead<4 * kLanes * sizeof(typename F::Block)>(blocks + i);
+    for (int j = 0; j < 4; ++j) {
+      sums[j] = fma(load_values<F>(blocks + i + j * kLanes), load(x + i + j * kLanes), sums[j]);
+    }
+  }
+  for (; i + kLanes <= n; i += kLanes) sums[0] = fma(load_values<F>(blocks + i), load(x + i), sums[0]);
+  float rest = 0;
+  for (; i < n; ++i) rest += F::value(blocks[i]) * x[i];
+  return sum((sums[0] + sums[1]) + (sums[2] + sums[3])) + rest;
+}
+
+// ---- types of groups
+
+// Calls body(span, s) for the spans of a row; the last one is filled up with blocks of zeros.
+template <class F, class Body>
+[[gnu::always_inline]] inline void each_span(const std::byte* bytes, int64_t n_blocks, const Body& body) {
+  constexpr int64_t kBlocks = kSpanLen / F::kBlockLen;
+  const auto* blocks = as_blocks<F>(bytes);
+  typename F::Block last[kBlocks];
+  for (int64_t s = 0; s * kBlocks < n_blocks; ++s, blocks += kBlocks) {
+    fetch_ahead<kBlocks * sizeof(typename F::Block)>(blocks);
+    if (const int64_t rest = n_blocks - s * kBlocks; rest < kBlocks) {
+      std::memset(last, 0, sizeof(last));
+      std::memcpy(last, blocks, static_cast<size_t>(rest) * sizeof(typename F::Block));
+      blocks = last;
+    }
+    Span span;
+    F::unpack(blocks, span);
+    body(span, s);
+  }
+}
+
+template <class F>
+[[gnu::flatten]] float dot_groups(const std::byte* bytes, int64_t n_blocks, const float* x) {
+  Floats16 sums[4] = {broadcast16(0), broadcast16(0), broadcast16(0), broadcast16(0)};
+  const int64_t n = n_blocks * F::kBlockLen;
+  each_span<F>(bytes, n_blocks, [&](const Span& span, int64_t s) __attribute__((always_inline)) {
+    float last[kSpanLen];
+    const float* inputs = x + s * kSpanLen;
+    if (F::kBlockLen < kSpanLen && (s + 1) * kSpanLen > n) {
+      std::fill(std::copy(inputs, x + n, last), last + kSpanLen, 0.0f);
+      inputs = last;
+    }
+    alignas(64) float scale[16], min[16];
+    store(span.scale, scale);
+    if constexpr (F::kHasMin) store(span.min, min);
+    unrolled<16>([&]<int g>() __attribute__((always_inline)) {
+      Floats16 values = to_floats<g % 4>(span.codes[g / 4]) * broadcast16(scale[g]);
+      if constexpr (F::kHasMin) values = values - broadcast16(min[g]);
+      sums[g % 4] = fma(values, load16(inputs + g * kGroupLen), sums[g % 4]);
+    });
+  });
+  return sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
+template <class F>
+inline constexpr Factor kFactor = F::kHasMin ? Factor::kUnsigned : Factor::kBiased;
+
+// Codes as `dot` wants them.
+template <class F>
+inline Bytes factor(const Bytes& codes) {
+  if constexpr (F::kHasMin)
+    return codes;
+  else
+    return biased(codes);
+}
+
+template <class F>
+[[gnu::always_inline]] inline float dot_row(const std::byte* bytes, int64_t n_blocks, const ByteInput& x) {
+  Floats16 sums[2] = {broadcast16(0), broadcast16(0)};
+  each_span<F>(bytes, n_blocks, [&](const Span& span, int64_t s) __attribute__((always_inline)) {
+    const Floats16 input_sums = load16(x.sums + s * kGroupLen);
+    if constexpr (F::kHasMin)
+      sums[0] = subtract_product(sums[0], span.min, input_sums);
+    else if constexpr (kBias != 0)
+      sums[0] = subtract_product(sums[0], span.scale * broadcast16(kBias), input_sums);
+    const Floats16 scale = span.scale * load16(x.scales + s * kGroupLen);
+    unrolled<4>([&]<int k>() __attribute__((always_inline)) {
+      const Bytes inputs = load_bytes(x.codes + s * kSpanLen + k * 64);
+      const Ints16 products = dot<kFactor<F>>(repeat16(0), factor<F>(span.codes[k]), inputs);
+      sums[k % 2] = fma(to_floats(products), spread_groups<k>(scale), sums[k % 2]);
+    });
+  });
+  return sum(sums[0] + sums[1]);
+}
+
+template <class F>
+[[gnu::flatten]] void dot_bytes(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t n_blocks, const ByteInput& x,
+               float* out) {
+  for (int64_t r = 0; r < n_rows; ++r) out[r] = dot_row<F>(rows + r * row_bytes, n_blocks, x);
+}
+
+template <class F>
+[[gnu::flatten]] void unpack_rows(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t n_blocks, const BytePanel& out) {
+  const int64_t width = out.depth, groups = width / kByteGroup;
+  for (int64_t r = 0; r < n_rows; ++r) {
+    each_span<F>(rows + r * row_bytes, n_blocks, [&](const Span& span, int64_t s) __attribute__((always_inline)) {
+      std::byte* codes = out.codes + r * width + s * kSpanLen;
+      for (int k = 0; k < 4; ++k) store(factor<F>(span.codes[k]), codes + k * 64);
+      store(span.scale, out.scales + r * groups + s * kGroupLen);
+      if constexpr (F::kHasMin) store(span.min, out.minima + r * groups + s * kGroupLen);
+    });
+  }
+}
+
+template <class F>
+constexpr Rows make_rows() {
+  if constexpr (Grouped<F>) {
+    constexpr Minima kMinima = !F::kHasMin ? Minima::kNone : F::kScaleLen == 32 ? Minima::kOfPairs : Minima::kOfGroups;
+    return {dot_groups<F>, dot_bytes<F>, unpack_rows<F>, kMinima};
+  } else if constexpr (Plain<F>) {
+    return {dot_values<F>, nullptr, nullptr, Minima::kNone};
+  } else {
+    return {};
+  }
+}
+
+}  // namespace
+
+// In the order of formats.def.
+extern constinit const std::array kRows = {
+#define FORMAT(name, id) make_rows<name>(),
+#include "formats/formats.def"
+#undef FORMAT
+};
+
+}  // namespace steelyard::cpu::STEELYARD_TARGET

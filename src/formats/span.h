@@ -1,0 +1,68 @@
+// The group view of 256 values at once, in vectors: what loops over rows of weights see of every quantized type.
+//
+// F::unpack(blocks, span) fills it from the blocks of 256 values: eight blocks of 32, or one of 256. The numbers are those
+// of the group view (group.h), to the bit.
+#pragma once
+
+#include <cstdint>
+
+#include "base/half.h"
+#include "simd/simd.h"
+
+namespace steelyard::inline STEELYARD_TARGET {
+
+inline constexpr int kSpanLen = 256;
+
+struct Span {
+  Bytes codes[4];  ///< of 64 values each
+  Floats16 scale;  ///< one per group of 16
+  Floats16 min;    ///< where the type has minima (kHasMin), and then no code is negative; else not set
+};
+
+// ---- what formats' unpacking is made of
+
+/// n <= 8 halves side by side, for repeat_halves; half(i) is the i-th.
+template <int n, class F>
+STEELYARD_HD Steps collect_halves(const F& half) {
+  uint64_t low = 0, high = 0;
+  for (int i = 0; i < n; ++i) (i < 4 ? low : high) |= uint64_t{half(i).bits} << (16 * (i % 4));
+  return make_steps(low, high);
+}
+
+/// 16 bytes at a and at b: the low nibbles of a, its high ones, the low ones of b, its high ones.
+STEELYARD_HD inline Bytes nibbles(const void* a, const void* b) {
+  return shift_right(join_quarters(a, a, b, b), {{0, 0, 4, 4, 0, 0, 4, 4}}) & repeat(15);
+}
+
+/// Fields of bits in the same 32 bytes: those at bit kFirst of a byte for the first 32 values, at kSecond for the others;
+/// moved to bit kTo and masked. 32 bytes at p.
+template <uint64_t kFirst, uint64_t kSecond, uint64_t kTo>
+STEELYARD_HD Bytes fields(const void* p, int mask) {
+  static_assert((kFirst <= kTo && kSecond <= kTo) || (kFirst >= kTo && kSecond >= kTo));
+  const Bytes both = join_halves(p, p);
+  if constexpr (kFirst == kTo && kSecond == kTo) {
+    return both & repeat(mask);
+  } else if constexpr (kFirst <= kTo && kSecond <= kTo) {
+    constexpr uint64_t a = kTo - kFirst, b = kTo - kSecond;
+    return shift_left(both, {{a, a, a, a, b, b, b, b}}) & repeat(mask);
+  } else {
+    constexpr uint64_t a = kFirst - kTo, b = kSecond - kTo;
+    return shift_right(both, {{a, a, a, a, b, b, b, b}}) & repeat(mask);
+  }
+}
+
+/// 2-bit codes of 256 values in 64 bytes, as the K-quants have them: bits 2p, 2p + 1 of byte 32h + j for value
+/// 128h + 32p + j.
+STEELYARD_HD inline void two_bit_codes(const uint8_t* bytes, Bytes (&codes)[4]) {
+  codes[0] = fields<0, 2, 0>(bytes, 3);
+  codes[1] = fields<4, 6, 0>(bytes, 3);
+  codes[2] = fields<0, 2, 0>(bytes + 32, 3);
+  codes[3] = fields<4, 6, 0>(bytes + 32, 3);
+}
+
+/// steps * 2 + 1, steps below 128.
+STEELYARD_HD inline Steps odd(Steps steps) {
+  return steps + steps + repeat_step(1);
+}
+
+}  // namespace steelyard::inline STEELYARD_TARGET

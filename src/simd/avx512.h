@@ -1,0 +1,170 @@
+// The vocabulary of simd.h in AVX-512 (F, BW, VL, DQ), with VNNI where the compiler was told of it.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include "base/half.h"
+#include "simd/host_device.h"
+#include "simd/this_target.h"
+
+namespace steelyard::simd::inline STEELYARD_TARGET {
+
+inline constexpr int kLanes = 16;
+inline constexpr int kMaxLanes = 16;
+
+using Floats = float [[gnu::vector_size(64)]];
+using Ints = int32_t [[gnu::vector_size(64)]];
+using Words = uint32_t [[gnu::vector_size(64)]];
+
+/// GCC 12 takes the operations without a mask for uses of something uninitialized (its bug 105593).
+inline constexpr uint16_t kAllLanes = 0xFFFF;
+
+inline Floats load(const int8_t* p) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return reinterpret_cast<Floats>(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)));
+}
+inline Floats load_halves(const void* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
+}
+inline Floats load_bfloats(const void* p) {
+  const __m512i words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
+  return reinterpret_cast<Floats>(_mm512_slli_epi32(words, 16));
+}
+inline Floats fma(const Floats& a, const Floats& b, const Floats& c) { return _mm512_fmadd_ps(a, b, c); }
+inline Floats square_root(const Floats& v) { return _mm512_sqrt_ps(v); }
+inline Floats nearest_integer(const Floats& v) {
+  return _mm512_maskz_roundscale_ps(kAllLanes, v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+inline Floats clamp(const Floats& v, float low, float high) {
+  const __m512 below = _mm512_maskz_min_ps(kAllLanes, v, _mm512_set1_ps(high));
+  return _mm512_maskz_max_ps(kAllLanes, below, _mm512_set1_ps(low));
+}
+inline uint32_t lane_bits(const Ints& mask) { return _mm512_movepi32_mask(reinterpret_cast<__m512i>(mask)); }
+
+template <int n>
+inline Floats look_up(const float* table, const Ints& index) {
+  __m512 entries;
+  if constexpr (n == 16)
+    entries = _mm512_loadu_ps(table);
+  else if constexpr (n == 8)
+    entries = _mm512_broadcast_f32x8(_mm256_loadu_ps(table));
+  else
+    entries = _mm512_broadcast_f32x4(_mm_loadu_ps(table));
+  return _mm512_maskz_permutexvar_ps(kAllLanes, reinterpret_cast<__m512i>(index), entries);
+}
+
+inline Ints multiply_pairs(const Ints& a, const Ints& b) {
+  return reinterpret_cast<Ints>(_mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+}
+inline void store_pairs(const Ints& a, const Ints& b, int16_t* p) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(reinterpret_cast<__m512i>(a)));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 16), _mm512_cvtepi32_epi16(reinterpret_cast<__m512i>(b)));
+}
+
+// ---- a register of 64 bytes
+
+inline Ints spread_part(uint64_t bits) { return reinterpret_cast<Ints>(_mm512_movm_epi8(bits)); }
+inline Ints negate_part(const Ints& v, uint64_t bits) {
+  const auto bytes = reinterpret_cast<__m512i>(v);
+  return reinterpret_cast<Ints>(_mm512_mask_sub_epi8(bytes, bits, _mm512_setzero_si512(), bytes));
+}
+inline Ints look_up_part(const int8_t* table, const Ints& v) {
+  const __m512i entries = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+  return reinterpret_cast<Ints>(_mm512_shuffle_epi8(entries, reinterpret_cast<__m512i>(v)));
+}
+
+enum class Factor { kSigned, kUnsigned, kBiased };
+#if defined(__AVX512VNNI__)
+inline constexpr int kBias = 128;
+#else
+inline constexpr int kBias = 0;
+#endif
+
+template <Factor kFactor>
+inline Ints dot_part(const Ints& sums, const Ints& q, const Ints& x) {
+  auto codes = reinterpret_cast<__m512i>(q), inputs = reinterpret_cast<__m512i>(x);
+  if constexpr (kFactor == Factor::kSigned || (kFactor == Factor::kBiased && kBias == 0)) {
+    // One factor has to be without sign: the other takes it.
+    inputs = _mm512_mask_sub_epi8(inputs, _mm512_movepi8_mask(codes), _mm512_setzero_si512(), inputs);
+    codes = _mm512_abs_epi8(codes);
+  }
+#if defined(__AVX512VNNI__)
+  return reinterpret_cast<Ints>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sums), codes, inputs));
+#else
+  // 2 * 128 * 127 < 2^15: pairs do not saturate.
+  const __m512i pairs = _mm512_maddubs_epi16(codes, inputs);
+  return sums + reinterpret_cast<Ints>(_mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+#endif
+}
+
+}  // namespace steelyard::simd::inline STEELYARD_TARGET
+
+#include "simd/vectors.h"
+
+namespace steelyard::simd::inline STEELYARD_TARGET {
+
+inline __m256i load_half(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline __m256i join_eighths(const void* a, const void* b) {
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(a))),
+                                 _mm_loadu_si128(static_cast<const __m128i*>(b)), 1);
+}
+inline Bytes join(__m256i low, __m256i high) {
+  return {{reinterpret_cast<Ints>(_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1))}};
+}
+inline Bytes join_halves(const void* a, const void* b) { return join(load_half(a), load_half(b)); }
+inline Bytes join_quarters(const void* a, const void* b, const void* c, const void* d) {
+  return join(join_eighths(a, b), join_eighths(c, d));
+}
+inline Bytes eights_twice(const void* p) {
+  const __m512i order = _mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3);
+  const __m512i eights = _mm512_castsi256_si512(load_half(p));
+  return {{reinterpret_cast<Ints>(_mm512_maskz_permutexvar_epi64(0xFF, order, eights))}};
+}
+inline Bytes fours(const void* p) {
+  const __m512i order = _mm512_setr_epi32(0, 0x01010101, 0x02020202, 0x03030303, 0x04040404, 0x05050505, 0x06060606,
+                                          0x07070707, 0x08080808, 0x09090909, 0x0A0A0A0A, 0x0B0B0B0B, 0x0C0C0C0C,
+                                          0x0D0D0D0D, 0x0E0E0E0E, 0x0F0F0F0F);
+  const __m512i all = _mm512_broadcast_i32x4(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  return {{reinterpret_cast<Ints>(_mm512_shuffle_epi8(all, order))}};
+}
+
+template <class Word, class Index>
+inline Bytes codewords(const Word* grid, const Index& index) {
+  const auto eight = [&](int i) {
+    if constexpr (sizeof(Word) == 8)
+      return static_cast<int64_t>(grid[index(i)]);
+    else
+      return static_cast<int64_t>(grid[index(2 * i)] | uint64_t{grid[index(2 * i + 1)]} << 32);
+  };
+  return join(_mm256_setr_epi64x(eight(0), eight(1), eight(2), eight(3)),
+              _mm256_setr_epi64x(eight(4), eight(5), eight(6), eight(7)));
+}
+
+inline void store_low_bytes(const Ints16& v, void* p) {
+  _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(v.part[0])));
+}
+template <int k>
+inline Floats16 to_floats(const Bytes& v) {
+  const __m128i quarter = _mm512_extracti32x4_epi32(reinterpret_cast<__m512i>(v.part[0]), k);
+  return {{_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(quarter))}};
+}
+inline __m128i in_register(const Steps& steps) { return reinterpret_cast<__m128i>(steps.bytes); }
+inline Floats16 to_floats(const Steps& steps) {
+  return {{_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(in_register(steps)))}};
+}
+inline Floats16 broadcast_half(Half half) {
+  return {{_mm512_cvtph_ps(_mm256_set1_epi16(static_cast<int16_t>(half.bits)))}};
+}
+template <int kTimes, size_t... lane>
+inline Floats16 repeat_floats(__m256 floats, std::index_sequence<lane...>) {
+  return {{__builtin_shufflevector(floats, floats, (static_cast<int>(lane) / kTimes)...)}};
+}
+template <int kTimes>
+inline Floats16 repeat_halves(const Steps& halves) {
+  return repeat_floats<kTimes>(_mm256_cvtph_ps(in_register(halves)), std::make_index_sequence<16>());
+}
+
+}  // namespace steelyard::simd::inline STEELYARD_TARGET

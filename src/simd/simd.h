@@ -1,0 +1,122 @@
+// The vocabulary of vectors: what formats and the loops of the CPU backend say, each target in its own instructions.
+//
+// There are two kinds of vectors.
+//
+// Floats, Ints, Words: kLanes floats, int32, uint32, as wide as a register. Arithmetic, comparison and ?: are the
+// compiler's and work lane by lane; a comparison gives Ints, all ones where it holds. Searches of encoders put a
+// candidate into each lane and sum its values in order; they take candidates in multiples of kMaxLanes, and so every
+// target gives the same bytes.
+//
+//   load(p), store(v, p)         kLanes floats at any address; load(const int8_t*) makes floats of bytes,
+//                                load_halves(p), load_bfloats(p) of 16 bits each
+//   broadcast(x)                 x in every lane
+//   fma(a, b, c)                 a * b + c, in one rounding where the target has it
+//   max(a, b), min(a, b), clamp(v, low, high), square_root(v), nearest_integer(v), to_codes(v), to_floats(Ints)
+//   lane_bits(mask)              bit l: whether the comparison holds in lane l
+//   first_lane(bits)             the lowest bit set
+//   fold_lanes(v, f)             f over all lanes, by halves; least(v), largest(v), sum(v) are such
+//   look_up<n>(table, indices)   table[index & (n - 1)] of n <= 16 floats
+//   transpose_fours(rows, out, stride)   four rows of kLanes words become kLanes rows of four
+//   pairs: an Ints of two int16 each; multiply_pairs(a, b) = a.low * b.low + a.high * b.high, store_pairs(a, b, p)
+//
+// Bytes, Floats16, Ints16: 64 bytes, 16 floats, 16 int32, in as many registers as that takes. Four Bytes hold the codes
+// of 256 values in order, and a Floats16 one number for each of their groups of 16.
+//
+//   load_bytes(p), store(v, p)   64 bytes at any address
+//   join_halves(a, b)            32 bytes from each; join_quarters(a, b, c, d): 16 bytes from each
+//   eights_twice(p)              eight bytes twice, the next eight twice, ... of 32
+//   fours(p)                     each of 16 bytes four times
+//   repeat(byte)                 one byte everywhere; repeat_word(p): four bytes
+//   + - & |                      byte by byte
+//   shift_right(v, counts)       every eight bytes as one integer, by a count of their own; shift_left as well
+//   multiply(v, w)               the low bytes of the products
+//   at_least(v, bound)           without sign: all ones where v >= bound
+//   spread(bits)                 64 bits as bytes: all ones where one is set
+//   negate_where(v, bits)        v, or -v where a bit is set
+//   look_up(table, v)            table[v] of 16 bytes, v in 0 .. 15
+//   codewords(grid, index)       grid[index(i)], i = 0 .. 7 for words of eight bytes, 0 .. 15 for words of four
+//   dot<factor>(sums, q, x)       Ints16: sums[i] + the products of bytes 4 i .. 4 i + 3
+//   to_floats<k>(v)              the signed bytes 16 k .. 16 k + 15 as Floats16
+//   spread_groups<k>(groups)     Floats16: lane i has group 4 k + i / 4; what goes with dot of the k-th Bytes
+//   store_low_bytes(v, p)        16 int32 as int8, which they must be
+//   broadcast_half(half)         Floats16 of one number of 16 bits
+//
+// Steps: 16 bytes, for the scales of groups before they are floats.
+//
+//   make_steps(low, high)        of two integers of eight bytes; repeat_step(byte)
+//   + | &, shift_right(v, n)     byte by byte; eight bytes as one integer
+//   twice(eight)                 each of eight bytes twice
+//   nibble_steps(eight)          the 16 nibbles of eight bytes, the lowest first
+//   to_floats(steps)             the bytes with their signs as Floats16
+//   repeat_halves<n>(steps)      the first 16 / n of eight halves, each n times
+//
+// A product of signed bytes takes x86 three instructions more than one with a factor that is not negative. So q is said
+// to have a sign or not: Factor::kUnsigned promises 0 .. 127. With Factor::kBiased q is what `biased` made of signed bytes,
+// and the sums are those of q + kBias: a caller that knows the sums of x takes them off.
+//
+// one_lane.h is all this written as plain loops: what devices compile, what other targets are tested against, and what
+// to read when a word above is not clear.
+#pragma once
+
+#if defined(__CUDACC__) || defined(STEELYARD_ONE_LANE)
+#include "simd/one_lane.h"
+#elif defined(__AVX512BW__)
+#include "simd/avx512.h"
+#elif defined(__AVX2__)
+#include "simd/avx2.h"
+#elif defined(__SSE2__)
+#include "simd/sse2.h"
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+#include "simd/neon.h"
+#else
+#include "simd/one_lane.h"
+#endif
+
+namespace steelyard::simd::inline STEELYARD_TARGET {
+
+STEELYARD_HD inline Floats max(const Floats& a, const Floats& b) { return a > b ? a : b; }
+STEELYARD_HD inline Floats min(const Floats& a, const Floats& b) { return a < b ? a : b; }
+
+STEELYARD_HD inline float least(const Floats& v) {
+  return fold_lanes(v, [](const Floats& a, const Floats& b) { return min(a, b); });
+}
+STEELYARD_HD inline float largest(const Floats& v) {
+  return fold_lanes(v, [](const Floats& a, const Floats& b) { return max(a, b); });
+}
+STEELYARD_HD inline float sum(const Floats& v) {
+  return fold_lanes(v, [](const Floats& a, const Floats& b) { return a + b; });
+}
+
+/// The eight nibbles of a word as bytes, the lowest first.
+STEELYARD_HD constexpr uint64_t nibbles_as_bytes(uint32_t word) {
+  uint64_t x = word;
+  x = (x | x << 16) & 0x0000FFFF0000FFFFu;
+  x = (x | x << 8) & 0x00FF00FF00FF00FFu;
+  return (x | x << 4) & 0x0F0F0F0F0F0F0F0Fu;
+}
+
+/// sizeof(T) bytes at any address.
+template <class T>
+STEELYARD_HD T read(const void* p) {
+  T value;
+  std::memcpy(&value, p, sizeof(value));
+  return value;
+}
+
+/// body.operator()<0>(), <1>(), ... <n - 1>(): a loop whose index the compiler knows.
+template <int n, int first = 0, class Body>
+[[gnu::always_inline]] STEELYARD_HD inline void unrolled(const Body& body) {
+  if constexpr (first < n) {
+    body.template operator()<first>();
+    unrolled<n, first + 1>(body);
+  }
+}
+
+/// `bits` that are bytes of ones or zeros, for each of eight values that are shifted alike.
+STEELYARD_HD constexpr uint64_t ones_where(uint64_t lowest_bits) { return lowest_bits * 0xFF; }
+
+}  // namespace steelyard::simd::inline STEELYARD_TARGET
+
+namespace steelyard::inline STEELYARD_TARGET {
+using namespace simd;  // what is compiled per target says the verbs as they are
+}

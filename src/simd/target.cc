@@ -1,0 +1,74 @@
+#include "simd/target.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+
+namespace steelyard::simd {
+namespace {
+
+constexpr std::string_view kNames[kTargetCount] = {
+#define TARGET(enumerator, name, ...) #name,
+#include "simd/targets.def"
+#undef TARGET
+};
+
+bool is_supported(Target target) {
+#define HAS(feature) (__builtin_cpu_supports(feature) != 0)
+  const bool supported[kTargetCount] = {
+#define TARGET(enumerator, name, encoders, options, condition) condition,
+#include "simd/targets.def"
+#undef TARGET
+  };
+#undef HAS
+  return supported[static_cast<int>(target)];
+}
+
+Target choose() {
+  const char* forced = std::getenv("STEELYARD_ISA");
+  if (forced == nullptr) return supported_targets().front();
+  std::string known;
+  for (int t = 0; t < kTargetCount; ++t) {
+    if (kNames[t] == forced) {
+      if (!is_supported(static_cast<Target>(t))) fail("STEELYARD_ISA", "this processor has no {}", forced);
+      return static_cast<Target>(t);
+    }
+    known += (known.empty() ? "" : ", ") + std::string(kNames[t]);
+  }
+  fail("STEELYARD_ISA", "unknown instruction set \"{}\" (known: {})", printable(forced), known);
+}
+
+}  // namespace
+
+std::string_view target_name(Target target) { return kNames[static_cast<int>(target)]; }
+
+Target encoder_target(Target target) {
+  constexpr std::string_view kEncoders[kTargetCount] = {
+#define TARGET(enumerator, name, encoders, ...) #encoders,
+#include "simd/targets.def"
+#undef TARGET
+  };
+  const auto* found = std::ranges::find(kNames, kEncoders[static_cast<int>(target)]);
+  return static_cast<Target>(found - kNames);
+}
+
+std::span<const Target> supported_targets() {
+  static const std::vector<Target> kSupported = [] {
+    std::vector<Target> targets;
+    for (int t = kTargetCount - 1; t >= 0; --t) {
+      if (is_supported(static_cast<Target>(t))) targets.push_back(static_cast<Target>(t));
+    }
+    return targets;
+  }();
+  return kSupported;
+}
+
+Target chosen_target() {
+  static const Target kChosen = choose();
+  return kChosen;
+}
+
+}  // namespace steelyard::simd

@@ -1,0 +1,279 @@
+// What vectors of the compiler (GCC and clang) say of the vocabulary for any width. A leaf header includes it after its
+// own instructions; kParts registers hold 64 bytes or 16 numbers.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+namespace steelyard::simd::inline STEELYARD_TARGET {
+
+inline Floats broadcast(float value) { return value - Floats{}; }
+inline Floats load(const float* p) {
+  Floats v;
+  std::memcpy(&v, p, sizeof(v));
+  return v;
+}
+inline void store(const Floats& v, float* p) { std::memcpy(p, &v, sizeof(v)); }
+
+/// Whole numbers of at least 0 as integers.
+inline Words to_codes(const Floats& v) { return __builtin_convertvector(v, Words); }
+inline Floats to_floats(const Ints& v) { return __builtin_convertvector(v, Floats); }
+inline int first_lane(uint32_t bits) { return std::countr_zero(bits); }
+
+inline Ints load_pairs(const int16_t* p) {
+  Ints v;
+  std::memcpy(&v, p, sizeof(v));
+  return v;
+}
+/// One pair in all lanes.
+inline Ints broadcast_pair(const int16_t* p) {
+  int32_t pair;
+  std::memcpy(&pair, p, sizeof(pair));
+  return pair - Ints{};
+}
+
+template <int kStep, size_t... lane>
+inline Floats partners(const Floats& v, std::index_sequence<lane...>) {
+  return __builtin_shufflevector(v, v, (static_cast<int>(lane) ^ kStep)...);
+}
+
+/// All lanes folded into one by halves: lane l with l + kLanes / 2, and so on.
+template <int kStep = kLanes / 2, class Fold>
+inline float fold_lanes(const Floats& v, const Fold& fold) {
+  if constexpr (kStep == 0)
+    return v[0];
+  else
+    return fold_lanes<kStep / 2>(fold(v, partners<kStep>(v, std::make_index_sequence<kLanes>())), fold);
+}
+
+template <bool kUpper, int... lane>
+inline Ints zip_words(const Ints& a, const Ints& b, std::integer_sequence<int, lane...>) {
+  return __builtin_shufflevector(a, b, (lane / 4 * 4 + lane % 4 / 2 + 2 * kUpper + lane % 2 * kLanes)...);
+}
+template <bool kUpper, int... lane>
+inline Ints zip_pairs(const Ints& a, const Ints& b, std::integer_sequence<int, lane...>) {
+  return __builtin_shufflevector(a, b, (lane / 4 * 4 + lane % 2 + 2 * kUpper + lane % 4 / 2 * kLanes)...);
+}
+template <int kFirst>
+inline void store_four(const Ints& v, int32_t* out) {
+  const auto four = __builtin_shufflevector(v, v, kFirst, kFirst + 1, kFirst + 2, kFirst + 3);
+  std::memcpy(out, &four, sizeof(four));
+}
+/// Four rows of kLanes words become kLanes rows of four; those are `stride` words apart.
+inline void transpose_fours(const int32_t* const (&rows)[4], int32_t* out, int64_t stride) {
+  constexpr std::make_integer_sequence<int, kLanes> kEach;
+  Ints row[4];
+  for (int r = 0; r < 4; ++r) std::memcpy(&row[r], rows[r], sizeof(row[r]));
+  const Ints ab[2] = {zip_words<false>(row[0], row[1], kEach), zip_words<true>(row[0], row[1], kEach)};
+  const Ints cd[2] = {zip_words<false>(row[2], row[3], kEach), zip_words<true>(row[2], row[3], kEach)};
+  const Ints columns[4] = {zip_pairs<false>(ab[0], cd[0], kEach), zip_pairs<true>(ab[0], cd[0], kEach),
+                           zip_pairs<false>(ab[1], cd[1], kEach), zip_pairs<true>(ab[1], cd[1], kEach)};
+  const auto store_all = [&]<int... four>(std::integer_sequence<int, four...>) {
+    for (int j = 0; j < 4; ++j) (store_four<4 * four>(columns[j], out + (4 * four + j) * stride), ...);
+  };
+  store_all(std::make_integer_sequence<int, kLanes / 4>());
+}
+
+// ---- 64 bytes and 16 numbers
+
+inline constexpr int kParts = 16 / kLanes;
+inline constexpr int kPartBytes = 64 / kParts;
+
+struct Bytes {
+  Ints part[kParts];
+};
+struct Floats16 {
+  Floats part[kParts];
+};
+struct Ints16 {
+  Ints part[kParts];
+};
+
+using ByteLanes = uint8_t [[gnu::vector_size(kPartBytes)]];
+using LongLanes = uint64_t [[gnu::vector_size(kPartBytes)]];
+inline ByteLanes as_bytes(const Ints& v) { return reinterpret_cast<ByteLanes>(v); }
+template <class Vector>
+inline Ints as_ints(const Vector& v) {
+  return reinterpret_cast<Ints>(v);
+}
+
+/// f(part) for each part, as a T.
+template <class T, class F>
+[[gnu::always_inline]] inline T each_part(const F& f) {
+  T v;
+  for (int p = 0; p < kParts; ++p) v.part[p] = f(p);
+  return v;
+}
+
+inline Bytes load_bytes(const void* p) {
+  Bytes v;
+  std::memcpy(&v, p, sizeof(v));
+  return v;
+}
+inline void store(const Bytes& v, void* p) { std::memcpy(p, &v, sizeof(v)); }
+inline Bytes repeat(int byte) {
+  return each_part<Bytes>([&](int) { return as_ints(static_cast<uint8_t>(byte) - ByteLanes{}); });
+}
+inline Bytes operator+(const Bytes& a, const Bytes& b) {
+  return each_part<Bytes>([&](int p) { return as_ints(as_bytes(a.part[p]) + as_bytes(b.part[p])); });
+}
+inline Bytes operator-(const Bytes& a, const Bytes& b) {
+  return each_part<Bytes>([&](int p) { return as_ints(as_bytes(a.part[p]) - as_bytes(b.part[p])); });
+}
+inline Bytes operator&(const Bytes& a, const Bytes& b) {
+  return each_part<Bytes>([&](int p) { return a.part[p] & b.part[p]; });
+}
+inline Bytes operator|(const Bytes& a, const Bytes& b) {
+  return each_part<Bytes>([&](int p) { return a.part[p] | b.part[p]; });
+}
+inline Bytes multiply(const Bytes& a, const Bytes& b) {
+  return each_part<Bytes>([&](int p) { return as_ints(as_bytes(a.part[p]) * as_bytes(b.part[p])); });
+}
+inline Bytes at_least(const Bytes& v, uint8_t bound) {
+  return each_part<Bytes>([&](int p) { return as_ints(as_bytes(v.part[p]) >= bound - ByteLanes{}); });
+}
+
+/// By how many bits each eight bytes are shifted.
+struct Counts {
+  uint64_t each[8];
+};
+inline Bytes shift_right(const Bytes& v, const Counts& counts) {
+  return each_part<Bytes>([&](int p) {
+    LongLanes by;
+    std::memcpy(&by, counts.each + p * (8 / kParts), sizeof(by));
+    return as_ints(reinterpret_cast<LongLanes>(v.part[p]) >> by);
+  });
+}
+
+inline Bytes shift_left(const Bytes& v, const Counts& counts) {
+  return each_part<Bytes>([&](int p) {
+    LongLanes by;
+    std::memcpy(&by, counts.each + p * (8 / kParts), sizeof(by));
+    return as_ints(reinterpret_cast<LongLanes>(v.part[p]) << by);
+  });
+}
+
+inline Bytes spread(uint64_t bits) {
+  return each_part<Bytes>([&](int p) { return spread_part(bits >> (p * kPartBytes % 64)); });
+}
+inline Bytes negate_where(const Bytes& v, uint64_t bits) {
+  return each_part<Bytes>([&](int p) { return negate_part(v.part[p], bits >> (p * kPartBytes % 64)); });
+}
+inline Bytes look_up(const int8_t* table, const Bytes& v) {
+  return each_part<Bytes>([&](int p) { return look_up_part(table, v.part[p]); });
+}
+
+inline Bytes biased(const Bytes& v) {
+  if constexpr (kBias == 0) return v;
+  return each_part<Bytes>([&](int p) { return as_ints(as_bytes(v.part[p]) ^ static_cast<uint8_t>(kBias)); });
+}
+template <Factor kFactor>
+inline Ints16 dot(const Ints16& sums, const Bytes& q, const Bytes& x) {
+  return each_part<Ints16>([&](int p) { return dot_part<kFactor>(sums.part[p], q.part[p], x.part[p]); });
+}
+
+inline Floats16 load16(const float* p) {
+  Floats16 v;
+  std::memcpy(&v, p, sizeof(v));
+  return v;
+}
+inline void store(const Floats16& v, float* p) { std::memcpy(p, &v, sizeof(v)); }
+inline Floats16 broadcast16(float value) {
+  return each_part<Floats16>([&](int) { return broadcast(value); });
+}
+inline Floats16 operator+(const Floats16& a, const Floats16& b) {
+  return each_part<Floats16>([&](int p) { return a.part[p] + b.part[p]; });
+}
+inline Floats16 operator-(const Floats16& a, const Floats16& b) {
+  return each_part<Floats16>([&](int p) { return a.part[p] - b.part[p]; });
+}
+inline Floats16 operator*(const Floats16& a, const Floats16& b) {
+  return each_part<Floats16>([&](int p) { return a.part[p] * b.part[p]; });
+}
+inline Floats16 fma(const Floats16& a, const Floats16& b, const Floats16& c) {
+  return each_part<Floats16>([&](int p) { return fma(a.part[p], b.part[p], c.part[p]); });
+}
+/// c - a * b.
+inline Floats16 subtract_product(const Floats16& c, const Floats16& a, const Floats16& b) {
+  return each_part<Floats16>([&](int p) { return fma(-a.part[p], b.part[p], c.part[p]); });
+}
+/// By halves: the first eight and the last, and so on.
+inline float sum(const Floats16& v) {
+  Floats parts[kParts];
+  for (int p = 0; p < kParts; ++p) parts[p] = v.part[p];
+  for (int n = kParts / 2; n > 0; n /= 2) {
+    for (int p = 0; p < n; ++p) parts[p] += parts[p + n];
+  }
+  return fold_lanes(parts[0], [](const Floats& a, const Floats& b) { return a + b; });
+}
+inline Ints16 repeat16(int32_t value) {
+  return each_part<Ints16>([&](int) { return value - Ints{}; });
+}
+inline Floats16 to_floats(const Ints16& v) {
+  return each_part<Floats16>([&](int p) { return to_floats(v.part[p]); });
+}
+inline Floats16 as_floats(const Bytes& v) {
+  return each_part<Floats16>([&](int p) { return reinterpret_cast<Floats>(v.part[p]); });
+}
+
+/// One word in all places.
+inline Bytes repeat_word(const void* p) {
+  int32_t word;
+  std::memcpy(&word, p, sizeof(word));
+  return each_part<Bytes>([&](int) { return word - Ints{}; });
+}
+inline Ints16 operator+(const Ints16& a, const Ints16& b) {
+  return each_part<Ints16>([&](int p) { return a.part[p] + b.part[p]; });
+}
+
+inline int32_t sum(const Ints16& v) {
+  int32_t words[16], total = 0;
+  std::memcpy(words, &v, sizeof(words));
+  for (const int32_t word : words) total += word;
+  return total;
+}
+
+struct Steps {
+  using Each = uint8_t [[gnu::vector_size(16)]];
+  Each bytes;
+};
+inline Steps make_steps(uint64_t low, uint64_t high) {
+  using Two = uint64_t [[gnu::vector_size(16)]];
+  return {reinterpret_cast<Steps::Each>(Two{low, high})};
+}
+inline Steps repeat_step(uint8_t byte) { return {byte - Steps::Each{}}; }
+inline Steps operator+(const Steps& a, const Steps& b) { return {a.bytes + b.bytes}; }
+inline Steps operator|(const Steps& a, const Steps& b) { return {a.bytes | b.bytes}; }
+inline Steps operator&(const Steps& a, const Steps& b) { return {a.bytes & b.bytes}; }
+inline Steps shift_right(const Steps& v, int count) {
+  using Two = uint64_t [[gnu::vector_size(16)]];
+  return {reinterpret_cast<Steps::Each>(reinterpret_cast<Two>(v.bytes) >> count)};
+}
+inline Steps twice(uint64_t eight) {
+  const Steps::Each v = make_steps(eight, 0).bytes;
+  return {__builtin_shufflevector(v, v, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7)};
+}
+inline Steps nibble_steps(uint64_t eight) {
+  const Steps::Each low = make_steps(eight, 0).bytes, high = make_steps(eight >> 4, 0).bytes;
+  return Steps{__builtin_shufflevector(low, high, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)} &
+         repeat_step(15);
+}
+
+template <int kFirst, size_t... lane>
+inline Floats lanes_from(const Floats& groups, std::index_sequence<lane...>) {
+  return __builtin_shufflevector(groups, groups, (kFirst + static_cast<int>(lane) / 4)...);
+}
+template <int k, size_t... part>
+inline Floats16 spread_parts(const Floats16& groups, std::index_sequence<part...>) {
+  constexpr int kOfPart = kLanes / 4;  // groups that a register of the result has
+  return {{lanes_from<(4 * k + static_cast<int>(part) * kOfPart) % kLanes>(
+      groups.part[(4 * k + static_cast<int>(part) * kOfPart) / kLanes], std::make_index_sequence<kLanes>())...}};
+}
+template <int k>
+inline Floats16 spread_groups(const Floats16& groups) {
+  return spread_parts<k>(groups, std::make_index_sequence<kParts>());
+}
+
+}  // namespace steelyard::simd::inline STEELYARD_TARGET
