@@ -96,15 +96,19 @@ STEELYARD_HD constexpr uint8_t even_signs(uint32_t index) {
   return static_cast<uint8_t>(index | ((parity & 1) << 7));
 }
 
-/// The same for the four indices in each half of `words`, side by side from bit 0 on: eight bytes of signs.
-STEELYARD_HD constexpr uint64_t eight_signs(uint64_t words) {
-  constexpr uint64_t kEach = 0x0000000100000001u;
-  const uint64_t indices = (words & 0x7F * kEach) | (words & (0x7F << 7) * kEach) << 1 |
-                           (words & (0x7F << 14) * kEach) << 2 | (words & (0x7F << 21) * kEach) << 3;
+/// The same for eight indices, each in a byte.
+STEELYARD_HD constexpr uint64_t with_parity(uint64_t indices) {
   uint64_t parity = indices ^ (indices >> 4);  // of bits of the same byte only, as far as it counts
   parity ^= parity >> 2;
   parity ^= parity >> 1;
   return indices | (parity & 0x0101010101010101u) << 7;
+}
+
+/// The same for the four indices in each half of `words`, side by side from bit 0 on: eight bytes of signs.
+STEELYARD_HD constexpr uint64_t eight_signs(uint64_t words) {
+  constexpr uint64_t kEach = 0x0000000100000001u;
+  return with_parity((words & 0x7F * kEach) | (words & (0x7F << 7) * kEach) << 1 | (words & (0x7F << 14) * kEach) << 2 |
+                     (words & (0x7F << 21) * kEach) << 3);
 }
 
 /// Writes 8 magnitudes (bytes of `magnitudes`, each 1..127) to q, negated where `signs` has a bit set.
@@ -127,10 +131,10 @@ STEELYARD_HD inline void store_iq1(uint64_t codeword, int shift, int8_t* q) {
   for (int i = 0; i < 8; ++i) q[i] = static_cast<int8_t>(8 * static_cast<int8_t>(codeword >> (8 * i)) + shift);
 }
 
-/// 64 ternary values as 8 t + shift, the shift -1 where a bit is set, else 1.
-STEELYARD_HD inline Bytes shifted_eighths(const Bytes& ternary, uint64_t negative) {
-  const Bytes twofold = ternary + ternary, fourfold = twofold + twofold, minus = spread(negative);
-  return (fourfold + fourfold) + (repeat(1) + (minus + minus));
+/// 64 ternary values as 8 t + shift, the shift -1 where `is_negative` is all ones, 1 where it is zero.
+STEELYARD_HD inline Bytes shifted_eighths(const Bytes& ternary, const Bytes& is_negative) {
+  const Bytes twofold = ternary + ternary, fourfold = twofold + twofold;
+  return (fourfold + fourfold) + (repeat(1) + (is_negative + is_negative));
 }
 
 }  // namespace steelyard::inline STEELYARD_TARGET

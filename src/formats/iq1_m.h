@@ -51,13 +51,14 @@ struct IQ1_M : CodebookEncoder<IQ1_M> {
   }
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
-    for (int k = 0; k < 4; ++k) {
+    unrolled<4>([&]<int k>() {
       const uint8_t* low = blocks->low + 8 * k;
-      const auto nibbles = read<uint32_t>(blocks->high_and_shifts + 4 * k);
-      const Bytes ternary = codewords(iq1_grid(), [&](int i) { return low[i] | (nibbles >> (4 * i) & 7) << 8; });
-      const uint64_t negative = ones_where(nibbles_as_bytes(nibbles) >> 3 & 0x0101010101010101u);
-      out.codes[k] = shifted_eighths(ternary, negative);
-    }
+      const uint64_t nibbles = read<uint32_t>(blocks->high_and_shifts + 4 * k);
+      const Bytes ternary = codewords(iq1_grid(), [&](int i) { return low[i] | (nibbles << 8 >> (4 * i) & 0x700); });
+      const Bytes is_negative = any_bits(
+          nibbles, {{1u << 3, 1u << 7, 1u << 11, 1u << 15, 1u << 19, 1u << 23, 1u << 27, 1u << 31}});
+      out.codes[k] = shifted_eighths(ternary, is_negative);
+    });
     const auto words = read<uint64_t>(blocks->scales);
     const auto steps = [](uint64_t two) {  // the four fields of each of two words, as bytes
       const uint64_t x = (two & 0xFFF) | (two & 0xFFF0000) << 16;

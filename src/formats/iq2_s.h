@@ -49,13 +49,13 @@ struct IQ2_S : CodebookEncoder<IQ2_S> {
   }
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
-    for (int k = 0; k < 4; ++k) {
+    unrolled<4>([&]<int k>() {
       const uint8_t* low = blocks->low + 8 * k;
-      const uint32_t high = blocks->high[2 * k] | uint32_t{blocks->high[2 * k + 1]} << 8;
+      const uint32_t high = uint32_t{read<uint16_t>(blocks->high + 2 * k)} << 8;
       const Bytes magnitudes =
-          codewords(iq2_s_grid(), [&](int i) { return low[i] | (high >> (2 * i) & 3) << 8; });
+          codewords(iq2_s_grid(), [&](int i) { return low[i] | (high >> (2 * i) & 0x300); });
       out.codes[k] = negate_where(magnitudes, read<uint64_t>(blocks->signs + 8 * k));
-    }
+    });
     out.scale = to_floats(odd(nibble_steps(read<uint64_t>(blocks->scales)))) *
                 (broadcast_half(blocks->d) * broadcast16(0.125f));
   }

@@ -46,15 +46,15 @@ struct IQ2_XS : CodebookEncoder<IQ2_XS> {
   }
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
-    for (int k = 0; k < 4; ++k) {
+    unrolled<4>([&]<int k>() {
       const uint16_t* vectors = blocks->vectors + 8 * k;
       const Bytes magnitudes = codewords(iq2_xs_grid(), [&](int i) { return vectors[i] & 511; });
-      const auto signs = [&](int i) {  // of four vectors: their 7 bits side by side
-        const uint64_t words = read<uint64_t>(vectors + i) >> 9;
-        return (words & 127) | (words >> 9 & 127u << 7) | (words >> 18 & 127u << 14) | (words >> 27 & 127u << 21);
-      };
-      out.codes[k] = negate_where(magnitudes, eight_signs(signs(0) | signs(4) << 32));
-    }
+      // The 7 bits of eight words side by side: vectors 0, 4, 1, 5, ..., then in order.
+      constexpr uint64_t kEven = 0x00FF00FF00FF00FFu;
+      const uint64_t mixed = with_parity((read<uint64_t>(vectors) >> 9 & kEven / 255 * 127) |
+                                         (read<uint64_t>(vectors + 4) >> 1 & kEven / 255 * 127 << 8));
+      out.codes[k] = negate_where(magnitudes, even_bytes(mixed & kEven) | even_bytes(mixed >> 8 & kEven) << 32);
+    });
     out.scale = to_floats(odd(nibble_steps(read<uint64_t>(blocks->scales)))) *
                 (broadcast_half(blocks->d) * broadcast16(0.125f));
   }

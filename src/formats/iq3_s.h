@@ -52,12 +52,12 @@ struct IQ3_S : CodebookEncoder<IQ3_S> {
   }
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
-    for (int k = 0; k < 4; ++k) {
+    unrolled<4>([&]<int k>() {
       const uint8_t* low = blocks->low + 16 * k;
-      const uint32_t high = blocks->high[2 * k] | uint32_t{blocks->high[2 * k + 1]} << 8;
-      const Bytes magnitudes = codewords(iq3_s_grid(), [&](int i) { return low[i] | (high >> i & 1) << 8; });
+      const uint32_t high = uint32_t{read<uint16_t>(blocks->high + 2 * k)} << 8;
+      const Bytes magnitudes = codewords(iq3_s_grid(), [&](int i) { return low[i] | (high >> i & 0x100); });
       out.codes[k] = negate_where(magnitudes, read<uint64_t>(blocks->signs + 8 * k));
-    }
+    });
     const uint64_t steps = nibbles_as_bytes(read<uint32_t>(blocks->scales));
     out.scale = to_floats(odd(twice(steps))) * broadcast_half(blocks->d);
   }

@@ -50,13 +50,13 @@ struct IQ3_XXS : CodebookEncoder<IQ3_XXS> {
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
     uint64_t steps = 0;
-    for (int k = 0; k < 4; ++k) {
+    unrolled<4>([&]<int k>() {
       const uint8_t* indices = blocks->indices + 16 * k;
       const uint64_t words = read<uint64_t>(&blocks->signs_and_scales[2 * k]);
       const Bytes magnitudes = codewords(iq3_xxs_grid(), [&](int i) { return indices[i]; });
       out.codes[k] = negate_where(magnitudes, eight_signs(words));
       steps |= ((words >> 28 & 15) | (words >> 60) << 8) << (16 * k);
-    }
+    });
     out.scale = to_floats(odd(twice(steps))) * (broadcast_half(blocks->d) * broadcast16(0.25f));
   }
 

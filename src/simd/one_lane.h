@@ -46,6 +46,12 @@ STEELYARD_HD inline Floats to_floats(Ints v) { return static_cast<float>(v); }
 STEELYARD_HD inline uint32_t lane_bits(Ints mask) { return mask & 1; }
 STEELYARD_HD inline int first_lane(uint32_t bits) { return static_cast<int>(bits) - 1; }
 
+STEELYARD_HD inline Floats absolute_maximum(Floats v, Floats most) {
+  const float magnitude = v < 0 ? -v : v;
+  return magnitude <= most ? most : magnitude;
+}
+STEELYARD_HD inline float largest_magnitude(Floats v) { return v; }
+
 template <class Fold>
 STEELYARD_HD float fold_lanes(Floats v, const Fold&) {
   return v;
@@ -153,7 +159,7 @@ STEELYARD_HD inline Bytes operator|(const Bytes& a, const Bytes& b) {
   return each_byte([&](int i) { return a.value[i] | b.value[i]; });
 }
 
-/// By how many bits each eight bytes are shifted.
+/// A number for every eight bytes.
 struct Counts {
   uint64_t each[8];
 };
@@ -175,6 +181,9 @@ STEELYARD_HD inline Bytes multiply(const Bytes& a, const Bytes& b) {
 }
 STEELYARD_HD inline Bytes at_least(const Bytes& v, uint8_t bound) {
   return each_byte([&](int i) { return v.value[i] >= bound ? 0xFF : 0; });
+}
+STEELYARD_HD inline Bytes any_bits(uint64_t word, const Counts& tests) {
+  return each_byte([&](int i) { return (tests.each[i / 8] & word) != 0 ? 0xFF : 0; });
 }
 STEELYARD_HD inline Bytes spread(uint64_t bits) {
   return each_byte([&](int i) { return (bits >> i & 1) != 0 ? 0xFF : 0; });
@@ -239,10 +248,16 @@ STEELYARD_HD inline Ints16 repeat16(int32_t value) {
   for (int32_t& each : v.value) each = value;
   return v;
 }
-STEELYARD_HD inline int32_t sum(const Ints16& v) {
-  int32_t total = 0;
-  for (const int32_t word : v.value) total += word;
-  return total;
+STEELYARD_HD inline void store(const Ints16& v, int32_t* p) { std::memcpy(p, v.value, sizeof(v.value)); }
+STEELYARD_HD inline Ints16 load16(const int32_t* p) {
+  Ints16 v;
+  std::memcpy(v.value, p, sizeof(v.value));
+  return v;
+}
+STEELYARD_HD inline Ints16 next_digit(const Ints16& a, const Ints16& b) {
+  Ints16 v;
+  for (int i = 0; i < 16; ++i) v.value[i] = a.value[i] * 255 + b.value[i];
+  return v;
 }
 STEELYARD_HD inline void store_low_bytes(const Ints16& v, void* p) {
   for (int i = 0; i < 16; ++i) static_cast<uint8_t*>(p)[i] = static_cast<uint8_t>(v.value[i]);

@@ -12,6 +12,7 @@
 //   broadcast(x)                 x in every lane
 //   fma(a, b, c)                 a * b + c, in one rounding where the target has it
 //   max(a, b), min(a, b), clamp(v, low, high), square_root(v), nearest_integer(v), to_codes(v), to_floats(Ints)
+//   absolute_maximum(v, most)    max(|v|, most), most >= 0; NaN counts as the largest; largest_magnitude(v) of lanes >= 0
 //   lane_bits(mask)              bit l: whether the comparison holds in lane l
 //   first_lane(bits)             the lowest bit set
 //   fold_lanes(v, f)             f over all lanes, by halves; least(v), largest(v), sum(v) are such
@@ -31,11 +32,13 @@
 //   shift_right(v, counts)       every eight bytes as one integer, by a count of their own; shift_left as well
 //   multiply(v, w)               the low bytes of the products
 //   at_least(v, bound)           without sign: all ones where v >= bound
+//   any_bits(word, tests)        for every eight bytes a test of its own: all ones where word & test is not 0
 //   spread(bits)                 64 bits as bytes: all ones where one is set
 //   negate_where(v, bits)        v, or -v where a bit is set
 //   look_up(table, v)            table[v] of 16 bytes, v in 0 .. 15
 //   codewords(grid, index)       grid[index(i)], i = 0 .. 7 for words of eight bytes, 0 .. 15 for words of four
 //   dot<factor>(sums, q, x)       Ints16: sums[i] + the products of bytes 4 i .. 4 i + 3
+//   next_digit(a, b)             Ints16: a * 255 + b
 //   to_floats<k>(v)              the signed bytes 16 k .. 16 k + 15 as Floats16
 //   spread_groups<k>(groups)     Floats16: lane i has group 4 k + i / 4; what goes with dot of the k-th Bytes
 //   store_low_bytes(v, p)        16 int32 as int8, which they must be
@@ -112,8 +115,11 @@ template <int n, int first = 0, class Body>
   }
 }
 
-/// `bits` that are bytes of ones or zeros, for each of eight values that are shifted alike.
-STEELYARD_HD constexpr uint64_t ones_where(uint64_t lowest_bits) { return lowest_bits * 0xFF; }
+/// Bytes 0, 2, 4, 6 side by side; the others are zero.
+STEELYARD_HD constexpr uint64_t even_bytes(uint64_t x) {
+  x = (x | x >> 8) & 0x0000FFFF0000FFFFu;
+  return (x | x >> 16) & 0x00000000FFFFFFFFu;
+}
 
 }  // namespace steelyard::simd::inline STEELYARD_TARGET
 

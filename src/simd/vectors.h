@@ -76,6 +76,15 @@ inline void transpose_fours(const int32_t* const (&rows)[4], int32_t* out, int64
   store_all(std::make_integer_sequence<int, kLanes / 4>());
 }
 
+/// max(|v|, most), most >= 0; NaN counts as the largest.
+inline Floats absolute_maximum(const Floats& v, const Floats& most) {
+  const Ints bits = reinterpret_cast<Ints>(v) & 0x7FFFFFFF, other = reinterpret_cast<Ints>(most);
+  return reinterpret_cast<Floats>(bits > other ? bits : other);
+}
+inline float largest_magnitude(const Floats& v) {
+  return fold_lanes(v, [](const Floats& a, const Floats& b) { return absolute_maximum(a, b); });
+}
+
 // ---- 64 bytes and 16 numbers
 
 inline constexpr int kParts = 16 / kLanes;
@@ -135,7 +144,7 @@ inline Bytes at_least(const Bytes& v, uint8_t bound) {
   return each_part<Bytes>([&](int p) { return as_ints(as_bytes(v.part[p]) >= bound - ByteLanes{}); });
 }
 
-/// By how many bits each eight bytes are shifted.
+/// A number for every eight bytes.
 struct Counts {
   uint64_t each[8];
 };
@@ -155,6 +164,13 @@ inline Bytes shift_left(const Bytes& v, const Counts& counts) {
   });
 }
 
+inline Bytes any_bits(uint64_t word, const Counts& tests) {
+  return each_part<Bytes>([&](int p) {
+    LongLanes test;
+    std::memcpy(&test, tests.each + p * (8 / kParts), sizeof(test));
+    return as_ints((test & word) != 0);
+  });
+}
 inline Bytes spread(uint64_t bits) {
   return each_part<Bytes>([&](int p) { return spread_part(bits >> (p * kPartBytes % 64)); });
 }
@@ -211,6 +227,16 @@ inline float sum(const Floats16& v) {
 inline Ints16 repeat16(int32_t value) {
   return each_part<Ints16>([&](int) { return value - Ints{}; });
 }
+inline void store(const Ints16& v, int32_t* p) { std::memcpy(p, &v, sizeof(v)); }
+inline Ints16 load16(const int32_t* p) {
+  Ints16 v;
+  std::memcpy(&v, p, sizeof(v));
+  return v;
+}
+/// a * 255 + b.
+inline Ints16 next_digit(const Ints16& a, const Ints16& b) {
+  return each_part<Ints16>([&](int p) { return (a.part[p] << 8) - a.part[p] + b.part[p]; });
+}
 inline Floats16 to_floats(const Ints16& v) {
   return each_part<Floats16>([&](int p) { return to_floats(v.part[p]); });
 }
@@ -226,13 +252,6 @@ inline Bytes repeat_word(const void* p) {
 }
 inline Ints16 operator+(const Ints16& a, const Ints16& b) {
   return each_part<Ints16>([&](int p) { return a.part[p] + b.part[p]; });
-}
-
-inline int32_t sum(const Ints16& v) {
-  int32_t words[16], total = 0;
-  std::memcpy(words, &v, sizeof(words));
-  for (const int32_t word : words) total += word;
-  return total;
 }
 
 struct Steps {

@@ -11,32 +11,29 @@ namespace {
 
 using test::Activations;
 
-/// Activations as bytes and the memory behind them.
+/// Activations as bytes.
 class Bytes {
  public:
-  Bytes(const BytePanels& panels, Matrix x)
-      : width_((x.cols + kByteSpan - 1) / kByteSpan * kByteSpan),
-        codes_(static_cast<size_t>(width_ * x.rows)),
-        scales_(codes_.size() / 16),
-        sums_(scales_.size()),
-        pair_sums_(scales_.size() / 2),
-        offsets_(scales_.size()) {
+  Bytes(const BytePanels& panels, Matrix x, int planes)
+      : width_((x.cols + kByteSpan - 1) / kByteSpan * kByteSpan), planes_(planes) {
+    memory_.resize(width_ * x.rows, planes);
     for (int64_t t = 0; t < x.rows; ++t) panels.quantize(x.row(t), x.cols, get().at(t, 0));
   }
-  ByteInput get() { return {width_, codes_.data(), scales_.data(), sums_.data(), pair_sums_.data(), offsets_.data()}; }
+  ByteInput get() { return memory_.at(0, width_); }
   int64_t width() const { return width_; }
-  float scale(int64_t t, int64_t i) const { return scales_[static_cast<size_t>((t * width_ + i) / 16)]; }
-  /// What the bytes of a value stand for.
-  double value(int64_t t, int64_t i) const {
-    return static_cast<double>(scale(t, i)) * codes_[static_cast<size_t>(t * width_ + i)];
+  float scale(int64_t t, int64_t i) { return get().at(t, 0).scales[i / kByteGroup]; }
+  int32_t code(int64_t t, int64_t i) {
+    int32_t code = 0;
+    for (int p = 0; p < planes_; ++p) code = 255 * code + get().at(t, 0).codes[p * width_ + i];
+    return code;
   }
-  int code(int64_t t, int64_t i) const { return codes_[static_cast<size_t>(t * width_ + i)]; }
+  /// What the bytes of a value stand for.
+  double value(int64_t t, int64_t i) { return static_cast<double>(scale(t, i)) * code(t, i); }
 
  private:
   int64_t width_;
-  std::vector<int8_t> codes_;
-  std::vector<float> scales_, sums_, pair_sums_;
-  std::vector<int32_t> offsets_;
+  int planes_;
+  ByteInputs memory_;
 };
 
 class RowsOf : public testing::TestWithParam<simd::Target> {
@@ -49,25 +46,38 @@ INSTANTIATE_TEST_SUITE_P(Target, RowsOf,
                          [](const auto& instance) { return std::string(simd::target_name(instance.param)); });
 
 TEST_P(RowsOf, ActivationsAreBytes) {
-  for (const int64_t n : {1, 15, 16, 17, 255, 256, 300}) {
-    for (const float sigma : {1e-20f, 1.0f, 1e30f}) {
-      Activations x(2, n, 1, 0, sigma);
-      Bytes bytes(panels_, x.matrix());
-      for (int64_t t = 0; t < 2; ++t) {
-        for (int64_t i = 0; i < bytes.width(); ++i) {
-          const float value = i < n ? x.matrix().row(t)[i] : 0.0f;
-          EXPECT_LE(std::abs(bytes.code(t, i)), 127);
-          EXPECT_NEAR(bytes.value(t, i), value, 0.501 * bytes.scale(t, i));
-        }
-        const ByteInput in = bytes.get().at(t, 0);
-        for (int64_t group = 0; group < bytes.width() / 16; ++group) {
-          int sum = 0;
-          for (int64_t i = 0; i < 16; ++i) sum += bytes.code(t, 16 * group + i);
-          EXPECT_EQ(in.sums[group], in.scales[group] * static_cast<float>(sum));
-          if (group % 2 == 1) {
-            EXPECT_EQ(in.pair_sums[group / 2], in.sums[group - 1] + in.sums[group]);
+  for (const int planes : {1, 3}) {
+    const int levels = planes == 1 ? 127 : 63 * 255 * 255 + 127 * 255 + 127;
+    for (const int64_t n : {1, 15, 16, 17, 255, 256, 300}) {
+      for (const float sigma : {1e-20f, 1.0f, 1e30f}) {
+        Activations x(2, n, 1, 0, sigma);
+        Bytes bytes(panels_, x.matrix(), planes);
+        for (int64_t t = 0; t < 2; ++t) {
+          const ByteInput in = bytes.get().at(t, 0);
+          for (int64_t i = 0; i < bytes.width(); ++i) {
+            const float value = i < n ? x.matrix().row(t)[i] : 0.0f;
+            EXPECT_LE(std::abs(bytes.code(t, i)), levels);
+            EXPECT_NEAR(bytes.value(t, i), value, 0.501 * bytes.scale(t, i) + 2e-7 * std::abs(value));
           }
-          EXPECT_TRUE(in.offsets[group] == 0 || in.offsets[group] == -128 * sum);
+          for (int64_t group = 0; group < bytes.width() / 16; ++group) {
+            int sum = 0, of_fours[3] = {};
+            for (int64_t i = 16 * group; i < 16 * group + 16; ++i) {
+              sum += bytes.code(t, i);
+              for (int p = 0; p < planes; ++p) of_fours[p] += in.codes[p * in.width + i];
+            }
+            EXPECT_EQ(in.sums[group], in.scales[group] * static_cast<float>(sum));
+            if (group % 2 == 1) {
+              EXPECT_EQ(in.pair_sums[group / 2], in.sums[group - 1] + in.sums[group]);
+            }
+            const bool biased = simd::target_name(GetParam()) == "avx512vnni";
+            if (planes == 1) {
+              EXPECT_EQ(in.offsets[group], biased ? -128 * sum : 0);
+            }
+            for (int p = 0; p < planes; ++p) {
+              const int32_t* four = in.fours + (p * in.width + 16 * group) / 4;
+              EXPECT_EQ(four[0] + four[1] + four[2] + four[3], biased ? -128 * of_fours[p] : 0);
+            }
+          }
         }
       }
     }
@@ -78,7 +88,7 @@ TEST_P(RowsOf, WhatIsNotFiniteStaysSo) {
   for (const float bad : {NAN, INFINITY, -INFINITY}) {
     Activations x(1, 64, 1);
     x.matrix().data[20] = bad;
-    Bytes bytes(panels_, x.matrix());
+    Bytes bytes(panels_, x.matrix(), 1);
     EXPECT_TRUE(std::isfinite(bytes.scale(0, 0)));
     EXPECT_TRUE(std::isnan(bytes.scale(0, 16)));
     EXPECT_TRUE(std::isnan(bytes.get().sums[1]));
@@ -94,7 +104,8 @@ TEST_P(RowsOf, EveryType) {
     if (format->decode == nullptr) continue;
     SCOPED_TRACE(format->name);
     const Rows& rows = cpu::rows(GetParam(), *format);
-    EXPECT_EQ(rows.dot_bytes != nullptr, format->unpack != nullptr);
+    EXPECT_EQ(rows.unpack != nullptr, format->unpack != nullptr);
+    EXPECT_EQ(rows.dot == nullptr, format->unpack != nullptr);
     for (int round = 0; round < 12; ++round) {
       const int64_t n_blocks = format->block_len == 1 ? 37 : (round % 3 == 0 ? 256 : 512) / format->block_len + (format->block_len < 256 ? round % 3 : 0);
       const int64_t n = n_blocks * format->block_len, row_bytes = n_blocks * format->block_bytes, n_rows = 1 + round * 7 % 33;
@@ -107,23 +118,30 @@ TEST_P(RowsOf, EveryType) {
       }
       const int64_t n_tokens = 1 + round % 9;
       Activations x(n_tokens, n, 2);
-      Bytes inputs(panels_, x.matrix());
-      const auto expect_near = [&](float found, int64_t r, int64_t t, bool of_bytes) {
+      const auto expect_near = [&](float found, int64_t r, int64_t t, Bytes* bytes_of_x) {
         double sum = 0, magnitude = 0;
         for (int64_t i = 0; i < n; ++i) {
-          const double input = of_bytes ? inputs.value(t, i) : static_cast<double>(x.matrix().row(t)[i]);
+          const double input = bytes_of_x != nullptr ? bytes_of_x->value(t, i) : static_cast<double>(x.matrix().row(t)[i]);
           sum += weights[static_cast<size_t>(r * n + i)] * input;
           magnitude += std::abs(weights[static_cast<size_t>(r * n + i)] * input);
         }
-        ASSERT_NEAR(found, sum, 1e-5 * magnitude + 1e-30) << r << " " << t;
+        ASSERT_NEAR(found, sum, 2e-6 * magnitude + 1e-30) << r << " " << t;
       };
-      for (int64_t r = 0; r < n_rows; ++r) {
-        expect_near(rows.dot(bytes.data() + r * row_bytes, n_blocks, x.matrix().data), r, 0, false);
+      if (rows.dot != nullptr) {
+        for (int64_t r = 0; r < n_rows; ++r) {
+          expect_near(rows.dot(bytes.data() + r * row_bytes, n_blocks, x.matrix().data), r, 0, nullptr);
+        }
+        continue;
       }
-      if (rows.dot_bytes == nullptr) continue;
+      Bytes inputs(panels_, x.matrix(), 1), fine(panels_, x.matrix(), 3);
       std::vector<float> results(static_cast<size_t>(n_rows));
-      rows.dot_bytes(bytes.data(), row_bytes, n_rows, n_blocks, inputs.get(), results.data());
-      for (int64_t r = 0; r < n_rows; ++r) expect_near(results[static_cast<size_t>(r)], r, 0, true);
+      rows.dot_one_plane(bytes.data(), row_bytes, n_rows, n_blocks, inputs.get(), results.data());
+      for (int64_t r = 0; r < n_rows; ++r) expect_near(results[static_cast<size_t>(r)], r, 0, &inputs);
+      rows.dot_three_planes(bytes.data(), row_bytes, n_rows, n_blocks, fine.get(), results.data());
+      for (int64_t r = 0; r < n_rows; ++r) {  // as good as floats
+        expect_near(results[static_cast<size_t>(r)], r, 0, &fine);
+        expect_near(results[static_cast<size_t>(r)], r, 0, nullptr);
+      }
 
       const int64_t depth = (n + kByteUnit - 1) / kByteUnit * kByteUnit, panel = panels_.panel;
       std::vector<float> memory[2];
@@ -140,7 +158,7 @@ TEST_P(RowsOf, EveryType) {
         panels_.multiply(rows.minima, n_tokens, of_panel, inputs.get(), packed, c.matrix().data, c.matrix().stride, false);
         ASSERT_TRUE(c.untouched_outside());
         for (int64_t t = 0; t < n_tokens; ++t) {
-          for (int64_t r = 0; r < of_panel; ++r) expect_near(c.matrix().row(t)[r], first + r, t, true);
+          for (int64_t r = 0; r < of_panel; ++r) expect_near(c.matrix().row(t)[r], first + r, t, &inputs);
         }
         Activations twice = c;
         panels_.multiply(rows.minima, n_tokens, of_panel, inputs.get(), packed, twice.matrix().data,

@@ -1,9 +1,9 @@
-// Matrix products of bytes: activations rounded to 8 bits, the codes of the blocks as they stand. Compiled once per
-// target (byte_panels.simd.cc).
+// Matrix products of bytes: activations as integers of 8 bits, or of three times 8, and the codes of blocks as they
+// stand. Compiled once per target (byte_panels.simd.cc; products with single rows: rows.simd.cc).
 //
 // Both sides read as groups of 16 codes with a scale. A product of two groups is summed in integers, exactly, then
-// multiplied by both scales. So the error is that of rounding activations alone: each is off by up to half a 127th of the
-// largest of its group.
+// multiplied by both scales. So the error is that of rounding activations alone. With one plane of bytes each is off by up
+// to half a 127th of the largest of its group; with three by 2^-23 of it, about what sums of floats lose.
 //
 // A panel holds `panel` weight rows side by side, four codes of all of them in a row of memory, as gemm.h does.
 #pragma once
@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/aligned.h"
 #include "simd/target.h"
 
 namespace steelyard::cpu {
@@ -19,20 +20,53 @@ inline constexpr int kByteGroup = 16;  ///< values that share a scale
 inline constexpr int kByteUnit = 64;   ///< values that are multiplied at a time: rows are filled up with zeros
 inline constexpr int kByteSpan = 256;  ///< a row of activations is a multiple of this
 
-/// Activations of some tokens, `width` values each. What is not finite has a scale and sums of NaN.
+/// Activations of some tokens, `width` values each. A code's bytes are its digits -127 .. 127 to the base of 255, the
+/// highest plane first: none is -128, whose sign cannot be turned. What is not finite has a scale and sums of NaN.
 struct ByteInput {
   int64_t width;
-  int8_t* codes;     ///< [tokens, width], -127 .. 127
+  int planes;        ///< 1 or 3
+  int8_t* codes;     ///< [tokens, planes, width]
+  int32_t* fours;    ///< [tokens, planes, width / 4]: what four products with biased codes are too large by, turned (simd.h)
+  int32_t* offsets;  ///< [tokens, width / 16]: the same of 16, for the first plane
   float* scales;     ///< [tokens, width / 16]
   float* sums;       ///< [tokens, width / 16]: scale times the sum of the codes
   float* pair_sums;  ///< [tokens, width / 32]
-  int32_t* offsets;  ///< [tokens, width / 16]: what a product with biased codes has too little (simd.h)
 
-  /// From value `begin` of token t on.
+  /// From value `begin` of token t on; of several planes only from a token's first value.
   ByteInput at(int64_t t, int64_t begin) const {
-    const int64_t values = t * width + begin, groups = values / kByteGroup;
-    return {width, codes + values, scales + groups, sums + groups, pair_sums + groups / 2, offsets + groups};
+    const int64_t values = t * width * planes + begin, groups = (t * width + begin) / kByteGroup;
+    return {width,           planes,          codes + values, fours + values / 4, offsets + groups,
+            scales + groups, sums + groups, pair_sums + groups / 2};
   }
+};
+
+/// The memory of activations.
+class ByteInputs {
+ public:
+  /// For n tokens' values in all, whole spans each; what was there is lost.
+  void resize(int64_t n, int planes) {
+    const auto values = static_cast<size_t>(n);
+    planes_ = planes;
+    codes_.resize(values * static_cast<size_t>(planes));
+    fours_.resize(codes_.size() / 4);
+    offsets_.resize(values / kByteGroup);
+    scales_.resize(offsets_.size());
+    sums_.resize(offsets_.size());
+    pair_sums_.resize(offsets_.size() / 2);
+  }
+  /// Tokens of `width` values from value `first` of all on.
+  ByteInput at(int64_t first, int64_t width) {
+    const ByteInput all{first, planes_, codes_.data(), fours_.data(), offsets_.data(), scales_.data(), sums_.data(), pair_sums_.data()};
+    ByteInput of = first == 0 ? all : all.at(1, 0);
+    of.width = width;
+    return of;
+  }
+
+ private:
+  int planes_ = 1;
+  AlignedVector<int8_t> codes_;
+  AlignedVector<int32_t> fours_, offsets_;
+  AlignedVector<float> scales_, sums_, pair_sums_;
 };
 
 /// Which minima weights have: none, one per 16 values, or one per 32 (each twice).
@@ -58,14 +92,14 @@ struct BytePanel {
 struct BytePanels {
   int panel;  ///< weight rows per panel, at most kMaxBytePanel
 
-  /// out.width >= n values of one token.
+  /// n <= out.width values of one token.
   void (*quantize)(const float* x, int64_t n, const ByteInput& out);
 
   /// The first out.depth values of n rows, which lie in `rows` one after the other, become a panel; zeros beside the rows
   /// there are.
   void (*pack)(const BytePanel& rows, int64_t n, const BytePanel& out);
 
-  /// c [m, n] = tokens [m, depth] x panel, or += with `add`; n <= panel.
+  /// c [m, n] = tokens [m, depth], of one plane, x panel, or += with `add`; n <= panel.
   void (*multiply)(Minima minima, int64_t m, int64_t n, const ByteInput& tokens, const BytePanel& panel, float* c,
                    int64_t ldc, bool add);
 };

@@ -93,28 +93,90 @@ void pack(const BytePanel& rows, int64_t n, const BytePanel& out) {
   if (out.minima != nullptr) pack_words<kPanel>(words(rows.minima), groups_of_row, n, groups, words(out.minima));
 }
 
-// A group in the scale of its largest value.
-inline void quantize_group(const float* x, int64_t group, const ByteInput& out) {
-  const CodeScale of = code_scale<kByteGroup>(x, 127.0f);
-  const Ints16 codes = each_part<Ints16>([&](int p) { return rounded(load(x + p * kLanes) * of.inverse); });
-  store_low_bytes(codes, out.codes + group * kByteGroup);
-  const int32_t total = sum(codes);
-  out.scales[group] = of.scale;
-  out.sums[group] = of.scale * static_cast<float>(total);
-  out.offsets[group] = -kBias * total;
+// The largest magnitudes of 16 groups as scales, and their inverses. Of floats without sign the bits are in order, NaN and
+// infinity the largest.
+struct GroupScales {
+  alignas(64) float scale[kByteGroup], inverse[kByteGroup];
+};
+inline GroupScales scales_of(const float* x, float levels) {
+  alignas(64) float most[kByteGroup];
+  for (int group = 0; group < kByteGroup; ++group) {
+    Floats magnitude = {};
+    for (int i = 0; i < kByteGroup; i += kLanes) {
+      magnitude = absolute_maximum(load(x + group * kByteGroup + i), magnitude);
+    }
+    most[group] = largest_magnitude(magnitude);
+  }
+  GroupScales of;
+  for (int group = 0; group < kByteGroup; group += kLanes) {
+    const Floats magnitude = load(most + group);
+    const Floats finite = magnitude - magnitude;  // zero, or NaN
+    store(magnitude / levels + finite, of.scale + group);
+    // Below 1e-30 the quotient could overflow.
+    store(magnitude > 1e-30f ? levels / magnitude : Floats{}, of.inverse + group);
+  }
+  return of;
+}
+
+// 256 values as codes of kPlanes bytes.
+template <int kPlanes>
+inline void quantize_span(const float* x, const ByteInput& out) {
+  // The highest digit of three stays within 63, so that the code is exact in the arithmetic of `rounded`.
+  constexpr float kLevels = kPlanes == 1 ? 127.0f : 63 * 255 * 255 + 127 * 255 + 127;
+  const GroupScales of = scales_of(x, kLevels);
+  std::copy(of.scale, of.scale + kByteGroup, out.scales);
+  constexpr int32_t kWorth[3] = {kPlanes == 1 ? 1 : 255 * 255, 255, 1};
+  int32_t sums[kByteGroup] = {};
+  for (int unit = 0; unit < kByteSpan; unit += kByteUnit) {
+    for (int i = unit; i < unit + kByteUnit; i += kByteGroup) {
+      const float inverse = of.inverse[i / kByteGroup];
+      Ints16 codes = each_part<Ints16>([&](int p) { return rounded(load(x + i + p * kLanes) * inverse); });
+      for (int plane = kPlanes - 1; plane > 0; --plane) {
+        // No quotient is as near to a half as its rounding error.
+        const Ints16 rest = each_part<Ints16>([&](int p) { return rounded(to_floats(codes.part[p]) * (1.0f / 255)); });
+        const Ints16 digit = each_part<Ints16>([&](int p) { return codes.part[p] - 255 * rest.part[p]; });
+        store_low_bytes(digit, out.codes + plane * out.width + i);
+        codes = rest;
+      }
+      store_low_bytes(codes, out.codes + i);
+    }
+    for (int plane = 0; plane < kPlanes; ++plane) {
+      const Bytes codes = load_bytes(out.codes + plane * out.width + unit);
+      int32_t fours[16];
+      store(dot<Factor::kUnsigned>(repeat16(0), repeat(1), codes), fours);
+      for (int i = 0; i < 16; ++i) {
+        const int group = unit / kByteGroup + i / 4;
+        sums[group] += fours[i] * kWorth[plane];
+        out.fours[(plane * out.width + unit) / 4 + i] = -kBias * fours[i];
+      }
+    }
+  }
+  for (int group = 0; group < kByteGroup; ++group) {
+    out.offsets[group] = -kBias * sums[group];
+    out.sums[group] = of.scale[group] * static_cast<float>(sums[group]);
+  }
+  for (int pair = 0; pair < kByteGroup / 2; ++pair) out.pair_sums[pair] = out.sums[2 * pair] + out.sums[2 * pair + 1];
 }
 
 void quantize(const float* x, int64_t n, const ByteInput& out) {
-  int64_t group = 0;
-  for (; (group + 1) * kByteGroup <= n; ++group) quantize_group(x + group * kByteGroup, group, out);
-  float last[kByteGroup] = {};
-  std::copy(x + group * kByteGroup, x + n, last);
-  for (; group < out.width / kByteGroup; ++group) {
-    quantize_group(last, group, out);
-    std::fill(last, last + kByteGroup, 0.0f);
-  }
-  for (int64_t pair = 0; pair < out.width / (2 * kByteGroup); ++pair) {
-    out.pair_sums[pair] = out.sums[2 * pair] + out.sums[2 * pair + 1];
+  for (int64_t begin = 0; begin < out.width; begin += kByteSpan) {
+    float last[kByteSpan];
+    const float* values = x + begin;
+    if (begin + kByteSpan > n) {
+      std::fill(std::copy(x + std::min(begin, n), x + n, last), last + kByteSpan, 0.0f);
+      values = last;
+    }
+    ByteInput span = out.at(0, 0);
+    span.codes += begin;
+    span.fours += begin / 4;
+    span.offsets += begin / kByteGroup;
+    span.scales += begin / kByteGroup;
+    span.sums += begin / kByteGroup;
+    span.pair_sums += begin / (2 * kByteGroup);
+    if (out.planes == 1)
+      quantize_span<1>(values, span);
+    else
+      quantize_span<3>(values, span);
   }
 }
 

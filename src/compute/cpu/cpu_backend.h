@@ -65,8 +65,8 @@ class CpuBackend : public HostBackend {
 
   class AttentionTask;
 
-  /// How a product is made: with the weights as floats, with both sides as 16-bit codes, or with codes of blocks and
-  /// activations as bytes; row by row for a single token, else in panels.
+  /// How a product is made: with floats, with both sides as 16-bit codes, or with codes of blocks and activations as
+  /// bytes; row by row for a single token, else in panels.
   enum class Kind { kRow, kByteRow, kPanels, kCodedPanels, kBytePanels };
   // One product and, where it is one of integers, the place of its activations in codes_ or bytes_.
   struct Job {
@@ -92,11 +92,12 @@ class CpuBackend : public HostBackend {
   Job make_job(const Product& product);
   void add_tasks(int32_t job, int64_t row_bytes_of_task);
   void encode_inputs(const Job& job);
-  cpu::ByteInput bytes_of(const Job& job) const;
+  int64_t& count_of(Kind kind);
+  cpu::ByteInput bytes_of(const Job& job);
   void run(const Task& task, Workspace& workspace);
   void multiply_rows(const Job& job, const Task& task);
   void multiply_panels(const Job& job, const Task& task, Workspace& workspace) const;
-  void multiply_byte_panels(const Job& job, const Task& task, Workspace& workspace) const;
+  void multiply_byte_panels(const Job& job, const Task& task, Workspace& workspace);
   void multiply_coded_panels(const Job& job, const Task& task, Workspace& workspace) const;
   // Grows the list to the number of threads; call outside of parallel regions.
   std::vector<Workspace>& workspaces();
@@ -112,12 +113,10 @@ class CpuBackend : public HostBackend {
   // Of the call of multiply at work.
   std::vector<Job> jobs_;
   std::vector<Task> tasks_;
-  int64_t n_codes_ = 0, n_bytes_ = 0;
+  int64_t n_codes_ = 0, n_row_bytes_ = 0, n_panel_bytes_ = 0;
   std::vector<int16_t> codes_;
   std::vector<float> scales_;  // one per 64 codes
-  mutable std::vector<int8_t> bytes_;
-  mutable std::vector<float> byte_scales_, byte_sums_, byte_pair_sums_;  // per 16, 16 and 32 bytes
-  mutable std::vector<int32_t> byte_offsets_;                            // per 16 bytes
+  cpu::ByteInputs row_bytes_, panel_bytes_;
 };
 
 }  // namespace steelyard

@@ -1,10 +1,11 @@
 // Matrix products. A call becomes a list of tasks, some weight rows with some tokens each, that threads take one by
 // one: all experts, heads or projections of a call in one parallel region.
 //
-// For a single token a weight row is multiplied straight from its blocks, which is as fast as memory. For more, a tile
-// of rows is decoded into panels (gemm.h) once and serves them all; what a token gets does not depend on the others.
-// With Precision::kFast activations become integers: bytes for a single token, which multiply the codes of the blocks
-// themselves, 16-bit codes for panels. Weights in F32 stay what they are: routers and the like, small and sensitive.
+// For a single token a weight row is multiplied straight from its blocks. For more, a tile of rows is unpacked into panels
+// once and serves them all; what a token gets does not depend on the others. Types of groups meet a single token as bytes:
+// three planes of them are as good as floats (Precision::kExact), one is what others have (kFast). In panels kExact
+// multiplies floats. kFast multiplies the codes of blocks with bytes, and what has no groups as 16-bit codes on both
+// sides. Weights in F32 stay what they are: routers and the like, small and sensitive.
 #include <algorithm>
 
 #include "base/parallel.h"
@@ -50,7 +51,7 @@ CpuBackend::Job CpuBackend::make_job(const Product& product) {
   if (!jobs_.empty() && jobs_.back().kind == job.kind && jobs_.back().product.x == product.x) {
     job.codes_at = jobs_.back().codes_at;
   } else {
-    int64_t& n = job.of_bytes() ? n_bytes_ : n_codes_;
+    int64_t& n = count_of(job.kind);
     job.codes_at = n;
     n += product.x.rows * job.coded_width();
   }
@@ -59,10 +60,14 @@ CpuBackend::Job CpuBackend::make_job(const Product& product) {
 
 CpuBackend::Kind CpuBackend::kind_of(const Product& product) const {
   const Format& format = *product.weight->format;
-  const bool single = product.x.rows == 1;
-  if (precision_ == Precision::kFast && format.unpack != nullptr) return single ? Kind::kByteRow : Kind::kBytePanels;
-  if (precision_ == Precision::kFast && format.type != Type::F32 && !single) return Kind::kCodedPanels;
-  return single ? Kind::kRow : Kind::kPanels;
+  const bool groups = format.unpack != nullptr, fast = precision_ == Precision::kFast;
+  if (product.x.rows == 1) return groups ? Kind::kByteRow : Kind::kRow;
+  if (fast && groups) return Kind::kBytePanels;
+  return fast && format.type != Type::F32 ? Kind::kCodedPanels : Kind::kPanels;
+}
+
+int64_t& CpuBackend::count_of(Kind kind) {
+  return kind == Kind::kByteRow ? n_row_bytes_ : kind == Kind::kBytePanels ? n_panel_bytes_ : n_codes_;
 }
 
 void CpuBackend::add_tasks(int32_t index, int64_t row_bytes_of_task) {
@@ -91,21 +96,14 @@ void CpuBackend::encode_inputs(const Job& job) {
   parallel_for(x.rows, 8, encode);
 }
 
-cpu::ByteInput CpuBackend::bytes_of(const Job& job) const {
-  const int64_t group = job.codes_at / cpu::kByteGroup;
-  return {.width = job.coded_width(),
-          .codes = bytes_.data() + job.codes_at,
-          .scales = byte_scales_.data() + group,
-          .sums = byte_sums_.data() + group,
-          .pair_sums = byte_pair_sums_.data() + group / 2,
-          .offsets = byte_offsets_.data() + group};
+cpu::ByteInput CpuBackend::bytes_of(const Job& job) {
+  return (job.kind == Kind::kByteRow ? row_bytes_ : panel_bytes_).at(job.codes_at, job.coded_width());
 }
 
 void CpuBackend::multiply(std::span<const Product> products) {
   jobs_.clear();
   tasks_.clear();
-  n_codes_ = 0;
-  n_bytes_ = 0;
+  n_codes_ = n_row_bytes_ = n_panel_bytes_ = 0;
   int64_t n_products = 0, row_bytes = 0;
   for (const Product& product : products) {
     jobs_.push_back(make_job(product));
@@ -117,12 +115,8 @@ void CpuBackend::multiply(std::span<const Product> products) {
   for (size_t j = 0; j < jobs_.size(); ++j) add_tasks(static_cast<int32_t>(j), row_bytes_of_task);
   codes_.resize(static_cast<size_t>(n_codes_));
   scales_.resize(static_cast<size_t>(n_codes_ / cpu::kCodeBlock));
-  const auto n_groups = static_cast<size_t>(n_bytes_ / cpu::kByteGroup);
-  bytes_.resize(static_cast<size_t>(n_bytes_));
-  byte_scales_.resize(n_groups);
-  byte_sums_.resize(n_groups);
-  byte_pair_sums_.resize(n_groups / 2);
-  byte_offsets_.resize(n_groups);
+  row_bytes_.resize(n_row_bytes_, precision_ == Precision::kFast ? 1 : 3);
+  panel_bytes_.resize(n_panel_bytes_, 1);
   for (size_t j = 0; j < jobs_.size(); ++j) {
     const Job& job = jobs_[j];
     if (!job.of_codes() || (j > 0 && jobs_[j - 1].kind == job.kind && jobs_[j - 1].codes_at == job.codes_at)) continue;
@@ -163,7 +157,8 @@ void CpuBackend::multiply_rows(const Job& job, const Task& task) {
   const std::byte* rows = weight.row(job.product.slice, task.row);
   float* results = out.row(0) + task.row;
   if (job.kind == Kind::kByteRow) {
-    job.rows->dot_bytes(rows, weight.row_bytes(), task.n_rows, n_blocks, bytes_of(job), results);
+    const auto dot = precision_ == Precision::kFast ? job.rows->dot_one_plane : job.rows->dot_three_planes;
+    dot(rows, weight.row_bytes(), task.n_rows, n_blocks, bytes_of(job), results);
     return;
   }
   for (int64_t r = 0; r < task.n_rows; ++r) {
@@ -195,7 +190,7 @@ void CpuBackend::multiply_panels(const Job& job, const Task& task, Workspace& wo
   }
 }
 
-void CpuBackend::multiply_byte_panels(const Job& job, const Task& task, Workspace& workspace) const {
+void CpuBackend::multiply_byte_panels(const Job& job, const Task& task, Workspace& workspace) {
   const Matrix out = job.product.out.slice(task.token, task.n_tokens);
   const Weight& weight = *job.product.weight;
   const cpu::Minima minima = job.rows->minima;

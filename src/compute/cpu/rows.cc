@@ -30,7 +30,7 @@ const Rows& rows(simd::Target target, const Format& format) {
   });
   const auto at = std::ranges::find(kTypes, format.type) - std::begin(kTypes);
   const Rows& found = kTables[target][static_cast<size_t>(at)];
-  STEELYARD_CHECK(found.dot != nullptr);
+  STEELYARD_CHECK(found.dot != nullptr || found.unpack != nullptr);
   return found;
 }
 

@@ -13,12 +13,12 @@
 namespace steelyard::cpu {
 
 struct Rows {
-  /// sum of w[i] * x[i] over n_blocks blocks.
+  /// sum of w[i] * x[i] over n_blocks blocks; null for types of groups, which have what follows.
   float (*dot)(const std::byte* blocks, int64_t n_blocks, const float* x);
-  /// The same for n_rows rows, row_bytes apart, with integer products; null for types that are no groups, and so is all
-  /// that follows.
-  void (*dot_bytes)(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t n_blocks, const ByteInput& x,
-                    float* out);
+  /// The same for n_rows rows, row_bytes apart, with the first token of an activation of one plane or of three.
+  using DotBytes = void(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t n_blocks, const ByteInput& x,
+                        float* out);
+  DotBytes *dot_one_plane, *dot_three_planes;
   /// n_blocks blocks of n_rows rows, in the layout of BytePanel but row by row; out.depth is a multiple of kByteSpan.
   void (*unpack)(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t n_blocks, const BytePanel& out);
   Minima minima;

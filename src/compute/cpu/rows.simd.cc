@@ -40,7 +40,7 @@ namespace steelyard::cpu::STEELYARD_TARGET {
 namespace {
 
 // A row is read in order once, by a thread that goes on to the next one: memory is asked for this many bytes ahead.
-constexpr int64_t kAhead = 1024;
+constexpr int64_t kAhead = 4096;
 
 template <int kBytes>
 [[gnu::always_inline]] inline void fetch_ahead(const void* block) {
@@ -101,29 +101,6 @@ template <class F, class Body>
 }
 
 template <class F>
-[[gnu::flatten]] float dot_groups(const std::byte* bytes, int64_t n_blocks, const float* x) {
-  Floats16 sums[4] = {broadcast16(0), broadcast16(0), broadcast16(0), broadcast16(0)};
-  const int64_t n = n_blocks * F::kBlockLen;
-  each_span<F>(bytes, n_blocks, [&](const Span& span, int64_t s) __attribute__((always_inline)) {
-    float last[kSpanLen];
-    const float* inputs = x + s * kSpanLen;
-    if (F::kBlockLen < kSpanLen && (s + 1) * kSpanLen > n) {
-      std::fill(std::copy(inputs, x + n, last), last + kSpanLen, 0.0f);
-      inputs = last;
-    }
-    alignas(64) float scale[16], min[16];
-    store(span.scale, scale);
-    if constexpr (F::kHasMin) store(span.min, min);
-    unrolled<16>([&]<int g>() __attribute__((always_inline)) {
-      Floats16 values = to_floats<g % 4>(span.codes[g / 4]) * broadcast16(scale[g]);
-      if constexpr (F::kHasMin) values = values - broadcast16(min[g]);
-      sums[g % 4] = fma(values, load16(inputs + g * kGroupLen), sums[g % 4]);
-    });
-  });
-  return sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
-}
-
-template <class F>
 inline constexpr Factor kFactor = F::kHasMin ? Factor::kUnsigned : Factor::kBiased;
 
 // Codes as `dot` wants them.
@@ -135,29 +112,39 @@ inline Bytes factor(const Bytes& codes) {
     return biased(codes);
 }
 
-template <class F>
+// The products of 64 codes with as many of an activation, lane by lane.
+template <class F, int kPlanes>
+[[gnu::always_inline]] inline Floats16 unit_products(const Bytes& codes, const int8_t* inputs, const int32_t* fours, int64_t width) {
+  const Bytes q = factor<F>(codes);
+  Ints16 products[kPlanes];
+  for (int p = 0; p < kPlanes; ++p) {
+    const bool has_offset = kFactor<F> == Factor::kBiased && kBias != 0;
+    const Ints16 offset = has_offset ? load16(fours + p * (width / 4)) : repeat16(0);
+    products[p] = dot<kFactor<F>>(offset, q, load_bytes(inputs + p * width));
+  }
+  if constexpr (kPlanes == 1) return to_floats(products[0]);
+  // The lower planes together stay below 2^26.
+  else return fma(to_floats(products[0]), broadcast16(255.0f * 255.0f), to_floats(next_digit(products[1], products[2])));
+}
+
+template <class F, int kPlanes>
 [[gnu::always_inline]] inline float dot_row(const std::byte* bytes, int64_t n_blocks, const ByteInput& x) {
   Floats16 sums[2] = {broadcast16(0), broadcast16(0)};
   each_span<F>(bytes, n_blocks, [&](const Span& span, int64_t s) __attribute__((always_inline)) {
-    const Floats16 input_sums = load16(x.sums + s * kGroupLen);
-    if constexpr (F::kHasMin)
-      sums[0] = subtract_product(sums[0], span.min, input_sums);
-    else if constexpr (kBias != 0)
-      sums[0] = subtract_product(sums[0], span.scale * broadcast16(kBias), input_sums);
+    if constexpr (F::kHasMin) sums[0] = subtract_product(sums[0], span.min, load16(x.sums + s * kGroupLen));
     const Floats16 scale = span.scale * load16(x.scales + s * kGroupLen);
     unrolled<4>([&]<int k>() __attribute__((always_inline)) {
-      const Bytes inputs = load_bytes(x.codes + s * kSpanLen + k * 64);
-      const Ints16 products = dot<kFactor<F>>(repeat16(0), factor<F>(span.codes[k]), inputs);
-      sums[k % 2] = fma(to_floats(products), spread_groups<k>(scale), sums[k % 2]);
+      const int64_t at = s * kSpanLen + k * 64;
+      const Floats16 products = unit_products<F, kPlanes>(span.codes[k], x.codes + at, x.fours + at / 4, x.width);
+      sums[k % 2] = fma(products, spread_groups<k>(scale), sums[k % 2]);
     });
   });
   return sum(sums[0] + sums[1]);
 }
 
-template <class F>
-[[gnu::flatten]] void dot_bytes(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t n_blocks, const ByteInput& x,
-               float* out) {
-  for (int64_t r = 0; r < n_rows; ++r) out[r] = dot_row<F>(rows + r * row_bytes, n_blocks, x);
+template <class F, int kPlanes>
+[[gnu::flatten]] void dot_bytes(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t n_blocks, const ByteInput& x, float* out) {
+  for (int64_t r = 0; r < n_rows; ++r) out[r] = dot_row<F, kPlanes>(rows + r * row_bytes, n_blocks, x);
 }
 
 template <class F>
@@ -177,9 +164,9 @@ template <class F>
 constexpr Rows make_rows() {
   if constexpr (Grouped<F>) {
     constexpr Minima kMinima = !F::kHasMin ? Minima::kNone : F::kScaleLen == 32 ? Minima::kOfPairs : Minima::kOfGroups;
-    return {dot_groups<F>, dot_bytes<F>, unpack_rows<F>, kMinima};
+    return {nullptr, dot_bytes<F, 1>, dot_bytes<F, 3>, unpack_rows<F>, kMinima};
   } else if constexpr (Plain<F>) {
-    return {dot_values<F>, nullptr, nullptr, Minima::kNone};
+    return {dot_values<F>, nullptr, nullptr, nullptr, Minima::kNone};
   } else {
     return {};
   }
