@@ -37,9 +37,9 @@ struct IQ4_NL : OneScaleEncoder<IQ4_NL> {
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
     for (int k = 0; k < 4; ++k) {
-      out.codes[k] = look_up(iq4_values(), nibbles(blocks[2 * k].codes, blocks[2 * k + 1].codes));
+      out.codes[k] = look_up(iq4_values(), nibbles<sizeof(Block)>(blocks[2 * k].codes));
     }
-    out.scale = repeat_halves<2>(collect_halves<8>([&](int i) { return blocks[i].d; }));
+    out.scale = halves_apart<8, sizeof(Block)>(&blocks->d);
   }
 
   STEELYARD_HD static constexpr Iq4Levels levels() { return {}; }

@@ -46,7 +46,7 @@ struct IQ4_XS {
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
     for (int k = 0; k < 4; ++k) {
       const uint8_t* codes = blocks->codes + 32 * k;
-      out.codes[k] = look_up(iq4_values(), nibbles(codes, codes + 16));
+      out.codes[k] = look_up(iq4_values(), nibbles<16>(codes));
     }
     uint64_t high = blocks->scales_high;  // each two bits into a byte
     high = (high | high << 24) & 0x000000FF000000FFu;

@@ -52,7 +52,7 @@ struct MXFP4 {
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
     for (int k = 0; k < 4; ++k) {
-      out.codes[k] = look_up(e2m1_doubled(), nibbles(blocks[2 * k].codes, blocks[2 * k + 1].codes));
+      out.codes[k] = look_up(e2m1_doubled(), nibbles<sizeof(Block)>(blocks[2 * k].codes));
     }
     out.scale = as_floats(codewords(scales_twice(), [&](int i) { return blocks[i].exponent; }));
   }

@@ -37,9 +37,9 @@ struct Q4_0 : OneScaleEncoder<Q4_0> {
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
     for (int k = 0; k < 4; ++k) {
-      out.codes[k] = nibbles(blocks[2 * k].codes, blocks[2 * k + 1].codes) - repeat(8);
+      out.codes[k] = nibbles<sizeof(Block)>(blocks[2 * k].codes) - repeat(8);
     }
-    out.scale = repeat_halves<2>(collect_halves<8>([&](int i) { return blocks[i].d; }));
+    out.scale = halves_apart<8, sizeof(Block)>(&blocks->d);
   }
 
   STEELYARD_HD static constexpr IntegerCodes levels() { return {{-8.0f, 7.0f}}; }

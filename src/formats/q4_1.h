@@ -38,9 +38,9 @@ struct Q4_1 {
   }
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
-    for (int k = 0; k < 4; ++k) out.codes[k] = nibbles(blocks[2 * k].codes, blocks[2 * k + 1].codes);
-    out.scale = repeat_halves<2>(collect_halves<8>([&](int i) { return blocks[i].d; }));
-    out.min = repeat_halves<2>(collect_halves<8>([&](int i) { return blocks[i].m; })) * broadcast16(-1.0f);
+    for (int k = 0; k < 4; ++k) out.codes[k] = nibbles<sizeof(Block)>(blocks[2 * k].codes);
+    out.scale = halves_apart<8, sizeof(Block)>(&blocks->d);
+    out.min = halves_apart<8, sizeof(Block)>(&blocks->m) * broadcast16(-1.0f);
   }
 
   static constexpr int kJoint = 1;

@@ -43,9 +43,9 @@ struct Q5_0 : OneScaleEncoder<Q5_0> {
     for (int k = 0; k < 4; ++k) {
       const Block &first = blocks[2 * k], &second = blocks[2 * k + 1];
       const Bytes high = spread(read<uint32_t>(first.high) | uint64_t{read<uint32_t>(second.high)} << 32);
-      out.codes[k] = nibbles(first.low, second.low) - repeat(16) + (high & repeat(16));
+      out.codes[k] = nibbles<sizeof(Block)>(first.low) - repeat(16) + (high & repeat(16));
     }
-    out.scale = repeat_halves<2>(collect_halves<8>([&](int i) { return blocks[i].d; }));
+    out.scale = halves_apart<8, sizeof(Block)>(&blocks->d);
   }
 
   STEELYARD_HD static constexpr IntegerCodes levels() { return {{-16.0f, 15.0f}}; }

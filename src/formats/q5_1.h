@@ -44,10 +44,10 @@ struct Q5_1 {
     for (int k = 0; k < 4; ++k) {
       const Block &first = blocks[2 * k], &second = blocks[2 * k + 1];
       const Bytes high = spread(first.high | uint64_t{second.high} << 32);
-      out.codes[k] = nibbles(first.low, second.low) | (high & repeat(16));
+      out.codes[k] = nibbles<sizeof(Block)>(first.low) | (high & repeat(16));
     }
-    out.scale = repeat_halves<2>(collect_halves<8>([&](int i) { return blocks[i].d; }));
-    out.min = repeat_halves<2>(collect_halves<8>([&](int i) { return blocks[i].m; })) * broadcast16(-1.0f);
+    out.scale = halves_apart<8, sizeof(Block)>(&blocks->d);
+    out.min = halves_apart<8, sizeof(Block)>(&blocks->m) * broadcast16(-1.0f);
   }
 
   static constexpr int kJoint = 1;

@@ -21,17 +21,10 @@ struct Span {
 
 // ---- what formats' unpacking is made of
 
-/// n <= 8 halves side by side, for repeat_halves; half(i) is the i-th.
-template <int n, class F>
-STEELYARD_HD Steps collect_halves(const F& half) {
-  uint64_t low = 0, high = 0;
-  for (int i = 0; i < n; ++i) (i < 4 ? low : high) |= uint64_t{half(i).bits} << (16 * (i % 4));
-  return make_steps(low, high);
-}
-
-/// 16 bytes at a and at b: the low nibbles of a, its high ones, the low ones of b, its high ones.
-STEELYARD_HD inline Bytes nibbles(const void* a, const void* b) {
-  return shift_right(join_quarters(a, a, b, b), {{0, 0, 4, 4, 0, 0, 4, 4}}) & repeat(15);
+/// The low nibbles of 16 bytes, their high ones, then both of the 16 bytes that lie kStride further on.
+template <int kStride>
+STEELYARD_HD Bytes nibbles(const void* p) {
+  return shift_right(twice_apart<kStride>(p), {{0, 0, 4, 4, 0, 0, 4, 4}}) & repeat(15);
 }
 
 /// Fields of bits in the same 32 bytes: those at bit kFirst of a byte for the first 32 values, at kSecond for the others;

@@ -8,6 +8,7 @@
 
 #include "base/half.h"
 #include "simd/host_device.h"
+#include "simd/read.h"
 #include "simd/this_target.h"
 
 namespace steelyard::simd::inline STEELYARD_TARGET {
@@ -52,8 +53,8 @@ inline Floats look_up(const float* table, const Ints& index) {
   return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(lanes, 28)));  // by bit 3 of the index
 }
 
-inline Ints multiply_pairs(const Ints& a, const Ints& b) {
-  return reinterpret_cast<Ints>(_mm256_madd_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+inline Ints dot_pairs(const Ints& sums, const Ints& a, const Ints& b) {
+  return sums + reinterpret_cast<Ints>(_mm256_madd_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
 }
 inline void store_pairs(const Ints& a, const Ints& b, int16_t* p) {
   const __m256i packed = _mm256_packs_epi32(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b));
@@ -110,6 +111,11 @@ inline Bytes join_halves(const void* a, const void* b) { return {{load_half(a), 
 inline Bytes join_quarters(const void* a, const void* b, const void* c, const void* d) {
   return {{join(load_quarter(a), load_quarter(b)), join(load_quarter(c), load_quarter(d))}};
 }
+template <int kStride>
+inline Bytes twice_apart(const void* p) {
+  const char* second = static_cast<const char*>(p) + kStride;
+  return join_quarters(p, p, second, second);
+}
 inline Bytes eights_twice(const void* p) {
   const auto eights = reinterpret_cast<__m256i>(load_half(p));
   return {{reinterpret_cast<Ints>(_mm256_permute4x64_epi64(eights, 0x50)),
@@ -157,14 +163,15 @@ inline Floats16 broadcast_half(Half half) {
   const __m256 all = _mm256_cvtph_ps(_mm_set1_epi16(static_cast<int16_t>(half.bits)));
   return {{all, all}};
 }
-template <int kTimes, size_t... lane>
-inline Floats16 repeat_floats(__m256 floats, std::index_sequence<lane...>) {
-  return {{__builtin_shufflevector(floats, floats, (static_cast<int>(lane) / kTimes)...),
-           __builtin_shufflevector(floats, floats, ((static_cast<int>(lane) + 8) / kTimes)...)}};
+template <int n, int... lane>
+inline Floats16 repeat_floats(__m256 floats, std::integer_sequence<int, lane...>) {
+  return {{__builtin_shufflevector(floats, floats, (lane * n / 16)...),
+           __builtin_shufflevector(floats, floats, ((lane + 8) * n / 16)...)}};
 }
-template <int kTimes>
-inline Floats16 repeat_halves(const Steps& halves) {
-  return repeat_floats<kTimes>(_mm256_cvtph_ps(in_register(halves)), std::make_index_sequence<8>());
+template <int n, int kStride>
+inline Floats16 halves_apart(const void* p) {
+  const __m128i halves = in_register(collect_halves<n, kStride>(p));
+  return repeat_floats<n>(_mm256_cvtph_ps(halves), std::make_integer_sequence<int, 8>());
 }
 
 }  // namespace steelyard::simd::inline STEELYARD_TARGET

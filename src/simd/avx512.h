@@ -8,6 +8,7 @@
 
 #include "base/half.h"
 #include "simd/host_device.h"
+#include "simd/read.h"
 #include "simd/this_target.h"
 
 namespace steelyard::simd::inline STEELYARD_TARGET {
@@ -56,8 +57,13 @@ inline Floats look_up(const float* table, const Ints& index) {
   return _mm512_maskz_permutexvar_ps(kAllLanes, reinterpret_cast<__m512i>(index), entries);
 }
 
-inline Ints multiply_pairs(const Ints& a, const Ints& b) {
-  return reinterpret_cast<Ints>(_mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+inline Ints dot_pairs(const Ints& sums, const Ints& a, const Ints& b) {
+#if defined(__AVX512VNNI__)
+  return reinterpret_cast<Ints>(_mm512_dpwssd_epi32(reinterpret_cast<__m512i>(sums), reinterpret_cast<__m512i>(a),
+                                                    reinterpret_cast<__m512i>(b)));
+#else
+  return sums + reinterpret_cast<Ints>(_mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+#endif
 }
 inline void store_pairs(const Ints& a, const Ints& b, int16_t* p) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(reinterpret_cast<__m512i>(a)));
@@ -118,6 +124,25 @@ inline Bytes join_halves(const void* a, const void* b) { return join(load_half(a
 inline Bytes join_quarters(const void* a, const void* b, const void* c, const void* d) {
   return join(join_eighths(a, b), join_eighths(c, d));
 }
+template <int kStride>
+struct TwiceWords {
+  alignas(64) uint16_t word[32] = {};
+  constexpr TwiceWords() {
+    for (int w = 0; w < 32; ++w) word[w] = static_cast<uint16_t>(w / 16 * (kStride / 2) + w % 8);
+  }
+};
+template <int kStride>
+inline Bytes twice_apart(const void* p) {
+  if constexpr (kStride % 2 == 0 && kStride + 16 <= 64) {
+    static constexpr TwiceWords<kStride> kWords;
+    constexpr auto kAll = static_cast<__mmask32>((uint64_t{1} << ((kStride + 16) / 2)) - 1);
+    const __m512i both = _mm512_maskz_loadu_epi16(kAll, p);
+    return {{reinterpret_cast<Ints>(_mm512_permutexvar_epi16(_mm512_load_si512(kWords.word), both))}};
+  } else {
+    const char* second = static_cast<const char*>(p) + kStride;
+    return join_quarters(p, p, second, second);
+  }
+}
 inline Bytes eights_twice(const void* p) {
   const __m512i order = _mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3);
   const __m512i eights = _mm512_castsi256_si512(load_half(p));
@@ -158,13 +183,35 @@ inline Floats16 to_floats(const Steps& steps) {
 inline Floats16 broadcast_half(Half half) {
   return {{_mm512_cvtph_ps(_mm256_set1_epi16(static_cast<int16_t>(half.bits)))}};
 }
-template <int kTimes, size_t... lane>
-inline Floats16 repeat_floats(__m256 floats, std::index_sequence<lane...>) {
-  return {{__builtin_shufflevector(floats, floats, (static_cast<int>(lane) / kTimes)...)}};
+template <int n, int... lane>
+inline Floats16 repeat_floats(__m256 floats, std::integer_sequence<int, lane...>) {
+  return {{__builtin_shufflevector(floats, floats, (lane * n / 16)...)}};
 }
-template <int kTimes>
-inline Floats16 repeat_halves(const Steps& halves) {
-  return repeat_floats<kTimes>(_mm256_cvtph_ps(in_register(halves)), std::make_index_sequence<16>());
+/// Where the words are in the 64 bytes at the first half and in those at half kFirst.
+template <int n, int kStride, int kFirst>
+struct HalfWords {
+  alignas(64) uint16_t word[32] = {};
+  constexpr HalfWords() {
+    for (int lane = 0; lane < 16; ++lane) {
+      const int half = lane * n / 16;
+      word[lane] = static_cast<uint16_t>(half < kFirst ? half * kStride / 2 : 32 + (half - kFirst) * kStride / 2);
+    }
+  }
+};
+template <int n, int kStride>
+inline Floats16 halves_apart(const void* p) {
+  const auto* bytes = static_cast<const char*>(p);
+  // Two pieces of memory hold them all, and end before the n-th piece of kStride bytes does.
+  constexpr int kFirst = 62 / kStride + 1, kSecond = kFirst * kStride;
+  if constexpr (kStride % 2 == 0 && (n - kFirst) * kStride - kStride + 2 <= 64 && kSecond + 64 <= n * kStride) {
+    static constexpr HalfWords<n, kStride, kFirst> kWords;
+    const __m512i halves = _mm512_permutex2var_epi16(_mm512_loadu_si512(bytes), _mm512_load_si512(kWords.word),
+                                                     _mm512_loadu_si512(bytes + kSecond));
+    return {{_mm512_cvtph_ps(_mm512_castsi512_si256(halves))}};
+  } else {
+    const __m128i halves = in_register(collect_halves<n, kStride>(p));
+    return repeat_floats<n>(_mm256_cvtph_ps(halves), std::make_integer_sequence<int, 16>());
+  }
 }
 
 }  // namespace steelyard::simd::inline STEELYARD_TARGET

@@ -56,6 +56,11 @@ inline Bytes join_halves(const void* a, const void* b) {
 inline Bytes join_quarters(const void* a, const void* b, const void* c, const void* d) {
   return {{load_quarter(a), load_quarter(b), load_quarter(c), load_quarter(d)}};
 }
+template <int kStride>
+inline Bytes twice_apart(const void* p) {
+  const char* second = static_cast<const char*>(p) + kStride;
+  return join_quarters(p, p, second, second);
+}
 inline Bytes eights_twice(const void* p) {
   return each_part<Bytes>([&](int part) {
     uint64_t eight;
@@ -98,12 +103,10 @@ inline Floats16 to_floats(const Steps& steps) {
   return signed_bytes(bytes);
 }
 inline Floats16 broadcast_half(Half half) { return broadcast16(to_float(half)); }
-template <int kTimes>
-inline Floats16 repeat_halves(const Steps& halves) {
-  Half each[8];
-  std::memcpy(each, &halves, sizeof(each));
+template <int n, int kStride>
+inline Floats16 halves_apart(const void* p) {
   float floats[16];
-  for (int i = 0; i < 16; ++i) floats[i] = to_float(each[i / kTimes]);
+  for (int i = 0; i < 16; ++i) floats[i] = to_float(read<Half>(static_cast<const char*>(p) + i * n / 16 * kStride));
   return load16(floats);
 }
 

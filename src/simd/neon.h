@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "simd/host_device.h"
+#include "simd/read.h"
 #include "simd/this_target.h"
 
 namespace steelyard::simd::inline STEELYARD_TARGET {
@@ -30,9 +31,9 @@ inline uint32_t lane_bits(const Ints& mask) {
   const Words bits = reinterpret_cast<Words>(mask) & Words{1, 2, 4, 8};
   return vaddvq_u32(reinterpret_cast<uint32x4_t>(bits));
 }
-inline Ints multiply_pairs(const Ints& a, const Ints& b) {
+inline Ints dot_pairs(const Ints& sums, const Ints& a, const Ints& b) {
   const auto x = reinterpret_cast<int16x8_t>(a), y = reinterpret_cast<int16x8_t>(b);
-  return reinterpret_cast<Ints>(vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y)));
+  return sums + reinterpret_cast<Ints>(vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y)));
 }
 inline void store_pairs(const Ints& a, const Ints& b, int16_t* p) {
   vst1q_s16(p, vcombine_s16(vmovn_s32(reinterpret_cast<int32x4_t>(a)), vmovn_s32(reinterpret_cast<int32x4_t>(b))));

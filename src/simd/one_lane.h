@@ -8,6 +8,7 @@
 
 #include "base/half.h"
 #include "simd/host_device.h"
+#include "simd/read.h"
 #include "simd/this_target.h"
 
 namespace steelyard::simd::inline STEELYARD_TARGET {
@@ -68,8 +69,8 @@ STEELYARD_HD inline Ints load_pairs(const int16_t* p) {
   return v;
 }
 STEELYARD_HD inline Ints broadcast_pair(const int16_t* p) { return load_pairs(p); }
-STEELYARD_HD inline Ints multiply_pairs(Ints a, Ints b) {
-  return (a >> 16) * (b >> 16) + static_cast<int16_t>(a) * static_cast<int16_t>(b);
+STEELYARD_HD inline Ints dot_pairs(Ints sums, Ints a, Ints b) {
+  return sums + (a >> 16) * (b >> 16) + static_cast<int16_t>(a) * static_cast<int16_t>(b);
 }
 STEELYARD_HD inline void transpose_fours(const int32_t* const (&rows)[4], int32_t* out, int64_t) {
   for (int r = 0; r < 4; ++r) out[r] = *rows[r];
@@ -133,6 +134,10 @@ STEELYARD_HD inline Bytes join_halves(const void* a, const void* b) {
 STEELYARD_HD inline Bytes join_quarters(const void* a, const void* b, const void* c, const void* d) {
   const void* quarter[4] = {a, b, c, d};
   return each_byte([&](int i) { return static_cast<const uint8_t*>(quarter[i / 16])[i % 16]; });
+}
+template <int kStride>
+STEELYARD_HD Bytes twice_apart(const void* p) {
+  return each_byte([&](int i) { return static_cast<const uint8_t*>(p)[i / 32 * kStride + i % 16]; });
 }
 STEELYARD_HD inline Bytes eights_twice(const void* p) {
   return each_byte([&](int i) { return static_cast<const uint8_t*>(p)[i / 16 * 8 + i % 8]; });
@@ -312,12 +317,9 @@ template <int k>
 STEELYARD_HD Floats16 spread_groups(const Floats16& groups) {
   return each_float([&](int i) { return groups.value[4 * k + i / 4]; });
 }
-/// The halves in the order of the integers' bits.
-template <int kTimes>
-STEELYARD_HD Floats16 repeat_halves(const Steps& halves) {
-  Half each[8];
-  std::memcpy(each, &halves, sizeof(each));
-  return each_float([&](int i) { return to_float(each[i / kTimes]); });
+template <int n, int kStride>
+STEELYARD_HD Floats16 halves_apart(const void* p) {
+  return each_float([&](int i) { return to_float(read<Half>(static_cast<const char*>(p) + i * n / 16 * kStride)); });
 }
 
 }  // namespace steelyard::simd::inline STEELYARD_TARGET

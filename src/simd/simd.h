@@ -18,13 +18,14 @@
 //   fold_lanes(v, f)             f over all lanes, by halves; least(v), largest(v), sum(v) are such
 //   look_up<n>(table, indices)   table[index & (n - 1)] of n <= 16 floats
 //   transpose_fours(rows, out, stride)   four rows of kLanes words become kLanes rows of four
-//   pairs: an Ints of two int16 each; multiply_pairs(a, b) = a.low * b.low + a.high * b.high, store_pairs(a, b, p)
+//   pairs: an Ints of two int16 each; dot_pairs(sums, a, b) = sums + a.low * b.low + a.high * b.high, store_pairs(a, b, p)
 //
 // Bytes, Floats16, Ints16: 64 bytes, 16 floats, 16 int32, in as many registers as that takes. Four Bytes hold the codes
 // of 256 values in order, and a Floats16 one number for each of their groups of 16.
 //
 //   load_bytes(p), store(v, p)   64 bytes at any address
 //   join_halves(a, b)            32 bytes from each; join_quarters(a, b, c, d): 16 bytes from each
+//   twice_apart<d>(p)            16 bytes twice, and those d bytes further on twice
 //   eights_twice(p)              eight bytes twice, the next eight twice, ... of 32
 //   fours(p)                     each of 16 bytes four times
 //   repeat(byte)                 one byte everywhere; repeat_word(p): four bytes
@@ -43,6 +44,7 @@
 //   spread_groups<k>(groups)     Floats16: lane i has group 4 k + i / 4; what goes with dot of the k-th Bytes
 //   store_low_bytes(v, p)        16 int32 as int8, which they must be
 //   broadcast_half(half)         Floats16 of one number of 16 bits
+//   halves_apart<n, d>(p)        Floats16: n halves, d bytes apart, each 16 / n times
 //
 // Steps: 16 bytes, for the scales of groups before they are floats.
 //
@@ -51,7 +53,6 @@
 //   twice(eight)                 each of eight bytes twice
 //   nibble_steps(eight)          the 16 nibbles of eight bytes, the lowest first
 //   to_floats(steps)             the bytes with their signs as Floats16
-//   repeat_halves<n>(steps)      the first 16 / n of eight halves, each n times
 //
 // A product of signed bytes takes x86 three instructions more than one with a factor that is not negative. So q is said
 // to have a sign or not: Factor::kUnsigned promises 0 .. 127. With Factor::kBiased q is what `biased` made of signed bytes,
@@ -96,14 +97,6 @@ STEELYARD_HD constexpr uint64_t nibbles_as_bytes(uint32_t word) {
   x = (x | x << 16) & 0x0000FFFF0000FFFFu;
   x = (x | x << 8) & 0x00FF00FF00FF00FFu;
   return (x | x << 4) & 0x0F0F0F0F0F0F0F0Fu;
-}
-
-/// sizeof(T) bytes at any address.
-template <class T>
-STEELYARD_HD T read(const void* p) {
-  T value;
-  std::memcpy(&value, p, sizeof(value));
-  return value;
 }
 
 /// body.operator()<0>(), <1>(), ... <n - 1>(): a loop whose index the compiler knows.

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "simd/host_device.h"
+#include "simd/read.h"
 #include "simd/this_target.h"
 
 namespace steelyard::simd::inline STEELYARD_TARGET {
@@ -23,8 +24,8 @@ inline Floats square_root(const Floats& v) { return _mm_sqrt_ps(v); }
 inline uint32_t lane_bits(const Ints& mask) {
   return static_cast<uint32_t>(_mm_movemask_ps(reinterpret_cast<__m128>(mask)));
 }
-inline Ints multiply_pairs(const Ints& a, const Ints& b) {
-  return reinterpret_cast<Ints>(_mm_madd_epi16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)));
+inline Ints dot_pairs(const Ints& sums, const Ints& a, const Ints& b) {
+  return sums + reinterpret_cast<Ints>(_mm_madd_epi16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)));
 }
 inline void store_pairs(const Ints& a, const Ints& b, int16_t* p) {
   const __m128i packed = _mm_packs_epi32(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b));

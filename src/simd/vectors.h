@@ -280,6 +280,16 @@ inline Steps nibble_steps(uint64_t eight) {
          repeat_step(15);
 }
 
+/// n <= 8 halves side by side.
+template <int n, int kStride>
+inline Steps collect_halves(const void* p) {
+  uint64_t words[2] = {};
+  for (int i = 0; i < n; ++i) {
+    words[i / 4] |= uint64_t{read<uint16_t>(static_cast<const char*>(p) + i * kStride)} << (16 * (i % 4));
+  }
+  return make_steps(words[0], words[1]);
+}
+
 template <int kFirst, size_t... lane>
 inline Floats lanes_from(const Floats& groups, std::index_sequence<lane...>) {
   return __builtin_shufflevector(groups, groups, (kFirst + static_cast<int>(lane) / 4)...);

@@ -20,15 +20,11 @@ struct CodeScale {
 /// the values.
 template <int n>
 inline CodeScale code_scale(const float* x, float levels) {
-  Floats most = {}, nan = {};
-  for (int i = 0; i < n; i += kLanes) {
-    const Floats v = load(x + i);
-    most = max(v < 0.0f ? -v : v, most);
-    nan += v * 0.0f;  // NaN where v is not finite
-  }
-  const float of = simd::largest(most);
-  // Below 1e-30 the quotient could overflow.
-  return {of / levels + simd::sum(nan), of > 1e-30f ? levels / of : 0.0f};
+  Floats most = {};
+  for (int i = 0; i < n; i += kLanes) most = absolute_maximum(load(x + i), most);
+  const float of = largest_magnitude(most);
+  // What is not finite, less itself, is NaN. Below 1e-30 the quotient could overflow.
+  return {of / levels + (of - of), of > 1e-30f ? levels / of : 0.0f};
 }
 
 }  // namespace steelyard::cpu::STEELYARD_TARGET

@@ -69,8 +69,8 @@ void tile_codes(int64_t n_blocks, Codes in, float* c, int64_t ldc, bool add) {
 #pragma GCC unroll 12
       for (int r = 0; r < kRows; ++r) {
         const Ints x = broadcast_pair(in.a + r * in.lda + i);
-        sums[r][0] += multiply_pairs(x, b0);
-        sums[r][1] += multiply_pairs(x, b1);
+        sums[r][0] = dot_pairs(sums[r][0], x, b0);
+        sums[r][1] = dot_pairs(sums[r][1], x, b1);
       }
     }
     in.a += kCodeBlock;
