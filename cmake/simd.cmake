@@ -25,8 +25,13 @@ foreach(line ${lines})
 endforeach()
 list(REMOVE_DUPLICATES encoder_targets)
 
-# steelyard_simd_sources(<library> <targets> <source under src/>...)
+# The specification, which no program runs: verbs one value at a time (tests/simd/verbs_test.cc).
+set(simd_options_one_lane -DSTEELYARD_ONE_LANE)
+
+# steelyard_simd_sources(<library or test> <targets> <source under src/ or tests/>...); the global property
+# simd_libraries has all that were called for.
 function(steelyard_simd_sources library targets)
+  set_property(GLOBAL APPEND PROPERTY simd_libraries ${library})
   foreach(source ${ARGN})
     set_source_files_properties(${PROJECT_SOURCE_DIR}/src/${source} PROPERTIES HEADER_FILE_ONLY ON)
     foreach(target ${${targets}})

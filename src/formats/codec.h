@@ -40,9 +40,9 @@
 #include <type_traits>
 
 #include "formats/format.h"
-#include "simd/this_target.h"
-#include "formats/search.h"
+#include "formats/search/search.h"
 #include "formats/span.h"
+#include "simd/this_target.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 

@@ -1,9 +1,10 @@
 // What a row goes through when it is rounded with error feedback; quantize/feedback.h says what is done and why.
 //
-// One text for all instruction sets and for devices. Every sum has its order: products are summed over ascending
-// columns, one multiplication and one addition at a time, and lanes are columns, which never meet in a sum. So a row's
-// bytes are the same everywhere. Between panels of columns the caller multiplies a whole panel, in the same order. The
-// callers are quantize/feedback.isa.cc, with the steps of an Encoder, and the kernels of compute/cuda/feedback.cuh.
+// One text for all targets of simd/targets.def and for devices. Every sum has its order: products are summed over
+// ascending columns, one multiplication and one addition at a time, and lanes are columns, which never meet in a sum.
+// So a row's bytes are the same everywhere. Between panels of columns the caller multiplies a whole panel, in the same
+// order. The callers are quantize/feedback.simd.cc, with the steps of an Encoder, and the kernels of
+// compute/cuda/feedback.cuh.
 #pragma once
 
 #include <cstddef>

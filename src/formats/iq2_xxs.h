@@ -10,10 +10,10 @@
 #pragma once
 
 #include "base/half.h"
-#include "formats/codebook_encoder.h"
 #include "formats/codec.h"
-#include "formats/span.h"
 #include "formats/grids.h"
+#include "formats/search/codebook_encoder.h"
+#include "formats/span.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 

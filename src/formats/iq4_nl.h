@@ -8,9 +8,9 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
-#include "formats/span.h"
 #include "formats/grids.h"
-#include "formats/iq4_levels.h"
+#include "formats/search/iq4_levels.h"
+#include "formats/span.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "formats/iq4_levels.h"
+#include "formats/search/iq4_levels.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 namespace {

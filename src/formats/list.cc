@@ -1,4 +1,4 @@
-// The Format objects of all types, in the order of formats.def, as compiled for one instruction set.
+// The Format objects of all types, in the order of formats.def, as compiled for one target.
 #include <array>
 
 #include "formats/codec.h"

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "formats/e2m1.h"
+#include "formats/search/e2m1.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 namespace {

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "formats/search.h"
+#include "formats/search/search.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 

@@ -9,8 +9,8 @@
 #pragma once
 
 #include "base/half.h"
-#include "formats/affine_encoder.h"
 #include "formats/codec.h"
+#include "formats/search/affine_encoder.h"
 #include "formats/span.h"
 
 namespace steelyard::inline STEELYARD_TARGET {

@@ -11,8 +11,8 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
+#include "formats/search/symmetric_encoder.h"
 #include "formats/span.h"
-#include "formats/symmetric_encoder.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 

@@ -1,6 +1,6 @@
 #include "formats/q4_1.h"
 
-#include "formats/search.h"
+#include "formats/search/search.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 namespace {

@@ -8,8 +8,8 @@
 #pragma once
 
 #include "base/half.h"
-#include "formats/affine.h"
 #include "formats/codec.h"
+#include "formats/search/affine.h"
 #include "formats/span.h"
 
 namespace steelyard::inline STEELYARD_TARGET {

@@ -9,10 +9,10 @@
 #pragma once
 
 #include "base/half.h"
-#include "formats/affine_encoder.h"
 #include "formats/codec.h"
-#include "formats/span.h"
 #include "formats/k_scales.h"
+#include "formats/search/affine_encoder.h"
+#include "formats/span.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 

@@ -9,8 +9,8 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
+#include "formats/search/one_scale.h"
 #include "formats/span.h"
-#include "formats/one_scale.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 

@@ -24,7 +24,7 @@ namespace steelyard {
 
 namespace {
 
-// For the instruction set of the format's own steps.
+// For the target of the format's own steps.
 FeedbackKernel kernel_for(const Format& format) {
   static constexpr simd::PerTarget<FeedbackKernel> kKernels({
 #define TARGET(enumerator, name, encoders, ...) &encoders::kFeedbackKernel,
@@ -34,7 +34,7 @@ FeedbackKernel kernel_for(const Format& format) {
   for (const simd::Target target : simd::supported_targets()) {
     if (simd::target_name(target) == format.target) return kKernels[target];
   }
-  STEELYARD_CHECK(!"a format of no instruction set");
+  STEELYARD_CHECK(!"a format of no target");
 }
 
 // R of H; empty if that is not positive definite. Turned around, R R^T is the L L^T of Cholesky.

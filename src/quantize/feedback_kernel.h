@@ -1,4 +1,4 @@
-// Tiles of rows on the processor: compiled once per instruction set (feedback.isa.cc), called by feedback.cc.
+// Tiles of rows on the processor: compiled once per target (feedback.simd.cc), called by feedback.cc.
 #pragma once
 
 #include <cstddef>

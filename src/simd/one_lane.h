@@ -259,6 +259,10 @@ STEELYARD_HD inline Ints16 load16(const int32_t* p) {
   std::memcpy(v.value, p, sizeof(v.value));
   return v;
 }
+STEELYARD_HD inline Ints16 operator+(Ints16 a, const Ints16& b) {
+  for (int i = 0; i < 16; ++i) a.value[i] += b.value[i];
+  return a;
+}
 STEELYARD_HD inline Ints16 next_digit(const Ints16& a, const Ints16& b) {
   Ints16 v;
   for (int i = 0; i < 16; ++i) v.value[i] = a.value[i] * 255 + b.value[i];

@@ -1,6 +1,6 @@
-// The CPU backend: OpenMP around per-ISA kernels. Weights of any type stay as they are in the file; products decode a
-// tile of rows at a time, so memory stays bounded. One file per kind of operation: products (mul_mat.cc), attention.cc,
-// and the rest (cpu_backend.cc).
+// The CPU backend: OpenMP around kernels compiled per target. Weights of any type stay as they are in the file;
+// products decode a tile of rows at a time, so memory stays bounded. One file per kind of operation: products
+// (mul_mat.cc), attention.cc, and the rest (cpu_backend.cc).
 //
 // Results do not depend on the number of threads: what a thread computes depends on its task alone, and tasks do not
 // share sums.

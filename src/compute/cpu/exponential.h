@@ -1,4 +1,4 @@
-// The exponential function and what is made of it, for the kernels that are compiled once per instruction set: works on
+// The exponential function and what is made of it, for the kernels that are compiled once per target: works on
 // compiler vectors of any width and on single values, with the same bits for each lane.
 #pragma once
 

@@ -4,7 +4,7 @@
 
 #include "compute/cuda/device.h"
 #include "compute/cuda/encoders.h"
-#include "formats/codebook_lines.h"
+#include "formats/search/codebook_lines.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 

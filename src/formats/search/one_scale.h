@@ -14,7 +14,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "formats/search.h"
+#include "formats/search/search.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 

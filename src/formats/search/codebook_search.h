@@ -10,8 +10,8 @@
 #include <cmath>
 #include <cstdint>
 
-#include "formats/codebook_lines.h"
-#include "formats/search.h"
+#include "formats/search/codebook_lines.h"
+#include "formats/search/search.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 

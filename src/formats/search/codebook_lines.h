@@ -4,7 +4,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "formats/codebook.h"
+#include "formats/search/codebook.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 

@@ -4,7 +4,7 @@
 // store the pair as it is. Candidate pairs lie in the SIMD lanes; a pass tries 16.
 #pragma once
 
-#include "formats/search.h"
+#include "formats/search/search.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 

@@ -234,8 +234,10 @@ class Codebook {
         codewords[c + i] = uint64_t{std::bit_cast<uint32_t>(distances[i])} << 32 | static_cast<uint32_t>(c + i);
       }
     }
-    std::nth_element(codewords, codewords + kNear, codewords + kSize);
-    std::sort(codewords, codewords + kNear);
+    // A type of this target: instances for std::less would be everyone's (cmake/simd.cmake).
+    const auto less = [](uint64_t a, uint64_t b) { return a < b; };
+    std::nth_element(codewords, codewords + kNear, codewords + kSize, less);
+    std::sort(codewords, codewords + kNear, less);
     for (int i = 0; i < kNear; ++i) {
       const auto codeword = static_cast<uint16_t>(codewords[i]);
       near_[cell][i] = codeword;

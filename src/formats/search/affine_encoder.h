@@ -14,8 +14,8 @@
 #include <cstdint>
 
 #include "base/half.h"
-#include "formats/affine_search.h"
-#include "formats/search.h"
+#include "formats/search/affine_search.h"
+#include "formats/search/search.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "formats/codebook_search.h"
+#include "formats/search/codebook_search.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 

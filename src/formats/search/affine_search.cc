@@ -1,4 +1,4 @@
-#include "formats/affine_search.h"
+#include "formats/search/affine_search.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 namespace {

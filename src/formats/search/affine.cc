@@ -1,10 +1,10 @@
-#include "formats/affine.h"
+#include "formats/search/affine.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
-#include "formats/affine_search.h"
+#include "formats/search/affine_search.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 namespace {

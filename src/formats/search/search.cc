@@ -1,4 +1,4 @@
-#include "formats/search.h"
+#include "formats/search/search.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 namespace {

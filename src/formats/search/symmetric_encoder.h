@@ -12,7 +12,7 @@
 #include <cstdint>
 
 #include "base/half.h"
-#include "formats/search.h"
+#include "formats/search/search.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 

@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "formats/grids.h"
-#include "formats/one_scale.h"
+#include "formats/search/one_scale.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 
