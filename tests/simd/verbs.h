@@ -19,7 +19,7 @@ struct alignas(64) VerbInputs {
   uint8_t nibbles[64];        ///< 0 .. 15
   int8_t nibble_table[16];
   int16_t off_by_two;
-  uint16_t halves[kVerbValues];       ///< no signalling NaN
+  uint16_t halves[3 * kVerbValues];   ///< no signalling NaN
   int16_t pairs[2][2 * kVerbValues];  ///< not -32768
   int32_t off_by_four;
   int32_t words[4][kVerbValues];

@@ -123,7 +123,8 @@ void native_integers(const VerbInputs& in, const Recorder& record) {
   const auto pairs = [&](int row, int i) { return load_pairs(in.pairs[row] + 2 * i); };
   record.lanes("load_pairs", [&](int i) { return pairs(0, i); });
   record.lanes("broadcast_pair", [&](int) { return broadcast_pair(in.pairs[0] + 5); });
-  record.lanes("multiply_pairs", [&](int i) { return multiply_pairs(pairs(0, i), pairs(1, i)); });
+  record.lanes("dot_pairs",
+               [&](int i) { return dot_pairs(read<Ints>(in.small_words[0] + i), pairs(0, i), pairs(1, i)); });
   Page<int16_t, 2 * kVerbValues> stored;
   for (int half = 0; half < 2; ++half) {
     // 32 words of each row become 64 in turns of kLanes, which differ from target to target: taken apart again.
@@ -160,6 +161,11 @@ void bytes_of_memory(const VerbInputs& in, const Recorder& record) {
   record("join_halves", join_halves(a + 3, b + 5));
   record("join_quarters", join_quarters(a + 1, b + 3, c + 5, d + 7));
   record("eights_twice", eights_twice(a + 1));
+  record("twice_apart", twice_apart<16>(a + 1));
+  record("twice_apart", twice_apart<17>(a + 1));
+  record("twice_apart", twice_apart<18>(a + 1));
+  record("twice_apart", twice_apart<48>(a + 1));
+  record("twice_apart", twice_apart<50>(a + 1));
   record("fours", fours(a + 1));
   record("repeat", repeat(a[0]));
   record("repeat_word", repeat_word(a + 1));
@@ -218,6 +224,15 @@ void sixteen_numbers(const VerbInputs& in, const Recorder& record) {
   record("spread_groups<2>", spread_groups<2>(a));
   record("spread_groups<3>", spread_groups<3>(a));
   record("broadcast_half", broadcast_half(read<Half>(in.halves)));
+  // As blocks have them: of one pair of 64 bytes, of more, and few.
+  record("halves_apart", halves_apart<8, 18>(in.halves));
+  record("halves_apart", halves_apart<8, 20>(in.halves));
+  record("halves_apart", halves_apart<8, 22>(in.halves));
+  record("halves_apart", halves_apart<8, 24>(in.halves));
+  record("halves_apart", halves_apart<8, 34>(in.halves));
+  record("halves_apart", halves_apart<4, 18>(in.halves));
+  record("halves_apart", halves_apart<2, 18>(in.halves));
+  record("halves_apart", halves_apart<1, 18>(in.halves));
   record("each_part", each_part<Floats16>([&](int p) { return load(in.any + p * kLanes); }));
 
   const Ints16 words = load16(in.sums[0]);
@@ -246,11 +261,6 @@ void steps(const VerbInputs& in, const Recorder& record) {
   record("twice", twice(low));
   record("nibble_steps", nibble_steps(low));
   record("to_floats of Steps", to_floats(a));
-  const auto halves = read<Steps>(in.halves);
-  record("repeat_halves<2>", repeat_halves<2>(halves));
-  record("repeat_halves<4>", repeat_halves<4>(halves));
-  record("repeat_halves<8>", repeat_halves<8>(halves));
-  record("repeat_halves<16>", repeat_halves<16>(halves));
 }
 
 void words(const VerbInputs& in, const Recorder& record) {
