@@ -65,7 +65,7 @@ inline void store_four(const Ints& v, int32_t* out) {
 inline void transpose_fours(const int32_t* const (&rows)[4], int32_t* out, int64_t stride) {
   constexpr std::make_integer_sequence<int, kLanes> kEach;
   Ints row[4];
-  for (int r = 0; r < 4; ++r) std::memcpy(&row[r], rows[r], sizeof(row[r]));
+  for (int r = 0; r < 4; ++r) row[r] = read<Ints>(rows[r]);
   const Ints ab[2] = {zip_words<false>(row[0], row[1], kEach), zip_words<true>(row[0], row[1], kEach)};
   const Ints cd[2] = {zip_words<false>(row[2], row[3], kEach), zip_words<true>(row[2], row[3], kEach)};
   const Ints columns[4] = {zip_pairs<false>(ab[0], cd[0], kEach), zip_pairs<true>(ab[0], cd[0], kEach),
@@ -91,13 +91,16 @@ inline constexpr int kParts = 16 / kLanes;
 inline constexpr int kPartBytes = 64 / kParts;
 
 struct Bytes {
-  Ints part[kParts];
+  using Part = Ints;
+  Part part[kParts];
 };
 struct Floats16 {
-  Floats part[kParts];
+  using Part = Floats;
+  Part part[kParts];
 };
 struct Ints16 {
-  Ints part[kParts];
+  using Part = Ints;
+  Part part[kParts];
 };
 
 using ByteLanes = uint8_t [[gnu::vector_size(kPartBytes)]];
@@ -111,17 +114,23 @@ inline Ints as_ints(const Vector& v) {
 /// f(part) for each part, as a T.
 template <class T, class F>
 [[gnu::always_inline]] inline T each_part(const F& f) {
-  T v;
-  for (int p = 0; p < kParts; ++p) v.part[p] = f(p);
-  return v;
+  // Not a loop: GCC would keep the parts in memory.
+  if constexpr (kParts == 1) return {{f(0)}};
+  if constexpr (kParts == 2) return {{f(0), f(1)}};
+  if constexpr (kParts == 4) return {{f(0), f(1), f(2), f(3)}};
 }
 
-inline Bytes load_bytes(const void* p) {
-  Bytes v;
-  std::memcpy(&v, p, sizeof(v));
-  return v;
+// Register by register: GCC copies a whole struct in pieces, which a load that is wider has to wait for.
+template <class T>
+[[gnu::always_inline]] inline T load_parts(const void* p) {
+  return each_part<T>([&](int i) { return read<typename T::Part>(static_cast<const char*>(p) + i * kPartBytes); });
 }
-inline void store(const Bytes& v, void* p) { std::memcpy(p, &v, sizeof(v)); }
+template <class T>
+[[gnu::always_inline]] inline void store_parts(const T& v, void* p) {
+  for (int i = 0; i < kParts; ++i) std::memcpy(static_cast<char*>(p) + i * kPartBytes, &v.part[i], kPartBytes);
+}
+inline Bytes load_bytes(const void* p) { return load_parts<Bytes>(p); }
+inline void store(const Bytes& v, void* p) { store_parts(v, p); }
 inline Bytes repeat(int byte) {
   return each_part<Bytes>([&](int) { return as_ints(static_cast<uint8_t>(byte) - ByteLanes{}); });
 }
@@ -190,12 +199,8 @@ inline Ints16 dot(const Ints16& sums, const Bytes& q, const Bytes& x) {
   return each_part<Ints16>([&](int p) { return dot_part<kFactor>(sums.part[p], q.part[p], x.part[p]); });
 }
 
-inline Floats16 load16(const float* p) {
-  Floats16 v;
-  std::memcpy(&v, p, sizeof(v));
-  return v;
-}
-inline void store(const Floats16& v, float* p) { std::memcpy(p, &v, sizeof(v)); }
+inline Floats16 load16(const float* p) { return load_parts<Floats16>(p); }
+inline void store(const Floats16& v, float* p) { store_parts(v, p); }
 inline Floats16 broadcast16(float value) {
   return each_part<Floats16>([&](int) { return broadcast(value); });
 }
@@ -227,12 +232,8 @@ inline float sum(const Floats16& v) {
 inline Ints16 repeat16(int32_t value) {
   return each_part<Ints16>([&](int) { return value - Ints{}; });
 }
-inline void store(const Ints16& v, int32_t* p) { std::memcpy(p, &v, sizeof(v)); }
-inline Ints16 load16(const int32_t* p) {
-  Ints16 v;
-  std::memcpy(&v, p, sizeof(v));
-  return v;
-}
+inline void store(const Ints16& v, int32_t* p) { store_parts(v, p); }
+inline Ints16 load16(const int32_t* p) { return load_parts<Ints16>(p); }
 /// a * 255 + b.
 inline Ints16 next_digit(const Ints16& a, const Ints16& b) {
   return each_part<Ints16>([&](int p) { return (a.part[p] << 8) - a.part[p] + b.part[p]; });

@@ -16,7 +16,7 @@ namespace {
 // weights, and an activation in all places.
 constexpr int kVectors = kLanes == 16 ? 2 : 1;
 constexpr int kPanel = 16 * kVectors;
-constexpr int kTokens = kLanes == 16 ? 6 : 2;
+constexpr int kTokens = kLanes == 16 ? 6 : 3;
 static_assert(kPanel <= kMaxBytePanel);
 
 template <int kRows, Minima kMinima>
