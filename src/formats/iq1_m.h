@@ -24,6 +24,7 @@ struct IQ1_M : CodebookEncoder<IQ1_M> {
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kRequired;
   static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+  static constexpr int kMaxCode = 9;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 16;
   static constexpr int kSubBlocks = 16;

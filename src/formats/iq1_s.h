@@ -23,6 +23,7 @@ struct IQ1_S : CodebookEncoder<IQ1_S> {
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kRequired;
   static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+  static constexpr int kMaxCode = 9;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 32;
   static constexpr int kSubBlocks = 8;

@@ -22,6 +22,7 @@ struct IQ2_XS : CodebookEncoder<IQ2_XS> {
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kRequired;
   static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+  static constexpr int kMaxCode = 43;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 16;
   static constexpr int kSubBlocks = 16;

@@ -23,6 +23,7 @@ struct IQ3_S : CodebookEncoder<IQ3_S> {
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+  static constexpr int kMaxCode = 15;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 32;
   static constexpr int kSubBlocks = 8;

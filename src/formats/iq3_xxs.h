@@ -23,6 +23,7 @@ struct IQ3_XXS : CodebookEncoder<IQ3_XXS> {
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kRequired;
   static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+  static constexpr int kMaxCode = 62;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 32;
   static constexpr int kSubBlocks = 8;

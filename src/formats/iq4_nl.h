@@ -19,6 +19,7 @@ struct IQ4_NL : OneScaleEncoder<IQ4_NL> {
   static constexpr int kBlockLen = 32;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::F16;
+  static constexpr int kMaxCode = 127;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 32;
 

@@ -20,6 +20,7 @@ struct IQ4_XS {
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::IQ4_NL;
+  static constexpr int kMaxCode = 127;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 32;
 

@@ -17,6 +17,7 @@ struct MXFP4 {
   static constexpr int kBlockLen = 32;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::F16;
+  static constexpr int kMaxCode = 12;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 32;
 

@@ -17,6 +17,7 @@ struct Q1_0 {
   static constexpr int kBlockLen = 128;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q4_0;
+  static constexpr int kMaxCode = 1;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 32;
 

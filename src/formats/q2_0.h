@@ -18,6 +18,7 @@ struct Q2_0 : OneScaleEncoder<Q2_0> {
   static constexpr int kBlockLen = 64;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q4_0;
+  static constexpr int kMaxCode = 2;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 32;
 

@@ -20,6 +20,7 @@ struct Q2_K : AffineEncoder<Q2_K> {
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q4_0;
+  static constexpr int kMaxCode = 3;
   static constexpr bool kHasMin = true;
   static constexpr int kScaleLen = 16;
   static constexpr int kSubBlocks = 16;

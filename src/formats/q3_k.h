@@ -21,6 +21,7 @@ struct Q3_K : SymmetricEncoder<Q3_K> {
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q4_0;
+  static constexpr int kMaxCode = 4;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 16;
   static constexpr int kSubBlocks = 16;

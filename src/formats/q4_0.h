@@ -18,6 +18,7 @@ struct Q4_0 : OneScaleEncoder<Q4_0> {
   static constexpr int kBlockLen = 32;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::F16;
+  static constexpr int kMaxCode = 8;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 32;
 

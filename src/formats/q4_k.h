@@ -21,6 +21,7 @@ struct Q4_K : AffineEncoder<Q4_K> {
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q5_0;
+  static constexpr int kMaxCode = 15;
   static constexpr bool kHasMin = true;
   static constexpr int kScaleLen = 32;
   static constexpr int kSubBlocks = 8;

@@ -19,6 +19,7 @@ struct Q5_0 : OneScaleEncoder<Q5_0> {
   static constexpr int kBlockLen = 32;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::F16;
+  static constexpr int kMaxCode = 16;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 32;
 

@@ -20,6 +20,7 @@ struct Q5_1 {
   static constexpr int kBlockLen = 32;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::F16;
+  static constexpr int kMaxCode = 31;
   static constexpr bool kHasMin = true;
   static constexpr int kScaleLen = 32;
 

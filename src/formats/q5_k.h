@@ -22,6 +22,7 @@ struct Q5_K : AffineEncoder<Q5_K> {
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q5_1;
+  static constexpr int kMaxCode = 31;
   static constexpr bool kHasMin = true;
   static constexpr int kScaleLen = 32;
   static constexpr int kSubBlocks = 8;

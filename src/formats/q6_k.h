@@ -20,6 +20,7 @@ struct Q6_K : SymmetricEncoder<Q6_K> {
   static constexpr int kBlockLen = 256;
   static constexpr Importance kImportance = Importance::kUsed;
   static constexpr std::optional<Type> kFallback = Type::Q8_0;
+  static constexpr int kMaxCode = 32;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 16;
   static constexpr int kSubBlocks = 16;

@@ -18,6 +18,7 @@ struct Q8_0 : OneScaleEncoder<Q8_0> {
   static constexpr int kBlockLen = 32;
   static constexpr Importance kImportance = Importance::kIgnored;
   static constexpr std::optional<Type> kFallback = Type::F16;
+  static constexpr int kMaxCode = 128;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 32;
 

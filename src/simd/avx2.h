@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/half.h"
+#include "simd/factor.h"
 #include "simd/host_device.h"
 #include "simd/read.h"
 #include "simd/this_target.h"
@@ -79,19 +80,35 @@ inline Ints look_up_part(const int8_t* table, const Ints& v) {
   return reinterpret_cast<Ints>(_mm256_shuffle_epi8(entries, reinterpret_cast<__m256i>(v)));
 }
 
-enum class Factor { kSigned, kUnsigned, kBiased };
-inline constexpr int kBias = 0;
+/// What makes a byte positive.
+inline constexpr int kByteBias = 0;
 
+/// Sums of pairs, in 16 bits.
 template <Factor kFactor>
-inline Ints dot_part(const Ints& sums, const Ints& q, const Ints& x) {
+inline __m256i pair_products(const Ints& q, const Ints& x) {
   auto codes = reinterpret_cast<__m256i>(q), inputs = reinterpret_cast<__m256i>(x);
-  if constexpr (kFactor != Factor::kUnsigned) {  // one factor has to be without sign: the other takes it
+  if constexpr (kFactor == Factor::kByte) {  // one factor has to be without sign: the other takes it
     inputs = _mm256_sign_epi8(inputs, codes);
     codes = _mm256_abs_epi8(codes);
   }
-  // 2 * 128 * 127 < 2^15: pairs do not saturate.
-  const __m256i pairs = _mm256_maddubs_epi16(codes, inputs);
+  return _mm256_maddubs_epi16(codes, inputs);  // 2 * 128 * 127 < 2^15: pairs do not saturate
+}
+inline Ints add_pairs(const Ints& sums, __m256i pairs) {
   return sums + reinterpret_cast<Ints>(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+template <Factor kFactor>
+inline Ints dot_part(const Ints& sums, const Ints& q, const Ints& x) {
+  return add_pairs(sums, pair_products<kFactor>(q, x));
+}
+template <Factor kFactor>
+inline Ints dot_fours_part(Ints sums, const Ints (&q)[4], const Ints (&x)[4]) {
+  if constexpr (kFactor == Factor::kUnsigned || kFactor == Factor::kTiny) {  // 8 * 32 * 127 < 2^15
+    __m256i pairs = pair_products<kFactor>(q[0], x[0]);
+    for (int i = 1; i < 4; ++i) pairs = _mm256_add_epi16(pairs, pair_products<kFactor>(q[i], x[i]));
+    return add_pairs(sums, pairs);
+  }
+  for (int i = 0; i < 4; ++i) sums = dot_part<kFactor>(sums, q[i], x[i]);
+  return sums;
 }
 
 }  // namespace steelyard::simd::inline STEELYARD_TARGET

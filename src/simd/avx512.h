@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/half.h"
+#include "simd/factor.h"
 #include "simd/host_device.h"
 #include "simd/read.h"
 #include "simd/this_target.h"
@@ -82,28 +83,46 @@ inline Ints look_up_part(const int8_t* table, const Ints& v) {
   return reinterpret_cast<Ints>(_mm512_shuffle_epi8(entries, reinterpret_cast<__m512i>(v)));
 }
 
-enum class Factor { kSigned, kUnsigned, kBiased };
+/// What makes a byte positive. Pairs of products of such bytes could exceed 16 bits.
 #if defined(__AVX512VNNI__)
-inline constexpr int kBias = 128;
+inline constexpr int kByteBias = 128;
 #else
-inline constexpr int kBias = 0;
+inline constexpr int kByteBias = 0;
 #endif
 
+/// Sums of pairs, in 16 bits.
 template <Factor kFactor>
-inline Ints dot_part(const Ints& sums, const Ints& q, const Ints& x) {
+inline __m512i pair_products(const Ints& q, const Ints& x) {
   auto codes = reinterpret_cast<__m512i>(q), inputs = reinterpret_cast<__m512i>(x);
-  if constexpr (kFactor == Factor::kSigned || (kFactor == Factor::kBiased && kBias == 0)) {
-    // One factor has to be without sign: the other takes it.
+  if constexpr (kFactor == Factor::kByte) {  // one factor has to be without sign: the other takes it
     inputs = _mm512_mask_sub_epi8(inputs, _mm512_movepi8_mask(codes), _mm512_setzero_si512(), inputs);
     codes = _mm512_abs_epi8(codes);
   }
-#if defined(__AVX512VNNI__)
-  return reinterpret_cast<Ints>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sums), codes, inputs));
-#else
-  // 2 * 128 * 127 < 2^15: pairs do not saturate.
-  const __m512i pairs = _mm512_maddubs_epi16(codes, inputs);
+  return _mm512_maddubs_epi16(codes, inputs);  // 2 * 128 * 127 < 2^15: pairs do not saturate
+}
+inline Ints add_pairs(const Ints& sums, __m512i pairs) {
   return sums + reinterpret_cast<Ints>(_mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+}
+template <Factor kFactor>
+inline Ints dot_part(const Ints& sums, const Ints& q, const Ints& x) {
+#if defined(__AVX512VNNI__)
+  return reinterpret_cast<Ints>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sums), reinterpret_cast<__m512i>(q),
+                                                    reinterpret_cast<__m512i>(x)));
+#else
+  return add_pairs(sums, pair_products<kFactor>(q, x));
 #endif
+}
+template <Factor kFactor>
+inline Ints dot_fours_part(Ints sums, const Ints (&q)[4], const Ints (&x)[4]) {
+#if !defined(__AVX512VNNI__)
+  if constexpr (kFactor == Factor::kUnsigned || kFactor == Factor::kTiny) {  // 8 * 32 * 127 < 2^15
+    __m512i pairs = pair_products<kFactor>(q[0], x[0]);
+    for (int i = 1; i < 4; ++i) pairs = _mm512_add_epi16(pairs, pair_products<kFactor>(q[i], x[i]));
+    return add_pairs(sums, pairs);
+  }
+#endif
+  for (int i = 0; i < 4; ++i) sums = dot_part<kFactor>(sums, q[i], x[i]);
+  return sums;
 }
 
 }  // namespace steelyard::simd::inline STEELYARD_TARGET

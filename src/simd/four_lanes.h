@@ -2,6 +2,17 @@
 #pragma once
 
 #include "base/half.h"
+
+namespace steelyard::simd::inline STEELYARD_TARGET {
+
+template <Factor kFactor>
+inline Ints dot_fours_part(Ints sums, const Ints (&q)[4], const Ints (&x)[4]) {
+  for (int i = 0; i < 4; ++i) sums = dot_part<kFactor>(sums, q[i], x[i]);
+  return sums;
+}
+
+}  // namespace steelyard::simd::inline STEELYARD_TARGET
+
 #include "simd/vectors.h"
 
 namespace steelyard::simd::inline STEELYARD_TARGET {

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/half.h"
+#include "simd/factor.h"
 #include "simd/host_device.h"
 #include "simd/read.h"
 #include "simd/this_target.h"
@@ -207,16 +208,33 @@ STEELYARD_HD Bytes codewords(const Word* grid, const Index& index) {
   return load_bytes(words);
 }
 
-/// What is known of the first factor of a product of bytes.
-enum class Factor { kSigned, kUnsigned, kBiased };
-inline constexpr int kBias = 0;
-STEELYARD_HD inline Bytes biased(const Bytes& v) { return v; }
+/// What makes a byte positive.
+inline constexpr int kByteBias = 0;
+template <Factor kFactor>
+inline constexpr int kBias = kFactor == Factor::kUnsigned ? 0
+                             : kFactor == Factor::kTiny   ? 16
+                             : kFactor == Factor::kSmall  ? 64
+                                                          : kByteBias;
+template <Factor kFactor>
+STEELYARD_HD Bytes biased(const Bytes& v) {
+  return each_byte([&](int i) { return v.value[i] + kBias<kFactor>; });
+}
 
 template <Factor kFactor>
 STEELYARD_HD Ints16 dot(Ints16 sums, const Bytes& q, const Bytes& x) {
   for (int i = 0; i < 64; ++i) {
     sums.value[i / 4] += static_cast<int8_t>(q.value[i]) * static_cast<int8_t>(x.value[i]);
   }
+  return sums;
+}
+template <Factor kFactor>
+STEELYARD_HD Ints16 dot_fours(Ints16 sums, const Bytes (&q)[4], const Bytes (&x)[4]) {
+  for (int i = 0; i < 4; ++i) sums = dot<kFactor>(sums, q[i], x[i]);
+  return sums;
+}
+template <Factor kFactor>
+STEELYARD_HD Ints16 times_bias(Ints16 sums) {
+  for (int32_t& sum : sums.value) sum *= kBias<kFactor>;
   return sums;
 }
 

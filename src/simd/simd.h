@@ -38,7 +38,9 @@
 //   negate_where(v, bits)        v, or -v where a bit is set
 //   look_up(table, v)            table[v] of 16 bytes, v in 0 .. 15
 //   codewords(grid, index)       grid[index(i)], i = 0 .. 7 for words of eight bytes, 0 .. 15 for words of four
-//   dot<factor>(sums, q, x)       Ints16: sums[i] + the products of bytes 4 i .. 4 i + 3
+//   biased<factor>(q)            codes as the next ones take them (factor.h): with kBias<factor> added
+//   dot<factor>(sums, q, x)      Ints16: sums[i] + the products of bytes 4 i .. 4 i + 3; dot_fours: of four q and four x
+//   times_bias<factor>(sums)     Ints16: kBias<factor> times each
 //   next_digit(a, b)             Ints16: a * 255 + b
 //   to_floats<k>(v)              the signed bytes 16 k .. 16 k + 15 as Floats16
 //   spread_groups<k>(groups)     Floats16: lane i has group 4 k + i / 4; what goes with dot of the k-th Bytes
@@ -53,10 +55,6 @@
 //   twice(eight)                 each of eight bytes twice
 //   nibble_steps(eight)          the 16 nibbles of eight bytes, the lowest first
 //   to_floats(steps)             the bytes with their signs as Floats16
-//
-// A product of signed bytes takes x86 three instructions more than one with a factor that is not negative. So q is said
-// to have a sign or not: Factor::kUnsigned promises 0 .. 127. With Factor::kBiased q is what `biased` made of signed bytes,
-// and the sums are those of q + kBias: a caller that knows the sums of x takes them off.
 //
 // one_lane.h is all this written as plain loops: what devices compile, what other targets are tested against, and what
 // to read when a word above is not clear.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "simd/factor.h"
 #include "simd/host_device.h"
 #include "simd/read.h"
 #include "simd/this_target.h"
@@ -53,8 +54,8 @@ inline Ints look_up_part(const int8_t* table, const Ints& v) {
   return found;
 }
 
-enum class Factor { kSigned, kUnsigned, kBiased };
-inline constexpr int kBias = 0;
+/// What makes a byte positive.
+inline constexpr int kByteBias = 0;
 
 template <Factor>
 inline Ints dot_part(const Ints& sums, const Ints& q, const Ints& x) {

@@ -190,13 +190,34 @@ inline Bytes look_up(const int8_t* table, const Bytes& v) {
   return each_part<Bytes>([&](int p) { return look_up_part(table, v.part[p]); });
 }
 
+template <Factor kFactor>
+inline constexpr int kBias = kFactor == Factor::kUnsigned ? 0
+                             : kFactor == Factor::kTiny   ? 16
+                             : kFactor == Factor::kSmall  ? 64
+                                                          : kByteBias;
+template <Factor kFactor>
 inline Bytes biased(const Bytes& v) {
-  if constexpr (kBias == 0) return v;
-  return each_part<Bytes>([&](int p) { return as_ints(as_bytes(v.part[p]) ^ static_cast<uint8_t>(kBias)); });
+  if constexpr (kBias<kFactor> == 0)
+    return v;
+  else
+    return v + repeat(kBias<kFactor>);
 }
 template <Factor kFactor>
 inline Ints16 dot(const Ints16& sums, const Bytes& q, const Bytes& x) {
   return each_part<Ints16>([&](int p) { return dot_part<kFactor>(sums.part[p], q.part[p], x.part[p]); });
+}
+template <Factor kFactor>
+[[gnu::always_inline]] inline Ints16 dot_fours(const Ints16& sums, const Bytes (&q)[4], const Bytes (&x)[4]) {
+  return each_part<Ints16>([&](int p) {
+    const Ints qs[4] = {q[0].part[p], q[1].part[p], q[2].part[p], q[3].part[p]};
+    const Ints xs[4] = {x[0].part[p], x[1].part[p], x[2].part[p], x[3].part[p]};
+    return dot_fours_part<kFactor>(sums.part[p], qs, xs);
+  });
+}
+/// `sums` of inputs as what biased codes make too much of them.
+template <Factor kFactor>
+inline Ints16 times_bias(const Ints16& sums) {
+  return each_part<Ints16>([&](int p) { return sums.part[p] * kBias<kFactor>; });
 }
 
 inline Floats16 load16(const float* p) { return load_parts<Floats16>(p); }

@@ -1,6 +1,7 @@
 // Rows of every type multiplied from their blocks and as panels of bytes, for every target of this processor.
 #include "compute/cpu/rows.h"
 
+#include <algorithm>
 #include <random>
 
 #include "compute/activations.h"
@@ -69,13 +70,12 @@ TEST_P(RowsOf, ActivationsAreBytes) {
             if (group % 2 == 1) {
               EXPECT_EQ(in.pair_sums[group / 2], in.sums[group - 1] + in.sums[group]);
             }
-            const bool biased = simd::target_name(GetParam()) == "avx512vnni";
             if (planes == 1) {
-              EXPECT_EQ(in.offsets[group], biased ? -128 * sum : 0);
+              EXPECT_EQ(in.offsets[group], -sum);
             }
             for (int p = 0; p < planes; ++p) {
               const int32_t* four = in.fours + (p * in.width + 16 * group) / 4;
-              EXPECT_EQ(four[0] + four[1] + four[2] + four[3], biased ? -128 * of_fours[p] : 0);
+              EXPECT_EQ(four[0] + four[1] + four[2] + four[3], -of_fours[p]);
             }
           }
         }
@@ -116,8 +116,21 @@ TEST_P(RowsOf, EveryType) {
       for (int64_t b = 0; b < n_blocks * n_rows; ++b) {  // block by block, which is not how rows are read
         format->decode(bytes.data() + b * format->block_bytes, 1, weights.data() + b * format->block_len);
       }
+      // The range of codes that panels rely on.
+      for (int64_t b = 0; rows.unpack != nullptr && b < n_blocks * n_rows; ++b) {
+        for (int g = 0; g < format->block_len / kGroupLen; ++g) {
+          Group group;
+          format->unpack(bytes.data() + b * format->block_bytes, g, group);
+          const auto [least, most] = std::ranges::minmax(group.q);
+          if (has_minima(rows.panel_kind)) ASSERT_TRUE(least >= 0 && most <= 32);
+          if (rows.panel_kind == PanelKind::kTinyCodes) ASSERT_TRUE(least >= -16 && most <= 16);
+          if (rows.panel_kind == PanelKind::kSmallCodes) ASSERT_TRUE(least >= -63 && most <= 63);
+        }
+      }
       const int64_t n_tokens = 1 + round % 9;
       Activations x(n_tokens, n, 2);
+      // All as large as the scale allows, and of one sign: sums of products are then as large as they can be.
+      for (int64_t t = 0; round % 4 == 3 && t < n_tokens; ++t) std::fill_n(x.matrix().row(t), n, t % 2 == 0 ? 1.0f : -1.0f);
       const auto expect_near = [&](float found, int64_t r, int64_t t, Bytes* bytes_of_x) {
         double sum = 0, magnitude = 0;
         for (int64_t i = 0; i < n; ++i) {
@@ -147,7 +160,7 @@ TEST_P(RowsOf, EveryType) {
       std::vector<float> memory[2];
       const auto make = [&](int i, int64_t of_depth) {
         memory[i].resize(static_cast<size_t>(panel * BytePanel::row_bytes(of_depth)) / sizeof(float), NAN);
-        return BytePanel::in(reinterpret_cast<std::byte*>(memory[i].data()), panel, of_depth, rows.minima);
+        return BytePanel::in(reinterpret_cast<std::byte*>(memory[i].data()), panel, of_depth, rows.panel_kind);
       };
       const BytePanel unpacked = make(0, inputs.width()), packed = make(1, depth);
       for (int64_t first = 0; first < n_rows; first += panel) {
@@ -155,13 +168,13 @@ TEST_P(RowsOf, EveryType) {
         rows.unpack(bytes.data() + first * row_bytes, row_bytes, of_panel, n_blocks, unpacked);
         panels_.pack(unpacked, of_panel, packed);
         Activations c(n_tokens, of_panel, 3);
-        panels_.multiply(rows.minima, n_tokens, of_panel, inputs.get(), packed, c.matrix().data, c.matrix().stride, false);
+        panels_.multiply(rows.panel_kind, n_tokens, of_panel, inputs.get(), packed, c.matrix().data, c.matrix().stride, false);
         ASSERT_TRUE(c.untouched_outside());
         for (int64_t t = 0; t < n_tokens; ++t) {
           for (int64_t r = 0; r < of_panel; ++r) expect_near(c.matrix().row(t)[r], first + r, t, &inputs);
         }
         Activations twice = c;
-        panels_.multiply(rows.minima, n_tokens, of_panel, inputs.get(), packed, twice.matrix().data,
+        panels_.multiply(rows.panel_kind, n_tokens, of_panel, inputs.get(), packed, twice.matrix().data,
                          twice.matrix().stride, true);
         for (int64_t t = 0; t < n_tokens; ++t) {
           for (int64_t r = 0; r < of_panel; ++r) {

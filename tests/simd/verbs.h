@@ -14,7 +14,9 @@ struct alignas(64) VerbInputs {
   uint8_t off_by_one;
   uint8_t bytes[4][64];
   int8_t codes[64];           ///< a factor of products
-  int8_t unsigned_codes[64];  ///< 0 .. 127
+  int8_t unsigned_codes[64];  ///< 0 .. 32
+  int8_t tiny_codes[64];      ///< -16 .. 16
+  int8_t small_codes[64];     ///< -63 .. 63
   int8_t inputs[64];          ///< the other factor: -127 .. 127
   uint8_t nibbles[64];        ///< 0 .. 15
   int8_t nibble_table[16];

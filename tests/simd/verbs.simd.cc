@@ -196,14 +196,24 @@ void bytes(const VerbInputs& in, const Recorder& record) {
   record("to_floats<3>", to_floats<3>(a));
 
   const auto sums = read<Ints16>(in.sums[0]);
-  const Bytes q = load_bytes(in.codes), x = load_bytes(in.inputs);
-  record("dot<kSigned>", dot<Factor::kSigned>(sums, q, x));
-  record("dot<kUnsigned>", dot<Factor::kUnsigned>(sums, load_bytes(in.unsigned_codes), x));
-  int32_t unbiased[16];
-  const Ints16 biased_sums = dot<Factor::kBiased>(sums, biased(q), x);
-  std::memcpy(unbiased, &biased_sums, sizeof(unbiased));
-  for (int i = 0; i < 64; ++i) unbiased[i / 4] -= kBias * in.inputs[i];
-  record("dot<kBiased>", unbiased);
+  const Bytes x = load_bytes(in.inputs);
+  const auto record_dot = [&]<Factor kFactor>(const char* name, const int8_t* codes) {
+    const Bytes biased_q = biased<kFactor>(load_bytes(codes)), fours[4] = {biased_q, biased_q, biased_q, biased_q};
+    const Bytes inputs[4] = {x, x, x, x};
+    // What the bias adds differs from target to target.
+    const auto less_bias = [&](const Ints16& found, int times) {
+      int32_t unbiased[16];
+      std::memcpy(unbiased, &found, sizeof(unbiased));
+      for (int i = 0; i < 64; ++i) unbiased[i / 4] -= times * kBias<kFactor> * in.inputs[i];
+      record(name, unbiased);
+    };
+    less_bias(dot<kFactor>(sums, biased_q, x), 1);
+    less_bias(dot_fours<kFactor>(sums, fours, inputs), 4);
+  };
+  record_dot.operator()<Factor::kByte>("dot<kByte>", in.codes);
+  record_dot.operator()<Factor::kUnsigned>("dot<kUnsigned>", in.unsigned_codes);
+  record_dot.operator()<Factor::kTiny>("dot<kTiny>", in.tiny_codes);
+  record_dot.operator()<Factor::kSmall>("dot<kSmall>", in.small_codes);
 }
 
 void sixteen_numbers(const VerbInputs& in, const Recorder& record) {

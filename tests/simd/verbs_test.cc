@@ -73,7 +73,9 @@ VerbInputs random_inputs(uint32_t seed) {
   VerbInputs in;
   random.fill(in.bytes, [&] { return random.between(0, 255); });
   random.fill(in.codes, [&] { return random.between(-128, 127); });
-  random.fill(in.unsigned_codes, [&] { return random.between(0, 127); });
+  random.fill(in.unsigned_codes, [&] { return random.between(0, 32); });
+  random.fill(in.tiny_codes, [&] { return random.between(-16, 16); });
+  random.fill(in.small_codes, [&] { return random.between(-63, 63); });
   random.fill(in.inputs, [&] { return random.between(-127, 127); });
   random.fill(in.nibbles, [&] { return random.between(0, 15); });
   random.fill(in.nibble_table, [&] { return random.between(-128, 127); });

@@ -26,8 +26,8 @@ struct ByteInput {
   int64_t width;
   int planes;        ///< 1 or 3
   int8_t* codes;     ///< [tokens, planes, width]
-  int32_t* fours;    ///< [tokens, planes, width / 4]: what four products with biased codes are too large by, turned (simd.h)
-  int32_t* offsets;  ///< [tokens, width / 16]: the same of 16, for the first plane
+  int32_t* fours;    ///< [tokens, planes, width / 4]: minus the sums of four bytes, for what a bias adds (simd/factor.h)
+  int32_t* offsets;  ///< [tokens, width / 16]: minus the sums of the codes
   float* scales;     ///< [tokens, width / 16]
   float* sums;       ///< [tokens, width / 16]: scale times the sum of the codes
   float* pair_sums;  ///< [tokens, width / 32]
@@ -69,8 +69,14 @@ class ByteInputs {
   AlignedVector<float> scales_, sums_, pair_sums_;
 };
 
-/// Which minima weights have: none, one per 16 values, or one per 32 (each twice).
-enum class Minima { kNone, kOfGroups, kOfPairs };
+/// What the loops over a panel depend on: which minima weights have (none, one per 16 values, or one per 32, each twice),
+/// and, where there are none, how large codes are.
+enum class PanelKind { kMinimaOfGroups, kMinimaOfPairs, kTinyCodes, kSmallCodes, kByteCodes };
+constexpr bool has_minima(PanelKind kind) { return kind < PanelKind::kTinyCodes; }
+constexpr PanelKind panel_kind(int max_code, bool has_min, int scale_len) {
+  if (has_min) return scale_len == 16 ? PanelKind::kMinimaOfGroups : PanelKind::kMinimaOfPairs;
+  return max_code <= 16 ? PanelKind::kTinyCodes : max_code <= 63 ? PanelKind::kSmallCodes : PanelKind::kByteCodes;
+}
 
 /// Weights of `panel` rows, `depth` values each, a multiple of kByteUnit.
 struct BytePanel {
@@ -83,9 +89,9 @@ struct BytePanel {
   static constexpr int64_t row_bytes(int64_t depth) {
     return depth + 2 * depth / kByteGroup * static_cast<int64_t>(sizeof(float));
   }
-  static BytePanel in(std::byte* memory, int64_t panel, int64_t depth, Minima minima) {
+  static BytePanel in(std::byte* memory, int64_t panel, int64_t depth, PanelKind kind) {
     auto* numbers = reinterpret_cast<float*>(memory + panel * depth);
-    return {memory, numbers, minima == Minima::kNone ? nullptr : numbers + panel * depth / kByteGroup, depth};
+    return {memory, numbers, has_minima(kind) ? numbers + panel * depth / kByteGroup : nullptr, depth};
   }
 };
 
@@ -100,7 +106,7 @@ struct BytePanels {
   void (*pack)(const BytePanel& rows, int64_t n, const BytePanel& out);
 
   /// c [m, n] = tokens [m, depth], of one plane, x panel, or += with `add`; n <= panel.
-  void (*multiply)(Minima minima, int64_t m, int64_t n, const ByteInput& tokens, const BytePanel& panel, float* c,
+  void (*multiply)(PanelKind kind, int64_t m, int64_t n, const ByteInput& tokens, const BytePanel& panel, float* c,
                    int64_t ldc, bool add);
 };
 

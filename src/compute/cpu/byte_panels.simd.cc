@@ -12,50 +12,61 @@
 namespace steelyard::cpu::STEELYARD_TARGET {
 namespace {
 
-// Vectors of 16 weight rows in a panel, and tokens of a register tile: a sum of integers and one of floats for each, the
-// weights, and an activation in all places.
+// Vectors of 16 weight rows in a panel, and tokens of a register tile.
 constexpr int kVectors = kLanes == 16 ? 2 : 1;
 constexpr int kPanel = 16 * kVectors;
-constexpr int kTokens = kLanes == 16 ? 6 : 3;
+constexpr int kTokens = 4;
 static_assert(kPanel <= kMaxBytePanel);
 
-template <int kRows, Minima kMinima>
-inline void tile(ByteInput in, const BytePanel& panel, float* c, int64_t ldc, bool add) {
-  constexpr Factor kFactor = kMinima == Minima::kNone ? Factor::kBiased : Factor::kUnsigned;
-  const std::byte* weights = panel.codes;
+constexpr Factor factor_of(PanelKind kind) {
+  switch (kind) {
+    case PanelKind::kTinyCodes:
+      return Factor::kTiny;
+    case PanelKind::kSmallCodes:
+      return Factor::kSmall;
+    case PanelKind::kByteCodes:
+      return Factor::kByte;
+    default:
+      return Factor::kUnsigned;
+  }
+}
+
+// The next group of all rows of a panel.
+struct WeightGroup {
+  Bytes codes[kVectors][kByteGroup / 4];
+  Floats16 scale[kVectors], min[kVectors];
+};
+
+template <int kRows, PanelKind kKind>
+inline void tile(const ByteInput& in, const BytePanel& panel, float* c, int64_t ldc, bool add) {
+  constexpr Factor kFactor = factor_of(kKind);
+  const int64_t groups_of_row = in.width / kByteGroup;
   Floats16 sums[kRows][kVectors];
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVectors; ++v) sums[r][v] = add ? load16(c + r * ldc + 16 * v) : broadcast16(0);
   }
   for (int64_t group = 0; group < panel.depth / kByteGroup; ++group) {
-    Ints16 products[kRows][kVectors];
-    for (int r = 0; r < kRows; ++r) {
-      const int32_t offset = kFactor == Factor::kBiased && kBias != 0 ? in.offsets[r * (in.width / kByteGroup) + group] : 0;
-      for (int v = 0; v < kVectors; ++v) products[r][v] = repeat16(offset);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < kByteGroup / 4; ++i, weights += 4 * kPanel) {
-      Bytes w[kVectors];
-      for (int v = 0; v < kVectors; ++v) w[v] = load_bytes(weights + 64 * v);
-      for (int r = 0; r < kRows; ++r) {
-        const Bytes x = repeat_word(in.codes + r * in.width + group * kByteGroup + 4 * i);
-        for (int v = 0; v < kVectors; ++v) products[r][v] = dot<kFactor>(products[r][v], w[v], x);
-      }
-    }
+    const bool minima_now = kKind == PanelKind::kMinimaOfGroups || (kKind == PanelKind::kMinimaOfPairs && group % 2 == 0);
+    WeightGroup w;
     for (int v = 0; v < kVectors; ++v) {
-      const Floats16 scale = load16(panel.scales + group * kPanel + 16 * v);
-      for (int r = 0; r < kRows; ++r) {
-        const Floats16 both = scale * broadcast16(in.scales[r * (in.width / kByteGroup) + group]);
-        sums[r][v] = fma(to_floats(products[r][v]), both, sums[r][v]);
+      const std::byte* codes = panel.codes + group * kByteGroup * kPanel + 64 * v;
+      for (int i = 0; i < kByteGroup / 4; ++i) w.codes[v][i] = load_bytes(codes + i * 4 * kPanel);
+      w.scale[v] = load16(panel.scales + group * kPanel + 16 * v);
+      if (minima_now) w.min[v] = load16(panel.minima + group * kPanel + 16 * v);
+    }
+    for (int r = 0; r < kRows; ++r) {
+      const int64_t at = r * groups_of_row + group;
+      const int8_t* codes = in.codes + at * kByteGroup;
+      const Bytes x[4] = {repeat_word(codes), repeat_word(codes + 4), repeat_word(codes + 8), repeat_word(codes + 12)};
+      const Ints16 offset = kBias<kFactor> != 0 ? times_bias<kFactor>(repeat16(in.offsets[at])) : repeat16(0);
+      const Floats16 input_scale = broadcast16(in.scales[at]);
+      for (int v = 0; v < kVectors; ++v) {
+        const Ints16 products = dot_fours<kFactor>(offset, w.codes[v], x);
+        sums[r][v] = fma(to_floats(products), w.scale[v] * input_scale, sums[r][v]);
       }
-      if constexpr (kMinima != Minima::kNone) {
-        const bool of_pairs = kMinima == Minima::kOfPairs;
-        if (of_pairs && group % 2 == 1) continue;
-        const Floats16 min = load16(panel.minima + group * kPanel + 16 * v);
-        const float* input = of_pairs ? in.pair_sums + group / 2 : in.sums + group;
-        const int64_t step = in.width / (of_pairs ? 2 * kByteGroup : kByteGroup);
-        for (int r = 0; r < kRows; ++r) sums[r][v] = subtract_product(sums[r][v], min, broadcast16(input[r * step]));
-      }
+      if (!minima_now) continue;
+      const float input_sum = kKind == PanelKind::kMinimaOfPairs ? in.pair_sums[at / 2] : in.sums[at];
+      for (int v = 0; v < kVectors; ++v) sums[r][v] = subtract_product(sums[r][v], w.min[v], broadcast16(input_sum));
     }
   }
   for (int r = 0; r < kRows; ++r) {
@@ -63,25 +74,30 @@ inline void tile(ByteInput in, const BytePanel& panel, float* c, int64_t ldc, bo
   }
 }
 
-template <Minima kMinima>
+template <PanelKind kKind>
 void multiply_as(int64_t m, int64_t n, const ByteInput& tokens, const BytePanel& panel, float* c, int64_t ldc, bool add) {
   for_tokens<kTokens>(m, [&]<int kRows>(int64_t t) {
     const ByteInput in = tokens.at(t, 0);
-    if (n == kPanel) return tile<kRows, kMinima>(in, panel, c + t * ldc, ldc, add);
+    if (n == kPanel) return tile<kRows, kKind>(in, panel, c + t * ldc, ldc, add);
     narrow<kRows, kPanel>(n, c + t * ldc, ldc, add,
-                          [&](float* full) { tile<kRows, kMinima>(in, panel, full, kPanel, add); });
+                          [&](float* full) { tile<kRows, kKind>(in, panel, full, kPanel, add); });
   });
 }
 
-void multiply(Minima minima, int64_t m, int64_t n, const ByteInput& tokens, const BytePanel& panel, float* c, int64_t ldc,
+void multiply(PanelKind kind, int64_t m, int64_t n, const ByteInput& tokens, const BytePanel& panel, float* c, int64_t ldc,
               bool add) {
-  switch (minima) {
-    case Minima::kNone:
-      return multiply_as<Minima::kNone>(m, n, tokens, panel, c, ldc, add);
-    case Minima::kOfGroups:
-      return multiply_as<Minima::kOfGroups>(m, n, tokens, panel, c, ldc, add);
-    case Minima::kOfPairs:
-      return multiply_as<Minima::kOfPairs>(m, n, tokens, panel, c, ldc, add);
+  const auto as = [&]<PanelKind kKind>() { multiply_as<kKind>(m, n, tokens, panel, c, ldc, add); };
+  switch (kind) {
+    case PanelKind::kMinimaOfGroups:
+      return as.template operator()<PanelKind::kMinimaOfGroups>();
+    case PanelKind::kMinimaOfPairs:
+      return as.template operator()<PanelKind::kMinimaOfPairs>();
+    case PanelKind::kTinyCodes:
+      return as.template operator()<PanelKind::kTinyCodes>();
+    case PanelKind::kSmallCodes:
+      return as.template operator()<PanelKind::kSmallCodes>();
+    case PanelKind::kByteCodes:
+      return as.template operator()<PanelKind::kByteCodes>();
   }
 }
 
@@ -147,12 +163,12 @@ inline void quantize_span(const float* x, const ByteInput& out) {
       for (int i = 0; i < 16; ++i) {
         const int group = unit / kByteGroup + i / 4;
         sums[group] += fours[i] * kWorth[plane];
-        out.fours[(plane * out.width + unit) / 4 + i] = -kBias * fours[i];
+        out.fours[(plane * out.width + unit) / 4 + i] = -fours[i];
       }
     }
   }
   for (int group = 0; group < kByteGroup; ++group) {
-    out.offsets[group] = -kBias * sums[group];
+    out.offsets[group] = -sums[group];
     out.sums[group] = of.scale[group] * static_cast<float>(sums[group]);
   }
   for (int pair = 0; pair < kByteGroup / 2; ++pair) out.pair_sums[pair] = out.sums[2 * pair] + out.sums[2 * pair + 1];

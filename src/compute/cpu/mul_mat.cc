@@ -193,7 +193,7 @@ void CpuBackend::multiply_panels(const Job& job, const Task& task, Workspace& wo
 void CpuBackend::multiply_byte_panels(const Job& job, const Task& task, Workspace& workspace) {
   const Matrix out = job.product.out.slice(task.token, task.n_tokens);
   const Weight& weight = *job.product.weight;
-  const cpu::Minima minima = job.rows->minima;
+  const cpu::PanelKind kind = job.rows->panel_kind;
   const int64_t n_in = job.product.x.cols, depth = depth_of(n_in), panel = byte_panels_.panel;
   const int64_t panel_bytes = panel * cpu::BytePanel::row_bytes(depth);
   std::byte* rows = workspace.array<std::byte>(0, panel_bytes);
@@ -203,9 +203,9 @@ void CpuBackend::multiply_byte_panels(const Job& job, const Task& task, Workspac
     const int64_t k = std::min(depth, n_in - begin);
     const auto rounded_up = [&](int64_t unit) { return (k + unit - 1) / unit * unit; };
     const auto panel_of = [&](int64_t row) {
-      return cpu::BytePanel::in(panels + row / panel * panel_bytes, panel, rounded_up(cpu::kByteUnit), minima);
+      return cpu::BytePanel::in(panels + row / panel * panel_bytes, panel, rounded_up(cpu::kByteUnit), kind);
     };
-    const auto unpacked = cpu::BytePanel::in(rows, panel, rounded_up(cpu::kByteSpan), minima);
+    const auto unpacked = cpu::BytePanel::in(rows, panel, rounded_up(cpu::kByteSpan), kind);
     for (int64_t o = 0; o < task.n_rows; o += panel) {
       const int64_t n = std::min(panel, task.n_rows - o);
       job.rows->unpack(blocks_at(job.product, task.row + o, begin), weight.row_bytes(), n, k / weight.format->block_len,
@@ -214,7 +214,7 @@ void CpuBackend::multiply_byte_panels(const Job& job, const Task& task, Workspac
     }
     for (int64_t t = 0; t < task.n_tokens; t += kTokensAtOnce) {
       for (int64_t o = 0; o < task.n_rows; o += panel) {
-        byte_panels_.multiply(minima, std::min(kTokensAtOnce, task.n_tokens - t), std::min(panel, task.n_rows - o),
+        byte_panels_.multiply(kind, std::min(kTokensAtOnce, task.n_tokens - t), std::min(panel, task.n_rows - o),
                               inputs.at(t, begin), panel_of(o), out.row(t) + task.row + o, out.stride, begin > 0);
       }
     }

@@ -21,7 +21,7 @@ struct Rows {
   DotBytes *dot_one_plane, *dot_three_planes;
   /// n_blocks blocks of n_rows rows, in the layout of BytePanel but row by row; out.depth is a multiple of kByteSpan.
   void (*unpack)(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t n_blocks, const BytePanel& out);
-  Minima minima;
+  PanelKind panel_kind;
 };
 
 /// The functions for one type, which must have a decoder, of a target that the processor must have.

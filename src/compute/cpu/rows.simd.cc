@@ -101,26 +101,17 @@ template <class F, class Body>
 }
 
 template <class F>
-inline constexpr Factor kFactor = F::kHasMin ? Factor::kUnsigned : Factor::kBiased;
-
-// Codes as `dot` wants them.
-template <class F>
-inline Bytes factor(const Bytes& codes) {
-  if constexpr (F::kHasMin)
-    return codes;
-  else
-    return biased(codes);
-}
+inline constexpr Factor kFactor = factor_of(F::kMaxCode, F::kHasMin);
 
 // The products of 64 codes with as many of an activation, lane by lane.
 template <class F, int kPlanes>
 [[gnu::always_inline]] inline Floats16 unit_products(const Bytes& codes, const int8_t* inputs, const int32_t* fours, int64_t width) {
-  const Bytes q = factor<F>(codes);
+  constexpr Factor kOf = kFactor<F>;
+  const Bytes q = biased<kOf>(codes);
   Ints16 products[kPlanes];
   for (int p = 0; p < kPlanes; ++p) {
-    const bool has_offset = kFactor<F> == Factor::kBiased && kBias != 0;
-    const Ints16 offset = has_offset ? load16(fours + p * (width / 4)) : repeat16(0);
-    products[p] = dot<kFactor<F>>(offset, q, load_bytes(inputs + p * width));
+    const Ints16 offset = kBias<kOf> != 0 ? times_bias<kOf>(load16(fours + p * (width / 4))) : repeat16(0);
+    products[p] = dot<kOf>(offset, q, load_bytes(inputs + p * width));
   }
   if constexpr (kPlanes == 1) return to_floats(products[0]);
   // The lower planes together stay below 2^26.
@@ -153,7 +144,7 @@ template <class F>
   for (int64_t r = 0; r < n_rows; ++r) {
     each_span<F>(rows + r * row_bytes, n_blocks, [&](const Span& span, int64_t s) __attribute__((always_inline)) {
       std::byte* codes = out.codes + r * width + s * kSpanLen;
-      for (int k = 0; k < 4; ++k) store(factor<F>(span.codes[k]), codes + k * 64);
+      for (int k = 0; k < 4; ++k) store(biased<kFactor<F>>(span.codes[k]), codes + k * 64);
       store(span.scale, out.scales + r * groups + s * kGroupLen);
       if constexpr (F::kHasMin) store(span.min, out.minima + r * groups + s * kGroupLen);
     });
@@ -163,10 +154,9 @@ template <class F>
 template <class F>
 constexpr Rows make_rows() {
   if constexpr (Grouped<F>) {
-    constexpr Minima kMinima = !F::kHasMin ? Minima::kNone : F::kScaleLen == 32 ? Minima::kOfPairs : Minima::kOfGroups;
-    return {nullptr, dot_bytes<F, 1>, dot_bytes<F, 3>, unpack_rows<F>, kMinima};
+    return {nullptr, dot_bytes<F, 1>, dot_bytes<F, 3>, unpack_rows<F>, panel_kind(F::kMaxCode, F::kHasMin, F::kScaleLen)};
   } else if constexpr (Plain<F>) {
-    return {dot_values<F>, nullptr, nullptr, nullptr, Minima::kNone};
+    return {dot_values<F>, nullptr, nullptr, nullptr, {}};
   } else {
     return {};
   }
