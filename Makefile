@@ -9,13 +9,13 @@ MAKEFLAGS += --no-print-directory
 all: build
 
 setup:
-	@cmake/setup.sh
+	@cmake/setup.sh $(PRESET)
 
 build: setup
 	@cmake --preset $(PRESET) > /dev/null
 	@cmake --build --preset $(PRESET) -j $(JOBS)
 
-# Every test, and what was skipped and why. PRESET=debug or asan runs them in another build.
+# Every test, and what was skipped and why. PRESET=debug, asan or clang runs them in another build.
 test: build
 	@ctest --preset $(PRESET) -j $(JOBS); status=$$?; \
 	 awk '/: Skipped$$/ { getline; print "skipped: " $$0 }' $(FOLDER)/Testing/Temporary/LastTest.log; exit $$status

@@ -1,9 +1,14 @@
 #!/bin/sh
-# Installs the Debian packages of packages.txt that are missing. Does nothing, and needs no rights, when all are there.
+# setup.sh [PRESET]: installs the Debian packages of packages.txt that are missing, and those of packages.PRESET.txt where
+# the preset needs more. Does nothing, and needs no rights, when all are there.
 set -eu
-list=$(dirname "$0")/packages.txt
+cd "$(dirname "$0")"
+lists=packages.txt
+extra=packages.${1:-release}.txt
+[ ! -e "$extra" ] || lists="$lists $extra"
 missing=
-for package in $(grep -v '^#' "$list"); do
+# shellcheck disable=SC2086  # the lists are split into words on purpose
+for package in $(grep -hv '^#' $lists); do
   status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
   [ "$status" = installed ] || missing="$missing $package"
 done

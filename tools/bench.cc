@@ -82,8 +82,7 @@ std::vector<int64_t> feasible(const Options& options, const Model& model, Measur
       largest_context(model.reader(), config, request, [&](const MemoryPlan& plan) { return model.has_room(plan); });
   std::vector<int64_t> contexts = options.contexts, rest;
   std::ranges::sort(contexts);
-  const auto [same, end] = std::ranges::unique(contexts);
-  contexts.erase(same, end);
+  contexts.erase(std::unique(contexts.begin(), contexts.end()), contexts.end());
   for (const int64_t n : contexts) {
     if (n + n_decode > config.n_context)
       measured.left_out.emplace_back(

@@ -40,7 +40,7 @@ struct IQ4_NL : OneScaleEncoder<IQ4_NL> {
     for (int k = 0; k < 4; ++k) {
       out.codes[k] = look_up(iq4_values(), nibbles<sizeof(Block)>(blocks[2 * k].codes));
     }
-    out.scale = halves_apart<8, sizeof(Block)>(&blocks->d);
+    out.scale = halves_apart<8, sizeof(Block)>(&blocks[0].d);
   }
 
   STEELYARD_HD static constexpr Iq4Levels levels() { return {}; }

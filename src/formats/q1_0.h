@@ -41,7 +41,7 @@ struct Q1_0 {
       const Bytes minus_bits = spread(read<uint64_t>(blocks[k / 2].signs + 8 * (k % 2)));
       out.codes[k] = repeat(-1) - (minus_bits + minus_bits);
     }
-    out.scale = halves_apart<2, sizeof(Block)>(&blocks->d);
+    out.scale = halves_apart<2, sizeof(Block)>(&blocks[0].d);
   }
 
   static constexpr int kJoint = 1;

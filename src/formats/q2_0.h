@@ -45,7 +45,7 @@ struct Q2_0 : OneScaleEncoder<Q2_0> {
       const Bytes raised = multiply(fours(blocks[k].codes), load_bytes(kFactors));
       out.codes[k] = (shift_right(raised, {{6, 6, 6, 6, 6, 6, 6, 6}}) & repeat(3)) - repeat(1);
     }
-    out.scale = halves_apart<4, sizeof(Block)>(&blocks->d);
+    out.scale = halves_apart<4, sizeof(Block)>(&blocks[0].d);
   }
 
   STEELYARD_HD static constexpr IntegerCodes levels() { return {{-1.0f, 2.0f}}; }

@@ -40,7 +40,7 @@ struct Q4_0 : OneScaleEncoder<Q4_0> {
     for (int k = 0; k < 4; ++k) {
       out.codes[k] = nibbles<sizeof(Block)>(blocks[2 * k].codes) - repeat(8);
     }
-    out.scale = halves_apart<8, sizeof(Block)>(&blocks->d);
+    out.scale = halves_apart<8, sizeof(Block)>(&blocks[0].d);
   }
 
   STEELYARD_HD static constexpr IntegerCodes levels() { return {{-8.0f, 7.0f}}; }

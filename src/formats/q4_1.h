@@ -40,8 +40,8 @@ struct Q4_1 {
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
     for (int k = 0; k < 4; ++k) out.codes[k] = nibbles<sizeof(Block)>(blocks[2 * k].codes);
-    out.scale = halves_apart<8, sizeof(Block)>(&blocks->d);
-    out.min = halves_apart<8, sizeof(Block)>(&blocks->m) * broadcast16(-1.0f);
+    out.scale = halves_apart<8, sizeof(Block)>(&blocks[0].d);
+    out.min = halves_apart<8, sizeof(Block)>(&blocks[0].m) * broadcast16(-1.0f);
   }
 
   static constexpr int kJoint = 1;

@@ -46,7 +46,7 @@ struct Q5_0 : OneScaleEncoder<Q5_0> {
       const Bytes high = spread(read<uint32_t>(first.high) | uint64_t{read<uint32_t>(second.high)} << 32);
       out.codes[k] = nibbles<sizeof(Block)>(first.low) - repeat(16) + (high & repeat(16));
     }
-    out.scale = halves_apart<8, sizeof(Block)>(&blocks->d);
+    out.scale = halves_apart<8, sizeof(Block)>(&blocks[0].d);
   }
 
   STEELYARD_HD static constexpr IntegerCodes levels() { return {{-16.0f, 15.0f}}; }

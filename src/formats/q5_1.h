@@ -47,8 +47,8 @@ struct Q5_1 {
       const Bytes high = spread(first.high | uint64_t{second.high} << 32);
       out.codes[k] = nibbles<sizeof(Block)>(first.low) | (high & repeat(16));
     }
-    out.scale = halves_apart<8, sizeof(Block)>(&blocks->d);
-    out.min = halves_apart<8, sizeof(Block)>(&blocks->m) * broadcast16(-1.0f);
+    out.scale = halves_apart<8, sizeof(Block)>(&blocks[0].d);
+    out.min = halves_apart<8, sizeof(Block)>(&blocks[0].m) * broadcast16(-1.0f);
   }
 
   static constexpr int kJoint = 1;

@@ -36,7 +36,7 @@ struct Q8_0 : OneScaleEncoder<Q8_0> {
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
     for (int k = 0; k < 4; ++k) out.codes[k] = join_halves(blocks[2 * k].codes, blocks[2 * k + 1].codes);
-    out.scale = halves_apart<8, sizeof(Block)>(&blocks->d);
+    out.scale = halves_apart<8, sizeof(Block)>(&blocks[0].d);
   }
 
   STEELYARD_HD static constexpr IntegerCodes levels() { return {{-127.0f, 127.0f}}; }

@@ -128,7 +128,7 @@ Resolution resolve(const Plan& plan, std::span<const gguf::TensorInfo> tensors, 
   std::vector<ActiveRule> active;
   for (const PlanRule& rule : plan.rules()) {
     if (!rule.condition.holds(known)) continue;
-    ActiveRule& added = active.emplace_back(&rule, Pattern(rule.pattern, rule.where()).compile(layers));
+    ActiveRule& added = active.emplace_back(ActiveRule{&rule, Pattern(rule.pattern, rule.where()).compile(layers)});
     if (const auto& index = rule.condition.index()) {
       added.indexed = take_indexed(*added.regex, *index, layers.count, tensors);
     }

@@ -154,7 +154,7 @@ std::vector<int64_t> parse_layers(std::string_view list) {
     rest.remove_prefix(comma + 1);
   }
   std::ranges::sort(layers);
-  layers.erase(std::ranges::unique(layers).begin(), layers.end());
+  layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
   return layers;
 }
 

@@ -17,9 +17,9 @@ namespace steelyard::simd::inline STEELYARD_TARGET {
 inline constexpr int kLanes = 8;
 inline constexpr int kMaxLanes = 16;
 
-using Floats = float [[gnu::vector_size(32)]];
-using Ints = int32_t [[gnu::vector_size(32)]];
-using Words = uint32_t [[gnu::vector_size(32)]];
+using Floats [[gnu::vector_size(32)]] = float;
+using Ints [[gnu::vector_size(32)]] = int32_t;
+using Words [[gnu::vector_size(32)]] = uint32_t;
 
 inline Floats load(const int8_t* p) {
   const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));

@@ -17,9 +17,9 @@ namespace steelyard::simd::inline STEELYARD_TARGET {
 inline constexpr int kLanes = 16;
 inline constexpr int kMaxLanes = 16;
 
-using Floats = float [[gnu::vector_size(64)]];
-using Ints = int32_t [[gnu::vector_size(64)]];
-using Words = uint32_t [[gnu::vector_size(64)]];
+using Floats [[gnu::vector_size(64)]] = float;
+using Ints [[gnu::vector_size(64)]] = int32_t;
+using Words [[gnu::vector_size(64)]] = uint32_t;
 
 /// GCC 12 takes the operations without a mask for uses of something uninitialized (its bug 105593).
 inline constexpr uint16_t kAllLanes = 0xFFFF;

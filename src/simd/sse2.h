@@ -16,9 +16,9 @@ namespace steelyard::simd::inline STEELYARD_TARGET {
 inline constexpr int kLanes = 4;
 inline constexpr int kMaxLanes = 16;
 
-using Floats = float [[gnu::vector_size(16)]];
-using Ints = int32_t [[gnu::vector_size(16)]];
-using Words = uint32_t [[gnu::vector_size(16)]];
+using Floats [[gnu::vector_size(16)]] = float;
+using Ints [[gnu::vector_size(16)]] = int32_t;
+using Words [[gnu::vector_size(16)]] = uint32_t;
 
 inline Floats fma(const Floats& a, const Floats& b, const Floats& c) { return a * b + c; }
 inline Floats square_root(const Floats& v) { return _mm_sqrt_ps(v); }

@@ -1,5 +1,9 @@
 #include "simd/target.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <algorithm>
 #include <cstdlib>
 #include <string>
@@ -16,13 +20,23 @@ constexpr std::string_view kNames[kTargetCount] = {
 #undef TARGET
 };
 
+#if defined(__x86_64__)
+/// clang 14 cannot ask for it by name. Whether the system keeps its registers is asked with AVX2.
+bool has_f16c() {
+  unsigned a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
+
 bool is_supported(Target target) {
 #define HAS(feature) (__builtin_cpu_supports(feature) != 0)
+#define HAS_F16C has_f16c()
   const bool supported[kTargetCount] = {
 #define TARGET(enumerator, name, encoders, options, condition) condition,
 #include "simd/targets.def"
 #undef TARGET
   };
+#undef HAS_F16C
 #undef HAS
   return supported[static_cast<int>(target)];
 }

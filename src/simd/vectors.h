@@ -103,8 +103,8 @@ struct Ints16 {
   Part part[kParts];
 };
 
-using ByteLanes = uint8_t [[gnu::vector_size(kPartBytes)]];
-using LongLanes = uint64_t [[gnu::vector_size(kPartBytes)]];
+using ByteLanes [[gnu::vector_size(kPartBytes)]] = uint8_t;
+using LongLanes [[gnu::vector_size(kPartBytes)]] = uint64_t;
 inline ByteLanes as_bytes(const Ints& v) { return reinterpret_cast<ByteLanes>(v); }
 template <class Vector>
 inline Ints as_ints(const Vector& v) {
@@ -277,11 +277,11 @@ inline Ints16 operator+(const Ints16& a, const Ints16& b) {
 }
 
 struct Steps {
-  using Each = uint8_t [[gnu::vector_size(16)]];
+  using Each [[gnu::vector_size(16)]] = uint8_t;
   Each bytes;
 };
 inline Steps make_steps(uint64_t low, uint64_t high) {
-  using Two = uint64_t [[gnu::vector_size(16)]];
+  using Two [[gnu::vector_size(16)]] = uint64_t;
   return {reinterpret_cast<Steps::Each>(Two{low, high})};
 }
 inline Steps repeat_step(uint8_t byte) { return {byte - Steps::Each{}}; }
@@ -289,7 +289,7 @@ inline Steps operator+(const Steps& a, const Steps& b) { return {a.bytes + b.byt
 inline Steps operator|(const Steps& a, const Steps& b) { return {a.bytes | b.bytes}; }
 inline Steps operator&(const Steps& a, const Steps& b) { return {a.bytes & b.bytes}; }
 inline Steps shift_right(const Steps& v, int count) {
-  using Two = uint64_t [[gnu::vector_size(16)]];
+  using Two [[gnu::vector_size(16)]] = uint64_t;
   return {reinterpret_cast<Steps::Each>(reinterpret_cast<Two>(v.bytes) >> count)};
 }
 inline Steps twice(uint64_t eight) {

@@ -25,8 +25,8 @@ std::span<const SpecialTokens::Token> SpecialTokens::with_byte(std::span<const T
   const auto byte_at = [at](const Token& token) {
     return at < token.text.size() ? int{static_cast<uint8_t>(token.text[at])} : -1;
   };
-  const auto found = std::ranges::equal_range(tokens, int{static_cast<uint8_t>(byte)}, {}, byte_at);
-  return {found.begin(), found.end()};
+  const int wanted = static_cast<uint8_t>(byte);
+  return {std::ranges::lower_bound(tokens, wanted, {}, byte_at), std::ranges::upper_bound(tokens, wanted, {}, byte_at)};
 }
 
 std::vector<Fragment> SpecialTokens::divide(std::string_view text, bool parse_special) const {

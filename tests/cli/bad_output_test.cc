@@ -16,17 +16,21 @@ class BadOutput : public FailureTest {
             {"imatrix", "-m", llama_, "-f", text_, "-c", "64", "--chunks", "2", "-o", path},
             {"imatrix", "--in-file", golden("imatrix/deepseek2/imatrix.dat"), "-o", path},
             {"perplexity", "-m", llama_, "-f", text_, "-c", "64", "--chunks", "2", "--kl-divergence-base", path},
-            {"perplexity", "-m", llama_, "-f", text_, "-c", "64", "--chunks", "2", "--json", path},
-            {"perplexity", "-m", llama_, "--tokens", ids_, "--json", path},
+            {"perplexity", "-m", long_path_, "-f", text_, "-c", "64", "--chunks", "2", "--json", path},
+            {"perplexity", "-m", long_path_, "--tokens", ids_, "--json", path},
             {"perplexity", "-m", llama_, "--tokens", ids_, "--dump-logits", path}};
   }
 
   const std::string ids_ = file("ids.json", "[1, 2, 3]");
+  // Reports name the model, and so no output fits on a full disk.
+  const std::string long_path_ = std::string(kFull, '/') + llama_;
+  // Bytes of a file on a full disk: as much as clang's OpenMP writes to shared memory when it starts.
+  static constexpr rlim_t kFull = 1024;
 };
 
 TEST_F(BadOutput, FullDisk) {
   CommandLimits limits;
-  limits.file_size = 64;
+  limits.file_size = kFull;
   for (const auto& command : writers(out_)) expect_fails(command, out_, limits);
   for (const auto& command : writers(folder_ / "out.dat")) expect_fails(command, folder_ / "out.dat", limits);
 }
@@ -41,7 +45,7 @@ TEST_F(BadOutput, DiskFullInTheMiddle) {
 
 TEST_F(BadOutput, AnOlderFileStays) {
   CommandLimits limits;
-  limits.file_size = 64;
+  limits.file_size = kFull;
   file("out.gguf", "precious");
   for (const auto& command : writers(out_)) expect_fails(command, out_, limits);
 }

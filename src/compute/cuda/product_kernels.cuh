@@ -18,7 +18,7 @@ inline dim3 grid_of(const ProductArgs& args, int64_t rows, int64_t tokens) {
 template <class F>
 ProductKernels make_product_kernels() {
   ProductKernels kernels;
-  if constexpr (Grouped<F> || requires(const F::Block& block) { value_of(block); }) {
+  if constexpr (Grouped<F> || requires(const typename F::Block& block) { value_of(block); }) {
     kernels.rows = [](const ProductArgs& args, cudaStream_t stream) {
       return CUDA_LAUNCH((multiply_rows<F>), grid_of(args, kRowsOfBlock, 1), dim3(kRowsOfBlock * kWarp), 0, stream,
                          args);

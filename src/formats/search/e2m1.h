@@ -43,7 +43,7 @@ struct E2m1Levels {
       const Floats magnitude = t < Floats{} ? -t : t;
       Ints code = {};
       for (uint32_t k = 0; k < 7; ++k) code = magnitude > broadcast(midpoint(k)) ? code + 1 : code;
-      code = (t < Floats{}) & (code > Ints{}) ? code | 8 : code;
+      code = ((t < Floats{}) & (code > Ints{})) ? code | 8 : code;
       std::memcpy(codes + i, &code, sizeof(code));
     }
   }

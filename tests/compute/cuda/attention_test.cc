@@ -25,32 +25,38 @@ class CudaAttention : public CudaTest {
 
   // Queries [past, past + n) over keys that the backend itself stored; the reference reads the same bytes.
   void compare(Backend& backend, const Case& c) {
-    const auto& [n_head, n_head_kv, head_k, head_v] = c.heads;
+    const int64_t n_head = c.heads.n_head, n_head_kv = c.heads.n_head_kv;
+    const int64_t head_k = c.heads.head_k, head_v = c.heads.head_v;
     const int64_t total = c.past + c.n;
     Activations q(c.n, n_head * head_k, 1), k(total, n_head_kv * head_k, 2), v(total, n_head_kv * head_v, 3);
     Activations sinks(1, n_head, 6, 0, 3.0f), found(c.n, n_head * head_v, 4), expected(c.n, n_head * head_v, 4);
     DeviceMatrix device_q(backend, q), device_k(backend, k), device_v(backend, v), out(backend, found);
     const auto device_sinks = row_values(backend, sinks);
+    struct Cached {
+      DeviceValues<std::byte> bytes;
+      int64_t stride;
+    };
     const auto cached = [&](Type type, Matrix x) {
       const Format& to = format(type);
       const int64_t stride = x.cols / to.block_len * to.block_bytes + 4;
       DeviceValues<std::byte> bytes(backend, std::vector<std::byte>(static_cast<size_t>(x.rows * stride)));
       backend.store(x, {&to, bytes.data(), x.rows, x.cols, stride});
-      return std::pair(bytes, stride);
+      return Cached{bytes, stride};
     };
-    const auto [key_bytes, key_stride] = cached(c.keys, device_k.matrix());
-    const auto [value_bytes, value_stride] = cached(c.values, device_v.matrix());
+    const Cached cached_keys = cached(c.keys, device_k.matrix());
+    const Cached cached_values = cached(c.values, device_v.matrix());
     const auto attend = [&](Backend& on, Matrix queries, std::byte* keys, std::byte* values, const float* logits,
                             Matrix to) {
-      const TypedRows key_rows{&format(c.keys), keys, total, n_head_kv * head_k, key_stride};
-      const TypedRows value_rows{&format(c.values), values, total, n_head_kv * head_v, value_stride};
+      const TypedRows key_rows{&format(c.keys), keys, total, n_head_kv * head_k, cached_keys.stride};
+      const TypedRows value_rows{&format(c.values), values, total, n_head_kv * head_v, cached_values.stride};
       on.attention({queries, key_rows, c.latent ? key_rows.first_columns(head_v) : value_rows, n_head, n_head_kv,
                     head_k, head_v, 0.3f, c.past, c.window, c.sinks ? logits : nullptr},
                    to);
     };
-    attend(backend, device_q.matrix(), key_bytes.data(), value_bytes.data(), device_sinks.data(), out.matrix());
+    attend(backend, device_q.matrix(), cached_keys.bytes.data(), cached_values.bytes.data(), device_sinks.data(),
+           out.matrix());
     out.download();
-    std::vector<std::byte> host_keys = key_bytes.values(), host_values = value_bytes.values();
+    std::vector<std::byte> host_keys = cached_keys.bytes.values(), host_values = cached_values.bytes.values();
     attend(*ref_, q.matrix(), host_keys.data(), host_values.data(), sinks.matrix().data, expected.matrix());
     expect_close(found.matrix(), expected.matrix(), 2e-5f);
     EXPECT_TRUE(found.untouched_outside());
