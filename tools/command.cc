@@ -111,7 +111,7 @@ void ModelOptions::add_to(CLI::App& command, const std::string& precision) {
   placement_.add_to(command);
   command
       .add_option("--precision", precision_,
-                  "exact: activations in F32; fast: in integers, 8 bits for a single token and 16 for several")
+                  "exact: activations as good as in F32; fast: in integers of 8 bits, 16 for weights that are floats")
       ->capture_default_str();
   cache_types_.add_to(command);
 }

@@ -10,12 +10,12 @@
 //   static constexpr Importance kImportance;
 //   static constexpr std::optional<Type> kFallback;
 //   static void unpack(const Block&, int g, Group&);  quantized types (kBlockLen a multiple of 16), STEELYARD_HD
-//   static void unpack(const Block*, Span&);          the same for the blocks of 256 values at once (span.h), STEELYARD_HD
-//   static constexpr int kMaxCode;                    the largest magnitude of a code
-//   static constexpr bool kHasMin;                    whether there are minima, and then no codes below zero
-//   static constexpr int kScaleLen;                   16, or 32 where that many values share scale and minimum
-//   static float value(const Block&);                 floating-point types with blocks of one value; integers: neither
-//   static Floats values(const Block*);               the same of kLanes blocks; may be left out
+//   static void unpack(const Block*, Span&);          the same for the blocks of 256 values at once (span.h),
+//   STEELYARD_HD static constexpr int kMaxCode;                    the largest magnitude of a code static constexpr
+//   bool kHasMin;                    whether there are minima, and then no codes below zero static constexpr int
+//   kScaleLen;                   16, or 32 where that many values share scale and minimum static float value(const
+//   Block&);                 floating-point types with blocks of one value; integers: neither static Floats
+//   values(const Block*);               the same of kLanes blocks; may be left out
 //
 // and, if the type can be written by quantizing, the steps of formats/encoder.h:
 //

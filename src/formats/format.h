@@ -10,9 +10,9 @@
 #include <span>
 #include <string_view>
 
-#include "simd/target.h"
 #include "formats/encoder.h"
 #include "formats/group.h"
+#include "simd/target.h"
 
 namespace steelyard {
 
@@ -33,9 +33,9 @@ enum class Importance {
 /// One type. All function pointers take whole blocks; none allocates, throws, prints or starts threads.
 struct Format {
   Type type;
-  std::string_view name;  ///< as GGUF spells it, e.g. "IQ2_S"
-  int block_len;          ///< values per block
-  int block_bytes;        ///< bytes per block
+  std::string_view name;    ///< as GGUF spells it, e.g. "IQ2_S"
+  int block_len;            ///< values per block
+  int block_bytes;          ///< bytes per block
   std::string_view target;  ///< what its functions were compiled for (simd/target.h); no other difference
   Importance importance;
 

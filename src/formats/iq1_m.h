@@ -56,8 +56,8 @@ struct IQ1_M : CodebookEncoder<IQ1_M> {
       const uint8_t* low = blocks->low + 8 * k;
       const uint64_t nibbles = read<uint32_t>(blocks->high_and_shifts + 4 * k);
       const Bytes ternary = codewords(iq1_grid(), [&](int i) { return low[i] | (nibbles << 8 >> (4 * i) & 0x700); });
-      const Bytes is_negative = any_bits(
-          nibbles, {{1u << 3, 1u << 7, 1u << 11, 1u << 15, 1u << 19, 1u << 23, 1u << 27, 1u << 31}});
+      const Bytes is_negative =
+          any_bits(nibbles, {{1u << 3, 1u << 7, 1u << 11, 1u << 15, 1u << 19, 1u << 23, 1u << 27, 1u << 31}});
       out.codes[k] = shifted_eighths(ternary, is_negative);
     });
     const auto words = read<uint64_t>(blocks->scales);
@@ -66,7 +66,8 @@ struct IQ1_M : CodebookEncoder<IQ1_M> {
       constexpr uint64_t kEach = 0x0000000100000001u;
       return (x & 7 * kEach) | (x & 0x38 * kEach) << 5 | (x & 0x1C0 * kEach) << 10 | (x & 0xE00 * kEach) << 15;
     };
-    const uint64_t d = (words >> 12 & 15) | (words >> 24 & 15 << 4) | (words >> 36 & 15 << 8) | (words >> 48 & 15 << 12);
+    const uint64_t d =
+        (words >> 12 & 15) | (words >> 24 & 15 << 4) | (words >> 36 & 15 << 8) | (words >> 48 & 15 << 12);
     out.scale = to_floats(odd(make_steps(steps(words & 0xFFFFFFFF), steps(words >> 32)))) *
                 (broadcast_half(Half{static_cast<uint16_t>(d)}) * broadcast16(0.125f));
   }

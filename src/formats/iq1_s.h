@@ -53,15 +53,16 @@ struct IQ1_S : CodebookEncoder<IQ1_S> {
     unrolled<4>([&]<int k>() {
       const uint8_t* low = blocks->low + 8 * k;
       const uint64_t words = read<uint32_t>(&blocks->high_and_scales[2 * k]);
-      const Bytes ternary = codewords(
-          iq1_grid(), [&](int i) { return low[i] | (words << 8 >> (i < 4 ? 3 * i : 3 * i + 4) & 0x700); });
+      const Bytes ternary =
+          codewords(iq1_grid(), [&](int i) { return low[i] | (words << 8 >> (i < 4 ? 3 * i : 3 * i + 4) & 0x700); });
       constexpr uint64_t kFirst = 1u << 15, kSecond = 1u << 31;
-      const Bytes is_negative =
-          any_bits(words, {{kFirst, kFirst, kFirst, kFirst, kSecond, kSecond, kSecond, kSecond}});
+      const Bytes is_negative = any_bits(words, {{kFirst, kFirst, kFirst, kFirst, kSecond, kSecond, kSecond, kSecond}});
       out.codes[k] = shifted_eighths(ternary, is_negative);
     });
     const Steps words = read<Steps>(blocks->high_and_scales);
-    const auto in_each_word = [](uint64_t mask) { return make_steps(mask * 0x1000100010001u, mask * 0x1000100010001u); };
+    const auto in_each_word = [](uint64_t mask) {
+      return make_steps(mask * 0x1000100010001u, mask * 0x1000100010001u);
+    };
     const Steps steps = (shift_right(words, 12) & in_each_word(7)) | (shift_right(words, 4) & in_each_word(7 << 8));
     out.scale = to_floats(odd(steps)) * (broadcast_half(blocks->d) * broadcast16(0.125f));
   }

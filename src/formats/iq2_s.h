@@ -53,8 +53,7 @@ struct IQ2_S : CodebookEncoder<IQ2_S> {
     unrolled<4>([&]<int k>() {
       const uint8_t* low = blocks->low + 8 * k;
       const uint32_t high = uint32_t{read<uint16_t>(blocks->high + 2 * k)} << 8;
-      const Bytes magnitudes =
-          codewords(iq2_s_grid(), [&](int i) { return low[i] | (high >> (2 * i) & 0x300); });
+      const Bytes magnitudes = codewords(iq2_s_grid(), [&](int i) { return low[i] | (high >> (2 * i) & 0x300); });
       out.codes[k] = negate_where(magnitudes, read<uint64_t>(blocks->signs + 8 * k));
     });
     out.scale = to_floats(odd(nibble_steps(read<uint64_t>(blocks->scales)))) *

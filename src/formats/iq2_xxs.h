@@ -55,8 +55,8 @@ struct IQ2_XXS : CodebookEncoder<IQ2_XXS> {
     unrolled<4>([&]<int k>() {
       const auto &first = blocks->sub_blocks[2 * k], &second = blocks->sub_blocks[2 * k + 1];
       const uint64_t words = first.signs_and_scale | uint64_t{second.signs_and_scale} << 32;
-      const Bytes magnitudes = codewords(
-          iq2_xxs_grid(), [&](int i) { return i < 4 ? first.indices[i] : second.indices[i - 4]; });
+      const Bytes magnitudes =
+          codewords(iq2_xxs_grid(), [&](int i) { return i < 4 ? first.indices[i] : second.indices[i - 4]; });
       out.codes[k] = negate_where(magnitudes, eight_signs(words));
       steps |= ((words >> 28 & 15) | (words >> 60) << 8) << (16 * k);
     });

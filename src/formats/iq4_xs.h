@@ -10,8 +10,8 @@
 
 #include "base/half.h"
 #include "formats/codec.h"
-#include "formats/span.h"
 #include "formats/grids.h"
+#include "formats/span.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 

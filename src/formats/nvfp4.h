@@ -8,8 +8,8 @@
 #pragma once
 
 #include "formats/codec.h"
-#include "formats/span.h"
 #include "formats/grids.h"
+#include "formats/span.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 

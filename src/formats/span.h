@@ -1,7 +1,7 @@
 // The group view of 256 values at once, in vectors: what loops over rows of weights see of every quantized type.
 //
-// F::unpack(blocks, span) fills it from the blocks of 256 values: eight blocks of 32, or one of 256. The numbers are those
-// of the group view (group.h), to the bit.
+// F::unpack(blocks, span) fills it from the blocks of 256 values: eight blocks of 32, or one of 256. The numbers are
+// those of the group view (group.h), to the bit.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +27,8 @@ STEELYARD_HD Bytes nibbles(const void* p) {
   return shift_right(twice_apart<kStride>(p), {{0, 0, 4, 4, 0, 0, 4, 4}}) & repeat(15);
 }
 
-/// Fields of bits in the same 32 bytes: those at bit kFirst of a byte for the first 32 values, at kSecond for the others;
-/// moved to bit kTo and masked. 32 bytes at p.
+/// Fields of bits in the same 32 bytes: those at bit kFirst of a byte for the first 32 values, at kSecond for the
+/// others; moved to bit kTo and masked. 32 bytes at p.
 template <uint64_t kFirst, uint64_t kSecond, uint64_t kTo>
 STEELYARD_HD Bytes fields(const void* p, int mask) {
   static_assert((kFirst <= kTo && kSecond <= kTo) || (kFirst >= kTo && kSecond >= kTo));
@@ -54,8 +54,6 @@ STEELYARD_HD inline void two_bit_codes(const uint8_t* bytes, Bytes (&codes)[4]) 
 }
 
 /// steps * 2 + 1, steps below 128.
-STEELYARD_HD inline Steps odd(Steps steps) {
-  return steps + steps + repeat_step(1);
-}
+STEELYARD_HD inline Steps odd(Steps steps) { return steps + steps + repeat_step(1); }
 
 }  // namespace steelyard::inline STEELYARD_TARGET

@@ -45,7 +45,8 @@ struct TQ1_0 : OneScaleEncoder<TQ1_0> {
     static constexpr auto kPowers = [] {
       constexpr uint8_t kOf[5] = {1, 3, 9, 27, 81};
       Grid<uint8_t, 256> powers = {};
-      for (int i = 0; i < 256; ++i) powers.codewords[i] = kOf[i < 160 ? i / 32 : i < 240 ? (i - 160) / 16 : (i - 240) / 4];
+      for (int i = 0; i < 256; ++i)
+        powers.codewords[i] = kOf[i < 160 ? i / 32 : i < 240 ? (i - 160) / 16 : (i - 240) / 4];
       return powers;
     }();
     return kPowers.codewords;
@@ -71,10 +72,9 @@ struct TQ1_0 : OneScaleEncoder<TQ1_0> {
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15};
     const Bytes last = look_up(reinterpret_cast<const int8_t*>(digits + 4), load_bytes(kLast));
     const Bytes is_last = at_least(load_bytes(kLast), 1);
-    const Bytes sources[4] = {
-        join_halves(long_digits, long_digits), join_halves(long_digits, long_digits),
-        join_quarters(long_digits, long_digits + 16, digits, digits),
-        join_quarters(digits, digits, digits, kNone) | (last & is_last)};
+    const Bytes sources[4] = {join_halves(long_digits, long_digits), join_halves(long_digits, long_digits),
+                              join_quarters(long_digits, long_digits + 16, digits, digits),
+                              join_quarters(digits, digits, digits, kNone) | (last & is_last)};
     for (int k = 0; k < 4; ++k) {
       const Bytes rest = multiply(sources[k], load_bytes(powers() + 64 * k));
       // The digit, the integer part of 3 rest / 256, less 1.

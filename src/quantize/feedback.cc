@@ -15,9 +15,9 @@
 namespace steelyard {
 
 // feedback.simd.cc, once per target that has encoders.
-#define TARGET(enumerator, name, encoders, ...)  \
-  namespace encoders {                            \
-  extern const FeedbackKernel kFeedbackKernel;    \
+#define TARGET(enumerator, name, encoders, ...) \
+  namespace encoders {                          \
+  extern const FeedbackKernel kFeedbackKernel;  \
   }
 #include "simd/targets.def"
 #undef TARGET

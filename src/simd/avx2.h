@@ -25,9 +25,7 @@ inline Floats load(const int8_t* p) {
   const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
   return reinterpret_cast<Floats>(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)));
 }
-inline Floats load_halves(const void* p) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
-}
+inline Floats load_halves(const void* p) { return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
 inline Floats load_bfloats(const void* p) {
   const __m256i words = _mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
   return reinterpret_cast<Floats>(_mm256_slli_epi32(words, 16));
@@ -140,8 +138,8 @@ inline Bytes eights_twice(const void* p) {
 }
 inline Bytes fours(const void* p) {
   const __m256i all = _mm256_broadcastsi128_si256(load_quarter(p));
-  const __m256i first = _mm256_setr_epi32(0, 0x01010101, 0x02020202, 0x03030303, 0x04040404, 0x05050505, 0x06060606,
-                                          0x07070707);
+  const __m256i first =
+      _mm256_setr_epi32(0, 0x01010101, 0x02020202, 0x03030303, 0x04040404, 0x05050505, 0x06060606, 0x07070707);
   const __m256i second = _mm256_add_epi8(first, _mm256_set1_epi8(8));
   return {{reinterpret_cast<Ints>(_mm256_shuffle_epi8(all, first)),
            reinterpret_cast<Ints>(_mm256_shuffle_epi8(all, second))}};

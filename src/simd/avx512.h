@@ -28,9 +28,7 @@ inline Floats load(const int8_t* p) {
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   return reinterpret_cast<Floats>(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)));
 }
-inline Floats load_halves(const void* p) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
-}
+inline Floats load_halves(const void* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p))); }
 inline Floats load_bfloats(const void* p) {
   const __m512i words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
   return reinterpret_cast<Floats>(_mm512_slli_epi32(words, 16));
@@ -60,8 +58,8 @@ inline Floats look_up(const float* table, const Ints& index) {
 
 inline Ints dot_pairs(const Ints& sums, const Ints& a, const Ints& b) {
 #if defined(__AVX512VNNI__)
-  return reinterpret_cast<Ints>(_mm512_dpwssd_epi32(reinterpret_cast<__m512i>(sums), reinterpret_cast<__m512i>(a),
-                                                    reinterpret_cast<__m512i>(b)));
+  return reinterpret_cast<Ints>(
+      _mm512_dpwssd_epi32(reinterpret_cast<__m512i>(sums), reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
 #else
   return sums + reinterpret_cast<Ints>(_mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
 #endif
@@ -106,8 +104,8 @@ inline Ints add_pairs(const Ints& sums, __m512i pairs) {
 template <Factor kFactor>
 inline Ints dot_part(const Ints& sums, const Ints& q, const Ints& x) {
 #if defined(__AVX512VNNI__)
-  return reinterpret_cast<Ints>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sums), reinterpret_cast<__m512i>(q),
-                                                    reinterpret_cast<__m512i>(x)));
+  return reinterpret_cast<Ints>(
+      _mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sums), reinterpret_cast<__m512i>(q), reinterpret_cast<__m512i>(x)));
 #else
   return add_pairs(sums, pair_products<kFactor>(q, x));
 #endif
@@ -168,9 +166,9 @@ inline Bytes eights_twice(const void* p) {
   return {{reinterpret_cast<Ints>(_mm512_maskz_permutexvar_epi64(0xFF, order, eights))}};
 }
 inline Bytes fours(const void* p) {
-  const __m512i order = _mm512_setr_epi32(0, 0x01010101, 0x02020202, 0x03030303, 0x04040404, 0x05050505, 0x06060606,
-                                          0x07070707, 0x08080808, 0x09090909, 0x0A0A0A0A, 0x0B0B0B0B, 0x0C0C0C0C,
-                                          0x0D0D0D0D, 0x0E0E0E0E, 0x0F0F0F0F);
+  const __m512i order =
+      _mm512_setr_epi32(0, 0x01010101, 0x02020202, 0x03030303, 0x04040404, 0x05050505, 0x06060606, 0x07070707,
+                        0x08080808, 0x09090909, 0x0A0A0A0A, 0x0B0B0B0B, 0x0C0C0C0C, 0x0D0D0D0D, 0x0E0E0E0E, 0x0F0F0F0F);
   const __m512i all = _mm512_broadcast_i32x4(_mm_loadu_si128(static_cast<const __m128i*>(p)));
   return {{reinterpret_cast<Ints>(_mm512_shuffle_epi8(all, order))}};
 }

@@ -1,8 +1,8 @@
 // What is known of the first factor of a product of bytes.
 //
-// x86 multiplies a byte without sign by one with sign. So codes get a bias that makes them positive, which a caller that
-// knows the sums of the other factor takes off: sums of q x are those of (q + bias) x, less bias times the sums of x. The
-// less a biased code can be, the more products AVX2 adds up before they need 32 bits.
+// x86 multiplies a byte without sign by one with sign. So codes get a bias that makes them positive, which a caller who
+// knows the sums of the other factor takes off: sums of q x are those of (q + bias) x, less bias times the sums of x.
+// The less a biased code can be, the more products AVX2 adds up before they need 32 bits.
 #pragma once
 
 #include "simd/this_target.h"

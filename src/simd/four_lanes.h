@@ -38,8 +38,8 @@ inline Floats load_bfloats(const void* p) {
   bits <<= 16;
   return reinterpret_cast<Floats>(bits);
 }
-/// |v| < 2^22; a half goes to the even one. Adding a large constant leaves no room for a fraction. (An instruction for it
-/// may differ in the sign of zero.)
+/// |v| < 2^22; a half goes to the even one. Adding a large constant leaves no room for a fraction. (An instruction for
+/// it may differ in the sign of zero.)
 inline Floats nearest_integer(const Floats& v) {
   const Floats rounder = broadcast(0x1.8p23f);
   return (v + rounder) - rounder;

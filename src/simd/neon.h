@@ -22,8 +22,8 @@ using Ints [[gnu::vector_size(16)]] = int32_t;
 using Words [[gnu::vector_size(16)]] = uint32_t;
 
 inline Floats fma(const Floats& a, const Floats& b, const Floats& c) {
-  return reinterpret_cast<Floats>(vfmaq_f32(reinterpret_cast<float32x4_t>(c), reinterpret_cast<float32x4_t>(a),
-                                            reinterpret_cast<float32x4_t>(b)));
+  return reinterpret_cast<Floats>(
+      vfmaq_f32(reinterpret_cast<float32x4_t>(c), reinterpret_cast<float32x4_t>(a), reinterpret_cast<float32x4_t>(b)));
 }
 inline Floats square_root(const Floats& v) {
   return reinterpret_cast<Floats>(vsqrtq_f32(reinterpret_cast<float32x4_t>(v)));
@@ -44,7 +44,8 @@ inline void store_pairs(const Ints& a, const Ints& b, int16_t* p) {
 
 inline Ints spread_part(uint64_t bits) {
   const uint8x16_t bit_of = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201u));
-  const uint8x16_t bytes = vcombine_u8(vdup_n_u8(static_cast<uint8_t>(bits)), vdup_n_u8(static_cast<uint8_t>(bits >> 8)));
+  const uint8x16_t bytes =
+      vcombine_u8(vdup_n_u8(static_cast<uint8_t>(bits)), vdup_n_u8(static_cast<uint8_t>(bits >> 8)));
   return reinterpret_cast<Ints>(vtstq_u8(bytes, bit_of));
 }
 inline Ints negate_part(const Ints& v, uint64_t bits) {

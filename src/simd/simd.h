@@ -12,13 +12,15 @@
 //   broadcast(x)                 x in every lane
 //   fma(a, b, c)                 a * b + c, in one rounding where the target has it
 //   max(a, b), min(a, b), clamp(v, low, high), square_root(v), nearest_integer(v), to_codes(v), to_floats(Ints)
-//   absolute_maximum(v, most)    max(|v|, most), most >= 0; NaN counts as the largest; largest_magnitude(v) of lanes >= 0
+//   absolute_maximum(v, most)    max(|v|, most), most >= 0; NaN counts as the largest
+//   largest_magnitude(v)         of lanes that are not negative
 //   lane_bits(mask)              bit l: whether the comparison holds in lane l
 //   first_lane(bits)             the lowest bit set
 //   fold_lanes(v, f)             f over all lanes, by halves; least(v), largest(v), sum(v) are such
 //   look_up<n>(table, indices)   table[index & (n - 1)] of n <= 16 floats
 //   transpose_fours(rows, out, stride)   four rows of kLanes words become kLanes rows of four
-//   pairs: an Ints of two int16 each; dot_pairs(sums, a, b) = sums + a.low * b.low + a.high * b.high, store_pairs(a, b, p)
+//   load_pairs(p), broadcast_pair(p)     two int16 in each lane of Ints; store_pairs(a, b, p) the low halves of both
+//   dot_pairs(sums, a, b)        sums + a.low * b.low + a.high * b.high
 //
 // Bytes, Floats16, Ints16: 64 bytes, 16 floats, 16 int32, in as many registers as that takes. Four Bytes hold the codes
 // of 256 values in order, and a Floats16 one number for each of their groups of 16.
@@ -39,7 +41,8 @@
 //   look_up(table, v)            table[v] of 16 bytes, v in 0 .. 15
 //   codewords(grid, index)       grid[index(i)], i = 0 .. 7 for words of eight bytes, 0 .. 15 for words of four
 //   biased<factor>(q)            codes as the next ones take them (factor.h): with kBias<factor> added
-//   dot<factor>(sums, q, x)      Ints16: sums[i] + the products of bytes 4 i .. 4 i + 3; dot_fours: of four q and four x
+//   dot<factor>(sums, q, x)      Ints16: sums[i] + the products of bytes 4 i .. 4 i + 3
+//   dot_fours<factor>(sums, q, x)        the same of four q and four x
 //   times_bias<factor>(sums)     Ints16: kBias<factor> times each
 //   next_digit(a, b)             Ints16: a * 255 + b
 //   to_floats<k>(v)              the signed bytes 16 k .. 16 k + 15 as Floats16

@@ -1,7 +1,8 @@
 // The namespace of what is compiled once per target (cmake/simd.cmake).
 //
 // STEELYARD_TARGET is a name of targets.def. Namespaces of that name are inline, so that sources compiled once (tests,
-// device code) write `steelyard::Q4_K` and mean the scalar one; nothing of it may appear in an interface between targets.
+// device code) write `steelyard::Q4_K` and mean the scalar one; nothing of it may appear in an interface between
+// targets.
 #pragma once
 
 #ifndef STEELYARD_TARGET

@@ -14,7 +14,8 @@ class Panels : public testing::TestWithParam<simd::Target> {
   const Gemm& gemm_ = gemm(GetParam());
 };
 
-INSTANTIATE_TEST_SUITE_P(Target, Panels, testing::ValuesIn(simd::supported_targets().begin(), simd::supported_targets().end()),
+INSTANTIATE_TEST_SUITE_P(Target, Panels,
+                         testing::ValuesIn(simd::supported_targets().begin(), simd::supported_targets().end()),
                          [](const auto& instance) { return std::string(simd::target_name(instance.param)); });
 
 TEST_P(Panels, Products) {

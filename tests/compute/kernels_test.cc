@@ -153,7 +153,8 @@ TEST_P(Kernel, AddScaled) {
 }
 
 TEST(Kernels, AreThoseOfTheirSet) {
-  for (const simd::Target target : simd::supported_targets()) EXPECT_EQ(kernels(target).target, simd::target_name(target));
+  for (const simd::Target target : simd::supported_targets())
+    EXPECT_EQ(kernels(target).target, simd::target_name(target));
 }
 
 // The order of addition belongs to a column or an expert, never to a thread.

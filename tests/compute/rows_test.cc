@@ -107,8 +107,11 @@ TEST_P(RowsOf, EveryType) {
     EXPECT_EQ(rows.unpack != nullptr, format->unpack != nullptr);
     EXPECT_EQ(rows.dot == nullptr, format->unpack != nullptr);
     for (int round = 0; round < 12; ++round) {
-      const int64_t n_blocks = format->block_len == 1 ? 37 : (round % 3 == 0 ? 256 : 512) / format->block_len + (format->block_len < 256 ? round % 3 : 0);
-      const int64_t n = n_blocks * format->block_len, row_bytes = n_blocks * format->block_bytes, n_rows = 1 + round * 7 % 33;
+      const int64_t n_blocks = format->block_len == 1 ? 37
+                                                      : (round % 3 == 0 ? 256 : 512) / format->block_len +
+                                                            (format->block_len < 256 ? round % 3 : 0);
+      const int64_t n = n_blocks * format->block_len, row_bytes = n_blocks * format->block_bytes,
+                    n_rows = 1 + round * 7 % 33;
       std::vector<std::byte> bytes(static_cast<size_t>(row_bytes * n_rows));
       // Few high bits: scales of moderate size wherever they lie.
       for (std::byte& byte : bytes) byte = static_cast<std::byte>(random() & (round % 2 == 0 ? 0xBF : 0x3F));
@@ -122,19 +125,28 @@ TEST_P(RowsOf, EveryType) {
           Group group;
           format->unpack(bytes.data() + b * format->block_bytes, g, group);
           const auto [least, most] = std::ranges::minmax(group.q);
-          if (has_minima(rows.panel_kind)) ASSERT_TRUE(least >= 0 && most <= 32);
-          if (rows.panel_kind == PanelKind::kTinyCodes) ASSERT_TRUE(least >= -16 && most <= 16);
-          if (rows.panel_kind == PanelKind::kSmallCodes) ASSERT_TRUE(least >= -63 && most <= 63);
+          const PanelKind kind = rows.panel_kind;
+          const int low = has_minima(kind)                 ? 0
+                          : kind == PanelKind::kTinyCodes  ? -16
+                          : kind == PanelKind::kSmallCodes ? -63
+                                                           : -128;
+          const int high = has_minima(kind)                 ? 32
+                           : kind == PanelKind::kTinyCodes  ? 16
+                           : kind == PanelKind::kSmallCodes ? 63
+                                                            : 127;
+          ASSERT_TRUE(low <= least && most <= high);
         }
       }
       const int64_t n_tokens = 1 + round % 9;
       Activations x(n_tokens, n, 2);
       // All as large as the scale allows, and of one sign: sums of products are then as large as they can be.
-      for (int64_t t = 0; round % 4 == 3 && t < n_tokens; ++t) std::fill_n(x.matrix().row(t), n, t % 2 == 0 ? 1.0f : -1.0f);
+      for (int64_t t = 0; round % 4 == 3 && t < n_tokens; ++t)
+        std::fill_n(x.matrix().row(t), n, t % 2 == 0 ? 1.0f : -1.0f);
       const auto expect_near = [&](float found, int64_t r, int64_t t, Bytes* bytes_of_x) {
         double sum = 0, magnitude = 0;
         for (int64_t i = 0; i < n; ++i) {
-          const double input = bytes_of_x != nullptr ? bytes_of_x->value(t, i) : static_cast<double>(x.matrix().row(t)[i]);
+          const double input =
+              bytes_of_x != nullptr ? bytes_of_x->value(t, i) : static_cast<double>(x.matrix().row(t)[i]);
           sum += weights[static_cast<size_t>(r * n + i)] * input;
           magnitude += std::abs(weights[static_cast<size_t>(r * n + i)] * input);
         }
@@ -168,7 +180,8 @@ TEST_P(RowsOf, EveryType) {
         rows.unpack(bytes.data() + first * row_bytes, row_bytes, of_panel, n_blocks, unpacked);
         panels_.pack(unpacked, of_panel, packed);
         Activations c(n_tokens, of_panel, 3);
-        panels_.multiply(rows.panel_kind, n_tokens, of_panel, inputs.get(), packed, c.matrix().data, c.matrix().stride, false);
+        panels_.multiply(rows.panel_kind, n_tokens, of_panel, inputs.get(), packed, c.matrix().data, c.matrix().stride,
+                         false);
         ASSERT_TRUE(c.untouched_outside());
         for (int64_t t = 0; t < n_tokens; ++t) {
           for (int64_t r = 0; r < of_panel; ++r) expect_near(c.matrix().row(t)[r], first + r, t, &inputs);
@@ -178,7 +191,8 @@ TEST_P(RowsOf, EveryType) {
                          twice.matrix().stride, true);
         for (int64_t t = 0; t < n_tokens; ++t) {
           for (int64_t r = 0; r < of_panel; ++r) {
-            EXPECT_NEAR(twice.matrix().row(t)[r], 2 * c.matrix().row(t)[r], 1e-3 * std::abs(c.matrix().row(t)[r]) + 1e-2);
+            EXPECT_NEAR(twice.matrix().row(t)[r], 2 * c.matrix().row(t)[r],
+                        1e-3 * std::abs(c.matrix().row(t)[r]) + 1e-2);
           }
         }
       }

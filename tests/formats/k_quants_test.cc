@@ -199,7 +199,8 @@ TEST(KQuants, EveryInstructionSetGivesTheSameBytes) {
         const auto expected = encode(format(type, simd::Target::kScalar), blocks, effort);
         for (const simd::Target target : simd::supported_targets()) {
           ASSERT_EQ(format(type, target).target, simd::target_name(simd::encoder_target(target)));
-          EXPECT_EQ(encode(format(type, target), blocks, effort), expected) << format(type).name << ' ' << simd::target_name(target);
+          EXPECT_EQ(encode(format(type, target), blocks, effort), expected)
+              << format(type).name << ' ' << simd::target_name(target);
         }
       }
     }

@@ -213,7 +213,8 @@ TEST(Feedback, EveryInstructionSetGivesTheSameBytes) {
       return out;
     };
     const std::vector<std::byte> expected = bytes(simd::Target::kScalar);
-    for (const simd::Target target : simd::supported_targets()) EXPECT_TRUE(bytes(target) == expected) << chosen->name << " " << simd::target_name(target);
+    for (const simd::Target target : simd::supported_targets())
+      EXPECT_TRUE(bytes(target) == expected) << chosen->name << " " << simd::target_name(target);
   }
 }
 

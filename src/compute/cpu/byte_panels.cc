@@ -3,9 +3,9 @@
 namespace steelyard::cpu {
 
 // byte_panels.simd.cc, once per target.
-#define TARGET(enumerator, name, ...) \
-  namespace name {                    \
-  extern const BytePanels kBytePanels;            \
+#define TARGET(enumerator, name, ...)  \
+  namespace name {                     \
+  extern const BytePanels kBytePanels; \
   }
 #include "simd/targets.def"
 #undef TARGET

@@ -2,8 +2,8 @@
 // stand. Compiled once per target (byte_panels.simd.cc; products with single rows: rows.simd.cc).
 //
 // Both sides read as groups of 16 codes with a scale. A product of two groups is summed in integers, exactly, then
-// multiplied by both scales. So the error is that of rounding activations alone. With one plane of bytes each is off by up
-// to half a 127th of the largest of its group; with three by 2^-23 of it, about what sums of floats lose.
+// multiplied by both scales. So the error is that of rounding activations alone. With one plane of bytes each is off by
+// up to half a 127th of the largest of its group; with three by 2^-23 of it, about what sums of floats lose.
 //
 // A panel holds `panel` weight rows side by side, four codes of all of them in a row of memory, as gemm.h does.
 #pragma once
@@ -24,9 +24,9 @@ inline constexpr int kByteSpan = 256;  ///< a row of activations is a multiple o
 /// highest plane first: none is -128, whose sign cannot be turned. What is not finite has a scale and sums of NaN.
 struct ByteInput {
   int64_t width;
-  int planes;        ///< 1 or 3
-  int8_t* codes;     ///< [tokens, planes, width]
-  int32_t* fours;    ///< [tokens, planes, width / 4]: minus the sums of four bytes, for what a bias adds (simd/factor.h)
+  int planes;      ///< 1 or 3
+  int8_t* codes;   ///< [tokens, planes, width]
+  int32_t* fours;  ///< [tokens, planes, width / 4]: minus the sums of four bytes, for what a bias adds (simd/factor.h)
   int32_t* offsets;  ///< [tokens, width / 16]: minus the sums of the codes
   float* scales;     ///< [tokens, width / 16]
   float* sums;       ///< [tokens, width / 16]: scale times the sum of the codes
@@ -35,7 +35,7 @@ struct ByteInput {
   /// From value `begin` of token t on; of several planes only from a token's first value.
   ByteInput at(int64_t t, int64_t begin) const {
     const int64_t values = t * width * planes + begin, groups = (t * width + begin) / kByteGroup;
-    return {width,           planes,          codes + values, fours + values / 4, offsets + groups,
+    return {width,           planes,        codes + values,        fours + values / 4, offsets + groups,
             scales + groups, sums + groups, pair_sums + groups / 2};
   }
 };
@@ -56,7 +56,8 @@ class ByteInputs {
   }
   /// Tokens of `width` values from value `first` of all on.
   ByteInput at(int64_t first, int64_t width) {
-    const ByteInput all{first, planes_, codes_.data(), fours_.data(), offsets_.data(), scales_.data(), sums_.data(), pair_sums_.data()};
+    const ByteInput all{first,           planes_,        codes_.data(), fours_.data(),
+                        offsets_.data(), scales_.data(), sums_.data(),  pair_sums_.data()};
     ByteInput of = first == 0 ? all : all.at(1, 0);
     of.width = width;
     return of;
@@ -69,8 +70,8 @@ class ByteInputs {
   AlignedVector<float> scales_, sums_, pair_sums_;
 };
 
-/// What the loops over a panel depend on: which minima weights have (none, one per 16 values, or one per 32, each twice),
-/// and, where there are none, how large codes are.
+/// What the loops over a panel depend on: which minima weights have (none, one per 16 values, or one per 32, each
+/// twice), and, where there are none, how large codes are.
 enum class PanelKind { kMinimaOfGroups, kMinimaOfPairs, kTinyCodes, kSmallCodes, kByteCodes };
 constexpr bool has_minima(PanelKind kind) { return kind < PanelKind::kTinyCodes; }
 constexpr PanelKind panel_kind(int max_code, bool has_min, int scale_len) {
@@ -101,8 +102,8 @@ struct BytePanels {
   /// n <= out.width values of one token.
   void (*quantize)(const float* x, int64_t n, const ByteInput& out);
 
-  /// The first out.depth values of n rows, which lie in `rows` one after the other, become a panel; zeros beside the rows
-  /// there are.
+  /// The first out.depth values of n rows, which lie in `rows` one after the other, become a panel; zeros beside the
+  /// rows there are.
   void (*pack)(const BytePanel& rows, int64_t n, const BytePanel& out);
 
   /// c [m, n] = tokens [m, depth], of one plane, x panel, or += with `add`; n <= panel.

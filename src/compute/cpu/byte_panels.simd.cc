@@ -46,7 +46,8 @@ inline void tile(const ByteInput& in, const BytePanel& panel, float* c, int64_t 
     for (int v = 0; v < kVectors; ++v) sums[r][v] = add ? load16(c + r * ldc + 16 * v) : broadcast16(0);
   }
   for (int64_t group = 0; group < panel.depth / kByteGroup; ++group) {
-    const bool minima_now = kKind == PanelKind::kMinimaOfGroups || (kKind == PanelKind::kMinimaOfPairs && group % 2 == 0);
+    const bool minima_now =
+        kKind == PanelKind::kMinimaOfGroups || (kKind == PanelKind::kMinimaOfPairs && group % 2 == 0);
     WeightGroup w;
     for (int v = 0; v < kVectors; ++v) {
       const std::byte* codes = panel.codes + group * kByteGroup * kPanel + 64 * v;
@@ -75,7 +76,8 @@ inline void tile(const ByteInput& in, const BytePanel& panel, float* c, int64_t 
 }
 
 template <PanelKind kKind>
-void multiply_as(int64_t m, int64_t n, const ByteInput& tokens, const BytePanel& panel, float* c, int64_t ldc, bool add) {
+void multiply_as(int64_t m, int64_t n, const ByteInput& tokens, const BytePanel& panel, float* c, int64_t ldc,
+                 bool add) {
   for_tokens<kTokens>(m, [&]<int kRows>(int64_t t) {
     const ByteInput in = tokens.at(t, 0);
     if (n == kPanel) return tile<kRows, kKind>(in, panel, c + t * ldc, ldc, add);
@@ -84,8 +86,8 @@ void multiply_as(int64_t m, int64_t n, const ByteInput& tokens, const BytePanel&
   });
 }
 
-void multiply(PanelKind kind, int64_t m, int64_t n, const ByteInput& tokens, const BytePanel& panel, float* c, int64_t ldc,
-              bool add) {
+void multiply(PanelKind kind, int64_t m, int64_t n, const ByteInput& tokens, const BytePanel& panel, float* c,
+              int64_t ldc, bool add) {
   const auto as = [&]<PanelKind kKind>() { multiply_as<kKind>(m, n, tokens, panel, c, ldc, add); };
   switch (kind) {
     case PanelKind::kMinimaOfGroups:
@@ -109,8 +111,8 @@ void pack(const BytePanel& rows, int64_t n, const BytePanel& out) {
   if (out.minima != nullptr) pack_words<kPanel>(words(rows.minima), groups_of_row, n, groups, words(out.minima));
 }
 
-// The largest magnitudes of 16 groups as scales, and their inverses. Of floats without sign the bits are in order, NaN and
-// infinity the largest.
+// The largest magnitudes of 16 groups as scales, and their inverses. Of floats without sign the bits are in order, NaN
+// and infinity the largest.
 struct GroupScales {
   alignas(64) float scale[kByteGroup], inverse[kByteGroup];
 };

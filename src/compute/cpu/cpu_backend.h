@@ -13,8 +13,8 @@
 #include "compute/cpu/gemm.h"
 #include "compute/cpu/kernels.h"
 #include "compute/cpu/rows.h"
-#include "simd/target.h"
 #include "compute/host_backend.h"
+#include "simd/target.h"
 
 namespace steelyard {
 

@@ -110,6 +110,7 @@ void sigmoid_gate(float* x, const float* gate, int64_t n) {
 
 }  // namespace
 
-extern const DeltaNetKernels kDeltaNetKernels = {STEELYARD_STRING(STEELYARD_TARGET), delta_rule, conv_silu, sigmoid_gate};
+extern const DeltaNetKernels kDeltaNetKernels = {STEELYARD_STRING(STEELYARD_TARGET), delta_rule, conv_silu,
+                                                 sigmoid_gate};
 
 }  // namespace steelyard::cpu::STEELYARD_TARGET

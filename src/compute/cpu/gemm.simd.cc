@@ -90,7 +90,7 @@ void multiply(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, cons
   for_tokens<kTokens>(m, [&]<int kRows>(int64_t t) {
     if (n == kPanel) return tile<kRows>(k, a + t * lda, lda, b, ldb, c + t * ldc, ldc, add);
     narrow<kRows, kPanel>(n, c + t * ldc, ldc, add,
-                  [&](float* full) { tile<kRows>(k, a + t * lda, lda, b, ldb, full, kPanel, add); });
+                          [&](float* full) { tile<kRows>(k, a + t * lda, lda, b, ldb, full, kPanel, add); });
   });
 }
 
@@ -99,7 +99,8 @@ void multiply_codes(int64_t m, int64_t n, int64_t n_blocks, const int16_t* a, in
   for_tokens<kTokensOfCodes>(m, [&]<int kRows>(int64_t t) {
     const Codes in{a + t * lda, lda, a_scales + t * lda_scales, lda_scales, b, b_scales};
     if (n == kPanel) return tile_codes<kRows>(n_blocks, in, c + t * ldc, ldc, add);
-    narrow<kRows, kPanel>(n, c + t * ldc, ldc, add, [&](float* full) { tile_codes<kRows>(n_blocks, in, full, kPanel, add); });
+    narrow<kRows, kPanel>(n, c + t * ldc, ldc, add,
+                          [&](float* full) { tile_codes<kRows>(n_blocks, in, full, kPanel, add); });
   });
 }
 

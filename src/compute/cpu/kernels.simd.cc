@@ -39,7 +39,8 @@ float exponentials(float* x, int64_t n, float max) {
   Floats16 sums = broadcast16(0);
   int64_t i = 0;
   for (; i + kSumLanes <= n; i += kSumLanes) {
-    const Floats16 e = each_part<Floats16>([&](int p) { return exp_nonpositive<Floats, Words>(load(x + i + p * kLanes) - max); });
+    const Floats16 e =
+        each_part<Floats16>([&](int p) { return exp_nonpositive<Floats, Words>(load(x + i + p * kLanes) - max); });
     store(e, x + i);
     sums = sums + e;
   }

@@ -1,11 +1,11 @@
 // Matrix products. A call becomes a list of tasks, some weight rows with some tokens each, that threads take one by
 // one: all experts, heads or projections of a call in one parallel region.
 //
-// For a single token a weight row is multiplied straight from its blocks. For more, a tile of rows is unpacked into panels
-// once and serves them all; what a token gets does not depend on the others. Types of groups meet a single token as bytes:
-// three planes of them are as good as floats (Precision::kExact), one is what others have (kFast). In panels kExact
-// multiplies floats. kFast multiplies the codes of blocks with bytes, and what has no groups as 16-bit codes on both
-// sides. Weights in F32 stay what they are: routers and the like, small and sensitive.
+// For a single token a weight row is multiplied straight from its blocks. For more, a tile of rows is unpacked into
+// panels once and serves them all; what a token gets does not depend on the others. Types of groups meet a single token
+// as bytes: three planes of them are as good as floats (Precision::kExact), one is what others have (kFast). In panels
+// kExact multiplies floats. kFast multiplies the codes of blocks with bytes, and what has no groups as 16-bit codes on
+// both sides. Weights in F32 stay what they are: routers and the like, small and sensitive.
 #include <algorithm>
 
 #include "base/parallel.h"
@@ -75,8 +75,8 @@ void CpuBackend::add_tasks(int32_t index, int64_t row_bytes_of_task) {
   const int64_t n_out = job.product.out.cols, n_tokens = job.product.x.rows;
   const bool single = job.product.x.rows == 1;
   const int64_t panel = job.kind == Kind::kBytePanels ? byte_panels_.panel : gemm_.panel;
-  const int64_t rows = single ? std::max<int64_t>(1, row_bytes_of_task / job.product.weight->row_bytes())
-                              : kPanelsOfTask * panel;
+  const int64_t rows =
+      single ? std::max<int64_t>(1, row_bytes_of_task / job.product.weight->row_bytes()) : kPanelsOfTask * panel;
   for (int64_t token = 0; token < n_tokens; token += kTokensOfTask) {
     for (int64_t row = 0; row < n_out; row += rows) {
       tasks_.push_back({index, row, std::min(rows, n_out - row), token, std::min(kTokensOfTask, n_tokens - token)});
@@ -177,7 +177,8 @@ void CpuBackend::multiply_panels(const Job& job, const Task& task, Workspace& wo
     for (int64_t o = 0; o < task.n_rows; o += panel) {
       const int64_t n = std::min(panel, task.n_rows - o);
       for (int64_t r = 0; r < n; ++r) {
-        job.product.weight->format->decode(blocks_at(job.product, task.row + o + r, begin), k / block_len, rows + r * k);
+        job.product.weight->format->decode(blocks_at(job.product, task.row + o + r, begin), k / block_len,
+                                           rows + r * k);
       }
       gemm_.pack(rows, k, n, k, panels + o * k);
     }

@@ -5,36 +5,7 @@
 #include <array>
 #include <cstring>
 
-#include "formats/bf16.h"
-#include "formats/f16.h"
-#include "formats/f32.h"
-#include "formats/f64.h"
-#include "formats/integer.h"
-#include "formats/iq1_m.h"
-#include "formats/iq1_s.h"
-#include "formats/iq2_s.h"
-#include "formats/iq2_xs.h"
-#include "formats/iq2_xxs.h"
-#include "formats/iq3_s.h"
-#include "formats/iq3_xxs.h"
-#include "formats/iq4_nl.h"
-#include "formats/iq4_xs.h"
-#include "formats/mxfp4.h"
-#include "formats/nvfp4.h"
-#include "formats/q1_0.h"
-#include "formats/q2_0.h"
-#include "formats/q2_k.h"
-#include "formats/q3_k.h"
-#include "formats/q4_0.h"
-#include "formats/q4_1.h"
-#include "formats/q4_k.h"
-#include "formats/q5_0.h"
-#include "formats/q5_1.h"
-#include "formats/q5_k.h"
-#include "formats/q6_k.h"
-#include "formats/q8_0.h"
-#include "formats/tq1_0.h"
-#include "formats/tq2_0.h"
+#include "formats/all.h"
 
 namespace steelyard::cpu::STEELYARD_TARGET {
 namespace {
@@ -105,7 +76,8 @@ inline constexpr Factor kFactor = factor_of(F::kMaxCode, F::kHasMin);
 
 // The products of 64 codes with as many of an activation, lane by lane.
 template <class F, int kPlanes>
-[[gnu::always_inline]] inline Floats16 unit_products(const Bytes& codes, const int8_t* inputs, const int32_t* fours, int64_t width) {
+[[gnu::always_inline]] inline Floats16 unit_products(const Bytes& codes, const int8_t* inputs, const int32_t* fours,
+                                                     int64_t width) {
   constexpr Factor kOf = kFactor<F>;
   const Bytes q = biased<kOf>(codes);
   Ints16 products[kPlanes];
@@ -115,46 +87,52 @@ template <class F, int kPlanes>
   }
   if constexpr (kPlanes == 1) return to_floats(products[0]);
   // The lower planes together stay below 2^26.
-  else return fma(to_floats(products[0]), broadcast16(255.0f * 255.0f), to_floats(next_digit(products[1], products[2])));
+  else
+    return fma(to_floats(products[0]), broadcast16(255.0f * 255.0f), to_floats(next_digit(products[1], products[2])));
 }
 
 template <class F, int kPlanes>
 [[gnu::always_inline]] inline float dot_row(const std::byte* bytes, int64_t n_blocks, const ByteInput& x) {
   Floats16 sums[2] = {broadcast16(0), broadcast16(0)};
-  each_span<F>(bytes, n_blocks, [&](const Span& span, int64_t s) __attribute__((always_inline)) {
-    if constexpr (F::kHasMin) sums[0] = subtract_product(sums[0], span.min, load16(x.sums + s * kGroupLen));
-    const Floats16 scale = span.scale * load16(x.scales + s * kGroupLen);
-    unrolled<4>([&]<int k>() __attribute__((always_inline)) {
-      const int64_t at = s * kSpanLen + k * 64;
-      const Floats16 products = unit_products<F, kPlanes>(span.codes[k], x.codes + at, x.fours + at / 4, x.width);
-      sums[k % 2] = fma(products, spread_groups<k>(scale), sums[k % 2]);
-    });
-  });
+  each_span<F>(
+      bytes, n_blocks, [&](const Span& span, int64_t s) __attribute__((always_inline)) {
+        if constexpr (F::kHasMin) sums[0] = subtract_product(sums[0], span.min, load16(x.sums + s * kGroupLen));
+        const Floats16 scale = span.scale * load16(x.scales + s * kGroupLen);
+        unrolled<4>([&]<int k>() __attribute__((always_inline)) {
+          const int64_t at = s * kSpanLen + k * 64;
+          const Floats16 products = unit_products<F, kPlanes>(span.codes[k], x.codes + at, x.fours + at / 4, x.width);
+          sums[k % 2] = fma(products, spread_groups<k>(scale), sums[k % 2]);
+        });
+      });
   return sum(sums[0] + sums[1]);
 }
 
 template <class F, int kPlanes>
-[[gnu::flatten]] void dot_bytes(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t n_blocks, const ByteInput& x, float* out) {
+[[gnu::flatten]] void dot_bytes(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t n_blocks,
+                                const ByteInput& x, float* out) {
   for (int64_t r = 0; r < n_rows; ++r) out[r] = dot_row<F, kPlanes>(rows + r * row_bytes, n_blocks, x);
 }
 
 template <class F>
-[[gnu::flatten]] void unpack_rows(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t n_blocks, const BytePanel& out) {
+[[gnu::flatten]] void unpack_rows(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t n_blocks,
+                                  const BytePanel& out) {
   const int64_t width = out.depth, groups = width / kByteGroup;
   for (int64_t r = 0; r < n_rows; ++r) {
-    each_span<F>(rows + r * row_bytes, n_blocks, [&](const Span& span, int64_t s) __attribute__((always_inline)) {
-      std::byte* codes = out.codes + r * width + s * kSpanLen;
-      for (int k = 0; k < 4; ++k) store(biased<kFactor<F>>(span.codes[k]), codes + k * 64);
-      store(span.scale, out.scales + r * groups + s * kGroupLen);
-      if constexpr (F::kHasMin) store(span.min, out.minima + r * groups + s * kGroupLen);
-    });
+    each_span<F>(
+        rows + r * row_bytes, n_blocks, [&](const Span& span, int64_t s) __attribute__((always_inline)) {
+          std::byte* codes = out.codes + r * width + s * kSpanLen;
+          for (int k = 0; k < 4; ++k) store(biased<kFactor<F>>(span.codes[k]), codes + k * 64);
+          store(span.scale, out.scales + r * groups + s * kGroupLen);
+          if constexpr (F::kHasMin) store(span.min, out.minima + r * groups + s * kGroupLen);
+        });
   }
 }
 
 template <class F>
 constexpr Rows make_rows() {
   if constexpr (Grouped<F>) {
-    return {nullptr, dot_bytes<F, 1>, dot_bytes<F, 3>, unpack_rows<F>, panel_kind(F::kMaxCode, F::kHasMin, F::kScaleLen)};
+    return {nullptr, dot_bytes<F, 1>, dot_bytes<F, 3>, unpack_rows<F>,
+            panel_kind(F::kMaxCode, F::kHasMin, F::kScaleLen)};
   } else if constexpr (Plain<F>) {
     return {dot_values<F>, nullptr, nullptr, nullptr, {}};
   } else {

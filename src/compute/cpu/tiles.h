@@ -8,8 +8,8 @@
 
 namespace steelyard::cpu::STEELYARD_TARGET {
 
-/// rows: [n, k] of 32-bit values, whatever they mean, with leading dimension ld. out: [k, kPanel], zeros beside the rows
-/// there are.
+/// rows: [n, k] of 32-bit values, whatever they mean, with leading dimension ld. out: [k, kPanel], zeros beside the
+/// rows there are.
 template <int kPanel>
 void pack_words(const int32_t* rows, int64_t ld, int64_t n, int64_t k, int32_t* out) {
   for (int64_t r = 0; r < kPanel; r += 4) {

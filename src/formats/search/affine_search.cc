@@ -26,7 +26,8 @@ STEELYARD_HD LaneSums rounded_sums(const AffineValues& values, float high, const
 }
 
 /// Error of the pairs with codes of these sums.
-STEELYARD_HD Floats error_of(const AffineValues& values, const LaneSums& sums, const Floats& scale, const Floats& shift) {
+STEELYARD_HD Floats error_of(const AffineValues& values, const LaneSums& sums, const Floats& scale,
+                             const Floats& shift) {
   return values.yy + scale * (scale * sums.qq - 2.0f * sums.yq) +
          shift * (shift * values.w1 + 2.0f * (values.y1 - scale * sums.q1));
 }

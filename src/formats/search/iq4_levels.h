@@ -31,8 +31,8 @@ struct Iq4Levels {
     if constexpr (kLanes >= 8) {
       static constexpr Iq4Midpoints kAll = all_iq4_midpoints();
       alignas(32) static constexpr float kThird[4] = {kAll.values[1], kAll.values[5], kAll.values[9], kAll.values[13]};
-      alignas(32) static constexpr float kFourth[8] = {kAll.values[0], kAll.values[2],  kAll.values[4],
-                                                       kAll.values[6], kAll.values[8],  kAll.values[10],
+      alignas(32) static constexpr float kFourth[8] = {kAll.values[0],  kAll.values[2], kAll.values[4],
+                                                       kAll.values[6],  kAll.values[8], kAll.values[10],
                                                        kAll.values[12], kAll.values[14]};
       alignas(64) static constexpr float kLevels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                                         1,    13,   25,  38,  53,  69,  89,  113};

@@ -75,7 +75,7 @@ STEELYARD_HD void round_values(const float* x, int n, float scale, float minimum
 
 /// 1 / scale, or 0 for a scale too small to divide by: all values then fall on level 0.
 STEELYARD_HD inline Floats inverse_or_zero(const Floats& scale) {
-  const Ints below = scale < broadcast(FLT_MIN), above = scale > broadcast(-FLT_MIN);
+  const Ints below = scale<broadcast(FLT_MIN), above = scale> broadcast(-FLT_MIN);
   return (below & above) ? Floats{} : 1.0f / scale;
 }
 
