@@ -169,8 +169,8 @@ void bytes_of_memory(const VerbInputs& in, const Recorder& record) {
   record("fours", fours(a + 1));
   record("repeat", repeat(a[0]));
   record("repeat_word", repeat_word(a + 1));
-  record("codewords of eight", codewords(in.grid_of_eight, [&](int i) { return a[i]; }));
-  record("codewords of four", codewords(in.grid_of_four, [&](int i) { return a[i]; }));
+  record("codewords of eight", codewords(in.grid_of_eight, [&](int i) { return in.bytes[0][i]; }));
+  record("codewords of four", codewords(in.grid_of_four, [&](int i) { return in.bytes[0][i]; }));
 }
 
 void bytes(const VerbInputs& in, const Recorder& record) {
