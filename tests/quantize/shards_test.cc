@@ -1,6 +1,7 @@
 // Where results are cut, and that shards say together what one file says.
 #include "quantize/shards.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -22,7 +23,7 @@ std::vector<gguf::TensorInfo> tensors(std::vector<int64_t> n, std::vector<int> s
   std::vector<gguf::TensorInfo> made;
   for (size_t i = 0; i < n.size(); ++i) {
     gguf::TensorInfo tensor;
-    tensor.name = "t" + std::to_string(i);
+    tensor.name = fmt::format("t{}", i);
     tensor.n_dims = 1;
     tensor.ne[0] = n[i];
     tensor.shard = shards.empty() ? 0 : shards[i];
