@@ -1,5 +1,8 @@
 // Command lines that make no sense.
+#include <algorithm>
+
 #include "cli/failure.h"
+#include "simd/target.h"
 
 namespace steelyard::test {
 namespace {
@@ -62,8 +65,11 @@ TEST_F(BadCommandLine, InstructionSet) {
   expect_fails_on("abacus", {"run", "-m", llama_, "-p", "a"}, "unknown instruction set \"abacus\"");
   expect_fails_on("", {"perplexity", "-m", llama_, "-f", text_, "-c", "64"}, "unknown instruction set");
   expect_fails_on("AVX2\n", {"imatrix", "-m", llama_, "-f", text_, "-c", "64", "-o", out_}, "unknown instruction set");
-  if (!__builtin_cpu_supports("avx512f")) {
-    expect_fails_on("avx512", {"run", "-m", llama_, "-p", "a"}, "this processor has no avx512");
+  for (int t = 0; t < simd::kTargetCount; ++t) {
+    const auto target = static_cast<simd::Target>(t);
+    if (std::ranges::find(simd::supported_targets(), target) != simd::supported_targets().end()) continue;
+    const std::string name(simd::target_name(target));
+    expect_fails_on(name, {"run", "-m", llama_, "-p", "a"}, "this processor has no " + name);
   }
 }
 
