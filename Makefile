@@ -4,7 +4,7 @@ JOBS ?= $(shell nproc)
 FOLDER = $(if $(filter release,$(PRESET)),build,build-$(PRESET))
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all setup build test asan cuda-targets demo bench bench-runtime corpus update-golden format clean
+.PHONY: all setup build test asan aarch64 cuda-targets demo bench bench-runtime corpus update-golden format clean
 
 all: build
 
@@ -23,6 +23,12 @@ test: build
 # The tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 asan:
 	@$(MAKE) test PRESET=asan
+
+# The tests for aarch64, run by qemu; of the command line only that of the SHA-256. On Debian: its cross compiler, and its
+# arm64 libraries unpacked into the build folder.
+aarch64:
+	@cmake/aarch64.sh build-aarch64/sysroot
+	@$(MAKE) test PRESET=aarch64
 
 # Compiles all kernels for all targets with nvcc, and writes what they need into the table of docs/cuda.md. A quarter of an hour to half an hour.
 cuda-targets: setup
