@@ -8,7 +8,8 @@
 namespace steelyard {
 namespace {
 
-// Columns that are factored at a time: by one thread their square, by all what is below and what is right of it.
+// Columns that are factored together. One thread factors their square; all threads factor what is below and right of
+// it.
 constexpr Eigen::Index kColumns = 128;
 
 }  // namespace

@@ -5,8 +5,9 @@
 
 namespace steelyard {
 
-/// Overwrites the symmetric a [n, n], of which only the lower triangle is read, with L of a = L L^T; above the diagonal
-/// is left what was there. False where a is not positive definite. The same for any number of threads; parallel inside.
+/// Factors the symmetric a [n, n] in place: writes L of a = L L^T. Only the lower triangle is read, and the part above
+/// the diagonal is left unchanged. Returns false if a is not positive definite. The result is the same for any number
+/// of threads. Parallel inside.
 bool cholesky(Doubles& a);
 
 }  // namespace steelyard

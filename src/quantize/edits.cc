@@ -1,4 +1,4 @@
-// --override-kv: a value written as text, in the type that the file has for the key.
+// --override-kv: converts a value given as text to the type that the file has for the key.
 #include "quantize/edits.h"
 
 #include <charconv>
@@ -25,7 +25,7 @@ std::optional<T> number(std::string_view text) {
   return value;
 }
 
-// KEY=TYPE:VALUE taken apart; TYPE and VALUE contain whatever they contain.
+// KEY=TYPE:VALUE in parts; TYPE and VALUE are not checked.
 struct Assignment {
   std::string_view key, type, value;
 };
@@ -42,7 +42,7 @@ template <typename... Args>
   fail("", "--override-kv {}: {}", printable(at.key), fmt::format(format, std::forward<Args>(args)...));
 }
 
-// Error unless `key` is absent or of a type that `fits`.
+// Error unless `key` is absent or has a type that `fits`.
 template <typename Fits>
 void check_type(const gguf::Metadata& metadata, const Assignment& at, const Fits& fits) {
   const gguf::KeyValue* entry = metadata.find(at.key);

@@ -46,7 +46,7 @@ void RowEncoder::decode(int64_t row, float* x) const {
 
 int64_t RowEncoder::least_rows() const { return input_ != nullptr ? kFeedbackRows : 1; }
 
-// H and its factor, twice while they are put into panels, and both in F64.
+// H and its factor, both twice while they are arranged in panels, and both in F64.
 uint64_t RowEncoder::slice_bytes() const {
   const auto n = static_cast<uint64_t>(tensor_.ne[0]);
   return input_ != nullptr ? n * n * (4 * sizeof(float) + 2 * sizeof(double)) : 0;
@@ -80,12 +80,12 @@ void RowEncoder::encode(int64_t begin, int64_t n, std::byte* out) const {
   }
 }
 
-// Rows of one slice, which share what is known of their inputs.
+// Rows of one slice, which share a Hessian.
 void RowEncoder::encode_slice(size_t slice, int64_t begin, int64_t n, std::byte* out) const {
   const int64_t n_cols = tensor_.ne[0];
   const float* const importance = importance_[slice].empty() ? nullptr : importance_[slice].data();
   const FeedbackEncoder* const feedback = input_ != nullptr && feedback_[slice] ? &*feedback_[slice] : nullptr;
-  // A row stays in the cache between decoding and encoding, and is all that a thread holds as F32, where it can.
+  // Where possible, a row stays in the cache between decoding and encoding, and is the only F32 data of a thread.
   const int64_t at_once = feedback != nullptr || device_ != nullptr ? n : 1;
   static thread_local std::vector<float> rows;
   rows.resize(static_cast<size_t>(at_once * n_cols));

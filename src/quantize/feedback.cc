@@ -14,7 +14,7 @@
 
 namespace steelyard {
 
-// feedback.simd.cc, once per target that has encoders.
+// Defined in feedback.simd.cc, once per target that has encoders.
 #define TARGET(enumerator, name, encoders, ...) \
   namespace encoders {                          \
   extern const FeedbackKernel kFeedbackKernel;  \
@@ -24,7 +24,7 @@ namespace steelyard {
 
 namespace {
 
-// For the target of the format's own steps.
+// Picks the target of the format's own steps.
 FeedbackKernel kernel_for(const Format& format) {
   static constexpr simd::PerTarget<FeedbackKernel> kKernels({
 #define TARGET(enumerator, name, encoders, ...) &encoders::kFeedbackKernel,
@@ -37,7 +37,7 @@ FeedbackKernel kernel_for(const Format& format) {
   STEELYARD_CHECK(!"a format of no target");
 }
 
-// R of H; empty if that is not positive definite. Turned around, R R^T is the L L^T of Cholesky.
+// R of H; empty if H is not positive definite. With rows and columns reversed, R R^T is Cholesky's L L^T.
 std::optional<Rows> upper_factor(const Doubles& moments) {
   const Eigen::Index n = moments.rows();
   Doubles turned(n, n);

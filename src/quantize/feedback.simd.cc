@@ -45,7 +45,7 @@ class EncoderSteps {
 };
 
 // out [kTogether rows, width], kPanelLen apart, += a [kTogether rows, depth], n apart, times b [depth, width]. Every
-// element is summed in a register in the order of `depth`.
+// element is summed in a register, in the order of `depth`.
 template <int kTogether>
 void add_products(const float* a, int64_t n, int64_t depth, const float* b, int64_t width, float* out) {
   constexpr int kVectors = 2;

@@ -1,4 +1,4 @@
-// Tiles of rows on the processor: compiled once per target (feedback.simd.cc), called by feedback.cc.
+// Tiles of rows on the CPU: compiled once per target (feedback.simd.cc), called by feedback.cc.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace steelyard {
 
-/// Rows that pass through the columns together: enough for the products to be of matrices, few enough to share out.
+/// Rows that pass through the columns together: enough to multiply matrices, few enough to distribute over threads.
 inline constexpr int kFeedbackRows = 32;
 
 /// A block's scales in any type.
@@ -17,7 +17,7 @@ struct AnyScales {
   alignas(16) std::byte bytes[kMaxScalesBytes];
 };
 
-/// What a tile works in.
+/// The work space of a tile.
 struct FeedbackMemory {
   float* errors;      ///< [kFeedbackRows, n]
   float* products;    ///< [kFeedbackRows, kPanelLen]

@@ -16,7 +16,7 @@ namespace {
 // Rows that are decoded together, and columns of a product that a thread takes at a time.
 constexpr int64_t kRows = 256, kColumns = 128;
 
-// Hands the rows of a slice to use(rows [., ne0]), `at_once` of them at a time.
+// Passes the rows of a slice to use(rows [., ne0]), `at_once` rows at a time.
 template <typename Use>
 void for_rows(const gguf::Reader& source, const gguf::TensorInfo& tensor, int64_t slice, int64_t at_once,
               const Use& use) {
@@ -35,7 +35,7 @@ void for_rows(const gguf::Reader& source, const gguf::TensorInfo& tensor, int64_
   source.release(tensor, begin, begin + static_cast<uint64_t>(n_rows) * row_bytes);
 }
 
-// Adds a b to `sum` [n, n] on and below the diagonal, in an order that threads do not change.
+// Adds a b to `sum` [n, n] on and below the diagonal, in an order that does not depend on threads.
 template <typename A, typename B>
 void add_product(const A& a, const B& b, Rows& sum) {
   const int64_t n = sum.rows();
@@ -60,7 +60,7 @@ Rows products_of_rows(const gguf::Reader& source, const gguf::TensorInfo& maker,
   return sum;
 }
 
-// H is the product of all factors' correlations, between the roots of its diagonal.
+// H is the product of all factors' correlations, scaled by the square roots of its diagonal.
 void multiply_by_correlations(const Rows& products, std::vector<float>& moments) {
   const int64_t n = products.rows();
   std::vector<float> inverse(static_cast<size_t>(n));

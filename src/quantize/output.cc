@@ -17,15 +17,16 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// A sync makes a killed machine lose less and the run wait longer: at most a hundredth of the time goes into it.
+// With more syncs a killed machine loses less, but the run waits longer. At most a hundredth of the time is spent on
+// them.
 constexpr int kSyncShare = 100;
 constexpr auto kSyncInterval = std::chrono::seconds(5);
 constexpr uint64_t kSyncBytes = uint64_t{1} << 30;
 
-// Written bytes on their way to the disk while the next ones are made; what came before is dropped from memory.
+// Bytes that are being flushed to the disk while the next ones are made. Everything before them is dropped from memory.
 constexpr uint64_t kCacheWindow = uint64_t{64} << 20;
 
-// The number of shards is part of the identity so that whoever begins anew can find what to remove.
+// The number of shards is part of the identity, so that a run that starts over can find the files to remove.
 constexpr std::string_view kShards = "shards";
 
 size_t shard_count(const RunIdentity& identity) {
@@ -60,7 +61,7 @@ Output::Output(const std::string& target, const std::vector<ShardFile>& files, R
     for (const gguf::TensorInfo& tensor : files_[i].layout.tensors) places_.push_back({i, &tensor});
   }
   identity.emplace_back(kShards, std::to_string(files[0].path == target ? 0 : files.size()));
-  // Whatever else shapes the result shows in its headers: edited metadata, decisions, the order of tensors.
+  // Everything else that shapes the result shows in its headers: edited metadata, decisions, the order of tensors.
   identity.emplace_back("result", headers.hex());
 
   const JournalContent& found = journal_.content();
@@ -146,7 +147,7 @@ void Output::resume() {
   finished_ = found.tensors;
   for (File& file : files_) {
     std::error_code ignored;
-    // Of a complete result, the files that have their final names already need no partial one any more.
+    // In a complete result, files that have their final names already need no partial one.
     if (found.complete && !std::filesystem::exists(file.partial(), ignored)) continue;
     file.file = OutputFile(file.partial(), file.partial(), OutputFile::Content::kKeep);
     if (found.complete) continue;
@@ -157,7 +158,7 @@ void Output::resume() {
   journal_.go_on();
 }
 
-// Compares what stands in the files with the hashes of the finished tensors.
+// Compares the files' contents with the hashes of the finished tensors.
 void Output::check_content(const std::string& doubt) const {
   std::vector<MappedFile> maps;
   for (const File& file : files_) maps.emplace_back(file.file.is_open() ? file.partial() : file.path);
@@ -192,7 +193,8 @@ void Output::write(uint64_t begin, std::span<const std::byte> bytes) {
   pass_through_cache(number, at + bytes.size());
 }
 
-// Two windows move through the file: one is being written to the disk, the one before it has been and is dropped.
+// Two windows move through the file. One is being written to the disk. The one before it is on the disk, and is
+// dropped.
 void Output::pass_through_cache(size_t number, uint64_t end) {
   if (number != cached_file_) {
     cached_file_ = number;

@@ -10,13 +10,13 @@
 namespace steelyard {
 namespace {
 
-// "blk.3.ffn_up_exps.weight (5 of 64 experts)", or the name alone where it has but one matrix.
+// "blk.3.ffn_up_exps.weight (5 of 64 experts)", or only the name for a tensor with a single matrix.
 std::string with_experts(const gguf::TensorInfo& tensor, int64_t affected, int64_t n_expert) {
   const std::string name = printable(tensor.name);
   return n_expert == 1 ? name : fmt::format("{} ({} of {} experts)", name, affected, n_expert);
 }
 
-// What the importance of one tensor, which is to be encoded as `to`, gives rise to.
+// Findings about the importance of one tensor that is to be encoded as `to`.
 void add_importance(const QuantizeJob& job, const gguf::TensorInfo& tensor, const Format& to,
                     std::vector<Finding>& found) {
   const std::string name = printable(tensor.name);
@@ -36,7 +36,7 @@ void add_importance(const QuantizeJob& job, const gguf::TensorInfo& tensor, cons
   if (to.importance == Importance::kIgnored) return;
   const Coverage seen = entry != nullptr ? coverage(*entry, job.imatrix->prior_weight) : Coverage{};
   if (entry == nullptr || !seen.is_known()) {
-    // Calibration watches the layers; the matrices around them are usually left out, so that their lack is no surprise.
+    // Calibration observes the layers. The matrices around them are usually left out, so their absence is no surprise.
     const Severity severity = is_required                               ? Severity::kError
                               : gguf::block_of(tensor.name).has_value() ? Severity::kWarning
                                                                         : Severity::kNote;
@@ -57,7 +57,7 @@ void add_importance(const QuantizeJob& job, const gguf::TensorInfo& tensor, cons
   }
 }
 
-// What one tensor gives rise to, beyond what its decision says.
+// Findings about one tensor, beyond its decision.
 void add_tensor(const QuantizeJob& job, const Decision& decision, std::vector<Finding>& found) {
   const gguf::TensorInfo& tensor = *decision.tensor;
   const Format& from = format(tensor.type);

@@ -1,6 +1,6 @@
 // Everything that can be known to be wrong before the first byte is written: rules that decide nothing, fallbacks,
 // types that cannot be encoded, importance that is missing, thin or of another model, quantized sources, a target that
-// is its own source.
+// is also the source.
 #pragma once
 
 #include <string>
@@ -22,7 +22,7 @@ struct QuantizeJob {
   LayerEncoder* layers = nullptr;    ///< encodes the tensors that it covers; null: there is no calibration
 };
 
-/// All there is to say about the job, errors first. Those of the plan are among them.
+/// All findings about the job, including those about the plan, errors first.
 std::vector<Finding> findings(const QuantizeJob& job);
 
 /// Throws one Error that lists all errors among the findings, and all warnings if the job is strict.

@@ -1,4 +1,4 @@
-// --prune-layers. Which keys describe blocks is known from llama.cpp's list of keys (src/llama-arch.cpp).
+// --prune-layers. The keys that describe blocks are those in llama.cpp's list of keys (src/llama-arch.cpp).
 #include "quantize/prune.h"
 
 #include <algorithm>
@@ -15,34 +15,34 @@ namespace {
 
 using gguf::ValueType;
 
-// Far above any model; keeps a range like 0-999999999999 from filling the memory.
+// Far above any model. It keeps a range like 0-999999999999 from filling the memory.
 constexpr int64_t kMaxLayers = 65536;
 
 // Under "<architecture>.": how many blocks from the front, or from the back, are special.
 constexpr std::string_view kFromFront[] = {"leading_dense_block_count"};
 constexpr std::string_view kFromBack[] = {"nextn_predict_layers", "attention.shared_kv_layers"};
-// Every how many blocks the kind of a block repeats: right for the blocks left only if each keeps its place in the
-// cycle.
+// Period with which the kinds of blocks repeat. After pruning it is right only if each remaining block keeps its place
+// in the cycle.
 constexpr std::string_view kPeriods[] = {"full_attention_interval", "interleave_moe_layer_step", "moe_every_n_layers",
                                          "attention.sliding_window_pattern"};
-// Arrays of numbers that say nothing about blocks, however many elements they have.
+// Arrays of numbers that do not describe blocks, however many elements they have.
 constexpr std::string_view kNotOfBlocks[] = {"rope.dimension_sections"};
 // Values that are one number for all blocks, or an array of one per block.
 constexpr std::string_view kOfBlocks[] = {"attention.head_count", "attention.head_count_kv", "feed_forward_length",
                                           "attention.sliding_window_pattern"};
 
-// The blocks before and after.
+// Maps the old blocks to the new ones.
 class Blocks {
  public:
   Blocks(int64_t count, const std::vector<int64_t>& removed) : removed_(removed), count_(count) {}
 
   int64_t count() const { return count_; }
   bool is_removed(int64_t block) const { return std::ranges::binary_search(removed_, block); }
-  /// How many of [begin, end) go.
+  /// How many of [begin, end) are removed.
   int64_t removed_in(int64_t begin, int64_t end) const {
     return std::ranges::lower_bound(removed_, end) - std::ranges::lower_bound(removed_, begin);
   }
-  /// The number that a block that stays will have.
+  /// The new number of a block that stays.
   int64_t moved(int64_t block) const { return block - removed_in(0, block); }
 
  private:
@@ -79,7 +79,7 @@ class BlockKeys {
     return entry == nullptr || entry->type == ValueType::kArray ? nullptr : entry;
   }
 
-  // A count of blocks loses those among them that go.
+  // A count of blocks decreases by the removed blocks among them.
   template <typename Removed>
   void subtract(std::string_view name, const Removed& removed) {
     const std::string key = prefix_ + std::string(name);
@@ -100,7 +100,7 @@ class BlockKeys {
     }
   }
 
-  // An array with one element per block loses those of the blocks that go. Prediction blocks may have none.
+  // An array with one element per block loses the elements of removed blocks. It may have none for prediction blocks.
   void adapt_array(const gguf::KeyValue& entry) {
     constexpr size_t kHeader = sizeof(uint32_t) + sizeof(uint64_t);  // element type, count
     const std::string_view name = std::string_view(entry.key).substr(prefix_.size());

@@ -13,7 +13,7 @@ namespace {
 std::vector<size_t> first_tensors(std::span<const gguf::TensorInfo> tensors, const Split& split, uint64_t alignment) {
   std::vector<size_t> first = {0};
   if (split.keep) {
-    // gguf-split can leave the first shard to the metadata alone; any other exists for its tensors.
+    // gguf-split can give the first shard to the metadata alone. Every other shard has tensors.
     int shard = 0;
     for (size_t i = 0; i < tensors.size(); ++i) {
       if (tensors[i].shard != shard) first.push_back(i);
@@ -36,7 +36,7 @@ std::vector<size_t> first_tensors(std::span<const gguf::TensorInfo> tensors, con
   return first;
 }
 
-// What a shard needs that is not the first: its numbers, and how it is laid out.
+// The metadata of a shard other than the first: its numbers, and the alignment.
 gguf::Metadata later_metadata(const gguf::Metadata& metadata) {
   gguf::Metadata result(metadata.source());
   if (const gguf::KeyValue* alignment = metadata.find(gguf::kAlignmentKey)) result.set(*alignment);

@@ -1,4 +1,4 @@
-// Whether a file on the disk is still what quantize wrote: every tensor against its checksum in the metadata.
+// Whether a file on the disk is still what quantize wrote: compares every tensor with its checksum in the metadata.
 #pragma once
 
 #include <functional>
