@@ -14,7 +14,7 @@
 namespace steelyard {
 namespace {
 
-// One run: the sweep, its observer, and where it stands.
+// One run: the sweep, its observer, and its progress.
 class Collection {
  public:
   Collection(const Model& model, const Chunks& chunks, const CollectOptions& options)
@@ -36,7 +36,7 @@ class Collection {
       run_round(begin, end, progress);
       done = end;
       if (options_.min_expert_tokens == 0) break;
-      // Sums of an earlier run that went beyond this round say nothing about it.
+      // Sums of an earlier run that went beyond this round do not describe it.
       const bool beyond = state_.next_chunk > end || state_.next_layer > 0;
       if (!beyond && enough()) break;
     }
@@ -71,7 +71,7 @@ class Collection {
     }
   }
 
-  // For layers that pass at the same time.
+  // For layers that are computed at the same time.
   std::vector<MatmulObserver*> observers(int n) {
     while (static_cast<int>(collectors_.size()) < n) collectors_.push_back(collectors_[0].beside());
     std::vector<MatmulObserver*> observers;
@@ -81,7 +81,7 @@ class Collection {
 
   std::map<std::string, ImatrixEntry>& entries() { return collectors_[0].entries(); }
 
-  // The head's input is observed without computing logits, which nobody needs.
+  // The head's input is observed without computing logits, because nobody needs them.
   void after_the_trunk() {
     if (options_.with_output) {
       sweep_.visit(
@@ -116,7 +116,7 @@ class Collection {
     resumed_ = {state_.next_chunk, state_.next_layer};
   }
 
-  // Streams are saved with a state within a window; a window of one batch is too short for that.
+  // Within a window the hidden states are saved with the state. A window of one batch is too short for that.
   void save_if_due(bool within_window) {
     const auto begin = std::chrono::steady_clock::now();
     if (options_.progress_path.empty() || begin < next_save_) return;

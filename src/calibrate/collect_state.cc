@@ -43,7 +43,7 @@ class Sink {
   Sha256 hash_;
 };
 
-// Takes values from a checked file in order; what is missing or left over means that the file is damaged.
+// Takes values from a checked file in order. Missing or left-over values mean that the file is damaged.
 class Source {
  public:
   Source(std::span<const std::byte> bytes, const std::string& path) : bytes_(bytes), path_(path) {}

@@ -1,6 +1,6 @@
-// The file that keeps a collection's progress: "STEELIMX", the identity of the run, where it stands, the sums as they
-// are in memory, in the middle of a window the residual streams, and a SHA-256 of all that. Only the program that wrote
-// it is meant to read it.
+// The file with a collection's progress: "STEELIMX", the identity of the run, its position, the sums as they are in
+// memory, in the middle of a window the hidden states, and a SHA-256 of all that. Only the program that wrote it should
+// read it.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@
 
 namespace steelyard {
 
-/// Chunks and the block in which each broke.
+/// Broken chunks, and the block in which each became non-finite.
 using BrokenChunks = std::vector<std::pair<int64_t, int>>;
 
 struct CollectState {
@@ -27,13 +27,13 @@ struct CollectState {
   std::map<std::string, ImatrixEntry> entries;
 };
 
-/// Writes the state atomically; `identity` [64 characters] says which run it is of. sweep: null outside a window. The
-/// entries are given apart, since they belong to the collector.
+/// Writes the state atomically. `identity` [64 characters] identifies the run. sweep: null outside a window. The
+/// entries are passed separately, because they belong to the collector.
 void save_collect_state(const std::string& path, const std::string& identity, const CollectState& state,
                         const std::map<std::string, ImatrixEntry>& entries, LayerSweep* sweep);
 
-/// Nothing when there is no such file. Within a window the sweep is restored. Error when the file is damaged or of
-/// another run.
+/// Returns nothing when there is no such file. Within a window the sweep is restored. Error when the file is damaged or
+/// belongs to another run.
 std::optional<CollectState> load_collect_state(const std::string& path, const std::string& identity, LayerSweep& sweep,
                                                int64_t n_chunks, int n_layers);
 

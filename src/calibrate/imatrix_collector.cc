@@ -12,8 +12,8 @@ bool ImatrixCollector::wanted(const Weight& weight) const {
   return weight.name.starts_with("blk.") || (with_output_ && weight.name == "output.weight");
 }
 
-// The input of a weight; null when it is another weight's too, which counts it. The heads of a per-head tensor share
-// one row of n_in * n_slices sums and one count: every token passes all of them.
+// The input of a weight; null when another weight with the same input counts it. The heads of a per-head tensor share
+// one row of n_in * n_slices sums and one count, because every token passes through all of them.
 ImatrixCollector::Input* ImatrixCollector::input_of(Backend& backend, const Weight& weight, bool routed, Matrix x) {
   const int64_t n_in = routed ? weight.n_in : weight.n_in * weight.n_slices;
   const int64_t n_expert = routed ? weight.n_slices : 1;
@@ -22,7 +22,7 @@ ImatrixCollector::Input* ImatrixCollector::input_of(Backend& backend, const Weig
     if (readers.front() == weight.name) return &inputs_[i];
     if (std::ranges::find(readers, weight.name) != readers.end()) return nullptr;
   }
-  // Activations keep their place and their values until the block ends, so the same place is the same input.
+  // Activations keep their address and values until the block ends, so the same address is the same input.
   for (size_t i = 0; i < n_inputs_; ++i) {
     Input& input = inputs_[i];
     if (input.data != x.data || input.routed != routed || input.n_in != n_in || input.n_expert != n_expert) continue;

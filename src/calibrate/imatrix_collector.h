@@ -1,7 +1,8 @@
 // The observer that makes an importance matrix: sums of squared inputs per column, per expert with counts, accumulated
 // in F64 on the backend.
 //
-// Sums of one batch in one layer stand apart until the sweep says that they count: a text whose numbers are not finite
+// Sums of one batch in one layer are kept apart until the sweep confirms the batch. So a text with non-finite numbers
+// leaves no trace. Products that read the same input share them.
 // leaves no trace. Products that read the same input share them.
 #pragma once
 
@@ -20,7 +21,7 @@ class ImatrixCollector : public MatmulObserver {
  public:
   /// with_output: also collect for output.weight (a tied token_embd never).
   explicit ImatrixCollector(bool with_output) : with_output_(with_output), sums_(std::make_shared<Sums>()) {}
-  /// One that adds to the same sums, for a layer that passes at the same time.
+  /// An observer that adds to the same sums, for a layer that is computed at the same time.
   ImatrixCollector beside() const {
     ImatrixCollector other(with_output_);
     other.sums_ = sums_;
@@ -31,7 +32,7 @@ class ImatrixCollector : public MatmulObserver {
   void experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) override;
   void end_batch(Backend& backend, bool counts) override;
 
-  /// Of all batches that ended; may be replaced by those of an earlier run.
+  /// Sums of all finished batches; may be replaced by those of an earlier run.
   std::map<std::string, ImatrixEntry>& entries() { return sums_->entries; }
 
  private:

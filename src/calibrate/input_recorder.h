@@ -1,5 +1,5 @@
-// The observer that keeps what the linears of a layer read in one batch, so that another pass of the same batch can be
-// compared with it: the layer as it was rounded beside the layer as it is in the file (moment_collector.h).
+// The observer that keeps the inputs of a layer's linears in one batch. Another pass of the same batch can then be
+// compared with it: the quantized layer with the original one (moment_collector.h).
 #pragma once
 
 #include <deque>
@@ -13,7 +13,7 @@
 
 namespace steelyard {
 
-/// What a linear read in one call, in host memory.
+/// The input of a linear in one call, in host memory.
 struct RecordedInput {
   int64_t n_rows = 0;
   std::vector<float> rows;         // [n_rows, n_in]
@@ -23,7 +23,7 @@ struct RecordedInput {
 
 /// x without gaps between rows, in host memory.
 std::vector<float> host_copy(Backend& backend, Matrix x);
-/// Of a complete routing: token and row_begin of a RecordedInput.
+/// For a complete routing: token and row_begin of a RecordedInput.
 void copy_rows_of_experts(Backend& backend, const Routing& routing, RecordedInput& to);
 
 class InputRecorder : public MatmulObserver {
@@ -35,7 +35,7 @@ class InputRecorder : public MatmulObserver {
   }
 
   void clear() { inputs_.clear(); }
-  /// What one slice of the weight read in its first call that was not asked for yet; nothing when there is none.
+  /// The input of one slice of the weight in its first call that was not asked for yet; nothing when there is none.
   std::optional<RecordedInput> next(const std::string& weight, int64_t slice);
 
  private:

@@ -5,7 +5,7 @@ namespace {
 
 float* floats(const Buffer& buffer) { return reinterpret_cast<float*>(buffer.get()); }
 
-// y - x, where y are the rows of the same tokens, and of the same experts.
+// y - x, where y are the rows of the same tokens, for routed experts of the same experts.
 std::vector<float> difference(const RecordedInput& y, const RecordedInput& x, int64_t n) {
   std::vector<float> result(x.rows.size());
   const auto subtract = [&](int64_t own, int64_t other) {
@@ -37,9 +37,9 @@ Matrix upload(Backend& backend, const std::vector<float>& rows, int64_t n, Buffe
 
 }  // namespace
 
-// The input to count through this weight, or null if another weight has counted the same one. Inputs of one layer lie
-// side by side in scratch memory, so the same place within a layer is the same input; the pairs are settled when a
-// weight is first seen.
+// The input to count through this weight, or null if another weight has counted the same one. Inputs of one layer have
+// different addresses in scratch memory, so the same address within a layer is the same input. Which weights share an
+// input is decided when a weight is first seen.
 MomentCollector::Input* MomentCollector::count_here(Backend& backend, const Weight& weight, int64_t n_slices,
                                                     Matrix x) {
   if (!weights_.empty() && !weights_.contains(weight.name)) return nullptr;

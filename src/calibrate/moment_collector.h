@@ -1,8 +1,8 @@
-// The observer that collects second moments: for every linear of a layer the sum of x x^T over its inputs, for routed
-// experts one sum for each expert. Linears that read the same input share one sum. Beside an InputRecorder, which knows
-// what the linear reads in the model as it is in the file, y, also the sum of (y - x) x^T: how far what was rounded
-// before has moved the input. Error feedback is made from both (quantize/feedback.h); they are as large as the square
-// of a layer's width, so they live as long as their layer.
+// The observer that collects Hessians: for every linear of a layer the sum of x x^T over its inputs, for routed experts
+// one sum per expert. Linears that read the same input share one sum. With an InputRecorder, which has the linear's
+// inputs y in the original model, it also collects the cross-covariance, the sum of (y - x) x^T: how far earlier
+// quantization has moved the input. Error feedback uses both (quantize/feedback.h). They are as large as the square of
+// a layer's width, so they live only as long as their layer.
 #pragma once
 
 #include <map>
@@ -26,15 +26,15 @@ struct SecondMoments {
 
 class MomentCollector : public MatmulObserver {
  public:
-  /// Of these weights; without names of all. `originals` has recorded the same batch when the collector sees it; an
-  /// expert's input whose token went elsewhere in the original model counts as if it had not moved.
+  /// Observes these weights, or all if no names are given. `originals` has recorded the same batch before the collector
+  /// sees it. An expert's input whose token went elsewhere in the original model counts as unchanged.
   explicit MomentCollector(std::set<std::string> weights = {}, InputRecorder* originals = nullptr)
       : weights_(std::move(weights)), originals_(originals) {}
 
   void dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) override;
   void experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) override;
 
-  /// What was collected, by the name of the weight; weights that share an input share the moments.
+  /// The collected sums by name of the weight. Weights that share an input share the sums.
   std::map<std::string, std::shared_ptr<const SecondMoments>> take(Backend& backend);
 
  private:

@@ -62,9 +62,9 @@ class ModelKeys {
   std::vector<int64_t> counts(std::string_view key, size_t n) const;
   /// Number of experts, how many are used, groups; widths and gating are the architecture's. n_expert 0: no experts.
   FfnConfig experts() const;
-  /// The same with the width of an expert for an architecture that cannot do without: Error when there are none.
+  /// The same with the width of an expert, for an architecture that needs experts: Error when there are none.
   FfnConfig required_experts() const;
-  /// expert_shared_count, which must be there and may be 0.
+  /// expert_shared_count, which must exist and may be 0.
   int64_t shared_experts() const {
     return contains("expert_shared_count") ? count("expert_shared_count", 0) : count("expert_shared_count");
   }

@@ -1,6 +1,6 @@
-// Gated delta net (Yang, Kautz, Hatamizadeh 2024; in models since Qwen3-Next): queries, keys and values pass a short
-// causal convolution, then each head reads from and writes to a matrix of fixed size instead of a cache that grows.
-// What it reads is normed and gated.
+// Gated delta net (Yang, Kautz, Hatamizadeh 2024; in models since Qwen3-Next). Queries, keys and values pass a short
+// causal convolution. Then each head reads from and writes to a matrix of fixed size instead of a growing cache. The
+// output that it reads is normed and gated.
 #include <utility>
 
 #include "model/forward.h"
@@ -8,7 +8,7 @@
 namespace steelyard {
 namespace {
 
-// Makes the state that of the positions before first_position.
+// Sets the state to that of the positions before first_position.
 void resume(DeltaNetState& state, int64_t first_position, Pass& pass) {
   if (first_position == 0) {
     pass.backend.zero(state.memory.get(), state.bytes);
@@ -46,7 +46,7 @@ std::pair<Matrix, Matrix> project(const DeltaNetConfig& config, const DeltaNetWe
   return {qkv, gate};
 }
 
-// What becomes write strengths and decays, a column per value head.
+// The inputs of write strengths and decays, a column per value head.
 std::pair<Matrix, Matrix> beta_alpha(const DeltaNetConfig& config, const DeltaNetWeights& w, Matrix h, Pass& pass) {
   if (w.beta_alpha.empty()) return both(w.beta, w.alpha, h, pass);
   // One key head after the other: the betas of its value heads, then their alphas.

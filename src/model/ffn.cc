@@ -1,11 +1,11 @@
-// The feed-forward part of a layer: a dense gated FFN, or routed experts with a shared one beside them, whose products
-// go together.
+// The feed-forward part of a layer: a dense gated FFN, or routed experts with a shared one, whose products run
+// together.
 #include "model/forward.h"
 
 namespace steelyard {
 namespace {
 
-// What the activation of a gated FFN brings together; there when the products were run.
+// The two inputs of a gated FFN's activation; valid after the products have run.
 struct Halves {
   Matrix gate, up;
 };

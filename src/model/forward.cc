@@ -34,7 +34,7 @@ Matrix normed(const Vector& weight, Matrix x, Pass& pass) {
 
 namespace {
 
-// What a branch adds to the residual stream: its output, normed where the architecture has a norm there.
+// What a branch adds to the hidden states: its output, normed where the architecture has a norm there.
 Matrix contribution(const Vector& norm, Matrix y, Pass& pass) {
   return norm.data != nullptr ? normed(norm, y, pass) : y;
 }

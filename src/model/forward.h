@@ -1,5 +1,5 @@
-// The forward pass of one layer: the only model code there is. It knows neither the order of iteration (token-major:
-// all layers per batch; layer-major: all chunks per layer) nor why its products are watched.
+// The forward pass of one layer: the only forward code. It knows neither the order of iteration (token-major: all
+// layers per batch; layer-major: all chunks per layer) nor why its products are observed.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,7 @@ struct Layer {
   Backend* backend;  ///< whose memory it is in; passes through it compute there
 };
 
-/// Where a pass computes, and who watches.
+/// The backend and scratch memory of a pass, and its observer.
 struct Pass {
   Backend& backend;
   Scratch& scratch;
@@ -32,7 +32,7 @@ struct Pass {
 };
 
 /// Rows [first_row, first_row + n_rows) of a batch: consecutive tokens of one sequence at first_position. kv holds the
-/// positions before and receives these; first_position + n_rows must not exceed its size nor the layer's RoPE table.
+/// earlier positions and receives these. first_position + n_rows must not exceed its size or the layer's RoPE table.
 struct SequenceSlice {
   int64_t first_row;
   int64_t n_rows;
@@ -40,36 +40,36 @@ struct SequenceSlice {
   KvLayer* kv;
 };
 
-/// A layer's two branches follow each other on the residual stream: attention or another mixer, then the FFN.
+/// A layer has two branches, which are added to the hidden states in order: attention or another mixer, then the FFN.
 enum class LayerPart { kWhole, kMixer, kFfn };
 
-/// x [n, n_embd] is the residual stream of the sequences' tokens; updated in place. Mixers see one sequence at a time,
-/// everything else all rows at once.
+/// x [n, n_embd] holds the hidden states of the sequences' tokens, and is updated in place. Mixers process one sequence
+/// at a time, everything else all rows at once.
 void forward_layer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, Pass& pass,
                    LayerPart part = LayerPart::kWhole);
 /// The same for a batch of one sequence.
 void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer& kv, Pass& pass,
                    LayerPart part = LayerPart::kWhole);
 
-// ---- the parts of a layer; each returns its contribution to the residual stream, in scratch memory.
+// ---- the parts of a layer; each returns its contribution to the hidden states, in scratch memory.
 
 /// Grouped attention; h: [n, n_embd], normed.
 Matrix attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass);
 /// Latent attention, absorbed or expanded.
 Matrix latent_attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass);
-/// Gated delta net. At first_position 0 the state is forgotten, else it must be that of the positions before.
+/// Gated delta net. At first_position 0 the state is reset, else it must be that of the earlier positions.
 Matrix delta_net(const Layer& layer, Matrix h, int64_t first_position, DeltaNetState& state, Pass& pass);
 /// A dense gated FFN, or routed experts plus the shared expert; f: [n, n_embd], normed.
 Matrix ffn(const Layer& layer, Matrix f, Pass& pass);
 
-/// Products of one call of the backend, none of which reads what another one writes: few calls keep the threads
+/// Products of one call of the backend. None of them reads what another one writes. Few calls keep the threads
 /// together.
 class Products {
  public:
   explicit Products(Pass& pass) : pass_(pass) {}
 
   /// W x, or with a routing each row of x [n_slots, n_in] through its expert; shown to the observer. In scratch memory,
-  /// and there after run().
+  /// valid after run().
   Matrix add(const Weight& weight, Matrix x, const Routing* routing = nullptr);
   void run() { pass_.backend.mul_mats(products_); }
 

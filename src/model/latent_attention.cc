@@ -1,12 +1,12 @@
-// Multi-head latent attention (DeepSeek-V2 report, section 2.1), absorbed: instead of expanding keys and values per
-// head from the cached latent, each query head is carried into the latent space (attn_k_b) and the mix carried out of
-// it (attn_v_b). All heads share one cached row [latent | roped key] per position.
+// Multi-head latent attention (DeepSeek-V2 report, section 2.1), absorbed. Keys and values are not expanded per head
+// from the cached latent. Instead each query head is projected into the latent space (attn_k_b), and the result is
+// projected back (attn_v_b). All heads share one cached row [latent | roped key] per position.
 #include "model/forward.h"
 
 namespace steelyard {
 namespace {
 
-// Head by head: columns [h * in_step, + n_in) of x go through slice h to columns [h * out_step, + n_out) of out.
+// Head by head: columns [h * in_step, + n_in) of x pass through slice h into columns [h * out_step, + n_out) of out.
 void per_head(const Weight& weight, Matrix x, int64_t in_step, Matrix out, int64_t out_step, Pass& pass) {
   std::vector<Product> heads;
   for (int64_t h = 0; h < weight.n_slices; ++h) {
@@ -46,7 +46,7 @@ void rope_heads(const Layer& layer, Matrix x, int64_t head_width, int64_t first_
                                                        rope.pairs, layer.rope.cos, layer.rope.sin, first_position});
 }
 
-// [n, H * head_v]: each head's queries against [latent | key], its mix of latents carried to values.
+// [n, H * head_v]: each head's queries against [latent | key]; the weighted sum of latents is projected to values.
 Matrix mix_absorbed(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass) {
   const AttentionConfig& config = layer.config.attention;
   const AttentionWeights& w = layer.weights.attention;
@@ -73,7 +73,7 @@ Matrix mix_absorbed(const Layer& layer, Matrix h, int64_t first_position, KvLaye
   return out;
 }
 
-// The same from files that keep attn_kv_b in one: every head's keys and values are computed and cached.
+// The same for files that keep attn_kv_b in one tensor: every head's keys and values are computed and cached.
 Matrix mix_expanded(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass) {
   const AttentionConfig& config = layer.config.attention;
   const AttentionWeights& w = layer.weights.attention;

@@ -91,7 +91,7 @@ void LayerSweep::start(int64_t first, int64_t n) {
   if (!options_.keep_layers) model_.release_embedding();
 }
 
-// Sequences of one kind of layer after the other use the same caches; a model has few kinds.
+// Layers of the same kind use the same caches in turn; a model has few kinds.
 std::vector<KvLayer>& LayerSweep::caches(Stage& stage, const Layer& layer, size_t n) {
   const AttentionConfig& config = layer.config.attention;
   auto found = std::ranges::find_if(stage.caches, [&](const Stage::Caches& caches) {
@@ -133,7 +133,7 @@ void LayerSweep::for_batches(const Passage& passage, int64_t begin, int64_t end,
   }
 }
 
-// Until all chunks of the batch come out whole; those that do not are left out of the next attempt.
+// Repeats until all chunks of the batch are finite. Chunks that are not are left out of the next attempt.
 void LayerSweep::pass_batch(const Passage& passage, std::vector<int64_t> chunks, Pass& pass, const BatchWork& work) {
   Stage& own = stage(passage.stage);
   Backend& backend = passage.backend;
@@ -193,7 +193,7 @@ void LayerSweep::advance_together(std::span<const Layer> layers, std::span<Matmu
       return forward(stage(s), layers[s], LayerPart::kWhole, chunks, x, pass);
     });
   });
-  // As if layer by layer.
+  // As if one layer were computed after the other.
   std::sort(broken_.begin() + n_before, broken_.end(),
             [](const auto& a, const auto& b) { return std::pair(a.second, a.first) < std::pair(b.second, b.first); });
   next_layer_ += static_cast<int>(layers.size());
@@ -229,7 +229,7 @@ std::vector<Layer> LayerSweep::take_bound(int first, int n) {
   return bind(first, n);
 }
 
-// Batches have yet to find their memory when the first layer begins: they are left half of what is free.
+// Batches have not allocated their memory yet when the first layer begins. Half of what is free is left for them.
 void LayerSweep::bind_ahead(int first) {
   if (first >= model_.n_layers()) return;
   const int n = layers_together(first);

@@ -1,14 +1,14 @@
-// Layer-major iteration: the residual streams of a window of chunks are kept, and layer after layer passes over all of
-// them. With all chunks in one window each layer's weights are needed once, so a model may be far larger than memory;
-// with windows of one batch this is token-major iteration. What a chunk gives does not depend on the window: batches
-// are formed alike, and each has the same numbers.
+// Layer-major iteration: the hidden states of a window of chunks are kept, and layer after layer passes over all of
+// them. With all chunks in one window, each layer's weights are needed once, so a model may be far larger than memory.
+// With windows of one batch this is token-major iteration. The result of a chunk does not depend on the window: the
+// batches are the same, and so are their numbers.
 //
-// While layers are at work, a thread binds those that come next, where there is room for both: a device computes while
-// weights are on their way to it. Layers on different backends work at the same time: while one has a batch, the one
-// before has the next. Each is a stage with a thread, a buffer and caches of its own.
+// While layers compute, a thread binds the next ones, if there is room for both. So a device computes while weights are
+// uploaded to it. Layers on different backends compute at the same time: while one has a batch, the layer before it has
+// the next batch. Each is a stage with a thread, a buffer and caches of its own.
 //
-// A chunk whose numbers stop being finite is broken: it leaves the sweep with the layer in which that happens, and its
-// stream stays as it was before. Used by calibration and evaluation.
+// A chunk whose numbers become non-finite is broken. It leaves the sweep in the layer where that happens, and its
+// hidden states stay as they were before that layer. Used by calibration and evaluation.
 #pragma once
 
 #include <functional>
@@ -38,42 +38,44 @@ class LayerSweep {
  public:
   /// The ids of a chunk [n_ctx].
   using ChunkIds = std::function<std::vector<int32_t>(int64_t chunk)>;
-  /// What happens to a batch: x [chunks.size() * n_ctx, n_embd] are the streams of whole chunks, to be changed in place
-  /// or read. Returns the rows, as many for each chunk, that must be finite: x or something computed from it.
+  /// The work on a batch: x [chunks.size() * n_ctx, n_embd] holds the hidden states of whole chunks, to be changed in
+  /// place or read. Returns the rows that must be finite, the same number for each chunk: x, or something computed from
+  /// it.
   using BatchWork = std::function<Matrix(std::span<const int64_t> chunks, Matrix x, Pass& pass)>;
 
-  /// The model outlives the sweep.
+  /// The model must outlive the sweep.
   LayerSweep(const Model& model, int64_t n_ctx, ChunkIds ids, const SweepOptions& options = {});
 
   int64_t n_ctx() const { return n_ctx_; }
-  /// Chunks that share a batch; batches begin at every so manieth chunk of a window.
+  /// Chunks that share a batch: a window is divided into batches of this many chunks.
   int64_t chunks_per_batch() const { return n_together_; }
 
   /// Begins a window: embeds chunks [first, first + n).
   void start(int64_t first, int64_t n);
 
-  /// Chunks [begin, end) of the window pass through a part of the layer and are watched; their streams stay as they
-  /// were.
+  /// Passes chunks [begin, end) of the window through a part of the layer under observation. Their hidden states stay
+  /// unchanged.
   void watch(const Layer& layer, LayerPart part, int64_t begin, int64_t end, MatmulObserver& observer);
-  /// All chunks of the window pass through the layer for good, or through the mixer first and the FFN later.
+  /// Passes all chunks of the window through the layer, or through the mixer first and the FFN later.
   void advance(const Layer& layer, LayerPart part = LayerPart::kWhole, MatmulObserver* observer = nullptr);
-  /// The same with layer i of the file, which is read ahead and dropped from memory afterwards, or kept.
+  /// The same with layer i of the file, which is read ahead, and dropped from memory afterwards or kept.
   void run_layer(int i, MatmulObserver* observer = nullptr) { run_layers(i, std::span(&observer, 1)); }
-  /// Layers first, first + 1, ... of different backends at the same time; for each its observer, or null.
+  /// Passes through layers first, first + 1, ... of different backends at the same time; each has its observer, or
+  /// null.
   void run_layers(int first, std::span<MatmulObserver* const> observers);
-  /// How many layers from `first` on can: 1 where layers are kept.
+  /// How many layers from `first` on can be computed at the same time: 1 where layers are kept.
   int layers_together(int first) const;
   int next_layer() const { return next_layer_; }
-  /// Something else with all streams of the window, which stay as they were: after the last layer.
+  /// Other work on all hidden states of the window, which stay unchanged: after the last layer.
   void visit(const BatchWork& work, MatmulObserver* observer = nullptr);
 
-  /// The chunk leaves the sweep as if it broke in the layer to come: for sweeps that go side by side.
+  /// Removes the chunk as if it broke in the next layer: for sweeps that run side by side.
   void leave_out(int64_t chunk);
   /// Chunks of the window that broke, each with the layer where that happened: -1 the embedding, n_layers() a visit.
   const std::vector<std::pair<int64_t, int>>& broken() const { return broken_; }
 
-  /// The streams of the window, one chunk [n_ctx * n_embd] after the other: to be written to a checkpoint, or to be
-  /// restored from one in the place of start(). next_layer: the one that comes next.
+  /// The hidden states of the window, one chunk [n_ctx * n_embd] after the other: to be written to a checkpoint, or
+  /// restored from one instead of start(). next_layer: the layer to compute next.
   void save(const std::function<void(std::span<const float>)>& write);
   void restore(int64_t first, int64_t n, int next_layer, std::vector<std::pair<int64_t, int>> broken,
                const std::function<void(std::span<float>)>& read);
@@ -85,7 +87,7 @@ class LayerSweep {
   void store(int64_t chunk, const float* from);
   bool is_broken(int64_t chunk) const;
 
-  // Where one layer at a time works.
+  // For sweeps that compute one layer at a time.
   struct Stage {
     explicit Stage(float norm_eps) : workplaces(norm_eps) {}
     struct Caches {
@@ -97,7 +99,7 @@ class LayerSweep {
     Workplaces workplaces;    // with a batch's stream on one at a time
     std::vector<Caches> caches;
   };
-  // Batches on their way through a stage.
+  // Batches that pass through a stage.
   struct Passage {
     size_t stage;
     Backend& backend;

@@ -18,7 +18,7 @@ uint64_t bound_bytes(const gguf::TensorInfo& tensor) {
 
 constexpr uint64_t kMostBytes = uint64_t{1} << 60;
 
-// A header alone proves no width, and products with the context shall stay within 64 bits.
+// A header alone proves no width, and products with the context must stay within 64 bits.
 void check_widths(const AttentionConfig& attention, const std::string& path) {
   constexpr int64_t kMostValues = int64_t{1} << 26;
   const DeltaNetConfig& delta = attention.delta_net;

@@ -1,7 +1,7 @@
 // What a model needs in the memory of devices, known before any of it is allocated: weights and caches by layer, so
-// that layers can be laid out over devices, and what each device needs beside them. Pure arithmetic over a file's
-// header; caches are counted by the functions that make_kv_layer allocates by. A session asks it before it loads, and
-// `fit` before there is a device.
+// that layers can be placed on devices, and what each device needs besides. Pure arithmetic over a file's header.
+// Caches are counted by the functions with which make_kv_layer allocates. A session asks it before it loads, and `fit`
+// before there is a device.
 #pragma once
 
 #include <cstdint>
@@ -64,8 +64,8 @@ MemoryPlan plan_memory(const gguf::Reader& reader, const ModelConfig& config, co
 /// Error with the numbers when more than `free` bytes of the device `where` are needed.
 void check_fits(const DeviceMemory& needed, uint64_t free, const std::string& where);
 
-/// The largest context, at most the model's own, whose plan `fits`; 0 when none does. What fits a context must fit
-/// shorter ones too.
+/// The largest context, at most the model's own, whose plan `fits`; 0 when none does. A plan that fits a context must
+/// also fit shorter ones.
 int64_t largest_context(const gguf::Reader& reader, const ModelConfig& config, MemoryRequest request,
                         const std::function<bool(const MemoryPlan&)>& fits);
 

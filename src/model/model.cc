@@ -24,7 +24,7 @@ Model::Model(const gguf::Reader& reader, std::vector<Backend*> backends, CacheTy
 }
 
 Layer Model::layer(int i, int64_t n_positions, std::span<const Layer> bound, LoadedWeights* loaded) const {
-  // Bound first: that shows that the widths, which size the table, are those of real tensors.
+  // Bound first: this proves that the widths, which determine the table's size, are those of real tensors.
   Backend& place = backend(i);
   Layer layer{config_.block(static_cast<size_t>(i)), bind_layer(reader_, config_, i, place, loaded), {}, &place};
   const RopeConfig& rope = layer.config.attention.rope;
@@ -46,7 +46,7 @@ std::vector<Model::Part> Model::parts() const {
 
 namespace {
 
-// What the trunk takes of a device is loaded already and no longer free.
+// The trunk's memory on a device is loaded already, and no longer free.
 DeviceMemory still_needed(MemoryPlan plan, LayerRange layers, const Backend& backend) {
   if (backend.free_memory()) plan.embedding = plan.output = plan.tied_output = 0;
   return plan.on_device(layers);
@@ -140,7 +140,7 @@ Session::Session(const Model& model, int64_t n_context, int64_t n_sequences)
   for (int i = 0; i < model.n_layers(); ++i) {
     layers_.push_back(model.layer(i, n_context, layers_));
   }
-  // Only now: binding has shown that the configuration's widths are those of real tensors.
+  // Only now, because binding has proved that the configuration's widths are those of real tensors.
   for (int64_t s = 0; s < n_sequences; ++s) {
     KvCache& cache = caches_.emplace_back();
     for (const Layer& layer : layers_) {

@@ -1,4 +1,4 @@
-// Where a forward pass leaves the finite numbers: a second, slow look, taken only after logits turned out to be broken.
+// Where a forward pass becomes non-finite: a second, slow pass, run only after logits turned out to be broken.
 #pragma once
 
 #include <cstdint>
@@ -10,9 +10,9 @@
 namespace steelyard {
 
 /// Runs `ids` (not empty) from an empty context once more, one layer at a time, and names the first place that gives a
-/// number that is not finite: "the token embeddings", "block 3", "the output head"; after it the first position.
-/// Says so when there is none. Meant for messages: fail(path, "the logits are not finite: first in {}",
-/// first_non_finite(model, session.ids())).
+/// non-finite number: "the token embeddings", "block 3", "the output head"; after it the first position. Says so when
+/// there is none. Meant for messages: fail(path, "the logits are not finite: first in {}", first_non_finite(model,
+/// session.ids())).
 std::string first_non_finite(const Model& model, std::span<const int32_t> ids);
 
 }  // namespace steelyard

@@ -24,8 +24,8 @@ std::vector<LayerRange> by_proportions(LayerRange layers, std::span<const double
   return ranges;
 }
 
-// The ranges whose fullest device is least full. least[d][n]: how full the fullest of the first d devices is when they
-// hold the first n of the layers.
+// Chooses the ranges whose fullest device is least full. least[d][n]: how full the fullest of the first d devices is
+// when they hold the first n layers.
 std::vector<LayerRange> by_memory(const MemoryPlan& plan, LayerRange layers, std::span<const uint64_t> rooms) {
   const auto n_layers = static_cast<size_t>(layers.size()), n_devices = rooms.size();
   const auto fullness = [&](size_t device, size_t begin, size_t end) {

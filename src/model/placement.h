@@ -1,5 +1,5 @@
-// Which device holds which layers: ranges in the order of the devices, so that a batch is handed on once from each
-// device to the next. Layers that are on no device come first and are the host's. Pure arithmetic; used by models on
+// Which device holds which layers: ranges in the order of the devices, so that a batch is transferred once from each
+// device to the next. Layers that are on no device come first, and stay on the host. Pure arithmetic; used by models on
 // several devices and by `fit`.
 #pragma once
 

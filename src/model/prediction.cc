@@ -8,7 +8,7 @@ PredictionBlocks::PredictionBlocks(const Model& model, int64_t n_ctx) : model_(m
   }
 }
 
-// What the block's output matrix reads, shown to the observer where the block has a matrix of its own.
+// The input of the block's output matrix, shown to the observer if the block has a matrix of its own.
 Matrix PredictionBlocks::head_input(const Block& block, Matrix z, Pass& pass) const {
   const Vector& norm = block.weights.output_norm;
   const Matrix h = norm.data != nullptr ? normed(norm, z, pass) : model_.head_input(z, pass);

@@ -1,9 +1,9 @@
-// Blocks after the trunk that predict further tokens (NextN, multi-token prediction). A block joins what the trunk made
-// of a position with the embedding of the token after it:
-//   z = eh_proj . [RMS(embedding, enorm) | RMS(h, hnorm)], then z passes the block like any layer.
-// h is the trunk's normed output, or the normed output of the block before. (DeepSeek-V3 report, section 2.2.)
+// Blocks after the trunk that predict further tokens (NextN, multi-token prediction). A block combines the trunk's
+// output at a position with the embedding of the next token:
+//   z = eh_proj . [RMS(embedding, enorm) | RMS(h, hnorm)], then z passes through the block like any layer.
+// h is the trunk's normed output, or the normed output of the previous block. (DeepSeek-V3 report, section 2.2.)
 //
-// Generation does not use them; calibration runs them so that their tensors are quantized as well as the others.
+// Generation does not use them. Calibration runs them so that their tensors are quantized as well as the others.
 #pragma once
 
 #include <cstdint>
@@ -21,9 +21,9 @@ class PredictionBlocks {
 
   bool empty() const { return blocks_.empty(); }
 
-  /// x [ids.size() * n_ctx, n_embd]: the trunk's output for whole sequences ids [n_ctx]. All blocks run over them; each
-  /// has one row less per sequence, since the last token's successor is unknown. The last block's output
-  /// [ids.size() * (n_ctx - n_blocks), n_embd], valid until the next call.
+  /// x [ids.size() * n_ctx, n_embd]: the trunk's output for whole sequences ids [n_ctx]. Runs all blocks over them.
+  /// Each block has one row less per sequence, since the last token's successor is unknown. Returns the last block's
+  /// output [ids.size() * (n_ctx - n_blocks), n_embd], valid until the next call.
   Matrix run(std::span<const std::vector<int32_t>> ids, Matrix x, Pass& pass);
 
  private:

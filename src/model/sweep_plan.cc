@@ -13,8 +13,8 @@ constexpr uint64_t kProgramBytes = uint64_t{48} << 20;
 
 uint64_t less(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 
-// Blocks are in use one after the other, and so are the tensors outside them; an embedding that is the output matrix as
-// well stays.
+// Blocks are in use one after the other, and so are the tensors outside them. An embedding that is also the output
+// matrix stays.
 uint64_t weights_at_a_time(const gguf::Reader& reader) {
   std::map<int64_t, uint64_t> blocks;
   uint64_t most = 0;
@@ -29,7 +29,7 @@ uint64_t weights_at_a_time(const gguf::Reader& reader) {
 
 }  // namespace
 
-// Scratch memory is given back block by block, so it holds the inputs and outputs of all of a block's products; inputs
+// Scratch memory is released block by block, so it holds the inputs and outputs of all of a block's products. Inputs
 // that several products share are counted for each, which leaves room for norms and copies.
 TokenBytes token_bytes(const gguf::Reader& reader, const ModelConfig& config) {
   std::map<size_t, uint64_t> values;
@@ -64,7 +64,7 @@ SweepPlan plan_sweep(const gguf::Reader& reader, const ModelConfig& config, uint
   const TokenBytes token = token_bytes(reader, config);
   const auto chunk = static_cast<uint64_t>(n_ctx);
   SweepPlan plan;
-  // A quarter for activations: products are no faster with more rows than some thousand.
+  // A quarter for activations, because products do not become faster beyond some thousand rows.
   constexpr int64_t kLeastBatch = 16;
   uint64_t fitting = memory / 4 / (token.in_block + token.kept);
   if (fitting < chunk) fitting = less(memory / 4, chunk * token.kept) / token.in_block;

@@ -1,5 +1,5 @@
-// How a text goes through a model within given memory: in which order, how many tokens at a time, and how many residual
-// streams stay in memory. Pure arithmetic over the file's header; used by the commands that sweep.
+// How a text passes through a model within given memory: in which order, how many tokens at a time, and how many hidden
+// states stay in memory. Pure arithmetic over the file's header; used by the commands that sweep.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +32,8 @@ struct TokenBytes {
 };
 TokenBytes token_bytes(const gguf::Reader& reader, const ModelConfig& config);
 
-/// memory: what the process may have in memory, weights included. result_bytes: of it, what the caller keeps. n_batch:
-/// tokens at a time where memory allows. By itself (no `order`) a model that does not fit goes layer by layer.
+/// memory: what the process may use, weights included. result_bytes: the part of it that the caller keeps. n_batch:
+/// tokens at a time, if memory allows. Without `order`, a model that does not fit is swept layer by layer.
 SweepPlan plan_sweep(const gguf::Reader& reader, const ModelConfig& config, uint64_t memory, uint64_t result_bytes,
                      int64_t n_ctx, int64_t n_batch, std::optional<SweepOrder> order);
 

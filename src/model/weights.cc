@@ -11,7 +11,7 @@
 namespace steelyard {
 namespace {
 
-// Finds tensors by name and checks their shapes. Of the optional ones, those in `required` must be there.
+// Finds tensors by name and checks their shapes. Optional tensors that are listed in `required` must exist.
 class Binder {
  public:
   Binder(const gguf::Reader& reader, Backend& backend, std::string prefix, std::span<const std::string> required = {},

@@ -1,6 +1,6 @@
-// What a forward pass needs on each of the backends it goes over: scratch memory, and a buffer for the residual stream
-// while it is there. The stream is handed on where the next layer is on another backend; that is all there is to models
-// on several devices. Used by whatever iterates over layers.
+// What a forward pass needs on each of its backends: scratch memory, and a buffer for the hidden states while they are
+// there. The hidden states are transferred where the next layer is on another backend. Models on several devices need
+// nothing else. Used by whatever iterates over layers.
 #pragma once
 
 #include <map>
@@ -16,11 +16,11 @@ class Workplaces {
   /// For computing on `backend`; valid as long as the workplaces.
   Pass pass(Backend& backend, MatmulObserver* observer = nullptr);
 
-  /// The backend's buffer as [n, width], without gaps between rows: what it holds of an earlier call is lost when it
-  /// has to grow.
+  /// The backend's buffer as [n, width], without gaps between rows. The content of an earlier call is lost when the
+  /// buffer has to grow.
   Matrix stream(Backend& backend, int64_t n, int64_t width);
 
-  /// x, a stream of `from`, in the buffer of `to`; x itself when both are the same.
+  /// x, hidden states on `from`, transferred to the buffer of `to`; x itself when both are the same.
   Matrix hand_on(Backend& from, Matrix x, Backend& to);
 
  private:

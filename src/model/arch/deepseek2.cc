@@ -8,8 +8,8 @@
 namespace steelyard {
 namespace {
 
-// The lite models (DeepSeek-V2-Lite, GigaChat3, Kanana-2) are known by depth and vocabulary; their q LoRA key is not
-// read.
+// The lite models (DeepSeek-V2-Lite, GigaChat3, Kanana-2) are recognized by depth and vocabulary; their q LoRA key is
+// not read.
 bool is_lite(size_t depth, int64_t n_vocab) { return depth == 26 || depth == 27 || (depth == 48 && n_vocab == 128256); }
 
 AttentionConfig read_attention(const ModelKeys& keys) {
@@ -32,8 +32,8 @@ AttentionConfig read_attention(const ModelKeys& keys) {
     keys.reject("attention.temperature_scale", "is not supported");
   }
 
-  // YaRN with mscale_all_dim m (the file holds 0.1 m): the magnitude of cos and sin cancels and 1 + 0.1 m ln f goes
-  // squared into the score scale (DeepSeek-V3's modeling code). Without the key the magnitude does both.
+  // YaRN with mscale_all_dim m (the file holds 0.1 m): the magnitude of cos and sin cancels out, and 1 + 0.1 m ln f is
+  // squared in the score scale (DeepSeek-V3's modeling code). Without the key the magnitude does both.
   double score_magnitude = attention.rope.magnitude;
   const double log_multiplier = keys.non_negative("rope.scaling.yarn_log_multiplier", 0.0);
   if (attention.rope.scaling == RopeScaling::kYarn && log_multiplier > 0) {
@@ -57,7 +57,7 @@ ModelConfig read_deepseek2(const ModelKeys& keys) {
   moe.ffn.scale = keys.expert_scale();
   ModelConfig config = keys.model_with_dense_blocks(dense, moe);
 
-  // The first GLM-4.7-Flash files lack the gating key; they are known by depth and vocabulary.
+  // The first GLM-4.7-Flash files lack the gating key. They are recognized by depth and vocabulary.
   const size_t depth = config.layers.size();
   const bool glm = (depth == 47 || depth == 48) && config.n_vocab == 154880;
   const Gating gating = keys.gating().value_or(glm ? Gating::kSigmoid : Gating::kSoftmax);
