@@ -1,4 +1,4 @@
-// The three files of tasks, and which of their tasks are taken. Layouts, the choice of tasks and what counts of an
+// Reads the three task files and chooses the tasks to use. Layouts, the choice of tasks and the scored part of an
 // answer are those of llama-perplexity (tools/perplexity/perplexity.cpp of llama.cpp).
 #include <algorithm>
 #include <array>
@@ -19,7 +19,7 @@ std::vector<TokenId> encode(const Tokenizer& tokenizer, const std::string& text)
   return tokenizer.encode(text, /*add_special=*/true, /*parse_special=*/false);
 }
 
-// Tokens that all candidates begin with.
+// Tokens with which all candidates begin.
 int64_t common_prefix(const ChoiceTask& task) {
   size_t n = task[0].ids.size();
   for (const Candidate& candidate : task) {
@@ -29,8 +29,8 @@ int64_t common_prefix(const ChoiceTask& task) {
   return static_cast<int64_t>(n);
 }
 
-// Scores what follows the beginning that all share: of every candidate at least one token, and never the first, which
-// nothing predicts.
+// Scores what follows the common beginning: at least one token of every candidate, and never the first, because nothing
+// predicts it.
 void score_endings(ChoiceTask& task, const std::string& path, size_t number) {
   int64_t shortest = std::ssize(task[0].ids);
   for (const Candidate& candidate : task) shortest = std::min<int64_t>(shortest, std::ssize(candidate.ids));
@@ -62,14 +62,14 @@ std::optional<int64_t> number_in(std::string_view text, int64_t low, int64_t hig
   return value;
 }
 
-// `n` of `count` numbers, each once, drawn in float arithmetic as llama-perplexity does it.
+// Draws `n` of `count` numbers, each once, in float arithmetic as llama-perplexity does.
 std::vector<size_t> draw(size_t count, size_t n) {
   std::mt19937 random(1);
   const float scale = 1.0f / (1.0f + static_cast<float>(std::mt19937::max()));
   std::vector<size_t> left(count), drawn;
   std::iota(left.begin(), left.end(), size_t{0});
   for (size_t i = 0; i < n; ++i) {
-    // Rounding to float may reach the size.
+    // Rounding to float may give the size itself.
     const auto at = std::min(
         left.size() - 1, static_cast<size_t>(scale * static_cast<float>(random()) * static_cast<float>(left.size())));
     drawn.push_back(left[at]);
@@ -79,7 +79,7 @@ std::vector<size_t> draw(size_t count, size_t n) {
   return drawn;
 }
 
-// Numbers of the tasks to use: all in order, or a drawn choice.
+// Numbers of the tasks to use: all in order, or a random choice.
 std::vector<size_t> chosen_tasks(size_t count, int64_t max_tasks) {
   if (max_tasks > 0 && static_cast<size_t>(max_tasks) < count) return draw(count, static_cast<size_t>(max_tasks));
   std::vector<size_t> all(count);
@@ -116,7 +116,7 @@ WinograndeLine parse_winogrande(const std::string& line, const std::string& path
   return {sentence.substr(0, blank), sentence.substr(blank + 1), {field(1), field(2)}, *answer};
 }
 
-// What follows the word is scored, without the last token, which is mostly a full stop; where three tokens or fewer
+// Scores what follows the word, without the last token, which is mostly a full stop. Where three tokens or fewer
 // follow, the word is scored as well.
 ChoiceTask winogrande_task(const WinograndeLine& line, const Tokenizer& tokenizer, const std::string& path,
                            size_t number) {
@@ -193,7 +193,7 @@ std::vector<ChoiceTask> load_hellaswag(const std::string& path, const Tokenizer&
   std::mt19937 random(1);
   std::vector<ChoiceTask> tasks;
   for (size_t i = 0; i < n; ++i) {
-    // Always drawn, even when all are taken: the order decides what running scores show.
+    // Always drawn, even when all are used: the order decides what the running scores show.
     const size_t drawn = std::uniform_int_distribution<size_t>(0, left.size() - 1)(random);
     const size_t number = left[drawn];
     left.erase(left.begin() + static_cast<std::ptrdiff_t>(drawn));

@@ -16,7 +16,7 @@ ChoiceScore choose(const ChoiceTask& task, std::vector<double> log_likelihoods) 
   return {std::move(log_likelihoods), chosen, task[static_cast<size_t>(chosen)].correct};
 }
 
-// Mean log-likelihood of a candidate's tokens, from its rows of the residual stream.
+// Mean log-likelihood of a candidate's tokens, from its rows of hidden states.
 double mean_log_likelihood(Session& session, Backend& backend, const Candidate& candidate, Matrix rows,
                            std::vector<float>& host) {
   constexpr int64_t kRows = 64;

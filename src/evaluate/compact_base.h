@@ -25,7 +25,7 @@ class CompactBase : public DivergenceBase {
   std::vector<uint16_t> choices(int64_t chunk, int64_t index) const override;
 
   const CompactShape& shape() const { return shape_; }
-  /// Of the model it was made with.
+  /// Of the model that made the base.
   const std::string& fingerprint() const { return fingerprint_; }
 
  private:

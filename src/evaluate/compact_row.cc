@@ -12,7 +12,7 @@
 namespace steelyard {
 namespace {
 
-// A number in [0, 1) that follows from `seed`: the finalizer of SplitMix64 (Steele, Lea, Flood 2014).
+// A number in [0, 1) derived from `seed`: the finalizer of SplitMix64 (Steele, Lea, Flood 2014).
 double uniform(uint64_t seed) {
   uint64_t z = seed + 0x9e3779b97f4a7c15u;
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -20,7 +20,7 @@ double uniform(uint64_t seed) {
   return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53;
 }
 
-// The n_top most likely tokens, in descending order; of equals the first id first.
+// The n_top most likely tokens, in descending order; among equals the smallest id first.
 std::vector<TokenId> most_likely(std::span<const float> x, int64_t n_top) {
   std::vector<TokenId> ids(x.size());
   std::iota(ids.begin(), ids.end(), 0);
@@ -44,7 +44,7 @@ std::span<std::byte> put(std::span<std::byte> out, std::span<const T> values) {
   return out.subspan(values.size_bytes());
 }
 
-// Slack for what was rounded to float.
+// Slack for rounding to float.
 constexpr float kSlack = 1e-3f;
 bool is_log_prob(float value) { return std::isfinite(value) && value <= kSlack; }
 
@@ -72,7 +72,8 @@ CompactRow make_compact_row(const CompactShape& shape, std::span<const float> x,
   const double mass = std::accumulate(tail.begin(), tail.end(), 0.0);
   row.tail_mass = static_cast<float>(mass);
 
-  // Every mass / n_samples along the tail, one token; what is likelier than that step may come more than once.
+  // One token at every mass / n_samples along the tail. A token that is more likely than this step may be taken more
+  // than once.
   const double step = mass / static_cast<double>(std::max<int64_t>(shape.n_samples, 1));
   double end = 0, next = uniform(seed) * step;
   TokenId last = row.tokens.back();
@@ -82,7 +83,7 @@ CompactRow make_compact_row(const CompactShape& shape, std::span<const float> x,
     last = static_cast<TokenId>(i);
     for (; next < end && std::ssize(row.tokens) < shape.n_tokens(); next += step) row.tokens.push_back(last);
   }
-  // Rounding may leave the last step beyond the end. A tail of probability 0 has no tokens to sample; its weight is 0.
+  // Rounding may put the last step beyond the end. A tail of probability 0 has no tokens to sample; its weight is 0.
   row.tokens.resize(static_cast<size_t>(shape.n_tokens()), last);
   for (const TokenId id : row.tokens) row.log_probs.push_back(log_prob(id));
   return row;
@@ -150,8 +151,8 @@ TokenScore compare(const CompactShape& shape, const CompactRow& row, std::span<c
   const double p = row.tail_mass;
   if (n_samples == 0 || p <= 0) return score;
 
-  // The tail as one outcome is a lower bound; what is missing is p times the divergence within the tail. With
-  // r = (q_i / q) / (p_i / p), that is the mean of r - 1 - log r over i drawn by p_i, as the mean of r is 1.
+  // The tail as one outcome gives a lower bound. The missing part is p times the divergence within the tail. With r =
+  // (q_i / q) / (p_i / p), that is the mean of r - 1 - log r over i drawn by p_i, because the mean of r is 1.
   constexpr double kSmallest = 1e-15;  // what is left of a sum that rounds to 1
   const double q = std::max(1 - top_q, kSmallest);
   score.kld += p * std::log(p / q);

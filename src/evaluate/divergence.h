@@ -1,5 +1,5 @@
-// What a base's and a model's distributions say about each other, over all scored tokens: KL divergence, change of the
-// next token's probability, ratio of perplexities, agreement of the most likely token (docs/perplexity.md).
+// Compares a base's and a model's distributions over all scored tokens: KL divergence, change of the next token's
+// probability, ratio of perplexities, agreement of the most likely token (docs/perplexity.md).
 #pragma once
 
 #include <cstdint>

@@ -51,7 +51,7 @@ class Run {
   }
 
   Progress& progress() { return progress_; }
-  // Progress whose part of the base is on the disk.
+  // Progress, with its part of the base on the disk.
   const Progress& durable_progress() {
     if (writer_ != nullptr) progress_.base_bytes = writer_->make_durable();
     return progress_;
@@ -123,7 +123,7 @@ EvaluationResult evaluate(const Model& model, const ModelIdentity& identity, con
     run.add(rows);
     progress(run.progress().scores);
     if (base != nullptr && rows.first + rows.n_rows == chunks.n_scored()) base->release(rows.chunk);
-    // Only whole batches: a run that goes on forms the same ones, and so gets the same digits.
+    // Only whole batches: a resumed run forms the same ones, and so gets the same digits.
     const auto now = std::chrono::steady_clock::now();
     if (resumable && rows.batch_ends && now - last_saved >= options.save_every) {
       save_progress(options.progress_path, run_id, run.durable_progress());

@@ -1,5 +1,5 @@
-// The observer that keeps which experts the scored tokens of a sweep's window chose in every layer, as sets: ascending,
-// whatever their rank. Used by score_chunks; bases store the sets and router agreement compares them.
+// The observer that records which experts the scored tokens of a sweep's window chose in every layer, as sets:
+// ascending, whatever their rank. Used by score_chunks; bases store the sets and router agreement compares them.
 #pragma once
 
 #include <cstdint>
@@ -15,11 +15,11 @@ namespace steelyard {
 
 class ExpertRecorder : public MatmulObserver {
  public:
-  /// Both outlive the recorder.
+  /// Both must outlive the recorder.
   ExpertRecorder(const ExpertShape& shape, const Chunks& chunks)
       : shape_(shape), chunks_(chunks), chosen_(shape.layers.size()) {}
 
-  /// A window begins with this chunk: forgets the one before.
+  /// A window begins with this chunk: forgets the previous one.
   void start(int64_t first_chunk);
 
   void dense(Backend&, const Weight&, int64_t, Matrix) override {}
@@ -40,7 +40,7 @@ class ExpertRecorder : public MatmulObserver {
   std::vector<uint16_t> rows_;
 };
 
-/// How a layer's choices agree with the base's.
+/// Agreement of a layer's choices with the base's.
 struct RouterCounts {
   int64_t n_tokens = 0;
   int64_t n_same = 0;    ///< tokens whose set of experts is the base's

@@ -11,7 +11,7 @@ namespace steelyard {
 namespace {
 
 constexpr size_t kHeaderBytes = LlamaBase::kMagic.size() + 3 * sizeof(int32_t);
-// Logits further than this below the maximum are stored as if they were this far, and take no part in the divergence.
+// Logits further than this below the maximum are stored at this distance, and are left out of the divergence.
 constexpr float kClip = 16.0f;
 
 // A row is float scale, float min_log_prob, then one uint16 code per token, padded to an even number.

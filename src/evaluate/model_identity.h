@@ -1,4 +1,4 @@
-// What identifies a model to files that were made with another one, or with the same one earlier.
+// Identifies a model to files that were made with another one, or with the same one earlier.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace steelyard {
 
-/// Which layers of a model choose experts, and how many of how many.
+/// Which layers of a model have experts, how many experts, and how many are chosen per token.
 struct ExpertShape {
   std::vector<int32_t> layers;  ///< numbers of the layers with a router, ascending
   int64_t n_expert = 0;

@@ -14,7 +14,7 @@ int64_t rows_at_once(const Chunks& chunks, int64_t n_vocab) {
   return std::clamp<int64_t>(kValues / n_vocab, 1, chunks.n_scored());
 }
 
-// One run of score_chunks: what its steps share.
+// One run of score_chunks: the state that its steps share.
 class Scorer {
  public:
   Scorer(const Model& model, const Chunks& chunks, int64_t n_vocab, const ScoreOptions& options,
@@ -54,7 +54,7 @@ class Scorer {
   }
 
  private:
-  // A likelihood that is not finite is an error, so none of the chunks may break.
+  // A non-finite likelihood is an error, so no chunk may break.
   void require_finite() const {
     if (sweep_.broken().empty()) return;
     const int64_t chunk = sweep_.broken().front().first;
@@ -62,7 +62,7 @@ class Scorer {
          chunk + 1, first_non_finite(model_, chunks_.input(chunk)));
   }
 
-  // x [n_ctx, n_embd] is what the last layer made of a chunk.
+  // x [n_ctx, n_embd] is the output of the last layer for a chunk.
   void hand_out(int64_t chunk, Matrix x, bool last_of_batch, Pass& pass) {
     for (int64_t first = 0; first < chunks_.n_scored(); first += rows_at_once_) {
       const int64_t n = std::min(rows_at_once_, chunks_.n_scored() - first);

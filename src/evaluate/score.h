@@ -1,4 +1,4 @@
-// Runs chunks of text through a model and hands out the logits that perplexity and divergence score.
+// Runs chunks of text through a model and passes on the logits that perplexity and divergence score.
 #pragma once
 
 #include <cstdint>
@@ -36,13 +36,13 @@ struct ScoreOptions {
   std::function<void(int64_t done, int64_t count)> layer_done;  ///< layer-major: called after each; may be empty
 };
 
-/// Runs the chunks from first_chunk on and hands out the logits of their scored positions in order, some rows at a
-/// time, so that memory grows neither with n_ctx * n_vocab nor, logits being made last, with the number of chunks.
-/// Both orders give the same bits. Error naming the place where a chunk's numbers stop being finite.
+/// Runs the chunks from first_chunk on and passes on the logits of their scored positions in order, some rows at a
+/// time. So memory does not grow with n_ctx * n_vocab. Logits are computed last, so it does not grow with the number of
+/// chunks either. Both orders give the same bits. Error naming the place where a chunk's numbers become non-finite.
 void score_chunks(const Model& model, const Chunks& chunks, int64_t n_vocab, const ScoreOptions& options,
                   const std::function<void(const ScoredLogits&)>& visit);
 
-/// What score_chunks keeps in memory beside the sweep: rows of logits on backend and host.
+/// What score_chunks keeps in memory besides the sweep: rows of logits on backend and host.
 uint64_t scoring_bytes(const Chunks& chunks, int64_t n_vocab);
 
 }  // namespace steelyard

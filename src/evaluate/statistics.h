@@ -1,5 +1,5 @@
-// Means with standard errors, percentiles and what follows from them. Sums are in double and depend on the order of the
-// values only: the same values give the same figures to the last digit.
+// Means with standard errors, percentiles and what follows from them. Sums are in double and depend only on the order
+// of the values: the same values give the same figures to the last digit.
 #pragma once
 
 #include <cstdint>
