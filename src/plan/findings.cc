@@ -22,7 +22,7 @@ std::string describe(const Finding& finding) {
 }
 
 void add(std::vector<Finding>& findings, Severity severity, std::string_view what, std::string subject) {
-  // Few statements are possible, so that looking through them costs little.
+  // There are few different statements, so a linear search is cheap.
   const auto same = [&](const Finding& finding) { return finding.severity == severity && finding.what == what; };
   auto found = std::find_if(findings.begin(), findings.end(), same);
   if (found == findings.end()) found = findings.insert(found, {severity, std::string(what), {}});

@@ -1,7 +1,7 @@
-// What is to be said about a job before its first byte: rules that decide nothing, fallbacks, missing importance. Equal
-// ones are gathered under one heading, so that a model of 5,000 tensors gives a list that can be read.
+// Findings about a job before its first byte: rules that decide nothing, fallbacks, missing importance. Equal ones are
+// gathered under one heading, so that a model of 5,000 tensors gives a readable list.
 //
-// findings() here says what a plan alone shows; quantize/preflight.h adds what importance and source show.
+// findings() here reports what the plan alone shows; quantize/preflight.h adds what importance and source show.
 #pragma once
 
 #include <string>
@@ -21,7 +21,7 @@ enum class Severity {
 /// "error", "warning", "note".
 std::string_view name(Severity severity);
 
-/// One statement and all that it is true of.
+/// One statement and all tensors or rules that it applies to.
 struct Finding {
   Severity severity;
   std::string what;                   ///< "rule matches no tensor"

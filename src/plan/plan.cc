@@ -14,7 +14,7 @@
 namespace steelyard {
 namespace {
 
-// A plan is written by hand. Whoever passes a model by mistake should not wait for it to be read.
+// A plan is written by hand. This limit refuses a model file that is passed by mistake, before it is read.
 constexpr uint64_t kMaxPlanBytes = 1 << 20;
 
 std::string lower(std::string_view text) {
@@ -40,16 +40,16 @@ int edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-// Types that weights can have; integer types cannot be decoded.
+// Types of weights; integer types cannot be decoded.
 bool is_target(const Format& candidate) { return candidate.decode != nullptr; }
 
-// What the writer of an unknown type may have meant: the closest names, or all when none is close.
+// What the author of an unknown type may have meant: the closest names, or all when none is close.
 std::string nearest_types(std::string_view word) {
   std::string near;
   std::string all;
   for (const Format* candidate : all_formats()) {
     if (!is_target(*candidate)) continue;
-    // "Q4K" is a slip; "Q4_K_M" is the name of a mix where a type is expected.
+    // "Q4K" is a typing error; "Q4_K_M" is the name of a mix where a type is expected.
     const bool is_slip = word.size() < 12 && edit_distance(lower(word), lower(candidate->name)) <= 1;
     const bool is_near = is_slip || lower(word).starts_with(lower(candidate->name) + "_");
     if (is_near) near += fmt::format("{}{}", near.empty() ? "" : " or ", candidate->name);
@@ -67,7 +67,7 @@ std::optional<Type> parse_type(std::string_view word, const std::string& where) 
   return found->type;
 }
 
-// Where the word `if` that begins the condition stands: the last one behind an equals sign; the end when there is none.
+// Position of the word `if` that begins the condition: the last one behind an equals sign; the end when there is none.
 size_t condition_begin(std::string_view line) {
   const size_t first_equals = line.find('=');
   for (size_t at = line.rfind("if"); at != std::string_view::npos && at > first_equals; at = line.rfind("if", at - 1)) {

@@ -8,7 +8,7 @@ struct ProtectedName {
   std::string_view reason;
 };
 
-// The names llama.cpp never quantizes either (src/llama-quant.cpp): its loaders and operators rely on that.
+// llama.cpp never quantizes these names either (src/llama-quant.cpp): its loaders and operators rely on that.
 constexpr ProtectedName kProtectedNames[] = {
     {"_norm.weight", "norm"},
     {"ffn_gate_inp.weight", "router"},

@@ -1,5 +1,5 @@
-// Which tensors a plan leaves alone: small ones that are not worth a format, and ones that every runtime expects in the
-// type they have. Called by resolve(); explained in docs/plan.md.
+// Which tensors a plan leaves unchanged: small ones that are not worth quantizing, and ones that every runtime expects
+// in their present type. Called by resolve(); explained in docs/plan.md.
 #pragma once
 
 #include <optional>

@@ -1,4 +1,4 @@
-// Cutting a line of a plan into pieces. Only for src/plan.
+// Cuts a line of a plan into pieces. Only for src/plan.
 #pragma once
 
 #include <string_view>
