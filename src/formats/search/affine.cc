@@ -28,7 +28,7 @@ STEELYARD_HD double affine_error(const float* x, const float* w, const uint32_t*
 
 STEELYARD_HD Affine fit_affine(int high, const float* x, const float* w, Effort effort, uint32_t* codes) {
   UnitBlock unit(x, w, kAffineLen);
-  // Around the mean, the best offset is that of a level below it, so the search loses nothing by wanting minima.
+  // Around the mean, the best offset is that of a level below it. So the search loses nothing by assuming minima.
   double sum = 0.0;
   double weights = 0.0;
   for (int i = 0; i < kAffineLen; ++i) {
@@ -42,7 +42,7 @@ STEELYARD_HD Affine fit_affine(int high, const float* x, const float* w, Effort 
   nearest_codes(high, x, best, codes);
   if (effort != Effort::kBest) return best;
 
-  // Under the halves some codes have moved, and the pair follows them.
+  // Rounding to halves has changed some codes, so the pair is refitted to them.
   double error = affine_error(x, w, codes, best);
   for (int step = 0; step < 8; ++step) {
     const Affine refitted = refit_affine(x, w, codes, best);
@@ -75,7 +75,7 @@ STEELYARD_HD Affine refit_affine(const float* x, const float* w, const uint32_t*
     x1 += static_cast<double>(w[i]) * x[i];
   }
   if (w1 == 0.0) return scales;
-  // Around the means of codes and values, where no digits cancel.
+  // Around the means of codes and values, where no digits cancel out.
   ScaleSums sums;
   for (int i = 0; i < kAffineLen; ++i) sums.add(x[i] - x1 / w1, w[i], codes[i] - q1 / w1);
   const auto to_stored = [](double value) { return finite_half(static_cast<float>(std::clamp(value, -1e5, 1e5))); };

@@ -1,6 +1,6 @@
 // Fit, round and refit of Q4_1 and Q5_1: value = d * code + m, both halves.
 //
-// Offsets may have either sign, unlike the minima of the K types; affine.cc says why their search serves all the same.
+// Offsets may have either sign, unlike the minima of the K types. affine.cc says why their search works all the same.
 #pragma once
 
 #include <cstdint>

@@ -1,11 +1,10 @@
 // The encoder steps that Q2_K, Q4_K and Q5_K share: value = (d * scale) * code - (d_min * minimum), where scale and
-// minimum are small integers per sub-block, and d and d_min halves per block. What is left to the format is its
-// numbers, and pack.
+// minimum are small integers per sub-block, and d and d_min are halves per block (the super-block scales). A format
+// adds only its numbers, and pack.
 //
-// First every sub-block finds the free pair that it wants. Around that pair its error is a quadratic form, by which
-// many (d, d_min) are judged at little cost. Under the most promising of them every sub-block takes its best integers,
-// with the values rounded under each pair as it is stored; least squares then improves d and d_min for the codes so
-// found.
+// First every sub-block finds its best unconstrained pair. Around that pair its error is a quadratic form, so many (d,
+// d_min) can be judged at little cost. Under the most promising of them every sub-block takes its best integers, with
+// the values rounded under each pair as it is stored. Least squares then improves d and d_min for these codes.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +18,7 @@
 
 namespace steelyard::inline STEELYARD_TARGET {
 
-/// What an affine format stores beside its codes.
+/// What an affine format stores besides its codes.
 struct AffineScales {
   static constexpr int kMaxSubBlocks = 16;
   Half d;
@@ -28,7 +27,7 @@ struct AffineScales {
   uint8_t minimum[kMaxSubBlocks];
 };
 
-/// Sums over a block whose integers and codes stay: values x against d * p - d_min * r.
+/// Sums over a block with fixed integers and codes: values x against d * p - d_min * r.
 struct UnitSums {
   double pp = 0.0, pr = 0.0, rr = 0.0, xp = 0.0, xr = 0.0;
 
@@ -36,7 +35,7 @@ struct UnitSums {
     return d * (d * pp - 2.0 * xp) + d_min * (d_min * rr + 2.0 * (xr - d * pr));
   }
 
-  /// Calls consider(d, d_min) with what least squares makes of both, then of each alone.
+  /// Calls consider(d, d_min) with the least-squares solution for both, then for each alone.
   template <class Consider>
   STEELYARD_HD void solve(double d, double d_min, const Consider& consider) const {
     const double determinant = pp * rr - pr * pr;
@@ -89,7 +88,7 @@ class AffineSearch {
     return best.scales;
   }
 
-  /// The best integers under units that are settled.
+  /// The best integers for given super-block scales.
   STEELYARD_HD AffineScales integers_under(Half d, Half d_min) const {
     return under({block_.load(d), block_.load(d_min)}).scales;
   }
@@ -109,8 +108,9 @@ class AffineSearch {
     UnitSums sums;
   };
 
-  /// The most promising units: those under which the free pairs, rounded to integers, lose least. The largest scale or
-  /// minimum becomes the largest integer, or a little less or more to let the others round better.
+  /// The most promising super-block scales: those under which the unconstrained pairs, rounded to integers, lose least.
+  /// The largest scale or minimum becomes the largest integer, or a little less or more so that the others round
+  /// better.
   STEELYARD_HD void choose_units(Units* units) const {
     AffineFit largest = {0.0f, 0.0f};
     for (const AffineResult& wanted : wanted_) {
@@ -157,10 +157,10 @@ class AffineSearch {
     }
   }
 
-  /// How the best minimum moves with the scale, the codes staying.
+  /// How the best minimum changes with the scale, for fixed codes.
   STEELYARD_HD float slope(int b) const { return values_[b].w1 > 0.0f ? wanted_[b].sums.q1 / values_[b].w1 : 0.0f; }
 
-  /// The best integers under these units, as they are stored.
+  /// The best integers under these super-block scales, as they are stored.
   STEELYARD_HD Fit under(const Units& units) const {
     Fit fit;
     fit.scales = {block_.store(units.d), block_.store(units.d_min), {}, {}};
@@ -189,7 +189,7 @@ class AffineSearch {
     return fit;
   }
 
-  /// Eight scales around the wanted one, each with the minima below and above the one that suits it.
+  /// Eight scales around the best unconstrained one, each with the nearest minima below and above its best one.
   STEELYARD_HD void integers_near(int b, float d, float d_min, const Floats& inverse, const Floats& inverse_min,
                                   float* scale_steps, float* min_steps, AffineCandidates& candidates) const {
     static constexpr float kSteps[kCandidates] = {-3, -3, -2, -2, -1, -1, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4};
@@ -208,7 +208,7 @@ class AffineSearch {
     }
   }
 
-  /// Least squares for the units, the integers and codes staying.
+  /// Least squares for the super-block scales, for fixed integers and codes.
   STEELYARD_HD Units improved(const Fit& fit) const {
     Units best = {block_.load(fit.scales.d), block_.load(fit.scales.d_min)};
     fit.sums.solve(best.d, best.d_min, [&](double d, double d_min) {
@@ -232,7 +232,7 @@ class AffineSearch {
 };
 
 /// Base of a traits struct F, which has kBlockLen, kSubBlocks, kHighCode, kHighStep (the largest code and integer), and
-/// kFirstUnit and kNextUnit (what the largest scale is tried at, as part of kHighStep).
+/// kFirstUnit and kNextUnit (the trial values for the largest scale, as a part of kHighStep).
 template <class F>
 struct AffineEncoder {
   using Scales = AffineScales;
@@ -266,7 +266,8 @@ struct AffineEncoder {
     Scales changed = scales;
     changed.scale[b] = own.scale[0];
     changed.minimum[b] = own.minimum[0];
-    // The search looks around a free pair, which the units of a block that was fitted to others may be far from.
+    // The search looks around an unconstrained pair. The scales of a block that was fitted to other values may be far
+    // from it.
     const auto error = [&](const Scales& tried) {
       float sum = 0.0f;
       for (int i = 0; i < kLen; ++i) {

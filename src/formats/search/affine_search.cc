@@ -25,7 +25,7 @@ STEELYARD_HD LaneSums rounded_sums(const AffineValues& values, float high, const
   return sums;
 }
 
-/// Error of the pairs with codes of these sums.
+/// Error of the pairs for codes with these sums.
 STEELYARD_HD Floats error_of(const AffineValues& values, const LaneSums& sums, const Floats& scale,
                              const Floats& shift) {
   return values.yy + scale * (scale * sums.qq - 2.0f * sums.yq) +
@@ -87,13 +87,14 @@ STEELYARD_HD void improve_affine(const AffineValues& values, float high, const A
     const Floats inverse = 1.0f / determinant;
     const Floats free_shift = (sums.q1 * sums.yq - sums.qq * values.y1) * inverse;
     const Floats free_scale = (sums.yq * values.w1 - sums.q1 * values.y1) * inverse;
-    // A minimum below zero cannot be stored; then zero is best, and the scale has an equation of its own.
-    // Nor is there a pair to be had from codes that are all the same, but for noise.
+    // A minimum below zero cannot be stored. Then zero is best, and the scale has an equation of its own. Codes that
+    // are all the same determine no pair, only noise.
     const Ints is_free = (determinant > 4e-6f * (sums.qq * values.w1)) & (free_shift > broadcast(values.base));
     const Floats shift = is_free ? free_shift : broadcast(values.base);
     const Floats scale = is_free ? free_scale : (sums.yq + values.base * sums.q1) / sums.qq;
     const Floats error = error_of(values, sums, scale, shift);
-    // With few distinct codes, pairs that leave many levels unused fit as well, but their size would spoil the units.
+    // With few distinct codes, pairs that leave many levels unused fit as well. But their size would spoil the
+    // super-block scales.
     const Ints is_used = (shift < scale * (0.5f + 0.08f * high)) & (values.highest + shift > scale * (0.6f * high));
     const Ints is_valid = is_used & (scale > Floats{}) & (error < broadcast(FLT_MAX));
     pass.put(c, sums, scale, shift, is_valid ? error : broadcast(FLT_MAX));
@@ -117,7 +118,7 @@ STEELYARD_HD int best_affine(const AffineValues& values, float high, const Affin
 }
 
 STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, AffineReach reach) {
-  // All values on one level is where the search starts.
+  // The search starts with all values on one level.
   const float shift = values.w1 > 0.0f ? std::max(values.base, -values.y1 / values.w1) : 0.0f;
   AffineResult best = {
       {0.0f, shift - values.base}, values.yy + shift * (shift * values.w1 + 2.0f * values.y1), {0.0f, 0.0f, 0.0f}};
@@ -129,7 +130,7 @@ STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, 
     store(scale, candidates.scales + c);
     store(max(min, Floats{}), candidates.mins + c);
   };
-  // Ranges half a level wider than the values on either side, or up to one level narrower each time.
+  // Ranges half a level wider than the values on either side, or up to one level narrower in each pass.
   const float level = values.highest / high;
   for (int pass = 0; pass < reach.coarse; ++pass) {
     const float first = -0.5f + static_cast<float>(pass);
@@ -140,7 +141,8 @@ STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, 
     }
     improve_affine(values, high, candidates, best);
   }
-  // Then closer and closer around the best so far; the offsets of the lowest and the highest level are in levels, too.
+  // Then closer and closer around the best pair so far. The offsets of the lowest and the highest level are in levels,
+  // too.
   float width = 0.5f;
   for (int pass = 0; pass < reach.fine; ++pass, width *= 0.6f) {
     const AffineFit centre = best.fit;
@@ -155,8 +157,8 @@ STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, 
 }
 
 STEELYARD_HD AffineFit search_affine(float high, const float* x, const float* w, int n, Effort effort) {
-  // A pair that is stored as it is needs no search for units, so that kFast can afford a pass around the best, too:
-  // weights that lie on another grid, as those of a file that was quantized before, are lost without it.
+  // A pair that is stored as it is needs no search for super-block scales, so kFast can afford a pass around the best
+  // pair, too. Without it, weights that lie on another grid, as in a file that was quantized before, would lose it.
   return search_affine(AffineValues(x, w, n), high, affine_reach(std::max(effort, Effort::kNormal))).fit;
 }
 

@@ -1,15 +1,16 @@
 // Codebooks of 4 or 8 values, searched under one scale or many.
 //
 // For values x with weights w, the codeword g under scale s leaves the error  const - gain,  gain = s (2 xg - s gg),
-// with xg = sum w x g and gg = sum w g^2. Neither sum depends on s: a codeword is a straight line 2 xg - s gg over s,
-// and the best codewords of all scales are the upper envelope of these lines, some five of a thousand. The winners
-// under a few scales are taken for it; from then on any scale in between costs a multiplication for each.
+// with xg = sum w x g and gg = sum w g^2. Neither sum depends on s. So the score of a codeword, 2 xg - s gg, is a
+// straight line over s, and the best codewords of all scales are the upper envelope of these lines: some five of a
+// thousand. The envelope is approximated by the winners under a few scales. Any scale in between then costs one
+// multiplication per winner.
 //
-// A winner is found among all codewords, or among the kNear codewords that lie nearest to the cell of the grid of
-// levels into which x / s falls, one cell for two neighbouring scales: with unequal weights another codeword may win,
-// by little (docs/quantize.md has the measure).
+// A winner is found among all codewords, or among the kNear codewords nearest to the cell of the level grid into which
+// x / s falls. One cell serves two neighbouring scales. With unequal weights another codeword may win, by little
+// (docs/results/encoders.md).
 //
-// Codewords lie in the SIMD lanes; the values of one codeword are summed in order. Ties go to the first candidate.
+// Codewords lie in the SIMD lanes. The values of one codeword are summed in order. Ties go to the first candidate.
 #pragma once
 
 #include <algorithm>
@@ -22,7 +23,7 @@
 
 namespace steelyard::inline STEELYARD_TARGET {
 
-/// A codeword, or several that are taken together, as a line over the scale.
+/// The scores of a codeword, or of several that are taken together, as a line over the scale.
 struct Line {
   float xg;
   float gg;
@@ -31,13 +32,13 @@ struct Line {
   STEELYARD_HD float at(float scale) const { return 2.0f * xg - scale * gg; }
 };
 
-/// Scales in a geometric row, from the smallest up.
+/// Scales in a geometric series, from the smallest up.
 struct Ladder {
   static constexpr int kMaxScales = 12;
   float scale[kMaxScales];
   int size;
 
-  /// `n` scales around `middle`, each `ratio` times the one before.
+  /// `n` scales around `middle`, each `ratio` times the previous one.
   STEELYARD_HD Ladder(float middle, float ratio, int n) : size(n) {
     float next = middle;
     for (int k = 1; k < n; k += 2) next /= ratio;
@@ -46,8 +47,8 @@ struct Ladder {
   }
 };
 
-/// The best line of one vector, or of several together, at each scale of a ladder. No line is left out where one is the
-/// best at two scales: loops of equal length are what a processor foresees.
+/// The best line of one vector, or of several together, at each scale of a series. A line that is the best at two
+/// scales is kept twice: loops of equal length are easier to predict for a processor.
 struct Envelope {
   Line line[Ladder::kMaxScales];
   int size;
@@ -65,10 +66,10 @@ struct Envelope {
   }
 };
 
-/// Which codewords a search looks at.
+/// Which codewords a search considers.
 enum class Among { kAll, kNear };
 
-/// The best of candidates that come kLanes at a time; the first of equals.
+/// The best of candidates that come kLanes at a time; the first among equals.
 class Best {
  public:
   STEELYARD_HD void consider(int first, const Floats& gains) {
@@ -91,7 +92,7 @@ class Best {
   Ints where_ = {};
 };
 
-/// How the values of a codeword are spaced: `count` levels, about `spacing` apart from `first` on.
+/// How the values of a codeword are spaced: `count` levels, about `spacing` apart, starting at `first`.
 struct Levels {
   int count;
   float first;
@@ -125,8 +126,8 @@ class Codebook {
 
   STEELYARD_HD int value(int codeword, int j) const { return rows_[codeword][j]; }
 
-  /// The best codewords for the scales of the ladder; in `turned`, the best if every codeword has the one sign turned
-  /// that this costs least (x >= 0 then). Either may be null.
+  /// The best codewords for the given scales. `turned`: the best codewords if the cheapest sign of each is flipped (x
+  /// >= 0 then). Either may be null.
   STEELYARD_HD void envelopes(const Vector& vector, const Ladder& ladder, Among among, Envelope* plain,
                               Envelope* turned) const {
     if (among == Among::kAll) {
@@ -160,7 +161,7 @@ class Codebook {
   }
   static constexpr int kCells = cell_count();
 
-  /// A line of a near codeword, with its name.
+  /// A line of a near codeword, with its index.
   STEELYARD_HD Line named(int cell, const Line& line) const { return {line.xg, line.gg, near_[cell][line.code]}; }
 
   STEELYARD_HD static int cell_of(const float* x, float scale) {
@@ -178,7 +179,7 @@ class Codebook {
     return cell;
   }
 
-  /// xg and gg of codewords, and what xg is with the cheapest sign turned.
+  /// xg and gg of codewords, and xg with the cheapest sign flipped.
   template <int kCount>
   struct Sums {
     alignas(64) float xg[kCount];
@@ -220,7 +221,8 @@ class Codebook {
     for (int j = kDim - 1, rest = cell; j >= 0; --j, rest /= kLevels.count) {
       middle[j] = kLevels.first + kLevels.spacing * static_cast<float>(rest % kLevels.count);
     }
-    // Distance above, codeword below: one number to sort by, since a float that is not negative orders as its bits do.
+    // Distance above, codeword below: a single number to sort by, because floats that are not negative sort like their
+    // bits.
     uint64_t codewords[kSize];
     for (int c = 0; c < kSize; c += kLanes) {
       Floats distance = {};
@@ -234,7 +236,7 @@ class Codebook {
         codewords[c + i] = uint64_t{std::bit_cast<uint32_t>(distances[i])} << 32 | static_cast<uint32_t>(c + i);
       }
     }
-    // A type of this target: instances for std::less would be everyone's (cmake/simd.cmake).
+    // A type of this target, because instances for std::less would be shared by all targets (cmake/simd.cmake).
     const auto less = [](uint64_t a, uint64_t b) { return a < b; };
     std::nth_element(codewords, codewords + kNear, codewords + kSize, less);
     std::sort(codewords, codewords + kNear, less);
@@ -247,7 +249,7 @@ class Codebook {
 
   alignas(64) int8_t values_[kSize / kMaxLanes][kDim][kMaxLanes];  ///< in the order of lanes
   int8_t rows_[kSize][kDim];                                       ///< in that of codewords
-  /// The codewords near to each combination of levels, and their values in the order of lanes.
+  /// The nearest codewords of each combination of levels, and their values in the order of lanes.
   alignas(64) int8_t near_values_[kCells][kDim][kNear];
   uint16_t near_[kCells][kNear];
 };

@@ -1,5 +1,5 @@
 // The encoder steps that all codebook formats (IQ1, IQ2, IQ3) share: fit, which is the search of codebook_search.h,
-// round, rescale and refit. What is left to the format is its numbers, and pack.
+// round, rescale and refit. A format adds only its numbers, and pack.
 #pragma once
 
 #include <algorithm>
@@ -9,9 +9,9 @@
 
 namespace steelyard::inline STEELYARD_TARGET {
 
-/// Base of a traits struct F, which has beside what JointLines asks for: kBlockLen, kSubBlocks, kSteps, kUnit,
-/// kTypicalLevel (where the eighth-power mean of values lies at the best scale, in their median), and scale_of(d,
-/// step), the scale of those values.
+/// Base of a traits struct F. Besides what JointLines needs, F has kBlockLen, kSubBlocks, kSteps, kUnit, kTypicalLevel
+/// (where the eighth-power mean of values lies at the best scale, in the median), and scale_of(d, step), the scale of
+/// the values.
 template <class F>
 struct CodebookEncoder {
   using Scales = SteppedScales;
@@ -28,7 +28,7 @@ struct CodebookEncoder {
                                      float* values) {
     const int b = position / (F::kBlockLen / F::kSubBlocks);
     const float scale = F::scale_of(scales.d, scales.step[b]);
-    // Relative to the scale and to the largest weight nothing overflows; beyond kFar the largest codeword wins anyway.
+    // Relative to the scale and to the largest weight nothing overflows. Beyond kFar the largest codeword wins anyway.
     constexpr float kFar = 1e6f;
     float largest = w[0];
     for (int j = 1; j < F::kJoint; ++j) largest = std::max(largest, w[j]);

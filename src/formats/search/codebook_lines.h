@@ -1,4 +1,4 @@
-// The values that a format codes jointly, as lines over the scale (codebook.h), signs and shifts included.
+// The values that a format codes jointly, as score lines over the scale (codebook.h), with signs and shifts.
 #pragma once
 
 #include <bit>
@@ -15,7 +15,7 @@ enum class Signs {
   kShifted,  ///< the codewords are signed, and there is a second book of them, shifted the other way
 };
 
-/// The book that a search reads. A device has copies of its own, which a kernel is given (compute/cuda/encoders.cuh).
+/// The codebook that a search reads. On a device the kernel gets a copy of its own (compute/cuda/encoders.cuh).
 #if defined(__CUDACC__) || defined(STEELYARD_ONE_LANE)
 template <class F>
 STEELYARD_HD const typename F::Book& book_of(int shift);
@@ -26,14 +26,14 @@ const typename F::Book& book_of(int shift) {
 }
 #endif
 
-/// 1 where an odd number of the low 8 bits is set.
+/// 1 if an odd number of the low 8 bits is set.
 STEELYARD_HD inline uint32_t parity(uint32_t bits) {
   bits ^= bits >> 4;
   return 0x6996u >> (bits & 15) & 1;
 }
 
-/// What kJoint values of format F offer, as lines whose codes are drafts: the indices, and which vectors have a sign
-/// turned.
+/// The score lines for kJoint values of format F. The codes of the lines are drafts: the indices, and which vectors
+/// have a sign flipped.
 ///
 /// F has kJoint, kVectors (codewords per code), kSigns, kIndexBits, kVariants (2 where a sub-block chooses the shift,
 /// else 1) and codebook(shift). A code is the indices, kIndexBits each, and above them one sign bit per value, or the
@@ -62,7 +62,8 @@ class JointLines {
       vector(0, ladder, among, 1, &other, nullptr);
       for (int k = 0; k < ladder.size; ++k) keep_better(other.line[k], ladder.scale[k], best.line[k]);
     } else {
-      // Where the number of minus signs must change, one value takes the other sign, in whichever vector loses least.
+      // Where the parity of the minus signs must change, one value takes the other sign, in whichever vector loses
+      // least.
       const bool odd = F::kSigns == Signs::kEven && parity(signs_) != 0;
       if (F::kVectors == 1) return vector(0, ladder, among, 0, odd ? nullptr : &best, odd ? &best : nullptr);
       Envelope first_turned, second, second_turned;
@@ -86,7 +87,7 @@ class JointLines {
     uint32_t signs = signs_;
     for (int v = 0; v < F::kVectors; ++v) {
       if ((draft >> (kDraftsAt + v) & 1) == 0) continue;
-      // The value that costs least, as the search counted.
+      // The value whose sign costs least, as counted in the search.
       const auto& book = book_of<F>(0);
       const auto index = static_cast<int>(draft >> (v * F::kIndexBits) & ((1u << F::kIndexBits) - 1));
       const auto cost = [&](int j) { return wx_[v * kDim + j] * static_cast<float>(book.value(index, j)); };
@@ -101,7 +102,7 @@ class JointLines {
   static constexpr int kDim = F::kJoint / F::kVectors;
   static constexpr int kDraftsAt = F::kVectors * F::kIndexBits;
 
-  /// The best codewords of vector v, and in `turned` those with one sign changed.
+  /// The best codewords of vector v, and in `turned` those with one sign flipped.
   STEELYARD_HD void vector(int v, const Ladder& ladder, Among among, int shift, Envelope* plain,
                            Envelope* turned) const {
     book_of<F>(shift).envelopes({x_ + v * kDim, w_ + v * kDim, wx_ + v * kDim}, ladder, among, plain, turned);

@@ -1,9 +1,9 @@
 // The search that all codebook formats (IQ1, IQ2, IQ3) share: for the scales of a block, and with them its codes.
 //
 // The scale of a sub-block is d * kUnit * (2 * step + 1), with d a half and the step stored in 3 or 4 bits. First every
-// sub-block finds the best codewords at some scales around the one to expect, and with them the scale that it wants.
-// Then d is chosen so that the wanted scales lie close to what can be stored, and under that d every sub-block takes
-// the best of all steps, each code the best of its codewords at the scale as it is stored.
+// sub-block finds the best codewords at some scales around the expected one, and with them its best unconstrained
+// scale. Then d is chosen so that these scales lie close to storable ones. Under that d every sub-block takes the best
+// of all steps, with each code the best of its codewords at the scale as it is stored.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@
 
 namespace steelyard::inline STEELYARD_TARGET {
 
-/// What a codebook format stores beside its codes.
+/// What a codebook format stores besides its codes.
 struct SteppedScales {
   static constexpr int kMaxSubBlocks = 16;
   Half d;
@@ -43,7 +43,7 @@ STEELYARD_HD constexpr CodebookReach codebook_reach(Effort effort) {
   }
 }
 
-/// Sums over the codes of a sub-block: with them what is gained is known for any scale, these codes staying.
+/// Sums over the codes of a sub-block. They give the gain at any scale for these fixed codes.
 struct GainSums {
   float xg = 0.0f;
   float gg = 0.0f;
@@ -79,7 +79,7 @@ class CodebookSearch {
     return best.scales;
   }
 
-  /// The best steps and variants under a d that is settled.
+  /// The best steps and variants for a given d.
   STEELYARD_HD SteppedScales steps_under(Half d) {
     raise_small(block_.load(d));
     return under(block_.load(d)).scales;
@@ -93,7 +93,7 @@ class CodebookSearch {
   static constexpr int kTriedUnits = 32;
   static constexpr int kMaxTries = 3;
 
-  /// The scale that a sub-block would take if it could have any: around it the gain falls by gg * (scale - own)^2.
+  /// The best unconstrained scale of a sub-block: around it the gain falls by gg * (scale - own)^2.
   struct Free {
     float scale;
     float gg;
@@ -118,13 +118,13 @@ class CodebookSearch {
     }
   }
 
-  /// Finds the lines of a sub-block around the scale that suits it.
+  /// Finds the lines of a sub-block around its best scale.
   STEELYARD_HD void trace(int b, int variant) {
     float scale = expected_scale(b);
     for (int tries = 0; tries < kMaxTries; ++tries) {
       const Ladder ladder(scale, reach_.ratio, reach_.scales);
       find_lines(b, variant, ladder);
-      // A little beyond the ladder on both sides.
+      // The range reaches a little beyond the series of scales on both sides.
       const float low = ladder.scale[0] / reach_.ratio;
       const float between = (ladder.scale[ladder.size - 1] * reach_.ratio - low) / (kCandidates - 1);
       float scales[kCandidates];
@@ -137,7 +137,7 @@ class CodebookSearch {
     }
   }
 
-  /// Sub-blocks that are too small for d take the smallest step, and the codewords that suit it.
+  /// Sub-blocks that are too small for d take the smallest step, and its best codewords.
   STEELYARD_HD void raise_small(float d) {
     const float smallest = scale_of(d, 0);
     for (int b = 0; b < kSubBlocks; ++b) {
@@ -148,7 +148,7 @@ class CodebookSearch {
     }
   }
 
-  /// The first of the scales at which a sub-block gains most, each code on its best line.
+  /// The first of the scales with the largest gain of a sub-block, with each code on its best line.
   STEELYARD_HD int best_of(int b, int variant, const float (&scales)[kCandidates]) const {
     float losses[kCandidates];
     for (int c = 0; c < kCandidates; c += kLanes) {
@@ -177,9 +177,9 @@ class CodebookSearch {
     return sums;
   }
 
-  /// The scale that brings the mean of the eighth powers to where it usually is at the best scale: large values count,
-  /// since codewords end at the highest level, but not the largest alone. For magnitudes that are almost equal, the
-  /// scale that brings them to the smallest level, since that codeword every book has.
+  /// The scale that brings the mean of the eighth powers to its typical value at the best scale. Large values count,
+  /// since codewords end at the highest level, but the largest does not count alone. For magnitudes that are almost
+  /// equal, it is the scale that brings them to the smallest level, because every book has that codeword.
   STEELYARD_HD float expected_scale(int b) const {
     const float* const x = block_.x + b * kSubBlockLen;
     const float* const w = block_.w + b * kSubBlockLen;
@@ -204,8 +204,8 @@ class CodebookSearch {
     return total > 0.0f ? most * std::sqrt(std::sqrt(std::sqrt(eighths.total() / total))) / F::kTypicalLevel : 0.0f;
   }
 
-  /// Values of d under which the free scales of the sub-blocks are stored with least loss, in that order. Around its
-  /// free scale a sub-block loses gg * (scale - free)^2.
+  /// Values of d under which the unconstrained scales of the sub-blocks are stored with least loss, in that order.
+  /// Around its unconstrained scale a sub-block loses gg * (scale - free)^2.
   STEELYARD_HD void choose_units(float* units) const {
     Free free[kSubBlocks];
     float largest = 0.0f;
@@ -216,7 +216,7 @@ class CodebookSearch {
       }
       largest = std::max(largest, free[b].scale);
     }
-    // From a little above what gives the largest scale the last step, down to where it is cut by a third.
+    // From a little above the d that gives the largest scale the last step, down to the d that cuts it by a third.
     float tried[kTriedUnits];
     for (int k = 0; k < kTriedUnits; ++k) {
       tried[k] = largest / scale_of(1.0f, F::kSteps - 1) * (1.06f - 0.0125f * static_cast<float>(k));

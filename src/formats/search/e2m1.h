@@ -12,7 +12,7 @@
 
 namespace steelyard::inline STEELYARD_TARGET {
 
-/// A magnitude is nearest to |t| when |t| has passed all midpoints below it.
+/// A magnitude is the nearest to |t| when |t| is above all midpoints below that magnitude.
 struct E2m1Levels {
   static constexpr float kHighest = 12.0f;
 

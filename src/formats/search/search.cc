@@ -10,11 +10,12 @@ STEELYARD_HD int exponent_of(float max) {
   return exponent;
 }
 
-/// value * power; in double, since 2^148 (what a subnormal block needs) is no float. Exact unless the result is a
+/// value * power; in double, since 2^148 (which a subnormal block needs) is not a float. Exact unless the result is a
+/// subnormal float.
 /// subnormal float.
 STEELYARD_HD float scaled(float value, double power) { return static_cast<float>(static_cast<double>(value) * power); }
 
-/// Two factors of 2^exponent, which itself may be no float.
+/// Two factors of 2^exponent, which itself may not be a float.
 struct PowerOfTwo {
   STEELYARD_HD explicit PowerOfTwo(int exponent)
       : first(std::ldexp(1.0f, exponent / 2)), second(std::ldexp(1.0f, exponent - exponent / 2)) {}
@@ -99,7 +100,7 @@ STEELYARD_HD void round_values(const float* x, int n, float scale, float minimum
     const Floats t = scale == 0.0f ? Floats{} : (load(x + i) + minimum) / scale;
     const Floats inside = clamp(t, lowest, highest);
     const Floats nearest = nearest_integer(inside);
-    // The difference is exact, so a half is seen as one.
+    // The difference is exact, so a half is recognized as one.
     const Floats down = nearest - inside == broadcast(0.5f) ? nearest - 1.0f : nearest;
     const Words integers = to_codes(down - lowest);
     std::memcpy(codes + i, &integers, sizeof(integers));

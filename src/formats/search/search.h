@@ -1,4 +1,4 @@
-// What the encoders share: the objective, a block brought near 1, and what searches for scales are made of.
+// What the encoders share: the objective, blocks that are scaled to about 1, and the parts of searches for scales.
 //
 // Candidate scales lie in the SIMD lanes and the values of a block are summed in order within a lane, so every
 // instruction set gives the same bytes. Ties go to the first candidate.
@@ -17,21 +17,22 @@
 
 namespace steelyard::inline STEELYARD_TARGET {
 
-/// The half nearest to `value`, or the largest finite one of its sign: an infinite scale would spoil a whole block.
+/// The half nearest to `value`, or the largest finite one of its sign, because an infinite scale would spoil a whole
+/// block.
 STEELYARD_HD Half finite_half(float value);
 
 /// w[i] = importance[i] * (2 mean(x^2) + x[i]^2)^(1/4): importance weighs columns, the root protects large weights.
-/// With either exponent beside it, 0 (importance alone) or 1/2 (llama.cpp's rule for its i-quants), a model diverges
-/// more from its source (docs/quantize.md). Unknown or all-zero importance counts as equal. kLeastWeight of the block's
-/// mean importance is added to each. The common scale of w is arbitrary.
+/// With the exponents 0 (importance alone) and 1/2 (llama.cpp's rule for its i-quants) a model diverges more from its
+/// source (docs/results/objective.md). Unknown or all-zero importance counts as equal. kLeastWeight of the block's mean
+/// importance is added to each. The common scale of w is arbitrary.
 STEELYARD_HD void importance_objective(const float* x, const float* importance, int n, float* w);
 
-/// x and w of a block brought near 1 by powers of two, so that no product of a search overflows whatever the input.
+/// x and w of a block, scaled to about 1 by powers of two, so that no product of a search overflows whatever the input.
 /// Values without weight become zero: they must not decide a scale. n is a multiple of 16.
 struct UnitBlock {
   STEELYARD_HD UnitBlock(const float* block_x, const float* block_w, int n);
 
-  /// Scales of the unit block against scales in the file.
+  /// Converts scales of the unit block to scales in the file, and back.
   STEELYARD_HD Half store(float d) const;
   STEELYARD_HD float load(Half d) const;
 
@@ -40,8 +41,8 @@ struct UnitBlock {
   double power;  ///< of two: block_x = x * power
 };
 
-/// Sums over weighted values x[i] and the levels q[i] chosen for them: as a function of the scale s the error is
-/// const - 2 s xq + s^2 qq.
+/// Sums over weighted values x[i] and their levels q[i]. As a function of the scale s the error is const - 2 s xq + s^2
+/// qq.
 struct ScaleSums {
   double xq = 0.0;
   double qq = 0.0;
@@ -82,7 +83,7 @@ STEELYARD_HD inline Floats inverse_or_zero(const Floats& scale) {
 /// Number of candidates that a search tries at once.
 inline constexpr int kCandidates = 16;
 
-/// Sums values in an order of its own, the same for every instruction set: lane by lane of kMaxLanes, then by halves.
+/// Sums values in a fixed order, the same for every instruction set: lane by lane of kMaxLanes, then by halves.
 class LaneSum {
  public:
   /// Adds values i .. i + kLanes - 1 of a sequence.
@@ -102,7 +103,7 @@ class LaneSum {
   Floats parts_[kParts] = {};
 };
 
-/// The first of the least; none may be NaN.
+/// The first among the smallest; none may be NaN.
 STEELYARD_HD inline int first_least(const float (&values)[kCandidates]) {
   Floats folded = load(values);
   for (int c = kLanes; c < kCandidates; c += kLanes) folded = min(folded, load(values + c));
@@ -114,7 +115,7 @@ STEELYARD_HD inline int first_least(const float (&values)[kCandidates]) {
   return 0;
 }
 
-/// The first of the least of n values; none may be NaN.
+/// The first among the smallest of n values; none may be NaN.
 template <class T>
 STEELYARD_HD int first_least(const T* values, int n) {
   int least = 0;
@@ -138,8 +139,8 @@ STEELYARD_HD void scale_errors(const Levels& levels, const float* x, const float
   }
 }
 
-/// Rounds all values under each candidate scale and keeps what least squares makes of the codes, if that lowers the
-/// error (against all zeros) by more than `gain`.
+/// Rounds all values under each candidate scale and computes the least-squares scale for the codes. Keeps the best if
+/// it lowers the error (against all zeros) by more than `gain`.
 template <class Levels>
 STEELYARD_HD void improve_scale(const Levels& levels, const float* x, const float* w, int n,
                                 const float (&scales)[kCandidates], float& best, float& gain) {

@@ -1,9 +1,9 @@
 // The encoder steps that Q3_K and Q6_K share: value = (d * scale) * q, where scale and q are signed integers, one scale
-// per sub-block, and d is a half per block. What is left to the format is its numbers, and pack.
+// per sub-block, and d is a half per block (the super-block scale). A format adds only its numbers, and pack.
 //
-// As in affine_encoder.h: every sub-block finds the free scale that it wants; around it the error is a parabola, by
-// which many d are judged at little cost; under the most promising of them every sub-block takes its best integer
-// scale, with the values rounded under each as it is stored; least squares then improves d for the codes so found.
+// As in affine_encoder.h: every sub-block finds its best unconstrained scale. Around it the error is a parabola, so
+// many d can be judged at little cost. Under the most promising of them every sub-block takes its best integer scale,
+// with the values rounded under each as it is stored. Least squares then improves d for these codes.
 #pragma once
 
 #include <algorithm>
@@ -16,13 +16,13 @@
 
 namespace steelyard::inline STEELYARD_TARGET {
 
-/// What a symmetric format stores beside its codes.
+/// What a symmetric format stores besides its codes.
 struct SymmetricScales {
   Half d;
   int8_t scale[16];
 };
 
-/// A scale, and how much less the error is than that of all zeros.
+/// A scale, and how much its error is below that of all zeros.
 struct ScaleFit {
   float scale;
   float gain;
@@ -67,7 +67,7 @@ class SymmetricSearch {
     return best.scales;
   }
 
-  /// The best integer scales under a d that is settled; `present` is among those tried.
+  /// The best integer scales for a given d; `present` is among those tried.
   STEELYARD_HD SymmetricScales scales_under(Half d, int8_t present) const {
     return under(block_.load(d), &present).scales;
   }
@@ -92,7 +92,8 @@ class SymmetricSearch {
     Floats sizes = {};
     for (int i = 0; i < kSubBlockLen; i += kLanes) sizes = max(sizes, max(load(x + i), -load(x + i)));
     const float largest = -least(-sizes);
-    // Eight levels for the largest value to meet, under either sign of the scale: they reach one further down than up.
+    // Eight levels that the largest value may take, under either sign of the scale: there is one more level below than
+    // above.
     static constexpr float kSigns[kCandidates] = {1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1, -1};
     static constexpr float kNumbers[kCandidates] = {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7};
     ScaleFit best = {0.0f, 0.0f};
@@ -104,7 +105,7 @@ class SymmetricSearch {
       }
       improve_scale(levels(), x, w, kSubBlockLen, scales, best.scale, best.gain);
     }
-    // Then closer and closer around the best so far; the step moves the lowest level by a tenth, then less.
+    // Then closer and closer around the best so far. The step moves the lowest level by a tenth, then by less.
     float step = 0.1f / static_cast<float>(-F::kLowCode);
     for (int pass = 0; pass < reach_.fine; ++pass, step *= 0.4f) {
       const float centre = best.scale;
@@ -114,8 +115,8 @@ class SymmetricSearch {
     return best;
   }
 
-  /// The values of d under which the free scales, rounded to integers, lose least. The largest scale becomes the lowest
-  /// integer, or a little less or more to let the others round better.
+  /// The values of d under which the unconstrained scales, rounded to integers, lose least. The largest scale becomes
+  /// the lowest integer, or a little less or more so that the others round better.
   STEELYARD_HD void choose_units(float* units) const {
     float largest = 0.0f;
     for (const ScaleFit& wanted : wanted_) {
@@ -145,7 +146,7 @@ class SymmetricSearch {
     }
   }
 
-  /// The best integer scales under d, as it is stored, near those wanted or `present`.
+  /// The best integer scales under d, as it is stored, near the unconstrained ones or `present`.
   STEELYARD_HD Fit under(float unit, const int8_t* present = nullptr) const {
     Fit fit;
     fit.scales.d = block_.store(unit);
@@ -164,7 +165,7 @@ class SymmetricSearch {
     return fit;
   }
 
-  /// The best of these integer scales for a sub-block; adds its error and its sums to `fit`.
+  /// The best of these integer scales for a sub-block. Adds its error and its sums to `fit`.
   STEELYARD_HD int8_t best_step(int b, float d, const float (&steps)[kCandidates], Fit& fit) const {
     const float* const x = block_.x + b * kSubBlockLen;
     const float* const w = block_.w + b * kSubBlockLen;
@@ -197,7 +198,7 @@ class SymmetricSearch {
     return static_cast<int8_t>(steps[best]);
   }
 
-  /// Least squares for d, the scales and codes staying.
+  /// Least squares for d, for fixed scales and codes.
   STEELYARD_HD float improved(const Fit& fit) const {
     const float d = block_.load(fit.scales.d);
     const float other = block_.load(block_.store(static_cast<float>(fit.sums.best_scale())));
@@ -216,8 +217,8 @@ class SymmetricSearch {
 };
 
 /// Base of a traits struct F, which has kBlockLen, kSubBlocks, and the ranges of its integers: kLowCode .. kHighCode
-/// for q and kLowStep .. kHighStep for the scale. Scales are tried under which the largest value of a sub-block meets
-/// level kFirstLevel, or one of those that follow by kNextLevel (higher levels cut it off).
+/// for q and kLowStep .. kHighStep for the scale. Trial scales bring the largest value of a sub-block to level
+/// kFirstLevel, or to the levels that follow in steps of kNextLevel (higher levels cut it off).
 template <class F>
 struct SymmetricEncoder {
   using Scales = SymmetricScales;
