@@ -10,12 +10,12 @@
 //   static constexpr Importance kImportance;
 //   static constexpr std::optional<Type> kFallback;
 //   static void unpack(const Block&, int g, Group&);  quantized types (kBlockLen a multiple of 16), STEELYARD_HD
-//   static void unpack(const Block*, Span&);          the same for the blocks of 256 values at once (span.h),
-//   STEELYARD_HD static constexpr int kMaxCode;                    the largest magnitude of a code static constexpr
-//   bool kHasMin;                    whether there are minima, and then no codes below zero static constexpr int
-//   kScaleLen;                   16, or 32 where that many values share scale and minimum static float value(const
-//   Block&);                 floating-point types with blocks of one value; integers: neither static Floats
-//   values(const Block*);               the same of kLanes blocks; may be left out
+//   static void unpack(const Block*, Span&);          the blocks of 256 values at once (span.h), STEELYARD_HD
+//   static constexpr int kMaxCode;                    the largest magnitude of a code
+//   static constexpr bool kHasMin;                    whether there are minima; then no code is below zero
+//   static constexpr int kScaleLen;                   16, or 32 where that many values share scale and minimum
+//   static float value(const Block&);                 floating-point types, one value per block; integers: neither
+//   static Floats values(const Block*);               the same for kLanes blocks; may be left out
 //
 // and, if the type can be written by quantizing, the steps of formats/encoder.h:
 //
@@ -24,7 +24,7 @@
 //   static void objective(const float* x, const float* importance, float* w);
 //   static Scales fit(const float* x, const float* w, Effort effort);
 //   static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
-//       one of both: the search leaves the codes to round, or knows them, too
+//       one of the two: the search leaves the codes to round, or returns them, too
 //   static uint32_t round(const float* x, const float* w, const Scales&, int position, float* values);
 //   static void rescale(const float* x, const float* w, int position, Effort effort, Scales&);
 //       with kSubBlocks, where a block has several
@@ -67,7 +67,7 @@ concept Encodable = requires {
   typename F::Scales;
 };
 
-/// Sub-blocks have scales of their own, which can be chosen anew one by one.
+/// Sub-blocks have scales of their own, which can be chosen again one by one.
 template <class F>
 concept Rescalable = requires(typename F::Scales& scales) {
   F::rescale(nullptr, nullptr, 0, Effort::kNormal, scales);
@@ -84,7 +84,7 @@ constexpr std::string_view type_name(Type type) {
   return {};
 }
 
-/// Block bytes as blocks. Any address will do, since the alignment of a Block is 1.
+/// Block bytes as blocks. Any address is allowed, because the alignment of a Block is 1.
 template <class F>
 STEELYARD_HD const typename F::Block* as_blocks(const std::byte* bytes) {
   return reinterpret_cast<const typename F::Block*>(bytes);
@@ -158,8 +158,8 @@ STEELYARD_HD double round_block(const float* x, const float* w, const typename F
   return error;
 }
 
-/// Scales and codes of a block. Where the format's search leaves the codes to round, the scales are refitted to them if
-/// that lowers the error.
+/// Scales and codes of a block. Where the format's search leaves the codes to round, the scales are refitted to the
+/// codes if that lowers the error.
 template <Encodable F>
 STEELYARD_HD typename F::Scales fit_block(const float* x, const float* w, Effort effort, uint32_t* codes) {
   if constexpr (requires { F::fit(x, w, effort, codes); }) {
@@ -185,7 +185,7 @@ STEELYARD_HD inline bool all_zero(const float* x, int n) {
   return true;
 }
 
-/// Multiplies what a block's scales share.
+/// Multiplies the scales that a block's sub-blocks share.
 template <class Scales>
 STEELYARD_HD void stretch(float factor, Scales& scales) {
   scales.d = finite_half(to_float(scales.d) * factor);
@@ -193,10 +193,10 @@ STEELYARD_HD void stretch(float factor, Scales& scales) {
   if constexpr (requires { scales.m; }) scales.m = finite_half(to_float(scales.m) * factor);
 }
 
-/// Rounding for the least error shrinks a block: its projection on itself, sum w x q / sum w x^2, falls below 1 by the
-/// relative error. Over a layer such losses add up, while the rest of the error averages out. So a block gets back
-/// kShare of what it lost: it is stretched to the length that is best for values inflated by so much. The share is a
-/// measurement (docs/quantize.md).
+/// Shrinkage compensation. Rounding for the least error shrinks a block: its projection on itself, sum w x q / sum w
+/// x^2, falls below 1 by the relative error. Over a layer such losses add up, while the rest of the error averages out.
+/// So a block gets back kShare of its loss: it is scaled to the length that is best for values inflated by that share.
+/// The share was measured (docs/results/objective.md).
 template <Encodable F>
 STEELYARD_HD void counter_shrinkage(const float* x, const float* w, const uint32_t* codes, typename F::Scales& scales,
                                     typename F::Block& block) {

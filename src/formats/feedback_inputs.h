@@ -1,5 +1,5 @@
-// What rounding with error feedback knows of a matrix's inputs, as it is handed to whatever rounds: made by
-// quantize/feedback.cc, read by formats/feedback_row.h on the processor or on a device.
+// The statistics of a matrix's inputs that error feedback uses: made by quantize/feedback.cc, read by
+// formats/feedback_row.h on the CPU or on a device.
 #pragma once
 
 #include <cstdint>
@@ -8,13 +8,13 @@
 
 namespace steelyard {
 
-/// Columns between two products of matrices: a multiple of every block length.
+/// Columns between two matrix products: a multiple of every block length.
 inline constexpr int kPanelLen = 256;
-/// What the width of every panel, and so every block length, is a multiple of.
+/// The width of every panel, and so every block length, is a multiple of this.
 inline constexpr int kPanelStep = 32;
 
-/// Square matrices lie in panels of kPanelLen columns, one after the other, the last maybe narrower: column k of row j,
-/// in the panel of `width` columns that begins at column `begin`, is at begin * n + j * width + k - begin.
+/// Square matrices are stored in panels of kPanelLen columns, one after the other; the last may be narrower. Column k
+/// of row j, in the panel of `width` columns that begins at column `begin`, is at begin * n + j * width + k - begin.
 struct FeedbackInputs {
   int64_t n;                   ///< columns, a multiple of the type's block
   const float* factor;         ///< R [n, n] in panels, H = R R^T upper triangular

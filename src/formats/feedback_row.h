@@ -1,8 +1,8 @@
-// What a row goes through when it is rounded with error feedback; quantize/feedback.h says what is done and why.
+// Rounds a row with error feedback; quantize/feedback.h says what is done and why.
 //
-// One text for all targets of simd/targets.def and for devices. Every sum has its order: products are summed over
-// ascending columns, one multiplication and one addition at a time, and lanes are columns, which never meet in a sum.
-// So a row's bytes are the same everywhere. Between panels of columns the caller multiplies a whole panel, in the same
+// One source for all targets of simd/targets.def and for devices. Every sum has a fixed order: products are summed over
+// ascending columns, one multiplication and one addition at a time. Lanes are columns, which never meet in a sum. So a
+// row's bytes are the same everywhere. Between panels of columns the caller multiplies a whole panel, in the same
 // order. The callers are quantize/feedback.simd.cc, with the steps of an Encoder, and the kernels of
 // compute/cuda/feedback.cuh.
 #pragma once
@@ -13,7 +13,7 @@
 #include "formats/feedback_inputs.h"
 #include "simd/simd.h"
 
-// For loops over up to a whole block, which nvcc would unroll to the last value.
+// For loops over up to a whole block, which nvcc would otherwise unroll completely.
 #if defined(__CUDACC__)
 #define STEELYARD_UNROLL_8 _Pragma("unroll 8")
 #else
@@ -22,7 +22,7 @@
 
 namespace steelyard::inline STEELYARD_TARGET {
 
-/// Columns [begin, begin + width) of what is known.
+/// Columns [begin, begin + width) of the Hessian or its factor.
 struct FeedbackPanel {
   STEELYARD_HD FeedbackPanel(const FeedbackInputs& inputs, int64_t begin_column)
       : begin(begin_column),
@@ -35,16 +35,16 @@ struct FeedbackPanel {
   const float* moments;  ///< [n, width]
 };
 
-/// A row on its way. `Steps` are those of formats/encoder.h, with block_len(), joint(), sub_block(), rescales() and
-/// bounds of the first two, kMaxBlockLen and kMaxJoint; values(scales, codes, out) are what a block decodes to.
-/// Values of x, errors and product lie kStride apart.
+/// A row that is being rounded. `Steps` are those of formats/encoder.h, with block_len(), joint(), sub_block(),
+/// rescales() and bounds of the first two, kMaxBlockLen and kMaxJoint. values(scales, codes, out) gives the values that
+/// a block decodes to. Values of x, errors and product are kStride apart.
 template <class Steps, int kStride>
 class FeedbackRow {
  public:
   using Scales = typename Steps::Scales;
   static_assert(kStride == 1 || kLanes == 1);
 
-  /// Where the row and its state are.
+  /// The addresses of the row and its state.
   struct Memory {
     const float* x;   ///< [n]
     float* errors;    ///< [n]: original less rounded
@@ -56,8 +56,8 @@ class FeedbackRow {
   STEELYARD_HD FeedbackRow(const Steps& steps, const FeedbackInputs& inputs, const Memory& memory)
       : steps_(steps), in_(inputs), own_(memory) {}
 
-  /// Rounds the panel's columns, each to what the errors before it leave to be mended. product: the errors of the
-  /// columns before the panel times R.
+  /// Rounds the panel's columns; each compensates the errors of the columns before it. product: the errors of the
+  /// earlier columns times R.
   STEELYARD_HD void round(const FeedbackPanel& panel) const {
     for (int64_t at = panel.begin; at < panel.begin + panel.width; at += steps_.block_len()) round_block(panel, at);
   }
@@ -70,10 +70,10 @@ class FeedbackRow {
     }
   }
 
-  /// Of a row's outputs W x only the part (Q x)(W x) / (W x)^2 = kept / whole is in Q x, less than one. Over a model's
-  /// layers errors average out and what is missing adds up.
+  /// Shrinkage compensation. Of a row's outputs W x, the part in Q x is (Q x)(W x) / (W x)^2 = kept / whole, less than
+  /// one. Over a model's layers errors average out, but the missing part adds up.
   STEELYARD_HD void counter_shrinkage(double whole, double kept) const {
-    // Where less than half is left it is not the size that is wrong.
+    // Where less than half is left, the size is not the problem.
     if (!(kept > 0.5 * whole) || !(kept < whole)) return;
     const auto factor = static_cast<float>(1.0 + in_.given_back * (whole / kept - 1.0));
     for (int64_t at = 0; at < in_.n; at += steps_.block_len()) {
@@ -95,7 +95,7 @@ class FeedbackRow {
   STEELYARD_HD float& product(const FeedbackPanel& panel, int64_t k) const {
     return own_.product[(k - panel.begin) * kStride];
   }
-  // From the diagonal of a panel's matrix on, row k.
+  // Row k of a panel's matrix, from the diagonal on.
   STEELYARD_HD static const float* diagonal(const FeedbackPanel& panel, const float* matrix, int64_t k) {
     return matrix + k * panel.width + k - panel.begin;
   }
@@ -110,8 +110,8 @@ class FeedbackRow {
     }
   }
 
-  // product += v [n] times rows [at, at + n) of a panel's matrix, from column `from` on; what becomes of columns before
-  // it is nobody's concern.
+  // product += v [n] times rows [at, at + n) of a panel's matrix, from column `from` on. The columns before it are
+  // undefined afterwards.
   STEELYARD_HD void add_to_product(const FeedbackPanel& panel, const float* matrix, int64_t at, int n, const float* v,
                                    int64_t from) const {
     constexpr int kVectors = kLanes == 1 ? 1 : 2;
@@ -129,7 +129,7 @@ class FeedbackRow {
     }
   }
 
-  // w' of columns [at, at + n): the row, and what mends `product`, the errors so far times R.
+  // w' of columns [at, at + n): the row plus the compensation of `product`, the errors so far times R.
   STEELYARD_HD void mended(const FeedbackPanel& panel, int64_t at, int n, float* out) const {
     for (int j = 0; j < n; ++j) out[j] = product(panel, at + j);
     for (int i = 0; i < n; ++i) {
@@ -159,8 +159,8 @@ class FeedbackRow {
     }
   }
 
-  // The group of the block at `at` that begins at column i. Of its errors e the cost is e H_BB e + 2 e c, least at
-  // -c H_BB^-1. The product is kept up to date from this block on.
+  // Rounds the group of the block at `at` that begins at column i. Its errors e cost e H_BB e + 2 e c, least at -c
+  // H_BB^-1. The product is kept up to date from this block on.
   STEELYARD_HD void descend_group(const FeedbackPanel& panel, int64_t at, int64_t i) const {
     constexpr int kMost = Steps::kMaxJoint;
     const int joint = steps_.joint();
@@ -180,7 +180,7 @@ class FeedbackRow {
     if (accept<kMost>(panel, i, joint, values, at)) *codes(i) = code;
   }
 
-  // Scales the block's values by what suits the outputs best, as far as it can be stored.
+  // Scales the block's values by the best factor for the outputs, as far as it can be stored.
   STEELYARD_HD void stretch(const FeedbackPanel& panel, int64_t at) const {
     const int n = steps_.block_len();
     float values[Steps::kMaxBlockLen], outputs[Steps::kMaxBlockLen];
@@ -198,7 +198,7 @@ class FeedbackRow {
     if (accept<Steps::kMaxBlockLen>(panel, at, n, values, at)) scales(at) = stretched;
   }
 
-  // Changes scales to suit the block's values times a factor, its codes staying.
+  // Changes scales to fit the block's values times a factor, for fixed codes.
   STEELYARD_HD void refit(const FeedbackPanel& panel, int64_t at, float factor, Scales& changed) const {
     float values[Steps::kMaxBlockLen], weights[Steps::kMaxBlockLen];
     for (int j = 0; j < steps_.block_len(); ++j) {
@@ -208,7 +208,7 @@ class FeedbackRow {
     steps_.refit(values, weights, codes(at), changed);
   }
 
-  // Rounds columns [at, at + n), n <= kMost, to `values` if that lowers e H e^T. Of the product only what is from
+  // Rounds columns [at, at + n), n <= kMost, to `values` if that lowers e H e^T. Only the part of the product from
   // column `from` on is still needed.
   template <int kMost>
   STEELYARD_HD bool accept(const FeedbackPanel& panel, int64_t at, int n, const float* values, int64_t from) const {
@@ -235,8 +235,8 @@ class FeedbackRow {
   const Memory own_;
 };
 
-/// What FeedbackRow::counter_shrinkage takes, added up over the n columns of a panel: x H x^T and x H q^T of a row x,
-/// which is rounded to q. product: x H. Values lie kStride apart.
+/// The input of FeedbackRow::counter_shrinkage, summed over the n columns of a panel: x H x^T and x H q^T of a row x,
+/// which is rounded to q. product: x H. Values are kStride apart.
 template <int kStride>
 STEELYARD_HD void add_sizes(const float* x, const float* errors, const float* product, int64_t n, double& whole,
                             double& kept) {

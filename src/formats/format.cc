@@ -17,7 +17,7 @@ constexpr size_t kFormatCount = 0
 
 using Formats = std::array<const Format*, kFormatCount>;
 
-// list.cc, once per target that has encoders.
+// Defined in list.cc, once per target that has encoders.
 #define TARGET(enumerator, name, encoders, ...) \
   namespace encoders {                          \
   extern const Formats kFormats;                \

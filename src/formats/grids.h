@@ -1,8 +1,8 @@
 // Codebooks and value tables that formats share. Every table is a constant of the file formats; the source of the
 // numbers is the PyPI package gguf (gguf/quants.py).
 //
-// Tables are statics of functions, since that is the one form that nvcc places in device memory by itself: the same
-// accessor serves host and device.
+// Tables are statics of functions, because only then does nvcc place them in device memory by itself: the same accessor
+// serves host and device.
 #pragma once
 
 #include <cstddef>
@@ -88,7 +88,7 @@ STEELYARD_HD inline const int8_t* e2m1_doubled() {
   return kValues;
 }
 
-/// The 8 signs behind a stored 7-bit index: bits 0 to 6 are the index, bit 7 makes the number of minus signs even.
+/// The 8 signs for a stored 7-bit index: bits 0 to 6 are the index, bit 7 makes the number of minus signs even.
 STEELYARD_HD constexpr uint8_t even_signs(uint32_t index) {
   uint32_t parity = index ^ (index >> 4);
   parity ^= parity >> 2;
@@ -104,7 +104,7 @@ STEELYARD_HD constexpr uint64_t with_parity(uint64_t indices) {
   return indices | (parity & 0x0101010101010101u) << 7;
 }
 
-/// The same for the four indices in each half of `words`, side by side from bit 0 on: eight bytes of signs.
+/// The same for the four indices in each half of `words`, packed from bit 0 on: eight bytes of signs.
 STEELYARD_HD constexpr uint64_t eight_signs(uint64_t words) {
   constexpr uint64_t kEach = 0x0000000100000001u;
   return with_parity((words & 0x7F * kEach) | (words & (0x7F << 7) * kEach) << 1 | (words & (0x7F << 14) * kEach) << 2 |

@@ -16,8 +16,8 @@ constexpr int kHigh = 31;
 /// The multiple of d nearest to a scale.
 STEELYARD_HD int nearest_multiple(float scale, float d) { return d == 0.0f ? 0 : nearest_down(scale / d, kLow, kHigh); }
 
-/// A block on its way, or the first sub-blocks of one: what each sub-block would choose alone, and what it chooses
-/// under a common unit.
+/// A block, or its first sub-blocks: the best unconstrained scale of each sub-block, and its choice under a common
+/// super-block scale.
 template <int kSubs = IQ4_XS::kSubBlocks>
 struct SuperBlock {
   const UnitBlock unit;
@@ -31,8 +31,8 @@ struct SuperBlock {
   STEELYARD_HD const float* sub_x(int b) const { return unit.x + kSubLen * b; }
   STEELYARD_HD const float* sub_w(int b) const { return unit.w + kSubLen * b; }
 
-  /// The best of the units that make the largest free scale a multiple of up to 32, on either side: 8 * `passes` of
-  /// each sign, in steps of 1 / `fineness`.
+  /// The best super-block scale among those that make the largest unconstrained scale a multiple of up to 32, on either
+  /// side: 8 * `passes` of each sign, in steps of 1 / `fineness`.
   STEELYARD_HD float search_unit(int passes, float fineness) const {
     float largest = 0.0f;
     for (const float scale : free) largest = std::fabs(scale) > std::fabs(largest) ? scale : largest;
@@ -63,7 +63,8 @@ struct SuperBlock {
     return best;
   }
 
-  /// Gives every sub-block the best multiple of a stored unit, of the 16 around its free scale; returns the error.
+  /// Gives every sub-block the best multiple of a stored super-block scale, of the 16 around its unconstrained scale.
+  /// Returns the error.
   STEELYARD_HD float choose_multiples(IQ4_XS::Scales& scales) const {
     const float d = unit.load(scales.d);
     const int lowest = kLow;

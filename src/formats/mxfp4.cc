@@ -7,7 +7,7 @@
 namespace steelyard::inline STEELYARD_TARGET {
 namespace {
 
-/// Below the lowest the inverse of the scale is no float, beyond the highest its highest level.
+/// Below the lowest, the inverse of the scale is not a float; above the highest, its highest level is not.
 constexpr int kLowestExponent = 1;
 constexpr int kHighestExponent = 252;
 
@@ -19,7 +19,7 @@ STEELYARD_HD void MXFP4::objective(const float* x, const float* importance, floa
 
 STEELYARD_HD MXFP4::Scales MXFP4::fit(const float* x, const float* w, Effort, uint32_t* codes) {
   const UnitBlock unit(x, w, kBlockLen);
-  // All scales that can be best, the largest first: under one more, values below 1 would only use the lower levels.
+  // All scales that can be best, the largest first. Under a larger one, values below 1 would use only the lower levels.
   alignas(64) float scales[kCandidates];
   uint8_t exponents[kCandidates];
   for (int c = 0; c < kCandidates; ++c) {

@@ -33,7 +33,7 @@ STEELYARD_HD NVFP4::Scales NVFP4::fit(const float* x, const float* w, Effort eff
     const UnitBlock unit(x, w, kSubLen);
     float max = 0.0f;
     for (int i = 0; i < kSubLen; ++i) max = std::max(max, std::fabs(unit.x[i]));
-    // The scales around the plain one, in steps of 1/8 to 1/16; or all of them, and 0x7F as another zero.
+    // The scales around the obvious one, in steps of 1/8 to 1/16; or all scales, with 0x7F as another zero.
     const int count = effort == Effort::kBest ? 128 : kCandidates;
     const int first = std::clamp(plain_scale(max * unit.power) - (kCandidates - 7), 0, 128 - count);
     float error = HUGE_VALF;

@@ -12,7 +12,7 @@ STEELYARD_HD void Q1_0::objective(const float* x, const float* importance, float
 }
 
 STEELYARD_HD Q1_0::Scales Q1_0::fit(const float* x, const float* w, Effort, uint32_t* codes) {
-  // Signs are best as they are, whatever the scale; so the scale of least squares is the mean magnitude.
+  // The signs are best as they are, whatever the scale. So the least-squares scale is the mean magnitude.
   const UnitBlock unit(x, w, kBlockLen);
   double sum = 0.0;
   double weights = 0.0;

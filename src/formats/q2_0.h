@@ -37,7 +37,7 @@ struct Q2_0 : OneScaleEncoder<Q2_0> {
   }
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
-    // Each byte four times; a factor brings the code of each to the top of its byte.
+    // Each byte four times; a factor moves the code of each to the top of its byte.
     alignas(64) static constexpr uint32_t kFactors[16] = {
         0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040,
         0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040};

@@ -1,4 +1,4 @@
-// The group view of 256 values at once, in vectors: what loops over rows of weights see of every quantized type.
+// The group view of 256 values at once, in vectors. Loops over rows of weights see every quantized type like this.
 //
 // F::unpack(blocks, span) fills it from the blocks of 256 values: eight blocks of 32, or one of 256. The numbers are
 // those of the group view (group.h), to the bit.
@@ -19,9 +19,9 @@ struct Span {
   Floats16 min;    ///< where the type has minima (kHasMin), and then no code is negative; else not set
 };
 
-// ---- what formats' unpacking is made of
+// ---- parts of the formats' unpacking
 
-/// The low nibbles of 16 bytes, their high ones, then both of the 16 bytes that lie kStride further on.
+/// The low nibbles of 16 bytes, their high ones, then both of the 16 bytes that are kStride further on.
 template <int kStride>
 STEELYARD_HD Bytes nibbles(const void* p) {
   return shift_right(twice_apart<kStride>(p), {{0, 0, 4, 4, 0, 0, 4, 4}}) & repeat(15);

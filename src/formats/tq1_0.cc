@@ -4,7 +4,7 @@ namespace steelyard::inline STEELYARD_TARGET {
 
 STEELYARD_HD void TQ1_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
-  // A byte's digits lie `stride` values apart.
+  // The digits of a byte are `stride` values apart.
   const auto write = [&](int byte, int first, int stride, int n_digits) {
     uint32_t number = 0;
     for (int p = 0; p < 5; ++p) number = 3 * number + (p < n_digits ? codes[first + stride * p] : 0);

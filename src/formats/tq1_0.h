@@ -66,7 +66,7 @@ struct TQ1_0 : OneScaleEncoder<TQ1_0> {
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
     const uint8_t *long_digits = blocks->digits, *digits = blocks->digits + 32;
     alignas(16) static constexpr uint8_t kNone[16] = {};
-    // The last quarter: each of the four last bytes in every fourth place.
+    // The last quarter: each of the last four bytes in every fourth place.
     alignas(64) static constexpr uint8_t kLast[64] = {
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15};
