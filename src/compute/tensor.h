@@ -1,6 +1,6 @@
-// What operations work on: activations (Matrix), weights (Weight) and the routing of tokens to experts (Routing).
+// The operands of operations: activations (Matrix), weights (Weight) and the routing of tokens to experts (Routing).
 //
-// Pointers are in the memory of the backend that made them; only that backend follows them.
+// Pointers are in the memory of the backend that made them. Only that backend dereferences them.
 #pragma once
 
 #include <array>
@@ -66,7 +66,7 @@ struct TypedRows {
 
   std::byte* row(int64_t r) const { return data + r * stride; }
 
-  /// The first block of row r at column `begin`, which begins a block.
+  /// The first block of row r at column `begin`, which must be the start of a block.
   std::byte* at(int64_t r, int64_t begin) const {
     STEELYARD_CHECK(begin % format->block_len == 0);
     return row(r) + begin / format->block_len * format->block_bytes;
@@ -85,8 +85,9 @@ struct TypedRows {
   }
 };
 
-/// Where each token goes: `n_used` experts per token, in descending order of selection. A slot is (token, rank), number
-/// token * n_used + rank. Rows of expert inputs are slots sorted by expert, so that each expert has one run of rows.
+/// The experts of each token: `n_used` per token, in descending order of selection. A slot is (token, rank), with
+/// number token * n_used + rank. Rows of expert inputs are slots sorted by expert, so that each expert has one run of
+/// rows.
 struct Routing {
   int64_t n_tokens = 0;
   int64_t n_used = 0;

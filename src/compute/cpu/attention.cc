@@ -1,9 +1,9 @@
-// Attention over tiles of keys with a running softmax (Dao et al., FlashAttention, algorithm 1): per query the largest
-// score so far, the sum of exponentials and the mix of values, all rescaled when a larger score appears. Memory is one
-// tile of scores per thread, however long the context.
+// Attention over tiles of keys with a running softmax (Dao et al., FlashAttention, algorithm 1). Per query it keeps the
+// largest score so far, the sum of exponentials and the weighted sum of values; all are rescaled when a larger score
+// appears. Memory is one tile of scores per thread, however long the context.
 //
-// A row is one head of one query; a task is one key/value head with some of the rows that it serves, so that keys and
-// values, of whatever type, are decoded once for all of them.
+// A row is one head of one query. A task is one key/value head with some of the rows that it serves, so that keys and
+// values, of any type, are decoded once for all of them.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t kKeys = 64;      // of a tile
 constexpr int64_t kRows = 60;      // of a task: whole register tiles of every kernel
 constexpr int64_t kRowsAlone = 4;  // of a task for a single query: there is little to share, and threads to feed
-// Products of queries and keys below which other threads are not worth waking.
+// Products of queries and keys below which it is not worth waking other threads.
 constexpr int64_t kSerialProducts = 1 << 16;
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -32,7 +32,7 @@ Visible visible(const AttentionArgs& args, int64_t position) {
 
 }  // namespace
 
-// One task at work: rows [first, first + n) of those that key/value head `kv` serves, token by token, head by head.
+// A task: rows [first, first + n) of those that key/value head `kv` serves, token by token, head by head.
 class CpuBackend::AttentionTask {
  public:
   AttentionTask(const CpuBackend& backend, const AttentionArgs& args, Matrix out, int64_t kv, int64_t first, int64_t n,
@@ -81,7 +81,7 @@ class CpuBackend::AttentionTask {
     for (int64_t r = 0; r < n_; ++r) {
       const float* q = args_.q.row(token(r)) + head(r) * args_.head_k;
       for (int64_t i = 0; i < args_.head_k; ++i) queries_[r * args_.head_k + i] = q[i] * args_.scale;
-      // A sink is a score that was there before all keys.
+      // A sink is a score that precedes all keys.
       largest_[r] = args_.sinks != nullptr ? args_.sinks[head(r)] : -std::numeric_limits<float>::infinity();
       sums_[r] = args_.sinks != nullptr ? 1.0f : 0.0f;
     }
@@ -138,7 +138,7 @@ class CpuBackend::AttentionTask {
     const int64_t width = args_.head_v;
     const float* values = values_;
     int64_t stride = value_width_;
-    // Panels are read in full width, so values of a narrower head are copied to where that is memory of ours.
+    // Panels are read in full width, so values of a narrower head are copied to memory of our own.
     if (args_.v.format->type == Type::F32 && width == value_width_) {
       values = reinterpret_cast<const float*>(args_.v.at(key, kv_ * width));
       stride = args_.v.stride / static_cast<int64_t>(sizeof(float));

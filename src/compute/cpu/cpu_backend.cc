@@ -88,7 +88,8 @@ void CpuBackend::combine(Matrix y, const Routing& routing, Matrix out) {
   });
 }
 
-// Columns are split over threads, so that each sum has one owner and the same order of addition for any thread count.
+// Columns are split over threads, so that each sum has one owner, and the same order of addition for any number of
+// threads.
 void CpuBackend::sum_squares(Matrix x, double* sums) {
   constexpr int64_t kColumns = 256;
   parallel_for((x.cols + kColumns - 1) / kColumns, 1, [&](int64_t part) {

@@ -1,4 +1,4 @@
-// The exponential function and what is made of it, for the kernels that are compiled once per target: works on
+// The exponential function and functions based on it, for the kernels that are compiled once per target. Works on
 // compiler vectors of any width and on single values, with the same bits for each lane.
 #pragma once
 

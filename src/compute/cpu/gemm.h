@@ -1,8 +1,8 @@
 // Matrix products over panels, compiled once per target (gemm.simd.cc).
 //
-// A panel holds `panel` weight rows side by side, value k of all of them in a row of memory, so that one activation
-// meets a vector of weights and no sum is ever taken across lanes. The order of each sum depends on k alone: not on
-// the number of rows, tokens or threads.
+// A panel holds `panel` weight rows side by side, with value k of all of them in one row of memory. So one activation
+// is multiplied with a vector of weights, and no sum is ever taken across lanes. The order of each sum depends on k
+// alone: not on the number of rows, tokens or threads.
 //
 // There are two kinds of panels. F32 panels are products as they are. Integer panels hold 16-bit codes with one scale
 // per kCodeBlock values and row, against activations in the same form: twice the products per instruction, at an error
@@ -40,7 +40,7 @@ struct Gemm {
   float (*dot)(const float* a, const float* b, int64_t n);
 
   /// x [n] as codes in -levels .. levels, blocks of 64 with a scale each, the last filled up with zeros. Scales are
-  /// scale_step apart. Not finite: the scale is NaN, and so is every product with the block.
+  /// scale_step apart. For non-finite values the scale is NaN, and so is every product with the block.
   void (*quantize)(const float* x, int64_t n, float levels, int16_t* codes, float* scales, int64_t scale_step);
 };
 

@@ -32,7 +32,7 @@ struct Kernels {
   void (*add_scaled)(const float* x, float factor, float* out, int64_t n);
 };
 
-/// The kernels of one target, which the processor must have.
+/// The kernels of one target, which the processor must support.
 const Kernels& kernels(simd::Target target);
 
 }  // namespace steelyard::cpu

@@ -1,5 +1,5 @@
-// Rows of weights of any type, multiplied with activations straight from their blocks or laid out as panels of bytes;
-// compiled once per target (rows.simd.cc). What a type is comes from src/formats; here its unpacker is inlined into the
+// Rows of weights of any type, multiplied with activations straight from their blocks, or laid out as panels of bytes.
+// Compiled once per target (rows.simd.cc). The types come from src/formats; here their unpackers are inlined into the
 // loops.
 #pragma once
 
@@ -13,7 +13,7 @@
 namespace steelyard::cpu {
 
 struct Rows {
-  /// sum of w[i] * x[i] over n_blocks blocks; null for types of groups, which have what follows.
+  /// sum of w[i] * x[i] over n_blocks blocks; null for types of groups, which have the functions below.
   float (*dot)(const std::byte* blocks, int64_t n_blocks, const float* x);
   /// The same for n_rows rows, row_bytes apart, with the first token of an activation of one plane or of three.
   using DotBytes = void(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t n_blocks, const ByteInput& x,
@@ -24,7 +24,7 @@ struct Rows {
   PanelKind panel_kind;
 };
 
-/// The functions for one type, which must have a decoder, of a target that the processor must have.
+/// The functions for one type, which must have a decoder, and of one target, which the processor must support.
 const Rows& rows(simd::Target target, const Format& format);
 
 }  // namespace steelyard::cpu

@@ -10,7 +10,7 @@
 namespace steelyard::cpu::STEELYARD_TARGET {
 namespace {
 
-// A row is read in order once, by a thread that goes on to the next one: memory is asked for this many bytes ahead.
+// A thread reads a row in order once, and then goes on to the next one: memory is prefetched this many bytes ahead.
 constexpr int64_t kAhead = 4096;
 
 template <int kBytes>
@@ -32,7 +32,7 @@ template <class F>
   }
 }
 
-// Four sums side by side, so that an addition need not wait for the one before.
+// Four separate sums, so that an addition need not wait for the one before.
 template <class F>
 float dot_values(const std::byte* bytes, int64_t n, const float* x) {
   const auto* blocks = as_blocks<F>(bytes);

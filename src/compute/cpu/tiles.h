@@ -1,4 +1,4 @@
-// What the panels of floats, 16-bit codes and bytes share: how rows become panels, and how tokens are cut into register
+// What the panels of floats, 16-bit codes and bytes share: packing rows into panels, and cutting tokens into register
 // tiles. Included only by *.simd.cc.
 #pragma once
 

@@ -1,5 +1,5 @@
-// Codebooks for kernels that encode: an encoder asks book_of for them, and on the device that is device memory, whose
-// address the kernel was given.
+// Codebooks for kernels that encode. An encoder asks book_of for them. On the device that is device memory, whose
+// address is an argument of the kernel.
 #pragma once
 
 #include "compute/cuda/device.h"
@@ -13,7 +13,7 @@ concept HasCodebook = requires {
   typename F::Book;
 };
 
-/// The block's copy of where the books lie in device memory.
+/// The block's copy of the addresses of the books in device memory.
 template <class F>
 __device__ const typename F::Book** books_of_kernel() {
   CUDA_SHARED(books, const typename F::Book* [2]);

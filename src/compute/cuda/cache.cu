@@ -36,7 +36,7 @@ __device__ void encode(const float* x, Q8_0::Block& block) {
   }
 }
 
-// The extreme value takes the level -8, of which there is no positive twin.
+// The extreme value gets the level -8, which has no positive counterpart.
 __device__ void encode(const float* x, Q4_0::Block& block) {
   block.d = {__half_as_ushort(__float2half_rn(extreme(x, Q4_0::kBlockLen) / -8.0f))};
   const float inverse = inverse_of(block.d);

@@ -1,5 +1,5 @@
-// The types that keys and values are cached in. Kernels for it take any of them: which one is known at the launch only,
-// and found by comparison.
+// The types of cached keys and values. A kernel takes any of them: the type is known only at the launch, and is found
+// by comparison.
 #pragma once
 
 #include "compute/cuda/tiles.cuh"

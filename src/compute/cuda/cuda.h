@@ -1,5 +1,4 @@
-// What the rest of the program knows of CUDA: how to get a backend. Without STEELYARD_CUDA these functions do not
-// exist.
+// What the rest of the program knows of CUDA: how to get a backend. These functions exist only with STEELYARD_CUDA.
 #pragma once
 
 #include <memory>

@@ -12,7 +12,7 @@ namespace {
 using cuda::PreparedInput;
 using cuda::ProductArgs;
 
-// Values of a product, rows times columns of the result, from which on cuBLAS is worth its call.
+// Size of a product, rows times columns of the result, from which on calling cuBLAS is worth it.
 constexpr int64_t kBlasResults = 64 * 1024;
 constexpr int kTensorCores = 80;  // the capability that has them for bfloat16 and int8
 
@@ -33,7 +33,7 @@ ProductArgs product_args(const Weight& weight, int64_t slice, Matrix x, Matrix o
   return args;
 }
 
-// Whether `next` is the slice after `last` of the same tensor, as far along in x and out as the batch goes on.
+// Whether `next` is the slice after `last` of the same tensor, with the same steps in x and out as the batch so far.
 bool continues(const ProductArgs& batch, const Product& first, const Product& last, const Product& next) {
   return first.routing == nullptr && next.routing == nullptr && next.weight == first.weight &&
          next.slice == last.slice + 1 && next.x.rows == first.x.rows && next.x.stride == first.x.stride &&
@@ -128,8 +128,8 @@ void CudaBackend::multiply(const Format& format, ProductArgs args) {
     run(how.kernel(args, device_.stream()), "a matrix product");
 }
 
-// Column-major to cuBLAS: out^T [n_out, rows] = W^T' [n_in, n_out]' x^T [n_in, rows], a part of x after the other, the
-// smallest first.
+// Column-major for cuBLAS: out^T [n_out, rows] = W^T' [n_in, n_out]' x^T [n_in, rows], one part of x after the other,
+// the smallest first.
 void CudaBackend::multiply_by_blas(const ProductArgs& args) {
   const PreparedInput& input = args.input;
   for (int64_t s = 0; s < args.n_batch; ++s) {

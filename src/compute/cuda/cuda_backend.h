@@ -1,6 +1,6 @@
 // The CUDA backend: one device, operations in one stream. Weights of any type stay as they are in the file; kernels
-// decode them as they multiply. Operations are launches of the kernels in this folder and return before they are done;
-// what waits is download. A kernel that failed shows there, as an Error.
+// decode them as they multiply. Operations launch the kernels in this folder and return before these are done. Only
+// download waits. There a kernel that failed shows, as an Error.
 #pragma once
 
 #include <cublas_v2.h>

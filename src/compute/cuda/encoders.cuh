@@ -1,8 +1,9 @@
 // The encoder of one quantized type on the device: the source of src/formats compiled once more, for one lane. A thread
-// encodes a block by itself, sum for sum as the host does, so the bytes are the host's. An instance per type is made by
-// cmake/cuda_kernels.cmake, which includes the type's sources into a namespace of its own.
+// encodes a block by itself, with the same sums as the host, so the bytes are the host's. cmake/cuda_kernels.cmake
+// makes an instance per type, which includes the type's sources into a namespace of its own.
 //
-// Whoever includes this has defined STEELYARD_ONE_LANE and STEELYARD_TARGET, and has contraction to FMA off.
+// The including file must define STEELYARD_ONE_LANE and STEELYARD_TARGET, and must be compiled without contraction to
+// FMA.
 #pragma once
 
 #include <type_traits>
@@ -45,7 +46,7 @@ EncodeKernel make_encode_kernel() {
   return kernel;
 }
 
-/// Defines what encoders.cc declares of a type.
+/// Defines what encoders.cc declares for a type.
 #define STEELYARD_ENCODER(name)              \
   extern const EncodeKernel k##name##Encode; \
   const EncodeKernel k##name##Encode = make_encode_kernel<name>();

@@ -1,4 +1,5 @@
-// Encoders on the device: what a kernel takes, and which types have one (encoders.def). Called by encoders.cc.
+// Encoders on the device: the arguments of their kernels, and which types have one (encoders.def). Called by
+// encoders.cc.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -1,6 +1,6 @@
-// Error feedback on the device, what no type has a part in: products with panels, and the sizes of outputs. Sums have
-// the order of formats/feedback_row.h: a thread adds up an element over ascending columns. Compiled without contraction
-// to FMA, as the encoders are.
+// The parts of error feedback on the device that do not depend on a type: products with panels, and the sizes of
+// outputs. Sums have the order of formats/feedback_row.h: a thread sums an element over ascending columns. Compiled
+// without contraction to FMA, like the encoders.
 #include "compute/cuda/device.h"
 #include "compute/cuda/feedback.h"
 #include "formats/feedback_row.h"

@@ -1,5 +1,5 @@
-// Error feedback on the device: what a row goes through (formats/feedback_row.h) with the steps of one type, a thread
-// for each row. Products with whole panels, which are no type's, are feedback.cu's. Included by encoders.cuh.
+// Error feedback of a row on the device (formats/feedback_row.h) with the steps of one type, a thread for each row.
+// Products with whole panels do not depend on the type, and are in feedback.cu. Included by encoders.cuh.
 #pragma once
 
 #include "compute/cuda/books.cuh"
@@ -9,7 +9,7 @@
 
 namespace steelyard::cuda {
 
-/// The steps of F as FeedbackRow takes them.
+/// The steps of F in the form that FeedbackRow takes.
 template <class F>
 struct StepsOf {
   using Scales = typename F::Scales;
@@ -50,7 +50,7 @@ struct StepsOf {
   }
 };
 
-/// One step of the rows' way. A kernel for each: nvcc takes twice as long for all in one.
+/// One step of error feedback. There is a kernel for each, because nvcc takes twice as long for all in one.
 template <class F, FeedbackStep kStep>
 __global__ void __launch_bounds__(kEncodeThreads) feedback_step(FeedbackArgs args) {
   if constexpr (HasCodebook<F>) place_books<F>(args.books);

@@ -1,6 +1,6 @@
-// Error feedback on the device: what its kernels take. Rows go in tiles of as many as a block has threads, and values
-// that a tile's threads read at the same time lie side by side ("interleaved": [tiles, n, kTileRows]). Called by
-// feedback_rounding.cc; types have kernels of their own for the steps (encoders.h).
+// Error feedback on the device: the arguments of its kernels. Rows are processed in tiles of as many rows as a block
+// has threads. Values that a tile's threads read at the same time lie side by side ("interleaved": [tiles, n,
+// kTileRows]). Called by feedback_rounding.cc; types have kernels of their own for the steps (encoders.h).
 #pragma once
 
 #include <cuda_runtime.h>
@@ -16,12 +16,12 @@ inline constexpr int kTileRows = 32, kBooks = 2;
 
 enum class FeedbackStep { kRound, kDescend, kFinish };
 
-/// All pointers, those of `inputs` too, are the device's.
+/// All pointers, including those of `inputs`, are the device's.
 struct FeedbackArgs {
   FeedbackInputs inputs;
   const float* rows;  ///< [n_rows, n]
   std::byte* out;     ///< [n_rows, n / block_len * block_bytes]
-  // What kernels work in.
+  // The work space of the kernels.
   float* x;         ///< the rows, interleaved, as are
   float* errors;    ///< of whole tiles, and
   float* products;  ///< [tiles, kPanelLen, kTileRows]
@@ -36,7 +36,7 @@ struct FeedbackArgs {
   int64_t n_tiles() const { return (n_rows + kTileRows - 1) / kTileRows; }
 };
 
-// ---- feedback.cu: kernels that are no type's
+// ---- feedback.cu: kernels that do not depend on a type
 
 /// rows to x; zeros where the last tile has no row.
 cudaError_t interleave(const FeedbackArgs& args, cudaStream_t stream);

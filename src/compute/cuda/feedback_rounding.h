@@ -1,4 +1,4 @@
-// The way of a matrix through the kernels of error feedback, panel by panel. Called by encoders.cc.
+// Runs a matrix through the kernels of error feedback, panel by panel. Called by encoders.cc.
 #pragma once
 
 #include <cstddef>
@@ -9,12 +9,12 @@
 
 namespace steelyard::cuda {
 
-/// Memory for one matrix after the other.
+/// Memory that is used for one matrix after the other.
 class FeedbackRounding {
  public:
   explicit FeedbackRounding(Device& device) : device_(device) {}
 
-  /// What DeviceEncoder::encode_with_feedback says. books: where the kernel finds its books.
+  /// As DeviceEncoder::encode_with_feedback. books: the books for the kernel.
   void encode(const Format& to, const EncodeKernel& kernel, const void* const (&books)[kBooks],
               const FeedbackInputs& inputs, const float* x, int64_t n_rows, std::byte* out);
 

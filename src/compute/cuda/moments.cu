@@ -1,4 +1,4 @@
-// What observers collect: sums of squares and second moments, of all rows or of each expert's.
+// The sums of observers: sums of squares, Hessians and cross-covariances, over all rows or over each expert's.
 #include "compute/cuda/device.h"
 #include "compute/cuda/operations.h"
 
@@ -15,7 +15,7 @@ __device__ Rows rows_of(const Matrix& x, const int32_t* row_begin, int64_t exper
   return {row_begin[expert], row_begin[expert + 1]};
 }
 
-// A thread per column, so that a sum has one owner and one order. In F64: sums grow over a whole corpus.
+// A thread per column, so that a sum has one owner and one order. In F64, because sums grow over a whole corpus.
 __global__ void __launch_bounds__(kThreads)
     add_squares(Matrix x, const int32_t* row_begin, double* sums, int64_t* counts) {
   const int64_t c = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, expert = blockIdx.y;
@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kThreads)
 
 constexpr int kTile = 64, kDepth = 16, kSide = 16, kEach = kTile / kSide;
 
-// A block per tile [64, 64] of the moments: 256 threads sum 4 x 4 products each, 16 rows of x and y at a time.
+// A block per tile [64, 64] of the sums: 256 threads sum 4 x 4 products each, 16 rows of x and y at a time.
 __global__ void __launch_bounds__(kSide* kSide)
     add_moments(Matrix x, Matrix y, const int32_t* row_begin, float* sums, int64_t* counts) {
   CUDA_SHARED(left, float[kDepth][kTile + 1]);

@@ -1,5 +1,4 @@
-// The kernels of one type put into a table. Instances of it, a few types to a file, are made by
-// cmake/cuda_kernels.cmake.
+// Puts the kernels of one type into a table. cmake/cuda_kernels.cmake makes the instances, a few types per file.
 #pragma once
 
 #include <type_traits>
@@ -52,7 +51,7 @@ ProductKernels make_product_kernels() {
   return kernels;
 }
 
-/// Defines what products.cu declares of a type.
+/// Defines what products.cu declares for a type.
 #define STEELYARD_PRODUCTS(name)                 \
   extern const ProductKernels k##name##Products; \
   const ProductKernels k##name##Products = make_product_kernels<name>();

@@ -1,4 +1,4 @@
-// The table of types, and activations brought into the forms that kernels multiply.
+// The table of types, and the conversion of activations to the forms that kernels multiply.
 #include "compute/cuda/device.h"
 #include "compute/cuda/products.h"
 #include "formats/group.h"

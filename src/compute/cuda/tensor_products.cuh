@@ -1,7 +1,7 @@
-// Products with many rows of x on tensor cores. A group of 16 weights is exactly as deep as one m16n8k16: the
-// instruction multiplies 16 rows' codes with 8 rows of x, and what it gives is scaled, less the minimum times the
-// group's sum of x, and added up in F32. Codes are int8 against int8 activations, or bfloat16, which holds them
-// exactly, against activations split into bfloat16 parts.
+// Products with many rows of x on tensor cores. A group of 16 weights is exactly as deep as one m16n8k16. The
+// instruction multiplies 16 rows' codes with 8 rows of x. The result is scaled, less the minimum times the group's sum
+// of x, and accumulated in F32. Codes are either int8 against int8 activations, or bfloat16, which holds them exactly,
+// against activations split into bfloat16 parts.
 #pragma once
 
 #include <cstring>

@@ -1,6 +1,6 @@
-// Products with many rows of x in F32: a block decodes 64 weight rows and loads 64 rows of x, 64 values deep at a time,
-// and each of its 256 threads sums 4 x 4 products. What devices without bfloat16 tensor cores use, and types that are
-// neither groups nor BF16.
+// Products with many rows of x in F32. A block decodes 64 weight rows and loads 64 rows of x, 64 values deep at a time,
+// and each of its 256 threads sums 4 x 4 products. Used by devices without bfloat16 tensor cores, and by types that
+// have neither groups nor BF16.
 #pragma once
 
 #include "compute/cuda/tiles.cuh"

@@ -1,4 +1,5 @@
-// What the kernels of matrix products share: which rows a block multiplies, and weights as kernels want them.
+// What the kernels of matrix products share: the rows that a block multiplies, and weights in the form that kernels
+// need.
 #pragma once
 
 #include "base/half.h"

@@ -1,5 +1,5 @@
 // The reference backend: every operation as its formula, one value at a time, summed in double. It is the specification
-// that other backends are tested against, and is never used where speed matters.
+// against which other backends are tested, and is never used where speed matters.
 #pragma once
 
 #include "compute/host_backend.h"
