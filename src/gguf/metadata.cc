@@ -1,4 +1,4 @@
-// Typed access to metadata entries, and the one place that knows the layout of their values.
+// Typed access to metadata entries. Only this file knows the layout of their values.
 #include "gguf/metadata.h"
 
 #include <algorithm>
@@ -82,7 +82,7 @@ std::optional<double> as_real(ValueType type, const char* from) {
   }
 }
 
-// An array value taken apart; `elements` are the bytes after the count.
+// An array value in parts; `elements` are the bytes after the count.
 struct Array {
   ValueType type;
   uint64_t size;

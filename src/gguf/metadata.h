@@ -1,5 +1,5 @@
-// GGUF metadata: an ordered list of key-value pairs. Values stay the bytes they had in the file, so what is not
-// understood is carried through byte-exact; typed access decodes them on demand.
+// GGUF metadata: an ordered list of key-value pairs. Values stay the bytes that they had in the file, so unknown keys
+// are copied byte for byte; typed access decodes values on demand.
 //
 // Layout of a value: docs/gguf.md.
 #pragma once
@@ -48,7 +48,7 @@ class Metadata {
  public:
   /// `source`: the file name for messages.
   explicit Metadata(std::string source = "") : source_(std::move(source)) {}
-  /// Takes entries that are already known to be well formed and free of duplicates (the reader's way in).
+  /// Takes entries that are already known to be well formed and free of duplicates (used by the reader).
   Metadata(std::string source, std::vector<KeyValue> entries);
 
   const std::vector<KeyValue>& entries() const { return entries_; }

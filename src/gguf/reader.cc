@@ -1,8 +1,7 @@
 // Parses GGUF headers: the sections of this file follow the file's layout (docs/gguf.md).
 //
-// The header is foreign input. Work and memory stay linear in the bytes that are really there: a count is compared with
-// the room for that many entries before anything is reserved, and every comparison of all with all goes through a sort
-// or a hash.
+// The header is foreign input. Work and memory stay linear in its real size: a count is compared with the room for that
+// many entries before anything is reserved, and comparisons of all entries with each other use a sort or a hash.
 #include "gguf/reader.h"
 
 #include <algorithm>
@@ -23,7 +22,7 @@ constexpr std::string_view kMagic = "GGUF";
 constexpr size_t kMaxKeyBytes = 65535;
 constexpr size_t kMaxNameBytes = 1024;
 
-// The least that one entry can occupy: length and one byte of name, then type id and one byte of value, or n_dims, one
+// The smallest size of an entry: length and one byte of name, then type id and one byte of value, or n_dims, one
 // dimension, type id and offset.
 constexpr uint64_t kMinKeyValueBytes = 8 + 1 + 4 + 1;
 constexpr uint64_t kMinTensorInfoBytes = 8 + 1 + 4 + 8 + 4 + 8;
@@ -32,7 +31,7 @@ uint32_t read_version(Cursor& cursor) {
   const std::string_view magic = cursor.take(kMagic.size());
   if (magic != kMagic) cursor.reject("found magic '{}', expected 'GGUF'", printable(magic));
   const auto version = cursor.number<uint32_t>();
-  // A version fits 16 bits for a long time to come: with the low half empty, the bytes stand in the other order.
+  // Versions will fit into 16 bits for a long time. If the low half is empty, the bytes are in the other order.
   if (version != 0 && (version & 0xFFFF) == 0) cursor.reject("found a big-endian file, expected little-endian");
   if (version != 2 && version != 3) cursor.reject("found GGUF version {}, expected 2 or 3", version);
   return version;
@@ -116,7 +115,7 @@ TensorInfo read_tensor_info(Cursor& cursor, uint64_t alignment) {
   return tensor;
 }
 
-// Tensors of one shard may stand in any order and leave gaps, but not share bytes.
+// Tensors of one shard may be in any order and leave gaps, but must not share bytes.
 void check_disjoint(const std::string& path, std::span<const TensorInfo> tensors) {
   std::vector<const TensorInfo*> by_offset;
   by_offset.reserve(tensors.size());
@@ -173,7 +172,7 @@ Metadata Reader::read_shard(const std::string& path) {
   const std::span<const TensorInfo> tensors = std::span(tensors_).subspan(first);
   check_disjoint(path, tensors);
 
-  // No overflow: a position in a file lies far below 2^64. A file without tensors may end before the padding does.
+  // No overflow: a position in a file is far below 2^64. A file without tensors may end before the padding does.
   data_begin_.push_back(*checked_align(cursor.position(), alignment));
   const uint64_t data_bytes = file.size() - std::min<uint64_t>(file.size(), data_begin_.back());
   for (const TensorInfo& tensor : tensors) {

@@ -26,8 +26,8 @@ enum class Need {
 
 class Reader {
  public:
-  /// Opens `path`; when it is the first shard of a set, all shards (each must be present, count and number of tensors
-  /// must agree). Error names the file, the key or tensor, what was found and expected.
+  /// Opens `path`; if it is the first shard of a set, all shards (each must exist, and count and number of tensors must
+  /// agree). Error names the file, the key or tensor, what was found and what was expected.
   explicit Reader(const std::string& path, Need need = Need::kData);
 
   const std::string& path() const { return path_; }
@@ -49,8 +49,8 @@ class Reader {
   std::span<const std::byte> header(int shard) const;
   /// Place of the tensor's first byte in the file of its shard.
   uint64_t file_offset(const TensorInfo& tensor) const;
-  /// Bytes [begin, end) of a tensor will be read soon, or not again: a source larger than memory then drives nothing
-  /// else out of it. Hints to the kernel; no byte changes.
+  /// Bytes [begin, end) of a tensor will be read soon, or not again. So a source larger than memory does not push other
+  /// data out of it. Hints to the kernel; no byte changes.
   void will_need(const TensorInfo& tensor, uint64_t begin, uint64_t end) const;
   void release(const TensorInfo& tensor, uint64_t begin, uint64_t end) const;
   /// Sum of n_bytes over all tensors.

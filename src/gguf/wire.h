@@ -1,4 +1,4 @@
-// The encoding that everything in a GGUF header is made of: little-endian numbers, strings with a u64 length, values.
+// The encoding of everything in a GGUF header: little-endian numbers, strings with a u64 length, values.
 //
 // Cursor reads it from untrusted bytes and never passes their end; the append functions write it. Used by reader,
 // writer and metadata only.
@@ -47,7 +47,7 @@ class Cursor {
   /// `where`: the file name for messages.
   Cursor(std::span<const std::byte> bytes, std::string where) : bytes_(bytes), where_(std::move(where)) {}
 
-  /// What is being read from here on, for messages: "key 'general.name'".
+  /// What is read from here on, for messages: "key 'general.name'".
   void set_subject(std::string subject) { subject_ = std::move(subject); }
 
   uint64_t position() const { return position_; }
@@ -86,8 +86,8 @@ class Cursor {
   uint64_t position_ = 0;
 };
 
-/// Reads one value of `type` and returns its bytes. Error if it is malformed or does not fit the remaining bytes; the
-/// work done is linear in the bytes consumed, whatever counts it claims.
+/// Reads one value of `type` and returns its bytes. Error if it is malformed or does not fit into the remaining bytes.
+/// The work is linear in the bytes consumed, whatever counts it claims.
 std::string_view read_value(Cursor& cursor, ValueType type);
 
 }  // namespace steelyard::gguf
