@@ -18,8 +18,8 @@ constexpr std::string_view kScoresKey = "tokenizer.ggml.scores";
 constexpr std::string_view kSpacePrefixKey = "tokenizer.ggml.add_space_prefix";
 constexpr std::string_view kSpace = "\u2581";
 
-// The first character of `text`, as llama.cpp reads it: a byte that starts none stands alone, and what follows a lead
-// byte is not looked at.
+// The first character of `text`, as llama.cpp reads it: a byte that does not start a character stands alone, and the
+// bytes after a lead byte are not checked.
 std::string_view first_character(std::string_view text) {
   constexpr uint8_t kLengths[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 3, 4};
   return text.substr(0, kLengths[static_cast<uint8_t>(text[0]) >> 4]);

@@ -1,4 +1,4 @@
-// See tokenizer.h. Joins the vocabulary, the division at special tokens, and the encoding of the plain text between.
+// See tokenizer.h. Combines the vocabulary, the division at special tokens, and the encoding of the plain text between.
 #include "tokenizer/tokenizer.h"
 
 #include "base/error.h"
@@ -17,7 +17,7 @@ constexpr std::string_view kEndKeys[] = {
     "tokenizer.ggml.fim_rep_token_id", "tokenizer.ggml.fim_sep_token_id",
 };
 
-// The kind must be known before anything else is read: others have other keys.
+// The kind must be known before anything else is read, because others have other keys.
 const gguf::Metadata& of_known_kind(const gguf::Metadata& metadata) {
   check_tokenizer_model(metadata);
   return metadata;
@@ -43,7 +43,7 @@ struct Tokenizer::Parts {
     }
   }
 
-  // A default that the vocabulary does not have is none.
+  // A default that is not in the vocabulary counts as none.
   std::optional<TokenId> token(const gguf::Metadata& metadata, std::string_view key, TokenId absent = -1) const {
     if (!metadata.contains(key)) return vocabulary.contains(absent) ? std::optional(absent) : std::nullopt;
     const int64_t id = metadata.integer(key);

@@ -19,8 +19,8 @@ struct Name {
   bool ends_generation;
 };
 
-// Files often give these tokens another type, or no key that says what they are for. Their names are as good a sign;
-// llama.cpp goes by the same ones.
+// Files often give these tokens another type, or lack the key that says what they are for. Their names are as reliable.
+// llama.cpp uses the same names.
 constexpr Name kNames[] = {
     {"<|eot_id|>", TokenType::kControl, true},
     {"<|eom_id|>", TokenType::kControl, true},
