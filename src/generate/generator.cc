@@ -12,7 +12,7 @@
 namespace steelyard {
 namespace {
 
-// Adds what passes until it dies to a pace.
+// Adds the time until it is destroyed to a pace.
 class Stopwatch {
  public:
   explicit Stopwatch(Pace& pace) : pace_(pace) {}

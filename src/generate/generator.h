@@ -1,5 +1,6 @@
-// Continues a text: runs a prompt through a Session in bounded batches, then samples and appends one token after the
-// other. The context stays between calls, so a dialogue is append, generate, append, generate. Called by tools/run.cc.
+// Continues a text: runs a prompt through a Session in batches of limited size, then samples and appends one token
+// after the other. The context stays between calls, so a dialogue is append, generate, append, generate. Called by
+// tools/run.cc.
 #pragma once
 
 #include <cstdint>
@@ -40,14 +41,14 @@ class Generator {
     std::vector<std::string> stops;
   };
 
-  /// Keeps references to both. Error for options out of range and whatever Session refuses.
+  /// Keeps references to both. Error for options out of range, and for everything that Session refuses.
   Generator(const Model& model, const Tokenizer& tokenizer, Options options);
 
   /// Appends `ids` to the context. Error when there is no room for them.
   void append(std::span<const TokenId> ids);
 
-  /// Generates up to `n` tokens after what was appended, at least one token, and gives their text to `show`, piece by
-  /// piece. Error when the model yields no finite logits.
+  /// Generates up to `n` tokens after the appended ones, at least one, and passes their text to `show`, piece by piece.
+  /// Error when the model gives no finite logits.
   Ending generate(int64_t n, const std::function<void(std::string_view)>& show);
 
   /// Nothing appended yet.
@@ -58,7 +59,7 @@ class Generator {
   const Pace& generation_pace() const { return generation_; }
 
  private:
-  // Sets logits_ to what the last row of the residual stream predicts.
+  // Computes logits_ from the last row of the hidden states.
   void read_logits(const Matrix& residual);
 
   const Model& model_;

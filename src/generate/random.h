@@ -1,5 +1,5 @@
-// The random numbers of sampling. A counter-based generator: number i of a seed is a function of both, the same on
-// every platform, which the distributions of <random> do not promise. Used by Sampler.
+// The random numbers of sampling. A counter-based generator: number i of a seed is a function of both. It is the same
+// on every platform, which the distributions of <random> do not guarantee. Used by Sampler.
 #pragma once
 
 #include <cstdint>
