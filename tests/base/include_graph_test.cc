@@ -100,7 +100,7 @@ TEST(IncludeGraph, HasNoCycle) {
   for (const auto& [folder, reached] : closure(project_links())) EXPECT_FALSE(reached.contains(folder)) << folder;
 }
 
-// What joins calibration and quantization stands above both; neither side may grow into the other.
+// Only folders above both may combine calibration and quantization. The two must not depend on each other.
 TEST(IncludeGraph, ModelAndQuantizeDoNotKnowEachOther) {
   const Graph graph = closure(project_links());
   EXPECT_FALSE(graph.at("model").contains("quantize"));

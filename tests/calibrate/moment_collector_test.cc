@@ -1,4 +1,4 @@
-// Drift: what a collector finds between two passes of the same batch, by hand for dense linears and for experts.
+// Cross-covariance: a collector's sums between two passes of the same batch, by hand for dense linears and for experts.
 #include "calibrate/moment_collector.h"
 
 #include <gtest/gtest.h>

@@ -53,7 +53,7 @@ inline bool identical(Matrix a, Matrix b) {
 }
 
 /// Equal within `tolerance` of the scale of rounding errors: the row's largest expected magnitude, at least
-/// `least_scale` (of sums whose terms cancel, what the terms amount to).
+/// `least_scale` (for sums whose terms cancel, the magnitude of the terms).
 inline void expect_close(Matrix found, Matrix expected, float tolerance, float least_scale = 1e-30f) {
   ASSERT_EQ(found.rows, expected.rows);
   ASSERT_EQ(found.cols, expected.cols);

@@ -89,7 +89,7 @@ TEST_P(MulMat, ExpertsAgree) {
   }
 }
 
-// What a layer's experts and its shared one read goes in one call, and each product comes out as if it were alone.
+// The products of a layer's routed experts and of its shared expert share a call. Each gives the same result as alone.
 TEST_P(MulMat, RoutedAndOtherProductsShareACall) {
   const int64_t n_in = widths().back(), n_out = 20;
   const RandomWeight gate(GetParam(), n_in, n_out, 5, 1), up(GetParam(), n_in, n_out, 5, 2),
@@ -183,7 +183,7 @@ TEST_P(MulMat, Embed) {
   }
 }
 
-// Rows that are longer than what is decoded at a time.
+// Rows that are longer than the part that is decoded at a time.
 TEST(MulMatPanels, Several) {
   const int64_t n_in = 4096, n_out = 600;
   const RandomWeight weight(Type::BF16, n_in, n_out, 1, 1);

@@ -224,7 +224,7 @@ TEST_P(Operations, Rope) {
   }
 }
 
-// What the activations are, at points known otherwise: gelu(1) and gelu(-1) of the tanh form, both clamps of gpt-oss.
+// The activations at points with known values: gelu(1) and gelu(-1) of the tanh form, both clamps of gpt-oss.
 TEST(Activations, KnownValues) {
   const auto at = [](Activation activation, float gate, float up) {
     make_backend("ref")->gated(activation, {&gate, 1, 1, 1}, {&up, 1, 1, 1});

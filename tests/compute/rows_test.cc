@@ -96,8 +96,8 @@ TEST_P(RowsOf, WhatIsNotFiniteStaysSo) {
   }
 }
 
-// Random bits as blocks: every code and scale that a type has, as long as it is finite. Rows that end within a span of
-// 256, too. Products of bytes are exact for what the bytes stand for, whatever that has to do with x.
+// Random bits as blocks: every code and scale of a type, as long as it is finite. Also rows that end within a span of
+// 256. Products of bytes are exact for the values that the bytes stand for, however far these are from x.
 TEST_P(RowsOf, EveryType) {
   std::mt19937 random(1);
   for (const Format* format : all_formats()) {

@@ -159,7 +159,7 @@ TEST(Encode, RefitRecoversASpoiltScale) {
 }
 
 TEST(Encode, RescaleSuitsASubBlockThatHasChanged) {
-  // Every sub-block in turn becomes half of what it was when the block was fitted.
+  // Every sub-block in turn is halved after the block was fitted.
   double spoilt = 0.0, rescaled = 0.0;
   for_each_block([&](Steps& steps) {
     const Encoder& encoder = *steps.format.encoder;
@@ -186,8 +186,8 @@ TEST(Encode, RescaleSuitsASubBlockThatHasChanged) {
 }
 
 TEST(Encode, RoundTakesTheBestCode) {
-  // Whatever other code stands in place of the chosen one, what it stands for is no nearer. All codes are tried where
-  // they have up to 12 bits; of longer ones, all that share the lowest or the highest bits with the chosen code.
+  // No other code in place of the chosen one is nearer. All codes of up to 12 bits are tried; of longer ones, all that
+  // share the lowest or the highest bits with the chosen code.
   static constexpr int kBits = 12;
   for_each_block([](Steps& steps) {
     const auto joint = static_cast<size_t>(steps.format.encoder->joint);
@@ -415,7 +415,8 @@ TEST(Encode, HostileBlocksKeepTheirShape) {
       const double bound = format->name.starts_with("IQ3") ? 0.3 : format->type == Type::IQ2_XXS ? 0.97 : 0.7;
       bounds["one outlier"] = bounds["lone spike"] = bound;
     }
-    // Signs alone: what the spike gains, all others lose. The objective holds more of the spike than least squares.
+    // Signs alone: whatever the spike gains, all others lose. The objective weighs the spike more than least squares
+    // does.
     if (format->type == Type::Q1_0) bounds["one outlier"] = bounds["lone spike"] = 1.5;
     // A power of two times 1, 1.5, 2, 3, 4 or 6: off by up to a fifth.
     if (format->type == Type::MXFP4) bounds["constant"] = bounds["negative constant"] = bounds["one outlier"] = 0.04;

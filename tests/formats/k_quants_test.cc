@@ -1,5 +1,5 @@
-// The encoders of Q2_K to Q6_K: what they find against plain rounding, the levels of effort against each other, and the
-// same bytes from every instruction set.
+// The encoders of Q2_K to Q6_K: against plain rounding, the levels of effort against each other, and the same bytes
+// from every instruction set.
 #include <algorithm>
 #include <cmath>
 #include <random>

@@ -156,7 +156,7 @@ TEST(DeltaNetModel, OldLayout) {
   expect_golden(session.logits(session.forward(golden.ids)), golden, 0);
 }
 
-// An array of recurrent layers says what the interval said, and wins over it.
+// An array of recurrent layers has the same meaning as the interval, and takes precedence over it.
 TEST(DeltaNetModel, RecurrentLayersByName) {
   const Golden golden("qwen3next");
   Changed model(golden.path());

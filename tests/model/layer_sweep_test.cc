@@ -61,8 +61,8 @@ TEST(LayerSweep, SameStreamsAsTokenMajor) {
   EXPECT_EQ(seen, (std::vector<int64_t>{0, 1, 2, 3, 4}));
 }
 
-// Layers of different backends at the same time give what they give one after the other: streams, and what observers
-// saw of each.
+// Layers of different backends at the same time give the same as one after the other: hidden states, and what their
+// observers saw.
 TEST(LayerSweep, LayersTogetherAreLayersInTurn) {
   const gguf::Reader reader(test::golden("models/glm4moe/model.gguf"));
   std::vector<std::unique_ptr<Backend>> backends;

@@ -36,7 +36,7 @@ TEST(MemoryPlan, CountsWhatIsAllocated) {
   }
 }
 
-// Counts what is allocated, and the most there was at a time. Weights stay in the file.
+// Counts allocated bytes, and their maximum at any time. Weights stay in the file.
 class CountingBackend : public CpuBackend {
  public:
   CountingBackend() : CpuBackend(Precision::kExact) {}
@@ -52,7 +52,7 @@ class CountingBackend : public CpuBackend {
   size_t live_ = 0, most_ = 0;
 };
 
-// What a session takes beside its weights is at most what was planned, and but for two blocks of scratch memory at
+// A session takes, besides its weights, at most what was planned, and, apart from two blocks of scratch memory, at
 // least half of it.
 TEST(MemoryPlan, BoundsWhatASessionTakes) {
   const gguf::Reader reader(std::string(STEELYARD_SOURCE_DIR) + "/tests/models/glm-flash-tiny-bf16.gguf");

@@ -55,7 +55,7 @@ inline gguf::TensorInfo tensor(const std::string& name, const std::vector<int64_
   return info;
 }
 
-/// Each line of the file is one kind of tensor: name (N stands for the layer), layers, shape, source type, picks.
+/// Each line of the file is one kind of tensor: name (N is the layer's number), layers, shape, source type, choices.
 inline Model read_model(const std::string& name) {
   Model model;
   std::istringstream in(read_text(golden("plan/" + name + ".tsv")));

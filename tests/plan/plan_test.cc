@@ -132,7 +132,7 @@ TEST(Plan, TextReadsBackToTheSamePlan) {
   EXPECT_EQ(Plan::uniform(std::nullopt).text(), "* = keep\n");
 }
 
-// What is stored in a quantized file decides as the plan it came from, whatever was on the command line.
+// The plan stored in a quantized file decides like the original plan, whatever was on the command line.
 TEST(Plan, TextOfEveryPresetDecidesTheSame) {
   const std::string plans = std::string(STEELYARD_SOURCE_DIR) + "/plans";
   for (const char* name : test::kModels) {

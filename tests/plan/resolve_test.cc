@@ -147,8 +147,8 @@ TEST(Resolve, ConditionsAskForTheModelsFacts) {
   EXPECT_EQ(pick({.imatrix = true, .gqa = 8, .experts = 8}), Type::Q6_K);
 }
 
-// The index counts by layer and then by name what the pattern matches, whoever takes it and wherever it stands in the
-// file; fractions are of the number of layers.
+// The index counts the tensors that the pattern matches, by layer and then by name. Other rules that take them, and
+// their places in the file, do not matter. Fractions are of the number of layers.
 TEST(Resolve, IndexCountsTheTensorsThatThePatternMatches) {
   std::vector<gguf::TensorInfo> tensors = {matrix("blk.0.ffn_down.weight"),
                                            tensor("blk.1.ffn_down_norm.weight", {512}, Type::F32)};

@@ -1,4 +1,4 @@
-// Correction against least squares by hand: a row that reads moved inputs comes nearest to what it gave before.
+// Correction against least squares by hand: a row that reads changed inputs comes nearest to its original outputs.
 #include "quantize/correction.h"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,4 @@
-// Error feedback against what it claims: less lost at the outputs than by rounding each weight alone, whatever the
-// type.
+// Error feedback against its claim: the outputs lose less than with each weight rounded alone, whatever the type.
 #include "quantize/feedback.h"
 
 #include <gtest/gtest.h>
@@ -93,9 +92,8 @@ TEST(Feedback, LosesLessAtTheOutputsThanRoundingEachWeightAlone) {
   }
 }
 
-// One input with nearly all the energy, as in some layers of small models: the other columns mend each other all the
-// same, which they cannot where H has only its diagonal. A damping that is the same for all columns would keep them
-// from it.
+// One input with nearly all the energy, as in some layers of small models. The other columns still compensate each
+// other. They cannot where H has only its diagonal, and a damping that is the same for all columns would prevent it.
 TEST(Feedback, ALoudColumnDoesNotDampTheOthers) {
   std::vector<float> h = moments(1), loud = h, diagonal(h.size());
   for (int64_t c = 0; c < kColumns; ++c) loud[7 * kColumns + c] *= 10000.0f, loud[c * kColumns + 7] *= 10000.0f;
@@ -110,7 +108,7 @@ TEST(Feedback, ALoudColumnDoesNotDampTheOthers) {
   }
 }
 
-// Nor, with a least weight, are the scales that it shares with them fitted to it alone: they find the grid that the
+// With a least weight, the shared scales are not fitted to that column alone either: they find the grid that the
 // weights are near.
 TEST(Feedback, ALoudColumnIsNotAllThatScalesAreFittedTo) {
   std::vector<float> even(kColumns * kColumns), loud, rows = weights(5);
@@ -127,7 +125,7 @@ TEST(Feedback, ALoudColumnIsNotAllThatScalesAreFittedTo) {
   }
 }
 
-// Damping that leaves H what it is.
+// A damping so small that it does not change H.
 constexpr double kLittle = 1e-4;
 
 TEST(Feedback, DescentLowersTheLossItDescends) {

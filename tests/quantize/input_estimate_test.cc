@@ -1,5 +1,5 @@
-// What is read off weights about inputs: which matrices tell of an input, their correlations under the importance, and
-// that rows rounded by it lose less where inputs are as the weights say.
+// The Hessian estimated from weights: which matrices describe an input, their correlations under the importance, and
+// that rows rounded with it lose less where inputs are as the weights say.
 #include "quantize/input_estimate.h"
 
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// The journal believes nothing but what was written whole: cut and damaged at every byte.
+// The journal accepts only what was written completely: cut and damaged at every byte.
 #include "quantize/journal.h"
 
 #include <gmock/gmock.h>

@@ -18,7 +18,7 @@ using testing::ElementsAre;
 
 const std::string kModel = test::golden("imatrix/deepseek2_k256/model.gguf");
 
-// Tensors of `n` F32 values each; `shards`: where they stand in the source.
+// Tensors of `n` F32 values each; `shards`: their shards in the source.
 std::vector<gguf::TensorInfo> tensors(std::vector<int64_t> n, std::vector<int> shards = {}) {
   std::vector<gguf::TensorInfo> made;
   for (size_t i = 0; i < n.size(); ++i) {

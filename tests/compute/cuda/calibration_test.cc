@@ -65,8 +65,8 @@ TEST_F(CudaCalibration, RoundsToTheBytesOfTheProcessor) {
   }
 }
 
-// Inputs that differ in their last digits: other bytes here and there, which lose about as much on the whole (32 inputs
-// judge).
+// The inputs differ in their last digits. So some bytes differ, but the loss on the whole is about the same (judged by
+// 32 inputs).
 TEST_F(CudaCalibration, WithTheTextOnTheDevice) {
   const std::unique_ptr<Backend> device = cuda();
   const Result expected = quantized(*cpu_, nullptr), found = quantized(*device, encoder_.get());

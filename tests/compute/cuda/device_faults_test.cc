@@ -1,5 +1,5 @@
-// Devices that fail in the middle of a run: one clear Error, and what the host has saved is whole, so that the run goes
-// on from there on other devices and ends with the digits of a run that was not disturbed.
+// Devices that fail in the middle of a run: one clear Error. What the host has saved is complete, so the run can be
+// resumed on other devices, and ends with the digits of an undisturbed run.
 #include <cstring>
 
 #include "base/error.h"
@@ -73,8 +73,8 @@ TEST_F(CudaFaults, ImportanceGoesOn) {
     bool layer_major;
     int64_t at;  // step
   };
-  // Token by token everything is allocated in the first window, before there is anything to save. Layer by layer the
-  // next one may be there already, but not the one after that.
+  // Token by token, everything is allocated in the first window, before there is anything to save. Layer by layer, the
+  // next layer may be loaded already, but not the one after that.
   for (const Case& c : {Case{Fault::kMemory, true, 1}, {Fault::kKernel, true, 2}, {Fault::kKernel, false, 6}}) {
     if (c.fault == Fault::kKernel && !kKernelsCanFail) continue;
     start(1);

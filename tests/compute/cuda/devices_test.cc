@@ -95,8 +95,8 @@ INSTANTIATE_TEST_SUITE_P(Kinds, CudaDevices,
                            return name;
                          });
 
-// In either order of iteration, and where devices have layers by turns and pass batches on at the same time; prediction
-// blocks included, whose embedding is on another device.
+// In either order of iteration, and where devices take layers in turn and work on different batches at the same time.
+// Includes prediction blocks, whose embedding is on another device.
 TEST_F(CudaDevices, ImportanceIsThatOfOne) {
   start(3);
   std::vector<TokenId> ids(6 * 16);
@@ -123,7 +123,7 @@ TEST_F(CudaDevices, ImportanceIsThatOfOne) {
   }
 }
 
-// What each device has less of is at most what was planned for it.
+// The memory that each device has lost is at most what was planned for it.
 TEST_F(CudaDevices, TakeWhatWasPlanned) {
   start(3);
   for (const char* name : {"llama", "deepseek2", "qwen3next"}) {

@@ -103,7 +103,7 @@ TEST_F(CudaEncoders, OneRowOfOneBlock) {
   for (const Format* each : device_formats()) compare(each->type, 1, each->block_len, true, Effort::kFast);
 }
 
-// Books are brought to the device once; buffers are used again by what is smaller and what is larger.
+// Books are uploaded to the device once. Buffers are reused by smaller and larger tensors.
 TEST_F(CudaEncoders, CallAfterCallAndTypeAfterType) {
   for (const int64_t n_rows : {2, 1, 3}) {
     for (const Type type : {Type::IQ1_M, Type::Q4_K}) compare(type, n_rows, 512, n_rows != 1, Effort::kFast);

@@ -1,4 +1,4 @@
-// Error feedback on the device: given what is known of the inputs, the bytes of the processor for every type.
+// Error feedback on the device: for a given Hessian, the bytes of the CPU for every type.
 #include "quantize/feedback.h"
 
 #include <fmt/format.h>
@@ -90,7 +90,7 @@ TEST_P(CudaFeedbackOfTypes, WritesTheBytesOfTheProcessor) {
 
 TEST_P(CudaFeedbackOfTypes, OfOneBlock) { compare(GetParam()->type, 1, GetParam()->block_len, {}); }
 
-// Rounding in order alone, and what is given back of the outputs' size alone.
+// Rounding in order alone, and shrinkage compensation alone.
 TEST_F(CudaFeedback, StepByStep) {
   for (const Type type : {Type::IQ2_S, Type::Q4_K, Type::Q5_0}) {
     compare(type, 3, 512, {.passes = 0, .given_back = 0.0, .effort = Effort::kFast});
@@ -99,7 +99,7 @@ TEST_F(CudaFeedback, StepByStep) {
   }
 }
 
-// Buffers are used again by what is smaller and what is larger.
+// Buffers are reused by smaller and larger matrices.
 TEST_F(CudaFeedback, MatrixAfterMatrix) {
   for (const int64_t n : {256, 512, 256}) {
     for (const Type type : {Type::IQ1_M, Type::Q6_K}) compare(type, 1, n, {.passes = 1, .effort = Effort::kFast});
