@@ -1,5 +1,4 @@
-// steelyard bench: a model's speed over the length of its context, the energy that takes, and what the machine could do
-// at best.
+// steelyard bench: a model's speed over context length, the energy that this takes, and the limits of the machine.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -28,7 +27,7 @@ struct Options {
   std::string json, svg, powercap = kPowercap, nvml = kNvml;
 };
 
-/// What one token would cost at best, in parts of the machine's rates. Nothing where these are not the host's.
+/// The least that one token can cost, by the machine's rates. Nothing where these are not the host's.
 struct Bounds {
   TokenCost cost;
   double bandwidth, product_rate;
@@ -73,7 +72,7 @@ void print_row(const ContextSpeed& speed, const std::optional<Bounds>& bounds) {
   std::fflush(stdout);
 }
 
-// Contexts in rising order, less those that the model or memory has no room for.
+// Contexts in ascending order, without those for which the model or memory has no room.
 std::vector<int64_t> feasible(const Options& options, const Model& model, Measured& measured) {
   const ModelConfig& config = model.config();
   const int64_t n_decode = options.speed.n_decode;

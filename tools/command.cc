@@ -42,7 +42,7 @@ Plan PlanOptions::load() const {
                                                        : Plan::preset(plans, preset_.empty() ? type_ : preset_);
   if (pure_) plan.make_pure();
 
-  // What names one tensor goes before expressions; what was typed goes before what lies in a file.
+  // A flag that names one tensor comes before expressions. Rules typed on the command line come before those in a file.
   std::vector<PlanRule> rules;
   const auto add = [&](const std::string& rule, const std::string& from) {
     rules.push_back(Plan::parse_rule(rule, from));
@@ -165,7 +165,7 @@ std::vector<std::string> ModelOptions::backend_names() const {
   return names;
 }
 
-// Devices of a kind compute alike, whichever they are: a run may go on on others.
+// Devices of a kind compute alike, whichever they are: a run may be resumed on others.
 std::string ModelOptions::settings() const {
   std::vector<std::string> kinds;
   for (const std::string& name : backend_names()) {

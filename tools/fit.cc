@@ -1,4 +1,4 @@
-// steelyard fit: what a model needs in the memory of devices, and the largest context they have room for.
+// steelyard fit: what a model needs in the memory of devices, and the largest context that fits.
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
@@ -12,7 +12,7 @@
 namespace steelyard::tools {
 namespace {
 
-// Where no context is asked for and not even this one fits, it is the one that the report is about.
+// The context of the report when none is requested and not even this one fits.
 constexpr int64_t kLeastContext = 4096;
 
 struct Options {

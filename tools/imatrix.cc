@@ -29,10 +29,10 @@ struct Options {
   bool dry_run = false;
 };
 
-// Experts with less are listed when nobody says how many there should be.
+// Experts with fewer tokens are listed, unless the user gives another number.
 constexpr int64_t kFewTokens = 64;
 
-// The sums in F64, and once more while they are written.
+// The sums in F64, and a copy while they are written.
 uint64_t result_bytes(const gguf::Reader& reader) {
   uint64_t values = 0;
   for (const gguf::TensorInfo& tensor : reader.tensors()) {
@@ -41,14 +41,14 @@ uint64_t result_bytes(const gguf::Reader& reader) {
   return values * (sizeof(double) + sizeof(float));
 }
 
-// What must be equal for two runs to give the same bits, and to cut the work into the same steps.
+// What must be equal for two runs to give the same bits, and to divide the work into the same steps.
 std::string run_identity(const Options& options, const Chunks& chunks, const CollectOptions& how) {
   return sha256(fmt::format("{}\n{}\n{} {} {} {} {} {}\n{}", gguf::fingerprint(options.model.reader()),
                             sha256(std::as_bytes(chunks.tokens())), chunks.n_ctx(), how.round, how.min_expert_tokens,
                             how.with_output, how.sweep.n_batch, how.sweep.keep_layers, options.model.settings()));
 }
 
-// Tokens per second, on a terminal in place.
+// Tokens per second; on a terminal the line is rewritten.
 class Display {
  public:
   explicit Display(int64_t n_ctx) : n_ctx_(n_ctx) {}
@@ -105,7 +105,7 @@ Imatrix collect(Options& options) {
   options.model.open(options.text.n_ctx(), &options.order);
   const Model& model = options.model.model();
   const Tokenizer tokenizer(options.model.reader().metadata());
-  // With a minimum per expert, --chunks is how many there are between two looks at the coverage.
+  // With a minimum per expert, --chunks is the number of chunks between two looks at the coverage.
   const bool go_on = options.min_expert_tokens > 0;
   const Chunks chunks = options.text.chunks(tokenizer, go_on ? 0 : options.text.max_chunks());
 
@@ -136,7 +136,7 @@ Imatrix collect(Options& options) {
   return result.imatrix;
 }
 
-// What collection over --chunks would take. A header is enough, so that it can be known before a download.
+// What collection over --chunks would take. A header is enough, so this can be known before a download.
 void show_costs(const Options& options) {
   const gguf::Reader reader(options.model.path(), gguf::Need::kHeader);
   const ModelConfig config = read_config(reader.metadata());

@@ -51,7 +51,7 @@ Json value_of(const gguf::Metadata& metadata, const gguf::KeyValue& entry) {
 
 bool is_provenance(const gguf::KeyValue& entry) { return entry.key.starts_with(kProvenancePrefix); }
 
-// Where the file comes from: texts line by line, lists of words whole; of the checksums only how many there are.
+// Provenance of the file: texts line by line, lists of words completely, and only the number of checksums.
 Json provenance_of(const gguf::Metadata& metadata, const gguf::KeyValue& entry) {
   constexpr size_t kMostBytes = 4096;
   if (entry.type == gguf::ValueType::kString) {
@@ -213,7 +213,7 @@ std::vector<std::string> elements(const gguf::Metadata& metadata, const std::str
   return texts;
 }
 
-// A value beside the one it differs from, if that exists: of arrays what stands where the difference begins.
+// A value beside the one that it differs from, if that exists. For arrays, the elements from the first difference on.
 std::string value_beside(const gguf::Metadata& metadata, const gguf::KeyValue& entry, const gguf::Metadata& other) {
   constexpr size_t kShown = 6;
   const gguf::KeyValue* beside = other.find(entry.key);
@@ -227,7 +227,7 @@ std::string value_beside(const gguf::Metadata& metadata, const gguf::KeyValue& e
                      end == ours.end() ? "" : ", ...");
 }
 
-// One tensor's row after its name and types, where there is no error to print.
+// The row of one tensor after its name and types, if there is no error to print.
 std::string verdict(const TensorDifference& tensor) {
   switch (tensor.comparison) {
     case Comparison::kOnlyA:
@@ -349,7 +349,7 @@ void inspect(const Options& options) {
   set_thread_count(options.threads);
   if (options.diff) return diff(options);
   if (options.verify) return verify_file(options);
-  // A GGUF file says what it is; the legacy layout of importance has no mark of its own.
+  // A GGUF file says what it is. The legacy layout of importance has no mark.
   const std::string& path = options.paths[0];
   const bool model =
       is_gguf(path) && gguf::Reader(path, gguf::Need::kHeader).metadata().string("general.type", "model") != "imatrix";

@@ -1,4 +1,4 @@
-// --memory and --order: how a text goes through a model. For the commands that sweep (model/sweep_plan.h).
+// --memory and --order: how a text passes through a model. For the commands that sweep (model/sweep_plan.h).
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -14,7 +14,7 @@ class OrderOptions {
  public:
   void add_to(CLI::App& command);
 
-  /// result_bytes: what the command keeps in memory until its end. Scratch files lie beside `output`.
+  /// result_bytes: what the command keeps in memory until its end. Scratch files are created beside `output`.
   SweepOptions sweep(const gguf::Reader& reader, const ModelConfig& config, uint64_t result_bytes, int64_t n_ctx,
                      const std::string& output) const;
   SweepPlan plan(const gguf::Reader& reader, const ModelConfig& config, uint64_t result_bytes, int64_t n_ctx) const;

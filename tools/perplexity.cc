@@ -1,5 +1,5 @@
 // steelyard perplexity: perplexity of a model on a text, its divergence from a base model, its noise floor, and scores
-// on tasks with several answers. Parses and dispatches; perplexity_report and perplexity_choice show.
+// on tasks with several answers. Parses and dispatches; perplexity_report and perplexity_choice print.
 #include "evaluate/perplexity.h"
 
 #include <fmt/format.h>
@@ -149,7 +149,7 @@ void evaluate_text(Options& options) {
   if (!options.json.empty()) write_file(options.json, report.dump(1) + "\n");
 }
 
-// The pieces are of a size that shares no factor with usual batches, so that rows meet other neighbours.
+// The size of the pieces has no common factor with usual batch sizes, so that rows get other neighbours.
 void check_self(Options& options) {
   const Model& model = options.model.model();
   const Tokenizer tokenizer(options.model.reader().metadata());

@@ -1,4 +1,4 @@
-// How perplexity's figures are shown, on stdout and as JSON. Labels are those that users of llama-perplexity look for.
+// Prints perplexity's figures, on stdout and as JSON. Labels are those that users of llama-perplexity look for.
 #pragma once
 
 #include <nlohmann/json.hpp>

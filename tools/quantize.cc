@@ -25,8 +25,8 @@
 namespace steelyard::tools {
 namespace {
 
-// Flags that shape the result and stand in no plan. They are recorded in the file as they are on the command line, and
-// --from reads them back from there.
+// Flags that shape the result and are not in the plan. They are recorded in the file as they are on the command line,
+// and --from reads them back.
 class ShapingOptions {
  public:
   void add_to(CLI::App& command) {
@@ -64,7 +64,7 @@ class ShapingOptions {
 
   const std::vector<CLI::Option*>& options() const { return options_; }
 
-  // "--effort=best", in the order of add_to(); defaults too, for they may be others in another version.
+  // "--effort=best", in the order of add_to(). Defaults are included, because another version may have others.
   std::vector<std::string> arguments() const {
     std::vector<std::string> words;
     for (const CLI::Option* option : options_) {
@@ -115,7 +115,7 @@ struct Options {
   bool dry_run = false, resume = false, restart = false, verify = false;
 };
 
-// What a run is made from, as asked for or as the file of --from says.
+// What a run is made from: the user's request, or the file of --from.
 struct Recipe {
   Plan plan;
   Provenance provenance;
@@ -133,7 +133,8 @@ Recipe recipe(const Options& options) {
   return made;
 }
 
-// Whatever can be known to differ from the recorded run is refused here; the rest shows when all of the source is read.
+// Refuses every difference from the recorded run that is known now. Other differences show when all of the source is
+// read.
 Recipe repeat(Options& options, const gguf::Reader& source, std::optional<Imatrix>& imatrix) {
   const gguf::Reader file(options.from, gguf::Need::kHeader);
   const Recorded recorded = read_provenance(file);
@@ -159,13 +160,14 @@ Recipe repeat(Options& options, const gguf::Reader& source, std::optional<Imatri
     fail(options.calibrate, "is not the calibration text of {}: the SHA-256 is {}, expected {}", options.from,
          text_hash, printable(provenance.calibration_sha256));
   }
-  // Names of files are part of the result and may be others now.
+  // Names of files are part of the result, and may have changed.
   if (imatrix) imatrix->source = file.metadata().string("quantize.imatrix.file");
   options.shaping.replay(provenance.arguments, options.from);
   return {Plan::parse(provenance.plan, options.from), provenance, recorded};
 }
 
-// Batches are of the same size whatever the memory: the result must not depend on it. Two models have streams.
+// Batches have the same size whatever the memory, because the result must not depend on it. Two models have hidden
+// states.
 CalibrationSettings calibration_settings(const gguf::Reader& source, const ModelConfig& config,
                                          const Resolution& resolution, const Options& options, DeviceEncoder* device) {
   CalibrationSettings settings{.feedback = {.effort = options.shaping.chosen_effort()}, .device = device};
@@ -177,7 +179,7 @@ CalibrationSettings calibration_settings(const gguf::Reader& source, const Model
   return settings;
 }
 
-// What quantization with a calibration text needs beside the job.
+// What quantization with a calibration text needs besides the job.
 struct Calibration {
   Calibration(const gguf::Reader& source, const Resolution& resolution, const Options& options, DeviceEncoder* device)
       : backend(make_backend(options.backend)),
@@ -205,7 +207,7 @@ void print(const std::vector<RoundingReport>& reports) {
   }
 }
 
-// What the device encodes of the types in use, and what it leaves to the processor.
+// Which of the types in use the device encodes, and which the CPU.
 void print_places(const Resolution& resolution, std::string_view device_name, const DeviceEncoder& device) {
   std::set<std::string_view> there, here;
   for (const Decision& decision : resolution.decisions) {
@@ -286,7 +288,7 @@ void add_quantize(CLI::App& app) {
   command->add_option("in", options->source, "GGUF model, or the first of its shards")->required();
   command->add_option("out", options->target, "GGUF file to write");
   auto* from = command->add_option("--from", options->from, "make FILE again: plan and flags are in its metadata");
-  // A repetition takes nothing from the command line that would make it another run.
+  // A repetition accepts no option that would make it another run.
   const size_t n_before = command->get_options().size();
   options->plan.add_to(*command);
   options->shaping.add_to(*command);

@@ -1,4 +1,4 @@
-// How far quantize is, for people: on a terminal one line that is rewritten, elsewhere a line every ten seconds.
+// The progress of quantize, for people: on a terminal one line that is rewritten, elsewhere a line every ten seconds.
 #pragma once
 
 #include <chrono>

@@ -1,4 +1,4 @@
-// steelyard run: load a model and continue a prompt, or a dialogue line by line: the eyeball check.
+// steelyard run: loads a model and continues a prompt, or a dialogue line by line, to look at its text.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -14,7 +14,7 @@
 namespace steelyard::tools {
 namespace {
 
-// Of an interactive run, whose need is not known beforehand.
+// The context of an interactive run, whose need is not known beforehand.
 constexpr int64_t kInteractiveContext = 4096;
 
 struct Options {
@@ -76,14 +76,15 @@ std::string Options::read_prompt() const {
   return text;
 }
 
-// BOS goes before text that begins the context. EOS, which some models want after a text, would end what is to go on.
+// BOS goes before text that begins the context. EOS, which some models want after a text, would end the text to
+// continue.
 std::vector<TokenId> Options::encode(const std::string& text, const Tokenizer& tokenizer, bool begins) const {
   std::vector<TokenId> ids = tokenizer.encode(text, /*add_special=*/false, !no_special);
   if (begins && tokenizer.add_bos()) ids.insert(ids.begin(), *tokenizer.bos());
   return ids;
 }
 
-// How many tokens to make room for.
+// The number of tokens to make room for.
 int64_t Options::context(int64_t n_prompt) const {
   const int64_t most = model.model().config().n_context;
   if (n_context > most) fail("", "a context of {} is beyond the model's {}", n_context, most);
