@@ -14,6 +14,7 @@
 #include "base/parallel.h"
 #include "base/sha256.h"
 #include "calibrate/calibrated_layers.h"
+#include "calibrate/layer_stages.h"
 #include "command.h"
 #include "compute/devices.h"
 #include "imatrix/selection.h"
@@ -168,7 +169,7 @@ Recipe repeat(Options& options, const gguf::Reader& source, std::optional<Imatri
 // Batches are of the same size whatever the memory: the result must not depend on it. Two models have streams.
 CalibrationSettings calibration_settings(const gguf::Reader& source, const ModelConfig& config,
                                          const Resolution& resolution, const Options& options, DeviceEncoder* device) {
-  CalibrationSettings settings{.feedback = {.effort = options.shaping.chosen_effort()}, .device = device};
+  CalibrationSettings settings{.rounding = {.feedback = {.effort = options.shaping.chosen_effort()}, .device = device}};
   const uint64_t memory = options.memory > 0 ? options.memory : physical_memory() / 5 * 4;
   const SweepPlan plan = plan_sweep(source, config, memory, moment_bytes(resolution), options.shaping.n_ctx,
                                     settings.sweep.n_batch, SweepOrder::kLayer);
