@@ -16,7 +16,7 @@
 #include "calibrate/calibrated_layers.h"
 #include "calibrate/layer_stages.h"
 #include "command.h"
-#include "compute/devices.h"
+#include "compute/backends.h"
 #include "imatrix/selection.h"
 #include "model/sweep_plan.h"
 #include "plan/report.h"
@@ -300,8 +300,9 @@ void add_quantize(CLI::App& app) {
                       "text that passes through the layers while they are quantized, with error feedback");
   command
       ->add_option("--backend", options->backend,
-                   "where rows are encoded: cpu or cuda[:N]; the bytes are the same. With --calibrate the text passes "
-                   "through there, too, and layers' inputs differ in their last digits")
+                   fmt::format("where rows are encoded ({}); the bytes are the same. With --calibrate the text passes "
+                               "through there, too, and layers' inputs differ in their last digits",
+                               encoding_backends()))
       ->capture_default_str();
   command->add_option("-t,--threads", options->threads, "threads; all cores by default")
       ->check(CLI::Range(0, kMaxThreads));

@@ -1,4 +1,4 @@
-// What the rest of the program knows of CUDA: how to get a backend. Without STEELYARD_CUDA these functions do not
+// What the rest of the program knows of CUDA: what its row of compute/backends.def needs. Without STEELYARD_CUDA these functions do not
 // exist.
 #pragma once
 
