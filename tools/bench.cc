@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "base/parallel.h"
 #include "command.h"
-#include "compute/devices.h"
+#include "compute/backends.h"
 #include "evaluate/speed.h"
 #include "evaluate/speed_plot.h"
 #include "model/memory_plan.h"

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "compute/backends.h"
 #include "model/architecture.h"
 
 namespace steelyard::tools {
@@ -104,7 +105,7 @@ void ModelOptions::add_to(CLI::App& command, const std::string& precision) {
   command.add_option("-t,--threads", threads_, "threads; all cores by default")->check(CLI::Range(0, kMaxThreads));
   command
       .add_option("--backend", backend_names_,
-                  "cpu; cuda or cuda:N, a device; ref: the slow specification; or several, which hold layers in turn")
+                  fmt::format("{}; or several, which hold layers in turn", describe_backends()))
       ->delimiter(',')
       ->capture_default_str();
   command.add_option("--devices", devices_, "numbers of CUDA devices: 0,1 is --backend cuda:0,cuda:1")->delimiter(',');

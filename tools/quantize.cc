@@ -14,8 +14,9 @@
 #include "base/parallel.h"
 #include "base/sha256.h"
 #include "calibrate/calibrated_layers.h"
+#include "calibrate/layer_stages.h"
 #include "command.h"
-#include "compute/devices.h"
+#include "compute/backends.h"
 #include "imatrix/selection.h"
 #include "model/sweep_plan.h"
 #include "plan/report.h"
@@ -170,7 +171,7 @@ Recipe repeat(Options& options, const gguf::Reader& source, std::optional<Imatri
 // states.
 CalibrationSettings calibration_settings(const gguf::Reader& source, const ModelConfig& config,
                                          const Resolution& resolution, const Options& options, DeviceEncoder* device) {
-  CalibrationSettings settings{.feedback = {.effort = options.shaping.chosen_effort()}, .device = device};
+  CalibrationSettings settings{.rounding = {.feedback = {.effort = options.shaping.chosen_effort()}, .device = device}};
   const uint64_t memory = options.memory > 0 ? options.memory : physical_memory() / 5 * 4;
   const SweepPlan plan = plan_sweep(source, config, memory, moment_bytes(resolution), options.shaping.n_ctx,
                                     settings.sweep.n_batch, SweepOrder::kLayer);
@@ -301,8 +302,9 @@ void add_quantize(CLI::App& app) {
                       "text that passes through the layers while they are quantized, with error feedback");
   command
       ->add_option("--backend", options->backend,
-                   "where rows are encoded: cpu or cuda[:N]; the bytes are the same. With --calibrate the text passes "
-                   "through there, too, and layers' inputs differ in their last digits")
+                   fmt::format("where rows are encoded ({}); the bytes are the same. With --calibrate the text passes "
+                               "through there, too, and layers' inputs differ in their last digits",
+                               encoding_backends()))
       ->capture_default_str();
   command->add_option("-t,--threads", options->threads, "threads; all cores by default")
       ->check(CLI::Range(0, kMaxThreads));

@@ -1,6 +1,5 @@
-// The file with a collection's progress: "STEELIMX", the identity of the run, its position, the sums as they are in
-// memory, in the middle of a window the hidden states, and a SHA-256 of all that. Only the program that wrote it should
-// read it.
+// The file that keeps a collection's progress (base/resume_file.h): where the run stands, the sums as they are in
+// memory, and in the middle of a window the hidden states. Called by collect_imatrix.
 #pragma once
 
 #include <cstdint>

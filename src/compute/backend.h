@@ -210,8 +210,8 @@ enum class Precision {
   kFast,   ///< may round activations and sums to integers where that is faster
 };
 
-/// Backends by name: "cpu", "cuda" or "cuda:N" (device N, where the program was built with CUDA), "ref" (the
-/// specification, always exact). Error for an unknown name.
+/// A backend by its name, as compute/backends.def lists them. Error for an unknown name, for one that this program was
+/// built without, and where there is no such device. ref is always exact.
 std::unique_ptr<Backend> make_backend(std::string_view name, Precision precision = Precision::kExact);
 
 }  // namespace steelyard

@@ -9,10 +9,6 @@
 
 #include "base/error.h"
 #include "base/parallel.h"
-#include "compute/cpu/cpu_backend.h"
-#include "compute/cuda/cuda.h"
-#include "compute/devices.h"
-#include "compute/ref/ref_backend.h"
 #include "compute/routing.h"
 
 namespace steelyard {
@@ -91,19 +87,6 @@ void HostBackend::route(Matrix logits, const RouteArgs& args, Routing& routing) 
                    routing.weight + t * args.n_used);
   }
   sort_by_expert(routing);
-}
-
-std::unique_ptr<Backend> make_backend(std::string_view name, Precision precision) {
-  if (name == "cpu") return std::make_unique<CpuBackend>(precision);
-  if (name == "ref") return std::make_unique<RefBackend>();
-  if (const auto device = cuda_device(name)) {
-#ifdef STEELYARD_WITH_CUDA
-    return make_cuda_backend(*device, precision);
-#else
-    fail_without_cuda(name);
-#endif
-  }
-  fail("", "unknown backend \"{}\" (known: cpu, cuda, cuda:N, ref)", printable(name));
 }
 
 }  // namespace steelyard

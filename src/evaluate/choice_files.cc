@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cstring>
 #include <numeric>
 #include <random>
 #include <string_view>
 
 #include "base/atomic_file.h"
+#include "base/byte_reader.h"
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "evaluate/choice.h"
 
 namespace steelyard {
@@ -139,43 +140,18 @@ ChoiceTask winogrande_task(const WinograndeLine& line, const Tokenizer& tokenize
   return task;
 }
 
-// Reads a binary file piece by piece; Error where it ends too early.
-class BinaryReader {
- public:
-  BinaryReader(const std::string& bytes, const std::string& path) : bytes_(bytes), path_(path) {}
-
-  void seek(uint32_t position) { at_ = position; }
-  size_t left() const { return at_ < bytes_.size() ? bytes_.size() - at_ : 0; }
-  std::string_view take(size_t n) {
-    if (n > left()) fail(path_, "ends at byte {}, {} more are needed at {}: truncated", bytes_.size(), n, at_);
-    at_ += n;
-    return std::string_view(bytes_).substr(at_ - n, n);
-  }
-  uint32_t number() {
-    uint32_t value;
-    std::memcpy(&value, take(sizeof(value)).data(), sizeof(value));
-    return value;
-  }
-  std::string text() { return std::string(take(number())); }
-
- private:
-  const std::string& bytes_;
-  const std::string& path_;
-  size_t at_ = 0;
-};
-
 struct Answers {
   std::vector<std::string> texts;
   std::vector<uint32_t> labels;  // 1: right
 };
 
-Answers read_answers(BinaryReader& reader, const std::string& path, size_t number) {
+Answers read_answers(ByteReader& in) {
   constexpr uint32_t kMost = 100;
-  const uint32_t n = reader.number();
-  if (n > kMost) fail(path, "task {} has {} answers, expected at most {}", number, n, kMost);
+  const auto n = in.number<uint32_t>();
+  if (n > kMost) in.reject("found {} answers, expected at most {}", n, kMost);
   Answers answers;
-  for (uint32_t i = 0; i < n; ++i) answers.texts.push_back(reader.text());
-  for (uint32_t i = 0; i < n; ++i) answers.labels.push_back(reader.number());
+  for (uint32_t i = 0; i < n; ++i) answers.texts.emplace_back(in.string<uint32_t>());
+  for (uint32_t i = 0; i < n; ++i) answers.labels.push_back(in.number<uint32_t>());
   return answers;
 }
 
@@ -223,21 +199,20 @@ std::vector<ChoiceTask> load_winogrande(const std::string& path, const Tokenizer
 }
 
 std::vector<ChoiceTask> load_multiple_choice(const std::string& path, const Tokenizer& tokenizer, int64_t max_tasks) {
-  const std::string bytes = read_file(path);
-  BinaryReader reader(bytes, path);
-  const uint32_t count = reader.number();
-  if (count == 0 || count > reader.left() / sizeof(uint32_t)) {
-    fail(path, "says {} tasks in {} bytes: damaged", count, bytes.size());
-  }
-  std::vector<uint32_t> positions;
-  for (uint32_t i = 0; i < count; ++i) positions.push_back(reader.number());
+  const MappedFile file(path);
+  ByteReader in(file.bytes(), path);
+  in.set_subject("the number of tasks");
+  const auto count = in.number<uint32_t>(1);
+  in.set_subject("the positions of the tasks");
+  const auto positions = in.values<uint32_t>(count);
   std::vector<ChoiceTask> tasks;
   const std::vector<size_t> chosen = chosen_tasks(count, max_tasks);
   for (const size_t i : chosen) {
-    if (chosen.size() < count) reader.seek(positions[i]);
-    const std::string question = reader.text();
-    const Answers answers = read_answers(reader, path, i + 1);
-    read_answers(reader, path, i + 1);  // the ones with several right answers
+    in.set_subject(fmt::format("task {}", i + 1));
+    if (chosen.size() < count) in.seek(positions[i]);
+    const std::string question(in.string<uint32_t>());
+    const Answers answers = read_answers(in);
+    read_answers(in);  // the ones with several right answers
     if (question.empty() || answers.texts.empty()) fail(path, "task {} has no question or no answers", i + 1);
     ChoiceTask task;
     for (size_t a = 0; a < answers.texts.size(); ++a) {

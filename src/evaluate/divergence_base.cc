@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/byte_reader.h"
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/sha256.h"
@@ -56,9 +57,9 @@ void DivergenceBase::release(int64_t chunk) const {
 }
 
 std::vector<TokenId> DivergenceBase::tokens() const {
-  std::vector<TokenId> ids(static_cast<size_t>(n_chunks_ * n_ctx_));
-  std::memcpy(ids.data(), bytes().data() + tokens_begin_, ids.size() * sizeof(TokenId));
-  return ids;
+  ByteReader in(bytes(), path());
+  in.seek(tokens_begin_);
+  return in.values<TokenId>(static_cast<uint64_t>(n_chunks_ * n_ctx_));
 }
 
 std::string DivergenceBase::digest() const {

@@ -12,6 +12,10 @@
 #include <utility>
 #include <vector>
 
+namespace steelyard {
+class ByteReader;
+}
+
 namespace steelyard::gguf {
 
 /// Value types of GGUF v2/v3; the value is the id in the file.
@@ -90,6 +94,10 @@ class Metadata {
 inline constexpr std::string_view kAlignmentKey = "general.alignment";
 inline constexpr uint64_t kDefaultAlignment = 32;
 inline constexpr uint64_t kMaxAlignment = 65536;
+
+/// Reads one value and returns its bytes, as they stand in KeyValue::raw. Error if it is malformed or does not fit what
+/// is left; the work is linear in the bytes consumed, whatever counts it claims. Called by the reader of files.
+std::string_view read_value(ByteReader& in, ValueType type);
 
 /// general.alignment, or 32. Error unless it is a u32 of 1 to kMaxAlignment.
 uint64_t data_alignment(const Metadata& metadata);

@@ -3,8 +3,8 @@
 #include "imatrix/gguf_file.h"
 
 #include <cmath>
-#include <cstring>
 
+#include "base/byte_reader.h"
 #include "base/error.h"
 #include "gguf/reader.h"
 #include "gguf/writer.h"
@@ -21,10 +21,7 @@ std::vector<float> floats(const gguf::Reader& reader, const gguf::TensorInfo& te
   if (tensor.type != Type::F32) {
     fail(reader.path(), "{} is {}, expected F32", printable(tensor.name), format(tensor.type).name);
   }
-  const std::span<const std::byte> bytes = reader.bytes(tensor);
-  std::vector<float> values(bytes.size() / sizeof(float));
-  std::memcpy(values.data(), bytes.data(), values.size() * sizeof(float));
-  return values;
+  return ByteReader(reader.bytes(tensor), reader.path()).values<float>(tensor.n_bytes / sizeof(float));
 }
 
 const gguf::TensorInfo& partner(const gguf::Reader& reader, const gguf::TensorInfo& tensor, const std::string& name) {

@@ -3,10 +3,11 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstring>
 #include <optional>
 #include <set>
 
+#include "base/byte_reader.h"
+#include "base/byte_writer.h"
 #include "base/error.h"
 #include "gguf/block_name.h"
 
@@ -104,8 +105,7 @@ class BlockKeys {
   void adapt_array(const gguf::KeyValue& entry) {
     constexpr size_t kHeader = sizeof(uint32_t) + sizeof(uint64_t);  // element type, count
     const std::string_view name = std::string_view(entry.key).substr(prefix_.size());
-    ValueType element;
-    std::memcpy(&element, entry.raw.data(), sizeof(element));
+    const auto element = static_cast<ValueType>(load_number<uint32_t>(entry.raw.data()));
     if (element == ValueType::kString || std::ranges::count(kNotOfBlocks, name) > 0) return;
     const auto n = static_cast<int64_t>(metadata_.array_size(entry.key));
     if (n == 0 || (n != blocks_.count() && n != blocks_.count() - n_predict_)) {
@@ -114,10 +114,12 @@ class BlockKeys {
     }
     const uint64_t n_left = static_cast<uint64_t>(n - blocks_.removed_in(0, n));
     const size_t step = (entry.raw.size() - kHeader) / static_cast<size_t>(n);
-    gguf::KeyValue adapted{entry.key, entry.type, entry.raw.substr(0, kHeader)};
-    std::memcpy(adapted.raw.data() + sizeof(uint32_t), &n_left, sizeof(n_left));
+    gguf::KeyValue adapted{entry.key, entry.type, entry.raw.substr(0, sizeof(uint32_t))};
+    ByteWriter out(adapted.raw);
+    out.number<uint64_t>(n_left);
     for (int64_t i = 0; i < n; ++i) {
-      if (!blocks_.is_removed(i)) adapted.raw += entry.raw.substr(kHeader + static_cast<size_t>(i) * step, step);
+      if (blocks_.is_removed(i)) continue;
+      out.text(std::string_view(entry.raw).substr(kHeader + static_cast<size_t>(i) * step, step));
     }
     metadata_.set(std::move(adapted));
   }

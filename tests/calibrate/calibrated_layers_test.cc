@@ -1,4 +1,5 @@
-// One-pass quantization of a small model: the moments are those of its inputs, and what is rounded loses less.
+// One-pass quantization of a small model: the moments are those of its inputs, and what is rounded loses less. Parts
+// have tests of their own: rounding_choice_test.cc, layer_stages_test.cc, input_statistics_test.cc.
 #include "calibrate/calibrated_layers.h"
 
 #include <gtest/gtest.h>
@@ -75,20 +76,6 @@ TEST_F(Calibrated, MomentsHaveTheSumsOfSquaresOnTheirDiagonal) {
   }
 }
 
-TEST(Stages, WhatReadsComesAfterWhatIsRead) {
-  EXPECT_EQ(stage_of("blk.0.attn_q.weight"), 0);
-  EXPECT_EQ(stage_of("blk.0.ssm_in.weight"), 0);
-  EXPECT_EQ(stage_of("blk.0.attn_output.weight"), 1);
-  EXPECT_EQ(stage_of("blk.0.ssm_out.weight"), 1);
-  EXPECT_EQ(stage_of("blk.0.ffn_gate_up_exps.weight"), 2);
-  EXPECT_EQ(stage_of("blk.0.ffn_up_shexp.weight"), 2);
-  EXPECT_EQ(stage_of("blk.0.ffn_down_exps.weight"), 3);
-  EXPECT_EQ(stage_of("blk.0.ffn_down.weight"), 3);
-  for (int stage = 0; stage < kStages; ++stage) {
-    EXPECT_EQ(part_of(stage), stage <= 1 ? LayerPart::kMixer : LayerPart::kFfn);
-  }
-}
-
 TEST_F(Calibrated, EveryLinearIsCoveredAndFeedbackLosesLess) {
   const Plan plan = Plan::parse("_exps = IQ3_S\n* = Q4_K\n", "test");
   const Resolution resolution = resolve(plan, source_.tensors());
@@ -152,18 +139,6 @@ TEST_F(Calibrated, WeightsAreLoadedOnceAndWhatIsRoundedOnceMore) {
     backend.loads.erase(report.name);
   }
   for (const auto& [name, n] : backend.loads) EXPECT_EQ(n, 1) << name;
-}
-
-TEST_F(Calibrated, MomentBytesAreThoseOfTheLargestStage) {
-  const auto bytes = [&](const std::string& text) {
-    return moment_bytes(resolve(Plan::parse(text, "test"), source_.tensors()));
-  };
-  const gguf::TensorInfo& gate = *source_.find("blk.1.ffn_gate_exps.weight");
-  const auto of_experts = static_cast<uint64_t>(4 * gate.ne[2] * gate.ne[0] * gate.ne[0]) * sizeof(float);
-  EXPECT_EQ(bytes("* = keep\n"), 0u);
-  EXPECT_EQ(bytes("ffn_gate_exps = Q4_K\n* = keep\n"), of_experts);
-  EXPECT_EQ(bytes("ffn_(gate|up)_exps = Q4_K\n* = keep\n"), of_experts);  // one input
-  EXPECT_GT(bytes("ffn_(gate|up)_ = Q4_K\n* = keep\n"), of_experts);
 }
 
 }  // namespace

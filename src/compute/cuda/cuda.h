@@ -1,4 +1,5 @@
-// What the rest of the program knows of CUDA: how to get a backend. These functions exist only with STEELYARD_CUDA.
+// What the rest of the program knows of CUDA: what its row of compute/backends.def needs. Without STEELYARD_CUDA these functions do not
+// exist.
 #pragma once
 
 #include <memory>
