@@ -11,7 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "base/aligned.h"
+#include "base/scratch.h"
 #include "simd/target.h"
 
 namespace steelyard::cpu {
@@ -44,15 +44,16 @@ struct ByteInput {
 class ByteInputs {
  public:
   /// For n tokens' values in all, whole spans each; what was there is lost.
-  void resize(int64_t n, int planes) {
+  void reserve(int64_t n, int planes) {
     const auto values = static_cast<size_t>(n);
     planes_ = planes;
-    codes_.resize(values * static_cast<size_t>(planes));
-    fours_.resize(codes_.size() / 4);
-    offsets_.resize(values / kByteGroup);
-    scales_.resize(offsets_.size());
-    sums_.resize(offsets_.size());
-    pair_sums_.resize(offsets_.size() / 2);
+    const size_t codes = values * static_cast<size_t>(planes), groups = values / kByteGroup;
+    codes_.reserve(codes);
+    fours_.reserve(codes / 4);
+    offsets_.reserve(groups);
+    scales_.reserve(groups);
+    sums_.reserve(groups);
+    pair_sums_.reserve(groups / 2);
   }
   /// Tokens of `width` values from value `first` of all on.
   ByteInput at(int64_t first, int64_t width) {
@@ -65,9 +66,9 @@ class ByteInputs {
 
  private:
   int planes_ = 1;
-  AlignedVector<int8_t> codes_;
-  AlignedVector<int32_t> fours_, offsets_;
-  AlignedVector<float> scales_, sums_, pair_sums_;
+  Scratch<int8_t> codes_;
+  Scratch<int32_t> fours_, offsets_;
+  Scratch<float> scales_, sums_, pair_sums_;
 };
 
 /// What the loops over a panel depend on: which minima weights have (none, one per 16 values, or one per 32, each
