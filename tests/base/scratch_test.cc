@@ -1,3 +1,5 @@
+// Memory to work in: where it begins, and that what was written stays as long as the memory need not grow. (That it is
+// not filled cannot be seen from outside.)
 #include "base/scratch.h"
 
 #include <gtest/gtest.h>

@@ -8,7 +8,6 @@ namespace steelyard::cpu::STEELYARD_TARGET {
 namespace {
 
 constexpr int kPanel = 2 * kLanes;
-static_assert(kPanel <= kMaxPanel);
 // Tokens of a register tile: two sums for each, two vectors of weights and one activation fit the registers; integers
 // need one more for a product.
 constexpr int kTokens = kLanes == 16 ? 12 : 6, kTokensOfCodes = kLanes == 16 ? 12 : 5;
