@@ -7,10 +7,6 @@
 
 namespace steelyard::inline STEELYARD_TARGET {
 
-STEELYARD_HD void Q1_0::objective(const float* x, const float* importance, float* w) {
-  importance_objective(x, importance, kBlockLen, w);
-}
-
 STEELYARD_HD Q1_0::Scales Q1_0::fit(const float* x, const float* w, Effort, uint32_t* codes) {
   // Signs are best as they are, whatever the scale; so the scale of least squares is the mean magnitude.
   const UnitBlock unit(x, w, kBlockLen);
