@@ -5,23 +5,31 @@
 // has these members:
 //
 //   static constexpr Type kType;
-//   static constexpr int kBlockLen;                   values per block
-//   struct Block;                                     the bytes of one block; [[gnu::packed]], so alignment 1
+//   static constexpr int kBlockLen;                     values per block
+//   struct Block;                                       the bytes of one block; [[gnu::packed]], so alignment 1
 //   static constexpr Importance kImportance;
 //   static constexpr std::optional<Type> kFallback;
-//   static void unpack(const Block&, int g, Group&);  quantized types (kBlockLen a multiple of 16), STEELYARD_HD
-//   static void unpack(const Block*, Span&);          the blocks of 256 values at once (span.h), STEELYARD_HD
-//   static constexpr int kMaxCode;                    the largest magnitude of a code
-//   static constexpr bool kHasMin;                    whether there are minima; then no code is below zero
-//   static constexpr int kScaleLen;                   16, or 32 where that many values share scale and minimum
-//   static float value(const Block&);                 floating-point types, one value per block; integers: neither
-//   static Floats values(const Block*);               the same for kLanes blocks; may be left out
 //
-// and, if the type can be written by quantizing, the steps of formats/encoder.h:
+// Quantized types, whose kBlockLen is a multiple of 16:
+//
+//   STEELYARD_HD static void unpack(const Block&, int g, Group&);
+//   STEELYARD_HD static void unpack(const Block*, Span&);   the same for the blocks of 256 values at once (span.h)
+//   static constexpr int kMaxCode;                      the largest magnitude of a code
+//   static constexpr bool kHasMin;                      whether there are minima, and then no codes below zero
+//   static constexpr int kScaleLen;                     16, or 32 where that many values share scale and minimum
+//
+// Floating-point types with blocks of one value (plain.h); integers have neither:
+//
+//   static float value(const Block&);
+//   static Floats values(const Block*);                 the same of kLanes blocks; may be left out
+//
+// If the type can be written by quantizing, the steps of formats/encoder.h, most of them from a base that types of one
+// kind share (formats/search/*_encoder.h, one_scale.h, affine.h):
 //
 //   static constexpr int kJoint;
-//   struct Scales;                                    trivially copyable, at most kMaxScalesBytes
+//   struct Scales;                                      trivially copyable, at most kMaxScalesBytes
 //   static void objective(const float* x, const float* importance, float* w);
+//       left out where it is importance_objective
 //   static Scales fit(const float* x, const float* w, Effort effort);
 //   static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
 //       one of the two: the search leaves the codes to round, or returns them, too
@@ -40,6 +48,7 @@
 #include <new>
 #include <type_traits>
 
+#include "base/half.h"
 #include "formats/format.h"
 #include "formats/search/search.h"
 #include "formats/span.h"
@@ -143,6 +152,14 @@ void unpack_group(const std::byte* block, int g, Group& out) {
   F::unpack(*as_blocks<F>(block), g, out);
 }
 
+template <Encodable F>
+STEELYARD_HD void objective(const float* x, const float* importance, float* w) {
+  if constexpr (requires { F::objective(x, importance, w); })
+    F::objective(x, importance, w);
+  else
+    importance_objective(x, importance, F::kBlockLen, w);
+}
+
 /// Rounds a whole block; returns its weighted squared error.
 template <Encodable F>
 STEELYARD_HD double round_block(const float* x, const float* w, const typename F::Scales& scales, uint32_t* codes) {
@@ -231,7 +248,7 @@ STEELYARD_HD void encode_blocks(const float* x, const float* importance, int64_t
     }
     float w[F::kBlockLen];
     uint32_t codes[F::kBlockLen / F::kJoint];
-    F::objective(x, importance == nullptr ? nullptr : importance + b * F::kBlockLen, w);
+    objective<F>(x, importance == nullptr ? nullptr : importance + b * F::kBlockLen, w);
     typename F::Scales scales = fit_block<F>(x, w, effort, codes);
     F::pack(scales, codes, blocks[b]);
     if constexpr (Grouped<F> && requires { scales.d; }) counter_shrinkage<F>(x, w, codes, scales, blocks[b]);
@@ -247,7 +264,7 @@ constexpr Encoder make_encoder() {
   Encoder encoder = {
       .joint = F::kJoint,
       .sub_block = F::kBlockLen,
-      .objective = F::objective,
+      .objective = objective<F>,
       .fit = [](const float* x, const float* w, Effort effort, void* scales,
                 uint32_t* codes) { new (scales) Scales(fit_block<F>(x, w, effort, codes)); },
       .round = [](const float* x, const float* w, const void* scales, int position, float* values) -> uint32_t {

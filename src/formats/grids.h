@@ -111,6 +111,9 @@ STEELYARD_HD constexpr uint64_t eight_signs(uint64_t words) {
                      (words & (0x7F << 21) * kEach) << 3);
 }
 
+/// The steps above these signs, bits 28 to 31 of each half, as two bytes.
+STEELYARD_HD constexpr uint64_t steps_above_signs(uint64_t words) { return (words >> 28 & 15) | (words >> 60) << 8; }
+
 /// Writes 8 magnitudes (bytes of `magnitudes`, each 1..127) to q, negated where `signs` has a bit set.
 STEELYARD_HD inline void store_signed(uint64_t magnitudes, uint8_t signs, int8_t* q) {
   constexpr uint64_t kOnes = 0x0101010101010101u;
@@ -118,12 +121,6 @@ STEELYARD_HD inline void store_signed(uint64_t magnitudes, uint8_t signs, int8_t
   const uint64_t negative = ((own_bit + 0x7F * kOnes) >> 7) & kOnes;          // 1 in every byte with its bit set
   const uint64_t signed_bytes = (magnitudes ^ (negative * 0xFF)) + negative;  // two's complement; no byte carries
   std::memcpy(q, &signed_bytes, sizeof(signed_bytes));
-}
-
-/// Value j of an IQ1 codeword in eighths, shifted by `kShift` eighths.
-template <int kShift>
-int iq1_value(int codeword, int j) {
-  return 8 * static_cast<int8_t>(iq1_grid()[codeword] >> (8 * j)) + kShift;
 }
 
 /// Writes 8 ternary values (signed bytes of `codeword`) as 8 t + shift, shift = -1 or 1: eighths of IQ1's t +- 1/8.

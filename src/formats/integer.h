@@ -5,15 +5,13 @@
 #pragma once
 
 #include "formats/codec.h"
+#include "formats/plain.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 
 template <Type type, typename Integer>
-struct IntegerFormat {
+struct IntegerFormat : PlainType {
   static constexpr Type kType = type;
-  static constexpr int kBlockLen = 1;
-  static constexpr Importance kImportance = Importance::kIgnored;
-  static constexpr std::optional<Type> kFallback = std::nullopt;
 
   struct [[gnu::packed]] Block {
     Integer value;

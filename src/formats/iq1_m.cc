@@ -2,11 +2,6 @@
 
 namespace steelyard::inline STEELYARD_TARGET {
 
-const IQ1_M::Book& IQ1_M::codebook(int shift) {
-  static const Book kShifted[] = {Book(iq1_value<1>), Book(iq1_value<-1>)};
-  return kShifted[shift];
-}
-
 STEELYARD_HD void IQ1_M::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block = {};
   for (int v = 0; v < kBlockLen / kJoint; ++v) {

@@ -6,11 +6,9 @@
 // value = d * iq4_values()[code]
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/grids.h"
 #include "formats/search/iq4_levels.h"
-#include "formats/span.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 

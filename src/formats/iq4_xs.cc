@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "formats/bit_codes.h"
 #include "formats/search/iq4_levels.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
@@ -94,10 +95,6 @@ STEELYARD_HD void choose_codes(const float* x, const IQ4_XS::Scales& scales, uin
 
 }  // namespace
 
-STEELYARD_HD void IQ4_XS::objective(const float* x, const float* importance, float* w) {
-  importance_objective(x, importance, kBlockLen, w);
-}
-
 STEELYARD_HD IQ4_XS::Scales IQ4_XS::fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
   const SuperBlock<> block(x, w, effort);
   const auto d = effort == Effort::kFast     ? block.search_unit(1, 1.0f)
@@ -142,10 +139,7 @@ STEELYARD_HD void IQ4_XS::pack(const Scales& scales, const uint32_t* codes, Bloc
     const auto s = static_cast<uint32_t>(scales.s[b] - kLow);
     low |= (s & 15) << (4 * b);
     high |= (s >> 4) << (2 * b);
-    for (int i = 0; i < 16; ++i) {
-      const uint32_t* first = codes + kSubLen * b + i;
-      block.codes[16 * b + i] = static_cast<uint8_t>(first[0] | first[16] << 4);
-    }
+    pack_nibbles(codes + kSubLen * b, 16, block.codes + 16 * b);
   }
   block.scales_high = static_cast<uint16_t>(high);
   std::memcpy(block.scales_low, &low, sizeof(low));

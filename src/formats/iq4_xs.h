@@ -8,10 +8,8 @@
 // value = (d * (s - 32)) * iq4_values()[code]
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/grids.h"
-#include "formats/span.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 
@@ -63,7 +61,6 @@ struct IQ4_XS {
     Half d;
     int8_t s[kSubBlocks];  ///< of the sub-blocks, -32 to 31
   };
-  STEELYARD_HD static void objective(const float* x, const float* importance, float* w);
   STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
   STEELYARD_HD static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
   STEELYARD_HD static void rescale(const float* x, const float* w, int position, Effort effort, Scales& scales);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "formats/bit_codes.h"
 #include "formats/search/e2m1.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
@@ -12,10 +13,6 @@ constexpr int kLowestExponent = 1;
 constexpr int kHighestExponent = 252;
 
 }  // namespace
-
-STEELYARD_HD void MXFP4::objective(const float* x, const float* importance, float* w) {
-  importance_objective(x, importance, kBlockLen, w);
-}
 
 STEELYARD_HD MXFP4::Scales MXFP4::fit(const float* x, const float* w, Effort, uint32_t* codes) {
   const UnitBlock unit(x, w, kBlockLen);
@@ -50,7 +47,7 @@ STEELYARD_HD void MXFP4::refit(const float* x, const float* w, const uint32_t* c
 
 STEELYARD_HD void MXFP4::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.exponent = scales.exponent;
-  for (int i = 0; i < 16; ++i) block.codes[i] = static_cast<uint8_t>(codes[i] | codes[i + 16] << 4);
+  pack_nibbles(codes, 16, block.codes);
 }
 
 constinit const Format kMXFP4Format = make_format<MXFP4>();

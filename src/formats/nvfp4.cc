@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "formats/bit_codes.h"
 #include "formats/search/e2m1.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
@@ -22,10 +23,6 @@ STEELYARD_HD int plain_scale(double max) {
 }
 
 }  // namespace
-
-STEELYARD_HD void NVFP4::objective(const float* x, const float* importance, float* w) {
-  importance_objective(x, importance, kBlockLen, w);
-}
 
 STEELYARD_HD NVFP4::Scales NVFP4::fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
   Scales best = {};
@@ -72,10 +69,9 @@ STEELYARD_HD void NVFP4::refit(const float* x, const float* w, const uint32_t* c
 }
 
 STEELYARD_HD void NVFP4::pack(const Scales& scales, const uint32_t* codes, Block& block) {
-  for (int b = 0; b < kSubs; ++b) block.scales[b] = scales.s[b];
-  for (int j = 0; j < 32; ++j) {
-    const uint32_t* first = codes + 16 * (j / 8) + j % 8;
-    block.codes[j] = static_cast<uint8_t>(first[0] | first[8] << 4);
+  for (int b = 0; b < kSubs; ++b) {
+    block.scales[b] = scales.s[b];
+    pack_nibbles(codes + kSubLen * b, 8, block.codes + 8 * b);
   }
 }
 

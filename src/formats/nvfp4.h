@@ -9,7 +9,6 @@
 
 #include "formats/codec.h"
 #include "formats/grids.h"
-#include "formats/span.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 
@@ -68,7 +67,6 @@ struct NVFP4 {
   struct Scales {
     uint8_t s[4];  ///< of the sub-blocks
   };
-  STEELYARD_HD static void objective(const float* x, const float* importance, float* w);
   STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
   STEELYARD_HD static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
   STEELYARD_HD static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);

@@ -7,10 +7,6 @@
 
 namespace steelyard::inline STEELYARD_TARGET {
 
-STEELYARD_HD void Q1_0::objective(const float* x, const float* importance, float* w) {
-  importance_objective(x, importance, kBlockLen, w);
-}
-
 STEELYARD_HD Q1_0::Scales Q1_0::fit(const float* x, const float* w, Effort, uint32_t* codes) {
   // The signs are best as they are, whatever the scale. So the least-squares scale is the mean magnitude.
   const UnitBlock unit(x, w, kBlockLen);

@@ -6,9 +6,7 @@
 // value = d if its bit is set, else -d
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
-#include "formats/span.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 
@@ -48,7 +46,6 @@ struct Q1_0 {
   struct Scales {
     Half d;
   };
-  STEELYARD_HD static void objective(const float* x, const float* importance, float* w);
   STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
   STEELYARD_HD static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
   STEELYARD_HD static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);

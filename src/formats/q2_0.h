@@ -6,10 +6,8 @@
 // value = d * (code - 1)
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/search/one_scale.h"
-#include "formats/span.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 

@@ -8,10 +8,9 @@
 // value = (d * s) * code - dmin * m
 #pragma once
 
-#include "base/half.h"
+#include "formats/bit_codes.h"
 #include "formats/codec.h"
 #include "formats/search/affine_encoder.h"
-#include "formats/span.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 
@@ -23,8 +22,6 @@ struct Q2_K : AffineEncoder<Q2_K> {
   static constexpr int kMaxCode = 3;
   static constexpr bool kHasMin = true;
   static constexpr int kScaleLen = 16;
-  static constexpr int kSubBlocks = 16;
-  static constexpr int kHighCode = 3;
   static constexpr int kHighStep = 15;
   static constexpr float kFirstUnit = 1.06f;
   static constexpr float kNextUnit = 0.03f;
@@ -38,11 +35,7 @@ struct Q2_K : AffineEncoder<Q2_K> {
   static_assert(sizeof(Block) == 84);
 
   STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
-    const int first = 32 * (g / 8) + 16 * (g % 2);
-    const int shift = 2 * (g / 2 % 4);
-    for (int i = 0; i < kGroupLen; ++i) {
-      out.q[i] = static_cast<int8_t>((block.codes[first + i] >> shift) & 3);
-    }
+    for (int i = 0; i < kGroupLen; ++i) out.q[i] = static_cast<int8_t>(two_bits(block.codes, g, i));
     out.scale = to_float(block.d) * static_cast<float>(block.scales[g] & 15);
     out.min = to_float(block.dmin) * static_cast<float>(block.scales[g] >> 4);
   }
@@ -54,7 +47,6 @@ struct Q2_K : AffineEncoder<Q2_K> {
     out.min = to_floats(shift_right(steps, 4) & repeat_step(15)) * broadcast_half(blocks->dmin);
   }
 
-  static constexpr int kJoint = 1;
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 

@@ -8,10 +8,8 @@
 // value = (d * scale) * (code - 32)
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/search/symmetric_encoder.h"
-#include "formats/span.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 
@@ -23,10 +21,6 @@ struct Q6_K : SymmetricEncoder<Q6_K> {
   static constexpr int kMaxCode = 32;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 16;
-  static constexpr int kSubBlocks = 16;
-  static constexpr int kLowCode = -32;
-  static constexpr int kHighCode = 31;
-  static constexpr int kLowStep = -128;
   static constexpr int kHighStep = 127;
   static constexpr float kFirstLevel = 24.0f;
   static constexpr float kNextLevel = 1.2f;
@@ -62,7 +56,6 @@ struct Q6_K : SymmetricEncoder<Q6_K> {
     out.scale = to_floats(read<Steps>(blocks->scales)) * broadcast_half(blocks->d);
   }
 
-  static constexpr int kJoint = 1;
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 

@@ -10,11 +10,9 @@
 // digits, and the integer part of three times the rest is digit p.
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/grids.h"
 #include "formats/search/one_scale.h"
-#include "formats/span.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 

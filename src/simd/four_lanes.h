@@ -1,15 +1,10 @@
 // What the leaf headers of 128-bit registers share: verbs for which such a register has no instruction worth naming.
 #pragma once
 
-#include "base/half.h"
-
 namespace steelyard::simd::inline STEELYARD_TARGET {
 
-template <Factor kFactor>
-inline Ints dot_fours_part(Ints sums, const Ints (&q)[4], const Ints (&x)[4]) {
-  for (int i = 0; i < 4; ++i) sums = dot_part<kFactor>(sums, q[i], x[i]);
-  return sums;
-}
+inline constexpr int kByteBias = 0;
+inline constexpr bool kAddsPairs = false;
 
 }  // namespace steelyard::simd::inline STEELYARD_TARGET
 

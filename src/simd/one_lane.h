@@ -3,19 +3,10 @@
 #pragma once
 
 #include <cmath>
-#include <cstdint>
-#include <cstring>
-
-#include "base/half.h"
-#include "simd/factor.h"
-#include "simd/host_device.h"
-#include "simd/read.h"
-#include "simd/this_target.h"
 
 namespace steelyard::simd::inline STEELYARD_TARGET {
 
 inline constexpr int kLanes = 1;
-inline constexpr int kMaxLanes = 16;
 
 using Floats = float;
 using Ints = int32_t;
@@ -208,13 +199,8 @@ STEELYARD_HD Bytes codewords(const Word* grid, const Index& index) {
   return load_bytes(words);
 }
 
-/// What makes a byte positive.
-inline constexpr int kByteBias = 0;
 template <Factor kFactor>
-inline constexpr int kBias = kFactor == Factor::kUnsigned ? 0
-                             : kFactor == Factor::kTiny   ? 16
-                             : kFactor == Factor::kSmall  ? 64
-                                                          : kByteBias;
+inline constexpr int kBias = bias_of(kFactor, 0);
 template <Factor kFactor>
 STEELYARD_HD Bytes biased(const Bytes& v) {
   return each_byte([&](int i) { return v.value[i] + kBias<kFactor>; });
@@ -276,10 +262,6 @@ STEELYARD_HD inline Ints16 load16(const int32_t* p) {
   Ints16 v;
   std::memcpy(v.value, p, sizeof(v.value));
   return v;
-}
-STEELYARD_HD inline Ints16 operator+(Ints16 a, const Ints16& b) {
-  for (int i = 0; i < 16; ++i) a.value[i] += b.value[i];
-  return a;
 }
 STEELYARD_HD inline Ints16 next_digit(const Ints16& a, const Ints16& b) {
   Ints16 v;

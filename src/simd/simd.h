@@ -63,6 +63,23 @@
 // to read when a word above is not clear.
 #pragma once
 
+#include <cstdint>
+#include <cstring>
+
+#include "base/half.h"
+#include "simd/factor.h"
+#include "simd/host_device.h"
+#include "simd/read.h"
+#include "simd/this_target.h"
+
+namespace steelyard::simd::inline STEELYARD_TARGET {
+
+/// The lanes of the widest target.
+inline constexpr int kMaxLanes = 16;
+
+}  // namespace steelyard::simd::inline STEELYARD_TARGET
+
+// Leaf headers build on what stands above; nobody else includes them.
 #if defined(__CUDACC__) || defined(STEELYARD_ONE_LANE)
 #include "simd/one_lane.h"
 #elif defined(__AVX512BW__)

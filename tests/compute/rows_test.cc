@@ -17,7 +17,7 @@ class Bytes {
  public:
   Bytes(const BytePanels& panels, Matrix x, int planes)
       : width_((x.cols + kByteSpan - 1) / kByteSpan * kByteSpan), planes_(planes) {
-    memory_.resize(width_ * x.rows, planes);
+    memory_.reserve(width_ * x.rows, planes);
     for (int64_t t = 0; t < x.rows; ++t) panels.quantize(x.row(t), x.cols, get().at(t, 0));
   }
   ByteInput get() { return memory_.at(0, width_); }

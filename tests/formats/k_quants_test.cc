@@ -208,17 +208,16 @@ TEST(KQuants, EveryInstructionSetGivesTheSameBytes) {
 }
 
 TEST(KQuants, PackedScalesUnpack) {
-  uint8_t scales[8];
-  uint8_t minima[8];
+  AffineScales scales = {};
   for (int value = 0; value <= KScales::kHigh; ++value) {
     for (int s = 0; s < 8; ++s) {
-      scales[s] = static_cast<uint8_t>((value + 9 * s) % 64);
-      minima[s] = static_cast<uint8_t>((value + 23 * s + 5) % 64);
+      scales.scale[s] = static_cast<uint8_t>((value + 9 * s) % 64);
+      scales.minimum[s] = static_cast<uint8_t>((value + 23 * s + 5) % 64);
     }
-    const KScales packed = KScales::of(scales, minima);
+    const KScales packed = KScales::of(scales);
     for (int s = 0; s < 8; ++s) {
-      EXPECT_EQ(packed.scale(s), scales[s]);
-      EXPECT_EQ(packed.minimum(s), minima[s]);
+      EXPECT_EQ(packed.scale(s), scales.scale[s]);
+      EXPECT_EQ(packed.minimum(s), scales.minimum[s]);
     }
   }
 }

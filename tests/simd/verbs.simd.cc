@@ -251,7 +251,6 @@ void sixteen_numbers(const VerbInputs& in, const Recorder& record) {
   store(words, integers.begin());
   record("store of Ints16", integers);
   record("repeat16", repeat16(in.words[0][0]));
-  record("+ of Ints16", words + read<Ints16>(in.sums[1]));
   record("next_digit", next_digit(words, read<Ints16>(in.sums[1])));
   record("to_floats of Ints16", to_floats(read<Ints16>(in.words[0])));
   Page<int8_t, 16> low;

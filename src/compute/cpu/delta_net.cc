@@ -9,27 +9,6 @@
 #include "compute/cpu/cpu_backend.h"
 
 namespace steelyard {
-namespace cpu {
-
-// delta_net.simd.cc, once per target.
-#define TARGET(enumerator, name, ...)            \
-  namespace name {                               \
-  extern const DeltaNetKernels kDeltaNetKernels; \
-  }
-#include "simd/targets.def"
-#undef TARGET
-
-const DeltaNetKernels& delta_net_kernels(simd::Target target) {
-  static constexpr simd::PerTarget<DeltaNetKernels> kTables({
-#define TARGET(enumerator, name, ...) &name::kDeltaNetKernels,
-#include "simd/targets.def"
-#undef TARGET
-  });
-  return kTables[target];
-}
-
-}  // namespace cpu
-
 namespace {
 
 // Columns that one task convolves.

@@ -20,7 +20,7 @@ inline constexpr float kWeightCodes = 4095.0f;  ///< codes of weights are in -40
 inline constexpr float kInputCodes = 8191.0f;   ///< of activations
 
 struct Gemm {
-  int panel;  ///< weight rows per panel, at most kMaxPanel
+  int panel;  ///< weight rows per panel
 
   /// rows: [n, k] with leading dimension ld, n <= panel. out: [k, panel], zeros beside the rows there are.
   void (*pack)(const float* rows, int64_t ld, int64_t n, int64_t k, float* out);
@@ -43,8 +43,6 @@ struct Gemm {
   /// scale_step apart. For non-finite values the scale is NaN, and so is every product with the block.
   void (*quantize)(const float* x, int64_t n, float levels, int16_t* codes, float* scales, int64_t scale_step);
 };
-
-inline constexpr int kMaxPanel = 32;
 
 /// The kernels of one target, which the processor must have.
 const Gemm& gemm(simd::Target target);

@@ -113,10 +113,10 @@ void CpuBackend::multiply(std::span<const Product> products) {
   const int64_t row_bytes_of_task =
       std::clamp(row_bytes / (kTasksOfThread * omp_get_max_threads()), kLeastRowBytesOfTask, kMostRowBytesOfTask);
   for (size_t j = 0; j < jobs_.size(); ++j) add_tasks(static_cast<int32_t>(j), row_bytes_of_task);
-  codes_.resize(static_cast<size_t>(n_codes_));
-  scales_.resize(static_cast<size_t>(n_codes_ / cpu::kCodeBlock));
-  row_bytes_.resize(n_row_bytes_, precision_ == Precision::kFast ? 1 : 3);
-  panel_bytes_.resize(n_panel_bytes_, 1);
+  codes_.reserve(static_cast<size_t>(n_codes_));
+  scales_.reserve(static_cast<size_t>(n_codes_ / cpu::kCodeBlock));
+  row_bytes_.reserve(n_row_bytes_, precision_ == Precision::kFast ? 1 : 3);
+  panel_bytes_.reserve(n_panel_bytes_, 1);
   for (size_t j = 0; j < jobs_.size(); ++j) {
     const Job& job = jobs_[j];
     if (!job.of_codes() || (j > 0 && jobs_[j - 1].kind == job.kind && jobs_[j - 1].codes_at == job.codes_at)) continue;

@@ -131,8 +131,7 @@ template <class F>
 template <class F>
 constexpr Rows make_rows() {
   if constexpr (Grouped<F>) {
-    return {nullptr, dot_bytes<F, 1>, dot_bytes<F, 3>, unpack_rows<F>,
-            panel_kind(F::kMaxCode, F::kHasMin, F::kScaleLen)};
+    return {nullptr, dot_bytes<F, 1>, dot_bytes<F, 3>, unpack_rows<F>, panel_kind(kFactor<F>, F::kScaleLen)};
   } else if constexpr (Plain<F>) {
     return {dot_values<F>, nullptr, nullptr, nullptr, {}};
   } else {

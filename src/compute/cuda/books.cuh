@@ -10,22 +10,22 @@ namespace steelyard::inline STEELYARD_TARGET {
 
 template <class F>
 concept HasCodebook = requires {
-  typename F::Book;
+  F::kIndexBits;
 };
 
 /// The block's copy of the addresses of the books in device memory.
 template <class F>
-__device__ const typename F::Book** books_of_kernel() {
-  CUDA_SHARED(books, const typename F::Book* [2]);
+__device__ const BookOf<F>** books_of_kernel() {
+  CUDA_SHARED(books, const BookOf<F>* [2]);
   return books;
 }
 
 template <class F>
-STEELYARD_HD const typename F::Book& book_of(int shift) {
+STEELYARD_HD const BookOf<F>& book_of(int shift) {
 #if CUDA_ARCH > 0
   return *books_of_kernel<F>()[shift];
 #else
-  return F::codebook(shift);
+  return codebook<F>(shift);
 #endif
 }
 
@@ -37,7 +37,7 @@ namespace steelyard::cuda {
 template <class F>
 __device__ void place_books(const void* const (&books)[kBooks]) {
   if (threadIdx.x < kBooks) {
-    books_of_kernel<F>()[threadIdx.x] = static_cast<const typename F::Book*>(books[threadIdx.x]);
+    books_of_kernel<F>()[threadIdx.x] = static_cast<const BookOf<F>*>(books[threadIdx.x]);
   }
   __syncthreads();
 }

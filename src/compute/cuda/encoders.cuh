@@ -38,10 +38,10 @@ EncodeKernel make_encode_kernel() {
                        dim3(kEncodeThreads), 0, stream, args);
   };
   if constexpr (HasCodebook<F>) {
-    static_assert(std::is_trivially_copyable_v<typename F::Book>, "books are copied to the device as they are");
-    kernel.book_bytes = sizeof(typename F::Book);
+    static_assert(std::is_trivially_copyable_v<BookOf<F>>, "books are copied to the device as they are");
+    kernel.book_bytes = sizeof(BookOf<F>);
     kernel.n_books = F::kSigns == Signs::kShifted ? 2 : 1;
-    kernel.book = [](int shift) -> const void* { return &F::codebook(shift); };
+    kernel.book = [](int shift) -> const void* { return &codebook<F>(shift); };
   }
   return kernel;
 }

@@ -1,4 +1,4 @@
-// Fit, round and refit of Q4_1 and Q5_1: value = d * code + m, both halves.
+// The encoder steps of Q4_1 and Q5_1: value = d * code + m, both halves. What is left to the format is pack.
 //
 // Offsets may have either sign, unlike the minima of the K types. affine.cc says why their search works all the same.
 #pragma once
@@ -23,5 +23,22 @@ inline constexpr int kAffineLen = 32;  ///< values per block
 STEELYARD_HD Affine fit_affine(int high, const float* x, const float* w, Effort effort, uint32_t* codes);
 STEELYARD_HD uint32_t round_affine(int high, float x, Affine scales, float* value);
 STEELYARD_HD Affine refit_affine(const float* x, const float* w, const uint32_t* codes, Affine scales);
+
+/// Base of a traits struct F, whose codes run from 0 to kMaxCode.
+template <class F>
+struct OneAffineEncoder {
+  static constexpr int kJoint = 1;
+  using Scales = Affine;
+
+  STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
+    return fit_affine(F::kMaxCode, x, w, effort, codes);
+  }
+  STEELYARD_HD static uint32_t round(const float* x, const float*, const Scales& scales, int, float* values) {
+    return round_affine(F::kMaxCode, *x, scales, values);
+  }
+  STEELYARD_HD static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
+    scales = refit_affine(x, w, codes, scales);
+  }
+};
 
 }  // namespace steelyard::inline STEELYARD_TARGET

@@ -78,10 +78,9 @@ class AffineSearch {
   STEELYARD_HD AffineScales run() const {
     Units units[kMaxUnits];
     choose_units(units);
-    Fit best = under(units[0]);
-    for (int k = 1; k < reach_.units; ++k) keep_better(under(units[k]), best);
-    for (int k = 0; k < reach_.rounds && keep_better(under(improved(best)), best); ++k) {
-    }
+    Fit best = best_fit<Fit>(
+        units, reach_.units, reach_.rounds, [&](const Units& of) { return under(of); },
+        [&](const Fit& fit) { return improved(fit); });
     const Units last = improved(best);
     best.scales.d = block_.store(last.d);
     best.scales.d_min = block_.store(last.d_min);
@@ -219,27 +218,20 @@ class AffineSearch {
     return best;
   }
 
-  STEELYARD_HD static bool keep_better(const Fit& fit, Fit& best) {
-    if (fit.error >= best.error) return false;
-    best = fit;
-    return true;
-  }
-
   UnitBlock block_;
   UnitReach reach_;
   AffineValues values_[kSubBlocks];
   AffineResult wanted_[kSubBlocks];
 };
 
-/// Base of a traits struct F, which has kBlockLen, kSubBlocks, kHighCode, kHighStep (the largest code and integer), and
-/// kFirstUnit and kNextUnit (the trial values for the largest scale, as a part of kHighStep).
+/// Base of a traits struct F, which has kBlockLen, kScaleLen, kMaxCode, kHighStep (the largest integer), and kFirstUnit
+/// and kNextUnit (what the largest scale is tried at, as part of kHighStep).
 template <class F>
 struct AffineEncoder {
+  static constexpr int kJoint = 1;
+  static constexpr int kSubBlocks = F::kBlockLen / F::kScaleLen;
+  static constexpr int kHighCode = F::kMaxCode;
   using Scales = AffineScales;
-
-  STEELYARD_HD static void objective(const float* x, const float* importance, float* w) {
-    importance_objective(x, importance, F::kBlockLen, w);
-  }
 
   STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
     const Scales scales = AffineSearch<F>(x, w, effort).run();

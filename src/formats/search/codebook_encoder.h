@@ -6,18 +6,26 @@
 #include <cstdint>
 
 #include "formats/search/codebook_search.h"
+#include "formats/span.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 
-/// Base of a traits struct F. Besides what JointLines needs, F has kBlockLen, kSubBlocks, kSteps, kUnit, kTypicalLevel
-/// (where the eighth-power mean of values lies at the best scale, in the median), and scale_of(d, step), the scale of
-/// the values.
+/// Base of a traits struct F, which has beside what JointLines asks for: kBlockLen, kScaleLen, kUnit, kTypicalLevel
+/// (where the eighth-power mean of values lies at the best scale, in their median). What is usual stands here; a format
+/// with another number declares its own.
 template <class F>
 struct CodebookEncoder {
   using Scales = SteppedScales;
+  static constexpr int kSubBlocks = F::kBlockLen / F::kScaleLen;
+  static constexpr int kVectors = 1;
+  static constexpr int kVariants = 1;
+  static constexpr int kSteps = 16;
 
-  STEELYARD_HD static void objective(const float* x, const float* importance, float* w) {
-    importance_objective(x, importance, F::kBlockLen, w);
+  /// The scale of a step. Exact: a half has 11 bits.
+  STEELYARD_HD static float scale_of(Half d, int step) { return stepped_scale<F>(to_float(d), step); }
+  /// The same for the steps of 16 groups.
+  STEELYARD_HD static Floats16 scales_of(Half d, const Steps& steps) {
+    return to_floats(odd(steps)) * (broadcast_half(d) * broadcast16(static_cast<float>(F::kUnit)));
   }
 
   STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
@@ -72,6 +80,13 @@ struct CodebookEncoder {
   }
   /// Sign bits of the values, or the bit of the shift.
   STEELYARD_HD static uint32_t signs_of(uint32_t code) { return code >> (F::kVectors * F::kIndexBits); }
+
+  /// The signs of four codes, seven each, under a step.
+  STEELYARD_HD static uint32_t signs_and_step(const uint32_t* codes, int step) {
+    uint32_t word = static_cast<uint32_t>(step) << 28;
+    for (int k = 0; k < 4; ++k) word |= (signs_of(codes[k]) & 127) << (7 * k);
+    return word;
+  }
 
   /// Values [kJoint] of a code under scale 1.
   STEELYARD_HD static void levels(uint32_t code, int variant, float* values) {

@@ -15,14 +15,32 @@ enum class Signs {
   kShifted,  ///< the codewords are signed, and there is a second book of them, shifted the other way
 };
 
-/// The codebook that a search reads. On a device the kernel gets a copy of its own (compute/cuda/encoders.cuh).
+template <class F>
+using BookOf = Codebook<1 << F::kIndexBits, F::kJoint / F::kVectors, F::kLevels>;
+
+/// The book of a format, made when it is first asked for; with shifts one for each. Those are of an eighth, and the
+/// book is in eighths.
+template <class F>
+const BookOf<F>& codebook(int shift) {
+  const auto byte = [](int c, int j) { return static_cast<int8_t>(F::grid()[c] >> (8 * j)); };
+  if constexpr (F::kSigns == Signs::kShifted) {
+    static const BookOf<F> kShifted[] = {BookOf<F>([&](int c, int j) { return 8 * byte(c, j) + 1; }),
+                                         BookOf<F>([&](int c, int j) { return 8 * byte(c, j) - 1; })};
+    return kShifted[shift];
+  } else {
+    static const BookOf<F> kBook(byte);
+    return kBook;
+  }
+}
+
+/// The book that a search reads. A device has copies of its own, which a kernel is given (compute/cuda/encoders.cuh).
 #if defined(__CUDACC__) || defined(STEELYARD_ONE_LANE)
 template <class F>
-STEELYARD_HD const typename F::Book& book_of(int shift);
+STEELYARD_HD const BookOf<F>& book_of(int shift);
 #else
 template <class F>
-const typename F::Book& book_of(int shift) {
-  return F::codebook(shift);
+const BookOf<F>& book_of(int shift) {
+  return codebook<F>(shift);
 }
 #endif
 
@@ -36,8 +54,8 @@ STEELYARD_HD inline uint32_t parity(uint32_t bits) {
 /// have a sign flipped.
 ///
 /// F has kJoint, kVectors (codewords per code), kSigns, kIndexBits, kVariants (2 where a sub-block chooses the shift,
-/// else 1) and codebook(shift). A code is the indices, kIndexBits each, and above them one sign bit per value, or the
-/// bit of a shift that belongs to the codeword.
+/// else 1), grid() and kLevels (of its codebook). A code is the indices, kIndexBits each, and above them one sign bit
+/// per value, or the bit of a shift that belongs to the codeword.
 template <class F>
 class JointLines {
  public:

@@ -52,6 +52,12 @@ struct GainSums {
   STEELYARD_HD float best_scale() const { return gg > 0.0f && xg > 0.0f ? xg / gg : 0.0f; }
 };
 
+/// The scale of a step of format F.
+template <class F>
+STEELYARD_HD float stepped_scale(float d, int step) {
+  return d * (static_cast<float>(F::kUnit) * static_cast<float>(2 * step + 1));
+}
+
 /// The search over one block, or over the first sub-blocks of one.
 template <class F, int kSubBlocks = F::kSubBlocks>
 class CodebookSearch {
@@ -67,13 +73,12 @@ class CodebookSearch {
     float units[kTriedUnits];
     choose_units(units);
     raise_small(units[0]);
-    Fit best = under(units[0]);
-    for (int k = 1; k < reach_.units; ++k) keep_better(under(units[k]), best);
-    for (int k = 0; k < reach_.refits && keep_better(under(best.least_squares_d), best); ++k) {
-    }
+    const Fit best = best_fit<Fit>(
+        units, reach_.units, reach_.refits, [&](float d) { return under(d); },
+        [](const Fit& fit) { return fit.least_squares_d; });
     for (int v = 0; v < kCodes; ++v) {
       const int b = v / kCodesPerSubBlock;
-      const float scale = scale_of(block_.load(best.scales.d), best.scales.step[b]);
+      const float scale = stepped_scale<F>(block_.load(best.scales.d), best.scales.step[b]);
       codes[v] = joints_[v].code(envelopes_[best.scales.variant[b]][v].best(scale).code);
     }
     return best.scales;
@@ -102,14 +107,9 @@ class CodebookSearch {
 
   struct Fit {
     SteppedScales scales;
-    float gain;
+    float error;            ///< against that of all zeros
     float least_squares_d;  ///< what d should be for these steps and codes
   };
-
-  /// The scale of a step.
-  STEELYARD_HD static float scale_of(float d, int step) {
-    return d * (static_cast<float>(F::kUnit) * static_cast<float>(2 * step + 1));
-  }
 
   /// Finds the best lines of a sub-block at the scales of a ladder.
   STEELYARD_HD void find_lines(int b, int variant, const Ladder& ladder) {
@@ -139,7 +139,7 @@ class CodebookSearch {
 
   /// Sub-blocks that are too small for d take the smallest step, and its best codewords.
   STEELYARD_HD void raise_small(float d) {
-    const float smallest = scale_of(d, 0);
+    const float smallest = stepped_scale<F>(d, 0);
     for (int b = 0; b < kSubBlocks; ++b) {
       for (int variant = 0; variant < F::kVariants; ++variant) {
         if (1.5f * free_[variant][b].scale >= smallest) continue;
@@ -191,7 +191,7 @@ class CodebookSearch {
       high = max(high, size);
     }
     const float most = largest(high);
-    if (F::kSigns != Signs::kShifted && least(low) > 0.8f * most) return most / F::Book::kSmallestLevel;
+    if (F::kSigns != Signs::kShifted && least(low) > 0.8f * most) return most / BookOf<F>::kSmallestLevel;
     const Floats inverse = inverse_or_zero(broadcast(most));
     LaneSum weights, eighths;
     for (int i = 0; i < kSubBlockLen; i += kLanes) {
@@ -219,7 +219,7 @@ class CodebookSearch {
     // From a little above the d that gives the largest scale the last step, down to the d that cuts it by a third.
     float tried[kTriedUnits];
     for (int k = 0; k < kTriedUnits; ++k) {
-      tried[k] = largest / scale_of(1.0f, F::kSteps - 1) * (1.06f - 0.0125f * static_cast<float>(k));
+      tried[k] = largest / stepped_scale<F>(1.0f, F::kSteps - 1) * (1.06f - 0.0125f * static_cast<float>(k));
     }
     const IntegerLevels steps = {0.0f, static_cast<float>(F::kSteps - 1)};
     float losses[kTriedUnits];
@@ -246,7 +246,7 @@ class CodebookSearch {
     Fit fit = {{block_.store(d), {}, {}}, 0.0f, 0.0f};
     const float stored = block_.load(fit.scales.d);
     float scales[kCandidates];
-    for (int c = 0; c < kCandidates; ++c) scales[c] = scale_of(stored, std::min(c, F::kSteps - 1));
+    for (int c = 0; c < kCandidates; ++c) scales[c] = stepped_scale<F>(stored, std::min(c, F::kSteps - 1));
     GainSums of_d;
     for (int b = 0; b < kSubBlocks; ++b) {
       float most = -HUGE_VALF;
@@ -261,19 +261,13 @@ class CodebookSearch {
         fit.scales.step[b] = static_cast<uint8_t>(step);
         fit.scales.variant[b] = static_cast<uint8_t>(variant);
       }
-      const float multiple = scale_of(1.0f, fit.scales.step[b]);
-      fit.gain += most;
+      const float multiple = stepped_scale<F>(1.0f, fit.scales.step[b]);
+      fit.error -= most;
       of_d.xg += multiple * chosen.xg;
       of_d.gg += multiple * multiple * chosen.gg;
     }
     fit.least_squares_d = of_d.best_scale();
     return fit;
-  }
-
-  STEELYARD_HD static bool keep_better(const Fit& fit, Fit& best) {
-    if (fit.gain <= best.gain) return false;
-    best = fit;
-    return true;
   }
 
   UnitBlock block_;

@@ -109,9 +109,6 @@ struct OneScaleEncoder {
     Half d;
   };
 
-  STEELYARD_HD static void objective(const float* x, const float* importance, float* w) {
-    importance_objective(x, importance, F::kBlockLen, w);
-  }
   STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
     return {fit_levels(F::levels(), F::range(), x, w, F::kBlockLen, effort, codes)};
   }

@@ -167,6 +167,23 @@ STEELYARD_HD void improve_scale(const Levels& levels, const float* x, const floa
   }
 }
 
+/// The best of what a search finds under `n` units, then `rounds` times at most under what least squares makes of the
+/// unit of the best, as long as that is better. under(unit) gives a Fit, which has its `error`; improved(fit) a unit.
+template <class Fit, class Unit, class Under, class Improved>
+STEELYARD_HD Fit best_fit(const Unit* units, int n, int rounds, const Under& under, const Improved& improved) {
+  Fit best = under(units[0]);
+  const auto is_better = [&](const Unit& unit) {
+    const Fit fit = under(unit);
+    if (fit.error >= best.error) return false;
+    best = fit;
+    return true;
+  };
+  for (int k = 1; k < n; ++k) is_better(units[k]);
+  for (int k = 0; k < rounds && is_better(improved(best)); ++k) {
+  }
+  return best;
+}
+
 /// value = scale * q - min with q in 0 .. high and min >= 0.
 struct AffineFit {
   float scale;

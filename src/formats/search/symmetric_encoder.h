@@ -59,10 +59,9 @@ class SymmetricSearch {
   STEELYARD_HD SymmetricScales run() const {
     float units[kMaxUnits];
     choose_units(units);
-    Fit best = under(units[0]);
-    for (int k = 1; k < reach_.units; ++k) keep_better(under(units[k]), best);
-    for (int k = 0; k < reach_.rounds && keep_better(under(improved(best)), best); ++k) {
-    }
+    Fit best = best_fit<Fit>(
+        units, reach_.units, reach_.rounds, [&](float unit) { return under(unit); },
+        [&](const Fit& fit) { return improved(fit); });
     best.scales.d = block_.store(improved(best));
     return best.scales;
   }
@@ -205,27 +204,22 @@ class SymmetricSearch {
     return fit.sums.error(other) < fit.sums.error(d) ? other : d;
   }
 
-  STEELYARD_HD static bool keep_better(const Fit& fit, Fit& best) {
-    if (fit.error >= best.error) return false;
-    best = fit;
-    return true;
-  }
-
   UnitBlock block_;
   SymmetricReach reach_;
   ScaleFit wanted_[kSubBlocks];
 };
 
-/// Base of a traits struct F, which has kBlockLen, kSubBlocks, and the ranges of its integers: kLowCode .. kHighCode
-/// for q and kLowStep .. kHighStep for the scale. Trial scales bring the largest value of a sub-block to level
-/// kFirstLevel, or to the levels that follow in steps of kNextLevel (higher levels cut it off).
+/// Base of a traits struct F, which has kBlockLen, kScaleLen, kMaxCode and kHighStep, the largest integer scale; codes
+/// and scales go one further down than up. Scales are tried under which the largest value of a sub-block meets level
+/// kFirstLevel, or one of those that follow by kNextLevel (higher levels cut it off).
 template <class F>
 struct SymmetricEncoder {
+  static constexpr int kJoint = 1;
+  static constexpr int kSubBlocks = F::kBlockLen / F::kScaleLen;
+  static constexpr int kLowCode = -F::kMaxCode;
+  static constexpr int kHighCode = F::kMaxCode - 1;
+  static constexpr int kLowStep = -F::kHighStep - 1;
   using Scales = SymmetricScales;
-
-  STEELYARD_HD static void objective(const float* x, const float* importance, float* w) {
-    importance_objective(x, importance, F::kBlockLen, w);
-  }
 
   STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
     const Scales scales = SymmetricSearch<F>(x, w, effort).run();

@@ -1,0 +1,68 @@
+// The one place where the CPU backend picks a target's code: each *.simd.cc is compiled once per target and defines a
+// constant in the namespace of its name, and here they become a table.
+#include <algorithm>
+#include <array>
+#include <iterator>
+
+#include "base/check.h"
+#include "compute/cpu/byte_panels.h"
+#include "compute/cpu/delta_net.h"
+#include "compute/cpu/gemm.h"
+#include "compute/cpu/kernels.h"
+#include "compute/cpu/rows.h"
+
+namespace steelyard::cpu {
+
+constexpr Type kTypes[] = {
+#define FORMAT(name, id) Type::name,
+#include "formats/formats.def"
+#undef FORMAT
+};
+using RowsOfTypes = std::array<Rows, std::size(kTypes)>;
+
+#define TARGET(enumerator, name, ...)            \
+  namespace name {                               \
+  extern const Kernels kKernels;                 \
+  extern const Gemm kGemm;                       \
+  extern const BytePanels kBytePanels;           \
+  extern const DeltaNetKernels kDeltaNetKernels; \
+  extern const RowsOfTypes kRows;                \
+  }
+#include "simd/targets.def"
+#undef TARGET
+
+namespace {
+
+struct Tables {
+  const Kernels& kernels;
+  const Gemm& gemm;
+  const BytePanels& byte_panels;
+  const DeltaNetKernels& delta_net;
+  const RowsOfTypes& rows;
+};
+
+const Tables& tables(simd::Target target) {
+  static constexpr Tables kEach[] = {
+#define TARGET(enumerator, name, ...) \
+  {name::kKernels, name::kGemm, name::kBytePanels, name::kDeltaNetKernels, name::kRows},
+#include "simd/targets.def"
+#undef TARGET
+  };
+  return kEach[static_cast<size_t>(target)];
+}
+
+}  // namespace
+
+const Kernels& kernels(simd::Target target) { return tables(target).kernels; }
+const Gemm& gemm(simd::Target target) { return tables(target).gemm; }
+const BytePanels& byte_panels(simd::Target target) { return tables(target).byte_panels; }
+const DeltaNetKernels& delta_net_kernels(simd::Target target) { return tables(target).delta_net; }
+
+const Rows& rows(simd::Target target, const Format& format) {
+  const auto at = std::ranges::find(kTypes, format.type) - std::begin(kTypes);
+  const Rows& found = tables(target).rows[static_cast<size_t>(at)];
+  STEELYARD_CHECK(found.dot != nullptr || found.unpack != nullptr);
+  return found;
+}
+
+}  // namespace steelyard::cpu
