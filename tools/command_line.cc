@@ -63,7 +63,7 @@ std::vector<std::string> members(const std::string& type_name) {
 }
 
 ValueDescription describe_value(const CLI::Option& option, const std::string& name) {
-  if (option.get_type_size() == 0) return {};
+  if (option.get_items_expected_max() == 0) return {};  // a flag
   const std::string type_name = option.get_type_name();
   if (std::vector<std::string> words = members(type_name); !words.empty()) {
     return {Kind::kWords, CLI::detail::join(words, "|"), std::move(words)};
@@ -120,7 +120,7 @@ CommandDescription describe(const CLI::App& app) {
 
 std::string sentence(const OptionDescription& option) {
   std::string text = option.text;
-  if (text.ends_with('.')) text.pop_back();
+  if (text.ends_with('.') && !text.ends_with("...")) text.pop_back();
   if (!option.default_value.empty()) text += "; default: " + option.default_value;
   if (option.required) text += "; required";
   constexpr size_t kFew = 3;  // what excludes more is named by those that it excludes

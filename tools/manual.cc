@@ -88,7 +88,8 @@ std::string heading(const OptionDescription& option) {
 }
 
 std::string entry(const OptionDescription& option) {
-  return fmt::format(".TP\n{}\n{}.\n", heading(option), troff(sentence(option)));
+  const std::string text = sentence(option);
+  return fmt::format(".TP\n{}\n{}{}\n", heading(option), troff(text), text.ends_with('.') ? "" : ".");
 }
 
 std::string synopsis(const CommandDescription& program, const CommandDescription& command) {
@@ -181,7 +182,8 @@ std::string program_page(const CommandDescription& program, const std::string& v
 std::string command_page(const CommandDescription& program, const CommandDescription& command,
                          const std::string& version) {
   std::string text = head(page_name(program, command), command.text, version) + synopsis(program, command);
-  text += fmt::format(".SH DESCRIPTION\n{}.\n", troff(command.text));
+  const std::string first = command.text.substr(0, 1);
+  text += fmt::format(".SH DESCRIPTION\n{}.\n", troff(upper(first) + command.text.substr(first.size())));
   std::string arguments;
   for (const OptionDescription& argument : command.positionals()) {
     OptionDescription bare = argument;
