@@ -3,10 +3,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 
 #include "base/atomic_file.h"
+#include "base/data_folder.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/parallel.h"
@@ -34,13 +34,12 @@ Plan PlanOptions::load() const {
   if (int{!plan_.empty()} + int{!preset_.empty()} + int{!type_.empty()} != 1) {
     fail("", "give one of --plan FILE, --preset NAME or a type");
   }
-  const char* folder = std::getenv("STEELYARD_PLANS");
-  const std::string plans = folder != nullptr ? folder : STEELYARD_PLANS_DIR;
   const Format* uniform = find_format(type_);
-  Plan plan = !plan_.empty()                           ? Plan::load(plan_)
-              : uniform                                ? Plan::uniform(uniform->type)
-              : CLI::detail::to_lower(type_) == "copy" ? Plan::uniform(std::nullopt)
-                                                       : Plan::preset(plans, preset_.empty() ? type_ : preset_);
+  Plan plan = !plan_.empty() ? Plan::load(plan_)
+              : uniform      ? Plan::uniform(uniform->type)
+              : CLI::detail::to_lower(type_) == "copy"
+                  ? Plan::uniform(std::nullopt)
+                  : Plan::preset(data_folder("plans"), preset_.empty() ? type_ : preset_);
   if (pure_) plan.make_pure();
 
   // A flag that names one tensor comes before expressions. Rules typed on the command line come before those in a file.
