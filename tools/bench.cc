@@ -10,10 +10,12 @@
 #include "base/error.h"
 #include "base/parallel.h"
 #include "command.h"
-#include "compute/backends.h"
-#include "evaluate/speed.h"
-#include "evaluate/speed_plot.h"
-#include "model/memory_plan.h"
+#include "compute/devices.h"
+#include "measure/speed.h"
+#include "measure/speed_plot.h"
+#include "schedule/memory_plan.h"
+#include "schedule/room.h"
+#include "schedule/session.h"
 
 namespace steelyard::tools {
 namespace {
@@ -78,7 +80,7 @@ std::vector<int64_t> feasible(const Options& options, const Model& model, Measur
   const int64_t n_decode = options.speed.n_decode;
   MemoryRequest request{0, 1, options.speed.n_batch, 1, model.cache_types()};
   const int64_t room =
-      largest_context(model.reader(), config, request, [&](const MemoryPlan& plan) { return model.has_room(plan); });
+      largest_context(model.reader(), config, request, [&](const MemoryPlan& plan) { return has_room(model, plan); });
   std::vector<int64_t> contexts = options.contexts, rest;
   std::ranges::sort(contexts);
   contexts.erase(std::unique(contexts.begin(), contexts.end()), contexts.end());

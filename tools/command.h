@@ -15,9 +15,9 @@
 
 #include "imatrix/imatrix.h"
 #include "model/model.h"
-#include "model/placement.h"
 #include "order_options.h"
 #include "plan/findings.h"
+#include "schedule/placement.h"
 #include "tokenizer/chunks.h"
 
 namespace steelyard::tools {

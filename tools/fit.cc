@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "command.h"
 #include "model/architecture.h"
-#include "model/placement.h"
+#include "schedule/placement.h"
 
 namespace steelyard::tools {
 namespace {

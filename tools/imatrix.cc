@@ -8,9 +8,9 @@
 #include "base/sha256.h"
 #include "calibrate/collect.h"
 #include "command.h"
-#include "evaluate/speed.h"
 #include "gguf/fingerprint.h"
 #include "imatrix/coverage.h"
+#include "measure/speed.h"
 #include "model/architecture.h"
 #include "order_options.h"
 

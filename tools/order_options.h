@@ -1,4 +1,4 @@
-// --memory and --order: how a text passes through a model. For the commands that sweep (model/sweep_plan.h).
+// --memory and --order: how a text goes through a model. For the commands that sweep (schedule/sweep_plan.h).
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "model/sweep_plan.h"
+#include "schedule/sweep_plan.h"
 
 namespace steelyard::tools {
 

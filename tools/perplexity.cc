@@ -14,10 +14,11 @@
 #include "evaluate/divergence.h"
 #include "evaluate/evaluation.h"
 #include "evaluate/self_check.h"
-#include "model/non_finite.h"
 #include "order_options.h"
 #include "perplexity_choice.h"
 #include "perplexity_report.h"
+#include "schedule/non_finite.h"
+#include "schedule/session.h"
 
 namespace steelyard::tools {
 namespace {

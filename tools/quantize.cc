@@ -9,7 +9,6 @@
 #include <set>
 
 #include "base/error.h"
-#include "simd/target.h"
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/sha256.h"
@@ -18,10 +17,11 @@
 #include "command.h"
 #include "compute/backends.h"
 #include "imatrix/selection.h"
-#include "model/sweep_plan.h"
 #include "plan/report.h"
 #include "quantize/edits.h"
 #include "quantize_progress.h"
+#include "schedule/sweep_plan.h"
+#include "simd/target.h"
 
 namespace steelyard::tools {
 namespace {
@@ -255,7 +255,8 @@ void run_quantize(Options& options) {
   print_findings(findings(job));
   check(job);
   if (options.dry_run) return;
-  fmt::print("encoding with {}, {} thread{}\n", simd::target_name(simd::chosen_target()), n_threads, n_threads == 1 ? "" : "s");
+  fmt::print("encoding with {}, {} thread{}\n", simd::target_name(simd::chosen_target()), n_threads,
+             n_threads == 1 ? "" : "s");
   if (device != nullptr) print_places(resolution, options.backend, *device);
   std::fflush(stdout);
 

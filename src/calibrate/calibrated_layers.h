@@ -15,9 +15,9 @@
 #include <vector>
 
 #include "calibrate/moment_collector.h"
-#include "calibrate/rounding_choice.h"
-#include "model/layer_sweep.h"
+#include "quantize/feedback.h"
 #include "quantize/layer_encoder.h"
+#include "schedule/layer_sweep.h"
 #include "tokenizer/chunks.h"
 
 namespace steelyard {

@@ -9,7 +9,7 @@
 #include "calibrate/collect_state.h"
 #include "calibrate/imatrix_collector.h"
 #include "imatrix/coverage.h"
-#include "model/prediction.h"
+#include "schedule/prediction.h"
 
 namespace steelyard {
 namespace {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "imatrix/imatrix.h"
-#include "model/layer_sweep.h"
+#include "schedule/layer_sweep.h"
 
 namespace steelyard {
 

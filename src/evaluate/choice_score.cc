@@ -6,7 +6,8 @@
 #include "base/parallel.h"
 #include "evaluate/choice.h"
 #include "evaluate/token_score.h"
-#include "model/non_finite.h"
+#include "schedule/non_finite.h"
+#include "schedule/session.h"
 
 namespace steelyard {
 namespace {

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/parallel.h"
 #include "base/sha256.h"
-#include "model/non_finite.h"
+#include "schedule/non_finite.h"
 
 namespace steelyard {
 namespace {

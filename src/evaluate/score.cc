@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "model/non_finite.h"
+#include "schedule/non_finite.h"
 
 namespace steelyard {
 namespace {

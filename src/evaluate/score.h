@@ -7,7 +7,7 @@
 #include <string>
 
 #include "evaluate/expert_recorder.h"
-#include "model/layer_sweep.h"
+#include "schedule/layer_sweep.h"
 #include "tokenizer/chunks.h"
 
 namespace steelyard {

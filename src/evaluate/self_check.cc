@@ -5,7 +5,8 @@
 
 #include "base/error.h"
 #include "base/parallel.h"
-#include "model/non_finite.h"
+#include "schedule/non_finite.h"
+#include "schedule/session.h"
 
 namespace steelyard {
 namespace {

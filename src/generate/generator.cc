@@ -7,7 +7,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
-#include "model/non_finite.h"
+#include "schedule/non_finite.h"
 
 namespace steelyard {
 namespace {

@@ -13,6 +13,7 @@
 #include "generate/sampler.h"
 #include "generate/stop_filter.h"
 #include "model/model.h"
+#include "schedule/session.h"
 #include "tokenizer/tokenizer.h"
 
 namespace steelyard {

@@ -112,7 +112,7 @@ struct ModelConfig {
   float logit_softcap = 0;          ///< c: logits become c tanh(logits / c); 0: they stay
   bool output_required = false;     ///< a missing output.weight is not replaced by token_embd
   std::vector<LayerConfig> layers;  ///< of the trunk
-  /// Of the blocks after the trunk that predict further tokens (NextN, MTP); see model/prediction.h.
+  /// Of the blocks after the trunk that predict further tokens (NextN, MTP); see schedule/prediction.h.
   std::vector<LayerConfig> prediction;
 
   /// Block i of the file: of the trunk, then those for prediction.

@@ -7,8 +7,7 @@
 #include <vector>
 
 #include "gguf/reader.h"
-#include "model/memory_plan.h"
-#include "model/workplaces.h"
+#include "model/forward.h"
 
 namespace steelyard {
 
@@ -30,12 +29,6 @@ class Model {
   /// The backend of the head, and so of the logits.
   Backend& backend() const { return *backends_.back(); }
   int n_layers() const { return static_cast<int>(config_.layers.size()); }
-
-  /// Whether each backend's memory, or all of the host's, has room for its part of a session with these needs.
-  bool has_room(const MemoryPlan& plan) const;
-  /// Error with the numbers when a backend's memory has no room. The host's is not checked: its weights are maps of the
-  /// file.
-  void check_room(const MemoryRequest& request) const;
 
   /// Prediction blocks that the file has after the trunk's layers.
   int n_predictions() const { return n_predictions_; }
@@ -60,8 +53,8 @@ class Model {
   /// Rows of the embedding for host ids, each < n_vocab (Error otherwise); out: [ids.size(), n_embd], on the first
   /// layer's backend.
   void embed(std::span<const int32_t> ids, Matrix out) const { embed(trunk_.token_embd, backend(0), ids, out); }
-  /// The same for a prediction block, from its own table or, if that is empty, the trunk's; in scratch memory.
-  Matrix embed(const Weight& table, std::span<const int32_t> ids, Pass& pass) const;
+  /// The same of another table of this width, a prediction block's: where `backend` is.
+  void embed(const Weight& table, Backend& backend, std::span<const int32_t> ids, Matrix out) const;
 
   /// The output matrix; the embedding where the file has no matrix of its own.
   const Weight& output() const { return trunk_.output; }
@@ -72,63 +65,12 @@ class Model {
   Matrix logits(Matrix x, Pass& pass) const;
 
  private:
-  // A backend and the layers it holds.
-  using Part = std::pair<Backend*, LayerRange>;
-  std::vector<Part> parts() const;
-  void embed(const Weight& table, Backend& backend, std::span<const int32_t> ids, Matrix out) const;
-
   const gguf::Reader& reader_;
   ModelConfig config_;
   std::vector<Backend*> backends_;  // of each layer of the trunk
   CacheTypes cache_types_;
   TrunkWeights trunk_;
   int n_predictions_ = 0;
-};
-
-/// Tokens that continue one of a session's sequences.
-struct SequenceTokens {
-  int64_t sequence;
-  std::span<const int32_t> ids;
-};
-
-/// Token-major iteration: all layers bound, one batch after the other through all of them. A session has one or several
-/// sequences, which are independent of each other and may share a batch.
-class Session {
- public:
-  /// Room for n_context positions in each of n_sequences sequences. Error, before anything is loaded, when the
-  /// backend's memory is too small for it.
-  Session(const Model& model, int64_t n_context, int64_t n_sequences = 1);
-
-  /// Observes every product from now on; null: no observer.
-  void observe(MatmulObserver* observer) { observer_ = observer; }
-
-  int64_t n_sequences() const { return static_cast<int64_t>(ids_.size()); }
-  /// Positions used so far; reset() forgets them, in all sequences.
-  int64_t position(int64_t sequence = 0) const { return static_cast<int64_t>(ids(sequence).size()); }
-  /// The ids since the last reset(): the input of first_non_finite() when logits are broken.
-  const std::vector<int32_t>& ids(int64_t sequence = 0) const { return ids_.at(static_cast<size_t>(sequence)); }
-  void reset() {
-    std::ranges::for_each(ids_, [](std::vector<int32_t>& ids) { ids.clear(); });
-  }
-
-  /// Appends ids to sequence 0; as forward_batch.
-  Matrix forward(std::span<const int32_t> ids);
-  /// Appends ids to one or more different sequences, whose rows follow each other in the result. Returns the hidden
-  /// states after the last layer [n_ids, n_embd], valid until the next call. Error when the context is full or an id
-  /// exceeds the vocabulary.
-  Matrix forward_batch(std::span<const SequenceTokens> batch);
-
-  /// Logits of (a slice of) the hidden states, valid until the next call of forward or logits.
-  Matrix logits(Matrix x);
-
- private:
-  const Model& model_;
-  int64_t n_context_;
-  std::vector<Layer> layers_;
-  std::vector<KvCache> caches_;            // one per sequence
-  std::vector<std::vector<int32_t>> ids_;  // one per sequence
-  Workplaces workplaces_;
-  MatmulObserver* observer_ = nullptr;
 };
 
 }  // namespace steelyard

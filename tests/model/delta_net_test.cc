@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "gguf/writer.h"
 #include "model/model.h"
+#include "schedule/session.h"
 #include "support.h"
 
 namespace steelyard {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "model/model.h"
+#include "schedule/session.h"
 #include "support.h"
 
 namespace steelyard {

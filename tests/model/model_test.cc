@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "gguf/writer.h"
+#include "schedule/session.h"
 #include "support.h"
 
 namespace steelyard {

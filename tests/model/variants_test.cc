@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "model/model.h"
 #include "model_copy.h"
+#include "schedule/session.h"
 #include "support.h"
 
 namespace steelyard::test {

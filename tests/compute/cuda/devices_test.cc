@@ -8,7 +8,8 @@
 #include "calibrate/collect.h"
 #include "compute/cuda/on_device.h"
 #include "model/architecture.h"
-#include "model/placement.h"
+#include "schedule/placement.h"
+#include "schedule/session.h"
 #include "support.h"
 
 namespace steelyard::test {

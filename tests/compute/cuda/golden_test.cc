@@ -5,6 +5,7 @@
 
 #include "compute/cuda/on_device.h"
 #include "model/model.h"
+#include "schedule/session.h"
 #include "support.h"
 
 namespace steelyard::test {

@@ -4,7 +4,7 @@
 #include <span>
 #include <string>
 
-#include "evaluate/speed.h"
+#include "measure/speed.h"
 
 namespace steelyard {
 

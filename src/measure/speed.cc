@@ -1,4 +1,4 @@
-#include "evaluate/speed.h"
+#include "measure/speed.h"
 
 #include <algorithm>
 #include <chrono>

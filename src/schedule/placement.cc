@@ -1,4 +1,4 @@
-#include "model/placement.h"
+#include "schedule/placement.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,9 +1,9 @@
 // What a measurement of speed runs, what it makes of energy, and the picture of it. No figure of time is tested.
-#include "evaluate/speed.h"
+#include "measure/speed.h"
 
 #include <gtest/gtest.h>
 
-#include "evaluate/speed_plot.h"
+#include "measure/speed_plot.h"
 #include "support.h"
 
 namespace steelyard::test {

@@ -1,4 +1,4 @@
-#include "model/memory_plan.h"
+#include "schedule/memory_plan.h"
 
 #include <algorithm>
 
@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "gguf/block_name.h"
 #include "model/scratch.h"
-#include "model/sweep_plan.h"
+#include "schedule/sweep_plan.h"
 
 namespace steelyard {
 namespace {

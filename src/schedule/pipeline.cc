@@ -1,4 +1,4 @@
-#include "model/pipeline.h"
+#include "schedule/pipeline.h"
 
 #include <thread>
 

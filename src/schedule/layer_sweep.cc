@@ -1,4 +1,4 @@
-#include "model/layer_sweep.h"
+#include "schedule/layer_sweep.h"
 
 #include <algorithm>
 #include <bit>

@@ -1,4 +1,4 @@
-#include "model/sweep_plan.h"
+#include "schedule/sweep_plan.h"
 
 #include <algorithm>
 #include <map>

@@ -6,7 +6,7 @@
 #include <optional>
 #include <string_view>
 
-#include "model/layer_sweep.h"
+#include "schedule/layer_sweep.h"
 
 namespace steelyard {
 

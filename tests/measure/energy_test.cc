@@ -1,5 +1,5 @@
-// Energy meters on a folder and a library made for the test: what they count, and why others are absent.
-#include "evaluate/energy.h"
+// Meters of energy on a folder and a library made for the test: what they count, and why others are absent.
+#include "measure/energy.h"
 
 #include <gtest/gtest.h>
 

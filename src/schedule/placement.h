@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "model/memory_plan.h"
+#include "schedule/memory_plan.h"
 
 namespace steelyard {
 

@@ -1,5 +1,5 @@
 // Batches pass stages in order, and the failure of one stops all.
-#include "model/pipeline.h"
+#include "schedule/pipeline.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "evaluate/energy.h"
+#include "measure/energy.h"
 
 #include <dlfcn.h>
 

@@ -33,6 +33,7 @@ class PredictionBlocks {
     std::vector<KvLayer> caches;  // one per sequence
   };
 
+  Matrix embed(const Block& block, std::span<const int32_t> ids, Pass& pass) const;
   Matrix head_input(const Block& block, Matrix z, Pass& pass) const;
 
   const Model& model_;

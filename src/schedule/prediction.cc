@@ -1,4 +1,6 @@
-#include "model/prediction.h"
+#include "schedule/prediction.h"
+
+#include "schedule/workplaces.h"
 
 namespace steelyard {
 
@@ -8,7 +10,22 @@ PredictionBlocks::PredictionBlocks(const Model& model, int64_t n_ctx) : model_(m
   }
 }
 
-// The input of the block's output matrix, shown to the observer if the block has a matrix of its own.
+// Rows of the block's own table or, where it has none, the trunk's, which may be on another backend; in scratch memory.
+Matrix PredictionBlocks::embed(const Block& block, std::span<const int32_t> ids, Pass& pass) const {
+  const Matrix out = pass.scratch.matrix(static_cast<int64_t>(ids.size()), model_.config().n_embd);
+  const Weight& table = block.weights.token_embd;
+  if (!table.empty()) {
+    model_.embed(table, pass.backend, ids, out);
+    return out;
+  }
+  Workplaces workplaces(pass.norm_eps);
+  const Matrix rows = workplaces.stream(model_.backend(0), out.rows, out.cols);
+  model_.embed(ids, rows);
+  pass.backend.copy(workplaces.hand_on(model_.backend(0), rows, pass.backend), out);
+  return out;
+}
+
+// What the block's output matrix reads, shown to the observer where the block has a matrix of its own.
 Matrix PredictionBlocks::head_input(const Block& block, Matrix z, Pass& pass) const {
   const Vector& norm = block.weights.output_norm;
   const Matrix h = norm.data != nullptr ? normed(norm, z, pass) : model_.head_input(z, pass);
@@ -42,7 +59,7 @@ Matrix PredictionBlocks::run(std::span<const std::vector<int32_t>> ids, Matrix x
     std::vector<SequenceSlice> slices;
     for (int64_t s = 0; s < n_sequences; ++s) {
       const auto next = std::span(ids[static_cast<size_t>(s)]).last(static_cast<size_t>(n));
-      pass.backend.copy(model_.embed(block.weights.token_embd, next, pass), embedding.slice(s * n, n));
+      pass.backend.copy(embed(block, next, pass), embedding.slice(s * n, n));
       pass.backend.copy(h.slice(s * had, n), before.slice(s * n, n));
       slices.push_back({s * n, n, 0, &block.caches[static_cast<size_t>(s)]});
     }

@@ -1,10 +1,12 @@
-#include "model/non_finite.h"
+#include "schedule/non_finite.h"
 
 #include <fmt/format.h>
 
 #include <cmath>
 #include <optional>
 #include <vector>
+
+#include "schedule/workplaces.h"
 
 namespace steelyard {
 namespace {

@@ -1,5 +1,5 @@
 // The memory plan: against what is really allocated, and against published figures for real models.
-#include "model/memory_plan.h"
+#include "schedule/memory_plan.h"
 
 #include <gtest/gtest.h>
 
@@ -7,6 +7,7 @@
 #include "compute/cpu/cpu_backend.h"
 #include "model/architecture.h"
 #include "model/model.h"
+#include "schedule/session.h"
 #include "support.h"
 
 namespace steelyard {

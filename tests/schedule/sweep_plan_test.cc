@@ -1,5 +1,5 @@
 // How text goes through a model within given memory.
-#include "model/sweep_plan.h"
+#include "schedule/sweep_plan.h"
 
 #include <gtest/gtest.h>
 

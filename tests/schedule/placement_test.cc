@@ -1,5 +1,5 @@
 // Placements: ranges that cover all layers, by proportions and by memory, and what fits.
-#include "model/placement.h"
+#include "schedule/placement.h"
 
 #include <gtest/gtest.h>
 

@@ -23,7 +23,8 @@
 
 #include "base/scratch_file.h"
 #include "model/model.h"
-#include "model/pipeline.h"
+#include "schedule/pipeline.h"
+#include "schedule/workplaces.h"
 
 namespace steelyard {
 

@@ -1,4 +1,4 @@
-#include "model/workplaces.h"
+#include "schedule/workplaces.h"
 
 namespace steelyard {
 

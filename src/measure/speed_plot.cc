@@ -1,4 +1,4 @@
-#include "evaluate/speed_plot.h"
+#include "measure/speed_plot.h"
 
 #include <fmt/format.h>
 

@@ -1,5 +1,5 @@
 // The sweep against token-major iteration, and what an observer sees when a chunk breaks.
-#include "model/layer_sweep.h"
+#include "schedule/layer_sweep.h"
 
 #include <gtest/gtest.h>
 
@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "compute/cpu/cpu_backend.h"
 #include "model/architecture.h"
+#include "schedule/session.h"
 #include "support.h"
 
 namespace steelyard {

@@ -1,5 +1,5 @@
 // A NaN in the weights is named by the block where it first reaches the residual stream.
-#include "model/non_finite.h"
+#include "schedule/non_finite.h"
 
 #include <gtest/gtest.h>
 

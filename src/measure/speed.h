@@ -7,8 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "evaluate/energy.h"
+#include "measure/energy.h"
 #include "model/model.h"
+#include "schedule/session.h"
 
 namespace steelyard {
 
