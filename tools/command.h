@@ -16,6 +16,7 @@
 #include "imatrix/imatrix.h"
 #include "model/model.h"
 #include "model/placement.h"
+#include "options.h"
 #include "order_options.h"
 #include "plan/findings.h"
 #include "tokenizer/chunks.h"
@@ -31,8 +32,6 @@ void add_inspect(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_fit(CLI::App& app);
 
-/// Of --threads. More would exhaust the address space before they did any work.
-inline constexpr int kMaxThreads = 1024;
 
 /// Where a plan comes from (--plan, --preset, a type), what the command line changes in it, and --strict.
 class PlanOptions {
