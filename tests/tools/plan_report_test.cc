@@ -47,7 +47,8 @@ TEST(Report, FindingsAreLines) {
   EXPECT_EQ(findings_text(Example().plan()),
             "warning: rule matches no tensor: x.plan:2 `upp`\n"
             "warning: Q5_0 instead of Q4_K, whose blocks of 256 do not divide the rows: blk.0.attn_k_b.weight (rows of "
-            "192)\n");
+            "192)\n"
+            "note: protected, so no rule changes it (norm): blk.0.attn_norm.weight\n");
 }
 
 TEST(Report, NamesFromFilesStayOnOneLine) {
