@@ -3,65 +3,13 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 
-#include "base/atomic_file.h"
-#include "base/data_folder.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/parallel.h"
-#include "compute/backends.h"
 #include "model/architecture.h"
 
 namespace steelyard::tools {
-
-void PlanOptions::add_to(CLI::App& command) {
-  command.add_option("type", type_, "instead of --plan: one type for all (Q8_0, BF16), a preset (Q4_K_M), or COPY");
-  command.add_option("--plan", plan_, "plan file: REGEX = TYPE per line, * = TYPE is the base");
-  command.add_option("--preset", preset_, "a plan from plans/presets by name, e.g. Q4_K_M");
-  command.add_option("--tensor-type", tensor_types_, "REGEX=TYPE, goes before the plan's rules; may be repeated")
-      ->allow_extra_args(false);
-  command.add_option("--tensor-type-file", tensor_type_file_,
-                     "file of REGEX=TYPE, which go after those of --tensor-type");
-  command.add_option("--token-embedding-type", token_embedding_type_, "type of token_embd.weight, before all rules");
-  command.add_option("--output-tensor-type", output_tensor_type_, "type of output.weight, before all rules");
-  command.add_flag("--leave-output-tensor", leave_output_, "keep output.weight as it is, before all rules");
-  command.add_flag("--pure", pure_, "use the base of the plan or preset for all tensors, none of its rules");
-  command.add_flag("--strict", strict_, "treat warnings about plan and importance as errors");
-}
-
-Plan PlanOptions::load() const {
-  if (int{!plan_.empty()} + int{!preset_.empty()} + int{!type_.empty()} != 1) {
-    fail("", "give one of --plan FILE, --preset NAME or a type");
-  }
-  const Format* uniform = find_format(type_);
-  Plan plan = !plan_.empty() ? Plan::load(plan_)
-              : uniform      ? Plan::uniform(uniform->type)
-              : CLI::detail::to_lower(type_) == "copy"
-                  ? Plan::uniform(std::nullopt)
-                  : Plan::preset(data_folder("plans"), preset_.empty() ? type_ : preset_);
-  if (pure_) plan.make_pure();
-
-  // A flag that names one tensor comes before expressions. Rules typed on the command line come before those in a file.
-  std::vector<PlanRule> rules;
-  const auto add = [&](const std::string& rule, const std::string& from) {
-    rules.push_back(Plan::parse_rule(rule, from));
-  };
-  const std::string token_embedding = "^token_embd\\.weight$ = ", output = "^output\\.weight$ = ";
-  if (!token_embedding_type_.empty()) add(token_embedding + token_embedding_type_, "--token-embedding-type");
-  if (!output_tensor_type_.empty()) add(output + output_tensor_type_, "--output-tensor-type");
-  if (leave_output_) add(output + "keep", "--leave-output-tensor");
-  for (const std::string& rule : tensor_types_) add(rule, "command line");
-  if (!tensor_type_file_.empty()) {
-    for (PlanRule& rule : Plan::load_rule_list(tensor_type_file_)) rules.push_back(std::move(rule));
-  }
-  plan.prepend(rules);
-  return plan;
-}
-
-void print_findings(const std::vector<Finding>& findings) {
-  for (const Finding& finding : findings) fmt::print("{}: {}\n", name(finding.severity), describe(finding));
-}
 
 namespace {
 
@@ -104,7 +52,7 @@ void ModelOptions::add_to(CLI::App& command, const std::string& precision) {
   command.add_option("-t,--threads", threads_, "threads; all cores by default")->check(CLI::Range(0, kMaxThreads));
   command
       .add_option("--backend", backend_names_,
-                  fmt::format("{}; or several, which hold layers in turn", describe_backends()))
+                  "cpu; cuda or cuda:N, a device; ref: the slow specification; or several, which hold layers in turn")
       ->delimiter(',')
       ->capture_default_str();
   command.add_option("--devices", devices_, "numbers of CUDA devices: 0,1 is --backend cuda:0,cuda:1")->delimiter(',');
@@ -165,7 +113,7 @@ std::vector<std::string> ModelOptions::backend_names() const {
   return names;
 }
 
-// Devices of a kind compute alike, whichever they are: a run may be resumed on others.
+// Devices of a kind compute alike, whichever they are: a run may go on on others.
 std::string ModelOptions::settings() const {
   std::vector<std::string> kinds;
   for (const std::string& name : backend_names()) {
@@ -198,18 +146,6 @@ void ResumeOptions::add_to(CLI::App& command) {
   command.add_option("--save-every", seconds, "seconds between two saves of progress; 0: after every step")
       ->check(CLI::Range(0.0, 86400.0))
       ->capture_default_str();
-}
-
-std::optional<Imatrix> load_imatrix(const std::string& path) {
-  return path.empty() ? std::nullopt : std::optional(Imatrix::load(path));
-}
-
-void check_output(const std::string& path, const std::vector<std::string>& inputs) {
-  for (const std::string& input : inputs) {
-    std::error_code ignored;  // a file that does not exist is equivalent to nothing
-    if (std::filesystem::equivalent(path, input, ignored)) fail(path, "is also the input {}", input);
-  }
-  const AtomicFile probe(path);
 }
 
 bool interactive() { return ::isatty(STDERR_FILENO) == 1; }

@@ -1,7 +1,7 @@
 // What the subcommands share: how they register with the parser, and options that several of them take.
 //
 // A subcommand is one file: declare options, call the library, print. Each add_* registers its options and the callback
-// that runs when the subcommand is chosen. The callback throws Error for errors from outside.
+// that runs when the subcommand was chosen; the callback throws Error for foreign faults.
 #pragma once
 
 #include <fmt/ranges.h>
@@ -13,11 +13,11 @@
 #include <string>
 #include <vector>
 
-#include "imatrix/imatrix.h"
+#include "jobs/outputs.h"
 #include "model/model.h"
-#include "order_options.h"
-#include "plan/findings.h"
 #include "schedule/placement.h"
+#include "options.h"
+#include "order_options.h"
 #include "tokenizer/chunks.h"
 
 namespace steelyard::tools {
@@ -31,31 +31,6 @@ void add_inspect(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_fit(CLI::App& app);
 
-/// Limit of --threads. More threads would exhaust the address space before they did any work.
-inline constexpr int kMaxThreads = 1024;
-
-/// Where a plan comes from (--plan, --preset, a type), the changes from the command line, and --strict.
-class PlanOptions {
- public:
-  /// Adds a positional argument too, the type or preset that llama-quantize takes.
-  void add_to(CLI::App& command);
-  /// Error unless exactly one of plan, preset and type is given.
-  Plan load() const;
-  /// Whether warnings are errors.
-  bool strict() const { return strict_; }
-
- private:
-  std::string type_, plan_, preset_;
-  std::vector<std::string> tensor_types_;
-  std::string tensor_type_file_;
-  std::string token_embedding_type_, output_tensor_type_;
-  bool leave_output_ = false;
-  bool pure_ = false;
-  bool strict_ = false;
-};
-
-/// One line on stdout for each finding.
-void print_findings(const std::vector<Finding>& findings);
 
 /// --cache-type-k and -v.
 class CacheTypeOptions {
@@ -73,7 +48,7 @@ class CacheTypeOptions {
 class PlacementOptions {
  public:
   void add_to(CLI::App& command);
-  /// The placement on devices with this many free bytes each.
+  /// On devices with so many bytes free each.
   PlacementRequest request(std::vector<uint64_t> rooms) const { return {std::move(rooms), proportions_, n_layers_}; }
   bool given() const { return !proportions_.empty() || n_layers_ != INT32_MAX; }
   std::string settings() const { return fmt::format("{} {}", fmt::join(proportions_, ","), n_layers_); }
@@ -87,15 +62,15 @@ class PlacementOptions {
 /// opened and bound.
 class ModelOptions {
  public:
-  /// `precision`: the default of --precision.
+  /// `precision`: what --precision is unless the user says.
   void add_to(CLI::App& command, const std::string& precision = "exact");
-  /// Opens file and backends; must be called once, before the accessors. n_context: the context for which memory is
-  /// divided between several devices; 0: not known. order: the order in which a text passes through the model, null
-  /// without one. In layer order, devices take layers in turn and work on different batches at the same time.
+  /// Opens file and backends; must be called once, before the accessors. n_context: what memory is shared out for,
+  /// where there are several devices; 0: not known. order: of a text that goes through the model, null for none; where
+  /// that is layer by layer, devices take layers by turns, which pass batches on at the same time.
   void open(int64_t n_context = 0, const OrderOptions* order = nullptr);
 
   const std::string& path() const { return path_; }
-  /// The options among these that change results in their last digits.
+  /// What of these options changes results in their last digits.
   std::string settings() const;
   const gguf::Reader& reader() const { return *reader_; }
   /// Names of the backends that hold layers.
@@ -150,12 +125,7 @@ struct ResumeOptions {
   double seconds = 5;
 };
 
-/// The importance matrix at `path`, nothing when the path is empty.
-std::optional<Imatrix> load_imatrix(const std::string& path);
-
-/// Error unless `path` can be written and is not one of `inputs`, under any name. For outputs that are written at the
-/// end, so that errors show before the work.
-void check_output(const std::string& path, const std::vector<std::string>& inputs);
+using jobs::check_output;
 
 /// True when stderr is a terminal: progress may rewrite its line.
 bool interactive();

@@ -11,11 +11,13 @@
 
 #include "command.h"
 #include "documents.h"
+#include "progress_line.h"
 
 namespace {
 
 // An exception's message on a single line.
 int report(std::string message) {
+  steelyard::tools::end_line();
   for (char& c : message) {
     if (c == '\n' || c == '\r') c = ' ';
   }

@@ -13,7 +13,7 @@
 namespace steelyard {
 namespace {
 
-// Tensors of the result: names and places as in the source, types as decided.
+// Tensors of the result: named and placed as in the source, in the types that were decided.
 std::vector<gguf::TensorInfo> result_tensors(const Resolution& resolution) {
   std::vector<gguf::TensorInfo> tensors;
   for (const Decision& decision : resolution.decisions) {
@@ -23,24 +23,24 @@ std::vector<gguf::TensorInfo> result_tensors(const Resolution& resolution) {
   return tensors;
 }
 
-// What must not change from the beginning of a run to its end, across interruptions. Each is named in messages.
+// What must not change between the begin of a run and its end, whoever interrupts it. Each is named in messages.
 RunIdentity run_identity(const Provenance& provenance, const std::string& source_header, const std::string& states) {
-  std::string arguments;
-  for (const std::string& argument : provenance.arguments) arguments += (arguments.empty() ? "" : " ") + argument;
+  std::string options = provenance.options;
+  for (const std::string& argument : provenance.arguments) options += (options.empty() ? "" : " ") + argument;
   return {{"version", provenance.version},
           {"source", source_header},
           {"source-files", states},
           {"plan", sha256(provenance.plan)},
           {"imatrix", provenance.imatrix_sha256},
           {"calibration", provenance.calibration_sha256},
-          {"flags", printable(arguments, arguments.size() * 4)}};
+          {"options", printable(options, options.size() * 4)}};
 }
 
 void check_source(const gguf::Reader& source, const std::string& states) {
   if (file_states(source) != states) fail(source.path(), "was changed while it was read; --restart begins anew");
 }
 
-// What an interrupted run has read must not have changed.
+// What an interrupted run has read must still be what it was.
 void check_resumed(const QuantizeJob& job, std::span<const TensorHashes> finished) {
   parallel_for(static_cast<int64_t>(finished.size()), 1, [&](int64_t i) {
     const gguf::TensorInfo& tensor = *job.resolution.decisions[static_cast<size_t>(i)].tensor;
@@ -52,7 +52,20 @@ void check_resumed(const QuantizeJob& job, std::span<const TensorHashes> finishe
   });
 }
 
-// The result of a repetition must be equal to the file that it repeats, or it is refused.
+// Where a run begins that finds `n_finished` tensors done.
+QuantizeProgress state_after(std::span<const Decision> decisions, size_t n_finished) {
+  QuantizeProgress progress{.tensor = n_finished, .n_tensors = decisions.size()};
+  if (n_finished < decisions.size()) progress.info = decisions[n_finished].tensor;
+  for (size_t i = 0; i < decisions.size(); ++i) {
+    const auto n = static_cast<uint64_t>(decisions[i].tensor->n_elements());
+    progress.total += n;
+    if (i < n_finished) progress.resumed += n;
+  }
+  progress.done = progress.resumed;
+  return progress;
+}
+
+// The result of a repetition is the one it repeats, or it is refused.
 void check_expected(const Recorded& expected, const std::string& source, const Output& output,
                     const std::string& path) {
   if (source != expected.source_sha256) {
@@ -70,9 +83,9 @@ gguf::Metadata result_metadata(const QuantizeJob& job, const gguf::Metadata* edi
   gguf::Metadata metadata = edited != nullptr ? *edited : job.source.metadata();
   gguf::erase_split_keys(metadata);
   erase_provenance(metadata);
-  // The writer and llama.cpp need a power of two. Where the source has something else, the default replaces it.
+  // The writer and llama.cpp want a power of two; where the source had something else, the default takes its place.
   if (!std::has_single_bit(gguf::data_alignment(metadata))) metadata.erase(gguf::kAlignmentKey);
-  // One number for the whole file cannot describe a plan. Readers that miss it look at the tensors.
+  // One number for the whole file cannot say what a plan did; readers that miss it look at the tensors.
   metadata.erase("general.file_type");
   metadata.set_integer("general.quantization_version", 2);  // ggml's block layouts since 2023
   if (job.imatrix != nullptr) {
@@ -96,6 +109,8 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
   for (const std::string& path : written_paths(target.path, files)) check_target(job.source, path);
 
   Output output(target.path, files, run_identity(target.provenance, source_header, states), target.earlier);
+  QuantizeProgress progress = state_after(decisions, output.finished().size());
+  callback(progress);
   check_resumed(job, output.finished());
   LayerEncoder* const layers = job.layers;
   for (size_t i = 0; layers != nullptr && i < output.finished().size(); ++i) {
@@ -105,10 +120,6 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
   std::optional<InputEstimates> inputs;
   if (job.imatrix != nullptr && target.effort == Effort::kBest) {
     inputs.emplace(job.source, job.resolution, *job.imatrix);
-  }
-  QuantizeProgress progress{.n_tensors = decisions.size(), .total = job.resolution.n_elements};
-  for (size_t i = 0; i < output.finished().size(); ++i) {
-    progress.resumed += static_cast<uint64_t>(decisions[i].tensor->n_elements());
   }
   TensorStream stream(job.source, target.slab_bytes, output);
   uint64_t before = progress.resumed;
