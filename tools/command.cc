@@ -4,12 +4,11 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
 
-#include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/parallel.h"
+#include "jobs/outputs.h"
 #include "model/architecture.h"
 
 namespace steelyard::tools {
@@ -205,11 +204,7 @@ std::optional<Imatrix> load_imatrix(const std::string& path) {
 }
 
 void check_output(const std::string& path, const std::vector<std::string>& inputs) {
-  for (const std::string& input : inputs) {
-    std::error_code ignored;  // a file that does not exist is equivalent to nothing
-    if (std::filesystem::equivalent(path, input, ignored)) fail(path, "is also the input {}", input);
-  }
-  const AtomicFile probe(path);
+  jobs::check_output(path, inputs);
 }
 
 bool interactive() { return ::isatty(STDERR_FILENO) == 1; }
