@@ -14,7 +14,7 @@
 //
 // A field is a bool, a number, a string, a vector, an optional, or a struct with fields of its own, which becomes an
 // object. visit.group(self.text) puts the fields of a struct among the others; visit.bytes() is for sizes, which may be
-// text such as "24GiB".
+// text such as "24GiB"; visit.if_any() leaves an optional out where it has no value, instead of writing null.
 #pragma once
 
 #include <cmath>
@@ -73,6 +73,10 @@ struct JsonWriter {
   }
   void bytes(const char* name, uint64_t value) { json[name] = value; }
   template <class T>
+  void if_any(const char* name, const std::optional<T>& value) {
+    if (value) json[name] = of(*value);
+  }
+  template <class T>
   void group(const T& value) {
     T::fields(value, *this);
   }
@@ -111,6 +115,10 @@ struct JsonReader {
       value = parse_bytes(found->get<std::string>());
     else
       read(*found, value, name);
+  }
+  template <class T>
+  void if_any(const char* name, std::optional<T>& value) {
+    (*this)(name, value);
   }
   template <class T>
   void group(T& value) {

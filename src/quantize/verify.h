@@ -9,7 +9,7 @@
 namespace steelyard {
 
 /// Reads all of `file` (opened with its data). Error naming the first tensor whose bytes differ, or when the file has
-/// no checksums. `progress` may be called from any thread, with how many tensors are done.
+/// no checksums. `progress` is called on the caller's thread, with how many tensors are done.
 void verify(const gguf::Reader& file, const std::function<void(size_t done, size_t count)>& progress);
 
 }  // namespace steelyard
