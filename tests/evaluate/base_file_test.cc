@@ -7,6 +7,7 @@
 #include <random>
 
 #include "base/error.h"
+#include "error_of.h"
 #include "evaluate/compact_base.h"
 #include "evaluate/tiny_run.h"
 
@@ -23,7 +24,7 @@ class BaseFile : public testing::TestWithParam<BaseLayout> {
   // Opens `bytes` as a base and scores all its rows with the logits of a uniform model. The message of an Error, or "".
   std::string error_of(const std::string& bytes) const {
     std::ofstream(folder_ / "changed", std::ios::binary) << bytes;
-    try {
+    return test::error_of([&] {
       const auto base = DivergenceBase::open(folder_ / "changed");
       base->require(tiny_.chunks, tiny_.identity);
       const std::vector<float> x(static_cast<size_t>(base->n_vocab()));
@@ -34,10 +35,7 @@ class BaseFile : public testing::TestWithParam<BaseLayout> {
           base->choices(c, i);
         }
       }
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "";
+    });
   }
 
   template <typename T>

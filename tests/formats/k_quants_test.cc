@@ -127,7 +127,7 @@ TYPED_TEST(KQuantsOfType, FitBeatsPlainRounding) {
     const float* const x = &blocks.x[at];
     float w[kLen];
     uint32_t codes[kLen];
-    TypeParam::objective(x, &blocks.importance[at], w);
+    objective<TypeParam>(x, &blocks.importance[at], w);
     const double plain = this->rounded_error(x, w, plain_scales<TypeParam>(x), codes);
     for (const Effort effort : kEfforts) {
       const auto fitted = TypeParam::fit(x, w, effort, codes);
@@ -147,7 +147,7 @@ TYPED_TEST(KQuantsOfType, FitLeavesTheCodesOfRound) {
       float w[kLen];
       uint32_t fitted[kLen];
       uint32_t rounded[kLen];
-      TypeParam::objective(&blocks.x[at], &blocks.importance[at], w);
+      objective<TypeParam>(&blocks.x[at], &blocks.importance[at], w);
       const auto scales = TypeParam::fit(&blocks.x[at], w, effort, fitted);
       this->rounded_error(&blocks.x[at], w, scales, rounded);
       EXPECT_TRUE(std::equal(fitted, fitted + kLen, rounded)) << "block " << at / kLen;

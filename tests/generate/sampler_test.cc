@@ -66,13 +66,15 @@ TEST(Probabilities, AreASoftmaxAtATemperature) {
   EXPECT_EQ(probabilities(std::vector<Candidate>{{0, 1e30}, {1, -1e30}}, 1), (std::vector<double>{1, 0}));
 }
 
+/// How many of 1/2, 1/4, 1/8 and 1/8 a filter keeps.
+size_t kept_by(void (*filter)(std::vector<Candidate>&, double), double p) {
+  std::vector<Candidate> candidates = top_k(logits_of({0.5, 0.25, 0.125, 0.125}), 0);
+  filter(candidates, p);
+  return candidates.size();
+}
+
 TEST(TopP, KeepsTheFewestThatReachTheShare) {
-  const std::vector<Candidate> all = top_k(logits_of({0.5, 0.25, 0.125, 0.125}), 0);
-  const auto kept = [&](double p) {
-    std::vector<Candidate> candidates = all;
-    top_p(candidates, p);
-    return candidates.size();
-  };
+  const auto kept = [](double p) { return kept_by(top_p, p); };
   EXPECT_EQ(kept(0), 1u);
   EXPECT_EQ(kept(0.49), 1u);
   EXPECT_EQ(kept(0.51), 2u);
@@ -83,12 +85,7 @@ TEST(TopP, KeepsTheFewestThatReachTheShare) {
 }
 
 TEST(MinP, KeepsWhatHasAShareOfTheFirst) {
-  const std::vector<Candidate> all = top_k(logits_of({0.5, 0.25, 0.125, 0.125}), 0);
-  const auto kept = [&](double p) {
-    std::vector<Candidate> candidates = all;
-    min_p(candidates, p);
-    return candidates.size();
-  };
+  const auto kept = [](double p) { return kept_by(min_p, p); };
   EXPECT_EQ(kept(0.2), 4u);
   EXPECT_EQ(kept(0.3), 2u);
   EXPECT_EQ(kept(0.6), 1u);

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "base/error.h"
+#include "error_of.h"
 
 namespace steelyard {
 namespace {
@@ -32,12 +33,7 @@ std::vector<std::string> selected(const std::vector<std::string>& include, const
 }
 
 std::string error_of(const std::vector<std::string>& include, const std::vector<std::string>& exclude) {
-  try {
-    selected(include, exclude);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
+  return test::error_of([&] { selected(include, exclude); });
 }
 
 TEST(SelectEntries, KeepsWhatIsIncludedAndNotExcluded) {

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "error_of.h"
 #include "model/model.h"
 #include "schedule/session.h"
 #include "support.h"
@@ -63,12 +64,7 @@ AttentionConfig heads(int64_t head_k, int64_t head_v) {
 }
 
 std::string complaint(const AttentionConfig& config, CacheTypes types) {
-  try {
-    check_cache_types(config, types);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
+  return test::error_of([&] { check_cache_types(config, types); });
 }
 
 TEST(CacheTypes, HeadsThatDoNotDivideAreNamed) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "error_of.h"
 
 namespace steelyard {
 namespace {
@@ -11,12 +12,7 @@ namespace {
 Condition parse(std::string_view text) { return Condition::parse(text, "p.plan:1"); }
 
 std::string refusal(std::string_view text) {
-  try {
-    parse(text);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
+  return test::error_of([&] { parse(text); });
 }
 
 TEST(Condition, WithoutQuestionsAlwaysHolds) {

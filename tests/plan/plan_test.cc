@@ -7,6 +7,7 @@
 #include <random>
 
 #include "base/error.h"
+#include "error_of.h"
 #include "models.h"
 #include "plan/resolve.h"
 #include "support.h"
@@ -16,12 +17,7 @@ namespace {
 
 // The message of the Error that `text` as a plan named p.plan causes; empty when there is none.
 std::string refusal(std::string_view text) {
-  try {
-    Plan::parse(text, "p.plan");
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
+  return test::error_of([&] { Plan::parse(text, "p.plan"); });
 }
 
 bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "error_of.h"
 #include "support.h"
 
 namespace steelyard {
@@ -30,12 +31,7 @@ class Preflight : public testing::Test {
   // The message that refuses the job; empty when it may begin.
   std::string refusal(const std::string& plan, const Imatrix* imatrix, bool strict) {
     const Resolution resolution = resolve(Plan::parse(plan, "p"), model_.tensors());
-    try {
-      check({model_, resolution, imatrix, /*allow_requantize=*/false, strict});
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "";
+    return test::error_of([&] { check({model_, resolution, imatrix, /*allow_requantize=*/false, strict}); });
   }
 
   const gguf::Reader model_{test::golden("imatrix/deepseek2_k256/model.gguf"), gguf::Need::kHeader};

@@ -11,6 +11,7 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/parallel.h"
+#include "error_of.h"
 #include "quantize/encode.h"
 #include "support.h"
 
@@ -33,13 +34,9 @@ uint64_t run(const std::string& source, const std::string& plan, const std::stri
 std::string error_of(const std::string& source, const std::string& plan, const Imatrix* imatrix = nullptr) {
   const test::TempFolder folder;
   const std::string target = folder / "out.gguf";
-  try {
-    run(source, plan, target, imatrix);
-  } catch (const Error& error) {
-    EXPECT_TRUE(std::filesystem::is_empty(std::filesystem::path(target).parent_path()));
-    return error.what();
-  }
-  return "";
+  const std::string error = test::error_of([&] { run(source, plan, target, imatrix); });
+  EXPECT_TRUE(error.empty() || std::filesystem::is_empty(std::filesystem::path(target).parent_path()));
+  return error;
 }
 
 TEST(Quantize, EveryTensorDecodesToWhatItsEncoderChose) {

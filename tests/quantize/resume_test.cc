@@ -13,6 +13,7 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "error_of.h"
 #include "quantize/quantize.h"
 #include "support.h"
 
@@ -81,12 +82,7 @@ class Resume : public testing::Test {
   }
 
   std::string error_of(const Run& how) {
-    try {
-      run(how);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return test::error_of([&] { run(how); });
   }
 
   // Path → content of the result.

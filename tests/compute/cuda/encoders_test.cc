@@ -77,14 +77,6 @@ class CudaEncoders : public CudaTest {
 
 class CudaEncodersOfTypes : public CudaEncoders, public testing::WithParamInterface<const Format*> {};
 
-std::vector<const Format*> device_formats() {
-  std::vector<const Format*> formats;
-  for (const Format* each : all_formats()) {
-    if (cuda::encode_kernel(each->type) != nullptr) formats.push_back(each);
-  }
-  return formats;
-}
-
 INSTANTIATE_TEST_SUITE_P(Types, CudaEncodersOfTypes, testing::ValuesIn(device_formats()),
                          [](const auto& test) { return std::string(test.param->name); });
 

@@ -71,14 +71,6 @@ class CudaFeedback : public CudaTest {
 
 class CudaFeedbackOfTypes : public CudaFeedback, public testing::WithParamInterface<const Format*> {};
 
-std::vector<const Format*> device_formats() {
-  std::vector<const Format*> formats;
-  for (const Format* each : all_formats()) {
-    if (cuda::encode_kernel(each->type) != nullptr) formats.push_back(each);
-  }
-  return formats;
-}
-
 INSTANTIATE_TEST_SUITE_P(Types, CudaFeedbackOfTypes, testing::ValuesIn(device_formats()),
                          [](const auto& test) { return std::string(test.param->name); });
 

@@ -5,22 +5,13 @@
 
 #include "base/error.h"
 #include "compute/cuda/on_device.h"
+#include "error_of.h"
 #include "support.h"
 
 namespace steelyard::test {
 namespace {
 
-class CudaMemory : public CudaTest {
- protected:
-  static std::string error_of(const std::function<void()>& work) {
-    try {
-      work();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
-  }
-};
+class CudaMemory : public CudaTest {};
 
 TEST_F(CudaMemory, UploadsOfAnyLength) {
   cuda_emulator::under_all_schedules([&] {

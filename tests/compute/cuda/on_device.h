@@ -9,6 +9,7 @@
 
 #include "compute/activations.h"
 #include "compute/cuda/cuda.h"
+#include "compute/cuda/encoders.h"
 #include "cuda_emulator/device_array.h"
 
 namespace steelyard::test {
@@ -93,6 +94,15 @@ class DeviceRouting {
   DeviceValues<int32_t> expert_, row_, token_, row_begin_;
   DeviceValues<float> weight_;
 };
+
+/// The types that a device encodes.
+inline std::vector<const Format*> device_formats() {
+  std::vector<const Format*> formats;
+  for (const Format* each : all_formats()) {
+    if (cuda::encode_kernel(each->type) != nullptr) formats.push_back(each);
+  }
+  return formats;
+}
 
 /// Tests begin with fresh devices and plain settings.
 class CudaTest : public testing::Test {

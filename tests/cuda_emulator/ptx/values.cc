@@ -14,17 +14,12 @@ int bits_of_type(Type type) { return 8 * size_of(type); }
 
 float as_float(uint64_t value) { return std::bit_cast<float>(uint32_t(value)); }
 
-float float32_operation(Opcode op, float a, float b, float c) {
+// What float and double do alike.
+template <class Float>
+Float operation(Opcode op, Float a, Float b) {
   switch (op) {
-    case op_add:
-      return a + b;
-    case op_sub:
-      return a - b;
     case op_mul:
       return a * b;
-    case op_fma:
-    case op_mad:
-      return std::fma(a, b, c);
     case op_div:
       return a / b;
     case op_min:
@@ -35,26 +30,40 @@ float float32_operation(Opcode op, float a, float b, float c) {
       return -a;
     case op_abs:
       return std::fabs(a);
-    case op_rsqrt:
-      return rsqrtf(a);
     case op_rcp:
-      return 1.0f / a;
+      return 1 / a;
     case op_sqrt:
       return std::sqrt(a);
     case op_ex2:
       return std::exp2(a);
+    case op_tanh:
+      return std::tanh(a);
+    case op_copysign:
+      return std::copysign(b, a);
+    default:
+      fail("an operation that this float type does not have");
+  }
+}
+
+float float32_operation(Opcode op, float a, float b, float c) {
+  switch (op) {
+    case op_add:
+      return a + b;
+    case op_sub:
+      return a - b;
+    case op_fma:
+    case op_mad:
+      return std::fma(a, b, c);
+    case op_rsqrt:
+      return rsqrtf(a);
     case op_lg2:
       return std::log2(a);
     case op_sin:
       return std::sin(a);
     case op_cos:
       return std::cos(a);
-    case op_tanh:
-      return std::tanh(a);
-    case op_copysign:
-      return std::copysign(b, a);
     default:
-      fail("an operation that f32 does not have");
+      return operation(op, a, b);
   }
 }
 
@@ -65,35 +74,13 @@ double double_operation(Opcode op, bool exact, double a, double b, double c) {
       return exact ? a + b : fma_to_odd(1.0, a, b);
     case op_sub:
       return exact ? a - b : fma_to_odd(1.0, a, -b);
-    case op_mul:
-      return a * b;
     case op_fma:
     case op_mad:
       return exact ? std::fma(a, b, c) : fma_to_odd(a, b, c);
-    case op_div:
-      return a / b;
-    case op_min:
-      return std::fmin(a, b);
-    case op_max:
-      return std::fmax(a, b);
-    case op_neg:
-      return -a;
-    case op_abs:
-      return std::fabs(a);
-    case op_sqrt:
-      return std::sqrt(a);
-    case op_rcp:
-      return 1 / a;
     case op_rsqrt:
       return 1 / std::sqrt(a);
-    case op_ex2:
-      return std::exp2(a);
-    case op_tanh:
-      return std::tanh(a);
-    case op_copysign:
-      return std::copysign(b, a);
     default:
-      fail("an operation that this float type does not have");
+      return operation(op, a, b);
   }
 }
 
