@@ -1,7 +1,7 @@
-// Where data lies that comes with the program: "plans", "calibration". No path is compiled in. Every place is relative to
-// the file that this code runs from, the program or a shared library, so that an installed program can be moved.
+// Where data lies that comes with the program: "plans", "calibration". No path is compiled in. Every place is relative
+// to the file that this code runs from, the program or a shared library, so that an installed program can be moved.
 //
-// Whoever needs a preset or the default text calls this, and only then: with a plan of one's own nothing has to be found.
+// Called where a preset or the default text is wanted, and only then: a plan of one's own needs no folder.
 #pragma once
 
 #include <filesystem>
