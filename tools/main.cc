@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "command.h"
+#include "documents.h"
 
 namespace {
 
@@ -58,6 +59,7 @@ int main(int argc, char** argv) {
   steelyard::tools::add_inspect(app);
   steelyard::tools::add_bench(app);
   steelyard::tools::add_fit(app);
+  steelyard::tools::add_generate_docs(app);
   try {
     for (int i = 1; i < argc; ++i) argv[i] = long_form(argv[i]);
     app.parse(argc, argv);
