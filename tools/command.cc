@@ -34,10 +34,11 @@ Plan PlanOptions::load() const {
     fail("", "give one of --plan FILE, --preset NAME or a type");
   }
   const Format* uniform = find_format(type_);
-  Plan plan = !plan_.empty()                           ? Plan::load(plan_)
-              : uniform                                ? Plan::uniform(uniform->type)
-              : CLI::detail::to_lower(type_) == "copy" ? Plan::uniform(std::nullopt)
-                                                       : Plan::preset(data_folder("plans"), preset_.empty() ? type_ : preset_);
+  Plan plan = !plan_.empty() ? Plan::load(plan_)
+              : uniform      ? Plan::uniform(uniform->type)
+              : CLI::detail::to_lower(type_) == "copy"
+                  ? Plan::uniform(std::nullopt)
+                  : Plan::preset(data_folder("plans"), preset_.empty() ? type_ : preset_);
   if (pure_) plan.make_pure();
 
   // What names one tensor goes before expressions; what was typed goes before what lies in a file.
