@@ -4,7 +4,8 @@ JOBS ?= $(shell nproc)
 FOLDER = $(if $(filter release,$(PRESET)),build,build-$(PRESET))
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all setup build test asan aarch64 cuda-targets demo bench bench-runtime corpus update-golden format clean
+.PHONY: all setup build program test asan aarch64 cuda-targets demo install package check-package bench bench-runtime \
+  corpus update-golden format clean
 
 all: build
 
@@ -14,6 +15,11 @@ setup:
 build: setup
 	@cmake --preset $(PRESET) > /dev/null
 	@cmake --build --preset $(PRESET) -j $(JOBS)
+
+# The program without the tests, in the same build folder: less than half the work.
+program: setup
+	@cmake --preset $(PRESET) > /dev/null
+	@cmake --build --preset $(PRESET) -j $(JOBS) --target steelyard
 
 # Every test, and what was skipped and why. PRESET=debug, asan or clang runs them in another build.
 test: build
@@ -38,8 +44,31 @@ cuda-targets: setup
 	@sed -i -e '/<!-- resources -->/,/<!-- end -->/{//!d}' -e '/<!-- resources -->/r $(FOLDER)/cuda_targets/table.md' docs/cuda.md
 
 # Calibrate, plan, quantize and evaluate the bundled model; prints a table.
-demo: build
-	@tools/demo.sh build
+demo:
+	@tools/demo.sh announce $(FOLDER)
+	@$(MAKE) program
+	@tools/demo.sh run $(FOLDER)
+
+# Into /usr/local, or PREFIX=FOLDER; DESTDIR=FOLDER is put before that.
+PREFIX ?= /usr/local
+install: setup
+	@cmake --preset $(PRESET) > /dev/null
+	@cmake --build --preset $(PRESET) -j $(JOBS) --target installable
+	@cmake --install $(FOLDER) --prefix $(PREFIX)
+
+# Debian packages, in build/packages.
+package: setup
+	@cmake/setup.sh package
+	@cmake --preset $(PRESET) > /dev/null
+	@cmake --build --preset $(PRESET) -j $(JOBS) --target installable
+	@rm -rf $(FOLDER)/packages
+	@cd $(FOLDER) && cpack > packages.log || { cat packages.log; exit 1; }
+	@rm -rf $(FOLDER)/packages/_CPack_Packages
+	@ls $(FOLDER)/packages/*.deb
+
+# Installs them in a fresh Debian and quantizes a model there; as root, with debootstrap.
+check-package: package
+	@cmake/check_package.sh $(FOLDER)/packages
 
 # What each encoder loses, in weights and in a model, and how fast it is. SHARED: folder of the reference data. PEER:
 # llama.cpp's llama-quantize, to compare with.

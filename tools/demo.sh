@@ -1,12 +1,32 @@
 #!/bin/bash
 # The demo: calibrates the bundled model, quantizes it three ways, and shows what each costs. Fails when a perplexity or a
 # divergence leaves its window, so that it also guards the whole pipeline.
-# usage: tools/demo.sh BUILD_FOLDER (relative to the root of the repository)
+# usage: tools/demo.sh announce|run BUILD_FOLDER (relative to the root of the repository)
+# announce says what will happen and how long it takes, before anything is built.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-build=$1
+build=$2
 steelyard=$build/steelyard
 out=$build/demo
+
+if [ "$1" = announce ]; then
+  cores=$(nproc)
+  if [ -x "$steelyard" ]; then
+    building="Brings $steelyard up to date: seconds, or a few minutes after many changes."
+  else
+    building="Installs missing packages and builds $steelyard: about $(((9 + cores - 1) / cores)) minutes on $cores cores."
+  fi
+  cat <<END
+The demo
+  1. $building
+  2. Collects importance over calibration/default.txt with the bundled model of 14 million parameters.
+  3. Quantizes the model in three ways: Q8_0, Q4_K, and by a plan that gives experts 2 to 3 bits and the rest 4 to 6.
+  4. Measures on other text what each costs, and lets each continue a prompt.
+Steps 2 to 4 take one to two minutes. All files are written into $out.
+END
+  exit
+fi
+
 model=tests/models/glm-flash-tiny-bf16.gguf
 heldout=tests/text/heldout.txt
 mkdir -p "$out"
@@ -59,4 +79,18 @@ while read -r name _; do
   "$steelyard" run -m "$out/$name.gguf" -p "A directory is" -n 24 2> "$out/$name.run.log" | tr -s ' \n' ' '
   echo
 done <<< "$windows"
+
+size() { stat -c %s "$out/$1.gguf"; }
+smaller=$((100 - 100 * $(size asymmetric) / $(size Q4_K)))
+say "What to look at"
+cat <<END
+The model is tiny and knows nothing. What counts is the distance to its own BF16: mean KLD (0: the same predictions), and
+how often the likeliest token is the same.
+  * asymmetric is $smaller % smaller than Q4_K and about as near to BF16, although most of its weights have 2 to 3 bits.
+    The plan says which tensors have more, and why: plans/glm-4.7-flash-asym-2bit.plan
+  * What became of each tensor:  $steelyard inspect $out/asymmetric.gguf
+  * The file is an ordinary GGUF. It runs here:  $steelyard run -m $out/asymmetric.gguf -p "A directory is"
+With a model of yours, docs/quantize.md and the worked example of README.md go on from here. The shortest way:
+  $steelyard quantize MODEL-BF16.gguf MODEL-Q4_K_M.gguf --preset Q4_K_M
+END
 exit $status
