@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "compute/backends.h"
+
 namespace steelyard::tools {
 
 void add_threads(CLI::App& command, int& threads) {
@@ -32,7 +34,7 @@ void add_options(CLI::App& command, jobs::ModelOptions& options) {
   add_threads(command, options.threads);
   command
       .add_option("--backend", options.backend,
-                  "cpu; cuda or cuda:N, a device; ref: the slow specification; or several, which hold layers in turn")
+                  describe_backends() + "; or several, which hold layers in turn")
       ->delimiter(',')
       ->capture_default_str();
   command

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "calibrate/moment_collector.h"
-#include "quantize/feedback.h"
+#include "calibrate/rounding_choice.h"
 #include "quantize/layer_encoder.h"
 #include "schedule/layer_sweep.h"
 #include "tokenizer/chunks.h"

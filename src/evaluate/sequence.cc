@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "evaluate/token_score.h"
-#include "model/non_finite.h"
+#include "schedule/non_finite.h"
 
 namespace steelyard {
 

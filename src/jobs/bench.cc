@@ -5,10 +5,10 @@
 
 #include "base/error.h"
 #include "base/parallel.h"
-#include "compute/devices.h"
-#include "evaluate/speed.h"
-#include "evaluate/speed_plot.h"
-#include "model/memory_plan.h"
+#include "compute/backends.h"
+#include "measure/speed.h"
+#include "measure/speed_plot.h"
+#include "schedule/memory_plan.h"
 
 namespace steelyard::jobs {
 namespace {

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "calibrate/layer_stages.h"
 #include "schedule/sweep_plan.h"
 
 namespace steelyard::jobs {
@@ -12,7 +13,7 @@ namespace {
 // Batches are of the same size whatever the memory: the result must not depend on it. Two models have streams.
 CalibrationSettings settings_for(const gguf::Reader& source, const ModelConfig& config, const Resolution& resolution,
                                  const QuantizeOptions& options, const ShapingOptions& shaping, DeviceEncoder* device) {
-  CalibrationSettings settings{.feedback = {.effort = shaping.chosen_effort()}, .device = device};
+  CalibrationSettings settings{.rounding = {.feedback = {.effort = shaping.chosen_effort()}, .device = device}};
   const uint64_t memory = options.memory > 0 ? options.memory : physical_memory() / 5 * 4;
   const SweepPlan plan = plan_sweep(source, config, memory, moment_bytes(resolution), shaping.ctx_size,
                                     settings.sweep.n_batch, SweepOrder::kLayer);

@@ -4,7 +4,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "compute/devices.h"
+#include "compute/backends.h"
 #include "imatrix/selection.h"
 #include "jobs/calibration.h"
 #include "jobs/repeat.h"
