@@ -2,7 +2,7 @@
 #include "gguf/metadata.h"
 
 #include <algorithm>
-#include <limits>
+#include <type_traits>
 #include <utility>
 
 #include "base/byte_reader.h"
@@ -10,6 +10,8 @@
 #include "base/check.h"
 #include "base/checked.h"
 #include "base/error.h"
+#include "gguf/value_type.h"
+#include "gguf/wire.h"
 
 namespace steelyard::gguf {
 
@@ -17,70 +19,37 @@ namespace {
 
 // Bytes of a value of fixed size; 0 for strings, arrays and ids that are no type.
 size_t fixed_size(ValueType type) {
-  switch (type) {
-    case ValueType::kUint8:
-    case ValueType::kInt8:
-    case ValueType::kBool:
-      return 1;
-    case ValueType::kUint16:
-    case ValueType::kInt16:
-      return 2;
-    case ValueType::kUint32:
-    case ValueType::kInt32:
-    case ValueType::kFloat32:
-      return 4;
-    case ValueType::kUint64:
-    case ValueType::kInt64:
-    case ValueType::kFloat64:
-      return 8;
-    default:
-      return 0;
-  }
+  return visit_number(
+      type, []<class T>() { return sizeof(T); }, size_t{0});
 }
 
-// The number at `from` as int64, if it is an integer or bool and fits. Any non-zero byte is a true bool.
+// The number at `from`, of whatever type. Any non-zero byte is a true bool.
+template <class T>
+T load_number(const char* from) {
+  if constexpr (std::is_same_v<T, bool>)
+    return load<uint8_t>(from) != 0;
+  else
+    return load<T>(from);
+}
+
+// The number at `from` as int64, if it is an integer or bool and fits.
 std::optional<int64_t> as_integer(ValueType type, const char* from) {
-  switch (type) {
-    case ValueType::kUint8:
-      return load_number<uint8_t>(from);
-    case ValueType::kInt8:
-      return load_number<int8_t>(from);
-    case ValueType::kUint16:
-      return load_number<uint16_t>(from);
-    case ValueType::kInt16:
-      return load_number<int16_t>(from);
-    case ValueType::kUint32:
-      return load_number<uint32_t>(from);
-    case ValueType::kInt32:
-      return load_number<int32_t>(from);
-    case ValueType::kInt64:
-      return load_number<int64_t>(from);
-    case ValueType::kBool:
-      return load_number<uint8_t>(from) != 0;
-    case ValueType::kUint64: {
-      const auto value = load_number<uint64_t>(from);
-      if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) return std::nullopt;
+  const auto convert = [&]<class T>() -> std::optional<int64_t> {
+    if constexpr (std::is_integral_v<T>) {
+      const T value = load_number<T>(from);
+      if (std::is_same_v<T, uint64_t> && static_cast<int64_t>(value) < 0) return std::nullopt;  // beyond int64
       return static_cast<int64_t>(value);
-    }
-    default:
+    } else {
       return std::nullopt;
-  }
+    }
+  };
+  return visit_number(type, convert, std::optional<int64_t>());
 }
 
 // The number at `from` as double, if it is a number at all.
 std::optional<double> as_real(ValueType type, const char* from) {
-  switch (type) {
-    case ValueType::kFloat32:
-      return load_number<float>(from);
-    case ValueType::kFloat64:
-      return load_number<double>(from);
-    case ValueType::kUint64:
-      return static_cast<double>(load_number<uint64_t>(from));
-    default: {
-      const auto integer = as_integer(type, from);
-      return integer ? std::optional<double>(static_cast<double>(*integer)) : std::nullopt;
-    }
-  }
+  const auto convert = [&]<class T>() { return std::optional(static_cast<double>(load_number<T>(from))); };
+  return visit_number(type, convert, std::optional<double>());
 }
 
 // An array value in parts; `elements` are the bytes after the count.

@@ -6,9 +6,11 @@
 #include <limits>
 #include <optional>
 #include <set>
+#include <type_traits>
 #include <utility>
 
 #include "base/error.h"
+#include "gguf/value_type.h"
 #include "quantize/prune.h"
 
 namespace steelyard {
@@ -51,35 +53,18 @@ void check_type(const gguf::Metadata& metadata, const Assignment& at, const Fits
   }
 }
 
-// The bytes of `value` as an integer type, if it fits.
-template <typename T>
-std::optional<std::string> encoded(int64_t value) {
-  if (!std::in_range<T>(value)) return std::nullopt;
-  const T stored = static_cast<T>(value);
-  return std::string(reinterpret_cast<const char*>(&stored), sizeof(stored));
-}
-
+// The bytes of `value` as an integer type, if it is one and the value fits.
 std::optional<std::string> encoded(ValueType type, int64_t value) {
-  switch (type) {
-    case ValueType::kUint8:
-      return encoded<uint8_t>(value);
-    case ValueType::kInt8:
-      return encoded<int8_t>(value);
-    case ValueType::kUint16:
-      return encoded<uint16_t>(value);
-    case ValueType::kInt16:
-      return encoded<int16_t>(value);
-    case ValueType::kUint32:
-      return encoded<uint32_t>(value);
-    case ValueType::kInt32:
-      return encoded<int32_t>(value);
-    case ValueType::kUint64:
-      return encoded<uint64_t>(value);
-    case ValueType::kInt64:
-      return encoded<int64_t>(value);
-    default:
+  const auto convert = [&]<class T>() -> std::optional<std::string> {
+    if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+      if (!std::in_range<T>(value)) return std::nullopt;
+      const T stored = static_cast<T>(value);
+      return std::string(reinterpret_cast<const char*>(&stored), sizeof(stored));
+    } else {
       return std::nullopt;
-  }
+    }
+  };
+  return gguf::visit_number(type, convert, std::optional<std::string>());
 }
 
 bool is_integer(ValueType type) { return encoded(type, 0).has_value(); }
