@@ -25,9 +25,9 @@ std::optional<std::string> read_line() {
   return std::getline(std::cin, line) ? std::optional(line) : std::nullopt;
 }
 
-void print_pace(const char* what, const jobs::RunPace& pace) {
-  fmt::print(stderr, "{}: {} tokens in {:.2f} s, {:.1f} tokens/s\n", what, pace.tokens, pace.seconds,
-             pace.seconds > 0 ? static_cast<double>(pace.tokens) / pace.seconds : 0.0);
+void print_pace(const char* what, const jobs::RunPace& timing) {
+  fmt::print(stderr, "{}: {} tokens in {:.2f} s, {:.1f} tokens/s\n", what, timing.tokens, timing.seconds,
+             timing.seconds > 0 ? static_cast<double>(timing.tokens) / timing.seconds : 0.0);
 }
 
 void run(const CommandLine& line) {
@@ -37,7 +37,7 @@ void run(const CommandLine& line) {
   const jobs::RunResult result =
       jobs::run(line.options, show, line.interactive ? jobs::ReadLine(read_line) : jobs::ReadLine());
   if (line.quiet) return;
-  if (result.ending == "context") fmt::print(stderr, "the context of {} tokens is full\n", result.context);
+  if (result.finish_reason == "context") fmt::print(stderr, "the context of {} tokens is full\n", result.context);
   print_pace("prompt", result.prompt);
   print_pace("generation", result.generation);
 }

@@ -18,10 +18,10 @@ class AtomicFile {
   explicit AtomicFile(const std::string& path);
   /// As above, but an interruption does not lose the file: the temporary file is "<path>.partial", and stays unless
   /// finish() renames it. It begins with the first `size` bytes of the existing one. Error when that has fewer.
-  struct GoOn {
+  struct Resume {
     uint64_t size;
   };
-  AtomicFile(const std::string& path, GoOn from);
+  AtomicFile(const std::string& path, Resume from);
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
   /// Removes the temporary file unless finish() succeeded or a later run may continue it.

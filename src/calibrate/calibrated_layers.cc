@@ -75,12 +75,12 @@ bool CalibratedLayers::share_broken() {
 
 // Batch by batch, in the original model first. A chunk that breaks has left its mark on the sums: they are collected
 // anew without it.
-CalibratedLayers::Moments CalibratedLayers::watch(const Layer& layer, const Layer& rounded, LayerPart part,
+CalibratedLayers::Hessians CalibratedLayers::watch(const Layer& layer, const Layer& rounded, LayerPart part,
                                                   const std::set<std::string>& weights, int64_t begin, int64_t end) {
   while (true) {
     const size_t n_broken = rounded_.broken().size();
     InputRecorder originals;
-    MomentCollector collector(weights, &originals);
+    HessianCollector collector(weights, &originals);
     for (int64_t c = begin; c < end; c += rounded_.chunks_per_batch()) {
       const int64_t to = std::min(end, c + rounded_.chunks_per_batch());
       originals.clear();
@@ -131,12 +131,12 @@ void CalibratedLayers::round_part(int number, const Layer& layer, LayerPart part
     }
     if (names.empty()) continue;
     const Layer so_far = model_.layer(number, original_.n_ctx(), std::span(&layer, 1), &rounded);
-    const Moments moments = watch(layer, so_far, part, names, 0, n_watched_),
+    const Hessians hessians = watch(layer, so_far, part, names, 0, n_watched_),
                   others = watch(layer, so_far, part, names, n_watched_, n_chunks_);
     for (const Decision* decision : wanted) {
       const std::string& name = decision->tensor->name;
-      const auto own = moments.find(name), other = others.find(name);
-      if (!names.contains(name) || own == moments.end()) continue;
+      const auto own = hessians.find(name), other = others.find(name);
+      if (!names.contains(name) || own == hessians.end()) continue;
       RoundedTensor tensor = round_tensor(source_, *decision, *own->second,
                                           other != others.end() ? other->second.get() : nullptr, settings_.rounding);
       reports_.push_back(std::move(tensor.report));

@@ -1,10 +1,10 @@
 // Calibration and quantization in one pass. Layer by layer the calibration text goes through two models side by side,
 // the one in the file and the one that was rounded up to here. A layer is rounded in stages (layer_stages.h): for each
-// the text passes through that part of the layer in both models and is watched (moment_collector.h), then the stage's
+// the text passes through that part of the layer in both models and is watched (hessian_collector.h), then the stage's
 // linears are rounded (rounding_choice.h).
 //
-// Part of the chunks is held out of the moments that matrices are rounded with, and judges the result. Memory is the
-// hidden states of all chunks, twice, and one layer's moments and bytes. quantize() asks for tensors in file order.
+// Part of the chunks is held out of the Hessians that matrices are rounded with, and judges the result. Memory is the
+// hidden states of all chunks, twice, and one layer's Hessians and bytes. quantize() asks for tensors in file order.
 #pragma once
 
 #include <map>
@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "calibrate/moment_collector.h"
+#include "calibrate/hessian_collector.h"
 #include "calibrate/rounding_choice.h"
 #include "quantize/layer_encoder.h"
 #include "schedule/layer_sweep.h"
@@ -44,13 +44,13 @@ class CalibratedLayers : public LayerEncoder {
   const std::vector<std::pair<int64_t, int>>& broken() const { return rounded_.broken(); }
 
  private:
-  using Moments = std::map<std::string, std::shared_ptr<const SecondMoments>>;
+  using Hessians = std::map<std::string, std::shared_ptr<const HessianSums>>;
 
   void pass_layer(int number);
   // `rounded` has the layer's weights; those that are rounded take their places.
   void round_part(int number, const Layer& layer, LayerPart part, std::span<const Decision* const> wanted,
                   LoadedWeights& rounded);
-  Moments watch(const Layer& layer, const Layer& rounded, LayerPart part, const std::set<std::string>& weights,
+  Hessians watch(const Layer& layer, const Layer& rounded, LayerPart part, const std::set<std::string>& weights,
                 int64_t begin, int64_t end);
   bool share_broken();
 
@@ -60,7 +60,7 @@ class CalibratedLayers : public LayerEncoder {
   CalibrationSettings settings_;
   LayerSweep original_, rounded_;  // the text on its way through the two models
   int64_t n_chunks_;
-  int64_t n_watched_;  // chunks for the moments; those after them are held out
+  int64_t n_watched_;  // chunks for the Hessians; those after them are held out
   int next_layer_ = 0;
   std::map<std::string, std::vector<std::byte>> encoded_;       // of layers that were passed, until they are asked for
   std::map<std::string, std::span<const std::byte>> finished_;  // by an interrupted run

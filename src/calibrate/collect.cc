@@ -73,7 +73,7 @@ class Collection {
 
   // For layers that are computed at the same time.
   std::vector<MatmulObserver*> observers(int n) {
-    while (static_cast<int>(collectors_.size()) < n) collectors_.push_back(collectors_[0].beside());
+    while (static_cast<int>(collectors_.size()) < n) collectors_.push_back(collectors_[0].with_shared_sums());
     std::vector<MatmulObserver*> observers;
     for (int i = 0; i < n; ++i) observers.push_back(&collectors_[static_cast<size_t>(i)]);
     return observers;
@@ -85,9 +85,9 @@ class Collection {
   void after_the_trunk() {
     if (options_.with_output) {
       sweep_.visit(
-          [&](std::span<const int64_t>, Matrix x, Pass& pass) {
-            pass.scratch.reset();
-            pass.observer->dense(pass.backend, model_.output(), 0, model_.head_input(x, pass));
+          [&](std::span<const int64_t>, Matrix x, ForwardContext& ctx) {
+            ctx.scratch.reset();
+            ctx.observer->dense(ctx.backend, model_.output(), 0, model_.head_input(x, ctx));
             return x;
           },
           &collectors_[0]);
@@ -95,10 +95,10 @@ class Collection {
     if (model_.n_predictions() == 0) return;
     if (!prediction_) prediction_.emplace(model_, chunks_.n_ctx());
     sweep_.visit(
-        [&](std::span<const int64_t> chunks, Matrix x, Pass& pass) {
+        [&](std::span<const int64_t> chunks, Matrix x, ForwardContext& ctx) {
           std::vector<std::vector<int32_t>> ids;
           for (const int64_t c : chunks) ids.push_back(chunks_.input(c));
-          return prediction_->run(ids, x, pass);
+          return prediction_->run(ids, x, ctx);
         },
         &collectors_[0]);
     if (!options_.sweep.keep_layers) {

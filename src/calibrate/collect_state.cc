@@ -45,7 +45,7 @@ void save_collect_state(const std::string& path, const std::string& identity, co
     out.values(std::span<const double>(entry.in_sum2));
     out.values(std::span<const int64_t>(entry.counts));
   }
-  if (sweep != nullptr) sweep->save([&](std::span<const float> stream) { out.values(stream); });
+  if (sweep != nullptr) sweep->save([&](std::span<const float> hidden_states) { out.values(hidden_states); });
   file.finish();
 }
 
@@ -73,7 +73,7 @@ std::optional<CollectState> load_collect_state(const std::string& path, const st
   }
   if (state.next_layer > 0) {
     sweep.restore(state.next_chunk, state.window, state.next_layer, state.window_broken,
-                  [&](std::span<float> stream) { in.read(stream); });
+                  [&](std::span<float> hidden_states) { in.read(hidden_states); });
   }
   in.expect_end();
   return state;

@@ -19,7 +19,7 @@ using BrokenChunks = std::vector<std::pair<int64_t, int>>;
 
 struct CollectState {
   int64_t next_chunk = 0;      ///< first chunk of the window that is to be done
-  int next_layer = 0;          ///< of that window; above 0 the streams are part of the state
+  int next_layer = 0;          ///< of that window; above 0 the hidden states are part of the state
   int64_t window = 0;          ///< its chunks, when next_layer is above 0
   BrokenChunks broken;         ///< of the windows before
   BrokenChunks window_broken;  ///< of this one, so far

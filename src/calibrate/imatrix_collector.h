@@ -22,7 +22,7 @@ class ImatrixCollector : public MatmulObserver {
   /// with_output: also collect for output.weight (a tied token_embd never).
   explicit ImatrixCollector(bool with_output) : with_output_(with_output), sums_(std::make_shared<Sums>()) {}
   /// An observer that adds to the same sums, for a layer that is computed at the same time.
-  ImatrixCollector beside() const {
+  ImatrixCollector with_shared_sums() const {
     ImatrixCollector other(with_output_);
     other.sums_ = sums_;
     return other;

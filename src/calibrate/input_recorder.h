@@ -1,5 +1,5 @@
 // The observer that keeps the inputs of a layer's linears in one batch. Another pass of the same batch can then be
-// compared with it: the quantized layer with the original one (moment_collector.h).
+// compared with it: the quantized layer with the original one (hessian_collector.h).
 #pragma once
 
 #include <deque>

@@ -15,7 +15,7 @@ SliceMeans::SliceMeans(const std::vector<float>& sums, const std::vector<int64_t
   for (float& value : pooled_) value = total > 0.0 ? value / static_cast<float>(total) : 0.0f;
 }
 
-std::vector<float> SliceMeans::of(int64_t slice) const {
+std::vector<float> SliceMeans::of_slice(int64_t slice) const {
   std::vector<float> mean(size_);
   const auto s = static_cast<size_t>(slice);
   const double total = n_inputs(slice);

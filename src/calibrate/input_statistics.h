@@ -1,4 +1,4 @@
-// What rounding uses of second moments (moment_collector.h): means per slice of a tensor, and how far they are trusted.
+// What rounding uses of the Hessian sums (hessian_collector.h): means per slice of a tensor, and how far they are trusted.
 // Both answer the same question, how much a few inputs say about all inputs: the means of an expert are shrunk towards
 // those of all experts of its layer, and what is added to a diagonal grows as inputs get fewer. Used by
 // rounding_choice.cc.
@@ -10,12 +10,12 @@
 
 namespace steelyard {
 
-/// Part of its diagonal that is added to a matrix of second moments: the larger the fewer inputs they are of.
+/// Part of its diagonal that is added to a Hessian: the larger the fewer inputs they are of.
 struct DampingSchedule {
   double floor;       ///< however many inputs there were: other text is another text
   double per_column;  ///< times columns per input
 
-  double of(int64_t n_columns, double n_inputs) const {
+  double at(int64_t n_columns, double n_inputs) const {
     return n_inputs > 0.0 ? floor + per_column * static_cast<double>(n_columns) / n_inputs : floor;
   }
 };
@@ -31,7 +31,7 @@ class SliceMeans {
   double n_inputs(int64_t slice) const { return static_cast<double>(counts_[static_cast<size_t>(slice)]) + prior_; }
 
   /// Zeros when there were no inputs; empty when the sums are.
-  std::vector<float> of(int64_t slice) const;
+  std::vector<float> of_slice(int64_t slice) const;
 
  private:
   const std::vector<float>& sums_;

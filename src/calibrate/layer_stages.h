@@ -19,7 +19,7 @@ int stage_of(std::string_view tensor);
 /// The part of the layer that a stage's linears are in. Nothing before that part has to be computed again for them.
 LayerPart part_of(int stage);
 
-/// Bytes of the second moments that the largest stage holds: what is in memory beside weights and hidden states.
-uint64_t moment_bytes(const Resolution& resolution);
+/// Bytes of the Hessians that the largest stage holds: what is in memory beside weights and hidden states.
+uint64_t hessian_bytes(const Resolution& resolution);
 
 }  // namespace steelyard

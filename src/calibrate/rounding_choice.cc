@@ -22,30 +22,30 @@ class RoundedSlice {
       : to_(to), n_in_(n_in), n_out_(n_out), rows_(rows), device_(device) {}
 
   // mean: the mean of x x^T. Feedback rounds towards `target`, the other ways towards the rows themselves.
-  void round(const std::vector<float>& mean, const std::vector<float>& target, const FeedbackSettings& settings) {
+  void round(const std::vector<float>& mean, const std::vector<float>& target, const LdlqSettings& settings) {
     std::vector<float> diagonal(static_cast<size_t>(n_in_));
     for (int64_t i = 0; i < n_in_; ++i) diagonal[static_cast<size_t>(i)] = mean[static_cast<size_t>(i * n_in_ + i)];
     round_alone(nullptr, settings.effort, mutable_bytes(Rounding::kPlain));
     if (std::ranges::any_of(diagonal, [](float x) { return x > 0.0f; })) {
       round_alone(diagonal.data(), settings.effort, mutable_bytes(Rounding::kDiagonal));
     }
-    if (const auto feedback = FeedbackEncoder::make(to_, n_in_, mean.data(), settings, device_)) {
-      std::vector<std::byte>& bytes = mutable_bytes(Rounding::kFeedback);
+    if (const auto ldlq = LdlqEncoder::make(to_, n_in_, mean.data(), settings, device_)) {
+      std::vector<std::byte>& bytes = mutable_bytes(Rounding::kLdlq);
       bytes.resize(n_bytes());
-      feedback->encode(target.data(), n_out_, bytes.data());
+      ldlq->encode(target.data(), n_out_, bytes.data());
     }
   }
 
-  // The way whose outputs lose least under these moments; fills `loss`. A way that was not possible is left out.
-  Rounding best(const std::vector<float>& moments, const std::vector<float>& pull,
+  // The way whose outputs lose least under this Hessian; fills `loss`. A way that was not possible is left out.
+  Rounding best(const std::vector<float>& hessian, const std::vector<float>& linear_term,
                 std::array<double, kRoundings>& loss) const {
     std::vector<float> decoded(rows_.size());
-    const double whole = output_error(n_in_, moments.data(), nullptr, rows_.data(), decoded.data(), n_out_);
+    const double whole = output_error(n_in_, hessian.data(), nullptr, rows_.data(), decoded.data(), n_out_);
     auto best = Rounding::kPlain;
-    for (const Rounding rounding : {Rounding::kPlain, Rounding::kDiagonal, Rounding::kFeedback}) {
+    for (const Rounding rounding : {Rounding::kPlain, Rounding::kDiagonal, Rounding::kLdlq}) {
       if (bytes(rounding).empty()) continue;
       to_.decode(bytes(rounding).data(), n_out_ * n_in_ / to_.block_len, decoded.data());
-      const double lost = output_error(n_in_, moments.data(), pull.empty() ? nullptr : pull.data(), rows_.data(),
+      const double lost = output_error(n_in_, hessian.data(), linear_term.empty() ? nullptr : linear_term.data(), rows_.data(),
                                        decoded.data(), n_out_);
       double& own = loss[static_cast<size_t>(rounding)];
       own = whole > 0.0 ? lost / whole : 0.0;
@@ -82,17 +82,17 @@ class RoundedSlice {
 
 }  // namespace
 
-RoundedTensor round_tensor(const gguf::Reader& source, const Decision& decision, const SecondMoments& watched,
-                           const SecondMoments* held_out, const RoundingSettings& settings) {
+RoundedTensor round_tensor(const gguf::Reader& source, const Decision& decision, const HessianSums& watched,
+                           const HessianSums* held_out, const RoundingSettings& settings) {
   const gguf::TensorInfo& tensor = *decision.tensor;
   const Format& from = format(tensor.type);
   const Format& to = format(decision.type);
   const int64_t n_in = tensor.ne[0], n_out = tensor.ne[1], n_slices = tensor.ne[2] * tensor.ne[3];
   STEELYARD_CHECK(watched.n == n_in && watched.n_slices == n_slices);
-  const double prior = n_slices > 1 ? settings.shrinkage * static_cast<double>(n_in) : 0.0;
-  const SecondMoments& judges = held_out != nullptr ? *held_out : watched;
-  const SliceMeans means(watched.sums, watched.counts, prior), drifts(watched.drift, watched.counts, prior);
-  const SliceMeans other_means(judges.sums, judges.counts, 0.0), other_drifts(judges.drift, judges.counts, 0.0);
+  const double prior = n_slices > 1 ? settings.expert_prior * static_cast<double>(n_in) : 0.0;
+  const HessianSums& judges = held_out != nullptr ? *held_out : watched;
+  const SliceMeans means(watched.sums, watched.counts, prior), cross_covariances(watched.cross_covariance, watched.counts, prior);
+  const SliceMeans other_means(judges.sums, judges.counts, 0.0), other_cross_covariances(judges.cross_covariance, judges.counts, 0.0);
   const std::span<const std::byte> stored = source.bytes(tensor);
   RoundedTensor result{std::vector<std::byte>(static_cast<size_t>(decision.bytes)), {tensor.name, {}, {}}};
   const size_t from_bytes = stored.size() / static_cast<size_t>(n_slices);
@@ -108,16 +108,16 @@ RoundedTensor round_tensor(const gguf::Reader& source, const Decision& decision,
       throw BadWeight(source.path(), fmt::format("tensor {} holds {} in row {}, column {}", printable(tensor.name),
                                                  *bad, s * n_out + at / n_in, at % n_in));
     }
-    const std::vector<float> mean = means.of(s), pull = pull_of(rows, drifts.of(s), n_in);
+    const std::vector<float> mean = means.of_slice(s), linear_term = compute_linear_term(rows, cross_covariances.of_slice(s), n_in);
     const double n_inputs = means.n_inputs(s);
-    FeedbackSettings feedback = settings.feedback;
-    feedback.damping = settings.damping.of(n_in, n_inputs);
+    LdlqSettings ldlq = settings.ldlq;
+    ldlq.damping = settings.damping.at(n_in, n_inputs);
     RoundedSlice slice(to, n_in, n_out, rows, settings.device);
-    slice.round(mean, corrected(rows, pull, mean, n_in, settings.ridge.of(n_in, n_inputs)), feedback);
+    slice.round(mean, corrected(rows, linear_term, mean, n_in, settings.ridge.at(n_in, n_inputs)), ldlq);
     std::array<double, kRoundings> loss = {};
     const bool judged = judges.counts[static_cast<size_t>(s)] > 0;
-    const Rounding best = judged ? slice.best(other_means.of(s), pull_of(rows, other_drifts.of(s), n_in), loss)
-                                 : slice.best(mean, pull, loss);
+    const Rounding best = judged ? slice.best(other_means.of_slice(s), compute_linear_term(rows, other_cross_covariances.of_slice(s), n_in), loss)
+                                 : slice.best(mean, linear_term, loss);
     std::ranges::copy(slice.bytes(best), result.bytes.data() + static_cast<size_t>(s) * to_bytes);
 
     const std::lock_guard lock(reporting);

@@ -1,8 +1,8 @@
-// How one tensor is rounded when second moments of its inputs are known. Every slice is rounded in several ways; the
-// one whose outputs lose least is kept. The ways are made from the moments of the watched chunks and judged on those of
+// How one tensor is rounded when the Hessian of its inputs is known. Every slice is rounded in several ways; the
+// one whose outputs lose least is kept. The ways are made from the Hessian of the watched chunks and judged on those of
 // chunks that were held out, so that none wins by fitting the text it was made from.
 //
-// The bytes depend on the weights and the moments only, not on the number of threads. Called by CalibratedLayers.
+// The bytes depend on the weights and the Hessian only, not on the number of threads. Called by CalibratedLayers.
 #pragma once
 
 #include <array>
@@ -12,24 +12,24 @@
 #include <vector>
 
 #include "calibrate/input_statistics.h"
-#include "calibrate/moment_collector.h"
+#include "calibrate/hessian_collector.h"
 #include "gguf/reader.h"
 #include "plan/resolve.h"
-#include "quantize/feedback.h"
+#include "quantize/ldlq.h"
 
 namespace steelyard {
 
 /// docs/quantize.md has the measurements behind the numbers.
 struct RoundingSettings {
-  FeedbackSettings feedback;          ///< its damping is replaced by the schedule's
+  LdlqSettings ldlq;          ///< its damping is replaced by the schedule's
   DampingSchedule damping{0.1, 2.0};  ///< of feedback
   DampingSchedule ridge{0.1, 20.0};   ///< of the correction (quantize/correction.h)
-  double shrinkage = 0.3;             ///< the mean of a layer's experts counts as this many times n_in inputs of each
+  double expert_prior = 0.3;             ///< the mean of a layer's experts counts as this many times n_in inputs of each
   DeviceEncoder* device = nullptr;    ///< where matrices are rounded, with the same bytes; null: the processor
 };
 
-/// With error feedback, or each weight by itself: weighted by the moments' diagonal or not.
-enum class Rounding { kFeedback, kDiagonal, kPlain };
+/// With error feedback, or each weight by itself: weighted by the Hessian's diagonal or not.
+enum class Rounding { kLdlq, kDiagonal, kPlain };
 inline constexpr size_t kRoundings = 3;
 
 /// What one tensor's outputs lose on held-out chunks, by way of rounding.
@@ -46,10 +46,10 @@ struct RoundedTensor {
   RoundingReport report;
 };
 
-/// The tensor in the type that was decided. watched: moments of its inputs, of its shape; held_out: those that judge,
+/// The tensor in the type that was decided. watched: the Hessian of its inputs, of its shape; held_out: those that judge,
 /// null where there are none. A slice without held-out inputs is judged by the watched ones. Parallel inside. BadWeight
 /// where a weight is not finite.
-RoundedTensor round_tensor(const gguf::Reader& source, const Decision& decision, const SecondMoments& watched,
-                           const SecondMoments* held_out, const RoundingSettings& settings);
+RoundedTensor round_tensor(const gguf::Reader& source, const Decision& decision, const HessianSums& watched,
+                           const HessianSums* held_out, const RoundingSettings& settings);
 
 }  // namespace steelyard

@@ -128,7 +128,7 @@ class Backend {
   virtual void zero(void* device, size_t bytes) = 0;
   /// New memory with a copy of the host's, which may change afterwards. This and load() may be called while another
   /// thread runs operations.
-  virtual Buffer place(const void* host, size_t bytes) {
+  virtual Buffer allocate_copy(const void* host, size_t bytes) {
     Buffer memory = allocate(bytes);
     upload(memory.get(), host, bytes);
     return memory;

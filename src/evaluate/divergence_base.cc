@@ -82,7 +82,7 @@ void DivergenceBase::require(const Chunks& chunks, const ModelIdentity& model) c
 }
 
 DivergenceBaseWriter::DivergenceBaseWriter(const std::string& path, bool resumable, uint64_t written)
-    : file_(resumable ? std::make_unique<AtomicFile>(path, AtomicFile::GoOn{written})
+    : file_(resumable ? std::make_unique<AtomicFile>(path, AtomicFile::Resume{written})
                       : std::make_unique<AtomicFile>(path)) {}
 
 uint64_t DivergenceBaseWriter::make_durable() {

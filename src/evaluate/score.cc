@@ -44,9 +44,9 @@ class Scorer {
         require_finite();
         if (!token_major && options_.layer_done) options_.layer_done(sweep_.next_layer(), model_.n_layers());
       }
-      sweep_.visit([&](std::span<const int64_t> chunks, Matrix x, Pass& pass) {
+      sweep_.visit([&](std::span<const int64_t> chunks, Matrix x, ForwardContext& ctx) {
         for (const int64_t c : chunks) {
-          hand_out(c, x.slice((c - chunks.front()) * chunks_.n_ctx(), chunks_.n_ctx()), c == chunks.back(), pass);
+          hand_out(c, x.slice((c - chunks.front()) * chunks_.n_ctx(), chunks_.n_ctx()), c == chunks.back(), ctx);
         }
         return x;
       });
@@ -63,13 +63,13 @@ class Scorer {
   }
 
   // x [n_ctx, n_embd] is the output of the last layer for a chunk.
-  void hand_out(int64_t chunk, Matrix x, bool last_of_batch, Pass& pass) {
+  void hand_out(int64_t chunk, Matrix x, bool last_of_batch, ForwardContext& ctx) {
     for (int64_t first = 0; first < chunks_.n_scored(); first += rows_at_once_) {
       const int64_t n = std::min(rows_at_once_, chunks_.n_scored() - first);
       const auto n_values = static_cast<size_t>(n * n_vocab_);
-      pass.scratch.reset();
-      const Matrix logits = model_.logits(x.slice(chunks_.first_scored() + first, n), pass);
-      pass.backend.download(host_.data(), logits.data, n_values * sizeof(float));
+      ctx.scratch.reset();
+      const Matrix logits = model_.logits(x.slice(chunks_.first_scored() + first, n), ctx);
+      ctx.backend.download(host_.data(), logits.data, n_values * sizeof(float));
       const auto targets = chunks_.targets(chunk).subspan(static_cast<size_t>(first), static_cast<size_t>(n));
       ExpertRecorder* const recorder = options_.recorder;
       visit_({chunk, first, n, n_vocab_, std::span<const float>(host_).first(n_values), targets,

@@ -26,7 +26,7 @@
 // If the type can be written by quantizing, the steps of formats/encoder.h, most of them from a base that types of one
 // kind share (formats/search/*_encoder.h, one_scale.h, affine.h):
 //
-//   static constexpr int kJoint;
+//   static constexpr int kVectorDim;
 //   struct Scales;                                      trivially copyable, at most kMaxScalesBytes
 //   static void objective(const float* x, const float* importance, float* w);
 //       left out where it is importance_objective
@@ -164,10 +164,10 @@ STEELYARD_HD void objective(const float* x, const float* importance, float* w) {
 template <Encodable F>
 STEELYARD_HD double round_block(const float* x, const float* w, const typename F::Scales& scales, uint32_t* codes) {
   double error = 0.0;
-  for (int i = 0; i < F::kBlockLen; i += F::kJoint) {
-    float values[F::kJoint];
-    codes[i / F::kJoint] = F::round(x + i, w + i, scales, i, values);
-    for (int j = 0; j < F::kJoint; ++j) {
+  for (int i = 0; i < F::kBlockLen; i += F::kVectorDim) {
+    float values[F::kVectorDim];
+    codes[i / F::kVectorDim] = F::round(x + i, w + i, scales, i, values);
+    for (int j = 0; j < F::kVectorDim; ++j) {
       const double difference = static_cast<double>(x[i + j]) - static_cast<double>(values[j]);
       error += static_cast<double>(w[i + j]) * difference * difference;
     }
@@ -188,7 +188,7 @@ STEELYARD_HD typename F::Scales fit_block(const float* x, const float* w, Effort
     F::refit(x, w, codes, refitted);
     if (std::memcmp(&refitted, &fitted, sizeof(fitted)) == 0) return fitted;
 
-    uint32_t refitted_codes[F::kBlockLen / F::kJoint];
+    uint32_t refitted_codes[F::kBlockLen / F::kVectorDim];
     if (round_block<F>(x, w, refitted, refitted_codes) >= fitted_error) return fitted;
     std::memcpy(codes, refitted_codes, sizeof(refitted_codes));
     return refitted;
@@ -204,7 +204,7 @@ STEELYARD_HD inline bool all_zero(const float* x, int n) {
 
 /// Multiplies the scales that a block's sub-blocks share.
 template <class Scales>
-STEELYARD_HD void stretch(float factor, Scales& scales) {
+STEELYARD_HD void multiply_scales(float factor, Scales& scales) {
   scales.d = finite_half(to_float(scales.d) * factor);
   if constexpr (requires { scales.d_min; }) scales.d_min = finite_half(to_float(scales.d_min) * factor);
   if constexpr (requires { scales.m; }) scales.m = finite_half(to_float(scales.m) * factor);
@@ -215,11 +215,11 @@ STEELYARD_HD void stretch(float factor, Scales& scales) {
 /// So a block gets back kShare of its loss: it is scaled to the length that is best for values inflated by that share.
 /// The share was measured (docs/results/objective.md).
 template <Encodable F>
-STEELYARD_HD void counter_shrinkage(const float* x, const float* w, const uint32_t* codes, typename F::Scales& scales,
+STEELYARD_HD void compensate_shrinkage(const float* x, const float* w, const uint32_t* codes, typename F::Scales& scales,
                                     typename F::Block& block) {
   constexpr float kShare = 0.7f;
   constexpr float kWorthIt = 1e-3f;  // of a scale; about what a half can tell apart
-  constexpr float kMost = 0.25f;
+  constexpr float kMaxExcess = 0.25f;
   float values[F::kBlockLen];
   decode_blocks<F>(reinterpret_cast<const std::byte*>(&block), 1, values);
   LaneSum xx, xq, qq;
@@ -233,7 +233,7 @@ STEELYARD_HD void counter_shrinkage(const float* x, const float* w, const uint32
   const float length = qq.total();
   const float excess = kShare * (xx.total() / kept - 1.0f);
   if (!(excess > kWorthIt && kept > 0.5f * length)) return;  // nor where a sum overflows
-  stretch((1.0f + (excess < kMost ? excess : kMost)) * kept / length, scales);
+  multiply_scales((1.0f + (excess < kMaxExcess ? excess : kMaxExcess)) * kept / length, scales);
   F::pack(scales, codes, block);
 }
 
@@ -247,11 +247,11 @@ STEELYARD_HD void encode_blocks(const float* x, const float* importance, int64_t
       continue;
     }
     float w[F::kBlockLen];
-    uint32_t codes[F::kBlockLen / F::kJoint];
+    uint32_t codes[F::kBlockLen / F::kVectorDim];
     objective<F>(x, importance == nullptr ? nullptr : importance + b * F::kBlockLen, w);
     typename F::Scales scales = fit_block<F>(x, w, effort, codes);
     F::pack(scales, codes, blocks[b]);
-    if constexpr (Grouped<F> && requires { scales.d; }) counter_shrinkage<F>(x, w, codes, scales, blocks[b]);
+    if constexpr (Grouped<F> && requires { scales.d; }) compensate_shrinkage<F>(x, w, codes, scales, blocks[b]);
   }
 }
 
@@ -260,9 +260,9 @@ template <Encodable F>
 constexpr Encoder make_encoder() {
   using Scales = typename F::Scales;
   static_assert(std::is_trivially_copyable_v<Scales> && sizeof(Scales) <= kMaxScalesBytes && alignof(Scales) <= 16);
-  static_assert(F::kJoint <= kMaxJoint && F::kBlockLen % F::kJoint == 0);
+  static_assert(F::kVectorDim <= kMaxVectorDim && F::kBlockLen % F::kVectorDim == 0);
   Encoder encoder = {
-      .joint = F::kJoint,
+      .vector_dim = F::kVectorDim,
       .sub_block = F::kBlockLen,
       .objective = objective<F>,
       .fit = [](const float* x, const float* w, Effort effort, void* scales,

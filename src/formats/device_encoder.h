@@ -1,11 +1,11 @@
 // Encoding on a device instead of the CPU: implemented by a backend's device (compute/cuda/encoders.h), used by
-// quantize/encode.cc and quantize/feedback.cc. Several threads may call; one waits for the other.
+// quantize/encode.cc and quantize/ldlq.cc. Several threads may call; one waits for the other.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "formats/feedback_inputs.h"
+#include "formats/ldlq_inputs.h"
 #include "formats/format.h"
 
 namespace steelyard {
@@ -22,9 +22,9 @@ class DeviceEncoder {
   virtual void encode(Type type, const float* x, int64_t n_rows, int64_t n_cols, const float* importance, Effort effort,
                       std::byte* out) = 0;
 
-  /// Writes what FeedbackEncoder::encode writes on the CPU (quantize/feedback.h), byte for byte. All memory, including
+  /// Writes what LdlqEncoder::encode writes on the CPU (quantize/ldlq.h), byte for byte. All memory, including
   /// that of `inputs`, is the host's. x: [n_rows, inputs.n].
-  virtual void encode_with_feedback(Type type, const FeedbackInputs& inputs, const float* x, int64_t n_rows,
+  virtual void encode_ldlq(Type type, const LdlqInputs& inputs, const float* x, int64_t n_rows,
                                     std::byte* out) = 0;
 };
 

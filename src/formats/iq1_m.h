@@ -56,21 +56,21 @@ struct IQ1_M : CodebookEncoder<IQ1_M> {
       out.codes[k] = shifted_eighths(ternary, is_negative);
     });
     const auto words = read<uint64_t>(blocks->scales);
-    const auto steps = [](uint64_t two) {  // the four fields of each of two words, as bytes
+    const auto sub_scales = [](uint64_t two) {  // the four fields of each of two words, as bytes
       const uint64_t x = (two & 0xFFF) | (two & 0xFFF0000) << 16;
       constexpr uint64_t kEach = 0x0000000100000001u;
       return (x & 7 * kEach) | (x & 0x38 * kEach) << 5 | (x & 0x1C0 * kEach) << 10 | (x & 0xE00 * kEach) << 15;
     };
     const uint64_t d =
         (words >> 12 & 15) | (words >> 24 & 15 << 4) | (words >> 36 & 15 << 8) | (words >> 48 & 15 << 12);
-    out.scale = scales_of(Half{static_cast<uint16_t>(d)}, make_steps(steps(words & 0xFFFFFFFF), steps(words >> 32)));
+    out.scale = scales_of(Half{static_cast<uint16_t>(d)}, make_sub_scales(sub_scales(words & 0xFFFFFFFF), sub_scales(words >> 32)));
   }
 
-  static constexpr int kJoint = 8;
+  static constexpr int kVectorDim = 8;
   static constexpr int kIndexBits = 11;
   static constexpr Signs kSigns = Signs::kShifted;
-  static constexpr int kSteps = 8;
-  static constexpr double kUnit = 0.125;
+  static constexpr int kSubScaleLevels = 8;
+  static constexpr double kSubScaleUnit = 0.125;
   static constexpr float kTypicalLevel = 9.4f;
   static constexpr Levels kLevels = {3, -8.0f, 8.0f};
   STEELYARD_HD static const uint64_t* grid() { return iq1_grid(); }

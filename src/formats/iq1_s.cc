@@ -6,7 +6,7 @@ STEELYARD_HD void IQ1_S::pack(const Scales& scales, const uint32_t* codes, Block
   block = {};
   block.d = scales.d;
   for (int b = 0; b < kSubBlocks; ++b) {
-    uint32_t word = static_cast<uint32_t>(scales.step[b]) << 12 | static_cast<uint32_t>(scales.variant[b]) << 15;
+    uint32_t word = static_cast<uint32_t>(scales.sub_scale[b]) << 12 | static_cast<uint32_t>(scales.variant[b]) << 15;
     for (int k = 0; k < 4; ++k) {
       const uint32_t index = index_of(codes[4 * b + k]);
       block.low[4 * b + k] = static_cast<uint8_t>(index);

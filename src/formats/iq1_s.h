@@ -54,20 +54,20 @@ struct IQ1_S : CodebookEncoder<IQ1_S> {
       const Bytes is_negative = any_bits(words, {{kFirst, kFirst, kFirst, kFirst, kSecond, kSecond, kSecond, kSecond}});
       out.codes[k] = shifted_eighths(ternary, is_negative);
     });
-    const Steps words = read<Steps>(blocks->high_and_scales);
+    const SubScales words = read<SubScales>(blocks->high_and_scales);
     const auto in_each_word = [](uint64_t mask) {
-      return make_steps(mask * 0x1000100010001u, mask * 0x1000100010001u);
+      return make_sub_scales(mask * 0x1000100010001u, mask * 0x1000100010001u);
     };
-    const Steps steps = (shift_right(words, 12) & in_each_word(7)) | (shift_right(words, 4) & in_each_word(7 << 8));
-    out.scale = scales_of(blocks->d, steps);
+    const SubScales sub_scales = (shift_right(words, 12) & in_each_word(7)) | (shift_right(words, 4) & in_each_word(7 << 8));
+    out.scale = scales_of(blocks->d, sub_scales);
   }
 
-  static constexpr int kJoint = 8;
+  static constexpr int kVectorDim = 8;
   static constexpr int kIndexBits = 11;
   static constexpr Signs kSigns = Signs::kShifted;
   static constexpr int kVariants = 2;
-  static constexpr int kSteps = 8;
-  static constexpr double kUnit = 0.125;
+  static constexpr int kSubScaleLevels = 8;
+  static constexpr double kSubScaleUnit = 0.125;
   static constexpr float kTypicalLevel = 9.9f;
   static constexpr Levels kLevels = {3, -8.0f, 8.0f};
   STEELYARD_HD static const uint64_t* grid() { return iq1_grid(); }

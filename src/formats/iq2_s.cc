@@ -7,7 +7,7 @@ namespace steelyard::inline STEELYARD_TARGET {
 STEELYARD_HD void IQ2_S::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block = {};
   block.d = scales.d;
-  for (int v = 0; v < kBlockLen / kJoint; ++v) {
+  for (int v = 0; v < kBlockLen / kVectorDim; ++v) {
     const uint32_t index = index_of(codes[v]);
     block.low[v] = static_cast<uint8_t>(index);
     block.high[v / 4] |= static_cast<uint8_t>((index >> 8) << (2 * (v % 4)));

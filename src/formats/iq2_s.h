@@ -51,13 +51,13 @@ struct IQ2_S : CodebookEncoder<IQ2_S> {
       const Bytes magnitudes = codewords(grid(), [&](int i) { return low[i] | (high >> (2 * i) & 0x300); });
       out.codes[k] = negate_where(magnitudes, read<uint64_t>(blocks->signs + 8 * k));
     });
-    out.scale = scales_of(blocks->d, nibble_steps(read<uint64_t>(blocks->scales)));
+    out.scale = scales_of(blocks->d, nibble_sub_scales(read<uint64_t>(blocks->scales)));
   }
 
-  static constexpr int kJoint = 8;
+  static constexpr int kVectorDim = 8;
   static constexpr int kIndexBits = 10;
   static constexpr Signs kSigns = Signs::kFree;
-  static constexpr double kUnit = 0.125;
+  static constexpr double kSubScaleUnit = 0.125;
   static constexpr float kTypicalLevel = 36.2f;
   static constexpr Levels kLevels = {3, 8.0f, 17.5f};
   STEELYARD_HD static const uint64_t* grid() { return iq2_s_grid(); }

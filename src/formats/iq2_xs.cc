@@ -7,7 +7,7 @@ namespace steelyard::inline STEELYARD_TARGET {
 STEELYARD_HD void IQ2_XS::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block = {};
   block.d = scales.d;
-  for (int v = 0; v < kBlockLen / kJoint; ++v) {
+  for (int v = 0; v < kBlockLen / kVectorDim; ++v) {
     block.vectors[v] = static_cast<uint16_t>(index_of(codes[v]) | (signs_of(codes[v]) & 127) << 9);
   }
   pack_neighbours(scales.step, kSubBlocks, block.scales);

@@ -51,13 +51,13 @@ struct IQ2_XS : CodebookEncoder<IQ2_XS> {
                                          (read<uint64_t>(vectors + 4) >> 1 & kEven / 255 * 127 << 8));
       out.codes[k] = negate_where(magnitudes, even_bytes(mixed & kEven) | even_bytes(mixed >> 8 & kEven) << 32);
     });
-    out.scale = scales_of(blocks->d, nibble_steps(read<uint64_t>(blocks->scales)));
+    out.scale = scales_of(blocks->d, nibble_sub_scales(read<uint64_t>(blocks->scales)));
   }
 
-  static constexpr int kJoint = 8;
+  static constexpr int kVectorDim = 8;
   static constexpr int kIndexBits = 9;
   static constexpr Signs kSigns = Signs::kEven;
-  static constexpr double kUnit = 0.125;
+  static constexpr double kSubScaleUnit = 0.125;
   static constexpr float kTypicalLevel = 36.1f;
   static constexpr Levels kLevels = {3, 8.0f, 17.5f};
   STEELYARD_HD static const uint64_t* grid() { return iq2_xs_grid(); }

@@ -46,22 +46,22 @@ struct IQ2_XXS : CodebookEncoder<IQ2_XXS> {
   }
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
-    uint64_t steps = 0;
+    uint64_t sub_scales = 0;
     unrolled<4>([&]<int k>() {
       const auto &first = blocks->sub_blocks[2 * k], &second = blocks->sub_blocks[2 * k + 1];
       const uint64_t words = first.signs_and_scale | uint64_t{second.signs_and_scale} << 32;
       const Bytes magnitudes =
           codewords(grid(), [&](int i) { return i < 4 ? first.indices[i] : second.indices[i - 4]; });
       out.codes[k] = negate_where(magnitudes, eight_signs(words));
-      steps |= steps_above_signs(words) << (16 * k);
+      sub_scales |= steps_above_signs(words) << (16 * k);
     });
-    out.scale = scales_of(blocks->d, twice(steps));
+    out.scale = scales_of(blocks->d, twice(sub_scales));
   }
 
-  static constexpr int kJoint = 8;
+  static constexpr int kVectorDim = 8;
   static constexpr int kIndexBits = 8;
   static constexpr Signs kSigns = Signs::kEven;
-  static constexpr double kUnit = 0.125;
+  static constexpr double kSubScaleUnit = 0.125;
   static constexpr float kTypicalLevel = 37.0f;
   static constexpr Levels kLevels = {3, 8.0f, 17.5f};
   STEELYARD_HD static const uint64_t* grid() { return iq2_xxs_grid(); }

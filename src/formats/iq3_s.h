@@ -57,10 +57,10 @@ struct IQ3_S : CodebookEncoder<IQ3_S> {
     out.scale = scales_of(blocks->d, twice(nibbles_as_bytes(read<uint32_t>(blocks->scales))));
   }
 
-  static constexpr int kJoint = 4;
+  static constexpr int kVectorDim = 4;
   static constexpr int kIndexBits = 9;
   static constexpr Signs kSigns = Signs::kFree;
-  static constexpr double kUnit = 1.0;
+  static constexpr double kSubScaleUnit = 1.0;
   static constexpr float kTypicalLevel = 10.8f;
   static constexpr Levels kLevels = {8, 1.0f, 2.0f};
   STEELYARD_HD static const uint32_t* grid() { return iq3_s_grid(); }

@@ -44,22 +44,22 @@ struct IQ3_XXS : CodebookEncoder<IQ3_XXS> {
   }
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
-    uint64_t steps = 0;
+    uint64_t sub_scales = 0;
     unrolled<4>([&]<int k>() {
       const uint8_t* indices = blocks->indices + 16 * k;
       const uint64_t words = read<uint64_t>(&blocks->signs_and_scales[2 * k]);
       const Bytes magnitudes = codewords(grid(), [&](int i) { return indices[i]; });
       out.codes[k] = negate_where(magnitudes, eight_signs(words));
-      steps |= steps_above_signs(words) << (16 * k);
+      sub_scales |= steps_above_signs(words) << (16 * k);
     });
-    out.scale = scales_of(blocks->d, twice(steps));
+    out.scale = scales_of(blocks->d, twice(sub_scales));
   }
 
-  static constexpr int kJoint = 8;
-  static constexpr int kVectors = 2;
+  static constexpr int kVectorDim = 8;
+  static constexpr int kCodewords = 2;
   static constexpr int kIndexBits = 8;
   static constexpr Signs kSigns = Signs::kEven;
-  static constexpr double kUnit = 0.25;
+  static constexpr double kSubScaleUnit = 0.25;
   static constexpr float kTypicalLevel = 45.5f;
   static constexpr Levels kLevels = {8, 4.0f, 8.0f};
   STEELYARD_HD static const uint32_t* grid() { return iq3_xxs_grid(); }

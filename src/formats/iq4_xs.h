@@ -51,11 +51,11 @@ struct IQ4_XS {
     high = (high | high << 24) & 0x000000FF000000FFu;
     high = (high | high << 12) & 0x000F000F000F000Fu;
     high = (high | high << 6) & 0x0303030303030303u;
-    const Steps steps = twice(nibbles_as_bytes(read<uint32_t>(blocks->scales_low)) | high << 4);
-    out.scale = (to_floats(steps) - broadcast16(32.0f)) * broadcast_half(blocks->d);
+    const SubScales sub_scales = twice(nibbles_as_bytes(read<uint32_t>(blocks->scales_low)) | high << 4);
+    out.scale = (to_floats(sub_scales) - broadcast16(32.0f)) * broadcast_half(blocks->d);
   }
 
-  static constexpr int kJoint = 1;
+  static constexpr int kVectorDim = 1;
   static constexpr int kSubBlocks = 8;
   struct Scales {
     Half d;

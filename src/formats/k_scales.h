@@ -25,7 +25,7 @@ struct [[gnu::packed]] KScales {
 
   static constexpr int kHigh = 63;
 
-  STEELYARD_HD static KScales of(const AffineScales& all) {
+  STEELYARD_HD static KScales pack(const AffineScales& all) {
     const uint8_t *scales = all.scale, *minima = all.minimum;
     KScales packed = {all.d, all.d_min, {}};
     for (int k = 0; k < 4; ++k) {

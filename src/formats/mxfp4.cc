@@ -15,18 +15,18 @@ constexpr int kHighestExponent = 252;
 }  // namespace
 
 STEELYARD_HD MXFP4::Scales MXFP4::fit(const float* x, const float* w, Effort, uint32_t* codes) {
-  const UnitBlock unit(x, w, kBlockLen);
+  const NormalizedBlock normalized(x, w, kBlockLen);
   // All scales that can be best, the largest first. Under a larger one, values below 1 would use only the lower levels.
   alignas(64) float scales[kCandidates];
   uint8_t exponents[kCandidates];
   for (int c = 0; c < kCandidates; ++c) {
-    const int fitting = 128 + std::ilogb(unit.power) - 2 - c;
+    const int fitting = 128 + std::ilogb(normalized.power) - 2 - c;
     exponents[c] = static_cast<uint8_t>(std::min(std::max(fitting, int{kLowestExponent}), int{kHighestExponent}));
-    scales[c] = static_cast<float>(static_cast<double>(half_scale(exponents[c])) / unit.power);
+    scales[c] = static_cast<float>(static_cast<double>(half_scale(exponents[c])) / normalized.power);
   }
   alignas(64) float errors[kCandidates];
-  scale_errors(E2m1Levels(), unit.x, unit.w, kBlockLen, scales, errors);
-  const uint8_t exponent = exponents[first_least(errors)];
+  scale_errors(E2m1Levels(), normalized.x, normalized.w, kBlockLen, scales, errors);
+  const uint8_t exponent = exponents[argmin(errors)];
   E2m1Levels().codes(x, kBlockLen, half_scale(exponent), codes);
   return {exponent};
 }

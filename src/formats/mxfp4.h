@@ -57,7 +57,7 @@ struct MXFP4 {
     out.scale = as_floats(codewords(scales_twice(), [&](int i) { return blocks[i].exponent; }));
   }
 
-  static constexpr int kJoint = 1;
+  static constexpr int kVectorDim = 1;
   struct Scales {
     uint8_t exponent;
   };

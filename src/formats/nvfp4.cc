@@ -27,20 +27,20 @@ STEELYARD_HD int plain_scale(double max) {
 STEELYARD_HD NVFP4::Scales NVFP4::fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
   Scales best = {};
   for (int b = 0; b < kSubs; ++b, x += kSubLen, w += kSubLen, codes += kSubLen) {
-    const UnitBlock unit(x, w, kSubLen);
+    const NormalizedBlock normalized(x, w, kSubLen);
     float max = 0.0f;
-    for (int i = 0; i < kSubLen; ++i) max = std::max(max, std::fabs(unit.x[i]));
+    for (int i = 0; i < kSubLen; ++i) max = std::max(max, std::fabs(normalized.x[i]));
     // The scales around the obvious one, in steps of 1/8 to 1/16; or all scales, with 0x7F as another zero.
     const int count = effort == Effort::kBest ? 128 : kCandidates;
-    const int first = std::clamp(plain_scale(max * unit.power) - (kCandidates - 7), 0, 128 - count);
+    const int first = std::clamp(plain_scale(max * normalized.power) - (kCandidates - 7), 0, 128 - count);
     float error = HUGE_VALF;
     for (int s = first; s < first + count; s += kCandidates) {
       alignas(64) float scales[kCandidates];
       alignas(64) float errors[kCandidates];
       for (int c = 0; c < kCandidates; ++c) {
-        scales[c] = static_cast<float>(half_scale(static_cast<uint32_t>(s + c)) / unit.power);
+        scales[c] = static_cast<float>(half_scale(static_cast<uint32_t>(s + c)) / normalized.power);
       }
-      scale_errors(E2m1Levels(), unit.x, unit.w, kSubLen, scales, errors);
+      scale_errors(E2m1Levels(), normalized.x, normalized.w, kSubLen, scales, errors);
       for (int c = 0; c < kCandidates; ++c) {
         if (errors[c] >= error) continue;
         error = errors[c];

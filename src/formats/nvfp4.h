@@ -63,7 +63,7 @@ struct NVFP4 {
     out.scale = as_floats(codewords(scale_bits(), [&](int i) { return blocks[i / 4].scales[i % 4]; }));
   }
 
-  static constexpr int kJoint = 1;
+  static constexpr int kVectorDim = 1;
   struct Scales {
     uint8_t s[4];  ///< of the sub-blocks
   };

@@ -20,7 +20,7 @@ struct PlainType {
 /// Base of a traits struct F, which has Block, value(block), and encode(value), the block nearest to a value.
 template <class F>
 struct PlainEncoder : PlainType {
-  static constexpr int kJoint = 1;
+  static constexpr int kVectorDim = 1;
   struct Scales {};
   static void objective(const float*, const float*, float* w) { *w = 1.0f; }
   static Scales fit(const float*, const float*, Effort) { return {}; }

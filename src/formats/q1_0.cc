@@ -9,15 +9,15 @@ namespace steelyard::inline STEELYARD_TARGET {
 
 STEELYARD_HD Q1_0::Scales Q1_0::fit(const float* x, const float* w, Effort, uint32_t* codes) {
   // The signs are best as they are, whatever the scale. So the least-squares scale is the mean magnitude.
-  const UnitBlock unit(x, w, kBlockLen);
+  const NormalizedBlock normalized(x, w, kBlockLen);
   double sum = 0.0;
   double weights = 0.0;
   for (int i = 0; i < kBlockLen; ++i) {
     codes[i] = x[i] > 0.0f;
-    sum += static_cast<double>(unit.w[i]) * std::fabs(unit.x[i]);
-    weights += unit.w[i];
+    sum += static_cast<double>(normalized.w[i]) * std::fabs(normalized.x[i]);
+    weights += normalized.w[i];
   }
-  return {unit.store(static_cast<float>(sum / weights))};
+  return {normalized.store(static_cast<float>(sum / weights))};
 }
 
 STEELYARD_HD uint32_t Q1_0::round(const float* x, const float*, const Scales& scales, int, float* values) {

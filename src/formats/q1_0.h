@@ -42,7 +42,7 @@ struct Q1_0 {
     out.scale = halves_apart<2, sizeof(Block)>(&blocks[0].d);
   }
 
-  static constexpr int kJoint = 1;
+  static constexpr int kVectorDim = 1;
   struct Scales {
     Half d;
   };

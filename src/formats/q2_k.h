@@ -22,9 +22,9 @@ struct Q2_K : AffineEncoder<Q2_K> {
   static constexpr int kMaxCode = 3;
   static constexpr bool kHasMin = true;
   static constexpr int kScaleLen = 16;
-  static constexpr int kHighStep = 15;
-  static constexpr float kFirstUnit = 1.06f;
-  static constexpr float kNextUnit = 0.03f;
+  static constexpr int kHighSubScale = 15;
+  static constexpr float kFirstFraction = 1.06f;
+  static constexpr float kNextFraction = 0.03f;
 
   struct [[gnu::packed]] Block {
     uint8_t scales[16];
@@ -42,9 +42,9 @@ struct Q2_K : AffineEncoder<Q2_K> {
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
     two_bit_codes(blocks->codes, out.codes);
-    const auto steps = read<Steps>(blocks->scales);
-    out.scale = to_floats(steps & repeat_step(15)) * broadcast_half(blocks->d);
-    out.min = to_floats(shift_right(steps, 4) & repeat_step(15)) * broadcast_half(blocks->dmin);
+    const auto sub_scales = read<SubScales>(blocks->scales);
+    out.scale = to_floats(sub_scales & repeat_sub_scale(15)) * broadcast_half(blocks->d);
+    out.min = to_floats(shift_right(sub_scales, 4) & repeat_sub_scale(15)) * broadcast_half(blocks->dmin);
   }
 
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);

@@ -23,7 +23,7 @@ struct Q3_K : SymmetricEncoder<Q3_K> {
   static constexpr int kMaxCode = 4;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 16;
-  static constexpr int kHighStep = 31;
+  static constexpr int kHighSubScale = 31;
   static constexpr float kFirstLevel = 2.8f;
   static constexpr float kNextLevel = 0.5f;
 
@@ -55,11 +55,11 @@ struct Q3_K : SymmetricEncoder<Q3_K> {
     for (int k = 0; k < 4; ++k) out.codes[k] = (out.codes[k] | third[k]) - repeat(4);
     const auto low = read<uint64_t>(blocks->scales_low);
     const uint64_t high = read<uint32_t>(blocks->scales_high);
-    const auto step = [](uint64_t four_bits, uint64_t two_bits) {  // of eight sub-blocks
+    const auto eight_scales = [](uint64_t four_bits, uint64_t two_bits) {  // of eight sub-blocks
       return (four_bits & 0x0F0F0F0F0F0F0F0Fu) | ((two_bits | two_bits << 30) & 0x0303030303030303u) << 4;
     };
-    const Steps steps = make_steps(step(low, high), step(low >> 4, high >> 4));
-    out.scale = (to_floats(steps) - broadcast16(32.0f)) * broadcast_half(blocks->d);
+    const SubScales sub_scales = make_sub_scales(eight_scales(low, high), eight_scales(low >> 4, high >> 4));
+    out.scale = (to_floats(sub_scales) - broadcast16(32.0f)) * broadcast_half(blocks->d);
   }
 
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);

@@ -5,7 +5,7 @@
 namespace steelyard::inline STEELYARD_TARGET {
 
 STEELYARD_HD void Q4_K::pack(const Scales& scales, const uint32_t* codes, Block& block) {
-  block.scales = KScales::of(scales);
+  block.scales = KScales::pack(scales);
   for (int h = 0; h < 4; ++h) pack_nibbles(codes + 64 * h, 32, block.codes + 32 * h);
 }
 

@@ -22,9 +22,9 @@ struct Q5_K : AffineEncoder<Q5_K> {
   static constexpr int kMaxCode = 31;
   static constexpr bool kHasMin = true;
   static constexpr int kScaleLen = 32;
-  static constexpr int kHighStep = KScales::kHigh;
-  static constexpr float kFirstUnit = 1.01f;
-  static constexpr float kNextUnit = 0.015f;
+  static constexpr int kHighSubScale = KScales::kHigh;
+  static constexpr float kFirstFraction = 1.01f;
+  static constexpr float kNextFraction = 0.015f;
 
   struct [[gnu::packed]] Block {
     KScales scales;

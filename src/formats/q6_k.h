@@ -21,7 +21,7 @@ struct Q6_K : SymmetricEncoder<Q6_K> {
   static constexpr int kMaxCode = 32;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 16;
-  static constexpr int kHighStep = 127;
+  static constexpr int kHighSubScale = 127;
   static constexpr float kFirstLevel = 24.0f;
   static constexpr float kNextLevel = 1.2f;
 
@@ -53,7 +53,7 @@ struct Q6_K : SymmetricEncoder<Q6_K> {
       const Bytes upper = shift_right(low, {{4, 4, 4, 4, 4, 4, 4, 4}}) & repeat(15);
       out.codes[2 * h + 1] = (upper | fields<4, 6, 4>(high, 0x30)) - repeat(32);
     }
-    out.scale = to_floats(read<Steps>(blocks->scales)) * broadcast_half(blocks->d);
+    out.scale = to_floats(read<SubScales>(blocks->scales)) * broadcast_half(blocks->d);
   }
 
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);

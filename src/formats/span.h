@@ -53,7 +53,7 @@ STEELYARD_HD inline void two_bit_codes(const uint8_t* bytes, Bytes (&codes)[4]) 
   codes[3] = fields<4, 6, 0>(bytes + 32, 3);
 }
 
-/// steps * 2 + 1, steps below 128.
-STEELYARD_HD inline Steps odd(Steps steps) { return steps + steps + repeat_step(1); }
+/// sub_scales * 2 + 1, sub_scales below 128.
+STEELYARD_HD inline SubScales odd(SubScales sub_scales) { return sub_scales + sub_scales + repeat_sub_scale(1); }
 
 }  // namespace steelyard::inline STEELYARD_TARGET

@@ -12,17 +12,17 @@
 namespace steelyard {
 namespace {
 
-// Adds the time until it is destroyed to a pace.
+// Adds the time until it is destroyed to a Timing.
 class Stopwatch {
  public:
-  explicit Stopwatch(Pace& pace) : pace_(pace) {}
+  explicit Stopwatch(Timing& timing) : timing_(timing) {}
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;
-  ~Stopwatch() { pace_.seconds += std::chrono::duration<double>(Clock::now() - begin_).count(); }
+  ~Stopwatch() { timing_.seconds += std::chrono::duration<double>(Clock::now() - begin_).count(); }
 
  private:
   using Clock = std::chrono::steady_clock;
-  Pace& pace_;
+  Timing& timing_;
   Clock::time_point begin_ = Clock::now();
 };
 
@@ -38,12 +38,12 @@ Generator::Generator(const Model& model, const Tokenizer& tokenizer, Options opt
   STEELYARD_CHECK(options_.batch > 0);
 }
 
-int64_t Generator::room() const { return options_.n_context - session_.position() - (waiting_ ? 1 : 0); }
+int64_t Generator::remaining() const { return options_.n_context - session_.position() - (waiting_ ? 1 : 0); }
 
 void Generator::append(std::span<const TokenId> ids) {
-  if (static_cast<int64_t>(ids.size()) > room()) {
+  if (static_cast<int64_t>(ids.size()) > remaining()) {
     fail("", "the context of {} tokens is full: {} more do not fit into the {} that are left", options_.n_context,
-         ids.size(), room());
+         ids.size(), remaining());
   }
   const Stopwatch stopwatch(prompt_);
   std::vector<TokenId> all;
@@ -70,25 +70,25 @@ void Generator::read_logits(const Matrix& residual) {
   }
 }
 
-Ending Generator::generate(int64_t n, const std::function<void(std::string_view)>& show) {
+FinishReason Generator::generate(int64_t n, const std::function<void(std::string_view)>& show) {
   STEELYARD_CHECK(!logits_.empty());
   const Stopwatch stopwatch(generation_);
-  const auto end = [&](Ending ending) {
+  const auto end = [&](FinishReason finish_reason) {
     show(filter_.finish());
-    return ending;
+    return finish_reason;
   };
   for (int64_t i = 0; i < n; ++i) {
-    if (room() < 1) return end(Ending::kContext);
+    if (remaining() < 1) return end(FinishReason::kContext);
     if (waiting_) read_logits(session_.forward(std::span(&*waiting_, 1)));
     const TokenId id = sampler_.sample(logits_);
     waiting_ = id;
     sampler_.accept(id);
-    if (tokenizer_.is_end_of_generation(id)) return end(Ending::kEndOfGeneration);
+    if (tokenizer_.is_end_of_generation(id)) return end(FinishReason::kEndOfGeneration);
     ++generation_.tokens;
     show(filter_.push(tokenizer_.decode(std::span(&id, 1), options_.show_special)));
-    if (filter_.stopped()) return end(Ending::kStopString);
+    if (filter_.stopped()) return end(FinishReason::kStopString);
   }
-  return end(Ending::kTokens);
+  return end(FinishReason::kTokens);
 }
 
 }  // namespace steelyard

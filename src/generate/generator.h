@@ -19,7 +19,7 @@
 namespace steelyard {
 
 /// Why generation ended.
-enum class Ending {
+enum class FinishReason {
   kEndOfGeneration,  // the model said so
   kStopString,
   kTokens,   // as many as were asked for
@@ -27,7 +27,7 @@ enum class Ending {
 };
 
 /// Tokens, and the seconds they took.
-struct Pace {
+struct Timing {
   int64_t tokens = 0;
   double seconds = 0;
 };
@@ -50,14 +50,14 @@ class Generator {
 
   /// Generates up to `n` tokens after the appended ones, at least one, and passes their text to `show`, piece by piece.
   /// Error when the model gives no finite logits.
-  Ending generate(int64_t n, const std::function<void(std::string_view)>& show);
+  FinishReason generate(int64_t n, const std::function<void(std::string_view)>& show);
 
   /// Nothing appended yet.
   bool empty() const { return session_.position() == 0; }
   /// Room left: tokens that can still be appended or generated.
-  int64_t room() const;
-  const Pace& prompt_pace() const { return prompt_; }
-  const Pace& generation_pace() const { return generation_; }
+  int64_t remaining() const;
+  const Timing& prompt_timing() const { return prompt_; }
+  const Timing& generation_timing() const { return generation_; }
 
  private:
   // Computes logits_ from the last row of the hidden states.
@@ -71,7 +71,7 @@ class Generator {
   StopFilter filter_;
   std::vector<float> logits_;       // [n_vocab]; empty before the first token
   std::optional<TokenId> waiting_;  // sampled, but not yet in the context
-  Pace prompt_, generation_;
+  Timing prompt_, generation_;
 };
 
 }  // namespace steelyard

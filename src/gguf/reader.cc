@@ -134,7 +134,7 @@ void check_disjoint(const std::string& path, std::span<const TensorInfo> tensors
 
 }  // namespace
 
-Reader::Reader(const std::string& path, Need need) : path_(path), need_(need) {
+Reader::Reader(const std::string& path, ReadMode mode) : path_(path), mode_(mode) {
   metadata_ = read_shard(path);
   alignment_ = data_alignment(metadata_);
   read_remaining_shards();
@@ -178,7 +178,7 @@ Metadata Reader::read_shard(const std::string& path) {
   const uint64_t data_bytes = file.size() - std::min<uint64_t>(file.size(), data_begin_.back());
   for (const TensorInfo& tensor : tensors) {
     const uint64_t end = tensor.offset + tensor.n_bytes;
-    if (need_ == Need::kData && end > data_bytes) {
+    if (mode_ == ReadMode::kData && end > data_bytes) {
       fail(path, "tensor '{}': found {} bytes in the data section, expected at least {}; the file is cut short",
            printable(tensor.name), data_bytes, end);
     }
@@ -236,7 +236,7 @@ void Reader::release(const TensorInfo& tensor, uint64_t begin, uint64_t end) con
 }
 
 std::span<const std::byte> Reader::bytes(const TensorInfo& tensor) const {
-  STEELYARD_CHECK(need_ == Need::kData);
+  STEELYARD_CHECK(mode_ == ReadMode::kData);
   const auto shard = static_cast<size_t>(tensor.shard);
   STEELYARD_CHECK(shard < files_.size());
   const std::span<const std::byte> data = files_[shard].bytes().subspan(data_begin_[shard]);

@@ -19,7 +19,7 @@
 namespace steelyard::gguf {
 
 /// What the caller needs of a file.
-enum class Need {
+enum class ReadMode {
   kData,    ///< tensor bytes: every tensor must lie within the file
   kHeader,  ///< names, shapes and types only: a header without data is enough
 };
@@ -28,7 +28,7 @@ class Reader {
  public:
   /// Opens `path`; if it is the first shard of a set, all shards (each must exist, and count and number of tensors must
   /// agree). Error names the file, the key or tensor, what was found and what was expected.
-  explicit Reader(const std::string& path, Need need = Need::kData);
+  explicit Reader(const std::string& path, ReadMode mode = ReadMode::kData);
 
   const std::string& path() const { return path_; }
   /// Metadata of the first shard.
@@ -37,7 +37,7 @@ class Reader {
   std::span<const TensorInfo> tensors() const { return tensors_; }
   /// Null when there is no such tensor.
   const TensorInfo* find(std::string_view name) const;
-  /// The tensor's bytes [n_bytes] in the map. Needs Need::kData.
+  /// The tensor's bytes [n_bytes] in the map. Needs ReadMode::kData.
   std::span<const std::byte> bytes(const TensorInfo& tensor) const;
 
   uint32_t version() const { return version_; }
@@ -61,7 +61,7 @@ class Reader {
   void read_remaining_shards();
 
   std::string path_;
-  Need need_;
+  ReadMode mode_;
   Metadata metadata_;
   uint32_t version_ = 0;
   uint64_t alignment_ = 32;

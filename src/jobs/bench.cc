@@ -32,7 +32,7 @@ std::vector<int64_t> feasible(const BenchOptions& options, const Model& model, s
   const ModelConfig& config = model.config();
   const MemoryRequest request{0, 1, options.batch_size, 1, model.cache_types()};
   const int64_t room =
-      largest_context(model.reader(), config, request, [&](const MemoryPlan& plan) { return model.has_room(plan); });
+      largest_context(model.reader(), config, request, [&](const MemoryPlan& plan) { return model.fits_memory(plan); });
   std::vector<int64_t> contexts = options.contexts, rest;
   std::ranges::sort(contexts);
   contexts.erase(std::unique(contexts.begin(), contexts.end()), contexts.end());

@@ -13,11 +13,11 @@ namespace {
 // Batches are of the same size whatever the memory: the result must not depend on it. Two models have streams.
 CalibrationSettings settings_for(const gguf::Reader& source, const ModelConfig& config, const Resolution& resolution,
                                  const QuantizeOptions& options, const ShapingOptions& shaping, DeviceEncoder* device) {
-  CalibrationSettings settings{.rounding = {.feedback = {.effort = shaping.chosen_effort()}, .device = device}};
+  CalibrationSettings settings{.rounding = {.ldlq = {.effort = shaping.chosen_effort()}, .device = device}};
   const uint64_t memory = options.memory > 0 ? options.memory : physical_memory() / 5 * 4;
-  const SweepPlan plan = plan_sweep(source, config, memory, moment_bytes(resolution), shaping.ctx_size,
+  const SweepPlan plan = plan_sweep(source, config, memory, hessian_bytes(resolution), shaping.ctx_size,
                                     settings.sweep.n_batch, SweepOrder::kLayer);
-  settings.sweep.stream_bytes = plan.stream_bytes / 2;
+  settings.sweep.hidden_state_bytes = plan.hidden_state_bytes / 2;
   settings.sweep.scratch_folder = std::filesystem::path(options.output).parent_path().string();
   return settings;
 }

@@ -28,10 +28,10 @@ FitDevice describe(const MemoryPlan& plan, LayerRange layers, uint64_t free) {
 }  // namespace
 
 FitResult fit(const FitOptions& options) {
-  std::vector<uint64_t> rooms = parse_byte_list(options.vram);
-  for (uint64_t& room : rooms) room -= std::min(room, options.reserve);
-  const PlacementRequest placement = options.placement.request(rooms);
-  const gguf::Reader reader(options.model, gguf::Need::kHeader);
+  std::vector<uint64_t> free_bytes = parse_byte_list(options.vram);
+  for (uint64_t& bytes : free_bytes) bytes -= std::min(bytes, options.reserve);
+  const PlacementRequest placement = options.placement.request(free_bytes);
+  const gguf::Reader reader(options.model, gguf::ReadMode::kHeader);
   const ModelConfig config = read_config(reader.metadata());
   MemoryRequest request{.n_context = options.ctx_size,
                         .n_sequences = options.sequences,
@@ -53,7 +53,7 @@ FitResult fit(const FitOptions& options) {
   result.cache_type_v = format(request.cache_types.values).name;
   result.reserve = options.reserve;
   result.largest_context = largest_context(reader, config, request, [&](const MemoryPlan& plan) {
-    return fits(plan, place_layers(plan, placement), rooms);
+    return fits(plan, place_layers(plan, placement), free_bytes);
   });
   if (request.n_context == 0) {
     request.n_context = result.largest_context > 0 ? result.largest_context : std::min(kLeastContext, config.n_context);
@@ -61,11 +61,11 @@ FitResult fit(const FitOptions& options) {
   result.context = request.n_context;
   const MemoryPlan plan = plan_memory(reader, config, request);
   const Placement placed = place_layers(plan, placement);
-  result.fits = fits(plan, placed, rooms);
+  result.fits = fits(plan, placed, free_bytes);
   result.most_layers = most_layers(plan, placement);
   result.prediction = plan.prediction;
   result.host = describe(plan, placed.host, 0);
-  for (size_t d = 0; d < rooms.size(); ++d) result.devices.push_back(describe(plan, placed.devices[d], rooms[d]));
+  for (size_t d = 0; d < free_bytes.size(); ++d) result.devices.push_back(describe(plan, placed.devices[d], free_bytes[d]));
   return result;
 }
 

@@ -106,7 +106,7 @@ Imatrix collect(const ImatrixOptions& options, ImatrixResult& result, const Prog
 
 // A header is enough, so that it can be known before a download.
 ImatrixCosts costs(const ImatrixOptions& options) {
-  const gguf::Reader reader(options.model.model, gguf::Need::kHeader);
+  const gguf::Reader reader(options.model.model, gguf::ReadMode::kHeader);
   const ModelConfig config = read_config(reader.metadata());
   const int64_t n_tokens = options.text.chunks * options.text.ctx_size;
   if (n_tokens == 0) fail("", "--dry-run needs --chunks N");
@@ -123,7 +123,7 @@ ImatrixCosts costs(const ImatrixOptions& options) {
           .activations = plan.activation_bytes,
           .sums = sums,
           .streams = streams,
-          .scratch = streams > plan.stream_bytes ? streams - plan.stream_bytes : 0,
+          .scratch = streams > plan.hidden_state_bytes ? streams - plan.hidden_state_bytes : 0,
           .flop_per_token = 2 * token_cost(reader, config).products};
 }
 

@@ -19,7 +19,7 @@ bool is_model(const std::string& path) {
   char magic[4] = {};
   std::ifstream(path, std::ios::binary).read(magic, sizeof(magic));
   return std::string_view(magic, sizeof(magic)) == "GGUF" &&
-         gguf::Reader(path, gguf::Need::kHeader).metadata().string("general.type", "model") != "imatrix";
+         gguf::Reader(path, gguf::ReadMode::kHeader).metadata().string("general.type", "model") != "imatrix";
 }
 
 Json to_json(const ImatrixStatistics& row) {
@@ -74,7 +74,7 @@ Json to_json(const InspectResult& of) {
 }
 
 ModelContents inspect_model(const std::string& path) {
-  const gguf::Reader reader(path, gguf::Need::kHeader);
+  const gguf::Reader reader(path, gguf::ReadMode::kHeader);
   ModelContents result;
   result.version = reader.version();
   result.alignment = reader.alignment();

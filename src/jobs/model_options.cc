@@ -54,9 +54,9 @@ std::vector<Backend*> OpenModel::place(int64_t n_context, const SweepChoice* swe
   request.n_context = std::min(config.n_context, n_context > 0 ? n_context : kSomeContext);
   request.cache_types = options_.cache.types();
   for (const LayerConfig& layer : config.layers) check_cache_types(layer.attention, request.cache_types);
-  std::vector<uint64_t> rooms;
-  for (const auto& backend : backends_) rooms.push_back(backend->free_memory().value_or(physical_memory()));
-  const Placement placed = place_layers(plan_memory(*reader_, config, request), placement.request(rooms));
+  std::vector<uint64_t> free_bytes;
+  for (const auto& backend : backends_) free_bytes.push_back(backend->free_memory().value_or(physical_memory()));
+  const Placement placed = place_layers(plan_memory(*reader_, config, request), placement.request(free_bytes));
   for (size_t d = 0; d < placed.devices.size(); ++d) {
     const auto [begin, end] = placed.devices[d];
     std::fill(blocks.begin() + begin, blocks.begin() + end, backends_[d].get());

@@ -35,7 +35,7 @@ struct PlacementOptions {
 
   bool given() const { return !tensor_split.empty() || gpu_layers != INT32_MAX; }
   /// On devices with so many bytes free each.
-  PlacementRequest request(std::vector<uint64_t> rooms) const { return {std::move(rooms), tensor_split, gpu_layers}; }
+  PlacementRequest request(std::vector<uint64_t> free_bytes) const { return {std::move(free_bytes), tensor_split, gpu_layers}; }
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {

@@ -95,7 +95,7 @@ PlanResult describe(const Resolution& resolution, const std::vector<Finding>& fi
 }
 
 PlanResult plan(const PlanOptions& options, const ProgressCallback& progress) {
-  const gguf::Reader reader(options.model, gguf::Need::kHeader);
+  const gguf::Reader reader(options.model, gguf::ReadMode::kHeader);
   std::optional<Imatrix> imatrix;
   if (!options.imatrix.empty()) imatrix = Imatrix::load(options.imatrix);
   const Resolution resolution =

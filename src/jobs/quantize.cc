@@ -43,8 +43,8 @@ void set_places(QuantizeResult& result, const Resolution& resolution, const Devi
   result.on_processor = {here.begin(), here.end()};
 }
 
-Earlier earlier(const QuantizeOptions& options) {
-  return options.resume ? Earlier::kResume : options.restart ? Earlier::kDiscard : Earlier::kRefuse;
+ResumePolicy resume_policy(const QuantizeOptions& options) {
+  return options.resume ? ResumePolicy::kResume : options.restart ? ResumePolicy::kDiscard : ResumePolicy::kRefuse;
 }
 
 void report(const QuantizeProgress& at, const ProgressCallback& progress) {
@@ -65,7 +65,7 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
   result.threads = use_threads(options.threads);
   result.instruction_set = simd::target_name(simd::chosen_target());
   const bool header_only = options.dry_run && options.calibrate.empty();
-  const gguf::Reader source(options.model, header_only ? gguf::Need::kHeader : gguf::Need::kData);
+  const gguf::Reader source(options.model, header_only ? gguf::ReadMode::kHeader : gguf::ReadMode::kData);
   std::optional<Imatrix> imatrix;
   if (!options.imatrix.empty()) imatrix = Imatrix::load(options.imatrix);
   const Recipe made_from = options.from.empty() ? recipe(options) : repeat(options, source, imatrix);
@@ -101,7 +101,7 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
                               .device = device.get(),
                               .split = shaping.split(),
                               .slab_bytes = options.slab,
-                              .earlier = earlier(options),
+                              .resume_policy = resume_policy(options),
                               .verify = options.verify,
                               .metadata = &model.metadata,
                               .expected = made_from.expected};

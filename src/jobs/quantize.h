@@ -57,8 +57,8 @@ struct QuantizeOptions {
 /// How one tensor was rounded with a calibration text (RoundingReport): of its slices, by way of rounding.
 struct RoundedTensor {
   std::string name;
-  std::vector<double> loss;     ///< [feedback, diagonal, plain] of the outputs on held-out text, mean over slices
-  std::vector<int64_t> chosen;  ///< [feedback, diagonal, plain] slices rounded so
+  std::vector<double> loss;     ///< [ldlq, diagonal, plain] of the outputs on held-out text, mean over slices
+  std::vector<int64_t> chosen;  ///< [ldlq, diagonal, plain] slices rounded so
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {

@@ -46,7 +46,7 @@ Recipe recipe(const QuantizeOptions& options) {
 }
 
 Recipe repeat(const QuantizeOptions& options, const gguf::Reader& source, std::optional<Imatrix>& imatrix) {
-  const gguf::Reader file(options.from, gguf::Need::kHeader);
+  const gguf::Reader file(options.from, gguf::ReadMode::kHeader);
   const Recorded recorded = read_provenance(file);
   const Provenance& provenance = recorded.provenance;
   if (std::ranges::find(kSameBytes, provenance.version) == std::end(kSameBytes)) {

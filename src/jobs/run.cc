@@ -12,15 +12,15 @@ namespace {
 // Of a dialogue, whose need is not known beforehand.
 constexpr int64_t kDialogueContext = 4096;
 
-const char* name(Ending ending) {
-  switch (ending) {
-    case Ending::kEndOfGeneration:
+const char* name(FinishReason finish_reason) {
+  switch (finish_reason) {
+    case FinishReason::kEndOfGeneration:
       return "end-of-generation";
-    case Ending::kStopString:
+    case FinishReason::kStopString:
       return "stop";
-    case Ending::kTokens:
+    case FinishReason::kTokens:
       return "tokens";
-    case Ending::kContext:
+    case FinishReason::kContext:
       return "context";
   }
   return "";
@@ -82,13 +82,13 @@ RunResult run(const RunOptions& options, const ProgressCallback& progress, const
     if (progress) progress({.stage = stage, .data = std::move(data)});
   };
   const auto answer = [&] {
-    const Ending ending = generator.generate(options.n_predict, [&](std::string_view piece) {
+    const FinishReason finish_reason = generator.generate(options.n_predict, [&](std::string_view piece) {
       result.text += piece;
       report("text", piece);
     });
-    result.ending = name(ending);
-    report("ending", {{"ending", result.ending}});
-    return ending;
+    result.finish_reason = name(finish_reason);
+    report("ending", {{"ending", result.finish_reason}});
+    return finish_reason;
   };
   if (!ids.empty()) {
     report("prompt", prompt);
@@ -100,13 +100,13 @@ RunResult run(const RunOptions& options, const ProgressCallback& progress, const
     const std::optional<std::string> line = read_line();
     if (!line) break;
     generator.append(encode(options, *line + "\n", tokenizer, generator.empty()));
-    if (answer() == Ending::kContext) {
+    if (answer() == FinishReason::kContext) {
       fail("", "the context of {} tokens is full; -c gives it room for more", result.context);
     }
     result.text += '\n';
   }
-  result.prompt = {generator.prompt_pace().tokens, generator.prompt_pace().seconds};
-  result.generation = {generator.generation_pace().tokens, generator.generation_pace().seconds};
+  result.prompt = {generator.prompt_timing().tokens, generator.prompt_timing().seconds};
+  result.generation = {generator.generation_timing().tokens, generator.generation_timing().seconds};
   return result;
 }
 

@@ -64,14 +64,14 @@ struct RunPace {
 
 struct RunResult {
   std::string text;     ///< all that the model said, each answer of a dialogue ended by a newline
-  std::string ending;   ///< of the last answer: end-of-generation, stop, tokens (n_predict), context (full); or none
+  std::string finish_reason;   ///< of the last answer: end-of-generation, stop, tokens (n_predict), context (full); or none
   int64_t context = 0;  ///< tokens there was room for
   RunPace prompt, generation;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("text", self.text);
-    visit("ending", self.ending);
+    visit("ending", self.finish_reason);
     visit("context", self.context);
     visit("prompt", self.prompt);
     visit("generation", self.generation);

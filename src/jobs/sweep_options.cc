@@ -27,7 +27,7 @@ SweepOptions SweepChoice::sweep(const gguf::Reader& reader, const ModelConfig& c
   SweepOptions options;
   options.n_batch = plan.n_batch;
   options.keep_layers = plan.order == SweepOrder::kToken;
-  options.stream_bytes = plan.stream_bytes;
+  options.hidden_state_bytes = plan.hidden_state_bytes;
   options.scratch_folder = std::filesystem::path(output).parent_path().string();
   return options;
 }

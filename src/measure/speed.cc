@@ -39,9 +39,9 @@ std::vector<int32_t> some_tokens(const Model& model, int64_t n) {
 }
 
 // Measures stretches of work and keeps the fastest. Meters are read between steps, because their counters wrap around.
-class Stretch {
+class BestRun {
  public:
-  Stretch(int64_t n_tokens, EnergyMeters& meters) : n_tokens_(n_tokens), meters_(meters) {}
+  BestRun(int64_t n_tokens, EnergyMeters& meters) : n_tokens_(n_tokens), meters_(meters) {}
 
   template <typename Work>
   void run(const Work& work) {
@@ -81,7 +81,7 @@ ContextSpeed measure_speed(const Model& model, Session& session, int64_t n_conte
     }
     meters.joules();
   };
-  Stretch prefill(n_context, meters), decode(options.n_decode, meters);
+  BestRun prefill(n_context, meters), decode(options.n_decode, meters);
   for (int round = 0; round < options.n_rounds; ++round) {
     session.reset();
     prefill.run([&] {

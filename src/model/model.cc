@@ -24,13 +24,13 @@ Model::Model(const gguf::Reader& reader, std::vector<Backend*> backends, CacheTy
 
 Layer Model::layer(int i, int64_t n_positions, std::span<const Layer> bound, LoadedWeights* loaded) const {
   // Bound first: this proves that the widths, which determine the table's size, are those of real tensors.
-  Backend& place = backend(i);
-  Layer layer{config_.block(static_cast<size_t>(i)), bind_layer(reader_, config_, i, place, loaded), {}, &place};
+  Backend& owner = backend(i);
+  Layer layer{config_.block(static_cast<size_t>(i)), bind_layer(reader_, config_, i, owner, loaded), {}, &owner};
   const RopeConfig& rope = layer.config.attention.rope;
   const auto same = std::ranges::find_if(
       bound, [&](const Layer& other) { return other.backend == layer.backend && other.config.attention.rope == rope; });
   const std::vector<float>& factors = n_positions > rope.original_context ? trunk_.rope_long : trunk_.rope_short;
-  layer.rope = same != bound.end() ? same->rope : make_rope_table(place, rope, factors, n_positions);
+  layer.rope = same != bound.end() ? same->rope : make_rope_table(owner, rope, factors, n_positions);
   return layer;
 }
 
@@ -73,9 +73,9 @@ void Model::embed(const Weight& table, Backend& backend, std::span<const int32_t
   if (config_.embedding_scale != 1) backend.scale(out, config_.embedding_scale);
 }
 
-Matrix Model::logits(Matrix x, Pass& pass) const {
-  const Matrix logits = linear(trunk_.output, normed(trunk_.output_norm, x, pass), pass, trunk_.output_bias);
-  if (config_.logit_softcap > 0) pass.backend.softcap(logits, config_.logit_softcap);
+Matrix Model::logits(Matrix x, ForwardContext& ctx) const {
+  const Matrix logits = linear(trunk_.output, normed(trunk_.output_norm, x, ctx), ctx, trunk_.output_bias);
+  if (config_.logit_softcap > 0) ctx.backend.softcap(logits, config_.logit_softcap);
   return logits;
 }
 

@@ -59,10 +59,10 @@ class Model {
   /// The output matrix; the embedding where the file has no matrix of its own.
   const Weight& output() const { return trunk_.output; }
   /// The input of the output matrix: hidden states x, normed, in scratch memory.
-  Matrix head_input(Matrix x, Pass& pass) const { return normed(trunk_.output_norm, x, pass); }
+  Matrix head_input(Matrix x, ForwardContext& ctx) const { return normed(trunk_.output_norm, x, ctx); }
 
   /// Logits [x.rows, n_vocab] of hidden states x, in scratch memory.
-  Matrix logits(Matrix x, Pass& pass) const;
+  Matrix logits(Matrix x, ForwardContext& ctx) const;
 
  private:
   const gguf::Reader& reader_;

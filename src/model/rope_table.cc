@@ -63,7 +63,7 @@ RopeTable make_rope_table(Backend& backend, const RopeConfig& rope, std::span<co
     }
   }
   RopeTable table;
-  table.memory = backend.place(values.data(), values.size() * sizeof(float));
+  table.memory = backend.allocate_copy(values.data(), values.size() * sizeof(float));
   table.cos = reinterpret_cast<const float*>(table.memory.get());
   table.sin = table.cos + n;
   return table;

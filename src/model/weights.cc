@@ -79,7 +79,7 @@ class Binder {
  private:
   Vector uploaded(const std::vector<float>& host) const {
     Vector out;
-    out.memory = backend_.place(host.data(), host.size() * sizeof(float));
+    out.memory = backend_.allocate_copy(host.data(), host.size() * sizeof(float));
     out.data = reinterpret_cast<const float*>(out.memory.get());
     return out;
   }

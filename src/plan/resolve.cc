@@ -93,7 +93,7 @@ Decision decide(const Plan& plan, const gguf::TensorInfo& tensor, const PlanRule
 }
 
 // Adds the size of `decision` to the totals.
-void add_sizes(const Decision& decision, Resolution& resolution) {
+void accumulate_shrinkage(const Decision& decision, Resolution& resolution) {
   const gguf::TensorInfo& tensor = *decision.tensor;
   std::optional<uint64_t> elements = 1;
   for (const int64_t n : tensor.ne) {
@@ -155,7 +155,7 @@ Resolution resolve(const Plan& plan, std::span<const gguf::TensorInfo> tensors, 
     Decision decision = decide(plan, tensor, first == nullptr ? nullptr : first->rule);
     if (first != nullptr) ++(decision.reason == Reason::kProtected ? first->n_protected : first->n_decided);
 
-    add_sizes(decision, resolution);
+    accumulate_shrinkage(decision, resolution);
     resolution.decisions.push_back(std::move(decision));
   }
   if (resolution.n_elements > 0) {

@@ -13,8 +13,8 @@
 #include "formats/device_encoder.h"
 #include "gguf/tensor_info.h"
 #include "imatrix/imatrix.h"
-#include "quantize/feedback.h"
-#include "quantize/input_estimate.h"
+#include "quantize/ldlq.h"
+#include "quantize/hessian_estimate.h"
 
 namespace steelyard {
 
@@ -30,7 +30,7 @@ class RowEncoder {
   /// messages. imatrix may be null. `input`: the estimated Hessian, or null; with it, rows whose columns have
   /// importance are rounded with error feedback. `device`: encodes the types that it can; null: the CPU.
   RowEncoder(const gguf::TensorInfo& tensor, std::span<const std::byte> source, const Format& target,
-             const Imatrix* imatrix, Effort effort, std::string path, const InputEstimate* input = nullptr,
+             const Imatrix* imatrix, Effort effort, std::string path, const HessianEstimate* input = nullptr,
              DeviceEncoder* device = nullptr);
 
   size_t source_row_bytes() const { return source_row_; }
@@ -42,7 +42,7 @@ class RowEncoder {
   bool on_device() const { return device_ != nullptr; }
 
   /// Rows that a call should have at least.
-  int64_t least_rows() const;
+  int64_t min_rows() const;
   /// Memory for the state and the work space of one slice while its rows are encoded; 0 if there is nothing to prepare.
   uint64_t slice_bytes() const;
 
@@ -62,11 +62,11 @@ class RowEncoder {
   const Format& to_;
   Effort effort_;
   std::string path_;
-  const InputEstimate* input_;
+  const HessianEstimate* input_;
   DeviceEncoder* device_;
   size_t source_row_, target_row_;
   std::vector<std::vector<float>> importance_;            // [slices][ne0]; a slice without importance is empty
-  std::vector<std::optional<FeedbackEncoder>> feedback_;  // [slices] with an input; those that are prepared
+  std::vector<std::optional<LdlqEncoder>> ldlq_;  // [slices] with an input; those that are prepared
 };
 
 }  // namespace steelyard

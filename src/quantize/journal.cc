@@ -141,7 +141,7 @@ Journal::~Journal() {
 
 void Journal::begin(const RunIdentity& identity) {
   content_ = {};
-  go_on();
+  resume();
   own_ = true;
   std::string lines = sealed(content_.checksum, kMagic);
   for (const auto& [name, value] : identity) {
@@ -154,7 +154,7 @@ void Journal::begin(const RunIdentity& identity) {
   sync_folder_of(path_);
 }
 
-void Journal::go_on() {
+void Journal::resume() {
   const auto end = static_cast<off_t>(content_.n_bytes);
   if (::ftruncate(fd_, end) != 0 || ::lseek(fd_, end, SEEK_SET) != end) {
     fail(path_, "cannot write: {}", std::strerror(errno));

@@ -53,7 +53,7 @@ class Journal {
   /// Starts over: afterwards the journal has only the identity of the run.
   void begin(const RunIdentity& identity);
   /// Continues after the valid part.
-  void go_on();
+  void resume();
   /// Durable on return.
   void append(std::span<const TensorHashes> tensors);
   void append_complete();

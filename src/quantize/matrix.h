@@ -5,9 +5,9 @@
 
 namespace steelyard {
 
-using Rows = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using RowsView = Eigen::Map<const Rows>;
-using Doubles = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using FloatMatrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using FloatMatrixView = Eigen::Map<const FloatMatrix>;
+using DoubleMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 /// Products and their sums are cut into cache blocks of fixed sizes, not of the machine's sizes. So results are the
 /// same everywhere.

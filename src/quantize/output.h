@@ -22,7 +22,7 @@
 namespace steelyard {
 
 /// What to do with the work of an interrupted run for the same target.
-enum class Earlier {
+enum class ResumePolicy {
   kRefuse,   ///< Error if it has finished anything: hours of work are not lost to a forgotten flag
   kResume,   ///< go on after it, or begin if there is none; Error if it was another run
   kDiscard,  ///< begin anew
@@ -32,12 +32,12 @@ class Output {
  public:
   /// Lays out `files`, locks the target, and reserves the disk space. Error if that is impossible, if another run is
   /// working on the target, or if earlier work does not match. The message names the difference.
-  Output(const std::string& target, const std::vector<ShardFile>& files, RunIdentity identity, Earlier earlier);
+  Output(const std::string& target, const std::vector<ShardFile>& files, RunIdentity identity, ResumePolicy resume_policy);
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
   ~Output();
 
-  size_t n_tensors() const { return places_.size(); }
+  size_t n_tensors() const { return locations_.size(); }
   /// Tensors that are finished; at first those of an interrupted run.
   const std::vector<TensorHashes>& finished() const { return finished_; }
   /// Final names.
@@ -70,7 +70,7 @@ class Output {
 
     std::string partial() const { return path + ".partial"; }
   };
-  struct Place {
+  struct TensorLocation {
     size_t file;
     const gguf::TensorInfo* tensor;
   };
@@ -87,7 +87,7 @@ class Output {
   Journal journal_;
   std::vector<File> files_;
   std::vector<MappedFile> maps_;        // of the partial files, once content() was asked for
-  std::vector<Place> places_;           // [n_tensors]
+  std::vector<TensorLocation> locations_;           // [n_tensors]
   std::vector<TensorHashes> finished_;  // the first of them are in the journal, the others wait for a checkpoint
 
   uint64_t unsynced_bytes_ = 0;

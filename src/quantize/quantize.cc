@@ -7,7 +7,7 @@
 #include "base/sha256.h"
 #include "gguf/shards.h"
 #include "quantize/encode.h"
-#include "quantize/input_estimate.h"
+#include "quantize/hessian_estimate.h"
 #include "quantize/stream.h"
 
 namespace steelyard {
@@ -108,7 +108,7 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
   const std::vector<ShardFile> files = cut_files();
   for (const std::string& path : written_paths(target.path, files)) check_target(job.source, path);
 
-  Output output(target.path, files, run_identity(target.provenance, source_header, states), target.earlier);
+  Output output(target.path, files, run_identity(target.provenance, source_header, states), target.resume_policy);
   QuantizeProgress progress = state_after(decisions, output.finished().size());
   callback(progress);
   check_resumed(job, output.finished());
@@ -117,7 +117,7 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
     layers->finished(decisions[i], output.content(i));
   }
 
-  std::optional<InputEstimates> inputs;
+  std::optional<HessianEstimates> inputs;
   if (job.imatrix != nullptr && target.effort == Effort::kBest) {
     inputs.emplace(job.source, job.resolution, *job.imatrix);
   }
@@ -126,7 +126,7 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
   for (size_t i = output.finished().size(); i < decisions.size(); ++i) {
     const gguf::TensorInfo& tensor = *decisions[i].tensor;
     RowEncoder encoder(tensor, job.source.bytes(tensor), format(decisions[i].type), job.imatrix, target.effort,
-                       job.source.path(), inputs ? inputs->of(tensor) : nullptr, target.device);
+                       job.source.path(), inputs ? inputs->find(tensor) : nullptr, target.device);
     progress.tensor = i;
     progress.info = &tensor;
     const auto on_rows = [&](int64_t rows) {

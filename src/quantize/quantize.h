@@ -23,7 +23,7 @@ struct QuantizeTarget {
   DeviceEncoder* device = nullptr;  ///< encodes what it can; null: the processor does it all
   Split split = {};
   uint64_t slab_bytes = uint64_t{1} << 30;  ///< memory for values and encoded bytes at most
-  Earlier earlier = Earlier::kRefuse;
+  ResumePolicy resume_policy = ResumePolicy::kRefuse;
   bool verify = false;                       ///< read the result back from the disk before it gets its name
   const gguf::Metadata* metadata = nullptr;  ///< of the result, before provenance; null: the source's
   std::optional<Recorded> expected = {};     ///< of a result to be made again: Error where the new one differs

@@ -23,7 +23,7 @@ LayerSweep::LayerSweep(const Model& model, int64_t n_ctx, ChunkIds ids, const Sw
       n_ctx_(n_ctx),
       width_(model.config().n_embd),
       n_batch_(std::clamp<int64_t>(options.n_batch, 1, std::max(options.n_batch, n_ctx))),
-      n_together_(std::max<int64_t>(1, n_batch_ / n_ctx)),
+      chunks_per_batch_(std::max<int64_t>(1, n_batch_ / n_ctx)),
       ids_(std::move(ids)),
       options_(options) {}
 
@@ -34,10 +34,10 @@ void LayerSweep::begin_window(int64_t first, int64_t n) {
   broken_.clear();
   ahead_ = {};
   if (stages_.empty()) stages_.push_back(std::make_unique<Stage>(model_.config().norm_eps));
-  for (const auto& stage : stages_) make_room(*stage);
-  const uint64_t room = options_.stream_bytes / (stream_values() * sizeof(float));
-  n_in_memory_ = static_cast<int64_t>(std::min<uint64_t>(room, static_cast<uint64_t>(n)));
-  streams_.resize(static_cast<size_t>(n_in_memory_) * stream_values());
+  for (const auto& stage : stages_) reserve_buffers(*stage);
+  const uint64_t fitting = options_.hidden_state_bytes / (hidden_state_values() * sizeof(float));
+  n_in_memory_ = static_cast<int64_t>(std::min<uint64_t>(fitting, static_cast<uint64_t>(n)));
+  hidden_states_.resize(static_cast<size_t>(n_in_memory_) * hidden_state_values());
   if (n_in_memory_ < n && spilled_ == nullptr) spilled_ = std::make_unique<ScratchFile>(options_.scratch_folder);
   if (!options_.keep_layers) model_.will_need(0);
 }
@@ -45,26 +45,26 @@ void LayerSweep::begin_window(int64_t first, int64_t n) {
 void LayerSweep::load(int64_t chunk, float* to) {
   const int64_t at = chunk - first_;
   if (at < n_in_memory_) {
-    std::copy_n(streams_.data() + static_cast<size_t>(at) * stream_values(), stream_values(), to);
+    std::copy_n(hidden_states_.data() + static_cast<size_t>(at) * hidden_state_values(), hidden_state_values(), to);
   } else {
-    const auto offset = static_cast<uint64_t>(at - n_in_memory_) * stream_values() * sizeof(float);
-    spilled_->read_at(offset, std::as_writable_bytes(std::span(to, stream_values())));
+    const auto offset = static_cast<uint64_t>(at - n_in_memory_) * hidden_state_values() * sizeof(float);
+    spilled_->read_at(offset, std::as_writable_bytes(std::span(to, hidden_state_values())));
   }
 }
 
 void LayerSweep::store(int64_t chunk, const float* from) {
   const int64_t at = chunk - first_;
   if (at < n_in_memory_) {
-    std::copy_n(from, stream_values(), streams_.data() + static_cast<size_t>(at) * stream_values());
+    std::copy_n(from, hidden_state_values(), hidden_states_.data() + static_cast<size_t>(at) * hidden_state_values());
   } else {
-    const auto offset = static_cast<uint64_t>(at - n_in_memory_) * stream_values() * sizeof(float);
-    spilled_->write_at(offset, std::as_bytes(std::span(from, stream_values())));
+    const auto offset = static_cast<uint64_t>(at - n_in_memory_) * hidden_state_values() * sizeof(float);
+    spilled_->write_at(offset, std::as_bytes(std::span(from, hidden_state_values())));
   }
 }
 
 // For a batch of the window.
-void LayerSweep::make_room(Stage& stage) const {
-  const auto n_values = static_cast<size_t>(std::min(n_, n_together_)) * stream_values();
+void LayerSweep::reserve_buffers(Stage& stage) const {
+  const auto n_values = static_cast<size_t>(std::min(n_, chunks_per_batch_)) * hidden_state_values();
   if (stage.host.size() < n_values) stage.host.resize(n_values);
 }
 
@@ -80,12 +80,12 @@ void LayerSweep::leave_out(int64_t chunk) {
 void LayerSweep::start(int64_t first, int64_t n) {
   begin_window(first, n);
   Backend& backend = model_.backend(0);
-  const Matrix x = stage(0).workplaces.stream(backend, n_ctx_, width_);
+  const Matrix x = stage(0).contexts.hidden_states(backend, n_ctx_, width_);
   std::vector<float>& host = stage(0).host;
   for (int64_t c = first; c < first + n; ++c) {
     model_.embed(ids_(c), x);
-    backend.download(host.data(), x.data, stream_values() * sizeof(float));
-    if (!all_finite(std::span(host).first(stream_values()))) broken_.emplace_back(c, -1);
+    backend.download(host.data(), x.data, hidden_state_values() * sizeof(float));
+    if (!all_finite(std::span(host).first(hidden_state_values()))) broken_.emplace_back(c, -1);
     store(c, host.data());
   }
   if (!options_.keep_layers) model_.release_embedding();
@@ -104,11 +104,11 @@ std::vector<KvLayer>& LayerSweep::caches(Stage& stage, const Layer& layer, size_
 }
 
 Matrix LayerSweep::forward(Stage& stage, const Layer& layer, LayerPart part, std::span<const int64_t> chunks, Matrix x,
-                           Pass& pass) {
+                           ForwardContext& ctx) {
   std::vector<KvLayer>& kv = caches(stage, layer, chunks.size());
   if (n_batch_ < n_ctx_) {  // a part of one chunk at a time
     for (int64_t begin = 0; begin < n_ctx_; begin += n_batch_) {
-      forward_layer(layer, x.slice(begin, std::min(n_batch_, n_ctx_ - begin)), begin, kv[0], pass, part);
+      forward_layer(layer, x.slice(begin, std::min(n_batch_, n_ctx_ - begin)), begin, kv[0], ctx, part);
     }
     return x;
   }
@@ -116,33 +116,33 @@ Matrix LayerSweep::forward(Stage& stage, const Layer& layer, LayerPart part, std
   for (size_t s = 0; s < chunks.size(); ++s) {
     sequences.push_back({static_cast<int64_t>(s) * n_ctx_, n_ctx_, 0, &kv[s]});
   }
-  forward_layer(layer, x, sequences, pass, part);
+  forward_layer(layer, x, sequences, ctx, part);
   return x;
 }
 
-void LayerSweep::for_batches(const Passage& passage, int64_t begin, int64_t end, const BatchWork& work) {
-  Pass pass = stage(passage.stage).workplaces.pass(passage.backend, passage.observer);
-  for (int64_t c = begin, batch = 0; c < end; c += n_together_, ++batch) {
-    if (passage.pipeline != nullptr && !passage.pipeline->wait_for(passage.stage, batch)) return;
+void LayerSweep::for_batches(const StageRun& run, int64_t begin, int64_t end, const BatchWork& work) {
+  ForwardContext ctx = stage(run.stage).contexts.forward_context(run.backend, run.observer);
+  for (int64_t c = begin, batch = 0; c < end; c += chunks_per_batch_, ++batch) {
+    if (run.pipeline != nullptr && !run.pipeline->wait_for(run.stage, batch)) return;
     std::vector<int64_t> chunks;
-    for (int64_t i = c; i < std::min(end, c + n_together_); ++i) {
+    for (int64_t i = c; i < std::min(end, c + chunks_per_batch_); ++i) {
       if (!is_broken(i)) chunks.push_back(i);
     }
-    pass_batch(passage, std::move(chunks), pass, work);
-    if (passage.pipeline != nullptr) passage.pipeline->passed(passage.stage);
+    pass_batch(run, std::move(chunks), ctx, work);
+    if (run.pipeline != nullptr) run.pipeline->passed(run.stage);
   }
 }
 
 // Repeats until all chunks of the batch are finite. Chunks that are not are left out of the next attempt.
-void LayerSweep::pass_batch(const Passage& passage, std::vector<int64_t> chunks, Pass& pass, const BatchWork& work) {
-  Stage& own = stage(passage.stage);
-  Backend& backend = passage.backend;
+void LayerSweep::pass_batch(const StageRun& run, std::vector<int64_t> chunks, ForwardContext& ctx, const BatchWork& work) {
+  Stage& own = stage(run.stage);
+  Backend& backend = run.backend;
   for (bool whole = false; !whole && !chunks.empty();) {
-    for (size_t i = 0; i < chunks.size(); ++i) load(chunks[i], own.host.data() + i * stream_values());
+    for (size_t i = 0; i < chunks.size(); ++i) load(chunks[i], own.host.data() + i * hidden_state_values());
     const auto n = static_cast<int64_t>(chunks.size());
-    const Matrix x = own.workplaces.stream(backend, n * n_ctx_, width_);
-    backend.upload(x.data, own.host.data(), chunks.size() * stream_values() * sizeof(float));
-    const Matrix y = work(chunks, x, pass);
+    const Matrix x = own.contexts.hidden_states(backend, n * n_ctx_, width_);
+    backend.upload(x.data, own.host.data(), chunks.size() * hidden_state_values() * sizeof(float));
+    const Matrix y = work(chunks, x, ctx);
     STEELYARD_CHECK(y.stride == y.cols && y.rows % n == 0 && y.rows <= x.rows && y.cols == x.cols);
     const auto each = static_cast<size_t>(y.rows / n * y.cols);
     backend.download(own.host.data(), y.data, chunks.size() * each * sizeof(float));
@@ -152,13 +152,13 @@ void LayerSweep::pass_batch(const Passage& passage, std::vector<int64_t> chunks,
         rest.push_back(chunks[i]);
       } else {
         const std::lock_guard lock(breaking_);
-        broken_.emplace_back(chunks[i], passage.layer);
+        broken_.emplace_back(chunks[i], run.layer);
       }
     }
     whole = rest.size() == chunks.size();
-    if (passage.observer != nullptr) passage.observer->end_batch(backend, whole);
-    for (size_t i = 0; passage.keep && whole && i < chunks.size(); ++i) {
-      store(chunks[i], own.host.data() + i * stream_values());
+    if (run.observer != nullptr) run.observer->end_batch(backend, whole);
+    for (size_t i = 0; run.keep && whole && i < chunks.size(); ++i) {
+      store(chunks[i], own.host.data() + i * hidden_state_values());
     }
     chunks = std::move(rest);
   }
@@ -166,15 +166,15 @@ void LayerSweep::pass_batch(const Passage& passage, std::vector<int64_t> chunks,
 
 void LayerSweep::watch(const Layer& layer, LayerPart part, int64_t begin, int64_t end, MatmulObserver& observer) {
   for_batches({0, *layer.backend, &observer, next_layer_, /*keep=*/false}, begin, end,
-              [&](std::span<const int64_t> chunks, Matrix x, Pass& pass) {
-                return forward(stage(0), layer, part, chunks, x, pass);
+              [&](std::span<const int64_t> chunks, Matrix x, ForwardContext& ctx) {
+                return forward(stage(0), layer, part, chunks, x, ctx);
               });
 }
 
 void LayerSweep::advance(const Layer& layer, LayerPart part, MatmulObserver* observer) {
   for_batches({0, *layer.backend, observer, next_layer_, /*keep=*/true}, first_, first_ + n_,
-              [&](std::span<const int64_t> chunks, Matrix x, Pass& pass) {
-                return forward(stage(0), layer, part, chunks, x, pass);
+              [&](std::span<const int64_t> chunks, Matrix x, ForwardContext& ctx) {
+                return forward(stage(0), layer, part, chunks, x, ctx);
               });
   if (part != LayerPart::kMixer) ++next_layer_;
 }
@@ -182,15 +182,15 @@ void LayerSweep::advance(const Layer& layer, LayerPart part, MatmulObserver* obs
 void LayerSweep::advance_together(std::span<const Layer> layers, std::span<MatmulObserver* const> observers) {
   while (stages_.size() < layers.size()) {
     stages_.push_back(std::make_unique<Stage>(model_.config().norm_eps));
-    make_room(*stages_.back());
+    reserve_buffers(*stages_.back());
   }
   const auto n_before = static_cast<std::ptrdiff_t>(broken_.size());
   Pipeline pipeline(layers.size());
   pipeline.run([&](size_t s) {
-    const Passage passage{s,        *layers[s].backend, observers[s], next_layer_ + static_cast<int>(s), /*keep=*/true,
+    const StageRun run{s,        *layers[s].backend, observers[s], next_layer_ + static_cast<int>(s), /*keep=*/true,
                           &pipeline};
-    for_batches(passage, first_, first_ + n_, [&](std::span<const int64_t> chunks, Matrix x, Pass& pass) {
-      return forward(stage(s), layers[s], LayerPart::kWhole, chunks, x, pass);
+    for_batches(run, first_, first_ + n_, [&](std::span<const int64_t> chunks, Matrix x, ForwardContext& ctx) {
+      return forward(stage(s), layers[s], LayerPart::kWhole, chunks, x, ctx);
     });
   });
   // As if one layer were computed after the other.
@@ -233,13 +233,13 @@ std::vector<Layer> LayerSweep::take_bound(int first, int n) {
 void LayerSweep::bind_ahead(int first) {
   if (first >= model_.n_layers()) return;
   const int n = layers_together(first);
-  bool room = true;
+  bool fits = true;
   for (int i = first; i < first + n; ++i) {
     model_.will_need(i);
     const auto free = model_.backend(i).free_memory();
-    room = room && (!free || *free / 2 >= model_.block_bytes(i));
+    fits = fits && (!free || *free / 2 >= model_.block_bytes(i));
   }
-  if (!room) return;
+  if (!fits) return;
   first_ahead_ = first;
   ahead_ = std::async(std::launch::async, [this, first, n] { return bind(first, n); });
 }
@@ -270,7 +270,7 @@ void LayerSweep::visit(const BatchWork& work, MatmulObserver* observer) {
 void LayerSweep::save(const std::function<void(std::span<const float>)>& write) {
   for (int64_t c = first_; c < first_ + n_; ++c) {
     load(c, stage(0).host.data());
-    write(std::span<const float>(stage(0).host).first(stream_values()));
+    write(std::span<const float>(stage(0).host).first(hidden_state_values()));
   }
 }
 
@@ -278,7 +278,7 @@ void LayerSweep::restore(int64_t first, int64_t n, int next_layer, std::vector<s
                          const std::function<void(std::span<float>)>& read) {
   begin_window(first, n);
   for (int64_t c = first; c < first + n; ++c) {
-    read(std::span(stage(0).host).first(stream_values()));
+    read(std::span(stage(0).host).first(hidden_state_values()));
     store(c, stage(0).host.data());
   }
   next_layer_ = next_layer;

@@ -24,14 +24,14 @@
 #include "base/scratch_file.h"
 #include "model/model.h"
 #include "schedule/pipeline.h"
-#include "schedule/workplaces.h"
+#include "schedule/device_contexts.h"
 
 namespace steelyard {
 
 struct SweepOptions {
   int64_t n_batch = 2048;                ///< tokens that pass a layer together: whole chunks, or a part of one
   bool keep_layers = false;              ///< bind each layer once and keep it, instead of releasing it after its use
-  uint64_t stream_bytes = uint64_t(-1);  ///< of streams in memory; the others lie in a scratch file
+  uint64_t hidden_state_bytes = uint64_t(-1);  ///< of hidden states in memory; the others lie in a scratch file
   std::string scratch_folder = ".";      ///< where that file is made when it is needed
 };
 
@@ -42,14 +42,14 @@ class LayerSweep {
   /// The work on a batch: x [chunks.size() * n_ctx, n_embd] holds the hidden states of whole chunks, to be changed in
   /// place or read. Returns the rows that must be finite, the same number for each chunk: x, or something computed from
   /// it.
-  using BatchWork = std::function<Matrix(std::span<const int64_t> chunks, Matrix x, Pass& pass)>;
+  using BatchWork = std::function<Matrix(std::span<const int64_t> chunks, Matrix x, ForwardContext& ctx)>;
 
   /// The model must outlive the sweep.
   LayerSweep(const Model& model, int64_t n_ctx, ChunkIds ids, const SweepOptions& options = {});
 
   int64_t n_ctx() const { return n_ctx_; }
   /// Chunks that share a batch: a window is divided into batches of this many chunks.
-  int64_t chunks_per_batch() const { return n_together_; }
+  int64_t chunks_per_batch() const { return chunks_per_batch_; }
 
   /// Begins a window: embeds chunks [first, first + n).
   void start(int64_t first, int64_t n);
@@ -82,7 +82,7 @@ class LayerSweep {
                const std::function<void(std::span<float>)>& read);
 
  private:
-  size_t stream_values() const { return static_cast<size_t>(n_ctx_ * width_); }
+  size_t hidden_state_values() const { return static_cast<size_t>(n_ctx_ * width_); }
   void begin_window(int64_t first, int64_t n);
   void load(int64_t chunk, float* to);
   void store(int64_t chunk, const float* from);
@@ -90,46 +90,46 @@ class LayerSweep {
 
   // For sweeps that compute one layer at a time.
   struct Stage {
-    explicit Stage(float norm_eps) : workplaces(norm_eps) {}
+    explicit Stage(float norm_eps) : contexts(norm_eps) {}
     struct Caches {
       Backend* backend;
       AttentionConfig config;
       std::vector<KvLayer> layers;
     };
-    std::vector<float> host;  // [n_together, n_ctx, n_embd]
-    Workplaces workplaces;    // with a batch's stream on one at a time
+    std::vector<float> host;  // [chunks_per_batch, n_ctx, n_embd]
+    DeviceContexts contexts;    // with a batch's stream on one at a time
     std::vector<Caches> caches;
   };
   // Batches that pass through a stage.
-  struct Passage {
+  struct StageRun {
     size_t stage;
     Backend& backend;
     MatmulObserver* observer;
     int layer;                     // where chunks are said to break
-    bool keep;                     // what comes out becomes the streams
+    bool keep;                     // what comes out becomes the hidden states
     Pipeline* pipeline = nullptr;  // that the stage is of
   };
   Stage& stage(size_t i) { return *stages_[i]; }
-  void make_room(Stage& stage) const;
+  void reserve_buffers(Stage& stage) const;
 
   std::vector<KvLayer>& caches(Stage& stage, const Layer& layer, size_t n);
   Matrix forward(Stage& stage, const Layer& layer, LayerPart part, std::span<const int64_t> chunks, Matrix x,
-                 Pass& pass);
+                 ForwardContext& ctx);
   std::vector<Layer> bind(int first, int n) const;
   std::vector<Layer> take_bound(int first, int n);
   void bind_ahead(int first);
-  void for_batches(const Passage& passage, int64_t begin, int64_t end, const BatchWork& work);
-  void pass_batch(const Passage& passage, std::vector<int64_t> chunks, Pass& pass, const BatchWork& work);
+  void for_batches(const StageRun& run, int64_t begin, int64_t end, const BatchWork& work);
+  void pass_batch(const StageRun& run, std::vector<int64_t> chunks, ForwardContext& ctx, const BatchWork& work);
   void advance_together(std::span<const Layer> layers, std::span<MatmulObserver* const> observers);
 
   const Model& model_;
-  int64_t n_ctx_, width_, n_batch_, n_together_;
+  int64_t n_ctx_, width_, n_batch_, chunks_per_batch_;
   ChunkIds ids_;
   SweepOptions options_;
   int64_t first_ = 0, n_ = 0;  // the window
   int next_layer_ = 0;
   int64_t n_in_memory_ = 0;     // its first chunks
-  std::vector<float> streams_;  // [n_in_memory, n_ctx, n_embd]
+  std::vector<float> hidden_states_;  // [n_in_memory, n_ctx, n_embd]
   std::unique_ptr<ScratchFile> spilled_;
   std::vector<std::unique_ptr<Stage>> stages_;  // one, and more as layers go together
   std::vector<Layer> layers_;                   // keep_layers

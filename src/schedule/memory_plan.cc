@@ -16,17 +16,17 @@ uint64_t bound_bytes(const gguf::TensorInfo& tensor) {
   return tensor.n_dims < 2 ? static_cast<uint64_t>(tensor.n_elements()) * sizeof(float) : tensor.n_bytes;
 }
 
-constexpr uint64_t kMostBytes = uint64_t{1} << 60;
+constexpr uint64_t kMaxBytes = uint64_t{1} << 60;
 
 // A header alone proves no width, and products with the context must stay within 64 bits.
 void check_widths(const AttentionConfig& attention, const std::string& path) {
-  constexpr int64_t kMostValues = int64_t{1} << 26;
+  constexpr int64_t kMaxValues = int64_t{1} << 26;
   const DeltaNetConfig& delta = attention.delta_net;
   const int64_t widths[] = {attention.key_width(), attention.value_width(), attention.rope.n_dims,
                             delta.value_width(),   delta.conv_width(),      delta.head,
                             delta.n_taps};
   for (const int64_t width : widths) {
-    if (width < 0 || width > kMostValues) fail(path, "a cache {} values wide cannot be planned", width);
+    if (width < 0 || width > kMaxValues) fail(path, "a cache {} values wide cannot be planned", width);
   }
 }
 
@@ -81,16 +81,16 @@ MemoryPlan plan_memory(const gguf::Reader& reader, const ModelConfig& config, co
     const uint64_t bytes = kv_layer_bytes(attention, request.n_context, request.cache_types);
     plan.layers[i].cache = checked_mul(bytes, static_cast<uint64_t>(request.n_sequences)).value_or(UINT64_MAX);
     const auto sum = checked_add(caches, plan.layers[i].cache);
-    if (!sum || *sum > kMostBytes) fail(reader.path(), "a cache of {} positions is beyond counting", request.n_context);
+    if (!sum || *sum > kMaxBytes) fail(reader.path(), "a cache of {} positions is beyond counting", request.n_context);
     caches = *sum;
   }
   plan.tables = table_bytes(config, request.n_context);
   // A product's input is copied in the form that a device multiplies, which takes up to twice its bytes. Scratch memory
   // and workspaces come in blocks.
   const TokenBytes token = token_bytes(reader, config);
-  const uint64_t stream = static_cast<uint64_t>(config.n_embd) * sizeof(float);
+  const uint64_t hidden_state = static_cast<uint64_t>(config.n_embd) * sizeof(float);
   plan.activations =
-      static_cast<uint64_t>(request.n_batch) * (token.in_layer + 2 * token.input + stream) + 2 * Scratch::kBlock;
+      static_cast<uint64_t>(request.n_batch) * (token.in_layer + 2 * token.input + hidden_state) + 2 * Scratch::kBlock;
   plan.logits = static_cast<uint64_t>(request.n_outputs * config.n_vocab) * sizeof(float);
   return plan;
 }

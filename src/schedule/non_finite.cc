@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "schedule/workplaces.h"
+#include "schedule/device_contexts.h"
 
 namespace steelyard {
 namespace {
@@ -26,25 +26,25 @@ std::optional<int64_t> broken_row(Backend& backend, Matrix x) {
 std::string first_non_finite(const Model& model, std::span<const int32_t> ids) {
   const auto n = static_cast<int64_t>(ids.size());
   const int64_t width = model.config().n_embd;
-  Workplaces workplaces(model.config().norm_eps);
+  DeviceContexts contexts(model.config().norm_eps);
   Backend* at = &model.backend(0);
-  Matrix x = workplaces.stream(*at, n, width);
+  Matrix x = contexts.hidden_states(*at, n, width);
 
   model.embed(ids, x);
   if (const auto row = broken_row(*at, x)) return fmt::format("the token embeddings at position {}", *row);
   for (int i = 0; i < model.n_layers(); ++i) {
     const Layer layer = model.layer(i, n);
-    x = workplaces.hand_on(*at, x, *layer.backend);
+    x = contexts.transfer(*at, x, *layer.backend);
     at = layer.backend;
-    Pass pass = workplaces.pass(*at);
+    ForwardContext ctx = contexts.forward_context(*at);
     KvLayer kv = make_kv_layer(*at, layer.config.attention, n);
-    forward_layer(layer, x, 0, kv, pass);
+    forward_layer(layer, x, 0, kv, ctx);
     if (const auto row = broken_row(*at, x)) return fmt::format("block {} at position {}", i, *row);
   }
-  Pass pass = workplaces.pass(*at);
+  ForwardContext ctx = contexts.forward_context(*at);
   for (int64_t row = 0; row < n; ++row) {  // one at a time: logits of all would be large
-    pass.scratch.reset();
-    if (broken_row(*at, model.logits(x.slice(row, 1), pass))) return fmt::format("the output head at position {}", row);
+    ctx.scratch.reset();
+    if (broken_row(*at, model.logits(x.slice(row, 1), ctx))) return fmt::format("the output head at position {}", row);
   }
   return "no place when the text runs alone";
 }

@@ -26,12 +26,12 @@ std::vector<LayerRange> by_proportions(LayerRange layers, std::span<const double
 
 // Chooses the ranges whose fullest device is least full. least[d][n]: how full the fullest of the first d devices is
 // when they hold the first n layers.
-std::vector<LayerRange> by_memory(const MemoryPlan& plan, LayerRange layers, std::span<const uint64_t> rooms) {
-  const auto n_layers = static_cast<size_t>(layers.size()), n_devices = rooms.size();
+std::vector<LayerRange> by_memory(const MemoryPlan& plan, LayerRange layers, std::span<const uint64_t> free_bytes) {
+  const auto n_layers = static_cast<size_t>(layers.size()), n_devices = free_bytes.size();
   const auto fullness = [&](size_t device, size_t begin, size_t end) {
     const LayerRange range{layers.begin + static_cast<int>(begin), layers.begin + static_cast<int>(end)};
-    const double room = std::max(static_cast<double>(rooms[device]), 1.0);
-    return static_cast<double>(plan.on_device(range).total()) / room;
+    const double free = std::max(static_cast<double>(free_bytes[device]), 1.0);
+    return static_cast<double>(plan.on_device(range).total()) / free;
   };
   constexpr double kNever = std::numeric_limits<double>::infinity();
   std::vector<std::vector<double>> least(n_devices + 1, std::vector<double>(n_layers + 1, kNever));
@@ -64,30 +64,30 @@ Placement place_layers(const MemoryPlan& plan, const PlacementRequest& request) 
   placement.host = {0, plan.all().end - n_on_devices};
   const LayerRange rest{placement.host.end, plan.all().end};
   if (request.proportions.empty()) {
-    placement.devices = by_memory(plan, rest, request.rooms);
+    placement.devices = by_memory(plan, rest, request.free_bytes);
     return placement;
   }
   const std::vector<double>& proportions = request.proportions;
   const auto valid = [](double proportion) { return proportion >= 0 && std::isfinite(proportion); };
   const bool all_zero = std::ranges::all_of(proportions, [](double proportion) { return proportion == 0; });
-  if (proportions.size() != request.rooms.size() || !std::ranges::all_of(proportions, valid) || all_zero) {
+  if (proportions.size() != request.free_bytes.size() || !std::ranges::all_of(proportions, valid) || all_zero) {
     fail("", "the split of layers has {} parts, expected a number of 0 or more for each of {} devices, not all 0",
-         proportions.size(), request.rooms.size());
+         proportions.size(), request.free_bytes.size());
   }
   placement.devices = by_proportions(rest, proportions);
   return placement;
 }
 
-bool fits(const MemoryPlan& plan, const Placement& placement, std::span<const uint64_t> rooms) {
-  for (size_t d = 0; d < rooms.size(); ++d) {
-    if (plan.on_device(placement.devices[d]).total() > rooms[d]) return false;
+bool fits(const MemoryPlan& plan, const Placement& placement, std::span<const uint64_t> free_bytes) {
+  for (size_t d = 0; d < free_bytes.size(); ++d) {
+    if (plan.on_device(placement.devices[d]).total() > free_bytes[d]) return false;
   }
   return true;
 }
 
 int64_t most_layers(const MemoryPlan& plan, PlacementRequest request) {
   request.n_layers = std::min<int64_t>(request.n_layers, plan.all().end);
-  while (request.n_layers > 0 && !fits(plan, place_layers(plan, request), request.rooms)) --request.n_layers;
+  while (request.n_layers > 0 && !fits(plan, place_layers(plan, request), request.free_bytes)) --request.n_layers;
   return request.n_layers;
 }
 

@@ -13,7 +13,7 @@
 namespace steelyard {
 
 struct PlacementRequest {
-  std::vector<uint64_t> rooms;      ///< bytes that each device has free
+  std::vector<uint64_t> free_bytes;      ///< bytes that each device has free
   std::vector<double> proportions;  ///< of the numbers of layers, one per device; empty: by memory
   int64_t n_layers = INT32_MAX;     ///< the last so many layers are on devices, the others on the host
 };
@@ -27,7 +27,7 @@ struct Placement {
 Placement place_layers(const MemoryPlan& plan, const PlacementRequest& request);
 
 /// Whether every device has room for its layers.
-bool fits(const MemoryPlan& plan, const Placement& placement, std::span<const uint64_t> rooms);
+bool fits(const MemoryPlan& plan, const Placement& placement, std::span<const uint64_t> free_bytes);
 
 /// The most layers at the end of the trunk that devices have room for.
 int64_t most_layers(const MemoryPlan& plan, PlacementRequest request);

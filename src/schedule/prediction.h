@@ -24,7 +24,7 @@ class PredictionBlocks {
   /// x [ids.size() * n_ctx, n_embd]: the trunk's output for whole sequences ids [n_ctx]. Runs all blocks over them.
   /// Each block has one row less per sequence, since the last token's successor is unknown. Returns the last block's
   /// output [ids.size() * (n_ctx - n_blocks), n_embd], valid until the next call.
-  Matrix run(std::span<const std::vector<int32_t>> ids, Matrix x, Pass& pass);
+  Matrix run(std::span<const std::vector<int32_t>> ids, Matrix x, ForwardContext& ctx);
 
  private:
   struct Block {
@@ -33,8 +33,8 @@ class PredictionBlocks {
     std::vector<KvLayer> caches;  // one per sequence
   };
 
-  Matrix embed(const Block& block, std::span<const int32_t> ids, Pass& pass) const;
-  Matrix head_input(const Block& block, Matrix z, Pass& pass) const;
+  Matrix embed(const Block& block, std::span<const int32_t> ids, ForwardContext& ctx) const;
+  Matrix head_input(const Block& block, Matrix z, ForwardContext& ctx) const;
 
   const Model& model_;
   int64_t n_ctx_;

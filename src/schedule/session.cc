@@ -1,7 +1,7 @@
 #include "schedule/session.h"
 
 #include "base/error.h"
-#include "schedule/room.h"
+#include "schedule/memory_check.h"
 
 namespace steelyard {
 
@@ -9,11 +9,11 @@ Session::Session(const Model& model, int64_t n_context, int64_t n_sequences)
     : model_(model),
       n_context_(n_context),
       ids_(static_cast<size_t>(n_sequences)),
-      workplaces_(model.config().norm_eps) {
+      contexts_(model.config().norm_eps) {
   MemoryRequest request{n_context, n_sequences};
   request.n_batch = std::min(request.n_batch, n_context);
   request.cache_types = model.cache_types();
-  check_room(model, request);
+  check_memory(model, request);
   for (int i = 0; i < model.n_layers(); ++i) {
     layers_.push_back(model.layer(i, n_context, layers_));
   }
@@ -41,16 +41,16 @@ Matrix Session::forward_batch(std::span<const SequenceTokens> batch) {
     n += n_rows;
   }
   Backend* at = &model_.backend(0);
-  Matrix x = workplaces_.stream(*at, n, model_.config().n_embd);
+  Matrix x = contexts_.hidden_states(*at, n, model_.config().n_embd);
   for (size_t i = 0; i < batch.size(); ++i) model_.embed(batch[i].ids, x.slice(slices[i].first_row, slices[i].n_rows));
   for (size_t layer = 0; layer < layers_.size(); ++layer) {
-    x = workplaces_.hand_on(*at, x, *layers_[layer].backend);
+    x = contexts_.transfer(*at, x, *layers_[layer].backend);
     at = layers_[layer].backend;
     for (size_t i = 0; i < batch.size(); ++i) {
       slices[i].kv = &caches_[static_cast<size_t>(batch[i].sequence)][layer];
     }
-    Pass pass = workplaces_.pass(*at, observer_);
-    forward_layer(layers_[layer], x, slices, pass);
+    ForwardContext ctx = contexts_.forward_context(*at, observer_);
+    forward_layer(layers_[layer], x, slices, ctx);
   }
   for (size_t i = 0; i < batch.size(); ++i) {
     std::vector<int32_t>& ids = ids_[static_cast<size_t>(batch[i].sequence)];
@@ -60,9 +60,9 @@ Matrix Session::forward_batch(std::span<const SequenceTokens> batch) {
 }
 
 Matrix Session::logits(Matrix x) {
-  Pass pass = workplaces_.pass(model_.backend(), observer_);
-  pass.scratch.reset();
-  return model_.logits(x, pass);
+  ForwardContext ctx = contexts_.forward_context(model_.backend(), observer_);
+  ctx.scratch.reset();
+  return model_.logits(x, ctx);
 }
 
 }  // namespace steelyard

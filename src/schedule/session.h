@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "model/model.h"
-#include "schedule/workplaces.h"
+#include "schedule/device_contexts.h"
 
 namespace steelyard {
 
@@ -54,7 +54,7 @@ class Session {
   std::vector<Layer> layers_;
   std::vector<KvCache> caches_;            // one per sequence
   std::vector<std::vector<int32_t>> ids_;  // one per sequence
-  Workplaces workplaces_;
+  DeviceContexts contexts_;
   MatmulObserver* observer_ = nullptr;
 };
 

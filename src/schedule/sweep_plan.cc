@@ -11,7 +11,7 @@ namespace {
 // The program itself, its vocabulary, and the panels of decoded weights in a backend.
 constexpr uint64_t kProgramBytes = uint64_t{48} << 20;
 
-uint64_t less(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
+uint64_t saturating_sub(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 
 // Blocks are in use one after the other, and so are the tensors outside them. An embedding that is also the output
 // matrix stays.
@@ -54,9 +54,9 @@ TokenBytes token_bytes(const gguf::Reader& reader, const ModelConfig& config) {
   for (const LayerConfig& layer : config.layers) {
     cached = std::max(cached, static_cast<uint64_t>(layer.attention.key_width() + layer.attention.value_width()));
   }
-  constexpr uint64_t kKindsOfLayers = 2, kStreamCopies = 4;  // in the batch, on the host, twice for prediction
-  const uint64_t kept = kKindsOfLayers * cached + kStreamCopies * static_cast<uint64_t>(config.n_embd);
-  return {widest * sizeof(float), widest_layer * sizeof(float), input * sizeof(float), kept * sizeof(float)};
+  constexpr uint64_t kKindsOfLayers = 2, kHiddenStateCopies = 4;  // in the batch, on the host, twice for prediction
+  const uint64_t persistent = kKindsOfLayers * cached + kHiddenStateCopies * static_cast<uint64_t>(config.n_embd);
+  return {widest * sizeof(float), widest_layer * sizeof(float), input * sizeof(float), persistent * sizeof(float)};
 }
 
 SweepPlan plan_sweep(const gguf::Reader& reader, const ModelConfig& config, uint64_t memory, uint64_t result_bytes,
@@ -66,19 +66,19 @@ SweepPlan plan_sweep(const gguf::Reader& reader, const ModelConfig& config, uint
   SweepPlan plan;
   // A quarter for activations, because products do not become faster beyond some thousand rows.
   constexpr int64_t kLeastBatch = 16;
-  uint64_t fitting = memory / 4 / (token.in_block + token.kept);
-  if (fitting < chunk) fitting = less(memory / 4, chunk * token.kept) / token.in_block;
+  uint64_t fitting = memory / 4 / (token.in_block + token.persistent);
+  if (fitting < chunk) fitting = saturating_sub(memory / 4, chunk * token.persistent) / token.in_block;
   plan.n_batch = std::clamp<int64_t>(static_cast<int64_t>(std::min<uint64_t>(fitting, INT32_MAX)),
                                      std::min(kLeastBatch, n_batch), n_batch);
   if (plan.n_batch > n_ctx) plan.n_batch -= plan.n_batch % n_ctx;
   const auto batch = static_cast<uint64_t>(plan.n_batch);
-  plan.activation_bytes = batch * token.in_block + std::max(batch, chunk) * token.kept;
+  plan.activation_bytes = batch * token.in_block + std::max(batch, chunk) * token.persistent;
 
   const uint64_t used = kProgramBytes + result_bytes + plan.activation_bytes;
-  const bool fits = reader.total_bytes() <= less(memory, used);
+  const bool fits = reader.total_bytes() <= saturating_sub(memory, used);
   plan.order = order.value_or(fits ? SweepOrder::kToken : SweepOrder::kLayer);
   plan.weight_bytes = plan.order == SweepOrder::kToken ? reader.total_bytes() : weights_at_a_time(reader);
-  plan.stream_bytes = less(memory, used + plan.weight_bytes);
+  plan.hidden_state_bytes = saturating_sub(memory, used + plan.weight_bytes);
   return plan;
 }
 

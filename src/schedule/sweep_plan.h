@@ -20,7 +20,7 @@ struct SweepPlan {
   int64_t n_batch = 0;        ///< tokens at a time; does not depend on the order, so that results do not
   uint64_t weight_bytes = 0;  ///< of the file that are in use at a time
   uint64_t activation_bytes = 0;
-  uint64_t stream_bytes = 0;  ///< of streams in memory, see SweepOptions
+  uint64_t hidden_state_bytes = 0;  ///< of hidden states in memory, see SweepOptions
 };
 
 /// Activations of one token, upper bounds in bytes.
@@ -28,7 +28,7 @@ struct TokenBytes {
   uint64_t in_block = 0;  ///< inside the widest block: of the tokens that pass it together
   uint64_t in_layer = 0;  ///< the same of the trunk alone
   uint64_t input = 0;     ///< of them, what the trunk's widest product reads
-  uint64_t kept = 0;      ///< caches and copies of its stream: of at least a whole chunk
+  uint64_t persistent = 0;      ///< caches and copies of its stream: of at least a whole chunk
 };
 TokenBytes token_bytes(const gguf::Reader& reader, const ModelConfig& config);
 

@@ -148,8 +148,8 @@ template <int k>
 inline Floats16 to_floats(const Bytes& v) {
   return signed_bytes(_mm256_extracti128_si256(reinterpret_cast<__m256i>(v.part[k / 2]), k % 2));
 }
-inline __m128i in_register(const Steps& steps) { return reinterpret_cast<__m128i>(steps.bytes); }
-inline Floats16 to_floats(const Steps& steps) { return signed_bytes(in_register(steps)); }
+inline __m128i in_register(const SubScales& sub_scales) { return reinterpret_cast<__m128i>(sub_scales.bytes); }
+inline Floats16 to_floats(const SubScales& sub_scales) { return signed_bytes(in_register(sub_scales)); }
 inline Floats16 broadcast_half(Half half) {
   const __m256 all = _mm256_cvtph_ps(_mm_set1_epi16(static_cast<int16_t>(half.bits)));
   return {{all, all}};

@@ -168,9 +168,9 @@ inline Floats16 to_floats(const Bytes& v) {
   const __m128i quarter = _mm512_extracti32x4_epi32(reinterpret_cast<__m512i>(v.part[0]), k);
   return {{_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(quarter))}};
 }
-inline __m128i in_register(const Steps& steps) { return reinterpret_cast<__m128i>(steps.bytes); }
-inline Floats16 to_floats(const Steps& steps) {
-  return {{_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(in_register(steps)))}};
+inline __m128i in_register(const SubScales& sub_scales) { return reinterpret_cast<__m128i>(sub_scales.bytes); }
+inline Floats16 to_floats(const SubScales& sub_scales) {
+  return {{_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(in_register(sub_scales)))}};
 }
 inline Floats16 broadcast_half(Half half) {
   return {{_mm512_cvtph_ps(_mm256_set1_epi16(static_cast<int16_t>(half.bits)))}};

@@ -103,9 +103,9 @@ inline Floats16 to_floats(const Bytes& v) {
   std::memcpy(bytes, &v.part[k], sizeof(bytes));
   return signed_bytes(bytes);
 }
-inline Floats16 to_floats(const Steps& steps) {
+inline Floats16 to_floats(const SubScales& sub_scales) {
   int8_t bytes[16];
-  std::memcpy(bytes, &steps, sizeof(bytes));
+  std::memcpy(bytes, &sub_scales, sizeof(bytes));
   return signed_bytes(bytes);
 }
 inline Floats16 broadcast_half(Half half) { return broadcast16(to_float(half)); }

@@ -83,7 +83,7 @@ struct Floats16 {
 struct Ints16 {
   int32_t value[16];
 };
-struct Steps {
+struct SubScales {
   uint8_t byte[16];
 };
 
@@ -109,8 +109,8 @@ STEELYARD_HD T each_part(const F& f) {
 }
 
 template <class F>
-STEELYARD_HD Steps each_step(const F& byte) {
-  Steps v;
+STEELYARD_HD SubScales each_sub_scale(const F& byte) {
+  SubScales v;
   for (int i = 0; i < 16; ++i) v.byte[i] = static_cast<uint8_t>(byte(i));
   return v;
 }
@@ -278,9 +278,9 @@ template <int k>
 STEELYARD_HD Floats16 to_floats(const Bytes& v) {
   return each_float([&](int i) { return static_cast<float>(static_cast<int8_t>(v.value[16 * k + i])); });
 }
-STEELYARD_HD inline Floats16 to_floats(const Steps& steps) {
+STEELYARD_HD inline Floats16 to_floats(const SubScales& sub_scales) {
   int8_t bytes[16];
-  std::memcpy(bytes, &steps, sizeof(bytes));
+  std::memcpy(bytes, &sub_scales, sizeof(bytes));
   return each_float([&](int i) { return static_cast<float>(bytes[i]); });
 }
 STEELYARD_HD inline Floats16 as_floats(const Bytes& v) {
@@ -288,31 +288,31 @@ STEELYARD_HD inline Floats16 as_floats(const Bytes& v) {
   std::memcpy(floats.value, v.value, sizeof(floats.value));
   return floats;
 }
-STEELYARD_HD inline Steps make_steps(uint64_t low, uint64_t high) {
-  return each_step([&](int i) { return (i < 8 ? low : high) >> (8 * (i % 8)); });
+STEELYARD_HD inline SubScales make_sub_scales(uint64_t low, uint64_t high) {
+  return each_sub_scale([&](int i) { return (i < 8 ? low : high) >> (8 * (i % 8)); });
 }
-STEELYARD_HD inline Steps repeat_step(uint8_t byte) {
-  return each_step([&](int) { return byte; });
+STEELYARD_HD inline SubScales repeat_sub_scale(uint8_t byte) {
+  return each_sub_scale([&](int) { return byte; });
 }
-STEELYARD_HD inline Steps operator+(const Steps& a, const Steps& b) {
-  return each_step([&](int i) { return a.byte[i] + b.byte[i]; });
+STEELYARD_HD inline SubScales operator+(const SubScales& a, const SubScales& b) {
+  return each_sub_scale([&](int i) { return a.byte[i] + b.byte[i]; });
 }
-STEELYARD_HD inline Steps operator|(const Steps& a, const Steps& b) {
-  return each_step([&](int i) { return a.byte[i] | b.byte[i]; });
+STEELYARD_HD inline SubScales operator|(const SubScales& a, const SubScales& b) {
+  return each_sub_scale([&](int i) { return a.byte[i] | b.byte[i]; });
 }
-STEELYARD_HD inline Steps operator&(const Steps& a, const Steps& b) {
-  return each_step([&](int i) { return a.byte[i] & b.byte[i]; });
+STEELYARD_HD inline SubScales operator&(const SubScales& a, const SubScales& b) {
+  return each_sub_scale([&](int i) { return a.byte[i] & b.byte[i]; });
 }
-STEELYARD_HD inline Steps shift_right(const Steps& v, int count) {
+STEELYARD_HD inline SubScales shift_right(const SubScales& v, int count) {
   uint64_t words[2];
   std::memcpy(words, v.byte, sizeof(words));
-  return make_steps(words[0] >> count, words[1] >> count);
+  return make_sub_scales(words[0] >> count, words[1] >> count);
 }
-STEELYARD_HD inline Steps twice(uint64_t eight) {
-  return each_step([&](int i) { return eight >> (8 * (i / 2)); });
+STEELYARD_HD inline SubScales twice(uint64_t eight) {
+  return each_sub_scale([&](int i) { return eight >> (8 * (i / 2)); });
 }
-STEELYARD_HD inline Steps nibble_steps(uint64_t eight) {
-  return each_step([&](int i) { return eight >> (4 * i) & 15; });
+STEELYARD_HD inline SubScales nibble_sub_scales(uint64_t eight) {
+  return each_sub_scale([&](int i) { return eight >> (4 * i) & 15; });
 }
 STEELYARD_HD inline Floats16 broadcast_half(Half half) {
   return each_float([&](int) { return to_float(half); });

@@ -280,40 +280,40 @@ inline int64_t eight_bytes(const Word* grid, const Index& index, int i) {
     return static_cast<int64_t>(grid[index(2 * i)] | uint64_t{grid[index(2 * i + 1)]} << 32);
 }
 
-struct Steps {
+struct SubScales {
   using Each [[gnu::vector_size(16)]] = uint8_t;
   Each bytes;
 };
-inline Steps make_steps(uint64_t low, uint64_t high) {
+inline SubScales make_sub_scales(uint64_t low, uint64_t high) {
   using Two [[gnu::vector_size(16)]] = uint64_t;
-  return {reinterpret_cast<Steps::Each>(Two{low, high})};
+  return {reinterpret_cast<SubScales::Each>(Two{low, high})};
 }
-inline Steps repeat_step(uint8_t byte) { return {byte - Steps::Each{}}; }
-inline Steps operator+(const Steps& a, const Steps& b) { return {a.bytes + b.bytes}; }
-inline Steps operator|(const Steps& a, const Steps& b) { return {a.bytes | b.bytes}; }
-inline Steps operator&(const Steps& a, const Steps& b) { return {a.bytes & b.bytes}; }
-inline Steps shift_right(const Steps& v, int count) {
+inline SubScales repeat_sub_scale(uint8_t byte) { return {byte - SubScales::Each{}}; }
+inline SubScales operator+(const SubScales& a, const SubScales& b) { return {a.bytes + b.bytes}; }
+inline SubScales operator|(const SubScales& a, const SubScales& b) { return {a.bytes | b.bytes}; }
+inline SubScales operator&(const SubScales& a, const SubScales& b) { return {a.bytes & b.bytes}; }
+inline SubScales shift_right(const SubScales& v, int count) {
   using Two [[gnu::vector_size(16)]] = uint64_t;
-  return {reinterpret_cast<Steps::Each>(reinterpret_cast<Two>(v.bytes) >> count)};
+  return {reinterpret_cast<SubScales::Each>(reinterpret_cast<Two>(v.bytes) >> count)};
 }
-inline Steps twice(uint64_t eight) {
-  const Steps::Each v = make_steps(eight, 0).bytes;
+inline SubScales twice(uint64_t eight) {
+  const SubScales::Each v = make_sub_scales(eight, 0).bytes;
   return {__builtin_shufflevector(v, v, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7)};
 }
-inline Steps nibble_steps(uint64_t eight) {
-  const Steps::Each low = make_steps(eight, 0).bytes, high = make_steps(eight >> 4, 0).bytes;
-  return Steps{__builtin_shufflevector(low, high, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)} &
-         repeat_step(15);
+inline SubScales nibble_sub_scales(uint64_t eight) {
+  const SubScales::Each low = make_sub_scales(eight, 0).bytes, high = make_sub_scales(eight >> 4, 0).bytes;
+  return SubScales{__builtin_shufflevector(low, high, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)} &
+         repeat_sub_scale(15);
 }
 
 /// n <= 8 halves side by side.
 template <int n, int kStride>
-inline Steps collect_halves(const void* p) {
+inline SubScales collect_halves(const void* p) {
   uint64_t words[2] = {};
   for (int i = 0; i < n; ++i) {
     words[i / 4] |= uint64_t{read<uint16_t>(static_cast<const char*>(p) + i * kStride)} << (16 * (i % 4));
   }
-  return make_steps(words[0], words[1]);
+  return make_sub_scales(words[0], words[1]);
 }
 
 template <int kFirst, size_t... lane>

@@ -45,7 +45,7 @@ Spm::Spm(const gguf::Metadata& metadata, const Vocabulary& vocabulary)
 
 void Spm::read_scores(const gguf::Metadata& metadata) {
   const std::vector<double> scores = metadata.reals(kScoresKey);
-  const std::string where = place(metadata, kScoresKey);
+  const std::string where = key_location(metadata, kScoresKey);
   if (scores.size() != static_cast<size_t>(vocabulary_.n_tokens())) {
     fail(where, "found {} scores for {} tokens", scores.size(), vocabulary_.n_tokens());
   }
@@ -60,12 +60,12 @@ void Spm::find_byte_tokens(const gguf::Metadata& metadata) {
     const std::string name = fmt::format("<0x{:02X}>", b);
     std::optional<TokenId> id = vocabulary_.find(name);
     if (!id) id = vocabulary_.find({&byte, 1});
-    if (!id) fail(place(metadata, kTokensKey), "there is no token '{}'; each byte needs one", name);
+    if (!id) fail(key_location(metadata, kTokensKey), "there is no token '{}'; each byte needs one", name);
     byte_tokens_[static_cast<size_t>(b)] = *id;
   }
   for (TokenId id = 0; id < vocabulary_.n_tokens(); ++id) {
     if (vocabulary_.type(id) != TokenType::kByte || byte_of_spelling(vocabulary_.text(id))) continue;
-    fail(place(metadata, kTokensKey), "token {} is a byte, but it is spelled '{}', expected <0x00> to <0xFF>", id,
+    fail(key_location(metadata, kTokensKey), "token {} is a byte, but it is spelled '{}', expected <0x00> to <0xFF>", id,
          printable(vocabulary_.text(id)));
   }
 }

@@ -35,8 +35,8 @@ struct Tokenizer::Parts {
         add_bos(metadata.boolean(kAddBosKey, plain_text->defaults().add_bos)),
         add_eos(metadata.boolean(kAddEosKey, false)),
         ends(vocabulary.ends_by_name()) {
-    if (add_bos && !bos) fail(place(metadata, kBosKey), "not set, but BOS is to be added");
-    if (add_eos && !eos) fail(place(metadata, kEosKey), "not set, but EOS is to be added");
+    if (add_bos && !bos) fail(key_location(metadata, kBosKey), "not set, but BOS is to be added");
+    if (add_eos && !eos) fail(key_location(metadata, kEosKey), "not set, but EOS is to be added");
     if (eos) ends.insert(*eos);
     for (const std::string_view key : kEndKeys) {
       if (const std::optional<TokenId> id = token(metadata, key)) ends.insert(*id);
@@ -48,7 +48,7 @@ struct Tokenizer::Parts {
     if (!metadata.contains(key)) return vocabulary.contains(absent) ? std::optional(absent) : std::nullopt;
     const int64_t id = metadata.integer(key);
     if (!vocabulary.contains(id)) {
-      fail(place(metadata, key), "token {} is beyond the {} of the vocabulary", id, vocabulary.n_tokens());
+      fail(key_location(metadata, key), "token {} is beyond the {} of the vocabulary", id, vocabulary.n_tokens());
     }
     return static_cast<TokenId>(id);
   }

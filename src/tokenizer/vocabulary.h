@@ -66,6 +66,6 @@ class Vocabulary {
 };
 
 /// "file: key", the place of an error in metadata.
-std::string place(const gguf::Metadata& metadata, std::string_view key);
+std::string key_location(const gguf::Metadata& metadata, std::string_view key);
 
 }  // namespace steelyard

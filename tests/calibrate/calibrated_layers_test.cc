@@ -56,15 +56,15 @@ TEST_F(Calibrated, MomentsHaveTheSumsOfSquaresOnTheirDiagonal) {
   sweep.start(0, chunks_.count());
   for (int i = 0; i < model_.n_layers(); ++i) {
     const Layer layer = model_.layer(i, kContext);
-    MomentCollector moments;
+    HessianCollector hessians;
     Diagonals squares;
-    sweep.watch(layer, LayerPart::kWhole, 0, chunks_.count(), moments);
+    sweep.watch(layer, LayerPart::kWhole, 0, chunks_.count(), hessians);
     sweep.watch(layer, LayerPart::kWhole, 0, chunks_.count(), squares);
     sweep.advance(layer);
-    const auto taken = moments.take(*backend_);
+    const auto taken = hessians.take(*backend_);
     ASSERT_EQ(taken.size(), squares.sums.size());
     for (const auto& [name, sums] : squares.sums) {
-      const SecondMoments& own = *taken.at(name);
+      const HessianSums& own = *taken.at(name);
       for (int64_t s = 0; s < own.n_slices; ++s) {
         for (int64_t c = 0; c < own.n; ++c) {
           const double expected = sums[static_cast<size_t>(s * own.n + c)];
@@ -89,22 +89,22 @@ TEST_F(Calibrated, EveryLinearIsCoveredAndFeedbackLosesLess) {
     ++n_encoded;
   }
   ASSERT_EQ(layers.reports().size(), n_encoded);
-  double feedback = 0.0, diagonal = 0.0;
+  double ldlq = 0.0, diagonal = 0.0;
   for (const RoundingReport& report : layers.reports()) {
-    feedback += report.loss[static_cast<size_t>(Rounding::kFeedback)];
+    ldlq += report.loss[static_cast<size_t>(Rounding::kLdlq)];
     diagonal += report.loss[static_cast<size_t>(Rounding::kDiagonal)];
   }
-  EXPECT_LT(feedback, diagonal);
+  EXPECT_LT(ldlq, diagonal);
 }
 
-// The text's streams in a scratch file, all but one chunk of each model.
+// The text's hidden states in a scratch file, all but one chunk of each model.
 TEST_F(Calibrated, BytesDoNotDependOnMemory) {
   const test::TempFolder folder;
   const Plan plan = Plan::parse("ffn_gate_exps = IQ3_S\nattn_q_a = Q4_K\nffn_up = Q4_K\n* = keep\n", "test");
   const Resolution resolution = resolve(plan, source_.tensors());
   const Chunks few(tokens(), kContext, 16, std::nullopt, "text");
   CalibrationSettings spilling;
-  spilling.sweep.stream_bytes = sizeof(float) * static_cast<uint64_t>(kContext * model_.config().n_embd);
+  spilling.sweep.hidden_state_bytes = sizeof(float) * static_cast<uint64_t>(kContext * model_.config().n_embd);
   spilling.sweep.scratch_folder = folder / "";
   CalibratedLayers in_memory(source_, resolution, model_, few, {}), spilled(source_, resolution, model_, few, spilling);
   for (const Decision& decision : resolution.decisions) {

@@ -73,9 +73,9 @@ TEST_F(Collect, OrderAndSpillingDoNotMatter) {
     CollectOptions options = in_order(true);
     expect_equal(collect(text, options).imatrix, expected);
     options.sweep.scratch_folder = folder_ / "";
-    options.sweep.stream_bytes = 0;
+    options.sweep.hidden_state_bytes = 0;
     expect_equal(collect(text, options).imatrix, expected);
-    options.sweep.stream_bytes = static_cast<uint64_t>(2 * 32 * model_->config().n_embd) * sizeof(float);
+    options.sweep.hidden_state_bytes = static_cast<uint64_t>(2 * 32 * model_->config().n_embd) * sizeof(float);
     expect_equal(collect(text, options).imatrix, expected);
   }
 }

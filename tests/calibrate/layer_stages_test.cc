@@ -27,7 +27,7 @@ TEST(Stages, WhatReadsComesAfterWhatIsRead) {
 TEST(MomentBytes, AreThoseOfTheLargestStage) {
   const gguf::Reader source(test::golden("imatrix/deepseek2_k256/model.gguf"));
   const auto bytes = [&](const std::string& text) {
-    return moment_bytes(resolve(Plan::parse(text, "test"), source.tensors()));
+    return hessian_bytes(resolve(Plan::parse(text, "test"), source.tensors()));
   };
   const gguf::TensorInfo& gate = *source.find("blk.1.ffn_gate_exps.weight");
   const auto of_experts = static_cast<uint64_t>(4 * gate.ne[2] * gate.ne[0] * gate.ne[0]) * sizeof(float);

@@ -40,15 +40,15 @@ class RoundingChoice : public testing::Test {
   }
 
   // Of inputs along a few directions with some noise; another seed, other directions.
-  SecondMoments moments(uint32_t seed, const std::vector<int64_t>& counts) const {
+  HessianSums hessian(uint32_t seed, const std::vector<int64_t>& counts) const {
     std::mt19937 random(seed);
     std::normal_distribution<float> normal;
     constexpr int64_t kDirections = 8;
     std::vector<float> directions(kDirections * kIn);
     for (float& value : directions) value = normal(random);
-    SecondMoments moments{kIn, n_slices_, counts, std::vector<float>(static_cast<size_t>(n_slices_ * kIn * kIn)), {}};
+    HessianSums hessian{kIn, n_slices_, counts, std::vector<float>(static_cast<size_t>(n_slices_ * kIn * kIn)), {}};
     for (int64_t s = 0; s < n_slices_; ++s) {
-      float* const sums = moments.sums.data() + s * kIn * kIn;
+      float* const sums = hessian.sums.data() + s * kIn * kIn;
       for (int64_t i = 0; i < counts[static_cast<size_t>(s)]; ++i) {
         std::vector<float> x(kIn);
         for (float& value : x) value = 0.1f * normal(random);
@@ -61,10 +61,10 @@ class RoundingChoice : public testing::Test {
         }
       }
     }
-    return moments;
+    return hessian;
   }
 
-  RoundedTensor round(const SecondMoments& watched, const SecondMoments* held_out) const {
+  RoundedTensor round(const HessianSums& watched, const HessianSums* held_out) const {
     return round_tensor(*source_, resolution_.decisions.at(0), watched, held_out, {});
   }
 
@@ -89,22 +89,22 @@ class RoundingChoice : public testing::Test {
 
 TEST_F(RoundingChoice, FeedbackWinsWhereColumnsAreRelated) {
   write(1);
-  const SecondMoments watched = moments(1, {kInputs});
+  const HessianSums watched = hessian(1, {kInputs});
   const RoundedTensor rounded = round(watched, &watched);
   const auto& [name, loss, chosen] = rounded.report;
   EXPECT_EQ(name, "blk.0.ffn_up.weight");
   EXPECT_EQ(rounded.bytes.size(), resolution_.decisions[0].bytes);
   EXPECT_EQ(chosen, (std::array<int64_t, kRoundings>{1, 0, 0}));
-  EXPECT_LT(loss[static_cast<size_t>(Rounding::kFeedback)], 0.5 * loss[static_cast<size_t>(Rounding::kDiagonal)]);
-  EXPECT_GT(loss[static_cast<size_t>(Rounding::kFeedback)], 0.0);
+  EXPECT_LT(loss[static_cast<size_t>(Rounding::kLdlq)], 0.5 * loss[static_cast<size_t>(Rounding::kDiagonal)]);
+  EXPECT_GT(loss[static_cast<size_t>(Rounding::kLdlq)], 0.0);
 }
 
 // Held-out inputs that go where no weight has an influence but that of one column: what feedback knows is no use to
 // them.
 TEST_F(RoundingChoice, HeldOutInputsDecide) {
   write(1);
-  const SecondMoments watched = moments(1, {kInputs});
-  SecondMoments held_out{kIn, 1, {1}, std::vector<float>(kIn * kIn), {}};
+  const HessianSums watched = hessian(1, {kInputs});
+  HessianSums held_out{kIn, 1, {1}, std::vector<float>(kIn * kIn), {}};
   for (int64_t c = 0; c < kIn; ++c) held_out.sums[static_cast<size_t>(c * kIn + c)] = 1.0f;
   const RoundedTensor rounded = round(watched, &held_out);
   EXPECT_EQ(rounded.report.chosen, (std::array<int64_t, kRoundings>{0, 0, 1}));
@@ -113,7 +113,7 @@ TEST_F(RoundingChoice, HeldOutInputsDecide) {
 
 TEST_F(RoundingChoice, WithoutInputsEveryWeightIsPlain) {
   write(1);
-  const SecondMoments none{kIn, 1, {0}, std::vector<float>(kIn * kIn), {}};
+  const HessianSums none{kIn, 1, {0}, std::vector<float>(kIn * kIn), {}};
   const RoundedTensor rounded = round(none, nullptr);
   EXPECT_EQ(rounded.report.chosen, (std::array<int64_t, kRoundings>{0, 0, 1}));
   EXPECT_EQ(rounded.bytes, alone(nullptr));
@@ -122,7 +122,7 @@ TEST_F(RoundingChoice, WithoutInputsEveryWeightIsPlain) {
 // The second expert was not chosen by any held-out token: the watched inputs judge it, as if none were held out.
 TEST_F(RoundingChoice, SlicesAreJudgedByThemselves) {
   write(2);
-  const SecondMoments watched = moments(1, {kInputs, kInputs / 2}), held_out = moments(2, {32, 0});
+  const HessianSums watched = hessian(1, {kInputs, kInputs / 2}), held_out = hessian(2, {32, 0});
   const RoundedTensor judged = round(watched, &held_out), all = round(watched, nullptr);
   const auto n_chosen = std::accumulate(judged.report.chosen.begin(), judged.report.chosen.end(), int64_t{0});
   EXPECT_EQ(n_chosen, 2);
@@ -133,7 +133,7 @@ TEST_F(RoundingChoice, SlicesAreJudgedByThemselves) {
 
 TEST_F(RoundingChoice, AWeightThatIsNotFiniteIsNamed) {
   write(2, std::numeric_limits<float>::infinity());
-  const SecondMoments watched = moments(1, {4, 4});
+  const HessianSums watched = hessian(1, {4, 4});
   try {
     round(watched, nullptr);
     FAIL() << "an infinite weight was rounded";

@@ -70,9 +70,9 @@ struct Steps {
 
   void fit() { format.encoder->fit(x, w, Effort::kNormal, scales, codes); }
   void round() {
-    const int joint = format.encoder->joint;
-    for (int i = 0; i < format.block_len; i += joint) {
-      codes[i / joint] = format.encoder->round(x + i, w + i, scales, i, values + i);
+    const int vector_dim = format.encoder->vector_dim;
+    for (int i = 0; i < format.block_len; i += vector_dim) {
+      codes[i / vector_dim] = format.encoder->round(x + i, w + i, scales, i, values + i);
     }
   }
   std::vector<float> packed() const {
@@ -190,19 +190,19 @@ TEST(Encode, RoundTakesTheBestCode) {
   // share the lowest or the highest bits with the chosen code.
   static constexpr int kBits = 12;
   for_each_block([](Steps& steps) {
-    const auto joint = static_cast<size_t>(steps.format.encoder->joint);
-    const auto n = static_cast<size_t>(steps.format.block_len) / joint;
+    const auto vector_dim = static_cast<size_t>(steps.format.encoder->vector_dim);
+    const auto n = static_cast<size_t>(steps.format.block_len) / vector_dim;
     const auto errors = [&](const float* y) {
       std::vector<double> result(n);
       for (size_t i = 0; i < n; ++i) {
-        result[i] = squared_error(steps.x + i * joint, y + i * joint, steps.w + i * joint, joint);
+        result[i] = squared_error(steps.x + i * vector_dim, y + i * vector_dim, steps.w + i * vector_dim, vector_dim);
       }
       return result;
     };
     steps.fit();
     steps.round();
     const auto chosen = errors(steps.values);
-    const auto all = errors(std::vector<float>(n * joint).data());
+    const auto all = errors(std::vector<float>(n * vector_dim).data());
     // Not every number of as many bits is a code, but what lies below one in use is.
     const uint32_t highest = *std::max_element(steps.codes, steps.codes + n);
     const int bits = static_cast<int>(std::bit_width(highest));
@@ -411,7 +411,7 @@ TEST(Encode, HostileBlocksKeepTheirShape) {
     std::map<std::string, double> bounds = {
         {"zeros", 0.0}, {"constant", 2e-2}, {"negative constant", 2e-2}, {"one outlier", 1e-2}, {"lone spike", 1e-2}};
     // Beside a spike the smallest magnitudes are an error that no scale avoids.
-    if (format->encoder->joint > 1) {
+    if (format->encoder->vector_dim > 1) {
       const double bound = format->name.starts_with("IQ3") ? 0.3 : format->type == Type::IQ2_XXS ? 0.97 : 0.7;
       bounds["one outlier"] = bounds["lone spike"] = bound;
     }

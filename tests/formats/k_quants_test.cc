@@ -95,15 +95,15 @@ typename F::Scales plain_scales(const float* x) {
     }
   }
   typename F::Scales plain = {};
-  plain.d = to_half(*std::max_element(scales, scales + F::kSubBlocks) / F::kHighStep);
+  plain.d = to_half(*std::max_element(scales, scales + F::kSubBlocks) / F::kHighSubScale);
   for (int b = 0; b < F::kSubBlocks; ++b) {
-    plain.scale[b] = static_cast<uint8_t>(std::lround(std::min<float>(F::kHighStep, scales[b] / to_float(plain.d))));
+    plain.scale[b] = static_cast<uint8_t>(std::lround(std::min<float>(F::kHighSubScale, scales[b] / to_float(plain.d))));
   }
   if constexpr (!requires { F::kLowCode; }) {
-    plain.d_min = to_half(*std::max_element(mins, mins + F::kSubBlocks) / F::kHighStep);
+    plain.d_min = to_half(*std::max_element(mins, mins + F::kSubBlocks) / F::kHighSubScale);
     for (int b = 0; b < F::kSubBlocks; ++b) {
       plain.minimum[b] =
-          static_cast<uint8_t>(std::lround(std::min<float>(F::kHighStep, mins[b] / to_float(plain.d_min))));
+          static_cast<uint8_t>(std::lround(std::min<float>(F::kHighSubScale, mins[b] / to_float(plain.d_min))));
     }
   }
   return plain;
@@ -214,7 +214,7 @@ TEST(KQuants, PackedScalesUnpack) {
       scales.scale[s] = static_cast<uint8_t>((value + 9 * s) % 64);
       scales.minimum[s] = static_cast<uint8_t>((value + 23 * s + 5) % 64);
     }
-    const KScales packed = KScales::of(scales);
+    const KScales packed = KScales::pack(scales);
     for (int s = 0; s < 8; ++s) {
       EXPECT_EQ(packed.scale(s), scales.scale[s]);
       EXPECT_EQ(packed.minimum(s), scales.minimum[s]);

@@ -48,7 +48,7 @@ class InspectJob : public testing::Test {
 TEST_F(InspectJob, Model) {
   const InspectResult result = inspect({.files = {llama_}});
   const auto& model = std::get<ModelContents>(result);
-  const gguf::Reader reader(llama_, gguf::Need::kHeader);
+  const gguf::Reader reader(llama_, gguf::ReadMode::kHeader);
   EXPECT_EQ(model.tensors.size(), reader.tensors().size());
   uint64_t bytes = 0;
   int64_t n_elements = 0;

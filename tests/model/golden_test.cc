@@ -97,11 +97,11 @@ TEST_P(ModelGolden, ResidualAfterEachLayer) {
   const Matrix x{residual.data(), n, width, width};
   model_.embed(ids, x);
   Scratch scratch(*backend_);
-  Pass pass{*backend_, scratch, model_.config().norm_eps};
+  ForwardContext ctx{*backend_, scratch, model_.config().norm_eps};
   for (int i = 0; i < model_.n_layers(); ++i) {
     const Layer layer = model_.layer(i, n);
     KvLayer kv = make_kv_layer(*backend_, layer.config.attention, n);
-    forward_layer(layer, x, 0, kv, pass);
+    forward_layer(layer, x, 0, kv, ctx);
     expect_near(x, golden.data() + i * n * width, "layer " + std::to_string(i));
   }
 }

@@ -287,14 +287,14 @@ TEST(Plans, PublishedGlmPlanHasThePublishedSize) { expect_published_plan(test::r
 TEST(Plans, PublishedGlmPlanOnTheRealHeader) {
   const std::string path = test::shared("skeletons/glm-4.7-flash-bf16.header.gguf");
   if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is absent";
-  expect_published_plan(gguf::Reader(path, gguf::Need::kHeader).tensors());
+  expect_published_plan(gguf::Reader(path, gguf::ReadMode::kHeader).tensors());
 }
 
 TEST(Plans, FactsOfTheRealHeaders) {
   for (const char* name : test::kModels) {
     const std::string path = test::shared(std::string("skeletons/") + name + "-bf16.header.gguf");
     if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is absent";
-    const Facts facts = model_facts(gguf::Reader(path, gguf::Need::kHeader).metadata(), false);
+    const Facts facts = model_facts(gguf::Reader(path, gguf::ReadMode::kHeader).metadata(), false);
     EXPECT_EQ(facts.gqa, test::read_model(name).facts.gqa) << name;
     EXPECT_EQ(facts.experts, test::read_model(name).facts.experts) << name;
   }

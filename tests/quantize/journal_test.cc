@@ -102,7 +102,7 @@ TEST_F(JournalTest, GoesOnAfterATornLine) {
   {
     Journal journal(path_, "target");
     ASSERT_EQ(journal.content().tensors.size(), 2u);
-    journal.go_on();
+    journal.resume();
     journal.append(std::vector{hashes(2)});
   }
   EXPECT_EQ(read_file(path_), whole);

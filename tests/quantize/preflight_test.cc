@@ -34,7 +34,7 @@ class Preflight : public testing::Test {
     return test::error_of([&] { check({model_, resolution, imatrix, /*allow_requantize=*/false, strict}); });
   }
 
-  const gguf::Reader model_{test::golden("imatrix/deepseek2_k256/model.gguf"), gguf::Need::kHeader};
+  const gguf::Reader model_{test::golden("imatrix/deepseek2_k256/model.gguf"), gguf::ReadMode::kHeader};
   Imatrix imatrix_ = Imatrix::load(test::golden("imatrix/deepseek2_k256/imatrix.gguf"));
   using Lines = std::vector<std::string>;
 };

@@ -30,7 +30,7 @@ class Resume : public testing::Test {
   Resume() { fs::copy_file(test::golden("imatrix/deepseek2_k256/model.gguf"), model_); }
 
   struct Run {
-    Earlier earlier = Earlier::kResume;
+    ResumePolicy resume_policy = ResumePolicy::kResume;
     std::string plan = kPlan;
     std::string version = "1";
     std::string imatrix = "";
@@ -47,7 +47,7 @@ class Resume : public testing::Test {
     const QuantizeTarget target{.path = out_,
                                 .provenance = {run.version, plan.text(), "model.gguf", run.imatrix, run.options},
                                 .split = {.max_bytes = run.split},
-                                .earlier = run.earlier};
+                                .resume_policy = run.resume_policy};
     size_t last = n_tensors_;
     return quantize({reader, resolution}, target, [&](const QuantizeProgress& progress) {
       if (progress.info != nullptr && progress.tensor != last) on_tensor(progress.tensor);
@@ -137,9 +137,9 @@ TEST_F(Resume, KilledAgainAndAgain) {
 TEST_F(Resume, WithoutTheFlagNothingIsLost) {
   kill_after(9, {});
   const std::string partial = test::read_text(out_ + ".partial");
-  EXPECT_THAT(error_of({.earlier = Earlier::kRefuse}), HasSubstr("an interrupted run has finished"));
+  EXPECT_THAT(error_of({.resume_policy = ResumePolicy::kRefuse}), HasSubstr("an interrupted run has finished"));
   EXPECT_TRUE(test::read_text(out_ + ".partial") == partial);
-  const auto fresh = results(run({.earlier = Earlier::kDiscard}));
+  const auto fresh = results(run({.resume_policy = ResumePolicy::kDiscard}));
   remove_results();
   EXPECT_TRUE(fresh == results(run({})));
 }
@@ -178,7 +178,7 @@ TEST_F(Resume, SecretlyChangedSourceIsRefused) {
 
 TEST_F(Resume, DamagedPartialFileIsRefused) {
   kill_after(9, {});
-  const gguf::Reader header(out_ + ".partial", gguf::Need::kHeader);
+  const gguf::Reader header(out_ + ".partial", gguf::ReadMode::kHeader);
   const int fd = ::open((out_ + ".partial").c_str(), O_WRONLY);
   ASSERT_EQ(::pwrite(fd, "xyz", 3, static_cast<off_t>(header.file_offset(header.tensors()[0]))), 3);
   ::close(fd);
@@ -190,7 +190,7 @@ TEST_F(Resume, MissingPartialFileIsRefused) {
   kill_after(9, {});
   fs::remove(out_ + ".partial");
   EXPECT_THAT(error_of({}), HasSubstr("out.gguf.partial"));
-  EXPECT_NO_THROW(run({.earlier = Earlier::kDiscard}));
+  EXPECT_NO_THROW(run({.resume_policy = ResumePolicy::kDiscard}));
 }
 
 // Whatever happens to the journal: the right bytes or a refusal.

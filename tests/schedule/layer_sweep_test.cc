@@ -46,7 +46,7 @@ TEST(LayerSweep, SameStreamsAsTokenMajor) {
   for (int i = 0; i < model.n_layers(); ++i) sweep.run_layer(i);
   std::vector<int64_t> seen;
   Session session(model, 16);
-  sweep.visit([&](std::span<const int64_t> chunks, Matrix x, Pass&) {
+  sweep.visit([&](std::span<const int64_t> chunks, Matrix x, ForwardContext&) {
     for (size_t s = 0; s < chunks.size(); ++s) {
       session.reset();
       const Matrix expected = session.forward(ids_of(chunks[s]));
@@ -72,7 +72,7 @@ TEST(LayerSweep, LayersTogetherAreLayersInTurn) {
   std::vector<Backend*> in_turns;
   for (size_t i = 0; i < n_layers; ++i) in_turns.push_back(backends[i % 2].get());
   const Model both(reader, in_turns), alone(reader, *backends[0]);
-  const auto streams = [&](const Model& model) {
+  const auto hidden_states = [&](const Model& model) {
     LayerSweep sweep(model, 16, ids_of, {.n_batch = 32});
     sweep.start(0, 9);
     while (sweep.next_layer() < model.n_layers()) {
@@ -91,7 +91,7 @@ TEST(LayerSweep, LayersTogetherAreLayersInTurn) {
   EXPECT_EQ(LayerSweep(both, 16, ids_of).layers_together(0), 2);
   EXPECT_EQ(LayerSweep(alone, 16, ids_of).layers_together(0), 1);
   EXPECT_EQ(LayerSweep(both, 16, ids_of, {.keep_layers = true}).layers_together(0), 1);
-  EXPECT_EQ(streams(both), streams(alone));
+  EXPECT_EQ(hidden_states(both), hidden_states(alone));
 }
 
 // Says whether a layer's weights came while the one before was at work, which waits for them if told to.
@@ -168,7 +168,7 @@ TEST(LayerSweep, NeitherWatchingNorPartsChangeAnything) {
   const gguf::Reader reader(test::golden("models/deepseek2/model.gguf"));
   const auto backend = make_backend("cpu");
   const Model model(reader, *backend);
-  const auto streams = [&](bool watch, std::vector<LayerPart> parts) {
+  const auto hidden_states = [&](bool watch, std::vector<LayerPart> parts) {
     LayerSweep sweep(model, 16, ids_of);
     sweep.start(0, 3);
     const Layer layer = model.layer(0, 16);
@@ -177,13 +177,13 @@ TEST(LayerSweep, NeitherWatchingNorPartsChangeAnything) {
     EXPECT_EQ(watcher.counted > 0, watch);
     for (const LayerPart part : parts) sweep.advance(layer, part);
     std::vector<float> all;
-    sweep.save([&](std::span<const float> stream) { all.insert(all.end(), stream.begin(), stream.end()); });
+    sweep.save([&](std::span<const float> hidden_states) { all.insert(all.end(), hidden_states.begin(), hidden_states.end()); });
     return all;
   };
-  const std::vector<float> whole = streams(false, {LayerPart::kWhole});
-  EXPECT_EQ(streams(true, {LayerPart::kWhole}), whole);
-  EXPECT_EQ(streams(false, {LayerPart::kMixer, LayerPart::kFfn}), whole);
-  EXPECT_NE(streams(false, {LayerPart::kMixer}), whole);
+  const std::vector<float> whole = hidden_states(false, {LayerPart::kWhole});
+  EXPECT_EQ(hidden_states(true, {LayerPart::kWhole}), whole);
+  EXPECT_EQ(hidden_states(false, {LayerPart::kMixer, LayerPart::kFfn}), whole);
+  EXPECT_NE(hidden_states(false, {LayerPart::kMixer}), whole);
 }
 
 // Layers that pass together say of a chunk where it broke first, and do not see it after that.
@@ -200,7 +200,7 @@ TEST(LayerSweep, ChunksBreakInAPipelineAsTheyDoAlone) {
   broken[5] = std::numeric_limits<float>::infinity();
   int64_t chunk = 0;
   sweep.restore(0, 6, 0, {},
-                [&](std::span<float> stream) { std::ranges::copy(chunk++ == 3 ? broken : finite, stream.begin()); });
+                [&](std::span<float> hidden_states) { std::ranges::copy(chunk++ == 3 ? broken : finite, hidden_states.begin()); });
   std::vector<Watcher> watchers(2);
   const std::array<MatmulObserver*, 2> observers = {&watchers[0], &watchers[1]};
   sweep.run_layers(0, observers);
@@ -219,9 +219,9 @@ TEST(LayerSweep, BrokenChunksAreShownToBeForgotten) {
   Watcher watcher;
   std::vector<std::vector<int64_t>> batches;
   sweep.visit(
-      [&](std::span<const int64_t> chunks, Matrix x, Pass& pass) {
+      [&](std::span<const int64_t> chunks, Matrix x, ForwardContext& ctx) {
         batches.emplace_back(chunks.begin(), chunks.end());
-        pass.observer->dense(pass.backend, model.output(), 0, x);
+        ctx.observer->dense(ctx.backend, model.output(), 0, x);
         const auto found = std::ranges::find(chunks, 2);
         if (found != chunks.end()) x.row((found - chunks.begin()) * 16 + 7)[1] = std::numeric_limits<float>::infinity();
         return x;

@@ -122,7 +122,7 @@ TEST(MemoryPlan, CachesOfRealModels) {
                         Case{"glm-4.7-flash-bf16.header.gguf", 32768, Type::F16, 1692},
                         Case{"glm-4.7-bf16.header.gguf", 131072, Type::Q8_0, 25024},
                         Case{"glm-4.7-bf16.header.gguf", 202752, Type::Q4_0, 20493}}) {
-    const gguf::Reader reader(folder + c.file, gguf::Need::kHeader);
+    const gguf::Reader reader(folder + c.file, gguf::ReadMode::kHeader);
     const MemoryPlan plan = plan_memory(reader, config_of(reader), {c.n_context, 1, 512, 1, {c.type, c.type}});
     EXPECT_NEAR(static_cast<double>(plan.on_device(plan.all()).caches) / (1 << 20), c.mib, 0.5)
         << c.file << " at " << c.n_context;

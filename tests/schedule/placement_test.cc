@@ -25,27 +25,27 @@ MemoryPlan plan_of(int n_layers, uint64_t each) {
 }
 
 std::vector<LayerRange> split(int n_layers, std::vector<double> proportions, int64_t on_devices = INT32_MAX) {
-  const std::vector<uint64_t> rooms(proportions.size(), 0);
-  return place_layers(plan_of(n_layers, 100), {rooms, std::move(proportions), on_devices}).devices;
+  const std::vector<uint64_t> free_bytes(proportions.size(), 0);
+  return place_layers(plan_of(n_layers, 100), {free_bytes, std::move(proportions), on_devices}).devices;
 }
 
 // The fullest device's share of its room.
-double fullness(const MemoryPlan& plan, const std::vector<LayerRange>& ranges, const std::vector<uint64_t>& rooms) {
+double fullness(const MemoryPlan& plan, const std::vector<LayerRange>& ranges, const std::vector<uint64_t>& free_bytes) {
   double most = 0;
-  for (size_t d = 0; d < rooms.size(); ++d) {
-    most = std::max(most, static_cast<double>(plan.on_device(ranges[d]).total()) / static_cast<double>(rooms[d]));
+  for (size_t d = 0; d < free_bytes.size(); ++d) {
+    most = std::max(most, static_cast<double>(plan.on_device(ranges[d]).total()) / static_cast<double>(free_bytes[d]));
   }
   return most;
 }
 
 // The least fullness there is, by trying every way to cut.
-double best_fullness(const MemoryPlan& plan, const std::vector<uint64_t>& rooms, std::vector<LayerRange>& ranges) {
+double best_fullness(const MemoryPlan& plan, const std::vector<uint64_t>& free_bytes, std::vector<LayerRange>& ranges) {
   const int begin = ranges.empty() ? 0 : ranges.back().end, n = plan.all().end;
   double best = kNever;
-  const bool last = ranges.size() + 1 == rooms.size();
+  const bool last = ranges.size() + 1 == free_bytes.size();
   for (int end = last ? n : begin; end <= n; ++end) {
     ranges.push_back({begin, end});
-    best = std::min(best, last ? fullness(plan, ranges, rooms) : best_fullness(plan, rooms, ranges));
+    best = std::min(best, last ? fullness(plan, ranges, free_bytes) : best_fullness(plan, free_bytes, ranges));
     ranges.pop_back();
   }
   return best;
@@ -85,10 +85,10 @@ TEST(Placement, ByMemoryLeavesTheFullestDeviceLeastFull) {
   for (int round = 0; round < 200; ++round) {
     MemoryPlan plan = plan_of(1 + static_cast<int>(random() % 7), 0);
     for (LayerMemory& layer : plan.layers) layer = {random() % 500, random() % 100};
-    std::vector<uint64_t> rooms(1 + random() % 4);
-    for (uint64_t& room : rooms) room = 1 + random() % 1000;
-    const Placement placement = place_layers(plan, {rooms});
-    ASSERT_EQ(placement.devices.size(), rooms.size());
+    std::vector<uint64_t> free_bytes(1 + random() % 4);
+    for (uint64_t& bytes : free_bytes) bytes = 1 + random() % 1000;
+    const Placement placement = place_layers(plan, {free_bytes});
+    ASSERT_EQ(placement.devices.size(), free_bytes.size());
     int at = 0;
     for (const LayerRange& range : placement.devices) {
       EXPECT_EQ(range.begin, at);
@@ -96,24 +96,24 @@ TEST(Placement, ByMemoryLeavesTheFullestDeviceLeastFull) {
     }
     EXPECT_EQ(at, plan.all().end);
     std::vector<LayerRange> none;
-    const double best = best_fullness(plan, rooms, none);
-    EXPECT_DOUBLE_EQ(fullness(plan, placement.devices, rooms), best);
-    EXPECT_EQ(fits(plan, placement, rooms), best <= 1);
+    const double best = best_fullness(plan, free_bytes, none);
+    EXPECT_DOUBLE_EQ(fullness(plan, placement.devices, free_bytes), best);
+    EXPECT_EQ(fits(plan, placement, free_bytes), best <= 1);
   }
 }
 
 TEST(Placement, PartOfTheLayers) {
   const MemoryPlan plan = plan_of(10, 100);  // a layer needs 110
-  const std::vector<uint64_t> rooms = {410, 410};
-  EXPECT_EQ(most_layers(plan, {rooms}), 6);
-  const Placement placement = place_layers(plan, {rooms, {}, 6});
+  const std::vector<uint64_t> free_bytes = {410, 410};
+  EXPECT_EQ(most_layers(plan, {free_bytes}), 6);
+  const Placement placement = place_layers(plan, {free_bytes, {}, 6});
   EXPECT_EQ(placement.host, (LayerRange{0, 4}));
   EXPECT_EQ(placement.devices, (std::vector<LayerRange>{{4, 7}, {7, 10}}));
-  EXPECT_TRUE(fits(plan, placement, rooms));
-  EXPECT_FALSE(fits(plan, place_layers(plan, {rooms, {}, 7}), rooms));
+  EXPECT_TRUE(fits(plan, placement, free_bytes));
+  EXPECT_FALSE(fits(plan, place_layers(plan, {free_bytes, {}, 7}), free_bytes));
   EXPECT_EQ(most_layers(plan, {{10, 10}}), 0);
   EXPECT_EQ(most_layers(plan, {{10000, 0}}), 10);
-  EXPECT_EQ(place_layers(plan, {rooms, {}, 0}).host, plan.all());
+  EXPECT_EQ(place_layers(plan, {free_bytes, {}, 0}).host, plan.all());
 }
 
 }  // namespace

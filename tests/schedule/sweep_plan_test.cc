@@ -49,17 +49,17 @@ TEST_F(SweepPlanTest, PartsFitIntoMemory) {
   const uint64_t memory = 512 * kMiB;
   for (const SweepOrder order : {SweepOrder::kToken, SweepOrder::kLayer}) {
     const SweepPlan parts = plan(memory, 512, order);
-    EXPECT_LT(parts.weight_bytes + parts.activation_bytes + parts.stream_bytes, memory);
-    EXPECT_GT(parts.weight_bytes + parts.activation_bytes + parts.stream_bytes, memory - 64 * kMiB);
+    EXPECT_LT(parts.weight_bytes + parts.activation_bytes + parts.hidden_state_bytes, memory);
+    EXPECT_GT(parts.weight_bytes + parts.activation_bytes + parts.hidden_state_bytes, memory - 64 * kMiB);
   }
   EXPECT_EQ(plan(memory, 512, SweepOrder::kToken).weight_bytes, reader_.total_bytes());
   EXPECT_LT(plan(memory, 512, SweepOrder::kLayer).weight_bytes, reader_.total_bytes());
 }
 
 TEST_F(SweepPlanTest, StreamsGetWhatIsLeft) {
-  EXPECT_EQ(plan(32 * kMiB).stream_bytes, 0u);
-  EXPECT_GT(plan(1024 * kMiB).stream_bytes, 512 * kMiB);
-  EXPECT_LT(plan(1024 * kMiB).stream_bytes, 1024 * kMiB);
+  EXPECT_EQ(plan(32 * kMiB).hidden_state_bytes, 0u);
+  EXPECT_GT(plan(1024 * kMiB).hidden_state_bytes, 512 * kMiB);
+  EXPECT_LT(plan(1024 * kMiB).hidden_state_bytes, 1024 * kMiB);
 }
 
 }  // namespace

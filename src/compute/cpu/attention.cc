@@ -23,10 +23,10 @@ constexpr int64_t kSerialProducts = 1 << 16;
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 // Keys [begin, end) that the query at `position` sees.
-struct Visible {
+struct KeyRange {
   int64_t begin, end;
 };
-Visible visible(const AttentionArgs& args, int64_t position) {
+KeyRange visible_keys(const AttentionArgs& args, int64_t position) {
   return {args.window > 0 ? std::max<int64_t>(0, position + 1 - args.window) : 0, position + 1};
 }
 
@@ -59,7 +59,7 @@ class CpuBackend::AttentionTask {
 
   void run() {
     start();
-    const Visible first = visible(args_, position(0)), last = visible(args_, position(n_ - 1));
+    const KeyRange first = visible_keys(args_, position(0)), last = visible_keys(args_, position(n_ - 1));
     for (int64_t key = first.begin; key < last.end; key += kKeys) {
       const int64_t n_keys = std::min(kKeys, last.end - key);
       score(key, n_keys);
@@ -117,7 +117,7 @@ class CpuBackend::AttentionTask {
 
   // Scores of row r become numerators; zero where the query does not look.
   void exponentiate(int64_t r, int64_t key, int64_t n_keys) {
-    const auto [begin, end] = visible(args_, position(r));
+    const auto [begin, end] = visible_keys(args_, position(r));
     float* scores = scores_ + r * kKeys;
     const int64_t from = std::clamp<int64_t>(begin - key, 0, n_keys), to = std::clamp<int64_t>(end - key, from, n_keys);
     std::fill(scores, scores + from, 0.0f);

@@ -1,5 +1,5 @@
 // Matrix products of bytes: activations as integers of 8 bits, or of three times 8, and the codes of blocks as they
-// stand. Compiled once per target (byte_panels.simd.cc; products with single rows: rows.simd.cc).
+// stand. Compiled once per target (byte_panels.simd.cc; products with single rows: row_kernels.simd.cc).
 //
 // Both sides read as groups of 16 codes with a scale. A product of two groups is summed in integers, exactly, then
 // multiplied by both scales. So the error is that of rounding activations alone. With one plane of bytes each is off by

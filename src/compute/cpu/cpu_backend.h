@@ -13,7 +13,7 @@
 #include "compute/cpu/delta_net.h"
 #include "compute/cpu/gemm.h"
 #include "compute/cpu/kernels.h"
-#include "compute/cpu/rows.h"
+#include "compute/cpu/row_kernels.h"
 #include "compute/host_backend.h"
 #include "simd/target.h"
 
@@ -67,7 +67,7 @@ class CpuBackend : public HostBackend {
   // One product and, where it is one of integers, the place of its activations in codes_, row_bytes_ or panel_bytes_.
   struct Job {
     Product product;
-    const cpu::Rows* rows;
+    const cpu::RowKernels* rows;
     Kind kind;
     int64_t codes_at = 0;
     bool of_bytes() const { return kind == Kind::kByteRow || kind == Kind::kBytePanels; }

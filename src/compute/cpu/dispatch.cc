@@ -9,7 +9,7 @@
 #include "compute/cpu/delta_net.h"
 #include "compute/cpu/gemm.h"
 #include "compute/cpu/kernels.h"
-#include "compute/cpu/rows.h"
+#include "compute/cpu/row_kernels.h"
 
 namespace steelyard::cpu {
 
@@ -18,7 +18,7 @@ constexpr Type kTypes[] = {
 #include "formats/formats.def"
 #undef FORMAT
 };
-using RowsOfTypes = std::array<Rows, std::size(kTypes)>;
+using RowKernelsOfTypes = std::array<RowKernels, std::size(kTypes)>;
 
 #define TARGET(enumerator, name, ...)            \
   namespace name {                               \
@@ -26,7 +26,7 @@ using RowsOfTypes = std::array<Rows, std::size(kTypes)>;
   extern const Gemm kGemm;                       \
   extern const BytePanels kBytePanels;           \
   extern const DeltaNetKernels kDeltaNetKernels; \
-  extern const RowsOfTypes kRows;                \
+  extern const RowKernelsOfTypes kRowKernels;                \
   }
 #include "simd/targets.def"
 #undef TARGET
@@ -38,13 +38,13 @@ struct Tables {
   const Gemm& gemm;
   const BytePanels& byte_panels;
   const DeltaNetKernels& delta_net;
-  const RowsOfTypes& rows;
+  const RowKernelsOfTypes& rows;
 };
 
 const Tables& tables(simd::Target target) {
   static constexpr Tables kEach[] = {
 #define TARGET(enumerator, name, ...) \
-  {name::kKernels, name::kGemm, name::kBytePanels, name::kDeltaNetKernels, name::kRows},
+  {name::kKernels, name::kGemm, name::kBytePanels, name::kDeltaNetKernels, name::kRowKernels},
 #include "simd/targets.def"
 #undef TARGET
   };
@@ -58,9 +58,9 @@ const Gemm& gemm(simd::Target target) { return tables(target).gemm; }
 const BytePanels& byte_panels(simd::Target target) { return tables(target).byte_panels; }
 const DeltaNetKernels& delta_net_kernels(simd::Target target) { return tables(target).delta_net; }
 
-const Rows& rows(simd::Target target, const Format& format) {
+const RowKernels& row_kernels(simd::Target target, const Format& format) {
   const auto at = std::ranges::find(kTypes, format.type) - std::begin(kTypes);
-  const Rows& found = tables(target).rows[static_cast<size_t>(at)];
+  const RowKernels& found = tables(target).rows[static_cast<size_t>(at)];
   STEELYARD_CHECK(found.dot != nullptr || found.unpack != nullptr);
   return found;
 }

@@ -45,7 +45,7 @@ CpuBackend::Job CpuBackend::make_job(const Product& product) {
   const Weight& weight = *product.weight;
   STEELYARD_CHECK(product.x.cols == weight.n_in && product.out.cols == weight.n_out);
   STEELYARD_CHECK(product.x.rows == product.out.rows);
-  Job job{.product = product, .rows = &cpu::rows(target_, *weight.format), .kind = kind_of(product)};
+  Job job{.product = product, .rows = &cpu::row_kernels(target_, *weight.format), .kind = kind_of(product)};
   if (!job.of_codes()) return job;
   // Neighbours in a call often share their input: the projections of a layer.
   if (!jobs_.empty() && jobs_.back().kind == job.kind && jobs_.back().product.x == product.x) {

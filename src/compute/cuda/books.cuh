@@ -4,7 +4,7 @@
 
 #include "compute/cuda/device.h"
 #include "compute/cuda/encoders.h"
-#include "formats/search/codebook_lines.h"
+#include "formats/search/vector_search.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 
@@ -35,7 +35,7 @@ namespace steelyard::cuda {
 
 /// Called by all threads of a block before the first of them encodes.
 template <class F>
-__device__ void place_books(const void* const (&books)[kBooks]) {
+__device__ void load_books(const void* const (&books)[kBooks]) {
   if (threadIdx.x < kBooks) {
     books_of_kernel<F>()[threadIdx.x] = static_cast<const BookOf<F>*>(books[threadIdx.x]);
   }

@@ -67,7 +67,7 @@ void CudaBackend::zero(void* device, size_t bytes) {
 }
 
 Weight CudaBackend::load(Weight host) {
-  host.memory = place(host.data, static_cast<size_t>(host.row_bytes() * host.n_out * host.n_slices));
+  host.memory = allocate_copy(host.data, static_cast<size_t>(host.row_bytes() * host.n_out * host.n_slices));
   host.data = host.memory.get();
   return host;
 }

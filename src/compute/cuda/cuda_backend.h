@@ -23,7 +23,7 @@ class CudaBackend : public Backend {
   void upload(void* device, const void* host, size_t bytes) override { device_.upload(device, host, bytes); }
   void download(void* host, const void* device, size_t bytes) override { device_.download(host, device, bytes); }
   void zero(void* device, size_t bytes) override;
-  Buffer place(const void* host, size_t bytes) override { return device_.place(host, bytes); }
+  Buffer allocate_copy(const void* host, size_t bytes) override { return device_.allocate_copy(host, bytes); }
   Weight load(Weight host) override;
 
   void embed(const Weight& table, std::span<const int32_t> ids, Matrix out) override;

@@ -7,7 +7,7 @@
 
 #include "base/check.h"
 #include "compute/cuda/cuda.h"
-#include "compute/cuda/feedback_rounding.h"
+#include "compute/cuda/ldlq_rounder.h"
 
 namespace steelyard {
 namespace cuda {
@@ -35,7 +35,7 @@ class CudaEncoder : public DeviceEncoder {
   bool encodes(Type type) const override { return encode_kernel(type) != nullptr; }
   void encode(Type type, const float* x, int64_t n_rows, int64_t n_cols, const float* importance, Effort effort,
               std::byte* out) override;
-  void encode_with_feedback(Type type, const FeedbackInputs& inputs, const float* x, int64_t n_rows,
+  void encode_ldlq(Type type, const LdlqInputs& inputs, const float* x, int64_t n_rows,
                             std::byte* out) override;
 
  private:
@@ -44,7 +44,7 @@ class CudaEncoder : public DeviceEncoder {
   std::mutex one_at_a_time_;
   Device device_;
   Workspace x_{device_}, importance_{device_}, out_{device_};
-  FeedbackRounding feedback_{device_};
+  LdlqRounder ldlq_{device_};
   std::map<Type, Buffer> books_;  // one after the other; kept, since a model's tensors share their types
 };
 
@@ -85,7 +85,7 @@ void CudaEncoder::encode(Type type, const float* x, int64_t n_rows, int64_t n_co
   device_.download(out, device_out, bytes);
 }
 
-void CudaEncoder::encode_with_feedback(Type type, const FeedbackInputs& inputs, const float* x, int64_t n_rows,
+void CudaEncoder::encode_ldlq(Type type, const LdlqInputs& inputs, const float* x, int64_t n_rows,
                                        std::byte* out) {
   const EncodeKernel* kernel = encode_kernel(type);
   const Format& to = format(type);
@@ -95,7 +95,7 @@ void CudaEncoder::encode_with_feedback(Type type, const FeedbackInputs& inputs, 
   device_.use();
   const void* books[kBooks] = {};
   find_books(type, *kernel, books);
-  feedback_.encode(to, *kernel, books, inputs, x, n_rows, out);
+  ldlq_.encode(to, *kernel, books, inputs, x, n_rows, out);
 }
 
 }  // namespace

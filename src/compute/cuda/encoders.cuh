@@ -9,7 +9,7 @@
 #include <type_traits>
 
 #include "compute/cuda/books.cuh"
-#include "compute/cuda/feedback.cuh"
+#include "compute/cuda/ldlq.cuh"
 #include "formats/codec.h"
 
 namespace steelyard::cuda {
@@ -18,7 +18,7 @@ static_assert(kLanes == 1, "a thread takes a block");
 
 template <class F>
 __global__ void __launch_bounds__(kEncodeThreads) encode_on_device(EncodeArgs args) {
-  if constexpr (HasCodebook<F>) place_books<F>(args.books);
+  if constexpr (HasCodebook<F>) load_books<F>(args.books);
   const int64_t b = static_cast<int64_t>(blockIdx.x) * kEncodeThreads + threadIdx.x;
   if (b >= args.n_rows * args.blocks_of_row) return;
   const float* importance =
@@ -31,7 +31,7 @@ template <class F>
 EncodeKernel make_encode_kernel() {
   EncodeKernel kernel;
   kernel.scales_bytes = sizeof(typename F::Scales);
-  kernel.launch_feedback = launch_feedback<F>;
+  kernel.launch_ldlq = launch_ldlq<F>;
   kernel.launch = [](const EncodeArgs& args, cudaStream_t stream) {
     const int64_t n = args.n_rows * args.blocks_of_row;
     return CUDA_LAUNCH((encode_on_device<F>), dim3(static_cast<unsigned>((n + kEncodeThreads - 1) / kEncodeThreads)),

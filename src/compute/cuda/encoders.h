@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "compute/cuda/feedback.h"
+#include "compute/cuda/ldlq.h"
 #include "formats/format.h"
 
 namespace steelyard::cuda {
@@ -26,7 +26,7 @@ struct EncodeArgs {
 
 struct EncodeKernel {
   cudaError_t (*launch)(const EncodeArgs&, cudaStream_t) = nullptr;
-  cudaError_t (*launch_feedback)(FeedbackStep, const FeedbackArgs&, cudaStream_t) = nullptr;
+  cudaError_t (*launch_ldlq)(LdlqStep, const LdlqArgs&, cudaStream_t) = nullptr;
   size_t scales_bytes = 0;  ///< of a block
   size_t book_bytes = 0;
   int n_books = 0;                           ///< that the kernel reads: copies of book(0), book(1)

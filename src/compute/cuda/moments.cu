@@ -7,10 +7,10 @@ namespace {
 
 constexpr int kThreads = 128;
 
-struct Rows {
+struct RowRange {
   int64_t begin, end;
 };
-__device__ Rows rows_of(const Matrix& x, const int32_t* row_begin, int64_t expert) {
+__device__ RowRange rows_of(const Matrix& x, const int32_t* row_begin, int64_t expert) {
   if (row_begin == nullptr) return {0, x.rows};
   return {row_begin[expert], row_begin[expert + 1]};
 }
@@ -19,7 +19,7 @@ __device__ Rows rows_of(const Matrix& x, const int32_t* row_begin, int64_t exper
 __global__ void __launch_bounds__(kThreads)
     add_squares(Matrix x, const int32_t* row_begin, double* sums, int64_t* counts) {
   const int64_t c = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, expert = blockIdx.y;
-  const Rows rows = rows_of(x, row_begin, expert);
+  const RowRange rows = rows_of(x, row_begin, expert);
   if (c == 0 && counts != nullptr) counts[expert] += rows.end - rows.begin;
   if (c >= x.cols || rows.begin == rows.end) return;
   double sum = sums[expert * x.cols + c];
@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kSide* kSide)
   CUDA_SHARED(right, float[kDepth][kTile + 1]);
   const int64_t a0 = static_cast<int64_t>(blockIdx.x) * kTile, b0 = static_cast<int64_t>(blockIdx.y) * kTile;
   const int64_t expert = blockIdx.z;
-  const Rows rows = rows_of(x, row_begin, expert);
+  const RowRange rows = rows_of(x, row_begin, expert);
   const int t = static_cast<int>(threadIdx.x), side_a = t / kSide, side_b = t % kSide;
   if (t == 0 && a0 == 0 && b0 == 0 && counts != nullptr) counts[expert] += rows.end - rows.begin;
   float products[kEach][kEach] = {};

@@ -60,7 +60,7 @@ class Device {
   /// Error with the numbers when it does not fit. The handle may outlive the Device, but not the driver or the program.
   Buffer allocate(size_t bytes) const;
   /// New memory with a copy of host memory, complete when it returns. Other threads may use the device meanwhile.
-  Buffer place(const void* host, size_t bytes);
+  Buffer allocate_copy(const void* host, size_t bytes);
   /// In order with operations; returns when `host` may change.
   void upload(void* to, const void* host, size_t bytes);
   /// Waits for all earlier operations.
@@ -70,11 +70,11 @@ class Device {
  private:
   const int index_;
   std::string name_;
-  cudaStream_t stream_ = nullptr, placing_stream_ = nullptr;
+  cudaStream_t stream_ = nullptr, copy_stream_ = nullptr;
   int n_processors_ = 0, capability_ = 0;
   size_t shared_limit_ = 0;
-  PinnedUpload uploads_, placements_;
-  std::mutex placing_;
+  PinnedUpload uploads_, copies_;
+  std::mutex copying_;
 };
 
 /// Memory that grows on demand and is used again, call after call.

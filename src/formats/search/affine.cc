@@ -27,18 +27,18 @@ STEELYARD_HD double affine_error(const float* x, const float* w, const uint32_t*
 }  // namespace
 
 STEELYARD_HD Affine fit_affine(int high, const float* x, const float* w, Effort effort, uint32_t* codes) {
-  UnitBlock unit(x, w, kAffineLen);
+  NormalizedBlock normalized(x, w, kAffineLen);
   // Around the mean, the best offset is that of a level below it. So the search loses nothing by assuming minima.
   double sum = 0.0;
   double weights = 0.0;
   for (int i = 0; i < kAffineLen; ++i) {
-    sum += static_cast<double>(unit.w[i]) * unit.x[i];
-    weights += unit.w[i];
+    sum += static_cast<double>(normalized.w[i]) * normalized.x[i];
+    weights += normalized.w[i];
   }
   const auto mean = static_cast<float>(sum / weights);
-  for (int i = 0; i < kAffineLen; ++i) unit.x[i] -= mean;
-  const AffineFit fit = search_affine(static_cast<float>(high), unit.x, unit.w, kAffineLen, effort);
-  Affine best = {unit.store(fit.scale), unit.store(mean - fit.min)};
+  for (int i = 0; i < kAffineLen; ++i) normalized.x[i] -= mean;
+  const AffineFit fit = search_affine(static_cast<float>(high), normalized.x, normalized.w, kAffineLen, effort);
+  Affine best = {normalized.store(fit.scale), normalized.store(mean - fit.min)};
   nearest_codes(high, x, best, codes);
   if (effort != Effort::kBest) return best;
 

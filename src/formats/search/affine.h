@@ -27,7 +27,7 @@ STEELYARD_HD Affine refit_affine(const float* x, const float* w, const uint32_t*
 /// Base of a traits struct F, whose codes run from 0 to kMaxCode.
 template <class F>
 struct OneAffineEncoder {
-  static constexpr int kJoint = 1;
+  static constexpr int kVectorDim = 1;
   using Scales = Affine;
 
   STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {

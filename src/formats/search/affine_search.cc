@@ -33,7 +33,7 @@ STEELYARD_HD Floats error_of(const AffineValues& values, const LaneSums& sums, c
 }
 
 /// One pass: as many results as candidates.
-struct Pass {
+struct CandidateResults {
   alignas(64) float q1[kCandidates];
   alignas(64) float qq[kCandidates];
   alignas(64) float yq[kCandidates];
@@ -79,7 +79,7 @@ STEELYARD_HD AffineValues::AffineValues(const float* x, const float* weights, in
 
 STEELYARD_HD void improve_affine(const AffineValues& values, float high, const AffineCandidates& candidates,
                                  AffineResult& best) {
-  Pass pass;
+  CandidateResults results;
   for (int c = 0; c < kCandidates; c += kLanes) {
     const LaneSums sums =
         rounded_sums(values, high, load(candidates.scales + c), load(candidates.mins + c) + values.base);
@@ -97,27 +97,27 @@ STEELYARD_HD void improve_affine(const AffineValues& values, float high, const A
     // super-block scales.
     const Ints is_used = (shift < scale * (0.5f + 0.08f * high)) & (values.highest + shift > scale * (0.6f * high));
     const Ints is_valid = is_used & (scale > Floats{}) & (error < broadcast(FLT_MAX));
-    pass.put(c, sums, scale, shift, is_valid ? error : broadcast(FLT_MAX));
+    results.put(c, sums, scale, shift, is_valid ? error : broadcast(FLT_MAX));
   }
-  const int c = first_least(pass.errors);
-  if (pass.errors[c] < best.error) best = pass.result(c, values.base);
+  const int c = argmin(results.errors);
+  if (results.errors[c] < best.error) best = results.result(c, values.base);
 }
 
 STEELYARD_HD int best_affine(const AffineValues& values, float high, const AffineCandidates& candidates,
                              AffineResult& best) {
-  Pass pass;
+  CandidateResults results;
   for (int c = 0; c < kCandidates; c += kLanes) {
     const Floats scale = load(candidates.scales + c);
     const Floats shift = load(candidates.mins + c) + values.base;
     const LaneSums sums = rounded_sums(values, high, scale, shift);
-    pass.put(c, sums, scale, shift, error_of(values, sums, scale, shift));
+    results.put(c, sums, scale, shift, error_of(values, sums, scale, shift));
   }
-  const int c = first_least(pass.errors);
-  best = pass.result(c, values.base);
+  const int c = argmin(results.errors);
+  best = results.result(c, values.base);
   return c;
 }
 
-STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, AffineReach reach) {
+STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, AffineBudget budget) {
   // The search starts with all values on one level.
   const float shift = values.w1 > 0.0f ? std::max(values.base, -values.y1 / values.w1) : 0.0f;
   AffineResult best = {
@@ -132,7 +132,7 @@ STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, 
   };
   // Ranges half a level wider than the values on either side, or up to one level narrower in each pass.
   const float level = values.highest / high;
-  for (int pass = 0; pass < reach.coarse; ++pass) {
+  for (int pass = 0; pass < budget.coarse; ++pass) {
     const float first = -0.5f + static_cast<float>(pass);
     for (int c = 0; c < kCandidates; c += kLanes) {
       const Floats below = first + 0.4f * load(kDown + c);
@@ -144,7 +144,7 @@ STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, 
   // Then closer and closer around the best pair so far. The offsets of the lowest and the highest level are in levels,
   // too.
   float width = 0.5f;
-  for (int pass = 0; pass < reach.fine; ++pass, width *= 0.6f) {
+  for (int pass = 0; pass < budget.fine; ++pass, width *= 0.6f) {
     const AffineFit centre = best.fit;
     for (int c = 0; c < kCandidates; c += kLanes) {
       const Floats wider = 2.0f * width * (load(kAcross + c) - 1.5f);
@@ -159,7 +159,7 @@ STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, 
 STEELYARD_HD AffineFit search_affine(float high, const float* x, const float* w, int n, Effort effort) {
   // A pair that is stored as it is needs no search for super-block scales, so kFast can afford a pass around the best
   // pair, too. Without it, weights that lie on another grid, as in a file that was quantized before, would lose it.
-  return search_affine(AffineValues(x, w, n), high, affine_reach(std::max(effort, Effort::kNormal))).fit;
+  return search_affine(AffineValues(x, w, n), high, affine_budget(std::max(effort, Effort::kNormal))).fit;
 }
 
 }  // namespace steelyard::inline STEELYARD_TARGET

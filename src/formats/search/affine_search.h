@@ -55,12 +55,12 @@ STEELYARD_HD int best_affine(const AffineValues& values, float high, const Affin
                              AffineResult& best);
 
 /// How far the search for an unconstrained pair goes at each level of effort.
-struct AffineReach {
+struct AffineBudget {
   int coarse;  ///< passes over ranges that cut off more and more
   int fine;    ///< passes around the best so far
 };
 
-STEELYARD_HD constexpr AffineReach affine_reach(Effort effort) {
+STEELYARD_HD constexpr AffineBudget affine_budget(Effort effort) {
   switch (effort) {
     case Effort::kFast:
       return {.coarse = 1, .fine = 0};
@@ -72,6 +72,6 @@ STEELYARD_HD constexpr AffineReach affine_reach(Effort effort) {
 }
 
 /// The best unconstrained pair found.
-STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, AffineReach reach);
+STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, AffineBudget budget);
 
 }  // namespace steelyard::inline STEELYARD_TARGET

@@ -24,7 +24,7 @@
 namespace steelyard::inline STEELYARD_TARGET {
 
 /// The scores of a codeword, or of several that are taken together, as a line over the scale.
-struct Line {
+struct CodewordScore {
   float xg;
   float gg;
   uint32_t code;
@@ -33,13 +33,13 @@ struct Line {
 };
 
 /// Scales in a geometric series, from the smallest up.
-struct Ladder {
+struct ScaleGrid {
   static constexpr int kMaxScales = 12;
   float scale[kMaxScales];
   int size;
 
   /// `n` scales around `middle`, each `ratio` times the previous one.
-  STEELYARD_HD Ladder(float middle, float ratio, int n) : size(n) {
+  STEELYARD_HD ScaleGrid(float middle, float ratio, int n) : size(n) {
     float next = middle;
     for (int k = 1; k < n; k += 2) next /= ratio;
     if (n % 2 == 0) next *= std::sqrt(ratio);
@@ -49,37 +49,37 @@ struct Ladder {
 
 /// The best line of one vector, or of several together, at each scale of a series. A line that is the best at two
 /// scales is kept twice: loops of equal length are easier to predict for a processor.
-struct Envelope {
-  Line line[Ladder::kMaxScales];
+struct BestPerScale {
+  CodewordScore score[ScaleGrid::kMaxScales];
   int size;
 
   /// The best line at `scale`.
-  STEELYARD_HD const Line& best(float scale) const {
+  STEELYARD_HD const CodewordScore& best(float scale) const {
     int best = 0;
-    float most = line[0].at(scale);
+    float most = score[0].at(scale);
     for (int i = 1; i < size; ++i) {
-      const float gain = line[i].at(scale);
+      const float gain = score[i].at(scale);
       best = gain > most ? i : best;
       most = gain > most ? gain : most;
     }
-    return line[best];
+    return score[best];
   }
 };
 
 /// Which codewords a search considers.
-enum class Among { kAll, kNear };
+enum class SearchSet { kAll, kNear };
 
 /// The best of candidates that come kLanes at a time; the first among equals.
-class Best {
+class RunningArgmax {
  public:
   STEELYARD_HD void consider(int first, const Floats& gains) {
-    where_ = gains > most_ ? first - Ints{} : where_;
-    most_ = max(gains, most_);
+    index_ = gains > max_ ? first - Ints{} : index_;
+    max_ = max(gains, max_);
   }
   STEELYARD_HD int index() const {
     int first[kLanes];
-    std::memcpy(first, &where_, sizeof(first));
-    uint32_t equal = lane_bits(most_ == broadcast(largest(most_)));
+    std::memcpy(first, &index_, sizeof(first));
+    uint32_t equal = lane_bits(max_ == broadcast(largest(max_)));
     int best = first[first_lane(equal)] + first_lane(equal);
     for (equal &= equal - 1; equal != 0; equal &= equal - 1) {
       best = std::min(best, first[first_lane(equal)] + first_lane(equal));
@@ -88,8 +88,8 @@ class Best {
   }
 
  private:
-  Floats most_ = broadcast(-HUGE_VALF);
-  Ints where_ = {};
+  Floats max_ = broadcast(-HUGE_VALF);
+  Ints index_ = {};
 };
 
 /// How the values of a codeword are spaced: `count` levels, about `spacing` apart, starting at `first`.
@@ -126,34 +126,34 @@ class Codebook {
 
   STEELYARD_HD int value(int codeword, int j) const { return rows_[codeword][j]; }
 
-  /// The best codewords for the given scales. `turned`: the best codewords if the cheapest sign of each is flipped (x
+  /// The best codewords for the given scales. `flipped`: the best codewords if the cheapest sign of each is flipped (x
   /// >= 0 then). Either may be null.
-  STEELYARD_HD void envelopes(const Vector& vector, const Ladder& ladder, Among among, Envelope* plain,
-                              Envelope* turned) const {
-    if (among == Among::kAll) {
+  STEELYARD_HD void best_codewords(const Vector& vector, const ScaleGrid& grid, SearchSet search_set, BestPerScale* plain,
+                              BestPerScale* flipped) const {
+    if (search_set == SearchSet::kAll) {
       Sums<kSize> sums;
-      sums.add_up(vector, values_[0][0], turned != nullptr);
-      for (int k = 0; k < ladder.size; ++k) {
-        if (plain != nullptr) plain->line[k] = sums.best(sums.xg, ladder.scale[k]);
-        if (turned != nullptr) turned->line[k] = sums.best(sums.turned_xg, ladder.scale[k]);
+      sums.add_up(vector, values_[0][0], flipped != nullptr);
+      for (int k = 0; k < grid.size; ++k) {
+        if (plain != nullptr) plain->score[k] = sums.best(sums.xg, grid.scale[k]);
+        if (flipped != nullptr) flipped->score[k] = sums.best(sums.flipped_xg, grid.scale[k]);
       }
       return;
     }
-    for (int k = 0; k < ladder.size; k += kScalesPerCell) {
-      const int end = std::min(k + kScalesPerCell, ladder.size);
-      const int cell = cell_of(vector.x, 0.5f * (ladder.scale[k] + ladder.scale[end - 1]));
+    for (int k = 0; k < grid.size; k += kScalesPerCell) {
+      const int end = std::min(k + kScalesPerCell, grid.size);
+      const int cell = cell_of(vector.x, 0.5f * (grid.scale[k] + grid.scale[end - 1]));
       Sums<kNear> sums;
-      sums.add_up(vector, near_values_[cell][0], turned != nullptr);
+      sums.add_up(vector, near_values_[cell][0], flipped != nullptr);
       for (int own = k; own < end; ++own) {
-        if (plain != nullptr) plain->line[own] = named(cell, sums.best(sums.xg, ladder.scale[own]));
-        if (turned != nullptr) turned->line[own] = named(cell, sums.best(sums.turned_xg, ladder.scale[own]));
+        if (plain != nullptr) plain->score[own] = named(cell, sums.best(sums.xg, grid.scale[own]));
+        if (flipped != nullptr) flipped->score[own] = named(cell, sums.best(sums.flipped_xg, grid.scale[own]));
       }
     }
   }
 
  private:
   static constexpr int kNear = kMaxLanes;
-  static constexpr int kScalesPerCell = 2;  // neighbours on a ladder: their cells hold almost the same codewords
+  static constexpr int kScalesPerCell = 2;  // neighbours on a grid: their cells hold almost the same codewords
   STEELYARD_HD static constexpr int cell_count() {
     int cells = 1;
     for (int j = 0; j < kDim; ++j) cells *= kLevels.count;
@@ -162,7 +162,7 @@ class Codebook {
   static constexpr int kCells = cell_count();
 
   /// A line of a near codeword, with its index.
-  STEELYARD_HD Line named(int cell, const Line& line) const { return {line.xg, line.gg, near_[cell][line.code]}; }
+  STEELYARD_HD CodewordScore named(int cell, const CodewordScore& score) const { return {score.xg, score.gg, near_[cell][score.code]}; }
 
   STEELYARD_HD static int cell_of(const float* x, float scale) {
     constexpr float kOffset = 0.5f - kLevels.first / kLevels.spacing;
@@ -184,10 +184,10 @@ class Codebook {
   struct Sums {
     alignas(64) float xg[kCount];
     alignas(64) float gg[kCount];
-    alignas(64) float turned_xg[kCount];
+    alignas(64) float flipped_xg[kCount];
 
     /// values: blocks of kDim by kMaxLanes.
-    STEELYARD_HD void add_up(const Vector& vector, const int8_t* values, bool turn) {
+    STEELYARD_HD void add_up(const Vector& vector, const int8_t* values, bool flip) {
       for (int c = 0; c < kCount; c += kLanes) {
         const int8_t* const block = values + c / kMaxLanes * (kDim * kMaxLanes) + c % kMaxLanes;
         Floats own_xg = {};
@@ -202,12 +202,12 @@ class Codebook {
         }
         store(own_xg, xg + c);
         store(own_gg, gg + c);
-        if (turn) store(own_xg - (least + least), turned_xg + c);
+        if (flip) store(own_xg - (least + least), flipped_xg + c);
       }
     }
 
-    STEELYARD_HD Line best(const float (&sums_of_x)[kCount], float scale) const {
-      Best best;
+    STEELYARD_HD CodewordScore best(const float (&sums_of_x)[kCount], float scale) const {
+      RunningArgmax best;
       const Floats half = broadcast(0.5f * scale);
       for (int c = 0; c < kCount; c += kLanes) best.consider(c, load(sums_of_x + c) - half * load(gg + c));
       const int index = best.index();

@@ -80,8 +80,8 @@ STEELYARD_HD float search_levels(const Levels& levels, const ScaleRange& range, 
 template <class Levels>
 STEELYARD_HD Half fit_levels(const Levels& levels, const ScaleRange& range, const float* x, const float* w, int n,
                              Effort effort, uint32_t* codes) {
-  const UnitBlock unit(x, w, n);
-  const Half d = unit.store(search_levels(levels, range, unit.x, unit.w, n, effort));
+  const NormalizedBlock normalized(x, w, n);
+  const Half d = normalized.store(search_levels(levels, range, normalized.x, normalized.w, n, effort));
   levels.codes(x, n, to_float(d), codes);
   return d;
 }
@@ -104,7 +104,7 @@ STEELYARD_HD Half refit_levels(const Levels& levels, const float* x, const float
 /// Base of a traits struct F, which has levels() (Levels), range() (where to search) and kBlockLen.
 template <class F>
 struct OneScaleEncoder {
-  static constexpr int kJoint = 1;
+  static constexpr int kVectorDim = 1;
   struct Scales {
     Half d;
   };

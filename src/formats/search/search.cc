@@ -63,13 +63,13 @@ STEELYARD_HD void importance_objective(const float* x, const float* importance, 
     const Floats value = x_power.times(load(x + i));
     const Floats size = square_root(square_root(value * value + spread));
     store(mean_importance > 0.0f
-              ? (importance_power.times(load(importance + i)) * (1.0f / mean_importance) + kLeastWeight) * size
+              ? (importance_power.times(load(importance + i)) * (1.0f / mean_importance) + kWeightFloor) * size
               : size,
           w + i);
   }
 }
 
-STEELYARD_HD UnitBlock::UnitBlock(const float* block_x, const float* block_w, int n) {
+STEELYARD_HD NormalizedBlock::NormalizedBlock(const float* block_x, const float* block_w, int n) {
   using steelyard::load, steelyard::store;  // not the members
   const float max_w = largest_of(block_w, n, block_w);
   const PowerOfTwo w_power(-exponent_of(max_w));
@@ -82,9 +82,9 @@ STEELYARD_HD UnitBlock::UnitBlock(const float* block_x, const float* block_w, in
   power = std::ldexp(1.0, exponent);
 }
 
-STEELYARD_HD Half UnitBlock::store(float d) const { return finite_half(scaled(d, power)); }
+STEELYARD_HD Half NormalizedBlock::store(float d) const { return finite_half(scaled(d, power)); }
 
-STEELYARD_HD float UnitBlock::load(Half d) const { return scaled(to_float(d), 1.0 / power); }
+STEELYARD_HD float NormalizedBlock::load(Half d) const { return scaled(to_float(d), 1.0 / power); }
 
 STEELYARD_HD Half refit_scale(const ScaleSums& sums, Half d) {
   // Clamping first keeps the conversion to float within range.

@@ -23,16 +23,16 @@ STEELYARD_HD Half finite_half(float value);
 
 /// w[i] = importance[i] * (2 mean(x^2) + x[i]^2)^(1/4): importance weighs columns, the root protects large weights.
 /// With the exponents 0 (importance alone) and 1/2 (llama.cpp's rule for its i-quants) a model diverges more from its
-/// source (docs/results/objective.md). Unknown or all-zero importance counts as equal. kLeastWeight of the block's mean
+/// source (docs/results/objective.md). Unknown or all-zero importance counts as equal. kWeightFloor of the block's mean
 /// importance is added to each. The common scale of w is arbitrary.
 STEELYARD_HD void importance_objective(const float* x, const float* importance, int n, float* w);
 
 /// x and w of a block, scaled to about 1 by powers of two, so that no product of a search overflows whatever the input.
 /// Values without weight become zero: they must not decide a scale. n is a multiple of 16.
-struct UnitBlock {
-  STEELYARD_HD UnitBlock(const float* block_x, const float* block_w, int n);
+struct NormalizedBlock {
+  STEELYARD_HD NormalizedBlock(const float* block_x, const float* block_w, int n);
 
-  /// Converts scales of the unit block to scales in the file, and back.
+  /// Converts scales of the normalized block to scales in the file, and back.
   STEELYARD_HD Half store(float d) const;
   STEELYARD_HD float load(Half d) const;
 
@@ -104,7 +104,7 @@ class LaneSum {
 };
 
 /// The first among the smallest; none may be NaN.
-STEELYARD_HD inline int first_least(const float (&values)[kCandidates]) {
+STEELYARD_HD inline int argmin(const float (&values)[kCandidates]) {
   Floats folded = load(values);
   for (int c = kLanes; c < kCandidates; c += kLanes) folded = min(folded, load(values + c));
   const Floats smallest = broadcast(least(folded));
@@ -117,7 +117,7 @@ STEELYARD_HD inline int first_least(const float (&values)[kCandidates]) {
 
 /// The first among the smallest of n values; none may be NaN.
 template <class T>
-STEELYARD_HD int first_least(const T* values, int n) {
+STEELYARD_HD int argmin(const T* values, int n) {
   int least = 0;
   for (int i = 1; i < n; ++i) least = values[i] < values[least] ? i : least;
   return least;
@@ -160,7 +160,7 @@ STEELYARD_HD void improve_scale(const Levels& levels, const float* x, const floa
     store(scale, bests + c);
     store(-(scale * xq), losses + c);
   }
-  const int c = first_least(losses);
+  const int c = argmin(losses);
   if (-losses[c] > gain) {
     gain = -losses[c];
     best = bests[c];
@@ -170,15 +170,15 @@ STEELYARD_HD void improve_scale(const Levels& levels, const float* x, const floa
 /// The best of what a search finds under `n` units, then `rounds` times at most under what least squares makes of the
 /// unit of the best, as long as that is better. under(unit) gives a Fit, which has its `error`; improved(fit) a unit.
 template <class Fit, class Unit, class Under, class Improved>
-STEELYARD_HD Fit best_fit(const Unit* units, int n, int rounds, const Under& under, const Improved& improved) {
-  Fit best = under(units[0]);
+STEELYARD_HD Fit best_fit(const Unit* super_scales, int n, int rounds, const Under& under, const Improved& improved) {
+  Fit best = under(super_scales[0]);
   const auto is_better = [&](const Unit& unit) {
     const Fit fit = under(unit);
     if (fit.error >= best.error) return false;
     best = fit;
     return true;
   };
-  for (int k = 1; k < n; ++k) is_better(units[k]);
+  for (int k = 1; k < n; ++k) is_better(super_scales[k]);
   for (int k = 0; k < rounds && is_better(improved(best)); ++k) {
   }
   return best;

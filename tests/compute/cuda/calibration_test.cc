@@ -37,7 +37,7 @@ class CudaCalibration : public CudaTest {
   Result quantized(Backend& backend, DeviceEncoder* device) const {
     const Model model(source_, backend);
     CalibratedLayers layers(source_, resolution_, model, chunks_,
-                            {.rounding = {.feedback = {.effort = Effort::kFast}, .device = device}});
+                            {.rounding = {.ldlq = {.effort = Effort::kFast}, .device = device}});
     Result result;
     for (const Decision& decision : resolution_.decisions) {
       if (auto bytes = layers.encode(decision)) result.tensors.push_back(std::move(*bytes));

@@ -1,6 +1,6 @@
 // The Hessian estimated from weights: which matrices describe an input, their correlations under the importance, and
 // that rows rounded with it lose less where inputs are as the weights say.
-#include "quantize/input_estimate.h"
+#include "quantize/hessian_estimate.h"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@
 
 #include "base/parallel.h"
 #include "model_copy.h"
-#include "quantize/feedback.h"
+#include "quantize/ldlq.h"
 #include "support.h"
 
 namespace steelyard {
@@ -19,7 +19,7 @@ namespace {
 const std::string kModel = test::golden("imatrix/deepseek2_k256/model.gguf");
 const std::string kImatrix = test::golden("imatrix/deepseek2_k256/imatrix_with_output.gguf");
 
-class InputEstimate : public testing::Test {
+class HessianEstimate : public testing::Test {
  protected:
   const gguf::TensorInfo& tensor(const std::string& name) const { return *reader_.find(name); }
   std::vector<double> values(const std::string& name, int64_t slice) const {
@@ -31,7 +31,7 @@ class InputEstimate : public testing::Test {
   const gguf::Reader reader_{kModel};
   const Imatrix imatrix_ = Imatrix::load(kImatrix);
   const Resolution resolution_ = resolve(Plan::parse("* = Q8_0", "test.plan"), reader_.tensors());
-  const InputEstimates estimates_{reader_, resolution_, imatrix_};
+  const HessianEstimates estimates_{reader_, resolution_, imatrix_};
 };
 
 std::set<std::string> names(const std::vector<const gguf::TensorInfo*>& tensors) {
@@ -40,45 +40,45 @@ std::set<std::string> names(const std::vector<const gguf::TensorInfo*>& tensors)
   return result;
 }
 
-TEST_F(InputEstimate, ReadersOfOneInputTellOfIt) {
-  const auto* const experts = estimates_.of(tensor("blk.1.ffn_up_exps.weight"));
+TEST_F(HessianEstimate, ReadersOfOneInputTellOfIt) {
+  const auto* const experts = estimates_.find(tensor("blk.1.ffn_up_exps.weight"));
   ASSERT_NE(experts, nullptr);
-  EXPECT_EQ(names(experts->readers), (std::set<std::string>{"blk.1.ffn_gate_exps.weight", "blk.1.ffn_up_exps.weight"}));
-  EXPECT_EQ(estimates_.of(tensor("blk.1.ffn_gate_exps.weight")), experts);
-  const auto* const attention = estimates_.of(tensor("blk.0.attn_q_a.weight"));
+  EXPECT_EQ(names(experts->consumers), (std::set<std::string>{"blk.1.ffn_gate_exps.weight", "blk.1.ffn_up_exps.weight"}));
+  EXPECT_EQ(estimates_.find(tensor("blk.1.ffn_gate_exps.weight")), experts);
+  const auto* const attention = estimates_.find(tensor("blk.0.attn_q_a.weight"));
   ASSERT_NE(attention, nullptr);
-  EXPECT_TRUE(names(attention->readers).contains("blk.0.attn_kv_a_mqa.weight"));
-  EXPECT_FALSE(names(attention->readers).contains("blk.1.attn_q_a.weight"));
+  EXPECT_TRUE(names(attention->consumers).contains("blk.0.attn_kv_a_mqa.weight"));
+  EXPECT_FALSE(names(attention->consumers).contains("blk.1.attn_q_a.weight"));
 }
 
-TEST_F(InputEstimate, GateAndUpTellOfDown) {
-  const auto* const down = estimates_.of(tensor("blk.1.ffn_down_exps.weight"));
+TEST_F(HessianEstimate, GateAndUpTellOfDown) {
+  const auto* const down = estimates_.find(tensor("blk.1.ffn_down_exps.weight"));
   ASSERT_NE(down, nullptr);
-  EXPECT_TRUE(down->readers.empty());
-  EXPECT_EQ(names(down->makers), (std::set<std::string>{"blk.1.ffn_gate_exps.weight", "blk.1.ffn_up_exps.weight"}));
+  EXPECT_TRUE(down->consumers.empty());
+  EXPECT_EQ(names(down->producers), (std::set<std::string>{"blk.1.ffn_gate_exps.weight", "blk.1.ffn_up_exps.weight"}));
 }
 
-TEST_F(InputEstimate, WhatIsReadByOneAloneIsNotKnown) {
-  EXPECT_EQ(estimates_.of(tensor("blk.1.attn_output.weight")), nullptr);
-  EXPECT_EQ(estimates_.of(tensor("token_embd.weight")), nullptr);
-  EXPECT_EQ(estimates_.of(tensor("blk.1.attn_norm.weight")), nullptr);
+TEST_F(HessianEstimate, WhatIsReadByOneAloneIsNotKnown) {
+  EXPECT_EQ(estimates_.find(tensor("blk.1.attn_output.weight")), nullptr);
+  EXPECT_EQ(estimates_.find(tensor("token_embd.weight")), nullptr);
+  EXPECT_EQ(estimates_.find(tensor("blk.1.attn_norm.weight")), nullptr);
 }
 
-TEST_F(InputEstimate, AFusedGateAndUpDoesNotTellOfDown) {
+TEST_F(HessianEstimate, AFusedGateAndUpDoesNotTellOfDown) {
   const test::TempFolder folder;
   test::ModelCopy copy(kModel);
   copy.remove("blk.0.ffn_gate.weight");
   copy.save(folder / "fused.gguf");
   const gguf::Reader reader(folder / "fused.gguf");
   const Resolution resolution = resolve(Plan::parse("* = Q8_0", "test.plan"), reader.tensors());
-  EXPECT_EQ(InputEstimates(reader, resolution, imatrix_).of(*reader.find("blk.0.ffn_down.weight")), nullptr);
+  EXPECT_EQ(HessianEstimates(reader, resolution, imatrix_).find(*reader.find("blk.0.ffn_down.weight")), nullptr);
 }
 
 // Both ways against sums written out.
-TEST_F(InputEstimate, MomentsAreCorrelationsUnderTheImportance) {
+TEST_F(HessianEstimate, MomentsAreCorrelationsUnderTheImportance) {
   constexpr int64_t kSlice = 1;
-  for (const bool by_makers : {false, true}) {
-    const gguf::TensorInfo& of = tensor(by_makers ? "blk.1.ffn_down_exps.weight" : "blk.1.ffn_up_exps.weight");
+  for (const bool by_producers : {false, true}) {
+    const gguf::TensorInfo& of = tensor(by_producers ? "blk.1.ffn_down_exps.weight" : "blk.1.ffn_up_exps.weight");
     const int64_t n = of.ne[0];
     std::vector<float> importance(static_cast<size_t>(n));
     for (int64_t i = 0; i < n; ++i) importance[static_cast<size_t>(i)] = static_cast<float>(i % 7);  // zeros, too
@@ -88,32 +88,32 @@ TEST_F(InputEstimate, MomentsAreCorrelationsUnderTheImportance) {
     const auto products = [&](const std::vector<double>& matrix, int64_t i, int64_t k) {
       double sum = 0.0;
       for (int64_t j = 0; j < length; ++j) {
-        sum += by_makers ? matrix[i * length + j] * matrix[k * length + j] : matrix[j * n + i] * matrix[j * n + k];
+        sum += by_producers ? matrix[i * length + j] * matrix[k * length + j] : matrix[j * n + i] * matrix[j * n + k];
       }
       return sum;
     };
     const auto both = [&](int64_t i, int64_t k) { return products(gate, i, k) + products(up, i, k); };
-    const std::vector<float> moments = estimates_.of(of)->moments(kSlice, importance);
-    ASSERT_EQ(moments.size(), static_cast<size_t>(n * n));
+    const std::vector<float> hessian = estimates_.find(of)->hessian(kSlice, importance);
+    ASSERT_EQ(hessian.size(), static_cast<size_t>(n * n));
     const std::pair<int64_t, int64_t> places[] = {{1, 1}, {1, 2}, {2, 1}, {0, 5}, {n / 2, n - 3}, {n - 1, n / 2}};
     for (const auto& [i, k] : places) {
-      const double correlation = by_makers
+      const double correlation = by_producers
                                      ? products(gate, i, k) / std::sqrt(products(gate, i, i) * products(gate, k, k)) *
                                            products(up, i, k) / std::sqrt(products(up, i, i) * products(up, k, k))
                                      : both(i, k) / std::sqrt(both(i, i) * both(k, k));
       const double root = std::sqrt(static_cast<double>(importance[i]) * importance[k]);
-      EXPECT_NEAR(moments[i * n + k], correlation * root, 1e-5) << by_makers << " " << i << " " << k;
+      EXPECT_NEAR(hessian[i * n + k], correlation * root, 1e-5) << by_producers << " " << i << " " << k;
     }
   }
 }
 
-TEST_F(InputEstimate, ThreadsDoNotMatter) {
+TEST_F(HessianEstimate, ThreadsDoNotMatter) {
   const gguf::TensorInfo& up = tensor("blk.1.ffn_up_exps.weight");
   const std::vector<float> importance(static_cast<size_t>(up.ne[0]), 1.0f);
   const int before = set_thread_count(1);
-  const std::vector<float> one = estimates_.of(up)->moments(0, importance);
+  const std::vector<float> one = estimates_.find(up)->hessian(0, importance);
   set_thread_count(3);
-  EXPECT_EQ(estimates_.of(up)->moments(0, importance), one);
+  EXPECT_EQ(estimates_.find(up)->hessian(0, importance), one);
   set_thread_count(before);
 }
 
@@ -142,7 +142,7 @@ TEST(InputEstimateGain, RowsThatLearntFromTheirInputsLoseLess) {
 
   test::ModelCopy copy(kModel);
   const gguf::TensorInfo like = copy.find("blk.0.ffn_gate.weight")->info;
-  std::vector<test::ModelCopy::Tensor> readers;
+  std::vector<test::ModelCopy::Tensor> consumers;
   std::vector<float> rows;
   for (const char* name : {"blk.0.ffn_gate.weight", "blk.0.ffn_up.weight"}) {
     rows.assign(kRows * kColumns, 0.0f);
@@ -158,14 +158,14 @@ TEST(InputEstimateGain, RowsThatLearntFromTheirInputsLoseLess) {
     reader.info.n_bytes = rows.size() * sizeof(float);
     const auto bytes = std::as_bytes(std::span(rows));
     reader.bytes.assign(bytes.begin(), bytes.end());
-    readers.push_back(reader);
+    consumers.push_back(reader);
   }
-  copy.tensors = readers;
+  copy.tensors = consumers;
   const test::TempFolder folder;
   copy.save(folder / "readers.gguf");
   const gguf::Reader reader(folder / "readers.gguf");
-  const steelyard::InputEstimate estimate{
-      .source = reader, .readers = {reader.find("blk.0.ffn_gate.weight"), reader.find("blk.0.ffn_up.weight")}};
+  const steelyard::HessianEstimate estimate{
+      .source = reader, .consumers = {reader.find("blk.0.ffn_gate.weight"), reader.find("blk.0.ffn_up.weight")}};
 
   const Format& type = format(Type::Q2_K);
   const size_t row_bytes = kColumns / type.block_len * type.block_bytes;
@@ -174,7 +174,7 @@ TEST(InputEstimateGain, RowsThatLearntFromTheirInputsLoseLess) {
     type.encoder->encode_row(rows.data() + r * kColumns, importance.data(), kColumns / type.block_len, Effort::kBest,
                              alone.data() + r * row_bytes);
   }
-  FeedbackEncoder::make(type, kColumns, estimate.moments(0, importance).data(),
+  LdlqEncoder::make(type, kColumns, estimate.hessian(0, importance).data(),
                         {.damping = estimate.damping(), .effort = Effort::kBest})
       ->encode(rows.data(), kRows, mended.data());
   const auto loss = [&](const std::vector<std::byte>& bytes) {

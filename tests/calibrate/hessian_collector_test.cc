@@ -1,5 +1,5 @@
 // Cross-covariance: a collector's sums between two passes of the same batch, by hand for dense linears and for experts.
-#include "calibrate/moment_collector.h"
+#include "calibrate/hessian_collector.h"
 
 #include <gtest/gtest.h>
 
@@ -44,14 +44,14 @@ TEST_F(Drift, CallsPairUpInTheirOrder) {
   weight_.n_slices = 1;
   originals_.dense(*backend_, weight_, 0, matrix(y0));
   originals_.dense(*backend_, weight_, 0, matrix(y1));
-  MomentCollector collector({"w"}, &originals_);
+  HessianCollector collector({"w"}, &originals_);
   collector.dense(*backend_, weight_, 0, matrix(x0));
   collector.dense(*backend_, weight_, 0, matrix(x1));
   const auto taken = collector.take(*backend_);
   std::vector<float> sums = expected(y0, x0, {{0, 0}, {1, 1}});
   const std::vector<float> more = expected(y1, x1, {{0, 0}});
   for (size_t i = 0; i < sums.size(); ++i) sums[i] += more[i];
-  EXPECT_EQ(taken.at("w")->drift, sums);
+  EXPECT_EQ(taken.at("w")->cross_covariance, sums);
   EXPECT_EQ(taken.at("w")->counts, std::vector<int64_t>{3});
 }
 
@@ -63,25 +63,25 @@ TEST_F(Drift, ExpertsPairUpByToken) {
   Routing after{.n_tokens = 4, .n_used = 1, .n_expert = 2, .token = x_token.data(), .row_begin = x_begin.data()};
   weight_.n_slices = 2;
   originals_.experts(*backend_, weight_, matrix(y), before);
-  MomentCollector collector({}, &originals_);
+  HessianCollector collector({}, &originals_);
   collector.experts(*backend_, weight_, matrix(x), after);
   const auto taken = collector.take(*backend_);
   std::vector<float> sums = expected(y, x, {{0, 0}, {2, 1}});
   const std::vector<float> second = expected(y, x, {{3, 2}});
   sums.insert(sums.end(), second.begin(), second.end());
-  EXPECT_EQ(taken.at("w")->drift, sums);
+  EXPECT_EQ(taken.at("w")->cross_covariance, sums);
   EXPECT_EQ(taken.at("w")->counts, (std::vector<int64_t>{2, 2}));
 }
 
 TEST_F(Drift, OnlyWhatWasAskedForIsCollected) {
   std::vector<float> x = {1, 2, 3};
   weight_.n_slices = 1;
-  MomentCollector others({"v"}, &originals_), all;
+  HessianCollector others({"v"}, &originals_), all;
   others.dense(*backend_, weight_, 0, matrix(x));
   all.dense(*backend_, weight_, 0, matrix(x));
   EXPECT_TRUE(others.take(*backend_).empty());
   const auto taken = all.take(*backend_);
-  EXPECT_TRUE(taken.at("w")->drift.empty());  // nothing to compare with
+  EXPECT_TRUE(taken.at("w")->cross_covariance.empty());  // nothing to compare with
   EXPECT_EQ(taken.at("w")->sums, (std::vector<float>{1, 2, 3, 2, 4, 6, 3, 6, 9}));
 }
 

@@ -1,23 +1,23 @@
-// Error feedback of a row on the device (formats/feedback_row.h) with the steps of one type, a thread for each row.
-// Products with whole panels do not depend on the type, and are in feedback.cu. Included by encoders.cuh.
+// Error feedback of a row on the device (formats/ldlq_row.h) with the steps of one type, a thread for each row.
+// Products with whole panels do not depend on the type, and are in ldlq.cu. Included by encoders.cuh.
 #pragma once
 
 #include "compute/cuda/books.cuh"
-#include "compute/cuda/feedback.h"
+#include "compute/cuda/ldlq.h"
 #include "formats/codec.h"
-#include "formats/feedback_row.h"
+#include "formats/ldlq_row.h"
 
 namespace steelyard::cuda {
 
-/// The steps of F in the form that FeedbackRow takes.
+/// The steps of F in the form that LdlqRow takes.
 template <class F>
 struct StepsOf {
   using Scales = typename F::Scales;
-  static constexpr int kMaxBlockLen = F::kBlockLen, kMaxJoint = F::kJoint;
+  static constexpr int kMaxBlockLen = F::kBlockLen, kMaxVectorDim = F::kVectorDim;
 
   STEELYARD_HD static constexpr int block_len() { return F::kBlockLen; }
   STEELYARD_HD static constexpr int block_bytes() { return sizeof(typename F::Block); }
-  STEELYARD_HD static constexpr int joint() { return F::kJoint; }
+  STEELYARD_HD static constexpr int vector_dim() { return F::kVectorDim; }
   STEELYARD_HD static constexpr bool rescales() { return Rescalable<F>; }
   STEELYARD_HD static constexpr int sub_block() {
     if constexpr (Rescalable<F>) {
@@ -51,36 +51,36 @@ struct StepsOf {
 };
 
 /// One step of error feedback. There is a kernel for each, because nvcc takes twice as long for all in one.
-template <class F, FeedbackStep kStep>
-__global__ void __launch_bounds__(kEncodeThreads) feedback_step(FeedbackArgs args) {
-  if constexpr (HasCodebook<F>) place_books<F>(args.books);
+template <class F, LdlqStep kStep>
+__global__ void __launch_bounds__(kEncodeThreads) ldlq_step(LdlqArgs args) {
+  if constexpr (HasCodebook<F>) load_books<F>(args.books);
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kEncodeThreads + threadIdx.x;
   if (row >= args.n_rows) return;
   const int64_t n = args.inputs.n, n_blocks = n / F::kBlockLen;
   const int64_t interleaved = blockIdx.x * n * kEncodeThreads + threadIdx.x;
-  const FeedbackRow<StepsOf<F>, kEncodeThreads> steps(
+  const LdlqRow<StepsOf<F>, kEncodeThreads> steps(
       {}, args.inputs,
       {args.x + interleaved, args.errors + interleaved,
        args.products + static_cast<int64_t>(blockIdx.x) * kPanelLen * kEncodeThreads + threadIdx.x,
-       static_cast<typename F::Scales*>(args.scales) + row * n_blocks, args.codes + row * (n / F::kJoint)});
-  if constexpr (kStep == FeedbackStep::kRound) steps.round(FeedbackPanel(args.inputs, args.begin));
-  if constexpr (kStep == FeedbackStep::kDescend) steps.descend(FeedbackPanel(args.inputs, args.begin));
-  if constexpr (kStep == FeedbackStep::kFinish) {
-    steps.counter_shrinkage(args.whole[row], args.kept[row]);
+       static_cast<typename F::Scales*>(args.scales) + row * n_blocks, args.codes + row * (n / F::kVectorDim)});
+  if constexpr (kStep == LdlqStep::kRound) steps.round(LdlqPanel(args.inputs, args.begin));
+  if constexpr (kStep == LdlqStep::kDescend) steps.descend(LdlqPanel(args.inputs, args.begin));
+  if constexpr (kStep == LdlqStep::kFinish) {
+    steps.compensate_shrinkage(args.energy[row], args.projection[row]);
     steps.pack(args.out + row * n_blocks * static_cast<int64_t>(sizeof(typename F::Block)));
   }
 }
 
 template <class F>
-cudaError_t launch_feedback(FeedbackStep step, const FeedbackArgs& args, cudaStream_t stream) {
+cudaError_t launch_ldlq(LdlqStep step, const LdlqArgs& args, cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>(args.n_tiles())), block(kEncodeThreads);
   switch (step) {
-    case FeedbackStep::kRound:
-      return CUDA_LAUNCH((feedback_step<F, FeedbackStep::kRound>), grid, block, 0, stream, args);
-    case FeedbackStep::kDescend:
-      return CUDA_LAUNCH((feedback_step<F, FeedbackStep::kDescend>), grid, block, 0, stream, args);
+    case LdlqStep::kRound:
+      return CUDA_LAUNCH((ldlq_step<F, LdlqStep::kRound>), grid, block, 0, stream, args);
+    case LdlqStep::kDescend:
+      return CUDA_LAUNCH((ldlq_step<F, LdlqStep::kDescend>), grid, block, 0, stream, args);
     default:
-      return CUDA_LAUNCH((feedback_step<F, FeedbackStep::kFinish>), grid, block, 0, stream, args);
+      return CUDA_LAUNCH((ldlq_step<F, LdlqStep::kFinish>), grid, block, 0, stream, args);
   }
 }
 

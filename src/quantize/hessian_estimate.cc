@@ -1,4 +1,4 @@
-#include "quantize/input_estimate.h"
+#include "quantize/hessian_estimate.h"
 
 #include <algorithm>
 #include <cmath>
@@ -26,7 +26,7 @@ void for_rows(const gguf::Reader& source, const gguf::TensorInfo& tensor, int64_
   const uint64_t begin = static_cast<uint64_t>(slice * n_rows) * row_bytes;
   const std::byte* const first = source.bytes(tensor).data() + begin;
   for (int64_t at = 0; at < n_rows; at += at_once) {
-    Rows rows(std::min(at_once, n_rows - at), n);
+    FloatMatrix rows(std::min(at_once, n_rows - at), n);
     parallel_for(rows.rows(), 16, [&](int64_t r) {
       from.decode(first + static_cast<uint64_t>(at + r) * row_bytes, n / from.block_len, rows.row(r).data());
     });
@@ -37,7 +37,7 @@ void for_rows(const gguf::Reader& source, const gguf::TensorInfo& tensor, int64_
 
 // Adds a b to `sum` [n, n] on and below the diagonal, in an order that does not depend on threads.
 template <typename A, typename B>
-void add_product(const A& a, const B& b, Rows& sum) {
+void add_product(const A& a, const B& b, FloatMatrix& sum) {
   const int64_t n = sum.rows();
   parallel_for((n + kColumns - 1) / kColumns, 1, [&](int64_t panel) {
     const int64_t begin = panel * kColumns, width = std::min(kColumns, n - begin);
@@ -45,23 +45,23 @@ void add_product(const A& a, const B& b, Rows& sum) {
   });
 }
 
-// Products of the columns of all readers, or of the rows of a maker, [n, n] on and below the diagonal.
-Rows products_of_columns(const InputEstimate& input, int64_t slice, int64_t n) {
-  Rows sum = Rows::Zero(n, n);
-  for (const gguf::TensorInfo* reader : input.readers) {
-    for_rows(input.source, *reader, slice, kRows, [&](const Rows& rows) { add_product(rows.transpose(), rows, sum); });
+// Products of the columns of all consumers, or of the rows of a producer, [n, n] on and below the diagonal.
+FloatMatrix products_of_columns(const HessianEstimate& input, int64_t slice, int64_t n) {
+  FloatMatrix sum = FloatMatrix::Zero(n, n);
+  for (const gguf::TensorInfo* consumer : input.consumers) {
+    for_rows(input.source, *consumer, slice, kRows, [&](const FloatMatrix& rows) { add_product(rows.transpose(), rows, sum); });
   }
   return sum;
 }
 
-Rows products_of_rows(const gguf::Reader& source, const gguf::TensorInfo& maker, int64_t slice, int64_t n) {
-  Rows sum = Rows::Zero(n, n);
-  for_rows(source, maker, slice, n, [&](const Rows& rows) { add_product(rows, rows.transpose(), sum); });
+FloatMatrix products_of_rows(const gguf::Reader& source, const gguf::TensorInfo& producer, int64_t slice, int64_t n) {
+  FloatMatrix sum = FloatMatrix::Zero(n, n);
+  for_rows(source, producer, slice, n, [&](const FloatMatrix& rows) { add_product(rows, rows.transpose(), sum); });
   return sum;
 }
 
 // H is the product of all factors' correlations, scaled by the square roots of its diagonal.
-void multiply_by_correlations(const Rows& products, std::vector<float>& moments) {
+void multiply_by_correlations(const FloatMatrix& products, std::vector<float>& hessian) {
   const int64_t n = products.rows();
   std::vector<float> inverse(static_cast<size_t>(n));
   for (int64_t i = 0; i < n; ++i) {
@@ -71,7 +71,7 @@ void multiply_by_correlations(const Rows& products, std::vector<float>& moments)
     for (int64_t k = 0; k < n; ++k) {
       if (i == k) continue;
       const auto [column, row] = std::minmax(i, k);
-      moments[static_cast<size_t>(i * n + k)] *=
+      hessian[static_cast<size_t>(i * n + k)] *=
           products(row, column) * (inverse[static_cast<size_t>(column)] * inverse[static_cast<size_t>(row)]);
     }
   });
@@ -79,25 +79,25 @@ void multiply_by_correlations(const Rows& products, std::vector<float>& moments)
 
 }  // namespace
 
-std::vector<float> InputEstimate::moments(int64_t slice, const std::vector<float>& importance) const {
+std::vector<float> HessianEstimate::hessian(int64_t slice, const std::vector<float>& importance) const {
   const auto n = static_cast<int64_t>(importance.size());
-  std::vector<float> roots(importance.size()), moments(importance.size() * importance.size());
+  std::vector<float> roots(importance.size()), hessian(importance.size() * importance.size());
   std::ranges::transform(importance, roots.begin(), [](float square) { return std::sqrt(square); });
   parallel_for(n, 64, [&](int64_t i) {
     for (int64_t k = 0; k < n; ++k) {
-      moments[static_cast<size_t>(i * n + k)] = roots[static_cast<size_t>(i)] * roots[static_cast<size_t>(k)];
+      hessian[static_cast<size_t>(i * n + k)] = roots[static_cast<size_t>(i)] * roots[static_cast<size_t>(k)];
     }
   });
-  if (!readers.empty()) multiply_by_correlations(products_of_columns(*this, slice, n), moments);
-  for (const gguf::TensorInfo* maker : makers) {
-    multiply_by_correlations(products_of_rows(source, *maker, slice, n), moments);
+  if (!consumers.empty()) multiply_by_correlations(products_of_columns(*this, slice, n), hessian);
+  for (const gguf::TensorInfo* producer : producers) {
+    multiply_by_correlations(products_of_rows(source, *producer, slice, n), hessian);
   }
-  return moments;
+  return hessian;
 }
 
-InputEstimates::InputEstimates(const gguf::Reader& source, const Resolution& resolution, const Imatrix& imatrix) {
+HessianEstimates::HessianEstimates(const gguf::Reader& source, const Resolution& resolution, const Imatrix& imatrix) {
   using Input = std::tuple<int64_t, int64_t, int64_t, std::vector<double>, std::vector<int64_t>>;
-  std::map<Input, std::vector<const gguf::TensorInfo*>> readers_of;
+  std::map<Input, std::vector<const gguf::TensorInfo*>> consumers_of;
   std::map<std::string_view, const gguf::TensorInfo*> by_name;
   for (const Decision& decision : resolution.decisions) {
     const gguf::TensorInfo& tensor = *decision.tensor;
@@ -106,35 +106,35 @@ InputEstimates::InputEstimates(const gguf::Reader& source, const Resolution& res
     by_name[tensor.name] = &tensor;
     const ImatrixEntry* const entry = imatrix.find(tensor);
     if (entry == nullptr) continue;
-    readers_of[{*block, tensor.ne[0], tensor.ne[2] * tensor.ne[3], entry->in_sum2, entry->counts}].push_back(&tensor);
+    consumers_of[{*block, tensor.ne[0], tensor.ne[2] * tensor.ne[3], entry->in_sum2, entry->counts}].push_back(&tensor);
   }
-  for (auto& [input, readers] : readers_of) {
-    if (readers.size() < 2) continue;
-    std::ranges::sort(readers, {}, &gguf::TensorInfo::name);
-    const auto estimate = std::make_shared<const InputEstimate>(InputEstimate{.source = source, .readers = readers});
-    for (const gguf::TensorInfo* reader : readers) of_[reader] = estimate;
+  for (auto& [input, consumers] : consumers_of) {
+    if (consumers.size() < 2) continue;
+    std::ranges::sort(consumers, {}, &gguf::TensorInfo::name);
+    const auto estimate = std::make_shared<const HessianEstimate>(HessianEstimate{.source = source, .consumers = consumers});
+    for (const gguf::TensorInfo* consumer : consumers) estimates_[consumer] = estimate;
   }
   constexpr std::string_view kDown = "ffn_down";
   for (const auto& [name, down] : by_name) {
     const size_t at = name.find(kDown);
-    if (at == name.npos || of_.contains(down)) continue;
-    std::vector<const gguf::TensorInfo*> makers;
-    for (const std::string_view maker : {"ffn_gate", "ffn_up"}) {
-      const auto found = by_name.find(std::string(name).replace(at, kDown.size(), maker));
+    if (at == name.npos || estimates_.contains(down)) continue;
+    std::vector<const gguf::TensorInfo*> producers;
+    for (const std::string_view producer : {"ffn_gate", "ffn_up"}) {
+      const auto found = by_name.find(std::string(name).replace(at, kDown.size(), producer));
       if (found == by_name.end()) continue;
       const gguf::TensorInfo& tensor = *found->second;
       if (tensor.ne[1] == down->ne[0] && tensor.ne[2] * tensor.ne[3] == down->ne[2] * down->ne[3]) {
-        makers.push_back(&tensor);
+        producers.push_back(&tensor);
       }
     }
-    if (makers.size() < 2) continue;
-    of_[down] = std::make_shared<const InputEstimate>(InputEstimate{.source = source, .makers = makers});
+    if (producers.size() < 2) continue;
+    estimates_[down] = std::make_shared<const HessianEstimate>(HessianEstimate{.source = source, .producers = producers});
   }
 }
 
-const InputEstimate* InputEstimates::of(const gguf::TensorInfo& tensor) const {
-  const auto found = of_.find(&tensor);
-  return found == of_.end() ? nullptr : found->second.get();
+const HessianEstimate* HessianEstimates::find(const gguf::TensorInfo& tensor) const {
+  const auto found = estimates_.find(&tensor);
+  return found == estimates_.end() ? nullptr : found->second.get();
 }
 
 }  // namespace steelyard

@@ -1,6 +1,6 @@
 // Compiled once per target (cmake/simd.cmake): error feedback for a tile of rows, with the steps of an Encoder.
-#include "formats/feedback_row.h"
-#include "quantize/feedback_kernel.h"
+#include "formats/ldlq_row.h"
+#include "quantize/ldlq_kernel.h"
 
 namespace steelyard::inline STEELYARD_TARGET {
 namespace {
@@ -8,13 +8,13 @@ namespace {
 class EncoderSteps {
  public:
   using Scales = AnyScales;
-  static constexpr int kMaxBlockLen = steelyard::kMaxBlockLen, kMaxJoint = steelyard::kMaxJoint;
+  static constexpr int kMaxBlockLen = steelyard::kMaxBlockLen, kMaxVectorDim = steelyard::kMaxVectorDim;
 
   explicit EncoderSteps(const Format& format) : format_(format), encoder_(*format.encoder) {}
 
   int block_len() const { return format_.block_len; }
   int block_bytes() const { return format_.block_bytes; }
-  int joint() const { return encoder_.joint; }
+  int vector_dim() const { return encoder_.vector_dim; }
   int sub_block() const { return encoder_.sub_block; }
   bool rescales() const { return encoder_.rescale != nullptr; }
 
@@ -70,31 +70,31 @@ void add_products(const float* a, int64_t n, int64_t depth, const float* b, int6
 
 class Tile {
  public:
-  Tile(const Format& format, const FeedbackInputs& inputs, const float* x, int64_t n_rows, const FeedbackMemory& memory)
+  Tile(const Format& format, const LdlqInputs& inputs, const float* x, int64_t n_rows, const LdlqWorkspace& memory)
       : format_(format), in_(inputs), x_(x), n_rows_(n_rows), memory_(memory) {}
 
   void encode(std::byte* out) const {
-    each_panel([&](const FeedbackPanel& panel) {
+    each_panel([&](const LdlqPanel& panel) {
       multiply(memory_.errors, panel.begin, panel.factor, panel.width);
       for (int64_t r = 0; r < n_rows_; ++r) row(r).round(panel);
     });
     for (int64_t pass = 0; pass < in_.passes; ++pass) {
-      each_panel([&](const FeedbackPanel& panel) {
-        multiply(memory_.errors, in_.n, panel.moments, panel.width);
+      each_panel([&](const LdlqPanel& panel) {
+        multiply(memory_.errors, in_.n, panel.hessian, panel.width);
         for (int64_t r = 0; r < n_rows_; ++r) row(r).descend(panel);
       });
     }
-    double whole[kFeedbackRows] = {}, kept[kFeedbackRows] = {};
-    each_panel([&](const FeedbackPanel& panel) {
-      multiply(x_, in_.n, panel.moments, panel.width);
+    double energy[kLdlqTileRows] = {}, projection[kLdlqTileRows] = {};
+    each_panel([&](const LdlqPanel& panel) {
+      multiply(x_, in_.n, panel.hessian, panel.width);
       for (int64_t r = 0; r < n_rows_; ++r) {
         const int64_t at = r * in_.n + panel.begin;
-        add_sizes<1>(x_ + at, memory_.errors + at, product(r), panel.width, whole[r], kept[r]);
+        accumulate_shrinkage<1>(x_ + at, memory_.errors + at, product(r), panel.width, energy[r], projection[r]);
       }
     });
     const int64_t row_bytes = in_.n / format_.block_len * format_.block_bytes;
     for (int64_t r = 0; r < n_rows_; ++r) {
-      row(r).counter_shrinkage(whole[r], kept[r]);
+      row(r).compensate_shrinkage(energy[r], projection[r]);
       row(r).pack(out + r * row_bytes);
     }
   }
@@ -102,14 +102,14 @@ class Tile {
  private:
   template <class Body>
   void each_panel(const Body& body) const {
-    for (int64_t begin = 0; begin < in_.n; begin += kPanelLen) body(FeedbackPanel(in_, begin));
+    for (int64_t begin = 0; begin < in_.n; begin += kPanelLen) body(LdlqPanel(in_, begin));
   }
 
-  FeedbackRow<EncoderSteps, 1> row(int64_t r) const {
+  LdlqRow<EncoderSteps, 1> row(int64_t r) const {
     return {EncoderSteps(format_),
             in_,
             {x_ + r * in_.n, memory_.errors + r * in_.n, product(r), memory_.scales + r * (in_.n / format_.block_len),
-             memory_.codes + r * (in_.n / format_.encoder->joint)}};
+             memory_.codes + r * (in_.n / format_.encoder->vector_dim)}};
   }
   float* product(int64_t r) const { return memory_.products + r * kPanelLen; }
 
@@ -117,7 +117,7 @@ class Tile {
   void multiply(const float* a, int64_t depth, const float* matrix, int64_t width) const {
     constexpr int kTogether = 4;
     constexpr int64_t kRun = 32;  // of the matrix's rows, which stay in the cache for all rows of the tile
-    __builtin_memset(memory_.products, 0, sizeof(float) * kFeedbackRows * kPanelLen);
+    __builtin_memset(memory_.products, 0, sizeof(float) * kLdlqTileRows * kPanelLen);
     for (int64_t j = 0; j < depth; j += kRun) {
       const int64_t run = depth - j < kRun ? depth - j : kRun;
       const float* const b = matrix + j * width;
@@ -130,19 +130,19 @@ class Tile {
   }
 
   const Format& format_;
-  const FeedbackInputs& in_;
+  const LdlqInputs& in_;
   const float* x_;
   int64_t n_rows_;
-  FeedbackMemory memory_;
+  LdlqWorkspace memory_;
 };
 
-void encode(const Format& format, const FeedbackInputs& inputs, const float* rows, int64_t n_rows,
-            const FeedbackMemory& memory, std::byte* out) {
+void encode(const Format& format, const LdlqInputs& inputs, const float* rows, int64_t n_rows,
+            const LdlqWorkspace& memory, std::byte* out) {
   Tile(format, inputs, rows, n_rows, memory).encode(out);
 }
 
 }  // namespace
 
-extern const FeedbackKernel kFeedbackKernel = encode;
+extern const LdlqKernel kLdlqKernel = encode;
 
 }  // namespace steelyard::inline STEELYARD_TARGET

@@ -1,5 +1,5 @@
 // Error feedback against its claim: the outputs lose less than with each weight rounded alone, whatever the type.
-#include "quantize/feedback.h"
+#include "quantize/ldlq.h"
 
 #include <gtest/gtest.h>
 
@@ -16,7 +16,7 @@ constexpr int64_t kColumns = 512;
 constexpr int64_t kRows = 40;  // more than a tile of rows, and not a multiple of it
 
 // Inputs of a few directions and some noise, so that columns are related.
-std::vector<float> moments(uint32_t seed) {
+std::vector<float> hessian(uint32_t seed) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal;
   constexpr int64_t kTokens = 2048, kDirections = 24;
@@ -63,9 +63,9 @@ double loss(const Format& type, const std::vector<float>& h, const std::vector<f
 }
 
 std::vector<std::byte> mended(const Format& type, const std::vector<float>& h, const std::vector<float>& rows,
-                              const FeedbackSettings& settings) {
+                              const LdlqSettings& settings) {
   std::vector<std::byte> bytes(size_of(type));
-  const auto encoder = FeedbackEncoder::make(type, kColumns, h.data(), settings);
+  const auto encoder = LdlqEncoder::make(type, kColumns, h.data(), settings);
   EXPECT_TRUE(encoder.has_value());
   if (encoder) encoder->encode(rows.data(), kRows, bytes.data());
   return bytes;
@@ -84,8 +84,8 @@ std::vector<std::byte> alone(const Format& type, const std::vector<float>& h, co
   return bytes;
 }
 
-TEST(Feedback, LosesLessAtTheOutputsThanRoundingEachWeightAlone) {
-  const std::vector<float> h = moments(1), rows = weights(2);
+TEST(Ldlq, LosesLessAtTheOutputsThanRoundingEachWeightAlone) {
+  const std::vector<float> h = hessian(1), rows = weights(2);
   for (const Format* type : quantized_types()) {
     const double own = loss(*type, h, rows, mended(*type, h, rows, {}));
     EXPECT_LT(own, 0.75 * loss(*type, h, rows, alone(*type, h, rows))) << type->name;
@@ -94,8 +94,8 @@ TEST(Feedback, LosesLessAtTheOutputsThanRoundingEachWeightAlone) {
 
 // One input with nearly all the energy, as in some layers of small models. The other columns still compensate each
 // other. They cannot where H has only its diagonal, and a damping that is the same for all columns would prevent it.
-TEST(Feedback, ALoudColumnDoesNotDampTheOthers) {
-  std::vector<float> h = moments(1), loud = h, diagonal(h.size());
+TEST(Ldlq, ALoudColumnDoesNotDampTheOthers) {
+  std::vector<float> h = hessian(1), loud = h, diagonal(h.size());
   for (int64_t c = 0; c < kColumns; ++c) loud[7 * kColumns + c] *= 10000.0f, loud[c * kColumns + 7] *= 10000.0f;
   for (int64_t c = 0; c < kColumns; ++c) h[7 * kColumns + c] = h[c * kColumns + 7] = 0.0f;
   for (int64_t c = 0; c < kColumns; ++c) diagonal[c * kColumns + c] = loud[c * kColumns + c];
@@ -110,7 +110,7 @@ TEST(Feedback, ALoudColumnDoesNotDampTheOthers) {
 
 // With a least weight, the shared scales are not fitted to that column alone either: they find the grid that the
 // weights are near.
-TEST(Feedback, ALoudColumnIsNotAllThatScalesAreFittedTo) {
+TEST(Ldlq, ALoudColumnIsNotAllThatScalesAreFittedTo) {
   std::vector<float> even(kColumns * kColumns), loud, rows = weights(5);
   for (int64_t c = 0; c < kColumns; ++c) even[c * kColumns + c] = 1.0f;
   loud = even;
@@ -118,34 +118,34 @@ TEST(Feedback, ALoudColumnIsNotAllThatScalesAreFittedTo) {
   for (float& weight : rows) weight = (1.0f + 0.1f * weight) * std::clamp(std::round(200.0f * weight), -8.0f, 7.0f);
   for (const Type id : {Type::Q4_1, Type::Q5_1}) {
     const Format& type = format(id);
-    const auto loss_with = [&](float least_weight) {
-      return loss(type, even, rows, mended(type, loud, rows, {.least_weight = least_weight}));
+    const auto loss_with = [&](float weight_floor) {
+      return loss(type, even, rows, mended(type, loud, rows, {.weight_floor = weight_floor}));
     };
-    EXPECT_LT(loss_with(kLeastWeight), 0.5 * loss_with(0.0f)) << type.name;
+    EXPECT_LT(loss_with(kWeightFloor), 0.5 * loss_with(0.0f)) << type.name;
   }
 }
 
 // A damping so small that it does not change H.
 constexpr double kLittle = 1e-4;
 
-TEST(Feedback, DescentLowersTheLossItDescends) {
-  const std::vector<float> h = moments(3), rows = weights(4);
+TEST(Ldlq, DescentLowersTheLossItDescends) {
+  const std::vector<float> h = hessian(3), rows = weights(4);
   for (const Format* type : quantized_types()) {
     const auto loss_after = [&](int passes) {
-      return loss(*type, h, rows, mended(*type, h, rows, {.damping = kLittle, .passes = passes, .given_back = 0.0}));
+      return loss(*type, h, rows, mended(*type, h, rows, {.damping = kLittle, .passes = passes, .shrinkage_compensation = 0.0}));
     };
     const double none = loss_after(0), one = loss_after(1), three = loss_after(3);
     EXPECT_LE(one, none * 1.001) << type->name;
     EXPECT_LE(three, one * 1.001) << type->name;
-    if (type->encoder->joint > 1) {
+    if (type->encoder->vector_dim > 1) {
       EXPECT_LT(three, 0.98 * none) << type->name;
     }
   }
 }
 
 // How much of the outputs is left: mean over rows of (Q x)(W x) / (W x)^2.
-double kept(const Format& type, const std::vector<float>& h, const std::vector<float>& rows, double given_back) {
-  const std::vector<std::byte> bytes = mended(type, h, rows, {.damping = kLittle, .given_back = given_back});
+double kept(const Format& type, const std::vector<float>& h, const std::vector<float>& rows, double shrinkage_compensation) {
+  const std::vector<std::byte> bytes = mended(type, h, rows, {.damping = kLittle, .shrinkage_compensation = shrinkage_compensation});
   std::vector<float> decoded(rows.size());
   type.decode(bytes.data(), kRows * kColumns / type.block_len, decoded.data());
   double sum = 0.0;
@@ -163,8 +163,8 @@ double kept(const Format& type, const std::vector<float>& h, const std::vector<f
   return sum / kRows;
 }
 
-TEST(Feedback, OutputsKeepTheirSize) {
-  const std::vector<float> h = moments(5), rows = weights(6);
+TEST(Ldlq, OutputsKeepTheirSize) {
+  const std::vector<float> h = hessian(5), rows = weights(6);
   for (const Type id : {Type::IQ1_S, Type::IQ2_XXS, Type::IQ2_S, Type::Q2_K, Type::IQ3_S}) {
     const Format& type = format(id);
     const double without = kept(type, h, rows, 0.0);
@@ -174,14 +174,14 @@ TEST(Feedback, OutputsKeepTheirSize) {
   }
 }
 
-TEST(Feedback, ARowDependsOnNothingElse) {
-  const std::vector<float> h = moments(5), rows = weights(6);
+TEST(Ldlq, ARowDependsOnNothingElse) {
+  const std::vector<float> h = hessian(5), rows = weights(6);
   const int before = set_thread_count(0);
   for (const Type id : {Type::IQ2_S, Type::Q4_K, Type::Q5_0}) {
     const Format& type = format(id);
     const std::vector<std::byte> all = mended(type, h, rows, {});
     const size_t row_bytes = kColumns / type.block_len * type.block_bytes;
-    const auto encoder = FeedbackEncoder::make(type, kColumns, h.data(), {});
+    const auto encoder = LdlqEncoder::make(type, kColumns, h.data(), {});
     for (const int threads : {1, 2, 7}) {
       set_thread_count(threads);
       EXPECT_TRUE(mended(type, h, rows, {}) == all) << type.name << ", " << threads << " threads";
@@ -195,15 +195,15 @@ TEST(Feedback, ARowDependsOnNothingElse) {
 }
 
 // Given the moments of the inputs. The last panel of 256 columns is a narrower one where blocks allow it.
-TEST(Feedback, EveryInstructionSetGivesTheSameBytes) {
-  const std::vector<float> h = moments(9), rows = weights(10);
+TEST(Ldlq, EveryInstructionSetGivesTheSameBytes) {
+  const std::vector<float> h = hessian(9), rows = weights(10);
   for (const Format* chosen : quantized_types()) {
     const int64_t n = chosen->block_len < 256 ? kColumns - 128 : kColumns;
     std::vector<float> corner(static_cast<size_t>(n * n));
     for (int64_t r = 0; r < n; ++r) std::copy_n(&h[r * kColumns], n, &corner[r * n]);
     const auto bytes = [&](simd::Target target) {
       const Format& type = format(chosen->type, target);
-      const auto encoder = FeedbackEncoder::make(type, n, corner.data(), {.passes = 1});
+      const auto encoder = LdlqEncoder::make(type, n, corner.data(), {.passes = 1});
       EXPECT_TRUE(encoder.has_value());
       const int64_t n_rows = kRows * kColumns / n;
       std::vector<std::byte> out(static_cast<size_t>(n_rows * n / type.block_len * type.block_bytes));
@@ -216,15 +216,15 @@ TEST(Feedback, EveryInstructionSetGivesTheSameBytes) {
   }
 }
 
-TEST(Feedback, MomentsOfNoUseGiveNoEncoder) {
+TEST(Ldlq, MomentsOfNoUseGiveNoEncoder) {
   std::vector<float> h(kColumns * kColumns);
-  EXPECT_FALSE(FeedbackEncoder::make(format(Type::Q4_K), kColumns, h.data(), {}));
+  EXPECT_FALSE(LdlqEncoder::make(format(Type::Q4_K), kColumns, h.data(), {}));
   h[0] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_FALSE(FeedbackEncoder::make(format(Type::Q4_K), kColumns, h.data(), {}));
+  EXPECT_FALSE(LdlqEncoder::make(format(Type::Q4_K), kColumns, h.data(), {}));
 }
 
-TEST(Feedback, ColumnsWithoutInputDoNoHarm) {
-  std::vector<float> h = moments(7);
+TEST(Ldlq, ColumnsWithoutInputDoNoHarm) {
+  std::vector<float> h = hessian(7);
   const std::vector<float> rows = weights(8);
   for (int64_t c = 0; c < kColumns; ++c) {
     for (const int64_t silent : {0, 17, 300}) h[silent * kColumns + c] = h[c * kColumns + silent] = 0.0f;

@@ -1,5 +1,5 @@
 // Error feedback on the device: for a given Hessian, the bytes of the CPU for every type.
-#include "quantize/feedback.h"
+#include "quantize/ldlq.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -13,7 +13,7 @@ namespace steelyard::test {
 namespace {
 
 // Inputs of a few directions, so that columns are related, and some that nearly all energy is in.
-std::vector<float> moments(int64_t n, unsigned seed) {
+std::vector<float> hessian(int64_t n, unsigned seed) {
   constexpr int kDirections = 8;
   std::mt19937 random(seed);
   std::normal_distribution<float> normal;
@@ -37,7 +37,7 @@ std::vector<float> weights(int64_t n, unsigned seed) {
   return x;
 }
 
-class CudaFeedback : public CudaTest {
+class CudaLdlq : public CudaTest {
  protected:
   void SetUp() override {
     CudaTest::SetUp();
@@ -45,13 +45,13 @@ class CudaFeedback : public CudaTest {
     device_ = make_cuda_encoder(0);
   }
 
-  void compare(Type type, int64_t n_rows, int64_t n, const FeedbackSettings& settings) {
+  void compare(Type type, int64_t n_rows, int64_t n, const LdlqSettings& settings) {
     const Format& to = format(type);
     SCOPED_TRACE(fmt::format("{}, {} x {}, effort {}, {} passes, {} given back", to.name, n_rows, n,
-                             static_cast<int>(settings.effort), settings.passes, settings.given_back));
-    const std::vector<float> rows = weights(n_rows * n, 1), h = moments(n, 2);
+                             static_cast<int>(settings.effort), settings.passes, settings.shrinkage_compensation));
+    const std::vector<float> rows = weights(n_rows * n, 1), h = hessian(n, 2);
     const auto bytes = [&](DeviceEncoder* device) {
-      const auto encoder = FeedbackEncoder::make(to, n, h.data(), settings, device);
+      const auto encoder = LdlqEncoder::make(to, n, h.data(), settings, device);
       EXPECT_TRUE(encoder.has_value());
       std::vector<std::byte> out(static_cast<size_t>(n_rows * (n / to.block_len) * to.block_bytes));
       if (encoder) encoder->encode(rows.data(), n_rows, out.data());
@@ -69,36 +69,36 @@ class CudaFeedback : public CudaTest {
   std::unique_ptr<DeviceEncoder> device_;
 };
 
-class CudaFeedbackOfTypes : public CudaFeedback, public testing::WithParamInterface<const Format*> {};
+class CudaLdlqOfTypes : public CudaLdlq, public testing::WithParamInterface<const Format*> {};
 
-INSTANTIATE_TEST_SUITE_P(Types, CudaFeedbackOfTypes, testing::ValuesIn(device_formats()),
+INSTANTIATE_TEST_SUITE_P(Types, CudaLdlqOfTypes, testing::ValuesIn(device_formats()),
                          [](const auto& test) { return std::string(test.param->name); });
 
 // Three panels, the last a narrower one where blocks allow it; three rows more than a tile has.
-TEST_P(CudaFeedbackOfTypes, WritesTheBytesOfTheProcessor) {
+TEST_P(CudaLdlqOfTypes, WritesTheBytesOfTheProcessor) {
   const Format& to = *GetParam();
   compare(to.type, 35, to.block_len < 256 ? 640 : 768, {.effort = Effort::kFast});
 }
 
-TEST_P(CudaFeedbackOfTypes, OfOneBlock) { compare(GetParam()->type, 1, GetParam()->block_len, {}); }
+TEST_P(CudaLdlqOfTypes, OfOneBlock) { compare(GetParam()->type, 1, GetParam()->block_len, {}); }
 
 // Rounding in order alone, and shrinkage compensation alone.
-TEST_F(CudaFeedback, StepByStep) {
+TEST_F(CudaLdlq, StepByStep) {
   for (const Type type : {Type::IQ2_S, Type::Q4_K, Type::Q5_0}) {
-    compare(type, 3, 512, {.passes = 0, .given_back = 0.0, .effort = Effort::kFast});
-    compare(type, 3, 512, {.passes = 1, .given_back = 0.0, .effort = Effort::kBest});
-    compare(type, 3, 512, {.passes = 0, .given_back = 1.0, .effort = Effort::kFast});
+    compare(type, 3, 512, {.passes = 0, .shrinkage_compensation = 0.0, .effort = Effort::kFast});
+    compare(type, 3, 512, {.passes = 1, .shrinkage_compensation = 0.0, .effort = Effort::kBest});
+    compare(type, 3, 512, {.passes = 0, .shrinkage_compensation = 1.0, .effort = Effort::kFast});
   }
 }
 
 // Buffers are reused by smaller and larger matrices.
-TEST_F(CudaFeedback, MatrixAfterMatrix) {
+TEST_F(CudaLdlq, MatrixAfterMatrix) {
   for (const int64_t n : {256, 512, 256}) {
     for (const Type type : {Type::IQ1_M, Type::Q6_K}) compare(type, 1, n, {.passes = 1, .effort = Effort::kFast});
   }
 }
 
-TEST_F(CudaFeedback, AllSchedules) {
+TEST_F(CudaLdlq, AllSchedules) {
   cuda_emulator::under_all_schedules([&] {
     for (const Type type : {Type::IQ1_S, Type::Q3_K}) compare(type, 34, 512, {.passes = 1, .effort = Effort::kFast});
   });

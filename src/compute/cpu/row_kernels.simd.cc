@@ -1,5 +1,5 @@
 // Loops over the blocks of a row. Compiled once per target (cmake/simd.cmake).
-#include "compute/cpu/rows.h"
+#include "compute/cpu/row_kernels.h"
 
 #include <algorithm>
 #include <array>
@@ -129,7 +129,7 @@ template <class F>
 }
 
 template <class F>
-constexpr Rows make_rows() {
+constexpr RowKernels make_row_kernels() {
   if constexpr (Grouped<F>) {
     return {nullptr, dot_bytes<F, 1>, dot_bytes<F, 3>, unpack_rows<F>, panel_kind(kFactor<F>, F::kScaleLen)};
   } else if constexpr (Plain<F>) {
@@ -142,8 +142,8 @@ constexpr Rows make_rows() {
 }  // namespace
 
 // In the order of formats.def.
-extern constinit const std::array kRows = {
-#define FORMAT(name, id) make_rows<name>(),
+extern constinit const std::array kRowKernels = {
+#define FORMAT(name, id) make_row_kernels<name>(),
 #include "formats/formats.def"
 #undef FORMAT
 };

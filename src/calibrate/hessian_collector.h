@@ -1,7 +1,7 @@
 // The observer that collects Hessians: for every linear of a layer the sum of x x^T over its inputs, for routed experts
 // one sum per expert. Linears that read the same input share one sum. With an InputRecorder, which has the linear's
 // inputs y in the original model, it also collects the cross-covariance, the sum of (y - x) x^T: how far earlier
-// quantization has moved the input. Error feedback uses both (quantize/feedback.h). They are as large as the square of
+// quantization has moved the input. Error feedback uses both (quantize/ldlq.h). They are as large as the square of
 // a layer's width, so they live only as long as their layer.
 #pragma once
 
@@ -16,32 +16,32 @@
 namespace steelyard {
 
 /// Sums over the inputs of a linear, [n_slices, n, n]; slices are experts or heads.
-struct SecondMoments {
+struct HessianSums {
   int64_t n = 0;
   int64_t n_slices = 1;
   std::vector<int64_t> counts;  ///< inputs of each slice
   std::vector<float> sums;      ///< of x x^T
-  std::vector<float> drift;     ///< of (y - x) x^T, as [y][x]; empty where y was not known
+  std::vector<float> cross_covariance;     ///< of (y - x) x^T, as [y][x]; empty where y was not known
 };
 
-class MomentCollector : public MatmulObserver {
+class HessianCollector : public MatmulObserver {
  public:
   /// Observes these weights, or all if no names are given. `originals` has recorded the same batch before the collector
   /// sees it. An expert's input whose token went elsewhere in the original model counts as unchanged.
-  explicit MomentCollector(std::set<std::string> weights = {}, InputRecorder* originals = nullptr)
+  explicit HessianCollector(std::set<std::string> weights = {}, InputRecorder* originals = nullptr)
       : weights_(std::move(weights)), originals_(originals) {}
 
   void dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) override;
   void experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) override;
 
   /// The collected sums by name of the weight. Weights that share an input share the sums.
-  std::map<std::string, std::shared_ptr<const SecondMoments>> take(Backend& backend);
+  std::map<std::string, std::shared_ptr<const HessianSums>> take(Backend& backend);
 
  private:
   struct Input {
     int64_t n = 0;
     int64_t n_slices = 1;
-    Buffer sums, drift;           // float [n_slices, n, n]; no drift without originals
+    Buffer sums, cross_covariance;           // float [n_slices, n, n]; no cross_covariance without originals
     Buffer counts;                // int64 [n_slices]: routed experts
     std::vector<int64_t> tokens;  // [n_slices]: others
     std::string owner;            // the weight through which the input is counted

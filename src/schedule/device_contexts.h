@@ -9,31 +9,31 @@
 
 namespace steelyard {
 
-class Workplaces {
+class DeviceContexts {
  public:
-  explicit Workplaces(float norm_eps) : norm_eps_(norm_eps) {}
+  explicit DeviceContexts(float norm_eps) : norm_eps_(norm_eps) {}
 
-  /// For computing on `backend`; valid as long as the workplaces.
-  Pass pass(Backend& backend, MatmulObserver* observer = nullptr);
+  /// For computing on `backend`; valid as long as the DeviceContexts.
+  ForwardContext forward_context(Backend& backend, MatmulObserver* observer = nullptr);
 
   /// The backend's buffer as [n, width], without gaps between rows. The content of an earlier call is lost when the
   /// buffer has to grow.
-  Matrix stream(Backend& backend, int64_t n, int64_t width);
+  Matrix hidden_states(Backend& backend, int64_t n, int64_t width);
 
   /// x, hidden states on `from`, transferred to the buffer of `to`; x itself when both are the same.
-  Matrix hand_on(Backend& from, Matrix x, Backend& to);
+  Matrix transfer(Backend& from, Matrix x, Backend& to);
 
  private:
-  struct Place {
-    explicit Place(Backend& backend) : scratch(backend) {}
+  struct Context {
+    explicit Context(Backend& backend) : scratch(backend) {}
     Scratch scratch;
-    Buffer stream;
+    Buffer hidden_states;
     int64_t n_values = 0;
   };
-  Place& place(Backend& backend) { return places_.try_emplace(&backend, backend).first->second; }
+  Context& context(Backend& backend) { return contexts_.try_emplace(&backend, backend).first->second; }
 
   float norm_eps_;
-  std::map<Backend*, Place> places_;
+  std::map<Backend*, Context> contexts_;
   std::vector<float> host_;  // what is on its way
 };
 

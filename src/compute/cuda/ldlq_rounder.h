@@ -10,21 +10,21 @@
 namespace steelyard::cuda {
 
 /// Memory that is used for one matrix after the other.
-class FeedbackRounding {
+class LdlqRounder {
  public:
-  explicit FeedbackRounding(Device& device) : device_(device) {}
+  explicit LdlqRounder(Device& device) : device_(device) {}
 
-  /// As DeviceEncoder::encode_with_feedback. books: the books for the kernel.
+  /// As DeviceEncoder::encode_ldlq. books: the books for the kernel.
   void encode(const Format& to, const EncodeKernel& kernel, const void* const (&books)[kBooks],
-              const FeedbackInputs& inputs, const float* x, int64_t n_rows, std::byte* out);
+              const LdlqInputs& inputs, const float* x, int64_t n_rows, std::byte* out);
 
  private:
   const float* uploaded(Workspace& workspace, const float* values, int64_t n);
 
   Device& device_;
-  Workspace factor_{device_}, moments_{device_}, weights_{device_}, inverse_{device_};
+  Workspace factor_{device_}, hessian_{device_}, weights_{device_}, inverse_{device_};
   Workspace rows_{device_}, x_{device_}, errors_{device_}, products_{device_}, scales_{device_}, codes_{device_},
-      sizes_{device_}, out_{device_};
+      shrinkage_{device_}, out_{device_};
 };
 
 }  // namespace steelyard::cuda

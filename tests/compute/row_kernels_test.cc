@@ -1,5 +1,5 @@
 // Rows of every type multiplied from their blocks and as panels of bytes, for every target of this processor.
-#include "compute/cpu/rows.h"
+#include "compute/cpu/row_kernels.h"
 
 #include <algorithm>
 #include <random>
@@ -103,7 +103,7 @@ TEST_P(RowsOf, EveryType) {
   for (const Format* format : all_formats()) {
     if (format->decode == nullptr) continue;
     SCOPED_TRACE(format->name);
-    const Rows& rows = cpu::rows(GetParam(), *format);
+    const RowKernels& rows = cpu::row_kernels(GetParam(), *format);
     EXPECT_EQ(rows.unpack != nullptr, format->unpack != nullptr);
     EXPECT_EQ(rows.dot == nullptr, format->unpack != nullptr);
     for (int round = 0; round < 12; ++round) {

@@ -1,4 +1,4 @@
-#include "schedule/room.h"
+#include "schedule/memory_check.h"
 
 #include <algorithm>
 #include <string>
@@ -32,14 +32,14 @@ DeviceMemory still_needed(MemoryPlan plan, LayerRange layers, const Backend& bac
 
 }  // namespace
 
-bool has_room(const Model& model, const MemoryPlan& plan) {
+bool fits_memory(const Model& model, const MemoryPlan& plan) {
   return std::ranges::all_of(parts_of(model), [&](const Part& part) {
     const auto& [backend, layers] = part;
     return still_needed(plan, layers, *backend).total() <= backend->free_memory().value_or(physical_memory());
   });
 }
 
-void check_room(const Model& model, const MemoryRequest& request) {
+void check_memory(const Model& model, const MemoryRequest& request) {
   for (const auto& [backend, layers] : parts_of(model)) {
     const auto free = backend->free_memory();
     if (!free) continue;  // and no plan: binding says more clearly what is wrong with a file

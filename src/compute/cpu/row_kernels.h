@@ -1,5 +1,5 @@
 // Rows of weights of any type, multiplied with activations straight from their blocks, or laid out as panels of bytes.
-// Compiled once per target (rows.simd.cc). The types come from src/formats; here their unpackers are inlined into the
+// Compiled once per target (row_kernels.simd.cc). The types come from src/formats; here their unpackers are inlined into the
 // loops.
 #pragma once
 
@@ -12,7 +12,7 @@
 
 namespace steelyard::cpu {
 
-struct Rows {
+struct RowKernels {
   /// sum of w[i] * x[i] over n_blocks blocks; null for types of groups, which have the functions below.
   float (*dot)(const std::byte* blocks, int64_t n_blocks, const float* x);
   /// The same for n_rows rows, row_bytes apart, with the first token of an activation of one plane or of three.
@@ -25,6 +25,6 @@ struct Rows {
 };
 
 /// The functions for one type, which must have a decoder, and of one target, which the processor must support.
-const Rows& rows(simd::Target target, const Format& format);
+const RowKernels& row_kernels(simd::Target target, const Format& format);
 
 }  // namespace steelyard::cpu

@@ -30,46 +30,46 @@
 namespace steelyard {
 
 /// How a matrix is rounded with feedback.
-struct FeedbackSettings {
+struct LdlqSettings {
   double damping = 0.3;     ///< part of its diagonal that is added to H; docs/quantize.md
   int passes = 3;           ///< of coordinate descent
-  double given_back = 0.7;  ///< share of the shrinkage of a row's outputs; docs/quantize.md
+  double shrinkage_compensation = 0.7;  ///< share of the shrinkage of a row's outputs; docs/quantize.md
   Effort effort = Effort::kNormal;
-  /// Part of a block's mean weight that each column gets where scales are fitted (kLeastWeight). It helps where H is an
+  /// Part of a block's mean weight that each column gets where scales are fitted (kWeightFloor). It helps where H is an
   /// estimate. Where H was measured, the other columns compensate what is left of a dominant column's error, and that
   /// rest should be small.
-  float least_weight = 0.0f;
+  float weight_floor = 0.0f;
 };
 
-class FeedbackEncoder {
+class LdlqEncoder {
  public:
-  /// `moments`: the Hessian H [n, n], symmetric, n a multiple of the format's block. Returns nothing where H cannot be
+  /// `hessian`: the Hessian H [n, n], symmetric, n a multiple of the format's block. Returns nothing where H cannot be
   /// used: it holds no data or non-finite values, or is not positive definite after damping. `device`: rounds there,
   /// with the same bytes, if it encodes this type; null: the CPU.
-  static std::optional<FeedbackEncoder> make(const Format& format, int64_t n, const float* moments,
-                                             const FeedbackSettings& settings, DeviceEncoder* device = nullptr);
+  static std::optional<LdlqEncoder> make(const Format& format, int64_t n, const float* hessian,
+                                             const LdlqSettings& settings, DeviceEncoder* device = nullptr);
 
   /// Writes n_rows rows [n] as blocks; thread-safe, and parallel inside.
   void encode(const float* rows, int64_t n_rows, std::byte* out) const;
 
  private:
-  FeedbackEncoder(const Format& format, int64_t n, const FeedbackSettings& settings, DeviceEncoder* device)
+  LdlqEncoder(const Format& format, int64_t n, const LdlqSettings& settings, DeviceEncoder* device)
       : format_(&format), n_(n), settings_(settings), device_(device) {}
 
   const Format* format_;
   int64_t n_;
-  FeedbackSettings settings_;
+  LdlqSettings settings_;
   DeviceEncoder* device_;
-  // What FeedbackInputs points to.
-  std::vector<float> factor_, moments_;
+  // What LdlqInputs points to.
+  std::vector<float> factor_, hessian_;
   std::vector<float> weights_;  // the diagonals of R_BB R_BB^T
-  std::vector<float> group_inverse_;
+  std::vector<float> vector_inverse_;
 };
 
 /// Mean over rows of e H e^T, with e = rows - decoded: the error of a matrix's outputs, per output and token. With a
-/// `pull` [n_rows, n] (quantize/correction.h; may be null) also 2 e pull^T. The part that no e can change is left out,
+/// `linear_term` [n_rows, n] (quantize/correction.h; may be null) also 2 e linear_term^T. The part that no e can change is left out,
 /// so the result may be negative.
-double output_error(int64_t n, const float* moments, const float* pull, const float* rows, const float* decoded,
+double output_error(int64_t n, const float* hessian, const float* linear_term, const float* rows, const float* decoded,
                     int64_t n_rows);
 
 }  // namespace steelyard

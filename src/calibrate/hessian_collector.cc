@@ -1,4 +1,4 @@
-#include "calibrate/moment_collector.h"
+#include "calibrate/hessian_collector.h"
 
 namespace steelyard {
 namespace {
@@ -40,7 +40,7 @@ Matrix upload(Backend& backend, const std::vector<float>& rows, int64_t n, Buffe
 // The input to count through this weight, or null if another weight has counted the same one. Inputs of one layer have
 // different addresses in scratch memory, so the same address within a layer is the same input. Which weights share an
 // input is decided when a weight is first seen.
-MomentCollector::Input* MomentCollector::count_here(Backend& backend, const Weight& weight, int64_t n_slices,
+HessianCollector::Input* HessianCollector::count_here(Backend& backend, const Weight& weight, int64_t n_slices,
                                                     Matrix x) {
   if (!weights_.empty() && !weights_.contains(weight.name)) return nullptr;
   std::shared_ptr<Input>& input = inputs_[weight.name];
@@ -61,7 +61,7 @@ MomentCollector::Input* MomentCollector::count_here(Backend& backend, const Weig
       return buffer;
     };
     input->sums = zeros(n_slices * x.cols * x.cols * static_cast<int64_t>(sizeof(float)));
-    if (originals_ != nullptr) input->drift = zeros(n_slices * x.cols * x.cols * static_cast<int64_t>(sizeof(float)));
+    if (originals_ != nullptr) input->cross_covariance = zeros(n_slices * x.cols * x.cols * static_cast<int64_t>(sizeof(float)));
     input->counts = zeros(n_slices * static_cast<int64_t>(sizeof(int64_t)));
   }
   if (input->owner != weight.name) return nullptr;
@@ -69,7 +69,7 @@ MomentCollector::Input* MomentCollector::count_here(Backend& backend, const Weig
   return input.get();
 }
 
-void MomentCollector::dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) {
+void HessianCollector::dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) {
   Input* const input = count_here(backend, weight, weight.n_slices, x);
   if (input == nullptr) return;
   backend.second_moments(x, x, floats(input->sums) + slice * x.cols * x.cols);
@@ -80,10 +80,10 @@ void MomentCollector::dense(Backend& backend, const Weight& weight, int64_t slic
   Buffer memory;
   const RecordedInput own{x.rows, host_copy(backend, x), {}, {}};
   backend.second_moments(upload(backend, difference(*original, own, x.cols), x.cols, memory), x,
-                         floats(input->drift) + slice * x.cols * x.cols);
+                         floats(input->cross_covariance) + slice * x.cols * x.cols);
 }
 
-void MomentCollector::experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) {
+void HessianCollector::experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) {
   Input* const input = count_here(backend, weight, weight.n_slices, x);
   if (input == nullptr) return;
   backend.second_moments_experts(x, x, routing, floats(input->sums), reinterpret_cast<int64_t*>(input->counts.get()));
@@ -95,28 +95,28 @@ void MomentCollector::experts(Backend& backend, const Weight& weight, Matrix x, 
   Buffer memory;
   const Buffer ignored = backend.allocate(static_cast<size_t>(routing.n_expert) * sizeof(int64_t));
   backend.second_moments_experts(upload(backend, difference(*original, own, x.cols), x.cols, memory), x, routing,
-                                 floats(input->drift), reinterpret_cast<int64_t*>(ignored.get()));
+                                 floats(input->cross_covariance), reinterpret_cast<int64_t*>(ignored.get()));
 }
 
-std::map<std::string, std::shared_ptr<const SecondMoments>> MomentCollector::take(Backend& backend) {
-  std::map<const Input*, std::shared_ptr<const SecondMoments>> made;
-  std::map<std::string, std::shared_ptr<const SecondMoments>> result;
+std::map<std::string, std::shared_ptr<const HessianSums>> HessianCollector::take(Backend& backend) {
+  std::map<const Input*, std::shared_ptr<const HessianSums>> made;
+  std::map<std::string, std::shared_ptr<const HessianSums>> result;
   for (const auto& [name, input] : inputs_) {
-    std::shared_ptr<const SecondMoments>& moments = made[input.get()];
-    if (moments == nullptr) {
-      SecondMoments own{input->n, input->n_slices, input->tokens, {}, {}};
+    std::shared_ptr<const HessianSums>& hessian = made[input.get()];
+    if (hessian == nullptr) {
+      HessianSums own{input->n, input->n_slices, input->tokens, {}, {}};
       const auto download = [&](const Buffer& from, std::vector<float>& to) {
         to.resize(static_cast<size_t>(own.n_slices * own.n * own.n));
         backend.download(to.data(), from.get(), to.size() * sizeof(float));
       };
       download(input->sums, own.sums);
-      if (originals_ != nullptr) download(input->drift, own.drift);
+      if (originals_ != nullptr) download(input->cross_covariance, own.cross_covariance);
       std::vector<int64_t> routed(own.counts.size());
       backend.download(routed.data(), input->counts.get(), routed.size() * sizeof(int64_t));
       for (size_t s = 0; s < routed.size(); ++s) own.counts[s] += routed[s];
-      moments = std::make_shared<const SecondMoments>(std::move(own));
+      hessian = std::make_shared<const HessianSums>(std::move(own));
     }
-    result.emplace(name, moments);
+    result.emplace(name, hessian);
   }
   inputs_.clear();
   return result;
