@@ -34,7 +34,7 @@ std::string figure(const std::optional<double>& value, int digits, double factor
   return value ? fmt::format("{:.{}f}", *value * factor, digits) : "-";
 }
 
-void print_head(const BenchResult& machine) {
+void print_head(const jobs::BenchResult& machine) {
   print_out("{}: {}, {} threads\n", printable(std::filesystem::path(machine.model).filename().string()),
             machine.settings, machine.threads);
   if (machine.bandwidth) {
@@ -51,7 +51,7 @@ void print_head(const BenchResult& machine) {
   print_out(" {:>10} {:>10} {:>12}\n", "prefill W", "decode W", "tokens/kWh");
 }
 
-void print_row(const BenchContext& row, const BenchResult& machine) {
+void print_row(const jobs::BenchContext& row, const jobs::BenchResult& machine) {
   print_out("{:>8} {:>12} {:>12} {:>12}", context_name(row.context),
             figure(row.first_token_seconds, 3) + (row.first_token_seconds ? " s" : ""),
             figure(row.prefill_tokens_per_second, 1), figure(row.decode_tokens_per_second, 1));
@@ -69,10 +69,10 @@ void run(const CommandLine& line) {
   for (const std::string& output : {line.json, line.svg}) {
     if (!output.empty()) jobs::check_output(output, {line.options.model.model});
   }
-  BenchResult machine;
-  const BenchResult result = jobs::bench(line.options, [&](const jobs::Progress& progress) {
+  jobs::BenchResult machine;
+  const jobs::BenchResult result = jobs::bench(line.options, [&](const jobs::Progress& progress) {
     if (progress.stage == "contexts") {
-      BenchContext row;
+      jobs::BenchContext row;
       jobs::read_json(progress.data, row, "");
       print_row(row, machine);
     } else {

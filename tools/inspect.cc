@@ -23,7 +23,7 @@ std::string plain(const jobs::Json& value) {
 
 // Lists a line per element, options a line per name.
 void print_provenance(const jobs::MetadataRow& row) {
-  const std::string key = printable(std::string_view(row.key).substr(kProvenancePrefix.size()));
+  const std::string key = printable(std::string_view(row.key).substr(quantize::kProvenancePrefix.size()));
   if (!row.value.is_structured()) {
     print_out("  {:<24} {}\n", key, plain(row.value));
     return;
@@ -66,7 +66,7 @@ void print(const jobs::ImatrixContents& imatrix) {
   print_out("\n{:<36} {:>7} {:>7} {:>10} {:>6} {:>10} {:>10} {:>10} {:>10} {:>10} {:>7} {:>8} {:>7} {:>7} {:>7}\n",
             "mean squared input of", "columns", "experts", "inputs", "unseen", "sum", "min", "mean", "max", "deviation",
             "active", "entropy", "of max", "outlie", "similar");
-  for (const ImatrixStatistics& row : imatrix.entries) {
+  for (const imatrix::ImatrixStatistics& row : imatrix.entries) {
     print_out(
         "{:<36} {:>7} {:>7} {:>10} {:>6} {:>10.4g} {:>10.4g} {:>10.4g} {:>10.4g} {:>10.4g} {:>6.1f}% {:>8.4f} "
         "{:>6.1f}% "
@@ -76,7 +76,7 @@ void print(const jobs::ImatrixContents& imatrix) {
         row.similarity);
   }
   if (!imatrix.blocks.empty()) print_out("\n{:<8} {:>12} {:>8} {:>8}\n", "block", "mean sum", "outlie", "similar");
-  for (const BlockStatistics& block : imatrix.blocks) {
+  for (const imatrix::BlockStatistics& block : imatrix.blocks) {
     print_out("{:<8} {:>12.4g} {:>7.2f}% {:>8.4f}\n", block.block, block.sum, 100 * block.outlying, block.similarity);
   }
 }
@@ -85,7 +85,7 @@ void print(const jobs::ImatrixContents& imatrix) {
 std::string verdict(const jobs::TensorDiff& tensor) {
   if (!tensor.b) return "  only in the first file";
   if (!tensor.a) return "  only in the second file";
-  if (tensor.comparison == Comparison::kShape) {
+  if (tensor.comparison == quantize::Comparison::kShape) {
     return fmt::format("  {} and {}", shape_text(tensor.a->shape), shape_text(tensor.b->shape));
   }
   if (tensor.same_bytes) return "  same bytes";
@@ -140,7 +140,7 @@ void add_inspect(CLI::App& app) {
       ->excludes("--diff");
   command->add_flag("--json", *json, "print JSON")->excludes("--verify");
   command->add_option("-t,--threads", options->threads, "threads of --diff and --verify; all cores by default")
-      ->check(CLI::Range(0, kMaxThreads));
+      ->check(CLI::Range(0, jobs::kMaxThreads));
   command->callback([options, json] {
     ProgressLine line;
     const jobs::InspectResult result =

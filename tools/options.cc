@@ -7,7 +7,7 @@
 namespace steelyard::tools {
 
 void add_threads(CLI::App& command, int& threads) {
-  command.add_option("-t,--threads", threads, "threads; all cores by default")->check(CLI::Range(0, kMaxThreads));
+  command.add_option("-t,--threads", threads, "threads; all cores by default")->check(CLI::Range(0, jobs::kMaxThreads));
 }
 
 void add_options(CLI::App& command, jobs::CacheOptions& options) {

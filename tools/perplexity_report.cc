@@ -21,11 +21,11 @@ constexpr NamedFraction kFractions[] = {
     {"10.0%  ", &Values::p10}, {" 5.0%  ", &Values::p5},    {" 1.0%  ", &Values::p1},     {" 0.1%  ", &Values::p0_1},
     {"Minimum", &Values::min}};
 
-void print_estimate(const char* label, const MeanEstimate& value) {
+void print_estimate(const char* label, const evaluate::MeanEstimate& value) {
   print_out("{}: {:10.6f} ± {:10.6f}\n", label, value.mean, value.standard_error);
 }
 
-void print_shares(const char* label, const MeanEstimate& value) {
+void print_shares(const char* label, const evaluate::MeanEstimate& value) {
   print_out("{}: {:6.3f} ± {:5.3f} %\n", label, 100 * value.mean, 100 * value.standard_error);
 }
 

@@ -74,7 +74,7 @@ std::string summary(const jobs::PlanResult& plan) {
 std::string findings_text(const jobs::PlanResult& plan) {
   std::string text;
   for (const jobs::PlanFinding& finding : plan.findings) {
-    text += fmt::format("{}: {}\n", finding.severity, describe(Finding{{}, finding.what, finding.subjects}));
+    text += fmt::format("{}: {}\n", finding.severity, describe(plan::Finding{{}, finding.what, finding.subjects}));
   }
   return text;
 }

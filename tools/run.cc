@@ -42,7 +42,7 @@ void run(const CommandLine& line) {
   print_pace("generation", result.generation);
 }
 
-void add_sampling(CLI::App& command, SamplingOptions& sampling) {
+void add_sampling(CLI::App& command, generate::SamplingOptions& sampling) {
   command.add_option("--temp", sampling.temperature, "temperature; 0: always the likeliest token")
       ->capture_default_str();
   command.add_option("--top-k", sampling.top_k, "choose among the k likeliest; 0: all")->capture_default_str();

@@ -9,14 +9,14 @@
 #include "calibrate/layer_stages.h"
 #include "gguf/block_name.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 namespace {
 
 // The tensor as it was decided and rounded, where the layer has it: not all tensors are matrices of a product.
-void replace(const Decision& decision, const std::byte* rounded, Backend& backend, LoadedWeights& weights) {
+void replace(const plan::Decision& decision, const std::byte* rounded, compute::Backend& backend, model::LoadedWeights& weights) {
   const auto found = weights.find(decision.tensor->name);
   if (found == weights.end()) return;
-  Weight weight = std::exchange(found->second, {});
+  compute::Weight weight = std::exchange(found->second, {});
   weight.format = &format(decision.type);
   weight.data = rounded;
   weight.memory = nullptr;
@@ -25,8 +25,8 @@ void replace(const Decision& decision, const std::byte* rounded, Backend& backen
 
 }  // namespace
 
-CalibratedLayers::CalibratedLayers(const gguf::Reader& source, const Resolution& resolution, const Model& model,
-                                   const Chunks& chunks, const CalibrationSettings& settings)
+CalibratedLayers::CalibratedLayers(const gguf::Reader& source, const plan::Resolution& resolution, const model::Model& model,
+                                   const tokenizer::Chunks& chunks, const CalibrationSettings& settings)
     : source_(source),
       resolution_(resolution),
       model_(model),
@@ -41,18 +41,18 @@ CalibratedLayers::CalibratedLayers(const gguf::Reader& source, const Resolution&
   rounded_.start(0, n_chunks_);
 }
 
-bool CalibratedLayers::covers(const Decision& decision) const {
+bool CalibratedLayers::covers(const plan::Decision& decision) const {
   const auto layer = gguf::block_of(decision.tensor->name);
-  const Format& to = format(decision.type);
+  const formats::Format& to = format(decision.type);
   return layer && *layer < model_.n_layers() && decision.type != decision.tensor->type && to.encoder != nullptr &&
          to.unpack != nullptr;
 }
 
-void CalibratedLayers::finished(const Decision& decision, std::span<const std::byte> bytes) {
+void CalibratedLayers::finished(const plan::Decision& decision, std::span<const std::byte> bytes) {
   if (covers(decision)) finished_[decision.tensor->name] = bytes;
 }
 
-std::optional<std::vector<std::byte>> CalibratedLayers::encode(const Decision& decision) {
+std::optional<std::vector<std::byte>> CalibratedLayers::encode(const plan::Decision& decision) {
   if (!covers(decision)) return std::nullopt;
   while (next_layer_ <= *gguf::block_of(decision.tensor->name)) pass_layer(next_layer_++);
   const auto found = encoded_.find(decision.tensor->name);
@@ -64,7 +64,7 @@ std::optional<std::vector<std::byte>> CalibratedLayers::encode(const Decision& d
 
 // What breaks in one model leaves the other too. Whether anything did.
 bool CalibratedLayers::share_broken() {
-  const auto share = [](const LayerSweep& from, LayerSweep& to) {
+  const auto share = [](const schedule::LayerSweep& from, schedule::LayerSweep& to) {
     const size_t before = to.broken().size();
     for (const auto& [chunk, layer] : from.broken()) to.leave_out(chunk);
     return to.broken().size() > before;
@@ -75,7 +75,7 @@ bool CalibratedLayers::share_broken() {
 
 // Batch by batch, in the original model first. A chunk that breaks has left its mark on the sums: they are collected
 // anew without it.
-CalibratedLayers::Hessians CalibratedLayers::watch(const Layer& layer, const Layer& rounded, LayerPart part,
+CalibratedLayers::Hessians CalibratedLayers::watch(const model::Layer& layer, const model::Layer& rounded, model::LayerPart part,
                                                   const std::set<std::string>& weights, int64_t begin, int64_t end) {
   while (true) {
     const size_t n_broken = rounded_.broken().size();
@@ -93,47 +93,47 @@ CalibratedLayers::Hessians CalibratedLayers::watch(const Layer& layer, const Lay
 
 void CalibratedLayers::pass_layer(int number) {
   model_.will_need(number + 1);
-  LoadedWeights rounded;  // at first the file's
-  const Layer layer = model_.layer(number, original_.n_ctx(), {}, &rounded);
-  std::vector<const Decision*> wanted;
+  model::LoadedWeights rounded;  // at first the file's
+  const model::Layer layer = model_.layer(number, original_.n_ctx(), {}, &rounded);
+  std::vector<const plan::Decision*> wanted;
   bool all_finished = true;
-  for (const Decision& decision : resolution_.decisions) {
+  for (const plan::Decision& decision : resolution_.decisions) {
     if (gguf::block_of(decision.tensor->name) != number || !covers(decision)) continue;
     wanted.push_back(&decision);
     all_finished = all_finished && finished_.contains(decision.tensor->name);
   }
 
   if (all_finished) {
-    for (const Decision* decision : wanted) {
+    for (const plan::Decision* decision : wanted) {
       replace(*decision, finished_.at(decision->tensor->name).data(), *layer.backend, rounded);
     }
   }
-  for (const LayerPart part : {LayerPart::kMixer, LayerPart::kFfn}) {
+  for (const model::LayerPart part : {model::LayerPart::kMixer, model::LayerPart::kFfn}) {
     if (!all_finished) round_part(number, layer, part, wanted, rounded);
     original_.advance(layer, part);
     rounded_.advance(model_.layer(number, original_.n_ctx(), std::span(&layer, 1), &rounded), part);
   }
   share_broken();
-  for (const Decision* decision : wanted) {  // others are released by who asks for them and reads the source once more
+  for (const plan::Decision* decision : wanted) {  // others are released by who asks for them and reads the source once more
     if (!finished_.contains(decision->tensor->name)) continue;
     encoded_.erase(decision->tensor->name);
     source_.release(*decision->tensor, 0, decision->tensor->n_bytes);
   }
 }
 
-void CalibratedLayers::round_part(int number, const Layer& layer, LayerPart part,
-                                  std::span<const Decision* const> wanted, LoadedWeights& rounded) {
+void CalibratedLayers::round_part(int number, const model::Layer& layer, model::LayerPart part,
+                                  std::span<const plan::Decision* const> wanted, model::LoadedWeights& rounded) {
   for (int stage = 0; stage < kStages; ++stage) {
     if (part_of(stage) != part) continue;
     std::set<std::string> names;
-    for (const Decision* decision : wanted) {
+    for (const plan::Decision* decision : wanted) {
       if (stage_of(decision->tensor->name) == stage) names.insert(decision->tensor->name);
     }
     if (names.empty()) continue;
-    const Layer so_far = model_.layer(number, original_.n_ctx(), std::span(&layer, 1), &rounded);
+    const model::Layer so_far = model_.layer(number, original_.n_ctx(), std::span(&layer, 1), &rounded);
     const Hessians hessians = watch(layer, so_far, part, names, 0, n_watched_),
                   others = watch(layer, so_far, part, names, n_watched_, n_chunks_);
-    for (const Decision* decision : wanted) {
+    for (const plan::Decision* decision : wanted) {
       const std::string& name = decision->tensor->name;
       const auto own = hessians.find(name), other = others.find(name);
       if (!names.contains(name) || own == hessians.end()) continue;
@@ -147,4 +147,4 @@ void CalibratedLayers::round_part(int number, const Layer& layer, LayerPart part
   }
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

@@ -20,23 +20,23 @@
 #include "schedule/layer_sweep.h"
 #include "tokenizer/chunks.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 
 struct CalibrationSettings {
   RoundingSettings rounding;
   int64_t held_out = 8;  ///< of so many chunks one is held out
-  SweepOptions sweep;    ///< of each of the two models: where the text's hidden states are
+  schedule::SweepOptions sweep;    ///< of each of the two models: where the text's hidden states are
 };
 
-class CalibratedLayers : public LayerEncoder {
+class CalibratedLayers : public quantize::LayerEncoder {
  public:
   /// All outlive the encoder; `resolution` is of the source's tensors.
-  CalibratedLayers(const gguf::Reader& source, const Resolution& resolution, const Model& model, const Chunks& chunks,
+  CalibratedLayers(const gguf::Reader& source, const plan::Resolution& resolution, const model::Model& model, const tokenizer::Chunks& chunks,
                    const CalibrationSettings& settings);
 
-  bool covers(const Decision& decision) const override;
-  std::optional<std::vector<std::byte>> encode(const Decision& decision) override;
-  void finished(const Decision& decision, std::span<const std::byte> bytes) override;
+  bool covers(const plan::Decision& decision) const override;
+  std::optional<std::vector<std::byte>> encode(const plan::Decision& decision) override;
+  void finished(const plan::Decision& decision, std::span<const std::byte> bytes) override;
 
   /// Of the tensors encoded so far, in the order of layers.
   const std::vector<RoundingReport>& reports() const { return reports_; }
@@ -48,17 +48,17 @@ class CalibratedLayers : public LayerEncoder {
 
   void pass_layer(int number);
   // `rounded` has the layer's weights; those that are rounded take their places.
-  void round_part(int number, const Layer& layer, LayerPart part, std::span<const Decision* const> wanted,
-                  LoadedWeights& rounded);
-  Hessians watch(const Layer& layer, const Layer& rounded, LayerPart part, const std::set<std::string>& weights,
+  void round_part(int number, const model::Layer& layer, model::LayerPart part, std::span<const plan::Decision* const> wanted,
+                  model::LoadedWeights& rounded);
+  Hessians watch(const model::Layer& layer, const model::Layer& rounded, model::LayerPart part, const std::set<std::string>& weights,
                 int64_t begin, int64_t end);
   bool share_broken();
 
   const gguf::Reader& source_;
-  const Resolution& resolution_;
-  const Model& model_;
+  const plan::Resolution& resolution_;
+  const model::Model& model_;
   CalibrationSettings settings_;
-  LayerSweep original_, rounded_;  // the text on its way through the two models
+  schedule::LayerSweep original_, rounded_;  // the text on its way through the two models
   int64_t n_chunks_;
   int64_t n_watched_;  // chunks for the Hessians; those after them are held out
   int next_layer_ = 0;
@@ -67,4 +67,4 @@ class CalibratedLayers : public LayerEncoder {
   std::vector<RoundingReport> reports_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

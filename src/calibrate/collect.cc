@@ -11,13 +11,13 @@
 #include "imatrix/coverage.h"
 #include "schedule/prediction.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 namespace {
 
 // One run: the sweep, its observer, and its progress.
 class Collection {
  public:
-  Collection(const Model& model, const Chunks& chunks, const CollectOptions& options)
+  Collection(const model::Model& model, const tokenizer::Chunks& chunks, const CollectOptions& options)
       : model_(model),
         chunks_(chunks),
         options_(options),
@@ -72,20 +72,20 @@ class Collection {
   }
 
   // For layers that are computed at the same time.
-  std::vector<MatmulObserver*> observers(int n) {
+  std::vector<compute::MatmulObserver*> observers(int n) {
     while (static_cast<int>(collectors_.size()) < n) collectors_.push_back(collectors_[0].with_shared_sums());
-    std::vector<MatmulObserver*> observers;
+    std::vector<compute::MatmulObserver*> observers;
     for (int i = 0; i < n; ++i) observers.push_back(&collectors_[static_cast<size_t>(i)]);
     return observers;
   }
 
-  std::map<std::string, ImatrixEntry>& entries() { return collectors_[0].entries(); }
+  std::map<std::string, imatrix::ImatrixEntry>& entries() { return collectors_[0].entries(); }
 
   // The head's input is observed without computing logits, because nobody needs them.
   void after_the_trunk() {
     if (options_.with_output) {
       sweep_.visit(
-          [&](std::span<const int64_t>, Matrix x, ForwardContext& ctx) {
+          [&](std::span<const int64_t>, compute::Matrix x, model::ForwardContext& ctx) {
             ctx.scratch.reset();
             ctx.observer->dense(ctx.backend, model_.output(), 0, model_.head_input(x, ctx));
             return x;
@@ -95,7 +95,7 @@ class Collection {
     if (model_.n_predictions() == 0) return;
     if (!prediction_) prediction_.emplace(model_, chunks_.n_ctx());
     sweep_.visit(
-        [&](std::span<const int64_t> chunks, Matrix x, ForwardContext& ctx) {
+        [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
           std::vector<std::vector<int32_t>> ids;
           for (const int64_t c : chunks) ids.push_back(chunks_.input(c));
           return prediction_->run(ids, x, ctx);
@@ -143,12 +143,12 @@ class Collection {
     return result;
   }
 
-  const Model& model_;
-  const Chunks& chunks_;
+  const model::Model& model_;
+  const tokenizer::Chunks& chunks_;
   const CollectOptions& options_;
   std::vector<ImatrixCollector> collectors_;  // one for each layer that passes at a time
-  LayerSweep sweep_;
-  std::optional<PredictionBlocks> prediction_;
+  schedule::LayerSweep sweep_;
+  std::optional<schedule::PredictionBlocks> prediction_;
   CollectState state_;  // its entries are the collectors'
   bool restored_ = false;
   std::pair<int64_t, int> resumed_;  // chunks and layers of an earlier run
@@ -157,17 +157,17 @@ class Collection {
 
 }  // namespace
 
-int64_t least_expert_tokens(const std::map<std::string, ImatrixEntry>& entries) {
+int64_t least_expert_tokens(const std::map<std::string, imatrix::ImatrixEntry>& entries) {
   int64_t least = std::numeric_limits<int64_t>::max();
-  for (const ExpertCoverage& block : expert_coverage(entries, 0)) least = std::min(least, block.least);
+  for (const imatrix::ExpertCoverage& block : expert_coverage(entries, 0)) least = std::min(least, block.least);
   return least;
 }
 
-CollectResult collect_imatrix(const Model& model, const Chunks& chunks, const CollectOptions& options,
+CollectResult collect_imatrix(const model::Model& model, const tokenizer::Chunks& chunks, const CollectOptions& options,
                               const CollectProgress& progress) {
   CollectResult result = Collection(model, chunks, options).run(progress);
   if (!options.progress_path.empty()) std::filesystem::remove(options.progress_path);
   return result;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

@@ -13,12 +13,12 @@
 #include "schedule/layer_sweep.h"
 #include "tokenizer/chunks.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 
 struct CollectOptions {
   bool with_output = false;  ///< also observe output.weight
   std::string dataset;       ///< recorded as the origin of the text
-  SweepOptions sweep;        ///< keep_layers: token-major, windows of one batch; else one window per round
+  schedule::SweepOptions sweep;        ///< keep_layers: token-major, windows of one batch; else one window per round
   /// Chunks between two looks at the coverage; 0: all. With min_expert_tokens > 0, rounds follow each other until every
   /// expert has seen that many inputs, or the text ends. Otherwise there is one round.
   int64_t round = 0;
@@ -30,7 +30,7 @@ struct CollectOptions {
 };
 
 struct CollectResult {
-  Imatrix imatrix;
+  imatrix::Imatrix imatrix;
   /// Chunks whose numbers became non-finite, and the block where that happened: -1 the embedding, the number of layers
   /// for what follows them. In earlier blocks they are counted.
   std::vector<std::pair<int64_t, int>> broken;
@@ -45,10 +45,10 @@ using CollectProgress = std::function<void(int64_t round_begin, int64_t round_en
 
 /// Every chunk passes through the model from an empty context, and all its positions count. Error when every chunk is
 /// broken, and for progress that is damaged or belongs to another run.
-CollectResult collect_imatrix(const Model& model, const Chunks& chunks, const CollectOptions& options,
+CollectResult collect_imatrix(const model::Model& model, const tokenizer::Chunks& chunks, const CollectOptions& options,
                               const CollectProgress& progress);
 
 /// The smallest number of inputs of any expert of any block; the largest int64 without routed experts.
-int64_t least_expert_tokens(const std::map<std::string, ImatrixEntry>& entries);
+int64_t least_expert_tokens(const std::map<std::string, imatrix::ImatrixEntry>& entries);
 
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

@@ -4,7 +4,7 @@
 #include "base/check.h"
 #include "base/resume_file.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 namespace {
 
 constexpr ResumeKind kKind{"STEELIMX", "a collection", "model, text"};
@@ -29,7 +29,7 @@ BrokenChunks read_broken(ByteReader& in, int64_t n_chunks, int n_layers) {
 }  // namespace
 
 void save_collect_state(const std::string& path, const std::string& identity, const CollectState& state,
-                        const std::map<std::string, ImatrixEntry>& entries, LayerSweep* sweep) {
+                        const std::map<std::string, imatrix::ImatrixEntry>& entries, schedule::LayerSweep* sweep) {
   STEELYARD_CHECK((sweep != nullptr) == (state.next_layer > 0));
   ResumeFileWriter file(path, kKind, identity);
   ByteWriter out(file);
@@ -49,7 +49,7 @@ void save_collect_state(const std::string& path, const std::string& identity, co
   file.finish();
 }
 
-std::optional<CollectState> load_collect_state(const std::string& path, const std::string& identity, LayerSweep& sweep,
+std::optional<CollectState> load_collect_state(const std::string& path, const std::string& identity, schedule::LayerSweep& sweep,
                                                int64_t n_chunks, int n_layers) {
   std::optional<ResumeFile> file = ResumeFile::open(path, kKind, identity);
   if (!file) return std::nullopt;
@@ -62,7 +62,7 @@ std::optional<CollectState> load_collect_state(const std::string& path, const st
   state.window_broken = read_broken(in, n_chunks, n_layers);
   for (auto left = in.number<int64_t>(0); left > 0; --left) {
     const std::string name(in.string<int64_t>(1));
-    ImatrixEntry entry;
+    imatrix::ImatrixEntry entry;
     entry.n_in = in.number<int64_t>(1);
     entry.n_expert = in.number<int64_t>(1);
     int64_t n = 0;
@@ -79,4 +79,4 @@ std::optional<CollectState> load_collect_state(const std::string& path, const st
   return state;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

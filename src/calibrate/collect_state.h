@@ -12,7 +12,7 @@
 #include "imatrix/imatrix.h"
 #include "schedule/layer_sweep.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 
 /// Broken chunks, and the block in which each became non-finite.
 using BrokenChunks = std::vector<std::pair<int64_t, int>>;
@@ -23,17 +23,17 @@ struct CollectState {
   int64_t window = 0;          ///< its chunks, when next_layer is above 0
   BrokenChunks broken;         ///< of the windows before
   BrokenChunks window_broken;  ///< of this one, so far
-  std::map<std::string, ImatrixEntry> entries;
+  std::map<std::string, imatrix::ImatrixEntry> entries;
 };
 
 /// Writes the state atomically. `identity` [64 characters] identifies the run. sweep: null outside a window. The
 /// entries are passed separately, because they belong to the collector.
 void save_collect_state(const std::string& path, const std::string& identity, const CollectState& state,
-                        const std::map<std::string, ImatrixEntry>& entries, LayerSweep* sweep);
+                        const std::map<std::string, imatrix::ImatrixEntry>& entries, schedule::LayerSweep* sweep);
 
 /// Returns nothing when there is no such file. Within a window the sweep is restored. Error when the file is damaged or
 /// belongs to another run.
-std::optional<CollectState> load_collect_state(const std::string& path, const std::string& identity, LayerSweep& sweep,
+std::optional<CollectState> load_collect_state(const std::string& path, const std::string& identity, schedule::LayerSweep& sweep,
                                                int64_t n_chunks, int n_layers);
 
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

@@ -1,9 +1,9 @@
 #include "calibrate/hessian_collector.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 namespace {
 
-float* floats(const Buffer& buffer) { return reinterpret_cast<float*>(buffer.get()); }
+float* floats(const compute::Buffer& buffer) { return reinterpret_cast<float*>(buffer.get()); }
 
 // y - x, where y are the rows of the same tokens, for routed experts of the same experts.
 std::vector<float> difference(const RecordedInput& y, const RecordedInput& x, int64_t n) {
@@ -29,7 +29,7 @@ std::vector<float> difference(const RecordedInput& y, const RecordedInput& x, in
   return result;
 }
 
-Matrix upload(Backend& backend, const std::vector<float>& rows, int64_t n, Buffer& memory) {
+compute::Matrix upload(compute::Backend& backend, const std::vector<float>& rows, int64_t n, compute::Buffer& memory) {
   memory = backend.allocate(rows.size() * sizeof(float));
   backend.upload(memory.get(), rows.data(), rows.size() * sizeof(float));
   return {floats(memory), static_cast<int64_t>(rows.size()) / n, n, n};
@@ -40,8 +40,8 @@ Matrix upload(Backend& backend, const std::vector<float>& rows, int64_t n, Buffe
 // The input to count through this weight, or null if another weight has counted the same one. Inputs of one layer have
 // different addresses in scratch memory, so the same address within a layer is the same input. Which weights share an
 // input is decided when a weight is first seen.
-HessianCollector::Input* HessianCollector::count_here(Backend& backend, const Weight& weight, int64_t n_slices,
-                                                    Matrix x) {
+HessianCollector::Input* HessianCollector::count_here(compute::Backend& backend, const compute::Weight& weight, int64_t n_slices,
+                                                    compute::Matrix x) {
   if (!weights_.empty() && !weights_.contains(weight.name)) return nullptr;
   std::shared_ptr<Input>& input = inputs_[weight.name];
   if (input == nullptr) {
@@ -56,7 +56,7 @@ HessianCollector::Input* HessianCollector::count_here(Backend& backend, const We
     input->owner = weight.name;
     input->tokens.resize(static_cast<size_t>(n_slices));
     const auto zeros = [&](int64_t bytes) {
-      Buffer buffer = backend.allocate(static_cast<size_t>(bytes));
+      compute::Buffer buffer = backend.allocate(static_cast<size_t>(bytes));
       backend.zero(buffer.get(), static_cast<size_t>(bytes));
       return buffer;
     };
@@ -69,7 +69,7 @@ HessianCollector::Input* HessianCollector::count_here(Backend& backend, const We
   return input.get();
 }
 
-void HessianCollector::dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) {
+void HessianCollector::dense(compute::Backend& backend, const compute::Weight& weight, int64_t slice, compute::Matrix x) {
   Input* const input = count_here(backend, weight, weight.n_slices, x);
   if (input == nullptr) return;
   backend.second_moments(x, x, floats(input->sums) + slice * x.cols * x.cols);
@@ -77,13 +77,13 @@ void HessianCollector::dense(Backend& backend, const Weight& weight, int64_t sli
   if (originals_ == nullptr) return;
   const auto original = originals_->next(weight.name, slice);
   if (!original || original->n_rows != x.rows) return;  // a sequence broke: what is collected here will be thrown away
-  Buffer memory;
+  compute::Buffer memory;
   const RecordedInput own{x.rows, host_copy(backend, x), {}, {}};
   backend.second_moments(upload(backend, difference(*original, own, x.cols), x.cols, memory), x,
                          floats(input->cross_covariance) + slice * x.cols * x.cols);
 }
 
-void HessianCollector::experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) {
+void HessianCollector::experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x, const compute::Routing& routing) {
   Input* const input = count_here(backend, weight, weight.n_slices, x);
   if (input == nullptr) return;
   backend.second_moments_experts(x, x, routing, floats(input->sums), reinterpret_cast<int64_t*>(input->counts.get()));
@@ -92,20 +92,20 @@ void HessianCollector::experts(Backend& backend, const Weight& weight, Matrix x,
   if (!original || original->n_rows != x.rows) return;
   RecordedInput own{x.rows, host_copy(backend, x), {}, {}};
   copy_rows_of_experts(backend, routing, own);
-  Buffer memory;
-  const Buffer ignored = backend.allocate(static_cast<size_t>(routing.n_expert) * sizeof(int64_t));
+  compute::Buffer memory;
+  const compute::Buffer ignored = backend.allocate(static_cast<size_t>(routing.n_expert) * sizeof(int64_t));
   backend.second_moments_experts(upload(backend, difference(*original, own, x.cols), x.cols, memory), x, routing,
                                  floats(input->cross_covariance), reinterpret_cast<int64_t*>(ignored.get()));
 }
 
-std::map<std::string, std::shared_ptr<const HessianSums>> HessianCollector::take(Backend& backend) {
+std::map<std::string, std::shared_ptr<const HessianSums>> HessianCollector::take(compute::Backend& backend) {
   std::map<const Input*, std::shared_ptr<const HessianSums>> made;
   std::map<std::string, std::shared_ptr<const HessianSums>> result;
   for (const auto& [name, input] : inputs_) {
     std::shared_ptr<const HessianSums>& hessian = made[input.get()];
     if (hessian == nullptr) {
       HessianSums own{input->n, input->n_slices, input->tokens, {}, {}};
-      const auto download = [&](const Buffer& from, std::vector<float>& to) {
+      const auto download = [&](const compute::Buffer& from, std::vector<float>& to) {
         to.resize(static_cast<size_t>(own.n_slices * own.n * own.n));
         backend.download(to.data(), from.get(), to.size() * sizeof(float));
       };
@@ -122,4 +122,4 @@ std::map<std::string, std::shared_ptr<const HessianSums>> HessianCollector::take
   return result;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

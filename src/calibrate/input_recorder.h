@@ -11,7 +11,7 @@
 
 #include "compute/observer.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 
 /// The input of a linear in one call, in host memory.
 struct RecordedInput {
@@ -22,15 +22,15 @@ struct RecordedInput {
 };
 
 /// x without gaps between rows, in host memory.
-std::vector<float> host_copy(Backend& backend, Matrix x);
+std::vector<float> host_copy(compute::Backend& backend, compute::Matrix x);
 /// For a complete routing: token and row_begin of a RecordedInput.
-void copy_rows_of_experts(Backend& backend, const Routing& routing, RecordedInput& to);
+void copy_rows_of_experts(compute::Backend& backend, const compute::Routing& routing, RecordedInput& to);
 
-class InputRecorder : public MatmulObserver {
+class InputRecorder : public compute::MatmulObserver {
  public:
-  void dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) override;
-  void experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) override;
-  void end_batch(Backend& /*backend*/, bool counts) override {
+  void dense(compute::Backend& backend, const compute::Weight& weight, int64_t slice, compute::Matrix x) override;
+  void experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x, const compute::Routing& routing) override;
+  void end_batch(compute::Backend& /*backend*/, bool counts) override {
     if (!counts) clear();
   }
 
@@ -42,4 +42,4 @@ class InputRecorder : public MatmulObserver {
   std::map<std::pair<std::string, int64_t>, std::deque<RecordedInput>> inputs_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

@@ -1,7 +1,7 @@
 // The means of slices, in the order of summation that the bytes of a quantization depend on.
 #include "calibrate/input_statistics.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 
 SliceMeans::SliceMeans(const std::vector<float>& sums, const std::vector<int64_t>& counts, double prior_inputs)
     : sums_(sums), counts_(counts), prior_(prior_inputs), size_(sums.size() / counts.size()) {
@@ -27,4 +27,4 @@ std::vector<float> SliceMeans::of_slice(int64_t slice) const {
   return mean;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

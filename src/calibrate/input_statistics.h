@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace steelyard {
+namespace steelyard::calibrate {
 
 /// Part of its diagonal that is added to a Hessian: the larger the fewer inputs they are of.
 struct DampingSchedule {
@@ -41,4 +41,4 @@ class SliceMeans {
   std::vector<float> pooled_;  // the mean of all slices; empty without a prior
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

@@ -9,7 +9,7 @@
 
 #include "gguf/block_name.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 
 // Attention and state-space mixers, then their output; gate and up of the FFN, then its output.
 int stage_of(std::string_view tensor) {
@@ -18,14 +18,14 @@ int stage_of(std::string_view tensor) {
   return has(".attn_output") || has(".ssm_out") ? 1 : 0;
 }
 
-LayerPart part_of(int stage) { return stage < 2 ? LayerPart::kMixer : LayerPart::kFfn; }
+model::LayerPart part_of(int stage) { return stage < 2 ? model::LayerPart::kMixer : model::LayerPart::kFfn; }
 
 // Of watched and of held-out inputs, both sums and cross_covariance. Routed experts of one stage and shape read the same rows.
-uint64_t hessian_bytes(const Resolution& resolution) {
+uint64_t hessian_bytes(const plan::Resolution& resolution) {
   std::map<std::pair<int64_t, int>, uint64_t> of_stage;
   std::set<std::tuple<int64_t, int, int64_t, int64_t>> routed;
   uint64_t most = 0;
-  for (const Decision& decision : resolution.decisions) {
+  for (const plan::Decision& decision : resolution.decisions) {
     const gguf::TensorInfo& tensor = *decision.tensor;
     const auto layer = gguf::block_of(tensor.name);
     if (!layer || tensor.n_dims < 2 || decision.type == tensor.type) continue;
@@ -39,4 +39,4 @@ uint64_t hessian_bytes(const Resolution& resolution) {
   return most;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

@@ -9,7 +9,7 @@
 #include "model/forward.h"
 #include "plan/resolve.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 
 inline constexpr int kStages = 4;
 
@@ -17,9 +17,9 @@ inline constexpr int kStages = 4;
 int stage_of(std::string_view tensor);
 
 /// The part of the layer that a stage's linears are in. Nothing before that part has to be computed again for them.
-LayerPart part_of(int stage);
+model::LayerPart part_of(int stage);
 
 /// Bytes of the Hessians that the largest stage holds: what is in memory beside weights and hidden states.
-uint64_t hessian_bytes(const Resolution& resolution);
+uint64_t hessian_bytes(const plan::Resolution& resolution);
 
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

@@ -12,24 +12,24 @@
 #include "quantize/correction.h"
 #include "quantize/encode.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 namespace {
 
 // One slice of a tensor, rounded in every way.
 class RoundedSlice {
  public:
-  RoundedSlice(const Format& to, int64_t n_in, int64_t n_out, const std::vector<float>& rows, DeviceEncoder* device)
+  RoundedSlice(const formats::Format& to, int64_t n_in, int64_t n_out, const std::vector<float>& rows, formats::DeviceEncoder* device)
       : to_(to), n_in_(n_in), n_out_(n_out), rows_(rows), device_(device) {}
 
   // mean: the mean of x x^T. Feedback rounds towards `target`, the other ways towards the rows themselves.
-  void round(const std::vector<float>& mean, const std::vector<float>& target, const LdlqSettings& settings) {
+  void round(const std::vector<float>& mean, const std::vector<float>& target, const quantize::LdlqSettings& settings) {
     std::vector<float> diagonal(static_cast<size_t>(n_in_));
     for (int64_t i = 0; i < n_in_; ++i) diagonal[static_cast<size_t>(i)] = mean[static_cast<size_t>(i * n_in_ + i)];
     round_alone(nullptr, settings.effort, mutable_bytes(Rounding::kPlain));
     if (std::ranges::any_of(diagonal, [](float x) { return x > 0.0f; })) {
       round_alone(diagonal.data(), settings.effort, mutable_bytes(Rounding::kDiagonal));
     }
-    if (const auto ldlq = LdlqEncoder::make(to_, n_in_, mean.data(), settings, device_)) {
+    if (const auto ldlq = quantize::LdlqEncoder::make(to_, n_in_, mean.data(), settings, device_)) {
       std::vector<std::byte>& bytes = mutable_bytes(Rounding::kLdlq);
       bytes.resize(n_bytes());
       ldlq->encode(target.data(), n_out_, bytes.data());
@@ -62,7 +62,7 @@ class RoundedSlice {
   size_t n_bytes() const { return static_cast<size_t>(n_out_) * row_bytes(); }
 
   // No weight knows of another's error.
-  void round_alone(const float* importance, Effort effort, std::vector<std::byte>& bytes) const {
+  void round_alone(const float* importance, formats::Effort effort, std::vector<std::byte>& bytes) const {
     bytes.resize(n_bytes());
     if (device_ != nullptr && device_->encodes(to_.type)) {
       return device_->encode(to_.type, rows_.data(), n_out_, n_in_, importance, effort, bytes.data());
@@ -73,20 +73,20 @@ class RoundedSlice {
     });
   }
 
-  const Format& to_;
+  const formats::Format& to_;
   int64_t n_in_, n_out_;
   const std::vector<float>& rows_;
-  DeviceEncoder* device_;
+  formats::DeviceEncoder* device_;
   std::array<std::vector<std::byte>, kRoundings> bytes_;  // empty: not possible
 };
 
 }  // namespace
 
-RoundedTensor round_tensor(const gguf::Reader& source, const Decision& decision, const HessianSums& watched,
+RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& decision, const HessianSums& watched,
                            const HessianSums* held_out, const RoundingSettings& settings) {
   const gguf::TensorInfo& tensor = *decision.tensor;
-  const Format& from = format(tensor.type);
-  const Format& to = format(decision.type);
+  const formats::Format& from = format(tensor.type);
+  const formats::Format& to = format(decision.type);
   const int64_t n_in = tensor.ne[0], n_out = tensor.ne[1], n_slices = tensor.ne[2] * tensor.ne[3];
   STEELYARD_CHECK(watched.n == n_in && watched.n_slices == n_slices);
   const double prior = n_slices > 1 ? settings.expert_prior * static_cast<double>(n_in) : 0.0;
@@ -105,12 +105,12 @@ RoundedTensor round_tensor(const gguf::Reader& source, const Decision& decision,
     from.decode(stored.data() + static_cast<size_t>(s) * from_bytes, n_out * n_in / from.block_len, rows.data());
     if (const auto bad = std::ranges::find_if_not(rows, [](float x) { return std::isfinite(x); }); bad != rows.end()) {
       const int64_t at = bad - rows.begin();
-      throw BadWeight(source.path(), fmt::format("tensor {} holds {} in row {}, column {}", printable(tensor.name),
+      throw quantize::BadWeight(source.path(), fmt::format("tensor {} holds {} in row {}, column {}", printable(tensor.name),
                                                  *bad, s * n_out + at / n_in, at % n_in));
     }
     const std::vector<float> mean = means.of_slice(s), linear_term = compute_linear_term(rows, cross_covariances.of_slice(s), n_in);
     const double n_inputs = means.n_inputs(s);
-    LdlqSettings ldlq = settings.ldlq;
+    quantize::LdlqSettings ldlq = settings.ldlq;
     ldlq.damping = settings.damping.at(n_in, n_inputs);
     RoundedSlice slice(to, n_in, n_out, rows, settings.device);
     slice.round(mean, corrected(rows, linear_term, mean, n_in, settings.ridge.at(n_in, n_inputs)), ldlq);
@@ -127,4 +127,4 @@ RoundedTensor round_tensor(const gguf::Reader& source, const Decision& decision,
   return result;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

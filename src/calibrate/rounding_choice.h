@@ -17,15 +17,15 @@
 #include "plan/resolve.h"
 #include "quantize/ldlq.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 
 /// docs/quantize.md has the measurements behind the numbers.
 struct RoundingSettings {
-  LdlqSettings ldlq;          ///< its damping is replaced by the schedule's
+  quantize::LdlqSettings ldlq;          ///< its damping is replaced by the schedule's
   DampingSchedule damping{0.1, 2.0};  ///< of feedback
   DampingSchedule ridge{0.1, 20.0};   ///< of the correction (quantize/correction.h)
   double expert_prior = 0.3;             ///< the mean of a layer's experts counts as this many times n_in inputs of each
-  DeviceEncoder* device = nullptr;    ///< where matrices are rounded, with the same bytes; null: the processor
+  formats::DeviceEncoder* device = nullptr;    ///< where matrices are rounded, with the same bytes; null: the processor
 };
 
 /// With error feedback, or each weight by itself: weighted by the Hessian's diagonal or not.
@@ -49,7 +49,7 @@ struct RoundedTensor {
 /// The tensor in the type that was decided. watched: the Hessian of its inputs, of its shape; held_out: those that judge,
 /// null where there are none. A slice without held-out inputs is judged by the watched ones. Parallel inside. BadWeight
 /// where a weight is not finite.
-RoundedTensor round_tensor(const gguf::Reader& source, const Decision& decision, const HessianSums& watched,
+RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& decision, const HessianSums& watched,
                            const HessianSums* held_out, const RoundingSettings& settings);
 
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

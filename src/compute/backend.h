@@ -16,7 +16,7 @@
 
 #include "compute/tensor.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 /// Device memory, freed with the last copy of the handle.
 using Buffer = std::shared_ptr<std::byte>;
@@ -214,4 +214,4 @@ enum class Precision {
 /// built without, and where there is no such device. ref is always exact.
 std::unique_ptr<Backend> make_backend(std::string_view name, Precision precision = Precision::kExact);
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

@@ -15,7 +15,7 @@
 #define IF_CUDA(function) nullptr
 #endif
 
-namespace steelyard {
+namespace steelyard::compute {
 namespace {
 
 std::unique_ptr<Backend> make_cpu_backend(int /*device*/, Precision precision) {
@@ -24,7 +24,7 @@ std::unique_ptr<Backend> make_cpu_backend(int /*device*/, Precision precision) {
 std::unique_ptr<Backend> make_ref_backend(int /*device*/, Precision /*precision*/) {
   return std::make_unique<RefBackend>();
 }
-std::unique_ptr<DeviceEncoder> own_encoders(int /*device*/) { return nullptr; }
+std::unique_ptr<formats::DeviceEncoder> own_encoders(int /*device*/) { return nullptr; }
 std::string no_address(int /*device*/) { return ""; }
 
 constexpr BackendKind kKinds[] = {
@@ -100,10 +100,10 @@ std::string device_address(std::string_view backend) {
   return kind->address(device);
 }
 
-std::unique_ptr<DeviceEncoder> make_device_encoder(std::string_view backend) {
+std::unique_ptr<formats::DeviceEncoder> make_device_encoder(std::string_view backend) {
   const auto [kind, device] = find_built_in(backend);
   if (kind->make_encoder == nullptr) fail("", "no encoders on \"{}\" (known: {})", backend, encoding_backends());
   return kind->make_encoder(device);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

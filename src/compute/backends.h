@@ -10,7 +10,7 @@
 #include "compute/backend.h"
 #include "formats/device_encoder.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 /// A row of backends.def.
 struct BackendKind {
@@ -26,7 +26,7 @@ struct BackendKind {
   /// Null: not in this program. Error when there is no such device.
   std::unique_ptr<Backend> (*make)(int device, Precision precision);
   /// Gives null where types' own encoders are all there is. Null: nothing can be encoded with this backend.
-  std::unique_ptr<DeviceEncoder> (*make_encoder)(int device);
+  std::unique_ptr<formats::DeviceEncoder> (*make_encoder)(int device);
   /// The PCI address of a device, empty where it has none.
   std::string (*address)(int device);
 
@@ -56,6 +56,6 @@ std::string device_address(std::string_view backend);
 
 /// What encodes on a backend's device; null for "cpu", where every type's own Encoder is all there is. Error for a name
 /// that does not encode, and where there is no such device.
-std::unique_ptr<DeviceEncoder> make_device_encoder(std::string_view backend);
+std::unique_ptr<formats::DeviceEncoder> make_device_encoder(std::string_view backend);
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

@@ -11,7 +11,7 @@
 #include "base/parallel.h"
 #include "compute/routing.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 Buffer HostBackend::allocate(size_t bytes) {
   constexpr size_t kAlignment = 64;  // one cache line, one AVX-512 register
@@ -43,10 +43,10 @@ void HostBackend::copy(Matrix from, Matrix to) {
 void HostBackend::store(Matrix from, TypedRows to) {
   STEELYARD_CHECK(from.rows == to.rows && from.cols == to.cols && from.cols % to.format->block_len == 0);
   parallel_for(from.rows, 4, [&](int64_t t) {
-    if (to.format->type == Type::F32) {  // as it is, NaN and all
+    if (to.format->type == formats::Type::F32) {  // as it is, NaN and all
       std::memcpy(to.row(t), from.row(t), static_cast<size_t>(from.cols) * sizeof(float));
     } else {
-      to.format->encoder->encode_row(from.row(t), nullptr, from.cols / to.format->block_len, Effort::kFast, to.row(t));
+      to.format->encoder->encode_row(from.row(t), nullptr, from.cols / to.format->block_len, formats::Effort::kFast, to.row(t));
     }
   });
 }
@@ -89,4 +89,4 @@ void HostBackend::route(Matrix logits, const RouteArgs& args, Routing& routing) 
   sort_by_expert(routing);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

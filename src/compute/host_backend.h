@@ -5,7 +5,7 @@
 
 #include "compute/backend.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 class HostBackend : public Backend {
  public:
@@ -31,4 +31,4 @@ class HostBackend : public Backend {
   std::vector<Product> products_;  // of the call at work
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

@@ -6,7 +6,7 @@
 
 #include "compute/backend.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 class MatmulObserver {
  public:
@@ -23,4 +23,4 @@ class MatmulObserver {
   virtual void end_batch(Backend& /*backend*/, bool /*counts*/) {}
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

@@ -6,7 +6,7 @@
 #include <limits>
 #include <utility>
 
-namespace steelyard {
+namespace steelyard::compute {
 namespace {
 
 constexpr float kExcluded = -std::numeric_limits<float>::infinity();
@@ -95,4 +95,4 @@ void sort_by_expert(Routing& routing) {
   routing.row_begin[0] = 0;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

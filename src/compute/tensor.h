@@ -12,7 +12,7 @@
 #include "base/check.h"
 #include "formats/format.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 /// A view of F32 activations: `rows` tokens of `cols` values; row r begins at data + r * stride.
 struct Matrix {
@@ -43,7 +43,7 @@ struct Matrix {
 /// n_out rows of n_in values. Maps an input x [n_in] to y[o] = sum_i W[i, o] x[i].
 struct Weight {
   std::string name;  ///< as in the file, e.g. "blk.0.attn_q.weight"
-  const Format* format = nullptr;
+  const formats::Format* format = nullptr;
   int64_t n_in = 0;
   int64_t n_out = 0;
   int64_t n_slices = 1;
@@ -58,7 +58,7 @@ struct Weight {
 /// A view of `rows` rows of `cols` values in any type that can be written: keys and values of past positions. Row r
 /// begins at data + r * stride bytes.
 struct TypedRows {
-  const Format* format = nullptr;
+  const formats::Format* format = nullptr;
   std::byte* data = nullptr;
   int64_t rows = 0;
   int64_t cols = 0;
@@ -101,4 +101,4 @@ struct Routing {
   int64_t n_slots() const { return n_tokens * n_used; }
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

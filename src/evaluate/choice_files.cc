@@ -13,10 +13,10 @@
 #include "base/mapped_file.h"
 #include "evaluate/choice.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 namespace {
 
-std::vector<TokenId> encode(const Tokenizer& tokenizer, const std::string& text) {
+std::vector<tokenizer::TokenId> encode(const tokenizer::Tokenizer& tokenizer, const std::string& text) {
   return tokenizer.encode(text, /*add_special=*/true, /*parse_special=*/false);
 }
 
@@ -119,7 +119,7 @@ WinograndeLine parse_winogrande(const std::string& line, const std::string& path
 
 // Scores what follows the word, without the last token, which is mostly a full stop. Where three tokens or fewer
 // follow, the word is scored as well.
-ChoiceTask winogrande_task(const WinograndeLine& line, const Tokenizer& tokenizer, const std::string& path,
+ChoiceTask winogrande_task(const WinograndeLine& line, const tokenizer::Tokenizer& tokenizer, const std::string& path,
                            size_t number) {
   constexpr int64_t kMinTrailing = 3;
   ChoiceTask task;
@@ -157,7 +157,7 @@ Answers read_answers(ByteReader& in) {
 
 }  // namespace
 
-std::vector<ChoiceTask> load_hellaswag(const std::string& path, const Tokenizer& tokenizer, int64_t max_tasks) {
+std::vector<ChoiceTask> load_hellaswag(const std::string& path, const tokenizer::Tokenizer& tokenizer, int64_t max_tasks) {
   constexpr size_t kLines = 6, kEndings = 4;
   const std::vector<std::string> lines = lines_of(read_file(path));
   if (lines.empty() || lines.size() % kLines != 0) {
@@ -186,7 +186,7 @@ std::vector<ChoiceTask> load_hellaswag(const std::string& path, const Tokenizer&
   return tasks;
 }
 
-std::vector<ChoiceTask> load_winogrande(const std::string& path, const Tokenizer& tokenizer, int64_t max_tasks) {
+std::vector<ChoiceTask> load_winogrande(const std::string& path, const tokenizer::Tokenizer& tokenizer, int64_t max_tasks) {
   const std::vector<std::string> lines = lines_of(read_file(path));
   if (lines.empty()) fail(path, "has no tasks");
   std::vector<WinograndeLine> parsed;
@@ -198,7 +198,7 @@ std::vector<ChoiceTask> load_winogrande(const std::string& path, const Tokenizer
   return tasks;
 }
 
-std::vector<ChoiceTask> load_multiple_choice(const std::string& path, const Tokenizer& tokenizer, int64_t max_tasks) {
+std::vector<ChoiceTask> load_multiple_choice(const std::string& path, const tokenizer::Tokenizer& tokenizer, int64_t max_tasks) {
   const MappedFile file(path);
   ByteReader in(file.bytes(), path);
   in.set_subject("the number of tasks");
@@ -225,4 +225,4 @@ std::vector<ChoiceTask> load_multiple_choice(const std::string& path, const Toke
   return tasks;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

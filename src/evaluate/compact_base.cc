@@ -9,7 +9,7 @@
 #include "base/parallel.h"
 #include "base/sha256.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 namespace {
 
 constexpr uint32_t kVersion = 1;
@@ -61,15 +61,15 @@ CompactBase::CompactBase(MappedFile file) : DivergenceBase(std::move(file)) {
 
   fingerprint_.assign(header.fingerprint, kSha256Digits);
   vocabulary_.assign(header.vocabulary, kSha256Digits);
-  const std::vector<TokenId> ids = tokens();
+  const std::vector<tokenizer::TokenId> ids = tokens();
   if (!is_hash(fingerprint_) || !is_hash(vocabulary_) ||
       sha256(std::as_bytes(std::span(ids))) != std::string_view(header.text, kSha256Digits)) {
     fail(path(), "the tokens or their hash are damaged");
   }
-  if (std::ranges::any_of(ids, [&](TokenId id) { return id < 0 || id >= n_vocab(); })) {
+  if (std::ranges::any_of(ids, [&](tokenizer::TokenId id) { return id < 0 || id >= n_vocab(); })) {
     fail(path(), "a token is beyond the vocabulary of {}", n_vocab());
   }
-  in.seek(sizeof(header) + ids.size() * sizeof(TokenId));
+  in.seek(sizeof(header) + ids.size() * sizeof(tokenizer::TokenId));
   experts_.layers = in.values<int32_t>(n_layers);
   if (std::ranges::adjacent_find(experts_.layers, std::ranges::greater_equal()) != experts_.layers.end() ||
       (n_layers > 0 && experts_.layers[0] < 0)) {
@@ -77,14 +77,14 @@ CompactBase::CompactBase(MappedFile file) : DivergenceBase(std::move(file)) {
   }
 }
 
-void CompactBase::require(const Chunks& chunks, const ModelIdentity& model) const {
+void CompactBase::require(const tokenizer::Chunks& chunks, const ModelIdentity& model) const {
   if (n_vocab() == model.n_vocab && vocabulary_ != model.vocabulary) {
     fail(path(), "was made with a model of another vocabulary or BOS");
   }
   DivergenceBase::require(chunks, model);
 }
 
-TokenScore CompactBase::compare(int64_t chunk, int64_t index, TokenId target, std::span<const float> x) const {
+TokenScore CompactBase::compare(int64_t chunk, int64_t index, tokenizer::TokenId target, std::span<const float> x) const {
   const CompactRow values = load_compact_row(shape_, row(chunk, index));
   const std::string damage = find_damage(shape_, values);
   if (!damage.empty()) fail(path(), "chunk {}, row {} has {}: damaged", chunk + 1, index, damage);
@@ -104,7 +104,7 @@ std::vector<uint16_t> CompactBase::choices(int64_t chunk, int64_t index) const {
   return experts;
 }
 
-CompactBaseWriter::CompactBaseWriter(const std::string& path, const Chunks& chunks, const ModelIdentity& model,
+CompactBaseWriter::CompactBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, const ModelIdentity& model,
                                      bool resumable, uint64_t written)
     : DivergenceBaseWriter(path, resumable, written),
       shape_(compact_shape(model.n_vocab, model.experts.n_choices())),
@@ -147,4 +147,4 @@ void CompactBaseWriter::add(const ScoredLogits& rows) {
   file().append(rows_);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

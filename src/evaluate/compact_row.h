@@ -10,7 +10,7 @@
 #include "evaluate/token_score.h"
 #include "tokenizer/tokenizer.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
 /// Counts that determine a row's size.
 struct CompactShape {
@@ -30,14 +30,14 @@ CompactShape compact_shape(int64_t n_vocab, int64_t n_choices);
 struct CompactRow {
   float target_log_prob = 0;
   float tail_mass = 0;            ///< probability of all that is not among the first n_top tokens
-  std::vector<TokenId> tokens;    ///< [n_top + n_samples]: the most likely in descending order, then the sample
+  std::vector<tokenizer::TokenId> tokens;    ///< [n_top + n_samples]: the most likely in descending order, then the sample
   std::vector<float> log_probs;   ///< [n_top + n_samples]
   std::vector<uint16_t> experts;  ///< [n_choices]
 };
 
 /// The row of the logits x [n_vocab]. The tail is sampled systematically, by its probabilities, from an offset that
 /// depends on `seed`.
-CompactRow make_compact_row(const CompactShape& shape, std::span<const float> x, TokenId target,
+CompactRow make_compact_row(const CompactShape& shape, std::span<const float> x, tokenizer::TokenId target,
                             std::span<const uint16_t> experts, uint64_t seed);
 
 /// Converts a row to bytes, and back [row_bytes].
@@ -48,6 +48,6 @@ CompactRow load_compact_row(const CompactShape& shape, std::span<const std::byte
 std::string find_damage(const CompactShape& shape, const CompactRow& row);
 
 /// Scores logits x against an undamaged row.
-TokenScore compare(const CompactShape& shape, const CompactRow& row, std::span<const float> x, TokenId target);
+TokenScore compare(const CompactShape& shape, const CompactRow& row, std::span<const float> x, tokenizer::TokenId target);
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -8,7 +8,7 @@
 #include "evaluate/statistics.h"
 #include "evaluate/token_score.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
 struct DivergenceResult {
   int64_t n_tokens = 0;
@@ -28,4 +28,4 @@ struct DivergenceResult {
 
 DivergenceResult divergence(std::span<const TokenScore> scores);
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

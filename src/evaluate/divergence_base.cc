@@ -10,7 +10,7 @@
 #include "evaluate/compact_base.h"
 #include "evaluate/llama_base.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
 std::unique_ptr<DivergenceBase> DivergenceBase::open(const std::string& path) {
   MappedFile file(path);
@@ -33,7 +33,7 @@ void DivergenceBase::set_counts(int64_t n_ctx, int64_t n_vocab, int64_t n_chunks
 
 void DivergenceBase::check_length(uint64_t tokens_begin, uint64_t between, uint64_t row_bytes) {
   // Each count is below 2^31, so products of two fit.
-  const uint64_t token_bytes = static_cast<uint64_t>(n_chunks_ * n_ctx_) * sizeof(TokenId);
+  const uint64_t token_bytes = static_cast<uint64_t>(n_chunks_ * n_ctx_) * sizeof(tokenizer::TokenId);
   const auto data_bytes = checked_mul(static_cast<uint64_t>(n_chunks_ * n_scored()), row_bytes);
   const auto before = checked_add(tokens_begin + token_bytes, between);
   const auto expected = data_bytes && before ? checked_add(*data_bytes, *before) : std::nullopt;
@@ -56,10 +56,10 @@ void DivergenceBase::release(int64_t chunk) const {
   file_.release(begin, begin + chunk_bytes);
 }
 
-std::vector<TokenId> DivergenceBase::tokens() const {
+std::vector<tokenizer::TokenId> DivergenceBase::tokens() const {
   ByteReader in(bytes(), path());
   in.seek(tokens_begin_);
-  return in.values<TokenId>(static_cast<uint64_t>(n_chunks_ * n_ctx_));
+  return in.values<tokenizer::TokenId>(static_cast<uint64_t>(n_chunks_ * n_ctx_));
 }
 
 std::string DivergenceBase::digest() const {
@@ -69,7 +69,7 @@ std::string DivergenceBase::digest() const {
   return hash.hex();
 }
 
-void DivergenceBase::require(const Chunks& chunks, const ModelIdentity& model) const {
+void DivergenceBase::require(const tokenizer::Chunks& chunks, const ModelIdentity& model) const {
   if (n_vocab_ != model.n_vocab) {
     fail(path(), "was made with a vocabulary of {}, the model has {}", n_vocab_, model.n_vocab);
   }
@@ -91,7 +91,7 @@ uint64_t DivergenceBaseWriter::make_durable() {
 }
 
 std::unique_ptr<DivergenceBaseWriter> DivergenceBaseWriter::create(BaseLayout layout, const std::string& path,
-                                                                   const Chunks& chunks, const ModelIdentity& model,
+                                                                   const tokenizer::Chunks& chunks, const ModelIdentity& model,
                                                                    bool resumable, uint64_t written) {
   if (layout == BaseLayout::kLlama) {
     return std::make_unique<LlamaBaseWriter>(path, chunks, model.n_vocab, resumable, written);
@@ -99,4 +99,4 @@ std::unique_ptr<DivergenceBaseWriter> DivergenceBaseWriter::create(BaseLayout la
   return std::make_unique<CompactBaseWriter>(path, chunks, model, resumable, written);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -17,7 +17,7 @@
 #include "evaluate/score.h"
 #include "evaluate/token_score.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
 class DivergenceBase {
  public:
@@ -27,11 +27,11 @@ class DivergenceBase {
   static std::unique_ptr<DivergenceBase> open(const std::string& path);
 
   /// Error unless the base was made with this vocabulary, context and text (at least as many chunks).
-  virtual void require(const Chunks& chunks, const ModelIdentity& model) const;
+  virtual void require(const tokenizer::Chunks& chunks, const ModelIdentity& model) const;
 
   /// Scores row x [n_vocab] at scored position `index` of a chunk, whose next token is `target`. May be called from
   /// several threads at once. Error when the base's row is damaged.
-  virtual TokenScore compare(int64_t chunk, int64_t index, TokenId target, std::span<const float> x) const = 0;
+  virtual TokenScore compare(int64_t chunk, int64_t index, tokenizer::TokenId target, std::span<const float> x) const = 0;
 
   /// The layers whose choices of experts the base has; without layers it has none.
   virtual const ExpertShape& experts() const = 0;
@@ -50,7 +50,7 @@ class DivergenceBase {
   /// SHA-256 of its length and first MiB: identifies the base.
   std::string digest() const;
   /// The text that the base was made with [n_chunks * n_ctx].
-  std::vector<TokenId> tokens() const;
+  std::vector<tokenizer::TokenId> tokens() const;
 
  protected:
   explicit DivergenceBase(MappedFile file) : file_(std::move(file)) {}
@@ -77,7 +77,7 @@ class DivergenceBaseWriter {
 
   /// resumable: the file can be continued after an interruption (AtomicFile); `written` is then the length that an
   /// earlier writer last made durable.
-  static std::unique_ptr<DivergenceBaseWriter> create(BaseLayout layout, const std::string& path, const Chunks& chunks,
+  static std::unique_ptr<DivergenceBaseWriter> create(BaseLayout layout, const std::string& path, const tokenizer::Chunks& chunks,
                                                       const ModelIdentity& model, bool resumable, uint64_t written);
 
   virtual void add(const ScoredLogits& rows) = 0;
@@ -94,4 +94,4 @@ class DivergenceBaseWriter {
   std::unique_ptr<AtomicFile> file_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

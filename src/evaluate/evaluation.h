@@ -14,7 +14,7 @@
 #include "evaluate/score.h"
 #include "evaluate/token_score.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
 /// The results so far; a whole number of batches.
 struct Progress {
@@ -29,7 +29,7 @@ void save_progress(const std::string& path, const std::string& identity, const P
 std::optional<Progress> load_progress(const std::string& path, const std::string& identity);
 
 struct EvaluationOptions {
-  SweepOptions sweep;    ///< keep_layers: token-major, else layer-major, where progress is chunks whose logits are done
+  schedule::SweepOptions sweep;    ///< keep_layers: token-major, else layer-major, where progress is chunks whose logits are done
   std::string settings;  ///< what else must be the same when a run goes on: backend, precision
   std::string base_path;  ///< of the base to compare with or to write; empty: none
   bool write_base = false;
@@ -47,15 +47,15 @@ struct EvaluationResult {
 };
 
 /// What an evaluation keeps in memory besides the sweep: logits, and the figures of each scored token.
-uint64_t evaluation_bytes(const Chunks& chunks, const ModelIdentity& identity);
+uint64_t evaluation_bytes(const tokenizer::Chunks& chunks, const ModelIdentity& identity);
 
 /// Called after rows were scored, with the scores so far.
 using EvaluationProgress = std::function<void(std::span<const TokenScore>)>;
 
 /// Scores all chunks. `base`: the opened base_path when it is compared with, else null; the caller has checked that it
 /// fits. Error when a likelihood or divergence is not finite: the model's output is broken.
-EvaluationResult evaluate(const Model& model, const ModelIdentity& identity, const Chunks& chunks,
+EvaluationResult evaluate(const model::Model& model, const ModelIdentity& identity, const tokenizer::Chunks& chunks,
                           const DivergenceBase* base, const EvaluationOptions& options,
                           const EvaluationProgress& progress);
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/parallel.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 namespace {
 
 constexpr size_t kHeaderBytes = LlamaBase::kMagic.size() + 3 * sizeof(int32_t);
@@ -55,7 +55,7 @@ void LlamaBase::log_probs(int64_t chunk, int64_t index, std::span<float> out) co
   }
 }
 
-TokenScore LlamaBase::compare(int64_t chunk, int64_t index, TokenId target, std::span<const float> x) const {
+TokenScore LlamaBase::compare(int64_t chunk, int64_t index, tokenizer::TokenId target, std::span<const float> x) const {
   std::vector<float> base(x.size());
   log_probs(chunk, index, base);
   const LogNormalizer normalizer = log_normalizer(x);
@@ -69,7 +69,7 @@ TokenScore LlamaBase::compare(int64_t chunk, int64_t index, TokenId target, std:
   return score;
 }
 
-LlamaBaseWriter::LlamaBaseWriter(const std::string& path, const Chunks& chunks, int64_t n_vocab, bool resumable,
+LlamaBaseWriter::LlamaBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, int64_t n_vocab, bool resumable,
                                  uint64_t written)
     : DivergenceBaseWriter(path, resumable, written), row_values_(row_values(n_vocab)) {
   const auto n_rows = static_cast<uint64_t>(chunks.count() * chunks.n_scored());
@@ -91,4 +91,4 @@ void LlamaBaseWriter::add(const ScoredLogits& rows) {
   file().append(std::as_bytes(std::span(rows_)));
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

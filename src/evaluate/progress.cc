@@ -4,7 +4,7 @@
 #include "base/resume_file.h"
 #include "evaluate/evaluation.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 namespace {
 
 constexpr ResumeKind kKind{"STEELPRG", "an evaluation", "model, text, base"};
@@ -35,4 +35,4 @@ std::optional<Progress> load_progress(const std::string& path, const std::string
   return progress;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

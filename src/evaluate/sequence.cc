@@ -7,14 +7,14 @@
 #include "evaluate/token_score.h"
 #include "schedule/non_finite.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
-std::vector<double> evaluate_sequence(const Model& model, const std::string& path, std::span<const TokenId> ids,
+std::vector<double> evaluate_sequence(const model::Model& model, const std::string& path, std::span<const tokenizer::TokenId> ids,
                                       const LogitVisitor& visit) {
   constexpr int64_t kRows = 64;  // of logits at a time
   const auto n = static_cast<int64_t>(ids.size()), n_vocab = model.config().n_vocab;
-  Session session(model, n);
-  const Matrix residual = session.forward(ids);
+  schedule::Session session(model, n);
+  const compute::Matrix residual = session.forward(ids);
   std::vector<double> nll;
   for (int64_t begin = 0; begin < n; begin += kRows) {
     const int64_t rows = std::min(kRows, n - begin);
@@ -37,4 +37,4 @@ std::vector<double> evaluate_sequence(const Model& model, const std::string& pat
   return nll;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -11,14 +11,14 @@
 #include "model/model.h"
 #include "tokenizer/vocabulary.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
 /// Called with the logits [n, n_vocab] at the positions from `first` on, in order.
 using LogitVisitor = std::function<void(int64_t first, std::span<const float> logits)>;
 
 /// -log q of every token but the first, in nats, given those before it. `path`: of the model, for errors. Error when
 /// one is not finite, which names the place where the numbers stop being finite.
-std::vector<double> evaluate_sequence(const Model& model, const std::string& path, std::span<const TokenId> ids,
+std::vector<double> evaluate_sequence(const model::Model& model, const std::string& path, std::span<const tokenizer::TokenId> ids,
                                       const LogitVisitor& visit);
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
 /// A mean and its standard error, sqrt(variance / (n - 1)) with the variance over n.
 struct MeanEstimate {
@@ -40,4 +40,4 @@ class Percentiles {
   std::vector<double> sorted_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

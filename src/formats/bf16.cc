@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 BF16::Block BF16::encode(float value) {
   // The largest floats would round to infinity; the largest bfloat16 is the nearest finite value.
@@ -12,4 +12,4 @@ BF16::Block BF16::encode(float value) {
 
 constinit const Format kBF16Format = make_format<BF16>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

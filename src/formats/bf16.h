@@ -6,7 +6,7 @@
 #include "formats/codec.h"
 #include "formats/plain.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct BF16 : PlainEncoder<BF16> {
   static constexpr Type kType = Type::BF16;
@@ -22,4 +22,4 @@ struct BF16 : PlainEncoder<BF16> {
   static Block encode(float value);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

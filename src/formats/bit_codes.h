@@ -7,7 +7,7 @@
 #include "simd/host_device.h"
 #include "simd/this_target.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 /// The low four bits of 2 n codes: byte i has code i in its low nibble and code n + i in its high one.
 STEELYARD_HD inline void pack_nibbles(const uint32_t* codes, int n, uint8_t* bytes) {
@@ -51,4 +51,4 @@ STEELYARD_HD inline int two_bits(const uint8_t* bytes, int g, int i) {
   return first[i] >> (2 * (g / 2 % 4)) & 3;
 }
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -54,7 +54,7 @@
 #include "formats/span.h"
 #include "simd/this_target.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 // Each Format is defined in its type's .cc file.
 #define FORMAT(name, id) extern const Format k##name##Format;
@@ -314,4 +314,4 @@ constexpr Format make_format() {
   return format;
 }
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -8,7 +8,7 @@
 #include "formats/ldlq_inputs.h"
 #include "formats/format.h"
 
-namespace steelyard {
+namespace steelyard::formats {
 
 class DeviceEncoder {
  public:
@@ -28,4 +28,4 @@ class DeviceEncoder {
                                     std::byte* out) = 0;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::formats

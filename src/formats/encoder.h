@@ -11,7 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace steelyard {
+namespace steelyard::formats {
 
 /// Upper bounds over all formats, so that callers can keep scratch on the stack.
 inline constexpr int kMaxBlockLen = 256;
@@ -62,4 +62,4 @@ struct Encoder {
   void (*encode_row)(const float* x, const float* importance, int64_t n_blocks, Effort effort, std::byte* out);
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::formats

@@ -6,7 +6,7 @@
 #include "formats/codec.h"
 #include "formats/plain.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct F16 : PlainEncoder<F16> {
   static constexpr Type kType = Type::F16;
@@ -22,4 +22,4 @@ struct F16 : PlainEncoder<F16> {
   static Block encode(float value);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -1,9 +1,9 @@
 #include "formats/f32.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 F32::Block F32::encode(float value) { return {value}; }
 
 constinit const Format kF32Format = make_format<F32>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

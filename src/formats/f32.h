@@ -6,7 +6,7 @@
 #include "formats/codec.h"
 #include "formats/plain.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct F32 : PlainEncoder<F32> {
   static constexpr Type kType = Type::F32;
@@ -22,4 +22,4 @@ struct F32 : PlainEncoder<F32> {
   static Block encode(float value);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

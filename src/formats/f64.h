@@ -6,7 +6,7 @@
 #include "formats/codec.h"
 #include "formats/plain.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct F64 : PlainType {
   static constexpr Type kType = Type::F64;
@@ -19,4 +19,4 @@ struct F64 : PlainType {
   static float value(const Block& block) { return static_cast<float>(block.value); }
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -14,7 +14,7 @@
 #include "formats/group.h"
 #include "simd/target.h"
 
-namespace steelyard {
+namespace steelyard::formats {
 
 /// GGUF tensor types; the value is the ggml type id in the file.
 enum class Type : uint32_t {
@@ -70,4 +70,4 @@ std::span<const Format* const> all_formats();
 /// Bytes of a row of `n` values, or nothing when n is not a multiple of the block length or the product overflows.
 std::optional<uint64_t> row_bytes(const Format& format, uint64_t n);
 
-}  // namespace steelyard
+}  // namespace steelyard::formats

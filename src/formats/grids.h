@@ -14,7 +14,7 @@
 #include "simd/simd.h"
 #include "simd/this_target.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 /// N codewords, each as the bytes of one Word: value i of a codeword is byte i, the lowest first.
 template <typename Word, size_t N>
@@ -134,4 +134,4 @@ STEELYARD_HD inline Bytes shifted_eighths(const Bytes& ternary, const Bytes& is_
   return (fourfold + fourfold) + (repeat(1) + (is_negative + is_negative));
 }
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

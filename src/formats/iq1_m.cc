@@ -1,6 +1,6 @@
 #include "formats/iq1_m.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void IQ1_M::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block = {};
@@ -17,4 +17,4 @@ STEELYARD_HD void IQ1_M::pack(const Scales& scales, const uint32_t* codes, Block
 
 constinit const Format kIQ1_MFormat = make_format<IQ1_M>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

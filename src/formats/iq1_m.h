@@ -15,7 +15,7 @@
 #include "formats/grids.h"
 #include "formats/search/codebook_encoder.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct IQ1_M : CodebookEncoder<IQ1_M> {
   static constexpr Type kType = Type::IQ1_M;
@@ -77,4 +77,4 @@ struct IQ1_M : CodebookEncoder<IQ1_M> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

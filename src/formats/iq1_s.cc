@@ -1,6 +1,6 @@
 #include "formats/iq1_s.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void IQ1_S::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block = {};
@@ -18,4 +18,4 @@ STEELYARD_HD void IQ1_S::pack(const Scales& scales, const uint32_t* codes, Block
 
 constinit const Format kIQ1_SFormat = make_format<IQ1_S>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -14,7 +14,7 @@
 #include "formats/grids.h"
 #include "formats/search/codebook_encoder.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct IQ1_S : CodebookEncoder<IQ1_S> {
   static constexpr Type kType = Type::IQ1_S;
@@ -74,4 +74,4 @@ struct IQ1_S : CodebookEncoder<IQ1_S> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -2,7 +2,7 @@
 
 #include "formats/bit_codes.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void IQ2_XS::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block = {};
@@ -15,4 +15,4 @@ STEELYARD_HD void IQ2_XS::pack(const Scales& scales, const uint32_t* codes, Bloc
 
 constinit const Format kIQ2_XSFormat = make_format<IQ2_XS>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -13,7 +13,7 @@
 #include "formats/grids.h"
 #include "formats/search/codebook_encoder.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct IQ2_XS : CodebookEncoder<IQ2_XS> {
   static constexpr Type kType = Type::IQ2_XS;
@@ -64,4 +64,4 @@ struct IQ2_XS : CodebookEncoder<IQ2_XS> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

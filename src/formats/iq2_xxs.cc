@@ -1,6 +1,6 @@
 #include "formats/iq2_xxs.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void IQ2_XXS::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
@@ -13,4 +13,4 @@ STEELYARD_HD void IQ2_XXS::pack(const Scales& scales, const uint32_t* codes, Blo
 
 constinit const Format kIQ2_XXSFormat = make_format<IQ2_XXS>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -13,7 +13,7 @@
 #include "formats/grids.h"
 #include "formats/search/codebook_encoder.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct IQ2_XXS : CodebookEncoder<IQ2_XXS> {
   static constexpr Type kType = Type::IQ2_XXS;
@@ -68,4 +68,4 @@ struct IQ2_XXS : CodebookEncoder<IQ2_XXS> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -2,7 +2,7 @@
 
 #include "formats/bit_codes.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void IQ3_S::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block = {};
@@ -18,4 +18,4 @@ STEELYARD_HD void IQ3_S::pack(const Scales& scales, const uint32_t* codes, Block
 
 constinit const Format kIQ3_SFormat = make_format<IQ3_S>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -1,6 +1,6 @@
 #include "formats/iq3_xxs.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void IQ3_XXS::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
@@ -14,4 +14,4 @@ STEELYARD_HD void IQ3_XXS::pack(const Scales& scales, const uint32_t* codes, Blo
 
 constinit const Format kIQ3_XXSFormat = make_format<IQ3_XXS>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

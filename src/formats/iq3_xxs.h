@@ -14,7 +14,7 @@
 #include "formats/grids.h"
 #include "formats/search/codebook_encoder.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct IQ3_XXS : CodebookEncoder<IQ3_XXS> {
   static constexpr Type kType = Type::IQ3_XXS;
@@ -66,4 +66,4 @@ struct IQ3_XXS : CodebookEncoder<IQ3_XXS> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -2,7 +2,7 @@
 
 #include "formats/bit_codes.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void IQ4_NL::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
@@ -11,4 +11,4 @@ STEELYARD_HD void IQ4_NL::pack(const Scales& scales, const uint32_t* codes, Bloc
 
 constinit const Format kIQ4_NLFormat = make_format<IQ4_NL>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

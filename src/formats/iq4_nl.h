@@ -10,7 +10,7 @@
 #include "formats/grids.h"
 #include "formats/search/iq4_levels.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct IQ4_NL : OneScaleEncoder<IQ4_NL> {
   static constexpr Type kType = Type::IQ4_NL;
@@ -46,4 +46,4 @@ struct IQ4_NL : OneScaleEncoder<IQ4_NL> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -7,7 +7,7 @@
 #include "formats/bit_codes.h"
 #include "formats/search/iq4_levels.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 namespace {
 
 constexpr int kSubLen = IQ4_XS::kBlockLen / IQ4_XS::kSubBlocks;
@@ -147,4 +147,4 @@ STEELYARD_HD void IQ4_XS::pack(const Scales& scales, const uint32_t* codes, Bloc
 
 constinit const Format kIQ4_XSFormat = make_format<IQ4_XS>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -11,7 +11,7 @@
 #include "formats/codec.h"
 #include "formats/grids.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct IQ4_XS {
   static constexpr Type kType = Type::IQ4_XS;
@@ -68,4 +68,4 @@ struct IQ4_XS {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

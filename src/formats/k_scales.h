@@ -16,7 +16,7 @@
 #include "formats/span.h"
 #include "simd/this_target.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct [[gnu::packed]] KScales {
   Half d;
@@ -74,4 +74,4 @@ struct [[gnu::packed]] KScales {
   }
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -6,7 +6,7 @@
 
 #include "formats/encoder.h"
 
-namespace steelyard {
+namespace steelyard::formats {
 
 /// Columns between two matrix products: a multiple of every block length.
 inline constexpr int kPanelLen = 256;
@@ -26,4 +26,4 @@ struct LdlqInputs {
   int64_t effort;              ///< an Effort, as wide as its neighbours so that there is no padding
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::formats

@@ -20,7 +20,7 @@
 #define STEELYARD_UNROLL_8
 #endif
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 /// Columns [begin, begin + width) of the Hessian or its factor.
 struct LdlqPanel {
@@ -246,4 +246,4 @@ STEELYARD_HD void accumulate_shrinkage(const float* x, const float* errors, cons
   }
 }
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -5,7 +5,7 @@
 #include "formats/bit_codes.h"
 #include "formats/search/e2m1.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 namespace {
 
 /// Below the lowest, the inverse of the scale is not a float; above the highest, its highest level is not.
@@ -52,4 +52,4 @@ STEELYARD_HD void MXFP4::pack(const Scales& scales, const uint32_t* codes, Block
 
 constinit const Format kMXFP4Format = make_format<MXFP4>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

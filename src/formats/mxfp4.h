@@ -9,7 +9,7 @@
 #include "formats/codec.h"
 #include "formats/grids.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct MXFP4 {
   static constexpr Type kType = Type::MXFP4;
@@ -67,4 +67,4 @@ struct MXFP4 {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -5,7 +5,7 @@
 #include "formats/bit_codes.h"
 #include "formats/search/e2m1.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 namespace {
 
 constexpr int kSubLen = 16;
@@ -77,4 +77,4 @@ STEELYARD_HD void NVFP4::pack(const Scales& scales, const uint32_t* codes, Block
 
 constinit const Format kNVFP4Format = make_format<NVFP4>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -10,7 +10,7 @@
 #include "formats/codec.h"
 #include "formats/grids.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct NVFP4 {
   static constexpr Type kType = Type::NVFP4;
@@ -73,4 +73,4 @@ struct NVFP4 {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

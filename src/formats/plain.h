@@ -9,7 +9,7 @@
 #include "formats/format.h"
 #include "simd/this_target.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct PlainType {
   static constexpr int kBlockLen = 1;
@@ -38,4 +38,4 @@ struct PlainEncoder : PlainType {
   }
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

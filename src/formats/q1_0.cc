@@ -5,7 +5,7 @@
 
 #include "formats/search/search.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD Q1_0::Scales Q1_0::fit(const float* x, const float* w, Effort, uint32_t* codes) {
   // The signs are best as they are, whatever the scale. So the least-squares scale is the mean magnitude.
@@ -41,4 +41,4 @@ STEELYARD_HD void Q1_0::pack(const Scales& scales, const uint32_t* codes, Block&
 
 constinit const Format kQ1_0Format = make_format<Q1_0>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -8,7 +8,7 @@
 
 #include "formats/codec.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Q1_0 {
   static constexpr Type kType = Type::Q1_0;
@@ -52,4 +52,4 @@ struct Q1_0 {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -9,7 +9,7 @@
 #include "formats/codec.h"
 #include "formats/search/one_scale.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Q2_0 : OneScaleEncoder<Q2_0> {
   static constexpr Type kType = Type::Q2_0;
@@ -51,4 +51,4 @@ struct Q2_0 : OneScaleEncoder<Q2_0> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

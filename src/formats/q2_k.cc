@@ -1,6 +1,6 @@
 #include "formats/q2_k.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void Q2_K::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
@@ -11,4 +11,4 @@ STEELYARD_HD void Q2_K::pack(const Scales& scales, const uint32_t* codes, Block&
 
 constinit const Format kQ2_KFormat = make_format<Q2_K>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -12,7 +12,7 @@
 #include "formats/codec.h"
 #include "formats/search/affine_encoder.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Q2_K : AffineEncoder<Q2_K> {
   static constexpr Type kType = Type::Q2_K;
@@ -50,4 +50,4 @@ struct Q2_K : AffineEncoder<Q2_K> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -1,6 +1,6 @@
 #include "formats/q3_k.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void Q3_K::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block = {};
@@ -16,4 +16,4 @@ STEELYARD_HD void Q3_K::pack(const Scales& scales, const uint32_t* codes, Block&
 
 constinit const Format kQ3_KFormat = make_format<Q3_K>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -13,7 +13,7 @@
 #include "formats/codec.h"
 #include "formats/search/symmetric_encoder.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Q3_K : SymmetricEncoder<Q3_K> {
   static constexpr Type kType = Type::Q3_K;
@@ -65,4 +65,4 @@ struct Q3_K : SymmetricEncoder<Q3_K> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -2,7 +2,7 @@
 
 #include "formats/bit_codes.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void Q4_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
@@ -11,4 +11,4 @@ STEELYARD_HD void Q4_0::pack(const Scales& scales, const uint32_t* codes, Block&
 
 constinit const Format kQ4_0Format = make_format<Q4_0>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -9,7 +9,7 @@
 #include "formats/codec.h"
 #include "formats/search/one_scale.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Q4_0 : OneScaleEncoder<Q4_0> {
   static constexpr Type kType = Type::Q4_0;
@@ -47,4 +47,4 @@ struct Q4_0 : OneScaleEncoder<Q4_0> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -10,7 +10,7 @@
 #include "formats/codec.h"
 #include "formats/search/affine.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Q4_1 : OneAffineEncoder<Q4_1> {
   static constexpr Type kType = Type::Q4_1;
@@ -45,4 +45,4 @@ struct Q4_1 : OneAffineEncoder<Q4_1> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -2,7 +2,7 @@
 
 #include "formats/bit_codes.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void Q4_K::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.scales = KScales::pack(scales);
@@ -11,4 +11,4 @@ STEELYARD_HD void Q4_K::pack(const Scales& scales, const uint32_t* codes, Block&
 
 constinit const Format kQ4_KFormat = make_format<Q4_K>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

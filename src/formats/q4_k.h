@@ -11,7 +11,7 @@
 #include "formats/codec.h"
 #include "formats/k_scales.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Q4_K : AffineEncoder<Q4_K> {
   static constexpr Type kType = Type::Q4_K;
@@ -46,4 +46,4 @@ struct Q4_K : AffineEncoder<Q4_K> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

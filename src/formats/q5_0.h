@@ -10,7 +10,7 @@
 #include "formats/codec.h"
 #include "formats/search/one_scale.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Q5_0 : OneScaleEncoder<Q5_0> {
   static constexpr Type kType = Type::Q5_0;
@@ -53,4 +53,4 @@ struct Q5_0 : OneScaleEncoder<Q5_0> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -2,7 +2,7 @@
 
 #include "formats/bit_codes.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void Q5_1::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
@@ -13,4 +13,4 @@ STEELYARD_HD void Q5_1::pack(const Scales& scales, const uint32_t* codes, Block&
 
 constinit const Format kQ5_1Format = make_format<Q5_1>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

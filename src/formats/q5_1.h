@@ -11,7 +11,7 @@
 #include "formats/codec.h"
 #include "formats/search/affine.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Q5_1 : OneAffineEncoder<Q5_1> {
   static constexpr Type kType = Type::Q5_1;
@@ -52,4 +52,4 @@ struct Q5_1 : OneAffineEncoder<Q5_1> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -2,7 +2,7 @@
 
 #include "formats/bit_codes.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void Q5_K::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.scales = KScales::pack(scales);
@@ -12,4 +12,4 @@ STEELYARD_HD void Q5_K::pack(const Scales& scales, const uint32_t* codes, Block&
 
 constinit const Format kQ5_KFormat = make_format<Q5_K>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -12,7 +12,7 @@
 #include "formats/codec.h"
 #include "formats/k_scales.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Q5_K : AffineEncoder<Q5_K> {
   static constexpr Type kType = Type::Q5_K;
@@ -53,4 +53,4 @@ struct Q5_K : AffineEncoder<Q5_K> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

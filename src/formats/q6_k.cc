@@ -2,7 +2,7 @@
 
 #include "formats/bit_codes.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void Q6_K::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
@@ -13,4 +13,4 @@ STEELYARD_HD void Q6_K::pack(const Scales& scales, const uint32_t* codes, Block&
 
 constinit const Format kQ6_KFormat = make_format<Q6_K>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -11,7 +11,7 @@
 #include "formats/codec.h"
 #include "formats/search/symmetric_encoder.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Q6_K : SymmetricEncoder<Q6_K> {
   static constexpr Type kType = Type::Q6_K;
@@ -59,4 +59,4 @@ struct Q6_K : SymmetricEncoder<Q6_K> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -9,7 +9,7 @@
 #include "base/half.h"
 #include "simd/simd.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 inline constexpr int kSpanLen = 256;
 
@@ -56,4 +56,4 @@ STEELYARD_HD inline void two_bit_codes(const uint8_t* bytes, Bytes (&codes)[4]) 
 /// sub_scales * 2 + 1, sub_scales below 128.
 STEELYARD_HD inline SubScales odd(SubScales sub_scales) { return sub_scales + sub_scales + repeat_sub_scale(1); }
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

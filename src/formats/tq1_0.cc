@@ -1,6 +1,6 @@
 #include "formats/tq1_0.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void TQ1_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
@@ -17,4 +17,4 @@ STEELYARD_HD void TQ1_0::pack(const Scales& scales, const uint32_t* codes, Block
 
 constinit const Format kTQ1_0Format = make_format<TQ1_0>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -14,7 +14,7 @@
 #include "formats/grids.h"
 #include "formats/search/one_scale.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct TQ1_0 : OneScaleEncoder<TQ1_0> {
   static constexpr Type kType = Type::TQ1_0;
@@ -86,4 +86,4 @@ struct TQ1_0 : OneScaleEncoder<TQ1_0> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -10,7 +10,7 @@
 #include "formats/codec.h"
 #include "formats/search/one_scale.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct TQ2_0 : OneScaleEncoder<TQ2_0> {
   static constexpr Type kType = Type::TQ2_0;
@@ -44,4 +44,4 @@ struct TQ2_0 : OneScaleEncoder<TQ2_0> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "schedule/non_finite.h"
 
-namespace steelyard {
+namespace steelyard::generate {
 namespace {
 
 // Adds the time until it is destroyed to a Timing.
@@ -28,7 +28,7 @@ class Stopwatch {
 
 }  // namespace
 
-Generator::Generator(const Model& model, const Tokenizer& tokenizer, Options options)
+Generator::Generator(const model::Model& model, const tokenizer::Tokenizer& tokenizer, Options options)
     : model_(model),
       tokenizer_(tokenizer),
       options_(std::move(options)),
@@ -40,28 +40,28 @@ Generator::Generator(const Model& model, const Tokenizer& tokenizer, Options opt
 
 int64_t Generator::remaining() const { return options_.n_context - session_.position() - (waiting_ ? 1 : 0); }
 
-void Generator::append(std::span<const TokenId> ids) {
+void Generator::append(std::span<const tokenizer::TokenId> ids) {
   if (static_cast<int64_t>(ids.size()) > remaining()) {
     fail("", "the context of {} tokens is full: {} more do not fit into the {} that are left", options_.n_context,
          ids.size(), remaining());
   }
   const Stopwatch stopwatch(prompt_);
-  std::vector<TokenId> all;
+  std::vector<tokenizer::TokenId> all;
   if (waiting_) all.push_back(*waiting_);
   all.insert(all.end(), ids.begin(), ids.end());
   waiting_.reset();
-  for (const TokenId id : ids) sampler_.accept(id);
-  for (std::span<const TokenId> rest = all; !rest.empty();) {
+  for (const tokenizer::TokenId id : ids) sampler_.accept(id);
+  for (std::span<const tokenizer::TokenId> rest = all; !rest.empty();) {
     const size_t n = std::min(rest.size(), static_cast<size_t>(options_.batch));
-    const Matrix residual = session_.forward(rest.first(n));
+    const compute::Matrix residual = session_.forward(rest.first(n));
     rest = rest.subspan(n);
     if (rest.empty()) read_logits(residual);
   }
   prompt_.tokens += static_cast<int64_t>(ids.size());
 }
 
-void Generator::read_logits(const Matrix& residual) {
-  const Matrix last = session_.logits(residual.slice(residual.rows - 1, 1));
+void Generator::read_logits(const compute::Matrix& residual) {
+  const compute::Matrix last = session_.logits(residual.slice(residual.rows - 1, 1));
   logits_.resize(static_cast<size_t>(last.cols));
   model_.backend().download(logits_.data(), last.data, logits_.size() * sizeof(float));
   if (!std::ranges::all_of(logits_, [](float logit) { return std::isfinite(logit); })) {
@@ -80,7 +80,7 @@ FinishReason Generator::generate(int64_t n, const std::function<void(std::string
   for (int64_t i = 0; i < n; ++i) {
     if (remaining() < 1) return end(FinishReason::kContext);
     if (waiting_) read_logits(session_.forward(std::span(&*waiting_, 1)));
-    const TokenId id = sampler_.sample(logits_);
+    const tokenizer::TokenId id = sampler_.sample(logits_);
     waiting_ = id;
     sampler_.accept(id);
     if (tokenizer_.is_end_of_generation(id)) return end(FinishReason::kEndOfGeneration);
@@ -91,4 +91,4 @@ FinishReason Generator::generate(int64_t n, const std::function<void(std::string
   return end(FinishReason::kTokens);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::generate

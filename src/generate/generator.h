@@ -16,7 +16,7 @@
 #include "schedule/session.h"
 #include "tokenizer/tokenizer.h"
 
-namespace steelyard {
+namespace steelyard::generate {
 
 /// Why generation ended.
 enum class FinishReason {
@@ -43,10 +43,10 @@ class Generator {
   };
 
   /// Keeps references to both. Error for options out of range, and for everything that Session refuses.
-  Generator(const Model& model, const Tokenizer& tokenizer, Options options);
+  Generator(const model::Model& model, const tokenizer::Tokenizer& tokenizer, Options options);
 
   /// Appends `ids` to the context. Error when there is no room for them.
-  void append(std::span<const TokenId> ids);
+  void append(std::span<const tokenizer::TokenId> ids);
 
   /// Generates up to `n` tokens after the appended ones, at least one, and passes their text to `show`, piece by piece.
   /// Error when the model gives no finite logits.
@@ -61,17 +61,17 @@ class Generator {
 
  private:
   // Computes logits_ from the last row of the hidden states.
-  void read_logits(const Matrix& residual);
+  void read_logits(const compute::Matrix& residual);
 
-  const Model& model_;
-  const Tokenizer& tokenizer_;
+  const model::Model& model_;
+  const tokenizer::Tokenizer& tokenizer_;
   Options options_;
-  Session session_;
+  schedule::Session session_;
   Sampler sampler_;
   StopFilter filter_;
   std::vector<float> logits_;       // [n_vocab]; empty before the first token
-  std::optional<TokenId> waiting_;  // sampled, but not yet in the context
+  std::optional<tokenizer::TokenId> waiting_;  // sampled, but not yet in the context
   Timing prompt_, generation_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::generate

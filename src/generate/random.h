@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-namespace steelyard {
+namespace steelyard::generate {
 
 class Random {
  public:
@@ -26,4 +26,4 @@ class Random {
   uint64_t counter_ = 0;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::generate

@@ -11,7 +11,7 @@
 #include "generate/random.h"
 #include "tokenizer/vocabulary.h"
 
-namespace steelyard {
+namespace steelyard::generate {
 
 struct SamplingOptions {
   double temperature = 0.8;    // 0: always the likeliest token
@@ -28,12 +28,12 @@ void check(const SamplingOptions& options);
 
 /// A token that may come next.
 struct Candidate {
-  TokenId id;
+  tokenizer::TokenId id;
   double logit;
 };
 
 /// Divides the logits of `recent` tokens that are positive by `penalty`, and multiplies the others; each token once.
-void penalise(std::span<float> logits, std::span<const TokenId> recent, double penalty);
+void penalise(std::span<float> logits, std::span<const tokenizer::TokenId> recent, double penalty);
 
 /// The `k` largest logits (all if k is 0), the largest first; among equal ones the lower id.
 std::vector<Candidate> top_k(std::span<const float> logits, int64_t k);
@@ -48,7 +48,7 @@ void top_p(std::vector<Candidate>& candidates, double p);
 void min_p(std::vector<Candidate>& candidates, double p);
 
 /// The candidate at `u` in [0, 1) of the cumulative distribution at `temperature`.
-TokenId draw(std::span<const Candidate> candidates, double temperature, double u);
+tokenizer::TokenId draw(std::span<const Candidate> candidates, double temperature, double u);
 
 class Sampler {
  public:
@@ -56,16 +56,16 @@ class Sampler {
   explicit Sampler(const SamplingOptions& options);
 
   /// Records a token of the text, prompt or not, for the penalty.
-  void accept(TokenId id);
+  void accept(tokenizer::TokenId id);
 
   /// The next token; `logits` [n_vocab] are finite and are changed by the penalty. Among equally likely ones the lowest
   /// id.
-  TokenId sample(std::span<float> logits);
+  tokenizer::TokenId sample(std::span<float> logits);
 
  private:
   SamplingOptions options_;
   Random random_;
-  std::vector<TokenId> recent_;  // oldest first
+  std::vector<tokenizer::TokenId> recent_;  // oldest first
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::generate

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::generate {
 namespace {
 
 // Length of `text` without an incomplete last character.
@@ -67,4 +67,4 @@ std::string StopFilter::finish() {
   return shown;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::generate

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-namespace steelyard {
+namespace steelyard::generate {
 
 class StopFilter {
  public:
@@ -29,4 +29,4 @@ class StopFilter {
   bool stopped_ = false;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::generate

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-namespace steelyard {
+namespace steelyard::gguf {
 class ByteReader;
 }
 

@@ -9,7 +9,7 @@
 #include "gguf/reader.h"
 #include "gguf/writer.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 namespace {
 
 constexpr std::string_view kSumsSuffix = ".in_sum2";
@@ -18,7 +18,7 @@ constexpr std::string_view kCountsSuffix = ".counts";
 constexpr float kMaxStoredCount = 0x1p62f;
 
 std::vector<float> floats(const gguf::Reader& reader, const gguf::TensorInfo& tensor) {
-  if (tensor.type != Type::F32) {
+  if (tensor.type != formats::Type::F32) {
     fail(reader.path(), "{} is {}, expected F32", printable(tensor.name), format(tensor.type).name);
   }
   return ByteReader(reader.bytes(tensor), reader.path()).values<float>(tensor.n_bytes / sizeof(float));
@@ -111,4 +111,4 @@ void save_gguf_imatrix(const Imatrix& imatrix, const std::string& path) {
   writer.finish();
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

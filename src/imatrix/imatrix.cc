@@ -12,7 +12,7 @@
 #include "imatrix/gguf_file.h"
 #include "imatrix/legacy_file.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 namespace {
 
 // Sums go to disk as F32.
@@ -140,4 +140,4 @@ std::vector<float> Imatrix::importance(const gguf::TensorInfo& tensor, int64_t s
   return result;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

@@ -12,7 +12,7 @@
 
 #include "gguf/tensor_info.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 
 /// The sums of one weight tensor. A tensor with one matrix per attention head is a single row of n_in * n_head columns.
 /// So is a tensor of experts from a .dat file, which does not distinguish experts.
@@ -59,4 +59,4 @@ struct Imatrix {
   std::vector<float> importance(const gguf::TensorInfo& tensor, int64_t slice) const;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

@@ -9,7 +9,7 @@
 #include "base/byte_writer.h"
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 namespace {
 
 // Ratios times ncall, so that a reader's division by ncall gives the ratios back; at least one call, because zero could
@@ -89,4 +89,4 @@ void save_legacy_imatrix(const Imatrix& imatrix, const std::string& path) {
   file.finish();
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

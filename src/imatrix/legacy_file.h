@@ -8,7 +8,7 @@
 
 #include "imatrix/imatrix.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 
 /// The layout has no magic number: bytes that do not parse to their very end are an Error. `path` is for messages.
 /// Every entry becomes one row, with n_in * n_expert columns and a count of ncall chunks of 512 tokens.
@@ -18,4 +18,4 @@ Imatrix parse_legacy_imatrix(std::span<const std::byte> bytes, const std::string
 /// same bytes again, if its entries were sorted by name.
 void save_legacy_imatrix(const Imatrix& imatrix, const std::string& path);
 
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

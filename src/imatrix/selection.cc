@@ -6,7 +6,7 @@
 #include "base/check.h"
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 namespace {
 
 bool contains_any(const std::string& name, std::span<const std::string> texts) {
@@ -46,4 +46,4 @@ void rename_entries(Imatrix& imatrix, std::span<const EntryName> names) {
   imatrix.entries = std::move(renamed);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

@@ -6,7 +6,7 @@
 
 #include "imatrix/imatrix.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 
 /// Keeps the entries whose name contains one of `include` (all, if that is empty) and none of `exclude`. Error when one
 /// of the texts occurs in no name, or nothing is left.
@@ -21,4 +21,4 @@ struct EntryName {
 /// Keeps the entries that `names` mentions, each under its new name. New names are unique.
 void rename_entries(Imatrix& imatrix, std::span<const EntryName> names);
 
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

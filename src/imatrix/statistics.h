@@ -7,7 +7,7 @@
 
 #include "imatrix/imatrix.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 
 /// One entry. min, mean and max are over the mean squares of all columns of the experts that saw an input; 0 when none
 /// did.
@@ -48,4 +48,4 @@ std::vector<ImatrixStatistics> statistics(const Imatrix& imatrix);
 /// In the order of the blocks; entries outside blocks are left out.
 std::vector<BlockStatistics> block_statistics(const std::vector<ImatrixStatistics>& rows);
 
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

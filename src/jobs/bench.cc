@@ -28,11 +28,11 @@ void check(const BenchOptions& options) {
 }
 
 // Contexts in rising order, less those that the model or memory has no room for.
-std::vector<int64_t> feasible(const BenchOptions& options, const Model& model, std::vector<BenchLeftOut>& left_out) {
-  const ModelConfig& config = model.config();
-  const MemoryRequest request{0, 1, options.batch_size, 1, model.cache_types()};
+std::vector<int64_t> feasible(const BenchOptions& options, const model::Model& model, std::vector<BenchLeftOut>& left_out) {
+  const model::ModelConfig& config = model.config();
+  const schedule::MemoryRequest request{0, 1, options.batch_size, 1, model.cache_types()};
   const int64_t room =
-      largest_context(model.reader(), config, request, [&](const MemoryPlan& plan) { return model.fits_memory(plan); });
+      largest_context(model.reader(), config, request, [&](const schedule::MemoryPlan& plan) { return model.fits_memory(plan); });
   std::vector<int64_t> contexts = options.contexts, rest;
   std::ranges::sort(contexts);
   contexts.erase(std::unique(contexts.begin(), contexts.end()), contexts.end());
@@ -48,8 +48,8 @@ std::vector<int64_t> feasible(const BenchOptions& options, const Model& model, s
   return rest;
 }
 
-EnergyMeters open_meters(const BenchOptions& options, const std::vector<std::string>& backends) {
-  EnergyMeters meters;
+measure::EnergyMeters open_meters(const BenchOptions& options, const std::vector<std::string>& backends) {
+  measure::EnergyMeters meters;
   add_rapl(meters, options.powercap);
   std::vector<std::string> addresses;
   for (const std::string& name : backends) {
@@ -59,7 +59,7 @@ EnergyMeters open_meters(const BenchOptions& options, const std::vector<std::str
   return meters;
 }
 
-BenchContext describe(const ContextSpeed& speed) {
+BenchContext describe(const measure::ContextSpeed& speed) {
   BenchContext row{.context = speed.n_context};
   if (speed.prefill) {
     row.first_token_seconds = speed.first_token;
@@ -74,9 +74,9 @@ BenchContext describe(const ContextSpeed& speed) {
   return row;
 }
 
-ContextSpeed speed_of(const BenchContext& row) {
+measure::ContextSpeed speed_of(const BenchContext& row) {
   const auto rate = [](const std::optional<double>& speed, const std::optional<double>& watts) {
-    return speed ? std::optional(Rate{*speed, watts}) : std::nullopt;
+    return speed ? std::optional(measure::Rate{*speed, watts}) : std::nullopt;
   };
   return {row.context, row.first_token_seconds.value_or(0), rate(row.prefill_tokens_per_second, row.prefill_watts),
           rate(row.decode_tokens_per_second, row.decode_watts)};
@@ -87,7 +87,7 @@ ContextSpeed speed_of(const BenchContext& row) {
 BenchResult bench(const BenchOptions& options, const ProgressCallback& progress) {
   check(options);
   const OpenModel open(options.model, std::ranges::max(options.contexts) + options.n_gen);
-  const Model& model = open.model();
+  const model::Model& model = open.model();
   BenchResult result;
   const std::vector<int64_t> contexts = feasible(options, model, result.left_out);
   if (progress && !result.left_out.empty()) {
@@ -102,11 +102,11 @@ BenchResult bench(const BenchOptions& options, const ProgressCallback& progress)
   result.threads = omp_get_max_threads();
   result.n_decode = options.n_gen;
   result.n_batch = options.batch_size;
-  EnergyMeters meters = open_meters(options, result.backends);
+  measure::EnergyMeters meters = open_meters(options, result.backends);
   for (const auto& meter : meters.meters) result.meters.push_back(meter->name());
   result.no_meters = meters.absent;
   if (!model.backend().free_memory()) {
-    const TokenCost cost = token_cost(model.reader(), model.config());
+    const measure::TokenCost cost = token_cost(model.reader(), model.config());
     result.bytes_per_token = cost.bytes;
     result.products_per_token = cost.products;
     result.bandwidth = measure_bandwidth();
@@ -114,8 +114,8 @@ BenchResult bench(const BenchOptions& options, const ProgressCallback& progress)
   }
   if (progress) progress({.stage = "machine", .data = to_json(result)});
 
-  const SpeedOptions how{options.n_gen, options.batch_size, options.repetitions};
-  Session session(model, contexts.back() + options.n_gen);
+  const measure::SpeedOptions how{options.n_gen, options.batch_size, options.repetitions};
+  schedule::Session session(model, contexts.back() + options.n_gen);
   warm_up(model, session, contexts.back(), how);
   for (const int64_t n : contexts) {
     result.contexts.push_back(describe(measure_speed(model, session, n, how, meters)));
@@ -131,7 +131,7 @@ BenchResult bench(const BenchOptions& options, const ProgressCallback& progress)
 
 std::string plot(const BenchResult& result) {
   if (result.contexts.empty()) fail("", "no context was measured: nothing to draw");
-  std::vector<ContextSpeed> speeds;
+  std::vector<measure::ContextSpeed> speeds;
   for (const BenchContext& row : result.contexts) speeds.push_back(speed_of(row));
   return speed_plot(speeds, std::filesystem::path(result.model).filename().string(),
                     fmt::format("{}, {} threads", result.settings, result.threads));

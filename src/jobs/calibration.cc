@@ -11,12 +11,12 @@ namespace steelyard::jobs {
 namespace {
 
 // Batches are of the same size whatever the memory: the result must not depend on it. Two models have streams.
-CalibrationSettings settings_for(const gguf::Reader& source, const ModelConfig& config, const Resolution& resolution,
-                                 const QuantizeOptions& options, const ShapingOptions& shaping, DeviceEncoder* device) {
-  CalibrationSettings settings{.rounding = {.ldlq = {.effort = shaping.chosen_effort()}, .device = device}};
+calibrate::CalibrationSettings settings_for(const gguf::Reader& source, const model::ModelConfig& config, const plan::Resolution& resolution,
+                                 const QuantizeOptions& options, const ShapingOptions& shaping, formats::DeviceEncoder* device) {
+  calibrate::CalibrationSettings settings{.rounding = {.ldlq = {.effort = shaping.chosen_effort()}, .device = device}};
   const uint64_t memory = options.memory > 0 ? options.memory : physical_memory() / 5 * 4;
-  const SweepPlan plan = plan_sweep(source, config, memory, hessian_bytes(resolution), shaping.ctx_size,
-                                    settings.sweep.n_batch, SweepOrder::kLayer);
+  const schedule::SweepPlan plan = plan_sweep(source, config, memory, hessian_bytes(resolution), shaping.ctx_size,
+                                    settings.sweep.n_batch, schedule::SweepOrder::kLayer);
   settings.sweep.hidden_state_bytes = plan.hidden_state_bytes / 2;
   settings.sweep.scratch_folder = std::filesystem::path(options.output).parent_path().string();
   return settings;
@@ -24,8 +24,8 @@ CalibrationSettings settings_for(const gguf::Reader& source, const ModelConfig& 
 
 }  // namespace
 
-Calibration::Calibration(const gguf::Reader& source, const Resolution& resolution, const QuantizeOptions& options,
-                         const ShapingOptions& shaping, DeviceEncoder* device)
+Calibration::Calibration(const gguf::Reader& source, const plan::Resolution& resolution, const QuantizeOptions& options,
+                         const ShapingOptions& shaping, formats::DeviceEncoder* device)
     : backend_(make_backend(options.backend)),
       model_(source, *backend_),
       tokenizer_(source.metadata()),
@@ -36,7 +36,7 @@ Calibration::Calibration(const gguf::Reader& source, const Resolution& resolutio
 
 std::vector<RoundedTensor> Calibration::rounded() const {
   std::vector<RoundedTensor> rows;
-  for (const RoundingReport& report : layers_.reports()) {
+  for (const calibrate::RoundingReport& report : layers_.reports()) {
     rows.push_back({printable(report.name),
                     {report.loss.begin(), report.loss.end()},
                     {report.chosen.begin(), report.chosen.end()}});

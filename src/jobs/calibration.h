@@ -13,19 +13,19 @@ class Calibration {
  public:
   /// Opens backend and model, reads the text of options.calibrate. `source`, `resolution` and `device`, which may be
   /// null, outlive it.
-  Calibration(const gguf::Reader& source, const Resolution& resolution, const QuantizeOptions& options,
-              const ShapingOptions& shaping, DeviceEncoder* device);
+  Calibration(const gguf::Reader& source, const plan::Resolution& resolution, const QuantizeOptions& options,
+              const ShapingOptions& shaping, formats::DeviceEncoder* device);
 
-  CalibratedLayers& layers() { return layers_; }
+  calibrate::CalibratedLayers& layers() { return layers_; }
   /// Of the tensors rounded so far.
   std::vector<RoundedTensor> rounded() const;
 
  private:
-  std::unique_ptr<Backend> backend_;
-  Model model_;
-  Tokenizer tokenizer_;
-  Chunks chunks_;
-  CalibratedLayers layers_;
+  std::unique_ptr<compute::Backend> backend_;
+  model::Model model_;
+  tokenizer::Tokenizer tokenizer_;
+  tokenizer::Chunks chunks_;
+  calibrate::CalibratedLayers layers_;
 };
 
 }  // namespace steelyard::jobs

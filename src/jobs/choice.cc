@@ -7,7 +7,7 @@
 namespace steelyard::jobs {
 namespace {
 
-using Load = std::vector<ChoiceTask> (*)(const std::string& path, const Tokenizer& tokenizer, int64_t max_tasks);
+using Load = std::vector<evaluate::ChoiceTask> (*)(const std::string& path, const tokenizer::Tokenizer& tokenizer, int64_t max_tasks);
 
 Load loader(const std::string& kind) {
   if (kind == "hellaswag") return load_hellaswag;
@@ -23,8 +23,8 @@ ChoiceResult choice(const ChoiceOptions& options, const ProgressCallback& progre
   if (options.file.empty()) fail("", "a file of tasks is needed: -f FILE");
   if (options.batch_size < 1) fail("", "a batch of {} tokens is too small", options.batch_size);
   const OpenModel open(options.model, options.ctx_size);
-  const Tokenizer tokenizer(open.reader().metadata());
-  const std::vector<ChoiceTask> tasks = load(options.file, tokenizer, options.tasks);
+  const tokenizer::Tokenizer tokenizer(open.reader().metadata());
+  const std::vector<evaluate::ChoiceTask> tasks = load(options.file, tokenizer, options.tasks);
   const auto report = [&](Json data, int64_t done) {
     if (progress) progress({"tasks", done, std::ssize(tasks), "tasks", std::move(data)});
   };
@@ -34,7 +34,7 @@ ChoiceResult choice(const ChoiceOptions& options, const ProgressCallback& progre
   result.model = printable(options.model.model, 4096);
   result.tasks = printable(options.file, 4096);
   int64_t n_correct = 0;
-  score_choices(open.model(), tasks, options.ctx_size, options.batch_size, [&](const ChoiceScore& score) {
+  score_choices(open.model(), tasks, options.ctx_size, options.batch_size, [&](const evaluate::ChoiceScore& score) {
     n_correct += score.correct;
     result.chance += 1.0 / static_cast<double>(score.log_likelihoods.size());
     result.results.push_back({score.chosen, score.correct, score.log_likelihoods});
@@ -42,10 +42,10 @@ ChoiceResult choice(const ChoiceOptions& options, const ProgressCallback& progre
   });
   result.n_tasks = std::ssize(result.results);
   result.chance /= static_cast<double>(result.n_tasks);
-  const MeanEstimate share = share_estimate(n_correct, result.n_tasks);
+  const evaluate::MeanEstimate share = share_estimate(n_correct, result.n_tasks);
   result.score = share.mean;
   result.standard_error = share.standard_error;
-  const Interval interval = wilson_interval(n_correct, result.n_tasks);
+  const evaluate::Interval interval = wilson_interval(n_correct, result.n_tasks);
   result.interval = {interval.low, interval.high};
   return result;
 }

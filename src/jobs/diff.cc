@@ -7,7 +7,7 @@
 namespace steelyard::jobs {
 namespace {
 
-WeightErrors describe(const ErrorSums& sums) {
+WeightErrors describe(const quantize::ErrorSums& sums) {
   return {sums.relative_rmse(), sums.max_abs, sums.cosine(), sums.not_finite};
 }
 
@@ -40,21 +40,21 @@ double bits_per_weight(const gguf::Reader& reader) {
 ModelDiff diff_models(const std::string& path_a, const std::string& path_b, const ProgressCallback& progress) {
   const gguf::Reader a(path_a), b(path_b);
   ModelDiff result{.a = size_of(a), .b = size_of(b)};
-  for (const MetadataDifference& difference : compare(a.metadata(), b.metadata())) {
+  for (const quantize::MetadataDifference& difference : compare(a.metadata(), b.metadata())) {
     KeyDiff& row = result.metadata.emplace_back();
     row.key = printable(difference.key(), 1024);
     if (difference.a != nullptr) row.a = value_beside(a.metadata(), *difference.a, b.metadata());
     if (difference.b != nullptr) row.b = value_beside(b.metadata(), *difference.b, a.metadata());
   }
-  ErrorSums total;
-  for (const TensorDifference& tensor : compare(a, b, tensors_of(progress))) {
+  quantize::ErrorSums total;
+  for (const quantize::TensorDifference& tensor : compare(a, b, tensors_of(progress))) {
     TensorDiff& row = result.tensors.emplace_back();
     row.name = printable(tensor.name(), 1024);
     row.a = describe(tensor.a);
     row.b = describe(tensor.b);
     row.same_bytes = tensor.same_bytes;
     row.comparison = tensor.comparison;
-    if (tensor.comparison == Comparison::kWeights) row.error = describe(tensor.error);
+    if (tensor.comparison == quantize::Comparison::kWeights) row.error = describe(tensor.error);
     total.add(tensor.error);
   }
   result.total = describe(total);

@@ -3,7 +3,7 @@
 namespace steelyard::jobs {
 namespace {
 
-Distribution distribution(const Percentiles& values) {
+Distribution distribution(const evaluate::Percentiles& values) {
   return {.max = values.at(1),
           .p99_9 = values.at(0.999),
           .p99 = values.at(0.99),
@@ -21,7 +21,7 @@ Distribution distribution(const Percentiles& values) {
 
 }  // namespace
 
-DivergenceFigures figures(const DivergenceResult& result) {
+DivergenceFigures figures(const evaluate::DivergenceResult& result) {
   return {.mean_kld = result.kld,
           .kld_sampling_error = result.kld_sampling_error,
           .kld = distribution(result.klds),
@@ -36,12 +36,12 @@ DivergenceFigures figures(const DivergenceResult& result) {
           .same_top = result.same_top};
 }
 
-RouterAgreement agreement(std::span<const RouterCounts> routers, const ExpertShape& experts) {
-  const auto of = [&](std::optional<int64_t> layer, const RouterCounts& counts) {
+RouterAgreement agreement(std::span<const evaluate::RouterCounts> routers, const evaluate::ExpertShape& experts) {
+  const auto of = [&](std::optional<int64_t> layer, const evaluate::RouterCounts& counts) {
     return Agreement{layer, counts.same(), counts.overlap(experts.n_used)};
   };
   RouterAgreement result{.n_used = experts.n_used, .n_expert = experts.n_expert};
-  RouterCounts sum;
+  evaluate::RouterCounts sum;
   for (size_t i = 0; i < routers.size(); ++i) {
     result.layers.push_back(of(experts.layers[i], routers[i]));
     sum.n_tokens += routers[i].n_tokens;

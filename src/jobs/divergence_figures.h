@@ -38,14 +38,14 @@ struct Distribution {
 
 /// What evaluate/divergence.h explains. An estimate is a number and, beside it, its standard error.
 struct DivergenceFigures {
-  MeanEstimate mean_kld;
+  evaluate::MeanEstimate mean_kld;
   double kld_sampling_error = 0;
   Distribution kld;
-  MeanEstimate base_perplexity, log_ratio, ratio, difference;
+  evaluate::MeanEstimate base_perplexity, log_ratio, ratio, difference;
   double correlation = 0;
-  MeanEstimate mean_delta_p, rms_delta_p;
+  evaluate::MeanEstimate mean_delta_p, rms_delta_p;
   Distribution delta_p;
-  MeanEstimate same_top;
+  evaluate::MeanEstimate same_top;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -74,12 +74,12 @@ struct DivergenceFigures {
   }
 };
 
-DivergenceFigures figures(const DivergenceResult& result);
+DivergenceFigures figures(const evaluate::DivergenceResult& result);
 
 /// How often routers choose the base's experts, in one layer or in all.
 struct Agreement {
   std::optional<int64_t> layer;  ///< nothing: over all layers
-  MeanEstimate same_set;         ///< share of tokens with the same set of experts
+  evaluate::MeanEstimate same_set;         ///< share of tokens with the same set of experts
   double overlap = 0;            ///< share of the base's experts that are chosen too
 
   template <class Self, class Visit>
@@ -104,6 +104,6 @@ struct RouterAgreement {
 };
 
 /// `routers`: a count for each of the shape's layers, at least one.
-RouterAgreement agreement(std::span<const RouterCounts> routers, const ExpertShape& experts);
+RouterAgreement agreement(std::span<const evaluate::RouterCounts> routers, const evaluate::ExpertShape& experts);
 
 }  // namespace steelyard::jobs

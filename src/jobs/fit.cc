@@ -13,8 +13,8 @@ namespace {
 // Where no context is asked for and not even this one fits, it is the one that the report is about.
 constexpr int64_t kLeastContext = 4096;
 
-FitDevice describe(const MemoryPlan& plan, LayerRange layers, uint64_t free) {
-  const DeviceMemory memory = plan.on_device(layers);
+FitDevice describe(const schedule::MemoryPlan& plan, schedule::LayerRange layers, uint64_t free) {
+  const schedule::DeviceMemory memory = plan.on_device(layers);
   return {.first_layer = layers.begin,
           .n_layers = layers.size(),
           .weights = memory.weights,
@@ -30,14 +30,14 @@ FitDevice describe(const MemoryPlan& plan, LayerRange layers, uint64_t free) {
 FitResult fit(const FitOptions& options) {
   std::vector<uint64_t> free_bytes = parse_byte_list(options.vram);
   for (uint64_t& bytes : free_bytes) bytes -= std::min(bytes, options.reserve);
-  const PlacementRequest placement = options.placement.request(free_bytes);
+  const schedule::PlacementRequest placement = options.placement.request(free_bytes);
   const gguf::Reader reader(options.model, gguf::ReadMode::kHeader);
-  const ModelConfig config = read_config(reader.metadata());
-  MemoryRequest request{.n_context = options.ctx_size,
+  const model::ModelConfig config = read_config(reader.metadata());
+  schedule::MemoryRequest request{.n_context = options.ctx_size,
                         .n_sequences = options.sequences,
                         .n_batch = options.batch_size,
                         .cache_types = options.cache.types()};
-  for (const LayerConfig& layer : config.layers) check_cache_types(layer.attention, request.cache_types);
+  for (const model::LayerConfig& layer : config.layers) check_cache_types(layer.attention, request.cache_types);
   if (request.n_context > config.n_context) {
     fail("", "a context of {} is beyond the model's {}", request.n_context, config.n_context);
   }
@@ -52,15 +52,15 @@ FitResult fit(const FitOptions& options) {
   result.cache_type_k = format(request.cache_types.keys).name;
   result.cache_type_v = format(request.cache_types.values).name;
   result.reserve = options.reserve;
-  result.largest_context = largest_context(reader, config, request, [&](const MemoryPlan& plan) {
+  result.largest_context = largest_context(reader, config, request, [&](const schedule::MemoryPlan& plan) {
     return fits(plan, place_layers(plan, placement), free_bytes);
   });
   if (request.n_context == 0) {
     request.n_context = result.largest_context > 0 ? result.largest_context : std::min(kLeastContext, config.n_context);
   }
   result.context = request.n_context;
-  const MemoryPlan plan = plan_memory(reader, config, request);
-  const Placement placed = place_layers(plan, placement);
+  const schedule::MemoryPlan plan = plan_memory(reader, config, request);
+  const schedule::Placement placed = place_layers(plan, placement);
   result.fits = fits(plan, placed, free_bytes);
   result.most_layers = most_layers(plan, placement);
   result.prediction = plan.prediction;

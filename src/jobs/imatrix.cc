@@ -27,14 +27,14 @@ uint64_t result_bytes(const gguf::Reader& reader) {
 }
 
 // What must be equal for two runs to give the same bits, and to cut the work into the same steps.
-std::string run_identity(const OpenModel& model, const Chunks& chunks, const CollectOptions& how) {
+std::string run_identity(const OpenModel& model, const tokenizer::Chunks& chunks, const calibrate::CollectOptions& how) {
   return sha256(fmt::format("{}\n{}\n{} {} {} {} {} {}\n{}", gguf::fingerprint(model.reader()),
                             sha256(std::as_bytes(chunks.tokens())), chunks.n_ctx(), how.round, how.min_expert_tokens,
                             how.with_output, how.sweep.n_batch, how.sweep.keep_layers, model.settings()));
 }
 
-CollectOptions collect_options(const ImatrixOptions& options, const OpenModel& model, const Chunks& chunks) {
-  CollectOptions how;
+calibrate::CollectOptions collect_options(const ImatrixOptions& options, const OpenModel& model, const tokenizer::Chunks& chunks) {
+  calibrate::CollectOptions how;
   how.with_output = options.process_output && model.model().output().name == "output.weight";
   how.dataset = options.text.file;
   how.sweep = options.sweep.sweep(model.reader(), model.model().config(), result_bytes(model.reader()), chunks.n_ctx(),
@@ -47,7 +47,7 @@ CollectOptions collect_options(const ImatrixOptions& options, const OpenModel& m
   return how;
 }
 
-std::vector<BrokenChunk> broken_chunks(const CollectResult& result, int n_layers) {
+std::vector<BrokenChunk> broken_chunks(const calibrate::CollectResult& result, int n_layers) {
   std::vector<BrokenChunk> broken;
   for (const auto& [chunk, layer] : result.broken) {
     broken.push_back({chunk, layer < 0          ? "the token embeddings"
@@ -57,9 +57,9 @@ std::vector<BrokenChunk> broken_chunks(const CollectResult& result, int n_layers
   return broken;
 }
 
-std::vector<BlockCoverage> block_coverage(const Imatrix& imatrix, int64_t wanted) {
+std::vector<BlockCoverage> block_coverage(const imatrix::Imatrix& imatrix, int64_t wanted) {
   std::vector<BlockCoverage> rows;
-  for (const ExpertCoverage& block : expert_coverage(imatrix.entries, wanted)) {
+  for (const imatrix::ExpertCoverage& block : expert_coverage(imatrix.entries, wanted)) {
     rows.push_back({.block = printable(block.block),
                     .n_expert = block.n_expert,
                     .unseen = block.unseen,
@@ -71,12 +71,12 @@ std::vector<BlockCoverage> block_coverage(const Imatrix& imatrix, int64_t wanted
   return rows;
 }
 
-Imatrix collect(const ImatrixOptions& options, ImatrixResult& result, const ProgressCallback& progress) {
+imatrix::Imatrix collect(const ImatrixOptions& options, ImatrixResult& result, const ProgressCallback& progress) {
   const OpenModel model(options.model, options.text.ctx_size, &options.sweep);
-  const Tokenizer tokenizer(model.reader().metadata());
+  const tokenizer::Tokenizer tokenizer(model.reader().metadata());
   // With a minimum per expert, --chunks is how many there are between two looks at the coverage.
-  const Chunks chunks = read_chunks(options.text, tokenizer, options.min_expert_tokens > 0 ? 0 : options.text.chunks);
-  const CollectOptions how = collect_options(options, model, chunks);
+  const tokenizer::Chunks chunks = read_chunks(options.text, tokenizer, options.min_expert_tokens > 0 ? 0 : options.text.chunks);
+  const calibrate::CollectOptions how = collect_options(options, model, chunks);
   CollectedText& text = result.collected.emplace();
   text.order = how.sweep.keep_layers ? "token" : "layer";
   text.n_ctx = chunks.n_ctx();
@@ -84,7 +84,7 @@ Imatrix collect(const ImatrixOptions& options, ImatrixResult& result, const Prog
   if (progress) progress({.stage = "start", .data = to_json(result)});
 
   const auto begin = std::chrono::steady_clock::now();
-  CollectResult collected = collect_imatrix(
+  calibrate::CollectResult collected = collect_imatrix(
       model.model(), chunks, how, [&](int64_t first_chunk, int64_t end_chunk, int64_t done, int64_t count) {
         if (!progress) return;
         progress({.stage = "collect",
@@ -107,12 +107,12 @@ Imatrix collect(const ImatrixOptions& options, ImatrixResult& result, const Prog
 // A header is enough, so that it can be known before a download.
 ImatrixCosts costs(const ImatrixOptions& options) {
   const gguf::Reader reader(options.model.model, gguf::ReadMode::kHeader);
-  const ModelConfig config = read_config(reader.metadata());
+  const model::ModelConfig config = read_config(reader.metadata());
   const int64_t n_tokens = options.text.chunks * options.text.ctx_size;
   if (n_tokens == 0) fail("", "--dry-run needs --chunks N");
   const uint64_t sums = result_bytes(reader);
-  const SweepPlan plan = options.sweep.plan(reader, config, sums, options.text.ctx_size);
-  const bool by_token = plan.order == SweepOrder::kToken;
+  const schedule::SweepPlan plan = options.sweep.plan(reader, config, sums, options.text.ctx_size);
+  const bool by_token = plan.order == schedule::SweepOrder::kToken;
   const uint64_t streams =
       static_cast<uint64_t>(by_token ? plan.n_batch : n_tokens) * static_cast<uint64_t>(config.n_embd) * sizeof(float);
   return {.order = by_token ? "token" : "layer",
@@ -148,13 +148,13 @@ ImatrixResult imatrix(const ImatrixOptions& options, const ProgressCallback& pro
     result.costs = costs(options);
     return result;
   }
-  std::optional<Imatrix> sums;
+  std::optional<imatrix::Imatrix> sums;
   if (!options.text.file.empty()) {
     if (options.model.model.empty()) fail("", "collecting over text needs -m MODEL");
     sums = collect(options, result, progress);
   }
   for (const std::string& path : options.in_file) {
-    Imatrix input = Imatrix::load(path);
+    imatrix::Imatrix input = imatrix::Imatrix::load(path);
     if (sums)
       sums->merge(input);
     else

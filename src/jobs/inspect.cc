@@ -22,7 +22,7 @@ bool is_model(const std::string& path) {
          gguf::Reader(path, gguf::ReadMode::kHeader).metadata().string("general.type", "model") != "imatrix";
 }
 
-Json to_json(const ImatrixStatistics& row) {
+Json to_json(const imatrix::ImatrixStatistics& row) {
   return {{"name", printable(row.name, kMostBytes)},
           {"n_in", row.n_in},
           {"n_expert", row.n_expert},
@@ -60,8 +60,8 @@ Json to_json(const ImatrixContents& of) {
                {"chunk_size", of.chunk_size},
                {"entries", Json::array()},
                {"blocks", Json::array()}};
-  for (const ImatrixStatistics& row : of.entries) json["entries"].push_back(to_json(row));
-  for (const BlockStatistics& block : of.blocks) {
+  for (const imatrix::ImatrixStatistics& row : of.entries) json["entries"].push_back(to_json(row));
+  for (const imatrix::BlockStatistics& block : of.blocks) {
     json["blocks"].push_back(
         {{"block", block.block}, {"sum", block.sum}, {"outlying", block.outlying}, {"similarity", block.similarity}});
   }
@@ -103,7 +103,7 @@ ModelContents inspect_model(const std::string& path) {
 }
 
 ImatrixContents inspect_imatrix(const std::string& path) {
-  const Imatrix imatrix = Imatrix::load(path);
+  const imatrix::Imatrix imatrix = imatrix::Imatrix::load(path);
   ImatrixContents result;
   for (const std::string& dataset : imatrix.datasets) result.datasets.push_back(printable(dataset, 4096));
   result.chunk_count = imatrix.chunk_count;

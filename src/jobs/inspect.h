@@ -74,8 +74,8 @@ struct ModelContents {
 struct ImatrixContents {
   std::vector<std::string> datasets;
   int64_t chunk_count = 0, chunk_size = 0;
-  std::vector<ImatrixStatistics> entries;
-  std::vector<BlockStatistics> blocks;
+  std::vector<imatrix::ImatrixStatistics> entries;
+  std::vector<imatrix::BlockStatistics> blocks;
 };
 
 template <>

@@ -66,7 +66,7 @@ Json value_of(const gguf::Metadata& metadata, const gguf::KeyValue& entry) {
   return metadata.integer(entry.key);
 }
 
-bool is_provenance(const gguf::KeyValue& entry) { return entry.key.starts_with(kProvenancePrefix); }
+bool is_provenance(const gguf::KeyValue& entry) { return entry.key.starts_with(quantize::kProvenancePrefix); }
 
 Json provenance_of(const gguf::Metadata& metadata, const gguf::KeyValue& entry) {
   if (entry.type == gguf::ValueType::kString) {

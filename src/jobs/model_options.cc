@@ -12,21 +12,21 @@
 namespace steelyard::jobs {
 namespace {
 
-Type type_named(const std::string& name, std::string_view option) {
-  const Format* format = find_format(name);
+formats::Type type_named(const std::string& name, std::string_view option) {
+  const formats::Format* format = find_format(name);
   if (format == nullptr) fail("", "{}: unknown type \"{}\"", option, printable(name));
   return format->type;
 }
 
-Precision precision_named(const std::string& name) {
-  if (name == "exact") return Precision::kExact;
-  if (name == "fast") return Precision::kFast;
+compute::Precision precision_named(const std::string& name) {
+  if (name == "exact") return compute::Precision::kExact;
+  if (name == "fast") return compute::Precision::kFast;
   fail("", "--precision: expected exact or fast, found \"{}\"", printable(name));
 }
 
 }  // namespace
 
-CacheTypes CacheOptions::types() const { return {type_named(cache_type_k, "-ctk"), type_named(cache_type_v, "-ctv")}; }
+model::CacheTypes CacheOptions::types() const { return {type_named(cache_type_k, "-ctk"), type_named(cache_type_v, "-ctv")}; }
 
 OpenModel::OpenModel(const ModelOptions& options, int64_t n_context, const SweepChoice* sweep) : options_(options) {
   set_thread_count(options.threads);
@@ -39,24 +39,24 @@ OpenModel::OpenModel(const ModelOptions& options, int64_t n_context, const Sweep
 }
 
 // The backend of each layer.
-std::vector<Backend*> OpenModel::place(int64_t n_context, const SweepChoice* sweep) {
+std::vector<compute::Backend*> OpenModel::place(int64_t n_context, const SweepChoice* sweep) {
   constexpr int64_t kSomeContext = 4096;
   const PlacementOptions& placement = options_.placement;
-  const ModelConfig config = read_config(reader_->metadata());
-  std::vector<Backend*> blocks(config.layers.size(), backends_.front().get());
+  const model::ModelConfig config = read_config(reader_->metadata());
+  std::vector<compute::Backend*> blocks(config.layers.size(), backends_.front().get());
   if (backends_.size() == 1 && !placement.given()) return blocks;
   if (sweep != nullptr && !placement.given() &&
-      sweep->plan(*reader_, config, /*result_bytes=*/0, n_context).order == SweepOrder::kLayer) {
+      sweep->plan(*reader_, config, /*result_bytes=*/0, n_context).order == schedule::SweepOrder::kLayer) {
     for (size_t i = 0; i < blocks.size(); ++i) blocks[i] = backends_[i % backends_.size()].get();
     return blocks;
   }
-  MemoryRequest request;
+  schedule::MemoryRequest request;
   request.n_context = std::min(config.n_context, n_context > 0 ? n_context : kSomeContext);
   request.cache_types = options_.cache.types();
-  for (const LayerConfig& layer : config.layers) check_cache_types(layer.attention, request.cache_types);
+  for (const model::LayerConfig& layer : config.layers) check_cache_types(layer.attention, request.cache_types);
   std::vector<uint64_t> free_bytes;
   for (const auto& backend : backends_) free_bytes.push_back(backend->free_memory().value_or(physical_memory()));
-  const Placement placed = place_layers(plan_memory(*reader_, config, request), placement.request(free_bytes));
+  const schedule::Placement placed = place_layers(plan_memory(*reader_, config, request), placement.request(free_bytes));
   for (size_t d = 0; d < placed.devices.size(); ++d) {
     const auto [begin, end] = placed.devices[d];
     std::fill(blocks.begin() + begin, blocks.begin() + end, backends_[d].get());

@@ -19,7 +19,7 @@ struct CacheOptions {
   std::string cache_type_v = "f32";  ///< of values
 
   /// Error for an unknown name.
-  CacheTypes types() const;
+  model::CacheTypes types() const;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -35,7 +35,7 @@ struct PlacementOptions {
 
   bool given() const { return !tensor_split.empty() || gpu_layers != INT32_MAX; }
   /// On devices with so many bytes free each.
-  PlacementRequest request(std::vector<uint64_t> free_bytes) const { return {std::move(free_bytes), tensor_split, gpu_layers}; }
+  schedule::PlacementRequest request(std::vector<uint64_t> free_bytes) const { return {std::move(free_bytes), tensor_split, gpu_layers}; }
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -71,19 +71,19 @@ class OpenModel {
   explicit OpenModel(const ModelOptions& options, int64_t n_context = 0, const SweepChoice* sweep = nullptr);
 
   const gguf::Reader& reader() const { return *reader_; }
-  const Model& model() const { return *model_; }
+  const model::Model& model() const { return *model_; }
   /// Names of the backends that hold layers.
   std::vector<std::string> backend_names() const;
   /// What of the options changes results in their last digits. Devices of a kind compute alike, whichever they are.
   std::string settings() const;
 
  private:
-  std::vector<Backend*> place(int64_t n_context, const SweepChoice* sweep);
+  std::vector<compute::Backend*> place(int64_t n_context, const SweepChoice* sweep);
 
   ModelOptions options_;
   std::optional<gguf::Reader> reader_;
-  std::vector<std::unique_ptr<Backend>> backends_;
-  std::optional<Model> model_;
+  std::vector<std::unique_ptr<compute::Backend>> backends_;
+  std::optional<model::Model> model_;
 };
 
 }  // namespace steelyard::jobs

@@ -28,11 +28,11 @@ class Run {
 
  private:
   void check_context(int64_t n) const;
-  Chunks choose_chunks(const Tokenizer& tokenizer, const DivergenceBase* base);
+  tokenizer::Chunks choose_chunks(const tokenizer::Tokenizer& tokenizer, const evaluate::DivergenceBase* base);
   void report(const Progress& progress) const {
     if (progress_) progress_(progress);
   }
-  void report_chunks(std::span<const TokenScore> scores);
+  void report_chunks(std::span<const evaluate::TokenScore> scores);
   template <class Figures>
   void take(const Figures& figures);
 
@@ -50,18 +50,18 @@ void Run::check_context(int64_t n) const {
 }
 
 // The text's chunks, or those of the base when no text is given.
-Chunks Run::choose_chunks(const Tokenizer& tokenizer, const DivergenceBase* base) {
+tokenizer::Chunks Run::choose_chunks(const tokenizer::Tokenizer& tokenizer, const evaluate::DivergenceBase* base) {
   const auto choose = [&] {
     if (!options_.text.file.empty()) return read_chunks(options_.text, tokenizer, options_.text.chunks);
     if (base == nullptr) fail("", "a text is needed: -f FILE");
-    std::vector<TokenId> ids = base->tokens();
+    std::vector<tokenizer::TokenId> ids = base->tokens();
     if (ids.size() < 2 * static_cast<size_t>(base->n_ctx())) {
       fail(options_.kl_divergence_base, "holds a single chunk, too little to evaluate");
     }
-    return Chunks(std::move(ids), base->n_ctx(), options_.text.chunks, chunk_bos(tokenizer),
+    return tokenizer::Chunks(std::move(ids), base->n_ctx(), options_.text.chunks, chunk_bos(tokenizer),
                   options_.kl_divergence_base);
   };
-  Chunks chunks = choose();
+  tokenizer::Chunks chunks = choose();
   check_context(chunks.n_ctx());
   result_.text = printable(options_.text.file, 4096);
   result_.n_ctx = chunks.n_ctx();
@@ -71,7 +71,7 @@ Chunks Run::choose_chunks(const Tokenizer& tokenizer, const DivergenceBase* base
 }
 
 // Reports each chunk that was finished since the last call.
-void Run::report_chunks(std::span<const TokenScore> scores) {
+void Run::report_chunks(std::span<const evaluate::TokenScore> scores) {
   const auto n_scored = static_cast<size_t>(result_.n_scored / result_.n_chunks);
   for (; n_seen_ < scores.size(); ++n_seen_) {
     sum_ += scores[n_seen_].nll;
@@ -95,15 +95,15 @@ void Run::take(const Figures& figures) {
 
 PerplexityResult Run::evaluate_text() {
   const gguf::Reader& reader = open_.reader();
-  const Model& model = open_.model();
-  const Tokenizer tokenizer(reader.metadata());
-  const std::unique_ptr<DivergenceBase> base =
-      options_.kl_divergence ? DivergenceBase::open(options_.kl_divergence_base) : nullptr;
-  const Chunks chunks = choose_chunks(tokenizer, base.get());
-  const ModelIdentity identity = model_identity(reader, model.config(), tokenizer);
+  const model::Model& model = open_.model();
+  const tokenizer::Tokenizer tokenizer(reader.metadata());
+  const std::unique_ptr<evaluate::DivergenceBase> base =
+      options_.kl_divergence ? evaluate::DivergenceBase::open(options_.kl_divergence_base) : nullptr;
+  const tokenizer::Chunks chunks = choose_chunks(tokenizer, base.get());
+  const evaluate::ModelIdentity identity = model_identity(reader, model.config(), tokenizer);
   if (base) base->require(chunks, identity);
 
-  EvaluationOptions how;
+  evaluate::EvaluationOptions how;
   how.sweep =
       options_.sweep.sweep(reader, model.config(), evaluation_bytes(chunks, identity), chunks.n_ctx(), /*output=*/"");
   how.sweep.scratch_folder = options_.scratch_folder;
@@ -113,15 +113,15 @@ PerplexityResult Run::evaluate_text() {
   how.settings = open_.settings();
   how.base_path = options_.kl_divergence_base;
   how.write_base = !options_.kl_divergence_base.empty() && !options_.kl_divergence;
-  how.layout = options_.kl_divergence_base_format == "llama" ? BaseLayout::kLlama : BaseLayout::kCompact;
+  how.layout = options_.kl_divergence_base_format == "llama" ? evaluate::BaseLayout::kLlama : evaluate::BaseLayout::kCompact;
   how.progress_path = options_.resume.resume;
   how.save_every = options_.resume.interval();
   report({.stage = "plan",
           .data = {{"n_ctx", chunks.n_ctx()},
                    {"n_chunks", chunks.count()},
                    {"order", how.sweep.keep_layers ? "token" : "layer"}}});
-  const EvaluationResult evaluated = evaluate(model, identity, chunks, base.get(), how,
-                                              [this](std::span<const TokenScore> scores) { report_chunks(scores); });
+  const evaluate::EvaluationResult evaluated = evaluate(model, identity, chunks, base.get(), how,
+                                              [this](std::span<const evaluate::TokenScore> scores) { report_chunks(scores); });
   take(perplexity(evaluated.scores));
   result_.running = running_perplexity(evaluated.scores, chunks.n_scored());
   result_.resumed_chunks = evaluated.resumed_chunks;
@@ -134,31 +134,31 @@ PerplexityResult Run::evaluate_text() {
 
 // The pieces are of a size that shares no factor with usual batches, so that rows meet other neighbours.
 PerplexityResult Run::noise_floor() {
-  const Tokenizer tokenizer(open_.reader().metadata());
-  const Chunks chunks = choose_chunks(tokenizer, nullptr);
+  const tokenizer::Tokenizer tokenizer(open_.reader().metadata());
+  const tokenizer::Chunks chunks = choose_chunks(tokenizer, nullptr);
   const int64_t n_piece = chunks.n_ctx() / 7 + 1;
   report({.stage = "plan", .data = {{"n_ctx", chunks.n_ctx()}, {"n_chunks", chunks.count()}, {"n_piece", n_piece}}});
-  const std::vector<TokenScore> scores =
-      self_check(open_.model(), chunks, n_piece, [this](std::span<const TokenScore> done) { report_chunks(done); });
+  const std::vector<evaluate::TokenScore> scores =
+      self_check(open_.model(), chunks, n_piece, [this](std::span<const evaluate::TokenScore> done) { report_chunks(done); });
   take(perplexity(scores));
   result_.divergence = figures(divergence(scores));
   return std::move(result_);
 }
 
 // The file is a JSON array of ids.
-std::vector<TokenId> read_ids(const std::string& path) {
+std::vector<tokenizer::TokenId> read_ids(const std::string& path) {
   const Json json = Json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
   if (!json.is_array() || json.empty()) fail(path, "expected a JSON array of token ids");
-  std::vector<TokenId> ids;
+  std::vector<tokenizer::TokenId> ids;
   for (const Json& id : json) {
     if (!id.is_number_integer() || id < 0 || id > INT32_MAX) fail(path, "element {} is not a token id", ids.size());
-    ids.push_back(id.get<TokenId>());
+    ids.push_back(id.get<tokenizer::TokenId>());
   }
   return ids;
 }
 
 PerplexityResult Run::one_sequence() {
-  const std::vector<TokenId> ids = read_ids(options_.tokens);
+  const std::vector<tokenizer::TokenId> ids = read_ids(options_.tokens);
   const auto n = static_cast<int64_t>(ids.size());
   check_context(n);
   std::optional<AtomicFile> dump;

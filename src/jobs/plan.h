@@ -24,7 +24,7 @@ struct PlanSource {
   bool pure = false;  ///< the base alone
 
   /// Error unless exactly one of type, plan and preset is given.
-  Plan load() const;
+  plan::Plan load() const;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -129,6 +129,6 @@ struct PlanResult {
 /// Progress: stage "plan", once, with all of the result as data: with `strict` before the Error for what was found.
 PlanResult plan(const PlanOptions& options, const ProgressCallback& progress = {});
 
-PlanResult describe(const Resolution& resolution, const std::vector<Finding>& findings);
+PlanResult describe(const plan::Resolution& resolution, const std::vector<plan::Finding>& findings);
 
 }  // namespace steelyard::jobs

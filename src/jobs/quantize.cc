@@ -26,16 +26,16 @@ void check_options(const QuantizeOptions& options) {
   }
 }
 
-void prepare(Imatrix& imatrix, const ShapingOptions& shaping, const EditedModel& model) {
+void prepare(imatrix::Imatrix& imatrix, const ShapingOptions& shaping, const quantize::EditedModel& model) {
   imatrix.prior_weight = shaping.prior_weight;
   select_entries(imatrix, shaping.include_weights, shaping.exclude_weights);
   if (!shaping.prune_layers.empty()) rename_entries(imatrix, model.names);
 }
 
 // What the device encodes of the types in use, and what it leaves to the processor.
-void set_places(QuantizeResult& result, const Resolution& resolution, const DeviceEncoder& device) {
+void set_places(QuantizeResult& result, const plan::Resolution& resolution, const formats::DeviceEncoder& device) {
   std::set<std::string> there, here;
-  for (const Decision& decision : resolution.decisions) {
+  for (const plan::Decision& decision : resolution.decisions) {
     if (decision.type == decision.tensor->type) continue;  // copied
     (device.encodes(decision.type) ? there : here).emplace(format(decision.type).name);
   }
@@ -43,11 +43,11 @@ void set_places(QuantizeResult& result, const Resolution& resolution, const Devi
   result.on_processor = {here.begin(), here.end()};
 }
 
-ResumePolicy resume_policy(const QuantizeOptions& options) {
-  return options.resume ? ResumePolicy::kResume : options.restart ? ResumePolicy::kDiscard : ResumePolicy::kRefuse;
+quantize::ResumePolicy resume_policy(const QuantizeOptions& options) {
+  return options.resume ? quantize::ResumePolicy::kResume : options.restart ? quantize::ResumePolicy::kDiscard : quantize::ResumePolicy::kRefuse;
 }
 
-void report(const QuantizeProgress& at, const ProgressCallback& progress) {
+void report(const quantize::QuantizeProgress& at, const ProgressCallback& progress) {
   const std::string item =
       at.info == nullptr ? "" : fmt::format("[{}/{}] {}", at.tensor + 1, at.n_tensors, printable(at.info->name, 64));
   progress({.stage = "encode",
@@ -66,21 +66,21 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
   result.instruction_set = simd::target_name(simd::chosen_target());
   const bool header_only = options.dry_run && options.calibrate.empty();
   const gguf::Reader source(options.model, header_only ? gguf::ReadMode::kHeader : gguf::ReadMode::kData);
-  std::optional<Imatrix> imatrix;
-  if (!options.imatrix.empty()) imatrix = Imatrix::load(options.imatrix);
+  std::optional<imatrix::Imatrix> imatrix;
+  if (!options.imatrix.empty()) imatrix = imatrix::Imatrix::load(options.imatrix);
   const Recipe made_from = options.from.empty() ? recipe(options) : repeat(options, source, imatrix);
   const ShapingOptions& shaping = made_from.shaping;
-  const EditedModel model = apply(shaping.edits(), source.metadata(), source.tensors());
+  const quantize::EditedModel model = apply(shaping.edits(), source.metadata(), source.tensors());
   if (imatrix) prepare(*imatrix, shaping, model);
-  const Resolution resolution =
+  const plan::Resolution resolution =
       resolve(made_from.plan, model.tensors, model_facts(model.metadata, imatrix.has_value()));
   if (!options.calibrate.empty() && !shaping.prune_layers.empty()) {
     fail("", "--calibrate takes the model as it is: prune its layers in a run of its own");
   }
-  const std::unique_ptr<DeviceEncoder> device = make_device_encoder(options.backend);
+  const std::unique_ptr<formats::DeviceEncoder> device = make_device_encoder(options.backend);
   std::optional<Calibration> calibration;
   if (!options.calibrate.empty()) calibration.emplace(source, resolution, options, shaping, device.get());
-  const QuantizeJob job{source,
+  const quantize::QuantizeJob job{source,
                         resolution,
                         imatrix ? &*imatrix : nullptr,
                         shaping.allow_requantize,
@@ -95,7 +95,7 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
     return result;
   }
 
-  const QuantizeTarget target{.path = options.output,
+  const quantize::QuantizeTarget target{.path = options.output,
                               .provenance = made_from.provenance,
                               .effort = shaping.chosen_effort(),
                               .device = device.get(),
@@ -106,7 +106,7 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
                               .metadata = &model.metadata,
                               .expected = made_from.expected};
   bool plan_is_out = false;
-  const auto written = quantize(job, target, [&](const QuantizeProgress& at) {
+  const auto written = quantize(job, target, [&](const quantize::QuantizeProgress& at) {
     if (!progress) return;
     if (!plan_is_out) progress({.stage = "plan", .data = to_json(result)});
     plan_is_out = true;

@@ -45,10 +45,10 @@ Recipe recipe(const QuantizeOptions& options) {
   return made;
 }
 
-Recipe repeat(const QuantizeOptions& options, const gguf::Reader& source, std::optional<Imatrix>& imatrix) {
+Recipe repeat(const QuantizeOptions& options, const gguf::Reader& source, std::optional<imatrix::Imatrix>& imatrix) {
   const gguf::Reader file(options.from, gguf::ReadMode::kHeader);
-  const Recorded recorded = read_provenance(file);
-  const Provenance& provenance = recorded.provenance;
+  const quantize::Recorded recorded = read_provenance(file);
+  const quantize::Provenance& provenance = recorded.provenance;
   if (std::ranges::find(kSameBytes, provenance.version) == std::end(kSameBytes)) {
     fail(options.from, "was written by version {}, which this version {} cannot repeat to the byte",
          printable(provenance.version), STEELYARD_VERSION);
@@ -66,7 +66,7 @@ Recipe repeat(const QuantizeOptions& options, const gguf::Reader& source, std::o
   if (imatrix) imatrix->source = file.metadata().string("quantize.imatrix.file");
   const ShapingOptions shaping = provenance.arguments.empty() ? read_options(provenance.options, options.from)
                                                               : read_arguments(provenance.arguments, options.from);
-  return {Plan::parse(provenance.plan, options.from), shaping, provenance, recorded};
+  return {plan::Plan::parse(provenance.plan, options.from), shaping, provenance, recorded};
 }
 
 }  // namespace steelyard::jobs

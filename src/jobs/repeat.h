@@ -10,10 +10,10 @@
 namespace steelyard::jobs {
 
 struct Recipe {
-  Plan plan;
+  plan::Plan plan;
   ShapingOptions shaping;
-  Provenance provenance;             ///< to be recorded in the result
-  std::optional<Recorded> expected;  ///< of the file to make again
+  quantize::Provenance provenance;             ///< to be recorded in the result
+  std::optional<quantize::Recorded> expected;  ///< of the file to make again
 };
 
 /// From the options alone.
@@ -22,6 +22,6 @@ Recipe recipe(const QuantizeOptions& options);
 /// From the metadata of options.from. What is recorded there is carried over as it is, or the result would be another
 /// file; so is the name of the importance file, in `imatrix`. Error for whatever can be known to differ from the
 /// recorded run: version, header of the source, importance, text. The rest shows when all of the source is read.
-Recipe repeat(const QuantizeOptions& options, const gguf::Reader& source, std::optional<Imatrix>& imatrix);
+Recipe repeat(const QuantizeOptions& options, const gguf::Reader& source, std::optional<imatrix::Imatrix>& imatrix);
 
 }  // namespace steelyard::jobs

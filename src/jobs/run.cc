@@ -12,15 +12,15 @@ namespace {
 // Of a dialogue, whose need is not known beforehand.
 constexpr int64_t kDialogueContext = 4096;
 
-const char* name(FinishReason finish_reason) {
+const char* name(generate::FinishReason finish_reason) {
   switch (finish_reason) {
-    case FinishReason::kEndOfGeneration:
+    case generate::FinishReason::kEndOfGeneration:
       return "end-of-generation";
-    case FinishReason::kStopString:
+    case generate::FinishReason::kStopString:
       return "stop";
-    case FinishReason::kTokens:
+    case generate::FinishReason::kTokens:
       return "tokens";
-    case FinishReason::kContext:
+    case generate::FinishReason::kContext:
       return "context";
   }
   return "";
@@ -41,9 +41,9 @@ std::string read_prompt(const RunOptions& options) {
 }
 
 // BOS goes before text that begins the context. EOS, which some models want after a text, would end what is to go on.
-std::vector<TokenId> encode(const RunOptions& options, const std::string& text, const Tokenizer& tokenizer,
+std::vector<tokenizer::TokenId> encode(const RunOptions& options, const std::string& text, const tokenizer::Tokenizer& tokenizer,
                             bool begins) {
-  std::vector<TokenId> ids = tokenizer.encode(text, /*add_special=*/false, !options.no_special);
+  std::vector<tokenizer::TokenId> ids = tokenizer.encode(text, /*add_special=*/false, !options.no_special);
   if (begins && tokenizer.add_bos()) ids.insert(ids.begin(), *tokenizer.bos());
   return ids;
 }
@@ -63,8 +63,8 @@ RunResult run(const RunOptions& options, const ProgressCallback& progress, const
   check(options);
   const std::string prompt = read_prompt(options);
   const OpenModel open(options.model, options.ctx_size);
-  const Tokenizer tokenizer(open.reader().metadata());
-  std::vector<TokenId> ids;
+  const tokenizer::Tokenizer tokenizer(open.reader().metadata());
+  std::vector<tokenizer::TokenId> ids;
   if (!prompt.empty()) ids = encode(options, prompt, tokenizer, /*begins=*/true);
   if (ids.empty() && !dialogue) fail("", "the prompt is empty: give --prompt, --file or --interactive");
   const auto n_prompt = static_cast<int64_t>(ids.size());
@@ -72,7 +72,7 @@ RunResult run(const RunOptions& options, const ProgressCallback& progress, const
   result.context = context(options, open.model().config().n_context, n_prompt, dialogue);
   if (n_prompt >= result.context) fail("", "a prompt of {} tokens fills the context of {}", n_prompt, result.context);
 
-  Generator generator(open.model(), tokenizer,
+  generate::Generator generator(open.model(), tokenizer,
                       {.n_context = result.context,
                        .batch = options.batch_size,
                        .show_special = options.show_special,
@@ -82,7 +82,7 @@ RunResult run(const RunOptions& options, const ProgressCallback& progress, const
     if (progress) progress({.stage = stage, .data = std::move(data)});
   };
   const auto answer = [&] {
-    const FinishReason finish_reason = generator.generate(options.n_predict, [&](std::string_view piece) {
+    const generate::FinishReason finish_reason = generator.generate(options.n_predict, [&](std::string_view piece) {
       result.text += piece;
       report("text", piece);
     });
@@ -100,7 +100,7 @@ RunResult run(const RunOptions& options, const ProgressCallback& progress, const
     const std::optional<std::string> line = read_line();
     if (!line) break;
     generator.append(encode(options, *line + "\n", tokenizer, generator.empty()));
-    if (answer() == FinishReason::kContext) {
+    if (answer() == generate::FinishReason::kContext) {
       fail("", "the context of {} tokens is full; -c gives it room for more", result.context);
     }
     result.text += '\n';

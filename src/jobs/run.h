@@ -24,7 +24,7 @@ struct RunOptions {
   int64_t n_predict = 64;    ///< tokens of an answer at most
   int64_t ctx_size = 0;      ///< tokens there is room for; 0: what prompt and n_predict need, of a dialogue 4096
   int64_t batch_size = 512;  ///< tokens of the prompt that go through the model at once
-  SamplingOptions sampling;
+  generate::SamplingOptions sampling;
   std::vector<std::string> stop;  ///< texts at which an answer ends; they are not part of it
   bool no_special = false;        ///< text such as <|user|> stays text
   bool show_special = false;      ///< control tokens are part of what the model says

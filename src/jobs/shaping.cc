@@ -91,8 +91,8 @@ void ShapingOptions::check() const {
   if (keep_split && split_max_size > 0) fail("", "--keep-split excludes --split-max-size");
 }
 
-Effort ShapingOptions::chosen_effort() const {
-  return effort == "fast" ? Effort::kFast : effort == "best" ? Effort::kBest : Effort::kNormal;
+formats::Effort ShapingOptions::chosen_effort() const {
+  return effort == "fast" ? formats::Effort::kFast : effort == "best" ? formats::Effort::kBest : formats::Effort::kNormal;
 }
 
 std::string recorded_options(const ShapingOptions& options) {

@@ -16,7 +16,7 @@ namespace steelyard::jobs {
 
 struct ShapingOptions {
   std::string effort = "normal";              ///< fast, normal, best: how much search for less error
-  double prior_weight = kDefaultPriorWeight;  ///< Imatrix::prior_weight
+  double prior_weight = imatrix::kDefaultPriorWeight;  ///< Imatrix::prior_weight
   std::vector<std::string> include_weights;   ///< use importance of tensors with these texts in their name
   std::vector<std::string> exclude_weights;   ///< use none of these
   std::vector<std::string> override_kv;       ///< KEY=TYPE:VALUE
@@ -30,9 +30,9 @@ struct ShapingOptions {
   /// Error for values out of range.
   void check() const;
 
-  Effort chosen_effort() const;
-  Edits edits() const { return {override_kv, prune_layers}; }
-  Split split() const { return {split_max_size, keep_split}; }
+  formats::Effort chosen_effort() const;
+  quantize::Edits edits() const { return {override_kv, prune_layers}; }
+  quantize::Split split() const { return {split_max_size, keep_split}; }
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {

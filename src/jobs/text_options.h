@@ -27,7 +27,7 @@ struct TextOptions {
 };
 
 /// The chunks of the text, at most `max_chunks`. Error for a text that is too short, or options out of range.
-Chunks read_chunks(const TextOptions& options, const Tokenizer& tokenizer, int64_t max_chunks);
+tokenizer::Chunks read_chunks(const TextOptions& options, const tokenizer::Tokenizer& tokenizer, int64_t max_chunks);
 
 struct ResumeOptions {
   std::string resume;     ///< file for progress: the run goes on from it; empty: an interruption loses the run

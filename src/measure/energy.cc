@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::measure {
 namespace {
 
 namespace fs = std::filesystem;
@@ -151,4 +151,4 @@ void add_nvml(EnergyMeters& meters, std::span<const std::string> addresses, cons
   }
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::measure

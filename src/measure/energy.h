@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace steelyard {
+namespace steelyard::measure {
 
 class EnergyMeter {
  public:
@@ -38,4 +38,4 @@ void add_rapl(EnergyMeters& meters, const std::string& folder = kPowercap);
 /// library, which is loaded for it.
 void add_nvml(EnergyMeters& meters, std::span<const std::string> addresses, const std::string& library = kNvml);
 
-}  // namespace steelyard
+}  // namespace steelyard::measure

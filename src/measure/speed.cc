@@ -7,7 +7,7 @@
 #include "base/parallel.h"
 #include "gguf/block_name.h"
 
-namespace steelyard {
+namespace steelyard::measure {
 namespace {
 
 template <typename Work>
@@ -30,7 +30,7 @@ double least_seconds(int n_rounds, const Work& work) {
 namespace {
 
 // Spread over the vocabulary, so that the tokens of a mixture of experts go different ways.
-std::vector<int32_t> some_tokens(const Model& model, int64_t n) {
+std::vector<int32_t> some_tokens(const model::Model& model, int64_t n) {
   std::vector<int32_t> ids(static_cast<size_t>(n));
   for (size_t i = 0; i < ids.size(); ++i) {
     ids[i] = static_cast<int32_t>((i * 7919 + 17) % static_cast<size_t>(model.config().n_vocab));
@@ -69,13 +69,13 @@ class BestRun {
 
 }  // namespace
 
-ContextSpeed measure_speed(const Model& model, Session& session, int64_t n_context, const SpeedOptions& options,
+ContextSpeed measure_speed(const model::Model& model, schedule::Session& session, int64_t n_context, const SpeedOptions& options,
                            EnergyMeters& meters) {
   const std::vector<int32_t> ids = some_tokens(model, n_context + options.n_decode);
   std::vector<float> logits(static_cast<size_t>(model.config().n_vocab));
   // Logits are brought to the host, where the next token would be chosen: until then a device may still be at work.
   const auto forward = [&](int64_t begin, int64_t n, bool last) {
-    const Matrix x = session.forward(std::span(ids).subspan(static_cast<size_t>(begin), static_cast<size_t>(n)));
+    const compute::Matrix x = session.forward(std::span(ids).subspan(static_cast<size_t>(begin), static_cast<size_t>(n)));
     if (last) {
       model.backend().download(logits.data(), session.logits(x.slice(n - 1, 1)).data, logits.size() * sizeof(float));
     }
@@ -97,7 +97,7 @@ ContextSpeed measure_speed(const Model& model, Session& session, int64_t n_conte
   return {n_context, n_context > 0 ? prefill.best_seconds() : 0, prefill.rate(), decode.rate()};
 }
 
-void warm_up(const Model& model, Session& session, int64_t n_most, const SpeedOptions& options) {
+void warm_up(const model::Model& model, schedule::Session& session, int64_t n_most, const SpeedOptions& options) {
   SpeedOptions little = options;
   little.n_decode = std::min<int64_t>(options.n_decode, 4);
   little.n_rounds = 1;
@@ -105,7 +105,7 @@ void warm_up(const Model& model, Session& session, int64_t n_most, const SpeedOp
   measure_speed(model, session, std::min(options.n_batch, n_most), little, none);
 }
 
-TokenCost token_cost(const gguf::Reader& reader, const ModelConfig& config) {
+TokenCost token_cost(const gguf::Reader& reader, const model::ModelConfig& config) {
   TokenCost cost;
   const bool tied = reader.find("output.weight") == nullptr;
   for (const gguf::TensorInfo& tensor : reader.tensors()) {
@@ -116,7 +116,7 @@ TokenCost token_cost(const gguf::Reader& reader, const ModelConfig& config) {
     if (block) {
       const auto layer = static_cast<size_t>(*block);
       if (layer >= config.layers.size()) continue;  // not part of the trunk
-      const FfnConfig& ffn = config.layers[layer].ffn;
+      const model::FfnConfig& ffn = config.layers[layer].ffn;
       if (name.find("_exps.") != name.npos) share = static_cast<double>(ffn.n_used) / static_cast<double>(ffn.n_expert);
       if (tensor.ne[1] > 1) cost.products += share * static_cast<double>(tensor.n_elements());
     }
@@ -139,14 +139,14 @@ double measure_bandwidth() {
   return static_cast<double>(memory.size() * sizeof(uint64_t)) / least_seconds(5, read);
 }
 
-double measure_product_rate(Backend& backend) {
+double measure_product_rate(compute::Backend& backend) {
   constexpr int64_t kSize = 768;
-  const Buffer memory = backend.allocate(3 * kSize * kSize * sizeof(float));
+  const compute::Buffer memory = backend.allocate(3 * kSize * kSize * sizeof(float));
   backend.zero(memory.get(), 3 * kSize * kSize * sizeof(float));
   auto* values = reinterpret_cast<float*>(memory.get());
-  const Weight weight{"", &format(Type::F32), kSize, kSize, 1, memory.get()};
-  const Matrix x{values + kSize * kSize, kSize, kSize, kSize}, out{values + 2 * kSize * kSize, kSize, kSize, kSize};
+  const compute::Weight weight{"", &format(formats::Type::F32), kSize, kSize, 1, memory.get()};
+  const compute::Matrix x{values + kSize * kSize, kSize, kSize, kSize}, out{values + 2 * kSize * kSize, kSize, kSize, kSize};
   return static_cast<double>(kSize * kSize * kSize) / least_seconds(8, [&] { backend.mul_mat(weight, 0, x, out); });
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::measure

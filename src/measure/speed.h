@@ -11,7 +11,7 @@
 #include "model/model.h"
 #include "schedule/session.h"
 
-namespace steelyard {
+namespace steelyard::measure {
 
 struct SpeedOptions {
   int64_t n_decode = 64;  ///< tokens that are decoded one by one after the prompt; 0: none
@@ -37,23 +37,23 @@ struct ContextSpeed {
 };
 
 /// Runs a prompt of n_context tokens from an empty context, then decodes. The session has room for both.
-ContextSpeed measure_speed(const Model& model, Session& session, int64_t n_context, const SpeedOptions& options,
+ContextSpeed measure_speed(const model::Model& model, schedule::Session& session, int64_t n_context, const SpeedOptions& options,
                            EnergyMeters& meters);
 
 /// Runs a little of everything, so that nothing is done for the first time later: a batch of at most n_most tokens.
-void warm_up(const Model& model, Session& session, int64_t n_most, const SpeedOptions& options);
+void warm_up(const model::Model& model, schedule::Session& session, int64_t n_most, const SpeedOptions& options);
 
 /// What one token costs.
 struct TokenCost {
   double bytes = 0;     ///< of weights read to decode one token
   double products = 0;  ///< multiplications with weights for one token of a prompt, the output matrix left out
 };
-TokenCost token_cost(const gguf::Reader& reader, const ModelConfig& config);
+TokenCost token_cost(const gguf::Reader& reader, const model::ModelConfig& config);
 
 /// Bytes per second that all threads together read from memory, the best of some passes over 256 MiB.
 double measure_bandwidth();
 
 /// Multiplications per second of a large product of F32 matrices on the backend.
-double measure_product_rate(Backend& backend);
+double measure_product_rate(compute::Backend& backend);
 
-}  // namespace steelyard
+}  // namespace steelyard::measure

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::measure {
 namespace {
 
 constexpr double kWidth = 760, kHeight = 560, kLeft = 84, kRight = 28, kTop = 78, kPanel = 170, kGap = 66;
@@ -137,4 +137,4 @@ std::string speed_plot(std::span<const ContextSpeed> speeds, const std::string& 
   return out + "</svg>\n";
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::measure

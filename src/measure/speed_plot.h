@@ -6,9 +6,9 @@
 
 #include "measure/speed.h"
 
-namespace steelyard {
+namespace steelyard::measure {
 
 /// An SVG document. `title` and `subtitle` are any text. At least one speed; the contexts rise.
 std::string speed_plot(std::span<const ContextSpeed> speeds, const std::string& title, const std::string& subtitle);
 
-}  // namespace steelyard
+}  // namespace steelyard::measure

@@ -1,7 +1,7 @@
 // Grouped multi-head attention: each key/value head serves n_head / n_head_kv query heads.
 #include "model/forward.h"
 
-namespace steelyard {
+namespace steelyard::model {
 namespace {
 
 struct Projections {
@@ -58,7 +58,7 @@ Matrix attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& 
   norm_heads(w.q_norm, q, config.whole_norm ? q.cols : config.head_k, ctx);
   norm_heads(w.k_norm, k, config.whole_norm ? k.cols : config.head_k, ctx);
   const auto rope = [&](int64_t n_head) {
-    return RopeArgs{n_head,         config.head_k,  config.rope.n_dims, config.rope.pairs,
+    return compute::RopeArgs{n_head,         config.head_k,  config.rope.n_dims, config.rope.pairs,
                     layer.rope.cos, layer.rope.sin, first_position};
   };
   ctx.backend.rope(q, rope(config.n_head));
@@ -75,4 +75,4 @@ Matrix attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& 
   return linear(w.output, mixed, ctx, w.output_bias);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

@@ -5,7 +5,7 @@
 
 #include "model/forward.h"
 
-namespace steelyard {
+namespace steelyard::model {
 namespace {
 
 // Sets the state to that of the positions before first_position.
@@ -79,8 +79,8 @@ Matrix delta_net(const Layer& layer, Matrix h, int64_t first_position, DeltaNetS
 
   const Matrix heads = as_heads(out, config.head);
   ctx.backend.rms_norm(heads, w.norm.data, ctx.norm_eps, heads);
-  ctx.backend.gated(Activation::kSwiglu, gate, out);  // silu(gate) * out
+  ctx.backend.gated(compute::Activation::kSwiglu, gate, out);  // silu(gate) * out
   return linear(w.output, gate, ctx);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

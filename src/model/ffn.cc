@@ -2,7 +2,7 @@
 // together.
 #include "model/forward.h"
 
-namespace steelyard {
+namespace steelyard::model {
 namespace {
 
 // The two inputs of a gated FFN's activation; valid after the products have run.
@@ -102,4 +102,4 @@ Matrix ffn(const Layer& layer, Matrix f, ForwardContext& ctx) {
   return config.n_expert == 0 ? dense(config, layer.weights.ffn, f, ctx) : mixture(config, layer.weights.ffn, f, ctx);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

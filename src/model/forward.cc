@@ -1,6 +1,6 @@
 #include "model/forward.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
 Matrix Products::add(const Weight& weight, Matrix x, const Routing* routing) {
   if (ctx_.observer != nullptr) {
@@ -74,4 +74,4 @@ void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer
   forward_layer(layer, x, std::span(&all, 1), ctx, part);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

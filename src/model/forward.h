@@ -13,7 +13,7 @@
 #include "model/scratch.h"
 #include "model/weights.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
 /// A layer ready to run.
 struct Layer {
@@ -28,7 +28,7 @@ struct ForwardContext {
   Backend& backend;
   Scratch& scratch;
   float norm_eps;
-  MatmulObserver* observer = nullptr;
+  compute::MatmulObserver* observer = nullptr;
 };
 
 /// Rows [first_row, first_row + n_rows) of a batch: consecutive tokens of one sequence at first_position. kv holds the
@@ -75,7 +75,7 @@ class Products {
 
  private:
   ForwardContext& ctx_;
-  std::vector<Product> products_;
+  std::vector<compute::Product> products_;
 };
 /// W x (+ bias) in scratch memory, shown to the observer.
 Matrix linear(const Weight& weight, Matrix x, ForwardContext& ctx, const Vector& bias = {});
@@ -88,4 +88,4 @@ inline Matrix as_heads(Matrix x, int64_t width) {
 /// RMS norm in scratch memory.
 Matrix normed(const Vector& weight, Matrix x, ForwardContext& ctx);
 
-}  // namespace steelyard
+}  // namespace steelyard::model

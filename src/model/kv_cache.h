@@ -7,12 +7,12 @@
 #include "compute/backend.h"
 #include "model/config.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
 /// Types of cached keys and values. Latent attention has one row for both, in the type of the keys.
 struct CacheTypes {
-  Type keys = Type::F32;
-  Type values = Type::F32;
+  formats::Type keys = formats::Type::F32;
+  formats::Type values = formats::Type::F32;
 };
 
 /// What a gated delta net layer carries from token to token. It is the state after exactly n_positions positions: a
@@ -28,8 +28,8 @@ struct DeltaNetState {
 /// One or the other, depending on the layer's mixer.
 struct KvLayer {
   DeltaNetState delta_net;
-  TypedRows keys;    // [n_positions, key_width]
-  TypedRows values;  // [n_positions, value_width]; latent: the first kv_lora_rank columns of keys
+  compute::TypedRows keys;    // [n_positions, key_width]
+  compute::TypedRows values;  // [n_positions, value_width]; latent: the first kv_lora_rank columns of keys
   Buffer memory;
 };
 
@@ -44,4 +44,4 @@ KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, int64_t n
 
 using KvCache = std::vector<KvLayer>;  // one per layer of the trunk
 
-}  // namespace steelyard
+}  // namespace steelyard::model

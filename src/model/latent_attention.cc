@@ -3,12 +3,12 @@
 // projected back (attn_v_b). All heads share one cached row [latent | roped key] per position.
 #include "model/forward.h"
 
-namespace steelyard {
+namespace steelyard::model {
 namespace {
 
 // Head by head: columns [h * in_step, + n_in) of x pass through slice h into columns [h * out_step, + n_out) of out.
 void per_head(const Weight& weight, Matrix x, int64_t in_step, Matrix out, int64_t out_step, ForwardContext& ctx) {
-  std::vector<Product> heads;
+  std::vector<compute::Product> heads;
   for (int64_t h = 0; h < weight.n_slices; ++h) {
     heads.push_back({&weight, h, x.columns(h * in_step, weight.n_in), out.columns(h * out_step, weight.n_out)});
     if (ctx.observer != nullptr) ctx.observer->dense(ctx.backend, weight, h, heads.back().x);
@@ -112,4 +112,4 @@ Matrix latent_attention(const Layer& layer, Matrix h, int64_t first_position, Kv
   return linear(w.output, mixed, ctx, w.output_bias);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "model/architecture.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
 Model::Model(const gguf::Reader& reader, Backend& backend, CacheTypes cache_types)
     : Model(reader, std::vector<Backend*>(read_config(reader.metadata()).layers.size(), &backend), cache_types) {}
@@ -79,4 +79,4 @@ Matrix Model::logits(Matrix x, ForwardContext& ctx) const {
   return logits;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

@@ -9,7 +9,7 @@
 #include "gguf/reader.h"
 #include "model/forward.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
 class Model {
  public:
@@ -73,4 +73,4 @@ class Model {
   int n_predictions_ = 0;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::model

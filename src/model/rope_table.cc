@@ -6,7 +6,7 @@
 #include <numeric>
 #include <vector>
 
-namespace steelyard {
+namespace steelyard::model {
 namespace {
 
 // Multi-section RoPE assigns sectors of pairs to time, height and width in turn, and the remaining ones to a fourth
@@ -69,4 +69,4 @@ RopeTable make_rope_table(Backend& backend, const RopeConfig& rope, std::span<co
   return table;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

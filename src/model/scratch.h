@@ -7,7 +7,7 @@
 
 #include "compute/backend.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
 class Scratch {
  public:
@@ -58,4 +58,4 @@ class Scratch {
   size_t used_ = 0;  // bytes taken of the last block
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::model

@@ -9,7 +9,7 @@
 #include "gguf/reader.h"
 #include "model/config.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
 /// An F32 vector (norm, bias) in backend memory; null data when the tensor is absent.
 struct Vector {
@@ -111,4 +111,4 @@ PredictionWeights bind_prediction(const gguf::Reader& reader, const ModelConfig&
 LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, int layer, Backend& backend,
                         LoadedWeights* loaded = nullptr);
 
-}  // namespace steelyard
+}  // namespace steelyard::model

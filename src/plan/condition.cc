@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "plan/text.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 namespace {
 
 struct NamedFact {
@@ -136,4 +136,4 @@ std::string Condition::text() const {
   return text;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

@@ -11,7 +11,7 @@
 #include "gguf/metadata.h"
 #include "plan/layer_set.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 
 /// What conditions can test, beyond the tensors themselves.
 struct Facts {
@@ -58,4 +58,4 @@ class Condition {
   std::optional<LayerSet> index_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 
 std::string_view name(Severity severity) {
   constexpr std::string_view kNames[] = {"error", "warning", "note"};
@@ -46,7 +46,7 @@ std::vector<Finding> findings(const Resolution& resolution) {
   for (const Decision* decision : resolution.by_layer()) {
     const gguf::TensorInfo& tensor = *decision->tensor;
     if (decision->is_fallback()) {
-      const Format& wanted = format(decision->wanted);
+      const formats::Format& wanted = format(decision->wanted);
       add(found, Severity::kWarning,
           fmt::format("{} instead of {}, whose blocks of {} do not divide the rows", format(decision->type).name,
                       wanted.name, wanted.block_len),
@@ -73,4 +73,4 @@ void refuse(const std::vector<Finding>& findings, bool strict, const std::string
   if (!all.empty()) throw Error(where, all);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

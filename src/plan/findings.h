@@ -10,7 +10,7 @@
 
 #include "plan/resolve.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 
 enum class Severity {
   kError,    ///< the job cannot be done
@@ -40,4 +40,4 @@ std::vector<Finding> findings(const Resolution& resolution);
 /// Throws one Error that lists the errors among `findings`, and the warnings if `strict`. `where`: the model.
 void refuse(const std::vector<Finding>& findings, bool strict, const std::string& where);
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

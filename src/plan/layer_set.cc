@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "plan/text.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 namespace {
 
 // Far above any model, and small enough that no product below leaves 64 bits.
@@ -86,4 +86,4 @@ bool LayerSet::contains(int64_t layer, int64_t n_layers) const {
   return false;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace steelyard {
+namespace steelyard::plan {
 
 class LayerSet {
  public:
@@ -39,4 +39,4 @@ class LayerSet {
   std::vector<Slice> slices_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

@@ -14,7 +14,7 @@
 
 #include "plan/layer_set.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 
 /// The layers of a model, derived from its tensor names.
 struct Layers {
@@ -39,4 +39,4 @@ class Pattern {
   std::vector<LayerSet> sets_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

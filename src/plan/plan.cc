@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "plan/text.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 namespace {
 
 // A plan is written by hand. This limit refuses a model file that is passed by mistake, before it is read.
@@ -41,13 +41,13 @@ int edit_distance(std::string_view a, std::string_view b) {
 }
 
 // Types of weights; integer types cannot be decoded.
-bool is_target(const Format& candidate) { return candidate.decode != nullptr; }
+bool is_target(const formats::Format& candidate) { return candidate.decode != nullptr; }
 
 // What the author of an unknown type may have meant: the closest names, or all when none is close.
 std::string nearest_types(std::string_view word) {
   std::string near;
   std::string all;
-  for (const Format* candidate : all_formats()) {
+  for (const formats::Format* candidate : all_formats()) {
     if (!is_target(*candidate)) continue;
     // "Q4K" is a typing error; "Q4_K_M" is the name of a mix where a type is expected.
     const bool is_slip = word.size() < 12 && edit_distance(lower(word), lower(candidate->name)) <= 1;
@@ -58,10 +58,10 @@ std::string nearest_types(std::string_view word) {
   return near.empty() ? "known types: " + all : "did you mean " + near + "?";
 }
 
-std::optional<Type> parse_type(std::string_view word, const std::string& where) {
+std::optional<formats::Type> parse_type(std::string_view word, const std::string& where) {
   if (word.empty()) fail(where, "no type after '='");
   if (lower(word) == "keep") return std::nullopt;
-  const Format* found = find_format(word);
+  const formats::Format* found = find_format(word);
   if (found == nullptr) fail(where, "unknown type '{}'; {}", printable(word), nearest_types(word));
   if (!is_target(*found)) fail(where, "{} is no type for weights", found->name);
   return found->type;
@@ -191,7 +191,7 @@ Plan Plan::preset(const std::string& plans_folder, const std::string& name) {
   fail("preset '" + printable(name) + "'", "unknown; there are:{}", list);
 }
 
-Plan Plan::uniform(std::optional<Type> type) {
+Plan Plan::uniform(std::optional<formats::Type> type) {
   Plan plan;
   plan.base_ = PlanRule{.pattern = "*", .type = type, .file = "command line"};
   return plan;
@@ -237,4 +237,4 @@ std::string Plan::text() const {
   return result;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

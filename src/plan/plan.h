@@ -11,12 +11,12 @@
 #include "plan/condition.h"
 #include "plan/pattern.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 
 /// One line of a plan.
 struct PlanRule {
   std::string pattern;       ///< as written; "*" is the base
-  std::optional<Type> type;  ///< none: `keep`, as in the source
+  std::optional<formats::Type> type;  ///< none: `keep`, as in the source
   std::string file;          ///< where it was written: a path, or "command line"
   int line = 0;              ///< 1-based; 0 when it is not from a file
   Condition condition;       ///< when it takes part
@@ -42,7 +42,7 @@ class Plan {
   /// The plan of `plans_folder`/presets/`name`.plan, case-insensitive. Error lists the presets there are.
   static Plan preset(const std::string& plans_folder, const std::string& name);
   /// Every tensor in one type; none: everything as in the source.
-  static Plan uniform(std::optional<Type> type);
+  static Plan uniform(std::optional<formats::Type> type);
 
   /// One rule as on a line of a plan, without comment; for `--tensor-type RE=TYPE` with file "command line".
   static PlanRule parse_rule(std::string_view text, const std::string& file, int line = 0);
@@ -73,4 +73,4 @@ class Plan {
   std::optional<PlanRule> base_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

@@ -1,6 +1,6 @@
 #include "plan/protection.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 namespace {
 
 struct ProtectedName {
@@ -57,4 +57,4 @@ std::optional<std::string_view> protection(const gguf::TensorInfo& tensor) {
   return std::nullopt;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

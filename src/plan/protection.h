@@ -7,9 +7,9 @@
 
 #include "gguf/tensor_info.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 
 /// Why a tensor is kept in its source type ("norm", "router", ...), or nothing when plans decide about it.
 std::optional<std::string_view> protection(const gguf::TensorInfo& tensor);
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

@@ -12,7 +12,7 @@
 #include "gguf/block_name.h"
 #include "plan/protection.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 namespace {
 
 // An active rule, and what it has decided.
@@ -54,9 +54,9 @@ std::set<const gguf::TensorInfo*> take_indexed(const RE2& regex, const LayerSet&
 std::string cite(const PlanRule& rule) { return fmt::format("{} `{}`", rule.where(), printable(rule.pattern)); }
 
 // The first type of the chain of fallbacks whose blocks divide the rows of this tensor.
-Type storable(Type type, const gguf::TensorInfo& tensor) {
+formats::Type storable(formats::Type type, const gguf::TensorInfo& tensor) {
   while (tensor.ne[0] % format(type).block_len != 0) {
-    const std::optional<Type> fallback = format(type).fallback;
+    const std::optional<formats::Type> fallback = format(type).fallback;
     if (!fallback) {
       fail(printable(tensor.name), "rows of {} do not divide into blocks of {}", tensor.ne[0], format(type).name);
     }
@@ -66,7 +66,7 @@ Type storable(Type type, const gguf::TensorInfo& tensor) {
 }
 
 // F32 is always safe. Any other type for a protected tensor would break files for the runtimes that load them.
-bool is_granted(const PlanRule& rule) { return rule.type == Type::F32; }
+bool is_granted(const PlanRule& rule) { return rule.type == formats::Type::F32; }
 
 Decision decide(const Plan& plan, const gguf::TensorInfo& tensor, const PlanRule* rule) {
   const bool has_rule = rule != nullptr;
@@ -170,4 +170,4 @@ Resolution resolve(const Plan& plan, std::span<const gguf::TensorInfo> tensors, 
   return resolution;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

@@ -5,7 +5,7 @@
 
 #include "base/parallel.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 // Columns that are factored together. One thread factors their square; all threads factor what is below and right of
@@ -39,4 +39,4 @@ bool cholesky(DoubleMatrix& a) {
   return true;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -12,7 +12,7 @@
 #include "base/check.h"
 #include "base/parallel.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 // Weights decoded at a time, a multiple of every block length: two steps fit the first-level cache.
@@ -24,7 +24,7 @@ constexpr int64_t kLanes = 8;
 
 // The weights of one tensor, in a type that can be decoded.
 struct Weights {
-  const Format& type;
+  const formats::Format& type;
   const std::byte* data;
 
   explicit Weights(const gguf::Reader& reader, const gguf::TensorInfo& tensor)
@@ -158,4 +158,4 @@ std::vector<TensorDifference> compare(const gguf::Reader& a, const gguf::Reader&
   return differences;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -11,7 +11,7 @@
 
 #include "gguf/reader.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 /// A key whose value differs; null where it is missing.
 struct MetadataDifference {
@@ -63,4 +63,4 @@ struct TensorDifference {
 std::vector<TensorDifference> compare(const gguf::Reader& a, const gguf::Reader& b,
                                       const std::function<void(size_t done, size_t count)>& progress);
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -5,7 +5,7 @@
 #include "quantize/damping.h"
 #include "quantize/matrix.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 FloatMatrixView view(const std::vector<float>& values, int64_t n) {
@@ -35,4 +35,4 @@ std::vector<float> corrected(const std::vector<float>& rows, const std::vector<f
   return result;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

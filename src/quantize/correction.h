@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 /// W D: the correction that the changed inputs ask for. rows: W [n_rows, n]; cross_covariance: the cross-covariance D [n, n].
 /// Empty when D is.
@@ -21,4 +21,4 @@ std::vector<float> compute_linear_term(const std::vector<float>& rows, const std
 std::vector<float> corrected(const std::vector<float>& rows, const std::vector<float>& linear_term,
                              const std::vector<float>& hessian, int64_t n, double ridge);
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -3,7 +3,7 @@
 
 #include <Eigen/Core>
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 /// Adds a part of its own diagonal to the square matrix h. Also adds a millionth of the mean to the whole diagonal, for
 /// columns that no input had.
@@ -13,4 +13,4 @@ void damp(Matrix& h, double part) {
   h.diagonal() = h.diagonal() * (1.0 + part) + Eigen::VectorXd::Constant(h.rows(), floor);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

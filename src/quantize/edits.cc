@@ -13,7 +13,7 @@
 #include "gguf/value_type.h"
 #include "quantize/prune.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 using gguf::ValueType;
@@ -138,4 +138,4 @@ EditedModel apply(const Edits& edits, const gguf::Metadata& metadata, std::span<
   return model;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

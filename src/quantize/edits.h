@@ -16,7 +16,7 @@
 #include "gguf/tensor_info.h"
 #include "imatrix/selection.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 struct Edits {
   std::vector<std::string> overrides;  ///< KEY=TYPE:VALUE, with TYPE int, float, bool or str
@@ -28,7 +28,7 @@ struct Edits {
 struct EditedModel {
   gguf::Metadata metadata;
   std::vector<gguf::TensorInfo> tensors;  ///< in the order of the source
-  std::vector<EntryName> names;           ///< [tensors] the name in the source, and the new one
+  std::vector<imatrix::EntryName> names;           ///< [tensors] the name in the source, and the new one
 };
 
 /// Removes blocks first, then replaces values. Error for input that cannot be parsed, a block that does not exist, a
@@ -42,4 +42,4 @@ void override_value(gguf::Metadata& metadata, std::string_view assignment);
 /// Sets an integer in the stored width of an existing key if it fits, else as above.
 void set_integer(gguf::Metadata& metadata, std::string_view key, int64_t value);
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -9,11 +9,11 @@
 #include "base/parallel.h"
 #include "quantize/ldlq_kernel.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
-RowEncoder::RowEncoder(const gguf::TensorInfo& tensor, std::span<const std::byte> source, const Format& target,
-                       const Imatrix* imatrix, Effort effort, std::string path, const HessianEstimate* input,
-                       DeviceEncoder* device)
+RowEncoder::RowEncoder(const gguf::TensorInfo& tensor, std::span<const std::byte> source, const formats::Format& target,
+                       const imatrix::Imatrix* imatrix, formats::Effort effort, std::string path, const HessianEstimate* input,
+                       formats::DeviceEncoder* device)
     : tensor_(tensor),
       source_(source),
       from_(format(tensor.type)),
@@ -63,7 +63,7 @@ void RowEncoder::prepare(int64_t begin, int64_t n) {
     if (ldlq || importance.empty()) return;
     ldlq =
         LdlqEncoder::make(to_, tensor_.ne[0], input_->hessian(slice, importance).data(),
-                              {.damping = input_->damping(), .effort = effort_, .weight_floor = kWeightFloor}, device_);
+                              {.damping = input_->damping(), .effort = effort_, .weight_floor = formats::kWeightFloor}, device_);
   });
 }
 
@@ -101,4 +101,4 @@ void RowEncoder::encode_slice(size_t slice, int64_t begin, int64_t n, std::byte*
   }
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

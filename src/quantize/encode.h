@@ -16,7 +16,7 @@
 #include "quantize/ldlq.h"
 #include "quantize/hessian_estimate.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 /// A weight of the source that no type can hold. Unlike a full disk, only another source can fix this.
 class BadWeight : public Error {
@@ -29,9 +29,9 @@ class RowEncoder {
   /// `tensor` has its bytes `source` in its own type. A target of that type copies. `path`: the source's name for
   /// messages. imatrix may be null. `input`: the estimated Hessian, or null; with it, rows whose columns have
   /// importance are rounded with error feedback. `device`: encodes the types that it can; null: the CPU.
-  RowEncoder(const gguf::TensorInfo& tensor, std::span<const std::byte> source, const Format& target,
-             const Imatrix* imatrix, Effort effort, std::string path, const HessianEstimate* input = nullptr,
-             DeviceEncoder* device = nullptr);
+  RowEncoder(const gguf::TensorInfo& tensor, std::span<const std::byte> source, const formats::Format& target,
+             const imatrix::Imatrix* imatrix, formats::Effort effort, std::string path, const HessianEstimate* input = nullptr,
+             formats::DeviceEncoder* device = nullptr);
 
   size_t source_row_bytes() const { return source_row_; }
   size_t target_row_bytes() const { return target_row_; }
@@ -58,15 +58,15 @@ class RowEncoder {
 
   const gguf::TensorInfo& tensor_;
   std::span<const std::byte> source_;
-  const Format& from_;
-  const Format& to_;
-  Effort effort_;
+  const formats::Format& from_;
+  const formats::Format& to_;
+  formats::Effort effort_;
   std::string path_;
   const HessianEstimate* input_;
-  DeviceEncoder* device_;
+  formats::DeviceEncoder* device_;
   size_t source_row_, target_row_;
   std::vector<std::vector<float>> importance_;            // [slices][ne0]; a slice without importance is empty
   std::vector<std::optional<LdlqEncoder>> ldlq_;  // [slices] with an input; those that are prepared
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

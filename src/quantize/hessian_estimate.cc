@@ -10,7 +10,7 @@
 #include "gguf/block_name.h"
 #include "quantize/matrix.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 // Rows that are decoded together, and columns of a product that a thread takes at a time.
@@ -20,7 +20,7 @@ constexpr int64_t kRows = 256, kColumns = 128;
 template <typename Use>
 void for_rows(const gguf::Reader& source, const gguf::TensorInfo& tensor, int64_t slice, int64_t at_once,
               const Use& use) {
-  const Format& from = format(tensor.type);
+  const formats::Format& from = format(tensor.type);
   const int64_t n = tensor.ne[0], n_rows = tensor.ne[1];
   const auto row_bytes = static_cast<uint64_t>(n / from.block_len) * from.block_bytes;
   const uint64_t begin = static_cast<uint64_t>(slice * n_rows) * row_bytes;
@@ -95,16 +95,16 @@ std::vector<float> HessianEstimate::hessian(int64_t slice, const std::vector<flo
   return hessian;
 }
 
-HessianEstimates::HessianEstimates(const gguf::Reader& source, const Resolution& resolution, const Imatrix& imatrix) {
+HessianEstimates::HessianEstimates(const gguf::Reader& source, const plan::Resolution& resolution, const imatrix::Imatrix& imatrix) {
   using Input = std::tuple<int64_t, int64_t, int64_t, std::vector<double>, std::vector<int64_t>>;
   std::map<Input, std::vector<const gguf::TensorInfo*>> consumers_of;
   std::map<std::string_view, const gguf::TensorInfo*> by_name;
-  for (const Decision& decision : resolution.decisions) {
+  for (const plan::Decision& decision : resolution.decisions) {
     const gguf::TensorInfo& tensor = *decision.tensor;
     const auto block = gguf::block_of(tensor.name);
     if (!block || format(tensor.type).decode == nullptr) continue;
     by_name[tensor.name] = &tensor;
-    const ImatrixEntry* const entry = imatrix.find(tensor);
+    const imatrix::ImatrixEntry* const entry = imatrix.find(tensor);
     if (entry == nullptr) continue;
     consumers_of[{*block, tensor.ne[0], tensor.ne[2] * tensor.ne[3], entry->in_sum2, entry->counts}].push_back(&tensor);
   }
@@ -137,4 +137,4 @@ const HessianEstimate* HessianEstimates::find(const gguf::TensorInfo& tensor) co
   return found == estimates_.end() ? nullptr : found->second.get();
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -24,7 +24,7 @@
 #include "imatrix/imatrix.h"
 #include "plan/resolve.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 /// Which matrices the correlations come from; exactly one of the two lists is not empty. The matrices have as many
 /// slices (experts, heads) as those that read the input.
@@ -44,7 +44,7 @@ struct HessianEstimate {
 class HessianEstimates {
  public:
   /// Tensors of a block whose importance entries are equal read the same input. All arguments must outlive this.
-  HessianEstimates(const gguf::Reader& source, const Resolution& resolution, const Imatrix& imatrix);
+  HessianEstimates(const gguf::Reader& source, const plan::Resolution& resolution, const imatrix::Imatrix& imatrix);
 
   /// The estimate for this tensor's input; null where there is none.
   const HessianEstimate* find(const gguf::TensorInfo& tensor) const;
@@ -53,4 +53,4 @@ class HessianEstimates {
   std::map<const gguf::TensorInfo*, std::shared_ptr<const HessianEstimate>> estimates_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -14,7 +14,7 @@
 #include "base/error.h"
 #include "base/sha256.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 constexpr std::string_view kMagic = "steelyard-journal 1";
@@ -191,4 +191,4 @@ void Journal::write(std::string_view lines) {
   if (::fdatasync(fd_) != 0) fail(target_, "cannot sync its journal: {}", std::strerror(errno));
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 /// SHA-256 of a finished tensor's bytes, in the source and in the result.
 struct TensorHashes {
@@ -70,4 +70,4 @@ class Journal {
   JournalContent content_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -8,18 +8,18 @@
 
 #include "plan/resolve.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 class LayerEncoder {
  public:
   virtual ~LayerEncoder() = default;
   /// Whether calibration knows the inputs of this tensor, so that it needs no imatrix.
-  virtual bool covers(const Decision& decision) const = 0;
+  virtual bool covers(const plan::Decision& decision) const = 0;
   /// The tensor's bytes in its decided type; nothing for a tensor that is not covered. Called in file order.
-  virtual std::optional<std::vector<std::byte>> encode(const Decision& decision) = 0;
+  virtual std::optional<std::vector<std::byte>> encode(const plan::Decision& decision) = 0;
   /// An interrupted run has encoded the tensor as `bytes`, which stay valid. Called for all such tensors before the
   /// first encode().
-  virtual void finished(const Decision& decision, std::span<const std::byte> bytes) = 0;
+  virtual void finished(const plan::Decision& decision, std::span<const std::byte> bytes) = 0;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

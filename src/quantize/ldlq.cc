@@ -12,7 +12,7 @@
 #include "quantize/ldlq_kernel.h"
 #include "quantize/matrix.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 // Defined in ldlq.simd.cc, once per target that has encoders.
 #define TARGET(enumerator, name, encoders, ...) \
@@ -25,7 +25,7 @@ namespace steelyard {
 namespace {
 
 // Picks the target of the format's own steps.
-LdlqKernel kernel_for(const Format& format) {
+LdlqKernel kernel_for(const formats::Format& format) {
   static constexpr simd::PerTarget<LdlqKernel> kKernels({
 #define TARGET(enumerator, name, encoders, ...) &encoders::kLdlqKernel,
 #include "simd/targets.def"
@@ -57,8 +57,8 @@ template <typename Matrix>
 std::vector<float> in_panels(const Matrix& matrix) {
   const Eigen::Index n = matrix.rows();
   std::vector<float> panels(static_cast<size_t>(n * n));
-  parallel_for((n + kPanelLen - 1) / kPanelLen, 1, [&](int64_t panel) {
-    const Eigen::Index begin = panel * kPanelLen, width = std::min<Eigen::Index>(kPanelLen, n - begin);
+  parallel_for((n + formats::kPanelLen - 1) / formats::kPanelLen, 1, [&](int64_t panel) {
+    const Eigen::Index begin = panel * formats::kPanelLen, width = std::min<Eigen::Index>(formats::kPanelLen, n - begin);
     Eigen::Map<FloatMatrix>(panels.data() + begin * n, n, width) = matrix.middleCols(begin, width).template cast<float>();
   });
   return panels;
@@ -75,10 +75,10 @@ void add_weight_floor(std::vector<float>& weights, int64_t block_len, float part
 
 }  // namespace
 
-std::optional<LdlqEncoder> LdlqEncoder::make(const Format& format, int64_t n, const float* hessian,
-                                                     const LdlqSettings& settings, DeviceEncoder* device) {
-  STEELYARD_CHECK(format.encoder != nullptr && n % format.block_len == 0 && kPanelLen % format.block_len == 0);
-  STEELYARD_CHECK(format.block_len % kPanelStep == 0);
+std::optional<LdlqEncoder> LdlqEncoder::make(const formats::Format& format, int64_t n, const float* hessian,
+                                                     const LdlqSettings& settings, formats::DeviceEncoder* device) {
+  STEELYARD_CHECK(format.encoder != nullptr && n % format.block_len == 0 && formats::kPanelLen % format.block_len == 0);
+  STEELYARD_CHECK(format.block_len % formats::kPanelStep == 0);
   DoubleMatrix h = FloatMatrixView(hessian, n, n).cast<double>();
   if (!h.allFinite() || !(h.diagonal().mean() > 0.0)) return std::nullopt;
   damp(h, settings.damping);
@@ -103,7 +103,7 @@ std::optional<LdlqEncoder> LdlqEncoder::make(const Format& format, int64_t n, co
 }
 
 void LdlqEncoder::encode(const float* rows, int64_t n_rows, std::byte* out) const {
-  const LdlqInputs inputs{.n = n_,
+  const formats::LdlqInputs inputs{.n = n_,
                               .factor = factor_.data(),
                               .hessian = hessian_.data(),
                               .weights = weights_.data(),
@@ -116,7 +116,7 @@ void LdlqEncoder::encode(const float* rows, int64_t n_rows, std::byte* out) cons
   const int64_t n_blocks = n_ / format_->block_len;
   parallel_for((n_rows + kLdlqTileRows - 1) / kLdlqTileRows, 1, [&](int64_t t) {
     const int64_t begin = t * kLdlqTileRows, n = std::min<int64_t>(kLdlqTileRows, n_rows - begin);
-    std::vector<float> errors(static_cast<size_t>(kLdlqTileRows * n_)), products(size_t{kLdlqTileRows} * kPanelLen);
+    std::vector<float> errors(static_cast<size_t>(kLdlqTileRows * n_)), products(size_t{kLdlqTileRows} * formats::kPanelLen);
     std::vector<AnyScales> scales(static_cast<size_t>(kLdlqTileRows * n_blocks));
     std::vector<uint32_t> codes(static_cast<size_t>(kLdlqTileRows * n_ / format_->encoder->vector_dim));
     kernel(*format_, inputs, rows + begin * n_, n, {errors.data(), products.data(), scales.data(), codes.data()},
@@ -132,4 +132,4 @@ double output_error(int64_t n, const float* hessian, const float* linear_term, c
   return errors.cwiseProduct(product).cast<double>().sum() / static_cast<double>(n_rows);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -27,14 +27,14 @@
 #include "formats/device_encoder.h"
 #include "formats/format.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 /// How a matrix is rounded with feedback.
 struct LdlqSettings {
   double damping = 0.3;     ///< part of its diagonal that is added to H; docs/quantize.md
   int passes = 3;           ///< of coordinate descent
   double shrinkage_compensation = 0.7;  ///< share of the shrinkage of a row's outputs; docs/quantize.md
-  Effort effort = Effort::kNormal;
+  formats::Effort effort = formats::Effort::kNormal;
   /// Part of a block's mean weight that each column gets where scales are fitted (kWeightFloor). It helps where H is an
   /// estimate. Where H was measured, the other columns compensate what is left of a dominant column's error, and that
   /// rest should be small.
@@ -46,20 +46,20 @@ class LdlqEncoder {
   /// `hessian`: the Hessian H [n, n], symmetric, n a multiple of the format's block. Returns nothing where H cannot be
   /// used: it holds no data or non-finite values, or is not positive definite after damping. `device`: rounds there,
   /// with the same bytes, if it encodes this type; null: the CPU.
-  static std::optional<LdlqEncoder> make(const Format& format, int64_t n, const float* hessian,
-                                             const LdlqSettings& settings, DeviceEncoder* device = nullptr);
+  static std::optional<LdlqEncoder> make(const formats::Format& format, int64_t n, const float* hessian,
+                                             const LdlqSettings& settings, formats::DeviceEncoder* device = nullptr);
 
   /// Writes n_rows rows [n] as blocks; thread-safe, and parallel inside.
   void encode(const float* rows, int64_t n_rows, std::byte* out) const;
 
  private:
-  LdlqEncoder(const Format& format, int64_t n, const LdlqSettings& settings, DeviceEncoder* device)
+  LdlqEncoder(const formats::Format& format, int64_t n, const LdlqSettings& settings, formats::DeviceEncoder* device)
       : format_(&format), n_(n), settings_(settings), device_(device) {}
 
-  const Format* format_;
+  const formats::Format* format_;
   int64_t n_;
   LdlqSettings settings_;
-  DeviceEncoder* device_;
+  formats::DeviceEncoder* device_;
   // What LdlqInputs points to.
   std::vector<float> factor_, hessian_;
   std::vector<float> weights_;  // the diagonals of R_BB R_BB^T
@@ -72,4 +72,4 @@ class LdlqEncoder {
 double output_error(int64_t n, const float* hessian, const float* linear_term, const float* rows, const float* decoded,
                     int64_t n_rows);
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -7,14 +7,14 @@
 #include "formats/ldlq_inputs.h"
 #include "formats/format.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 /// Rows that pass through the columns together: enough to multiply matrices, few enough to distribute over threads.
 inline constexpr int kLdlqTileRows = 32;
 
 /// A block's scales in any type.
 struct AnyScales {
-  alignas(16) std::byte bytes[kMaxScalesBytes];
+  alignas(16) std::byte bytes[formats::kMaxScalesBytes];
 };
 
 /// The work space of a tile.
@@ -26,7 +26,7 @@ struct LdlqWorkspace {
 };
 
 /// Writes n_rows <= kLdlqTileRows rows [n] as blocks of `format`.
-using LdlqKernel = void (*)(const Format& format, const LdlqInputs& inputs, const float* rows, int64_t n_rows,
+using LdlqKernel = void (*)(const formats::Format& format, const formats::LdlqInputs& inputs, const float* rows, int64_t n_rows,
                                 const LdlqWorkspace& memory, std::byte* out);
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -3,7 +3,7 @@
 
 #include <Eigen/Core>
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 using FloatMatrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 using FloatMatrixView = Eigen::Map<const FloatMatrix>;
@@ -13,4 +13,4 @@ using DoubleMatrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen
 /// same everywhere.
 inline const bool kCachesAreSet = (Eigen::setCpuCacheSizes(32 << 10, 512 << 10, 8 << 20), true);
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

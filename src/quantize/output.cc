@@ -12,7 +12,7 @@
 #include "base/parallel.h"
 #include "base/sha256.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -256,4 +256,4 @@ void Output::finish(const std::string& header) {
   journal_.remove();
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

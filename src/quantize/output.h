@@ -19,7 +19,7 @@
 #include "quantize/journal.h"
 #include "quantize/shards.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 /// What to do with the work of an interrupted run for the same target.
 enum class ResumePolicy {
@@ -103,4 +103,4 @@ std::string journal_path(const std::string& target);
 /// Every name that an Output may write under: final, partial, journal.
 std::vector<std::string> written_paths(const std::string& target, const std::vector<ShardFile>& files);
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

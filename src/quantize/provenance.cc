@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/sha256.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 constexpr std::string_view kVersion = "steelyard.version";
@@ -114,4 +114,4 @@ std::string file_states(const gguf::Reader& source) {
   return states;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

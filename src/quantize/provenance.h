@@ -12,7 +12,7 @@
 #include "gguf/reader.h"
 #include "quantize/journal.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 /// The request of a run. The library records it, and does not act on it.
 struct Provenance {
@@ -62,4 +62,4 @@ std::string source_sha256(const std::string& header, std::span<const TensorHashe
 /// Size and time of last change of every file of the source: "28508160:1763769339.123456789 ...".
 std::string file_states(const gguf::Reader& source);
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "gguf/block_name.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 using gguf::ValueType;
@@ -180,7 +180,7 @@ void prune(EditedModel& model, const std::vector<int64_t>& layers) {
   std::set<int64_t> found;  // blocks to remove that the model really has
   for (size_t i = 0; i < model.tensors.size(); ++i) {
     gguf::TensorInfo tensor = std::move(model.tensors[i]);
-    EntryName name = std::move(model.names[i]);
+    imatrix::EntryName name = std::move(model.names[i]);
     if (const auto at = gguf::block_name(tensor.name)) {
       if (at->block >= n_blocks) fail(source, "tensor {} lies beyond block_count {}", printable(tensor.name), n_blocks);
       if (blocks.is_removed(at->block)) {
@@ -200,4 +200,4 @@ void prune(EditedModel& model, const std::vector<int64_t>& layers) {
   model = std::move(pruned);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -7,7 +7,7 @@
 
 #include "quantize/edits.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 /// Removes `layers` (ascending, each once). Errors as apply().
 void prune(EditedModel& model, const std::vector<int64_t>& layers);
@@ -15,4 +15,4 @@ void prune(EditedModel& model, const std::vector<int64_t>& layers);
 /// The blocks of a list like "3,7-9", ascending, each once. Error if the text is not such a list.
 std::vector<int64_t> parse_layers(std::string_view list);
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

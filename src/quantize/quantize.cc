@@ -10,13 +10,13 @@
 #include "quantize/hessian_estimate.h"
 #include "quantize/stream.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 // Tensors of the result: named and placed as in the source, in the types that were decided.
-std::vector<gguf::TensorInfo> result_tensors(const Resolution& resolution) {
+std::vector<gguf::TensorInfo> result_tensors(const plan::Resolution& resolution) {
   std::vector<gguf::TensorInfo> tensors;
-  for (const Decision& decision : resolution.decisions) {
+  for (const plan::Decision& decision : resolution.decisions) {
     tensors.push_back(*decision.tensor);
     tensors.back().type = decision.type;
   }
@@ -53,7 +53,7 @@ void check_resumed(const QuantizeJob& job, std::span<const TensorHashes> finishe
 }
 
 // Where a run begins that finds `n_finished` tensors done.
-QuantizeProgress state_after(std::span<const Decision> decisions, size_t n_finished) {
+QuantizeProgress state_after(std::span<const plan::Decision> decisions, size_t n_finished) {
   QuantizeProgress progress{.tensor = n_finished, .n_tensors = decisions.size()};
   if (n_finished < decisions.size()) progress.info = decisions[n_finished].tensor;
   for (size_t i = 0; i < decisions.size(); ++i) {
@@ -118,7 +118,7 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
   }
 
   std::optional<HessianEstimates> inputs;
-  if (job.imatrix != nullptr && target.effort == Effort::kBest) {
+  if (job.imatrix != nullptr && target.effort == formats::Effort::kBest) {
     inputs.emplace(job.source, job.resolution, *job.imatrix);
   }
   TensorStream stream(job.source, target.slab_bytes, output);
@@ -169,4 +169,4 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
   return {output.paths(), output.total_bytes()};
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

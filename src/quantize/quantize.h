@@ -13,14 +13,14 @@
 #include "quantize/provenance.h"
 #include "quantize/shards.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 /// Where the result of a job goes and how it is made.
 struct QuantizeTarget {
   std::string path;  ///< of the result; shards get their names from it
   Provenance provenance = {};
-  Effort effort = Effort::kNormal;
-  DeviceEncoder* device = nullptr;  ///< encodes what it can; null: the processor does it all
+  formats::Effort effort = formats::Effort::kNormal;
+  formats::DeviceEncoder* device = nullptr;  ///< encodes what it can; null: the processor does it all
   Split split = {};
   uint64_t slab_bytes = uint64_t{1} << 30;  ///< memory for values and encoded bytes at most
   ResumePolicy resume_policy = ResumePolicy::kRefuse;
@@ -56,4 +56,4 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
 /// file type, an earlier provenance), plus where the importance came from under the keys that llama.cpp uses.
 gguf::Metadata result_metadata(const QuantizeJob& job, const gguf::Metadata* metadata = nullptr);
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

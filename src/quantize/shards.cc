@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "gguf/shards.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 // Where each shard begins: indices of tensors, the first one 0.
@@ -77,4 +77,4 @@ std::vector<ShardFile> cut(const std::string& target, const gguf::Metadata& meta
   return files;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

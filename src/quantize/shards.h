@@ -9,7 +9,7 @@
 
 #include "gguf/layout.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 struct Split {
   uint64_t max_bytes = 0;  ///< tensor bytes of a shard at most, padding included; 0: no limit, one file
@@ -35,4 +35,4 @@ std::vector<ShardFile> cut(const std::string& target, const gguf::Metadata& meta
 /// The files that cut() names for `count` shards; 0: the one file `target`.
 std::vector<std::string> shard_paths(const std::string& target, size_t count);
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

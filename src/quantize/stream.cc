@@ -4,7 +4,7 @@
 
 #include "base/parallel.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 // Values per thread between two barriers. The slowest encoders do some millions a second. So the wait at a barrier, at
@@ -97,4 +97,4 @@ void TensorStream::settle() {
   pending_.source_hash.reset();
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

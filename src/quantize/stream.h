@@ -17,7 +17,7 @@
 #include "quantize/encode.h"
 #include "quantize/output.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 class TensorStream {
  public:
@@ -57,4 +57,4 @@ class TensorStream {
   Sha256 result_hash_;  ///< of the pending slab's tensor, up to that slab
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -9,7 +9,7 @@
 #include "base/sha256.h"
 #include "quantize/provenance.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 void verify(const gguf::Reader& file, const std::function<void(size_t done, size_t count)>& progress) {
   const Recorded recorded = read_provenance(file);
@@ -35,4 +35,4 @@ void verify(const gguf::Reader& file, const std::function<void(size_t done, size
   }
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

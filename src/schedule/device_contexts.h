@@ -7,34 +7,34 @@
 
 #include "model/forward.h"
 
-namespace steelyard {
+namespace steelyard::schedule {
 
 class DeviceContexts {
  public:
   explicit DeviceContexts(float norm_eps) : norm_eps_(norm_eps) {}
 
   /// For computing on `backend`; valid as long as the DeviceContexts.
-  ForwardContext forward_context(Backend& backend, MatmulObserver* observer = nullptr);
+  model::ForwardContext forward_context(compute::Backend& backend, compute::MatmulObserver* observer = nullptr);
 
   /// The backend's buffer as [n, width], without gaps between rows. The content of an earlier call is lost when the
   /// buffer has to grow.
-  Matrix hidden_states(Backend& backend, int64_t n, int64_t width);
+  compute::Matrix hidden_states(compute::Backend& backend, int64_t n, int64_t width);
 
   /// x, hidden states on `from`, transferred to the buffer of `to`; x itself when both are the same.
-  Matrix transfer(Backend& from, Matrix x, Backend& to);
+  compute::Matrix transfer(compute::Backend& from, compute::Matrix x, compute::Backend& to);
 
  private:
   struct Context {
-    explicit Context(Backend& backend) : scratch(backend) {}
+    explicit Context(compute::Backend& backend) : scratch(backend) {}
     Scratch scratch;
-    Buffer hidden_states;
+    compute::Buffer hidden_states;
     int64_t n_values = 0;
   };
-  Context& context(Backend& backend) { return contexts_.try_emplace(&backend, backend).first->second; }
+  Context& context(compute::Backend& backend) { return contexts_.try_emplace(&backend, backend).first->second; }
 
   float norm_eps_;
-  std::map<Backend*, Context> contexts_;
+  std::map<compute::Backend*, Context> contexts_;
   std::vector<float> host_;  // what is on its way
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::schedule

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::schedule {
 namespace {
 
 // All bits of the exponent set: infinite or NaN. An OR over all values, so that the loop needs no branch.
@@ -18,7 +18,7 @@ bool all_finite(std::span<const float> values) {
 
 }  // namespace
 
-LayerSweep::LayerSweep(const Model& model, int64_t n_ctx, ChunkIds ids, const SweepOptions& options)
+LayerSweep::LayerSweep(const model::Model& model, int64_t n_ctx, ChunkIds ids, const SweepOptions& options)
     : model_(model),
       n_ctx_(n_ctx),
       width_(model.config().n_embd),
@@ -79,8 +79,8 @@ void LayerSweep::leave_out(int64_t chunk) {
 
 void LayerSweep::start(int64_t first, int64_t n) {
   begin_window(first, n);
-  Backend& backend = model_.backend(0);
-  const Matrix x = stage(0).contexts.hidden_states(backend, n_ctx_, width_);
+  compute::Backend& backend = model_.backend(0);
+  const compute::Matrix x = stage(0).contexts.hidden_states(backend, n_ctx_, width_);
   std::vector<float>& host = stage(0).host;
   for (int64_t c = first; c < first + n; ++c) {
     model_.embed(ids_(c), x);
@@ -92,8 +92,8 @@ void LayerSweep::start(int64_t first, int64_t n) {
 }
 
 // Layers of the same kind use the same caches in turn; a model has few kinds.
-std::vector<KvLayer>& LayerSweep::caches(Stage& stage, const Layer& layer, size_t n) {
-  const AttentionConfig& config = layer.config.attention;
+std::vector<model::KvLayer>& LayerSweep::caches(Stage& stage, const model::Layer& layer, size_t n) {
+  const model::AttentionConfig& config = layer.config.attention;
   auto found = std::ranges::find_if(stage.caches, [&](const Stage::Caches& caches) {
     return caches.backend == layer.backend && caches.config == config;
   });
@@ -103,16 +103,16 @@ std::vector<KvLayer>& LayerSweep::caches(Stage& stage, const Layer& layer, size_
   return found->layers;
 }
 
-Matrix LayerSweep::forward(Stage& stage, const Layer& layer, LayerPart part, std::span<const int64_t> chunks, Matrix x,
-                           ForwardContext& ctx) {
-  std::vector<KvLayer>& kv = caches(stage, layer, chunks.size());
+compute::Matrix LayerSweep::forward(Stage& stage, const model::Layer& layer, model::LayerPart part, std::span<const int64_t> chunks, compute::Matrix x,
+                           model::ForwardContext& ctx) {
+  std::vector<model::KvLayer>& kv = caches(stage, layer, chunks.size());
   if (n_batch_ < n_ctx_) {  // a part of one chunk at a time
     for (int64_t begin = 0; begin < n_ctx_; begin += n_batch_) {
       forward_layer(layer, x.slice(begin, std::min(n_batch_, n_ctx_ - begin)), begin, kv[0], ctx, part);
     }
     return x;
   }
-  std::vector<SequenceSlice> sequences;
+  std::vector<model::SequenceSlice> sequences;
   for (size_t s = 0; s < chunks.size(); ++s) {
     sequences.push_back({static_cast<int64_t>(s) * n_ctx_, n_ctx_, 0, &kv[s]});
   }
@@ -121,7 +121,7 @@ Matrix LayerSweep::forward(Stage& stage, const Layer& layer, LayerPart part, std
 }
 
 void LayerSweep::for_batches(const StageRun& run, int64_t begin, int64_t end, const BatchWork& work) {
-  ForwardContext ctx = stage(run.stage).contexts.forward_context(run.backend, run.observer);
+  model::ForwardContext ctx = stage(run.stage).contexts.forward_context(run.backend, run.observer);
   for (int64_t c = begin, batch = 0; c < end; c += chunks_per_batch_, ++batch) {
     if (run.pipeline != nullptr && !run.pipeline->wait_for(run.stage, batch)) return;
     std::vector<int64_t> chunks;
@@ -134,15 +134,15 @@ void LayerSweep::for_batches(const StageRun& run, int64_t begin, int64_t end, co
 }
 
 // Repeats until all chunks of the batch are finite. Chunks that are not are left out of the next attempt.
-void LayerSweep::pass_batch(const StageRun& run, std::vector<int64_t> chunks, ForwardContext& ctx, const BatchWork& work) {
+void LayerSweep::pass_batch(const StageRun& run, std::vector<int64_t> chunks, model::ForwardContext& ctx, const BatchWork& work) {
   Stage& own = stage(run.stage);
-  Backend& backend = run.backend;
+  compute::Backend& backend = run.backend;
   for (bool whole = false; !whole && !chunks.empty();) {
     for (size_t i = 0; i < chunks.size(); ++i) load(chunks[i], own.host.data() + i * hidden_state_values());
     const auto n = static_cast<int64_t>(chunks.size());
-    const Matrix x = own.contexts.hidden_states(backend, n * n_ctx_, width_);
+    const compute::Matrix x = own.contexts.hidden_states(backend, n * n_ctx_, width_);
     backend.upload(x.data, own.host.data(), chunks.size() * hidden_state_values() * sizeof(float));
-    const Matrix y = work(chunks, x, ctx);
+    const compute::Matrix y = work(chunks, x, ctx);
     STEELYARD_CHECK(y.stride == y.cols && y.rows % n == 0 && y.rows <= x.rows && y.cols == x.cols);
     const auto each = static_cast<size_t>(y.rows / n * y.cols);
     backend.download(own.host.data(), y.data, chunks.size() * each * sizeof(float));
@@ -164,22 +164,22 @@ void LayerSweep::pass_batch(const StageRun& run, std::vector<int64_t> chunks, Fo
   }
 }
 
-void LayerSweep::watch(const Layer& layer, LayerPart part, int64_t begin, int64_t end, MatmulObserver& observer) {
+void LayerSweep::watch(const model::Layer& layer, model::LayerPart part, int64_t begin, int64_t end, compute::MatmulObserver& observer) {
   for_batches({0, *layer.backend, &observer, next_layer_, /*keep=*/false}, begin, end,
-              [&](std::span<const int64_t> chunks, Matrix x, ForwardContext& ctx) {
+              [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
                 return forward(stage(0), layer, part, chunks, x, ctx);
               });
 }
 
-void LayerSweep::advance(const Layer& layer, LayerPart part, MatmulObserver* observer) {
+void LayerSweep::advance(const model::Layer& layer, model::LayerPart part, compute::MatmulObserver* observer) {
   for_batches({0, *layer.backend, observer, next_layer_, /*keep=*/true}, first_, first_ + n_,
-              [&](std::span<const int64_t> chunks, Matrix x, ForwardContext& ctx) {
+              [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
                 return forward(stage(0), layer, part, chunks, x, ctx);
               });
-  if (part != LayerPart::kMixer) ++next_layer_;
+  if (part != model::LayerPart::kMixer) ++next_layer_;
 }
 
-void LayerSweep::advance_together(std::span<const Layer> layers, std::span<MatmulObserver* const> observers) {
+void LayerSweep::advance_together(std::span<const model::Layer> layers, std::span<compute::MatmulObserver* const> observers) {
   while (stages_.size() < layers.size()) {
     stages_.push_back(std::make_unique<Stage>(model_.config().norm_eps));
     reserve_buffers(*stages_.back());
@@ -189,8 +189,8 @@ void LayerSweep::advance_together(std::span<const Layer> layers, std::span<Matmu
   pipeline.run([&](size_t s) {
     const StageRun run{s,        *layers[s].backend, observers[s], next_layer_ + static_cast<int>(s), /*keep=*/true,
                           &pipeline};
-    for_batches(run, first_, first_ + n_, [&](std::span<const int64_t> chunks, Matrix x, ForwardContext& ctx) {
-      return forward(stage(s), layers[s], LayerPart::kWhole, chunks, x, ctx);
+    for_batches(run, first_, first_ + n_, [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
+      return forward(stage(s), layers[s], model::LayerPart::kWhole, chunks, x, ctx);
     });
   });
   // As if one layer were computed after the other.
@@ -212,16 +212,16 @@ int LayerSweep::layers_together(int first) const {
   return end - first;
 }
 
-std::vector<Layer> LayerSweep::bind(int first, int n) const {
-  std::vector<Layer> layers;
+std::vector<model::Layer> LayerSweep::bind(int first, int n) const {
+  std::vector<model::Layer> layers;
   for (int i = first; i < first + n; ++i) layers.push_back(model_.layer(i, n_ctx_));
   return layers;
 }
 
-std::vector<Layer> LayerSweep::take_bound(int first, int n) {
+std::vector<model::Layer> LayerSweep::take_bound(int first, int n) {
   if (ahead_.valid() && first_ahead_ == first) {
     try {
-      std::vector<Layer> layers = ahead_.get();
+      std::vector<model::Layer> layers = ahead_.get();
       if (static_cast<int>(layers.size()) == n) return layers;
     } catch (const Error&) {  // memory that was missing may be there by now; what else is wrong still is
     }
@@ -244,26 +244,26 @@ void LayerSweep::bind_ahead(int first) {
   ahead_ = std::async(std::launch::async, [this, first, n] { return bind(first, n); });
 }
 
-void LayerSweep::run_layers(int first, std::span<MatmulObserver* const> observers) {
+void LayerSweep::run_layers(int first, std::span<compute::MatmulObserver* const> observers) {
   const auto n = static_cast<int>(observers.size());
   STEELYARD_CHECK(n >= 1 && n <= layers_together(first));
   if (options_.keep_layers) {
     while (static_cast<int>(layers_.size()) <= first) {
       layers_.push_back(model_.layer(static_cast<int>(layers_.size()), n_ctx_, layers_));
     }
-    return advance(layers_[static_cast<size_t>(first)], LayerPart::kWhole, observers[0]);
+    return advance(layers_[static_cast<size_t>(first)], model::LayerPart::kWhole, observers[0]);
   }
-  std::vector<Layer> layers = take_bound(first, n);
+  std::vector<model::Layer> layers = take_bound(first, n);
   bind_ahead(first + n);
   if (n == 1)
-    advance(layers[0], LayerPart::kWhole, observers[0]);
+    advance(layers[0], model::LayerPart::kWhole, observers[0]);
   else
     advance_together(layers, observers);
   layers.clear();
   for (int i = first; i < first + n; ++i) model_.release(i);
 }
 
-void LayerSweep::visit(const BatchWork& work, MatmulObserver* observer) {
+void LayerSweep::visit(const BatchWork& work, compute::MatmulObserver* observer) {
   for_batches({0, model_.backend(), observer, next_layer_, /*keep=*/false}, first_, first_ + n_, work);
 }
 
@@ -285,4 +285,4 @@ void LayerSweep::restore(int64_t first, int64_t n, int next_layer, std::vector<s
   broken_ = std::move(broken);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::schedule

@@ -26,7 +26,7 @@
 #include "schedule/pipeline.h"
 #include "schedule/device_contexts.h"
 
-namespace steelyard {
+namespace steelyard::schedule {
 
 struct SweepOptions {
   int64_t n_batch = 2048;                ///< tokens that pass a layer together: whole chunks, or a part of one
@@ -42,10 +42,10 @@ class LayerSweep {
   /// The work on a batch: x [chunks.size() * n_ctx, n_embd] holds the hidden states of whole chunks, to be changed in
   /// place or read. Returns the rows that must be finite, the same number for each chunk: x, or something computed from
   /// it.
-  using BatchWork = std::function<Matrix(std::span<const int64_t> chunks, Matrix x, ForwardContext& ctx)>;
+  using BatchWork = std::function<compute::Matrix(std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx)>;
 
   /// The model must outlive the sweep.
-  LayerSweep(const Model& model, int64_t n_ctx, ChunkIds ids, const SweepOptions& options = {});
+  LayerSweep(const model::Model& model, int64_t n_ctx, ChunkIds ids, const SweepOptions& options = {});
 
   int64_t n_ctx() const { return n_ctx_; }
   /// Chunks that share a batch: a window is divided into batches of this many chunks.
@@ -56,19 +56,19 @@ class LayerSweep {
 
   /// Passes chunks [begin, end) of the window through a part of the layer under observation. Their hidden states stay
   /// unchanged.
-  void watch(const Layer& layer, LayerPart part, int64_t begin, int64_t end, MatmulObserver& observer);
+  void watch(const model::Layer& layer, model::LayerPart part, int64_t begin, int64_t end, compute::MatmulObserver& observer);
   /// Passes all chunks of the window through the layer, or through the mixer first and the FFN later.
-  void advance(const Layer& layer, LayerPart part = LayerPart::kWhole, MatmulObserver* observer = nullptr);
+  void advance(const model::Layer& layer, model::LayerPart part = model::LayerPart::kWhole, compute::MatmulObserver* observer = nullptr);
   /// The same with layer i of the file, which is read ahead, and dropped from memory afterwards or kept.
-  void run_layer(int i, MatmulObserver* observer = nullptr) { run_layers(i, std::span(&observer, 1)); }
+  void run_layer(int i, compute::MatmulObserver* observer = nullptr) { run_layers(i, std::span(&observer, 1)); }
   /// Passes through layers first, first + 1, ... of different backends at the same time; each has its observer, or
   /// null.
-  void run_layers(int first, std::span<MatmulObserver* const> observers);
+  void run_layers(int first, std::span<compute::MatmulObserver* const> observers);
   /// How many layers from `first` on can be computed at the same time: 1 where layers are kept.
   int layers_together(int first) const;
   int next_layer() const { return next_layer_; }
   /// Other work on all hidden states of the window, which stay unchanged: after the last layer.
-  void visit(const BatchWork& work, MatmulObserver* observer = nullptr);
+  void visit(const BatchWork& work, compute::MatmulObserver* observer = nullptr);
 
   /// Removes the chunk as if it broke in the next layer: for sweeps that run side by side.
   void leave_out(int64_t chunk);
@@ -92,9 +92,9 @@ class LayerSweep {
   struct Stage {
     explicit Stage(float norm_eps) : contexts(norm_eps) {}
     struct Caches {
-      Backend* backend;
-      AttentionConfig config;
-      std::vector<KvLayer> layers;
+      compute::Backend* backend;
+      model::AttentionConfig config;
+      std::vector<model::KvLayer> layers;
     };
     std::vector<float> host;  // [chunks_per_batch, n_ctx, n_embd]
     DeviceContexts contexts;    // with a batch's stream on one at a time
@@ -103,8 +103,8 @@ class LayerSweep {
   // Batches that pass through a stage.
   struct StageRun {
     size_t stage;
-    Backend& backend;
-    MatmulObserver* observer;
+    compute::Backend& backend;
+    compute::MatmulObserver* observer;
     int layer;                     // where chunks are said to break
     bool keep;                     // what comes out becomes the hidden states
     Pipeline* pipeline = nullptr;  // that the stage is of
@@ -112,17 +112,17 @@ class LayerSweep {
   Stage& stage(size_t i) { return *stages_[i]; }
   void reserve_buffers(Stage& stage) const;
 
-  std::vector<KvLayer>& caches(Stage& stage, const Layer& layer, size_t n);
-  Matrix forward(Stage& stage, const Layer& layer, LayerPart part, std::span<const int64_t> chunks, Matrix x,
-                 ForwardContext& ctx);
-  std::vector<Layer> bind(int first, int n) const;
-  std::vector<Layer> take_bound(int first, int n);
+  std::vector<model::KvLayer>& caches(Stage& stage, const model::Layer& layer, size_t n);
+  compute::Matrix forward(Stage& stage, const model::Layer& layer, model::LayerPart part, std::span<const int64_t> chunks, compute::Matrix x,
+                 model::ForwardContext& ctx);
+  std::vector<model::Layer> bind(int first, int n) const;
+  std::vector<model::Layer> take_bound(int first, int n);
   void bind_ahead(int first);
   void for_batches(const StageRun& run, int64_t begin, int64_t end, const BatchWork& work);
-  void pass_batch(const StageRun& run, std::vector<int64_t> chunks, ForwardContext& ctx, const BatchWork& work);
-  void advance_together(std::span<const Layer> layers, std::span<MatmulObserver* const> observers);
+  void pass_batch(const StageRun& run, std::vector<int64_t> chunks, model::ForwardContext& ctx, const BatchWork& work);
+  void advance_together(std::span<const model::Layer> layers, std::span<compute::MatmulObserver* const> observers);
 
-  const Model& model_;
+  const model::Model& model_;
   int64_t n_ctx_, width_, n_batch_, chunks_per_batch_;
   ChunkIds ids_;
   SweepOptions options_;
@@ -132,11 +132,11 @@ class LayerSweep {
   std::vector<float> hidden_states_;  // [n_in_memory, n_ctx, n_embd]
   std::unique_ptr<ScratchFile> spilled_;
   std::vector<std::unique_ptr<Stage>> stages_;  // one, and more as layers go together
-  std::vector<Layer> layers_;                   // keep_layers
-  std::future<std::vector<Layer>> ahead_;       // of layers to come, the first of which is
+  std::vector<model::Layer> layers_;                   // keep_layers
+  std::future<std::vector<model::Layer>> ahead_;       // of layers to come, the first of which is
   int first_ahead_ = 0;
   std::vector<std::pair<int64_t, int>> broken_;
   mutable std::mutex breaking_;  // stages do at the same time
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::schedule

@@ -5,12 +5,12 @@
 #include "model/model.h"
 #include "schedule/memory_plan.h"
 
-namespace steelyard {
+namespace steelyard::schedule {
 
 /// Whether each backend's memory, or all of the host's, has room for its part of a session that needs so much.
-bool fits_memory(const Model& model, const MemoryPlan& plan);
+bool fits_memory(const model::Model& model, const MemoryPlan& plan);
 
 /// Error with the numbers when a backend's has not. The host's is not checked: its weights are maps of the file.
-void check_memory(const Model& model, const MemoryRequest& request);
+void check_memory(const model::Model& model, const MemoryRequest& request);
 
-}  // namespace steelyard
+}  // namespace steelyard::schedule

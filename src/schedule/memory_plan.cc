@@ -8,7 +8,7 @@
 #include "model/scratch.h"
 #include "schedule/sweep_plan.h"
 
-namespace steelyard {
+namespace steelyard::schedule {
 namespace {
 
 // Vectors are decoded when they are bound.
@@ -19,9 +19,9 @@ uint64_t bound_bytes(const gguf::TensorInfo& tensor) {
 constexpr uint64_t kMaxBytes = uint64_t{1} << 60;
 
 // A header alone proves no width, and products with the context must stay within 64 bits.
-void check_widths(const AttentionConfig& attention, const std::string& path) {
+void check_widths(const model::AttentionConfig& attention, const std::string& path) {
   constexpr int64_t kMaxValues = int64_t{1} << 26;
-  const DeltaNetConfig& delta = attention.delta_net;
+  const model::DeltaNetConfig& delta = attention.delta_net;
   const int64_t widths[] = {attention.key_width(), attention.value_width(), attention.rope.n_dims,
                             delta.value_width(),   delta.conv_width(),      delta.head,
                             delta.n_taps};
@@ -31,11 +31,11 @@ void check_widths(const AttentionConfig& attention, const std::string& path) {
 }
 
 // Layers whose angles are the same share a table.
-uint64_t table_bytes(const ModelConfig& config, int64_t n_positions) {
-  std::vector<RopeConfig> distinct;
+uint64_t table_bytes(const model::ModelConfig& config, int64_t n_positions) {
+  std::vector<model::RopeConfig> distinct;
   uint64_t values = 0;
-  for (const LayerConfig& layer : config.layers) {
-    const RopeConfig& rope = layer.attention.rope;
+  for (const model::LayerConfig& layer : config.layers) {
+    const model::RopeConfig& rope = layer.attention.rope;
     if (std::ranges::find(distinct, rope) != distinct.end()) continue;
     distinct.push_back(rope);
     values += static_cast<uint64_t>(n_positions) * static_cast<uint64_t>(rope.n_dims);  // half cosines, half sines
@@ -60,7 +60,7 @@ DeviceMemory MemoryPlan::on_device(LayerRange range) const {
   return device;
 }
 
-MemoryPlan plan_memory(const gguf::Reader& reader, const ModelConfig& config, const MemoryRequest& request) {
+MemoryPlan plan_memory(const gguf::Reader& reader, const model::ModelConfig& config, const MemoryRequest& request) {
   MemoryPlan plan;
   plan.layers.resize(config.layers.size());
   for (const gguf::TensorInfo& tensor : reader.tensors()) {
@@ -76,7 +76,7 @@ MemoryPlan plan_memory(const gguf::Reader& reader, const ModelConfig& config, co
   if (reader.find("output.weight") == nullptr) plan.tied_output = plan.embedding;
   uint64_t caches = 0;
   for (size_t i = 0; i < plan.layers.size(); ++i) {
-    const AttentionConfig& attention = config.layers[i].attention;
+    const model::AttentionConfig& attention = config.layers[i].attention;
     check_widths(attention, reader.path());
     const uint64_t bytes = kv_layer_bytes(attention, request.n_context, request.cache_types);
     plan.layers[i].cache = checked_mul(bytes, static_cast<uint64_t>(request.n_sequences)).value_or(UINT64_MAX);
@@ -105,7 +105,7 @@ void check_fits(const DeviceMemory& needed, uint64_t free, const std::string& wh
        free >> 20);
 }
 
-int64_t largest_context(const gguf::Reader& reader, const ModelConfig& config, MemoryRequest request,
+int64_t largest_context(const gguf::Reader& reader, const model::ModelConfig& config, MemoryRequest request,
                         const std::function<bool(const MemoryPlan&)>& fits) {
   const auto fits_at = [&](int64_t n_context) {
     request.n_context = n_context;
@@ -122,4 +122,4 @@ int64_t largest_context(const gguf::Reader& reader, const ModelConfig& config, M
   return low;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::schedule

@@ -12,14 +12,14 @@
 #include "gguf/reader.h"
 #include "model/kv_cache.h"
 
-namespace steelyard {
+namespace steelyard::schedule {
 
 struct MemoryRequest {
   int64_t n_context = 0;  ///< positions of each sequence
   int64_t n_sequences = 1;
   int64_t n_batch = 512;  ///< tokens that pass a layer together
   int64_t n_outputs = 1;  ///< of them, those whose logits are asked for
-  CacheTypes cache_types;
+  model::CacheTypes cache_types;
 };
 
 /// Consecutive layers [begin, end) of the trunk.
@@ -59,14 +59,14 @@ struct MemoryPlan {
   DeviceMemory on_device(LayerRange range) const;
 };
 
-MemoryPlan plan_memory(const gguf::Reader& reader, const ModelConfig& config, const MemoryRequest& request);
+MemoryPlan plan_memory(const gguf::Reader& reader, const model::ModelConfig& config, const MemoryRequest& request);
 
 /// Error with the numbers when more than `free` bytes of the device `where` are needed.
 void check_fits(const DeviceMemory& needed, uint64_t free, const std::string& where);
 
 /// The largest context, at most the model's own, whose plan `fits`; 0 when none does. A plan that fits a context must
 /// also fit shorter ones.
-int64_t largest_context(const gguf::Reader& reader, const ModelConfig& config, MemoryRequest request,
+int64_t largest_context(const gguf::Reader& reader, const model::ModelConfig& config, MemoryRequest request,
                         const std::function<bool(const MemoryPlan&)>& fits);
 
-}  // namespace steelyard
+}  // namespace steelyard::schedule

@@ -4,7 +4,7 @@
 
 #include "base/parallel.h"
 
-namespace steelyard {
+namespace steelyard::schedule {
 
 void Pipeline::run(const std::function<void(size_t stage)>& work) {
   const int n_threads = omp_get_max_threads();  // which new threads do not inherit
@@ -42,4 +42,4 @@ void Pipeline::passed(size_t stage) {
   changed_.notify_all();
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::schedule

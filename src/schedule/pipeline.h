@@ -9,7 +9,7 @@
 #include <mutex>
 #include <vector>
 
-namespace steelyard {
+namespace steelyard::schedule {
 
 class Pipeline {
  public:
@@ -32,4 +32,4 @@ class Pipeline {
   std::exception_ptr failure_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::schedule

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::schedule {
 namespace {
 
 std::vector<LayerRange> by_proportions(LayerRange layers, std::span<const double> proportions) {
@@ -91,4 +91,4 @@ int64_t most_layers(const MemoryPlan& plan, PlacementRequest request) {
   return request.n_layers;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::schedule

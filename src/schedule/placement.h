@@ -10,7 +10,7 @@
 
 #include "schedule/memory_plan.h"
 
-namespace steelyard {
+namespace steelyard::schedule {
 
 struct PlacementRequest {
   std::vector<uint64_t> free_bytes;      ///< bytes that each device has free
@@ -32,4 +32,4 @@ bool fits(const MemoryPlan& plan, const Placement& placement, std::span<const ui
 /// The most layers at the end of the trunk that devices have room for.
 int64_t most_layers(const MemoryPlan& plan, PlacementRequest request);
 
-}  // namespace steelyard
+}  // namespace steelyard::schedule

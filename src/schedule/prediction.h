@@ -12,35 +12,35 @@
 
 #include "model/model.h"
 
-namespace steelyard {
+namespace steelyard::schedule {
 
 class PredictionBlocks {
  public:
   /// For sequences of n_ctx tokens. The model outlives the blocks.
-  PredictionBlocks(const Model& model, int64_t n_ctx);
+  PredictionBlocks(const model::Model& model, int64_t n_ctx);
 
   bool empty() const { return blocks_.empty(); }
 
   /// x [ids.size() * n_ctx, n_embd]: the trunk's output for whole sequences ids [n_ctx]. Runs all blocks over them.
   /// Each block has one row less per sequence, since the last token's successor is unknown. Returns the last block's
   /// output [ids.size() * (n_ctx - n_blocks), n_embd], valid until the next call.
-  Matrix run(std::span<const std::vector<int32_t>> ids, Matrix x, ForwardContext& ctx);
+  compute::Matrix run(std::span<const std::vector<int32_t>> ids, compute::Matrix x, model::ForwardContext& ctx);
 
  private:
   struct Block {
-    Layer layer;
-    PredictionWeights weights;
-    std::vector<KvLayer> caches;  // one per sequence
+    model::Layer layer;
+    model::PredictionWeights weights;
+    std::vector<model::KvLayer> caches;  // one per sequence
   };
 
-  Matrix embed(const Block& block, std::span<const int32_t> ids, ForwardContext& ctx) const;
-  Matrix head_input(const Block& block, Matrix z, ForwardContext& ctx) const;
+  compute::Matrix embed(const Block& block, std::span<const int32_t> ids, model::ForwardContext& ctx) const;
+  compute::Matrix head_input(const Block& block, compute::Matrix z, model::ForwardContext& ctx) const;
 
-  const Model& model_;
+  const model::Model& model_;
   int64_t n_ctx_;
   std::vector<Block> blocks_;
-  Buffer memory_;  // of h and z
+  compute::Buffer memory_;  // of h and z
   int64_t n_rows_ = 0;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::schedule

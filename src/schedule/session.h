@@ -10,7 +10,7 @@
 #include "model/model.h"
 #include "schedule/device_contexts.h"
 
-namespace steelyard {
+namespace steelyard::schedule {
 
 /// Tokens that continue one of a session's sequences.
 struct SequenceTokens {
@@ -24,10 +24,10 @@ class Session {
  public:
   /// Room for n_context positions in each of n_sequences sequences. Error, before anything is loaded, when the
   /// backend's memory is too small for it.
-  Session(const Model& model, int64_t n_context, int64_t n_sequences = 1);
+  Session(const model::Model& model, int64_t n_context, int64_t n_sequences = 1);
 
   /// Sees every product from now on; null: nobody.
-  void observe(MatmulObserver* observer) { observer_ = observer; }
+  void observe(compute::MatmulObserver* observer) { observer_ = observer; }
 
   int64_t n_sequences() const { return static_cast<int64_t>(ids_.size()); }
   /// Positions used so far; reset() forgets them, in all sequences.
@@ -39,23 +39,23 @@ class Session {
   }
 
   /// Appends ids to sequence 0; as forward_batch.
-  Matrix forward(std::span<const int32_t> ids);
+  compute::Matrix forward(std::span<const int32_t> ids);
   /// Appends ids to one or more different sequences, whose rows follow each other in the result; the residual stream
   /// after the last layer [n_ids, n_embd], valid until the next call. Error when the context is full or an id is beyond
   /// the vocabulary.
-  Matrix forward_batch(std::span<const SequenceTokens> batch);
+  compute::Matrix forward_batch(std::span<const SequenceTokens> batch);
 
   /// Logits of (a slice of) the residual stream, valid until the next call of forward or logits.
-  Matrix logits(Matrix x);
+  compute::Matrix logits(compute::Matrix x);
 
  private:
-  const Model& model_;
+  const model::Model& model_;
   int64_t n_context_;
-  std::vector<Layer> layers_;
-  std::vector<KvCache> caches_;            // one per sequence
+  std::vector<model::Layer> layers_;
+  std::vector<model::KvCache> caches_;            // one per sequence
   std::vector<std::vector<int32_t>> ids_;  // one per sequence
   DeviceContexts contexts_;
-  MatmulObserver* observer_ = nullptr;
+  compute::MatmulObserver* observer_ = nullptr;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::schedule

@@ -5,7 +5,7 @@
 
 #include "gguf/block_name.h"
 
-namespace steelyard {
+namespace steelyard::schedule {
 namespace {
 
 // The program itself, its vocabulary, and the panels of decoded weights in a backend.
@@ -31,7 +31,7 @@ uint64_t weights_at_a_time(const gguf::Reader& reader) {
 
 // Scratch memory is released block by block, so it holds the inputs and outputs of all of a block's products. Inputs
 // that several products share are counted for each, which leaves room for norms and copies.
-TokenBytes token_bytes(const gguf::Reader& reader, const ModelConfig& config) {
+TokenBytes token_bytes(const gguf::Reader& reader, const model::ModelConfig& config) {
   std::map<size_t, uint64_t> values;
   uint64_t input = 0;
   for (const gguf::TensorInfo& tensor : reader.tensors()) {
@@ -51,7 +51,7 @@ TokenBytes token_bytes(const gguf::Reader& reader, const ModelConfig& config) {
     if (block < config.layers.size()) widest_layer = std::max(widest_layer, n);
   }
   uint64_t cached = 0;
-  for (const LayerConfig& layer : config.layers) {
+  for (const model::LayerConfig& layer : config.layers) {
     cached = std::max(cached, static_cast<uint64_t>(layer.attention.key_width() + layer.attention.value_width()));
   }
   constexpr uint64_t kKindsOfLayers = 2, kHiddenStateCopies = 4;  // in the batch, on the host, twice for prediction
@@ -59,7 +59,7 @@ TokenBytes token_bytes(const gguf::Reader& reader, const ModelConfig& config) {
   return {widest * sizeof(float), widest_layer * sizeof(float), input * sizeof(float), persistent * sizeof(float)};
 }
 
-SweepPlan plan_sweep(const gguf::Reader& reader, const ModelConfig& config, uint64_t memory, uint64_t result_bytes,
+SweepPlan plan_sweep(const gguf::Reader& reader, const model::ModelConfig& config, uint64_t memory, uint64_t result_bytes,
                      int64_t n_ctx, int64_t n_batch, std::optional<SweepOrder> order) {
   const TokenBytes token = token_bytes(reader, config);
   const auto chunk = static_cast<uint64_t>(n_ctx);
@@ -82,4 +82,4 @@ SweepPlan plan_sweep(const gguf::Reader& reader, const ModelConfig& config, uint
   return plan;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::schedule

@@ -134,6 +134,6 @@ STEELYARD_HD constexpr uint64_t even_bytes(uint64_t x) {
 
 }  // namespace steelyard::simd::inline STEELYARD_TARGET
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::simd::inline STEELYARD_TARGET {
 using namespace simd;  // what is compiled per target says the verbs as they are
 }

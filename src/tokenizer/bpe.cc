@@ -10,7 +10,7 @@
 #include "tokenizer/piece_cache.h"
 #include "tokenizer/utf8.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 constexpr std::string_view kMergesKey = "tokenizer.ggml.merges";
@@ -105,4 +105,4 @@ std::string Bpe::bytes(TokenId id) const {
   return bytes_of_spelling(text).value_or(std::string(text));
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

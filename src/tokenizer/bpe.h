@@ -15,7 +15,7 @@
 #include "tokenizer/pretokenizer.h"
 #include "tokenizer/vocabulary.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 /// The merge list: the token that two neighbouring tokens become, and its priority.
 class Merges {
@@ -65,4 +65,4 @@ class Bpe final : public PlainText {
   std::array<TokenId, 256> byte_tokens_;  // -1 where the vocabulary has none
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

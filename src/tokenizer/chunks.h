@@ -14,7 +14,7 @@
 
 #include "tokenizer/tokenizer.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 class Chunks {
  public:
@@ -61,4 +61,4 @@ std::vector<TokenId> tokenize_file(const Tokenizer& tokenizer, const std::string
 /// BOS for Chunks: the model's, if it wants one.
 std::optional<TokenId> chunk_bos(const Tokenizer& tokenizer);
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -11,7 +11,7 @@
 
 #include "tokenizer/vocabulary.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 class Merger {
  public:
@@ -82,4 +82,4 @@ class Merger {
   std::priority_queue<Candidate> candidates_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -9,7 +9,7 @@
 
 #include "tokenizer/vocabulary.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 class PieceCache {
  public:
@@ -35,4 +35,4 @@ class PieceCache {
   std::unordered_map<std::string_view, Range> ranges_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -7,7 +7,7 @@
 #include "tokenizer/bpe.h"
 #include "tokenizer/spm.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 constexpr std::string_view kModelKey = "tokenizer.ggml.model";
@@ -46,4 +46,4 @@ std::unique_ptr<const PlainText> make_plain_text(const gguf::Metadata& metadata,
   return find_kind(metadata).make(metadata, vocabulary);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -11,7 +11,7 @@
 #include "gguf/metadata.h"
 #include "tokenizer/vocabulary.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 /// What a model of this kind does about BOS and EOS when its metadata does not say.
 struct SpecialDefaults {
@@ -41,4 +41,4 @@ std::unique_ptr<const PlainText> make_plain_text(const gguf::Metadata& metadata,
 /// other keys.
 void check_tokenizer_model(const gguf::Metadata& metadata);
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

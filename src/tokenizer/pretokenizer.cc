@@ -16,7 +16,7 @@
 #include "base/check.h"
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 // Shared parts. [^\P{L}a-z] reads: letters, but not a-z.
@@ -252,4 +252,4 @@ std::vector<std::string_view> Pretokenizer::names() {
   return result;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

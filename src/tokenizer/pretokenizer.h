@@ -12,7 +12,7 @@
 
 struct pcre2_real_code_8;
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 class Pretokenizer {
  public:
@@ -39,4 +39,4 @@ class Pretokenizer {
   bool add_bos_ = false;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

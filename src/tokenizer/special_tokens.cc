@@ -5,7 +5,7 @@
 #include <map>
 #include <tuple>
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 SpecialTokens::SpecialTokens(const Vocabulary& vocabulary) {
   for (TokenId id = 0; id < vocabulary.n_tokens(); ++id) {
@@ -69,4 +69,4 @@ std::vector<Fragment> SpecialTokens::divide(std::string_view text, bool parse_sp
   return fragments;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -11,7 +11,7 @@
 
 #include "tokenizer/vocabulary.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 /// A part of the text: one token when `token` >= 0, plain text otherwise.
 struct Fragment {
@@ -42,4 +42,4 @@ class SpecialTokens {
   std::array<std::span<const Token>, 256> starting_;  // the tokens that start with a byte
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -10,7 +10,7 @@
 #include "tokenizer/merger.h"
 #include "tokenizer/piece_cache.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 constexpr std::string_view kTokensKey = "tokenizer.ggml.tokens";
@@ -148,4 +148,4 @@ std::string Spm::bytes(TokenId id) const {
   return bytes;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

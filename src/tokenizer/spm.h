@@ -14,7 +14,7 @@
 
 #include "tokenizer/plain_text.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 class Spm final : public PlainText {
  public:
@@ -47,4 +47,4 @@ class Spm final : public PlainText {
   std::bitset<256> goes_on_after_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

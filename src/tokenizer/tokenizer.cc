@@ -5,7 +5,7 @@
 #include "tokenizer/plain_text.h"
 #include "tokenizer/special_tokens.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 constexpr std::string_view kBosKey = "tokenizer.ggml.bos_token_id";
@@ -124,4 +124,4 @@ std::string Tokenizer::decode(std::span<const TokenId> ids, bool special) const 
   return text;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

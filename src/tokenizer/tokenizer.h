@@ -14,7 +14,7 @@
 #include "gguf/metadata.h"
 #include "tokenizer/vocabulary.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 class Tokenizer {
  public:
@@ -50,4 +50,4 @@ class Tokenizer {
   std::unique_ptr<const Parts> parts_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 constexpr std::string_view kTokensKey = "tokenizer.ggml.tokens";
@@ -133,4 +133,4 @@ void Vocabulary::apply_names() {
   }
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -11,7 +11,7 @@
 
 #include "gguf/metadata.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 using TokenId = int32_t;
 
@@ -68,4 +68,4 @@ class Vocabulary {
 /// "file: key", the place of an error in metadata.
 std::string key_location(const gguf::Metadata& metadata, std::string_view key);
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

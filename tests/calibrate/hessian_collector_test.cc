@@ -5,7 +5,7 @@
 
 #include <numeric>
 
-namespace steelyard {
+namespace steelyard::calibrate {
 namespace {
 
 constexpr int64_t kWidth = 3;
@@ -17,7 +17,7 @@ class Drift : public testing::Test {
     weight_.n_in = kWidth;
   }
 
-  static Matrix matrix(std::vector<float>& rows) {
+  static compute::Matrix matrix(std::vector<float>& rows) {
     return {rows.data(), static_cast<int64_t>(rows.size()) / kWidth, kWidth, kWidth};
   }
   // sum over r of (y[r] - x[r])[a] x[r][b], for rows of x and y that belong together.
@@ -34,8 +34,8 @@ class Drift : public testing::Test {
     return sums;
   }
 
-  const std::unique_ptr<Backend> backend_ = make_backend("ref");
-  Weight weight_;
+  const std::unique_ptr<compute::Backend> backend_ = make_backend("ref");
+  compute::Weight weight_;
   InputRecorder originals_;
 };
 
@@ -59,8 +59,8 @@ TEST_F(Drift, ExpertsPairUpByToken) {
   // Expert 0 had tokens 0, 2, 3 and has 0, 3; expert 1 had 1 and has 1, 2. The input of token 2 counts as unmoved.
   std::vector<float> y = {1, 0, 0, 2, 0, 0, 3, 0, 0, 4, 5, 6}, x = {1, 1, 0, 3, 0, 1, 4, 4, 6, 7, 7, 7};
   std::vector<int32_t> y_token = {0, 2, 3, 1}, y_begin = {0, 3, 4}, x_token = {0, 3, 1, 2}, x_begin = {0, 2, 4};
-  Routing before{.n_tokens = 4, .n_used = 1, .n_expert = 2, .token = y_token.data(), .row_begin = y_begin.data()};
-  Routing after{.n_tokens = 4, .n_used = 1, .n_expert = 2, .token = x_token.data(), .row_begin = x_begin.data()};
+  compute::Routing before{.n_tokens = 4, .n_used = 1, .n_expert = 2, .token = y_token.data(), .row_begin = y_begin.data()};
+  compute::Routing after{.n_tokens = 4, .n_used = 1, .n_expert = 2, .token = x_token.data(), .row_begin = x_begin.data()};
   weight_.n_slices = 2;
   originals_.experts(*backend_, weight_, matrix(y), before);
   HessianCollector collector({}, &originals_);
@@ -97,4 +97,4 @@ TEST_F(Drift, ABrokenBatchIsForgotten) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

@@ -3,7 +3,7 @@
 
 #include <gmock/gmock.h>
 
-namespace steelyard {
+namespace steelyard::calibrate {
 namespace {
 
 using testing::ElementsAre;
@@ -44,4 +44,4 @@ TEST(SliceMeans, NoSumsNoMeans) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

@@ -7,7 +7,7 @@
 #include "plan/plan.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 namespace {
 
 TEST(Stages, WhatReadsComesAfterWhatIsRead) {
@@ -20,14 +20,14 @@ TEST(Stages, WhatReadsComesAfterWhatIsRead) {
   EXPECT_EQ(stage_of("blk.0.ffn_down_exps.weight"), 3);
   EXPECT_EQ(stage_of("blk.0.ffn_down.weight"), 3);
   for (int stage = 0; stage < kStages; ++stage) {
-    EXPECT_EQ(part_of(stage), stage <= 1 ? LayerPart::kMixer : LayerPart::kFfn);
+    EXPECT_EQ(part_of(stage), stage <= 1 ? model::LayerPart::kMixer : model::LayerPart::kFfn);
   }
 }
 
 TEST(MomentBytes, AreThoseOfTheLargestStage) {
   const gguf::Reader source(test::golden("imatrix/deepseek2_k256/model.gguf"));
   const auto bytes = [&](const std::string& text) {
-    return hessian_bytes(resolve(Plan::parse(text, "test"), source.tensors()));
+    return hessian_bytes(resolve(plan::Plan::parse(text, "test"), source.tensors()));
   };
   const gguf::TensorInfo& gate = *source.find("blk.1.ffn_gate_exps.weight");
   const auto of_experts = static_cast<uint64_t>(4 * gate.ne[2] * gate.ne[0] * gate.ne[0]) * sizeof(float);
@@ -38,4 +38,4 @@ TEST(MomentBytes, AreThoseOfTheLargestStage) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

@@ -12,7 +12,7 @@
 #include "plan/plan.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 namespace {
 
 constexpr int64_t kIn = 256, kOut = 8, kInputs = 512;
@@ -29,14 +29,14 @@ class RoundingChoice : public testing::Test {
     if (odd_one != 0.0f) values_[kOut * kIn + 3 * kIn + 5] = odd_one;
     gguf::TensorInfo tensor;
     tensor.name = "blk.0.ffn_up.weight";
-    tensor.type = Type::F32;
+    tensor.type = formats::Type::F32;
     tensor.n_dims = n_slices > 1 ? 3 : 2;
     tensor.ne = {kIn, kOut, n_slices, 1};
     gguf::Writer writer(folder_ / "model.gguf", gguf::Metadata("test", {}), {tensor});
     writer.append(std::as_bytes(std::span(values_)));
     writer.finish();
     source_.emplace(folder_ / "model.gguf");
-    resolution_ = resolve(Plan::parse("* = Q4_K\n", "test"), source_->tensors());
+    resolution_ = resolve(plan::Plan::parse("* = Q4_K\n", "test"), source_->tensors());
   }
 
   // Of inputs along a few directions with some noise; another seed, other directions.
@@ -70,11 +70,11 @@ class RoundingChoice : public testing::Test {
 
   // Every weight by itself, weighted with `importance` [kIn] or null.
   std::vector<std::byte> alone(const float* importance) const {
-    const Format& to = format(Type::Q4_K);
+    const formats::Format& to = format(formats::Type::Q4_K);
     std::vector<std::byte> bytes(static_cast<size_t>(n_slices_ * kOut * kIn / to.block_len) * to.block_bytes);
     const size_t row_bytes = bytes.size() / static_cast<size_t>(n_slices_ * kOut);
     for (int64_t r = 0; r < n_slices_ * kOut; ++r) {
-      to.encoder->encode_row(values_.data() + r * kIn, importance, kIn / to.block_len, Effort::kNormal,
+      to.encoder->encode_row(values_.data() + r * kIn, importance, kIn / to.block_len, formats::Effort::kNormal,
                              bytes.data() + static_cast<size_t>(r) * row_bytes);
     }
     return bytes;
@@ -84,7 +84,7 @@ class RoundingChoice : public testing::Test {
   int64_t n_slices_ = 1;
   std::vector<float> values_;
   std::optional<gguf::Reader> source_;
-  Resolution resolution_;
+  plan::Resolution resolution_;
 };
 
 TEST_F(RoundingChoice, FeedbackWinsWhereColumnsAreRelated) {
@@ -144,4 +144,4 @@ TEST_F(RoundingChoice, AWeightThatIsNotFiniteIsNamed) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

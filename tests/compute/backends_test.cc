@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 namespace {
 
 using testing::HasSubstr;
@@ -102,4 +102,4 @@ TEST(BackendNames, AsPeopleReadThem) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::compute

@@ -5,7 +5,7 @@
 #include "base/parallel.h"
 #include "compute/activations.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
 struct Shape {
@@ -237,4 +237,4 @@ TEST(DeltaNetKernels, SameBitsOnEveryInstructionSet) {
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

@@ -6,7 +6,7 @@
 #include "compute/activations.h"
 #include "support.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
 struct Shape {
@@ -238,4 +238,4 @@ TEST(Activations, KnownValues) {
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

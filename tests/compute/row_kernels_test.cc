@@ -7,7 +7,7 @@
 #include "compute/activations.h"
 #include "support.h"
 
-namespace steelyard::cpu {
+namespace steelyard::compute::cpu {
 namespace {
 
 using test::Activations;
@@ -100,7 +100,7 @@ TEST_P(RowsOf, WhatIsNotFiniteStaysSo) {
 // 256. Products of bytes are exact for the values that the bytes stand for, however far these are from x.
 TEST_P(RowsOf, EveryType) {
   std::mt19937 random(1);
-  for (const Format* format : all_formats()) {
+  for (const formats::Format* format : all_formats()) {
     if (format->decode == nullptr) continue;
     SCOPED_TRACE(format->name);
     const RowKernels& rows = cpu::row_kernels(GetParam(), *format);
@@ -121,8 +121,8 @@ TEST_P(RowsOf, EveryType) {
       }
       // The range of codes that panels rely on.
       for (int64_t b = 0; rows.unpack != nullptr && b < n_blocks * n_rows; ++b) {
-        for (int g = 0; g < format->block_len / kGroupLen; ++g) {
-          Group group;
+        for (int g = 0; g < format->block_len / formats::kGroupLen; ++g) {
+          formats::Group group;
           format->unpack(bytes.data() + b * format->block_bytes, g, group);
           const auto [least, most] = std::ranges::minmax(group.q);
           const PanelKind kind = rows.panel_kind;
@@ -201,4 +201,4 @@ TEST_P(RowsOf, EveryType) {
 }
 
 }  // namespace
-}  // namespace steelyard::cpu
+}  // namespace steelyard::compute::cpu

@@ -11,7 +11,7 @@
 #include "evaluate/compact_base.h"
 #include "evaluate/tiny_run.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 namespace {
 
 class BaseFile : public testing::TestWithParam<BaseLayout> {
@@ -75,7 +75,7 @@ TEST_P(BaseFile, Fuzz) {
 }
 
 TEST_P(BaseFile, OfAnotherTextOrContext) {
-  const Chunks others(tokenize_file(tiny_.tokenizer, test::golden("imatrix/text.txt"), false), 32, 4, std::nullopt, "");
+  const tokenizer::Chunks others(tokenize_file(tiny_.tokenizer, test::golden("imatrix/text.txt"), false), 32, 4, std::nullopt, "");
   EXPECT_THROW(DivergenceBase::open(folder_ / "base")->require(others, tiny_.identity), Error);
   const test::TinyRun more(test::golden("models/deepseek2/model.gguf"), 9);
   EXPECT_THROW(DivergenceBase::open(folder_ / "base")->require(more.chunks, more.identity), Error);
@@ -124,4 +124,4 @@ TEST_P(CompactBaseFile, EveryNumberIsChecked) {
 INSTANTIATE_TEST_SUITE_P(Compact, CompactBaseFile, testing::Values(BaseLayout::kCompact));
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -13,7 +13,7 @@
 #include "formats/format.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::formats {
 namespace {
 
 constexpr int kOrdinaryRows = 8;  // of the golden source; rows 8 to 11 are degenerate
@@ -510,4 +510,4 @@ TEST(Encode, ErrorsAreTheCommittedOnes) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::formats

@@ -13,7 +13,7 @@
 
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::formats {
 namespace {
 
 TEST(Format, IsFoundByIdAndByName) {
@@ -168,4 +168,4 @@ TEST(Format, NothingOutsideFormatsSwitchesOnAType) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::formats

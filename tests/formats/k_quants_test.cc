@@ -13,7 +13,7 @@
 #include "formats/q6_k.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::formats {
 namespace {
 
 constexpr int kLen = 256;
@@ -223,4 +223,4 @@ TEST(KQuants, PackedScalesUnpack) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::formats

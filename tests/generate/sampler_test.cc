@@ -7,16 +7,16 @@
 #include "base/error.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::generate {
 namespace {
 
-std::vector<TokenId> ids(const std::vector<Candidate>& candidates) {
-  std::vector<TokenId> result;
+std::vector<tokenizer::TokenId> ids(const std::vector<Candidate>& candidates) {
+  std::vector<tokenizer::TokenId> result;
   for (const Candidate& candidate : candidates) result.push_back(candidate.id);
   return result;
 }
 
-using Ids = std::vector<TokenId>;
+using Ids = std::vector<tokenizer::TokenId>;
 
 // Logits whose softmax is these shares.
 std::vector<float> logits_of(const std::vector<double>& shares) {
@@ -26,9 +26,9 @@ std::vector<float> logits_of(const std::vector<double>& shares) {
 }
 
 // How often each token comes out of n draws.
-std::map<TokenId, int> count(const SamplingOptions& options, const std::vector<float>& logits, int n) {
+std::map<tokenizer::TokenId, int> count(const SamplingOptions& options, const std::vector<float>& logits, int n) {
   Sampler sampler(options);
-  std::map<TokenId, int> counts;
+  std::map<tokenizer::TokenId, int> counts;
   for (int i = 0; i < n; ++i) {
     std::vector<float> copy = logits;
     ++counts[sampler.sample(copy)];
@@ -118,7 +118,7 @@ TEST(Random, KnownValues) {
 }
 
 TEST(Sampler, TemperatureZeroTakesTheLikeliest) {
-  EXPECT_EQ(count({.temperature = 0}, {1, 3, 2, 3}, 10), (std::map<TokenId, int>{{1, 10}}));
+  EXPECT_EQ(count({.temperature = 0}, {1, 3, 2, 3}, 10), (std::map<tokenizer::TokenId, int>{{1, 10}}));
 }
 
 TEST(Sampler, DrawsWithTheGivenShares) {
@@ -145,7 +145,7 @@ TEST(Sampler, TemperatureComesLast) {
 TEST(Sampler, PenaltyLooksAtTheLastTokensOnly) {
   const auto next = [](int64_t last_n) {
     Sampler sampler({.temperature = 0, .repeat_penalty = 4, .repeat_last_n = last_n});
-    for (const TokenId id : {0, 1, 2}) sampler.accept(id);
+    for (const tokenizer::TokenId id : {0, 1, 2}) sampler.accept(id);
     std::vector<float> logits = {4, 3, 2, 1.5};
     return sampler.sample(logits);
   };
@@ -194,4 +194,4 @@ TEST(Sampler, OptionsOutOfRange) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::generate

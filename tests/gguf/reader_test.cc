@@ -51,7 +51,7 @@ TEST_F(ReaderTest, ReadsAModelOfLlamaCpp) {
   ASSERT_NE(output, nullptr);
   EXPECT_EQ(output, &reader.tensors()[2]);
   EXPECT_EQ(shape_string(*output), "[64, 272]");
-  EXPECT_EQ(output->type, Type::F32);
+  EXPECT_EQ(output->type, formats::Type::F32);
   EXPECT_EQ(output->n_bytes, 69632u);
   EXPECT_EQ(reader.bytes(*output).size(), 69632u);
   EXPECT_EQ(reader.find("absent"), nullptr);
@@ -61,7 +61,7 @@ TEST_F(ReaderTest, ReadsManyTypesInOneFile) {
   const Reader reader(test::golden("imatrix/deepseek2_k256/model_mixed.gguf"));
   EXPECT_EQ(reader.tensors().size(), 34u);
   EXPECT_EQ(reader.total_bytes(), 322672u);
-  EXPECT_EQ(reader.find("output.weight")->type, Type::Q5_K);
+  EXPECT_EQ(reader.find("output.weight")->type, formats::Type::Q5_K);
   EXPECT_EQ(reader.find("output.weight")->n_bytes, 47872u);
 }
 

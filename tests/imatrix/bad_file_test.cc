@@ -9,7 +9,7 @@
 #include "imatrix/imatrix.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 namespace {
 
 // A .dat file, field by field.
@@ -39,7 +39,7 @@ struct StoredTensor {
   std::string name;
   std::array<int64_t, gguf::kMaxDims> ne;
   std::vector<float> values;
-  Type type = Type::F32;
+  formats::Type type = formats::Type::F32;
 };
 
 gguf::Metadata good_metadata() {
@@ -204,8 +204,8 @@ TEST_F(BadFile, GgufTensors) {
   expect_bad([](auto& t) { t[1] = {"a.weight.counts", {1, 1, 1, 1}, {4}}; }, "expected [1, 2] beside a.weight.in_sum2");
   expect_bad([](auto& t) { t[1].ne = {2, 1, 1, 1}; }, "expected [1, 2] beside a.weight.in_sum2");
   expect_bad([](auto& t) { t[0].ne = {1, 2, 2, 1}; }, "expected [n_in, n_expert]");
-  expect_bad([](auto& t) { t[0].type = Type::I32; }, "a.weight.in_sum2 is I32, expected F32");
-  expect_bad([](auto& t) { t[1].type = Type::I32; }, "a.weight.counts is I32, expected F32");
+  expect_bad([](auto& t) { t[0].type = formats::Type::I32; }, "a.weight.in_sum2 is I32, expected F32");
+  expect_bad([](auto& t) { t[1].type = formats::Type::I32; }, "a.weight.counts is I32, expected F32");
   for (const float bad : {-1.0f, NAN, INFINITY, 0.5f, 1e30f}) {
     expect_bad([&](auto& t) { t[1].values[1] = bad; }, "a.weight.counts holds ");
   }
@@ -287,4 +287,4 @@ TEST_F(BadFile, FuzzGguf) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

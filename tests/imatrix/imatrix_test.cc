@@ -8,7 +8,7 @@
 #include "imatrix/statistics.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 namespace {
 
 const std::vector<std::string> kModels = {"deepseek2", "deepseek2_k256"};
@@ -363,4 +363,4 @@ TEST(ImatrixStatistics, AnEntryWithoutInputsIsAllZero) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

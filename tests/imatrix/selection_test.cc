@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "error_of.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 namespace {
 
 using testing::HasSubstr;
@@ -64,4 +64,4 @@ TEST(RenameEntries, CarriesDataAndDropsTheRest) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

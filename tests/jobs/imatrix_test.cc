@@ -52,7 +52,7 @@ TEST_F(ImatrixJob, ReportsWhatItCollected) {
     EXPECT_LE(block.least, block.median);
     EXPECT_LE(block.unseen, block.below);
   }
-  const Imatrix written = Imatrix::load(folder_ / "a.gguf");
+  const imatrix::Imatrix written = imatrix::Imatrix::load(folder_ / "a.gguf");
   EXPECT_EQ(result.n_entries, static_cast<int64_t>(written.entries.size()));
   EXPECT_EQ(written.chunk_count, 8);
   ImatrixResult read;
@@ -117,7 +117,7 @@ TEST_F(ImatrixJob, ConvertsAndMerges) {
   options.output_file = folder_ / "twice.dat";
   const ImatrixResult result = imatrix(options);
   EXPECT_FALSE(result.collected);
-  EXPECT_EQ(Imatrix::load(options.output_file).chunk_count, 2 * Imatrix::load(original).chunk_count);
+  EXPECT_EQ(imatrix::Imatrix::load(options.output_file).chunk_count, 2 * imatrix::Imatrix::load(original).chunk_count);
 }
 
 TEST_F(ImatrixJob, CostsAreKnownFromTheHeader) {

@@ -23,9 +23,9 @@ class InspectJob : public testing::Test {
   // The model as if quantize had written it.
   std::string recorded() const {
     test::ModelCopy copy(llama_);
-    const Provenance provenance{.version = "1", .plan = "* = COPY\n", .source_file = "a"};
+    const quantize::Provenance provenance{.version = "1", .plan = "* = COPY\n", .source_file = "a"};
     add_provenance(copy.metadata, provenance, sha256("header"), copy.tensors.size());
-    std::vector<TensorHashes> hashes;
+    std::vector<quantize::TensorHashes> hashes;
     for (const auto& tensor : copy.tensors) hashes.push_back({.result = sha256(tensor.bytes)});
     complete_provenance(copy.metadata, sha256("source"), hashes);
     copy.save(folder_ / "recorded.gguf");
@@ -75,7 +75,7 @@ TEST_F(InspectJob, ImatrixInEitherLayout) {
   EXPECT_EQ(json["entries"].size(), contents.entries.size());
   EXPECT_EQ(json["blocks"].size(), contents.blocks.size());
   EXPECT_EQ(json["entries"][0]["relative_entropy"], contents.entries[0].relative_entropy());
-  Imatrix::load(path).save(folder_ / "imatrix.dat");
+  imatrix::Imatrix::load(path).save(folder_ / "imatrix.dat");
   const InspectResult legacy = inspect({.files = {folder_ / "imatrix.dat"}});
   EXPECT_EQ(std::get<ImatrixContents>(legacy).entries.size(), contents.entries.size());
 }

@@ -5,7 +5,7 @@
 
 #include "support.h"
 
-namespace steelyard::test {
+namespace steelyard::measure {
 namespace {
 
 class Rapl : public testing::Test {
@@ -26,7 +26,7 @@ class Rapl : public testing::Test {
     return meters;
   }
 
-  const TempFolder folder_;
+  const test::TempFolder folder_;
 };
 
 TEST_F(Rapl, CountsPackagesAndMemory) {
@@ -108,4 +108,4 @@ TEST(Nvml, SaysWhatIsAbsent) {
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::measure

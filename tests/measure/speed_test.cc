@@ -6,7 +6,7 @@
 #include "measure/speed_plot.h"
 #include "support.h"
 
-namespace steelyard::test {
+namespace steelyard::measure {
 namespace {
 
 // As many joules as it was asked.
@@ -22,13 +22,13 @@ class FakeMeter : public EnergyMeter {
 class Speed : public testing::Test {
  protected:
   const gguf::Reader reader_{golden("models/llama/model.gguf")};
-  const std::unique_ptr<Backend> backend_ = make_backend("cpu");
-  const Model model_{reader_, *backend_};
+  const std::unique_ptr<compute::Backend> backend_ = make_backend("cpu");
+  const model::Model model_{reader_, *backend_};
   EnergyMeters meters_;
 };
 
 TEST_F(Speed, RunsPromptAndDecoding) {
-  Session session(model_, 24);
+  schedule::Session session(model_, 24);
   const ContextSpeed speed = measure_speed(model_, session, 20, {4, 8, 2}, meters_);
   EXPECT_EQ(speed.n_context, 20);
   EXPECT_EQ(session.position(), 24);
@@ -41,7 +41,7 @@ TEST_F(Speed, RunsPromptAndDecoding) {
 }
 
 TEST_F(Speed, PartsThatAreNotMeasured) {
-  Session session(model_, 24);
+  schedule::Session session(model_, 24);
   const ContextSpeed decode = measure_speed(model_, session, 0, {4, 8, 1}, meters_);
   EXPECT_FALSE(decode.prefill);
   EXPECT_TRUE(decode.decode);
@@ -54,7 +54,7 @@ TEST_F(Speed, PartsThatAreNotMeasured) {
 // Readings: before, after each of 3 batches or 4 tokens, after.
 TEST_F(Speed, EnergyOfEachStretch) {
   meters_.meters.push_back(std::make_unique<FakeMeter>());
-  Session session(model_, 24);
+  schedule::Session session(model_, 24);
   const ContextSpeed speed = measure_speed(model_, session, 20, {4, 8, 1}, meters_);
   ASSERT_TRUE(speed.prefill->watts && speed.decode->watts);
   EXPECT_NEAR(*speed.prefill->watts * speed.first_token, 4, 1e-9);
@@ -88,4 +88,4 @@ TEST(SpeedPlot, FewFigures) {
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::measure

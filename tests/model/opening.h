@@ -7,7 +7,7 @@
 #include "gguf/reader.h"
 #include "model/model.h"
 
-namespace steelyard::test {
+namespace steelyard::model {
 
 /// The message of the Error of opening a model for 8 positions; empty when it opens.
 inline std::string error_of_opening(const std::string& path) {
@@ -15,8 +15,8 @@ inline std::string error_of_opening(const std::string& path) {
     const gguf::Reader reader(path);
     const auto backend = make_backend("cpu");
     const Model model(reader, *backend);
-    Session session(model, 8);
+    schedule::Session session(model, 8);
   });
 }
 
-}  // namespace steelyard::test
+}  // namespace steelyard::model

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "error_of.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 namespace {
 
 Condition parse(std::string_view text) { return Condition::parse(text, "p.plan:1"); }
@@ -140,4 +140,4 @@ TEST_F(ModelFacts, RefuseKeysOfAnotherKind) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::plan

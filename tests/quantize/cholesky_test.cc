@@ -7,7 +7,7 @@
 
 #include "base/parallel.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 // A a^T of random values, and something on the diagonal.
@@ -58,4 +58,4 @@ TEST(Cholesky, RefusesWhatIsNotPositiveDefinite) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -9,7 +9,7 @@
 
 #include "quantize/ldlq.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 constexpr int64_t kColumns = 12, kRows = 5, kTokens = 200;
@@ -116,4 +116,4 @@ TEST(Correction, WithoutDriftOrUsableMomentsRowsStay) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -14,7 +14,7 @@
 #include "quantize/prune.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 using gguf::ValueType;
@@ -282,4 +282,4 @@ TEST(Apply, RenamedTensorsReadTheSourcesBytes) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::quantize

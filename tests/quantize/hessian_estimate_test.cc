@@ -13,7 +13,7 @@
 #include "quantize/ldlq.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 const std::string kModel = test::golden("imatrix/deepseek2_k256/model.gguf");
@@ -29,8 +29,8 @@ class HessianEstimate : public testing::Test {
   }
 
   const gguf::Reader reader_{kModel};
-  const Imatrix imatrix_ = Imatrix::load(kImatrix);
-  const Resolution resolution_ = resolve(Plan::parse("* = Q8_0", "test.plan"), reader_.tensors());
+  const imatrix::Imatrix imatrix_ = imatrix::Imatrix::load(kImatrix);
+  const plan::Resolution resolution_ = resolve(plan::Plan::parse("* = Q8_0", "test.plan"), reader_.tensors());
   const HessianEstimates estimates_{reader_, resolution_, imatrix_};
 };
 
@@ -70,7 +70,7 @@ TEST_F(HessianEstimate, AFusedGateAndUpDoesNotTellOfDown) {
   copy.remove("blk.0.ffn_gate.weight");
   copy.save(folder / "fused.gguf");
   const gguf::Reader reader(folder / "fused.gguf");
-  const Resolution resolution = resolve(Plan::parse("* = Q8_0", "test.plan"), reader.tensors());
+  const plan::Resolution resolution = resolve(plan::Plan::parse("* = Q8_0", "test.plan"), reader.tensors());
   EXPECT_EQ(HessianEstimates(reader, resolution, imatrix_).find(*reader.find("blk.0.ffn_down.weight")), nullptr);
 }
 
@@ -167,15 +167,15 @@ TEST(InputEstimateGain, RowsThatLearntFromTheirInputsLoseLess) {
   const steelyard::HessianEstimate estimate{
       .source = reader, .consumers = {reader.find("blk.0.ffn_gate.weight"), reader.find("blk.0.ffn_up.weight")}};
 
-  const Format& type = format(Type::Q2_K);
+  const formats::Format& type = format(formats::Type::Q2_K);
   const size_t row_bytes = kColumns / type.block_len * type.block_bytes;
   std::vector<std::byte> alone(kRows * row_bytes), mended(kRows * row_bytes);
   for (int64_t r = 0; r < kRows; ++r) {
-    type.encoder->encode_row(rows.data() + r * kColumns, importance.data(), kColumns / type.block_len, Effort::kBest,
+    type.encoder->encode_row(rows.data() + r * kColumns, importance.data(), kColumns / type.block_len, formats::Effort::kBest,
                              alone.data() + r * row_bytes);
   }
   LdlqEncoder::make(type, kColumns, estimate.hessian(0, importance).data(),
-                        {.damping = estimate.damping(), .effort = Effort::kBest})
+                        {.damping = estimate.damping(), .effort = formats::Effort::kBest})
       ->encode(rows.data(), kRows, mended.data());
   const auto loss = [&](const std::vector<std::byte>& bytes) {
     std::vector<float> decoded(rows.size());
@@ -186,4 +186,4 @@ TEST(InputEstimateGain, RowsThatLearntFromTheirInputsLoseLess) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::quantize

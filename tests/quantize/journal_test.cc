@@ -9,7 +9,7 @@
 #include "base/sha256.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 using testing::HasSubstr;
@@ -150,4 +150,4 @@ TEST_F(JournalTest, AForeignFileStays) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -9,7 +9,7 @@
 
 #include "base/parallel.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 constexpr int64_t kColumns = 512;
@@ -45,24 +45,24 @@ std::vector<float> weights(uint32_t seed) {
   return values;
 }
 
-std::vector<const Format*> quantized_types() {
-  std::vector<const Format*> types;
-  for (const Format* type : all_formats()) {
+std::vector<const formats::Format*> quantized_types() {
+  std::vector<const formats::Format*> types;
+  for (const formats::Format* type : all_formats()) {
     if (type->encoder != nullptr && type->unpack != nullptr) types.push_back(type);
   }
   return types;
 }
 
-size_t size_of(const Format& type) { return kRows * kColumns / type.block_len * type.block_bytes; }
+size_t size_of(const formats::Format& type) { return kRows * kColumns / type.block_len * type.block_bytes; }
 
-double loss(const Format& type, const std::vector<float>& h, const std::vector<float>& rows,
+double loss(const formats::Format& type, const std::vector<float>& h, const std::vector<float>& rows,
             const std::vector<std::byte>& bytes) {
   std::vector<float> decoded(rows.size());
   type.decode(bytes.data(), kRows * kColumns / type.block_len, decoded.data());
   return output_error(kColumns, h.data(), nullptr, rows.data(), decoded.data(), kRows);
 }
 
-std::vector<std::byte> mended(const Format& type, const std::vector<float>& h, const std::vector<float>& rows,
+std::vector<std::byte> mended(const formats::Format& type, const std::vector<float>& h, const std::vector<float>& rows,
                               const LdlqSettings& settings) {
   std::vector<std::byte> bytes(size_of(type));
   const auto encoder = LdlqEncoder::make(type, kColumns, h.data(), settings);
@@ -72,13 +72,13 @@ std::vector<std::byte> mended(const Format& type, const std::vector<float>& h, c
 }
 
 // Each weight rounded by itself, with the mean squares of the inputs as importance.
-std::vector<std::byte> alone(const Format& type, const std::vector<float>& h, const std::vector<float>& rows) {
+std::vector<std::byte> alone(const formats::Format& type, const std::vector<float>& h, const std::vector<float>& rows) {
   std::vector<float> diagonal(kColumns);
   for (int64_t c = 0; c < kColumns; ++c) diagonal[c] = h[c * kColumns + c];
   std::vector<std::byte> bytes(size_of(type));
   const size_t row_bytes = kColumns / type.block_len * type.block_bytes;
   for (int64_t r = 0; r < kRows; ++r) {
-    type.encoder->encode_row(rows.data() + r * kColumns, diagonal.data(), kColumns / type.block_len, Effort::kNormal,
+    type.encoder->encode_row(rows.data() + r * kColumns, diagonal.data(), kColumns / type.block_len, formats::Effort::kNormal,
                              bytes.data() + r * row_bytes);
   }
   return bytes;
@@ -86,7 +86,7 @@ std::vector<std::byte> alone(const Format& type, const std::vector<float>& h, co
 
 TEST(Ldlq, LosesLessAtTheOutputsThanRoundingEachWeightAlone) {
   const std::vector<float> h = hessian(1), rows = weights(2);
-  for (const Format* type : quantized_types()) {
+  for (const formats::Format* type : quantized_types()) {
     const double own = loss(*type, h, rows, mended(*type, h, rows, {}));
     EXPECT_LT(own, 0.75 * loss(*type, h, rows, alone(*type, h, rows))) << type->name;
   }
@@ -100,8 +100,8 @@ TEST(Ldlq, ALoudColumnDoesNotDampTheOthers) {
   for (int64_t c = 0; c < kColumns; ++c) h[7 * kColumns + c] = h[c * kColumns + 7] = 0.0f;
   for (int64_t c = 0; c < kColumns; ++c) diagonal[c * kColumns + c] = loud[c * kColumns + c];
   const std::vector<float> rows = weights(2);
-  for (const Type id : {Type::Q4_K, Type::IQ2_S, Type::IQ3_S}) {
-    const Format& type = format(id);
+  for (const formats::Type id : {formats::Type::Q4_K, formats::Type::IQ2_S, formats::Type::IQ3_S}) {
+    const formats::Format& type = format(id);
     EXPECT_LT(loss(type, h, rows, mended(type, loud, rows, {})),
               0.8 * loss(type, h, rows, mended(type, diagonal, rows, {})))
         << type.name;
@@ -116,12 +116,12 @@ TEST(Ldlq, ALoudColumnIsNotAllThatScalesAreFittedTo) {
   loud = even;
   loud[7 * kColumns + 7] = 1e6f;
   for (float& weight : rows) weight = (1.0f + 0.1f * weight) * std::clamp(std::round(200.0f * weight), -8.0f, 7.0f);
-  for (const Type id : {Type::Q4_1, Type::Q5_1}) {
-    const Format& type = format(id);
+  for (const formats::Type id : {formats::Type::Q4_1, formats::Type::Q5_1}) {
+    const formats::Format& type = format(id);
     const auto loss_with = [&](float weight_floor) {
       return loss(type, even, rows, mended(type, loud, rows, {.weight_floor = weight_floor}));
     };
-    EXPECT_LT(loss_with(kWeightFloor), 0.5 * loss_with(0.0f)) << type.name;
+    EXPECT_LT(loss_with(formats::kWeightFloor), 0.5 * loss_with(0.0f)) << type.name;
   }
 }
 
@@ -130,7 +130,7 @@ constexpr double kLittle = 1e-4;
 
 TEST(Ldlq, DescentLowersTheLossItDescends) {
   const std::vector<float> h = hessian(3), rows = weights(4);
-  for (const Format* type : quantized_types()) {
+  for (const formats::Format* type : quantized_types()) {
     const auto loss_after = [&](int passes) {
       return loss(*type, h, rows, mended(*type, h, rows, {.damping = kLittle, .passes = passes, .shrinkage_compensation = 0.0}));
     };
@@ -144,7 +144,7 @@ TEST(Ldlq, DescentLowersTheLossItDescends) {
 }
 
 // How much of the outputs is left: mean over rows of (Q x)(W x) / (W x)^2.
-double kept(const Format& type, const std::vector<float>& h, const std::vector<float>& rows, double shrinkage_compensation) {
+double kept(const formats::Format& type, const std::vector<float>& h, const std::vector<float>& rows, double shrinkage_compensation) {
   const std::vector<std::byte> bytes = mended(type, h, rows, {.damping = kLittle, .shrinkage_compensation = shrinkage_compensation});
   std::vector<float> decoded(rows.size());
   type.decode(bytes.data(), kRows * kColumns / type.block_len, decoded.data());
@@ -165,8 +165,8 @@ double kept(const Format& type, const std::vector<float>& h, const std::vector<f
 
 TEST(Ldlq, OutputsKeepTheirSize) {
   const std::vector<float> h = hessian(5), rows = weights(6);
-  for (const Type id : {Type::IQ1_S, Type::IQ2_XXS, Type::IQ2_S, Type::Q2_K, Type::IQ3_S}) {
-    const Format& type = format(id);
+  for (const formats::Type id : {formats::Type::IQ1_S, formats::Type::IQ2_XXS, formats::Type::IQ2_S, formats::Type::Q2_K, formats::Type::IQ3_S}) {
+    const formats::Format& type = format(id);
     const double without = kept(type, h, rows, 0.0);
     EXPECT_LT(without, 0.999) << type.name;
     EXPECT_NEAR(kept(type, h, rows, 1.0), 1.0, 0.15 * (1.0 - without)) << type.name;
@@ -177,8 +177,8 @@ TEST(Ldlq, OutputsKeepTheirSize) {
 TEST(Ldlq, ARowDependsOnNothingElse) {
   const std::vector<float> h = hessian(5), rows = weights(6);
   const int before = set_thread_count(0);
-  for (const Type id : {Type::IQ2_S, Type::Q4_K, Type::Q5_0}) {
-    const Format& type = format(id);
+  for (const formats::Type id : {formats::Type::IQ2_S, formats::Type::Q4_K, formats::Type::Q5_0}) {
+    const formats::Format& type = format(id);
     const std::vector<std::byte> all = mended(type, h, rows, {});
     const size_t row_bytes = kColumns / type.block_len * type.block_bytes;
     const auto encoder = LdlqEncoder::make(type, kColumns, h.data(), {});
@@ -197,12 +197,12 @@ TEST(Ldlq, ARowDependsOnNothingElse) {
 // Given the moments of the inputs. The last panel of 256 columns is a narrower one where blocks allow it.
 TEST(Ldlq, EveryInstructionSetGivesTheSameBytes) {
   const std::vector<float> h = hessian(9), rows = weights(10);
-  for (const Format* chosen : quantized_types()) {
+  for (const formats::Format* chosen : quantized_types()) {
     const int64_t n = chosen->block_len < 256 ? kColumns - 128 : kColumns;
     std::vector<float> corner(static_cast<size_t>(n * n));
     for (int64_t r = 0; r < n; ++r) std::copy_n(&h[r * kColumns], n, &corner[r * n]);
     const auto bytes = [&](simd::Target target) {
-      const Format& type = format(chosen->type, target);
+      const formats::Format& type = format(chosen->type, target);
       const auto encoder = LdlqEncoder::make(type, n, corner.data(), {.passes = 1});
       EXPECT_TRUE(encoder.has_value());
       const int64_t n_rows = kRows * kColumns / n;
@@ -218,9 +218,9 @@ TEST(Ldlq, EveryInstructionSetGivesTheSameBytes) {
 
 TEST(Ldlq, MomentsOfNoUseGiveNoEncoder) {
   std::vector<float> h(kColumns * kColumns);
-  EXPECT_FALSE(LdlqEncoder::make(format(Type::Q4_K), kColumns, h.data(), {}));
+  EXPECT_FALSE(LdlqEncoder::make(format(formats::Type::Q4_K), kColumns, h.data(), {}));
   h[0] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_FALSE(LdlqEncoder::make(format(Type::Q4_K), kColumns, h.data(), {}));
+  EXPECT_FALSE(LdlqEncoder::make(format(formats::Type::Q4_K), kColumns, h.data(), {}));
 }
 
 TEST(Ldlq, ColumnsWithoutInputDoNoHarm) {
@@ -229,7 +229,7 @@ TEST(Ldlq, ColumnsWithoutInputDoNoHarm) {
   for (int64_t c = 0; c < kColumns; ++c) {
     for (const int64_t silent : {0, 17, 300}) h[silent * kColumns + c] = h[c * kColumns + silent] = 0.0f;
   }
-  for (const Type id : {Type::IQ3_S, Type::Q6_K}) {
+  for (const formats::Type id : {formats::Type::IQ3_S, formats::Type::Q6_K}) {
     std::vector<float> decoded(rows.size());
     const std::vector<std::byte> bytes = mended(format(id), h, rows, {});
     format(id).decode(bytes.data(), kRows * kColumns / 256, decoded.data());
@@ -238,4 +238,4 @@ TEST(Ldlq, ColumnsWithoutInputDoNoHarm) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::quantize

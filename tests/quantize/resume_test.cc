@@ -17,7 +17,7 @@
 #include "quantize/quantize.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 using testing::HasSubstr;
@@ -42,8 +42,8 @@ class Resume : public testing::Test {
   QuantizeResult run(
       const Run& run, const std::function<void(size_t)>& on_tensor = [](size_t) {}) {
     const gguf::Reader reader(model_);
-    const Plan plan = Plan::parse(run.plan, "test.plan");
-    const Resolution resolution = resolve(plan, reader.tensors());
+    const plan::Plan plan = plan::Plan::parse(run.plan, "test.plan");
+    const plan::Resolution resolution = resolve(plan, reader.tensors());
     const QuantizeTarget target{.path = out_,
                                 .provenance = {run.version, plan.text(), "model.gguf", run.imatrix, run.options},
                                 .split = {.max_bytes = run.split},
@@ -266,4 +266,4 @@ TEST_F(Resume, FailureInTheMiddleCanBeTakenUpToo) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::quantize

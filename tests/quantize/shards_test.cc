@@ -11,7 +11,7 @@
 #include "quantize/verify.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 using testing::ElementsAre;
@@ -107,7 +107,7 @@ class ShardedResult : public testing::Test {
  protected:
   QuantizeResult write(const std::string& source, const std::string& name, const Split& split) {
     const gguf::Reader reader(source);
-    const Resolution resolution = resolve(Plan::parse("* = Q8_0", "test.plan"), reader.tensors());
+    const plan::Resolution resolution = resolve(plan::Plan::parse("* = Q8_0", "test.plan"), reader.tensors());
     return quantize({reader, resolution, nullptr, /*allow_requantize=*/true}, {.path = folder_ / name, .split = split},
                     [](const QuantizeProgress&) {});
   }
@@ -156,4 +156,4 @@ TEST_F(ShardedResult, NoneOfItMayBeASource) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::quantize

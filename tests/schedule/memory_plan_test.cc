@@ -10,25 +10,25 @@
 #include "schedule/session.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::schedule {
 namespace {
 
-ModelConfig config_of(const gguf::Reader& reader) {
-  const Architecture& architecture = find_architecture(reader.metadata());
-  return architecture.read(ModelKeys(reader.metadata(), architecture.name));
+model::ModelConfig config_of(const gguf::Reader& reader) {
+  const model::Architecture& architecture = find_architecture(reader.metadata());
+  return architecture.read(model::ModelKeys(reader.metadata(), architecture.name));
 }
 
 TEST(MemoryPlan, CountsWhatIsAllocated) {
   for (const char* name : {"llama", "deepseek2", "qwen3next", "gpt-oss"}) {
     const gguf::Reader reader(test::golden(std::string("models/") + name + "/model.gguf"));
-    const ModelConfig config = config_of(reader);
+    const model::ModelConfig config = config_of(reader);
     const auto backend = make_backend("cpu");
-    const MemoryPlan plan = plan_memory(reader, config, {100, 3, 10, 1, {Type::F16, Type::F32}});
+    const MemoryPlan plan = plan_memory(reader, config, {100, 3, 10, 1, {formats::Type::F16, formats::Type::F32}});
     ASSERT_EQ(plan.layers.size(), config.layers.size());
     uint64_t file = plan.prediction;
     for (size_t i = 0; i < plan.layers.size(); ++i) {
       EXPECT_GT(plan.layers[i].weights, 0u);
-      EXPECT_EQ(plan.layers[i].cache, 3 * kv_layer_bytes(config.layers[i].attention, 100, {Type::F16, Type::F32}));
+      EXPECT_EQ(plan.layers[i].cache, 3 * kv_layer_bytes(config.layers[i].attention, 100, {formats::Type::F16, formats::Type::F32}));
     }
     for (const gguf::TensorInfo& tensor : reader.tensors()) file += tensor.n_bytes;
     const DeviceMemory whole = plan.on_device(plan.all());
@@ -38,14 +38,14 @@ TEST(MemoryPlan, CountsWhatIsAllocated) {
 }
 
 // Counts allocated bytes, and their maximum at any time. Weights stay in the file.
-class CountingBackend : public CpuBackend {
+class CountingBackend : public compute::CpuBackend {
  public:
-  CountingBackend() : CpuBackend(Precision::kExact) {}
-  Buffer allocate(size_t bytes) override {
-    const Buffer memory = CpuBackend::allocate(bytes);
+  CountingBackend() : compute::CpuBackend(compute::Precision::kExact) {}
+  compute::Buffer allocate(size_t bytes) override {
+    const compute::Buffer memory = compute::CpuBackend::allocate(bytes);
     live_ += bytes;
     most_ = std::max(most_, live_);
-    return Buffer(memory.get(), [this, memory, bytes](std::byte*) { live_ -= bytes; });
+    return compute::Buffer(memory.get(), [this, memory, bytes](std::byte*) { live_ -= bytes; });
   }
   size_t most() const { return most_; }
 
@@ -57,16 +57,16 @@ class CountingBackend : public CpuBackend {
 // least half of it.
 TEST(MemoryPlan, BoundsWhatASessionTakes) {
   const gguf::Reader reader(std::string(STEELYARD_SOURCE_DIR) + "/tests/models/glm-flash-tiny-bf16.gguf");
-  const ModelConfig config = config_of(reader);
+  const model::ModelConfig config = config_of(reader);
   for (const int64_t n_batch : {1, 512, 1024}) {
     const int64_t n_context = 1024, n_outputs = std::min<int64_t>(n_batch, 512);
     CountingBackend backend;
-    const Model model(reader, backend);
+    const model::Model model(reader, backend);
     Session session(model, n_context, 2);
     for (int64_t sequence = 0; sequence < 2; ++sequence) {
       const std::vector<int32_t> ids(static_cast<size_t>(n_batch), 7);
       const SequenceTokens tokens{sequence, ids};
-      const Matrix x = session.forward_batch(std::span(&tokens, 1));
+      const compute::Matrix x = session.forward_batch(std::span(&tokens, 1));
       session.logits(x.slice(0, n_outputs));
     }
     const MemoryPlan plan = plan_memory(reader, config, {n_context, 2, n_batch, n_outputs, {}});
@@ -87,7 +87,7 @@ TEST(MemoryPlan, PredictionBlocksAreCountedApart) {
 
 TEST(MemoryPlan, RefusesWithTheNumbers) {
   const gguf::Reader reader(test::golden("models/llama/model.gguf"));
-  const ModelConfig config = config_of(reader);
+  const model::ModelConfig config = config_of(reader);
   const MemoryPlan plan = plan_memory(reader, config, {4096});
   const DeviceMemory needed = plan.on_device(plan.all());
   EXPECT_NO_THROW(check_fits(needed, needed.total(), "cuda:0"));
@@ -113,15 +113,15 @@ TEST(MemoryPlan, CachesOfRealModels) {
   struct Case {
     const char* file;
     int64_t n_context;
-    Type type;
+    formats::Type type;
     double mib;
   };
   const std::string folder = test::shared("skeletons/");
   if (!std::filesystem::exists(folder)) GTEST_SKIP() << folder << " is absent";
-  for (const Case& c : {Case{"glm-4.7-flash-bf16.header.gguf", 16384, Type::F16, 846},
-                        Case{"glm-4.7-flash-bf16.header.gguf", 32768, Type::F16, 1692},
-                        Case{"glm-4.7-bf16.header.gguf", 131072, Type::Q8_0, 25024},
-                        Case{"glm-4.7-bf16.header.gguf", 202752, Type::Q4_0, 20493}}) {
+  for (const Case& c : {Case{"glm-4.7-flash-bf16.header.gguf", 16384, formats::Type::F16, 846},
+                        Case{"glm-4.7-flash-bf16.header.gguf", 32768, formats::Type::F16, 1692},
+                        Case{"glm-4.7-bf16.header.gguf", 131072, formats::Type::Q8_0, 25024},
+                        Case{"glm-4.7-bf16.header.gguf", 202752, formats::Type::Q4_0, 20493}}) {
     const gguf::Reader reader(folder + c.file, gguf::ReadMode::kHeader);
     const MemoryPlan plan = plan_memory(reader, config_of(reader), {c.n_context, 1, 512, 1, {c.type, c.type}});
     EXPECT_NEAR(static_cast<double>(plan.on_device(plan.all()).caches) / (1 << 20), c.mib, 0.5)
@@ -130,4 +130,4 @@ TEST(MemoryPlan, CachesOfRealModels) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::schedule

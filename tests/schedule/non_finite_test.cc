@@ -8,17 +8,17 @@
 #include "model_copy.h"
 #include "support.h"
 
-namespace steelyard::test {
+namespace steelyard::schedule {
 namespace {
 
 std::string place(const std::string& tensor, size_t index, float value) {
-  const TempFolder folder;
-  ModelCopy copy(golden("models/mixtral/model.gguf"));
+  const test::TempFolder folder;
+  test::ModelCopy copy(golden("models/mixtral/model.gguf"));
   if (!tensor.empty()) copy.set_value(tensor, index, value);
   copy.save(folder / "model.gguf");
   const gguf::Reader reader(folder / "model.gguf");
   const auto backend = make_backend("cpu");
-  const Model model(reader, *backend);
+  const model::Model model(reader, *backend);
   return first_non_finite(model, std::vector<int32_t>{5, 6, 7, 8});
 }
 
@@ -33,4 +33,4 @@ TEST(NonFinite, IsNamedByItsPlace) {
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::schedule

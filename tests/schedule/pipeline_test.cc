@@ -7,7 +7,7 @@
 #include <atomic>
 #include <stdexcept>
 
-namespace steelyard {
+namespace steelyard::schedule {
 namespace {
 
 TEST(PipelineTest, ABatchHasPassedEveryStageBefore) {
@@ -45,4 +45,4 @@ TEST(PipelineTest, AFailureStopsTheOthersAndIsRethrown) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::schedule

@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::schedule {
 namespace {
 
 constexpr double kNever = 1e300;
@@ -117,4 +117,4 @@ TEST(Placement, PartOfTheLayers) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::schedule

@@ -5,7 +5,7 @@
 
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::schedule {
 namespace {
 
 constexpr uint64_t kMiB = uint64_t{1} << 20;
@@ -17,8 +17,8 @@ class SweepPlanTest : public testing::Test {
   }
 
   gguf::Reader reader_{test::golden("models/deepseek2/model.gguf")};
-  std::unique_ptr<Backend> backend_ = make_backend("ref");
-  Model model_{reader_, *backend_};
+  std::unique_ptr<compute::Backend> backend_ = make_backend("ref");
+  model::Model model_{reader_, *backend_};
 };
 
 TEST_F(SweepPlanTest, OrderFollowsFromTheFileUnlessGiven) {
@@ -63,4 +63,4 @@ TEST_F(SweepPlanTest, StreamsGetWhatIsLeft) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::schedule

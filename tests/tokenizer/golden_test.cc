@@ -6,7 +6,7 @@
 #include "support.h"
 #include "tokenizer/tokenizer.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 using nlohmann::json;
@@ -97,4 +97,4 @@ TEST(Gpt2Golden, SameIds) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 using Pieces = std::vector<std::string_view>;
@@ -91,4 +91,4 @@ TEST(Pretokenizer, UnknownNameListsTheKnown) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -10,7 +10,7 @@
 #include "support.h"
 #include "tokenizer/special_tokens.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 using test::SmallModel;
@@ -261,4 +261,4 @@ TEST(Tokenizer, ManyThreadsOneObject) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -11,7 +11,7 @@
 #include "base/parallel.h"
 #include "compute/cpu/cpu_backend.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 namespace {
 
 constexpr int64_t kKeys = 64;      // of a tile
@@ -93,7 +93,7 @@ class CpuBackend::AttentionTask {
     const int64_t width = args_.head_k;
     const float* keys = keys_;
     int64_t stride = width;
-    if (args_.k.format->type == Type::F32) {
+    if (args_.k.format->type == formats::Type::F32) {
       keys = reinterpret_cast<const float*>(args_.k.at(key, kv_ * width));
       stride = args_.k.stride / static_cast<int64_t>(sizeof(float));
     } else {
@@ -139,7 +139,7 @@ class CpuBackend::AttentionTask {
     const float* values = values_;
     int64_t stride = value_width_;
     // Panels are read in full width, so values of a narrower head are copied to memory of our own.
-    if (args_.v.format->type == Type::F32 && width == value_width_) {
+    if (args_.v.format->type == formats::Type::F32 && width == value_width_) {
       values = reinterpret_cast<const float*>(args_.v.at(key, kv_ * width));
       stride = args_.v.stride / static_cast<int64_t>(sizeof(float));
     } else {
@@ -186,4 +186,4 @@ void CpuBackend::attention(const AttentionArgs& args, Matrix out) {
   }
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

@@ -15,7 +15,7 @@
 #include "simd/factor.h"
 #include "simd/target.h"
 
-namespace steelyard::cpu {
+namespace steelyard::compute::cpu {
 
 inline constexpr int kByteGroup = 16;  ///< values that share a scale
 inline constexpr int kByteUnit = 64;   ///< values that are multiplied at a time: rows are filled up with zeros
@@ -124,4 +124,4 @@ struct BytePanels {
 /// The kernels of one target, which the processor must have.
 const BytePanels& byte_panels(simd::Target target);
 
-}  // namespace steelyard::cpu
+}  // namespace steelyard::compute::cpu

@@ -9,7 +9,7 @@
 #include "compute/cpu/tiles.h"
 #include "simd/simd.h"
 
-namespace steelyard::cpu::STEELYARD_TARGET {
+namespace steelyard::compute::cpu::STEELYARD_TARGET {
 namespace {
 
 // Vectors of 16 weight rows in a panel, and tokens of a register tile.
@@ -194,4 +194,4 @@ void quantize(const float* x, int64_t n, const ByteInput& out) {
 
 extern const BytePanels kBytePanels = {kPanel, quantize, pack, multiply};
 
-}  // namespace steelyard::cpu::STEELYARD_TARGET
+}  // namespace steelyard::compute::cpu::STEELYARD_TARGET

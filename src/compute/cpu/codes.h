@@ -3,7 +3,7 @@
 
 #include "simd/simd.h"
 
-namespace steelyard::cpu::STEELYARD_TARGET {
+namespace steelyard::compute::cpu::STEELYARD_TARGET {
 
 /// The nearest integers, where |x| < 2^22: adding 1.5 * 2^23 leaves them in the low bits.
 inline Ints rounded(const Floats& x) {
@@ -27,4 +27,4 @@ inline CodeScale code_scale(const float* x, float levels) {
   return {of / levels + (of - of), of > 1e-30f ? levels / of : 0.0f};
 }
 
-}  // namespace steelyard::cpu::STEELYARD_TARGET
+}  // namespace steelyard::compute::cpu::STEELYARD_TARGET

@@ -5,7 +5,7 @@
 
 #include "base/parallel.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 CpuBackend::CpuBackend(Precision precision)
     : precision_(precision),
@@ -106,4 +106,4 @@ void CpuBackend::sum_squares_experts(Matrix x, const Routing& routing, double* s
   });
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

@@ -17,7 +17,7 @@
 #include "compute/host_backend.h"
 #include "simd/target.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 class CpuBackend : public HostBackend {
  public:
@@ -115,4 +115,4 @@ class CpuBackend : public HostBackend {
   cpu::ByteInputs row_bytes_, panel_bytes_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

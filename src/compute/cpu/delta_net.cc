@@ -8,7 +8,7 @@
 #include "base/parallel.h"
 #include "compute/cpu/cpu_backend.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 namespace {
 
 // Columns that one task convolves.
@@ -84,4 +84,4 @@ void CpuBackend::delta_rule(const DeltaRuleArgs& args, float* state, Matrix out)
   });
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

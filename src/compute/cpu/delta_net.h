@@ -6,7 +6,7 @@
 
 #include "simd/target.h"
 
-namespace steelyard::cpu {
+namespace steelyard::compute::cpu {
 
 /// Consecutive tokens of one head. Keys and queries are normed, and queries are also divided by sqrt(head).
 struct DeltaHead {
@@ -37,4 +37,4 @@ struct DeltaNetKernels {
 /// The kernels of one target, which the processor must support.
 const DeltaNetKernels& delta_net_kernels(simd::Target target);
 
-}  // namespace steelyard::cpu
+}  // namespace steelyard::compute::cpu

@@ -5,7 +5,7 @@
 #include "compute/cpu/exponential.h"
 #include "simd/simd.h"
 
-namespace steelyard::cpu::STEELYARD_TARGET {
+namespace steelyard::compute::cpu::STEELYARD_TARGET {
 namespace {
 
 template <typename V>
@@ -113,4 +113,4 @@ void sigmoid_gate(float* x, const float* gate, int64_t n) {
 extern const DeltaNetKernels kDeltaNetKernels = {STEELYARD_STRING(STEELYARD_TARGET), delta_rule, conv_silu,
                                                  sigmoid_gate};
 
-}  // namespace steelyard::cpu::STEELYARD_TARGET
+}  // namespace steelyard::compute::cpu::STEELYARD_TARGET

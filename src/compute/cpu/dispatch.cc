@@ -11,10 +11,10 @@
 #include "compute/cpu/kernels.h"
 #include "compute/cpu/row_kernels.h"
 
-namespace steelyard::cpu {
+namespace steelyard::compute::cpu {
 
-constexpr Type kTypes[] = {
-#define FORMAT(name, id) Type::name,
+constexpr formats::Type kTypes[] = {
+#define FORMAT(name, id) formats::Type::name,
 #include "formats/formats.def"
 #undef FORMAT
 };
@@ -58,11 +58,11 @@ const Gemm& gemm(simd::Target target) { return tables(target).gemm; }
 const BytePanels& byte_panels(simd::Target target) { return tables(target).byte_panels; }
 const DeltaNetKernels& delta_net_kernels(simd::Target target) { return tables(target).delta_net; }
 
-const RowKernels& row_kernels(simd::Target target, const Format& format) {
+const RowKernels& row_kernels(simd::Target target, const formats::Format& format) {
   const auto at = std::ranges::find(kTypes, format.type) - std::begin(kTypes);
   const RowKernels& found = tables(target).rows[static_cast<size_t>(at)];
   STEELYARD_CHECK(found.dot != nullptr || found.unpack != nullptr);
   return found;
 }
 
-}  // namespace steelyard::cpu
+}  // namespace steelyard::compute::cpu

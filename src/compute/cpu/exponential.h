@@ -4,7 +4,7 @@
 
 #include "simd/simd.h"
 
-namespace steelyard::cpu::STEELYARD_TARGET {
+namespace steelyard::compute::cpu::STEELYARD_TARGET {
 namespace {
 
 // F is float or a vector of floats, U unsigned of the same shape.
@@ -42,4 +42,4 @@ inline F times_sigmoid(F z, F u) {
 }
 
 }  // namespace
-}  // namespace steelyard::cpu::STEELYARD_TARGET
+}  // namespace steelyard::compute::cpu::STEELYARD_TARGET

@@ -13,7 +13,7 @@
 
 #include "simd/target.h"
 
-namespace steelyard::cpu {
+namespace steelyard::compute::cpu {
 
 inline constexpr int kCodeBlock = 64;           ///< values that share a scale
 inline constexpr float kWeightCodes = 4095.0f;  ///< codes of weights are in -4095 .. 4095
@@ -47,4 +47,4 @@ struct Gemm {
 /// The kernels of one target, which the processor must have.
 const Gemm& gemm(simd::Target target);
 
-}  // namespace steelyard::cpu
+}  // namespace steelyard::compute::cpu

@@ -4,7 +4,7 @@
 #include "compute/cpu/codes.h"
 #include "compute/cpu/tiles.h"
 
-namespace steelyard::cpu::STEELYARD_TARGET {
+namespace steelyard::compute::cpu::STEELYARD_TARGET {
 namespace {
 
 constexpr int kPanel = 2 * kLanes;
@@ -138,4 +138,4 @@ void quantize(const float* x, int64_t n, float levels, int16_t* codes, float* sc
 
 extern const Gemm kGemm = {kPanel, pack, pack_codes, multiply, multiply_codes, dot, quantize};
 
-}  // namespace steelyard::cpu::STEELYARD_TARGET
+}  // namespace steelyard::compute::cpu::STEELYARD_TARGET

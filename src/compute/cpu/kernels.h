@@ -9,7 +9,7 @@
 
 #include "simd/target.h"
 
-namespace steelyard::cpu {
+namespace steelyard::compute::cpu {
 
 struct Kernels {
   const char* target;  ///< the target that these were compiled for
@@ -35,4 +35,4 @@ struct Kernels {
 /// The kernels of one target, which the processor must support.
 const Kernels& kernels(simd::Target target);
 
-}  // namespace steelyard::cpu
+}  // namespace steelyard::compute::cpu

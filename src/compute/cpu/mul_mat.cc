@@ -11,7 +11,7 @@
 #include "base/parallel.h"
 #include "compute/cpu/cpu_backend.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 namespace {
 
 // Of one task: enough to be worth taking, few enough to balance threads. Single rows of a small layer are shared out
@@ -31,11 +31,11 @@ constexpr int64_t kSerialProducts = 1 << 16;
 // Rows are cut into even pieces of at most kDepth, in multiples of the longest block.
 int64_t depth_of(int64_t n_in) {
   const int64_t pieces = (n_in + kDepth - 1) / kDepth;
-  return ((n_in + pieces - 1) / pieces + kMaxBlockLen - 1) / kMaxBlockLen * kMaxBlockLen;
+  return ((n_in + pieces - 1) / pieces + formats::kMaxBlockLen - 1) / formats::kMaxBlockLen * formats::kMaxBlockLen;
 }
 
 const std::byte* blocks_at(const Product& product, int64_t row, int64_t value) {
-  const Format& format = *product.weight->format;
+  const formats::Format& format = *product.weight->format;
   return product.weight->row(product.slice, row) + value / format.block_len * format.block_bytes;
 }
 
@@ -59,11 +59,11 @@ CpuBackend::Job CpuBackend::make_job(const Product& product) {
 }
 
 CpuBackend::Kind CpuBackend::kind_of(const Product& product) const {
-  const Format& format = *product.weight->format;
+  const formats::Format& format = *product.weight->format;
   const bool groups = format.unpack != nullptr, fast = precision_ == Precision::kFast;
   if (product.x.rows == 1) return groups ? Kind::kByteRow : Kind::kRow;
   if (fast && groups) return Kind::kBytePanels;
-  return fast && format.type != Type::F32 ? Kind::kCodedPanels : Kind::kPanels;
+  return fast && format.type != formats::Type::F32 ? Kind::kCodedPanels : Kind::kPanels;
 }
 
 int64_t& CpuBackend::count_of(Kind kind) {
@@ -254,4 +254,4 @@ void CpuBackend::multiply_coded_panels(const Job& job, const Task& task, Workspa
   }
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

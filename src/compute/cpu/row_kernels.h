@@ -10,7 +10,7 @@
 #include "formats/format.h"
 #include "simd/target.h"
 
-namespace steelyard::cpu {
+namespace steelyard::compute::cpu {
 
 struct RowKernels {
   /// sum of w[i] * x[i] over n_blocks blocks; null for types of groups, which have the functions below.
@@ -25,6 +25,6 @@ struct RowKernels {
 };
 
 /// The functions for one type, which must have a decoder, and of one target, which the processor must support.
-const RowKernels& row_kernels(simd::Target target, const Format& format);
+const RowKernels& row_kernels(simd::Target target, const formats::Format& format);
 
-}  // namespace steelyard::cpu
+}  // namespace steelyard::compute::cpu

@@ -7,7 +7,7 @@
 
 #include "formats/all.h"
 
-namespace steelyard::cpu::STEELYARD_TARGET {
+namespace steelyard::compute::cpu::STEELYARD_TARGET {
 namespace {
 
 // A thread reads a row in order once, and then goes on to the next one: memory is prefetched this many bytes ahead.
@@ -55,7 +55,7 @@ float dot_values(const std::byte* bytes, int64_t n, const float* x) {
 // Calls body(span, s) for the spans of a row; the last one is filled up with blocks of zeros.
 template <class F, class Body>
 [[gnu::always_inline]] inline void each_span(const std::byte* bytes, int64_t n_blocks, const Body& body) {
-  constexpr int64_t kBlocks = kSpanLen / F::kBlockLen;
+  constexpr int64_t kBlocks = formats::kSpanLen / F::kBlockLen;
   const auto* blocks = as_blocks<F>(bytes);
   typename F::Block last[kBlocks];
   for (int64_t s = 0; s * kBlocks < n_blocks; ++s, blocks += kBlocks) {
@@ -65,7 +65,7 @@ template <class F, class Body>
       std::memcpy(last, blocks, static_cast<size_t>(rest) * sizeof(typename F::Block));
       blocks = last;
     }
-    Span span;
+    formats::Span span;
     F::unpack(blocks, span);
     body(span, s);
   }
@@ -95,11 +95,11 @@ template <class F, int kPlanes>
 [[gnu::always_inline]] inline float dot_row(const std::byte* bytes, int64_t n_blocks, const ByteInput& x) {
   Floats16 sums[2] = {broadcast16(0), broadcast16(0)};
   each_span<F>(
-      bytes, n_blocks, [&](const Span& span, int64_t s) __attribute__((always_inline)) {
-        if constexpr (F::kHasMin) sums[0] = subtract_product(sums[0], span.min, load16(x.sums + s * kGroupLen));
-        const Floats16 scale = span.scale * load16(x.scales + s * kGroupLen);
+      bytes, n_blocks, [&](const formats::Span& span, int64_t s) __attribute__((always_inline)) {
+        if constexpr (F::kHasMin) sums[0] = subtract_product(sums[0], span.min, load16(x.sums + s * formats::kGroupLen));
+        const Floats16 scale = span.scale * load16(x.scales + s * formats::kGroupLen);
         unrolled<4>([&]<int k>() __attribute__((always_inline)) {
-          const int64_t at = s * kSpanLen + k * 64;
+          const int64_t at = s * formats::kSpanLen + k * 64;
           const Floats16 products = unit_products<F, kPlanes>(span.codes[k], x.codes + at, x.fours + at / 4, x.width);
           sums[k % 2] = fma(products, spread_groups<k>(scale), sums[k % 2]);
         });
@@ -119,20 +119,20 @@ template <class F>
   const int64_t width = out.depth, groups = width / kByteGroup;
   for (int64_t r = 0; r < n_rows; ++r) {
     each_span<F>(
-        rows + r * row_bytes, n_blocks, [&](const Span& span, int64_t s) __attribute__((always_inline)) {
-          std::byte* codes = out.codes + r * width + s * kSpanLen;
+        rows + r * row_bytes, n_blocks, [&](const formats::Span& span, int64_t s) __attribute__((always_inline)) {
+          std::byte* codes = out.codes + r * width + s * formats::kSpanLen;
           for (int k = 0; k < 4; ++k) store(biased<kFactor<F>>(span.codes[k]), codes + k * 64);
-          store(span.scale, out.scales + r * groups + s * kGroupLen);
-          if constexpr (F::kHasMin) store(span.min, out.minima + r * groups + s * kGroupLen);
+          store(span.scale, out.scales + r * groups + s * formats::kGroupLen);
+          if constexpr (F::kHasMin) store(span.min, out.minima + r * groups + s * formats::kGroupLen);
         });
   }
 }
 
 template <class F>
 constexpr RowKernels make_row_kernels() {
-  if constexpr (Grouped<F>) {
+  if constexpr (formats::Grouped<F>) {
     return {nullptr, dot_bytes<F, 1>, dot_bytes<F, 3>, unpack_rows<F>, panel_kind(kFactor<F>, F::kScaleLen)};
-  } else if constexpr (Plain<F>) {
+  } else if constexpr (formats::Plain<F>) {
     return {dot_values<F>, nullptr, nullptr, nullptr, {}};
   } else {
     return {};
@@ -148,4 +148,4 @@ extern constinit const std::array kRowKernels = {
 #undef FORMAT
 };
 
-}  // namespace steelyard::cpu::STEELYARD_TARGET
+}  // namespace steelyard::compute::cpu::STEELYARD_TARGET

@@ -7,7 +7,7 @@
 #include "base/parallel.h"
 #include "compute/cpu/cpu_backend.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 namespace {
 
 constexpr int64_t kColumns = 64;  // rows of the result that a task makes: whole panels
@@ -75,4 +75,4 @@ void CpuBackend::second_moments_experts(Matrix x, Matrix y, const Routing& routi
   });
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

@@ -9,14 +9,14 @@
 #include "compute/cuda/cache.cuh"
 #include "compute/cuda/operations.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 namespace {
 
 constexpr int kWarps = 4, kThreads = kWarps * kWarp;
 constexpr int kRowsOfWarp = 4, kRows = kWarps * kRowsOfWarp;
 constexpr int kKeys = kWarp;
 constexpr int kColumns = 64;  // loaded at a time
-constexpr int kGroups = kColumns / kGroupLen;
+constexpr int kGroups = kColumns / formats::kGroupLen;
 static_assert(kKeys * kGroups == kThreads, "a thread decodes one group");
 constexpr int64_t kLeastKeysOfSplit = 128;
 
@@ -37,14 +37,14 @@ struct Launch {
 __device__ void load_tile(const CachedRows& rows, int64_t head, int64_t width, int64_t column, int64_t key, int64_t end,
                           float (*tile)[kColumns + 1]) {
   const int row = static_cast<int>(threadIdx.x) / kGroups, group = static_cast<int>(threadIdx.x) % kGroups;
-  float values[kGroupLen] = {};
+  float values[formats::kGroupLen] = {};
   if (key + row < end) {
     const std::byte* at = rows.head(key + row, head);
-    for_type(CacheTypes(), static_cast<Type>(rows.type),
-             [&]<class F>() { decode_group<F>(at, column / kGroupLen + group, width, values); });
+    for_type(CacheTypes(), static_cast<formats::Type>(rows.type),
+             [&]<class F>() { decode_group<F>(at, column / formats::kGroupLen + group, width, values); });
   }
   CUDA_UNROLL
-  for (int i = 0; i < kGroupLen; ++i) tile[row][group * kGroupLen + i] = values[i];
+  for (int i = 0; i < formats::kGroupLen; ++i) tile[row][group * formats::kGroupLen + i] = values[i];
 }
 
 // One row's running softmax; the weighted sum is spread over the lanes of its warp.
@@ -238,4 +238,4 @@ cudaError_t attention(const AttentionArgs& args, Matrix out, int64_t n_splits, f
   return CUDA_LAUNCH(join_splits, dim3(n_rows, n_head_kv), block, 0, stream, launch);
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -6,7 +6,7 @@
 #include "compute/cuda/encoders.h"
 #include "formats/search/vector_search.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::compute::inline STEELYARD_TARGET {
 
 template <class F>
 concept HasCodebook = requires {
@@ -15,13 +15,13 @@ concept HasCodebook = requires {
 
 /// The block's copy of the addresses of the books in device memory.
 template <class F>
-__device__ const BookOf<F>** books_of_kernel() {
-  CUDA_SHARED(books, const BookOf<F>* [2]);
+__device__ const formats::BookOf<F>** books_of_kernel() {
+  CUDA_SHARED(books, const formats::BookOf<F>* [2]);
   return books;
 }
 
 template <class F>
-STEELYARD_HD const BookOf<F>& book_of(int shift) {
+STEELYARD_HD const formats::BookOf<F>& book_of(int shift) {
 #if CUDA_ARCH > 0
   return *books_of_kernel<F>()[shift];
 #else
@@ -29,17 +29,17 @@ STEELYARD_HD const BookOf<F>& book_of(int shift) {
 #endif
 }
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::compute::inline STEELYARD_TARGET
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 /// Called by all threads of a block before the first of them encodes.
 template <class F>
 __device__ void load_books(const void* const (&books)[kBooks]) {
   if (threadIdx.x < kBooks) {
-    books_of_kernel<F>()[threadIdx.x] = static_cast<const BookOf<F>*>(books[threadIdx.x]);
+    books_of_kernel<F>()[threadIdx.x] = static_cast<const formats::BookOf<F>*>(books[threadIdx.x]);
   }
   __syncthreads();
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

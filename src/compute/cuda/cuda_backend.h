@@ -9,7 +9,7 @@
 #include "compute/cuda/products.h"
 #include "compute/cuda/runtime.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 class CudaBackend : public Backend {
  public:
@@ -58,8 +58,8 @@ class CudaBackend : public Backend {
     int n_parts;  // or on so many parts of them; 0: as they are
     bool blas;    // by cuBLAS instead of the kernel
   };
-  Method method(const Format& format, int64_t n_rows, bool experts) const;
-  void multiply(const Format& format, cuda::ProductArgs args);
+  Method method(const formats::Format& format, int64_t n_rows, bool experts) const;
+  void multiply(const formats::Format& format, cuda::ProductArgs args);
   void multiply_by_blas(const cuda::ProductArgs& args);
   void run(cudaError_t launched, const char* what) const { device_.check(launched, what); }
 
@@ -69,4 +69,4 @@ class CudaBackend : public Backend {
   cuda::Workspace codes_, scales_, sums_, ids_, partial_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

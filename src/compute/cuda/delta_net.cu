@@ -2,7 +2,7 @@
 #include "compute/cuda/device.h"
 #include "compute/cuda/operations.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 namespace {
 
 constexpr int kThreads = 128, kWarps = kThreads / kWarp;
@@ -141,4 +141,4 @@ cudaError_t delta_rule(const DeltaRuleArgs& args, float* state, Matrix out, cuda
   return CUDA_LAUNCH(apply_rule, grid, dim3(kThreads), delta_rule_shared(args.head), stream, launch);
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -32,17 +32,17 @@
 #else
 #define CUDA_ARCH 0
 #endif
-#define CUDA_SHARED(name, ...) __shared__ __align__(16) typename ::steelyard::cuda::TypeOf<__VA_ARGS__>::type name
+#define CUDA_SHARED(name, ...) __shared__ __align__(16) typename ::steelyard::compute::cuda::TypeOf<__VA_ARGS__>::type name
 #define CUDA_DYNAMIC_SHARED(T, name)                                    \
   extern __shared__ __align__(128) unsigned char cuda_dynamic_shared[]; \
   T* name = reinterpret_cast<T*>(cuda_dynamic_shared)
 #define CUDA_UNROLL _Pragma("unroll")
 #define CUDA_LAUNCH(kernel, grid, block, shared, stream, ...) \
-  ::steelyard::cuda::launch(kernel, grid, block, shared, stream, __VA_ARGS__)
+  ::steelyard::compute::cuda::launch(kernel, grid, block, shared, stream, __VA_ARGS__)
 #define CUDA_SITE
 #endif
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 inline constexpr int kWarp = 32;
 inline constexpr unsigned kFullMask = 0xFFFFFFFF;
@@ -169,4 +169,4 @@ __device__ __forceinline__ float warp_max(float v) {
   return v;
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -12,7 +12,7 @@
 #include "compute/cuda/ldlq.cuh"
 #include "formats/codec.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 static_assert(kLanes == 1, "a thread takes a block");
 
@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(kEncodeThreads) encode_on_device(EncodeArgs ar
   if (b >= args.n_rows * args.blocks_of_row) return;
   const float* importance =
       args.importance == nullptr ? nullptr : args.importance + b % args.blocks_of_row * F::kBlockLen;
-  encode_blocks<F>(args.x + b * F::kBlockLen, importance, 1, static_cast<Effort>(args.effort),
+  encode_blocks<F>(args.x + b * F::kBlockLen, importance, 1, static_cast<formats::Effort>(args.effort),
                    args.out + b * static_cast<int64_t>(sizeof(typename F::Block)));
 }
 
@@ -38,9 +38,9 @@ EncodeKernel make_encode_kernel() {
                        dim3(kEncodeThreads), 0, stream, args);
   };
   if constexpr (HasCodebook<F>) {
-    static_assert(std::is_trivially_copyable_v<BookOf<F>>, "books are copied to the device as they are");
-    kernel.book_bytes = sizeof(BookOf<F>);
-    kernel.n_books = F::kSigns == Signs::kShifted ? 2 : 1;
+    static_assert(std::is_trivially_copyable_v<formats::BookOf<F>>, "books are copied to the device as they are");
+    kernel.book_bytes = sizeof(formats::BookOf<F>);
+    kernel.n_books = F::kSigns == formats::Signs::kShifted ? 2 : 1;
     kernel.book = [](int shift) -> const void* { return &codebook<F>(shift); };
   }
   return kernel;
@@ -51,4 +51,4 @@ EncodeKernel make_encode_kernel() {
   extern const EncodeKernel k##name##Encode; \
   const EncodeKernel k##name##Encode = make_encode_kernel<name>();
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -10,7 +10,7 @@
 #include "compute/cuda/ldlq.h"
 #include "formats/format.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 inline constexpr int kEncodeThreads = kTileRows;
 
@@ -34,6 +34,6 @@ struct EncodeKernel {
 };
 
 /// Null where the device has no encoder of that type.
-const EncodeKernel* encode_kernel(Type type);
+const EncodeKernel* encode_kernel(formats::Type type);
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -2,7 +2,7 @@
 #include "compute/cuda/device.h"
 #include "compute/cuda/operations.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 namespace {
 
 constexpr unsigned kThreads = 128;
@@ -218,4 +218,4 @@ cudaError_t combine(Matrix y, const Routing& routing, Matrix out, cudaStream_t s
                      routing.row, routing.weight, routing.n_used, out);
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -5,16 +5,16 @@
 #include "compute/cuda/ldlq.h"
 #include "formats/ldlq_row.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 namespace {
 
 constexpr int kColumns = 8;  // of a thread
-constexpr int kWarps = kPanelStep / kColumns;
+constexpr int kWarps = formats::kPanelStep / kColumns;
 
 __global__ void interleave_rows(LdlqArgs args) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kTileRows + threadIdx.x;
   const int64_t n = args.inputs.n;
-  for (int64_t k = static_cast<int64_t>(blockIdx.y) * kPanelStep + threadIdx.y; k < (blockIdx.y + 1) * kPanelStep;
+  for (int64_t k = static_cast<int64_t>(blockIdx.y) * formats::kPanelStep + threadIdx.y; k < (blockIdx.y + 1) * formats::kPanelStep;
        k += blockDim.y) {
     args.x[(blockIdx.x * n + k) * kTileRows + threadIdx.x] = row < args.n_rows ? args.rows[row * n + k] : 0.0f;
   }
@@ -23,7 +23,7 @@ __global__ void interleave_rows(LdlqArgs args) {
 __global__ void __launch_bounds__(kWarps* kTileRows)
     multiply_rows_of_tiles(const float* a, int64_t n, int64_t depth, const float* matrix, int64_t width,
                            float* products) {
-  const int64_t k = static_cast<int64_t>(blockIdx.y) * kPanelStep + threadIdx.y * kColumns;
+  const int64_t k = static_cast<int64_t>(blockIdx.y) * formats::kPanelStep + threadIdx.y * kColumns;
   a += blockIdx.x * n * kTileRows + threadIdx.x;
   matrix += k;
   float sums[kColumns] = {};
@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kWarps* kTileRows)
     CUDA_UNROLL
     for (int c = 0; c < kColumns; ++c) sums[c] += factor * matrix[c];
   }
-  products += (static_cast<int64_t>(blockIdx.x) * kPanelLen + k) * kTileRows + threadIdx.x;
+  products += (static_cast<int64_t>(blockIdx.x) * formats::kPanelLen + k) * kTileRows + threadIdx.x;
   for (int c = 0; c < kColumns; ++c) products[c * kTileRows] = sums[c];
 }
 
@@ -40,7 +40,7 @@ __global__ void accumulate_shrinkage_of_rows(LdlqArgs args, int64_t width) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kTileRows + threadIdx.x;
   if (row >= args.n_rows) return;
   const int64_t at = (blockIdx.x * args.inputs.n + args.begin) * kTileRows + threadIdx.x;
-  const float* const product = args.products + static_cast<int64_t>(blockIdx.x) * kPanelLen * kTileRows + threadIdx.x;
+  const float* const product = args.products + static_cast<int64_t>(blockIdx.x) * formats::kPanelLen * kTileRows + threadIdx.x;
   double energy = args.begin == 0 ? 0.0 : args.energy[row], projection = args.begin == 0 ? 0.0 : args.projection[row];
   accumulate_shrinkage<kTileRows>(args.x + at, args.errors + at, product, width, energy, projection);
   args.energy[row] = energy;
@@ -48,7 +48,7 @@ __global__ void accumulate_shrinkage_of_rows(LdlqArgs args, int64_t width) {
 }
 
 dim3 tiles_and_columns(int64_t n_tiles, int64_t n_columns) {
-  return {static_cast<unsigned>(n_tiles), static_cast<unsigned>(n_columns / kPanelStep)};
+  return {static_cast<unsigned>(n_tiles), static_cast<unsigned>(n_columns / formats::kPanelStep)};
 }
 
 }  // namespace
@@ -69,4 +69,4 @@ cudaError_t accumulate_shrinkage_of_panel(const LdlqArgs& args, int64_t width, c
                      width);
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -7,7 +7,7 @@
 #include "formats/codec.h"
 #include "formats/ldlq_row.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 /// The steps of F in the form that LdlqRow takes.
 template <class F>
@@ -18,24 +18,24 @@ struct StepsOf {
   STEELYARD_HD static constexpr int block_len() { return F::kBlockLen; }
   STEELYARD_HD static constexpr int block_bytes() { return sizeof(typename F::Block); }
   STEELYARD_HD static constexpr int vector_dim() { return F::kVectorDim; }
-  STEELYARD_HD static constexpr bool rescales() { return Rescalable<F>; }
+  STEELYARD_HD static constexpr bool rescales() { return formats::Rescalable<F>; }
   STEELYARD_HD static constexpr int sub_block() {
-    if constexpr (Rescalable<F>) {
+    if constexpr (formats::Rescalable<F>) {
       return F::kBlockLen / F::kSubBlocks;
     } else {
       return F::kBlockLen;
     }
   }
 
-  STEELYARD_HD static void fit(const float* x, const float* w, Effort effort, Scales& scales, uint32_t* codes) {
+  STEELYARD_HD static void fit(const float* x, const float* w, formats::Effort effort, Scales& scales, uint32_t* codes) {
     scales = fit_block<F>(x, w, effort, codes);
   }
   STEELYARD_HD static uint32_t round(const float* x, const float* w, const Scales& scales, int position,
                                      float* values) {
     return F::round(x, w, scales, position, values);
   }
-  STEELYARD_HD static void rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
-    if constexpr (Rescalable<F>) F::rescale(x, w, position, effort, scales);
+  STEELYARD_HD static void rescale(const float* x, const float* w, int position, formats::Effort effort, Scales& scales) {
+    if constexpr (formats::Rescalable<F>) F::rescale(x, w, position, effort, scales);
   }
   STEELYARD_HD static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
     F::refit(x, w, codes, scales);
@@ -58,13 +58,13 @@ __global__ void __launch_bounds__(kEncodeThreads) ldlq_step(LdlqArgs args) {
   if (row >= args.n_rows) return;
   const int64_t n = args.inputs.n, n_blocks = n / F::kBlockLen;
   const int64_t interleaved = blockIdx.x * n * kEncodeThreads + threadIdx.x;
-  const LdlqRow<StepsOf<F>, kEncodeThreads> steps(
+  const formats::LdlqRow<StepsOf<F>, kEncodeThreads> steps(
       {}, args.inputs,
       {args.x + interleaved, args.errors + interleaved,
-       args.products + static_cast<int64_t>(blockIdx.x) * kPanelLen * kEncodeThreads + threadIdx.x,
+       args.products + static_cast<int64_t>(blockIdx.x) * formats::kPanelLen * kEncodeThreads + threadIdx.x,
        static_cast<typename F::Scales*>(args.scales) + row * n_blocks, args.codes + row * (n / F::kVectorDim)});
-  if constexpr (kStep == LdlqStep::kRound) steps.round(LdlqPanel(args.inputs, args.begin));
-  if constexpr (kStep == LdlqStep::kDescend) steps.descend(LdlqPanel(args.inputs, args.begin));
+  if constexpr (kStep == LdlqStep::kRound) steps.round(formats::LdlqPanel(args.inputs, args.begin));
+  if constexpr (kStep == LdlqStep::kDescend) steps.descend(formats::LdlqPanel(args.inputs, args.begin));
   if constexpr (kStep == LdlqStep::kFinish) {
     steps.compensate_shrinkage(args.energy[row], args.projection[row]);
     steps.pack(args.out + row * n_blocks * static_cast<int64_t>(sizeof(typename F::Block)));
@@ -84,4 +84,4 @@ cudaError_t launch_ldlq(LdlqStep step, const LdlqArgs& args, cudaStream_t stream
   }
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -10,7 +10,7 @@
 
 #include "formats/ldlq_inputs.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 inline constexpr int kTileRows = 32, kBooks = 2;
 
@@ -18,7 +18,7 @@ enum class LdlqStep { kRound, kDescend, kFinish };
 
 /// All pointers, including those of `inputs`, are the device's.
 struct LdlqArgs {
-  LdlqInputs inputs;
+  formats::LdlqInputs inputs;
   const float* rows;  ///< [n_rows, n]
   std::byte* out;     ///< [n_rows, n / block_len * block_bytes]
   // The work space of the kernels.
@@ -46,4 +46,4 @@ cudaError_t multiply_panel(const LdlqArgs& args, const float* a, int64_t depth, 
 /// Adds the panel's part to energy and projection; products are x H.
 cudaError_t accumulate_shrinkage_of_panel(const LdlqArgs& args, int64_t width, cudaStream_t stream);
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 const float* LdlqRounder::uploaded(Workspace& workspace, const float* values, int64_t n) {
   auto* place = workspace.array<float>(static_cast<size_t>(n));
@@ -10,8 +10,8 @@ const float* LdlqRounder::uploaded(Workspace& workspace, const float* values, in
   return place;
 }
 
-void LdlqRounder::encode(const Format& to, const EncodeKernel& kernel, const void* const (&books)[kBooks],
-                              const LdlqInputs& inputs, const float* x, int64_t n_rows, std::byte* out) {
+void LdlqRounder::encode(const formats::Format& to, const EncodeKernel& kernel, const void* const (&books)[kBooks],
+                              const formats::LdlqInputs& inputs, const float* x, int64_t n_rows, std::byte* out) {
   const int64_t n = inputs.n, n_blocks = n_rows * (n / to.block_len), vector_dim = to.encoder->vector_dim;
   LdlqArgs args{.inputs = inputs, .rows = uploaded(rows_, x, n_rows * n), .n_rows = n_rows};
   std::ranges::copy(books, args.books);
@@ -22,7 +22,7 @@ void LdlqRounder::encode(const Format& to, const EncodeKernel& kernel, const voi
   const auto whole_rows = static_cast<size_t>(args.n_tiles() * kTileRows);
   args.x = x_.array<float>(whole_rows * static_cast<size_t>(n));
   args.errors = errors_.array<float>(whole_rows * static_cast<size_t>(n));
-  args.products = products_.array<float>(whole_rows * kPanelLen);
+  args.products = products_.array<float>(whole_rows * formats::kPanelLen);
   args.scales = scales_.array<std::byte>(static_cast<size_t>(n_blocks) * kernel.scales_bytes);
   args.codes = codes_.array<uint32_t>(static_cast<size_t>(n_rows * n / vector_dim));
   args.energy = shrinkage_.array<double>(2 * whole_rows);
@@ -32,11 +32,11 @@ void LdlqRounder::encode(const Format& to, const EncodeKernel& kernel, const voi
 
   const auto run = [&](cudaError_t error) { device_.check(error, "rounding with error feedback"); };
   const auto multiply = [&](const float* a, int64_t depth, const float* matrix) {
-    const int64_t width = std::min<int64_t>(kPanelLen, n - args.begin);
+    const int64_t width = std::min<int64_t>(formats::kPanelLen, n - args.begin);
     run(multiply_panel(args, a, depth, matrix + args.begin * n, width, device_.stream()));
   };
   const auto each_panel = [&](const auto& body) {
-    for (args.begin = 0; args.begin < n; args.begin += kPanelLen) body();
+    for (args.begin = 0; args.begin < n; args.begin += formats::kPanelLen) body();
   };
   run(interleave(args, device_.stream()));
   each_panel([&] {
@@ -51,10 +51,10 @@ void LdlqRounder::encode(const Format& to, const EncodeKernel& kernel, const voi
   }
   each_panel([&] {
     multiply(args.x, n, args.inputs.hessian);
-    run(accumulate_shrinkage_of_panel(args, std::min<int64_t>(kPanelLen, n - args.begin), device_.stream()));
+    run(accumulate_shrinkage_of_panel(args, std::min<int64_t>(formats::kPanelLen, n - args.begin), device_.stream()));
   });
   run(kernel.launch_ldlq(LdlqStep::kFinish, args, device_.stream()));
   device_.download(out, args.out, bytes);
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

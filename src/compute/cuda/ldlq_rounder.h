@@ -7,7 +7,7 @@
 #include "compute/cuda/encoders.h"
 #include "compute/cuda/runtime.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 /// Memory that is used for one matrix after the other.
 class LdlqRounder {
@@ -15,8 +15,8 @@ class LdlqRounder {
   explicit LdlqRounder(Device& device) : device_(device) {}
 
   /// As DeviceEncoder::encode_ldlq. books: the books for the kernel.
-  void encode(const Format& to, const EncodeKernel& kernel, const void* const (&books)[kBooks],
-              const LdlqInputs& inputs, const float* x, int64_t n_rows, std::byte* out);
+  void encode(const formats::Format& to, const EncodeKernel& kernel, const void* const (&books)[kBooks],
+              const formats::LdlqInputs& inputs, const float* x, int64_t n_rows, std::byte* out);
 
  private:
   const float* uploaded(Workspace& workspace, const float* values, int64_t n);
@@ -27,4 +27,4 @@ class LdlqRounder {
       shrinkage_{device_}, out_{device_};
 };
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

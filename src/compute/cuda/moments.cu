@@ -2,7 +2,7 @@
 #include "compute/cuda/device.h"
 #include "compute/cuda/operations.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 namespace {
 
 constexpr int kThreads = 128;
@@ -89,4 +89,4 @@ cudaError_t second_moments(Matrix x, Matrix y, int64_t n_expert, const int32_t* 
                      x, y, row_begin, sums, counts);
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -8,7 +8,7 @@
 
 #include "compute/backend.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 // ---- rows.cu
 cudaError_t rms_norm(Matrix x, const float* weight, float eps, Matrix out, cudaStream_t stream);
@@ -22,7 +22,7 @@ cudaError_t rope(Matrix x, const RopeArgs& args, cudaStream_t stream);
 
 // ---- cache.cu
 /// Types of cached keys and values.
-bool is_cache_type(Type type);
+bool is_cache_type(formats::Type type);
 cudaError_t store(Matrix from, TypedRows to, cudaStream_t stream);
 
 // ---- attention.cu
@@ -52,4 +52,4 @@ cudaError_t sum_squares(Matrix x, int64_t n_expert, const int32_t* row_begin, do
 cudaError_t second_moments(Matrix x, Matrix y, int64_t n_expert, const int32_t* row_begin, float* sums, int64_t* counts,
                            cudaStream_t stream);
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -9,7 +9,7 @@
 
 #include "formats/format.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 /// Activations in the form that a kernel multiplies, row after row of `width` values, padded with zeros. Either int8
 /// codes with a scale per group of 16 (value = scale * code), or up to three bfloat16 whose sum is the value: three
@@ -71,11 +71,11 @@ struct ProductKernels {
 };
 
 /// Kernels of a format; all null for types that hold no weights.
-const ProductKernels& product_kernels(const Format& format);
+const ProductKernels& product_kernels(const formats::Format& format);
 
 /// Fills codes, scales and sums. x as in args.
 cudaError_t encode_input(const ProductArgs& args, int8_t* codes, float* scales, float* sums, cudaStream_t stream);
 /// Fills parts and sums.
 cudaError_t split_input(const ProductArgs& args, int n_parts, uint16_t* parts, float* sums, cudaStream_t stream);
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

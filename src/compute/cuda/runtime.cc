@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "compute/cuda/cuda.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 int cuda_device_count() {
   int n = 0;
@@ -120,4 +120,4 @@ void Device::download(void* host, const void* from, size_t bytes) const {
 }
 
 }  // namespace cuda
-}  // namespace steelyard
+}  // namespace steelyard::compute

@@ -10,7 +10,7 @@
 
 #include "compute/backend.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 /// Error naming device and operation when a call failed; a failed kernel shows at the next call that waits.
 void check(cudaError_t error, const std::string& device, const char* what);
@@ -99,4 +99,4 @@ class Workspace {
   size_t bytes_ = 0;
 };
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -4,7 +4,7 @@
 
 #include "compute/host_backend.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 class RefBackend : public HostBackend {
  public:
@@ -32,4 +32,4 @@ class RefBackend : public HostBackend {
   void multiply(std::span<const Product> products) override;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

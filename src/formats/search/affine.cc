@@ -6,7 +6,7 @@
 
 #include "formats/search/affine_search.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 namespace {
 
 STEELYARD_HD void nearest_codes(int high, const float* x, Affine scales, uint32_t* codes) {
@@ -85,4 +85,4 @@ STEELYARD_HD Affine refit_affine(const float* x, const float* w, const uint32_t*
   return affine_error(x, w, codes, refitted) < affine_error(x, w, codes, scales) ? refitted : scales;
 }
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

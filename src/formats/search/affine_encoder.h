@@ -16,7 +16,7 @@
 #include "formats/search/affine_search.h"
 #include "formats/search/search.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 /// What an affine format stores besides its codes.
 struct AffineScales {
@@ -302,4 +302,4 @@ struct AffineEncoder {
   }
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

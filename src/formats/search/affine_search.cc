@@ -1,6 +1,6 @@
 #include "formats/search/affine_search.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 namespace {
 
 struct LaneSums {
@@ -162,4 +162,4 @@ STEELYARD_HD AffineFit search_affine(float high, const float* x, const float* w,
   return search_affine(AffineValues(x, w, n), high, affine_budget(std::max(effort, Effort::kNormal))).fit;
 }
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -6,7 +6,7 @@
 
 #include "formats/search/search.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 /// The values of a sub-block minus their minimum (`base`, never above zero), so that sums of squares lose no digits to
 /// a common offset, and other data that the search needs. Does not copy w.
@@ -74,4 +74,4 @@ STEELYARD_HD constexpr AffineBudget affine_budget(Effort effort) {
 /// The best unconstrained pair found.
 STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, AffineBudget budget);
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -21,7 +21,7 @@
 
 #include "simd/simd.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 /// The scores of a codeword, or of several that are taken together, as a line over the scale.
 struct CodewordScore {
@@ -254,4 +254,4 @@ class Codebook {
   uint16_t near_[kCells][kNear];
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

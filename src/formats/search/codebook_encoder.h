@@ -8,7 +8,7 @@
 #include "formats/search/codebook_search.h"
 #include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 /// Base of a traits struct F, which has beside what VectorSearch asks for: kBlockLen, kScaleLen, kSubScaleUnit, kTypicalLevel
 /// (where the eighth-power mean of values lies at the best scale, in their median). What is usual stands here; a format
@@ -101,4 +101,4 @@ struct CodebookEncoder {
   }
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

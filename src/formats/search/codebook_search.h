@@ -13,7 +13,7 @@
 #include "formats/search/vector_search.h"
 #include "formats/search/search.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 /// What a codebook format stores besides its codes.
 struct CodebookScales {
@@ -277,4 +277,4 @@ class CodebookSearch {
   FreeScale unconstrained_[F::kVariants][kSubBlocks];
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -10,7 +10,7 @@
 #include "formats/grids.h"
 #include "formats/search/one_scale.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 /// A magnitude is the nearest to |t| when |t| is above all midpoints below that magnitude.
 struct E2m1Levels {
@@ -49,4 +49,4 @@ struct E2m1Levels {
   }
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

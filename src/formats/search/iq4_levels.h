@@ -10,7 +10,7 @@
 #include "formats/grids.h"
 #include "formats/search/one_scale.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 /// The midpoints between the levels of iq4_values(); the last one is never reached. (They are not member initializers,
 /// because nvcc drops those of a constant.)
@@ -72,4 +72,4 @@ struct Iq4Levels {
 /// The table reaches further down than up, so either sign of the scale may be better.
 STEELYARD_HD constexpr ScaleRange iq4_range() { return {{-127.0f, 127.0f}, 0.8f, 1.25f}; }
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

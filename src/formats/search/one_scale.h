@@ -16,7 +16,7 @@
 
 #include "formats/search/search.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 /// Consecutive integers, coded from the lowest.
 struct IntegerCodes : IntegerLevels {
@@ -120,4 +120,4 @@ struct OneScaleEncoder {
   }
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -1,6 +1,6 @@
 #include "formats/search/search.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 namespace {
 
 /// The power of two that brings `max` into [0.5, 1); 0 for 0.
@@ -107,4 +107,4 @@ STEELYARD_HD void round_values(const float* x, int n, float scale, float minimum
   }
 }
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

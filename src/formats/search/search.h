@@ -15,7 +15,7 @@
 #include "formats/encoder.h"
 #include "simd/simd.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 /// The half nearest to `value`, or the largest finite one of its sign, because an infinite scale would spoil a whole
 /// block.
@@ -194,4 +194,4 @@ struct AffineFit {
 STEELYARD_HD AffineFit search_affine(float high, const float* x, const float* w, int n,
                                      Effort effort = Effort::kNormal);
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -14,7 +14,7 @@
 #include "base/half.h"
 #include "formats/search/search.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 /// What a symmetric format stores besides its codes.
 struct SymmetricScales {
@@ -258,4 +258,4 @@ struct SymmetricEncoder {
   }
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

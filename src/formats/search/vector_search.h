@@ -6,7 +6,7 @@
 
 #include "formats/search/codebook.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 /// Where the signs of a codebook format come from.
 enum class Signs {
@@ -152,4 +152,4 @@ class VectorSearch {
   uint32_t signs_ = 0;
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -5,7 +5,7 @@
 
 #include "model/architecture.h"
 
-namespace steelyard {
+namespace steelyard::model {
 namespace {
 
 // The lite models (DeepSeek-V2-Lite, GigaChat3, Kanana-2) are recognized by depth and vocabulary; their q LoRA key is
@@ -23,7 +23,7 @@ AttentionConfig read_attention(const ModelKeys& keys) {
   attention.head_v = keys.count(attention.expanded ? "attention.value_length" : "attention.value_length_mla");
   attention.q_lora_rank = keys.count("attention.q_lora_rank", 0);
   attention.kv_lora_rank = keys.count("attention.kv_lora_rank");
-  attention.rope = keys.rope(RopePairs::kNorm, 0);
+  attention.rope = keys.rope(compute::RopePairs::kNorm, 0);
   if (attention.rope.n_dims >= attention.head_k) {
     keys.reject("rope.dimension_count", "is {}, expected less than the head width {}", attention.rope.n_dims,
                 attention.head_k);
@@ -60,7 +60,7 @@ ModelConfig read_deepseek2(const ModelKeys& keys) {
   // The first GLM-4.7-Flash files lack the gating key. They are recognized by depth and vocabulary.
   const size_t depth = config.layers.size();
   const bool glm = (depth == 47 || depth == 48) && config.n_vocab == 154880;
-  const Gating gating = keys.gating().value_or(glm ? Gating::kSigmoid : Gating::kSoftmax);
+  const compute::Gating gating = keys.gating().value_or(glm ? compute::Gating::kSigmoid : compute::Gating::kSoftmax);
   const bool lite = is_lite(depth, config.n_vocab);
   for (auto* const layers : {&config.layers, &config.prediction}) {
     for (LayerConfig& layer : *layers) {
@@ -71,4 +71,4 @@ ModelConfig read_deepseek2(const ModelKeys& keys) {
   return config;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

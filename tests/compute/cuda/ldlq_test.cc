@@ -9,7 +9,7 @@
 #include "compute/cuda/encoders.h"
 #include "compute/cuda/on_device.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
 // Inputs of a few directions, so that columns are related, and some that nearly all energy is in.
@@ -45,13 +45,13 @@ class CudaLdlq : public CudaTest {
     device_ = make_cuda_encoder(0);
   }
 
-  void compare(Type type, int64_t n_rows, int64_t n, const LdlqSettings& settings) {
-    const Format& to = format(type);
+  void compare(formats::Type type, int64_t n_rows, int64_t n, const quantize::LdlqSettings& settings) {
+    const formats::Format& to = format(type);
     SCOPED_TRACE(fmt::format("{}, {} x {}, effort {}, {} passes, {} given back", to.name, n_rows, n,
                              static_cast<int>(settings.effort), settings.passes, settings.shrinkage_compensation));
     const std::vector<float> rows = weights(n_rows * n, 1), h = hessian(n, 2);
-    const auto bytes = [&](DeviceEncoder* device) {
-      const auto encoder = LdlqEncoder::make(to, n, h.data(), settings, device);
+    const auto bytes = [&](formats::DeviceEncoder* device) {
+      const auto encoder = quantize::LdlqEncoder::make(to, n, h.data(), settings, device);
       EXPECT_TRUE(encoder.has_value());
       std::vector<std::byte> out(static_cast<size_t>(n_rows * (n / to.block_len) * to.block_bytes));
       if (encoder) encoder->encode(rows.data(), n_rows, out.data());
@@ -66,43 +66,43 @@ class CudaLdlq : public CudaTest {
     EXPECT_THAT(other, testing::IsEmpty());
   }
 
-  std::unique_ptr<DeviceEncoder> device_;
+  std::unique_ptr<formats::DeviceEncoder> device_;
 };
 
-class CudaLdlqOfTypes : public CudaLdlq, public testing::WithParamInterface<const Format*> {};
+class CudaLdlqOfTypes : public CudaLdlq, public testing::WithParamInterface<const formats::Format*> {};
 
 INSTANTIATE_TEST_SUITE_P(Types, CudaLdlqOfTypes, testing::ValuesIn(device_formats()),
                          [](const auto& test) { return std::string(test.param->name); });
 
 // Three panels, the last a narrower one where blocks allow it; three rows more than a tile has.
 TEST_P(CudaLdlqOfTypes, WritesTheBytesOfTheProcessor) {
-  const Format& to = *GetParam();
-  compare(to.type, 35, to.block_len < 256 ? 640 : 768, {.effort = Effort::kFast});
+  const formats::Format& to = *GetParam();
+  compare(to.type, 35, to.block_len < 256 ? 640 : 768, {.effort = formats::Effort::kFast});
 }
 
 TEST_P(CudaLdlqOfTypes, OfOneBlock) { compare(GetParam()->type, 1, GetParam()->block_len, {}); }
 
 // Rounding in order alone, and shrinkage compensation alone.
 TEST_F(CudaLdlq, StepByStep) {
-  for (const Type type : {Type::IQ2_S, Type::Q4_K, Type::Q5_0}) {
-    compare(type, 3, 512, {.passes = 0, .shrinkage_compensation = 0.0, .effort = Effort::kFast});
-    compare(type, 3, 512, {.passes = 1, .shrinkage_compensation = 0.0, .effort = Effort::kBest});
-    compare(type, 3, 512, {.passes = 0, .shrinkage_compensation = 1.0, .effort = Effort::kFast});
+  for (const formats::Type type : {formats::Type::IQ2_S, formats::Type::Q4_K, formats::Type::Q5_0}) {
+    compare(type, 3, 512, {.passes = 0, .shrinkage_compensation = 0.0, .effort = formats::Effort::kFast});
+    compare(type, 3, 512, {.passes = 1, .shrinkage_compensation = 0.0, .effort = formats::Effort::kBest});
+    compare(type, 3, 512, {.passes = 0, .shrinkage_compensation = 1.0, .effort = formats::Effort::kFast});
   }
 }
 
 // Buffers are reused by smaller and larger matrices.
 TEST_F(CudaLdlq, MatrixAfterMatrix) {
   for (const int64_t n : {256, 512, 256}) {
-    for (const Type type : {Type::IQ1_M, Type::Q6_K}) compare(type, 1, n, {.passes = 1, .effort = Effort::kFast});
+    for (const formats::Type type : {formats::Type::IQ1_M, formats::Type::Q6_K}) compare(type, 1, n, {.passes = 1, .effort = formats::Effort::kFast});
   }
 }
 
 TEST_F(CudaLdlq, AllSchedules) {
   cuda_emulator::under_all_schedules([&] {
-    for (const Type type : {Type::IQ1_S, Type::Q3_K}) compare(type, 34, 512, {.passes = 1, .effort = Effort::kFast});
+    for (const formats::Type type : {formats::Type::IQ1_S, formats::Type::Q3_K}) compare(type, 34, 512, {.passes = 1, .effort = formats::Effort::kFast});
   });
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

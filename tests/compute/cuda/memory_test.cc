@@ -8,7 +8,7 @@
 #include "error_of.h"
 #include "support.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
 class CudaMemory : public CudaTest {};
@@ -26,7 +26,7 @@ TEST_F(CudaMemory, UploadsOfAnyLength) {
 TEST_F(CudaMemory, NothingIsLeftBehind) {
   {
     const auto backend = cuda(Precision::kFast);
-    RandomWeight weight(Type::Q4_K, 256, 8, 1, 1);
+    RandomWeight weight(formats::Type::Q4_K, 256, 8, 1, 1);
     Activations x(9, 256, 2), y(9, 8, 3);
     DeviceMatrix device_x(*backend, x), out(*backend, y);
     const Weight loaded = backend->load(weight.get());
@@ -103,4 +103,4 @@ TEST(CudaSources, UseTheHeader) {
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

@@ -12,7 +12,7 @@
 #include "compute/cuda/encoders.h"
 #include "cuda_emulator/device_array.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 
 /// A copy of host activations on the device, gaps and all.
 class DeviceMatrix {
@@ -96,9 +96,9 @@ class DeviceRouting {
 };
 
 /// The types that a device encodes.
-inline std::vector<const Format*> device_formats() {
-  std::vector<const Format*> formats;
-  for (const Format* each : all_formats()) {
+inline std::vector<const formats::Format*> device_formats() {
+  std::vector<const formats::Format*> formats;
+  for (const formats::Format* each : all_formats()) {
     if (cuda::encode_kernel(each->type) != nullptr) formats.push_back(each);
   }
   return formats;
@@ -121,4 +121,4 @@ class CudaTest : public testing::Test {
   const std::unique_ptr<Backend> ref_ = make_backend("ref");
 };
 
-}  // namespace steelyard::test
+}  // namespace steelyard::compute
