@@ -72,7 +72,7 @@ void score_choices(const model::Model& model, const std::vector<ChoiceTask>& tas
       row += n;
       if (!std::isfinite(scores.back())) {
         fail("", "task {}: the likelihood of an answer is not finite; the first number that is not comes from {}",
-             task + 1, first_non_finite(model, candidates[i]->ids));
+             task + 1, schedule::first_non_finite(model, candidates[i]->ids));
       }
       if (scores.size() < tasks[task].size()) continue;
       done(choose(tasks[task++], std::move(scores)));

@@ -88,7 +88,7 @@ TokenScore CompactBase::compare(int64_t chunk, int64_t index, tokenizer::TokenId
   const CompactRow values = load_compact_row(shape_, row(chunk, index));
   const std::string damage = find_damage(shape_, values);
   if (!damage.empty()) fail(path(), "chunk {}, row {} has {}: damaged", chunk + 1, index, damage);
-  return steelyard::compare(shape_, values, x, target);
+  return evaluate::compare(shape_, values, x, target);
 }
 
 std::vector<uint16_t> CompactBase::choices(int64_t chunk, int64_t index) const {

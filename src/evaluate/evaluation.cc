@@ -43,7 +43,7 @@ class Run {
       if (!std::isfinite(score.nll) || !std::isfinite(score.kld)) {
         fail(path_, "chunk {}: the {} at position {} is not finite; the first number that is not comes from {}",
              rows.chunk + 1, std::isfinite(score.nll) ? "divergence" : "likelihood",
-             chunks_.first_scored() + rows.first + r, first_non_finite(model_, chunks_.input(rows.chunk)));
+             chunks_.first_scored() + rows.first + r, schedule::first_non_finite(model_, chunks_.input(rows.chunk)));
       }
     }
     if (compare_routers_) compare_routers(rows);

@@ -59,7 +59,7 @@ class Scorer {
     if (sweep_.broken().empty()) return;
     const int64_t chunk = sweep_.broken().front().first;
     fail(options_.path, "chunk {}: the activations are not finite; the first number that is not comes from {}",
-         chunk + 1, first_non_finite(model_, chunks_.input(chunk)));
+         chunk + 1, schedule::first_non_finite(model_, chunks_.input(chunk)));
   }
 
   // x [n_ctx, n_embd] is the output of the last layer for a chunk.

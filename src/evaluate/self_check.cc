@@ -63,7 +63,7 @@ std::vector<TokenScore> self_check(const model::Model& model, const tokenizer::C
       for (size_t r = done; r < scores.size(); ++r) {
         if (std::isfinite(scores[r].nll) && std::isfinite(scores[r].kld)) continue;
         fail("", "chunk {}: the likelihood at position {} is not finite; the first number that is not comes from {}",
-             c + 1, at + static_cast<int64_t>(r - done), first_non_finite(model, ids));
+             c + 1, at + static_cast<int64_t>(r - done), schedule::first_non_finite(model, ids));
       }
       progress(scores);
     }

@@ -15,7 +15,7 @@ HEAD = """\
 
 #include <cstdint>
 
-namespace steelyard::packed {
+namespace steelyard::formats::packed {
 """
 PER_LINE = 14
 
@@ -46,4 +46,4 @@ for name, quant in [
     ("kIq3S", quants.IQ3_S),
 ]:
     print(table(name, quant))
-print("}  // namespace steelyard::packed")
+print("}  // namespace steelyard::formats::packed")

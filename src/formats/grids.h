@@ -11,7 +11,7 @@
 
 #include "formats/grids_packed.h"
 #include "formats/group.h"
-#include "simd/simd.h"
+#include "formats/verbs.h"
 #include "simd/this_target.h"
 
 namespace steelyard::formats::inline STEELYARD_TARGET {

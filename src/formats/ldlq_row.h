@@ -11,7 +11,7 @@
 #include <cstdint>
 
 #include "formats/ldlq_inputs.h"
-#include "simd/simd.h"
+#include "formats/verbs.h"
 
 // For loops over up to a whole block, which nvcc would otherwise unroll completely.
 #if defined(__CUDACC__)

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "base/half.h"
-#include "simd/simd.h"
+#include "formats/verbs.h"
 
 namespace steelyard::formats::inline STEELYARD_TARGET {
 

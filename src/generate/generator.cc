@@ -66,7 +66,7 @@ void Generator::read_logits(const compute::Matrix& residual) {
   model_.backend().download(logits_.data(), last.data, logits_.size() * sizeof(float));
   if (!std::ranges::all_of(logits_, [](float logit) { return std::isfinite(logit); })) {
     fail("", "the logits after token {} are not finite: first in {}", session_.position(),
-         first_non_finite(model_, session_.ids()));
+         schedule::first_non_finite(model_, session_.ids()));
   }
 }
 

@@ -92,7 +92,7 @@ TensorInfo read_tensor_info(ByteReader& in, uint64_t alignment) {
   read_shape(in, tensor);
 
   const auto type = in.number<uint32_t>();
-  const formats::Format* format = find_format(type);
+  const formats::Format* format = formats::find_format(type);
   if (format == nullptr) in.reject("found type id {}, expected the id of a known GGUF tensor type", type);
   tensor.type = format->type;
   const auto n_bytes = tensor_bytes(*format, tensor.ne);

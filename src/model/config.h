@@ -11,6 +11,9 @@
 
 namespace steelyard::model {
 
+// The forward pass is formulas over these, and reads as such only when they are short.
+using compute::Backend, compute::Buffer, compute::Matrix, compute::Routing, compute::Weight;
+
 enum class RopeScaling { kNone, kLinear, kYarn, kLongrope };
 
 /// Rotary position embedding; see rope_table.h for the angles.

@@ -7,7 +7,7 @@ namespace {
 
 // Attention decodes the rows of the cache head by head.
 void check_heads(formats::Type type, int64_t head, std::string_view what) {
-  const formats::Format& format = steelyard::format(type);
+  const formats::Format& format = formats::format(type);
   if (format.encoder == nullptr || format.importance == formats::Importance::kRequired) {
     fail("", "the cache cannot hold {} in {}", what, format.name);
   }
@@ -19,7 +19,7 @@ void check_heads(formats::Type type, int64_t head, std::string_view what) {
 
 compute::TypedRows typed_rows(formats::Type type, int64_t n_positions, int64_t width) {
   constexpr int64_t kAlignment = 64;
-  const formats::Format& format = steelyard::format(type);
+  const formats::Format& format = formats::format(type);
   const int64_t bytes = width / format.block_len * format.block_bytes;
   return {&format, nullptr, n_positions, width, (bytes + kAlignment - 1) / kAlignment * kAlignment};
 }

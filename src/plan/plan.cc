@@ -47,7 +47,7 @@ bool is_target(const formats::Format& candidate) { return candidate.decode != nu
 std::string nearest_types(std::string_view word) {
   std::string near;
   std::string all;
-  for (const formats::Format* candidate : all_formats()) {
+  for (const formats::Format* candidate : formats::all_formats()) {
     if (!is_target(*candidate)) continue;
     // "Q4K" is a typing error; "Q4_K_M" is the name of a mix where a type is expected.
     const bool is_slip = word.size() < 12 && edit_distance(lower(word), lower(candidate->name)) <= 1;
@@ -61,7 +61,7 @@ std::string nearest_types(std::string_view word) {
 std::optional<formats::Type> parse_type(std::string_view word, const std::string& where) {
   if (word.empty()) fail(where, "no type after '='");
   if (lower(word) == "keep") return std::nullopt;
-  const formats::Format* found = find_format(word);
+  const formats::Format* found = formats::find_format(word);
   if (found == nullptr) fail(where, "unknown type '{}'; {}", printable(word), nearest_types(word));
   if (!is_target(*found)) fail(where, "{} is no type for weights", found->name);
   return found->type;

@@ -1,14 +1,17 @@
 // Compiled once per target (cmake/simd.cmake): error feedback for a tile of rows, with the steps of an Encoder.
 #include "formats/ldlq_row.h"
 #include "quantize/ldlq_kernel.h"
+#include "simd/simd.h"
 
 namespace steelyard::quantize::inline STEELYARD_TARGET {
 namespace {
 
+using namespace simd;  // verbs, short as in formats/verbs.h
+
 class EncoderSteps {
  public:
   using Scales = AnyScales;
-  static constexpr int kMaxBlockLen = steelyard::kMaxBlockLen, kMaxVectorDim = steelyard::kMaxVectorDim;
+  static constexpr int kMaxBlockLen = formats::kMaxBlockLen, kMaxVectorDim = formats::kMaxVectorDim;
 
   explicit EncoderSteps(const formats::Format& format) : format_(format), encoder_(*format.encoder) {}
 

@@ -133,7 +133,3 @@ STEELYARD_HD constexpr uint64_t even_bytes(uint64_t x) {
 }
 
 }  // namespace steelyard::simd::inline STEELYARD_TARGET
-
-namespace steelyard::simd::inline STEELYARD_TARGET {
-using namespace simd;  // what is compiled per target says the verbs as they are
-}

@@ -97,7 +97,7 @@ TEST(TypeSwitch, SwitchesAreFound) {
   const std::set<std::string> quantized = {"Q4_K"};
   using Found = std::vector<std::string>;
   EXPECT_EQ(type_switches("switch (t) {\n  case Type::F32: break;\n}", quantized), Found{"case Type::F32"});
-  EXPECT_EQ(type_switches("if (t == Type::Q4_K || t == steelyard::Type::Q4_K)", quantized),
+  EXPECT_EQ(type_switches("if (t == Type::Q4_K || t == formats::Type::Q4_K)", quantized),
             (Found{"Type::Q4_K", "Type::Q4_K"}));
   EXPECT_EQ(type_switches("if (name == \"Q4_K\")", quantized), Found{"\"Q4_K\""});
   EXPECT_EQ(type_switches("Type::F32, Type::Q4_KX, ValueType::Q4_K, \"e.g. Q4_K\" \"Q4_K_M\"", quantized), Found{});

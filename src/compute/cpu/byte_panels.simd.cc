@@ -7,7 +7,7 @@
 
 #include "compute/cpu/codes.h"
 #include "compute/cpu/tiles.h"
-#include "simd/simd.h"
+#include "compute/cpu/verbs.h"
 
 namespace steelyard::compute::cpu::STEELYARD_TARGET {
 namespace {

@@ -1,7 +1,7 @@
 // Floats as integers with a common scale, for the products of integers. Included only by *.simd.cc.
 #pragma once
 
-#include "simd/simd.h"
+#include "compute/cpu/verbs.h"
 
 namespace steelyard::compute::cpu::STEELYARD_TARGET {
 

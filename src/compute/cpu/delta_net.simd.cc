@@ -3,7 +3,7 @@
 #include "compute/cpu/delta_net.h"
 
 #include "compute/cpu/exponential.h"
-#include "simd/simd.h"
+#include "compute/cpu/verbs.h"
 
 namespace steelyard::compute::cpu::STEELYARD_TARGET {
 namespace {

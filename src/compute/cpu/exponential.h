@@ -2,7 +2,7 @@
 // compiler vectors of any width and on single values, with the same bits for each lane.
 #pragma once
 
-#include "simd/simd.h"
+#include "compute/cpu/verbs.h"
 
 namespace steelyard::compute::cpu::STEELYARD_TARGET {
 namespace {

@@ -3,7 +3,7 @@
 #include "compute/cpu/kernels.h"
 
 #include "compute/cpu/exponential.h"
-#include "simd/simd.h"
+#include "compute/cpu/verbs.h"
 
 namespace steelyard::compute::cpu::STEELYARD_TARGET {
 namespace {

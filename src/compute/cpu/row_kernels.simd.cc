@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 
+#include "compute/cpu/verbs.h"
 #include "formats/all.h"
 
 namespace steelyard::compute::cpu::STEELYARD_TARGET {
@@ -35,7 +36,7 @@ template <class F>
 // Four separate sums, so that an addition need not wait for the one before.
 template <class F>
 float dot_values(const std::byte* bytes, int64_t n, const float* x) {
-  const auto* blocks = as_blocks<F>(bytes);
+  const auto* blocks = formats::as_blocks<F>(bytes);
   Floats sums[4] = {};
   int64_t i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
@@ -56,7 +57,7 @@ float dot_values(const std::byte* bytes, int64_t n, const float* x) {
 template <class F, class Body>
 [[gnu::always_inline]] inline void each_span(const std::byte* bytes, int64_t n_blocks, const Body& body) {
   constexpr int64_t kBlocks = formats::kSpanLen / F::kBlockLen;
-  const auto* blocks = as_blocks<F>(bytes);
+  const auto* blocks = formats::as_blocks<F>(bytes);
   typename F::Block last[kBlocks];
   for (int64_t s = 0; s * kBlocks < n_blocks; ++s, blocks += kBlocks) {
     fetch_ahead<kBlocks * sizeof(typename F::Block)>(blocks);
@@ -143,7 +144,7 @@ constexpr RowKernels make_row_kernels() {
 
 // In the order of formats.def.
 extern constinit const std::array kRowKernels = {
-#define FORMAT(name, id) make_row_kernels<name>(),
+#define FORMAT(name, id) make_row_kernels<formats::name>(),
 #include "formats/formats.def"
 #undef FORMAT
 };

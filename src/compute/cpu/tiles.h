@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "simd/simd.h"
+#include "compute/cpu/verbs.h"
 
 namespace steelyard::compute::cpu::STEELYARD_TARGET {
 

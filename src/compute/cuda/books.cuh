@@ -6,7 +6,7 @@
 #include "compute/cuda/encoders.h"
 #include "formats/search/vector_search.h"
 
-namespace steelyard::compute::inline STEELYARD_TARGET {
+namespace steelyard::compute::cuda {
 
 template <class F>
 concept HasCodebook = requires {
@@ -20,19 +20,6 @@ __device__ const formats::BookOf<F>** books_of_kernel() {
   return books;
 }
 
-template <class F>
-STEELYARD_HD const formats::BookOf<F>& book_of(int shift) {
-#if CUDA_ARCH > 0
-  return *books_of_kernel<F>()[shift];
-#else
-  return codebook<F>(shift);
-#endif
-}
-
-}  // namespace steelyard::compute::inline STEELYARD_TARGET
-
-namespace steelyard::compute::cuda {
-
 /// Called by all threads of a block before the first of them encodes.
 template <class F>
 __device__ void load_books(const void* const (&books)[kBooks]) {
@@ -43,3 +30,13 @@ __device__ void load_books(const void* const (&books)[kBooks]) {
 }
 
 }  // namespace steelyard::compute::cuda
+
+// What formats/search/vector_search.h only declares for devices.
+template <class F>
+STEELYARD_HD const steelyard::formats::BookOf<F>& steelyard::formats::book_of(int shift) {
+#if CUDA_ARCH > 0
+  return *steelyard::compute::cuda::books_of_kernel<F>()[shift];
+#else
+  return codebook<F>(shift);
+#endif
+}

@@ -49,6 +49,6 @@ EncodeKernel make_encode_kernel() {
 /// Defines what encoders.cc declares for a type.
 #define STEELYARD_ENCODER(name)              \
   extern const EncodeKernel k##name##Encode; \
-  const EncodeKernel k##name##Encode = make_encode_kernel<name>();
+  const EncodeKernel k##name##Encode = make_encode_kernel<formats::name>();
 
 }  // namespace steelyard::compute::cuda

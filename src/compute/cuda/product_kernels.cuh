@@ -54,6 +54,6 @@ ProductKernels make_product_kernels() {
 /// Defines what products.cu declares for a type.
 #define STEELYARD_PRODUCTS(name)                 \
   extern const ProductKernels k##name##Products; \
-  const ProductKernels k##name##Products = make_product_kernels<name>();
+  const ProductKernels k##name##Products = make_product_kernels<formats::name>();
 
 }  // namespace steelyard::compute::cuda

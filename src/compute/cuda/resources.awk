@@ -5,7 +5,7 @@
   split($0, quoted, "'")
   kernel = quoted[2]
   target = quoted[4]
-  gsub(/\(anonymous namespace\)::|steelyard::|cuda::|scalar::|void /, "", kernel)
+  gsub(/\(anonymous namespace\)::|steelyard::|compute::|cuda::|formats::|scalar::|void /, "", kernel)
   sub(/\(LdlqStep\)/, "step ", kernel)
   sub(/\(.*/, "", kernel)                                   # parameters
   sub(/device_[a-z0-9_]+::/, "", kernel)                    # the namespace of a type's encoder

@@ -19,7 +19,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "simd/simd.h"
+#include "formats/verbs.h"
 
 namespace steelyard::formats::inline STEELYARD_TARGET {
 

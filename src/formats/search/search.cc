@@ -70,7 +70,7 @@ STEELYARD_HD void importance_objective(const float* x, const float* importance, 
 }
 
 STEELYARD_HD NormalizedBlock::NormalizedBlock(const float* block_x, const float* block_w, int n) {
-  using steelyard::load, steelyard::store;  // not the members
+  using simd::load, simd::store;  // not the members
   const float max_w = largest_of(block_w, n, block_w);
   const PowerOfTwo w_power(-exponent_of(max_w));
   for (int i = 0; i < n; i += kLanes) store(max_w > 0.0f ? w_power.times(load(block_w + i)) : broadcast(1.0f), w + i);

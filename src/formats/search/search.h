@@ -13,7 +13,7 @@
 
 #include "base/half.h"
 #include "formats/encoder.h"
-#include "simd/simd.h"
+#include "formats/verbs.h"
 
 namespace steelyard::formats::inline STEELYARD_TARGET {
 
