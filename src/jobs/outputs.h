@@ -1,4 +1,4 @@
-// Files that a job writes at its end: what is wrong with them shows before the work.
+// What is wrong with an output shows before the work, not after it. For jobs and commands that write at their end.
 #pragma once
 
 #include <string>
@@ -6,7 +6,7 @@
 
 namespace steelyard::jobs {
 
-/// Error unless `path` can be written and is none of `inputs`, under whatever name.
+/// Error unless `path` can be written and is none of `inputs`, under whatever name. Empty inputs are none.
 void check_output(const std::string& path, const std::vector<std::string>& inputs);
 
 }  // namespace steelyard::jobs

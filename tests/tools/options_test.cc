@@ -39,7 +39,8 @@ Names flags(void (*add)(CLI::App&), const std::string& subcommand) {
 template <class Options>
 Names fields() {
   Names names;
-  for (const auto& [name, value] : jobs::to_json(Options()).items()) names.insert(name);
+  const jobs::Json json = jobs::to_json(Options());
+  for (const auto& [name, value] : json.items()) names.insert(name);
   return names;
 }
 
@@ -71,8 +72,8 @@ TEST(Options, OfTheCommandLineAreThoseOfTheJobs) {
 TEST(Options, DefaultsOfTheCommandLineAreThoseOfTheJobs) {
   CLI::App app;
   add_quantize(app);
-  const jobs::QuantizeOptions defaults;
-  for (const auto& [name, value] : jobs::to_json(defaults).items()) {
+  const jobs::Json defaults = jobs::to_json(jobs::QuantizeOptions());
+  for (const auto& [name, value] : defaults.items()) {
     std::string flag = "--" + name;
     std::ranges::replace(flag, '_', '-');
     const CLI::Option* option = app.get_subcommand("quantize")->get_option_no_throw(flag);
