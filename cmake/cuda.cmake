@@ -19,7 +19,7 @@ endif()
 # host's do.
 function(steelyard_kernel_flags variable source)
   set(${variable} "" PARENT_SCOPE)
-  if(source MATCHES "/(encode_[a-z0-9_]+|feedback)\\.cu$")
+  if(source MATCHES "/(encode_[a-z0-9_]+|ldlq)\\.cu$")
     set(${variable} -fmad=false PARENT_SCOPE)
   endif()
 endfunction()

@@ -15,7 +15,7 @@ using Kind = ValueDescription::Kind;
 
 std::vector<std::string> type_names() {
   std::vector<std::string> names;
-  for (const Format* format : all_formats()) names.emplace_back(format->name);
+  for (const formats::Format* format : formats::all_formats()) names.emplace_back(format->name);
   return names;
 }
 

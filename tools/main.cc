@@ -1,4 +1,4 @@
-// The steelyard binary: parses the command line and turns every foreign fault into one line and exit status 1.
+// The steelyard binary: parses the command line and turns every error from outside into one line and exit status 1.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -11,11 +11,13 @@
 
 #include "command.h"
 #include "documents.h"
+#include "progress_line.h"
 
 namespace {
 
 // An exception's message on a single line.
 int report(std::string message) {
+  steelyard::tools::end_line();
   for (char& c : message) {
     if (c == '\n' || c == '\r') c = ' ';
   }
@@ -23,7 +25,7 @@ int report(std::string message) {
   return 1;
 }
 
-// Flags of several letters behind one dash, which llama.cpp's programs have and CLI11 reads as a letter and its value.
+// Flags of several letters with one dash, which llama.cpp's programs have and CLI11 reads as a letter and its value.
 char* long_form(char* argument) {
   static char keys[] = "--cache-type-k", values[] = "--cache-type-v", layers[] = "--gpu-layers",
               split[] = "--tensor-split";
@@ -34,13 +36,13 @@ char* long_form(char* argument) {
   return given == "-ts" ? split : argument;
 }
 
-// By default a GNU OpenMP thread that waits at a barrier spins for milliseconds, which on a machine with other work
+// By default a GNU OpenMP thread that waits at a barrier spins for milliseconds. On a machine with other work that
 // starves the thread it waits for (measured: ten times slower beside a busy neighbour). The runtime reads its settings
-// before main runs, so the program starts itself once more with a short spin, unless the user chose a policy.
+// before main runs. So the program starts itself once more with a short spin, unless the user chose a policy.
 void limit_spinning(char** argv) {
   if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
   if (::setenv("GOMP_SPINCOUNT", "1000", 1) == 0) ::execv("/proc/self/exe", argv);
-  // Where that fails the program goes on as it is, only slower.
+  // If that fails the program continues as it is, only slower.
 }
 
 }  // namespace

@@ -2,147 +2,124 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
 #include <cstdio>
+
+#include "command.h"
+#include "progress_line.h"
 
 namespace steelyard::tools {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 struct NamedFraction {
   const char* label;  // as llama-perplexity pads it
-  const char* key;
-  double fraction;
+  double jobs::Distribution::*value;
 };
+using Values = jobs::Distribution;
 constexpr NamedFraction kFractions[] = {
-    {"Maximum", "max", 1.0},  {"99.9%  ", "p99.9", 0.999}, {"99.0%  ", "p99", 0.99},   {"95.0%  ", "p95", 0.95},
-    {"90.0%  ", "p90", 0.90}, {"75.0%  ", "p75", 0.75},    {"Median ", "median", 0.5}, {"25.0%  ", "p25", 0.25},
-    {"10.0%  ", "p10", 0.10}, {" 5.0%  ", "p5", 0.05},     {" 1.0%  ", "p1", 0.01},    {" 0.1%  ", "p0.1", 0.001},
-    {"Minimum", "min", 0.0}};
+    {"Maximum", &Values::max}, {"99.9%  ", &Values::p99_9}, {"99.0%  ", &Values::p99},    {"95.0%  ", &Values::p95},
+    {"90.0%  ", &Values::p90}, {"75.0%  ", &Values::p75},   {"Median ", &Values::median}, {"25.0%  ", &Values::p25},
+    {"10.0%  ", &Values::p10}, {" 5.0%  ", &Values::p5},    {" 1.0%  ", &Values::p1},     {" 0.1%  ", &Values::p0_1},
+    {"Minimum", &Values::min}};
 
-RouterCounts total(std::span<const RouterCounts> routers) {
-  RouterCounts sum;
-  for (const RouterCounts& layer : routers) {
-    sum.n_tokens += layer.n_tokens;
-    sum.n_same += layer.n_same;
-    sum.n_shared += layer.n_shared;
+void print_estimate(const char* label, const evaluate::MeanEstimate& value) {
+  print_out("{}: {:10.6f} ± {:10.6f}\n", label, value.mean, value.standard_error);
+}
+
+void print_shares(const char* label, const evaluate::MeanEstimate& value) {
+  print_out("{}: {:6.3f} ± {:5.3f} %\n", label, 100 * value.mean, 100 * value.standard_error);
+}
+
+void print(const jobs::DivergenceFigures& figures) {
+  print_out("\n====== Perplexity statistics ======\n");
+  print_estimate("Mean PPL(base)                ", figures.base_perplexity);
+  print_out("Cor(ln(PPL(Q)), ln(PPL(base))): {:6.2f}%\n", 100 * figures.correlation);
+  print_estimate("Mean ln(PPL(Q)/PPL(base))     ", figures.log_ratio);
+  print_estimate("Mean PPL(Q)/PPL(base)         ", figures.ratio);
+  print_estimate("Mean PPL(Q)-PPL(base)         ", figures.difference);
+
+  print_out("\n====== KL divergence statistics ======\n");
+  print_out("Mean KLD: {:.6f} +/- {:.6f}\n", figures.mean_kld.mean, figures.mean_kld.standard_error);
+  if (figures.kld_sampling_error > 0) {
+    print_out("of that error, from the base's sampled tails: {:.2g}\n", figures.kld_sampling_error);
   }
-  return sum;
+  for (const NamedFraction& named : kFractions) print_out("{} KLD: {:10.6f}\n", named.label, figures.kld.*named.value);
+
+  print_out("\n====== Token probability statistics ======\n");
+  print_shares("Mean    Δp", figures.mean_delta_p);
+  for (const NamedFraction& named : kFractions) {
+    print_out("{} Δp: {:6.3f}%\n", named.label, 100 * (figures.delta_p.*named.value));
+  }
+  print_shares("RMS Δp    ", figures.rms_delta_p);
+  print_shares("Same top p", figures.same_top);
 }
 
-void print_estimate(const char* label, const MeanEstimate& value) {
-  fmt::print("{}: {:10.6f} ± {:10.6f}\n", label, value.mean, value.standard_error);
-}
-
-Json percentiles(const Percentiles& values) {
-  Json report;
-  for (const NamedFraction& named : kFractions) report[named.key] = values.at(named.fraction);
-  return report;
-}
-
-void add_estimate(Json& report, const std::string& name, const MeanEstimate& value) {
-  report[name] = value.mean;
-  report[name + "_standard_error"] = value.standard_error;
+void print(const jobs::RouterAgreement& routers) {
+  print_out("\n====== Router agreement: same set of {} of {} experts, shared experts ======\n", routers.n_used,
+            routers.n_expert);
+  const auto line = [](const std::string& label, const jobs::Agreement& agreement) {
+    print_out("{:<9}: {:7.3f} ± {:5.3f} %  {:7.3f} %\n", label, 100 * agreement.same_set.mean,
+              100 * agreement.same_set.standard_error, 100 * agreement.overlap);
+  };
+  for (const jobs::Agreement& layer : routers.layers) line(fmt::format("layer {}", *layer.layer), layer);
+  line("all", routers.all);
 }
 
 }  // namespace
 
-void RunningPerplexity::show(std::span<const TokenScore> scores) {
-  for (; n_seen_ < scores.size(); ++n_seen_) {
-    sum_ += scores[n_seen_].nll;
-    const size_t n = n_seen_ + 1;
-    if (n % n_scored_ == 0) fmt::print("[{}]{:.4f},", n / n_scored_, std::exp(sum_ / static_cast<double>(n)));
+void show(const jobs::Progress& progress, ProgressLine& line) {
+  const jobs::Json& data = progress.data;
+  const auto number = [&](const char* name) { return data.at(name).get<int64_t>(); };
+  if (progress.stage == "layers") line.show(progress);
+  if (progress.stage == "chunks") print_out("[{}]{:.4f},", progress.done, data.at("perplexity").get<double>());
+  if (progress.stage == "plan" && data.contains("n_piece")) {
+    print_out("the model against itself over {} chunks of {} tokens, as a whole and in pieces of {}\n",
+              number("n_chunks"), number("n_ctx"), number("n_piece"));
+  } else if (progress.stage == "plan") {
+    print_out("calculating perplexity over {} chunks of {} tokens, {}\n", number("n_chunks"), number("n_ctx"),
+              data.at("order") == "token" ? "batch by batch" : "layer by layer");
   }
-  std::fflush(stdout);
 }
 
-void print(const PerplexityResult& result) {
-  fmt::print("Final estimate: PPL = {:.4f} +/- {:.5f}\n", result.perplexity, result.standard_error);
+void print_text(const jobs::PerplexityResult& result) {
+  print_out("\n");
+  if (result.resumed_chunks > 0) print_out("went on after {} chunks of an earlier run\n", result.resumed_chunks);
+  print_out("Final estimate: PPL = {:.4f} +/- {:.5f}\n", result.perplexity, result.standard_error);
+  if (result.divergence) print(*result.divergence);
+  if (result.router_agreement) print(*result.router_agreement);
 }
 
-void print(const DivergenceResult& result) {
-  fmt::print("\n====== Perplexity statistics ======\n");
-  print_estimate("Mean PPL(base)                ", result.base_perplexity);
-  fmt::print("Cor(ln(PPL(Q)), ln(PPL(base))): {:6.2f}%\n", 100 * result.correlation);
-  print_estimate("Mean ln(PPL(Q)/PPL(base))     ", result.log_ratio);
-  print_estimate("Mean PPL(Q)/PPL(base)         ", result.ratio);
-  print_estimate("Mean PPL(Q)-PPL(base)         ", result.difference);
+void print_sequence(const jobs::PerplexityResult& result) {
+  print_out("{} tokens, PPL = {:.4f} over {} predictions\n", *result.n_tokens, result.perplexity, result.n_scored);
+}
 
-  fmt::print("\n====== KL divergence statistics ======\n");
-  fmt::print("Mean KLD: {:.6f} +/- {:.6f}\n", result.kld.mean, result.kld.standard_error);
-  if (result.kld_sampling_error > 0) {
-    fmt::print("of that error, from the base's sampled tails: {:.2g}\n", result.kld_sampling_error);
+void print_noise_floor(const jobs::PerplexityResult& result) {
+  const jobs::DivergenceFigures& floor = *result.divergence;
+  print_out(
+      "\nNoise floor: mean KLD {:.3g} +/- {:.2g}, maximum {:.3g}, 99.9 % below {:.3g}, PPL ratio - 1 {:.3g}, "
+      "same top p {:.4f} %\nDivergences near this floor say nothing about a model.\n",
+      floor.mean_kld.mean, floor.mean_kld.standard_error, floor.kld.max, floor.kld.p99_9, floor.ratio.mean - 1,
+      100 * floor.same_top.mean);
+}
+
+void print(const jobs::ChoiceResult& result, const char* name) {
+  print_out("Final {} score({} tasks): {:.4f} +/- {:.4f}, 95 % interval [{:.4f}, {:.4f}], chance {:.4f}\n", name,
+            result.n_tasks, 100 * result.score, 100 * result.standard_error, 100 * result.interval[0],
+            100 * result.interval[1], 100 * result.chance);
+}
+
+void TaskTable::show(const jobs::Progress& progress) {
+  if (progress.done == 0) {
+    print_out("{} tasks\ntask  correct %  chosen  mean log-likelihoods\n", progress.total);
+    return;
   }
-  for (const NamedFraction& named : kFractions) {
-    fmt::print("{} KLD: {:10.6f}\n", named.label, result.klds.at(named.fraction));
-  }
-
-  fmt::print("\n====== Token probability statistics ======\n");
-  fmt::print("Mean    Δp: {:6.3f} ± {:5.3f} %\n", 100 * result.delta_p.mean, 100 * result.delta_p.standard_error);
-  for (const NamedFraction& named : kFractions) {
-    fmt::print("{} Δp: {:6.3f}%\n", named.label, 100 * result.delta_ps.at(named.fraction));
-  }
-  fmt::print("RMS Δp    : {:6.3f} ± {:5.3f} %\n", 100 * result.rms_delta_p.mean,
-             100 * result.rms_delta_p.standard_error);
-  fmt::print("Same top p: {:6.3f} ± {:5.3f} %\n", 100 * result.same_top.mean, 100 * result.same_top.standard_error);
-}
-
-void print(std::span<const RouterCounts> routers, const ExpertShape& experts) {
-  if (routers.empty()) return;
-  fmt::print("\n====== Router agreement: same set of {} of {} experts, shared experts ======\n", experts.n_used,
-             experts.n_expert);
-  const auto line = [&](const std::string& label, const RouterCounts& counts) {
-    const MeanEstimate same = counts.same();
-    fmt::print("{:<9}: {:7.3f} ± {:5.3f} %  {:7.3f} %\n", label, 100 * same.mean, 100 * same.standard_error,
-               100 * counts.overlap(experts.n_used));
-  };
-  for (size_t i = 0; i < routers.size(); ++i) line(fmt::format("layer {}", experts.layers[i]), routers[i]);
-  line("all", total(routers));
-}
-
-Json to_json(const PerplexityResult& result) {
-  return {{"perplexity", result.perplexity},
-          {"standard_error", result.standard_error},
-          {"mean_nll", result.mean_nll},
-          {"n_scored", result.n_tokens}};
-}
-
-Json to_json(const DivergenceResult& result) {
-  Json report;
-  add_estimate(report, "mean_kld", result.kld);
-  report["kld_sampling_error"] = result.kld_sampling_error;
-  report["median_kld"] = result.klds.at(0.5);
-  report["max_kld"] = result.klds.at(1);
-  report["kld"] = percentiles(result.klds);
-  add_estimate(report, "base_perplexity", result.base_perplexity);
-  add_estimate(report, "log_ratio", result.log_ratio);
-  add_estimate(report, "ratio", result.ratio);
-  add_estimate(report, "difference", result.difference);
-  report["correlation"] = result.correlation;
-  add_estimate(report, "mean_delta_p", result.delta_p);
-  add_estimate(report, "rms_delta_p", result.rms_delta_p);
-  report["delta_p"] = percentiles(result.delta_ps);
-  add_estimate(report, "same_top", result.same_top);
-  return report;
-}
-
-Json to_json(std::span<const RouterCounts> routers, const ExpertShape& experts) {
-  const auto entry = [&](const RouterCounts& counts) {
-    Json values;
-    add_estimate(values, "same_set", counts.same());
-    values["overlap"] = counts.overlap(experts.n_used);
-    return values;
-  };
-  Json layers = Json::array();
-  for (size_t i = 0; i < routers.size(); ++i) {
-    Json values = {{"layer", experts.layers[i]}};
-    values.update(entry(routers[i]));
-    layers.push_back(values);
-  }
-  Json report = entry(total(routers));
-  report["layers"] = layers;
-  return report;
+  jobs::TaskScore score;
+  jobs::read_json(progress.data, score, "");
+  n_correct_ += score.correct;
+  print_out("{:4}  {:9.4f}  {}{}    ", progress.done,
+            100.0 * static_cast<double>(n_correct_) / static_cast<double>(progress.done), score.chosen,
+            score.correct ? "+" : "-");
+  for (const double value : score.log_likelihoods) print_out("  {:10.6f}", value);
+  print_out("\n");
 }
 
 }  // namespace steelyard::tools

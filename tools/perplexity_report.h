@@ -1,36 +1,29 @@
-// How perplexity's figures are shown, on stdout and as JSON. Labels are those that users of llama-perplexity look for.
+// How perplexity's figures are shown on stdout. Labels are those that users of llama-perplexity look for.
 #pragma once
 
-#include <nlohmann/json.hpp>
-#include <span>
-#include <string_view>
-
-#include "evaluate/divergence.h"
-#include "evaluate/evaluation.h"
-#include "evaluate/perplexity.h"
+#include "jobs/choice.h"
+#include "jobs/perplexity.h"
+#include "progress_line.h"
 
 namespace steelyard::tools {
 
-/// "[1]12.3456,[2]…" as chunks of `n_scored` tokens are finished.
-class RunningPerplexity {
+/// What comes while the job runs: "[1]12.3456,[2]…" as chunks are finished.
+void show(const jobs::Progress& progress, ProgressLine& line);
+/// The figures of a text, with its divergence from a base where there is one.
+void print_text(const jobs::PerplexityResult& result);
+void print_sequence(const jobs::PerplexityResult& result);
+void print_noise_floor(const jobs::PerplexityResult& result);
+
+/// `name`: of the tasks, for people.
+void print(const jobs::ChoiceResult& result, const char* name);
+
+/// A line per task, as they come.
+class TaskTable {
  public:
-  explicit RunningPerplexity(int64_t n_scored) : n_scored_(static_cast<size_t>(n_scored)) {}
-  /// All scores so far.
-  void show(std::span<const TokenScore> scores);
+  void show(const jobs::Progress& progress);
 
  private:
-  size_t n_scored_;
-  size_t n_seen_ = 0;
-  double sum_ = 0;
+  int64_t n_correct_ = 0;
 };
-
-void print(const PerplexityResult& result);
-void print(const DivergenceResult& result);
-/// Router agreement per layer, and over all of them.
-void print(std::span<const RouterCounts> routers, const ExpertShape& experts);
-
-nlohmann::ordered_json to_json(const PerplexityResult& result);
-nlohmann::ordered_json to_json(const DivergenceResult& result);
-nlohmann::ordered_json to_json(std::span<const RouterCounts> routers, const ExpertShape& experts);
 
 }  // namespace steelyard::tools

@@ -28,7 +28,7 @@ AtomicFile::AtomicFile(const std::string& path)
       temporary_(fmt::format("{}.{}.tmp", path, ::getpid())),
       file_(temporary_, path) {}
 
-AtomicFile::AtomicFile(const std::string& path, GoOn from)
+AtomicFile::AtomicFile(const std::string& path, Resume from)
     : path_((check_replaceable(path), path)), temporary_(path + ".partial"), size_(from.size), keep_(true) {
   std::error_code ignored;  // of a file that is not there
   const auto found = from.size > 0 ? std::filesystem::file_size(temporary_, ignored) : 0;

@@ -1,4 +1,4 @@
-// A file that appears whole or not at all: written under a temporary name beside the target, synced, then renamed.
+// A file that appears complete or not at all: written under a temporary name beside the target, synced, then renamed.
 #pragma once
 
 #include <cstddef>
@@ -16,16 +16,15 @@ class AtomicFile {
   /// Creates "<path>.<pid>.tmp" in the directory of `path`. Error if that is impossible, or if `path` exists and is not
   /// a regular file. An existing `path` stays as it is until finish().
   explicit AtomicFile(const std::string& path);
-  /// As above for a file whose writing shall survive an interruption: the temporary file is "<path>.partial", it stays
-  /// unless finish() renames it, and begins with the first `size` bytes of the one that is there. Error when that has
-  /// fewer.
-  struct GoOn {
+  /// As above, but an interruption does not lose the file: the temporary file is "<path>.partial", and stays unless
+  /// finish() renames it. It begins with the first `size` bytes of the existing one. Error when that has fewer.
+  struct Resume {
     uint64_t size;
   };
-  AtomicFile(const std::string& path, GoOn from);
+  AtomicFile(const std::string& path, Resume from);
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
-  /// Removes the temporary file unless finish() succeeded or a later run may go on with it.
+  /// Removes the temporary file unless finish() succeeded or a later run may continue it.
   ~AtomicFile();
 
   /// Appends all of `bytes`. Error (disk full, I/O) names the target.
@@ -35,7 +34,7 @@ class AtomicFile {
   /// As OutputFile::reserve.
   void reserve(uint64_t bytes) { file_.reserve(bytes); }
 
-  /// Returns when what was appended is on the disk.
+  /// Returns when the appended bytes are on the disk.
   void sync() { file_.sync(); }
 
   /// Bytes appended so far.

@@ -17,7 +17,7 @@ std::string_view trimmed(std::string_view text) {
   return begin == text.npos ? "" : text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
 }
 
-// Nothing the unit says: 0.
+// 0 for an unknown unit.
 double factor_of(std::string_view unit) {
   std::string lower;
   for (const char c : unit) lower += static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
@@ -29,7 +29,7 @@ double factor_of(std::string_view unit) {
   return rest == "ib" || rest == "i" ? std::pow(1024, power + 1) : 0;
 }
 
-// "24GiB", 6 of "24GiBx6"; 1 where nothing is repeated.
+// "24GiB", 6 of "24GiBx6"; the count is 1 without a repetition.
 std::pair<std::string_view, size_t> repeated(std::string_view item) {
   size_t at = item.find(kTimes), length = kTimes.size();
   if (at == item.npos) {

@@ -1,4 +1,5 @@
-// STEELYARD_CHECK: a promise of our own code, checked in every build. Never used on foreign input (that is Error).
+// STEELYARD_CHECK: an assumption about our own code, checked in every build. Never used on foreign input (that is
+// Error).
 #pragma once
 
 #include <cstdio>

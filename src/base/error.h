@@ -1,7 +1,7 @@
 // Errors that come from outside: files, flags, text, disk.
 //
-// Anything foreign that is wrong throws Error. It is caught once, in tools/main.cc, becomes one line on stderr and exit
-// status 1. A broken promise of our own code is not an Error: it is a failed STEELYARD_CHECK (base/check.h).
+// Wrong input from outside throws Error. It is caught once, in tools/main.cc, and becomes one line on stderr and exit
+// status 1. A bug in our own code is not an Error: it is a failed STEELYARD_CHECK (base/check.h).
 #pragma once
 
 #include <fmt/format.h>
@@ -12,8 +12,8 @@
 
 namespace steelyard {
 
-/// One foreign fault. `where` names the file, and if known the tensor, key or line; `what` says what was found and what
-/// was expected. what() is "where: what" on a single line, or just `what` when `where` is empty.
+/// One error from outside. `where` names the file, and if known the tensor, key or line; `what` says what was found and
+/// what was expected. what() is "where: what" on a single line, or only `what` when `where` is empty.
 class Error : public std::runtime_error {
  public:
   Error(const std::string& where, const std::string& what);
@@ -30,7 +30,7 @@ template <typename... Args>
   throw Error(where, fmt::format(format, std::forward<Args>(args)...));
 }
 
-/// `text` made safe for one line of output: control bytes and invalid UTF-8 become \xNN, and what is longer than
+/// `text` made safe for one line of output: control bytes and invalid UTF-8 become \xNN, and text longer than
 /// `max_bytes` is cut with "...". Names from a file pass through here before they reach a message.
 std::string printable(std::string_view text, size_t max_bytes = 120);
 

@@ -1,4 +1,4 @@
-// IEEE half precision and bfloat16 as they lie in files, and their exact conversions to and from float.
+// IEEE half precision and bfloat16 as they are stored in files, and their exact conversions to and from float.
 #pragma once
 
 #include <bit>

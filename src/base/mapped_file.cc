@@ -49,7 +49,7 @@ MappedFile::~MappedFile() {
 void MappedFile::will_need(uint64_t begin, uint64_t end) const {
   const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
   const uint64_t first = begin / page * page;
-  // One call reads no more ahead than the device's window, which is 128 KiB where nobody changed it.
+  // One call reads ahead no more than the device's window, 128 KiB by default.
   constexpr uint64_t kWindow = uint64_t{128} << 10;
   for (uint64_t at = first; at < end; at += kWindow) {
     ::madvise(const_cast<std::byte*>(data_) + at, std::min(kWindow, end - at), MADV_WILLNEED);
@@ -57,7 +57,7 @@ void MappedFile::will_need(uint64_t begin, uint64_t end) const {
 }
 
 void MappedFile::release(uint64_t begin, uint64_t end) const {
-  // The page at the end may hold what is read next; the one at the beginning is done with, whatever else it holds.
+  // The page at the end may hold data that is read next. The page at the beginning is finished, whatever else it holds.
   const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
   const uint64_t first = begin / page * page, last = end / page * page;
   if (first >= last) return;

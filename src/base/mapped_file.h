@@ -23,7 +23,7 @@ class MappedFile {
 
   /// Starts the reading of a range that will be needed soon.
   void will_need(uint64_t begin, uint64_t end) const;
-  /// Gives the memory of a range that has been read back to the kernel. What is read again comes from the file again.
+  /// Releases the memory of a range that has been read to the kernel. Reading it again reads the file again.
   void release(uint64_t begin, uint64_t end) const;
 
  private:

@@ -9,7 +9,7 @@ namespace steelyard {
 
 uint64_t physical_memory() {
   uint64_t bytes = static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-  // Inside a container this is the limit of its own group; where it is "max" or absent there is none.
+  // Inside a container this is the limit of its own group. If it is "max" or absent there is no limit.
   uint64_t limit = 0;
   if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit && limit > 0) bytes = std::min(bytes, limit);
   return bytes;

@@ -67,7 +67,7 @@ void OutputFile::reserve(uint64_t bytes) {
   if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) {
     fail(subject_, "needs {} bytes: {}", bytes, std::strerror(errno));
   }
-  // Without reservation the free space of this moment is the best that can be known.
+  // Without a reservation, the free space at this moment is the best estimate.
   struct statvfs space {};
   if (::fstatvfs(fd_, &space) != 0 || space.f_blocks == 0) return;
   const uint64_t free_bytes = space.f_bavail * space.f_frsize;
@@ -86,7 +86,7 @@ void OutputFile::sync() {
   if (::fsync(fd_) != 0) fail(subject_, "cannot sync: {}", std::strerror(errno));
 }
 
-// Hints: whether the kernel follows them changes nothing but its memory, so what they return does not matter.
+// These are hints. They affect only the kernel's memory, so their results do not matter.
 
 void OutputFile::write_behind(uint64_t begin, uint64_t end) {
   ::sync_file_range(fd_, static_cast<off_t>(begin), static_cast<off_t>(end - begin), SYNC_FILE_RANGE_WRITE);
@@ -94,7 +94,7 @@ void OutputFile::write_behind(uint64_t begin, uint64_t end) {
 
 void OutputFile::forget(uint64_t begin, uint64_t end) {
   const auto offset = static_cast<off_t>(begin), length = static_cast<off_t>(end - begin);
-  // Only pages that need no writing any more can be dropped.
+  // Only pages that are already written can be dropped.
   ::sync_file_range(fd_, offset, length,
                     SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
   ::posix_fadvise(fd_, offset, length, POSIX_FADV_DONTNEED);

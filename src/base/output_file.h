@@ -1,5 +1,5 @@
-// A file open for writing at any place in it. Every fault is an Error that names what the file is for. AtomicFile
-// appends to one; the quantizer fills its result through one and tells the kernel what it need not keep in memory.
+// A file open for writing at any offset. Every failure is an Error that names the purpose of the file. AtomicFile
+// appends to one. The quantizer fills its result through one, and tells the kernel what it need not keep in memory.
 #pragma once
 
 #include <cstddef>
@@ -31,15 +31,15 @@ class OutputFile {
   /// without reservation is not an error; too little space is.
   void reserve(uint64_t bytes);
 
-  /// Cuts or extends the file to `bytes`; what is reserved beyond is given back.
+  /// Cuts or extends the file to `bytes`; the reservation beyond it is released.
   void resize(uint64_t bytes);
 
   /// Returns when content and size are on the disk.
   void sync();
 
-  /// Starts the writing to disk of a range without waiting for it.
+  /// Starts writing a range to disk without waiting for it.
   void write_behind(uint64_t begin, uint64_t end);
-  /// Waits until a range is on its way, then gives its memory back to the kernel.
+  /// Waits until a range is being written, then releases its memory to the kernel.
   void forget(uint64_t begin, uint64_t end);
 
   void close();

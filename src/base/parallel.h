@@ -1,4 +1,4 @@
-// Parallel loops. The caller owns parallelism: nothing below this header starts threads on its own.
+// Parallel loops. The caller owns parallelism: no code below this header starts threads on its own.
 #pragma once
 
 #include <omp.h>
@@ -14,8 +14,8 @@ inline int set_thread_count(int requested) {
   return omp_get_max_threads();
 }
 
-/// Calls body(i) for every i in [0, n), in any order, on the OpenMP team; `grain` neighbours go to one thread at a
-/// time, and a loop of no more than that runs on the calling thread alone. The first exception thrown by a body is
+/// Calls body(i) for every i in [0, n), in any order, on the OpenMP team. A thread takes `grain` neighbours at a time,
+/// and a loop of no more than `grain` runs on the calling thread alone. The first exception thrown by a body is
 /// rethrown here after the loop.
 template <typename Body>
 void parallel_for(int64_t n, int64_t grain, const Body& body) {

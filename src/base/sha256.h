@@ -1,5 +1,5 @@
-// SHA-256 of bytes that come in pieces, as lower-case hex digits. The work is OpenSSL's, which uses the processor's
-// instructions for it where there are any.
+// SHA-256 of bytes that come in pieces, as lower-case hex digits. OpenSSL does the work, and uses the processor's
+// instructions for it where they exist.
 #pragma once
 
 #include <cstddef>

@@ -9,15 +9,15 @@
 #include "calibrate/collect_state.h"
 #include "calibrate/imatrix_collector.h"
 #include "imatrix/coverage.h"
-#include "model/prediction.h"
+#include "schedule/prediction.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 namespace {
 
-// One run: the sweep, its observer, and where it stands.
+// One run: the sweep, its observer, and its progress.
 class Collection {
  public:
-  Collection(const Model& model, const Chunks& chunks, const CollectOptions& options)
+  Collection(const model::Model& model, const tokenizer::Chunks& chunks, const CollectOptions& options)
       : model_(model),
         chunks_(chunks),
         options_(options),
@@ -36,7 +36,7 @@ class Collection {
       run_round(begin, end, progress);
       done = end;
       if (options_.min_expert_tokens == 0) break;
-      // Sums of an earlier run that went beyond this round say nothing about it.
+      // Sums of an earlier run that went beyond this round do not describe it.
       const bool beyond = state_.next_chunk > end || state_.next_layer > 0;
       if (!beyond && enough()) break;
     }
@@ -71,23 +71,23 @@ class Collection {
     }
   }
 
-  // For layers that pass at the same time.
-  std::vector<MatmulObserver*> observers(int n) {
-    while (static_cast<int>(collectors_.size()) < n) collectors_.push_back(collectors_[0].beside());
-    std::vector<MatmulObserver*> observers;
+  // For layers that are computed at the same time.
+  std::vector<compute::MatmulObserver*> observers(int n) {
+    while (static_cast<int>(collectors_.size()) < n) collectors_.push_back(collectors_[0].with_shared_sums());
+    std::vector<compute::MatmulObserver*> observers;
     for (int i = 0; i < n; ++i) observers.push_back(&collectors_[static_cast<size_t>(i)]);
     return observers;
   }
 
-  std::map<std::string, ImatrixEntry>& entries() { return collectors_[0].entries(); }
+  std::map<std::string, imatrix::ImatrixEntry>& entries() { return collectors_[0].entries(); }
 
-  // The head's input is observed without computing logits, which nobody needs.
+  // The head's input is observed without computing logits, because nobody needs them.
   void after_the_trunk() {
     if (options_.with_output) {
       sweep_.visit(
-          [&](std::span<const int64_t>, Matrix x, Pass& pass) {
-            pass.scratch.reset();
-            pass.observer->dense(pass.backend, model_.output(), 0, model_.head_input(x, pass));
+          [&](std::span<const int64_t>, compute::Matrix x, model::ForwardContext& ctx) {
+            ctx.scratch.reset();
+            ctx.observer->dense(ctx.backend, model_.output(), 0, model_.head_input(x, ctx));
             return x;
           },
           &collectors_[0]);
@@ -95,10 +95,10 @@ class Collection {
     if (model_.n_predictions() == 0) return;
     if (!prediction_) prediction_.emplace(model_, chunks_.n_ctx());
     sweep_.visit(
-        [&](std::span<const int64_t> chunks, Matrix x, Pass& pass) {
+        [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
           std::vector<std::vector<int32_t>> ids;
           for (const int64_t c : chunks) ids.push_back(chunks_.input(c));
-          return prediction_->run(ids, x, pass);
+          return prediction_->run(ids, x, ctx);
         },
         &collectors_[0]);
     if (!options_.sweep.keep_layers) {
@@ -116,7 +116,7 @@ class Collection {
     resumed_ = {state_.next_chunk, state_.next_layer};
   }
 
-  // Streams are saved with a state within a window; a window of one batch is too short for that.
+  // Within a window the hidden states are saved with the state. A window of one batch is too short for that.
   void save_if_due(bool within_window) {
     const auto begin = std::chrono::steady_clock::now();
     if (options_.progress_path.empty() || begin < next_save_) return;
@@ -143,12 +143,12 @@ class Collection {
     return result;
   }
 
-  const Model& model_;
-  const Chunks& chunks_;
+  const model::Model& model_;
+  const tokenizer::Chunks& chunks_;
   const CollectOptions& options_;
   std::vector<ImatrixCollector> collectors_;  // one for each layer that passes at a time
-  LayerSweep sweep_;
-  std::optional<PredictionBlocks> prediction_;
+  schedule::LayerSweep sweep_;
+  std::optional<schedule::PredictionBlocks> prediction_;
   CollectState state_;  // its entries are the collectors'
   bool restored_ = false;
   std::pair<int64_t, int> resumed_;  // chunks and layers of an earlier run
@@ -157,17 +157,17 @@ class Collection {
 
 }  // namespace
 
-int64_t least_expert_tokens(const std::map<std::string, ImatrixEntry>& entries) {
+int64_t least_expert_tokens(const std::map<std::string, imatrix::ImatrixEntry>& entries) {
   int64_t least = std::numeric_limits<int64_t>::max();
-  for (const ExpertCoverage& block : expert_coverage(entries, 0)) least = std::min(least, block.least);
+  for (const imatrix::ExpertCoverage& block : expert_coverage(entries, 0)) least = std::min(least, block.least);
   return least;
 }
 
-CollectResult collect_imatrix(const Model& model, const Chunks& chunks, const CollectOptions& options,
+CollectResult collect_imatrix(const model::Model& model, const tokenizer::Chunks& chunks, const CollectOptions& options,
                               const CollectProgress& progress) {
   CollectResult result = Collection(model, chunks, options).run(progress);
   if (!options.progress_path.empty()) std::filesystem::remove(options.progress_path);
   return result;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

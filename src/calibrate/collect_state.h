@@ -1,6 +1,5 @@
-// The file that keeps a collection's progress: "STEELIMX", the identity of the run, where it stands, the sums as they
-// are in memory, in the middle of a window the residual streams, and a SHA-256 of all that. Only the program that wrote
-// it is meant to read it.
+// The file that keeps a collection's progress (base/resume_file.h): where the run stands, the sums as they are in
+// memory, and in the middle of a window the hidden states. Called by collect_imatrix.
 #pragma once
 
 #include <cstdint>
@@ -11,30 +10,30 @@
 #include <vector>
 
 #include "imatrix/imatrix.h"
-#include "model/layer_sweep.h"
+#include "schedule/layer_sweep.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 
-/// Chunks and the block in which each broke.
+/// Broken chunks, and the block in which each became non-finite.
 using BrokenChunks = std::vector<std::pair<int64_t, int>>;
 
 struct CollectState {
   int64_t next_chunk = 0;      ///< first chunk of the window that is to be done
-  int next_layer = 0;          ///< of that window; above 0 the streams are part of the state
+  int next_layer = 0;          ///< of that window; above 0 the hidden states are part of the state
   int64_t window = 0;          ///< its chunks, when next_layer is above 0
   BrokenChunks broken;         ///< of the windows before
   BrokenChunks window_broken;  ///< of this one, so far
-  std::map<std::string, ImatrixEntry> entries;
+  std::map<std::string, imatrix::ImatrixEntry> entries;
 };
 
-/// Writes the state atomically; `identity` [64 characters] says which run it is of. sweep: null outside a window. The
-/// entries are given apart, since they belong to the collector.
+/// Writes the state atomically. `identity` [64 characters] identifies the run. sweep: null outside a window. The
+/// entries are passed separately, because they belong to the collector.
 void save_collect_state(const std::string& path, const std::string& identity, const CollectState& state,
-                        const std::map<std::string, ImatrixEntry>& entries, LayerSweep* sweep);
+                        const std::map<std::string, imatrix::ImatrixEntry>& entries, schedule::LayerSweep* sweep);
 
-/// Nothing when there is no such file. Within a window the sweep is restored. Error when the file is damaged or of
-/// another run.
-std::optional<CollectState> load_collect_state(const std::string& path, const std::string& identity, LayerSweep& sweep,
+/// Returns nothing when there is no such file. Within a window the sweep is restored. Error when the file is damaged or
+/// belongs to another run.
+std::optional<CollectState> load_collect_state(const std::string& path, const std::string& identity, schedule::LayerSweep& sweep,
                                                int64_t n_chunks, int n_layers);
 
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

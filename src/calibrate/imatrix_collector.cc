@@ -6,15 +6,15 @@
 #include "base/check.h"
 #include "gguf/block_name.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 
-bool ImatrixCollector::wanted(const Weight& weight) const {
+bool ImatrixCollector::wanted(const compute::Weight& weight) const {
   return weight.name.starts_with("blk.") || (with_output_ && weight.name == "output.weight");
 }
 
-// The input of a weight; null when it is another weight's too, which counts it. The heads of a per-head tensor share
-// one row of n_in * n_slices sums and one count: every token passes all of them.
-ImatrixCollector::Input* ImatrixCollector::input_of(Backend& backend, const Weight& weight, bool routed, Matrix x) {
+// The input of a weight; null when another weight with the same input counts it. The heads of a per-head tensor share
+// one row of n_in * n_slices sums and one count, because every token passes through all of them.
+ImatrixCollector::Input* ImatrixCollector::input_of(compute::Backend& backend, const compute::Weight& weight, bool routed, compute::Matrix x) {
   const int64_t n_in = routed ? weight.n_in : weight.n_in * weight.n_slices;
   const int64_t n_expert = routed ? weight.n_slices : 1;
   for (size_t i = 0; i < n_inputs_; ++i) {
@@ -22,7 +22,7 @@ ImatrixCollector::Input* ImatrixCollector::input_of(Backend& backend, const Weig
     if (readers.front() == weight.name) return &inputs_[i];
     if (std::ranges::find(readers, weight.name) != readers.end()) return nullptr;
   }
-  // Activations keep their place and their values until the block ends, so the same place is the same input.
+  // Activations keep their address and values until the block ends, so the same address is the same input.
   for (size_t i = 0; i < n_inputs_; ++i) {
     Input& input = inputs_[i];
     if (input.data != x.data || input.routed != routed || input.n_in != n_in || input.n_expert != n_expert) continue;
@@ -49,7 +49,7 @@ ImatrixCollector::Input* ImatrixCollector::input_of(Backend& backend, const Weig
   return &input;
 }
 
-void ImatrixCollector::dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) {
+void ImatrixCollector::dense(compute::Backend& backend, const compute::Weight& weight, int64_t slice, compute::Matrix x) {
   if (!wanted(weight)) return;
   Input* const input = input_of(backend, weight, /*routed=*/false, x);
   if (input == nullptr) return;
@@ -57,7 +57,7 @@ void ImatrixCollector::dense(Backend& backend, const Weight& weight, int64_t sli
   if (slice == 0) input->tokens += x.rows;
 }
 
-void ImatrixCollector::experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) {
+void ImatrixCollector::experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x, const compute::Routing& routing) {
   if (!wanted(weight)) return;
   Input* const input = input_of(backend, weight, /*routed=*/true, x);
   if (input == nullptr) return;
@@ -65,7 +65,7 @@ void ImatrixCollector::experts(Backend& backend, const Weight& weight, Matrix x,
   backend.sum_squares_experts(x, routing, sums, reinterpret_cast<int64_t*>(sums + input->n_expert * input->n_in));
 }
 
-void ImatrixCollector::end_batch(Backend& backend, bool counts) {
+void ImatrixCollector::end_batch(compute::Backend& backend, bool counts) {
   for (size_t i = 0; counts && i < n_inputs_; ++i) {
     const Input& input = inputs_[i];
     const auto n_sums = static_cast<size_t>(input.n_in * input.n_expert), n_rows = static_cast<size_t>(input.n_expert);
@@ -75,7 +75,7 @@ void ImatrixCollector::end_batch(Backend& backend, bool counts) {
     const auto* const rows = reinterpret_cast<const int64_t*>(sums + n_sums);
     const std::lock_guard lock(sums_->adding);
     for (const std::string& name : input.readers) {
-      ImatrixEntry& entry = sums_->entries[name];
+      imatrix::ImatrixEntry& entry = sums_->entries[name];
       if (entry.in_sum2.empty()) {
         entry = {input.n_in, input.n_expert, std::vector<double>(n_sums), std::vector<int64_t>(n_rows)};
       }
@@ -87,4 +87,4 @@ void ImatrixCollector::end_batch(Backend& backend, bool counts) {
   n_inputs_ = 0;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

@@ -1,8 +1,8 @@
 #include "calibrate/input_recorder.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 
-std::vector<float> host_copy(Backend& backend, Matrix x) {
+std::vector<float> host_copy(compute::Backend& backend, compute::Matrix x) {
   std::vector<float> rows(static_cast<size_t>(x.rows * x.cols));
   const int64_t n_at_once = x.stride == x.cols ? x.rows : 1;
   for (int64_t r = 0; r < x.rows; r += n_at_once) {
@@ -11,18 +11,18 @@ std::vector<float> host_copy(Backend& backend, Matrix x) {
   return rows;
 }
 
-void copy_rows_of_experts(Backend& backend, const Routing& routing, RecordedInput& to) {
+void copy_rows_of_experts(compute::Backend& backend, const compute::Routing& routing, RecordedInput& to) {
   to.token.resize(static_cast<size_t>(routing.n_slots()));
   to.row_begin.resize(static_cast<size_t>(routing.n_expert + 1));
   backend.download(to.token.data(), routing.token, to.token.size() * sizeof(int32_t));
   backend.download(to.row_begin.data(), routing.row_begin, to.row_begin.size() * sizeof(int32_t));
 }
 
-void InputRecorder::dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) {
+void InputRecorder::dense(compute::Backend& backend, const compute::Weight& weight, int64_t slice, compute::Matrix x) {
   inputs_[{weight.name, slice}].push_back({x.rows, host_copy(backend, x), {}, {}});
 }
 
-void InputRecorder::experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) {
+void InputRecorder::experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x, const compute::Routing& routing) {
   RecordedInput& input = inputs_[{weight.name, 0}].emplace_back();
   input.n_rows = x.rows;
   input.rows = host_copy(backend, x);
@@ -37,4 +37,4 @@ std::optional<RecordedInput> InputRecorder::next(const std::string& weight, int6
   return input;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

@@ -1,5 +1,5 @@
-// The observer that keeps what the linears of a layer read in one batch, so that another pass of the same batch can be
-// compared with it: the layer as it was rounded beside the layer as it is in the file (moment_collector.h).
+// The observer that keeps the inputs of a layer's linears in one batch. Another pass of the same batch can then be
+// compared with it: the quantized layer with the original one (hessian_collector.h).
 #pragma once
 
 #include <deque>
@@ -11,9 +11,9 @@
 
 #include "compute/observer.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 
-/// What a linear read in one call, in host memory.
+/// The input of a linear in one call, in host memory.
 struct RecordedInput {
   int64_t n_rows = 0;
   std::vector<float> rows;         // [n_rows, n_in]
@@ -22,24 +22,24 @@ struct RecordedInput {
 };
 
 /// x without gaps between rows, in host memory.
-std::vector<float> host_copy(Backend& backend, Matrix x);
-/// Of a complete routing: token and row_begin of a RecordedInput.
-void copy_rows_of_experts(Backend& backend, const Routing& routing, RecordedInput& to);
+std::vector<float> host_copy(compute::Backend& backend, compute::Matrix x);
+/// For a complete routing: token and row_begin of a RecordedInput.
+void copy_rows_of_experts(compute::Backend& backend, const compute::Routing& routing, RecordedInput& to);
 
-class InputRecorder : public MatmulObserver {
+class InputRecorder : public compute::MatmulObserver {
  public:
-  void dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) override;
-  void experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) override;
-  void end_batch(Backend& /*backend*/, bool counts) override {
+  void dense(compute::Backend& backend, const compute::Weight& weight, int64_t slice, compute::Matrix x) override;
+  void experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x, const compute::Routing& routing) override;
+  void end_batch(compute::Backend& /*backend*/, bool counts) override {
     if (!counts) clear();
   }
 
   void clear() { inputs_.clear(); }
-  /// What one slice of the weight read in its first call that was not asked for yet; nothing when there is none.
+  /// The input of one slice of the weight in its first call that was not asked for yet; nothing when there is none.
   std::optional<RecordedInput> next(const std::string& weight, int64_t slice);
 
  private:
   std::map<std::pair<std::string, int64_t>, std::deque<RecordedInput>> inputs_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

@@ -1,7 +1,7 @@
-// The op list: everything a forward pass asks of a device. Operations are batch-first (a prompt and a single token are
-// the same call) and coarse; a backend hides memory and streams, and nothing else.
+// The list of operations that a forward pass needs from a device. Operations are batch-first (a prompt and a single
+// token are the same call) and coarse. A backend hides memory and streams, and nothing else.
 //
-// ref/ is scalar and obvious and is the specification; every other backend is tested against it, operation by
+// ref/ is scalar and obvious, and is the specification. Every other backend is tested against it, operation by
 // operation. Implementations are called from one thread; they are parallel inside.
 #pragma once
 
@@ -16,7 +16,7 @@
 
 #include "compute/tensor.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 /// Device memory, freed with the last copy of the handle.
 using Buffer = std::shared_ptr<std::byte>;
@@ -27,15 +27,15 @@ enum class RopePairs {
   kNeox,  ///< (v[i], v[i + n/2])
 };
 
-/// What stands between the two halves of a gated FFN.
+/// The activation between the two halves of a gated FFN.
 enum class Activation {
   kSwiglu,         ///< silu(g) u, silu(z) = z / (1 + e^-z)
   kGeglu,          ///< gelu(g) u, gelu(z) = z / 2 (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3)))
   kClampedSwiglu,  ///< g' / (1 + e^(-1.702 g')) (u' + 1), g' = min(g, 7), u' = u within [-7, 7] (gpt-oss)
 };
 
-/// RoPE of `n_head` heads that lie every `head_stride` columns; the first `n_dims` columns of each head rotate.
-/// cos, sin: [n_positions, n_dims / 2], magnitude included; row t of x uses row first_position + t.
+/// RoPE of `n_head` heads that are `head_stride` columns apart; the first `n_dims` columns of each head rotate. cos,
+/// sin: [n_positions, n_dims / 2], magnitude included; row t of x uses row first_position + t.
 struct RopeArgs {
   int64_t n_head;
   int64_t head_stride;
@@ -46,8 +46,8 @@ struct RopeArgs {
   int64_t first_position;
 };
 
-/// out[t] = W_slice x[t]; x: [n, n_in], out: [n, n_out]. With a routing each row goes through the slice of the expert
-/// it belongs to; x: [n_slots, n_in].
+/// out[t] = W_slice x[t]; x: [n, n_in], out: [n, n_out]. With a routing each row uses the slice of its expert; x:
+/// [n_slots, n_in].
 struct Product {
   const Weight* weight;
   int64_t slice;
@@ -59,7 +59,7 @@ struct Product {
 /// k: [first_position + n, n_head_kv * head_k], v: [.., n_head_kv * head_v] (for MLA a view of the first columns of k).
 /// Query head h reads key head h * n_head_kv / n_head. out: [n, n_head * head_v].
 /// A query sees the keys of its own and earlier positions, with a window only those nearer than `window`. A sink is a
-/// logit that takes part in its head's softmax and brings no value (gpt-oss); scale does not apply to it.
+/// logit in its head's softmax without a value (gpt-oss); scale does not apply to it.
 struct AttentionArgs {
   Matrix q;
   TypedRows k, v;  ///< heads of whole blocks
@@ -120,20 +120,21 @@ class Backend {
   virtual std::string_view name() const = 0;
 
   // ---- memory
-  /// Bytes of memory that is free; nothing where that is the host's, which is not planned.
+  /// Bytes of free memory; nothing where that is the host's, which is not planned.
   virtual std::optional<uint64_t> free_memory() const { return std::nullopt; }
   virtual Buffer allocate(size_t bytes) = 0;
   virtual void upload(void* device, const void* host, size_t bytes) = 0;
   virtual void download(void* host, const void* device, size_t bytes) = 0;
   virtual void zero(void* device, size_t bytes) = 0;
   /// New memory with a copy of the host's, which may change afterwards. This and load() may be called while another
-  /// thread has operations at work.
-  virtual Buffer place(const void* host, size_t bytes) {
+  /// thread runs operations.
+  virtual Buffer allocate_copy(const void* host, size_t bytes) {
     Buffer memory = allocate(bytes);
     upload(memory.get(), host, bytes);
     return memory;
   }
-  /// Makes the weight's bytes, which lie in host memory and outlive the backend's use of it, usable by operations.
+  /// Makes the weight's bytes usable by operations. They lie in host memory, and must outlive the backend's use of
+  /// them.
   virtual Weight load(Weight host) = 0;
 
   // ---- rows
@@ -156,7 +157,7 @@ class Backend {
   virtual void sigmoid_gate(Matrix x, Matrix gate) = 0;
 
   // ---- matrix products
-  /// Products that do not read what another one writes; together they fill the device better than one by one.
+  /// Products that do not read what another one writes. Together they fill the device better than one by one.
   virtual void mul_mats(std::span<const Product> products) = 0;
   void mul_mat(const Weight& weight, int64_t slice, Matrix x, Matrix out) {
     const Product product{&weight, slice, x, out};
@@ -182,7 +183,7 @@ class Backend {
   virtual void delta_rule(const DeltaRuleArgs& args, float* state, Matrix out) = 0;
 
   // ---- experts
-  /// Chooses experts from logits [n, n_expert] and fills `routing`, whose arrays the caller allocated.
+  /// Chooses experts from logits [n, n_expert] and fills `routing`, whose arrays the caller has allocated.
   virtual void route(Matrix logits, const RouteArgs& args, Routing& routing) = 0;
   /// y[r] += rows[expert of r]; y: [n_slots, cols], rows: [n_expert, cols].
   virtual void add_row_experts(Matrix y, const float* rows, const Routing& routing) = 0;
@@ -203,14 +204,14 @@ class Backend {
   virtual void second_moments_experts(Matrix x, Matrix y, const Routing& routing, float* sums, int64_t* counts) = 0;
 };
 
-/// How matrix products treat activations. Weights are always decoded exactly.
+/// How matrix products round activations. Weights are always decoded exactly.
 enum class Precision {
   kExact,  ///< F32: what is measured is the error of the weights alone
   kFast,   ///< may round activations and sums to integers where that is faster
 };
 
-/// Backends by name: "cpu", "cuda" or "cuda:N" (device N, where the program was built with CUDA), "ref" (the
-/// specification, always exact). Error for an unknown name.
+/// A backend by its name, as compute/backends.def lists them. Error for an unknown name, for one that this program was
+/// built without, and where there is no such device. ref is always exact.
 std::unique_ptr<Backend> make_backend(std::string_view name, Precision precision = Precision::kExact);
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

@@ -9,13 +9,9 @@
 
 #include "base/error.h"
 #include "base/parallel.h"
-#include "compute/cpu/cpu_backend.h"
-#include "compute/cuda/cuda.h"
-#include "compute/devices.h"
-#include "compute/ref/ref_backend.h"
 #include "compute/routing.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 Buffer HostBackend::allocate(size_t bytes) {
   constexpr size_t kAlignment = 64;  // one cache line, one AVX-512 register
@@ -47,10 +43,10 @@ void HostBackend::copy(Matrix from, Matrix to) {
 void HostBackend::store(Matrix from, TypedRows to) {
   STEELYARD_CHECK(from.rows == to.rows && from.cols == to.cols && from.cols % to.format->block_len == 0);
   parallel_for(from.rows, 4, [&](int64_t t) {
-    if (to.format->type == Type::F32) {  // as it is, NaN and all
+    if (to.format->type == formats::Type::F32) {  // as it is, NaN and all
       std::memcpy(to.row(t), from.row(t), static_cast<size_t>(from.cols) * sizeof(float));
     } else {
-      to.format->encoder->encode_row(from.row(t), nullptr, from.cols / to.format->block_len, Effort::kFast, to.row(t));
+      to.format->encoder->encode_row(from.row(t), nullptr, from.cols / to.format->block_len, formats::Effort::kFast, to.row(t));
     }
   });
 }
@@ -93,17 +89,4 @@ void HostBackend::route(Matrix logits, const RouteArgs& args, Routing& routing) 
   sort_by_expert(routing);
 }
 
-std::unique_ptr<Backend> make_backend(std::string_view name, Precision precision) {
-  if (name == "cpu") return std::make_unique<CpuBackend>(precision);
-  if (name == "ref") return std::make_unique<RefBackend>();
-  if (const auto device = cuda_device(name)) {
-#ifdef STEELYARD_WITH_CUDA
-    return make_cuda_backend(*device, precision);
-#else
-    fail_without_cuda(name);
-#endif
-  }
-  fail("", "unknown backend \"{}\" (known: cpu, cuda, cuda:N, ref)", printable(name));
-}
-
-}  // namespace steelyard
+}  // namespace steelyard::compute

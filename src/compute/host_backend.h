@@ -1,11 +1,11 @@
-// What backends that compute in host memory share: memory is memory, weights stay where the file map has them.
+// What backends that compute in host memory share: memory is memory, and weights stay in the file map.
 #pragma once
 
 #include <vector>
 
 #include "compute/backend.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 class HostBackend : public Backend {
  public:
@@ -18,7 +18,7 @@ class HostBackend : public Backend {
   void embed(const Weight& table, std::span<const int32_t> ids, Matrix out) override;
   void copy(Matrix from, Matrix to) override;
   void store(Matrix from, TypedRows to) override;
-  /// What is routed becomes a product for each expert.
+  /// A routed product becomes one product per expert.
   void mul_mats(std::span<const Product> products) final;
   void add_row_experts(Matrix y, const float* rows, const Routing& routing) override;
   void route(Matrix logits, const RouteArgs& args, Routing& routing) override;
@@ -31,4 +31,4 @@ class HostBackend : public Backend {
   std::vector<Product> products_;  // of the call at work
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

@@ -1,12 +1,12 @@
-// An observer sees what every matrix product reads and which experts are chosen. The model does not know why it is
-// watched: importance, coverage and second moments are observers (calibrate/).
+// An observer sees the inputs of every matrix product and the chosen experts. The model does not know why it is
+// observed: importance, coverage and Hessians are collected by observers (calibrate/).
 #pragma once
 
 #include <cstdint>
 
 #include "compute/backend.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 class MatmulObserver {
  public:
@@ -15,12 +15,12 @@ class MatmulObserver {
   virtual void dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) = 0;
   /// x [n_slots, n_in], rows in expert order, is about to go through the experts of `weight`.
   virtual void experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) = 0;
-  /// Experts were chosen from what `router` (a layer's ffn_gate_inp) gave; `routing` is complete and in `backend`'s
+  /// Experts were chosen from the output of `router` (a layer's ffn_gate_inp). `routing` is complete and in `backend`'s
   /// memory.
   virtual void routed(Backend& /*backend*/, const Weight& /*router*/, const Routing& /*routing*/) {}
-  /// A sweep (model/layer_sweep.h) is done with a batch in a layer. What was seen since the last call counts, or, where
-  /// numbers were not finite, shall be forgotten: it will be shown again without the sequences that were broken.
+  /// A sweep (schedule/layer_sweep.h) is done with a batch in a layer. What was seen since the last call counts, or,
+  /// where numbers were not finite, shall be forgotten: it will be shown again without the sequences that were broken.
   virtual void end_batch(Backend& /*backend*/, bool /*counts*/) {}
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

@@ -6,7 +6,7 @@
 #include <limits>
 #include <utility>
 
-namespace steelyard {
+namespace steelyard::compute {
 namespace {
 
 constexpr float kExcluded = -std::numeric_limits<float>::infinity();
@@ -40,7 +40,7 @@ void exclude_groups(std::span<float> score, int64_t n_group, int64_t n_group_use
     }
     return size > 1 ? best + second : best;
   };
-  // Rank of a group = how many beat it; the earlier group wins a tie. Scores are read before any is overwritten.
+  // Rank of a group = how many groups beat it; the earlier group wins a tie. Scores are read before any is overwritten.
   std::array<float, kMaxExpertGroups> scores;
   STEELYARD_CHECK(n_group <= kMaxExpertGroups);
   for (int64_t g = 0; g < n_group; ++g) scores[g] = group_score(g);
@@ -95,4 +95,4 @@ void sort_by_expert(Routing& routing) {
   routing.row_begin[0] = 0;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

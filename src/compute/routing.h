@@ -5,7 +5,7 @@
 
 #include "compute/backend.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 /// Chooses args.n_used experts from one token's logits [n_expert] in descending order of selection score (ties go to
 /// the lower expert) and writes their ids and mixing weights. scratch: [2 * n_expert].
@@ -19,4 +19,4 @@ void select_experts(std::span<const float> logits, const RouteArgs& args, std::s
 /// Fills row, token and row_begin from expert: a counting sort that keeps tokens in order within an expert.
 void sort_by_expert(Routing& routing);
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

@@ -1,6 +1,6 @@
-// What operations work on: activations (Matrix), weights (Weight) and the routing of tokens to experts (Routing).
+// The operands of operations: activations (Matrix), weights (Weight) and the routing of tokens to experts (Routing).
 //
-// Pointers are in the memory of the backend that made them; only that backend follows them.
+// Pointers are in the memory of the backend that made them. Only that backend dereferences them.
 #pragma once
 
 #include <array>
@@ -12,7 +12,7 @@
 #include "base/check.h"
 #include "formats/format.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 /// A view of F32 activations: `rows` tokens of `cols` values; row r begins at data + r * stride.
 struct Matrix {
@@ -43,7 +43,7 @@ struct Matrix {
 /// n_out rows of n_in values. Maps an input x [n_in] to y[o] = sum_i W[i, o] x[i].
 struct Weight {
   std::string name;  ///< as in the file, e.g. "blk.0.attn_q.weight"
-  const Format* format = nullptr;
+  const formats::Format* format = nullptr;
   int64_t n_in = 0;
   int64_t n_out = 0;
   int64_t n_slices = 1;
@@ -58,7 +58,7 @@ struct Weight {
 /// A view of `rows` rows of `cols` values in any type that can be written: keys and values of past positions. Row r
 /// begins at data + r * stride bytes.
 struct TypedRows {
-  const Format* format = nullptr;
+  const formats::Format* format = nullptr;
   std::byte* data = nullptr;
   int64_t rows = 0;
   int64_t cols = 0;
@@ -66,7 +66,7 @@ struct TypedRows {
 
   std::byte* row(int64_t r) const { return data + r * stride; }
 
-  /// The first block of row r at column `begin`, which begins a block.
+  /// The first block of row r at column `begin`, which must be the start of a block.
   std::byte* at(int64_t r, int64_t begin) const {
     STEELYARD_CHECK(begin % format->block_len == 0);
     return row(r) + begin / format->block_len * format->block_bytes;
@@ -85,8 +85,9 @@ struct TypedRows {
   }
 };
 
-/// Where each token goes: `n_used` experts per token, in descending order of selection. A slot is (token, rank), number
-/// token * n_used + rank. Rows of expert inputs are slots sorted by expert, so that each expert has one run of rows.
+/// The experts of each token: `n_used` per token, in descending order of selection. A slot is (token, rank), with
+/// number token * n_used + rank. Rows of expert inputs are slots sorted by expert, so that each expert has one run of
+/// rows.
 struct Routing {
   int64_t n_tokens = 0;
   int64_t n_used = 0;
@@ -100,4 +101,4 @@ struct Routing {
   int64_t n_slots() const { return n_tokens * n_used; }
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

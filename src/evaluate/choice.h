@@ -1,5 +1,5 @@
-// Tasks with several answers of which a model shall find the right one the most likely: HellaSwag, Winogrande, multiple
-// choice. Files and rules are llama-perplexity's (docs/perplexity.md), so scores compare.
+// Tasks with several answers, where the model should find the right one the most likely: HellaSwag, Winogrande,
+// multiple choice. Files and rules are llama-perplexity's (docs/perplexity.md), so scores compare.
 #pragma once
 
 #include <cstdint>
@@ -10,11 +10,11 @@
 #include "model/model.h"
 #include "tokenizer/tokenizer.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
 /// One possible answer in its context. Its score is the mean log-likelihood of tokens [first, end), 1 <= first < end.
 struct Candidate {
-  std::vector<TokenId> ids;
+  std::vector<tokenizer::TokenId> ids;
   int64_t first = 0;
   int64_t end = 0;
   bool correct = false;
@@ -22,15 +22,15 @@ struct Candidate {
 
 using ChoiceTask = std::vector<Candidate>;
 
-// ---- files. At most `max_tasks` tasks (all if <= 0), of a larger file a random choice that is always the same. Errors
-// name the file and what is wrong in which task.
+// ---- files. At most `max_tasks` tasks (all if <= 0); from a larger file always the same random choice. Errors name
+// the file, the task and what is wrong.
 
 /// Six lines per task: context, number of the right ending, four endings.
-std::vector<ChoiceTask> load_hellaswag(const std::string& path, const Tokenizer& tokenizer, int64_t max_tasks);
+std::vector<ChoiceTask> load_hellaswag(const std::string& path, const tokenizer::Tokenizer& tokenizer, int64_t max_tasks);
 /// A line per task: number, sentence with "_", two words for it, number of the right one; quotes around commas.
-std::vector<ChoiceTask> load_winogrande(const std::string& path, const Tokenizer& tokenizer, int64_t max_tasks);
-/// Binary: questions with any number of answers; those with several right ones are not used.
-std::vector<ChoiceTask> load_multiple_choice(const std::string& path, const Tokenizer& tokenizer, int64_t max_tasks);
+std::vector<ChoiceTask> load_winogrande(const std::string& path, const tokenizer::Tokenizer& tokenizer, int64_t max_tasks);
+/// Binary: questions with any number of answers. Questions with several right answers are not used.
+std::vector<ChoiceTask> load_multiple_choice(const std::string& path, const tokenizer::Tokenizer& tokenizer, int64_t max_tasks);
 
 // ---- scores
 
@@ -40,9 +40,9 @@ struct ChoiceScore {
   bool correct = false;
 };
 
-/// Scores all tasks, as many candidates per batch as n_batch tokens hold. Error when one is longer than n_ctx, or a
-/// likelihood is not finite. `done` is called with each score in order.
-void score_choices(const Model& model, const std::vector<ChoiceTask>& tasks, int64_t n_ctx, int64_t n_batch,
+/// Scores all tasks, with as many candidates per batch as n_batch tokens hold. Error when one is longer than n_ctx, or
+/// a likelihood is not finite. `done` is called with each score in order.
+void score_choices(const model::Model& model, const std::vector<ChoiceTask>& tasks, int64_t n_ctx, int64_t n_batch,
                    const std::function<void(const ChoiceScore&)>& done);
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -1,25 +1,26 @@
-// The three files of tasks, and which of their tasks are taken. Layouts, the choice of tasks and what counts of an
+// Reads the three task files and chooses the tasks to use. Layouts, the choice of tasks and the scored part of an
 // answer are those of llama-perplexity (tools/perplexity/perplexity.cpp of llama.cpp).
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cstring>
 #include <numeric>
 #include <random>
 #include <string_view>
 
 #include "base/atomic_file.h"
+#include "base/byte_reader.h"
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "evaluate/choice.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 namespace {
 
-std::vector<TokenId> encode(const Tokenizer& tokenizer, const std::string& text) {
+std::vector<tokenizer::TokenId> encode(const tokenizer::Tokenizer& tokenizer, const std::string& text) {
   return tokenizer.encode(text, /*add_special=*/true, /*parse_special=*/false);
 }
 
-// Tokens that all candidates begin with.
+// Tokens with which all candidates begin.
 int64_t common_prefix(const ChoiceTask& task) {
   size_t n = task[0].ids.size();
   for (const Candidate& candidate : task) {
@@ -29,8 +30,8 @@ int64_t common_prefix(const ChoiceTask& task) {
   return static_cast<int64_t>(n);
 }
 
-// Scores what follows the beginning that all share: of every candidate at least one token, and never the first, which
-// nothing predicts.
+// Scores what follows the common beginning: at least one token of every candidate, and never the first, because nothing
+// predicts it.
 void score_endings(ChoiceTask& task, const std::string& path, size_t number) {
   int64_t shortest = std::ssize(task[0].ids);
   for (const Candidate& candidate : task) shortest = std::min<int64_t>(shortest, std::ssize(candidate.ids));
@@ -62,14 +63,14 @@ std::optional<int64_t> number_in(std::string_view text, int64_t low, int64_t hig
   return value;
 }
 
-// `n` of `count` numbers, each once, drawn in float arithmetic as llama-perplexity does it.
+// Draws `n` of `count` numbers, each once, in float arithmetic as llama-perplexity does.
 std::vector<size_t> draw(size_t count, size_t n) {
   std::mt19937 random(1);
   const float scale = 1.0f / (1.0f + static_cast<float>(std::mt19937::max()));
   std::vector<size_t> left(count), drawn;
   std::iota(left.begin(), left.end(), size_t{0});
   for (size_t i = 0; i < n; ++i) {
-    // Rounding to float may reach the size.
+    // Rounding to float may give the size itself.
     const auto at = std::min(
         left.size() - 1, static_cast<size_t>(scale * static_cast<float>(random()) * static_cast<float>(left.size())));
     drawn.push_back(left[at]);
@@ -79,7 +80,7 @@ std::vector<size_t> draw(size_t count, size_t n) {
   return drawn;
 }
 
-// Numbers of the tasks to use: all in order, or a drawn choice.
+// Numbers of the tasks to use: all in order, or a random choice.
 std::vector<size_t> chosen_tasks(size_t count, int64_t max_tasks) {
   if (max_tasks > 0 && static_cast<size_t>(max_tasks) < count) return draw(count, static_cast<size_t>(max_tasks));
   std::vector<size_t> all(count);
@@ -116,9 +117,9 @@ WinograndeLine parse_winogrande(const std::string& line, const std::string& path
   return {sentence.substr(0, blank), sentence.substr(blank + 1), {field(1), field(2)}, *answer};
 }
 
-// What follows the word is scored, without the last token, which is mostly a full stop; where three tokens or fewer
+// Scores what follows the word, without the last token, which is mostly a full stop. Where three tokens or fewer
 // follow, the word is scored as well.
-ChoiceTask winogrande_task(const WinograndeLine& line, const Tokenizer& tokenizer, const std::string& path,
+ChoiceTask winogrande_task(const WinograndeLine& line, const tokenizer::Tokenizer& tokenizer, const std::string& path,
                            size_t number) {
   constexpr int64_t kMinTrailing = 3;
   ChoiceTask task;
@@ -139,49 +140,24 @@ ChoiceTask winogrande_task(const WinograndeLine& line, const Tokenizer& tokenize
   return task;
 }
 
-// Reads a binary file piece by piece; Error where it ends too early.
-class BinaryReader {
- public:
-  BinaryReader(const std::string& bytes, const std::string& path) : bytes_(bytes), path_(path) {}
-
-  void seek(uint32_t position) { at_ = position; }
-  size_t left() const { return at_ < bytes_.size() ? bytes_.size() - at_ : 0; }
-  std::string_view take(size_t n) {
-    if (n > left()) fail(path_, "ends at byte {}, {} more are needed at {}: truncated", bytes_.size(), n, at_);
-    at_ += n;
-    return std::string_view(bytes_).substr(at_ - n, n);
-  }
-  uint32_t number() {
-    uint32_t value;
-    std::memcpy(&value, take(sizeof(value)).data(), sizeof(value));
-    return value;
-  }
-  std::string text() { return std::string(take(number())); }
-
- private:
-  const std::string& bytes_;
-  const std::string& path_;
-  size_t at_ = 0;
-};
-
 struct Answers {
   std::vector<std::string> texts;
   std::vector<uint32_t> labels;  // 1: right
 };
 
-Answers read_answers(BinaryReader& reader, const std::string& path, size_t number) {
+Answers read_answers(ByteReader& in) {
   constexpr uint32_t kMost = 100;
-  const uint32_t n = reader.number();
-  if (n > kMost) fail(path, "task {} has {} answers, expected at most {}", number, n, kMost);
+  const auto n = in.number<uint32_t>();
+  if (n > kMost) in.reject("found {} answers, expected at most {}", n, kMost);
   Answers answers;
-  for (uint32_t i = 0; i < n; ++i) answers.texts.push_back(reader.text());
-  for (uint32_t i = 0; i < n; ++i) answers.labels.push_back(reader.number());
+  for (uint32_t i = 0; i < n; ++i) answers.texts.emplace_back(in.string<uint32_t>());
+  for (uint32_t i = 0; i < n; ++i) answers.labels.push_back(in.number<uint32_t>());
   return answers;
 }
 
 }  // namespace
 
-std::vector<ChoiceTask> load_hellaswag(const std::string& path, const Tokenizer& tokenizer, int64_t max_tasks) {
+std::vector<ChoiceTask> load_hellaswag(const std::string& path, const tokenizer::Tokenizer& tokenizer, int64_t max_tasks) {
   constexpr size_t kLines = 6, kEndings = 4;
   const std::vector<std::string> lines = lines_of(read_file(path));
   if (lines.empty() || lines.size() % kLines != 0) {
@@ -193,7 +169,7 @@ std::vector<ChoiceTask> load_hellaswag(const std::string& path, const Tokenizer&
   std::mt19937 random(1);
   std::vector<ChoiceTask> tasks;
   for (size_t i = 0; i < n; ++i) {
-    // Always drawn, even when all are taken: the order decides what running scores show.
+    // Always drawn, even when all are used: the order decides what the running scores show.
     const size_t drawn = std::uniform_int_distribution<size_t>(0, left.size() - 1)(random);
     const size_t number = left[drawn];
     left.erase(left.begin() + static_cast<std::ptrdiff_t>(drawn));
@@ -210,7 +186,7 @@ std::vector<ChoiceTask> load_hellaswag(const std::string& path, const Tokenizer&
   return tasks;
 }
 
-std::vector<ChoiceTask> load_winogrande(const std::string& path, const Tokenizer& tokenizer, int64_t max_tasks) {
+std::vector<ChoiceTask> load_winogrande(const std::string& path, const tokenizer::Tokenizer& tokenizer, int64_t max_tasks) {
   const std::vector<std::string> lines = lines_of(read_file(path));
   if (lines.empty()) fail(path, "has no tasks");
   std::vector<WinograndeLine> parsed;
@@ -222,22 +198,21 @@ std::vector<ChoiceTask> load_winogrande(const std::string& path, const Tokenizer
   return tasks;
 }
 
-std::vector<ChoiceTask> load_multiple_choice(const std::string& path, const Tokenizer& tokenizer, int64_t max_tasks) {
-  const std::string bytes = read_file(path);
-  BinaryReader reader(bytes, path);
-  const uint32_t count = reader.number();
-  if (count == 0 || count > reader.left() / sizeof(uint32_t)) {
-    fail(path, "says {} tasks in {} bytes: damaged", count, bytes.size());
-  }
-  std::vector<uint32_t> positions;
-  for (uint32_t i = 0; i < count; ++i) positions.push_back(reader.number());
+std::vector<ChoiceTask> load_multiple_choice(const std::string& path, const tokenizer::Tokenizer& tokenizer, int64_t max_tasks) {
+  const MappedFile file(path);
+  ByteReader in(file.bytes(), path);
+  in.set_subject("the number of tasks");
+  const auto count = in.number<uint32_t>(1);
+  in.set_subject("the positions of the tasks");
+  const auto positions = in.values<uint32_t>(count);
   std::vector<ChoiceTask> tasks;
   const std::vector<size_t> chosen = chosen_tasks(count, max_tasks);
   for (const size_t i : chosen) {
-    if (chosen.size() < count) reader.seek(positions[i]);
-    const std::string question = reader.text();
-    const Answers answers = read_answers(reader, path, i + 1);
-    read_answers(reader, path, i + 1);  // the ones with several right answers
+    in.set_subject(fmt::format("task {}", i + 1));
+    if (chosen.size() < count) in.seek(positions[i]);
+    const std::string question(in.string<uint32_t>());
+    const Answers answers = read_answers(in);
+    read_answers(in);  // the ones with several right answers
     if (question.empty() || answers.texts.empty()) fail(path, "task {} has no question or no answers", i + 1);
     ChoiceTask task;
     for (size_t a = 0; a < answers.texts.size(); ++a) {
@@ -250,4 +225,4 @@ std::vector<ChoiceTask> load_multiple_choice(const std::string& path, const Toke
   return tasks;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

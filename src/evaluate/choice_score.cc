@@ -6,9 +6,10 @@
 #include "base/parallel.h"
 #include "evaluate/choice.h"
 #include "evaluate/token_score.h"
-#include "model/non_finite.h"
+#include "schedule/non_finite.h"
+#include "schedule/session.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 namespace {
 
 ChoiceScore choose(const ChoiceTask& task, std::vector<double> log_likelihoods) {
@@ -16,19 +17,19 @@ ChoiceScore choose(const ChoiceTask& task, std::vector<double> log_likelihoods) 
   return {std::move(log_likelihoods), chosen, task[static_cast<size_t>(chosen)].correct};
 }
 
-// Mean log-likelihood of a candidate's tokens, from its rows of the residual stream.
-double mean_log_likelihood(Session& session, Backend& backend, const Candidate& candidate, Matrix rows,
+// Mean log-likelihood of a candidate's tokens, from its rows of hidden states.
+double mean_log_likelihood(schedule::Session& session, compute::Backend& backend, const Candidate& candidate, compute::Matrix rows,
                            std::vector<float>& host) {
   constexpr int64_t kRows = 64;
   std::vector<double> values(static_cast<size_t>(candidate.end - candidate.first));
   for (int64_t begin = candidate.first; begin < candidate.end; begin += kRows) {
     const int64_t n = std::min(kRows, candidate.end - begin);
-    const Matrix logits = session.logits(rows.slice(begin - 1, n));
+    const compute::Matrix logits = session.logits(rows.slice(begin - 1, n));
     host.resize(static_cast<size_t>(n * logits.cols));
     backend.download(host.data(), logits.data, host.size() * sizeof(float));
     parallel_for(n, 4, [&](int64_t r) {
       const auto x = std::span(host).subspan(static_cast<size_t>(r * logits.cols), static_cast<size_t>(logits.cols));
-      const TokenId target = candidate.ids[static_cast<size_t>(begin + r)];
+      const tokenizer::TokenId target = candidate.ids[static_cast<size_t>(begin + r)];
       values[static_cast<size_t>(begin - candidate.first + r)] =
           x[static_cast<size_t>(target)] - log_normalizer(x).log_sum;
     });
@@ -40,7 +41,7 @@ double mean_log_likelihood(Session& session, Backend& backend, const Candidate& 
 
 }  // namespace
 
-void score_choices(const Model& model, const std::vector<ChoiceTask>& tasks, int64_t n_ctx, int64_t n_batch,
+void score_choices(const model::Model& model, const std::vector<ChoiceTask>& tasks, int64_t n_ctx, int64_t n_batch,
                    const std::function<void(const ChoiceScore&)>& done) {
   std::vector<const Candidate*> candidates;
   int64_t longest = 1;
@@ -52,18 +53,18 @@ void score_choices(const Model& model, const std::vector<ChoiceTask>& tasks, int
       candidates.push_back(&candidate);
     }
   }
-  Backend& backend = model.backend();
+  compute::Backend& backend = model.backend();
   const int64_t n_together = std::clamp<int64_t>(n_batch / longest, 1, std::ssize(candidates));
-  Session session(model, longest, n_together);
+  schedule::Session session(model, longest, n_together);
   std::vector<float> host;
   std::vector<double> scores;
   size_t task = 0;
   for (size_t begin = 0; begin < candidates.size(); begin += static_cast<size_t>(n_together)) {
     const size_t end = std::min(candidates.size(), begin + static_cast<size_t>(n_together));
-    std::vector<SequenceTokens> batch;
+    std::vector<schedule::SequenceTokens> batch;
     for (size_t i = begin; i < end; ++i) batch.push_back({static_cast<int64_t>(i - begin), candidates[i]->ids});
     session.reset();
-    const Matrix residual = session.forward_batch(batch);
+    const compute::Matrix residual = session.forward_batch(batch);
     int64_t row = 0;
     for (size_t i = begin; i < end; ++i) {
       const auto n = static_cast<int64_t>(candidates[i]->ids.size());
@@ -80,4 +81,4 @@ void score_choices(const Model& model, const std::vector<ChoiceTask>& tasks, int
   }
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

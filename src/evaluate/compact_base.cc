@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/byte_reader.h"
+#include "base/byte_writer.h"
 #include "base/error.h"
 #include "base/parallel.h"
 #include "base/sha256.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 namespace {
 
 constexpr uint32_t kVersion = 1;
@@ -40,8 +42,9 @@ bool is_hash(std::string_view text) {
 
 CompactBase::CompactBase(MappedFile file) : DivergenceBase(std::move(file)) {
   Header header;
-  if (bytes().size() < sizeof(header)) fail(path(), "has {} bytes, fewer than a header: truncated", bytes().size());
-  std::memcpy(&header, bytes().data(), sizeof(header));
+  ByteReader in(bytes(), path());
+  in.set_subject("the header is truncated");
+  in.read(std::span(&header, 1));
   if (header.version != kVersion) fail(path(), "has version {}, expected {}", header.version, kVersion);
   set_counts(header.n_ctx, header.n_vocab, header.n_chunks);
   const uint64_t n_layers = header.n_expert_layers;
@@ -58,31 +61,30 @@ CompactBase::CompactBase(MappedFile file) : DivergenceBase(std::move(file)) {
 
   fingerprint_.assign(header.fingerprint, kSha256Digits);
   vocabulary_.assign(header.vocabulary, kSha256Digits);
-  const std::vector<TokenId> ids = tokens();
+  const std::vector<tokenizer::TokenId> ids = tokens();
   if (!is_hash(fingerprint_) || !is_hash(vocabulary_) ||
       sha256(std::as_bytes(std::span(ids))) != std::string_view(header.text, kSha256Digits)) {
     fail(path(), "the tokens or their hash are damaged");
   }
-  if (std::ranges::any_of(ids, [&](TokenId id) { return id < 0 || id >= n_vocab(); })) {
+  if (std::ranges::any_of(ids, [&](tokenizer::TokenId id) { return id < 0 || id >= n_vocab(); })) {
     fail(path(), "a token is beyond the vocabulary of {}", n_vocab());
   }
-  experts_.layers.resize(n_layers);
-  std::memcpy(experts_.layers.data(), bytes().data() + sizeof(header) + ids.size() * sizeof(TokenId),
-              n_layers * sizeof(int32_t));
+  in.seek(sizeof(header) + ids.size() * sizeof(tokenizer::TokenId));
+  experts_.layers = in.values<int32_t>(n_layers);
   if (std::ranges::adjacent_find(experts_.layers, std::ranges::greater_equal()) != experts_.layers.end() ||
       (n_layers > 0 && experts_.layers[0] < 0)) {
     fail(path(), "the numbers of the layers with experts are damaged");
   }
 }
 
-void CompactBase::require(const Chunks& chunks, const ModelIdentity& model) const {
+void CompactBase::require(const tokenizer::Chunks& chunks, const ModelIdentity& model) const {
   if (n_vocab() == model.n_vocab && vocabulary_ != model.vocabulary) {
     fail(path(), "was made with a model of another vocabulary or BOS");
   }
   DivergenceBase::require(chunks, model);
 }
 
-TokenScore CompactBase::compare(int64_t chunk, int64_t index, TokenId target, std::span<const float> x) const {
+TokenScore CompactBase::compare(int64_t chunk, int64_t index, tokenizer::TokenId target, std::span<const float> x) const {
   const CompactRow values = load_compact_row(shape_, row(chunk, index));
   const std::string damage = find_damage(shape_, values);
   if (!damage.empty()) fail(path(), "chunk {}, row {} has {}: damaged", chunk + 1, index, damage);
@@ -90,9 +92,9 @@ TokenScore CompactBase::compare(int64_t chunk, int64_t index, TokenId target, st
 }
 
 std::vector<uint16_t> CompactBase::choices(int64_t chunk, int64_t index) const {
-  std::vector<uint16_t> experts(static_cast<size_t>(shape_.n_choices));
-  const auto stored = row(chunk, index).last(experts.size() * sizeof(uint16_t));
-  std::memcpy(experts.data(), stored.data(), stored.size());
+  const auto n = static_cast<size_t>(shape_.n_choices);
+  ByteReader in(row(chunk, index).last(n * sizeof(uint16_t)), path());
+  const auto experts = in.values<uint16_t>(n);
   for (size_t i = 0; i < experts.size(); ++i) {
     const bool first = i % static_cast<size_t>(experts_.n_used) == 0;
     if (experts[i] >= experts_.n_expert || (!first && experts[i] <= experts[i - 1])) {
@@ -102,7 +104,7 @@ std::vector<uint16_t> CompactBase::choices(int64_t chunk, int64_t index) const {
   return experts;
 }
 
-CompactBaseWriter::CompactBaseWriter(const std::string& path, const Chunks& chunks, const ModelIdentity& model,
+CompactBaseWriter::CompactBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, const ModelIdentity& model,
                                      bool resumable, uint64_t written)
     : DivergenceBaseWriter(path, resumable, written),
       shape_(compact_shape(model.n_vocab, model.experts.n_choices())),
@@ -122,13 +124,14 @@ CompactBaseWriter::CompactBaseWriter(const std::string& path, const Chunks& chun
   copy_hash(model.vocabulary, header.vocabulary);
   copy_hash(sha256(std::as_bytes(chunks.tokens())), header.text);
 
-  const auto layers = std::as_bytes(std::span(model.experts.layers));
+  const std::span<const int32_t> layers = model.experts.layers;
   const auto n_rows = static_cast<uint64_t>(chunks.count() * n_scored_);
-  file().reserve(sizeof(header) + chunks.tokens().size_bytes() + layers.size() + n_rows * shape_.row_bytes());
+  file().reserve(sizeof(header) + chunks.tokens().size_bytes() + layers.size_bytes() + n_rows * shape_.row_bytes());
   if (written > 0) return;
-  file().append(std::as_bytes(std::span(&header, 1)));
-  file().append(std::as_bytes(chunks.tokens()));
-  file().append(layers);
+  ByteWriter out(file());
+  out.values(std::span<const Header>(&header, 1));
+  out.values(chunks.tokens());
+  out.values(layers);
 }
 
 void CompactBaseWriter::add(const ScoredLogits& rows) {
@@ -144,4 +147,4 @@ void CompactBaseWriter::add(const ScoredLogits& rows) {
   file().append(rows_);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -9,7 +9,7 @@
 #include "evaluate/compact_row.h"
 #include "evaluate/divergence_base.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
 class CompactBase : public DivergenceBase {
  public:
@@ -19,13 +19,13 @@ class CompactBase : public DivergenceBase {
   explicit CompactBase(MappedFile file);
 
   /// Also compares the vocabularies' hashes.
-  void require(const Chunks& chunks, const ModelIdentity& model) const override;
-  TokenScore compare(int64_t chunk, int64_t index, TokenId target, std::span<const float> x) const override;
+  void require(const tokenizer::Chunks& chunks, const ModelIdentity& model) const override;
+  TokenScore compare(int64_t chunk, int64_t index, tokenizer::TokenId target, std::span<const float> x) const override;
   const ExpertShape& experts() const override { return experts_; }
   std::vector<uint16_t> choices(int64_t chunk, int64_t index) const override;
 
   const CompactShape& shape() const { return shape_; }
-  /// Of the model it was made with.
+  /// Of the model that made the base.
   const std::string& fingerprint() const { return fingerprint_; }
 
  private:
@@ -36,7 +36,7 @@ class CompactBase : public DivergenceBase {
 
 class CompactBaseWriter : public DivergenceBaseWriter {
  public:
-  CompactBaseWriter(const std::string& path, const Chunks& chunks, const ModelIdentity& model, bool resumable,
+  CompactBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, const ModelIdentity& model, bool resumable,
                     uint64_t written);
   void add(const ScoredLogits& rows) override;
 
@@ -46,4 +46,4 @@ class CompactBaseWriter : public DivergenceBaseWriter {
   std::vector<std::byte> rows_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -9,10 +9,10 @@
 
 #include "base/check.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 namespace {
 
-// A number in [0, 1) that follows from `seed`: the finalizer of SplitMix64 (Steele, Lea, Flood 2014).
+// A number in [0, 1) derived from `seed`: the finalizer of SplitMix64 (Steele, Lea, Flood 2014).
 double uniform(uint64_t seed) {
   uint64_t z = seed + 0x9e3779b97f4a7c15u;
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -20,12 +20,12 @@ double uniform(uint64_t seed) {
   return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53;
 }
 
-// The n_top most likely tokens, in descending order; of equals the first id first.
-std::vector<TokenId> most_likely(std::span<const float> x, int64_t n_top) {
-  std::vector<TokenId> ids(x.size());
+// The n_top most likely tokens, in descending order; among equals the smallest id first.
+std::vector<tokenizer::TokenId> most_likely(std::span<const float> x, int64_t n_top) {
+  std::vector<tokenizer::TokenId> ids(x.size());
   std::iota(ids.begin(), ids.end(), 0);
-  const auto at = [&](TokenId id) { return x[static_cast<size_t>(id)]; };
-  const auto before = [&](TokenId a, TokenId b) { return at(a) > at(b) || (at(a) == at(b) && a < b); };
+  const auto at = [&](tokenizer::TokenId id) { return x[static_cast<size_t>(id)]; };
+  const auto before = [&](tokenizer::TokenId a, tokenizer::TokenId b) { return at(a) > at(b) || (at(a) == at(b) && a < b); };
   std::nth_element(ids.begin(), ids.begin() + (n_top - 1), ids.end(), before);
   ids.resize(static_cast<size_t>(n_top));
   std::ranges::sort(ids, before);
@@ -44,14 +44,14 @@ std::span<std::byte> put(std::span<std::byte> out, std::span<const T> values) {
   return out.subspan(values.size_bytes());
 }
 
-// Slack for what was rounded to float.
+// Slack for rounding to float.
 constexpr float kSlack = 1e-3f;
 bool is_log_prob(float value) { return std::isfinite(value) && value <= kSlack; }
 
 }  // namespace
 
 size_t CompactShape::row_bytes() const {
-  return 2 * sizeof(float) + static_cast<size_t>(n_tokens()) * (sizeof(TokenId) + sizeof(float)) +
+  return 2 * sizeof(float) + static_cast<size_t>(n_tokens()) * (sizeof(tokenizer::TokenId) + sizeof(float)) +
          static_cast<size_t>(n_choices) * sizeof(uint16_t);
 }
 
@@ -60,38 +60,39 @@ CompactShape compact_shape(int64_t n_vocab, int64_t n_choices) {
   return {n_vocab, n_top, n_top < n_vocab ? n_top / 4 : 0, n_choices};
 }
 
-CompactRow make_compact_row(const CompactShape& shape, std::span<const float> x, TokenId target,
+CompactRow make_compact_row(const CompactShape& shape, std::span<const float> x, tokenizer::TokenId target,
                             std::span<const uint16_t> experts, uint64_t seed) {
   const double log_sum = log_normalizer(x).log_sum;
-  const auto log_prob = [&](TokenId id) { return static_cast<float>(x[static_cast<size_t>(id)] - log_sum); };
+  const auto log_prob = [&](tokenizer::TokenId id) { return static_cast<float>(x[static_cast<size_t>(id)] - log_sum); };
   CompactRow row{log_prob(target), 0, most_likely(x, shape.n_top), {}, {experts.begin(), experts.end()}};
 
   std::vector<double> tail(x.size());
   for (size_t i = 0; i < x.size(); ++i) tail[i] = std::exp(x[i] - log_sum);
-  for (const TokenId id : row.tokens) tail[static_cast<size_t>(id)] = 0;
+  for (const tokenizer::TokenId id : row.tokens) tail[static_cast<size_t>(id)] = 0;
   const double mass = std::accumulate(tail.begin(), tail.end(), 0.0);
   row.tail_mass = static_cast<float>(mass);
 
-  // Every mass / n_samples along the tail, one token; what is likelier than that step may come more than once.
+  // One token at every mass / n_samples along the tail. A token that is more likely than this step may be taken more
+  // than once.
   const double step = mass / static_cast<double>(std::max<int64_t>(shape.n_samples, 1));
   double end = 0, next = uniform(seed) * step;
-  TokenId last = row.tokens.back();
+  tokenizer::TokenId last = row.tokens.back();
   for (size_t i = 0; i < tail.size() && std::ssize(row.tokens) < shape.n_tokens(); ++i) {
     if (tail[i] == 0) continue;
     end += tail[i];
-    last = static_cast<TokenId>(i);
+    last = static_cast<tokenizer::TokenId>(i);
     for (; next < end && std::ssize(row.tokens) < shape.n_tokens(); next += step) row.tokens.push_back(last);
   }
-  // Rounding may leave the last step beyond the end. A tail of probability 0 has no tokens to sample; its weight is 0.
+  // Rounding may put the last step beyond the end. A tail of probability 0 has no tokens to sample; its weight is 0.
   row.tokens.resize(static_cast<size_t>(shape.n_tokens()), last);
-  for (const TokenId id : row.tokens) row.log_probs.push_back(log_prob(id));
+  for (const tokenizer::TokenId id : row.tokens) row.log_probs.push_back(log_prob(id));
   return row;
 }
 
 void store(const CompactRow& row, std::span<std::byte> out) {
   const float scalars[] = {row.target_log_prob, row.tail_mass};
   out = put<float>(out, scalars);
-  out = put<TokenId>(out, row.tokens);
+  out = put<tokenizer::TokenId>(out, row.tokens);
   out = put<float>(out, row.log_probs);
   out = put<uint16_t>(out, row.experts);
   STEELYARD_CHECK(out.empty());
@@ -118,7 +119,7 @@ std::string find_damage(const CompactShape& shape, const CompactRow& row) {
   double sum = row.tail_mass;
   for (size_t i = 0; i < row.tokens.size(); ++i) {
     const bool top = i < static_cast<size_t>(shape.n_top);
-    const TokenId id = row.tokens[i];
+    const tokenizer::TokenId id = row.tokens[i];
     if (id < 0 || id >= shape.n_vocab) return fmt::format("token {} of {}", id, shape.n_vocab);
     if (!is_log_prob(row.log_probs[i])) return fmt::format("log-probability {}", row.log_probs[i]);
     if (top && seen[static_cast<size_t>(id)]) return fmt::format("token {} twice", id);
@@ -133,7 +134,7 @@ std::string find_damage(const CompactShape& shape, const CompactRow& row) {
   return "";
 }
 
-TokenScore compare(const CompactShape& shape, const CompactRow& row, std::span<const float> x, TokenId target) {
+TokenScore compare(const CompactShape& shape, const CompactRow& row, std::span<const float> x, tokenizer::TokenId target) {
   const LogNormalizer normalizer = log_normalizer(x);
   const auto log_q = [&](size_t i) { return x[static_cast<size_t>(row.tokens[i])] - normalizer.log_sum; };
   TokenScore score;
@@ -150,8 +151,8 @@ TokenScore compare(const CompactShape& shape, const CompactRow& row, std::span<c
   const double p = row.tail_mass;
   if (n_samples == 0 || p <= 0) return score;
 
-  // The tail as one outcome is a lower bound; what is missing is p times the divergence within the tail. With
-  // r = (q_i / q) / (p_i / p), that is the mean of r - 1 - log r over i drawn by p_i, as the mean of r is 1.
+  // The tail as one outcome gives a lower bound. The missing part is p times the divergence within the tail. With r =
+  // (q_i / q) / (p_i / p), that is the mean of r - 1 - log r over i drawn by p_i, because the mean of r is 1.
   constexpr double kSmallest = 1e-15;  // what is left of a sum that rounds to 1
   const double q = std::max(1 - top_q, kSmallest);
   score.kld += p * std::log(p / q);
@@ -169,4 +170,4 @@ TokenScore compare(const CompactShape& shape, const CompactRow& row, std::span<c
   return score;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -10,9 +10,9 @@
 #include "evaluate/token_score.h"
 #include "tokenizer/tokenizer.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
-/// Counts that make a row's size.
+/// Counts that determine a row's size.
 struct CompactShape {
   int64_t n_vocab = 0;
   int64_t n_top = 0;      ///< at least 1, at most n_vocab
@@ -23,31 +23,31 @@ struct CompactShape {
   size_t row_bytes() const;
 };
 
-/// What the writer chooses: a 64th of the vocabulary, within 256 and 1024, and a quarter of that as sample. From a
-/// vocabulary of 32,000 on that is at most a tenth of llama-perplexity's row.
+/// The writer's choice: a 64th of the vocabulary, between 256 and 1024, and a quarter of that as sample. From a
+/// vocabulary of 32,000 on this is at most a tenth of llama-perplexity's row.
 CompactShape compact_shape(int64_t n_vocab, int64_t n_choices);
 
 struct CompactRow {
   float target_log_prob = 0;
   float tail_mass = 0;            ///< probability of all that is not among the first n_top tokens
-  std::vector<TokenId> tokens;    ///< [n_top + n_samples]: the most likely in descending order, then the sample
+  std::vector<tokenizer::TokenId> tokens;    ///< [n_top + n_samples]: the most likely in descending order, then the sample
   std::vector<float> log_probs;   ///< [n_top + n_samples]
   std::vector<uint16_t> experts;  ///< [n_choices]
 };
 
-/// Row of the logits x [n_vocab]. The tail is sampled systematically, by its probabilities, from an offset that `seed`
-/// decides.
-CompactRow make_compact_row(const CompactShape& shape, std::span<const float> x, TokenId target,
+/// The row of the logits x [n_vocab]. The tail is sampled systematically, by its probabilities, from an offset that
+/// depends on `seed`.
+CompactRow make_compact_row(const CompactShape& shape, std::span<const float> x, tokenizer::TokenId target,
                             std::span<const uint16_t> experts, uint64_t seed);
 
-/// Bytes of a row, and back [row_bytes].
+/// Converts a row to bytes, and back [row_bytes].
 void store(const CompactRow& row, std::span<std::byte> out);
 CompactRow load_compact_row(const CompactShape& shape, std::span<const std::byte> bytes);
 
-/// What is wrong with a row from a file, empty when nothing is.
+/// What is wrong with a row from a file; empty when nothing is.
 std::string find_damage(const CompactShape& shape, const CompactRow& row);
 
 /// Scores logits x against an undamaged row.
-TokenScore compare(const CompactShape& shape, const CompactRow& row, std::span<const float> x, TokenId target);
+TokenScore compare(const CompactShape& shape, const CompactRow& row, std::span<const float> x, tokenizer::TokenId target);
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -6,7 +6,7 @@
 
 #include "evaluate/perplexity.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
 DivergenceResult divergence(std::span<const TokenScore> scores) {
   std::vector<double> nll, base_nll, log_ratio, kld, delta_p, squares;
@@ -51,4 +51,4 @@ DivergenceResult divergence(std::span<const TokenScore> scores) {
   return result;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

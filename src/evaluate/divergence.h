@@ -1,5 +1,5 @@
-// What a base's and a model's distributions say about each other, over all scored tokens: KL divergence, change of the
-// next token's probability, ratio of perplexities, agreement of the most likely token (docs/perplexity.md).
+// Compares a base's and a model's distributions over all scored tokens: KL divergence, change of the next token's
+// probability, ratio of perplexities, agreement of the most likely token (docs/perplexity.md).
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 #include "evaluate/statistics.h"
 #include "evaluate/token_score.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
 struct DivergenceResult {
   int64_t n_tokens = 0;
@@ -28,4 +28,4 @@ struct DivergenceResult {
 
 DivergenceResult divergence(std::span<const TokenScore> scores);
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

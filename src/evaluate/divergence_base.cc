@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/byte_reader.h"
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/sha256.h"
 #include "evaluate/compact_base.h"
 #include "evaluate/llama_base.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
 std::unique_ptr<DivergenceBase> DivergenceBase::open(const std::string& path) {
   MappedFile file(path);
@@ -32,7 +33,7 @@ void DivergenceBase::set_counts(int64_t n_ctx, int64_t n_vocab, int64_t n_chunks
 
 void DivergenceBase::check_length(uint64_t tokens_begin, uint64_t between, uint64_t row_bytes) {
   // Each count is below 2^31, so products of two fit.
-  const uint64_t token_bytes = static_cast<uint64_t>(n_chunks_ * n_ctx_) * sizeof(TokenId);
+  const uint64_t token_bytes = static_cast<uint64_t>(n_chunks_ * n_ctx_) * sizeof(tokenizer::TokenId);
   const auto data_bytes = checked_mul(static_cast<uint64_t>(n_chunks_ * n_scored()), row_bytes);
   const auto before = checked_add(tokens_begin + token_bytes, between);
   const auto expected = data_bytes && before ? checked_add(*data_bytes, *before) : std::nullopt;
@@ -55,10 +56,10 @@ void DivergenceBase::release(int64_t chunk) const {
   file_.release(begin, begin + chunk_bytes);
 }
 
-std::vector<TokenId> DivergenceBase::tokens() const {
-  std::vector<TokenId> ids(static_cast<size_t>(n_chunks_ * n_ctx_));
-  std::memcpy(ids.data(), bytes().data() + tokens_begin_, ids.size() * sizeof(TokenId));
-  return ids;
+std::vector<tokenizer::TokenId> DivergenceBase::tokens() const {
+  ByteReader in(bytes(), path());
+  in.seek(tokens_begin_);
+  return in.values<tokenizer::TokenId>(static_cast<uint64_t>(n_chunks_ * n_ctx_));
 }
 
 std::string DivergenceBase::digest() const {
@@ -68,7 +69,7 @@ std::string DivergenceBase::digest() const {
   return hash.hex();
 }
 
-void DivergenceBase::require(const Chunks& chunks, const ModelIdentity& model) const {
+void DivergenceBase::require(const tokenizer::Chunks& chunks, const ModelIdentity& model) const {
   if (n_vocab_ != model.n_vocab) {
     fail(path(), "was made with a vocabulary of {}, the model has {}", n_vocab_, model.n_vocab);
   }
@@ -81,7 +82,7 @@ void DivergenceBase::require(const Chunks& chunks, const ModelIdentity& model) c
 }
 
 DivergenceBaseWriter::DivergenceBaseWriter(const std::string& path, bool resumable, uint64_t written)
-    : file_(resumable ? std::make_unique<AtomicFile>(path, AtomicFile::GoOn{written})
+    : file_(resumable ? std::make_unique<AtomicFile>(path, AtomicFile::Resume{written})
                       : std::make_unique<AtomicFile>(path)) {}
 
 uint64_t DivergenceBaseWriter::make_durable() {
@@ -90,7 +91,7 @@ uint64_t DivergenceBaseWriter::make_durable() {
 }
 
 std::unique_ptr<DivergenceBaseWriter> DivergenceBaseWriter::create(BaseLayout layout, const std::string& path,
-                                                                   const Chunks& chunks, const ModelIdentity& model,
+                                                                   const tokenizer::Chunks& chunks, const ModelIdentity& model,
                                                                    bool resumable, uint64_t written) {
   if (layout == BaseLayout::kLlama) {
     return std::make_unique<LlamaBaseWriter>(path, chunks, model.n_vocab, resumable, written);
@@ -98,4 +99,4 @@ std::unique_ptr<DivergenceBaseWriter> DivergenceBaseWriter::create(BaseLayout la
   return std::make_unique<CompactBaseWriter>(path, chunks, model, resumable, written);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

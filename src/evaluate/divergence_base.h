@@ -1,5 +1,5 @@
-// A base model's log-probabilities on disk, in either of two layouts (docs/perplexity.md): llama-perplexity's, complete
-// in 16 bits each (llama_base), and ours, of the likely tokens and a sample of the others (compact_base).
+// A base model's log-probabilities on disk, in either of two layouts (docs/perplexity.md): llama-perplexity's, all
+// tokens in 16 bits each (llama_base), and ours, the likely tokens and a sample of the others (compact_base).
 //
 // Invariant: the header is checked when a base is opened, and every row when it is used.
 #pragma once
@@ -17,28 +17,28 @@
 #include "evaluate/score.h"
 #include "evaluate/token_score.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
 class DivergenceBase {
  public:
   virtual ~DivergenceBase() = default;
 
-  /// Recognises the layout. Error when `path` is no base file, is truncated, or its counts do not fit its length.
+  /// Recognises the layout. Error when `path` is not a base file, is truncated, or its counts do not fit its length.
   static std::unique_ptr<DivergenceBase> open(const std::string& path);
 
   /// Error unless the base was made with this vocabulary, context and text (at least as many chunks).
-  virtual void require(const Chunks& chunks, const ModelIdentity& model) const;
+  virtual void require(const tokenizer::Chunks& chunks, const ModelIdentity& model) const;
 
   /// Scores row x [n_vocab] at scored position `index` of a chunk, whose next token is `target`. May be called from
   /// several threads at once. Error when the base's row is damaged.
-  virtual TokenScore compare(int64_t chunk, int64_t index, TokenId target, std::span<const float> x) const = 0;
+  virtual TokenScore compare(int64_t chunk, int64_t index, tokenizer::TokenId target, std::span<const float> x) const = 0;
 
   /// The layers whose choices of experts the base has; without layers it has none.
   virtual const ExpertShape& experts() const = 0;
   /// The choices at a scored position [n_layers, n_used], ascending within a layer. Error when they are damaged.
   virtual std::vector<uint16_t> choices(int64_t chunk, int64_t index) const = 0;
 
-  /// A chunk's rows will not be asked for again: gives their memory back to the kernel.
+  /// A chunk's rows will not be needed again: releases their memory to the kernel.
   void release(int64_t chunk) const;
 
   const std::string& path() const { return file_.path(); }
@@ -47,16 +47,16 @@ class DivergenceBase {
   int64_t n_chunks() const { return n_chunks_; }
   /// Scored positions per chunk.
   int64_t n_scored() const { return n_ctx_ - 1 - n_ctx_ / 2; }
-  /// SHA-256 of its length and first MiB: the same base, or another one.
+  /// SHA-256 of its length and first MiB: identifies the base.
   std::string digest() const;
-  /// The text it was made with [n_chunks * n_ctx].
-  std::vector<TokenId> tokens() const;
+  /// The text that the base was made with [n_chunks * n_ctx].
+  std::vector<tokenizer::TokenId> tokens() const;
 
  protected:
   explicit DivergenceBase(MappedFile file) : file_(std::move(file)) {}
 
-  /// Takes the three counts of a header, of which nothing is believed, and the place where the tokens begin. Error
-  /// unless the file holds the tokens, `between` more bytes, and all rows of `row_bytes`.
+  /// Takes the three counts of a header, all unchecked, and the offset where the tokens begin. Error unless the file
+  /// holds the tokens, `between` more bytes, and all rows of `row_bytes`.
   void set_counts(int64_t n_ctx, int64_t n_vocab, int64_t n_chunks);
   void check_length(uint64_t tokens_begin, uint64_t between, uint64_t row_bytes);
   std::span<const std::byte> bytes() const { return file_.bytes(); }
@@ -75,9 +75,9 @@ class DivergenceBaseWriter {
  public:
   virtual ~DivergenceBaseWriter() = default;
 
-  /// resumable: the file can be gone on with after an interruption (AtomicFile); what an earlier writer had written
-  /// when it was last made durable is then `written` bytes.
-  static std::unique_ptr<DivergenceBaseWriter> create(BaseLayout layout, const std::string& path, const Chunks& chunks,
+  /// resumable: the file can be continued after an interruption (AtomicFile); `written` is then the length that an
+  /// earlier writer last made durable.
+  static std::unique_ptr<DivergenceBaseWriter> create(BaseLayout layout, const std::string& path, const tokenizer::Chunks& chunks,
                                                       const ModelIdentity& model, bool resumable, uint64_t written);
 
   virtual void add(const ScoredLogits& rows) = 0;
@@ -94,4 +94,4 @@ class DivergenceBaseWriter {
   std::unique_ptr<AtomicFile> file_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -7,13 +7,13 @@
 #include "base/error.h"
 #include "base/parallel.h"
 #include "base/sha256.h"
-#include "model/non_finite.h"
+#include "schedule/non_finite.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 namespace {
 
 // What must be equal for two runs to give the same figures.
-std::string run_identity(const ModelIdentity& model, const Chunks& chunks, const DivergenceBase* base,
+std::string run_identity(const ModelIdentity& model, const tokenizer::Chunks& chunks, const DivergenceBase* base,
                          const EvaluationOptions& options) {
   return sha256(fmt::format("{}\n{}\n{} {} {} {} {}\n{}\n{}\n{}", model.fingerprint,
                             sha256(std::as_bytes(chunks.tokens())), chunks.count(), chunks.n_ctx(),
@@ -23,7 +23,7 @@ std::string run_identity(const ModelIdentity& model, const Chunks& chunks, const
 
 class Run {
  public:
-  Run(const Model& model, const std::string& path, const Chunks& chunks, const DivergenceBase* base,
+  Run(const model::Model& model, const std::string& path, const tokenizer::Chunks& chunks, const DivergenceBase* base,
       DivergenceBaseWriter* writer, bool compare_routers, Progress progress)
       : model_(model),
         path_(path),
@@ -51,7 +51,7 @@ class Run {
   }
 
   Progress& progress() { return progress_; }
-  // Progress whose part of the base is on the disk.
+  // Progress, with its part of the base on the disk.
   const Progress& durable_progress() {
     if (writer_ != nullptr) progress_.base_bytes = writer_->make_durable();
     return progress_;
@@ -59,7 +59,7 @@ class Run {
 
  private:
   TokenScore score(const ScoredLogits& rows, int64_t r) const {
-    const TokenId target = rows.targets[static_cast<size_t>(r)];
+    const tokenizer::TokenId target = rows.targets[static_cast<size_t>(r)];
     const std::span<const float> x = rows.row(r);
     if (base_ != nullptr) return base_->compare(rows.chunk, rows.first + r, target, x);
     return {.nll = log_normalizer(x).log_sum - x[static_cast<size_t>(target)]};
@@ -73,9 +73,9 @@ class Run {
     }
   }
 
-  const Model& model_;
+  const model::Model& model_;
   const std::string& path_;
-  const Chunks& chunks_;
+  const tokenizer::Chunks& chunks_;
   const DivergenceBase* base_;
   DivergenceBaseWriter* writer_;
   bool compare_routers_;
@@ -84,14 +84,14 @@ class Run {
 
 }  // namespace
 
-uint64_t evaluation_bytes(const Chunks& chunks, const ModelIdentity& identity) {
+uint64_t evaluation_bytes(const tokenizer::Chunks& chunks, const ModelIdentity& identity) {
   const auto n_tokens = static_cast<uint64_t>(chunks.count() * chunks.n_scored());
   const uint64_t token_bytes =
       sizeof(TokenScore) + static_cast<uint64_t>(identity.experts.n_choices()) * sizeof(uint16_t);
   return scoring_bytes(chunks, identity.n_vocab) + n_tokens * token_bytes;
 }
 
-EvaluationResult evaluate(const Model& model, const ModelIdentity& identity, const Chunks& chunks,
+EvaluationResult evaluate(const model::Model& model, const ModelIdentity& identity, const tokenizer::Chunks& chunks,
                           const DivergenceBase* base, const EvaluationOptions& options,
                           const EvaluationProgress& progress) {
   const ExpertShape& experts = identity.experts;
@@ -123,7 +123,7 @@ EvaluationResult evaluate(const Model& model, const ModelIdentity& identity, con
     run.add(rows);
     progress(run.progress().scores);
     if (base != nullptr && rows.first + rows.n_rows == chunks.n_scored()) base->release(rows.chunk);
-    // Only whole batches: a run that goes on forms the same ones, and so gets the same digits.
+    // Only whole batches: a resumed run forms the same ones, and so gets the same digits.
     const auto now = std::chrono::steady_clock::now();
     if (resumable && rows.batch_ends && now - last_saved >= options.save_every) {
       save_progress(options.progress_path, run_id, run.durable_progress());
@@ -136,4 +136,4 @@ EvaluationResult evaluate(const Model& model, const ModelIdentity& identity, con
   return {std::move(result.scores), std::move(result.routers), experts, done};
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

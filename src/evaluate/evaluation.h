@@ -1,5 +1,5 @@
 // One run over a text: every scored token's figures, the base that is written or compared with, the agreement of
-// routers; and its progress on disk, so that an interrupted run goes on where it was and ends with the same digits.
+// routers. Its progress is kept on disk, so an interrupted run continues where it was, and ends with the same digits.
 #pragma once
 
 #include <chrono>
@@ -14,22 +14,22 @@
 #include "evaluate/score.h"
 #include "evaluate/token_score.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
-/// What a run has got so far; a whole number of batches.
+/// The results so far; a whole number of batches.
 struct Progress {
   uint64_t base_bytes = 0;  ///< of the base that is written, on the disk
   std::vector<TokenScore> scores;
   std::vector<RouterCounts> routers;  ///< per layer with experts, when the base has their choices
 };
 
-/// Writes progress atomically; `identity` says which run it is of.
+/// Writes progress atomically; `identity` identifies the run.
 void save_progress(const std::string& path, const std::string& identity, const Progress& progress);
-/// Nothing when there is no such file. Error when it is damaged or of another run.
+/// Returns nothing when there is no such file. Error when it is damaged or belongs to another run.
 std::optional<Progress> load_progress(const std::string& path, const std::string& identity);
 
 struct EvaluationOptions {
-  SweepOptions sweep;    ///< keep_layers: token-major, else layer-major, where progress is chunks whose logits are done
+  schedule::SweepOptions sweep;    ///< keep_layers: token-major, else layer-major, where progress is chunks whose logits are done
   std::string settings;  ///< what else must be the same when a run goes on: backend, precision
   std::string base_path;  ///< of the base to compare with or to write; empty: none
   bool write_base = false;
@@ -46,16 +46,16 @@ struct EvaluationResult {
   int64_t resumed_chunks = 0;  ///< that an earlier run had done
 };
 
-/// What an evaluation keeps in memory beside the sweep: logits, and what is known about each scored token.
-uint64_t evaluation_bytes(const Chunks& chunks, const ModelIdentity& identity);
+/// What an evaluation keeps in memory besides the sweep: logits, and the figures of each scored token.
+uint64_t evaluation_bytes(const tokenizer::Chunks& chunks, const ModelIdentity& identity);
 
 /// Called after rows were scored, with the scores so far.
 using EvaluationProgress = std::function<void(std::span<const TokenScore>)>;
 
-/// Scores all chunks; `base` is what base_path names when it is compared with, else null, and was required to fit.
-/// Error when a likelihood or divergence is not finite: the model's output is broken.
-EvaluationResult evaluate(const Model& model, const ModelIdentity& identity, const Chunks& chunks,
+/// Scores all chunks. `base`: the opened base_path when it is compared with, else null; the caller has checked that it
+/// fits. Error when a likelihood or divergence is not finite: the model's output is broken.
+EvaluationResult evaluate(const model::Model& model, const ModelIdentity& identity, const tokenizer::Chunks& chunks,
                           const DivergenceBase* base, const EvaluationOptions& options,
                           const EvaluationProgress& progress);
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -5,8 +5,8 @@
 #include "base/check.h"
 #include "gguf/block_name.h"
 
-namespace steelyard {
-void ExpertRecorder::routed(Backend& backend, const Weight& router, const Routing& routing) {
+namespace steelyard::evaluate {
+void ExpertRecorder::routed(compute::Backend& backend, const compute::Weight& router, const compute::Routing& routing) {
   const auto layer = gguf::block_of(router.name);
   STEELYARD_CHECK(layer.has_value());
   const auto found = std::ranges::find(shape_.layers, *layer);
@@ -26,7 +26,7 @@ void ExpertRecorder::start(int64_t first_chunk) {
 }
 
 // A batch is whole chunks, of which the scored positions are kept.
-void ExpertRecorder::end_batch(Backend& /*backend*/, bool counts) {
+void ExpertRecorder::end_batch(compute::Backend& /*backend*/, bool counts) {
   const int64_t chunk_values = chunks_.n_ctx() * shape_.n_used;
   const int64_t first = chunks_.first_scored() * shape_.n_used, n = chunks_.n_scored() * shape_.n_used;
   const auto n_values = static_cast<int64_t>(batch_.size());
@@ -66,4 +66,4 @@ void count_agreement(std::span<const uint16_t> a, std::span<const uint16_t> b, s
   }
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -1,5 +1,5 @@
-// The observer that keeps which experts the scored tokens of a sweep's window chose in every layer, as sets: ascending,
-// whatever their rank. Used by score_chunks; bases store the sets and router agreement compares them.
+// The observer that records which experts the scored tokens of a sweep's window chose in every layer, as sets:
+// ascending, whatever their rank. Used by score_chunks; bases store the sets and router agreement compares them.
 #pragma once
 
 #include <cstdint>
@@ -11,28 +11,28 @@
 #include "evaluate/statistics.h"
 #include "tokenizer/chunks.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
-class ExpertRecorder : public MatmulObserver {
+class ExpertRecorder : public compute::MatmulObserver {
  public:
-  /// Both outlive the recorder.
-  ExpertRecorder(const ExpertShape& shape, const Chunks& chunks)
+  /// Both must outlive the recorder.
+  ExpertRecorder(const ExpertShape& shape, const tokenizer::Chunks& chunks)
       : shape_(shape), chunks_(chunks), chosen_(shape.layers.size()) {}
 
-  /// A window begins with this chunk: forgets the one before.
+  /// A window begins with this chunk: forgets the previous one.
   void start(int64_t first_chunk);
 
-  void dense(Backend&, const Weight&, int64_t, Matrix) override {}
-  void experts(Backend&, const Weight&, Matrix, const Routing&) override {}
-  void routed(Backend& backend, const Weight& router, const Routing& routing) override;
-  void end_batch(Backend& backend, bool counts) override;
+  void dense(compute::Backend&, const compute::Weight&, int64_t, compute::Matrix) override {}
+  void experts(compute::Backend&, const compute::Weight&, compute::Matrix, const compute::Routing&) override {}
+  void routed(compute::Backend& backend, const compute::Weight& router, const compute::Routing& routing) override;
+  void end_batch(compute::Backend& backend, bool counts) override;
 
   /// Of scored positions [first, first + n) of a chunk [n, n_layers, n_used], valid until the next call.
   std::span<const uint16_t> choices(int64_t chunk, int64_t first, int64_t n);
 
  private:
   const ExpertShape& shape_;
-  const Chunks& chunks_;
+  const tokenizer::Chunks& chunks_;
   int64_t first_chunk_ = 0;
   std::vector<std::vector<uint16_t>> chosen_;  // per layer [chunks so far * n_scored, n_used]
   size_t layer_ = 0;                           // that the batch passes now, an index of shape_.layers
@@ -40,7 +40,7 @@ class ExpertRecorder : public MatmulObserver {
   std::vector<uint16_t> rows_;
 };
 
-/// How a layer's choices agree with the base's.
+/// Agreement of a layer's choices with the base's.
 struct RouterCounts {
   int64_t n_tokens = 0;
   int64_t n_same = 0;    ///< tokens whose set of experts is the base's
@@ -54,4 +54,4 @@ struct RouterCounts {
 /// Adds one token's choices in all layers; a and b [counts.size(), n_used], ascending within a layer.
 void count_agreement(std::span<const uint16_t> a, std::span<const uint16_t> b, std::span<RouterCounts> counts);
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -4,25 +4,20 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/byte_reader.h"
+#include "base/byte_writer.h"
 #include "base/error.h"
 #include "base/parallel.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 namespace {
 
 constexpr size_t kHeaderBytes = LlamaBase::kMagic.size() + 3 * sizeof(int32_t);
-// Logits further than this below the maximum are stored as if they were this far, and take no part in the divergence.
+// Logits further than this below the maximum are stored at this distance, and are left out of the divergence.
 constexpr float kClip = 16.0f;
 
 // A row is float scale, float min_log_prob, then one uint16 code per token, padded to an even number.
 size_t row_values(int64_t n_vocab) { return static_cast<size_t>(2 * ((n_vocab + 1) / 2) + 4); }
-
-template <typename T>
-T read_at(std::span<const std::byte> bytes, size_t offset) {
-  T value;
-  std::memcpy(&value, bytes.data() + offset, sizeof(T));
-  return value;
-}
 
 void encode(std::span<const float> x, std::span<uint16_t> row) {
   const auto [smallest, largest] = std::ranges::minmax(x);
@@ -40,26 +35,27 @@ void encode(std::span<const float> x, std::span<uint16_t> row) {
 }  // namespace
 
 LlamaBase::LlamaBase(MappedFile file) : DivergenceBase(std::move(file)) {
-  if (bytes().size() < kHeaderBytes) fail(path(), "is not a file of base log-probabilities");
-  set_counts(read_at<int32_t>(bytes(), 8), read_at<int32_t>(bytes(), 12), read_at<int32_t>(bytes(), 16));
-  check_length(kHeaderBytes, 0, row_values(n_vocab()) * sizeof(uint16_t));
+  ByteReader in(bytes(), path());
+  in.set_subject("the header is truncated");
+  in.text(kMagic.size());
+  const auto n_ctx = in.number<int32_t>(), n_vocab = in.number<int32_t>(), n_chunks = in.number<int32_t>();
+  set_counts(n_ctx, n_vocab, n_chunks);
+  check_length(kHeaderBytes, 0, row_values(n_vocab) * sizeof(uint16_t));
 }
 
 void LlamaBase::log_probs(int64_t chunk, int64_t index, std::span<float> out) const {
   const auto bytes = row(chunk, index);
-  const auto scale = read_at<float>(bytes, 0), min_log_prob = read_at<float>(bytes, sizeof(float));
+  const auto scale = load_number<float>(bytes.data()), min_log_prob = load_number<float>(bytes.data() + sizeof(float));
   if (!std::isfinite(scale) || !std::isfinite(min_log_prob) || scale < 0) {
     fail(path(), "chunk {}, row {}: scale {} and minimum {} are damaged", chunk + 1, index, scale, min_log_prob);
   }
   const std::byte* codes = bytes.data() + 2 * sizeof(float);
   for (size_t i = 0; i < out.size(); ++i) {
-    uint16_t code;
-    std::memcpy(&code, codes + i * sizeof(code), sizeof(code));
-    out[i] = scale * static_cast<float>(code) + min_log_prob;
+    out[i] = scale * static_cast<float>(load_number<uint16_t>(codes + i * sizeof(uint16_t))) + min_log_prob;
   }
 }
 
-TokenScore LlamaBase::compare(int64_t chunk, int64_t index, TokenId target, std::span<const float> x) const {
+TokenScore LlamaBase::compare(int64_t chunk, int64_t index, tokenizer::TokenId target, std::span<const float> x) const {
   std::vector<float> base(x.size());
   log_probs(chunk, index, base);
   const LogNormalizer normalizer = log_normalizer(x);
@@ -73,17 +69,18 @@ TokenScore LlamaBase::compare(int64_t chunk, int64_t index, TokenId target, std:
   return score;
 }
 
-LlamaBaseWriter::LlamaBaseWriter(const std::string& path, const Chunks& chunks, int64_t n_vocab, bool resumable,
+LlamaBaseWriter::LlamaBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, int64_t n_vocab, bool resumable,
                                  uint64_t written)
     : DivergenceBaseWriter(path, resumable, written), row_values_(row_values(n_vocab)) {
   const auto n_rows = static_cast<uint64_t>(chunks.count() * chunks.n_scored());
   file().reserve(kHeaderBytes + chunks.tokens().size_bytes() + n_rows * row_values_ * sizeof(uint16_t));
   if (written > 0) return;
-  const int32_t header[] = {static_cast<int32_t>(chunks.n_ctx()), static_cast<int32_t>(n_vocab),
-                            static_cast<int32_t>(chunks.count())};
-  file().append(LlamaBase::kMagic);
-  file().append(std::as_bytes(std::span(header)));
-  file().append(std::as_bytes(chunks.tokens()));
+  ByteWriter out(file());
+  out.text(LlamaBase::kMagic);
+  for (const int64_t count : {chunks.n_ctx(), n_vocab, chunks.count()}) {
+    out.number<int32_t>(static_cast<int32_t>(count));
+  }
+  out.values(chunks.tokens());
 }
 
 void LlamaBaseWriter::add(const ScoredLogits& rows) {
@@ -94,4 +91,4 @@ void LlamaBaseWriter::add(const ScoredLogits& rows) {
   file().append(std::as_bytes(std::span(rows_)));
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

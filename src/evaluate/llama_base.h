@@ -9,7 +9,7 @@
 
 #include "evaluate/divergence_base.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
 class LlamaBase : public DivergenceBase {
  public:
@@ -18,7 +18,7 @@ class LlamaBase : public DivergenceBase {
   /// `file` begins with kMagic.
   explicit LlamaBase(MappedFile file);
 
-  TokenScore compare(int64_t chunk, int64_t index, TokenId target, std::span<const float> x) const override;
+  TokenScore compare(int64_t chunk, int64_t index, tokenizer::TokenId target, std::span<const float> x) const override;
   const ExpertShape& experts() const override { return no_experts_; }
   std::vector<uint16_t> choices(int64_t, int64_t) const override { return {}; }
 
@@ -31,7 +31,7 @@ class LlamaBase : public DivergenceBase {
 
 class LlamaBaseWriter : public DivergenceBaseWriter {
  public:
-  LlamaBaseWriter(const std::string& path, const Chunks& chunks, int64_t n_vocab, bool resumable, uint64_t written);
+  LlamaBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, int64_t n_vocab, bool resumable, uint64_t written);
   void add(const ScoredLogits& rows) override;
 
  private:
@@ -39,4 +39,4 @@ class LlamaBaseWriter : public DivergenceBaseWriter {
   std::vector<uint16_t> rows_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

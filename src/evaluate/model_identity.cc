@@ -4,12 +4,12 @@
 #include "gguf/fingerprint.h"
 #include "tokenizer/chunks.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
-ExpertShape expert_shape(const ModelConfig& config) {
+ExpertShape expert_shape(const model::ModelConfig& config) {
   ExpertShape shape;
   for (size_t i = 0; i < config.layers.size(); ++i) {
-    const FfnConfig& ffn = config.layers[i].ffn;
+    const model::FfnConfig& ffn = config.layers[i].ffn;
     if (ffn.n_expert == 0) continue;
     if (!shape.layers.empty() && (ffn.n_expert != shape.n_expert || ffn.n_used != shape.n_used)) return {};
     shape.layers.push_back(static_cast<int32_t>(i));
@@ -19,9 +19,9 @@ ExpertShape expert_shape(const ModelConfig& config) {
   return shape;
 }
 
-ModelIdentity model_identity(const gguf::Reader& reader, const ModelConfig& config, const Tokenizer& tokenizer) {
+ModelIdentity model_identity(const gguf::Reader& reader, const model::ModelConfig& config, const tokenizer::Tokenizer& tokenizer) {
   Sha256 vocabulary;
-  for (TokenId id = 0; id < tokenizer.n_tokens(); ++id) {
+  for (tokenizer::TokenId id = 0; id < tokenizer.n_tokens(); ++id) {
     vocabulary.update(tokenizer.text(id));
     vocabulary.update(std::string_view("\0", 1));
   }
@@ -30,4 +30,4 @@ ModelIdentity model_identity(const gguf::Reader& reader, const ModelConfig& conf
   return {reader.path(), config.n_vocab, gguf::fingerprint(reader), vocabulary.hex(), expert_shape(config)};
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -1,4 +1,4 @@
-// What identifies a model to files that were made with another one, or with the same one earlier.
+// Identifies a model to files that were made with another one, or with the same one earlier.
 #pragma once
 
 #include <cstdint>
@@ -9,9 +9,9 @@
 #include "model/config.h"
 #include "tokenizer/tokenizer.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
-/// Which layers of a model choose experts, and how many of how many.
+/// Which layers of a model have experts, how many experts, and how many are chosen per token.
 struct ExpertShape {
   std::vector<int32_t> layers;  ///< numbers of the layers with a router, ascending
   int64_t n_expert = 0;
@@ -23,7 +23,7 @@ struct ExpertShape {
 };
 
 /// Empty for a dense model, and for one whose layers differ in their number of experts.
-ExpertShape expert_shape(const ModelConfig& config);
+ExpertShape expert_shape(const model::ModelConfig& config);
 
 struct ModelIdentity {
   std::string path;
@@ -33,6 +33,6 @@ struct ModelIdentity {
   ExpertShape experts;
 };
 
-ModelIdentity model_identity(const gguf::Reader& reader, const ModelConfig& config, const Tokenizer& tokenizer);
+ModelIdentity model_identity(const gguf::Reader& reader, const model::ModelConfig& config, const tokenizer::Tokenizer& tokenizer);
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

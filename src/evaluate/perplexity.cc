@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
 PerplexityResult perplexity(std::span<const TokenScore> scores) {
   std::vector<double> nll;
@@ -23,4 +23,4 @@ std::vector<double> running_perplexity(std::span<const TokenScore> scores, int64
   return running;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -8,7 +8,7 @@
 #include "evaluate/statistics.h"
 #include "evaluate/token_score.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
 struct PerplexityResult {
   double perplexity = 0;
@@ -22,4 +22,4 @@ PerplexityResult perplexity(std::span<const TokenScore> scores);
 /// Perplexity after each chunk of `n_scored` tokens.
 std::vector<double> running_perplexity(std::span<const TokenScore> scores, int64_t n_scored);
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -4,20 +4,20 @@
 #include <vector>
 
 #include "base/error.h"
-#include "model/non_finite.h"
+#include "schedule/non_finite.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 namespace {
 
-int64_t rows_at_once(const Chunks& chunks, int64_t n_vocab) {
+int64_t rows_at_once(const tokenizer::Chunks& chunks, int64_t n_vocab) {
   constexpr int64_t kValues = int64_t{1} << 24;  // 64 MiB of logits
   return std::clamp<int64_t>(kValues / n_vocab, 1, chunks.n_scored());
 }
 
-// One run of score_chunks: what its steps share.
+// One run of score_chunks: the state that its steps share.
 class Scorer {
  public:
-  Scorer(const Model& model, const Chunks& chunks, int64_t n_vocab, const ScoreOptions& options,
+  Scorer(const model::Model& model, const tokenizer::Chunks& chunks, int64_t n_vocab, const ScoreOptions& options,
          const std::function<void(const ScoredLogits&)>& visit)
       : model_(model),
         chunks_(chunks),
@@ -39,14 +39,14 @@ class Scorer {
       while (sweep_.next_layer() < model_.n_layers()) {
         // Choices of experts are recorded layer by layer.
         const int n = options_.recorder != nullptr ? 1 : sweep_.layers_together(sweep_.next_layer());
-        const std::vector<MatmulObserver*> observers(static_cast<size_t>(n), options_.recorder);
+        const std::vector<compute::MatmulObserver*> observers(static_cast<size_t>(n), options_.recorder);
         sweep_.run_layers(sweep_.next_layer(), observers);
         require_finite();
         if (!token_major && options_.layer_done) options_.layer_done(sweep_.next_layer(), model_.n_layers());
       }
-      sweep_.visit([&](std::span<const int64_t> chunks, Matrix x, Pass& pass) {
+      sweep_.visit([&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
         for (const int64_t c : chunks) {
-          hand_out(c, x.slice((c - chunks.front()) * chunks_.n_ctx(), chunks_.n_ctx()), c == chunks.back(), pass);
+          hand_out(c, x.slice((c - chunks.front()) * chunks_.n_ctx(), chunks_.n_ctx()), c == chunks.back(), ctx);
         }
         return x;
       });
@@ -54,7 +54,7 @@ class Scorer {
   }
 
  private:
-  // A likelihood that is not finite is an error, so none of the chunks may break.
+  // A non-finite likelihood is an error, so no chunk may break.
   void require_finite() const {
     if (sweep_.broken().empty()) return;
     const int64_t chunk = sweep_.broken().front().first;
@@ -62,14 +62,14 @@ class Scorer {
          chunk + 1, first_non_finite(model_, chunks_.input(chunk)));
   }
 
-  // x [n_ctx, n_embd] is what the last layer made of a chunk.
-  void hand_out(int64_t chunk, Matrix x, bool last_of_batch, Pass& pass) {
+  // x [n_ctx, n_embd] is the output of the last layer for a chunk.
+  void hand_out(int64_t chunk, compute::Matrix x, bool last_of_batch, model::ForwardContext& ctx) {
     for (int64_t first = 0; first < chunks_.n_scored(); first += rows_at_once_) {
       const int64_t n = std::min(rows_at_once_, chunks_.n_scored() - first);
       const auto n_values = static_cast<size_t>(n * n_vocab_);
-      pass.scratch.reset();
-      const Matrix logits = model_.logits(x.slice(chunks_.first_scored() + first, n), pass);
-      pass.backend.download(host_.data(), logits.data, n_values * sizeof(float));
+      ctx.scratch.reset();
+      const compute::Matrix logits = model_.logits(x.slice(chunks_.first_scored() + first, n), ctx);
+      ctx.backend.download(host_.data(), logits.data, n_values * sizeof(float));
       const auto targets = chunks_.targets(chunk).subspan(static_cast<size_t>(first), static_cast<size_t>(n));
       ExpertRecorder* const recorder = options_.recorder;
       visit_({chunk, first, n, n_vocab_, std::span<const float>(host_).first(n_values), targets,
@@ -78,25 +78,25 @@ class Scorer {
     }
   }
 
-  const Model& model_;
-  const Chunks& chunks_;
+  const model::Model& model_;
+  const tokenizer::Chunks& chunks_;
   int64_t n_vocab_;
   const ScoreOptions& options_;
   const std::function<void(const ScoredLogits&)>& visit_;
-  LayerSweep sweep_;
+  schedule::LayerSweep sweep_;
   int64_t rows_at_once_;
   std::vector<float> host_;  // [rows_at_once, n_vocab]
 };
 
 }  // namespace
 
-uint64_t scoring_bytes(const Chunks& chunks, int64_t n_vocab) {
+uint64_t scoring_bytes(const tokenizer::Chunks& chunks, int64_t n_vocab) {
   return 2 * static_cast<uint64_t>(rows_at_once(chunks, n_vocab) * n_vocab) * sizeof(float);
 }
 
-void score_chunks(const Model& model, const Chunks& chunks, int64_t n_vocab, const ScoreOptions& options,
+void score_chunks(const model::Model& model, const tokenizer::Chunks& chunks, int64_t n_vocab, const ScoreOptions& options,
                   const std::function<void(const ScoredLogits&)>& visit) {
   Scorer(model, chunks, n_vocab, options, visit).run();
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -1,4 +1,4 @@
-// Runs chunks of text through a model and hands out the logits that perplexity and divergence score.
+// Runs chunks of text through a model and passes on the logits that perplexity and divergence score.
 #pragma once
 
 #include <cstdint>
@@ -7,10 +7,10 @@
 #include <string>
 
 #include "evaluate/expert_recorder.h"
-#include "model/layer_sweep.h"
+#include "schedule/layer_sweep.h"
 #include "tokenizer/chunks.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
 /// A run of scored positions on the host.
 struct ScoredLogits {
@@ -19,7 +19,7 @@ struct ScoredLogits {
   int64_t n_rows;
   int64_t n_vocab;
   std::span<const float> values;      ///< [n_rows, n_vocab]
-  std::span<const TokenId> targets;   ///< [n_rows] what the positions must predict
+  std::span<const tokenizer::TokenId> targets;   ///< [n_rows] what the positions must predict
   std::span<const uint16_t> experts;  ///< [n_rows, n_choices] with a recorder, else empty
   bool batch_ends;                    ///< the last rows of the last chunk of a batch
 
@@ -31,18 +31,18 @@ struct ScoredLogits {
 struct ScoreOptions {
   std::string path;                    ///< of the model, for errors
   int64_t first_chunk = 0;             ///< go on with this one, which begins a batch
-  SweepOptions sweep;                  ///< keep_layers: token-major, one batch after the other; else layer-major
+  schedule::SweepOptions sweep;                  ///< keep_layers: token-major, one batch after the other; else layer-major
   ExpertRecorder* recorder = nullptr;  ///< sees which experts are chosen
   std::function<void(int64_t done, int64_t count)> layer_done;  ///< layer-major: called after each; may be empty
 };
 
-/// Runs the chunks from first_chunk on and hands out the logits of their scored positions in order, some rows at a
-/// time, so that memory grows neither with n_ctx * n_vocab nor, logits being made last, with the number of chunks.
-/// Both orders give the same bits. Error naming the place where a chunk's numbers stop being finite.
-void score_chunks(const Model& model, const Chunks& chunks, int64_t n_vocab, const ScoreOptions& options,
+/// Runs the chunks from first_chunk on and passes on the logits of their scored positions in order, some rows at a
+/// time. So memory does not grow with n_ctx * n_vocab. Logits are computed last, so it does not grow with the number of
+/// chunks either. Both orders give the same bits. Error naming the place where a chunk's numbers become non-finite.
+void score_chunks(const model::Model& model, const tokenizer::Chunks& chunks, int64_t n_vocab, const ScoreOptions& options,
                   const std::function<void(const ScoredLogits&)>& visit);
 
-/// What score_chunks keeps in memory beside the sweep: rows of logits on backend and host.
-uint64_t scoring_bytes(const Chunks& chunks, int64_t n_vocab);
+/// What score_chunks keeps in memory besides the sweep: rows of logits on backend and host.
+uint64_t scoring_bytes(const tokenizer::Chunks& chunks, int64_t n_vocab);
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

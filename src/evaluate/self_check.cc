@@ -5,12 +5,13 @@
 
 #include "base/error.h"
 #include "base/parallel.h"
-#include "model/non_finite.h"
+#include "schedule/non_finite.h"
+#include "schedule/session.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 namespace {
 
-TokenScore compare_rows(std::span<const float> base, std::span<const float> x, TokenId target) {
+TokenScore compare_rows(std::span<const float> base, std::span<const float> x, tokenizer::TokenId target) {
   const LogNormalizer p = log_normalizer(base), q = log_normalizer(x);
   const auto at = static_cast<size_t>(target);
   TokenScore score{.nll = q.log_sum - x[at], .base_nll = p.log_sum - base[at]};
@@ -24,19 +25,19 @@ TokenScore compare_rows(std::span<const float> base, std::span<const float> x, T
 
 }  // namespace
 
-std::vector<TokenScore> self_check(const Model& model, const Chunks& chunks, int64_t n_piece,
+std::vector<TokenScore> self_check(const model::Model& model, const tokenizer::Chunks& chunks, int64_t n_piece,
                                    const std::function<void(std::span<const TokenScore>)>& progress) {
-  Backend& backend = model.backend();
+  compute::Backend& backend = model.backend();
   const int64_t n_vocab = model.config().n_vocab, n_embd = model.config().n_embd, n_ctx = chunks.n_ctx();
-  Session session(model, n_ctx);
-  const Buffer memory = backend.allocate(static_cast<size_t>(n_ctx * n_embd) * sizeof(float));
-  const Matrix pieces{reinterpret_cast<float*>(memory.get()), n_ctx, n_embd, n_embd};
+  schedule::Session session(model, n_ctx);
+  const compute::Buffer memory = backend.allocate(static_cast<size_t>(n_ctx * n_embd) * sizeof(float));
+  const compute::Matrix pieces{reinterpret_cast<float*>(memory.get()), n_ctx, n_embd, n_embd};
   constexpr int64_t kValues = int64_t{1} << 23;  // of logits at a time, for each side
   const int64_t rows_at_once = std::clamp<int64_t>(kValues / n_vocab, 1, chunks.n_scored());
   std::vector<float> base(static_cast<size_t>(rows_at_once * n_vocab)), whole(base.size());
   std::vector<TokenScore> scores;
   for (int64_t c = 0; c < chunks.count(); ++c) {
-    const std::vector<TokenId> ids = chunks.input(c);
+    const std::vector<tokenizer::TokenId> ids = chunks.input(c);
     session.reset();
     for (int64_t begin = 0; begin < n_ctx; begin += n_piece) {
       const int64_t n = std::min(n_piece, n_ctx - begin);
@@ -44,7 +45,7 @@ std::vector<TokenScore> self_check(const Model& model, const Chunks& chunks, int
       backend.copy(session.forward(piece), pieces.slice(begin, n));
     }
     session.reset();
-    const Matrix residual = session.forward(ids);
+    const compute::Matrix residual = session.forward(ids);
     for (int64_t first = 0; first < chunks.n_scored(); first += rows_at_once) {
       const int64_t n = std::min(rows_at_once, chunks.n_scored() - first), at = chunks.first_scored() + first;
       const size_t bytes = static_cast<size_t>(n * n_vocab) * sizeof(float);
@@ -56,7 +57,7 @@ std::vector<TokenScore> self_check(const Model& model, const Chunks& chunks, int
         const auto row = [&](const std::vector<float>& values) {
           return std::span(values).subspan(static_cast<size_t>(r * n_vocab), static_cast<size_t>(n_vocab));
         };
-        const TokenId target = chunks.targets(c)[static_cast<size_t>(first + r)];
+        const tokenizer::TokenId target = chunks.targets(c)[static_cast<size_t>(first + r)];
         scores[done + static_cast<size_t>(r)] = compare_rows(row(base), row(whole), target);
       });
       for (size_t r = done; r < scores.size(); ++r) {
@@ -70,4 +71,4 @@ std::vector<TokenScore> self_check(const Model& model, const Chunks& chunks, int
   return scores;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -5,7 +5,7 @@
 
 #include "base/check.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 namespace {
 
 double mean_of(std::span<const double> values) {
@@ -58,4 +58,4 @@ double Percentiles::at(double fraction) const {
   return (1 - weight) * sorted_[below] + weight * sorted_[above];
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -1,12 +1,12 @@
-// Means with standard errors, percentiles and what follows from them. Sums are in double and depend on the order of the
-// values only: the same values give the same figures to the last digit.
+// Means with standard errors, percentiles and what follows from them. Sums are in double and depend only on the order
+// of the values: the same values give the same figures to the last digit.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <vector>
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
 /// A mean and its standard error, sqrt(variance / (n - 1)) with the variance over n.
 struct MeanEstimate {
@@ -40,4 +40,4 @@ class Percentiles {
   std::vector<double> sorted_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
 LogNormalizer log_normalizer(std::span<const float> row) {
   const auto max = std::max_element(row.begin(), row.end());
@@ -12,4 +12,4 @@ LogNormalizer log_normalizer(std::span<const float> row) {
   return {static_cast<double>(*max) + std::log(sum), max - row.begin()};
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <span>
 
-namespace steelyard {
+namespace steelyard::evaluate {
 
 struct TokenScore {
   double nll = 0;           ///< -log q of the next token, in nats; q is the model's
@@ -24,4 +24,4 @@ struct LogNormalizer {
 };
 LogNormalizer log_normalizer(std::span<const float> row);
 
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

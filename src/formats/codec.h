@@ -5,26 +5,34 @@
 // has these members:
 //
 //   static constexpr Type kType;
-//   static constexpr int kBlockLen;                   values per block
-//   struct Block;                                     the bytes of one block; [[gnu::packed]], so alignment 1
+//   static constexpr int kBlockLen;                     values per block
+//   struct Block;                                       the bytes of one block; [[gnu::packed]], so alignment 1
 //   static constexpr Importance kImportance;
 //   static constexpr std::optional<Type> kFallback;
-//   static void unpack(const Block&, int g, Group&);  quantized types (kBlockLen a multiple of 16), STEELYARD_HD
-//   static void unpack(const Block*, Span&);          the same for the blocks of 256 values at once (span.h),
-//   STEELYARD_HD static constexpr int kMaxCode;                    the largest magnitude of a code static constexpr
-//   bool kHasMin;                    whether there are minima, and then no codes below zero static constexpr int
-//   kScaleLen;                   16, or 32 where that many values share scale and minimum static float value(const
-//   Block&);                 floating-point types with blocks of one value; integers: neither static Floats
-//   values(const Block*);               the same of kLanes blocks; may be left out
 //
-// and, if the type can be written by quantizing, the steps of formats/encoder.h:
+// Quantized types, whose kBlockLen is a multiple of 16:
 //
-//   static constexpr int kJoint;
-//   struct Scales;                                    trivially copyable, at most kMaxScalesBytes
+//   STEELYARD_HD static void unpack(const Block&, int g, Group&);
+//   STEELYARD_HD static void unpack(const Block*, Span&);   the same for the blocks of 256 values at once (span.h)
+//   static constexpr int kMaxCode;                      the largest magnitude of a code
+//   static constexpr bool kHasMin;                      whether there are minima, and then no codes below zero
+//   static constexpr int kScaleLen;                     16, or 32 where that many values share scale and minimum
+//
+// Floating-point types with blocks of one value (plain.h); integers have neither:
+//
+//   static float value(const Block&);
+//   static Floats values(const Block*);                 the same of kLanes blocks; may be left out
+//
+// If the type can be written by quantizing, the steps of formats/encoder.h, most of them from a base that types of one
+// kind share (formats/search/*_encoder.h, one_scale.h, affine.h):
+//
+//   static constexpr int kVectorDim;
+//   struct Scales;                                      trivially copyable, at most kMaxScalesBytes
 //   static void objective(const float* x, const float* importance, float* w);
+//       left out where it is importance_objective
 //   static Scales fit(const float* x, const float* w, Effort effort);
 //   static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
-//       one of both: the search leaves the codes to round, or knows them, too
+//       one of the two: the search leaves the codes to round, or returns them, too
 //   static uint32_t round(const float* x, const float* w, const Scales&, int position, float* values);
 //   static void rescale(const float* x, const float* w, int position, Effort effort, Scales&);
 //       with kSubBlocks, where a block has several
@@ -40,12 +48,13 @@
 #include <new>
 #include <type_traits>
 
+#include "base/half.h"
 #include "formats/format.h"
 #include "formats/search/search.h"
 #include "formats/span.h"
 #include "simd/this_target.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 // Each Format is defined in its type's .cc file.
 #define FORMAT(name, id) extern const Format k##name##Format;
@@ -67,7 +76,7 @@ concept Encodable = requires {
   typename F::Scales;
 };
 
-/// Sub-blocks have scales of their own, which can be chosen anew one by one.
+/// Sub-blocks have scales of their own, which can be chosen again one by one.
 template <class F>
 concept Rescalable = requires(typename F::Scales& scales) {
   F::rescale(nullptr, nullptr, 0, Effort::kNormal, scales);
@@ -84,7 +93,7 @@ constexpr std::string_view type_name(Type type) {
   return {};
 }
 
-/// Block bytes as blocks. Any address will do, since the alignment of a Block is 1.
+/// Block bytes as blocks. Any address is allowed, because the alignment of a Block is 1.
 template <class F>
 STEELYARD_HD const typename F::Block* as_blocks(const std::byte* bytes) {
   return reinterpret_cast<const typename F::Block*>(bytes);
@@ -143,14 +152,22 @@ void unpack_group(const std::byte* block, int g, Group& out) {
   F::unpack(*as_blocks<F>(block), g, out);
 }
 
+template <Encodable F>
+STEELYARD_HD void objective(const float* x, const float* importance, float* w) {
+  if constexpr (requires { F::objective(x, importance, w); })
+    F::objective(x, importance, w);
+  else
+    importance_objective(x, importance, F::kBlockLen, w);
+}
+
 /// Rounds a whole block; returns its weighted squared error.
 template <Encodable F>
 STEELYARD_HD double round_block(const float* x, const float* w, const typename F::Scales& scales, uint32_t* codes) {
   double error = 0.0;
-  for (int i = 0; i < F::kBlockLen; i += F::kJoint) {
-    float values[F::kJoint];
-    codes[i / F::kJoint] = F::round(x + i, w + i, scales, i, values);
-    for (int j = 0; j < F::kJoint; ++j) {
+  for (int i = 0; i < F::kBlockLen; i += F::kVectorDim) {
+    float values[F::kVectorDim];
+    codes[i / F::kVectorDim] = F::round(x + i, w + i, scales, i, values);
+    for (int j = 0; j < F::kVectorDim; ++j) {
       const double difference = static_cast<double>(x[i + j]) - static_cast<double>(values[j]);
       error += static_cast<double>(w[i + j]) * difference * difference;
     }
@@ -158,8 +175,8 @@ STEELYARD_HD double round_block(const float* x, const float* w, const typename F
   return error;
 }
 
-/// Scales and codes of a block. Where the format's search leaves the codes to round, the scales are refitted to them if
-/// that lowers the error.
+/// Scales and codes of a block. Where the format's search leaves the codes to round, the scales are refitted to the
+/// codes if that lowers the error.
 template <Encodable F>
 STEELYARD_HD typename F::Scales fit_block(const float* x, const float* w, Effort effort, uint32_t* codes) {
   if constexpr (requires { F::fit(x, w, effort, codes); }) {
@@ -171,7 +188,7 @@ STEELYARD_HD typename F::Scales fit_block(const float* x, const float* w, Effort
     F::refit(x, w, codes, refitted);
     if (std::memcmp(&refitted, &fitted, sizeof(fitted)) == 0) return fitted;
 
-    uint32_t refitted_codes[F::kBlockLen / F::kJoint];
+    uint32_t refitted_codes[F::kBlockLen / F::kVectorDim];
     if (round_block<F>(x, w, refitted, refitted_codes) >= fitted_error) return fitted;
     std::memcpy(codes, refitted_codes, sizeof(refitted_codes));
     return refitted;
@@ -185,24 +202,24 @@ STEELYARD_HD inline bool all_zero(const float* x, int n) {
   return true;
 }
 
-/// Multiplies what a block's scales share.
+/// Multiplies the scales that a block's sub-blocks share.
 template <class Scales>
-STEELYARD_HD void stretch(float factor, Scales& scales) {
+STEELYARD_HD void multiply_scales(float factor, Scales& scales) {
   scales.d = finite_half(to_float(scales.d) * factor);
   if constexpr (requires { scales.d_min; }) scales.d_min = finite_half(to_float(scales.d_min) * factor);
   if constexpr (requires { scales.m; }) scales.m = finite_half(to_float(scales.m) * factor);
 }
 
-/// Rounding for the least error shrinks a block: its projection on itself, sum w x q / sum w x^2, falls below 1 by the
-/// relative error. Over a layer such losses add up, while the rest of the error averages out. So a block gets back
-/// kShare of what it lost: it is stretched to the length that is best for values inflated by so much. The share is a
-/// measurement (docs/quantize.md).
+/// Shrinkage compensation. Rounding for the least error shrinks a block: its projection on itself, sum w x q / sum w
+/// x^2, falls below 1 by the relative error. Over a layer such losses add up, while the rest of the error averages out.
+/// So a block gets back kShare of its loss: it is scaled to the length that is best for values inflated by that share.
+/// The share was measured (docs/results/objective.md).
 template <Encodable F>
-STEELYARD_HD void counter_shrinkage(const float* x, const float* w, const uint32_t* codes, typename F::Scales& scales,
+STEELYARD_HD void compensate_shrinkage(const float* x, const float* w, const uint32_t* codes, typename F::Scales& scales,
                                     typename F::Block& block) {
   constexpr float kShare = 0.7f;
   constexpr float kWorthIt = 1e-3f;  // of a scale; about what a half can tell apart
-  constexpr float kMost = 0.25f;
+  constexpr float kMaxExcess = 0.25f;
   float values[F::kBlockLen];
   decode_blocks<F>(reinterpret_cast<const std::byte*>(&block), 1, values);
   LaneSum xx, xq, qq;
@@ -216,7 +233,7 @@ STEELYARD_HD void counter_shrinkage(const float* x, const float* w, const uint32
   const float length = qq.total();
   const float excess = kShare * (xx.total() / kept - 1.0f);
   if (!(excess > kWorthIt && kept > 0.5f * length)) return;  // nor where a sum overflows
-  stretch((1.0f + (excess < kMost ? excess : kMost)) * kept / length, scales);
+  multiply_scales((1.0f + (excess < kMaxExcess ? excess : kMaxExcess)) * kept / length, scales);
   F::pack(scales, codes, block);
 }
 
@@ -230,11 +247,11 @@ STEELYARD_HD void encode_blocks(const float* x, const float* importance, int64_t
       continue;
     }
     float w[F::kBlockLen];
-    uint32_t codes[F::kBlockLen / F::kJoint];
-    F::objective(x, importance == nullptr ? nullptr : importance + b * F::kBlockLen, w);
+    uint32_t codes[F::kBlockLen / F::kVectorDim];
+    objective<F>(x, importance == nullptr ? nullptr : importance + b * F::kBlockLen, w);
     typename F::Scales scales = fit_block<F>(x, w, effort, codes);
     F::pack(scales, codes, blocks[b]);
-    if constexpr (Grouped<F> && requires { scales.d; }) counter_shrinkage<F>(x, w, codes, scales, blocks[b]);
+    if constexpr (Grouped<F> && requires { scales.d; }) compensate_shrinkage<F>(x, w, codes, scales, blocks[b]);
   }
 }
 
@@ -243,11 +260,11 @@ template <Encodable F>
 constexpr Encoder make_encoder() {
   using Scales = typename F::Scales;
   static_assert(std::is_trivially_copyable_v<Scales> && sizeof(Scales) <= kMaxScalesBytes && alignof(Scales) <= 16);
-  static_assert(F::kJoint <= kMaxJoint && F::kBlockLen % F::kJoint == 0);
+  static_assert(F::kVectorDim <= kMaxVectorDim && F::kBlockLen % F::kVectorDim == 0);
   Encoder encoder = {
-      .joint = F::kJoint,
+      .vector_dim = F::kVectorDim,
       .sub_block = F::kBlockLen,
-      .objective = F::objective,
+      .objective = objective<F>,
       .fit = [](const float* x, const float* w, Effort effort, void* scales,
                 uint32_t* codes) { new (scales) Scales(fit_block<F>(x, w, effort, codes)); },
       .round = [](const float* x, const float* w, const void* scales, int position, float* values) -> uint32_t {
@@ -297,4 +314,4 @@ constexpr Format make_format() {
   return format;
 }
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

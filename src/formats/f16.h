@@ -3,17 +3,13 @@
 //   bytes   0..1   half
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/plain.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
-struct F16 : PlainSteps {
+struct F16 : PlainEncoder<F16> {
   static constexpr Type kType = Type::F16;
-  static constexpr int kBlockLen = 1;
-  static constexpr Importance kImportance = Importance::kIgnored;
-  static constexpr std::optional<Type> kFallback = std::nullopt;
 
   struct [[gnu::packed]] Block {
     Half half;
@@ -23,9 +19,7 @@ struct F16 : PlainSteps {
   /// kLanes of them.
   STEELYARD_HD static Floats values(const Block* blocks) { return load_halves(blocks); }
   static float value(const Block& block) { return to_float(block.half); }
-
-  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
-  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+  static Block encode(float value);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

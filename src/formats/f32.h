@@ -6,13 +6,10 @@
 #include "formats/codec.h"
 #include "formats/plain.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
-struct F32 : PlainSteps {
+struct F32 : PlainEncoder<F32> {
   static constexpr Type kType = Type::F32;
-  static constexpr int kBlockLen = 1;
-  static constexpr Importance kImportance = Importance::kIgnored;
-  static constexpr std::optional<Type> kFallback = std::nullopt;
 
   struct [[gnu::packed]] Block {
     float value;
@@ -22,9 +19,7 @@ struct F32 : PlainSteps {
   /// kLanes of them.
   STEELYARD_HD static Floats values(const Block* blocks) { return read<Floats>(blocks); }
   static float value(const Block& block) { return block.value; }
-
-  static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
-  static void pack(const Scales& scales, const uint32_t* codes, Block& block);
+  static Block encode(float value);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

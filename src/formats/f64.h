@@ -4,14 +4,12 @@
 #pragma once
 
 #include "formats/codec.h"
+#include "formats/plain.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
-struct F64 {
+struct F64 : PlainType {
   static constexpr Type kType = Type::F64;
-  static constexpr int kBlockLen = 1;
-  static constexpr Importance kImportance = Importance::kIgnored;
-  static constexpr std::optional<Type> kFallback = std::nullopt;
 
   struct [[gnu::packed]] Block {
     double value;
@@ -21,4 +19,4 @@ struct F64 {
   static float value(const Block& block) { return static_cast<float>(block.value); }
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -7,7 +7,7 @@
 #include "base/check.h"
 #include "base/checked.h"
 
-namespace steelyard {
+namespace steelyard::formats {
 
 #define FORMAT(name, id) +1
 constexpr size_t kFormatCount = 0
@@ -17,7 +17,7 @@ constexpr size_t kFormatCount = 0
 
 using Formats = std::array<const Format*, kFormatCount>;
 
-// list.cc, once per target that has encoders.
+// Defined in list.cc, once per target that has encoders.
 #define TARGET(enumerator, name, encoders, ...) \
   namespace encoders {                          \
   extern const Formats kFormats;                \
@@ -78,4 +78,4 @@ std::optional<uint64_t> row_bytes(const Format& format, uint64_t n) {
   return checked_mul(n / block_len, static_cast<uint64_t>(format.block_bytes));
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::formats

@@ -1,6 +1,6 @@
-// The registry of GGUF tensor types: what a reader, a plan or a kernel may ask about a type without knowing it.
+// The registry of GGUF tensor types. It answers what a reader, a plan or a kernel needs to know about a type.
 //
-// Generated from formats.def. Each type has one pair of files that defines its `Format`; no code outside src/formats
+// Generated from formats.def. Each type has one pair of files that defines its `Format`. No code outside src/formats
 // switches on a Type.
 #pragma once
 
@@ -14,7 +14,7 @@
 #include "formats/group.h"
 #include "simd/target.h"
 
-namespace steelyard {
+namespace steelyard::formats {
 
 /// GGUF tensor types; the value is the ggml type id in the file.
 enum class Type : uint32_t {
@@ -39,14 +39,14 @@ struct Format {
   std::string_view target;  ///< what its functions were compiled for (simd/target.h); no other difference
   Importance importance;
 
-  /// The type that takes over where a row does not divide into blocks of this one; none for types with block_len 1.
+  /// The fallback where a row does not divide into blocks of this type; none for types with block_len 1.
   std::optional<Type> fallback;
 
   /// Decodes `n_blocks` blocks to n_blocks * block_len floats, bit-exact to ggml's rules. Null for integer types.
   void (*decode)(const std::byte* blocks, int64_t n_blocks, float* out);
 
-  /// Unpacks group `g` (16 values: 16g .. 16g+15) of one block. Null for types that are no groups (F32, F16, BF16,
-  /// F64, integers).
+  /// Unpacks group `g` (16 values: 16g .. 16g+15) of one block. Null for types without groups (F32, F16, BF16, F64,
+  /// integers).
   void (*unpack)(const std::byte* block, int g, Group& out);
 
   /// Null for types that cannot be written by quantizing.
@@ -56,7 +56,7 @@ struct Format {
 };
 
 /// The format of a type known to the registry, compiled for simd::chosen_target() or for `target`, which the processor
-/// must have.
+/// must support.
 const Format& format(Type type);
 const Format& format(Type type, simd::Target target);
 
@@ -70,4 +70,4 @@ std::span<const Format* const> all_formats();
 /// Bytes of a row of `n` values, or nothing when n is not a multiple of the block length or the product overflows.
 std::optional<uint64_t> row_bytes(const Format& format, uint64_t n);
 
-}  // namespace steelyard
+}  // namespace steelyard::formats

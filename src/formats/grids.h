@@ -1,8 +1,8 @@
 // Codebooks and value tables that formats share. Every table is a constant of the file formats; the source of the
 // numbers is the PyPI package gguf (gguf/quants.py).
 //
-// Tables are statics of functions, since that is the one form that nvcc places in device memory by itself: the same
-// accessor serves host and device.
+// Tables are statics of functions, because only then does nvcc place them in device memory by itself: the same accessor
+// serves host and device.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@
 #include "simd/simd.h"
 #include "simd/this_target.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 /// N codewords, each as the bytes of one Word: value i of a codeword is byte i, the lowest first.
 template <typename Word, size_t N>
@@ -88,7 +88,7 @@ STEELYARD_HD inline const int8_t* e2m1_doubled() {
   return kValues;
 }
 
-/// The 8 signs behind a stored 7-bit index: bits 0 to 6 are the index, bit 7 makes the number of minus signs even.
+/// The 8 signs for a stored 7-bit index: bits 0 to 6 are the index, bit 7 makes the number of minus signs even.
 STEELYARD_HD constexpr uint8_t even_signs(uint32_t index) {
   uint32_t parity = index ^ (index >> 4);
   parity ^= parity >> 2;
@@ -104,12 +104,15 @@ STEELYARD_HD constexpr uint64_t with_parity(uint64_t indices) {
   return indices | (parity & 0x0101010101010101u) << 7;
 }
 
-/// The same for the four indices in each half of `words`, side by side from bit 0 on: eight bytes of signs.
+/// The same for the four indices in each half of `words`, packed from bit 0 on: eight bytes of signs.
 STEELYARD_HD constexpr uint64_t eight_signs(uint64_t words) {
   constexpr uint64_t kEach = 0x0000000100000001u;
   return with_parity((words & 0x7F * kEach) | (words & (0x7F << 7) * kEach) << 1 | (words & (0x7F << 14) * kEach) << 2 |
                      (words & (0x7F << 21) * kEach) << 3);
 }
+
+/// The steps above these signs, bits 28 to 31 of each half, as two bytes.
+STEELYARD_HD constexpr uint64_t steps_above_signs(uint64_t words) { return (words >> 28 & 15) | (words >> 60) << 8; }
 
 /// Writes 8 magnitudes (bytes of `magnitudes`, each 1..127) to q, negated where `signs` has a bit set.
 STEELYARD_HD inline void store_signed(uint64_t magnitudes, uint8_t signs, int8_t* q) {
@@ -118,12 +121,6 @@ STEELYARD_HD inline void store_signed(uint64_t magnitudes, uint8_t signs, int8_t
   const uint64_t negative = ((own_bit + 0x7F * kOnes) >> 7) & kOnes;          // 1 in every byte with its bit set
   const uint64_t signed_bytes = (magnitudes ^ (negative * 0xFF)) + negative;  // two's complement; no byte carries
   std::memcpy(q, &signed_bytes, sizeof(signed_bytes));
-}
-
-/// Value j of an IQ1 codeword in eighths, shifted by `kShift` eighths.
-template <int kShift>
-int iq1_value(int codeword, int j) {
-  return 8 * static_cast<int8_t>(iq1_grid()[codeword] >> (8 * j)) + kShift;
 }
 
 /// Writes 8 ternary values (signed bytes of `codeword`) as 8 t + shift, shift = -1 or 1: eighths of IQ1's t +- 1/8.
@@ -137,4 +134,4 @@ STEELYARD_HD inline Bytes shifted_eighths(const Bytes& ternary, const Bytes& is_
   return (fourfold + fourfold) + (repeat(1) + (is_negative + is_negative));
 }
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

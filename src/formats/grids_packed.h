@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-namespace steelyard::packed {
+namespace steelyard::formats::packed {
 
 inline constexpr uint16_t kIq1[2048] = {
     0x0000, 0x0002, 0x0005, 0x0008, 0x000a, 0x0011, 0x0015, 0x0020, 0x0022, 0x0028, 0x002a, 0x0045, 0x0051, 0x0054,
@@ -359,4 +359,4 @@ inline constexpr uint16_t kIq3S[512] = {
     0x0f0b, 0x0f10, 0x0f28, 0x0f52, 0x0f62, 0x0f82, 0x0f99, 0x0fc0,
 };
 
-}  // namespace steelyard::packed
+}  // namespace steelyard::formats::packed

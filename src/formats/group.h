@@ -7,7 +7,7 @@
 
 #include "simd/host_device.h"
 
-namespace steelyard {
+namespace steelyard::formats {
 
 inline constexpr int kGroupLen = 16;
 
@@ -19,4 +19,4 @@ struct Group {
   float min;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::formats

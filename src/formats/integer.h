@@ -5,15 +5,13 @@
 #pragma once
 
 #include "formats/codec.h"
+#include "formats/plain.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 template <Type type, typename Integer>
-struct IntegerFormat {
+struct IntegerFormat : PlainType {
   static constexpr Type kType = type;
-  static constexpr int kBlockLen = 1;
-  static constexpr Importance kImportance = Importance::kIgnored;
-  static constexpr std::optional<Type> kFallback = std::nullopt;
 
   struct [[gnu::packed]] Block {
     Integer value;
@@ -26,4 +24,4 @@ using I16 = IntegerFormat<Type::I16, int16_t>;
 using I32 = IntegerFormat<Type::I32, int32_t>;
 using I64 = IntegerFormat<Type::I64, int64_t>;
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -1,25 +1,20 @@
 #include "formats/iq1_m.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
-
-const IQ1_M::Book& IQ1_M::codebook(int shift) {
-  static const Book kShifted[] = {Book(iq1_value<1>), Book(iq1_value<-1>)};
-  return kShifted[shift];
-}
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void IQ1_M::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block = {};
-  for (int v = 0; v < kBlockLen / kJoint; ++v) {
+  for (int v = 0; v < kBlockLen / kVectorDim; ++v) {
     const uint32_t index = index_of(codes[v]);
     block.low[v] = static_cast<uint8_t>(index);
     block.high_and_shifts[v / 2] |= static_cast<uint8_t>((index >> 8 | signs_of(codes[v]) << 3) << (4 * (v % 2)));
   }
   for (int b = 0; b < kSubBlocks; ++b) {
-    block.scales[b / 4] |= static_cast<uint16_t>(scales.step[b] << (3 * (b % 4)));
+    block.scales[b / 4] |= static_cast<uint16_t>(scales.sub_scale[b] << (3 * (b % 4)));
   }
   for (int k = 0; k < 4; ++k) block.scales[k] |= static_cast<uint16_t>((scales.d.bits >> (4 * k) & 15) << 12);
 }
 
 constinit const Format kIQ1_MFormat = make_format<IQ1_M>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -11,13 +11,11 @@
 // As a group: 8 * (ternary + shift) is an integer, and an eighth of the scale is exact.
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/grids.h"
 #include "formats/search/codebook_encoder.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct IQ1_M : CodebookEncoder<IQ1_M> {
   static constexpr Type kType = Type::IQ1_M;
@@ -27,7 +25,6 @@ struct IQ1_M : CodebookEncoder<IQ1_M> {
   static constexpr int kMaxCode = 9;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 16;
-  static constexpr int kSubBlocks = 16;
 
   struct [[gnu::packed]] Block {
     uint8_t low[32];
@@ -36,13 +33,11 @@ struct IQ1_M : CodebookEncoder<IQ1_M> {
   };
   static_assert(sizeof(Block) == 56);
 
-  STEELYARD_HD static float scale_of(Half d, int s) { return to_float(d) * static_cast<float>(2 * s + 1) * 0.125f; }
-
   STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
     for (int k = 0; k < 2; ++k) {
       const uint32_t high_and_shift = block.high_and_shifts[g] >> (4 * k);
       const int shift = (high_and_shift & 8u) != 0 ? -1 : 1;
-      store_iq1(iq1_grid()[block.low[2 * g + k] | ((high_and_shift & 7u) << 8)], shift, out.q + 8 * k);
+      store_iq1(grid()[block.low[2 * g + k] | ((high_and_shift & 7u) << 8)], shift, out.q + 8 * k);
     }
     uint32_t d_bits = 0;
     for (int k = 0; k < 4; ++k) d_bits |= static_cast<uint32_t>(block.scales[k] >> 12) << (4 * k);
@@ -55,34 +50,31 @@ struct IQ1_M : CodebookEncoder<IQ1_M> {
     unrolled<4>([&]<int k>() {
       const uint8_t* low = blocks->low + 8 * k;
       const uint64_t nibbles = read<uint32_t>(blocks->high_and_shifts + 4 * k);
-      const Bytes ternary = codewords(iq1_grid(), [&](int i) { return low[i] | (nibbles << 8 >> (4 * i) & 0x700); });
+      const Bytes ternary = codewords(grid(), [&](int i) { return low[i] | (nibbles << 8 >> (4 * i) & 0x700); });
       const Bytes is_negative =
           any_bits(nibbles, {{1u << 3, 1u << 7, 1u << 11, 1u << 15, 1u << 19, 1u << 23, 1u << 27, 1u << 31}});
       out.codes[k] = shifted_eighths(ternary, is_negative);
     });
     const auto words = read<uint64_t>(blocks->scales);
-    const auto steps = [](uint64_t two) {  // the four fields of each of two words, as bytes
+    const auto sub_scales = [](uint64_t two) {  // the four fields of each of two words, as bytes
       const uint64_t x = (two & 0xFFF) | (two & 0xFFF0000) << 16;
       constexpr uint64_t kEach = 0x0000000100000001u;
       return (x & 7 * kEach) | (x & 0x38 * kEach) << 5 | (x & 0x1C0 * kEach) << 10 | (x & 0xE00 * kEach) << 15;
     };
     const uint64_t d =
         (words >> 12 & 15) | (words >> 24 & 15 << 4) | (words >> 36 & 15 << 8) | (words >> 48 & 15 << 12);
-    out.scale = to_floats(odd(make_steps(steps(words & 0xFFFFFFFF), steps(words >> 32)))) *
-                (broadcast_half(Half{static_cast<uint16_t>(d)}) * broadcast16(0.125f));
+    out.scale = scales_of(Half{static_cast<uint16_t>(d)}, make_sub_scales(sub_scales(words & 0xFFFFFFFF), sub_scales(words >> 32)));
   }
 
-  static constexpr int kJoint = 8;
-  static constexpr int kVectors = 1;
+  static constexpr int kVectorDim = 8;
   static constexpr int kIndexBits = 11;
   static constexpr Signs kSigns = Signs::kShifted;
-  static constexpr int kVariants = 1;
-  static constexpr int kSteps = 8;
-  static constexpr double kUnit = 0.125;
+  static constexpr int kSubScaleLevels = 8;
+  static constexpr double kSubScaleUnit = 0.125;
   static constexpr float kTypicalLevel = 9.4f;
-  using Book = Codebook<1 << kIndexBits, 8, Levels{3, -8.0f, 8.0f}>;
-  static const Book& codebook(int shift);
+  static constexpr Levels kLevels = {3, -8.0f, 8.0f};
+  STEELYARD_HD static const uint64_t* grid() { return iq1_grid(); }
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -10,13 +10,11 @@
 // As a group: 8 * (ternary + shift) is an integer, and an eighth of the scale is exact.
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/grids.h"
 #include "formats/search/codebook_encoder.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct IQ1_S : CodebookEncoder<IQ1_S> {
   static constexpr Type kType = Type::IQ1_S;
@@ -26,7 +24,6 @@ struct IQ1_S : CodebookEncoder<IQ1_S> {
   static constexpr int kMaxCode = 9;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 32;
-  static constexpr int kSubBlocks = 8;
 
   struct [[gnu::packed]] Block {
     Half d;
@@ -35,15 +32,13 @@ struct IQ1_S : CodebookEncoder<IQ1_S> {
   };
   static_assert(sizeof(Block) == 50);
 
-  STEELYARD_HD static float scale_of(Half d, int s) { return to_float(d) * static_cast<float>(2 * s + 1) * 0.125f; }
-
   STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
     const uint32_t high_and_scale = block.high_and_scales[g / 2];
     const int shift = (high_and_scale & 0x8000u) != 0 ? -1 : 1;
     for (int k = 0; k < 2; ++k) {
       const int position = 2 * (g % 2) + k;
       const uint32_t high = (high_and_scale >> (3 * position)) & 7u;
-      store_iq1(iq1_grid()[block.low[2 * g + k] | (high << 8)], shift, out.q + 8 * k);
+      store_iq1(grid()[block.low[2 * g + k] | (high << 8)], shift, out.q + 8 * k);
     }
     out.scale = scale_of(block.d, static_cast<int>((high_and_scale >> 12) & 7u));
     out.min = 0.0f;
@@ -54,30 +49,29 @@ struct IQ1_S : CodebookEncoder<IQ1_S> {
       const uint8_t* low = blocks->low + 8 * k;
       const uint64_t words = read<uint32_t>(&blocks->high_and_scales[2 * k]);
       const Bytes ternary =
-          codewords(iq1_grid(), [&](int i) { return low[i] | (words << 8 >> (i < 4 ? 3 * i : 3 * i + 4) & 0x700); });
+          codewords(grid(), [&](int i) { return low[i] | (words << 8 >> (i < 4 ? 3 * i : 3 * i + 4) & 0x700); });
       constexpr uint64_t kFirst = 1u << 15, kSecond = 1u << 31;
       const Bytes is_negative = any_bits(words, {{kFirst, kFirst, kFirst, kFirst, kSecond, kSecond, kSecond, kSecond}});
       out.codes[k] = shifted_eighths(ternary, is_negative);
     });
-    const Steps words = read<Steps>(blocks->high_and_scales);
+    const SubScales words = read<SubScales>(blocks->high_and_scales);
     const auto in_each_word = [](uint64_t mask) {
-      return make_steps(mask * 0x1000100010001u, mask * 0x1000100010001u);
+      return make_sub_scales(mask * 0x1000100010001u, mask * 0x1000100010001u);
     };
-    const Steps steps = (shift_right(words, 12) & in_each_word(7)) | (shift_right(words, 4) & in_each_word(7 << 8));
-    out.scale = to_floats(odd(steps)) * (broadcast_half(blocks->d) * broadcast16(0.125f));
+    const SubScales sub_scales = (shift_right(words, 12) & in_each_word(7)) | (shift_right(words, 4) & in_each_word(7 << 8));
+    out.scale = scales_of(blocks->d, sub_scales);
   }
 
-  static constexpr int kJoint = 8;
-  static constexpr int kVectors = 1;
+  static constexpr int kVectorDim = 8;
   static constexpr int kIndexBits = 11;
   static constexpr Signs kSigns = Signs::kShifted;
   static constexpr int kVariants = 2;
-  static constexpr int kSteps = 8;
-  static constexpr double kUnit = 0.125;
+  static constexpr int kSubScaleLevels = 8;
+  static constexpr double kSubScaleUnit = 0.125;
   static constexpr float kTypicalLevel = 9.9f;
-  using Book = Codebook<1 << kIndexBits, 8, Levels{3, -8.0f, 8.0f}>;
-  static const Book& codebook(int shift);
+  static constexpr Levels kLevels = {3, -8.0f, 8.0f};
+  STEELYARD_HD static const uint64_t* grid() { return iq1_grid(); }
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

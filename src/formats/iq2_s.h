@@ -10,13 +10,11 @@
 // value = (d * (0.5 + s) * 0.25) * (+-magnitude)
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/grids.h"
 #include "formats/search/codebook_encoder.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct IQ2_S : CodebookEncoder<IQ2_S> {
   static constexpr Type kType = Type::IQ2_S;
@@ -26,7 +24,6 @@ struct IQ2_S : CodebookEncoder<IQ2_S> {
   static constexpr int kMaxCode = 43;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 16;
-  static constexpr int kSubBlocks = 16;
 
   struct [[gnu::packed]] Block {
     Half d;
@@ -37,13 +34,11 @@ struct IQ2_S : CodebookEncoder<IQ2_S> {
   };
   static_assert(sizeof(Block) == 82);
 
-  STEELYARD_HD static float scale_of(Half d, int s) { return to_float(d) * (0.5f + static_cast<float>(s)) * 0.25f; }
-
   STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
     for (int h = 0; h < 2; ++h) {
       const int v = 2 * g + h;
       const int index = block.low[v] | ((block.high[v / 4] >> (2 * (v % 4))) & 3) << 8;
-      store_signed(iq2_s_grid()[index], block.signs[v], out.q + 8 * h);
+      store_signed(grid()[index], block.signs[v], out.q + 8 * h);
     }
     out.scale = scale_of(block.d, (block.scales[g / 2] >> (4 * (g % 2))) & 15);
     out.min = 0.0f;
@@ -53,24 +48,20 @@ struct IQ2_S : CodebookEncoder<IQ2_S> {
     unrolled<4>([&]<int k>() {
       const uint8_t* low = blocks->low + 8 * k;
       const uint32_t high = uint32_t{read<uint16_t>(blocks->high + 2 * k)} << 8;
-      const Bytes magnitudes = codewords(iq2_s_grid(), [&](int i) { return low[i] | (high >> (2 * i) & 0x300); });
+      const Bytes magnitudes = codewords(grid(), [&](int i) { return low[i] | (high >> (2 * i) & 0x300); });
       out.codes[k] = negate_where(magnitudes, read<uint64_t>(blocks->signs + 8 * k));
     });
-    out.scale = to_floats(odd(nibble_steps(read<uint64_t>(blocks->scales)))) *
-                (broadcast_half(blocks->d) * broadcast16(0.125f));
+    out.scale = scales_of(blocks->d, nibble_sub_scales(read<uint64_t>(blocks->scales)));
   }
 
-  static constexpr int kJoint = 8;
-  static constexpr int kVectors = 1;
+  static constexpr int kVectorDim = 8;
   static constexpr int kIndexBits = 10;
   static constexpr Signs kSigns = Signs::kFree;
-  static constexpr int kVariants = 1;
-  static constexpr int kSteps = 16;
-  static constexpr double kUnit = 0.125;
+  static constexpr double kSubScaleUnit = 0.125;
   static constexpr float kTypicalLevel = 36.2f;
-  using Book = Codebook<1 << kIndexBits, 8, Levels{3, 8.0f, 17.5f}>;
-  static const Book& codebook(int shift);
+  static constexpr Levels kLevels = {3, 8.0f, 17.5f};
+  STEELYARD_HD static const uint64_t* grid() { return iq2_s_grid(); }
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

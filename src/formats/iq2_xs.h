@@ -9,13 +9,11 @@
 // The eighth sign makes the number of minus signs even.
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/grids.h"
 #include "formats/search/codebook_encoder.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct IQ2_XS : CodebookEncoder<IQ2_XS> {
   static constexpr Type kType = Type::IQ2_XS;
@@ -25,7 +23,6 @@ struct IQ2_XS : CodebookEncoder<IQ2_XS> {
   static constexpr int kMaxCode = 43;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 16;
-  static constexpr int kSubBlocks = 16;
 
   struct [[gnu::packed]] Block {
     Half d;
@@ -34,12 +31,10 @@ struct IQ2_XS : CodebookEncoder<IQ2_XS> {
   };
   static_assert(sizeof(Block) == 74);
 
-  STEELYARD_HD static float scale_of(Half d, int s) { return to_float(d) * (0.5f + static_cast<float>(s)) * 0.25f; }
-
   STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
     for (int k = 0; k < 2; ++k) {
       const uint16_t codeword = block.vectors[2 * g + k];
-      store_signed(iq2_xs_grid()[codeword & 511], even_signs(codeword >> 9), out.q + 8 * k);
+      store_signed(grid()[codeword & 511], even_signs(codeword >> 9), out.q + 8 * k);
     }
     const int scale = (block.scales[g / 2] >> (4 * (g % 2))) & 15;
     out.scale = scale_of(block.d, scale);
@@ -49,28 +44,24 @@ struct IQ2_XS : CodebookEncoder<IQ2_XS> {
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
     unrolled<4>([&]<int k>() {
       const uint16_t* vectors = blocks->vectors + 8 * k;
-      const Bytes magnitudes = codewords(iq2_xs_grid(), [&](int i) { return vectors[i] & 511; });
+      const Bytes magnitudes = codewords(grid(), [&](int i) { return vectors[i] & 511; });
       // The 7 bits of eight words side by side: vectors 0, 4, 1, 5, ..., then in order.
       constexpr uint64_t kEven = 0x00FF00FF00FF00FFu;
       const uint64_t mixed = with_parity((read<uint64_t>(vectors) >> 9 & kEven / 255 * 127) |
                                          (read<uint64_t>(vectors + 4) >> 1 & kEven / 255 * 127 << 8));
       out.codes[k] = negate_where(magnitudes, even_bytes(mixed & kEven) | even_bytes(mixed >> 8 & kEven) << 32);
     });
-    out.scale = to_floats(odd(nibble_steps(read<uint64_t>(blocks->scales)))) *
-                (broadcast_half(blocks->d) * broadcast16(0.125f));
+    out.scale = scales_of(blocks->d, nibble_sub_scales(read<uint64_t>(blocks->scales)));
   }
 
-  static constexpr int kJoint = 8;
-  static constexpr int kVectors = 1;
+  static constexpr int kVectorDim = 8;
   static constexpr int kIndexBits = 9;
   static constexpr Signs kSigns = Signs::kEven;
-  static constexpr int kVariants = 1;
-  static constexpr int kSteps = 16;
-  static constexpr double kUnit = 0.125;
+  static constexpr double kSubScaleUnit = 0.125;
   static constexpr float kTypicalLevel = 36.1f;
-  using Book = Codebook<1 << kIndexBits, 8, Levels{3, 8.0f, 17.5f}>;
-  static const Book& codebook(int shift);
+  static constexpr Levels kLevels = {3, 8.0f, 17.5f};
+  STEELYARD_HD static const uint64_t* grid() { return iq2_xs_grid(); }
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

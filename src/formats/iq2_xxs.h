@@ -9,13 +9,11 @@
 // The eighth sign makes the number of minus signs even.
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/grids.h"
 #include "formats/search/codebook_encoder.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct IQ2_XXS : CodebookEncoder<IQ2_XXS> {
   static constexpr Type kType = Type::IQ2_XXS;
@@ -25,7 +23,6 @@ struct IQ2_XXS : CodebookEncoder<IQ2_XXS> {
   static constexpr int kMaxCode = 43;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 32;
-  static constexpr int kSubBlocks = 8;
 
   struct [[gnu::packed]] Block {
     Half d;
@@ -36,14 +33,12 @@ struct IQ2_XXS : CodebookEncoder<IQ2_XXS> {
   };
   static_assert(sizeof(Block) == 66);
 
-  STEELYARD_HD static float scale_of(Half d, int s) { return to_float(d) * (0.5f + static_cast<float>(s)) * 0.25f; }
-
   STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
     const auto& sub_block = block.sub_blocks[g / 2];
     const uint32_t signs_and_scale = sub_block.signs_and_scale;
     for (int k = 0; k < 2; ++k) {
       const int codeword = 2 * (g % 2) + k;
-      store_signed(iq2_xxs_grid()[sub_block.indices[codeword]], even_signs((signs_and_scale >> (7 * codeword)) & 127),
+      store_signed(grid()[sub_block.indices[codeword]], even_signs((signs_and_scale >> (7 * codeword)) & 127),
                    out.q + 8 * k);
     }
     out.scale = scale_of(block.d, static_cast<int>(signs_and_scale >> 28));
@@ -51,29 +46,26 @@ struct IQ2_XXS : CodebookEncoder<IQ2_XXS> {
   }
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
-    uint64_t steps = 0;
+    uint64_t sub_scales = 0;
     unrolled<4>([&]<int k>() {
       const auto &first = blocks->sub_blocks[2 * k], &second = blocks->sub_blocks[2 * k + 1];
       const uint64_t words = first.signs_and_scale | uint64_t{second.signs_and_scale} << 32;
       const Bytes magnitudes =
-          codewords(iq2_xxs_grid(), [&](int i) { return i < 4 ? first.indices[i] : second.indices[i - 4]; });
+          codewords(grid(), [&](int i) { return i < 4 ? first.indices[i] : second.indices[i - 4]; });
       out.codes[k] = negate_where(magnitudes, eight_signs(words));
-      steps |= ((words >> 28 & 15) | (words >> 60) << 8) << (16 * k);
+      sub_scales |= steps_above_signs(words) << (16 * k);
     });
-    out.scale = to_floats(odd(twice(steps))) * (broadcast_half(blocks->d) * broadcast16(0.125f));
+    out.scale = scales_of(blocks->d, twice(sub_scales));
   }
 
-  static constexpr int kJoint = 8;
-  static constexpr int kVectors = 1;
+  static constexpr int kVectorDim = 8;
   static constexpr int kIndexBits = 8;
   static constexpr Signs kSigns = Signs::kEven;
-  static constexpr int kVariants = 1;
-  static constexpr int kSteps = 16;
-  static constexpr double kUnit = 0.125;
+  static constexpr double kSubScaleUnit = 0.125;
   static constexpr float kTypicalLevel = 37.0f;
-  using Book = Codebook<1 << kIndexBits, 8, Levels{3, 8.0f, 17.5f}>;
-  static const Book& codebook(int shift);
+  static constexpr Levels kLevels = {3, 8.0f, 17.5f};
+  STEELYARD_HD static const uint64_t* grid() { return iq2_xxs_grid(); }
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -1,24 +1,21 @@
 #include "formats/iq3_s.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+#include "formats/bit_codes.h"
 
-const IQ3_S::Book& IQ3_S::codebook(int) {
-  static const Book kBook([](int c, int j) { return iq3_s_grid()[c] >> (8 * j) & 0xFF; });
-  return kBook;
-}
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void IQ3_S::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block = {};
   block.d = scales.d;
-  for (int v = 0; v < kBlockLen / kJoint; ++v) {
+  for (int v = 0; v < kBlockLen / kVectorDim; ++v) {
     const uint32_t index = index_of(codes[v]);
     block.low[v] = static_cast<uint8_t>(index);
     block.high[v / 8] |= static_cast<uint8_t>((index >> 8) << (v % 8));
     block.signs[v / 2] |= static_cast<uint8_t>(signs_of(codes[v]) << (4 * (v % 2)));
   }
-  for (int b = 0; b < kSubBlocks; ++b) block.scales[b / 2] |= static_cast<uint8_t>(scales.step[b] << (4 * (b % 2)));
+  pack_neighbours(scales.step, kSubBlocks, block.scales);
 }
 
 constinit const Format kIQ3_SFormat = make_format<IQ3_S>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -10,13 +10,11 @@
 // value = (d * (1 + 2*s)) * (+-magnitude)
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/grids.h"
 #include "formats/search/codebook_encoder.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct IQ3_S : CodebookEncoder<IQ3_S> {
   static constexpr Type kType = Type::IQ3_S;
@@ -26,7 +24,6 @@ struct IQ3_S : CodebookEncoder<IQ3_S> {
   static constexpr int kMaxCode = 15;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 32;
-  static constexpr int kSubBlocks = 8;
 
   struct [[gnu::packed]] Block {
     Half d;
@@ -37,14 +34,12 @@ struct IQ3_S : CodebookEncoder<IQ3_S> {
   };
   static_assert(sizeof(Block) == 110);
 
-  STEELYARD_HD static float scale_of(Half d, int s) { return to_float(d) * static_cast<float>(1 + 2 * s); }
-
   STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
     for (int i = 0; i < 2; ++i) {
       const int k = 2 * g + i;
       const int v = 2 * k;
-      const uint64_t first = iq3_s_grid()[block.low[v] | ((block.high[v / 8] >> (v % 8)) & 1) << 8];
-      const uint64_t second = iq3_s_grid()[block.low[v + 1] | ((block.high[v / 8] >> (v % 8 + 1)) & 1) << 8];
+      const uint64_t first = grid()[block.low[v] | ((block.high[v / 8] >> (v % 8)) & 1) << 8];
+      const uint64_t second = grid()[block.low[v + 1] | ((block.high[v / 8] >> (v % 8 + 1)) & 1) << 8];
       store_signed(first | second << 32, block.signs[k], out.q + 8 * i);
     }
     const int b = g / 2;
@@ -56,24 +51,20 @@ struct IQ3_S : CodebookEncoder<IQ3_S> {
     unrolled<4>([&]<int k>() {
       const uint8_t* low = blocks->low + 16 * k;
       const uint32_t high = uint32_t{read<uint16_t>(blocks->high + 2 * k)} << 8;
-      const Bytes magnitudes = codewords(iq3_s_grid(), [&](int i) { return low[i] | (high >> i & 0x100); });
+      const Bytes magnitudes = codewords(grid(), [&](int i) { return low[i] | (high >> i & 0x100); });
       out.codes[k] = negate_where(magnitudes, read<uint64_t>(blocks->signs + 8 * k));
     });
-    const uint64_t steps = nibbles_as_bytes(read<uint32_t>(blocks->scales));
-    out.scale = to_floats(odd(twice(steps))) * broadcast_half(blocks->d);
+    out.scale = scales_of(blocks->d, twice(nibbles_as_bytes(read<uint32_t>(blocks->scales))));
   }
 
-  static constexpr int kJoint = 4;
-  static constexpr int kVectors = 1;
+  static constexpr int kVectorDim = 4;
   static constexpr int kIndexBits = 9;
   static constexpr Signs kSigns = Signs::kFree;
-  static constexpr int kVariants = 1;
-  static constexpr int kSteps = 16;
-  static constexpr double kUnit = 1.0;
+  static constexpr double kSubScaleUnit = 1.0;
   static constexpr float kTypicalLevel = 10.8f;
-  using Book = Codebook<1 << kIndexBits, 4, Levels{8, 1.0f, 2.0f}>;
-  static const Book& codebook(int shift);
+  static constexpr Levels kLevels = {8, 1.0f, 2.0f};
+  STEELYARD_HD static const uint32_t* grid() { return iq3_s_grid(); }
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -1,26 +1,17 @@
 #include "formats/iq3_xxs.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
-
-const IQ3_XXS::Book& IQ3_XXS::codebook(int) {
-  static const Book kBook([](int c, int j) { return iq3_xxs_grid()[c] >> (8 * j) & 0xFF; });
-  return kBook;
-}
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void IQ3_XXS::pack(const Scales& scales, const uint32_t* codes, Block& block) {
-  block = {};
   block.d = scales.d;
   for (int b = 0; b < kSubBlocks; ++b) {
-    uint32_t signs = static_cast<uint32_t>(scales.step[b]) << 28;
-    for (int k = 0; k < 4; ++k) {
-      const uint32_t code = codes[4 * b + k];
-      for (int v = 0; v < 2; ++v) block.indices[8 * b + 2 * k + v] = static_cast<uint8_t>(index_of(code, v));
-      signs |= (signs_of(code) & 127) << (7 * k);
+    for (int v = 0; v < 8; ++v) {
+      block.indices[8 * b + v] = static_cast<uint8_t>(index_of(codes[4 * b + v / 2], v % 2));
     }
-    block.signs_and_scales[b] = signs;
+    block.signs_and_scales[b] = signs_and_step(codes + 4 * b, scales.sub_scale[b]);
   }
 }
 
 constinit const Format kIQ3_XXSFormat = make_format<IQ3_XXS>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -10,13 +10,11 @@
 // The eighth sign makes the number of minus signs even.
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/grids.h"
 #include "formats/search/codebook_encoder.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct IQ3_XXS : CodebookEncoder<IQ3_XXS> {
   static constexpr Type kType = Type::IQ3_XXS;
@@ -26,7 +24,6 @@ struct IQ3_XXS : CodebookEncoder<IQ3_XXS> {
   static constexpr int kMaxCode = 62;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 32;
-  static constexpr int kSubBlocks = 8;
 
   struct [[gnu::packed]] Block {
     Half d;
@@ -35,14 +32,11 @@ struct IQ3_XXS : CodebookEncoder<IQ3_XXS> {
   };
   static_assert(sizeof(Block) == 98);
 
-  STEELYARD_HD static float scale_of(Half d, int s) { return to_float(d) * (0.5f + static_cast<float>(s)) * 0.5f; }
-
   STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
     const uint32_t signs_and_scale = block.signs_and_scales[g / 2];
-    const uint32_t* grid = iq3_xxs_grid();
     for (int k = 0; k < 2; ++k) {
       const uint8_t* pair = block.indices + 4 * g + 2 * k;
-      const uint64_t magnitudes = grid[pair[0]] | (static_cast<uint64_t>(grid[pair[1]]) << 32);
+      const uint64_t magnitudes = grid()[pair[0]] | (static_cast<uint64_t>(grid()[pair[1]]) << 32);
       store_signed(magnitudes, even_signs((signs_and_scale >> (7 * (2 * (g % 2) + k))) & 127), out.q + 8 * k);
     }
     out.scale = scale_of(block.d, static_cast<int>(signs_and_scale >> 28));
@@ -50,28 +44,26 @@ struct IQ3_XXS : CodebookEncoder<IQ3_XXS> {
   }
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
-    uint64_t steps = 0;
+    uint64_t sub_scales = 0;
     unrolled<4>([&]<int k>() {
       const uint8_t* indices = blocks->indices + 16 * k;
       const uint64_t words = read<uint64_t>(&blocks->signs_and_scales[2 * k]);
-      const Bytes magnitudes = codewords(iq3_xxs_grid(), [&](int i) { return indices[i]; });
+      const Bytes magnitudes = codewords(grid(), [&](int i) { return indices[i]; });
       out.codes[k] = negate_where(magnitudes, eight_signs(words));
-      steps |= ((words >> 28 & 15) | (words >> 60) << 8) << (16 * k);
+      sub_scales |= steps_above_signs(words) << (16 * k);
     });
-    out.scale = to_floats(odd(twice(steps))) * (broadcast_half(blocks->d) * broadcast16(0.25f));
+    out.scale = scales_of(blocks->d, twice(sub_scales));
   }
 
-  static constexpr int kJoint = 8;
-  static constexpr int kVectors = 2;
+  static constexpr int kVectorDim = 8;
+  static constexpr int kCodewords = 2;
   static constexpr int kIndexBits = 8;
   static constexpr Signs kSigns = Signs::kEven;
-  static constexpr int kVariants = 1;
-  static constexpr int kSteps = 16;
-  static constexpr double kUnit = 0.25;
+  static constexpr double kSubScaleUnit = 0.25;
   static constexpr float kTypicalLevel = 45.5f;
-  using Book = Codebook<1 << kIndexBits, 4, Levels{8, 4.0f, 8.0f}>;
-  static const Book& codebook(int shift);
+  static constexpr Levels kLevels = {8, 4.0f, 8.0f};
+  STEELYARD_HD static const uint32_t* grid() { return iq3_xxs_grid(); }
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

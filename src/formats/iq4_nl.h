@@ -6,13 +6,11 @@
 // value = d * iq4_values()[code]
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/grids.h"
 #include "formats/search/iq4_levels.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct IQ4_NL : OneScaleEncoder<IQ4_NL> {
   static constexpr Type kType = Type::IQ4_NL;
@@ -48,4 +46,4 @@ struct IQ4_NL : OneScaleEncoder<IQ4_NL> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -4,9 +4,10 @@
 #include <cmath>
 #include <cstring>
 
+#include "formats/bit_codes.h"
 #include "formats/search/iq4_levels.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 namespace {
 
 constexpr int kSubLen = IQ4_XS::kBlockLen / IQ4_XS::kSubBlocks;
@@ -16,65 +17,66 @@ constexpr int kHigh = 31;
 /// The multiple of d nearest to a scale.
 STEELYARD_HD int nearest_multiple(float scale, float d) { return d == 0.0f ? 0 : nearest_down(scale / d, kLow, kHigh); }
 
-/// A block on its way, or the first sub-blocks of one: what each sub-block would choose alone, and what it chooses
-/// under a common unit.
+/// A block, or its first sub-blocks: the best unconstrained scale of each sub-block, and its choice under a common
+/// super-block scale.
 template <int kSubs = IQ4_XS::kSubBlocks>
 struct SuperBlock {
-  const UnitBlock unit;
-  float free[kSubs];  ///< best scales of the sub-blocks, were they stored as they are
+  const NormalizedBlock normalized;
+  float unconstrained[kSubs];  ///< best scales of the sub-blocks, were they stored as they are
 
-  STEELYARD_HD SuperBlock(const float* x, const float* w, Effort effort) : unit(x, w, kSubs * kSubLen) {
+  STEELYARD_HD SuperBlock(const float* x, const float* w, Effort effort) : normalized(x, w, kSubs * kSubLen) {
     for (int b = 0; b < kSubs; ++b)
-      free[b] = search_levels(Iq4Levels(), iq4_range(), sub_x(b), sub_w(b), kSubLen, effort);
+      unconstrained[b] = search_levels(Iq4Levels(), iq4_range(), sub_x(b), sub_w(b), kSubLen, effort);
   }
 
-  STEELYARD_HD const float* sub_x(int b) const { return unit.x + kSubLen * b; }
-  STEELYARD_HD const float* sub_w(int b) const { return unit.w + kSubLen * b; }
+  STEELYARD_HD const float* sub_x(int b) const { return normalized.x + kSubLen * b; }
+  STEELYARD_HD const float* sub_w(int b) const { return normalized.w + kSubLen * b; }
 
-  /// The best of the units that make the largest free scale a multiple of up to 32, on either side: 8 * `passes` of
-  /// each sign, in steps of 1 / `fineness`.
-  STEELYARD_HD float search_unit(int passes, float fineness) const {
+  /// The best super-block scale among those that make the largest unconstrained scale a multiple of up to 32, on either
+  /// side: 8 * `passes` of each sign, in steps of 1 / `fineness`.
+  STEELYARD_HD float search_super_scale(int passes, float fineness) const {
     float largest = 0.0f;
-    for (const float scale : free) largest = std::fabs(scale) > std::fabs(largest) ? scale : largest;
+    for (const float scale : unconstrained) largest = std::fabs(scale) > std::fabs(largest) ? scale : largest;
     float best = 0.0f;
     float least = HUGE_VALF;
     for (int pass = 0; pass < passes; ++pass) {
-      alignas(64) float units[kCandidates];
+      alignas(64) float super_scales[kCandidates];
       alignas(64) float errors[kCandidates] = {};
       for (int c = 0; c < kCandidates; ++c) {
         const float below = static_cast<float>(kCandidates * pass + c) / (2.0f * fineness);
-        units[c] = largest / (c % 2 == 0 ? kLow - 0.4f + below : kHigh + 0.4f - below);
+        super_scales[c] = largest / (c % 2 == 0 ? kLow - 0.4f + below : kHigh + 0.4f - below);
       }
       for (int b = 0; b < kSubs; ++b) {
         alignas(64) float scales[kCandidates];
         alignas(64) float sub_errors[kCandidates];
         for (int c = 0; c < kCandidates; ++c) {
-          scales[c] = units[c] * static_cast<float>(nearest_multiple(free[b], units[c]));
+          scales[c] = super_scales[c] * static_cast<float>(nearest_multiple(unconstrained[b], super_scales[c]));
         }
         scale_errors(Iq4Levels(), sub_x(b), sub_w(b), kSubLen, scales, sub_errors);
         for (int c = 0; c < kCandidates; ++c) errors[c] += sub_errors[c];
       }
-      const int c = first_least(errors);
+      const int c = argmin(errors);
       if (errors[c] < least) {
         least = errors[c];
-        best = units[c];
+        best = super_scales[c];
       }
     }
     return best;
   }
 
-  /// Gives every sub-block the best multiple of a stored unit, of the 16 around its free scale; returns the error.
-  STEELYARD_HD float choose_multiples(IQ4_XS::Scales& scales) const {
-    const float d = unit.load(scales.d);
+  /// Gives every sub-block the best multiple of a stored super-block scale, of the 16 around its unconstrained scale.
+  /// Returns the error.
+  STEELYARD_HD float choose_sub_scales(IQ4_XS::Scales& scales) const {
+    const float d = normalized.load(scales.d);
     const int lowest = kLow;
     float error = 0.0f;
     for (int b = 0; b < kSubs; ++b) {
-      const int first = std::clamp(nearest_multiple(free[b], d) - kCandidates / 2, lowest, kHigh + 1 - kCandidates);
+      const int first = std::clamp(nearest_multiple(unconstrained[b], d) - kCandidates / 2, lowest, kHigh + 1 - kCandidates);
       alignas(64) float multiples[kCandidates];
       alignas(64) float errors[kCandidates];
       for (int c = 0; c < kCandidates; ++c) multiples[c] = d * static_cast<float>(first + c);
       scale_errors(Iq4Levels(), sub_x(b), sub_w(b), kSubLen, multiples, errors);
-      const int c = first_least(errors);
+      const int c = argmin(errors);
       scales.s[b] = static_cast<int8_t>(first + c);
       error += errors[c];
     }
@@ -93,22 +95,18 @@ STEELYARD_HD void choose_codes(const float* x, const IQ4_XS::Scales& scales, uin
 
 }  // namespace
 
-STEELYARD_HD void IQ4_XS::objective(const float* x, const float* importance, float* w) {
-  importance_objective(x, importance, kBlockLen, w);
-}
-
 STEELYARD_HD IQ4_XS::Scales IQ4_XS::fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
   const SuperBlock<> block(x, w, effort);
-  const auto d = effort == Effort::kFast     ? block.search_unit(1, 1.0f)
-                 : effort == Effort::kNormal ? block.search_unit(2, 2.0f)
-                                             : block.search_unit(8, 4.0f);
-  Scales best = {block.unit.store(d), {}};
-  float error = block.choose_multiples(best);
+  const auto d = effort == Effort::kFast     ? block.search_super_scale(1, 1.0f)
+                 : effort == Effort::kNormal ? block.search_super_scale(2, 2.0f)
+                                             : block.search_super_scale(8, 4.0f);
+  Scales best = {block.normalized.store(d), {}};
+  float error = block.choose_sub_scales(best);
   choose_codes(x, best, codes);
   for (int step = 0; effort == Effort::kBest && step < 4; ++step) {
     Scales next = best;
     refit(x, w, codes, next);
-    const float next_error = block.choose_multiples(next);
+    const float next_error = block.choose_sub_scales(next);
     if (next_error >= error) break;
     error = next_error;
     best = next;
@@ -123,7 +121,7 @@ STEELYARD_HD uint32_t IQ4_XS::round(const float* x, const float*, const Scales& 
 
 STEELYARD_HD void IQ4_XS::rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
   Scales own = {scales.d, {}};
-  SuperBlock<1>(x, w, effort).choose_multiples(own);
+  SuperBlock<1>(x, w, effort).choose_sub_scales(own);
   scales.s[position / kSubLen] = own.s[0];
 }
 
@@ -141,10 +139,7 @@ STEELYARD_HD void IQ4_XS::pack(const Scales& scales, const uint32_t* codes, Bloc
     const auto s = static_cast<uint32_t>(scales.s[b] - kLow);
     low |= (s & 15) << (4 * b);
     high |= (s >> 4) << (2 * b);
-    for (int i = 0; i < 16; ++i) {
-      const uint32_t* first = codes + kSubLen * b + i;
-      block.codes[16 * b + i] = static_cast<uint8_t>(first[0] | first[16] << 4);
-    }
+    pack_nibbles(codes + kSubLen * b, 16, block.codes + 16 * b);
   }
   block.scales_high = static_cast<uint16_t>(high);
   std::memcpy(block.scales_low, &low, sizeof(low));
@@ -152,4 +147,4 @@ STEELYARD_HD void IQ4_XS::pack(const Scales& scales, const uint32_t* codes, Bloc
 
 constinit const Format kIQ4_XSFormat = make_format<IQ4_XS>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -8,12 +8,10 @@
 // value = (d * (s - 32)) * iq4_values()[code]
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/grids.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct IQ4_XS {
   static constexpr Type kType = Type::IQ4_XS;
@@ -53,17 +51,16 @@ struct IQ4_XS {
     high = (high | high << 24) & 0x000000FF000000FFu;
     high = (high | high << 12) & 0x000F000F000F000Fu;
     high = (high | high << 6) & 0x0303030303030303u;
-    const Steps steps = twice(nibbles_as_bytes(read<uint32_t>(blocks->scales_low)) | high << 4);
-    out.scale = (to_floats(steps) - broadcast16(32.0f)) * broadcast_half(blocks->d);
+    const SubScales sub_scales = twice(nibbles_as_bytes(read<uint32_t>(blocks->scales_low)) | high << 4);
+    out.scale = (to_floats(sub_scales) - broadcast16(32.0f)) * broadcast_half(blocks->d);
   }
 
-  static constexpr int kJoint = 1;
+  static constexpr int kVectorDim = 1;
   static constexpr int kSubBlocks = 8;
   struct Scales {
     Half d;
     int8_t s[kSubBlocks];  ///< of the sub-blocks, -32 to 31
   };
-  STEELYARD_HD static void objective(const float* x, const float* importance, float* w);
   STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
   STEELYARD_HD static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
   STEELYARD_HD static void rescale(const float* x, const float* w, int position, Effort effort, Scales& scales);
@@ -71,4 +68,4 @@ struct IQ4_XS {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

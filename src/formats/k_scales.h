@@ -1,26 +1,33 @@
-// The 6-bit scales and minima of Q4_K and Q5_K: eight of each in 12 bytes.
+// What Q4_K and Q5_K have before their codes: 6-bit scales and minima of eight sub-blocks, under two halves.
 //
-//   bytes  0..3   byte k: scale k in bits 0..5, high 2 bits of scale k + 4 in bits 6..7
-//   bytes  4..7   byte k: minimum k in bits 0..5, high 2 bits of minimum k + 4 in bits 6..7
-//   bytes  8..11  byte k: low 4 bits of scale k + 4 in the low nibble, of minimum k + 4 in the high nibble
+//   bytes   0..1   d      half  unit of the scales
+//   bytes   2..3   d_min  half  unit of the minima
+//   bytes   4..7   byte k: scale k in bits 0..5, high 2 bits of scale k + 4 in bits 6..7
+//   bytes   8..11  byte k: minimum k in bits 0..5, high 2 bits of minimum k + 4 in bits 6..7
+//   bytes  12..15  byte k: low 4 bits of scale k + 4 in the low nibble, of minimum k + 4 in the high nibble
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
+#include "base/half.h"
 #include "formats/group.h"
+#include "formats/search/affine_encoder.h"
+#include "formats/span.h"
 #include "simd/this_target.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
-struct KScales {
+struct [[gnu::packed]] KScales {
+  Half d;
+  Half d_min;
   uint8_t bytes[12];
 
   static constexpr int kHigh = 63;
 
-  /// Eight of each, 0..kHigh.
-  STEELYARD_HD static KScales of(const uint8_t* scales, const uint8_t* minima) {
-    KScales packed;
+  STEELYARD_HD static KScales pack(const AffineScales& all) {
+    const uint8_t *scales = all.scale, *minima = all.minimum;
+    KScales packed = {all.d, all.d_min, {}};
     for (int k = 0; k < 4; ++k) {
       packed.bytes[k] = static_cast<uint8_t>(scales[k] | (scales[k + 4] >> 4) << 6);
       packed.bytes[k + 4] = static_cast<uint8_t>(minima[k] | (minima[k + 4] >> 4) << 6);
@@ -29,14 +36,14 @@ struct KScales {
     return packed;
   }
 
-  /// All eight, each a byte of the result.
-  STEELYARD_HD uint64_t scales() const {
-    const auto [first, second, last] = words();
-    return (first & 0x3F3F3F3Fu) | uint64_t{(last & 0x0F0F0F0Fu) | (first >> 2 & 0x30303030u)} << 32;
+  /// Scale and minimum of sub-block s, and those of all groups of 16.
+  STEELYARD_HD void unpack(int s, Group& out) const {
+    out.scale = to_float(d) * static_cast<float>(scale(s));
+    out.min = to_float(d_min) * static_cast<float>(minimum(s));
   }
-  STEELYARD_HD uint64_t minima() const {
-    const auto [first, second, last] = words();
-    return (second & 0x3F3F3F3Fu) | uint64_t{(last >> 4 & 0x0F0F0F0Fu) | (second >> 2 & 0x30303030u)} << 32;
+  STEELYARD_HD void unpack(Span& out) const {
+    out.scale = to_floats(twice(scales())) * broadcast_half(d);
+    out.min = to_floats(twice(minima())) * broadcast_half(d_min);
   }
 
   STEELYARD_HD int scale(int s) const {
@@ -47,6 +54,16 @@ struct KScales {
   }
 
  private:
+  /// All eight, each a byte of the result.
+  STEELYARD_HD uint64_t scales() const {
+    const auto [first, second, last] = words();
+    return (first & 0x3F3F3F3Fu) | uint64_t{(last & 0x0F0F0F0Fu) | (first >> 2 & 0x30303030u)} << 32;
+  }
+  STEELYARD_HD uint64_t minima() const {
+    const auto [first, second, last] = words();
+    return (second & 0x3F3F3F3Fu) | uint64_t{(last >> 4 & 0x0F0F0F0Fu) | (second >> 2 & 0x30303030u)} << 32;
+  }
+
   struct Words {
     uint32_t first, second, last;
   };
@@ -57,4 +74,4 @@ struct KScales {
   }
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -3,7 +3,7 @@
 
 #include "formats/codec.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 extern constinit const std::array kFormats = {
 #define FORMAT(name, id) &k##name##Format,
@@ -11,4 +11,4 @@ extern constinit const std::array kFormats = {
 #undef FORMAT
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

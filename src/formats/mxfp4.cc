@@ -2,34 +2,31 @@
 
 #include <algorithm>
 
+#include "formats/bit_codes.h"
 #include "formats/search/e2m1.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 namespace {
 
-/// Below the lowest the inverse of the scale is no float, beyond the highest its highest level.
+/// Below the lowest, the inverse of the scale is not a float; above the highest, its highest level is not.
 constexpr int kLowestExponent = 1;
 constexpr int kHighestExponent = 252;
 
 }  // namespace
 
-STEELYARD_HD void MXFP4::objective(const float* x, const float* importance, float* w) {
-  importance_objective(x, importance, kBlockLen, w);
-}
-
 STEELYARD_HD MXFP4::Scales MXFP4::fit(const float* x, const float* w, Effort, uint32_t* codes) {
-  const UnitBlock unit(x, w, kBlockLen);
-  // All scales that can be best, the largest first: under one more, values below 1 would only use the lower levels.
+  const NormalizedBlock normalized(x, w, kBlockLen);
+  // All scales that can be best, the largest first. Under a larger one, values below 1 would use only the lower levels.
   alignas(64) float scales[kCandidates];
   uint8_t exponents[kCandidates];
   for (int c = 0; c < kCandidates; ++c) {
-    const int fitting = 128 + std::ilogb(unit.power) - 2 - c;
+    const int fitting = 128 + std::ilogb(normalized.power) - 2 - c;
     exponents[c] = static_cast<uint8_t>(std::min(std::max(fitting, int{kLowestExponent}), int{kHighestExponent}));
-    scales[c] = static_cast<float>(static_cast<double>(half_scale(exponents[c])) / unit.power);
+    scales[c] = static_cast<float>(static_cast<double>(half_scale(exponents[c])) / normalized.power);
   }
   alignas(64) float errors[kCandidates];
-  scale_errors(E2m1Levels(), unit.x, unit.w, kBlockLen, scales, errors);
-  const uint8_t exponent = exponents[first_least(errors)];
+  scale_errors(E2m1Levels(), normalized.x, normalized.w, kBlockLen, scales, errors);
+  const uint8_t exponent = exponents[argmin(errors)];
   E2m1Levels().codes(x, kBlockLen, half_scale(exponent), codes);
   return {exponent};
 }
@@ -50,9 +47,9 @@ STEELYARD_HD void MXFP4::refit(const float* x, const float* w, const uint32_t* c
 
 STEELYARD_HD void MXFP4::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.exponent = scales.exponent;
-  for (int i = 0; i < 16; ++i) block.codes[i] = static_cast<uint8_t>(codes[i] | codes[i + 16] << 4);
+  pack_nibbles(codes, 16, block.codes);
 }
 
 constinit const Format kMXFP4Format = make_format<MXFP4>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

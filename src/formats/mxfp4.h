@@ -8,9 +8,8 @@
 
 #include "formats/codec.h"
 #include "formats/grids.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct MXFP4 {
   static constexpr Type kType = Type::MXFP4;
@@ -58,15 +57,14 @@ struct MXFP4 {
     out.scale = as_floats(codewords(scales_twice(), [&](int i) { return blocks[i].exponent; }));
   }
 
-  static constexpr int kJoint = 1;
+  static constexpr int kVectorDim = 1;
   struct Scales {
     uint8_t exponent;
   };
-  STEELYARD_HD static void objective(const float* x, const float* importance, float* w);
   STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
   STEELYARD_HD static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
   STEELYARD_HD static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

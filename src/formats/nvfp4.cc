@@ -2,9 +2,10 @@
 
 #include <algorithm>
 
+#include "formats/bit_codes.h"
 #include "formats/search/e2m1.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 namespace {
 
 constexpr int kSubLen = 16;
@@ -23,27 +24,23 @@ STEELYARD_HD int plain_scale(double max) {
 
 }  // namespace
 
-STEELYARD_HD void NVFP4::objective(const float* x, const float* importance, float* w) {
-  importance_objective(x, importance, kBlockLen, w);
-}
-
 STEELYARD_HD NVFP4::Scales NVFP4::fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
   Scales best = {};
   for (int b = 0; b < kSubs; ++b, x += kSubLen, w += kSubLen, codes += kSubLen) {
-    const UnitBlock unit(x, w, kSubLen);
+    const NormalizedBlock normalized(x, w, kSubLen);
     float max = 0.0f;
-    for (int i = 0; i < kSubLen; ++i) max = std::max(max, std::fabs(unit.x[i]));
-    // The scales around the plain one, in steps of 1/8 to 1/16; or all of them, and 0x7F as another zero.
+    for (int i = 0; i < kSubLen; ++i) max = std::max(max, std::fabs(normalized.x[i]));
+    // The scales around the obvious one, in steps of 1/8 to 1/16; or all scales, with 0x7F as another zero.
     const int count = effort == Effort::kBest ? 128 : kCandidates;
-    const int first = std::clamp(plain_scale(max * unit.power) - (kCandidates - 7), 0, 128 - count);
+    const int first = std::clamp(plain_scale(max * normalized.power) - (kCandidates - 7), 0, 128 - count);
     float error = HUGE_VALF;
     for (int s = first; s < first + count; s += kCandidates) {
       alignas(64) float scales[kCandidates];
       alignas(64) float errors[kCandidates];
       for (int c = 0; c < kCandidates; ++c) {
-        scales[c] = static_cast<float>(half_scale(static_cast<uint32_t>(s + c)) / unit.power);
+        scales[c] = static_cast<float>(half_scale(static_cast<uint32_t>(s + c)) / normalized.power);
       }
-      scale_errors(E2m1Levels(), unit.x, unit.w, kSubLen, scales, errors);
+      scale_errors(E2m1Levels(), normalized.x, normalized.w, kSubLen, scales, errors);
       for (int c = 0; c < kCandidates; ++c) {
         if (errors[c] >= error) continue;
         error = errors[c];
@@ -72,13 +69,12 @@ STEELYARD_HD void NVFP4::refit(const float* x, const float* w, const uint32_t* c
 }
 
 STEELYARD_HD void NVFP4::pack(const Scales& scales, const uint32_t* codes, Block& block) {
-  for (int b = 0; b < kSubs; ++b) block.scales[b] = scales.s[b];
-  for (int j = 0; j < 32; ++j) {
-    const uint32_t* first = codes + 16 * (j / 8) + j % 8;
-    block.codes[j] = static_cast<uint8_t>(first[0] | first[8] << 4);
+  for (int b = 0; b < kSubs; ++b) {
+    block.scales[b] = scales.s[b];
+    pack_nibbles(codes + kSubLen * b, 8, block.codes + 8 * b);
   }
 }
 
 constinit const Format kNVFP4Format = make_format<NVFP4>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

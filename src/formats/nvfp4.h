@@ -9,9 +9,8 @@
 
 #include "formats/codec.h"
 #include "formats/grids.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct NVFP4 {
   static constexpr Type kType = Type::NVFP4;
@@ -64,15 +63,14 @@ struct NVFP4 {
     out.scale = as_floats(codewords(scale_bits(), [&](int i) { return blocks[i / 4].scales[i % 4]; }));
   }
 
-  static constexpr int kJoint = 1;
+  static constexpr int kVectorDim = 1;
   struct Scales {
     uint8_t s[4];  ///< of the sub-blocks
   };
-  STEELYARD_HD static void objective(const float* x, const float* importance, float* w);
   STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
   STEELYARD_HD static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
   STEELYARD_HD static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

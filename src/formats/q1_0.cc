@@ -5,23 +5,19 @@
 
 #include "formats/search/search.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
-
-STEELYARD_HD void Q1_0::objective(const float* x, const float* importance, float* w) {
-  importance_objective(x, importance, kBlockLen, w);
-}
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD Q1_0::Scales Q1_0::fit(const float* x, const float* w, Effort, uint32_t* codes) {
-  // Signs are best as they are, whatever the scale; so the scale of least squares is the mean magnitude.
-  const UnitBlock unit(x, w, kBlockLen);
+  // The signs are best as they are, whatever the scale. So the least-squares scale is the mean magnitude.
+  const NormalizedBlock normalized(x, w, kBlockLen);
   double sum = 0.0;
   double weights = 0.0;
   for (int i = 0; i < kBlockLen; ++i) {
     codes[i] = x[i] > 0.0f;
-    sum += static_cast<double>(unit.w[i]) * std::fabs(unit.x[i]);
-    weights += unit.w[i];
+    sum += static_cast<double>(normalized.w[i]) * std::fabs(normalized.x[i]);
+    weights += normalized.w[i];
   }
-  return {unit.store(static_cast<float>(sum / weights))};
+  return {normalized.store(static_cast<float>(sum / weights))};
 }
 
 STEELYARD_HD uint32_t Q1_0::round(const float* x, const float*, const Scales& scales, int, float* values) {
@@ -45,4 +41,4 @@ STEELYARD_HD void Q1_0::pack(const Scales& scales, const uint32_t* codes, Block&
 
 constinit const Format kQ1_0Format = make_format<Q1_0>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -6,11 +6,9 @@
 // value = d if its bit is set, else -d
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Q1_0 {
   static constexpr Type kType = Type::Q1_0;
@@ -44,15 +42,14 @@ struct Q1_0 {
     out.scale = halves_apart<2, sizeof(Block)>(&blocks[0].d);
   }
 
-  static constexpr int kJoint = 1;
+  static constexpr int kVectorDim = 1;
   struct Scales {
     Half d;
   };
-  STEELYARD_HD static void objective(const float* x, const float* importance, float* w);
   STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
   STEELYARD_HD static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
   STEELYARD_HD static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -1,6 +1,6 @@
 #include "formats/q2_0.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void Q2_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
@@ -12,4 +12,4 @@ STEELYARD_HD void Q2_0::pack(const Scales& scales, const uint32_t* codes, Block&
 
 constinit const Format kQ2_0Format = make_format<Q2_0>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

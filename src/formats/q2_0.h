@@ -6,12 +6,10 @@
 // value = d * (code - 1)
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/search/one_scale.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Q2_0 : OneScaleEncoder<Q2_0> {
   static constexpr Type kType = Type::Q2_0;
@@ -37,7 +35,7 @@ struct Q2_0 : OneScaleEncoder<Q2_0> {
   }
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
-    // Each byte four times; a factor brings the code of each to the top of its byte.
+    // Each byte four times; a factor moves the code of each to the top of its byte.
     alignas(64) static constexpr uint32_t kFactors[16] = {
         0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040,
         0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040, 0x01041040};
@@ -53,4 +51,4 @@ struct Q2_0 : OneScaleEncoder<Q2_0> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -8,12 +8,11 @@
 // value = (d * s) * code - dmin * m
 #pragma once
 
-#include "base/half.h"
+#include "formats/bit_codes.h"
 #include "formats/codec.h"
 #include "formats/search/affine_encoder.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Q2_K : AffineEncoder<Q2_K> {
   static constexpr Type kType = Type::Q2_K;
@@ -23,11 +22,9 @@ struct Q2_K : AffineEncoder<Q2_K> {
   static constexpr int kMaxCode = 3;
   static constexpr bool kHasMin = true;
   static constexpr int kScaleLen = 16;
-  static constexpr int kSubBlocks = 16;
-  static constexpr int kHighCode = 3;
-  static constexpr int kHighStep = 15;
-  static constexpr float kFirstUnit = 1.06f;
-  static constexpr float kNextUnit = 0.03f;
+  static constexpr int kHighSubScale = 15;
+  static constexpr float kFirstFraction = 1.06f;
+  static constexpr float kNextFraction = 0.03f;
 
   struct [[gnu::packed]] Block {
     uint8_t scales[16];
@@ -38,24 +35,19 @@ struct Q2_K : AffineEncoder<Q2_K> {
   static_assert(sizeof(Block) == 84);
 
   STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
-    const int first = 32 * (g / 8) + 16 * (g % 2);
-    const int shift = 2 * (g / 2 % 4);
-    for (int i = 0; i < kGroupLen; ++i) {
-      out.q[i] = static_cast<int8_t>((block.codes[first + i] >> shift) & 3);
-    }
+    for (int i = 0; i < kGroupLen; ++i) out.q[i] = static_cast<int8_t>(two_bits(block.codes, g, i));
     out.scale = to_float(block.d) * static_cast<float>(block.scales[g] & 15);
     out.min = to_float(block.dmin) * static_cast<float>(block.scales[g] >> 4);
   }
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
     two_bit_codes(blocks->codes, out.codes);
-    const auto steps = read<Steps>(blocks->scales);
-    out.scale = to_floats(steps & repeat_step(15)) * broadcast_half(blocks->d);
-    out.min = to_floats(shift_right(steps, 4) & repeat_step(15)) * broadcast_half(blocks->dmin);
+    const auto sub_scales = read<SubScales>(blocks->scales);
+    out.scale = to_floats(sub_scales & repeat_sub_scale(15)) * broadcast_half(blocks->d);
+    out.min = to_floats(shift_right(sub_scales, 4) & repeat_sub_scale(15)) * broadcast_half(blocks->dmin);
   }
 
-  static constexpr int kJoint = 1;
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

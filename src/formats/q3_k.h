@@ -9,12 +9,11 @@
 // value = (d * (s - 32)) * (code - 4)
 #pragma once
 
-#include "base/half.h"
+#include "formats/bit_codes.h"
 #include "formats/codec.h"
 #include "formats/search/symmetric_encoder.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Q3_K : SymmetricEncoder<Q3_K> {
   static constexpr Type kType = Type::Q3_K;
@@ -24,11 +23,7 @@ struct Q3_K : SymmetricEncoder<Q3_K> {
   static constexpr int kMaxCode = 4;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 16;
-  static constexpr int kSubBlocks = 16;
-  static constexpr int kLowCode = -4;
-  static constexpr int kHighCode = 3;
-  static constexpr int kLowStep = -32;
-  static constexpr int kHighStep = 31;
+  static constexpr int kHighSubScale = 31;
   static constexpr float kFirstLevel = 2.8f;
   static constexpr float kNextLevel = 0.5f;
 
@@ -42,10 +37,9 @@ struct Q3_K : SymmetricEncoder<Q3_K> {
   static_assert(sizeof(Block) == 110);
 
   STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
-    const uint8_t* low = block.low + 32 * (g / 8) + 16 * (g % 2);
     const uint8_t* high = block.high + 16 * (g % 2);
     for (int i = 0; i < kGroupLen; ++i) {
-      const int code = ((low[i] >> (2 * (g / 2 % 4))) & 3) | (((high[i] >> (g / 2)) & 1) << 2);
+      const int code = two_bits(block.low, g, i) | (((high[i] >> (g / 2)) & 1) << 2);
       out.q[i] = static_cast<int8_t>(code - 4);
     }
     const int scale_low = (block.scales_low[g % 8] >> (4 * (g / 8))) & 15;
@@ -61,15 +55,14 @@ struct Q3_K : SymmetricEncoder<Q3_K> {
     for (int k = 0; k < 4; ++k) out.codes[k] = (out.codes[k] | third[k]) - repeat(4);
     const auto low = read<uint64_t>(blocks->scales_low);
     const uint64_t high = read<uint32_t>(blocks->scales_high);
-    const auto step = [](uint64_t four_bits, uint64_t two_bits) {  // of eight sub-blocks
+    const auto eight_scales = [](uint64_t four_bits, uint64_t two_bits) {  // of eight sub-blocks
       return (four_bits & 0x0F0F0F0F0F0F0F0Fu) | ((two_bits | two_bits << 30) & 0x0303030303030303u) << 4;
     };
-    const Steps steps = make_steps(step(low, high), step(low >> 4, high >> 4));
-    out.scale = (to_floats(steps) - broadcast16(32.0f)) * broadcast_half(blocks->d);
+    const SubScales sub_scales = make_sub_scales(eight_scales(low, high), eight_scales(low >> 4, high >> 4));
+    out.scale = (to_floats(sub_scales) - broadcast16(32.0f)) * broadcast_half(blocks->d);
   }
 
-  static constexpr int kJoint = 1;
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -6,12 +6,10 @@
 // value = d * (code - 8)
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/search/one_scale.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Q4_0 : OneScaleEncoder<Q4_0> {
   static constexpr Type kType = Type::Q4_0;
@@ -49,4 +47,4 @@ struct Q4_0 : OneScaleEncoder<Q4_0> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -7,14 +7,12 @@
 // value = d * code + m
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/search/affine.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
-struct Q4_1 {
+struct Q4_1 : OneAffineEncoder<Q4_1> {
   static constexpr Type kType = Type::Q4_1;
   static constexpr int kBlockLen = 32;
   static constexpr Importance kImportance = Importance::kUsed;
@@ -44,13 +42,7 @@ struct Q4_1 {
     out.min = halves_apart<8, sizeof(Block)>(&blocks[0].m) * broadcast16(-1.0f);
   }
 
-  static constexpr int kJoint = 1;
-  using Scales = Affine;
-  STEELYARD_HD static void objective(const float* x, const float* importance, float* w);
-  STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes);
-  STEELYARD_HD static uint32_t round(const float* x, const float* w, const Scales& scales, int position, float* values);
-  STEELYARD_HD static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales);
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

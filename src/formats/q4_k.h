@@ -8,13 +8,10 @@
 // value = (d * scale) * code - d_min * minimum
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/k_scales.h"
-#include "formats/search/affine_encoder.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Q4_K : AffineEncoder<Q4_K> {
   static constexpr Type kType = Type::Q4_K;
@@ -24,15 +21,11 @@ struct Q4_K : AffineEncoder<Q4_K> {
   static constexpr int kMaxCode = 15;
   static constexpr bool kHasMin = true;
   static constexpr int kScaleLen = 32;
-  static constexpr int kSubBlocks = 8;
-  static constexpr int kHighCode = 15;
-  static constexpr int kHighStep = KScales::kHigh;
-  static constexpr float kFirstUnit = 1.01f;
-  static constexpr float kNextUnit = 0.015f;
+  static constexpr int kHighSubScale = KScales::kHigh;
+  static constexpr float kFirstFraction = 1.01f;
+  static constexpr float kNextFraction = 0.015f;
 
   struct [[gnu::packed]] Block {
-    Half d;
-    Half d_min;
     KScales scales;
     uint8_t codes[128];
   };
@@ -42,18 +35,15 @@ struct Q4_K : AffineEncoder<Q4_K> {
     const int j = g / 2;
     const uint8_t* codes = block.codes + 32 * (j / 2) + kGroupLen * (g % 2);
     for (int i = 0; i < kGroupLen; ++i) out.q[i] = static_cast<int8_t>((codes[i] >> (4 * (j % 2))) & 15);
-    out.scale = to_float(block.d) * static_cast<float>(block.scales.scale(j));
-    out.min = to_float(block.d_min) * static_cast<float>(block.scales.minimum(j));
+    block.scales.unpack(j, out);
   }
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
     for (int k = 0; k < 4; ++k) out.codes[k] = fields<0, 4, 0>(blocks->codes + 32 * k, 15);
-    out.scale = to_floats(twice(blocks->scales.scales())) * broadcast_half(blocks->d);
-    out.min = to_floats(twice(blocks->scales.minima())) * broadcast_half(blocks->d_min);
+    blocks->scales.unpack(out);
   }
 
-  static constexpr int kJoint = 1;
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -1,18 +1,16 @@
 // Q5_0: 5-bit codes around 16, one scale per 32 values.
 //
 //   bytes   0..1   d      half    scale
-//   bytes   2..5   high   bits    bit i: bit 4 of the code of value i
+//   bytes   2..5   high   uint32  bit i: fifth bit of code i
 //   bytes   6..21  low    nibbles low nibble of byte i: value i; high nibble: value i + 16
 //
 // value = d * (code - 16)
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/search/one_scale.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Q5_0 : OneScaleEncoder<Q5_0> {
   static constexpr Type kType = Type::Q5_0;
@@ -25,16 +23,16 @@ struct Q5_0 : OneScaleEncoder<Q5_0> {
 
   struct [[gnu::packed]] Block {
     Half d;
-    uint8_t high[4];
+    uint32_t high;
     uint8_t low[16];
   };
   static_assert(sizeof(Block) == 22);
 
   STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
+    const uint32_t high = block.high >> (kGroupLen * g);
     for (int i = 0; i < kGroupLen; ++i) {
-      const int high = (block.high[2 * g + i / 8] >> (i % 8)) & 1;
-      const int low = (block.low[i] >> (4 * g)) & 15;
-      out.q[i] = static_cast<int8_t>((low | high << 4) - 16);
+      const uint32_t code = ((block.low[i] >> (4 * g)) & 15u) | (((high >> i) & 1u) << 4);
+      out.q[i] = static_cast<int8_t>(static_cast<int>(code) - 16);
     }
     out.scale = to_float(block.d);
     out.min = 0.0f;
@@ -43,7 +41,7 @@ struct Q5_0 : OneScaleEncoder<Q5_0> {
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
     for (int k = 0; k < 4; ++k) {
       const Block &first = blocks[2 * k], &second = blocks[2 * k + 1];
-      const Bytes high = spread(read<uint32_t>(first.high) | uint64_t{read<uint32_t>(second.high)} << 32);
+      const Bytes high = spread(first.high | uint64_t{second.high} << 32);
       out.codes[k] = nibbles<sizeof(Block)>(first.low) - repeat(16) + (high & repeat(16));
     }
     out.scale = halves_apart<8, sizeof(Block)>(&blocks[0].d);
@@ -55,4 +53,4 @@ struct Q5_0 : OneScaleEncoder<Q5_0> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -1,21 +1,18 @@
 // Q5_K: unsigned 5-bit codes, scale and minimum of 6 bits per 32 values, under two halves per 256 values.
 //
 //   bytes   0..1    d       half     unit of the scales
-//   bytes   2..3    dmin    half     unit of the minima
+//   bytes   2..3    d_min   half     unit of the minima
 //   bytes   4..15   scales  6 bits   scale s and minimum m of 8 sub-blocks (k_scales.h)
 //   bytes  16..47   high    bits     bit b of byte j: fifth bit of code 32b + j
 //   bytes  48..175  low     nibbles  byte 32h + j: value 64h + j (low nibble) and 64h + 32 + j (high nibble)
 //
-// value = (d * s) * code - dmin * m
+// value = (d * s) * code - d_min * m
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/k_scales.h"
-#include "formats/search/affine_encoder.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Q5_K : AffineEncoder<Q5_K> {
   static constexpr Type kType = Type::Q5_K;
@@ -25,15 +22,11 @@ struct Q5_K : AffineEncoder<Q5_K> {
   static constexpr int kMaxCode = 31;
   static constexpr bool kHasMin = true;
   static constexpr int kScaleLen = 32;
-  static constexpr int kSubBlocks = 8;
-  static constexpr int kHighCode = 31;
-  static constexpr int kHighStep = KScales::kHigh;
-  static constexpr float kFirstUnit = 1.01f;
-  static constexpr float kNextUnit = 0.015f;
+  static constexpr int kHighSubScale = KScales::kHigh;
+  static constexpr float kFirstFraction = 1.01f;
+  static constexpr float kNextFraction = 0.015f;
 
   struct [[gnu::packed]] Block {
-    Half d;
-    Half dmin;
     KScales scales;
     uint8_t high[32];
     uint8_t low[128];
@@ -47,20 +40,17 @@ struct Q5_K : AffineEncoder<Q5_K> {
     for (int i = 0; i < kGroupLen; ++i) {
       out.q[i] = static_cast<int8_t>(((low[i] >> (4 * (s % 2))) & 15) | (((high[i] >> s) & 1) << 4));
     }
-    out.scale = to_float(block.d) * static_cast<float>(block.scales.scale(s));
-    out.min = to_float(block.dmin) * static_cast<float>(block.scales.minimum(s));
+    block.scales.unpack(s, out);
   }
 
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
     const Bytes fifth[4] = {fields<0, 1, 4>(blocks->high, 16), fields<2, 3, 4>(blocks->high, 16),
                             fields<4, 5, 4>(blocks->high, 16), fields<6, 7, 4>(blocks->high, 16)};
     for (int k = 0; k < 4; ++k) out.codes[k] = fields<0, 4, 0>(blocks->low + 32 * k, 15) | fifth[k];
-    out.scale = to_floats(twice(blocks->scales.scales())) * broadcast_half(blocks->d);
-    out.min = to_floats(twice(blocks->scales.minima())) * broadcast_half(blocks->dmin);
+    blocks->scales.unpack(out);
   }
 
-  static constexpr int kJoint = 1;
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

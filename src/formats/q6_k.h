@@ -8,12 +8,10 @@
 // value = (d * scale) * (code - 32)
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/search/symmetric_encoder.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Q6_K : SymmetricEncoder<Q6_K> {
   static constexpr Type kType = Type::Q6_K;
@@ -23,11 +21,7 @@ struct Q6_K : SymmetricEncoder<Q6_K> {
   static constexpr int kMaxCode = 32;
   static constexpr bool kHasMin = false;
   static constexpr int kScaleLen = 16;
-  static constexpr int kSubBlocks = 16;
-  static constexpr int kLowCode = -32;
-  static constexpr int kHighCode = 31;
-  static constexpr int kLowStep = -128;
-  static constexpr int kHighStep = 127;
+  static constexpr int kHighSubScale = 127;
   static constexpr float kFirstLevel = 24.0f;
   static constexpr float kNextLevel = 1.2f;
 
@@ -59,11 +53,10 @@ struct Q6_K : SymmetricEncoder<Q6_K> {
       const Bytes upper = shift_right(low, {{4, 4, 4, 4, 4, 4, 4, 4}}) & repeat(15);
       out.codes[2 * h + 1] = (upper | fields<4, 6, 4>(high, 0x30)) - repeat(32);
     }
-    out.scale = to_floats(read<Steps>(blocks->scales)) * broadcast_half(blocks->d);
+    out.scale = to_floats(read<SubScales>(blocks->scales)) * broadcast_half(blocks->d);
   }
 
-  static constexpr int kJoint = 1;
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -1,6 +1,6 @@
 #include "formats/q8_0.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void Q8_0::objective(const float*, const float*, float* w) {
   for (int i = 0; i < kBlockLen; ++i) w[i] = 1.0f;
@@ -13,4 +13,4 @@ STEELYARD_HD void Q8_0::pack(const Scales& scales, const uint32_t* codes, Block&
 
 constinit const Format kQ8_0Format = make_format<Q8_0>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

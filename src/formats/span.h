@@ -1,4 +1,4 @@
-// The group view of 256 values at once, in vectors: what loops over rows of weights see of every quantized type.
+// The group view of 256 values at once, in vectors. Loops over rows of weights see every quantized type like this.
 //
 // F::unpack(blocks, span) fills it from the blocks of 256 values: eight blocks of 32, or one of 256. The numbers are
 // those of the group view (group.h), to the bit.
@@ -9,7 +9,7 @@
 #include "base/half.h"
 #include "simd/simd.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 inline constexpr int kSpanLen = 256;
 
@@ -19,9 +19,9 @@ struct Span {
   Floats16 min;    ///< where the type has minima (kHasMin), and then no code is negative; else not set
 };
 
-// ---- what formats' unpacking is made of
+// ---- parts of the formats' unpacking
 
-/// The low nibbles of 16 bytes, their high ones, then both of the 16 bytes that lie kStride further on.
+/// The low nibbles of 16 bytes, their high ones, then both of the 16 bytes that are kStride further on.
 template <int kStride>
 STEELYARD_HD Bytes nibbles(const void* p) {
   return shift_right(twice_apart<kStride>(p), {{0, 0, 4, 4, 0, 0, 4, 4}}) & repeat(15);
@@ -53,7 +53,7 @@ STEELYARD_HD inline void two_bit_codes(const uint8_t* bytes, Bytes (&codes)[4]) 
   codes[3] = fields<4, 6, 0>(bytes + 32, 3);
 }
 
-/// steps * 2 + 1, steps below 128.
-STEELYARD_HD inline Steps odd(Steps steps) { return steps + steps + repeat_step(1); }
+/// sub_scales * 2 + 1, sub_scales below 128.
+STEELYARD_HD inline SubScales odd(SubScales sub_scales) { return sub_scales + sub_scales + repeat_sub_scale(1); }
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -1,10 +1,10 @@
 #include "formats/tq1_0.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void TQ1_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {
   block.d = scales.d;
-  // A byte's digits lie `stride` values apart.
+  // The digits of a byte are `stride` values apart.
   const auto write = [&](int byte, int first, int stride, int n_digits) {
     uint32_t number = 0;
     for (int p = 0; p < 5; ++p) number = 3 * number + (p < n_digits ? codes[first + stride * p] : 0);
@@ -17,4 +17,4 @@ STEELYARD_HD void TQ1_0::pack(const Scales& scales, const uint32_t* codes, Block
 
 constinit const Format kTQ1_0Format = make_format<TQ1_0>();
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -10,13 +10,11 @@
 // digits, and the integer part of three times the rest is digit p.
 #pragma once
 
-#include "base/half.h"
 #include "formats/codec.h"
 #include "formats/grids.h"
 #include "formats/search/one_scale.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct TQ1_0 : OneScaleEncoder<TQ1_0> {
   static constexpr Type kType = Type::TQ1_0;
@@ -66,7 +64,7 @@ struct TQ1_0 : OneScaleEncoder<TQ1_0> {
   STEELYARD_HD static void unpack(const Block* blocks, Span& out) {
     const uint8_t *long_digits = blocks->digits, *digits = blocks->digits + 32;
     alignas(16) static constexpr uint8_t kNone[16] = {};
-    // The last quarter: each of the four last bytes in every fourth place.
+    // The last quarter: each of the last four bytes in every fourth place.
     alignas(64) static constexpr uint8_t kLast[64] = {
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15, 12, 13, 14, 15};
@@ -88,4 +86,4 @@ struct TQ1_0 : OneScaleEncoder<TQ1_0> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -6,12 +6,11 @@
 // value = d * (code - 1)
 #pragma once
 
-#include "base/half.h"
+#include "formats/bit_codes.h"
 #include "formats/codec.h"
 #include "formats/search/one_scale.h"
-#include "formats/span.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct TQ2_0 : OneScaleEncoder<TQ2_0> {
   static constexpr Type kType = Type::TQ2_0;
@@ -29,11 +28,7 @@ struct TQ2_0 : OneScaleEncoder<TQ2_0> {
   static_assert(sizeof(Block) == 66);
 
   STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
-    const int first = 32 * (g / 8) + 16 * (g % 2);
-    const int shift = 2 * (g / 2 % 4);
-    for (int i = 0; i < kGroupLen; ++i) {
-      out.q[i] = static_cast<int8_t>(((block.codes[first + i] >> shift) & 3) - 1);
-    }
+    for (int i = 0; i < kGroupLen; ++i) out.q[i] = static_cast<int8_t>(two_bits(block.codes, g, i) - 1);
     out.scale = to_float(block.d);
     out.min = 0.0f;
   }
@@ -49,4 +44,4 @@ struct TQ2_0 : OneScaleEncoder<TQ2_0> {
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -7,28 +7,28 @@
 
 #include "base/check.h"
 #include "base/error.h"
-#include "model/non_finite.h"
+#include "schedule/non_finite.h"
 
-namespace steelyard {
+namespace steelyard::generate {
 namespace {
 
-// Adds what passes until it dies to a pace.
+// Adds the time until it is destroyed to a Timing.
 class Stopwatch {
  public:
-  explicit Stopwatch(Pace& pace) : pace_(pace) {}
+  explicit Stopwatch(Timing& timing) : timing_(timing) {}
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;
-  ~Stopwatch() { pace_.seconds += std::chrono::duration<double>(Clock::now() - begin_).count(); }
+  ~Stopwatch() { timing_.seconds += std::chrono::duration<double>(Clock::now() - begin_).count(); }
 
  private:
   using Clock = std::chrono::steady_clock;
-  Pace& pace_;
+  Timing& timing_;
   Clock::time_point begin_ = Clock::now();
 };
 
 }  // namespace
 
-Generator::Generator(const Model& model, const Tokenizer& tokenizer, Options options)
+Generator::Generator(const model::Model& model, const tokenizer::Tokenizer& tokenizer, Options options)
     : model_(model),
       tokenizer_(tokenizer),
       options_(std::move(options)),
@@ -38,30 +38,30 @@ Generator::Generator(const Model& model, const Tokenizer& tokenizer, Options opt
   STEELYARD_CHECK(options_.batch > 0);
 }
 
-int64_t Generator::room() const { return options_.n_context - session_.position() - (waiting_ ? 1 : 0); }
+int64_t Generator::remaining() const { return options_.n_context - session_.position() - (waiting_ ? 1 : 0); }
 
-void Generator::append(std::span<const TokenId> ids) {
-  if (static_cast<int64_t>(ids.size()) > room()) {
+void Generator::append(std::span<const tokenizer::TokenId> ids) {
+  if (static_cast<int64_t>(ids.size()) > remaining()) {
     fail("", "the context of {} tokens is full: {} more do not fit into the {} that are left", options_.n_context,
-         ids.size(), room());
+         ids.size(), remaining());
   }
   const Stopwatch stopwatch(prompt_);
-  std::vector<TokenId> all;
+  std::vector<tokenizer::TokenId> all;
   if (waiting_) all.push_back(*waiting_);
   all.insert(all.end(), ids.begin(), ids.end());
   waiting_.reset();
-  for (const TokenId id : ids) sampler_.accept(id);
-  for (std::span<const TokenId> rest = all; !rest.empty();) {
+  for (const tokenizer::TokenId id : ids) sampler_.accept(id);
+  for (std::span<const tokenizer::TokenId> rest = all; !rest.empty();) {
     const size_t n = std::min(rest.size(), static_cast<size_t>(options_.batch));
-    const Matrix residual = session_.forward(rest.first(n));
+    const compute::Matrix residual = session_.forward(rest.first(n));
     rest = rest.subspan(n);
     if (rest.empty()) read_logits(residual);
   }
   prompt_.tokens += static_cast<int64_t>(ids.size());
 }
 
-void Generator::read_logits(const Matrix& residual) {
-  const Matrix last = session_.logits(residual.slice(residual.rows - 1, 1));
+void Generator::read_logits(const compute::Matrix& residual) {
+  const compute::Matrix last = session_.logits(residual.slice(residual.rows - 1, 1));
   logits_.resize(static_cast<size_t>(last.cols));
   model_.backend().download(logits_.data(), last.data, logits_.size() * sizeof(float));
   if (!std::ranges::all_of(logits_, [](float logit) { return std::isfinite(logit); })) {
@@ -70,25 +70,25 @@ void Generator::read_logits(const Matrix& residual) {
   }
 }
 
-Ending Generator::generate(int64_t n, const std::function<void(std::string_view)>& show) {
+FinishReason Generator::generate(int64_t n, const std::function<void(std::string_view)>& show) {
   STEELYARD_CHECK(!logits_.empty());
   const Stopwatch stopwatch(generation_);
-  const auto end = [&](Ending ending) {
+  const auto end = [&](FinishReason finish_reason) {
     show(filter_.finish());
-    return ending;
+    return finish_reason;
   };
   for (int64_t i = 0; i < n; ++i) {
-    if (room() < 1) return end(Ending::kContext);
+    if (remaining() < 1) return end(FinishReason::kContext);
     if (waiting_) read_logits(session_.forward(std::span(&*waiting_, 1)));
-    const TokenId id = sampler_.sample(logits_);
+    const tokenizer::TokenId id = sampler_.sample(logits_);
     waiting_ = id;
     sampler_.accept(id);
-    if (tokenizer_.is_end_of_generation(id)) return end(Ending::kEndOfGeneration);
+    if (tokenizer_.is_end_of_generation(id)) return end(FinishReason::kEndOfGeneration);
     ++generation_.tokens;
     show(filter_.push(tokenizer_.decode(std::span(&id, 1), options_.show_special)));
-    if (filter_.stopped()) return end(Ending::kStopString);
+    if (filter_.stopped()) return end(FinishReason::kStopString);
   }
-  return end(Ending::kTokens);
+  return end(FinishReason::kTokens);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::generate

@@ -1,5 +1,6 @@
-// Continues a text: runs a prompt through a Session in bounded batches, then samples and appends one token after the
-// other. The context stays between calls, so a dialogue is append, generate, append, generate. Called by tools/run.cc.
+// Continues a text: runs a prompt through a Session in batches of limited size, then samples and appends one token
+// after the other. The context stays between calls, so a dialogue is append, generate, append, generate. Called by
+// tools/run.cc.
 #pragma once
 
 #include <cstdint>
@@ -12,12 +13,13 @@
 #include "generate/sampler.h"
 #include "generate/stop_filter.h"
 #include "model/model.h"
+#include "schedule/session.h"
 #include "tokenizer/tokenizer.h"
 
-namespace steelyard {
+namespace steelyard::generate {
 
 /// Why generation ended.
-enum class Ending {
+enum class FinishReason {
   kEndOfGeneration,  // the model said so
   kStopString,
   kTokens,   // as many as were asked for
@@ -25,7 +27,7 @@ enum class Ending {
 };
 
 /// Tokens, and the seconds they took.
-struct Pace {
+struct Timing {
   int64_t tokens = 0;
   double seconds = 0;
 };
@@ -40,36 +42,36 @@ class Generator {
     std::vector<std::string> stops;
   };
 
-  /// Keeps references to both. Error for options out of range and whatever Session refuses.
-  Generator(const Model& model, const Tokenizer& tokenizer, Options options);
+  /// Keeps references to both. Error for options out of range, and for everything that Session refuses.
+  Generator(const model::Model& model, const tokenizer::Tokenizer& tokenizer, Options options);
 
   /// Appends `ids` to the context. Error when there is no room for them.
-  void append(std::span<const TokenId> ids);
+  void append(std::span<const tokenizer::TokenId> ids);
 
-  /// Generates up to `n` tokens after what was appended, at least one token, and gives their text to `show`, piece by
-  /// piece. Error when the model yields no finite logits.
-  Ending generate(int64_t n, const std::function<void(std::string_view)>& show);
+  /// Generates up to `n` tokens after the appended ones, at least one, and passes their text to `show`, piece by piece.
+  /// Error when the model gives no finite logits.
+  FinishReason generate(int64_t n, const std::function<void(std::string_view)>& show);
 
   /// Nothing appended yet.
   bool empty() const { return session_.position() == 0; }
   /// Room left: tokens that can still be appended or generated.
-  int64_t room() const;
-  const Pace& prompt_pace() const { return prompt_; }
-  const Pace& generation_pace() const { return generation_; }
+  int64_t remaining() const;
+  const Timing& prompt_timing() const { return prompt_; }
+  const Timing& generation_timing() const { return generation_; }
 
  private:
-  // Sets logits_ to what the last row of the residual stream predicts.
-  void read_logits(const Matrix& residual);
+  // Computes logits_ from the last row of the hidden states.
+  void read_logits(const compute::Matrix& residual);
 
-  const Model& model_;
-  const Tokenizer& tokenizer_;
+  const model::Model& model_;
+  const tokenizer::Tokenizer& tokenizer_;
   Options options_;
-  Session session_;
+  schedule::Session session_;
   Sampler sampler_;
   StopFilter filter_;
   std::vector<float> logits_;       // [n_vocab]; empty before the first token
-  std::optional<TokenId> waiting_;  // sampled, but not yet in the context
-  Pace prompt_, generation_;
+  std::optional<tokenizer::TokenId> waiting_;  // sampled, but not yet in the context
+  Timing prompt_, generation_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::generate

@@ -1,10 +1,10 @@
-// The random numbers of sampling. A counter-based generator: number i of a seed is a function of both, the same on
-// every platform, which the distributions of <random> do not promise. Used by Sampler.
+// The random numbers of sampling. A counter-based generator: number i of a seed is a function of both. It is the same
+// on every platform, which the distributions of <random> do not guarantee. Used by Sampler.
 #pragma once
 
 #include <cstdint>
 
-namespace steelyard {
+namespace steelyard::generate {
 
 class Random {
  public:
@@ -26,4 +26,4 @@ class Random {
   uint64_t counter_ = 0;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::generate

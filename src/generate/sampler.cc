@@ -9,7 +9,7 @@
 #include "base/check.h"
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::generate {
 
 void check(const SamplingOptions& options) {
   const auto require = [](bool holds, const char* what, auto value, const char* range) {
@@ -26,18 +26,18 @@ void check(const SamplingOptions& options) {
   require(options.repeat_last_n >= -1, "number of tokens to penalise", options.repeat_last_n, "-1 or more");
 }
 
-void penalise(std::span<float> logits, std::span<const TokenId> recent, double penalty) {
-  const std::unordered_set<TokenId> tokens(recent.begin(), recent.end());
-  for (const TokenId id : tokens) {
+void penalise(std::span<float> logits, std::span<const tokenizer::TokenId> recent, double penalty) {
+  const std::unordered_set<tokenizer::TokenId> tokens(recent.begin(), recent.end());
+  for (const tokenizer::TokenId id : tokens) {
     float& logit = logits[static_cast<size_t>(id)];
     logit = static_cast<float>(logit > 0 ? logit / penalty : logit * penalty);
   }
 }
 
 std::vector<Candidate> top_k(std::span<const float> logits, int64_t k) {
-  std::vector<TokenId> ids(logits.size());
+  std::vector<tokenizer::TokenId> ids(logits.size());
   std::iota(ids.begin(), ids.end(), 0);
-  const auto before = [&](TokenId a, TokenId b) {
+  const auto before = [&](tokenizer::TokenId a, tokenizer::TokenId b) {
     const float x = logits[static_cast<size_t>(a)], y = logits[static_cast<size_t>(b)];
     return x != y ? x > y : a < b;
   };
@@ -46,7 +46,7 @@ std::vector<Candidate> top_k(std::span<const float> logits, int64_t k) {
   std::partial_sort(ids.begin(), ids.begin() + kept, ids.end(), before);
   std::vector<Candidate> candidates;
   for (int64_t i = 0; i < kept; ++i) {
-    const TokenId id = ids[static_cast<size_t>(i)];
+    const tokenizer::TokenId id = ids[static_cast<size_t>(i)];
     candidates.push_back({id, logits[static_cast<size_t>(id)]});
   }
   return candidates;
@@ -81,7 +81,7 @@ void min_p(std::vector<Candidate>& candidates, double p) {
   while (candidates.size() > 1 && candidates.back().logit < least) candidates.pop_back();
 }
 
-TokenId draw(std::span<const Candidate> candidates, double temperature, double u) {
+tokenizer::TokenId draw(std::span<const Candidate> candidates, double temperature, double u) {
   const std::vector<double> share = probabilities(candidates, temperature);
   double sum = 0;
   for (size_t i = 0; i < candidates.size(); ++i) {
@@ -93,21 +93,21 @@ TokenId draw(std::span<const Candidate> candidates, double temperature, double u
 
 Sampler::Sampler(const SamplingOptions& options) : options_(options), random_(options.seed) { check(options); }
 
-void Sampler::accept(TokenId id) {
+void Sampler::accept(tokenizer::TokenId id) {
   if (options_.repeat_penalty != 1) recent_.push_back(id);
 }
 
-TokenId Sampler::sample(std::span<float> logits) {
+tokenizer::TokenId Sampler::sample(std::span<float> logits) {
   if (options_.repeat_penalty != 1) {
     const size_t all = recent_.size();
     const size_t n = options_.repeat_last_n < 0 ? all : std::min(all, static_cast<size_t>(options_.repeat_last_n));
     penalise(logits, std::span(recent_).last(n), options_.repeat_penalty);
   }
-  if (options_.temperature == 0) return static_cast<TokenId>(std::ranges::max_element(logits) - logits.begin());
+  if (options_.temperature == 0) return static_cast<tokenizer::TokenId>(std::ranges::max_element(logits) - logits.begin());
   std::vector<Candidate> candidates = top_k(logits, options_.top_k);
   if (options_.top_p < 1) top_p(candidates, options_.top_p);
   if (options_.min_p > 0) min_p(candidates, options_.min_p);
   return draw(candidates, options_.temperature, random_.uniform());
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::generate

@@ -1,5 +1,5 @@
 // Picks the next token from logits. The steps are those of llama.cpp in its order, each a function of its own:
-// penalty on what was said lately, top-k, top-p, min-p, temperature, draw. docs/run.md describes them to users.
+// repetition penalty, top-k, top-p, min-p, temperature, draw. docs/run.md describes them to users.
 //
 // The same logits, options and seed give the same tokens on every platform. Used by Generator.
 #pragma once
@@ -11,7 +11,7 @@
 #include "generate/random.h"
 #include "tokenizer/vocabulary.h"
 
-namespace steelyard {
+namespace steelyard::generate {
 
 struct SamplingOptions {
   double temperature = 0.8;    // 0: always the likeliest token
@@ -28,45 +28,44 @@ void check(const SamplingOptions& options);
 
 /// A token that may come next.
 struct Candidate {
-  TokenId id;
+  tokenizer::TokenId id;
   double logit;
 };
 
-/// Divides the logits of `recent` tokens that are positive by `penalty`, multiplies those that are not; each token
-/// once.
-void penalise(std::span<float> logits, std::span<const TokenId> recent, double penalty);
+/// Divides the logits of `recent` tokens that are positive by `penalty`, and multiplies the others; each token once.
+void penalise(std::span<float> logits, std::span<const tokenizer::TokenId> recent, double penalty);
 
-/// The `k` largest logits (all if k is 0), the largest first; of equal ones the lower id.
+/// The `k` largest logits (all if k is 0), the largest first; among equal ones the lower id.
 std::vector<Candidate> top_k(std::span<const float> logits, int64_t k);
 
 /// softmax(logit / temperature) [candidates.size()].
 std::vector<double> probabilities(std::span<const Candidate> candidates, double temperature);
 
-/// Shortens `candidates`, largest first, to as few as have a probability of `p` together, at least one.
+/// Keeps the fewest of `candidates`, largest first, that together have a probability of `p`; at least one.
 void top_p(std::vector<Candidate>& candidates, double p);
 
-/// Shortens `candidates`, largest first, to those at least `p` times as probable as the first.
+/// Keeps those of `candidates`, largest first, that are at least `p` times as probable as the first.
 void min_p(std::vector<Candidate>& candidates, double p);
 
 /// The candidate at `u` in [0, 1) of the cumulative distribution at `temperature`.
-TokenId draw(std::span<const Candidate> candidates, double temperature, double u);
+tokenizer::TokenId draw(std::span<const Candidate> candidates, double temperature, double u);
 
 class Sampler {
  public:
   /// Error as check().
   explicit Sampler(const SamplingOptions& options);
 
-  /// Takes note of a token of the text, prompt or not, for the penalty.
-  void accept(TokenId id);
+  /// Records a token of the text, prompt or not, for the penalty.
+  void accept(tokenizer::TokenId id);
 
-  /// The next token; `logits` [n_vocab] are finite and are changed by the penalty. Ties of the likeliest: the lowest
+  /// The next token; `logits` [n_vocab] are finite and are changed by the penalty. Among equally likely ones the lowest
   /// id.
-  TokenId sample(std::span<float> logits);
+  tokenizer::TokenId sample(std::span<float> logits);
 
  private:
   SamplingOptions options_;
   Random random_;
-  std::vector<TokenId> recent_;  // oldest first
+  std::vector<tokenizer::TokenId> recent_;  // oldest first
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::generate

@@ -6,10 +6,10 @@
 
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::generate {
 namespace {
 
-// How much of `text` is left when a last character that is not complete is taken off.
+// Length of `text` without an incomplete last character.
 size_t whole_characters(std::string_view text) {
   for (size_t tail = 1; tail <= std::min<size_t>(3, text.size()); ++tail) {
     const auto byte = static_cast<uint8_t>(text[text.size() - tail]);
@@ -46,7 +46,7 @@ std::string StopFilter::push(std::string_view piece) {
   if (!stopped_) {
     cut = held_.size();
     for (const std::string& stop : stops_) {
-      // The longest end of the text that a stop string starts with.
+      // The longest end of the text that is the beginning of a stop string.
       for (size_t n = std::min(stop.size() - 1, held_.size()); n > 0; --n) {
         if (!held_.ends_with(std::string_view(stop).substr(0, n))) continue;
         cut = std::min(cut, held_.size() - n);
@@ -67,4 +67,4 @@ std::string StopFilter::finish() {
   return shown;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::generate

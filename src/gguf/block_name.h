@@ -1,4 +1,4 @@
-// The one reading of "blk.N.…", how GGUF names the tensors of block N.
+// Parses "blk.N.…", the GGUF names of the tensors of block N. The only place that does.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@ struct BlockName {
   size_t end;     ///< where ".…" begins
 };
 
-/// Nothing for names of other tensors, "blk.3" without more among them.
+/// Nothing for names of other tensors, and for "blk.3" with nothing after it.
 std::optional<BlockName> block_name(std::string_view tensor);
 
 /// N alone.

@@ -1,4 +1,4 @@
-// What tells two models apart without reading them whole.
+// Distinguishes two models without reading them completely.
 #pragma once
 
 #include <string>

@@ -6,31 +6,33 @@
 #include <unordered_set>
 #include <utility>
 
+#include "base/byte_writer.h"
 #include "base/check.h"
 #include "base/checked.h"
 #include "base/error.h"
-#include "gguf/wire.h"
 
 namespace steelyard::gguf {
 
 namespace {
 
 std::string header_bytes(const Metadata& metadata, std::span<const TensorInfo> tensors, uint64_t alignment) {
-  std::string header = "GGUF";
-  append_number<uint32_t>(header, 3);
-  append_number<uint64_t>(header, tensors.size());
-  append_number<uint64_t>(header, metadata.entries().size());
+  std::string header;
+  ByteWriter out(header);
+  out.text("GGUF");
+  out.number<uint32_t>(3);
+  out.number<uint64_t>(tensors.size());
+  out.number<uint64_t>(metadata.entries().size());
   for (const KeyValue& entry : metadata.entries()) {
-    append_string(header, entry.key);
-    append_number(header, static_cast<uint32_t>(entry.type));
-    header += entry.raw;
+    out.string<uint64_t>(entry.key);
+    out.number<uint32_t>(static_cast<uint32_t>(entry.type));
+    out.text(entry.raw);
   }
   for (const TensorInfo& tensor : tensors) {
-    append_string(header, tensor.name);
-    append_number(header, static_cast<uint32_t>(tensor.n_dims));
-    for (size_t d = 0; d < static_cast<size_t>(tensor.n_dims); ++d) append_number(header, tensor.ne[d]);
-    append_number(header, static_cast<uint32_t>(tensor.type));
-    append_number(header, tensor.offset);
+    out.string<uint64_t>(tensor.name);
+    out.number<uint32_t>(static_cast<uint32_t>(tensor.n_dims));
+    for (size_t d = 0; d < static_cast<size_t>(tensor.n_dims); ++d) out.number<int64_t>(tensor.ne[d]);
+    out.number<uint32_t>(static_cast<uint32_t>(tensor.type));
+    out.number<uint64_t>(tensor.offset);
   }
   header.resize(*checked_align(header.size(), alignment), '\0');
   return header;

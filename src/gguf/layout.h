@@ -1,5 +1,5 @@
-// Where everything stands in a GGUF v3 file to be written (docs/gguf.md): known, to the byte, before the first tensor
-// byte is. Padded as llama.cpp pads: after the header and after every tensor, the last one included.
+// The layout of a GGUF v3 file that is to be written (docs/gguf.md): known, to the byte, before the first tensor byte
+// is. Padded as llama.cpp pads: after the header and after every tensor, the last one included.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ struct Layout {
 };
 
 /// Lays the tensors out one after the other in the given order. The alignment is metadata's general.alignment, or 32.
-/// Names must be unique and rows divide into blocks. Error naming `path` if the alignment is no power of two.
+/// Names must be unique, and rows must divide into blocks. Error naming `path` if the alignment is not a power of two.
 Layout lay_out(const std::string& path, const Metadata& metadata, std::vector<TensorInfo> tensors);
 
 }  // namespace steelyard::gguf

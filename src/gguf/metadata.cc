@@ -1,13 +1,16 @@
-// Typed access to metadata entries, and the one place that knows the layout of their values.
+// Typed access to metadata entries. Only this file knows the layout of their values.
 #include "gguf/metadata.h"
 
 #include <algorithm>
-#include <limits>
+#include <type_traits>
 #include <utility>
 
+#include "base/byte_reader.h"
+#include "base/byte_writer.h"
 #include "base/check.h"
 #include "base/checked.h"
 #include "base/error.h"
+#include "gguf/value_type.h"
 #include "gguf/wire.h"
 
 namespace steelyard::gguf {
@@ -16,73 +19,40 @@ namespace {
 
 // Bytes of a value of fixed size; 0 for strings, arrays and ids that are no type.
 size_t fixed_size(ValueType type) {
-  switch (type) {
-    case ValueType::kUint8:
-    case ValueType::kInt8:
-    case ValueType::kBool:
-      return 1;
-    case ValueType::kUint16:
-    case ValueType::kInt16:
-      return 2;
-    case ValueType::kUint32:
-    case ValueType::kInt32:
-    case ValueType::kFloat32:
-      return 4;
-    case ValueType::kUint64:
-    case ValueType::kInt64:
-    case ValueType::kFloat64:
-      return 8;
-    default:
-      return 0;
-  }
+  return visit_number(
+      type, []<class T>() { return sizeof(T); }, size_t{0});
 }
 
-// The number at `from` as int64, if it is an integer or bool and fits. Any non-zero byte is a true bool.
+// The number at `from`, of whatever type. Any non-zero byte is a true bool.
+template <class T>
+T load_number(const char* from) {
+  if constexpr (std::is_same_v<T, bool>)
+    return load<uint8_t>(from) != 0;
+  else
+    return load<T>(from);
+}
+
+// The number at `from` as int64, if it is an integer or bool and fits.
 std::optional<int64_t> as_integer(ValueType type, const char* from) {
-  switch (type) {
-    case ValueType::kUint8:
-      return load<uint8_t>(from);
-    case ValueType::kInt8:
-      return load<int8_t>(from);
-    case ValueType::kUint16:
-      return load<uint16_t>(from);
-    case ValueType::kInt16:
-      return load<int16_t>(from);
-    case ValueType::kUint32:
-      return load<uint32_t>(from);
-    case ValueType::kInt32:
-      return load<int32_t>(from);
-    case ValueType::kInt64:
-      return load<int64_t>(from);
-    case ValueType::kBool:
-      return load<uint8_t>(from) != 0;
-    case ValueType::kUint64: {
-      const auto value = load<uint64_t>(from);
-      if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) return std::nullopt;
+  const auto convert = [&]<class T>() -> std::optional<int64_t> {
+    if constexpr (std::is_integral_v<T>) {
+      const T value = load_number<T>(from);
+      if (std::is_same_v<T, uint64_t> && static_cast<int64_t>(value) < 0) return std::nullopt;  // beyond int64
       return static_cast<int64_t>(value);
-    }
-    default:
+    } else {
       return std::nullopt;
-  }
+    }
+  };
+  return visit_number(type, convert, std::optional<int64_t>());
 }
 
 // The number at `from` as double, if it is a number at all.
 std::optional<double> as_real(ValueType type, const char* from) {
-  switch (type) {
-    case ValueType::kFloat32:
-      return load<float>(from);
-    case ValueType::kFloat64:
-      return load<double>(from);
-    case ValueType::kUint64:
-      return static_cast<double>(load<uint64_t>(from));
-    default: {
-      const auto integer = as_integer(type, from);
-      return integer ? std::optional<double>(static_cast<double>(*integer)) : std::nullopt;
-    }
-  }
+  const auto convert = [&]<class T>() { return std::optional(static_cast<double>(load_number<T>(from))); };
+  return visit_number(type, convert, std::optional<double>());
 }
 
-// An array value taken apart; `elements` are the bytes after the count.
+// An array value in parts; `elements` are the bytes after the count.
 struct Array {
   ValueType type;
   uint64_t size;
@@ -91,7 +61,7 @@ struct Array {
 
 Array as_array(const KeyValue& entry) {
   const char* raw = entry.raw.data();
-  return {static_cast<ValueType>(load<uint32_t>(raw)), load<uint64_t>(raw + 4), raw + 12};
+  return {static_cast<ValueType>(load_number<uint32_t>(raw)), load_number<uint64_t>(raw + 4), raw + 12};
 }
 
 std::string describe(const KeyValue& entry) {
@@ -133,7 +103,7 @@ std::vector<T> numbers(const Metadata& metadata, std::string_view key, std::stri
 template <typename T>
 KeyValue number_entry(std::string_view key, ValueType type, T value) {
   KeyValue entry{std::string(key), type, {}};
-  append_number(entry.raw, value);
+  ByteWriter<std::string>(entry.raw).number<T>(value);
   return entry;
 }
 
@@ -149,33 +119,33 @@ std::string_view name(ValueType type) {
   return id < std::size(kNames) ? kNames[id] : "unknown type";
 }
 
-std::string_view read_value(Cursor& cursor, ValueType type) {
-  const uint64_t begin = cursor.position();
+std::string_view read_value(ByteReader& in, ValueType type) {
+  const uint64_t begin = in.position();
   if (type == ValueType::kString) {
-    cursor.string();
+    in.string<uint64_t>();
   } else if (type == ValueType::kArray) {
-    const auto element = cursor.number<uint32_t>();
-    const auto count = cursor.number<uint64_t>();
+    const auto element = in.number<uint32_t>();
+    const auto count = in.number<uint64_t>();
     const size_t size = fixed_size(static_cast<ValueType>(element));
     if (size > 0) {
       const auto bytes = checked_mul(count, size);
-      if (!bytes) cursor.reject("found an array of {} elements, expected what 64 bits can address", count);
-      cursor.take(*bytes);
+      if (!bytes) in.reject("found an array of {} elements, expected what 64 bits can address", count);
+      in.bytes(*bytes);
     } else if (static_cast<ValueType>(element) == ValueType::kString) {
-      if (count > cursor.remaining() / 8) {
-        cursor.reject("found an array of {} strings, expected at most {} in {} bytes", count, cursor.remaining() / 8,
-                      cursor.remaining());
+      if (count > in.remaining() / 8) {
+        in.reject("found an array of {} strings, expected at most {} in {} bytes", count, in.remaining() / 8,
+                  in.remaining());
       }
-      for (uint64_t i = 0; i < count; ++i) cursor.string();
+      for (uint64_t i = 0; i < count; ++i) in.string<uint64_t>();
     } else {
-      cursor.reject("found an array of type {}, expected elements of type 0-8 or 10-12 (arrays do not nest)", element);
+      in.reject("found an array of type {}, expected elements of type 0-8 or 10-12 (arrays do not nest)", element);
     }
   } else if (const size_t size = fixed_size(type); size > 0) {
-    cursor.take(size);
+    in.bytes(size);
   } else {
-    cursor.reject("found value type {}, expected 0-12", static_cast<uint32_t>(type));
+    in.reject("found value type {}, expected 0-12", static_cast<uint32_t>(type));
   }
-  return cursor.since(begin);
+  return in.since(begin);
 }
 
 Metadata::Metadata(std::string source, std::vector<KeyValue> entries)
@@ -230,7 +200,7 @@ std::vector<std::string_view> Metadata::strings(std::string_view key) const {
   out.reserve(values.size);
   const char* at = values.elements;
   for (uint64_t i = 0; i < values.size; ++i) {
-    const auto length = load<uint64_t>(at);
+    const auto length = load_number<uint64_t>(at);
     out.emplace_back(at + sizeof(length), length);
     at += sizeof(length) + length;
   }
@@ -249,10 +219,10 @@ uint64_t Metadata::array_size(std::string_view key) const { return array(*this, 
 
 void Metadata::set(KeyValue entry) {
   STEELYARD_CHECK(!entry.key.empty());
-  Cursor cursor(std::as_bytes(std::span(entry.raw)), source_);
-  cursor.set_subject(fmt::format("key '{}'", printable(entry.key)));
-  read_value(cursor, entry.type);
-  if (cursor.remaining() > 0) cursor.reject("found {} bytes after the value, expected none", cursor.remaining());
+  ByteReader in(std::as_bytes(std::span(entry.raw)), source_);
+  in.set_subject(fmt::format("key '{}'", printable(entry.key)));
+  read_value(in, entry.type);
+  in.expect_end();
 
   const auto same = [&](const KeyValue& e) { return e.key == entry.key; };
   const auto found = std::find_if(entries_.begin(), entries_.end(), same);
@@ -275,15 +245,16 @@ void Metadata::set_boolean(std::string_view key, bool value) {
 
 void Metadata::set_string(std::string_view key, std::string_view value) {
   KeyValue entry{std::string(key), ValueType::kString, {}};
-  append_string(entry.raw, value);
+  ByteWriter(entry.raw).string<uint64_t>(value);
   set(std::move(entry));
 }
 
 void Metadata::set_strings(std::string_view key, std::span<const std::string> values) {
   KeyValue entry{std::string(key), ValueType::kArray, {}};
-  append_number(entry.raw, static_cast<uint32_t>(ValueType::kString));
-  append_number<uint64_t>(entry.raw, values.size());
-  for (const std::string& value : values) append_string(entry.raw, value);
+  ByteWriter raw(entry.raw);
+  raw.number<uint32_t>(static_cast<uint32_t>(ValueType::kString));
+  raw.number<uint64_t>(values.size());
+  for (const std::string& value : values) raw.string<uint64_t>(value);
   set(std::move(entry));
 }
 
@@ -294,7 +265,7 @@ void Metadata::erase(std::string_view key) {
 uint64_t data_alignment(const Metadata& metadata) {
   const KeyValue* entry = metadata.find(kAlignmentKey);
   if (entry == nullptr) return kDefaultAlignment;
-  const uint64_t found = entry->type == ValueType::kUint32 ? load<uint32_t>(entry->raw.data()) : 0;
+  const uint64_t found = entry->type == ValueType::kUint32 ? load_number<uint32_t>(entry->raw.data()) : 0;
   if (found == 0 || found > kMaxAlignment) {
     mismatch(metadata, kAlignmentKey, fmt::format("a u32 of 1 to {}", kMaxAlignment));
   }

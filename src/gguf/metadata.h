@@ -1,5 +1,5 @@
-// GGUF metadata: an ordered list of key-value pairs. Values stay the bytes they had in the file, so what is not
-// understood is carried through byte-exact; typed access decodes them on demand.
+// GGUF metadata: an ordered list of key-value pairs. Values stay the bytes that they had in the file, so unknown keys
+// are copied byte for byte; typed access decodes values on demand.
 //
 // Layout of a value: docs/gguf.md.
 #pragma once
@@ -11,6 +11,10 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+namespace steelyard::gguf {
+class ByteReader;
+}
 
 namespace steelyard::gguf {
 
@@ -48,7 +52,7 @@ class Metadata {
  public:
   /// `source`: the file name for messages.
   explicit Metadata(std::string source = "") : source_(std::move(source)) {}
-  /// Takes entries that are already known to be well formed and free of duplicates (the reader's way in).
+  /// Takes entries that are already known to be well formed and free of duplicates (used by the reader).
   Metadata(std::string source, std::vector<KeyValue> entries);
 
   const std::vector<KeyValue>& entries() const { return entries_; }
@@ -90,6 +94,10 @@ class Metadata {
 inline constexpr std::string_view kAlignmentKey = "general.alignment";
 inline constexpr uint64_t kDefaultAlignment = 32;
 inline constexpr uint64_t kMaxAlignment = 65536;
+
+/// Reads one value and returns its bytes, as they stand in KeyValue::raw. Error if it is malformed or does not fit what
+/// is left; the work is linear in the bytes consumed, whatever counts it claims. Called by the reader of files.
+std::string_view read_value(ByteReader& in, ValueType type);
 
 /// general.alignment, or 32. Error unless it is a u32 of 1 to kMaxAlignment.
 uint64_t data_alignment(const Metadata& metadata);

@@ -1,19 +1,18 @@
 // Parses GGUF headers: the sections of this file follow the file's layout (docs/gguf.md).
 //
-// The header is foreign input. Work and memory stay linear in the bytes that are really there: a count is compared with
-// the room for that many entries before anything is reserved, and every comparison of all with all goes through a sort
-// or a hash.
+// The header is foreign input. Work and memory stay linear in its real size: a count is compared with the room for that
+// many entries before anything is reserved, and comparisons of all entries with each other use a sort or a hash.
 #include "gguf/reader.h"
 
 #include <algorithm>
 #include <unordered_set>
 #include <utility>
 
+#include "base/byte_reader.h"
 #include "base/check.h"
 #include "base/checked.h"
 #include "base/error.h"
 #include "gguf/shards.h"
-#include "gguf/wire.h"
 
 namespace steelyard::gguf {
 
@@ -23,100 +22,100 @@ constexpr std::string_view kMagic = "GGUF";
 constexpr size_t kMaxKeyBytes = 65535;
 constexpr size_t kMaxNameBytes = 1024;
 
-// The least that one entry can occupy: length and one byte of name, then type id and one byte of value, or n_dims, one
+// The smallest size of an entry: length and one byte of name, then type id and one byte of value, or n_dims, one
 // dimension, type id and offset.
 constexpr uint64_t kMinKeyValueBytes = 8 + 1 + 4 + 1;
 constexpr uint64_t kMinTensorInfoBytes = 8 + 1 + 4 + 8 + 4 + 8;
 
-uint32_t read_version(Cursor& cursor) {
-  const std::string_view magic = cursor.take(kMagic.size());
-  if (magic != kMagic) cursor.reject("found magic '{}', expected 'GGUF'", printable(magic));
-  const auto version = cursor.number<uint32_t>();
+uint32_t read_version(ByteReader& in) {
+  const std::string_view magic = in.text(kMagic.size());
+  if (magic != kMagic) in.reject("found magic '{}', expected 'GGUF'", printable(magic));
+  const auto version = in.number<uint32_t>();
   // A version fits 16 bits for a long time to come: with the low half empty, the bytes stand in the other order.
-  if (version != 0 && (version & 0xFFFF) == 0) cursor.reject("found a big-endian file, expected little-endian");
-  if (version != 2 && version != 3) cursor.reject("found GGUF version {}, expected 2 or 3", version);
+  if (version != 0 && (version & 0xFFFF) == 0) in.reject("found a big-endian file, expected little-endian");
+  if (version != 2 && version != 3) in.reject("found GGUF version {}, expected 2 or 3", version);
   return version;
 }
 
 // A count of entries, each of which takes at least `min_bytes` of what is left of the file.
-uint64_t read_count(Cursor& cursor, std::string_view what, uint64_t min_bytes) {
-  const auto count = cursor.number<uint64_t>();
-  const uint64_t room = cursor.remaining() / min_bytes;
+uint64_t read_count(ByteReader& in, std::string_view what, uint64_t min_bytes) {
+  const auto count = in.number<uint64_t>();
+  const uint64_t room = in.remaining() / min_bytes;
   if (count > room) {
-    cursor.reject("found {} {}, expected at most {} in {} bytes", count, what, room, cursor.remaining());
+    in.reject("found {} {}, expected at most {} in {} bytes", count, what, room, in.remaining());
   }
   return count;
 }
 
-std::vector<KeyValue> read_key_values(Cursor& cursor, uint64_t count) {
+std::vector<KeyValue> read_key_values(ByteReader& in, uint64_t count) {
   std::vector<KeyValue> entries;
   entries.reserve(count);
   std::unordered_set<std::string_view> keys;  // views of the map, which stays
   for (uint64_t i = 0; i < count; ++i) {
-    cursor.set_subject(fmt::format("key {} of {}", i + 1, count));
-    const std::string_view key = cursor.string();
+    in.set_subject(fmt::format("key {} of {}", i + 1, count));
+    const std::string_view key = in.string<uint64_t>();
     if (key.empty() || key.size() > kMaxKeyBytes) {
-      cursor.reject("found a key of {} bytes, expected 1 to {}", key.size(), kMaxKeyBytes);
+      in.reject("found a key of {} bytes, expected 1 to {}", key.size(), kMaxKeyBytes);
     }
-    cursor.set_subject(fmt::format("key '{}'", printable(key)));
-    if (!keys.insert(key).second) cursor.reject("found twice, expected once");
-    const auto type = static_cast<ValueType>(cursor.number<uint32_t>());
-    const std::string_view raw = read_value(cursor, type);
+    in.set_subject(fmt::format("key '{}'", printable(key)));
+    if (!keys.insert(key).second) in.reject("found twice, expected once");
+    const auto type = static_cast<ValueType>(in.number<uint32_t>());
+    const std::string_view raw = read_value(in, type);
     entries.push_back({std::string(key), type, std::string(raw)});
   }
   return entries;
 }
 
 // Shape of a tensor: 1 to 4 dimensions of at least 1, whose product fits int64.
-void read_shape(Cursor& cursor, TensorInfo& tensor) {
-  const auto n_dims = cursor.number<uint32_t>();
-  if (n_dims < 1 || n_dims > kMaxDims) cursor.reject("found {} dimensions, expected 1 to {}", n_dims, kMaxDims);
+void read_shape(ByteReader& in, TensorInfo& tensor) {
+  const auto n_dims = in.number<uint32_t>();
+  if (n_dims < 1 || n_dims > kMaxDims) in.reject("found {} dimensions, expected 1 to {}", n_dims, kMaxDims);
   tensor.n_dims = static_cast<int>(n_dims);
   int64_t product = 1;
   for (size_t d = 0; d < n_dims; ++d) {
-    tensor.ne[d] = cursor.number<int64_t>();
-    if (tensor.ne[d] < 1) cursor.reject("found dimension {} of length {}, expected at least 1", d, tensor.ne[d]);
+    tensor.ne[d] = in.number<int64_t>();
+    if (tensor.ne[d] < 1) in.reject("found dimension {} of length {}, expected at least 1", d, tensor.ne[d]);
     if (__builtin_mul_overflow(product, tensor.ne[d], &product)) {
-      cursor.reject("found shape {}, expected fewer than 2^63 values", shape_string(tensor));
+      in.reject("found shape {}, expected fewer than 2^63 values", shape_string(tensor));
     }
   }
 }
 
-TensorInfo read_tensor_info(Cursor& cursor, uint64_t alignment) {
+TensorInfo read_tensor_info(ByteReader& in, uint64_t alignment) {
   TensorInfo tensor;
-  const std::string_view name = cursor.string();
+  const std::string_view name = in.string<uint64_t>();
   if (name.empty() || name.size() > kMaxNameBytes) {
-    cursor.reject("found a name of {} bytes, expected 1 to {}", name.size(), kMaxNameBytes);
+    in.reject("found a name of {} bytes, expected 1 to {}", name.size(), kMaxNameBytes);
   }
   tensor.name = name;
-  cursor.set_subject(fmt::format("tensor '{}'", printable(name)));
-  read_shape(cursor, tensor);
+  in.set_subject(fmt::format("tensor '{}'", printable(name)));
+  read_shape(in, tensor);
 
-  const auto type = cursor.number<uint32_t>();
-  const Format* format = find_format(type);
-  if (format == nullptr) cursor.reject("found type id {}, expected the id of a known GGUF tensor type", type);
+  const auto type = in.number<uint32_t>();
+  const formats::Format* format = find_format(type);
+  if (format == nullptr) in.reject("found type id {}, expected the id of a known GGUF tensor type", type);
   tensor.type = format->type;
   const auto n_bytes = tensor_bytes(*format, tensor.ne);
   if (tensor.ne[0] % format->block_len != 0) {
-    cursor.reject("found rows of {} values, expected a multiple of {} for {}", tensor.ne[0], format->block_len,
-                  format->name);
+    in.reject("found rows of {} values, expected a multiple of {} for {}", tensor.ne[0], format->block_len,
+              format->name);
   }
   if (!n_bytes) {
-    cursor.reject("found shape {}, expected fewer than 2^64 bytes of {}", shape_string(tensor), format->name);
+    in.reject("found shape {}, expected fewer than 2^64 bytes of {}", shape_string(tensor), format->name);
   }
   tensor.n_bytes = *n_bytes;
 
-  tensor.offset = cursor.number<uint64_t>();
+  tensor.offset = in.number<uint64_t>();
   if (tensor.offset % alignment != 0) {
-    cursor.reject("found offset {}, expected a multiple of the alignment {}", tensor.offset, alignment);
+    in.reject("found offset {}, expected a multiple of the alignment {}", tensor.offset, alignment);
   }
   if (!checked_add(tensor.offset, tensor.n_bytes)) {
-    cursor.reject("found {} bytes at offset {}, expected an end below 2^64", tensor.n_bytes, tensor.offset);
+    in.reject("found {} bytes at offset {}, expected an end below 2^64", tensor.n_bytes, tensor.offset);
   }
   return tensor;
 }
 
-// Tensors of one shard may stand in any order and leave gaps, but not share bytes.
+// Tensors of one shard may be in any order and leave gaps, but must not share bytes.
 void check_disjoint(const std::string& path, std::span<const TensorInfo> tensors) {
   std::vector<const TensorInfo*> by_offset;
   by_offset.reserve(tensors.size());
@@ -135,7 +134,7 @@ void check_disjoint(const std::string& path, std::span<const TensorInfo> tensors
 
 }  // namespace
 
-Reader::Reader(const std::string& path, Need need) : path_(path), need_(need) {
+Reader::Reader(const std::string& path, ReadMode mode) : path_(path), mode_(mode) {
   metadata_ = read_shard(path);
   alignment_ = data_alignment(metadata_);
   read_remaining_shards();
@@ -156,29 +155,30 @@ Reader::Reader(const std::string& path, Need need) : path_(path), need_(need) {
 // Appends one file and its tensors; returns its metadata.
 Metadata Reader::read_shard(const std::string& path) {
   const std::span<const std::byte> file = files_.emplace_back(path).bytes();
-  Cursor cursor(file, path);
-  const uint32_t version = read_version(cursor);
+  ByteReader in(file, path);
+  in.set_subject("header");
+  const uint32_t version = read_version(in);
   if (files_.size() == 1) version_ = version;
-  const uint64_t n_tensors = read_count(cursor, "tensors", kMinTensorInfoBytes);
-  const uint64_t n_kv = read_count(cursor, "keys", kMinKeyValueBytes);
-  Metadata metadata(path, read_key_values(cursor, n_kv));
+  const uint64_t n_tensors = read_count(in, "tensors", kMinTensorInfoBytes);
+  const uint64_t n_kv = read_count(in, "keys", kMinKeyValueBytes);
+  Metadata metadata(path, read_key_values(in, n_kv));
 
   const uint64_t alignment = data_alignment(metadata);
   const size_t first = tensors_.size();
   for (uint64_t i = 0; i < n_tensors; ++i) {
-    cursor.set_subject(fmt::format("tensor {} of {}", i + 1, n_tensors));
-    tensors_.push_back(read_tensor_info(cursor, alignment));
+    in.set_subject(fmt::format("tensor {} of {}", i + 1, n_tensors));
+    tensors_.push_back(read_tensor_info(in, alignment));
     tensors_.back().shard = static_cast<int>(files_.size()) - 1;
   }
   const std::span<const TensorInfo> tensors = std::span(tensors_).subspan(first);
   check_disjoint(path, tensors);
 
   // No overflow: a position in a file lies far below 2^64. A file without tensors may end before the padding does.
-  data_begin_.push_back(*checked_align(cursor.position(), alignment));
+  data_begin_.push_back(*checked_align(in.position(), alignment));
   const uint64_t data_bytes = file.size() - std::min<uint64_t>(file.size(), data_begin_.back());
   for (const TensorInfo& tensor : tensors) {
     const uint64_t end = tensor.offset + tensor.n_bytes;
-    if (need_ == Need::kData && end > data_bytes) {
+    if (mode_ == ReadMode::kData && end > data_bytes) {
       fail(path, "tensor '{}': found {} bytes in the data section, expected at least {}; the file is cut short",
            printable(tensor.name), data_bytes, end);
     }
@@ -236,7 +236,7 @@ void Reader::release(const TensorInfo& tensor, uint64_t begin, uint64_t end) con
 }
 
 std::span<const std::byte> Reader::bytes(const TensorInfo& tensor) const {
-  STEELYARD_CHECK(need_ == Need::kData);
+  STEELYARD_CHECK(mode_ == ReadMode::kData);
   const auto shard = static_cast<size_t>(tensor.shard);
   STEELYARD_CHECK(shard < files_.size());
   const std::span<const std::byte> data = files_[shard].bytes().subspan(data_begin_[shard]);

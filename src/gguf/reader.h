@@ -19,16 +19,16 @@
 namespace steelyard::gguf {
 
 /// What the caller needs of a file.
-enum class Need {
+enum class ReadMode {
   kData,    ///< tensor bytes: every tensor must lie within the file
   kHeader,  ///< names, shapes and types only: a header without data is enough
 };
 
 class Reader {
  public:
-  /// Opens `path`; when it is the first shard of a set, all shards (each must be present, count and number of tensors
-  /// must agree). Error names the file, the key or tensor, what was found and expected.
-  explicit Reader(const std::string& path, Need need = Need::kData);
+  /// Opens `path`; if it is the first shard of a set, all shards (each must exist, and count and number of tensors must
+  /// agree). Error names the file, the key or tensor, what was found and what was expected.
+  explicit Reader(const std::string& path, ReadMode mode = ReadMode::kData);
 
   const std::string& path() const { return path_; }
   /// Metadata of the first shard.
@@ -37,7 +37,7 @@ class Reader {
   std::span<const TensorInfo> tensors() const { return tensors_; }
   /// Null when there is no such tensor.
   const TensorInfo* find(std::string_view name) const;
-  /// The tensor's bytes [n_bytes] in the map. Needs Need::kData.
+  /// The tensor's bytes [n_bytes] in the map. Needs ReadMode::kData.
   std::span<const std::byte> bytes(const TensorInfo& tensor) const;
 
   uint32_t version() const { return version_; }
@@ -49,8 +49,8 @@ class Reader {
   std::span<const std::byte> header(int shard) const;
   /// Place of the tensor's first byte in the file of its shard.
   uint64_t file_offset(const TensorInfo& tensor) const;
-  /// Bytes [begin, end) of a tensor will be read soon, or not again: a source larger than memory then drives nothing
-  /// else out of it. Hints to the kernel; no byte changes.
+  /// Bytes [begin, end) of a tensor will be read soon, or not again. So a source larger than memory does not push other
+  /// data out of it. Hints to the kernel; no byte changes.
   void will_need(const TensorInfo& tensor, uint64_t begin, uint64_t end) const;
   void release(const TensorInfo& tensor, uint64_t begin, uint64_t end) const;
   /// Sum of n_bytes over all tensors.
@@ -61,7 +61,7 @@ class Reader {
   void read_remaining_shards();
 
   std::string path_;
-  Need need_;
+  ReadMode mode_;
   Metadata metadata_;
   uint32_t version_ = 0;
   uint64_t alignment_ = 32;

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/byte_writer.h"
 #include "base/check.h"
-#include "gguf/wire.h"
 
 namespace steelyard::gguf {
 namespace {
@@ -14,7 +14,7 @@ namespace {
 template <typename T>
 KeyValue number_entry(std::string_view key, ValueType type, T value) {
   KeyValue entry{std::string(key), type, {}};
-  append_number(entry.raw, value);
+  ByteWriter<std::string>(entry.raw).number<T>(value);
   return entry;
 }
 

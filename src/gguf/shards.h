@@ -1,5 +1,5 @@
-// How a model made of several files names them and tells them apart: the keys and the spelling of gguf-split of
-// llama.cpp (docs/gguf.md). For the reader, and for whoever writes shards.
+// Names and keys of a model made of several files, in the spelling of llama.cpp's gguf-split (docs/gguf.md). For the
+// reader, and for code that writes shards.
 #pragma once
 
 #include <cstddef>
@@ -15,14 +15,13 @@ inline constexpr std::string_view kSplitNumber = "split.no";
 inline constexpr std::string_view kSplitCount = "split.count";
 inline constexpr std::string_view kSplitTensors = "split.tensors.count";
 
-/// The most that split.count can say.
+/// The largest value of split.count.
 inline constexpr size_t kMaxShards = 65535;
 
 /// The last part of the name of shard `number` (from 1) of `count`: "-00001-of-00003.gguf".
 std::string shard_suffix(int64_t number, int64_t count);
 
-/// `path` without the last part that makes it a file of this format: without ".gguf", and without the suffix of a
-/// shard.
+/// `path` without the last part that marks a file of this format: without ".gguf", and without the suffix of a shard.
 std::string without_shard_suffix(const std::string& path);
 
 /// Sets the three keys, in the types that llama.cpp writes. number: from 0, below `count` <= kMaxShards.

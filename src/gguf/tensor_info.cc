@@ -14,7 +14,7 @@ std::string shape_string(const TensorInfo& tensor) {
   return fmt::format("[{}]", fmt::join(std::span(tensor.ne).first(n_dims), ", "));
 }
 
-std::optional<uint64_t> tensor_bytes(const Format& format, const std::array<int64_t, kMaxDims>& ne) {
+std::optional<uint64_t> tensor_bytes(const formats::Format& format, const std::array<int64_t, kMaxDims>& ne) {
   if (ne[0] < 1) return std::nullopt;
   std::optional<uint64_t> bytes = row_bytes(format, static_cast<uint64_t>(ne[0]));
   for (size_t d = 1; d < ne.size() && bytes; ++d) {

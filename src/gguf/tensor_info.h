@@ -16,7 +16,7 @@ struct TensorInfo {
   std::string name;
   int n_dims = 0;
   std::array<int64_t, kMaxDims> ne = {1, 1, 1, 1};  ///< ne[0] is the row length; dimensions beyond n_dims are 1
-  Type type = Type::F32;
+  formats::Type type = formats::Type::F32;
   uint64_t offset = 0;   ///< from the start of the data section of its shard
   uint64_t n_bytes = 0;  ///< exact, without padding
   int shard = 0;
@@ -29,6 +29,6 @@ struct TensorInfo {
 std::string shape_string(const TensorInfo& tensor);
 
 /// Bytes of a tensor of this shape in `type`, or nothing when its rows do not divide into blocks or the size overflows.
-std::optional<uint64_t> tensor_bytes(const Format& format, const std::array<int64_t, kMaxDims>& ne);
+std::optional<uint64_t> tensor_bytes(const formats::Format& format, const std::array<int64_t, kMaxDims>& ne);
 
 }  // namespace steelyard::gguf

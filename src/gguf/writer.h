@@ -1,5 +1,5 @@
-// Writes a small GGUF file front to back, such as an importance matrix. The complete header is known, and written,
-// before the first tensor byte; the file appears under its name only when it is whole.
+// Writes a small GGUF file from front to back, such as an importance matrix. The complete header is known and written
+// before the first tensor byte. The file appears under its name only when it is complete.
 #pragma once
 
 #include <cstddef>
@@ -15,8 +15,8 @@ namespace steelyard::gguf {
 
 class Writer {
  public:
-  /// Lays the tensors out in the given order (lay_out), reserves the disk space and writes the header.
-  /// Error if the alignment is no power of two, the file cannot be created or the disk is too small.
+  /// Lays the tensors out in the given order (lay_out), reserves the disk space and writes the header. Error if the
+  /// alignment is not a power of two, the file cannot be created or the disk is too small.
   Writer(const std::string& path, const Metadata& metadata, std::vector<TensorInfo> tensors);
 
   /// Offsets and sizes as laid out.
@@ -24,7 +24,7 @@ class Writer {
   /// Exact size of the finished file in bytes.
   uint64_t file_bytes() const { return layout_.file_bytes; }
 
-  /// Appends bytes of the current tensor, at most what it still lacks; a tensor may come in pieces. Padding after each
+  /// Appends bytes of the current tensor, at most what it still needs; a tensor may come in pieces. Padding after each
   /// tensor is added here.
   void append(std::span<const std::byte> bytes);
 

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-namespace steelyard {
+namespace steelyard::imatrix {
 
 Coverage coverage(const ImatrixEntry& entry, double prior_weight) {
   Coverage result{.n_expert = entry.n_expert};
@@ -38,4 +38,4 @@ std::vector<ExpertCoverage> expert_coverage(const std::map<std::string, ImatrixE
   return result;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

@@ -7,7 +7,7 @@
 
 #include "imatrix/imatrix.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 
 /// Counts of the experts of one entry; a dense tensor is one expert.
 struct Coverage {
@@ -38,4 +38,4 @@ struct ExpertCoverage {
 /// inputs counts.
 std::vector<ExpertCoverage> expert_coverage(const std::map<std::string, ImatrixEntry>& entries, int64_t wanted);
 
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

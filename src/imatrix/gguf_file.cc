@@ -3,13 +3,13 @@
 #include "imatrix/gguf_file.h"
 
 #include <cmath>
-#include <cstring>
 
+#include "base/byte_reader.h"
 #include "base/error.h"
 #include "gguf/reader.h"
 #include "gguf/writer.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 namespace {
 
 constexpr std::string_view kSumsSuffix = ".in_sum2";
@@ -18,13 +18,10 @@ constexpr std::string_view kCountsSuffix = ".counts";
 constexpr float kMaxStoredCount = 0x1p62f;
 
 std::vector<float> floats(const gguf::Reader& reader, const gguf::TensorInfo& tensor) {
-  if (tensor.type != Type::F32) {
+  if (tensor.type != formats::Type::F32) {
     fail(reader.path(), "{} is {}, expected F32", printable(tensor.name), format(tensor.type).name);
   }
-  const std::span<const std::byte> bytes = reader.bytes(tensor);
-  std::vector<float> values(bytes.size() / sizeof(float));
-  std::memcpy(values.data(), bytes.data(), values.size() * sizeof(float));
-  return values;
+  return ByteReader(reader.bytes(tensor), reader.path()).values<float>(tensor.n_bytes / sizeof(float));
 }
 
 const gguf::TensorInfo& partner(const gguf::Reader& reader, const gguf::TensorInfo& tensor, const std::string& name) {
@@ -114,4 +111,4 @@ void save_gguf_imatrix(const Imatrix& imatrix, const std::string& path) {
   writer.finish();
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

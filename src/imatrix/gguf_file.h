@@ -6,12 +6,12 @@
 
 #include "imatrix/imatrix.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 
-/// Error if the GGUF file is no imatrix, or a tensor lacks its partner, type or shape.
+/// Error if the GGUF file is not an imatrix, or a tensor lacks its partner, type or shape.
 Imatrix load_gguf_imatrix(const std::string& path);
 
-/// Given what load_gguf_imatrix read from a file of llama.cpp, writes the same bytes again.
+/// Writes what load_gguf_imatrix read from a file of llama.cpp with the same bytes again.
 void save_gguf_imatrix(const Imatrix& imatrix, const std::string& path);
 
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

@@ -12,12 +12,12 @@
 #include "imatrix/gguf_file.h"
 #include "imatrix/legacy_file.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 namespace {
 
 // Sums go to disk as F32.
 constexpr double kMaxSum = std::numeric_limits<float>::max();
-// Far above any calibration, and low enough that counts of merged files cannot overflow.
+// Far above any calibration, and small enough that counts of merged files cannot overflow.
 constexpr int64_t kMaxCount = int64_t{1} << 53;
 // Both layouts keep chunk counts and sizes in 32 bits, one of them signed.
 constexpr int64_t kMaxChunks = std::numeric_limits<int32_t>::max();
@@ -102,7 +102,7 @@ void Imatrix::merge(const Imatrix& other) {
     for (size_t i = 0; i < theirs.counts.size(); ++i) ours->second.counts[i] += theirs.counts[i];
   }
   datasets.insert(datasets.end(), other.datasets.begin(), other.datasets.end());
-  // Chunks of another size count as the tokens they hold, a started chunk as a whole one.
+  // Chunks of another size count as the tokens that they hold; a started chunk counts as a whole one.
   chunk_count += (other.chunk_count * other.chunk_size + chunk_size - 1) / chunk_size;
 }
 
@@ -124,7 +124,7 @@ std::vector<float> Imatrix::importance(const gguf::TensorInfo& tensor, int64_t s
   STEELYARD_CHECK(slice >= 0 && slice < tensor.ne[2] * tensor.ne[3] && prior_weight >= 0);
   const ImatrixEntry* entry = find(tensor);
   if (!entry || std::ranges::all_of(entry->counts, [](int64_t count) { return count == 0; })) return {};
-  // One row per slice and one row for all slices lay the columns out alike; they differ in the counts only.
+  // One row per slice and one row for all slices have the same column layout. They differ only in the counts.
   const double* sums = entry->in_sum2.data() + slice * tensor.ne[0];
   const auto count = static_cast<double>(entry->counts[entry->n_expert == 1 ? 0 : slice]);
   std::vector<double> prior(tensor.ne[0], 0.0);
@@ -140,4 +140,4 @@ std::vector<float> Imatrix::importance(const gguf::TensorInfo& tensor, int64_t s
   return result;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

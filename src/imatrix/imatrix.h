@@ -1,5 +1,5 @@
-// The importance matrix: for every weight tensor the sums of its squared inputs, as calibration saw them, and how many
-// inputs that were. Files are read and written in llama.cpp's two layouts (docs/imatrix.md).
+// The importance matrix: for every weight tensor the sums of its squared inputs during calibration, and the number of
+// inputs. Files are read and written in llama.cpp's two layouts (docs/imatrix.md).
 //
 // Invariant of what load() returns: at least one entry, every entry is well formed (ImatrixEntry), all sums are finite
 // and not negative. Filled by calibration, read by the quantizer and by inspect.
@@ -12,10 +12,10 @@
 
 #include "gguf/tensor_info.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 
-/// The sums of one weight tensor. A tensor with one matrix per attention head is a single row of n_in * n_head columns;
-/// so is a tensor of experts that comes from a .dat file, which does not tell the experts apart.
+/// The sums of one weight tensor. A tensor with one matrix per attention head is a single row of n_in * n_head columns.
+/// So is a tensor of experts from a .dat file, which does not distinguish experts.
 struct ImatrixEntry {
   int64_t n_in = 0;
   int64_t n_expert = 1;         ///< 1 for a dense tensor
@@ -23,7 +23,7 @@ struct ImatrixEntry {
   std::vector<int64_t> counts;  ///< [n_expert] inputs seen: tokens, or (token, slot) pairs routed to an expert
 };
 
-/// Measured: docs/imatrix.md.
+/// Measured: docs/results/prior-weight.md.
 inline constexpr double kDefaultPriorWeight = 4;
 
 struct Imatrix {
@@ -33,20 +33,20 @@ struct Imatrix {
   int64_t chunk_size = 512;                     ///< tokens per chunk
   std::string source = "imatrix";               ///< the file, for messages
 
-  /// How many inputs the mean of its layer weighs in the importance of an expert; at least 0, and 0 still lends it to
-  /// experts without any input. Not in files: it says how importance() is asked.
+  /// Pseudo-count of the layer mean in an expert's importance; at least 0. With 0, experts without any input still use
+  /// the mean. Not stored in files: it is a setting of importance().
   double prior_weight = kDefaultPriorWeight;
 
-  /// Reads either layout; which one is told by the content. Error if the file is neither, is damaged, or holds sums
-  /// that no calibration can produce (NaN, infinite, negative).
+  /// Reads either layout, recognized by content. Error if the file is neither, is damaged, or holds sums that no
+  /// calibration can produce (NaN, infinite, negative).
   static Imatrix load(const std::string& path);
 
-  /// Writes the .dat layout to a path that ends in ".dat", GGUF otherwise. The file appears whole or not at all. Error
-  /// if there is nothing to write, a sum does not fit F32, or the disk fails.
+  /// Writes the .dat layout to a path that ends in ".dat", GGUF otherwise. The file appears complete or not at all.
+  /// Error if there is nothing to write, a sum does not fit F32, or the disk fails.
   void save(const std::string& path) const;
 
-  /// Adds the sums, counts, datasets and chunks of `other`, as if both texts had been seen in one run. Error, leaving
-  /// everything as it was, if an entry has another shape there.
+  /// Adds the sums, counts, datasets and chunks of `other`, as if both texts had been seen in one run. Error, with
+  /// everything unchanged, if an entry has another shape there.
   void merge(const Imatrix& other);
 
   /// The entry of `tensor`, null when there is none. Error when its shape does not fit the tensor: the imatrix belongs
@@ -59,4 +59,4 @@ struct Imatrix {
   std::vector<float> importance(const gguf::TensorInfo& tensor, int64_t slice) const;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

@@ -6,14 +6,14 @@
 #include "base/check.h"
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 namespace {
 
 bool contains_any(const std::string& name, std::span<const std::string> texts) {
   return std::ranges::any_of(texts, [&](const std::string& text) { return name.find(text) != std::string::npos; });
 }
 
-// A text that occurs nowhere is a slip of the pen; an empty one would occur everywhere.
+// A text that occurs nowhere is probably a typing error. An empty one would occur everywhere.
 void check_occurs(const Imatrix& imatrix, std::span<const std::string> texts, std::string_view flag) {
   for (const std::string& text : texts) {
     if (text.empty()) fail("", "{} is empty, expected a part of a tensor's name", flag);
@@ -46,4 +46,4 @@ void rename_entries(Imatrix& imatrix, std::span<const EntryName> names) {
   imatrix.entries = std::move(renamed);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

@@ -1,4 +1,4 @@
-// Choosing among the entries of an importance matrix, and giving them the names of an edited model. For quantize.
+// Chooses entries of an importance matrix, and renames them for an edited model. For quantize.
 #pragma once
 
 #include <span>
@@ -6,13 +6,13 @@
 
 #include "imatrix/imatrix.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 
 /// Keeps the entries whose name contains one of `include` (all, if that is empty) and none of `exclude`. Error when one
 /// of the texts occurs in no name, or nothing is left.
 void select_entries(Imatrix& imatrix, std::span<const std::string> include, std::span<const std::string> exclude);
 
-/// What an entry is called, and what it shall be called.
+/// The old and the new name of an entry.
 struct EntryName {
   std::string from;
   std::string to;
@@ -21,4 +21,4 @@ struct EntryName {
 /// Keeps the entries that `names` mentions, each under its new name. New names are unique.
 void rename_entries(Imatrix& imatrix, std::span<const EntryName> names);
 
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

@@ -7,7 +7,7 @@
 
 #include "gguf/block_name.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 namespace {
 
 ImatrixStatistics summary(const std::string& name, const ImatrixEntry& entry) {
@@ -94,4 +94,4 @@ std::vector<BlockStatistics> block_statistics(const std::vector<ImatrixStatistic
   return result;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

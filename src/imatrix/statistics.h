@@ -1,4 +1,4 @@
-// What an importance matrix says at a glance, entry by entry. For inspect.
+// Summary of an importance matrix, entry by entry. For inspect.
 #pragma once
 
 #include <cstdint>
@@ -7,9 +7,10 @@
 
 #include "imatrix/imatrix.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 
-/// One entry. min, mean and max are over the mean squares of all columns of the experts that saw an input, 0 when none
+/// One entry. min, mean and max are over the mean squares of all columns of the experts that saw an input; 0 when none
+/// did.
 /// did.
 struct ImatrixStatistics {
   std::string name;
@@ -44,7 +45,7 @@ struct BlockStatistics {
 
 /// In the order of the entries.
 std::vector<ImatrixStatistics> statistics(const Imatrix& imatrix);
-/// In the order of the blocks; entries outside blocks take no part.
+/// In the order of the blocks; entries outside blocks are left out.
 std::vector<BlockStatistics> block_statistics(const std::vector<ImatrixStatistics>& rows);
 
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-namespace steelyard {
+namespace steelyard::model {
 
 #define ARCHITECTURE(identifier, name) ModelConfig read_##identifier(const ModelKeys& keys);
 #include "model/arch/archs.def"
@@ -100,7 +100,7 @@ ModelConfig ModelKeys::model_with_dense_blocks(const LayerConfig& dense, const L
   return config;
 }
 
-AttentionConfig ModelKeys::attention(RopePairs pairs) const {
+AttentionConfig ModelKeys::attention(compute::RopePairs pairs) const {
   AttentionConfig attention;
   attention.n_head = count("attention.head_count");
   attention.n_head_kv = count("attention.head_count_kv", attention.n_head);
@@ -120,7 +120,7 @@ AttentionConfig ModelKeys::attention(RopePairs pairs) const {
   return attention;
 }
 
-AttentionConfig ModelKeys::fully_rotated_attention(RopePairs pairs) const {
+AttentionConfig ModelKeys::fully_rotated_attention(compute::RopePairs pairs) const {
   const AttentionConfig config = attention(pairs);
   if (config.rope.n_dims != config.head_k) {
     reject("rope.dimension_count", "is {}, expected the head width {}", config.rope.n_dims, config.head_k);
@@ -128,7 +128,7 @@ AttentionConfig ModelKeys::fully_rotated_attention(RopePairs pairs) const {
   return config;
 }
 
-RopeConfig ModelKeys::rope(RopePairs pairs, int64_t n_dims_absent) const {
+RopeConfig ModelKeys::rope(compute::RopePairs pairs, int64_t n_dims_absent) const {
   RopeConfig rope;
   rope.pairs = pairs;
   rope.n_dims = count("rope.dimension_count", n_dims_absent);
@@ -201,9 +201,9 @@ FfnConfig ModelKeys::experts() const {
   ffn.n_used = count("expert_used_count");
   ffn.n_group = std::max<int64_t>(1, count("expert_group_count", 1));
   ffn.n_group_used = std::max<int64_t>(1, count("expert_group_used_count", ffn.n_group));
-  if (ffn.n_expert % ffn.n_group != 0 || ffn.n_group > kMaxExpertGroups) {
+  if (ffn.n_expert % ffn.n_group != 0 || ffn.n_group > compute::kMaxExpertGroups) {
     reject("expert_group_count", "is {}, expected a divisor of expert_count {} up to {}", ffn.n_group, ffn.n_expert,
-           kMaxExpertGroups);
+           compute::kMaxExpertGroups);
   }
   const int64_t n_eligible = ffn.n_expert / ffn.n_group * std::min(ffn.n_group, ffn.n_group_used);
   if (ffn.n_used > n_eligible) reject("expert_used_count", "is {} of {} eligible experts", ffn.n_used, n_eligible);
@@ -218,14 +218,14 @@ FfnConfig ModelKeys::required_experts() const {
   return ffn;
 }
 
-std::optional<Gating> ModelKeys::gating() const {
+std::optional<compute::Gating> ModelKeys::gating() const {
   const int64_t code = count("expert_gating_func", 0);
   if (code == 0) return std::nullopt;
-  if (code > static_cast<int64_t>(Gating::kSqrtSoftplus)) {
+  if (code > static_cast<int64_t>(compute::Gating::kSqrtSoftplus)) {
     reject("expert_gating_func",
            "is {}, expected 1 (softmax), 2 (sigmoid), 3 (softmax of the chosen) or 4 (sqrt softplus)", code);
   }
-  return static_cast<Gating>(code);
+  return static_cast<compute::Gating>(code);
 }
 
 float ModelKeys::expert_scale() const {
@@ -233,4 +233,4 @@ float ModelKeys::expert_scale() const {
   return scale == 0.0 ? 1.0f : static_cast<float>(scale);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

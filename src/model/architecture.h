@@ -12,7 +12,7 @@
 #include "gguf/metadata.h"
 #include "model/config.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
 /// Metadata of one model with the "<architecture>." prefix applied and every number checked against a range.
 class ModelKeys {
@@ -48,10 +48,10 @@ class ModelKeys {
   /// others.
   ModelConfig model_with_dense_blocks(const LayerConfig& dense, const LayerConfig& moe) const;
   /// Heads, head widths, RoPE on `pairs` with its scaling.
-  AttentionConfig attention(RopePairs pairs) const;
+  AttentionConfig attention(compute::RopePairs pairs) const;
   /// The same for architectures that rotate whole heads: Error when rope.dimension_count is not the head width.
-  AttentionConfig fully_rotated_attention(RopePairs pairs) const;
-  RopeConfig rope(RopePairs pairs, int64_t n_dims_absent) const;
+  AttentionConfig fully_rotated_attention(compute::RopePairs pairs) const;
+  RopeConfig rope(compute::RopePairs pairs, int64_t n_dims_absent) const;
   /// Which of n_layers slide a window over the past: attention.sliding_window_pattern, an array with an entry per layer
   /// or a period whose last layer is full; `period` when the key is absent.
   std::vector<bool> windowed(size_t n_layers, int64_t period) const;
@@ -62,14 +62,14 @@ class ModelKeys {
   std::vector<int64_t> counts(std::string_view key, size_t n) const;
   /// Number of experts, how many are used, groups; widths and gating are the architecture's. n_expert 0: no experts.
   FfnConfig experts() const;
-  /// The same with the width of an expert for an architecture that cannot do without: Error when there are none.
+  /// The same with the width of an expert, for an architecture that needs experts: Error when there are none.
   FfnConfig required_experts() const;
-  /// expert_shared_count, which must be there and may be 0.
+  /// expert_shared_count, which must exist and may be 0.
   int64_t shared_experts() const {
     return contains("expert_shared_count") ? count("expert_shared_count", 0) : count("expert_shared_count");
   }
   /// expert_gating_func; nothing when it is absent or 0.
-  std::optional<Gating> gating() const;
+  std::optional<compute::Gating> gating() const;
   /// expert_weights_scale; 1 when it is absent or 0.
   float expert_scale() const;
 
@@ -93,4 +93,4 @@ const Architecture& find_architecture(const gguf::Metadata& metadata);
 /// The configuration that a file's metadata describe. Error for an unknown architecture, a missing or ill-typed key.
 ModelConfig read_config(const gguf::Metadata& metadata);
 
-}  // namespace steelyard
+}  // namespace steelyard::model

@@ -9,13 +9,13 @@
 
 #include "compute/backend.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
 enum class RopeScaling { kNone, kLinear, kYarn, kLongrope };
 
 /// Rotary position embedding; see rope_table.h for the angles.
 struct RopeConfig {
-  RopePairs pairs = RopePairs::kNorm;
+  compute::RopePairs pairs = compute::RopePairs::kNorm;
   int64_t n_dims = 0;
   double freq_base = 10000;
   RopeScaling scaling = RopeScaling::kNone;
@@ -80,7 +80,7 @@ struct AttentionConfig {
 };
 
 struct FfnConfig {
-  Activation activation = Activation::kSwiglu;
+  compute::Activation activation = compute::Activation::kSwiglu;
   int64_t n_ff = 0;          ///< width of the dense FFN, or of one expert
   int64_t n_expert = 0;      ///< 0: dense
   int64_t n_ff_shared = 0;   ///< width of the shared expert, 0: none
@@ -88,7 +88,7 @@ struct FfnConfig {
   int64_t n_used = 0;
   int64_t n_group = 1;
   int64_t n_group_used = 1;
-  Gating gating = Gating::kSoftmax;
+  compute::Gating gating = compute::Gating::kSoftmax;
   bool normalize = false;
   float scale = 1;
 };
@@ -112,11 +112,11 @@ struct ModelConfig {
   float logit_softcap = 0;          ///< c: logits become c tanh(logits / c); 0: they stay
   bool output_required = false;     ///< a missing output.weight is not replaced by token_embd
   std::vector<LayerConfig> layers;  ///< of the trunk
-  /// Of the blocks after the trunk that predict further tokens (NextN, MTP); see model/prediction.h.
+  /// Of the blocks after the trunk that predict further tokens (NextN, MTP); see schedule/prediction.h.
   std::vector<LayerConfig> prediction;
 
   /// Block i of the file: of the trunk, then those for prediction.
   const LayerConfig& block(size_t i) const { return i < layers.size() ? layers[i] : prediction.at(i - layers.size()); }
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::model

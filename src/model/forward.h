@@ -1,5 +1,5 @@
-// The forward pass of one layer: the only model code there is. It knows neither the order of iteration (token-major:
-// all layers per batch; layer-major: all chunks per layer) nor why its products are watched.
+// The forward pass of one layer: the only forward code. It knows neither the order of iteration (token-major: all
+// layers per batch; layer-major: all chunks per layer) nor why its products are observed.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 #include "model/scratch.h"
 #include "model/weights.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
 /// A layer ready to run.
 struct Layer {
@@ -23,16 +23,16 @@ struct Layer {
   Backend* backend;  ///< whose memory it is in; passes through it compute there
 };
 
-/// Where a pass computes, and who watches.
-struct Pass {
+/// The backend and scratch memory of a pass, and its observer.
+struct ForwardContext {
   Backend& backend;
   Scratch& scratch;
   float norm_eps;
-  MatmulObserver* observer = nullptr;
+  compute::MatmulObserver* observer = nullptr;
 };
 
 /// Rows [first_row, first_row + n_rows) of a batch: consecutive tokens of one sequence at first_position. kv holds the
-/// positions before and receives these; first_position + n_rows must not exceed its size nor the layer's RoPE table.
+/// earlier positions and receives these. first_position + n_rows must not exceed its size or the layer's RoPE table.
 struct SequenceSlice {
   int64_t first_row;
   int64_t n_rows;
@@ -40,52 +40,52 @@ struct SequenceSlice {
   KvLayer* kv;
 };
 
-/// A layer's two branches follow each other on the residual stream: attention or another mixer, then the FFN.
+/// A layer has two branches, which are added to the hidden states in order: attention or another mixer, then the FFN.
 enum class LayerPart { kWhole, kMixer, kFfn };
 
-/// x [n, n_embd] is the residual stream of the sequences' tokens; updated in place. Mixers see one sequence at a time,
-/// everything else all rows at once.
-void forward_layer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, Pass& pass,
+/// x [n, n_embd] holds the hidden states of the sequences' tokens, and is updated in place. Mixers process one sequence
+/// at a time, everything else all rows at once.
+void forward_layer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, ForwardContext& ctx,
                    LayerPart part = LayerPart::kWhole);
 /// The same for a batch of one sequence.
-void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer& kv, Pass& pass,
+void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer& kv, ForwardContext& ctx,
                    LayerPart part = LayerPart::kWhole);
 
-// ---- the parts of a layer; each returns its contribution to the residual stream, in scratch memory.
+// ---- the parts of a layer; each returns its contribution to the hidden states, in scratch memory.
 
 /// Grouped attention; h: [n, n_embd], normed.
-Matrix attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass);
+Matrix attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, ForwardContext& ctx);
 /// Latent attention, absorbed or expanded.
-Matrix latent_attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass);
-/// Gated delta net. At first_position 0 the state is forgotten, else it must be that of the positions before.
-Matrix delta_net(const Layer& layer, Matrix h, int64_t first_position, DeltaNetState& state, Pass& pass);
+Matrix latent_attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, ForwardContext& ctx);
+/// Gated delta net. At first_position 0 the state is reset, else it must be that of the earlier positions.
+Matrix delta_net(const Layer& layer, Matrix h, int64_t first_position, DeltaNetState& state, ForwardContext& ctx);
 /// A dense gated FFN, or routed experts plus the shared expert; f: [n, n_embd], normed.
-Matrix ffn(const Layer& layer, Matrix f, Pass& pass);
+Matrix ffn(const Layer& layer, Matrix f, ForwardContext& ctx);
 
-/// Products of one call of the backend, none of which reads what another one writes: few calls keep the threads
+/// Products of one call of the backend. None of them reads what another one writes. Few calls keep the threads
 /// together.
 class Products {
  public:
-  explicit Products(Pass& pass) : pass_(pass) {}
+  explicit Products(ForwardContext& ctx) : ctx_(ctx) {}
 
   /// W x, or with a routing each row of x [n_slots, n_in] through its expert; shown to the observer. In scratch memory,
-  /// and there after run().
+  /// valid after run().
   Matrix add(const Weight& weight, Matrix x, const Routing* routing = nullptr);
-  void run() { pass_.backend.mul_mats(products_); }
+  void run() { ctx_.backend.mul_mats(products_); }
 
  private:
-  Pass& pass_;
-  std::vector<Product> products_;
+  ForwardContext& ctx_;
+  std::vector<compute::Product> products_;
 };
 /// W x (+ bias) in scratch memory, shown to the observer.
-Matrix linear(const Weight& weight, Matrix x, Pass& pass, const Vector& bias = {});
-void add_bias(Matrix y, const Vector& bias, Pass& pass);
+Matrix linear(const Weight& weight, Matrix x, ForwardContext& ctx, const Vector& bias = {});
+void add_bias(Matrix y, const Vector& bias, ForwardContext& ctx);
 /// Runs of `width` columns of x, which has no gaps between rows, as rows of their own.
 inline Matrix as_heads(Matrix x, int64_t width) {
   STEELYARD_CHECK(x.stride == x.cols && x.cols % width == 0);
   return {x.data, x.rows * x.cols / width, width, width};
 }
 /// RMS norm in scratch memory.
-Matrix normed(const Vector& weight, Matrix x, Pass& pass);
+Matrix normed(const Vector& weight, Matrix x, ForwardContext& ctx);
 
-}  // namespace steelyard
+}  // namespace steelyard::model

@@ -2,13 +2,13 @@
 
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::model {
 namespace {
 
 // Attention decodes the rows of the cache head by head.
-void check_heads(Type type, int64_t head, std::string_view what) {
-  const Format& format = steelyard::format(type);
-  if (format.encoder == nullptr || format.importance == Importance::kRequired) {
+void check_heads(formats::Type type, int64_t head, std::string_view what) {
+  const formats::Format& format = steelyard::format(type);
+  if (format.encoder == nullptr || format.importance == formats::Importance::kRequired) {
     fail("", "the cache cannot hold {} in {}", what, format.name);
   }
   if (head % format.block_len != 0) {
@@ -17,9 +17,9 @@ void check_heads(Type type, int64_t head, std::string_view what) {
   }
 }
 
-TypedRows typed_rows(Type type, int64_t n_positions, int64_t width) {
+compute::TypedRows typed_rows(formats::Type type, int64_t n_positions, int64_t width) {
   constexpr int64_t kAlignment = 64;
-  const Format& format = steelyard::format(type);
+  const formats::Format& format = steelyard::format(type);
   const int64_t bytes = width / format.block_len * format.block_bytes;
   return {&format, nullptr, n_positions, width, (bytes + kAlignment - 1) / kAlignment * kAlignment};
 }
@@ -83,4 +83,4 @@ KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, int64_t n
   return kv;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

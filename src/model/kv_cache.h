@@ -1,4 +1,4 @@
-// What layers remember of past positions: keys and values, in types of choice, or the state of a recurrence. Latent
+// What layers remember of past positions: keys and values, in chosen types, or the state of a recurrence. Latent
 // attention caches [latent | roped key] once; its values are a view of it.
 #pragma once
 
@@ -7,16 +7,16 @@
 #include "compute/backend.h"
 #include "model/config.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
-/// Types that keys and values are cached in. Latent attention has one row for both, in the type of the keys.
+/// Types of cached keys and values. Latent attention has one row for both, in the type of the keys.
 struct CacheTypes {
-  Type keys = Type::F32;
-  Type values = Type::F32;
+  formats::Type keys = formats::Type::F32;
+  formats::Type values = formats::Type::F32;
 };
 
-/// What a gated delta net layer carries from token to token. It is of the positions before n_positions and of no
-/// others: a sequence can be continued or begun anew at position 0, not taken back.
+/// What a gated delta net layer carries from token to token. It is the state after exactly n_positions positions: a
+/// sequence can be continued, or restarted at position 0, but not taken back.
 struct DeltaNetState {
   float* conv = nullptr;  // [n_taps - 1, conv_width]
   float* rule = nullptr;  // n_head * head * head
@@ -25,23 +25,23 @@ struct DeltaNetState {
   int64_t n_positions = 0;
 };
 
-/// One or the other, by the layer's mixer.
+/// One or the other, depending on the layer's mixer.
 struct KvLayer {
   DeltaNetState delta_net;
-  TypedRows keys;    // [n_positions, key_width]
-  TypedRows values;  // [n_positions, value_width]; latent: the first kv_lora_rank columns of keys
+  compute::TypedRows keys;    // [n_positions, key_width]
+  compute::TypedRows values;  // [n_positions, value_width]; latent: the first kv_lora_rank columns of keys
   Buffer memory;
 };
 
-/// Error when the width of a head is no multiple of a type's block length, or a type cannot be written.
+/// Error when the width of a head is not a multiple of a type's block length, or a type cannot be written.
 void check_cache_types(const AttentionConfig& config, CacheTypes types);
 
-/// What make_kv_layer allocates. types: that passed the check.
+/// What make_kv_layer allocates. types: must have passed the check.
 uint64_t kv_layer_bytes(const AttentionConfig& config, int64_t n_positions, CacheTypes types = {});
 
-/// types: that passed the check.
+/// types: must have passed the check.
 KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, int64_t n_positions, CacheTypes types = {});
 
 using KvCache = std::vector<KvLayer>;  // one per layer of the trunk
 
-}  // namespace steelyard
+}  // namespace steelyard::model

@@ -1,19 +1,19 @@
-// Multi-head latent attention (DeepSeek-V2 report, section 2.1), absorbed: instead of expanding keys and values per
-// head from the cached latent, each query head is carried into the latent space (attn_k_b) and the mix carried out of
-// it (attn_v_b). All heads share one cached row [latent | roped key] per position.
+// Multi-head latent attention (DeepSeek-V2 report, section 2.1), absorbed. Keys and values are not expanded per head
+// from the cached latent. Instead each query head is projected into the latent space (attn_k_b), and the result is
+// projected back (attn_v_b). All heads share one cached row [latent | roped key] per position.
 #include "model/forward.h"
 
-namespace steelyard {
+namespace steelyard::model {
 namespace {
 
-// Head by head: columns [h * in_step, + n_in) of x go through slice h to columns [h * out_step, + n_out) of out.
-void per_head(const Weight& weight, Matrix x, int64_t in_step, Matrix out, int64_t out_step, Pass& pass) {
-  std::vector<Product> heads;
+// Head by head: columns [h * in_step, + n_in) of x pass through slice h into columns [h * out_step, + n_out) of out.
+void per_head(const Weight& weight, Matrix x, int64_t in_step, Matrix out, int64_t out_step, ForwardContext& ctx) {
+  std::vector<compute::Product> heads;
   for (int64_t h = 0; h < weight.n_slices; ++h) {
     heads.push_back({&weight, h, x.columns(h * in_step, weight.n_in), out.columns(h * out_step, weight.n_out)});
-    if (pass.observer != nullptr) pass.observer->dense(pass.backend, weight, h, heads.back().x);
+    if (ctx.observer != nullptr) ctx.observer->dense(ctx.backend, weight, h, heads.back().x);
   }
-  pass.backend.mul_mats(heads);
+  ctx.backend.mul_mats(heads);
 }
 
 struct Projections {
@@ -21,82 +21,82 @@ struct Projections {
   Matrix latent;  // every token's [normed latent | roped key], one for all heads
 };
 
-Projections project(const Layer& layer, Matrix h, int64_t first_position, Pass& pass) {
+Projections project(const Layer& layer, Matrix h, int64_t first_position, ForwardContext& ctx) {
   const AttentionConfig& config = layer.config.attention;
   const AttentionWeights& w = layer.weights.attention;
   const bool low_rank = config.q_lora_rank > 0;
-  Products products(pass);
+  Products products(ctx);
   const Matrix q = products.add(low_rank ? w.q_a : w.q, h), out = products.add(w.kv_a, h);
   products.run();
   const Matrix latent = out.columns(0, config.kv_lora_rank);
-  pass.backend.rms_norm(latent, w.kv_a_norm.data, pass.norm_eps, latent);
-  pass.backend.rope(
+  ctx.backend.rms_norm(latent, w.kv_a_norm.data, ctx.norm_eps, latent);
+  ctx.backend.rope(
       out.columns(config.kv_lora_rank, config.rope.n_dims),
       {1, config.rope.n_dims, config.rope.n_dims, config.rope.pairs, layer.rope.cos, layer.rope.sin, first_position});
   if (!low_rank) return {q, out};
-  pass.backend.rms_norm(q, w.q_a_norm.data, pass.norm_eps, q);
-  return {linear(w.q_b, q, pass), out};
+  ctx.backend.rms_norm(q, w.q_a_norm.data, ctx.norm_eps, q);
+  return {linear(w.q_b, q, ctx), out};
 }
 
 // Heads of a fixed width in the columns of x: rotates the last n_dims columns of each.
-void rope_heads(const Layer& layer, Matrix x, int64_t head_width, int64_t first_position, Pass& pass) {
+void rope_heads(const Layer& layer, Matrix x, int64_t head_width, int64_t first_position, ForwardContext& ctx) {
   const RopeConfig& rope = layer.config.attention.rope;
   const int64_t begin = head_width - rope.n_dims;
-  pass.backend.rope(x.columns(begin, x.cols - begin), {layer.config.attention.n_head, head_width, rope.n_dims,
+  ctx.backend.rope(x.columns(begin, x.cols - begin), {layer.config.attention.n_head, head_width, rope.n_dims,
                                                        rope.pairs, layer.rope.cos, layer.rope.sin, first_position});
 }
 
-// [n, H * head_v]: each head's queries against [latent | key], its mix of latents carried to values.
-Matrix mix_absorbed(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass) {
+// [n, H * head_v]: each head's queries against [latent | key]; the weighted sum of latents is projected to values.
+Matrix mix_absorbed(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, ForwardContext& ctx) {
   const AttentionConfig& config = layer.config.attention;
   const AttentionWeights& w = layer.weights.attention;
   const int64_t n = h.rows, n_head = config.n_head, rank = config.kv_lora_rank, width = config.key_width();
-  const auto [q, latent] = project(layer, h, first_position, pass);
-  pass.backend.store(latent, kv.keys.slice(first_position, n));
+  const auto [q, latent] = project(layer, h, first_position, ctx);
+  ctx.backend.store(latent, kv.keys.slice(first_position, n));
 
   // Queries in the layout of the cached row: [absorbed | roped] per head.
-  const Matrix absorbed = pass.scratch.matrix(n, n_head * width);
-  per_head(w.k_b, q, config.head_k, absorbed, width, pass);
+  const Matrix absorbed = ctx.scratch.matrix(n, n_head * width);
+  per_head(w.k_b, q, config.head_k, absorbed, width, ctx);
   for (int64_t head = 0; head < n_head; ++head) {
-    pass.backend.copy(q.columns(head * config.head_k + config.n_nope(), config.rope.n_dims),
+    ctx.backend.copy(q.columns(head * config.head_k + config.n_nope(), config.rope.n_dims),
                       absorbed.columns(head * width + rank, config.rope.n_dims));
   }
-  rope_heads(layer, absorbed, width, first_position, pass);
+  rope_heads(layer, absorbed, width, first_position, ctx);
 
   const int64_t n_keys = first_position + n;
-  const Matrix mixed = pass.scratch.matrix(n, n_head * rank);
-  pass.backend.attention({absorbed, kv.keys.slice(0, n_keys), kv.values.slice(0, n_keys), n_head, 1, width, rank,
+  const Matrix mixed = ctx.scratch.matrix(n, n_head * rank);
+  ctx.backend.attention({absorbed, kv.keys.slice(0, n_keys), kv.values.slice(0, n_keys), n_head, 1, width, rank,
                           config.scale, first_position},
                          mixed);
-  const Matrix out = pass.scratch.matrix(n, n_head * config.head_v);
-  per_head(w.v_b, mixed, rank, out, config.head_v, pass);
+  const Matrix out = ctx.scratch.matrix(n, n_head * config.head_v);
+  per_head(w.v_b, mixed, rank, out, config.head_v, ctx);
   return out;
 }
 
-// The same from files that keep attn_kv_b in one: every head's keys and values are computed and cached.
-Matrix mix_expanded(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass) {
+// The same for files that keep attn_kv_b in one tensor: every head's keys and values are computed and cached.
+Matrix mix_expanded(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, ForwardContext& ctx) {
   const AttentionConfig& config = layer.config.attention;
   const AttentionWeights& w = layer.weights.attention;
   const int64_t n = h.rows, n_head = config.n_head, n_nope = config.n_nope(), n_rope = config.rope.n_dims;
-  const auto [q, latent] = project(layer, h, first_position, pass);
+  const auto [q, latent] = project(layer, h, first_position, ctx);
   const Matrix roped = latent.columns(config.kv_lora_rank, n_rope);
-  const Matrix expanded = linear(w.kv_b, latent.columns(0, config.kv_lora_rank), pass);  // per head [key | value]
-  const Matrix keys = pass.scratch.matrix(n, config.key_width()), values = pass.scratch.matrix(n, config.value_width());
+  const Matrix expanded = linear(w.kv_b, latent.columns(0, config.kv_lora_rank), ctx);  // per head [key | value]
+  const Matrix keys = ctx.scratch.matrix(n, config.key_width()), values = ctx.scratch.matrix(n, config.value_width());
   for (int64_t head = 0; head < n_head; ++head) {
     const int64_t from = head * (n_nope + config.head_v), to = head * config.head_k;
-    pass.backend.copy(expanded.columns(from, n_nope), keys.columns(to, n_nope));
-    pass.backend.copy(roped, keys.columns(to + n_nope, n_rope));
-    pass.backend.copy(expanded.columns(from + n_nope, config.head_v),
+    ctx.backend.copy(expanded.columns(from, n_nope), keys.columns(to, n_nope));
+    ctx.backend.copy(roped, keys.columns(to + n_nope, n_rope));
+    ctx.backend.copy(expanded.columns(from + n_nope, config.head_v),
                       values.columns(head * config.head_v, config.head_v));
   }
-  pass.backend.store(keys, kv.keys.slice(first_position, n));
-  pass.backend.store(values, kv.values.slice(first_position, n));
+  ctx.backend.store(keys, kv.keys.slice(first_position, n));
+  ctx.backend.store(values, kv.values.slice(first_position, n));
 
-  rope_heads(layer, q, config.head_k, first_position, pass);
+  rope_heads(layer, q, config.head_k, first_position, ctx);
 
   const int64_t n_keys = first_position + n;
-  const Matrix out = pass.scratch.matrix(n, n_head * config.head_v);
-  pass.backend.attention({q, kv.keys.slice(0, n_keys), kv.values.slice(0, n_keys), n_head, n_head, config.head_k,
+  const Matrix out = ctx.scratch.matrix(n, n_head * config.head_v);
+  ctx.backend.attention({q, kv.keys.slice(0, n_keys), kv.values.slice(0, n_keys), n_head, n_head, config.head_k,
                           config.head_v, config.scale, first_position},
                          out);
   return out;
@@ -104,12 +104,12 @@ Matrix mix_expanded(const Layer& layer, Matrix h, int64_t first_position, KvLaye
 
 }  // namespace
 
-Matrix latent_attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, Pass& pass) {
+Matrix latent_attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, ForwardContext& ctx) {
   const bool expanded = layer.config.attention.expanded;
   const Matrix mixed =
-      expanded ? mix_expanded(layer, h, first_position, kv, pass) : mix_absorbed(layer, h, first_position, kv, pass);
+      expanded ? mix_expanded(layer, h, first_position, kv, ctx) : mix_absorbed(layer, h, first_position, kv, ctx);
   const AttentionWeights& w = layer.weights.attention;
-  return linear(w.output, mixed, pass, w.output_bias);
+  return linear(w.output, mixed, ctx, w.output_bias);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

@@ -6,10 +6,10 @@
 #include <numeric>
 #include <vector>
 
-namespace steelyard {
+namespace steelyard::model {
 namespace {
 
-// Multi-section RoPE deals sectors of pairs out to time, height and width in turn, and what they leave to a fourth
+// Multi-section RoPE assigns sectors of pairs to time, height and width in turn, and the remaining ones to a fourth
 // position (interleaved M-RoPE of Qwen3-VL). In text the first three are the token's position and the fourth is 0.
 bool follows_text(const RopeConfig& rope, int64_t pair) {
   const int64_t n = std::accumulate(rope.sections.begin(), rope.sections.end(), int64_t{0});
@@ -63,10 +63,10 @@ RopeTable make_rope_table(Backend& backend, const RopeConfig& rope, std::span<co
     }
   }
   RopeTable table;
-  table.memory = backend.place(values.data(), values.size() * sizeof(float));
+  table.memory = backend.allocate_copy(values.data(), values.size() * sizeof(float));
   table.cos = reinterpret_cast<const float*>(table.memory.get());
   table.sin = table.cos + n;
   return table;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

@@ -7,7 +7,7 @@
 #include "compute/backend.h"
 #include "model/config.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
 struct RopeTable {
   Buffer memory;
@@ -22,4 +22,4 @@ struct RopeTable {
 RopeTable make_rope_table(Backend& backend, const RopeConfig& rope, std::span<const float> freq_factors,
                           int64_t n_positions);
 
-}  // namespace steelyard
+}  // namespace steelyard::model

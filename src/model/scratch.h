@@ -1,4 +1,4 @@
-// Memory for activations inside one layer: taken piece by piece, all given back at once.
+// Memory for activations inside one layer: allocated piece by piece, released all at once.
 #pragma once
 
 #include <algorithm>
@@ -7,7 +7,7 @@
 
 #include "compute/backend.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
 class Scratch {
  public:
@@ -23,7 +23,7 @@ class Scratch {
     return reinterpret_cast<T*>(take(static_cast<size_t>(n) * sizeof(T)));
   }
 
-  /// Gives everything back. After the first layer all later ones fit one block.
+  /// Releases everything. After the first layer all later ones fit into one block.
   void reset() {
     if (blocks_.size() > 1) {
       size_t total = 0;
@@ -58,4 +58,4 @@ class Scratch {
   size_t used_ = 0;  // bytes taken of the last block
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::model

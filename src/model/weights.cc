@@ -8,10 +8,10 @@
 
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::model {
 namespace {
 
-// Finds tensors by name and checks their shapes. Of the optional ones, those in `required` must be there.
+// Finds tensors by name and checks their shapes. Optional tensors that are listed in `required` must exist.
 class Binder {
  public:
   Binder(const gguf::Reader& reader, Backend& backend, std::string prefix, std::span<const std::string> required = {},
@@ -22,7 +22,7 @@ class Binder {
 
   Weight weight(const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices = 1) const {
     const gguf::TensorInfo& tensor = find(name, {n_in, n_out, n_slices, 1});
-    const Format& type = format(tensor.type);
+    const formats::Format& type = format(tensor.type);
     if (type.decode == nullptr)
       fail(reader_.path(), "tensor {} has type {}, which holds no weights", tensor.name, type.name);
     const auto load = [&] {
@@ -44,7 +44,7 @@ class Binder {
   // [n, n_slices], decoded, in host memory.
   std::vector<float> values(const std::string& name, int64_t n, int64_t n_slices = 1) const {
     const gguf::TensorInfo& tensor = find(name, {n, n_slices, 1, 1});
-    const Format& type = format(tensor.type);
+    const formats::Format& type = format(tensor.type);
     if (type.decode == nullptr)
       fail(reader_.path(), "tensor {} has type {}, which holds no weights", tensor.name, type.name);
     std::vector<float> out(static_cast<size_t>(n * n_slices));
@@ -79,7 +79,7 @@ class Binder {
  private:
   Vector uploaded(const std::vector<float>& host) const {
     Vector out;
-    out.memory = backend_.place(host.data(), host.size() * sizeof(float));
+    out.memory = backend_.allocate_copy(host.data(), host.size() * sizeof(float));
     out.data = reinterpret_cast<const float*>(out.memory.get());
     return out;
   }
@@ -256,4 +256,4 @@ LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, i
   return {bind_attention(binder, description, config.n_embd), bind_ffn(binder, description, config.n_embd)};
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

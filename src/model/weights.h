@@ -9,7 +9,7 @@
 #include "gguf/reader.h"
 #include "model/config.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
 /// An F32 vector (norm, bias) in backend memory; null data when the tensor is absent.
 struct Vector {
@@ -77,7 +77,7 @@ struct LayerWeights {
   FfnWeights ffn;
 };
 
-/// What a prediction block has beside the tensors of a layer; see model/prediction.h.
+/// What a prediction block has beside the tensors of a layer; see schedule/prediction.h.
 struct PredictionWeights {
   Weight eh_proj;       // nextn.eh_proj [2D, D]
   Vector enorm, hnorm;  // [D] each
@@ -86,30 +86,29 @@ struct PredictionWeights {
   Weight output;        // nextn.shared_head_head [D, V]; empty: the trunk's
 };
 
-/// What is not in a layer. output is token_embd when the file has no output.weight.
+/// The tensors outside of layers. output is token_embd when the file has no output.weight.
 struct TrunkWeights {
   Weight token_embd;  // [D, V]
   Vector output_norm;
   Weight output;  // [D, V]
   Vector output_bias;
   // Divisors of RoPE's frequencies [n_dims / 2] or empty, in host memory. The long ones are for positions beyond the
-  // original context; without longrope both are rope_freqs.
+  // original context. Without longrope both are rope_freqs.
   std::vector<float> rope_short, rope_long;
 };
 
-/// Weights by full name that are in a backend's memory. Binding takes them from here, and adds those that it loads: so
-/// a layer can be bound again without being loaded again, and others of the same shape can take the place of the
-/// file's.
+/// Weights by full name that are in a backend's memory. Binding takes them from here, and adds those that it loads. So
+/// a layer can be bound again without being loaded again, and others of the same shape can replace the file's.
 using LoadedWeights = std::map<std::string, Weight>;
 
-/// Binds tensors of `reader` for `backend`. Error naming file and tensor when one is missing or has another shape.
-/// The embedding goes to `first`, everything else to `last`; what is both to both.
+/// Binds tensors of `reader` for `backend`. Error naming file and tensor when one is missing or has another shape. The
+/// embedding goes to `first`, everything else to `last`; a tensor that is both goes to both.
 TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, Backend& first, Backend& last);
 /// Whether the file has block n_layers + i of config.prediction; files may be cut to the trunk.
 bool has_prediction(const gguf::Reader& reader, const ModelConfig& config, int i);
 PredictionWeights bind_prediction(const gguf::Reader& reader, const ModelConfig& config, int i, Backend& backend);
-/// `layer` counts the blocks of the file, those for prediction too.
+/// `layer` is the block's number in the file, prediction blocks included.
 LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, int layer, Backend& backend,
                         LoadedWeights* loaded = nullptr);
 
-}  // namespace steelyard
+}  // namespace steelyard::model

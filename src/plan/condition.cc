@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "plan/text.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 namespace {
 
 struct NamedFact {
@@ -29,7 +29,7 @@ struct NamedComparison {
   bool (*holds)(int64_t, int64_t);
 };
 
-// A sign that begins like a shorter one stands before it.
+// A sign comes before shorter signs with the same beginning.
 constexpr NamedComparison kComparisons[] = {
     {">=", [](int64_t a, int64_t b) { return a >= b; }},
     {"<=", [](int64_t a, int64_t b) { return a <= b; }},
@@ -64,7 +64,7 @@ bool take(std::string_view& text, std::string_view prefix) {
   return true;
 }
 
-// The first of an array, or the value itself: models whose layers differ store one number per layer.
+// The first element of an array, or the value itself. Models whose layers differ store one number per layer.
 int64_t first_integer(const gguf::Metadata& metadata, const std::string& key, int64_t absent) {
   const gguf::KeyValue* entry = metadata.find(key);
   if (entry == nullptr || entry->type != gguf::ValueType::kArray) return metadata.integer(key, absent);
@@ -76,7 +76,7 @@ int64_t first_integer(const gguf::Metadata& metadata, const std::string& key, in
 
 Facts model_facts(const gguf::Metadata& metadata, bool imatrix) {
   const std::string architecture(metadata.string("general.architecture", ""));
-  // A model that does not count its key-value heads has one for each query head.
+  // A model without a count of key-value heads has one for each query head.
   const int64_t heads = first_integer(metadata, architecture + ".attention.head_count", 0);
   const int64_t kv_heads = first_integer(metadata, architecture + ".attention.head_count_kv", heads);
   return {.imatrix = imatrix,
@@ -136,4 +136,4 @@ std::string Condition::text() const {
   return text;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

@@ -1,5 +1,5 @@
-// When a rule of a plan takes part: `if imatrix and gqa >= 4`, a conjunction of questions about the run and the model,
-// and `index in {:1/8}`, one about the tensor. Parsed with its rule, asked by resolve(). Grammar: docs/plan.md.
+// When a rule of a plan is active: `if imatrix and gqa >= 4` is a conjunction of tests of the run and the model, and
+// `index in {:1/8}` is a test of the tensor. Parsed with its rule, evaluated by resolve(). Grammar: docs/plan.md.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +11,9 @@
 #include "gguf/metadata.h"
 #include "plan/layer_set.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 
-/// What conditions ask about, beyond the tensors themselves.
+/// What conditions can test, beyond the tensors themselves.
 struct Facts {
   bool imatrix = false;  ///< an importance matrix is given
   int64_t gqa = 0;       ///< query heads per key-value head in the first layer; 0 without attention there
@@ -21,24 +21,24 @@ struct Facts {
   bool tied = false;     ///< no output.weight: the embedding does its work. resolve() finds this out itself.
 };
 
-/// The facts that a model's metadata holds. Error naming the key that is not what it should be.
+/// The facts in a model's metadata. Error naming a key with an unexpected type.
 Facts model_facts(const gguf::Metadata& metadata, bool imatrix);
 
 class Condition {
  public:
-  /// The condition that always holds.
+  /// The condition that is always true.
   Condition() = default;
 
-  /// Parses what follows the word `if`. Error{where} says which question is wrong.
+  /// Parses what follows the word `if`. Error{where} names the wrong test.
   static Condition parse(std::string_view text, const std::string& where);
 
-  /// Whether all questions about run and model are answered with yes.
+  /// Whether all tests of run and model are true.
   bool holds(const Facts& facts) const;
 
-  /// Which of the tensors that the rule's pattern matches it takes, by their place among them; none: all of them.
+  /// Which of the tensors that the rule's pattern matches it takes, by their index among them; none: all of them.
   const std::optional<LayerSet>& index() const { return index_; }
 
-  /// "imatrix and gqa >= 4", which parse() reads back; empty for the one that always holds.
+  /// "imatrix and gqa >= 4", which parse() reads back; empty for the condition that is always true.
   std::string text() const;
 
   auto operator<=>(const Condition& other) const { return terms_ <=> other.terms_; }
@@ -58,4 +58,4 @@ class Condition {
   std::optional<LayerSet> index_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

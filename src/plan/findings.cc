@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 
 std::string_view name(Severity severity) {
   constexpr std::string_view kNames[] = {"error", "warning", "note"};
@@ -22,7 +22,7 @@ std::string describe(const Finding& finding) {
 }
 
 void add(std::vector<Finding>& findings, Severity severity, std::string_view what, std::string subject) {
-  // Few statements are possible, so that looking through them costs little.
+  // There are few different statements, so a linear search is cheap.
   const auto same = [&](const Finding& finding) { return finding.severity == severity && finding.what == what; };
   auto found = std::find_if(findings.begin(), findings.end(), same);
   if (found == findings.end()) found = findings.insert(found, {severity, std::string(what), {}});
@@ -46,7 +46,7 @@ std::vector<Finding> findings(const Resolution& resolution) {
   for (const Decision* decision : resolution.by_layer()) {
     const gguf::TensorInfo& tensor = *decision->tensor;
     if (decision->is_fallback()) {
-      const Format& wanted = format(decision->wanted);
+      const formats::Format& wanted = format(decision->wanted);
       add(found, Severity::kWarning,
           fmt::format("{} instead of {}, whose blocks of {} do not divide the rows", format(decision->type).name,
                       wanted.name, wanted.block_len),
@@ -73,4 +73,4 @@ void refuse(const std::vector<Finding>& findings, bool strict, const std::string
   if (!all.empty()) throw Error(where, all);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

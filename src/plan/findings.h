@@ -1,7 +1,7 @@
-// What is to be said about a job before its first byte: rules that decide nothing, fallbacks, missing importance. Equal
-// ones are gathered under one heading, so that a model of 5,000 tensors gives a list that can be read.
+// Findings about a job before its first byte: rules that decide nothing, fallbacks, missing importance. Equal ones are
+// gathered under one heading, so that a model of 5,000 tensors gives a readable list.
 //
-// findings() here says what a plan alone shows; quantize/preflight.h adds what importance and source show.
+// findings() here reports what the plan alone shows; quantize/preflight.h adds what importance and source show.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@
 
 #include "plan/resolve.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 
 enum class Severity {
   kError,    ///< the job cannot be done
@@ -21,7 +21,7 @@ enum class Severity {
 /// "error", "warning", "note".
 std::string_view name(Severity severity);
 
-/// One statement and all that it is true of.
+/// One statement and all tensors or rules that it applies to.
 struct Finding {
   Severity severity;
   std::string what;                   ///< "rule matches no tensor"
@@ -40,4 +40,4 @@ std::vector<Finding> findings(const Resolution& resolution);
 /// Throws one Error that lists the errors among `findings`, and the warnings if `strict`. `where`: the model.
 void refuse(const std::vector<Finding>& findings, bool strict, const std::string& where);
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "plan/text.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 namespace {
 
 // Far above any model, and small enough that no product below leaves 64 bits.
@@ -79,11 +79,11 @@ LayerSet LayerSet::parse(std::string_view text, const std::string& where) {
 
 bool LayerSet::contains(int64_t layer, int64_t n_layers) const {
   for (const Slice& slice : slices_) {
-    // A model may have fewer layers than a bound counts back from the end.
+    // A bound may count back further from the end than the model has layers.
     const int64_t begin = std::max<int64_t>(0, slice.begin.at(n_layers));
     if (layer >= begin && layer < slice.end.at(n_layers) && (layer - begin) % slice.step == 0) return true;
   }
   return false;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

@@ -1,5 +1,5 @@
-// A set of layers written in a plan, such as `{0-4,46}` or `{:1/8, 7/8:}`. Its bounds may depend on how many layers the
-// model has; the set itself knows no model. Used by Pattern. Grammar: docs/plan.md.
+// A set of layers written in a plan, such as `{0-4,46}` or `{:1/8, 7/8:}`. Its bounds may depend on the number of
+// layers of a model. The set itself does not belong to a model. Used by Pattern. Grammar: docs/plan.md.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace steelyard {
+namespace steelyard::plan {
 
 class LayerSet {
  public:
@@ -39,4 +39,4 @@ class LayerSet {
   std::vector<Slice> slices_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

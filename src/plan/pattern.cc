@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "gguf/block_name.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 
 void Layers::add(std::string_view tensor_name) {
   const std::optional<int64_t> layer = gguf::block_of(tensor_name);
@@ -51,4 +51,4 @@ std::unique_ptr<RE2> Pattern::compile(const Layers& layers) const {
   return regex;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

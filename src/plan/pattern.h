@@ -14,14 +14,14 @@
 
 #include "plan/layer_set.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 
-/// The layers of a model, as its tensor names tell them.
+/// The layers of a model, derived from its tensor names.
 struct Layers {
   std::set<int64_t> present;  ///< every N of a name that starts with "blk.N."
   int64_t count = 0;          ///< one more than the highest of them
 
-  /// Takes the layer of this tensor in.
+  /// Adds the layer of this tensor.
   void add(std::string_view tensor_name);
 };
 
@@ -39,4 +39,4 @@ class Pattern {
   std::vector<LayerSet> sets_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

@@ -11,10 +11,10 @@
 #include "base/error.h"
 #include "plan/text.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 namespace {
 
-// A plan is written by hand. Whoever passes a model by mistake should not wait for it to be read.
+// A plan is written by hand. This limit refuses a model file that is passed by mistake, before it is read.
 constexpr uint64_t kMaxPlanBytes = 1 << 20;
 
 std::string lower(std::string_view text) {
@@ -40,16 +40,16 @@ int edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-// Types that weights can have; integer types cannot be decoded.
-bool is_target(const Format& candidate) { return candidate.decode != nullptr; }
+// Types of weights; integer types cannot be decoded.
+bool is_target(const formats::Format& candidate) { return candidate.decode != nullptr; }
 
-// What the writer of an unknown type may have meant: the closest names, or all when none is close.
+// What the author of an unknown type may have meant: the closest names, or all when none is close.
 std::string nearest_types(std::string_view word) {
   std::string near;
   std::string all;
-  for (const Format* candidate : all_formats()) {
+  for (const formats::Format* candidate : all_formats()) {
     if (!is_target(*candidate)) continue;
-    // "Q4K" is a slip; "Q4_K_M" is the name of a mix where a type is expected.
+    // "Q4K" is a typing error; "Q4_K_M" is the name of a mix where a type is expected.
     const bool is_slip = word.size() < 12 && edit_distance(lower(word), lower(candidate->name)) <= 1;
     const bool is_near = is_slip || lower(word).starts_with(lower(candidate->name) + "_");
     if (is_near) near += fmt::format("{}{}", near.empty() ? "" : " or ", candidate->name);
@@ -58,16 +58,16 @@ std::string nearest_types(std::string_view word) {
   return near.empty() ? "known types: " + all : "did you mean " + near + "?";
 }
 
-std::optional<Type> parse_type(std::string_view word, const std::string& where) {
+std::optional<formats::Type> parse_type(std::string_view word, const std::string& where) {
   if (word.empty()) fail(where, "no type after '='");
   if (lower(word) == "keep") return std::nullopt;
-  const Format* found = find_format(word);
+  const formats::Format* found = find_format(word);
   if (found == nullptr) fail(where, "unknown type '{}'; {}", printable(word), nearest_types(word));
   if (!is_target(*found)) fail(where, "{} is no type for weights", found->name);
   return found->type;
 }
 
-// Where the word `if` that begins the condition stands: the last one behind an equals sign; the end when there is none.
+// Position of the word `if` that begins the condition: the last one behind an equals sign; the end when there is none.
 size_t condition_begin(std::string_view line) {
   const size_t first_equals = line.find('=');
   for (size_t at = line.rfind("if"); at != std::string_view::npos && at > first_equals; at = line.rfind("if", at - 1)) {
@@ -191,7 +191,7 @@ Plan Plan::preset(const std::string& plans_folder, const std::string& name) {
   fail("preset '" + printable(name) + "'", "unknown; there are:{}", list);
 }
 
-Plan Plan::uniform(std::optional<Type> type) {
+Plan Plan::uniform(std::optional<formats::Type> type) {
   Plan plan;
   plan.base_ = PlanRule{.pattern = "*", .type = type, .file = "command line"};
   return plan;
@@ -237,4 +237,4 @@ std::string Plan::text() const {
   return result;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

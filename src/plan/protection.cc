@@ -1,6 +1,6 @@
 #include "plan/protection.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 namespace {
 
 struct ProtectedName {
@@ -8,7 +8,7 @@ struct ProtectedName {
   std::string_view reason;
 };
 
-// The names llama.cpp never quantizes either (src/llama-quant.cpp): its loaders and operators rely on that.
+// llama.cpp never quantizes these names either (src/llama-quant.cpp): its loaders and operators rely on that.
 constexpr ProtectedName kProtectedNames[] = {
     {"_norm.weight", "norm"},
     {"ffn_gate_inp.weight", "router"},
@@ -57,4 +57,4 @@ std::optional<std::string_view> protection(const gguf::TensorInfo& tensor) {
   return std::nullopt;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

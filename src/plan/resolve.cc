@@ -12,14 +12,14 @@
 #include "gguf/block_name.h"
 #include "plan/protection.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 namespace {
 
-// A rule that takes part, and what has become of it.
+// An active rule, and what it has decided.
 struct ActiveRule {
   const PlanRule* rule;
   std::unique_ptr<RE2> regex;
-  // Where the rule asks for an index: the tensors that have it. None: every tensor that the pattern matches.
+  // If the rule tests an index: the tensors that have it. None: every tensor that the pattern matches.
   std::optional<std::set<const gguf::TensorInfo*>> indexed;
   size_t n_decided = 0;
   size_t n_protected = 0;                 // tensors it matched first, but which are protected
@@ -35,8 +35,8 @@ bool comes_before(const gguf::TensorInfo& a, const gguf::TensorInfo& b) {
          std::pair(gguf::block_of(b.name), std::string_view(b.name));
 }
 
-// Of the tensors that `regex` matches and a plan may change, counted by layer and then by name, those whose place among
-// them is in `index`.
+// The tensors whose index is in `index`, among those that `regex` matches and that a plan may change. They are counted
+// by layer and then by name.
 std::set<const gguf::TensorInfo*> take_indexed(const RE2& regex, const LayerSet& index, int64_t n_layers,
                                                std::span<const gguf::TensorInfo> tensors) {
   std::vector<const gguf::TensorInfo*> matched;
@@ -53,10 +53,10 @@ std::set<const gguf::TensorInfo*> take_indexed(const RE2& regex, const LayerSet&
 
 std::string cite(const PlanRule& rule) { return fmt::format("{} `{}`", rule.where(), printable(rule.pattern)); }
 
-// The first type of the chain of fallbacks whose blocks divide rows of this tensor.
-Type storable(Type type, const gguf::TensorInfo& tensor) {
+// The first type of the chain of fallbacks whose blocks divide the rows of this tensor.
+formats::Type storable(formats::Type type, const gguf::TensorInfo& tensor) {
   while (tensor.ne[0] % format(type).block_len != 0) {
-    const std::optional<Type> fallback = format(type).fallback;
+    const std::optional<formats::Type> fallback = format(type).fallback;
     if (!fallback) {
       fail(printable(tensor.name), "rows of {} do not divide into blocks of {}", tensor.ne[0], format(type).name);
     }
@@ -65,9 +65,8 @@ Type storable(Type type, const gguf::TensorInfo& tensor) {
   return type;
 }
 
-// F32 is always safe to ask for; anything else for a protected tensor would break files for the runtimes that load
-// them.
-bool is_granted(const PlanRule& rule) { return rule.type == Type::F32; }
+// F32 is always safe. Any other type for a protected tensor would break files for the runtimes that load them.
+bool is_granted(const PlanRule& rule) { return rule.type == formats::Type::F32; }
 
 Decision decide(const Plan& plan, const gguf::TensorInfo& tensor, const PlanRule* rule) {
   const bool has_rule = rule != nullptr;
@@ -93,8 +92,8 @@ Decision decide(const Plan& plan, const gguf::TensorInfo& tensor, const PlanRule
   return decision;
 }
 
-// Adds what `decision` takes to the totals.
-void add_sizes(const Decision& decision, Resolution& resolution) {
+// Adds the size of `decision` to the totals.
+void accumulate_shrinkage(const Decision& decision, Resolution& resolution) {
   const gguf::TensorInfo& tensor = *decision.tensor;
   std::optional<uint64_t> elements = 1;
   for (const int64_t n : tensor.ne) {
@@ -143,20 +142,20 @@ Resolution resolve(const Plan& plan, std::span<const gguf::TensorInfo> tensors, 
   for (const gguf::TensorInfo& tensor : tensors) {
     ActiveRule* first = nullptr;
     for (ActiveRule& candidate : active) {
-      // Once a rule has decided something it needs no more watching; only then may a match be skipped.
+      // A rule that has decided something needs no further tracking. Only then may a match be skipped.
       if (first != nullptr && candidate.n_decided > 0) continue;
       if (!candidate.matches(tensor)) continue;
       if (first == nullptr) {
         first = &candidate;
       } else if (candidate.shadowed_by == nullptr || first->rule < candidate.shadowed_by) {
-        // The earliest of them all is named, so that the message does not depend on the order of tensors.
+        // The first of all is named, so that the message does not depend on the order of tensors.
         candidate.shadowed_by = first->rule;
       }
     }
     Decision decision = decide(plan, tensor, first == nullptr ? nullptr : first->rule);
     if (first != nullptr) ++(decision.reason == Reason::kProtected ? first->n_protected : first->n_decided);
 
-    add_sizes(decision, resolution);
+    accumulate_shrinkage(decision, resolution);
     resolution.decisions.push_back(std::move(decision));
   }
   if (resolution.n_elements > 0) {
@@ -171,4 +170,4 @@ Resolution resolve(const Plan& plan, std::span<const gguf::TensorInfo> tensors, 
   return resolution;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

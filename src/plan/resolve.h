@@ -11,7 +11,7 @@
 #include "gguf/tensor_info.h"
 #include "plan/plan.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 
 enum class Reason {
   kRule,       ///< a rule matched
@@ -22,8 +22,8 @@ enum class Reason {
 
 struct Decision {
   const gguf::TensorInfo* tensor;  ///< points into the span given to resolve()
-  Type wanted;                     ///< what the plan asks for
-  Type type;                       ///< what the tensor gets: `wanted`, or its fallback where rows do not divide
+  formats::Type wanted;                     ///< what the plan asks for
+  formats::Type type;                       ///< what the tensor gets: `wanted`, or its fallback where rows do not divide
   Reason reason;
   std::string rule;             ///< "plans/x.plan:12 `regex`" of the rule or base that applies; empty without one
   std::string_view protection;  ///< why it is protected ("norm"); empty otherwise
@@ -57,4 +57,4 @@ struct Resolution {
 /// rule whose pattern cannot be compiled for this model, or the tensor whose size overflows.
 Resolution resolve(const Plan& plan, std::span<const gguf::TensorInfo> tensors, const Facts& facts = {});
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

@@ -1,10 +1,10 @@
-// Cutting a line of a plan into pieces. Only for src/plan.
+// Cuts a line of a plan into pieces. Only for src/plan.
 #pragma once
 
 #include <string_view>
 #include <vector>
 
-namespace steelyard {
+namespace steelyard::plan {
 
 inline constexpr std::string_view kBlanks = " \t\r\f\v";
 
@@ -26,4 +26,4 @@ inline std::vector<std::string_view> split(std::string_view text, char separator
   }
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::plan

@@ -5,20 +5,21 @@
 
 #include "base/parallel.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
-// Columns that are factored at a time: by one thread their square, by all what is below and what is right of it.
+// Columns that are factored together. One thread factors their square; all threads factor what is below and right of
+// it.
 constexpr Eigen::Index kColumns = 128;
 
 }  // namespace
 
-bool cholesky(Doubles& a) {
+bool cholesky(DoubleMatrix& a) {
   const Eigen::Index n = a.rows();
   for (Eigen::Index begin = 0; begin < n; begin += kColumns) {
     const Eigen::Index width = std::min(kColumns, n - begin), next = begin + width;
-    Eigen::Ref<Doubles> square = a.block(begin, begin, width, width);
-    if (Eigen::LLT<Eigen::Ref<Doubles>, Eigen::Lower>(square).info() != Eigen::Success) return false;
+    Eigen::Ref<DoubleMatrix> square = a.block(begin, begin, width, width);
+    if (Eigen::LLT<Eigen::Ref<DoubleMatrix>, Eigen::Lower>(square).info() != Eigen::Success) return false;
     const auto below = [&](Eigen::Index i) {
       const Eigen::Index first = next + i * kColumns;
       return std::pair(first, std::min(kColumns, n - first));
@@ -38,4 +39,4 @@ bool cholesky(Doubles& a) {
   return true;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -3,10 +3,11 @@
 
 #include "quantize/matrix.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
-/// Overwrites the symmetric a [n, n], of which only the lower triangle is read, with L of a = L L^T; above the diagonal
-/// is left what was there. False where a is not positive definite. The same for any number of threads; parallel inside.
-bool cholesky(Doubles& a);
+/// Factors the symmetric a [n, n] in place: writes L of a = L L^T. Only the lower triangle is read, and the part above
+/// the diagonal is left unchanged. Returns false if a is not positive definite. The result is the same for any number
+/// of threads. Parallel inside.
+bool cholesky(DoubleMatrix& a);
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -1,4 +1,4 @@
-// A tensor is a row of blocks in either type, so both are walked in pieces of equal numbers of weights, wherever rows
+// A tensor is a row of blocks in either type. So both are compared in pieces of equal numbers of weights, wherever rows
 // end.
 #include "quantize/compare.h"
 
@@ -12,19 +12,19 @@
 #include "base/check.h"
 #include "base/parallel.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 // Weights decoded at a time, a multiple of every block length: two steps fit the first-level cache.
 constexpr int64_t kStep = 2048;
-// Weights that one thread takes at a time. Part of the result: sums are rounded piece by piece.
+// Weights that one thread takes at a time. This shapes the result: sums are rounded piece by piece.
 constexpr int64_t kPiece = 32 * kStep;
-// Running sums side by side, so that a sum does not wait for itself.
+// Several running sums, so that one addition does not wait for the last.
 constexpr int64_t kLanes = 8;
 
-// The weights of one tensor, in a type that decodes.
+// The weights of one tensor, in a type that can be decoded.
 struct Weights {
-  const Format& type;
+  const formats::Format& type;
   const std::byte* data;
 
   explicit Weights(const gguf::Reader& reader, const gguf::TensorInfo& tensor)
@@ -37,7 +37,7 @@ struct Weights {
   }
 };
 
-// One pair after the other; for the steps that hold something that is not finite.
+// One pair at a time, for steps that contain a non-finite value.
 ErrorSums slow_sums(const float* a, const float* b, int64_t n) {
   ErrorSums sums;
   for (int64_t i = 0; i < n; ++i) {
@@ -66,7 +66,7 @@ ErrorSums step_sums(const float* a, const float* b, int64_t n) {
   }
   ErrorSums sums;
   for (int64_t lane = 0; lane < kLanes; ++lane) sums.add({aa[lane], bb[lane], ab[lane], dd[lane], max_abs[lane]});
-  // Squares of floats cannot overflow a double: what is not finite here was not finite before.
+  // Squares of floats cannot overflow a double. What is not finite here was not finite before.
   if (!std::isfinite(sums.aa) || !std::isfinite(sums.bb)) return slow_sums(a, b, n);
   sums.add(slow_sums(a + n_even, b + n_even, n - n_even));
   return sums;
@@ -122,7 +122,7 @@ double ErrorSums::relative_rmse() const {
 
 double ErrorSums::cosine() const {
   if (aa == 0 || bb == 0) return aa == bb ? 1 : 0;
-  // Roots first: the product of two sums could leave the range.
+  // Roots are taken first, because the product of two sums could overflow.
   return ab / (std::sqrt(aa) * std::sqrt(bb));
 }
 
@@ -158,4 +158,4 @@ std::vector<TensorDifference> compare(const gguf::Reader& a, const gguf::Reader&
   return differences;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

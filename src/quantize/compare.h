@@ -1,7 +1,7 @@
 // What differs between two GGUF files: metadata, tensors, and how far the weights of one are from those of the other.
 //
-// Tensors are decoded a few thousand values at a time, so memory does not grow with them. The sums do not depend on the
-// number of threads. Called by inspect.
+// Tensors are decoded a few thousand values at a time, so memory does not grow with their size. The sums do not depend
+// on the number of threads. Called by inspect.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 #include "gguf/reader.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 /// A key whose value differs; null where it is missing.
 struct MetadataDifference {
@@ -21,11 +21,11 @@ struct MetadataDifference {
   const std::string& key() const { return a != nullptr ? a->key : b->key; }
 };
 
-/// In the order of `a`, then what only `b` has. Views into both.
+/// In the order of `a`, then the keys that only `b` has. Views into both.
 std::vector<MetadataDifference> compare(const gguf::Metadata& a, const gguf::Metadata& b);
 
-/// Sums over the weights a and b of a tensor, from which errors follow. Pairs in which one is not finite are counted
-/// only.
+/// Sums over the weights a and b of a tensor, from which errors follow. Pairs with a non-finite weight are only
+/// counted.
 struct ErrorSums {
   double aa = 0, bb = 0, ab = 0;  ///< sum of a², b², a·b
   double dd = 0;                  ///< sum of (a - b)²
@@ -58,9 +58,9 @@ struct TensorDifference {
   const std::string& name() const { return a != nullptr ? a->name : b->name; }
 };
 
-/// In the order of `a`, then what only `b` has. `progress` is called after each tensor with how many are done, of how
-/// many.
+/// In the order of `a`, then the tensors that only `b` has. `progress` is called after each tensor with the number done
+/// and the total.
 std::vector<TensorDifference> compare(const gguf::Reader& a, const gguf::Reader& b,
                                       const std::function<void(size_t done, size_t count)>& progress);
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -5,34 +5,34 @@
 #include "quantize/damping.h"
 #include "quantize/matrix.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
-RowsView view(const std::vector<float>& values, int64_t n) {
+FloatMatrixView view(const std::vector<float>& values, int64_t n) {
   return {values.data(), static_cast<int64_t>(values.size()) / n, n};
 }
 
 }  // namespace
 
-std::vector<float> pull_of(const std::vector<float>& rows, const std::vector<float>& drift, int64_t n) {
-  if (drift.empty()) return {};
-  std::vector<float> pull(rows.size());
-  Eigen::Map<Rows>(pull.data(), static_cast<int64_t>(rows.size()) / n, n).noalias() = view(rows, n) * view(drift, n);
-  return pull;
+std::vector<float> compute_linear_term(const std::vector<float>& rows, const std::vector<float>& cross_covariance, int64_t n) {
+  if (cross_covariance.empty()) return {};
+  std::vector<float> linear_term(rows.size());
+  Eigen::Map<FloatMatrix>(linear_term.data(), static_cast<int64_t>(rows.size()) / n, n).noalias() = view(rows, n) * view(cross_covariance, n);
+  return linear_term;
 }
 
-std::vector<float> corrected(const std::vector<float>& rows, const std::vector<float>& pull,
-                             const std::vector<float>& moments, int64_t n, double ridge) {
-  if (pull.empty()) return rows;
-  Doubles h = view(moments, n).cast<double>();
+std::vector<float> corrected(const std::vector<float>& rows, const std::vector<float>& linear_term,
+                             const std::vector<float>& hessian, int64_t n, double ridge) {
+  if (linear_term.empty()) return rows;
+  DoubleMatrix h = view(hessian, n).cast<double>();
   damp(h, ridge);
-  const Eigen::LLT<Doubles> cholesky(h);
+  const Eigen::LLT<DoubleMatrix> cholesky(h);
   if (cholesky.info() != Eigen::Success) return rows;
-  const Doubles step = cholesky.solve(view(pull, n).cast<double>().transpose());
+  const DoubleMatrix step = cholesky.solve(view(linear_term, n).cast<double>().transpose());
   if (!step.allFinite()) return rows;
   std::vector<float> result(rows.size());
-  Eigen::Map<Rows>(result.data(), step.cols(), n) = view(rows, n) + step.transpose().cast<float>();
+  Eigen::Map<FloatMatrix>(result.data(), step.cols(), n) = view(rows, n) + step.transpose().cast<float>();
   return result;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

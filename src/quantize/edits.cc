@@ -1,4 +1,4 @@
-// --override-kv: a value written as text, in the type that the file has for the key.
+// --override-kv: converts a value given as text to the type that the file has for the key.
 #include "quantize/edits.h"
 
 #include <charconv>
@@ -6,12 +6,14 @@
 #include <limits>
 #include <optional>
 #include <set>
+#include <type_traits>
 #include <utility>
 
 #include "base/error.h"
+#include "gguf/value_type.h"
 #include "quantize/prune.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 using gguf::ValueType;
@@ -25,7 +27,7 @@ std::optional<T> number(std::string_view text) {
   return value;
 }
 
-// KEY=TYPE:VALUE taken apart; TYPE and VALUE contain whatever they contain.
+// KEY=TYPE:VALUE in parts; TYPE and VALUE are not checked.
 struct Assignment {
   std::string_view key, type, value;
 };
@@ -42,7 +44,7 @@ template <typename... Args>
   fail("", "--override-kv {}: {}", printable(at.key), fmt::format(format, std::forward<Args>(args)...));
 }
 
-// Error unless `key` is absent or of a type that `fits`.
+// Error unless `key` is absent or has a type that `fits`.
 template <typename Fits>
 void check_type(const gguf::Metadata& metadata, const Assignment& at, const Fits& fits) {
   const gguf::KeyValue* entry = metadata.find(at.key);
@@ -51,35 +53,18 @@ void check_type(const gguf::Metadata& metadata, const Assignment& at, const Fits
   }
 }
 
-// The bytes of `value` as an integer type, if it fits.
-template <typename T>
-std::optional<std::string> encoded(int64_t value) {
-  if (!std::in_range<T>(value)) return std::nullopt;
-  const T stored = static_cast<T>(value);
-  return std::string(reinterpret_cast<const char*>(&stored), sizeof(stored));
-}
-
+// The bytes of `value` as an integer type, if it is one and the value fits.
 std::optional<std::string> encoded(ValueType type, int64_t value) {
-  switch (type) {
-    case ValueType::kUint8:
-      return encoded<uint8_t>(value);
-    case ValueType::kInt8:
-      return encoded<int8_t>(value);
-    case ValueType::kUint16:
-      return encoded<uint16_t>(value);
-    case ValueType::kInt16:
-      return encoded<int16_t>(value);
-    case ValueType::kUint32:
-      return encoded<uint32_t>(value);
-    case ValueType::kInt32:
-      return encoded<int32_t>(value);
-    case ValueType::kUint64:
-      return encoded<uint64_t>(value);
-    case ValueType::kInt64:
-      return encoded<int64_t>(value);
-    default:
+  const auto convert = [&]<class T>() -> std::optional<std::string> {
+    if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+      if (!std::in_range<T>(value)) return std::nullopt;
+      const T stored = static_cast<T>(value);
+      return std::string(reinterpret_cast<const char*>(&stored), sizeof(stored));
+    } else {
       return std::nullopt;
-  }
+    }
+  };
+  return gguf::visit_number(type, convert, std::optional<std::string>());
 }
 
 bool is_integer(ValueType type) { return encoded(type, 0).has_value(); }
@@ -153,4 +138,4 @@ EditedModel apply(const Edits& edits, const gguf::Metadata& metadata, std::span<
   return model;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

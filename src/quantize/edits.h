@@ -1,9 +1,9 @@
-// Changes to a model that come before any plan: metadata values replaced, blocks taken out. Pure: what the model
-// becomes is worked out from its header alone.
+// Changes to a model before any plan: metadata values are replaced, blocks are removed. Pure: the new model is derived
+// from the header alone.
 //
-// The tensors that come back are those to resolve, check and write. Each keeps the place of its data in the source
-// (shard, offset, n_bytes), so Reader::bytes() finds it; only names change. An importance matrix knows the source's
-// names and is renamed with `names` (imatrix/selection.h), plan rules see the new ones. Called by quantize.
+// The returned tensors are those to resolve, check and write. Each keeps the place of its data in the source (shard,
+// offset, n_bytes), so Reader::bytes() finds it. Only names change. An importance matrix has the source's names, and is
+// renamed with `names` (imatrix/selection.h). Plan rules see the new names. Called by quantize.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@
 #include "gguf/tensor_info.h"
 #include "imatrix/selection.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 struct Edits {
   std::vector<std::string> overrides;  ///< KEY=TYPE:VALUE, with TYPE int, float, bool or str
@@ -28,18 +28,18 @@ struct Edits {
 struct EditedModel {
   gguf::Metadata metadata;
   std::vector<gguf::TensorInfo> tensors;  ///< in the order of the source
-  std::vector<EntryName> names;           ///< [tensors] the name in the source, and the new one
+  std::vector<imatrix::EntryName> names;           ///< [tensors] the name in the source, and the new one
 };
 
-/// Removes blocks first, then replaces values. Error for what cannot be read, a block that does not exist, a value
-/// whose type is not that of the key, and metadata that describes layers and would be wrong for those that are left.
+/// Removes blocks first, then replaces values. Error for input that cannot be parsed, a block that does not exist, a
+/// value whose type is not that of the key, and layer metadata that would be wrong for the remaining layers.
 EditedModel apply(const Edits& edits, const gguf::Metadata& metadata, std::span<const gguf::TensorInfo> tensors);
 
-/// Sets KEY to VALUE as `assignment` says. A key that exists keeps its stored width if the value fits; otherwise
-/// integers become the first of u32, i32, u64, i64 that holds them, floats f32. Error for another type than the key's.
+/// Sets KEY to VALUE as in `assignment`. A key that exists keeps its stored width if the value fits. Otherwise integers
+/// become the first of u32, i32, u64, i64 that holds them, and floats f32. Error for a type other than the key's.
 void override_value(gguf::Metadata& metadata, std::string_view assignment);
 
 /// Sets an integer in the stored width of an existing key if it fits, else as above.
 void set_integer(gguf::Metadata& metadata, std::string_view key, int64_t value);
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -7,13 +7,13 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/parallel.h"
-#include "quantize/feedback_kernel.h"
+#include "quantize/ldlq_kernel.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
-RowEncoder::RowEncoder(const gguf::TensorInfo& tensor, std::span<const std::byte> source, const Format& target,
-                       const Imatrix* imatrix, Effort effort, std::string path, const InputEstimate* input,
-                       DeviceEncoder* device)
+RowEncoder::RowEncoder(const gguf::TensorInfo& tensor, std::span<const std::byte> source, const formats::Format& target,
+                       const imatrix::Imatrix* imatrix, formats::Effort effort, std::string path, const HessianEstimate* input,
+                       formats::DeviceEncoder* device)
     : tensor_(tensor),
       source_(source),
       from_(format(tensor.type)),
@@ -27,7 +27,7 @@ RowEncoder::RowEncoder(const gguf::TensorInfo& tensor, std::span<const std::byte
   if (copies()) return;
   STEELYARD_CHECK(from_.decode != nullptr && to_.encoder != nullptr);
   importance_.resize(static_cast<size_t>(tensor.ne[2] * tensor.ne[3]));
-  feedback_.resize(importance_.size());
+  ldlq_.resize(importance_.size());
   if (imatrix == nullptr) return;
   for (size_t slice = 0; slice < importance_.size(); ++slice) {
     importance_[slice] = imatrix->importance(tensor, static_cast<int64_t>(slice));
@@ -44,9 +44,9 @@ void RowEncoder::decode(int64_t row, float* x) const {
   }
 }
 
-int64_t RowEncoder::least_rows() const { return input_ != nullptr ? kFeedbackRows : 1; }
+int64_t RowEncoder::min_rows() const { return input_ != nullptr ? kLdlqTileRows : 1; }
 
-// H and its factor, twice while they are put into panels, and both in F64.
+// H and its factor, both twice while they are arranged in panels, and both in F64.
 uint64_t RowEncoder::slice_bytes() const {
   const auto n = static_cast<uint64_t>(tensor_.ne[0]);
   return input_ != nullptr ? n * n * (4 * sizeof(float) + 2 * sizeof(double)) : 0;
@@ -55,15 +55,15 @@ uint64_t RowEncoder::slice_bytes() const {
 void RowEncoder::prepare(int64_t begin, int64_t n) {
   if (input_ == nullptr) return;
   const int64_t first = begin / tensor_.ne[1], last = (begin + n - 1) / tensor_.ne[1];
-  std::fill_n(feedback_.begin(), first, std::nullopt);
+  std::fill_n(ldlq_.begin(), first, std::nullopt);
   parallel_for(last - first + 1, 1, [&](int64_t i) {
     const int64_t slice = first + i;
     const std::vector<float>& importance = importance_[static_cast<size_t>(slice)];
-    std::optional<FeedbackEncoder>& feedback = feedback_[static_cast<size_t>(slice)];
-    if (feedback || importance.empty()) return;
-    feedback =
-        FeedbackEncoder::make(to_, tensor_.ne[0], input_->moments(slice, importance).data(),
-                              {.damping = input_->damping(), .effort = effort_, .least_weight = kLeastWeight}, device_);
+    std::optional<LdlqEncoder>& ldlq = ldlq_[static_cast<size_t>(slice)];
+    if (ldlq || importance.empty()) return;
+    ldlq =
+        LdlqEncoder::make(to_, tensor_.ne[0], input_->hessian(slice, importance).data(),
+                              {.damping = input_->damping(), .effort = effort_, .weight_floor = formats::kWeightFloor}, device_);
   });
 }
 
@@ -80,19 +80,19 @@ void RowEncoder::encode(int64_t begin, int64_t n, std::byte* out) const {
   }
 }
 
-// Rows of one slice, which share what is known of their inputs.
+// Rows of one slice, which share a Hessian.
 void RowEncoder::encode_slice(size_t slice, int64_t begin, int64_t n, std::byte* out) const {
   const int64_t n_cols = tensor_.ne[0];
   const float* const importance = importance_[slice].empty() ? nullptr : importance_[slice].data();
-  const FeedbackEncoder* const feedback = input_ != nullptr && feedback_[slice] ? &*feedback_[slice] : nullptr;
-  // A row stays in the cache between decoding and encoding, and is all that a thread holds as F32, where it can.
-  const int64_t at_once = feedback != nullptr || device_ != nullptr ? n : 1;
+  const LdlqEncoder* const ldlq = input_ != nullptr && ldlq_[slice] ? &*ldlq_[slice] : nullptr;
+  // Where possible, a row stays in the cache between decoding and encoding, and is the only F32 data of a thread.
+  const int64_t at_once = ldlq != nullptr || device_ != nullptr ? n : 1;
   static thread_local std::vector<float> rows;
   rows.resize(static_cast<size_t>(at_once * n_cols));
   for (int64_t first = 0; first < n; first += at_once, out += static_cast<size_t>(at_once) * target_row_) {
     for (int64_t r = 0; r < at_once; ++r) decode(begin + first + r, rows.data() + r * n_cols);
-    if (feedback != nullptr) {
-      feedback->encode(rows.data(), at_once, out);
+    if (ldlq != nullptr) {
+      ldlq->encode(rows.data(), at_once, out);
     } else if (device_ != nullptr) {
       device_->encode(to_.type, rows.data(), at_once, n_cols, importance, effort_, out);
     } else {
@@ -101,4 +101,4 @@ void RowEncoder::encode_slice(size_t slice, int64_t begin, int64_t n, std::byte*
   }
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

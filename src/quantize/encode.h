@@ -1,5 +1,5 @@
-// Rows of one tensor from its source type to its target type. A row's bytes depend on nothing but the row, what is
-// known of its inputs and the effort, so rows may be encoded in any order and by any number of threads. Called by
+// Converts rows of one tensor from its source type to its target type. A row's bytes depend only on the row, the
+// statistics of its inputs and the effort. So rows may be encoded in any order and by any number of threads. Called by
 // stream.h.
 #pragma once
 
@@ -13,12 +13,12 @@
 #include "formats/device_encoder.h"
 #include "gguf/tensor_info.h"
 #include "imatrix/imatrix.h"
-#include "quantize/feedback.h"
-#include "quantize/input_estimate.h"
+#include "quantize/ldlq.h"
+#include "quantize/hessian_estimate.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
-/// A weight of the source that no type can hold. Unlike a full disk, nothing but another source helps.
+/// A weight of the source that no type can hold. Unlike a full disk, only another source can fix this.
 class BadWeight : public Error {
  public:
   using Error::Error;
@@ -27,26 +27,26 @@ class BadWeight : public Error {
 class RowEncoder {
  public:
   /// `tensor` has its bytes `source` in its own type. A target of that type copies. `path`: the source's name for
-  /// messages. imatrix may be null. `input`: with it, rows whose columns have importance are rounded with error
-  /// feedback; may be null. `device`: where to encode what it can; null: the processor.
-  RowEncoder(const gguf::TensorInfo& tensor, std::span<const std::byte> source, const Format& target,
-             const Imatrix* imatrix, Effort effort, std::string path, const InputEstimate* input = nullptr,
-             DeviceEncoder* device = nullptr);
+  /// messages. imatrix may be null. `input`: the estimated Hessian, or null; with it, rows whose columns have
+  /// importance are rounded with error feedback. `device`: encodes the types that it can; null: the CPU.
+  RowEncoder(const gguf::TensorInfo& tensor, std::span<const std::byte> source, const formats::Format& target,
+             const imatrix::Imatrix* imatrix, formats::Effort effort, std::string path, const HessianEstimate* input = nullptr,
+             formats::DeviceEncoder* device = nullptr);
 
   size_t source_row_bytes() const { return source_row_; }
   size_t target_row_bytes() const { return target_row_; }
 
-  /// The target has the source's type: rows pass as they are.
+  /// The target has the source's type: rows are copied.
   bool copies() const { return from_.type == to_.type; }
-  /// Encoding is the device's: one thread at a time, and many rows in a call.
+  /// The device encodes: one thread at a time, and many rows per call.
   bool on_device() const { return device_ != nullptr; }
 
-  /// Rows that a call should at least bring.
-  int64_t least_rows() const;
-  /// What is held, and worked in, while rows of one slice are encoded; 0 if there is nothing to prepare.
+  /// Rows that a call should have at least.
+  int64_t min_rows() const;
+  /// Memory for the state and the work space of one slice while its rows are encoded; 0 if there is nothing to prepare.
   uint64_t slice_bytes() const;
 
-  /// To be called before rows [begin, begin + n) are encoded; what others needed is forgotten. Parallel inside.
+  /// Must be called before rows [begin, begin + n) are encoded. Discards the state of other slices. Parallel inside.
   void prepare(int64_t begin, int64_t n);
   /// Writes rows [begin, begin + n) to `out` [n * target_row_bytes()]. Thread-safe, unless on_device().
   /// BadWeight naming tensor, row and column for a value that is not finite.
@@ -58,15 +58,15 @@ class RowEncoder {
 
   const gguf::TensorInfo& tensor_;
   std::span<const std::byte> source_;
-  const Format& from_;
-  const Format& to_;
-  Effort effort_;
+  const formats::Format& from_;
+  const formats::Format& to_;
+  formats::Effort effort_;
   std::string path_;
-  const InputEstimate* input_;
-  DeviceEncoder* device_;
+  const HessianEstimate* input_;
+  formats::DeviceEncoder* device_;
   size_t source_row_, target_row_;
   std::vector<std::vector<float>> importance_;            // [slices][ne0]; a slice without importance is empty
-  std::vector<std::optional<FeedbackEncoder>> feedback_;  // [slices] with an input; those that are prepared
+  std::vector<std::optional<LdlqEncoder>> ldlq_;  // [slices] with an input; those that are prepared
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -14,7 +14,7 @@
 #include "base/error.h"
 #include "base/sha256.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 constexpr std::string_view kMagic = "steelyard-journal 1";
@@ -55,7 +55,7 @@ std::optional<TensorHashes> parse_tensor(std::string_view line, size_t index) {
   return TensorHashes{std::string(source), std::string(result)};
 }
 
-// Reads lines in the only order they come in: magic, identity, begin, tensors, complete.
+// Reads lines in their only possible order: magic, identity, begin, tensors, complete.
 class Parser {
  public:
   bool take(std::string_view line) {
@@ -74,7 +74,7 @@ class Parser {
     return hashes.has_value();
   }
 
-  // Half an identity is none.
+  // An incomplete identity counts as none.
   JournalContent result() {
     if (begun_) content.identity = std::move(identity_);
     return std::move(content);
@@ -120,7 +120,7 @@ Journal::Journal(std::string path, std::string target) : path_(std::move(path)),
       fd_ = -1;
       fail(target_, "another run is writing it");
     }
-    // The run that held the lock before may have removed the file; then the name is free, or another file's.
+    // The last run that held the lock may have removed the file. Then the name is free, or another file's.
     struct stat ours {
     }, named{};
     const bool same = ::fstat(fd_, &ours) == 0 && ::stat(path_.c_str(), &named) == 0 && ours.st_ino == named.st_ino &&
@@ -141,7 +141,7 @@ Journal::~Journal() {
 
 void Journal::begin(const RunIdentity& identity) {
   content_ = {};
-  go_on();
+  resume();
   own_ = true;
   std::string lines = sealed(content_.checksum, kMagic);
   for (const auto& [name, value] : identity) {
@@ -154,7 +154,7 @@ void Journal::begin(const RunIdentity& identity) {
   sync_folder_of(path_);
 }
 
-void Journal::go_on() {
+void Journal::resume() {
   const auto end = static_cast<off_t>(content_.n_bytes);
   if (::ftruncate(fd_, end) != 0 || ::lseek(fd_, end, SEEK_SET) != end) {
     fail(path_, "cannot write: {}", std::strerror(errno));
@@ -191,4 +191,4 @@ void Journal::write(std::string_view lines) {
   if (::fdatasync(fd_) != 0) fail(target_, "cannot sync its journal: {}", std::strerror(errno));
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -1,8 +1,8 @@
 // What an interrupted run has finished, on disk: "<target>.journal" (docs/quantize.md has its layout).
 //
-// Invariant: a record is in the journal only when what it vouches for is on the disk. Every line carries a checksum
-// that continues the one before, so a torn or damaged line ends what is believed. The open journal is locked: two runs
-// onto one target cannot meet. Used by quantize/output only.
+// Invariant: a record is in the journal only when the data that it vouches for is on the disk. Every line carries a
+// checksum that continues the one before, so everything after a torn or damaged line is ignored. The open journal is
+// locked: two runs cannot write the same target. Used by quantize/output only.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 /// SHA-256 of a finished tensor's bytes, in the source and in the result.
 struct TensorHashes {
@@ -25,7 +25,7 @@ struct TensorHashes {
 /// What makes two runs the same: names ("plan") and values, each on one line.
 using RunIdentity = std::vector<std::pair<std::string, std::string>>;
 
-/// The believable part of a journal.
+/// The valid part of a journal.
 struct JournalContent {
   RunIdentity identity;               ///< empty: not even that could be read
   std::vector<TensorHashes> tensors;  ///< in file order, from the first on
@@ -35,25 +35,25 @@ struct JournalContent {
   bool damaged = false;  ///< more lines follow a line that is not believed: not the work of an interruption
 };
 
-/// Never fails: what is no journal is an empty one.
+/// Never fails: a file that is not a journal reads as an empty one.
 JournalContent parse_journal(std::string_view text);
 
 class Journal {
  public:
-  /// Opens or creates `path` and locks it. Error naming `target` when that is impossible or another run holds it.
+  /// Opens or creates `path` and locks it. Error naming `target` if that is impossible or another run holds it.
   Journal(std::string path, std::string target);
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
-  /// Removes a file of its own that vouches for nothing.
+  /// Removes the file if this journal created it and it vouches for nothing.
   ~Journal();
 
   const std::string& path() const { return path_; }
   const JournalContent& content() const { return content_; }
 
-  /// Begins anew: afterwards the journal vouches for nothing but who is at work.
+  /// Starts over: afterwards the journal has only the identity of the run.
   void begin(const RunIdentity& identity);
-  /// Goes on after the believable part.
-  void go_on();
+  /// Continues after the valid part.
+  void resume();
   /// Durable on return.
   void append(std::span<const TensorHashes> tensors);
   void append_complete();
@@ -70,4 +70,4 @@ class Journal {
   JournalContent content_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -1,4 +1,4 @@
-// The seam through which calibration takes part in quantize(): an encoder that knows more of a tensor than its rows.
+// How calibration takes part in quantize(): an encoder that knows more about a tensor than its rows.
 #pragma once
 
 #include <cstddef>
@@ -8,18 +8,18 @@
 
 #include "plan/resolve.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 class LayerEncoder {
  public:
   virtual ~LayerEncoder() = default;
-  /// Whether calibration tells what the inputs of this tensor are like, so that it needs no imatrix.
-  virtual bool covers(const Decision& decision) const = 0;
-  /// The tensor's bytes in the type that was decided; nothing for one that is not covered. Asked for in file order.
-  virtual std::optional<std::vector<std::byte>> encode(const Decision& decision) = 0;
-  /// An interrupted run has encoded the tensor: `bytes`, which stay where they are. Called for all such tensors before
-  /// the first encode().
-  virtual void finished(const Decision& decision, std::span<const std::byte> bytes) = 0;
+  /// Whether calibration knows the inputs of this tensor, so that it needs no imatrix.
+  virtual bool covers(const plan::Decision& decision) const = 0;
+  /// The tensor's bytes in its decided type; nothing for a tensor that is not covered. Called in file order.
+  virtual std::optional<std::vector<std::byte>> encode(const plan::Decision& decision) = 0;
+  /// An interrupted run has encoded the tensor as `bytes`, which stay valid. Called for all such tensors before the
+  /// first encode().
+  virtual void finished(const plan::Decision& decision, std::span<const std::byte> bytes) = 0;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -12,20 +12,21 @@
 #include "base/parallel.h"
 #include "base/sha256.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// A sync makes a killed machine lose less and the run wait longer: at most a hundredth of the time goes into it.
+// With more syncs a killed machine loses less, but the run waits longer. At most a hundredth of the time is spent on
+// them.
 constexpr int kSyncShare = 100;
 constexpr auto kSyncInterval = std::chrono::seconds(5);
 constexpr uint64_t kSyncBytes = uint64_t{1} << 30;
 
-// Written bytes on their way to the disk while the next ones are made; what came before is dropped from memory.
+// Bytes that are being flushed to the disk while the next ones are made. Everything before them is dropped from memory.
 constexpr uint64_t kCacheWindow = uint64_t{64} << 20;
 
-// The number of shards is part of the identity so that whoever begins anew can find what to remove.
+// The number of shards is part of the identity, so that a run that starts over can find the files to remove.
 constexpr std::string_view kShards = "shards";
 
 size_t shard_count(const RunIdentity& identity) {
@@ -48,7 +49,7 @@ std::vector<std::string> written_paths(const std::string& target, const std::vec
   return paths;
 }
 
-Output::Output(const std::string& target, const std::vector<ShardFile>& files, RunIdentity identity, Earlier earlier)
+Output::Output(const std::string& target, const std::vector<ShardFile>& files, RunIdentity identity, ResumePolicy resume_policy)
     : target_(target), journal_((check_replaceable(target), journal_path(target)), target) {
   Sha256 headers;
   for (const ShardFile& file : files) {
@@ -57,21 +58,21 @@ Output::Output(const std::string& target, const std::vector<ShardFile>& files, R
     headers.update(files_.back().layout.header);
   }
   for (size_t i = 0; i < files_.size(); ++i) {
-    for (const gguf::TensorInfo& tensor : files_[i].layout.tensors) places_.push_back({i, &tensor});
+    for (const gguf::TensorInfo& tensor : files_[i].layout.tensors) locations_.push_back({i, &tensor});
   }
   identity.emplace_back(kShards, std::to_string(files[0].path == target ? 0 : files.size()));
-  // Whatever else shapes the result shows in its headers: edited metadata, decisions, the order of tensors.
+  // Everything else that shapes the result shows in its headers: edited metadata, decisions, the order of tensors.
   identity.emplace_back("result", headers.hex());
 
   const JournalContent& found = journal_.content();
   const std::string remedy = "; --resume goes on with it, --restart discards it";
-  if (earlier == Earlier::kRefuse && !found.tensors.empty()) {
+  if (resume_policy == ResumePolicy::kRefuse && !found.tensors.empty()) {
     fail(target, "an interrupted run has finished {} of its tensors{}", found.tensors.size(), remedy);
   }
-  if (earlier != Earlier::kDiscard && found.identity.empty() && found.damaged) {
+  if (resume_policy != ResumePolicy::kDiscard && found.identity.empty() && found.damaged) {
     fail(journal_.path(), "is damaged or no journal; --restart begins anew");
   }
-  if (earlier == Earlier::kResume && !found.tensors.empty()) {
+  if (resume_policy == ResumePolicy::kResume && !found.tensors.empty()) {
     refuse_other_identity(identity);
     resume();
   } else {
@@ -116,6 +117,7 @@ uint64_t Output::total_bytes() const {
 }
 
 void Output::refuse_other_identity(const RunIdentity& identity) const {
+  constexpr size_t kShown = 512;  // the options of a run, all of them
   const RunIdentity& theirs = journal_.content().identity;
   for (size_t i = 0; i < std::max(identity.size(), theirs.size()); ++i) {
     if (i < identity.size() && i < theirs.size() && identity[i] == theirs[i]) continue;
@@ -123,7 +125,7 @@ void Output::refuse_other_identity(const RunIdentity& identity) const {
     const bool comparable = i < identity.size() && i < theirs.size() && identity[i].first == name;
     const std::string ours = comparable ? identity[i].second : "";
     fail(target_, "the interrupted run differs in {}: found '{}', now '{}'; --restart begins anew", printable(name),
-         printable(value), printable(ours));
+         printable(value, kShown), printable(ours, kShown));
   }
 }
 
@@ -141,12 +143,12 @@ void Output::begin(const RunIdentity& identity) {
 
 void Output::resume() {
   const JournalContent& found = journal_.content();
-  if (found.tensors.size() > places_.size())
+  if (found.tensors.size() > locations_.size())
     fail(journal_.path(), "has more tensors than the model; --restart begins anew");
   finished_ = found.tensors;
   for (File& file : files_) {
     std::error_code ignored;
-    // Of a complete result, the files that have their final names already need no partial one any more.
+    // In a complete result, files that have their final names already need no partial one.
     if (found.complete && !std::filesystem::exists(file.partial(), ignored)) continue;
     file.file = OutputFile(file.partial(), file.partial(), OutputFile::Content::kKeep);
     if (found.complete) continue;
@@ -154,15 +156,15 @@ void Output::resume() {
     file.file.write_at(0, std::as_bytes(std::span(file.layout.header)));
   }
   check_content("is not what the journal says; --restart begins anew");
-  journal_.go_on();
+  journal_.resume();
 }
 
-// Compares what stands in the files with the hashes of the finished tensors.
+// Compares the files' contents with the hashes of the finished tensors.
 void Output::check_content(const std::string& doubt) const {
   std::vector<MappedFile> maps;
   for (const File& file : files_) maps.emplace_back(file.file.is_open() ? file.partial() : file.path);
   parallel_for(static_cast<int64_t>(finished_.size()), 1, [&](int64_t i) {
-    const auto& [number, tensor] = places_[static_cast<size_t>(i)];
+    const auto& [number, tensor] = locations_[static_cast<size_t>(i)];
     const MappedFile& map = maps[number];
     const uint64_t begin = files_[number].layout.begin(*tensor);
     const bool inside = begin <= map.bytes().size() && tensor->n_bytes <= map.bytes().size() - begin;
@@ -178,13 +180,13 @@ std::span<const std::byte> Output::content(size_t i) {
   if (maps_.empty()) {
     for (const File& file : files_) maps_.emplace_back(file.partial());
   }
-  const auto& [number, tensor] = places_[i];
+  const auto& [number, tensor] = locations_[i];
   return maps_[number].bytes().subspan(files_[number].layout.begin(*tensor), tensor->n_bytes);
 }
 
 void Output::write(uint64_t begin, std::span<const std::byte> bytes) {
-  STEELYARD_CHECK(finished_.size() < places_.size());
-  const auto& [number, tensor] = places_[finished_.size()];
+  STEELYARD_CHECK(finished_.size() < locations_.size());
+  const auto& [number, tensor] = locations_[finished_.size()];
   STEELYARD_CHECK(begin <= tensor->n_bytes && bytes.size() <= tensor->n_bytes - begin);
   const uint64_t at = files_[number].layout.begin(*tensor) + begin;
   files_[number].file.write_at(at, bytes);
@@ -192,7 +194,8 @@ void Output::write(uint64_t begin, std::span<const std::byte> bytes) {
   pass_through_cache(number, at + bytes.size());
 }
 
-// Two windows move through the file: one is being written to the disk, the one before it has been and is dropped.
+// Two windows move through the file. One is being written to the disk. The one before it is on the disk, and is
+// dropped.
 void Output::pass_through_cache(size_t number, uint64_t end) {
   if (number != cached_file_) {
     cached_file_ = number;
@@ -216,7 +219,7 @@ void Output::checkpoint() {
   const std::span<const TensorHashes> fresh = std::span(finished_).subspan(journal_.content().tensors.size());
   const auto begin = Clock::now();
   if (!fresh.empty()) {
-    const size_t first = places_[finished_.size() - fresh.size()].file, last = places_[finished_.size() - 1].file;
+    const size_t first = locations_[finished_.size() - fresh.size()].file, last = locations_[finished_.size() - 1].file;
     for (size_t i = first; i <= last; ++i) files_[i].file.sync();
     journal_.append(fresh);
   }
@@ -234,7 +237,7 @@ void Output::verify() {
 }
 
 void Output::finish(const std::string& header) {
-  STEELYARD_CHECK(finished_.size() == places_.size() && header.size() == files_[0].layout.header.size());
+  STEELYARD_CHECK(finished_.size() == locations_.size() && header.size() == files_[0].layout.header.size());
   if (!journal_.content().complete) {
     checkpoint();
     files_[0].file.write_at(0, std::as_bytes(std::span(header)));
@@ -253,4 +256,4 @@ void Output::finish(const std::string& header) {
   journal_.remove();
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -1,7 +1,7 @@
-// The result while it is made: files named "<final>.partial" with a complete header, and the journal of what stands in
-// them for good. Tensors come in file order; the final names appear only in finish(), when everything is on the disk.
+// The result while it is written: files named "<final>.partial" with a complete header, and the journal of the finished
+// tensors in them. Tensors come in file order. The final names appear only in finish(), when everything is on the disk.
 //
-// A killed run leaves partial files and journal, and a later Output with the same identity takes them up. One that
+// A killed run leaves partial files and journal, and a later Output with the same identity continues them. One that
 // fails before it has finished any tensor leaves nothing. Used by quantize().
 #pragma once
 
@@ -19,10 +19,10 @@
 #include "quantize/journal.h"
 #include "quantize/shards.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
-/// What to do about the work of an interrupted run onto the same target.
-enum class Earlier {
+/// What to do with the work of an interrupted run for the same target.
+enum class ResumePolicy {
   kRefuse,   ///< Error if it has finished anything: hours of work are not lost to a forgotten flag
   kResume,   ///< go on after it, or begin if there is none; Error if it was another run
   kDiscard,  ///< begin anew
@@ -30,15 +30,15 @@ enum class Earlier {
 
 class Output {
  public:
-  /// Lays out `files`, locks the target, and reserves the disk space. Error if that is impossible, if another run is at
-  /// work, or if earlier work does not fit: the message says in what it differs.
-  Output(const std::string& target, const std::vector<ShardFile>& files, RunIdentity identity, Earlier earlier);
+  /// Lays out `files`, locks the target, and reserves the disk space. Error if that is impossible, if another run is
+  /// working on the target, or if earlier work does not match. The message names the difference.
+  Output(const std::string& target, const std::vector<ShardFile>& files, RunIdentity identity, ResumePolicy resume_policy);
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
   ~Output();
 
-  size_t n_tensors() const { return places_.size(); }
-  /// Tensors that stand in the files for good; those of an interrupted run at first.
+  size_t n_tensors() const { return locations_.size(); }
+  /// Tensors that are finished; at first those of an interrupted run.
   const std::vector<TensorHashes>& finished() const { return finished_; }
   /// Final names.
   std::vector<std::string> paths() const;
@@ -47,19 +47,19 @@ class Output {
   /// The bytes of a finished tensor, in the file itself; valid as long as the Output.
   std::span<const std::byte> content(size_t tensor);
 
-  /// Writes bytes [begin, begin + bytes.size()) of the next tensor to be finished. Thread-safe against nothing but
-  /// reading.
+  /// Writes bytes [begin, begin + bytes.size()) of the next tensor to be finished. Only reading may run at the same
+  /// time.
   void write(uint64_t begin, std::span<const std::byte> bytes);
-  /// All bytes of the next tensor are written. Now and then makes it durable.
+  /// All bytes of the next tensor are written. Makes the data durable from time to time.
   void finish_tensor(TensorHashes hashes);
 
-  /// Makes all durable and reads every finished tensor back from the disk. Error naming the first that differs.
+  /// Makes everything durable and reads every finished tensor back from the disk. Error naming the first that differs.
   void verify();
 
-  /// Removes all that was written, journal included: nothing can come of it. Ends the Output.
+  /// Removes everything that was written, including the journal, because nothing can use it. Ends the Output.
   void discard();
 
-  /// Puts `header`, of unchanged length, in place of the first file's, makes all durable and renames the files.
+  /// Replaces the first file's header by `header`, of the same length, makes everything durable and renames the files.
   void finish(const std::string& header);
 
  private:
@@ -70,7 +70,7 @@ class Output {
 
     std::string partial() const { return path + ".partial"; }
   };
-  struct Place {
+  struct TensorLocation {
     size_t file;
     const gguf::TensorInfo* tensor;
   };
@@ -87,12 +87,12 @@ class Output {
   Journal journal_;
   std::vector<File> files_;
   std::vector<MappedFile> maps_;        // of the partial files, once content() was asked for
-  std::vector<Place> places_;           // [n_tensors]
+  std::vector<TensorLocation> locations_;           // [n_tensors]
   std::vector<TensorHashes> finished_;  // the first of them are in the journal, the others wait for a checkpoint
 
   uint64_t unsynced_bytes_ = 0;
   std::chrono::steady_clock::time_point next_sync_;
-  // Of the file being written: on its way to the disk from `dropped_`, and from `started_` not even that.
+  // Of the file being written: from `dropped_` on it is being flushed to the disk, from `started_` on not yet.
   size_t cached_file_ = 0;
   uint64_t dropped_ = 0, started_ = 0;
 };
@@ -103,4 +103,4 @@ std::string journal_path(const std::string& target);
 /// Every name that an Output may write under: final, partial, journal.
 std::vector<std::string> written_paths(const std::string& target, const std::vector<ShardFile>& files);
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -7,63 +7,63 @@
 #include "gguf/block_name.h"
 #include "imatrix/coverage.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
-// "blk.3.ffn_up_exps.weight (5 of 64 experts)", or the name alone where it has but one matrix.
+// "blk.3.ffn_up_exps.weight (5 of 64 experts)", or only the name for a tensor with a single matrix.
 std::string with_experts(const gguf::TensorInfo& tensor, int64_t affected, int64_t n_expert) {
   const std::string name = printable(tensor.name);
   return n_expert == 1 ? name : fmt::format("{} ({} of {} experts)", name, affected, n_expert);
 }
 
-// What the importance of one tensor, which is to be encoded as `to`, gives rise to.
-void add_importance(const QuantizeJob& job, const gguf::TensorInfo& tensor, const Format& to,
-                    std::vector<Finding>& found) {
+// Findings about the importance of one tensor that is to be encoded as `to`.
+void add_importance(const QuantizeJob& job, const gguf::TensorInfo& tensor, const formats::Format& to,
+                    std::vector<plan::Finding>& found) {
   const std::string name = printable(tensor.name);
-  const bool is_required = to.importance == Importance::kRequired;
+  const bool is_required = to.importance == formats::Importance::kRequired;
   if (job.imatrix == nullptr) {
     if (!is_required) return;
-    add(found, Severity::kError, fmt::format("{} needs importance, and no imatrix is given", to.name), name);
+    add(found, plan::Severity::kError, fmt::format("{} needs importance, and no imatrix is given", to.name), name);
     return;
   }
-  const ImatrixEntry* entry = nullptr;
+  const imatrix::ImatrixEntry* entry = nullptr;
   try {
     entry = job.imatrix->find(tensor);
   } catch (const Error& error) {
-    add(found, Severity::kError, "the imatrix does not fit the tensor", error.what());
+    add(found, plan::Severity::kError, "the imatrix does not fit the tensor", error.what());
     return;
   }
-  if (to.importance == Importance::kIgnored) return;
-  const Coverage seen = entry != nullptr ? coverage(*entry, job.imatrix->prior_weight) : Coverage{};
+  if (to.importance == formats::Importance::kIgnored) return;
+  const imatrix::Coverage seen = entry != nullptr ? coverage(*entry, job.imatrix->prior_weight) : imatrix::Coverage{};
   if (entry == nullptr || !seen.is_known()) {
-    // Calibration watches the layers; the matrices around them are usually left out, so that their lack is no surprise.
-    const Severity severity = is_required                               ? Severity::kError
-                              : gguf::block_of(tensor.name).has_value() ? Severity::kWarning
-                                                                        : Severity::kNote;
+    // Calibration observes the layers. The matrices around them are usually left out, so their absence is no surprise.
+    const plan::Severity severity = is_required                               ? plan::Severity::kError
+                              : gguf::block_of(tensor.name).has_value() ? plan::Severity::kWarning
+                                                                        : plan::Severity::kNote;
     const char* verb = is_required ? "needs" : "can use";
     add(found, severity, fmt::format("{} {} importance, and the imatrix has none for it", to.name, verb), name);
     return;
   }
   if (seen.unseen > 0) {
-    add(found, Severity::kWarning, "experts without calibration data borrow the importance of their layer's mean",
+    add(found, plan::Severity::kWarning, "experts without calibration data borrow the importance of their layer's mean",
         with_experts(tensor, seen.unseen, seen.n_expert));
   }
   if (seen.thin > seen.unseen) {
-    add(found, Severity::kNote, "experts with less calibration data than their layer's mean weighs (--prior-weight)",
+    add(found, plan::Severity::kNote, "experts with less calibration data than their layer's mean weighs (--prior-weight)",
         with_experts(tensor, seen.thin - seen.unseen, seen.n_expert));
   }
   if (seen.zero > 0) {
-    add(found, Severity::kWarning, "the importance is all zero", with_experts(tensor, seen.zero, seen.n_expert));
+    add(found, plan::Severity::kWarning, "the importance is all zero", with_experts(tensor, seen.zero, seen.n_expert));
   }
 }
 
-// What one tensor gives rise to, beyond what its decision says.
-void add_tensor(const QuantizeJob& job, const Decision& decision, std::vector<Finding>& found) {
+// Findings about one tensor, beyond its decision.
+void add_tensor(const QuantizeJob& job, const plan::Decision& decision, std::vector<plan::Finding>& found) {
   const gguf::TensorInfo& tensor = *decision.tensor;
-  const Format& from = format(tensor.type);
-  const Format& to = format(decision.type);
+  const formats::Format& from = format(tensor.type);
+  const formats::Format& to = format(decision.type);
   if (from.type == to.type) return;
-  const auto error = [&](const std::string& what) { add(found, Severity::kError, what, printable(tensor.name)); };
+  const auto error = [&](const std::string& what) { add(found, plan::Severity::kError, what, printable(tensor.name)); };
   if (from.decode == nullptr) return error(fmt::format("{} holds no weights that {} could encode", from.name, to.name));
   if (to.encoder == nullptr) return error(fmt::format("{} cannot be written", to.name));
   if (from.is_quantized() && to.is_quantized() && !job.allow_requantize) {
@@ -74,11 +74,11 @@ void add_tensor(const QuantizeJob& job, const Decision& decision, std::vector<Fi
 
 }  // namespace
 
-std::vector<Finding> findings(const QuantizeJob& job) {
-  std::vector<Finding> found = findings(job.resolution);
-  for (const Decision* decision : job.resolution.by_layer()) add_tensor(job, *decision, found);
+std::vector<plan::Finding> findings(const QuantizeJob& job) {
+  std::vector<plan::Finding> found = findings(job.resolution);
+  for (const plan::Decision* decision : job.resolution.by_layer()) add_tensor(job, *decision, found);
   std::stable_sort(found.begin(), found.end(),
-                   [](const Finding& a, const Finding& b) { return a.severity < b.severity; });
+                   [](const plan::Finding& a, const plan::Finding& b) { return a.severity < b.severity; });
   return found;
 }
 
@@ -91,4 +91,4 @@ void check_target(const gguf::Reader& source, const std::string& target) {
   }
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

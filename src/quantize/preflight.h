@@ -1,6 +1,6 @@
 // Everything that can be known to be wrong before the first byte is written: rules that decide nothing, fallbacks,
 // types that cannot be encoded, importance that is missing, thin or of another model, quantized sources, a target that
-// is its own source.
+// is also the source.
 #pragma once
 
 #include <string>
@@ -11,19 +11,19 @@
 #include "plan/findings.h"
 #include "quantize/layer_encoder.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 struct QuantizeJob {
   const gguf::Reader& source;
-  const Resolution& resolution;
-  const Imatrix* imatrix = nullptr;  ///< null: none given
+  const plan::Resolution& resolution;
+  const imatrix::Imatrix* imatrix = nullptr;  ///< null: none given
   bool allow_requantize = false;     ///< quantize again what is quantized already
   bool strict = false;               ///< warnings are errors
   LayerEncoder* layers = nullptr;    ///< encodes the tensors that it covers; null: there is no calibration
 };
 
-/// All there is to say about the job, errors first. Those of the plan are among them.
-std::vector<Finding> findings(const QuantizeJob& job);
+/// All findings about the job, including those about the plan, errors first.
+std::vector<plan::Finding> findings(const QuantizeJob& job);
 
 /// Throws one Error that lists all errors among the findings, and all warnings if the job is strict.
 void check(const QuantizeJob& job);
@@ -31,4 +31,4 @@ void check(const QuantizeJob& job);
 /// Error when `target` is one of the files that `source` reads: it would be lost while it is read.
 void check_target(const gguf::Reader& source, const std::string& target);
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -1,7 +1,7 @@
 // Where a result comes from, in its own metadata: enough to make it again (keys: docs/quantize.md).
 //
-// Two hashes are known only when the last tensor is written. Their places hold as many zeros until then, so that the
-// header has its final length from the start.
+// Two hashes are known only after the last tensor is written. Until then, zeros of the same length take their places,
+// so that the header has its final length from the start.
 #pragma once
 
 #include <cstdint>
@@ -12,22 +12,25 @@
 #include "gguf/reader.h"
 #include "quantize/journal.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
-/// What a run was asked for. The library records it and acts on none of it.
+/// The request of a run. The library records it, and does not act on it.
 struct Provenance {
-  std::string version;                 ///< of the program
-  std::string plan;                    ///< Plan::text()
-  std::string source_file;             ///< its name, without folder
-  std::string imatrix_sha256;          ///< of the file; empty: none was given
-  std::vector<std::string> arguments;  ///< flags that shape the result, as on the command line: "--effort=best"
-  std::string calibration_sha256;      ///< of the text; empty: none was given
+  std::string version;         ///< of the program
+  std::string plan;            ///< Plan::text()
+  std::string source_file;     ///< its name, without folder
+  std::string imatrix_sha256;  ///< of the file; empty: none was given
+  std::string options;         ///< that shape the result and stand in no plan: JSON, R"({"effort":"best"})"
+  /// What version 0.1.0 recorded in their place: flags as on the command line, "--effort=best". Not empty only where
+  /// such a file is made again.
+  std::vector<std::string> arguments = {};
+  std::string calibration_sha256 = {};  ///< of the text; empty: none was given
 };
 
 /// Every key that add_provenance() sets begins with this.
 inline constexpr std::string_view kProvenancePrefix = "steelyard.";
 
-/// Drops the provenance of an earlier result, which is not this one's.
+/// Drops the provenance of an earlier result, because it does not describe this one.
 void erase_provenance(gguf::Metadata& metadata);
 
 /// Sets all keys; hashes that are not yet known are zeros. `source_header`: header_sha256() of the source.
@@ -38,7 +41,7 @@ void add_provenance(gguf::Metadata& metadata, const Provenance& provenance, cons
 void complete_provenance(gguf::Metadata& metadata, const std::string& source_sha256,
                          std::span<const TensorHashes> tensors);
 
-/// What a result says about its making.
+/// What a result says about how it was made.
 struct Recorded {
   Provenance provenance;
   std::string source_header;
@@ -59,4 +62,4 @@ std::string source_sha256(const std::string& header, std::span<const TensorHashe
 /// Size and time of last change of every file of the source: "28508160:1763769339.123456789 ...".
 std::string file_states(const gguf::Reader& source);
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -1,48 +1,49 @@
-// --prune-layers. Which keys describe blocks is known from llama.cpp's list of keys (src/llama-arch.cpp).
+// --prune-layers. The keys that describe blocks are those in llama.cpp's list of keys (src/llama-arch.cpp).
 #include "quantize/prune.h"
 
 #include <algorithm>
 #include <charconv>
-#include <cstring>
 #include <optional>
 #include <set>
 
+#include "base/byte_reader.h"
+#include "base/byte_writer.h"
 #include "base/error.h"
 #include "gguf/block_name.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 using gguf::ValueType;
 
-// Far above any model; keeps a range like 0-999999999999 from filling the memory.
+// Far above any model. It keeps a range like 0-999999999999 from filling the memory.
 constexpr int64_t kMaxLayers = 65536;
 
 // Under "<architecture>.": how many blocks from the front, or from the back, are special.
 constexpr std::string_view kFromFront[] = {"leading_dense_block_count"};
 constexpr std::string_view kFromBack[] = {"nextn_predict_layers", "attention.shared_kv_layers"};
-// Every how many blocks the kind of a block repeats: right for the blocks left only if each keeps its place in the
-// cycle.
+// Period with which the kinds of blocks repeat. After pruning it is right only if each remaining block keeps its place
+// in the cycle.
 constexpr std::string_view kPeriods[] = {"full_attention_interval", "interleave_moe_layer_step", "moe_every_n_layers",
                                          "attention.sliding_window_pattern"};
-// Arrays of numbers that say nothing about blocks, however many elements they have.
+// Arrays of numbers that do not describe blocks, however many elements they have.
 constexpr std::string_view kNotOfBlocks[] = {"rope.dimension_sections"};
 // Values that are one number for all blocks, or an array of one per block.
 constexpr std::string_view kOfBlocks[] = {"attention.head_count", "attention.head_count_kv", "feed_forward_length",
                                           "attention.sliding_window_pattern"};
 
-// The blocks before and after.
+// Maps the old blocks to the new ones.
 class Blocks {
  public:
   Blocks(int64_t count, const std::vector<int64_t>& removed) : removed_(removed), count_(count) {}
 
   int64_t count() const { return count_; }
   bool is_removed(int64_t block) const { return std::ranges::binary_search(removed_, block); }
-  /// How many of [begin, end) go.
+  /// How many of [begin, end) are removed.
   int64_t removed_in(int64_t begin, int64_t end) const {
     return std::ranges::lower_bound(removed_, end) - std::ranges::lower_bound(removed_, begin);
   }
-  /// The number that a block that stays will have.
+  /// The new number of a block that stays.
   int64_t moved(int64_t block) const { return block - removed_in(0, block); }
 
  private:
@@ -79,7 +80,7 @@ class BlockKeys {
     return entry == nullptr || entry->type == ValueType::kArray ? nullptr : entry;
   }
 
-  // A count of blocks loses those among them that go.
+  // A count of blocks decreases by the removed blocks among them.
   template <typename Removed>
   void subtract(std::string_view name, const Removed& removed) {
     const std::string key = prefix_ + std::string(name);
@@ -100,12 +101,11 @@ class BlockKeys {
     }
   }
 
-  // An array with one element per block loses those of the blocks that go. Prediction blocks may have none.
+  // An array with one element per block loses the elements of removed blocks. It may have none for prediction blocks.
   void adapt_array(const gguf::KeyValue& entry) {
     constexpr size_t kHeader = sizeof(uint32_t) + sizeof(uint64_t);  // element type, count
     const std::string_view name = std::string_view(entry.key).substr(prefix_.size());
-    ValueType element;
-    std::memcpy(&element, entry.raw.data(), sizeof(element));
+    const auto element = static_cast<ValueType>(load_number<uint32_t>(entry.raw.data()));
     if (element == ValueType::kString || std::ranges::count(kNotOfBlocks, name) > 0) return;
     const auto n = static_cast<int64_t>(metadata_.array_size(entry.key));
     if (n == 0 || (n != blocks_.count() && n != blocks_.count() - n_predict_)) {
@@ -114,10 +114,12 @@ class BlockKeys {
     }
     const uint64_t n_left = static_cast<uint64_t>(n - blocks_.removed_in(0, n));
     const size_t step = (entry.raw.size() - kHeader) / static_cast<size_t>(n);
-    gguf::KeyValue adapted{entry.key, entry.type, entry.raw.substr(0, kHeader)};
-    std::memcpy(adapted.raw.data() + sizeof(uint32_t), &n_left, sizeof(n_left));
+    gguf::KeyValue adapted{entry.key, entry.type, entry.raw.substr(0, sizeof(uint32_t))};
+    ByteWriter out(adapted.raw);
+    out.number<uint64_t>(n_left);
     for (int64_t i = 0; i < n; ++i) {
-      if (!blocks_.is_removed(i)) adapted.raw += entry.raw.substr(kHeader + static_cast<size_t>(i) * step, step);
+      if (blocks_.is_removed(i)) continue;
+      out.text(std::string_view(entry.raw).substr(kHeader + static_cast<size_t>(i) * step, step));
     }
     metadata_.set(std::move(adapted));
   }
@@ -178,7 +180,7 @@ void prune(EditedModel& model, const std::vector<int64_t>& layers) {
   std::set<int64_t> found;  // blocks to remove that the model really has
   for (size_t i = 0; i < model.tensors.size(); ++i) {
     gguf::TensorInfo tensor = std::move(model.tensors[i]);
-    EntryName name = std::move(model.names[i]);
+    imatrix::EntryName name = std::move(model.names[i]);
     if (const auto at = gguf::block_name(tensor.name)) {
       if (at->block >= n_blocks) fail(source, "tensor {} lies beyond block_count {}", printable(tensor.name), n_blocks);
       if (blocks.is_removed(at->block)) {
@@ -198,4 +200,4 @@ void prune(EditedModel& model, const std::vector<int64_t>& layers) {
   model = std::move(pruned);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -13,17 +13,17 @@
 #include "quantize/provenance.h"
 #include "quantize/shards.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 /// Where the result of a job goes and how it is made.
 struct QuantizeTarget {
   std::string path;  ///< of the result; shards get their names from it
   Provenance provenance = {};
-  Effort effort = Effort::kNormal;
-  DeviceEncoder* device = nullptr;  ///< encodes what it can; null: the processor does it all
+  formats::Effort effort = formats::Effort::kNormal;
+  formats::DeviceEncoder* device = nullptr;  ///< encodes what it can; null: the processor does it all
   Split split = {};
   uint64_t slab_bytes = uint64_t{1} << 30;  ///< memory for values and encoded bytes at most
-  Earlier earlier = Earlier::kRefuse;
+  ResumePolicy resume_policy = ResumePolicy::kRefuse;
   bool verify = false;                       ///< read the result back from the disk before it gets its name
   const gguf::Metadata* metadata = nullptr;  ///< of the result, before provenance; null: the source's
   std::optional<Recorded> expected = {};     ///< of a result to be made again: Error where the new one differs
@@ -39,7 +39,8 @@ struct QuantizeProgress {
   uint64_t total = 0;
 };
 
-/// Called often, from the thread of the caller, never within a parallel loop.
+/// Called often, from the thread of the caller, never within a parallel loop; first when nothing more can be refused
+/// that is known before the work, and nothing is encoded yet.
 using QuantizeCallback = std::function<void(const QuantizeProgress& progress)>;
 
 struct QuantizeResult {
@@ -55,4 +56,4 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
 /// file type, an earlier provenance), plus where the importance came from under the keys that llama.cpp uses.
 gguf::Metadata result_metadata(const QuantizeJob& job, const gguf::Metadata* metadata = nullptr);
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

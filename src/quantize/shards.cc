@@ -6,14 +6,14 @@
 #include "base/error.h"
 #include "gguf/shards.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 // Where each shard begins: indices of tensors, the first one 0.
 std::vector<size_t> first_tensors(std::span<const gguf::TensorInfo> tensors, const Split& split, uint64_t alignment) {
   std::vector<size_t> first = {0};
   if (split.keep) {
-    // gguf-split can leave the first shard to the metadata alone; any other exists for its tensors.
+    // gguf-split can give the first shard to the metadata alone. Every other shard has tensors.
     int shard = 0;
     for (size_t i = 0; i < tensors.size(); ++i) {
       if (tensors[i].shard != shard) first.push_back(i);
@@ -36,7 +36,7 @@ std::vector<size_t> first_tensors(std::span<const gguf::TensorInfo> tensors, con
   return first;
 }
 
-// What a shard needs that is not the first: its numbers, and how it is laid out.
+// The metadata of a shard other than the first: its numbers, and the alignment.
 gguf::Metadata later_metadata(const gguf::Metadata& metadata) {
   gguf::Metadata result(metadata.source());
   if (const gguf::KeyValue* alignment = metadata.find(gguf::kAlignmentKey)) result.set(*alignment);
@@ -77,4 +77,4 @@ std::vector<ShardFile> cut(const std::string& target, const gguf::Metadata& meta
   return files;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -9,7 +9,7 @@
 
 #include "gguf/layout.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 struct Split {
   uint64_t max_bytes = 0;  ///< tensor bytes of a shard at most, padding included; 0: no limit, one file
@@ -25,14 +25,14 @@ struct ShardFile {
   std::vector<gguf::TensorInfo> tensors;
 };
 
-/// Cuts as gguf-split of llama.cpp does: in the given order, a new shard where the next tensor would exceed the limit
-/// (a tensor larger than it stands alone); the first shard has all of the metadata, the others only what shards need.
-/// `tensors`: with `shard` as in the source. "out.gguf" becomes "out-00001-of-00003.gguf" and so on; a source of one
-/// file stays one file under `keep`. Error if there were more shards than the format can count.
+/// Cuts as gguf-split of llama.cpp does: in the given order, with a new shard where the next tensor would exceed the
+/// limit (a tensor larger than it stands alone). The first shard has all of the metadata, the others only what shards
+/// need. `tensors`: with `shard` as in the source. "out.gguf" becomes "out-00001-of-00003.gguf" and so on. A source of
+/// one file stays one file under `keep`. Error if there are more shards than the format can count.
 std::vector<ShardFile> cut(const std::string& target, const gguf::Metadata& metadata,
                            std::span<const gguf::TensorInfo> tensors, const Split& split);
 
 /// The files that cut() names for `count` shards; 0: the one file `target`.
 std::vector<std::string> shard_paths(const std::string& target, size_t count);
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -4,15 +4,15 @@
 
 #include "base/parallel.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
-// Values for each thread between two barriers. The slowest encoders do some millions a second, so the wait at a
-// barrier, a group of rows at most, is lost in it; more would only need more memory.
+// Values per thread between two barriers. The slowest encoders do some millions a second. So the wait at a barrier, at
+// most a group of rows, is negligible. More values would only need more memory.
 constexpr int64_t kSlabValuesPerThread = int64_t{4} << 20;
-// A device wants a block for each of its threads, some hundred thousand.
+// A device needs a block for each of its threads, some hundred thousand.
 constexpr int64_t kSlabValuesOnDevice = int64_t{32} << 20;
-// Values that a thread takes at a time: what one thread may have to wait for at the end of a slab, 0.1 ms.
+// Values that a thread takes at a time. It bounds the wait for the last thread at the end of a slab: 0.1 ms.
 constexpr int64_t kGroupValues = int64_t{1} << 12;
 
 }  // namespace
@@ -21,7 +21,7 @@ int64_t TensorStream::slab_rows(const gguf::TensorInfo& tensor, const RowEncoder
   const auto n_threads = static_cast<int64_t>(set_thread_count(0));
   const uint64_t row_values = sizeof(float) * static_cast<uint64_t>(tensor.ne[0]),
                  row_bytes = 2 * encoder.target_row_bytes();
-  // Threads hold a row as values each, a device takes all of them.
+  // Each CPU thread holds one row as F32 values. A device holds all of them.
   const uint64_t beside = pending_.n_bytes + (encoder.on_device() ? 0 : row_values * static_cast<uint64_t>(n_threads));
   const uint64_t of_row = encoder.on_device() ? row_bytes + row_values : row_bytes;
   auto bound = static_cast<int64_t>((slab_bytes_ - std::min(slab_bytes_, beside)) / of_row);
@@ -37,7 +37,7 @@ void TensorStream::push(const gguf::TensorInfo& tensor, RowEncoder& encoder,
   const std::span<const std::byte> bytes = source_.bytes(tensor);
   const int64_t n_rows = tensor.n_rows(), at_once = slab_rows(tensor, encoder);
   const int64_t group_rows =
-      encoder.on_device() ? at_once : std::max(encoder.least_rows(), kGroupValues / tensor.ne[0]);
+      encoder.on_device() ? at_once : std::max(encoder.min_rows(), kGroupValues / tensor.ne[0]);
   const size_t source_row = encoder.source_row_bytes(), target_row = encoder.target_row_bytes();
   Sha256 source_hash;
 
@@ -51,7 +51,7 @@ void TensorStream::push(const gguf::TensorInfo& tensor, RowEncoder& encoder,
     next_.buffer.resize(std::max(next_.buffer.size(), next_.n_bytes));
     next_.copied = encoder.copies();
 
-    // The three jobs that one thread has to do go first; the others start on the rows meanwhile.
+    // The three jobs that only one thread can do start first. The other threads begin with the rows meanwhile.
     constexpr int64_t kJobs = 3;
     parallel_for(kJobs + (n + group_rows - 1) / group_rows, 1, [&](int64_t item) {
       if (item == 0) {
@@ -97,4 +97,4 @@ void TensorStream::settle() {
   pending_.source_hash.reset();
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -1,9 +1,8 @@
-// Tensors on their way through memory: slab by slab from the mapped source to the output, with the hashes of what goes
-// in and what comes out.
+// Streams tensors through memory: slab by slab from the mapped source to the output, with the hashes of both sides.
 //
-// While a slab is encoded, the one before it is hashed and written, though it be of the tensor before: one parallel
-// loop does all of it, over the rows of all experts alike. Memory is two slabs of encoded rows, one row of F32 for each
-// thread, and what the encoder holds of the slab's slices. Called by quantize().
+// While a slab is encoded, the one before it is hashed and written, even when that belongs to the previous tensor. One
+// parallel loop does all of it, over the rows of all experts alike. Memory is two slabs of encoded rows, one row of F32
+// for each thread, and what the encoder holds of the slab's slices. Called by quantize().
 #pragma once
 
 #include <cstdint>
@@ -18,11 +17,11 @@
 #include "quantize/encode.h"
 #include "quantize/output.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 class TensorStream {
  public:
-  /// `slab_bytes` bounds the memory, but at least one row is taken at a time.
+  /// `slab_bytes` limits the memory, but at least one row is taken at a time.
   TensorStream(const gguf::Reader& source, uint64_t slab_bytes, Output& output)
       : source_(source), slab_bytes_(slab_bytes), output_(output) {}
 
@@ -30,7 +29,7 @@ class TensorStream {
   /// called with the rows encoded so far.
   void push(const gguf::TensorInfo& tensor, RowEncoder& encoder, const std::function<void(int64_t rows)>& progress);
 
-  /// Writes what is left. To be called before anyone else writes to the output, and at the end.
+  /// Writes what is left. Must be called before anyone else writes to the output, and at the end.
   void finish();
 
  private:
@@ -48,7 +47,7 @@ class TensorStream {
   int64_t slab_rows(const gguf::TensorInfo& tensor, const RowEncoder& encoder) const;
   void hash_pending();
   void write_pending();
-  /// After both: what is pending is done.
+  /// To be called after both: marks the pending slab as done.
   void settle();
 
   const gguf::Reader& source_;
@@ -58,4 +57,4 @@ class TensorStream {
   Sha256 result_hash_;  ///< of the pending slab's tensor, up to that slab
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

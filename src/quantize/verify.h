@@ -1,4 +1,4 @@
-// Whether a file on the disk is still what quantize wrote: every tensor against its checksum in the metadata.
+// Whether a file on the disk is still what quantize wrote: compares every tensor with its checksum in the metadata.
 #pragma once
 
 #include <functional>
@@ -6,10 +6,10 @@
 
 #include "gguf/reader.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 
 /// Reads all of `file` (opened with its data). Error naming the first tensor whose bytes differ, or when the file has
-/// no checksums. `progress` may be called from any thread, with how many tensors are done.
+/// no checksums. `progress` is called on the caller's thread, with how many tensors are done.
 void verify(const gguf::Reader& file, const std::function<void(size_t done, size_t count)>& progress);
 
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -3,19 +3,9 @@
 
 #include <immintrin.h>
 
-#include <cstdint>
-#include <cstring>
-
-#include "base/half.h"
-#include "simd/factor.h"
-#include "simd/host_device.h"
-#include "simd/read.h"
-#include "simd/this_target.h"
-
 namespace steelyard::simd::inline STEELYARD_TARGET {
 
 inline constexpr int kLanes = 8;
-inline constexpr int kMaxLanes = 16;
 
 using Floats [[gnu::vector_size(32)]] = float;
 using Ints [[gnu::vector_size(32)]] = int32_t;
@@ -78,8 +68,8 @@ inline Ints look_up_part(const int8_t* table, const Ints& v) {
   return reinterpret_cast<Ints>(_mm256_shuffle_epi8(entries, reinterpret_cast<__m256i>(v)));
 }
 
-/// What makes a byte positive.
 inline constexpr int kByteBias = 0;
+inline constexpr bool kAddsPairs = true;
 
 /// Sums of pairs, in 16 bits.
 template <Factor kFactor>
@@ -91,22 +81,13 @@ inline __m256i pair_products(const Ints& q, const Ints& x) {
   }
   return _mm256_maddubs_epi16(codes, inputs);  // 2 * 128 * 127 < 2^15: pairs do not saturate
 }
+inline __m256i add_products(__m256i a, __m256i b) { return _mm256_add_epi16(a, b); }
 inline Ints add_pairs(const Ints& sums, __m256i pairs) {
   return sums + reinterpret_cast<Ints>(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 template <Factor kFactor>
 inline Ints dot_part(const Ints& sums, const Ints& q, const Ints& x) {
   return add_pairs(sums, pair_products<kFactor>(q, x));
-}
-template <Factor kFactor>
-inline Ints dot_fours_part(Ints sums, const Ints (&q)[4], const Ints (&x)[4]) {
-  if constexpr (kFactor == Factor::kUnsigned || kFactor == Factor::kTiny) {  // 8 * 32 * 127 < 2^15
-    __m256i pairs = pair_products<kFactor>(q[0], x[0]);
-    for (int i = 1; i < 4; ++i) pairs = _mm256_add_epi16(pairs, pair_products<kFactor>(q[i], x[i]));
-    return add_pairs(sums, pairs);
-  }
-  for (int i = 0; i < 4; ++i) sums = dot_part<kFactor>(sums, q[i], x[i]);
-  return sums;
 }
 
 }  // namespace steelyard::simd::inline STEELYARD_TARGET
@@ -147,12 +128,7 @@ inline Bytes fours(const void* p) {
 
 template <class Word, class Index>
 inline Bytes codewords(const Word* grid, const Index& index) {
-  const auto eight = [&](int i) {
-    if constexpr (sizeof(Word) == 8)
-      return static_cast<int64_t>(grid[index(i)]);
-    else
-      return static_cast<int64_t>(grid[index(2 * i)] | uint64_t{grid[index(2 * i + 1)]} << 32);
-  };
+  const auto eight = [&](int i) { return eight_bytes(grid, index, i); };
   return {{reinterpret_cast<Ints>(_mm256_setr_epi64x(eight(0), eight(1), eight(2), eight(3))),
            reinterpret_cast<Ints>(_mm256_setr_epi64x(eight(4), eight(5), eight(6), eight(7)))}};
 }
@@ -172,8 +148,8 @@ template <int k>
 inline Floats16 to_floats(const Bytes& v) {
   return signed_bytes(_mm256_extracti128_si256(reinterpret_cast<__m256i>(v.part[k / 2]), k % 2));
 }
-inline __m128i in_register(const Steps& steps) { return reinterpret_cast<__m128i>(steps.bytes); }
-inline Floats16 to_floats(const Steps& steps) { return signed_bytes(in_register(steps)); }
+inline __m128i in_register(const SubScales& sub_scales) { return reinterpret_cast<__m128i>(sub_scales.bytes); }
+inline Floats16 to_floats(const SubScales& sub_scales) { return signed_bytes(in_register(sub_scales)); }
 inline Floats16 broadcast_half(Half half) {
   const __m256 all = _mm256_cvtph_ps(_mm_set1_epi16(static_cast<int16_t>(half.bits)));
   return {{all, all}};

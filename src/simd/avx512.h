@@ -3,19 +3,9 @@
 
 #include <immintrin.h>
 
-#include <cstdint>
-#include <cstring>
-
-#include "base/half.h"
-#include "simd/factor.h"
-#include "simd/host_device.h"
-#include "simd/read.h"
-#include "simd/this_target.h"
-
 namespace steelyard::simd::inline STEELYARD_TARGET {
 
 inline constexpr int kLanes = 16;
-inline constexpr int kMaxLanes = 16;
 
 using Floats [[gnu::vector_size(64)]] = float;
 using Ints [[gnu::vector_size(64)]] = int32_t;
@@ -81,11 +71,12 @@ inline Ints look_up_part(const int8_t* table, const Ints& v) {
   return reinterpret_cast<Ints>(_mm512_shuffle_epi8(entries, reinterpret_cast<__m512i>(v)));
 }
 
-/// What makes a byte positive. Pairs of products of such bytes could exceed 16 bits.
 #if defined(__AVX512VNNI__)
 inline constexpr int kByteBias = 128;
+inline constexpr bool kAddsPairs = false;
 #else
 inline constexpr int kByteBias = 0;
+inline constexpr bool kAddsPairs = true;
 #endif
 
 /// Sums of pairs, in 16 bits.
@@ -98,6 +89,7 @@ inline __m512i pair_products(const Ints& q, const Ints& x) {
   }
   return _mm512_maddubs_epi16(codes, inputs);  // 2 * 128 * 127 < 2^15: pairs do not saturate
 }
+inline __m512i add_products(__m512i a, __m512i b) { return _mm512_add_epi16(a, b); }
 inline Ints add_pairs(const Ints& sums, __m512i pairs) {
   return sums + reinterpret_cast<Ints>(_mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
 }
@@ -109,18 +101,6 @@ inline Ints dot_part(const Ints& sums, const Ints& q, const Ints& x) {
 #else
   return add_pairs(sums, pair_products<kFactor>(q, x));
 #endif
-}
-template <Factor kFactor>
-inline Ints dot_fours_part(Ints sums, const Ints (&q)[4], const Ints (&x)[4]) {
-#if !defined(__AVX512VNNI__)
-  if constexpr (kFactor == Factor::kUnsigned || kFactor == Factor::kTiny) {  // 8 * 32 * 127 < 2^15
-    __m512i pairs = pair_products<kFactor>(q[0], x[0]);
-    for (int i = 1; i < 4; ++i) pairs = _mm512_add_epi16(pairs, pair_products<kFactor>(q[i], x[i]));
-    return add_pairs(sums, pairs);
-  }
-#endif
-  for (int i = 0; i < 4; ++i) sums = dot_part<kFactor>(sums, q[i], x[i]);
-  return sums;
 }
 
 }  // namespace steelyard::simd::inline STEELYARD_TARGET
@@ -175,12 +155,7 @@ inline Bytes fours(const void* p) {
 
 template <class Word, class Index>
 inline Bytes codewords(const Word* grid, const Index& index) {
-  const auto eight = [&](int i) {
-    if constexpr (sizeof(Word) == 8)
-      return static_cast<int64_t>(grid[index(i)]);
-    else
-      return static_cast<int64_t>(grid[index(2 * i)] | uint64_t{grid[index(2 * i + 1)]} << 32);
-  };
+  const auto eight = [&](int i) { return eight_bytes(grid, index, i); };
   return join(_mm256_setr_epi64x(eight(0), eight(1), eight(2), eight(3)),
               _mm256_setr_epi64x(eight(4), eight(5), eight(6), eight(7)));
 }
@@ -193,9 +168,9 @@ inline Floats16 to_floats(const Bytes& v) {
   const __m128i quarter = _mm512_extracti32x4_epi32(reinterpret_cast<__m512i>(v.part[0]), k);
   return {{_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(quarter))}};
 }
-inline __m128i in_register(const Steps& steps) { return reinterpret_cast<__m128i>(steps.bytes); }
-inline Floats16 to_floats(const Steps& steps) {
-  return {{_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(in_register(steps)))}};
+inline __m128i in_register(const SubScales& sub_scales) { return reinterpret_cast<__m128i>(sub_scales.bytes); }
+inline Floats16 to_floats(const SubScales& sub_scales) {
+  return {{_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(in_register(sub_scales)))}};
 }
 inline Floats16 broadcast_half(Half half) {
   return {{_mm512_cvtph_ps(_mm256_set1_epi16(static_cast<int16_t>(half.bits)))}};

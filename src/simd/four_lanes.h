@@ -1,15 +1,10 @@
 // What the leaf headers of 128-bit registers share: verbs for which such a register has no instruction worth naming.
 #pragma once
 
-#include "base/half.h"
-
 namespace steelyard::simd::inline STEELYARD_TARGET {
 
-template <Factor kFactor>
-inline Ints dot_fours_part(Ints sums, const Ints (&q)[4], const Ints (&x)[4]) {
-  for (int i = 0; i < 4; ++i) sums = dot_part<kFactor>(sums, q[i], x[i]);
-  return sums;
-}
+inline constexpr int kByteBias = 0;
+inline constexpr bool kAddsPairs = false;
 
 }  // namespace steelyard::simd::inline STEELYARD_TARGET
 
@@ -108,9 +103,9 @@ inline Floats16 to_floats(const Bytes& v) {
   std::memcpy(bytes, &v.part[k], sizeof(bytes));
   return signed_bytes(bytes);
 }
-inline Floats16 to_floats(const Steps& steps) {
+inline Floats16 to_floats(const SubScales& sub_scales) {
   int8_t bytes[16];
-  std::memcpy(bytes, &steps, sizeof(bytes));
+  std::memcpy(bytes, &sub_scales, sizeof(bytes));
   return signed_bytes(bytes);
 }
 inline Floats16 broadcast_half(Half half) { return broadcast16(to_float(half)); }

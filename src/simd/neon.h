@@ -4,18 +4,9 @@
 
 #include <arm_neon.h>
 
-#include <cstdint>
-#include <cstring>
-
-#include "simd/factor.h"
-#include "simd/host_device.h"
-#include "simd/read.h"
-#include "simd/this_target.h"
-
 namespace steelyard::simd::inline STEELYARD_TARGET {
 
 inline constexpr int kLanes = 4;
-inline constexpr int kMaxLanes = 16;
 
 using Floats [[gnu::vector_size(16)]] = float;
 using Ints [[gnu::vector_size(16)]] = int32_t;
@@ -55,9 +46,6 @@ inline Ints negate_part(const Ints& v, uint64_t bits) {
 inline Ints look_up_part(const int8_t* table, const Ints& v) {
   return reinterpret_cast<Ints>(vqtbl1q_s8(vld1q_s8(table), reinterpret_cast<uint8x16_t>(v)));
 }
-
-/// What makes a byte positive.
-inline constexpr int kByteBias = 0;
 
 template <Factor>
 inline Ints dot_part(const Ints& sums, const Ints& q, const Ints& x) {

@@ -3,19 +3,10 @@
 #pragma once
 
 #include <cmath>
-#include <cstdint>
-#include <cstring>
-
-#include "base/half.h"
-#include "simd/factor.h"
-#include "simd/host_device.h"
-#include "simd/read.h"
-#include "simd/this_target.h"
 
 namespace steelyard::simd::inline STEELYARD_TARGET {
 
 inline constexpr int kLanes = 1;
-inline constexpr int kMaxLanes = 16;
 
 using Floats = float;
 using Ints = int32_t;
@@ -92,7 +83,7 @@ struct Floats16 {
 struct Ints16 {
   int32_t value[16];
 };
-struct Steps {
+struct SubScales {
   uint8_t byte[16];
 };
 
@@ -118,8 +109,8 @@ STEELYARD_HD T each_part(const F& f) {
 }
 
 template <class F>
-STEELYARD_HD Steps each_step(const F& byte) {
-  Steps v;
+STEELYARD_HD SubScales each_sub_scale(const F& byte) {
+  SubScales v;
   for (int i = 0; i < 16; ++i) v.byte[i] = static_cast<uint8_t>(byte(i));
   return v;
 }
@@ -208,13 +199,8 @@ STEELYARD_HD Bytes codewords(const Word* grid, const Index& index) {
   return load_bytes(words);
 }
 
-/// What makes a byte positive.
-inline constexpr int kByteBias = 0;
 template <Factor kFactor>
-inline constexpr int kBias = kFactor == Factor::kUnsigned ? 0
-                             : kFactor == Factor::kTiny   ? 16
-                             : kFactor == Factor::kSmall  ? 64
-                                                          : kByteBias;
+inline constexpr int kBias = bias_of(kFactor, 0);
 template <Factor kFactor>
 STEELYARD_HD Bytes biased(const Bytes& v) {
   return each_byte([&](int i) { return v.value[i] + kBias<kFactor>; });
@@ -277,10 +263,6 @@ STEELYARD_HD inline Ints16 load16(const int32_t* p) {
   std::memcpy(v.value, p, sizeof(v.value));
   return v;
 }
-STEELYARD_HD inline Ints16 operator+(Ints16 a, const Ints16& b) {
-  for (int i = 0; i < 16; ++i) a.value[i] += b.value[i];
-  return a;
-}
 STEELYARD_HD inline Ints16 next_digit(const Ints16& a, const Ints16& b) {
   Ints16 v;
   for (int i = 0; i < 16; ++i) v.value[i] = a.value[i] * 255 + b.value[i];
@@ -296,9 +278,9 @@ template <int k>
 STEELYARD_HD Floats16 to_floats(const Bytes& v) {
   return each_float([&](int i) { return static_cast<float>(static_cast<int8_t>(v.value[16 * k + i])); });
 }
-STEELYARD_HD inline Floats16 to_floats(const Steps& steps) {
+STEELYARD_HD inline Floats16 to_floats(const SubScales& sub_scales) {
   int8_t bytes[16];
-  std::memcpy(bytes, &steps, sizeof(bytes));
+  std::memcpy(bytes, &sub_scales, sizeof(bytes));
   return each_float([&](int i) { return static_cast<float>(bytes[i]); });
 }
 STEELYARD_HD inline Floats16 as_floats(const Bytes& v) {
@@ -306,31 +288,31 @@ STEELYARD_HD inline Floats16 as_floats(const Bytes& v) {
   std::memcpy(floats.value, v.value, sizeof(floats.value));
   return floats;
 }
-STEELYARD_HD inline Steps make_steps(uint64_t low, uint64_t high) {
-  return each_step([&](int i) { return (i < 8 ? low : high) >> (8 * (i % 8)); });
+STEELYARD_HD inline SubScales make_sub_scales(uint64_t low, uint64_t high) {
+  return each_sub_scale([&](int i) { return (i < 8 ? low : high) >> (8 * (i % 8)); });
 }
-STEELYARD_HD inline Steps repeat_step(uint8_t byte) {
-  return each_step([&](int) { return byte; });
+STEELYARD_HD inline SubScales repeat_sub_scale(uint8_t byte) {
+  return each_sub_scale([&](int) { return byte; });
 }
-STEELYARD_HD inline Steps operator+(const Steps& a, const Steps& b) {
-  return each_step([&](int i) { return a.byte[i] + b.byte[i]; });
+STEELYARD_HD inline SubScales operator+(const SubScales& a, const SubScales& b) {
+  return each_sub_scale([&](int i) { return a.byte[i] + b.byte[i]; });
 }
-STEELYARD_HD inline Steps operator|(const Steps& a, const Steps& b) {
-  return each_step([&](int i) { return a.byte[i] | b.byte[i]; });
+STEELYARD_HD inline SubScales operator|(const SubScales& a, const SubScales& b) {
+  return each_sub_scale([&](int i) { return a.byte[i] | b.byte[i]; });
 }
-STEELYARD_HD inline Steps operator&(const Steps& a, const Steps& b) {
-  return each_step([&](int i) { return a.byte[i] & b.byte[i]; });
+STEELYARD_HD inline SubScales operator&(const SubScales& a, const SubScales& b) {
+  return each_sub_scale([&](int i) { return a.byte[i] & b.byte[i]; });
 }
-STEELYARD_HD inline Steps shift_right(const Steps& v, int count) {
+STEELYARD_HD inline SubScales shift_right(const SubScales& v, int count) {
   uint64_t words[2];
   std::memcpy(words, v.byte, sizeof(words));
-  return make_steps(words[0] >> count, words[1] >> count);
+  return make_sub_scales(words[0] >> count, words[1] >> count);
 }
-STEELYARD_HD inline Steps twice(uint64_t eight) {
-  return each_step([&](int i) { return eight >> (8 * (i / 2)); });
+STEELYARD_HD inline SubScales twice(uint64_t eight) {
+  return each_sub_scale([&](int i) { return eight >> (8 * (i / 2)); });
 }
-STEELYARD_HD inline Steps nibble_steps(uint64_t eight) {
-  return each_step([&](int i) { return eight >> (4 * i) & 15; });
+STEELYARD_HD inline SubScales nibble_sub_scales(uint64_t eight) {
+  return each_sub_scale([&](int i) { return eight >> (4 * i) & 15; });
 }
 STEELYARD_HD inline Floats16 broadcast_half(Half half) {
   return each_float([&](int) { return to_float(half); });

@@ -1,4 +1,4 @@
-// Reading what lies at any address.
+// Reads values from any address.
 #pragma once
 
 #include <cstring>

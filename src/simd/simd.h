@@ -51,18 +51,35 @@
 //   broadcast_half(half)         Floats16 of one number of 16 bits
 //   halves_apart<n, d>(p)        Floats16: n halves, d bytes apart, each 16 / n times
 //
-// Steps: 16 bytes, for the scales of groups before they are floats.
+// SubScales: 16 bytes, for the scales of groups before they are floats.
 //
-//   make_steps(low, high)        of two integers of eight bytes; repeat_step(byte)
+//   make_sub_scales(low, high)   of two integers of eight bytes; repeat_sub_scale(byte)
 //   + | &, shift_right(v, n)     byte by byte; eight bytes as one integer
 //   twice(eight)                 each of eight bytes twice
-//   nibble_steps(eight)          the 16 nibbles of eight bytes, the lowest first
-//   to_floats(steps)             the bytes with their signs as Floats16
+//   nibble_sub_scales(eight)     the 16 nibbles of eight bytes, the lowest first
+//   to_floats(sub_scales)        the bytes with their signs as Floats16
 //
 // one_lane.h is all this written as plain loops: what devices compile, what other targets are tested against, and what
 // to read when a word above is not clear.
 #pragma once
 
+#include <cstdint>
+#include <cstring>
+
+#include "base/half.h"
+#include "simd/factor.h"
+#include "simd/host_device.h"
+#include "simd/read.h"
+#include "simd/this_target.h"
+
+namespace steelyard::simd::inline STEELYARD_TARGET {
+
+/// The lanes of the widest target.
+inline constexpr int kMaxLanes = 16;
+
+}  // namespace steelyard::simd::inline STEELYARD_TARGET
+
+// Leaf headers build on what stands above; nobody else includes them.
 #if defined(__CUDACC__) || defined(STEELYARD_ONE_LANE)
 #include "simd/one_lane.h"
 #elif defined(__AVX512BW__)
@@ -117,6 +134,6 @@ STEELYARD_HD constexpr uint64_t even_bytes(uint64_t x) {
 
 }  // namespace steelyard::simd::inline STEELYARD_TARGET
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::simd::inline STEELYARD_TARGET {
 using namespace simd;  // what is compiled per target says the verbs as they are
 }

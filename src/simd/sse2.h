@@ -3,18 +3,9 @@
 
 #include <emmintrin.h>
 
-#include <cstdint>
-#include <cstring>
-
-#include "simd/factor.h"
-#include "simd/host_device.h"
-#include "simd/read.h"
-#include "simd/this_target.h"
-
 namespace steelyard::simd::inline STEELYARD_TARGET {
 
 inline constexpr int kLanes = 4;
-inline constexpr int kMaxLanes = 16;
 
 using Floats [[gnu::vector_size(16)]] = float;
 using Ints [[gnu::vector_size(16)]] = int32_t;
@@ -53,9 +44,6 @@ inline Ints look_up_part(const int8_t* table, const Ints& v) {
   std::memcpy(&found, bytes, sizeof(found));
   return found;
 }
-
-/// What makes a byte positive.
-inline constexpr int kByteBias = 0;
 
 template <Factor>
 inline Ints dot_part(const Ints& sums, const Ints& q, const Ints& x) {

@@ -21,7 +21,7 @@ constexpr std::string_view kNames[kTargetCount] = {
 };
 
 #if defined(__x86_64__)
-/// clang 14 cannot ask for it by name. Whether the system keeps its registers is asked with AVX2.
+/// clang 14 cannot ask for it by name. The check for AVX2 also asks whether the system saves its registers.
 bool has_f16c() {
   unsigned a, b, c, d;
   return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;

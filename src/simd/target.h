@@ -1,4 +1,4 @@
-// Which target of targets.def the code compiled per target runs with.
+// Which target of targets.def is used for the code that is compiled per target.
 //
 // Encoders give the same bytes with every target; only speed differs. Asked once by each table of such code: the
 // formats, the kernels of the CPU backend.
@@ -32,7 +32,7 @@ Target encoder_target(Target target);
 std::span<const Target> supported_targets();
 
 /// The widest target of this processor, or the one named by the environment variable STEELYARD_ISA. Error when that one
-/// is unknown or the processor lacks it. Chosen once.
+/// is unknown or the processor does not support it. Chosen once.
 Target chosen_target();
 
 /// One T per target, in the order of the enumeration.

@@ -1,7 +1,7 @@
-// The namespace of what is compiled once per target (cmake/simd.cmake).
+// The namespace of code that is compiled once per target (cmake/simd.cmake).
 //
 // STEELYARD_TARGET is a name of targets.def. Namespaces of that name are inline, so that sources compiled once (tests,
-// device code) write `steelyard::Q4_K` and mean the scalar one; nothing of it may appear in an interface between
+// device code) write `steelyard::Q4_K` and mean the scalar one. Nothing from it may appear in an interface between
 // targets.
 #pragma once
 

@@ -1,10 +1,12 @@
 // What vectors of the compiler (GCC and clang) say of the vocabulary for any width. A leaf header includes it after its
 // own instructions; kParts registers hold 64 bytes or 16 numbers.
+//
+// It takes from the leaf, beside its verbs: kByteBias, what makes a byte positive, or 0 where bytes are multiplied with
+// their signs; and kAddsPairs, whether products of bytes come as sums of pairs in 16 bits (pair_products, add_pairs).
+// Pairs of products of biased bytes could exceed 16 bits.
 #pragma once
 
 #include <bit>
-#include <cstdint>
-#include <cstring>
 #include <utility>
 
 namespace steelyard::simd::inline STEELYARD_TARGET {
@@ -157,28 +159,15 @@ inline Bytes at_least(const Bytes& v, uint8_t bound) {
 struct Counts {
   uint64_t each[8];
 };
+inline LongLanes part_of(const Counts& counts, int p) { return read<LongLanes>(counts.each + p * (8 / kParts)); }
 inline Bytes shift_right(const Bytes& v, const Counts& counts) {
-  return each_part<Bytes>([&](int p) {
-    LongLanes by;
-    std::memcpy(&by, counts.each + p * (8 / kParts), sizeof(by));
-    return as_ints(reinterpret_cast<LongLanes>(v.part[p]) >> by);
-  });
+  return each_part<Bytes>([&](int p) { return as_ints(reinterpret_cast<LongLanes>(v.part[p]) >> part_of(counts, p)); });
 }
-
 inline Bytes shift_left(const Bytes& v, const Counts& counts) {
-  return each_part<Bytes>([&](int p) {
-    LongLanes by;
-    std::memcpy(&by, counts.each + p * (8 / kParts), sizeof(by));
-    return as_ints(reinterpret_cast<LongLanes>(v.part[p]) << by);
-  });
+  return each_part<Bytes>([&](int p) { return as_ints(reinterpret_cast<LongLanes>(v.part[p]) << part_of(counts, p)); });
 }
-
 inline Bytes any_bits(uint64_t word, const Counts& tests) {
-  return each_part<Bytes>([&](int p) {
-    LongLanes test;
-    std::memcpy(&test, tests.each + p * (8 / kParts), sizeof(test));
-    return as_ints((test & word) != 0);
-  });
+  return each_part<Bytes>([&](int p) { return as_ints((part_of(tests, p) & word) != 0); });
 }
 inline Bytes spread(uint64_t bits) {
   return each_part<Bytes>([&](int p) { return spread_part(bits >> (p * kPartBytes % 64)); });
@@ -191,10 +180,7 @@ inline Bytes look_up(const int8_t* table, const Bytes& v) {
 }
 
 template <Factor kFactor>
-inline constexpr int kBias = kFactor == Factor::kUnsigned ? 0
-                             : kFactor == Factor::kTiny   ? 16
-                             : kFactor == Factor::kSmall  ? 64
-                                                          : kByteBias;
+inline constexpr int kBias = bias_of(kFactor, kByteBias);
 template <Factor kFactor>
 inline Bytes biased(const Bytes& v) {
   if constexpr (kBias<kFactor> == 0)
@@ -205,6 +191,18 @@ inline Bytes biased(const Bytes& v) {
 template <Factor kFactor>
 inline Ints16 dot(const Ints16& sums, const Bytes& q, const Bytes& x) {
   return each_part<Ints16>([&](int p) { return dot_part<kFactor>(sums.part[p], q.part[p], x.part[p]); });
+}
+/// Four products of a register each; those of small codes are added up as pairs.
+template <Factor kFactor>
+inline Ints dot_fours_part(Ints sums, const Ints (&q)[4], const Ints (&x)[4]) {
+  if constexpr (kAddsPairs && (kFactor == Factor::kUnsigned || kFactor == Factor::kTiny)) {  // 8 * 32 * 127 < 2^15
+    auto pairs = pair_products<kFactor>(q[0], x[0]);
+    for (int i = 1; i < 4; ++i) pairs = add_products(pairs, pair_products<kFactor>(q[i], x[i]));
+    return add_pairs(sums, pairs);
+  } else {
+    for (int i = 0; i < 4; ++i) sums = dot_part<kFactor>(sums, q[i], x[i]);
+    return sums;
+  }
 }
 template <Factor kFactor>
 [[gnu::always_inline]] inline Ints16 dot_fours(const Ints16& sums, const Bytes (&q)[4], const Bytes (&x)[4]) {
@@ -272,44 +270,50 @@ inline Bytes repeat_word(const void* p) {
   std::memcpy(&word, p, sizeof(word));
   return each_part<Bytes>([&](int) { return word - Ints{}; });
 }
-inline Ints16 operator+(const Ints16& a, const Ints16& b) {
-  return each_part<Ints16>([&](int p) { return a.part[p] + b.part[p]; });
+
+/// Eight bytes of codewords: one of eight, or two of four.
+template <class Word, class Index>
+inline int64_t eight_bytes(const Word* grid, const Index& index, int i) {
+  if constexpr (sizeof(Word) == 8)
+    return static_cast<int64_t>(grid[index(i)]);
+  else
+    return static_cast<int64_t>(grid[index(2 * i)] | uint64_t{grid[index(2 * i + 1)]} << 32);
 }
 
-struct Steps {
+struct SubScales {
   using Each [[gnu::vector_size(16)]] = uint8_t;
   Each bytes;
 };
-inline Steps make_steps(uint64_t low, uint64_t high) {
+inline SubScales make_sub_scales(uint64_t low, uint64_t high) {
   using Two [[gnu::vector_size(16)]] = uint64_t;
-  return {reinterpret_cast<Steps::Each>(Two{low, high})};
+  return {reinterpret_cast<SubScales::Each>(Two{low, high})};
 }
-inline Steps repeat_step(uint8_t byte) { return {byte - Steps::Each{}}; }
-inline Steps operator+(const Steps& a, const Steps& b) { return {a.bytes + b.bytes}; }
-inline Steps operator|(const Steps& a, const Steps& b) { return {a.bytes | b.bytes}; }
-inline Steps operator&(const Steps& a, const Steps& b) { return {a.bytes & b.bytes}; }
-inline Steps shift_right(const Steps& v, int count) {
+inline SubScales repeat_sub_scale(uint8_t byte) { return {byte - SubScales::Each{}}; }
+inline SubScales operator+(const SubScales& a, const SubScales& b) { return {a.bytes + b.bytes}; }
+inline SubScales operator|(const SubScales& a, const SubScales& b) { return {a.bytes | b.bytes}; }
+inline SubScales operator&(const SubScales& a, const SubScales& b) { return {a.bytes & b.bytes}; }
+inline SubScales shift_right(const SubScales& v, int count) {
   using Two [[gnu::vector_size(16)]] = uint64_t;
-  return {reinterpret_cast<Steps::Each>(reinterpret_cast<Two>(v.bytes) >> count)};
+  return {reinterpret_cast<SubScales::Each>(reinterpret_cast<Two>(v.bytes) >> count)};
 }
-inline Steps twice(uint64_t eight) {
-  const Steps::Each v = make_steps(eight, 0).bytes;
+inline SubScales twice(uint64_t eight) {
+  const SubScales::Each v = make_sub_scales(eight, 0).bytes;
   return {__builtin_shufflevector(v, v, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7)};
 }
-inline Steps nibble_steps(uint64_t eight) {
-  const Steps::Each low = make_steps(eight, 0).bytes, high = make_steps(eight >> 4, 0).bytes;
-  return Steps{__builtin_shufflevector(low, high, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)} &
-         repeat_step(15);
+inline SubScales nibble_sub_scales(uint64_t eight) {
+  const SubScales::Each low = make_sub_scales(eight, 0).bytes, high = make_sub_scales(eight >> 4, 0).bytes;
+  return SubScales{__builtin_shufflevector(low, high, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)} &
+         repeat_sub_scale(15);
 }
 
 /// n <= 8 halves side by side.
 template <int n, int kStride>
-inline Steps collect_halves(const void* p) {
+inline SubScales collect_halves(const void* p) {
   uint64_t words[2] = {};
   for (int i = 0; i < n; ++i) {
     words[i / 4] |= uint64_t{read<uint16_t>(static_cast<const char*>(p) + i * kStride)} << (16 * (i % 4));
   }
-  return make_steps(words[0], words[1]);
+  return make_sub_scales(words[0], words[1]);
 }
 
 template <int kFirst, size_t... lane>

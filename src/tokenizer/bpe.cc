@@ -10,7 +10,7 @@
 #include "tokenizer/piece_cache.h"
 #include "tokenizer/utf8.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 constexpr std::string_view kMergesKey = "tokenizer.ggml.merges";
@@ -24,7 +24,7 @@ uint64_t pair_of(TokenId left, TokenId right) {
 
 Merges::Merges(const gguf::Metadata& metadata, const Vocabulary& vocabulary) {
   const std::vector<std::string_view> merges = metadata.strings(kMergesKey);
-  const std::string where = place(metadata, kMergesKey);
+  const std::string where = key_location(metadata, kMergesKey);
   if (merges.size() > INT32_MAX) fail(where, "found {} merges, expected fewer than 2^31", merges.size());
   slots_.resize(std::bit_ceil(merges.size() + merges.size() / 2 + 2));
   shift_ = 64 - std::countr_zero(slots_.size());
@@ -66,7 +66,7 @@ const Merges::Merge* Merges::find(TokenId left, TokenId right) const {
 
 Bpe::Bpe(const gguf::Metadata& metadata, const Vocabulary& vocabulary)
     : vocabulary_(vocabulary),
-      pretokenizer_(metadata.string(kPreKey, "default"), place(metadata, kPreKey)),
+      pretokenizer_(metadata.string(kPreKey, "default"), key_location(metadata, kPreKey)),
       merges_(metadata, vocabulary) {
   for (int b = 0; b < 256; ++b) {
     const char byte = static_cast<char>(b);
@@ -105,4 +105,4 @@ std::string Bpe::bytes(TokenId id) const {
   return bytes_of_spelling(text).value_or(std::string(text));
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

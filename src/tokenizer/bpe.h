@@ -1,7 +1,7 @@
 // Byte-level byte pair encoding (tokenizer.ggml.model = "gpt2"): plain text to tokens, and a token back to its bytes.
 //
-// A piece of the pre-tokenizer starts as one token per byte. While some merge of the list joins two neighbours, the
-// earliest such merge is made, leftmost first. A piece of n bytes costs O(n log n). Called by Tokenizer only.
+// A piece of the pre-tokenizer starts as one token per byte. While a merge of the list joins two neighbours, the
+// earliest such merge is applied, leftmost first. A piece of n bytes costs O(n log n). Called by Tokenizer only.
 #pragma once
 
 #include <array>
@@ -15,9 +15,9 @@
 #include "tokenizer/pretokenizer.h"
 #include "tokenizer/vocabulary.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
-/// The merge list: what two neighbouring tokens become, and how early.
+/// The merge list: the token that two neighbouring tokens become, and its priority.
 class Merges {
  public:
   struct Merge {
@@ -26,7 +26,7 @@ class Merges {
   };
 
   /// Reads tokenizer.ggml.merges, "left right" each. Error: no list, a merge that is not two words, or one whose words
-  /// or result are no tokens.
+  /// or result are not tokens.
   Merges(const gguf::Metadata& metadata, const Vocabulary& vocabulary);
 
   /// Null when the pair does not merge.
@@ -51,11 +51,11 @@ class Bpe final : public PlainText {
 
   SpecialDefaults defaults() const override;
 
-  /// Appends the tokens of `text`. Invalid UTF-8 is first made valid (utf8.h). A byte that is no token of the
-  /// vocabulary is left out, as llama.cpp does. Where text `starts` makes no difference.
+  /// Appends the tokens of `text`. Invalid UTF-8 is first made valid (utf8.h). A byte that is not a token of the
+  /// vocabulary is left out, as in llama.cpp. `starts` makes no difference.
   void encode(std::string_view text, bool starts, std::vector<TokenId>& ids) const override;
 
-  /// The bytes that a token stands for. One that is not spelled in the byte alphabet stands for its own text.
+  /// The bytes of a token. A token that is not spelled in the byte alphabet stands for its own text.
   std::string bytes(TokenId id) const override;
 
  private:
@@ -65,4 +65,4 @@ class Bpe final : public PlainText {
   std::array<TokenId, 256> byte_tokens_;  // -1 where the vocabulary has none
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -4,7 +4,7 @@
 #include <array>
 #include <cstdint>
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 constexpr int kAlphabetEnd = 256 + 68;  // 68 bytes do not stand for themselves
@@ -62,4 +62,4 @@ std::string spelling_of_bytes(std::string_view bytes) {
   return spelling;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 /// The bytes that `spelling` (UTF-8) stands for, or nothing when a character of it is not in the alphabet.
 std::optional<std::string> bytes_of_spelling(std::string_view spelling);
@@ -15,4 +15,4 @@ std::optional<std::string> bytes_of_spelling(std::string_view spelling);
 /// `bytes` written in the alphabet; the inverse of bytes_of_spelling.
 std::string spelling_of_bytes(std::string_view bytes);
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -5,7 +5,7 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 Chunks::Chunks(std::vector<TokenId> tokens, int64_t n_ctx, int64_t max_chunks, std::optional<TokenId> bos,
                const std::string& source)
@@ -59,4 +59,4 @@ std::optional<TokenId> chunk_bos(const Tokenizer& tokenizer) {
   return tokenizer.add_bos() ? tokenizer.bos() : std::nullopt;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -14,7 +14,7 @@
 
 #include "tokenizer/tokenizer.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 class Chunks {
  public:
@@ -23,8 +23,8 @@ class Chunks {
          const std::string& source);
 
   /// Chunks that begin every `stride` tokens and score their last `stride` predictions, as llama-perplexity
-  /// --ppl-stride does: a chunk has n_ctx + stride / 2 tokens, rounded up to a multiple of 256, and BOS is not put in.
-  /// Error when the stride is not in [1, n_ctx], or `source` has fewer than two chunks' worth of tokens.
+  /// --ppl-stride does. A chunk has n_ctx + stride / 2 tokens, rounded up to a multiple of 256, and BOS is not
+  /// inserted. Error when the stride is not in [1, n_ctx], or `source` has fewer than two chunks' worth of tokens.
   static Chunks strided(std::vector<TokenId> tokens, int64_t n_ctx, int64_t stride, int64_t max_chunks,
                         const std::string& source);
 
@@ -36,7 +36,7 @@ class Chunks {
 
   /// Tokens of chunk c as the model sees them, BOS in place [n_ctx].
   std::vector<TokenId> input(int64_t c) const;
-  /// What the scored positions of chunk c must predict [n_scored].
+  /// The tokens that the scored positions of chunk c must predict [n_scored].
   std::span<const TokenId> targets(int64_t c) const;
   /// The original tokens of all chunks; without a stride [count * n_ctx].
   std::span<const TokenId> tokens() const {
@@ -61,4 +61,4 @@ std::vector<TokenId> tokenize_file(const Tokenizer& tokenizer, const std::string
 /// BOS for Chunks: the model's, if it wants one.
 std::optional<TokenId> chunk_bos(const Tokenizer& tokenizer);
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -1,6 +1,6 @@
-// The loop that BPE and SentencePiece share: a row of symbols, of which the two neighbours that merge best become one,
-// until none merge. Only what "best" is differs: an earlier place in a list of merges, or a higher score of the result.
-// A row of n symbols costs O(n log n). Lives for one encode() and keeps its memory between rows.
+// The loop that BPE and SentencePiece share: in a row of symbols, the best pair of neighbours becomes one symbol, until
+// no pair merges. Only the meaning of "best" differs: an earlier place in a list of merges, or a higher score of the
+// result. A row of n symbols costs O(n log n). Lives for one encode() and keeps its memory between rows.
 #pragma once
 
 #include <cstdint>
@@ -11,11 +11,11 @@
 
 #include "tokenizer/vocabulary.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 class Merger {
  public:
-  /// A stretch of text; `token` is -1 where it is no token.
+  /// A part of the text; `token` is -1 if it is not a token.
   struct Symbol {
     TokenId token;
     uint32_t length;  // bytes, at least 1; 0 once the symbol is part of an earlier one
@@ -24,7 +24,7 @@ class Merger {
     int32_t next = -1;
   };
 
-  /// What two neighbours become. Of several the highest priority is made first, then the leftmost.
+  /// The result of merging two neighbours. Among several, the highest priority is merged first, then the leftmost.
   struct Merge {
     double priority;
     TokenId result;
@@ -35,8 +35,8 @@ class Merger {
     symbols_.push_back({token, static_cast<uint32_t>(length), begin});
   }
 
-  /// Merges the row and empties it. `join(left, right)` says what two neighbouring symbols become, if anything
-  /// (std::optional<Merge>); `emit(symbol)` is shown what is left, in order.
+  /// Merges the row and empties it. `join(left, right)` gives the result of merging two neighbouring symbols, if any
+  /// (std::optional<Merge>). `emit(symbol)` is called with the remaining symbols, in order.
   template <typename Join, typename Emit>
   void run(const Join& join, const Emit& emit) {
     const auto n = static_cast<int32_t>(symbols_.size());
@@ -53,8 +53,7 @@ class Merger {
       const Candidate best = candidates_.top();
       candidates_.pop();
       Symbol& left = symbols_[best.left];
-      // A candidate is stale once either side has merged: that side is gone, or both together are longer than they
-      // were.
+      // A candidate is stale once either side has merged: that side is gone, or both together are longer than before.
       if (left.length == 0 || left.next < 0 || left.length + symbols_[left.next].length != best.length) continue;
       Symbol& right = symbols_[left.next];
       left.token = best.merge.result;
@@ -83,4 +82,4 @@ class Merger {
   std::priority_queue<Candidate> candidates_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -1,5 +1,5 @@
-// Text repeats its words. Within one encode() the tokens of a piece that came before are copied instead of merged
-// again, which halves the time for prose, and for a large vocabulary takes four fifths of it away.
+// Text repeats its words. Within one encode() the tokens of a repeated piece are copied instead of merged again. That
+// halves the time for prose, and with a large vocabulary saves four fifths of it.
 #pragma once
 
 #include <cstdint>
@@ -9,12 +9,12 @@
 
 #include "tokenizer/vocabulary.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 class PieceCache {
  public:
-  /// Appends the tokens of `piece` to `ids`, which nothing else may take tokens from between calls. `encode(piece)`
-  /// appends them where the piece is new. Keeps a view of `piece`.
+  /// Appends the tokens of `piece` to `ids`, from which nothing else may remove tokens between calls. `encode(piece)`
+  /// appends them if the piece is new. Keeps a view of `piece`.
   template <typename Encode>
   void append(std::string_view piece, std::vector<TokenId>& ids, const Encode& encode) {
     const auto [known, is_new] = ranges_.try_emplace(piece, Range{ids.size(), 0});
@@ -35,4 +35,4 @@ class PieceCache {
   std::unordered_map<std::string_view, Range> ranges_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

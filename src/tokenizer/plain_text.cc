@@ -7,7 +7,7 @@
 #include "tokenizer/bpe.h"
 #include "tokenizer/spm.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 constexpr std::string_view kModelKey = "tokenizer.ggml.model";
@@ -35,7 +35,7 @@ const Entry& find_kind(const gguf::Metadata& metadata) {
     if (kind.name == name) return kind;
     known.push_back(kind.name);
   }
-  fail(place(metadata, kModelKey), "unknown tokenizer '{}'; known are {}", printable(name), fmt::join(known, ", "));
+  fail(key_location(metadata, kModelKey), "unknown tokenizer '{}'; known are {}", printable(name), fmt::join(known, ", "));
 }
 
 }  // namespace
@@ -46,4 +46,4 @@ std::unique_ptr<const PlainText> make_plain_text(const gguf::Metadata& metadata,
   return find_kind(metadata).make(metadata, vocabulary);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -16,7 +16,7 @@
 #include "base/check.h"
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 // Shared parts. [^\P{L}a-z] reads: letters, but not a-z.
@@ -36,7 +36,7 @@ constexpr const char* kQwen35 =
     CONTRACTION R"(|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|)" SPACES;
 constexpr const char* kUfakzeka = WORD R"(|\p{N}|)" SYMBOLS R"([\r\n]*|)" SPACES;
 constexpr const char* kMiniCpm5 = CONTRACTION "|" WORD R"(|\p{N}+|)" SYMBOLS R"([\r\n]*|)" SPACES;
-// Possessive: nothing follows, and going back over a long run would exhaust the stack.
+// Possessive, because nothing follows, and backtracking over a long run would exhaust the stack.
 constexpr const char* kExaoneMoe = CONTRACTION
     R"(|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*+(?: \p{L}\p{M}*+)*+)++|\p{N}|)" SYMBOLS R"([\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+)";
 constexpr const char* kSeedCoder = CONTRACTION "|" WORD R"(|\p{N}| ?[^\s\p{L}\p{N}\r\n]+|)" SPACES;
@@ -72,7 +72,7 @@ constexpr const char* kDeepseekPunctuation =
 constexpr const char* kDeepseekCjk =
     R"([\x{800}-\x{167F}\x{1681}-\x{1FFF}\x{200B}-\x{2027}\x{202A}-\x{202E}\x{2030}-\x{205E}\x{2060}-\x{2FFF})"
     R"(\x{3001}-\x{9FA5}\x{AC00}-\x{D7FF}]+)";
-// The look-behind and the possessive + keep a long run of spaces in the middle of a piece from costing its square.
+// The look-behind and the possessive + keep a long run of spaces in the middle of a piece from taking quadratic time.
 constexpr const char* kTrailingSpaces = R"((?<!\s)\s++\z)";
 
 struct Entry {
@@ -185,7 +185,7 @@ pcre2_code* compile(const char* pattern) {
   return code;
 }
 
-// One pattern at work: match data is per call, which is what makes split() safe to call from several threads.
+// One pattern in use. Match data belongs to the call, so split() may be called from several threads.
 class Matcher {
  public:
   explicit Matcher(const pcre2_code* code)
@@ -252,4 +252,4 @@ std::vector<std::string_view> Pretokenizer::names() {
   return result;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

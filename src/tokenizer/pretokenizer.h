@@ -1,6 +1,6 @@
 // Splits text into the pieces within which BPE may merge. A pre-tokenizer (`tokenizer.ggml.pre`) is a list of regular
-// expressions, each applied to the pieces of the one before: a match becomes a piece, and so does what lies between two
-// matches. The table of them is in pretokenizer.cc, the rules are in docs/tokenizer.md.
+// expressions. Each is applied to the pieces of the one before: a match becomes a piece, and so does the text between
+// two matches. Their table is in pretokenizer.cc, the rules are in docs/tokenizer.md.
 //
 // Invariant: the pieces, joined, are the text. Const objects may be used from several threads at once.
 #pragma once
@@ -12,7 +12,7 @@
 
 struct pcre2_real_code_8;
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 class Pretokenizer {
  public:
@@ -22,7 +22,7 @@ class Pretokenizer {
   /// The pieces of `text`, in order, as views into it. `text` must be valid UTF-8.
   std::vector<std::string_view> split(std::string_view text) const;
 
-  /// A piece that is a token as a whole is that token, whether or not merges lead to it.
+  /// A piece that is a token as a whole becomes that token, whether or not merges lead to it.
   bool ignore_merges() const { return ignore_merges_; }
   /// Whether text starts with BOS when the model's metadata does not say.
   bool add_bos() const { return add_bos_; }
@@ -39,4 +39,4 @@ class Pretokenizer {
   bool add_bos_ = false;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -5,7 +5,7 @@
 #include <map>
 #include <tuple>
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 SpecialTokens::SpecialTokens(const Vocabulary& vocabulary) {
   for (TokenId id = 0; id < vocabulary.n_tokens(); ++id) {
@@ -19,9 +19,9 @@ SpecialTokens::SpecialTokens(const Vocabulary& vocabulary) {
   for (size_t first = 0; first < 256; ++first) starting_[first] = with_byte(tokens_, 0, static_cast<char>(first));
 }
 
-// Of `tokens`, which are sorted and agree in their first `at` bytes, those that go on with `byte`.
+// Those of `tokens`, which are sorted and share their first `at` bytes, that continue with `byte`.
 std::span<const SpecialTokens::Token> SpecialTokens::with_byte(std::span<const Token> tokens, size_t at, char byte) {
-  // A token that ends here sorts before all that go on.
+  // A token that ends here sorts before all that continue.
   const auto byte_at = [at](const Token& token) {
     return at < token.text.size() ? int{static_cast<uint8_t>(token.text[at])} : -1;
   };
@@ -69,4 +69,4 @@ std::vector<Fragment> SpecialTokens::divide(std::string_view text, bool parse_sp
   return fragments;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -1,6 +1,6 @@
-// Finds tokens that stand in text under their own name, like <|user|>, and so divides text into those tokens and the
-// plain text between them. User-defined tokens are always found; control and unknown tokens only on demand, because
-// text from outside must not be able to forge them.
+// Finds tokens that appear in text by their own name, like <|user|>, and so divides text into those tokens and the
+// plain text between them. User-defined tokens are always found. Control and unknown tokens are found only on demand,
+// because text from outside must not be able to forge them.
 #pragma once
 
 #include <array>
@@ -11,9 +11,9 @@
 
 #include "tokenizer/vocabulary.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
-/// A stretch of text: one token when `token` >= 0, plain text otherwise.
+/// A part of the text: one token when `token` >= 0, plain text otherwise.
 struct Fragment {
   std::string_view text;
   TokenId token = -1;
@@ -42,4 +42,4 @@ class SpecialTokens {
   std::array<std::span<const Token>, 256> starting_;  // the tokens that start with a byte
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -10,7 +10,7 @@
 #include "tokenizer/merger.h"
 #include "tokenizer/piece_cache.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 constexpr std::string_view kTokensKey = "tokenizer.ggml.tokens";
@@ -18,8 +18,8 @@ constexpr std::string_view kScoresKey = "tokenizer.ggml.scores";
 constexpr std::string_view kSpacePrefixKey = "tokenizer.ggml.add_space_prefix";
 constexpr std::string_view kSpace = "\u2581";
 
-// The first character of `text`, as llama.cpp reads it: a byte that starts none stands alone, and what follows a lead
-// byte is not looked at.
+// The first character of `text`, as llama.cpp reads it: a byte that does not start a character stands alone, and the
+// bytes after a lead byte are not checked.
 std::string_view first_character(std::string_view text) {
   constexpr uint8_t kLengths[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 3, 4};
   return text.substr(0, kLengths[static_cast<uint8_t>(text[0]) >> 4]);
@@ -45,7 +45,7 @@ Spm::Spm(const gguf::Metadata& metadata, const Vocabulary& vocabulary)
 
 void Spm::read_scores(const gguf::Metadata& metadata) {
   const std::vector<double> scores = metadata.reals(kScoresKey);
-  const std::string where = place(metadata, kScoresKey);
+  const std::string where = key_location(metadata, kScoresKey);
   if (scores.size() != static_cast<size_t>(vocabulary_.n_tokens())) {
     fail(where, "found {} scores for {} tokens", scores.size(), vocabulary_.n_tokens());
   }
@@ -60,12 +60,12 @@ void Spm::find_byte_tokens(const gguf::Metadata& metadata) {
     const std::string name = fmt::format("<0x{:02X}>", b);
     std::optional<TokenId> id = vocabulary_.find(name);
     if (!id) id = vocabulary_.find({&byte, 1});
-    if (!id) fail(place(metadata, kTokensKey), "there is no token '{}'; each byte needs one", name);
+    if (!id) fail(key_location(metadata, kTokensKey), "there is no token '{}'; each byte needs one", name);
     byte_tokens_[static_cast<size_t>(b)] = *id;
   }
   for (TokenId id = 0; id < vocabulary_.n_tokens(); ++id) {
     if (vocabulary_.type(id) != TokenType::kByte || byte_of_spelling(vocabulary_.text(id))) continue;
-    fail(place(metadata, kTokensKey), "token {} is a byte, but it is spelled '{}', expected <0x00> to <0xFF>", id,
+    fail(key_location(metadata, kTokensKey), "token {} is a byte, but it is spelled '{}', expected <0x00> to <0xFF>", id,
          printable(vocabulary_.text(id)));
   }
 }
@@ -148,4 +148,4 @@ std::string Spm::bytes(TokenId id) const {
   return bytes;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -1,8 +1,8 @@
 // SentencePiece as llama.cpp runs it (tokenizer.ggml.model = "llama"): plain text to tokens, and a token back to its
 // bytes. Llama 1 and 2, Mistral, Phi-3 and Gemma 1 to 3 have such vocabularies.
 //
-// Spaces are written U+2581. Text starts as one symbol per character; of all neighbours that are a token together,
-// those with the highest tokenizer.ggml.scores become one, leftmost first. A character that is no token at the end
+// Spaces are written U+2581. Text starts as one symbol per character. Of all neighbours that together are a token,
+// those with the highest tokenizer.ggml.scores become one, leftmost first. A character that is not a token at the end
 // becomes its bytes, the tokens <0x00> to <0xFF>. Called by Tokenizer only.
 #pragma once
 
@@ -14,7 +14,7 @@
 
 #include "tokenizer/plain_text.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 class Spm final : public PlainText {
  public:
@@ -25,26 +25,26 @@ class Spm final : public PlainText {
   SpecialDefaults defaults() const override;
 
   /// Where the model asks for it (tokenizer.ggml.add_space_prefix), text that `starts` gets a space in front. Invalid
-  /// UTF-8 stays the bytes that it is.
+  /// UTF-8 stays as it is.
   void encode(std::string_view text, bool starts, std::vector<TokenId>& ids) const override;
 
-  /// With the spaces that the token has. The one that encode() puts before a text stays.
+  /// With the spaces of the token. The space that encode() puts before a text stays.
   std::string bytes(TokenId id) const override;
 
  private:
   void read_scores(const gguf::Metadata& metadata);
   void find_byte_tokens(const gguf::Metadata& metadata);
   void find_word_ends();
-  // The part of escaped text in front of the first space that nothing merges over.
+  // The part of escaped text in front of the first space that no merge can cross.
   std::string_view first_word(std::string_view text) const;
 
   const Vocabulary& vocabulary_;
   std::vector<float> scores_;             // [n_tokens]
   std::array<TokenId, 256> byte_tokens_;  // what a byte becomes where its character is no token
   bool space_prefix_;
-  // The last bytes of words after which some token goes on into the next word. After all others nothing can merge over
-  // the word's end, so that words are merged one by one, which is faster.
+  // The last bytes of words after which some token continues into the next word. After all others no merge can cross
+  // the word's end. So words are merged one by one, which is faster.
   std::bitset<256> goes_on_after_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

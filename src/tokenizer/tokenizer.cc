@@ -1,11 +1,11 @@
-// See tokenizer.h. Joins the vocabulary, the division at special tokens, and the encoding of the plain text between.
+// See tokenizer.h. Combines the vocabulary, the division at special tokens, and the encoding of the plain text between.
 #include "tokenizer/tokenizer.h"
 
 #include "base/error.h"
 #include "tokenizer/plain_text.h"
 #include "tokenizer/special_tokens.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 constexpr std::string_view kBosKey = "tokenizer.ggml.bos_token_id";
@@ -17,7 +17,7 @@ constexpr std::string_view kEndKeys[] = {
     "tokenizer.ggml.fim_rep_token_id", "tokenizer.ggml.fim_sep_token_id",
 };
 
-// The kind must be known before anything else is read: others have other keys.
+// The kind must be known before anything else is read, because others have other keys.
 const gguf::Metadata& of_known_kind(const gguf::Metadata& metadata) {
   check_tokenizer_model(metadata);
   return metadata;
@@ -35,20 +35,20 @@ struct Tokenizer::Parts {
         add_bos(metadata.boolean(kAddBosKey, plain_text->defaults().add_bos)),
         add_eos(metadata.boolean(kAddEosKey, false)),
         ends(vocabulary.ends_by_name()) {
-    if (add_bos && !bos) fail(place(metadata, kBosKey), "not set, but BOS is to be added");
-    if (add_eos && !eos) fail(place(metadata, kEosKey), "not set, but EOS is to be added");
+    if (add_bos && !bos) fail(key_location(metadata, kBosKey), "not set, but BOS is to be added");
+    if (add_eos && !eos) fail(key_location(metadata, kEosKey), "not set, but EOS is to be added");
     if (eos) ends.insert(*eos);
     for (const std::string_view key : kEndKeys) {
       if (const std::optional<TokenId> id = token(metadata, key)) ends.insert(*id);
     }
   }
 
-  // A default that the vocabulary does not have is none.
+  // A default that is not in the vocabulary counts as none.
   std::optional<TokenId> token(const gguf::Metadata& metadata, std::string_view key, TokenId absent = -1) const {
     if (!metadata.contains(key)) return vocabulary.contains(absent) ? std::optional(absent) : std::nullopt;
     const int64_t id = metadata.integer(key);
     if (!vocabulary.contains(id)) {
-      fail(place(metadata, key), "token {} is beyond the {} of the vocabulary", id, vocabulary.n_tokens());
+      fail(key_location(metadata, key), "token {} is beyond the {} of the vocabulary", id, vocabulary.n_tokens());
     }
     return static_cast<TokenId>(id);
   }
@@ -124,4 +124,4 @@ std::string Tokenizer::decode(std::span<const TokenId> ids, bool special) const 
   return text;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -14,7 +14,7 @@
 #include "gguf/metadata.h"
 #include "tokenizer/vocabulary.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 class Tokenizer {
  public:
@@ -39,7 +39,7 @@ class Tokenizer {
   std::optional<TokenId> eos() const;
   bool add_bos() const;
   bool add_eos() const;
-  /// Whether a model that yields `id` has finished: EOS, end of turn, end of message, and what is named like one.
+  /// Whether `id` ends generation: EOS, end of turn, end of message, and tokens with such names.
   bool is_end_of_generation(TokenId id) const;
 
   /// The token as the model's file spells it. Error for an id beyond the vocabulary.
@@ -50,4 +50,4 @@ class Tokenizer {
   std::unique_ptr<const Parts> parts_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

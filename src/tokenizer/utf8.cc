@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 constexpr uint32_t kReplacement = 0xFFFD;
@@ -60,4 +60,4 @@ std::string valid_utf8(std::string_view text) {
   return valid;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

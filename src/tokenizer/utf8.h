@@ -5,11 +5,11 @@
 #include <string>
 #include <string_view>
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
-/// `text` as valid UTF-8. Overlong sequences become the character they encode. Each byte that starts no sequence, is
-/// cut off, or starts a surrogate or a character beyond U+10FFFF becomes U+FFFD, and reading goes on at the next byte.
-/// A NUL byte is an ordinary character.
+/// `text` as valid UTF-8. Overlong sequences become the character that they encode. A byte becomes U+FFFD if it does
+/// not start a sequence, is cut off, or starts a surrogate or a character beyond U+10FFFF; reading continues at the
+/// next byte. A NUL byte is an ordinary character.
 std::string valid_utf8(std::string_view text);
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

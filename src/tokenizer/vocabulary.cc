@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 constexpr std::string_view kTokensKey = "tokenizer.ggml.tokens";
@@ -19,8 +19,8 @@ struct Name {
   bool ends_generation;
 };
 
-// Files often give these tokens another type, or no key that says what they are for. Their names are as good a sign;
-// llama.cpp goes by the same ones.
+// Files often give these tokens another type, or lack the key that says what they are for. Their names are as reliable.
+// llama.cpp uses the same names.
 constexpr Name kNames[] = {
     {"<|eot_id|>", TokenType::kControl, true},
     {"<|eom_id|>", TokenType::kControl, true},
@@ -57,21 +57,21 @@ constexpr Name kNames[] = {
 
 }  // namespace
 
-std::string place(const gguf::Metadata& metadata, std::string_view key) {
+std::string key_location(const gguf::Metadata& metadata, std::string_view key) {
   return metadata.source().empty() ? std::string(key) : metadata.source() + ": " + std::string(key);
 }
 
 Vocabulary::Vocabulary(const gguf::Metadata& metadata) {
   const std::vector<std::string_view> texts = metadata.strings(kTokensKey);
   if (texts.empty() || texts.size() > std::numeric_limits<TokenId>::max()) {
-    fail(place(metadata, kTokensKey), "found {} tokens, expected 1 to 2^31 - 1", texts.size());
+    fail(key_location(metadata, kTokensKey), "found {} tokens, expected 1 to 2^31 - 1", texts.size());
   }
   size_t total = 0;
   for (const std::string_view text : texts) total += text.size();
   texts_.reserve(total);  // views into it must stay
   tokens_.reserve(texts.size());
   slots_.resize(std::bit_ceil(texts.size() + texts.size() / 2 + 1));
-  const std::string where = place(metadata, kTokensKey);
+  const std::string where = key_location(metadata, kTokensKey);
   for (const std::string_view text : texts) add(text, where);
   if (metadata.contains(kTypesKey)) read_types(metadata);
   apply_names();
@@ -106,11 +106,11 @@ std::optional<TokenId> Vocabulary::find(std::string_view text) const {
 void Vocabulary::read_types(const gguf::Metadata& metadata) {
   const std::vector<int64_t> types = metadata.integers(kTypesKey);
   if (types.size() != tokens_.size()) {
-    fail(place(metadata, kTypesKey), "found {} types for {} tokens", types.size(), tokens_.size());
+    fail(key_location(metadata, kTypesKey), "found {} types for {} tokens", types.size(), tokens_.size());
   }
   for (size_t id = 0; id < types.size(); ++id) {
     if (types[id] < 0 || types[id] > static_cast<int>(TokenType::kByte)) {
-      fail(place(metadata, kTypesKey), "token {} has type {}, expected 0 to 6", id, types[id]);
+      fail(key_location(metadata, kTypesKey), "token {} has type {}, expected 0 to 6", id, types[id]);
     }
     tokens_[id].type = static_cast<TokenType>(types[id]);
   }
@@ -133,4 +133,4 @@ void Vocabulary::apply_names() {
   }
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

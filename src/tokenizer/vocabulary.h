@@ -11,7 +11,7 @@
 
 #include "gguf/metadata.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 
 using TokenId = int32_t;
 
@@ -40,7 +40,7 @@ class Vocabulary {
   TokenType type(TokenId id) const { return tokens_[id].type; }
   /// The token spelled `text`. Tokens without text are never found.
   std::optional<TokenId> find(std::string_view text) const;
-  /// Tokens that end generation by their name. Those that end it by a metadata key are the Tokenizer's to add.
+  /// Tokens that end generation by their name. The Tokenizer adds those that a metadata key names.
   const std::unordered_set<TokenId>& ends_by_name() const { return ends_by_name_; }
 
  private:
@@ -59,13 +59,13 @@ class Vocabulary {
 
   std::string texts_;          // all tokens, one after another
   std::vector<Token> tokens_;  // [n_tokens]
-  // Tokens by text, with open addressing. Reading a model looks up three texts per merge, and std::unordered_map made
-  // that most of the time to load a tokenizer. The size is a power of two and at least a third is empty.
+  // Tokens by text, with open addressing. Reading a model looks up three texts per merge, and with std::unordered_map
+  // that was most of the time to load a tokenizer. The size is a power of two, and at least a third is empty.
   std::vector<Slot> slots_;
   std::unordered_set<TokenId> ends_by_name_;
 };
 
-/// "file: key", the place of a fault in metadata.
-std::string place(const gguf::Metadata& metadata, std::string_view key);
+/// "file: key", the place of an error in metadata.
+std::string key_location(const gguf::Metadata& metadata, std::string_view key);
 
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

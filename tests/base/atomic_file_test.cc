@@ -12,6 +12,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "error_of.h"
 #include "support.h"
 
 namespace steelyard {
@@ -21,15 +22,7 @@ size_t files_in(const std::string& folder) {
   return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(folder), {}));
 }
 
-template <typename Action>
-std::string error_of(const Action& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
+using test::error_of;
 
 // While it lives, no file of this process can grow beyond `bytes`.
 class FileSizeLimit {

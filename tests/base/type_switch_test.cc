@@ -1,5 +1,5 @@
-// Adding a format touches the list of formats, its own pair of files and its golden: nothing outside src/formats may
-// switch on a type or know a quantized type by name. What it needs to know stands in the type's `Format`.
+// Adding a format touches the list of formats, its own pair of files and its golden. Nothing outside src/formats may
+// switch on a type or know a quantized type by name. The type's `Format` has the needed information.
 #include <filesystem>
 #include <set>
 #include <sstream>

@@ -1,4 +1,5 @@
-// One-pass quantization of a small model: the moments are those of its inputs, and what is rounded loses less.
+// One-pass quantization of a small model: the moments are those of its inputs, and what is rounded loses less. Parts
+// have tests of their own: rounding_choice_test.cc, layer_stages_test.cc, input_statistics_test.cc.
 #include "calibrate/calibrated_layers.h"
 
 #include <gtest/gtest.h>
@@ -9,24 +10,24 @@
 #include "plan/plan.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 namespace {
 
 // Collects the sums over squares, which are the diagonal of the moments.
-class Diagonals : public MatmulObserver {
+class Diagonals : public compute::MatmulObserver {
  public:
-  void dense(Backend& backend, const Weight& weight, int64_t slice, Matrix x) override {
+  void dense(compute::Backend& backend, const compute::Weight& weight, int64_t slice, compute::Matrix x) override {
     std::vector<double>& own = of(weight, x);
     backend.sum_squares(x, own.data() + slice * x.cols);
   }
-  void experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing) override {
+  void experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x, const compute::Routing& routing) override {
     std::vector<int64_t> counts(static_cast<size_t>(weight.n_slices));
     backend.sum_squares_experts(x, routing, of(weight, x).data(), counts.data());
   }
   std::map<std::string, std::vector<double>> sums;
 
  private:
-  std::vector<double>& of(const Weight& weight, Matrix x) {
+  std::vector<double>& of(const compute::Weight& weight, compute::Matrix x) {
     std::vector<double>& own = sums[weight.name];
     own.resize(static_cast<size_t>(weight.n_slices * x.cols));
     return own;
@@ -45,25 +46,25 @@ class Calibrated : public testing::Test {
   }
 
   const gguf::Reader source_{test::golden("imatrix/deepseek2_k256/model.gguf")};
-  std::unique_ptr<Backend> backend_ = make_backend("cpu");
-  const Model model_{source_, *backend_};
-  const Chunks chunks_{tokens(), kContext, 0, std::nullopt, "text"};
+  std::unique_ptr<compute::Backend> backend_ = make_backend("cpu");
+  const model::Model model_{source_, *backend_};
+  const tokenizer::Chunks chunks_{tokens(), kContext, 0, std::nullopt, "text"};
 };
 
 TEST_F(Calibrated, MomentsHaveTheSumsOfSquaresOnTheirDiagonal) {
-  LayerSweep sweep(model_, kContext, [&](int64_t c) { return chunks_.input(c); });
+  schedule::LayerSweep sweep(model_, kContext, [&](int64_t c) { return chunks_.input(c); });
   sweep.start(0, chunks_.count());
   for (int i = 0; i < model_.n_layers(); ++i) {
-    const Layer layer = model_.layer(i, kContext);
-    MomentCollector moments;
+    const model::Layer layer = model_.layer(i, kContext);
+    HessianCollector hessians;
     Diagonals squares;
-    sweep.watch(layer, LayerPart::kWhole, 0, chunks_.count(), moments);
-    sweep.watch(layer, LayerPart::kWhole, 0, chunks_.count(), squares);
+    sweep.watch(layer, model::LayerPart::kWhole, 0, chunks_.count(), hessians);
+    sweep.watch(layer, model::LayerPart::kWhole, 0, chunks_.count(), squares);
     sweep.advance(layer);
-    const auto taken = moments.take(*backend_);
+    const auto taken = hessians.take(*backend_);
     ASSERT_EQ(taken.size(), squares.sums.size());
     for (const auto& [name, sums] : squares.sums) {
-      const SecondMoments& own = *taken.at(name);
+      const HessianSums& own = *taken.at(name);
       for (int64_t s = 0; s < own.n_slices; ++s) {
         for (int64_t c = 0; c < own.n; ++c) {
           const double expected = sums[static_cast<size_t>(s * own.n + c)];
@@ -75,26 +76,12 @@ TEST_F(Calibrated, MomentsHaveTheSumsOfSquaresOnTheirDiagonal) {
   }
 }
 
-TEST(Stages, WhatReadsComesAfterWhatIsRead) {
-  EXPECT_EQ(stage_of("blk.0.attn_q.weight"), 0);
-  EXPECT_EQ(stage_of("blk.0.ssm_in.weight"), 0);
-  EXPECT_EQ(stage_of("blk.0.attn_output.weight"), 1);
-  EXPECT_EQ(stage_of("blk.0.ssm_out.weight"), 1);
-  EXPECT_EQ(stage_of("blk.0.ffn_gate_up_exps.weight"), 2);
-  EXPECT_EQ(stage_of("blk.0.ffn_up_shexp.weight"), 2);
-  EXPECT_EQ(stage_of("blk.0.ffn_down_exps.weight"), 3);
-  EXPECT_EQ(stage_of("blk.0.ffn_down.weight"), 3);
-  for (int stage = 0; stage < kStages; ++stage) {
-    EXPECT_EQ(part_of(stage), stage <= 1 ? LayerPart::kMixer : LayerPart::kFfn);
-  }
-}
-
 TEST_F(Calibrated, EveryLinearIsCoveredAndFeedbackLosesLess) {
-  const Plan plan = Plan::parse("_exps = IQ3_S\n* = Q4_K\n", "test");
-  const Resolution resolution = resolve(plan, source_.tensors());
+  const plan::Plan plan = plan::Plan::parse("_exps = IQ3_S\n* = Q4_K\n", "test");
+  const plan::Resolution resolution = resolve(plan, source_.tensors());
   CalibratedLayers layers(source_, resolution, model_, chunks_, {});
   size_t n_encoded = 0;
-  for (const Decision& decision : resolution.decisions) {
+  for (const plan::Decision& decision : resolution.decisions) {
     const auto bytes = layers.encode(decision);
     EXPECT_EQ(bytes.has_value(), layers.covers(decision)) << decision.tensor->name;
     if (!bytes) continue;
@@ -102,25 +89,25 @@ TEST_F(Calibrated, EveryLinearIsCoveredAndFeedbackLosesLess) {
     ++n_encoded;
   }
   ASSERT_EQ(layers.reports().size(), n_encoded);
-  double feedback = 0.0, diagonal = 0.0;
+  double ldlq = 0.0, diagonal = 0.0;
   for (const RoundingReport& report : layers.reports()) {
-    feedback += report.loss[static_cast<size_t>(Rounding::kFeedback)];
+    ldlq += report.loss[static_cast<size_t>(Rounding::kLdlq)];
     diagonal += report.loss[static_cast<size_t>(Rounding::kDiagonal)];
   }
-  EXPECT_LT(feedback, diagonal);
+  EXPECT_LT(ldlq, diagonal);
 }
 
-// The text's streams in a scratch file, all but one chunk of each model.
+// The text's hidden states in a scratch file, all but one chunk of each model.
 TEST_F(Calibrated, BytesDoNotDependOnMemory) {
   const test::TempFolder folder;
-  const Plan plan = Plan::parse("ffn_gate_exps = IQ3_S\nattn_q_a = Q4_K\nffn_up = Q4_K\n* = keep\n", "test");
-  const Resolution resolution = resolve(plan, source_.tensors());
-  const Chunks few(tokens(), kContext, 16, std::nullopt, "text");
+  const plan::Plan plan = plan::Plan::parse("ffn_gate_exps = IQ3_S\nattn_q_a = Q4_K\nffn_up = Q4_K\n* = keep\n", "test");
+  const plan::Resolution resolution = resolve(plan, source_.tensors());
+  const tokenizer::Chunks few(tokens(), kContext, 16, std::nullopt, "text");
   CalibrationSettings spilling;
-  spilling.sweep.stream_bytes = sizeof(float) * static_cast<uint64_t>(kContext * model_.config().n_embd);
+  spilling.sweep.hidden_state_bytes = sizeof(float) * static_cast<uint64_t>(kContext * model_.config().n_embd);
   spilling.sweep.scratch_folder = folder / "";
   CalibratedLayers in_memory(source_, resolution, model_, few, {}), spilled(source_, resolution, model_, few, spilling);
-  for (const Decision& decision : resolution.decisions) {
+  for (const plan::Decision& decision : resolution.decisions) {
     EXPECT_EQ(in_memory.encode(decision), spilled.encode(decision)) << decision.tensor->name;
   }
   EXPECT_EQ(in_memory.reports().size(), spilled.reports().size());
@@ -128,24 +115,24 @@ TEST_F(Calibrated, BytesDoNotDependOnMemory) {
 }
 
 // Counts how often a weight comes into the backend's memory.
-class LoadCounter : public CpuBackend {
+class LoadCounter : public compute::CpuBackend {
  public:
-  LoadCounter() : CpuBackend(Precision::kExact) {}
-  Weight load(Weight host) override {
+  LoadCounter() : compute::CpuBackend(compute::Precision::kExact) {}
+  compute::Weight load(compute::Weight host) override {
     ++loads[host.name];
-    return CpuBackend::load(std::move(host));
+    return compute::CpuBackend::load(std::move(host));
   }
   std::map<std::string, int> loads;
 };
 
 TEST_F(Calibrated, WeightsAreLoadedOnceAndWhatIsRoundedOnceMore) {
   LoadCounter backend;
-  const Model model(source_, backend);
-  const Resolution resolution =
-      resolve(Plan::parse("ffn_gate_exps = IQ3_S\nattn_q_a = Q4_K\n* = keep\n", "test"), source_.tensors());
-  const Chunks few(tokens(), kContext, 16, std::nullopt, "text");
+  const model::Model model(source_, backend);
+  const plan::Resolution resolution =
+      resolve(plan::Plan::parse("ffn_gate_exps = IQ3_S\nattn_q_a = Q4_K\n* = keep\n", "test"), source_.tensors());
+  const tokenizer::Chunks few(tokens(), kContext, 16, std::nullopt, "text");
   CalibratedLayers layers(source_, resolution, model, few, {});
-  for (const Decision& decision : resolution.decisions) layers.encode(decision);
+  for (const plan::Decision& decision : resolution.decisions) layers.encode(decision);
   EXPECT_GT(layers.reports().size(), 2u);
   for (const RoundingReport& report : layers.reports()) {
     EXPECT_EQ(backend.loads.at(report.name), 2) << report.name;
@@ -154,17 +141,5 @@ TEST_F(Calibrated, WeightsAreLoadedOnceAndWhatIsRoundedOnceMore) {
   for (const auto& [name, n] : backend.loads) EXPECT_EQ(n, 1) << name;
 }
 
-TEST_F(Calibrated, MomentBytesAreThoseOfTheLargestStage) {
-  const auto bytes = [&](const std::string& text) {
-    return moment_bytes(resolve(Plan::parse(text, "test"), source_.tensors()));
-  };
-  const gguf::TensorInfo& gate = *source_.find("blk.1.ffn_gate_exps.weight");
-  const auto of_experts = static_cast<uint64_t>(4 * gate.ne[2] * gate.ne[0] * gate.ne[0]) * sizeof(float);
-  EXPECT_EQ(bytes("* = keep\n"), 0u);
-  EXPECT_EQ(bytes("ffn_gate_exps = Q4_K\n* = keep\n"), of_experts);
-  EXPECT_EQ(bytes("ffn_(gate|up)_exps = Q4_K\n* = keep\n"), of_experts);  // one input
-  EXPECT_GT(bytes("ffn_(gate|up)_ = Q4_K\n* = keep\n"), of_experts);
-}
-
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

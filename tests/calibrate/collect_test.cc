@@ -14,7 +14,7 @@
 #include "model_copy.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 namespace {
 
 class Collect : public testing::Test {
@@ -26,17 +26,17 @@ class Collect : public testing::Test {
   }
 
   // Tokens without meaning, below the golden models' smallest vocabulary.
-  static Chunks chunks(int64_t n_chunks, int64_t n_ctx = 32) {
-    std::vector<TokenId> ids(static_cast<size_t>(n_chunks * n_ctx));
+  static tokenizer::Chunks chunks(int64_t n_chunks, int64_t n_ctx = 32) {
+    std::vector<tokenizer::TokenId> ids(static_cast<size_t>(n_chunks * n_ctx));
     uint32_t state = 1;
-    for (TokenId& id : ids) {
+    for (tokenizer::TokenId& id : ids) {
       state = state * 1664525 + 1013904223;
-      id = static_cast<TokenId>((state >> 16) % 250);
+      id = static_cast<tokenizer::TokenId>((state >> 16) % 250);
     }
-    return Chunks(std::move(ids), n_ctx, 0, std::nullopt, "ids");
+    return tokenizer::Chunks(std::move(ids), n_ctx, 0, std::nullopt, "ids");
   }
 
-  CollectResult collect(const Chunks& chunks, const CollectOptions& options) {
+  CollectResult collect(const tokenizer::Chunks& chunks, const CollectOptions& options) {
     return collect_imatrix(*model_, chunks, options, [](auto...) {});
   }
 
@@ -48,7 +48,7 @@ class Collect : public testing::Test {
     return options;
   }
 
-  static void expect_equal(const Imatrix& a, const Imatrix& b) {
+  static void expect_equal(const imatrix::Imatrix& a, const imatrix::Imatrix& b) {
     ASSERT_EQ(a.entries.size(), b.entries.size());
     EXPECT_EQ(a.chunk_count, b.chunk_count);
     for (const auto& [name, entry] : a.entries) {
@@ -57,9 +57,9 @@ class Collect : public testing::Test {
     }
   }
 
-  std::unique_ptr<Backend> backend_ = make_backend("cpu");
+  std::unique_ptr<compute::Backend> backend_ = make_backend("cpu");
   std::optional<gguf::Reader> reader_;
-  std::optional<Model> model_;
+  std::optional<model::Model> model_;
   test::TempFolder folder_;
 };
 
@@ -67,15 +67,15 @@ TEST_F(Collect, OrderAndSpillingDoNotMatter) {
   for (const char* name : {"deepseek2", "glm4moe", "qwen3next", "gemma3"}) {
     SCOPED_TRACE(name);
     open(test::golden(std::string("models/") + name + "/model.gguf"));
-    const Chunks text = chunks(7);
-    const Imatrix expected = collect(text, in_order(false)).imatrix;
+    const tokenizer::Chunks text = chunks(7);
+    const imatrix::Imatrix expected = collect(text, in_order(false)).imatrix;
     EXPECT_EQ(expected.chunk_count, 7);
     CollectOptions options = in_order(true);
     expect_equal(collect(text, options).imatrix, expected);
     options.sweep.scratch_folder = folder_ / "";
-    options.sweep.stream_bytes = 0;
+    options.sweep.hidden_state_bytes = 0;
     expect_equal(collect(text, options).imatrix, expected);
-    options.sweep.stream_bytes = static_cast<uint64_t>(2 * 32 * model_->config().n_embd) * sizeof(float);
+    options.sweep.hidden_state_bytes = static_cast<uint64_t>(2 * 32 * model_->config().n_embd) * sizeof(float);
     expect_equal(collect(text, options).imatrix, expected);
   }
 }
@@ -83,11 +83,11 @@ TEST_F(Collect, OrderAndSpillingDoNotMatter) {
 // A part of a chunk at a time: other products, the same figures.
 TEST_F(Collect, BatchesSmallerThanAChunk) {
   open(test::golden("models/glm4moe/model.gguf"));
-  const Chunks text = chunks(3);
-  const Imatrix expected = collect(text, in_order(false)).imatrix;
+  const tokenizer::Chunks text = chunks(3);
+  const imatrix::Imatrix expected = collect(text, in_order(false)).imatrix;
   CollectOptions options = in_order(true);
   options.sweep.n_batch = 20;
-  const Imatrix actual = collect(text, options).imatrix;
+  const imatrix::Imatrix actual = collect(text, options).imatrix;
   for (const auto& [name, entry] : expected.entries) {
     EXPECT_EQ(entry.counts, actual.entries.at(name).counts) << name;
     for (size_t i = 0; i < entry.in_sum2.size(); ++i) {
@@ -99,11 +99,11 @@ TEST_F(Collect, BatchesSmallerThanAChunk) {
 TEST_F(Collect, PredictionBlocksHaveData) {
   open(test::golden("models/glm4moe/model.gguf"));
   ASSERT_EQ(model_->n_predictions(), 1);
-  const Imatrix imatrix = collect(chunks(4), in_order(true)).imatrix;
+  const imatrix::Imatrix imatrix = collect(chunks(4), in_order(true)).imatrix;
   for (const gguf::TensorInfo& tensor : reader_->tensors()) {
     if (tensor.n_dims < 2 || tensor.name == "token_embd.weight") continue;
     ASSERT_TRUE(imatrix.entries.contains(tensor.name)) << tensor.name;
-    const ImatrixEntry& entry = imatrix.entries.at(tensor.name);
+    const imatrix::ImatrixEntry& entry = imatrix.entries.at(tensor.name);
     EXPECT_GT(*std::ranges::max_element(entry.in_sum2), 0) << tensor.name;
   }
   // The last token of a chunk has no successor to join.
@@ -117,15 +117,15 @@ TEST_F(Collect, PredictionBlocksHaveData) {
 TEST_F(Collect, BrokenChunksAreLeftOut) {
   const std::string golden = test::golden("models/glm4moe/model.gguf"), broken = folder_ / "broken.gguf";
   open(golden);
-  std::vector<TokenId> ids(4 * 32), without;
-  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<TokenId>(i % 50);
+  std::vector<tokenizer::TokenId> ids(4 * 32), without;
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<tokenizer::TokenId>(i % 50);
   ids[40] = 200;  // in the second chunk
   for (size_t i = 0; i < ids.size(); ++i) {
     if (i / 32 != 1) without.push_back(ids[i]);
   }
   CollectOptions options = in_order(true);
   options.sweep.n_batch = 32;
-  const Imatrix expected = collect(Chunks(without, 32, 0, std::nullopt, "ids"), options).imatrix;
+  const imatrix::Imatrix expected = collect(tokenizer::Chunks(without, 32, 0, std::nullopt, "ids"), options).imatrix;
 
   test::ModelCopy copy(golden);
   copy.set_value("token_embd.weight", static_cast<size_t>(200 * model_->config().n_embd + 3),
@@ -135,18 +135,18 @@ TEST_F(Collect, BrokenChunksAreLeftOut) {
   for (const bool layer_major : {false, true}) {
     CollectOptions one = in_order(layer_major);
     one.sweep.n_batch = 32;
-    const CollectResult result = collect(Chunks(ids, 32, 0, std::nullopt, "ids"), one);
+    const CollectResult result = collect(tokenizer::Chunks(ids, 32, 0, std::nullopt, "ids"), one);
     ASSERT_EQ(result.broken.size(), 1u);
     EXPECT_EQ(result.broken[0], std::pair(int64_t{1}, -1));
     expect_equal(result.imatrix, expected);
   }
   // Nothing is left: that is no importance.
-  EXPECT_THROW(collect(Chunks(std::vector<TokenId>(64, 200), 32, 0, std::nullopt, "ids"), in_order(true)), Error);
+  EXPECT_THROW(collect(tokenizer::Chunks(std::vector<tokenizer::TokenId>(64, 200), 32, 0, std::nullopt, "ids"), in_order(true)), Error);
 }
 
 TEST_F(Collect, RoundsFollowUntilExpertsHaveEnough) {
   open(test::golden("models/qwen3moe/model.gguf"));  // whose experts all see something soon
-  const Chunks text = chunks(12);
+  const tokenizer::Chunks text = chunks(12);
   CollectOptions options = in_order(true);
   options.round = 2;
   const auto least = [&](int64_t n) { return least_expert_tokens(collect(chunks(n), in_order(true)).imatrix.entries); };
@@ -167,13 +167,13 @@ TEST_F(Collect, RoundsFollowUntilExpertsHaveEnough) {
 // Stopped after every possible step and gone on with: the same bits.
 TEST_F(Collect, GoesOnToTheSameBits) {
   open(test::golden("models/glm4moe/model.gguf"));
-  const Chunks text = chunks(8);
+  const tokenizer::Chunks text = chunks(8);
   struct Stop {};
   for (const bool layer_major : {false, true}) {
     CollectOptions options = in_order(layer_major);
     options.round = 6;
     options.min_expert_tokens = 1'000'000;
-    const Imatrix expected = collect(text, options).imatrix;
+    const imatrix::Imatrix expected = collect(text, options).imatrix;
     options.identity = sha256("run");
     options.progress_path = folder_ / "progress";
     options.save_every = std::chrono::milliseconds(0);
@@ -199,7 +199,7 @@ TEST_F(Collect, GoesOnToTheSameBits) {
 
 TEST_F(Collect, RefusesOtherProgress) {
   open(test::golden("models/glm4moe/model.gguf"));
-  const Chunks text = chunks(4);
+  const tokenizer::Chunks text = chunks(4);
   CollectOptions options = in_order(true);
   options.identity = sha256("run");
   options.progress_path = folder_ / "progress";
@@ -231,4 +231,4 @@ TEST_F(Collect, RefusesOtherProgress) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

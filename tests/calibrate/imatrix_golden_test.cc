@@ -7,7 +7,7 @@
 #include "calibrate/collect.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::calibrate {
 namespace {
 
 struct Case {
@@ -15,14 +15,14 @@ struct Case {
   const char* backend;
 };
 
-Imatrix collect(const Case& which, bool with_output) {
+imatrix::Imatrix collect(const Case& which, bool with_output) {
   const std::string name = which.model;
   const gguf::Reader reader(test::golden((name.ends_with("_k256") ? "imatrix/" : "models/") + name + "/model.gguf"));
   const auto backend = make_backend(which.backend);
-  const Model model(reader, *backend);
-  const Tokenizer tokenizer(reader.metadata());
+  const model::Model model(reader, *backend);
+  const tokenizer::Tokenizer tokenizer(reader.metadata());
   const std::string text = test::golden("imatrix/text.txt");
-  const Chunks chunks(tokenize_file(tokenizer, text, false), 64, 8, chunk_bos(tokenizer), text);
+  const tokenizer::Chunks chunks(tokenize_file(tokenizer, text, false), 64, 8, chunk_bos(tokenizer), text);
   CollectOptions options;
   options.with_output = with_output;
   options.dataset = "text.txt";
@@ -30,13 +30,13 @@ Imatrix collect(const Case& which, bool with_output) {
 }
 
 // Sums within 1e-5 of each row's maximum, counts exact.
-void expect_same(const Imatrix& ours, const Imatrix& golden) {
+void expect_same(const imatrix::Imatrix& ours, const imatrix::Imatrix& golden) {
   EXPECT_EQ(ours.chunk_count, golden.chunk_count);
   EXPECT_EQ(ours.chunk_size, golden.chunk_size);
   ASSERT_EQ(ours.entries.size(), golden.entries.size());
   for (const auto& [name, expected] : golden.entries) {
     ASSERT_TRUE(ours.entries.contains(name)) << name;
-    const ImatrixEntry& actual = ours.entries.at(name);
+    const imatrix::ImatrixEntry& actual = ours.entries.at(name);
     ASSERT_EQ(actual.n_in, expected.n_in) << name;
     ASSERT_EQ(actual.n_expert, expected.n_expert) << name;
     EXPECT_EQ(actual.counts, expected.counts) << name;
@@ -54,12 +54,12 @@ class ImatrixGolden : public testing::TestWithParam<Case> {};
 
 TEST_P(ImatrixGolden, SumsAndCounts) {
   const std::string folder = test::golden(std::string("imatrix/") + GetParam().model + "/");
-  expect_same(collect(GetParam(), /*with_output=*/false), Imatrix::load(folder + "imatrix.gguf"));
+  expect_same(collect(GetParam(), /*with_output=*/false), imatrix::Imatrix::load(folder + "imatrix.gguf"));
 }
 
 TEST_P(ImatrixGolden, WithOutput) {
   const std::string folder = test::golden(std::string("imatrix/") + GetParam().model + "/");
-  expect_same(collect(GetParam(), /*with_output=*/true), Imatrix::load(folder + "imatrix_with_output.gguf"));
+  expect_same(collect(GetParam(), /*with_output=*/true), imatrix::Imatrix::load(folder + "imatrix_with_output.gguf"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, ImatrixGolden,
@@ -73,10 +73,10 @@ INSTANTIATE_TEST_SUITE_P(Models, ImatrixGolden,
 TEST(ImatrixCollector, SameSumsForAnyNumberOfThreads) {
   const Case which{"deepseek2_k256", "cpu"};
   set_thread_count(1);
-  const Imatrix one = collect(which, /*with_output=*/true);
+  const imatrix::Imatrix one = collect(which, /*with_output=*/true);
   for (const int threads : {2, 5}) {
     set_thread_count(threads);
-    const Imatrix several = collect(which, /*with_output=*/true);
+    const imatrix::Imatrix several = collect(which, /*with_output=*/true);
     for (const auto& [name, entry] : one.entries) {
       EXPECT_EQ(several.entries.at(name).in_sum2, entry.in_sum2) << name << ", " << threads << " threads";
     }
@@ -87,13 +87,13 @@ TEST(ImatrixCollector, SameSumsForAnyNumberOfThreads) {
 TEST(ImatrixCollector, TiedOutputIsLeftOut) {
   const gguf::Reader reader(test::golden("models/llama_tied/model.gguf"));
   const auto backend = make_backend("cpu");
-  const Model model(reader, *backend);
-  std::vector<TokenId> ids(64);
-  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<TokenId>(i * 7 % 256);
-  const Chunks chunks(ids, 32, 0, std::nullopt, "ids");
+  const model::Model model(reader, *backend);
+  std::vector<tokenizer::TokenId> ids(64);
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<tokenizer::TokenId>(i * 7 % 256);
+  const tokenizer::Chunks chunks(ids, 32, 0, std::nullopt, "ids");
   CollectOptions options;
   options.with_output = true;
-  const Imatrix imatrix = collect_imatrix(model, chunks, options, [](auto...) {}).imatrix;
+  const imatrix::Imatrix imatrix = collect_imatrix(model, chunks, options, [](auto...) {}).imatrix;
   EXPECT_FALSE(imatrix.entries.contains("token_embd.weight"));
   EXPECT_FALSE(imatrix.entries.contains("output.weight"));
   ASSERT_TRUE(imatrix.entries.contains("blk.0.attn_q.weight"));
@@ -101,4 +101,4 @@ TEST(ImatrixCollector, TiedOutputIsLeftOut) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::calibrate

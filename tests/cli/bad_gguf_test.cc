@@ -50,7 +50,7 @@ TEST_F(BadGguf, AbsentOrNoRegularFile) {
 
 TEST_F(BadGguf, Empty) { expect_unreadable("", model_); }
 
-// `inspect` takes what is not GGUF for a legacy imatrix, hence the common reason is only the file's name.
+// `inspect` takes a file that is not GGUF for a legacy imatrix, so the messages share only the file's name.
 TEST_F(BadGguf, WrongMagic) {
   std::string bytes = read_text(llama_);
   bytes.replace(0, 4, "GGML");

@@ -1,4 +1,4 @@
-// Outputs that cannot be written: full disks, wrong places, the command's own inputs. What was there before stays.
+// Outputs that cannot be written: full disks, wrong places, the command's own inputs. Existing files stay unchanged.
 #include <unistd.h>
 
 #include "cli/failure.h"

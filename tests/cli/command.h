@@ -69,7 +69,7 @@ inline void limit(int resource, rlim_t value) {
 #endif
   limit(RLIMIT_FSIZE, limits.file_size);
   limit(RLIMIT_CORE, 0);
-  // A write beyond the limit shall fail as on a full disk, not kill.
+  // A write beyond the limit should fail as on a full disk, and not kill the process.
   if (limits.file_size != RLIM_INFINITY) ::signal(SIGXFSZ, SIG_IGN);
   ::execv(argv[0], argv);
   ::_exit(127);
@@ -159,7 +159,7 @@ class BackgroundCommand {
     return WIFSIGNALED(*status_);
   }
   void stop() const { ::kill(child_, SIGSTOP); }
-  /// Goes on after stop() until the end; the exit code, -1 for a signal.
+  /// Continues after stop() until the end; returns the exit code, -1 for a signal.
   int finish() {
     ::kill(child_, SIGCONT);
     ended(0);

@@ -25,7 +25,7 @@ class Determinism : public FailureTest {
                                       "-t", std::to_string(threads), "--restart"});
     ::unsetenv("STEELYARD_ISA");
     EXPECT_EQ(result.exit_code, 0) << result.err;
-    // The force took: the program says what it encodes with.
+    // The instruction set was really forced: the program says what it encodes with.
     if (!isa.empty()) {
       EXPECT_NE(result.out.find(fmt::format("encoding with {}, {} thread", isa, threads)), std::string::npos);
     }

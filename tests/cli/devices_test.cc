@@ -1,5 +1,5 @@
-// Several backends on the command line: what they compute does not depend on who holds which layers, and what cannot be
-// is refused. (Devices are tested on the emulator: compute/cuda/devices_test.cc.)
+// Several backends on the command line: the results do not depend on which backend holds which layers, and impossible
+// requests are refused. (Devices are tested on the emulator: compute/cuda/devices_test.cc.)
 #include <gtest/gtest.h>
 
 #include "cli/command.h"

@@ -35,7 +35,7 @@ TEST_P(ImatrixInterrupted, KilledAtRandomMoments) {
   const std::chrono::duration<double> whole_run = std::chrono::steady_clock::now() - begin;
   const std::string whole = read_text(folder_ / "whole.gguf");
 
-  // At odd kills the moment follows the first save, so that there is something to go on from whatever the speed.
+  // Odd-numbered kills happen after the first save, so that there is progress to resume whatever the speed.
   const int n_kills = kills(6);
   const std::vector<std::string> resumed = command({"-o", out_, "--resume", progress, "--save-every", "0"});
   std::mt19937 random(20250101);

@@ -1,4 +1,4 @@
-// The flags that change a plan, as users of llama-quantize know them; what they do shows in `plan --json`.
+// The flags that change a plan, as users of llama-quantize know them. Their effect shows in `plan --json`.
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -66,7 +66,7 @@ TEST_F(PlanFlags, RulesComeFromAListToo) {
   EXPECT_EQ(found.at("blk.0.attn_kv_a_mqa.weight"), "Q5_K");
 }
 
-// A flag that names one tensor, then --tensor-type, then the list, then the plan; what is outranked is reported.
+// A flag that names one tensor, then --tensor-type, then the list, then the plan. Rules that lose are reported.
 TEST_F(PlanFlags, OutrankEachOtherInTheDocumentedOrder) {
   const auto json = plan({"--plan", file("output=F16\n* = Q4_K\n"), "--output-tensor-type", "Q8_0", "--tensor-type",
                           "^output.w=Q6_K", "--tensor-type", "attn_q_a=Q6_K"});

@@ -13,7 +13,7 @@
 #include "compute/backend.h"
 #include "compute/routing.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 
 /// [rows, cols] with `gap` unused columns between rows.
 class Activations {
@@ -53,7 +53,7 @@ inline bool identical(Matrix a, Matrix b) {
 }
 
 /// Equal within `tolerance` of the scale of rounding errors: the row's largest expected magnitude, at least
-/// `least_scale` (of sums whose terms cancel, what the terms amount to).
+/// `least_scale` (for sums whose terms cancel, the magnitude of the terms).
 inline void expect_close(Matrix found, Matrix expected, float tolerance, float least_scale = 1e-30f) {
   ASSERT_EQ(found.rows, expected.rows);
   ASSERT_EQ(found.cols, expected.cols);
@@ -69,8 +69,8 @@ inline void expect_close(Matrix found, Matrix expected, float tolerance, float l
 /// A weight of any type; random values, or for types that are blocks random bits with moderate scales.
 class RandomWeight {
  public:
-  RandomWeight(Type type, int64_t n_in, int64_t n_out, int64_t n_slices, uint32_t seed) {
-    const Format& format = steelyard::format(type);
+  RandomWeight(formats::Type type, int64_t n_in, int64_t n_out, int64_t n_slices, uint32_t seed) {
+    const formats::Format& format = steelyard::format(type);
     std::mt19937 random(seed);
     std::normal_distribution<float> normal;
     std::vector<float> row(static_cast<size_t>(n_in)), ones(static_cast<size_t>(n_in), 1.0f);
@@ -78,7 +78,7 @@ class RandomWeight {
     bytes_.resize(static_cast<size_t>(weight_.row_bytes() * n_out * n_slices));
     for (int64_t r = 0; r < n_out * n_slices; ++r) {
       std::ranges::generate(row, [&] { return normal(random); });
-      format.encoder->encode_row(row.data(), ones.data(), n_in / format.block_len, Effort::kFast,
+      format.encoder->encode_row(row.data(), ones.data(), n_in / format.block_len, formats::Effort::kFast,
                                  bytes_.data() + r * weight_.row_bytes());
     }
     weight_.data = bytes_.data();
@@ -129,4 +129,4 @@ inline void fill_randomly(Routing& routing, uint32_t seed) {
   sort_by_expert(routing);
 }
 
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

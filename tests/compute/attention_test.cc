@@ -2,12 +2,12 @@
 #include "compute/activations.h"
 #include "support.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
 // F32 activations as typed rows.
 TypedRows f32(Matrix x) {
-  return {&format(Type::F32), reinterpret_cast<std::byte*>(x.data), x.rows, x.cols,
+  return {&format(formats::Type::F32), reinterpret_cast<std::byte*>(x.data), x.rows, x.cols,
           x.stride * static_cast<int64_t>(sizeof(float))};
 }
 
@@ -90,10 +90,10 @@ TEST_P(Attention, PiecesEqualTheWhole) {
 TEST(TypedCache, BackendsAgree) {
   const int64_t n = 150, past = 33, n_head = 4, n_head_kv = 2, head_k = 64, head_v = 32;
   Activations q(n, n_head * head_k, 1), k(past + n, n_head_kv * head_k, 2), v(past + n, n_head_kv * head_v, 3);
-  for (const Type keys : {Type::F32, Type::F16, Type::BF16, Type::Q8_0, Type::Q4_0}) {
-    for (const Type values : {Type::F32, Type::F16, Type::BF16, Type::Q8_0, Type::Q4_0}) {
-      const auto store = [&](Backend& backend, Matrix x, Type type, std::vector<std::byte>& bytes) {
-        const Format& to = format(type);
+  for (const formats::Type keys : {formats::Type::F32, formats::Type::F16, formats::Type::BF16, formats::Type::Q8_0, formats::Type::Q4_0}) {
+    for (const formats::Type values : {formats::Type::F32, formats::Type::F16, formats::Type::BF16, formats::Type::Q8_0, formats::Type::Q4_0}) {
+      const auto store = [&](Backend& backend, Matrix x, formats::Type type, std::vector<std::byte>& bytes) {
+        const formats::Format& to = format(type);
         const int64_t stride = x.cols / to.block_len * to.block_bytes + 12;
         bytes.assign(static_cast<size_t>(x.rows * stride), std::byte{1});
         const TypedRows rows{&to, bytes.data(), x.rows, x.cols, stride};
@@ -115,7 +115,7 @@ TEST(TypedCache, BackendsAgree) {
         args.k = f32(k.matrix().slice(0, past + n_queries));
         args.v = f32(v.matrix().slice(0, past + n_queries));
         ref->attention(args, expected.matrix());
-        const bool coarse = keys == Type::Q4_0 || values == Type::Q4_0;
+        const bool coarse = keys == formats::Type::Q4_0 || values == formats::Type::Q4_0;
         expect_close(found.matrix(), expected.matrix(), coarse ? 0.3f : 0.03f);
       }
     }
@@ -178,4 +178,4 @@ TEST(AttentionViews, LargeScores) {
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

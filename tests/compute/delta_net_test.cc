@@ -5,7 +5,7 @@
 #include "base/parallel.h"
 #include "compute/activations.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
 struct Shape {
@@ -67,7 +67,7 @@ TEST_P(DeltaRule, CpuAgrees) {
   }
 }
 
-// The state is all there is to carry: pieces of any length give the bits of the whole.
+// Only the state is carried: pieces of any length give the bits of the whole.
 TEST_P(DeltaRule, PiecesEqualTheWhole) {
   const int64_t n = 280;
   Inputs in(GetParam(), n, 1);
@@ -237,4 +237,4 @@ TEST(DeltaNetKernels, SameBitsOnEveryInstructionSet) {
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

@@ -4,7 +4,7 @@
 #include "compute/activations.h"
 #include "support.h"
 
-namespace steelyard::cpu {
+namespace steelyard::compute::cpu {
 namespace {
 
 using test::Activations;
@@ -125,4 +125,4 @@ TEST_P(Panels, Dot) {
 }
 
 }  // namespace
-}  // namespace steelyard::cpu
+}  // namespace steelyard::compute::cpu

@@ -7,7 +7,7 @@
 #include "compute/activations.h"
 #include "support.h"
 
-namespace steelyard::cpu {
+namespace steelyard::compute::cpu {
 namespace {
 
 using test::Activations;
@@ -182,4 +182,4 @@ TEST(Threads, DoNotChangeSums) {
 }
 
 }  // namespace
-}  // namespace steelyard::cpu
+}  // namespace steelyard::compute::cpu

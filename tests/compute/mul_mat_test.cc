@@ -4,10 +4,10 @@
 #include "compute/activations.h"
 #include "support.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
-class MulMat : public testing::TestWithParam<Type> {
+class MulMat : public testing::TestWithParam<formats::Type> {
  protected:
   // Multiples of the longest block, one that no vector divides for types without blocks.
   static std::vector<int64_t> widths() {
@@ -18,9 +18,9 @@ class MulMat : public testing::TestWithParam<Type> {
   const std::unique_ptr<Backend> fast_ = make_backend("cpu", Precision::kFast);
 };
 
-std::vector<Type> weight_types() {
-  std::vector<Type> types;
-  for (const Format* format : all_formats()) {
+std::vector<formats::Type> weight_types() {
+  std::vector<formats::Type> types;
+  for (const formats::Format* format : all_formats()) {
     if (format->decode != nullptr && format->encoder != nullptr) types.push_back(format->type);
   }
   return types;
@@ -60,7 +60,7 @@ TEST_P(MulMat, CpuAgrees) {
           fast_->mul_mat(weight.get(), slice, x.matrix(), found.matrix());
           // Five deviations: bytes for types of groups, 16-bit codes for others.
           const bool bytes = weight.get().format->unpack != nullptr;
-          const float tolerance = GetParam() == Type::F32 ? 1e-6f : bytes ? 2.5e-2f : 1e-3f;
+          const float tolerance = GetParam() == formats::Type::F32 ? 1e-6f : bytes ? 2.5e-2f : 1e-3f;
           expect_close(found.matrix(), expected.matrix(), tolerance, std::sqrt(static_cast<float>(n_in)));
           EXPECT_TRUE(found.untouched_outside()) << rows << " " << n_in << " " << n_out;
         }
@@ -89,7 +89,7 @@ TEST_P(MulMat, ExpertsAgree) {
   }
 }
 
-// What a layer's experts and its shared one read goes in one call, and each product comes out as if it were alone.
+// The products of a layer's routed experts and of its shared expert share a call. Each gives the same result as alone.
 TEST_P(MulMat, RoutedAndOtherProductsShareACall) {
   const int64_t n_in = widths().back(), n_out = 20;
   const RandomWeight gate(GetParam(), n_in, n_out, 5, 1), up(GetParam(), n_in, n_out, 5, 2),
@@ -141,7 +141,7 @@ TEST_P(MulMat, BitsDoNotDependOnThreads) {
 // Products of one call: of different widths, some of few tokens and some of many, some with the same input.
 TEST_P(MulMat, SeveralAtOnce) {
   const int64_t wide = widths().back(), narrow = widths().front();
-  const RandomWeight a(GetParam(), wide, 40, 1, 1), b(GetParam(), wide, 7, 3, 2), c(Type::F32, narrow, 33, 1, 3);
+  const RandomWeight a(GetParam(), wide, 40, 1, 1), b(GetParam(), wide, 7, 3, 2), c(formats::Type::F32, narrow, 33, 1, 3);
   Activations x(20, wide, 4), y(3, narrow, 5), z(1, wide, 6);
   struct Case {
     const Weight& weight;
@@ -183,10 +183,10 @@ TEST_P(MulMat, Embed) {
   }
 }
 
-// Rows that are longer than what is decoded at a time.
+// Rows that are longer than the part that is decoded at a time.
 TEST(MulMatPanels, Several) {
   const int64_t n_in = 4096, n_out = 600;
-  const RandomWeight weight(Type::BF16, n_in, n_out, 1, 1);
+  const RandomWeight weight(formats::Type::BF16, n_in, n_out, 1, 1);
   Activations x(9, n_in, 2), found(9, n_out, 3), expected(9, n_out, 3);
   make_backend("cpu")->mul_mat(weight.get(), 0, x.matrix(), found.matrix());
   make_backend("ref")->mul_mat(weight.get(), 0, x.matrix(), expected.matrix());
@@ -195,4 +195,4 @@ TEST(MulMatPanels, Several) {
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

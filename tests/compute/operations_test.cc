@@ -6,7 +6,7 @@
 #include "compute/activations.h"
 #include "support.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
 struct Shape {
@@ -224,7 +224,7 @@ TEST_P(Operations, Rope) {
   }
 }
 
-// What the activations are, at points known otherwise: gelu(1) and gelu(-1) of the tanh form, both clamps of gpt-oss.
+// The activations at points with known values: gelu(1) and gelu(-1) of the tanh form, both clamps of gpt-oss.
 TEST(Activations, KnownValues) {
   const auto at = [](Activation activation, float gate, float up) {
     make_backend("ref")->gated(activation, {&gate, 1, 1, 1}, {&up, 1, 1, 1});
@@ -237,29 +237,5 @@ TEST(Activations, KnownValues) {
   EXPECT_NEAR(at(Activation::kClampedSwiglu, -9, -8), -9 / (1 + std::exp(1.702 * 9)) * -6, 1e-9);
 }
 
-TEST(Backends, KnownByName) {
-  EXPECT_EQ(make_backend("cpu")->name(), "cpu");
-  EXPECT_EQ(make_backend("ref")->name(), "ref");
-  EXPECT_THROW(make_backend("abacus"), Error);
-  EXPECT_THROW(make_backend(""), Error);
-}
-
-TEST(Backends, Memory) {
-  for (const char* name : {"cpu", "ref"}) {
-    const auto backend = make_backend(name);
-    const Buffer buffer = backend->allocate(13);
-    EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer.get()) % 64, 0u);
-    const std::string text = "thirteen byte";
-    std::string back(13, ' ');
-    backend->upload(buffer.get(), text.data(), 13);
-    backend->download(back.data(), buffer.get(), 13);
-    EXPECT_EQ(back, text);
-    backend->zero(buffer.get(), 13);
-    backend->download(back.data(), buffer.get(), 13);
-    EXPECT_EQ(back, std::string(13, '\0'));
-    EXPECT_NE(backend->allocate(0), nullptr);
-  }
-}
-
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

@@ -4,7 +4,7 @@
 #include "compute/activations.h"
 #include "support.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
 struct Selection {
@@ -164,4 +164,4 @@ TEST(Routing, SortByExpert) {
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

@@ -9,7 +9,7 @@
 
 namespace steelyard::cuda_emulator {
 
-/// Fails the test with what the emulator has to say.
+/// Fails the test with the emulator's message.
 inline void expect_success(cudaError_t error) { EXPECT_EQ(error, cudaSuccess) << last_message(); }
 
 /// n values of the chosen device; poisoned until written.

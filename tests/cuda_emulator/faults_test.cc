@@ -1,4 +1,5 @@
-// Wrong kernels and wrong host code: each must be caught, and said so usefully. A right relative stands beside many.
+// Wrong kernels and wrong host code: each must be caught, with a useful message. Many have a correct version beside
+// them.
 #include <cmath>
 
 #include "compute/cuda/device.h"

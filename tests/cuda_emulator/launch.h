@@ -49,7 +49,7 @@ std::string name_of_argument(const char* mangled);
 template <auto kKernel>
 struct Named;
 /// The kernel's name as its source has it, template arguments included:
-/// "steelyard::cuda::multiply_rows<steelyard::Q4_K>".
+/// "steelyard::compute::cuda::multiply_rows<steelyard::Q4_K>".
 template <auto kKernel>
 std::string kernel_name() {
   return name_of_argument(typeid(Named<kKernel>*).name());

@@ -7,10 +7,11 @@
 #include <random>
 
 #include "base/error.h"
+#include "error_of.h"
 #include "evaluate/compact_base.h"
 #include "evaluate/tiny_run.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 namespace {
 
 class BaseFile : public testing::TestWithParam<BaseLayout> {
@@ -23,7 +24,7 @@ class BaseFile : public testing::TestWithParam<BaseLayout> {
   // Opens `bytes` as a base and scores all its rows with the logits of a uniform model. The message of an Error, or "".
   std::string error_of(const std::string& bytes) const {
     std::ofstream(folder_ / "changed", std::ios::binary) << bytes;
-    try {
+    return test::error_of([&] {
       const auto base = DivergenceBase::open(folder_ / "changed");
       base->require(tiny_.chunks, tiny_.identity);
       const std::vector<float> x(static_cast<size_t>(base->n_vocab()));
@@ -34,10 +35,7 @@ class BaseFile : public testing::TestWithParam<BaseLayout> {
           base->choices(c, i);
         }
       }
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "";
+    });
   }
 
   template <typename T>
@@ -77,7 +75,7 @@ TEST_P(BaseFile, Fuzz) {
 }
 
 TEST_P(BaseFile, OfAnotherTextOrContext) {
-  const Chunks others(tokenize_file(tiny_.tokenizer, test::golden("imatrix/text.txt"), false), 32, 4, std::nullopt, "");
+  const tokenizer::Chunks others(tokenize_file(tiny_.tokenizer, test::golden("imatrix/text.txt"), false), 32, 4, std::nullopt, "");
   EXPECT_THROW(DivergenceBase::open(folder_ / "base")->require(others, tiny_.identity), Error);
   const test::TinyRun more(test::golden("models/deepseek2/model.gguf"), 9);
   EXPECT_THROW(DivergenceBase::open(folder_ / "base")->require(more.chunks, more.identity), Error);
@@ -126,4 +124,4 @@ TEST_P(CompactBaseFile, EveryNumberIsChecked) {
 INSTANTIATE_TEST_SUITE_P(Compact, CompactBaseFile, testing::Values(BaseLayout::kCompact));
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <random>
 
-namespace steelyard {
+namespace steelyard::evaluate {
 namespace {
 
 struct Case {
@@ -36,7 +36,7 @@ TEST(CompactRow, ErrorStaysWithinTheStatedBound) {
       std::vector<float> base(static_cast<size_t>(c.n_vocab)), x(base.size());
       for (float& value : base) value = base_logit(random);
       for (size_t i = 0; i < x.size(); ++i) x[i] = base[i] + noise(random);
-      const TokenId target = 17;
+      const tokenizer::TokenId target = 17;
       const CompactRow row = make_compact_row(shape, base, target, {}, static_cast<uint64_t>(r));
       EXPECT_EQ(find_damage(shape, row), "");
       const TokenScore score = compare(shape, row, x, target);
@@ -111,4 +111,4 @@ TEST(CompactRow, StoredAndLoaded) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

@@ -13,7 +13,7 @@
 #include "evaluate/perplexity.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 namespace {
 
 constexpr int64_t kCtx = 64;
@@ -31,11 +31,11 @@ Figures evaluate_text(const std::string& model_path, const std::string& base_pat
                       BaseLayout layout = BaseLayout::kCompact, int64_t n_batch = 256) {
   const gguf::Reader reader(model_path);
   const auto backend = make_backend("cpu");
-  const Model model(reader, *backend);
-  const Tokenizer tokenizer(reader.metadata());
+  const model::Model model(reader, *backend);
+  const tokenizer::Tokenizer tokenizer(reader.metadata());
   const ModelIdentity identity = model_identity(reader, model.config(), tokenizer);
   const std::string text = test::golden("imatrix/text.txt");
-  const Chunks chunks(tokenize_file(tokenizer, text, false), kCtx, kChunks, chunk_bos(tokenizer), text);
+  const tokenizer::Chunks chunks(tokenize_file(tokenizer, text, false), kCtx, kChunks, chunk_bos(tokenizer), text);
   const auto base = base_path.empty() ? nullptr : DivergenceBase::open(base_path);
   if (base) base->require(chunks, identity);
   EvaluationOptions options;
@@ -196,4 +196,4 @@ INSTANTIATE_TEST_SUITE_P(Models, EvaluateGolden,
                          testing::Values("deepseek2", "deepseek2_k256", "qwen3moe", "qwen3moe_k256"));
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

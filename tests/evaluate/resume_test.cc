@@ -10,7 +10,7 @@
 #include "evaluate/divergence.h"
 #include "evaluate/tiny_run.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 namespace {
 
 struct Interruption {};
@@ -139,4 +139,4 @@ TEST_P(Resume, DamagedProgress) {
 INSTANTIATE_TEST_SUITE_P(Batches, Resume, testing::Combine(testing::Values(64, 128, 256), testing::Bool()));
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

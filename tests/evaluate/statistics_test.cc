@@ -8,7 +8,7 @@
 #include "evaluate/divergence.h"
 #include "evaluate/expert_recorder.h"
 
-namespace steelyard {
+namespace steelyard::evaluate {
 namespace {
 
 TEST(Statistics, MeanAndStandardError) {
@@ -73,4 +73,4 @@ TEST(Statistics, RouterAgreement) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::evaluate

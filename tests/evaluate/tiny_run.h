@@ -7,7 +7,7 @@
 #include "evaluate/evaluation.h"
 #include "support.h"
 
-namespace steelyard::test {
+namespace steelyard::evaluate {
 
 struct TinyRun {
   explicit TinyRun(const std::string& path = golden("models/deepseek2/model.gguf"), int64_t n_chunks = 8)
@@ -34,11 +34,11 @@ struct TinyRun {
   }
 
   gguf::Reader reader;
-  std::unique_ptr<Backend> backend;
-  Model model;
-  Tokenizer tokenizer;
+  std::unique_ptr<compute::Backend> backend;
+  model::Model model;
+  tokenizer::Tokenizer tokenizer;
   ModelIdentity identity;
-  Chunks chunks;
+  tokenizer::Chunks chunks;
 };
 
-}  // namespace steelyard::test
+}  // namespace steelyard::evaluate

@@ -7,7 +7,7 @@
 #include "formats/codec.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::formats {
 namespace {
 
 std::vector<const Format*> quantized_formats() {
@@ -110,4 +110,4 @@ TEST(DecodePlain, DoublesRoundToNearest) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::formats

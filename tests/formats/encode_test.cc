@@ -13,7 +13,7 @@
 #include "formats/format.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::formats {
 namespace {
 
 constexpr int kOrdinaryRows = 8;  // of the golden source; rows 8 to 11 are degenerate
@@ -70,9 +70,9 @@ struct Steps {
 
   void fit() { format.encoder->fit(x, w, Effort::kNormal, scales, codes); }
   void round() {
-    const int joint = format.encoder->joint;
-    for (int i = 0; i < format.block_len; i += joint) {
-      codes[i / joint] = format.encoder->round(x + i, w + i, scales, i, values + i);
+    const int vector_dim = format.encoder->vector_dim;
+    for (int i = 0; i < format.block_len; i += vector_dim) {
+      codes[i / vector_dim] = format.encoder->round(x + i, w + i, scales, i, values + i);
     }
   }
   std::vector<float> packed() const {
@@ -159,7 +159,7 @@ TEST(Encode, RefitRecoversASpoiltScale) {
 }
 
 TEST(Encode, RescaleSuitsASubBlockThatHasChanged) {
-  // Every sub-block in turn becomes half of what it was when the block was fitted.
+  // Every sub-block in turn is halved after the block was fitted.
   double spoilt = 0.0, rescaled = 0.0;
   for_each_block([&](Steps& steps) {
     const Encoder& encoder = *steps.format.encoder;
@@ -186,23 +186,23 @@ TEST(Encode, RescaleSuitsASubBlockThatHasChanged) {
 }
 
 TEST(Encode, RoundTakesTheBestCode) {
-  // Whatever other code stands in place of the chosen one, what it stands for is no nearer. All codes are tried where
-  // they have up to 12 bits; of longer ones, all that share the lowest or the highest bits with the chosen code.
+  // No other code in place of the chosen one is nearer. All codes of up to 12 bits are tried; of longer ones, all that
+  // share the lowest or the highest bits with the chosen code.
   static constexpr int kBits = 12;
   for_each_block([](Steps& steps) {
-    const auto joint = static_cast<size_t>(steps.format.encoder->joint);
-    const auto n = static_cast<size_t>(steps.format.block_len) / joint;
+    const auto vector_dim = static_cast<size_t>(steps.format.encoder->vector_dim);
+    const auto n = static_cast<size_t>(steps.format.block_len) / vector_dim;
     const auto errors = [&](const float* y) {
       std::vector<double> result(n);
       for (size_t i = 0; i < n; ++i) {
-        result[i] = squared_error(steps.x + i * joint, y + i * joint, steps.w + i * joint, joint);
+        result[i] = squared_error(steps.x + i * vector_dim, y + i * vector_dim, steps.w + i * vector_dim, vector_dim);
       }
       return result;
     };
     steps.fit();
     steps.round();
     const auto chosen = errors(steps.values);
-    const auto all = errors(std::vector<float>(n * joint).data());
+    const auto all = errors(std::vector<float>(n * vector_dim).data());
     // Not every number of as many bits is a code, but what lies below one in use is.
     const uint32_t highest = *std::max_element(steps.codes, steps.codes + n);
     const int bits = static_cast<int>(std::bit_width(highest));
@@ -411,11 +411,12 @@ TEST(Encode, HostileBlocksKeepTheirShape) {
     std::map<std::string, double> bounds = {
         {"zeros", 0.0}, {"constant", 2e-2}, {"negative constant", 2e-2}, {"one outlier", 1e-2}, {"lone spike", 1e-2}};
     // Beside a spike the smallest magnitudes are an error that no scale avoids.
-    if (format->encoder->joint > 1) {
+    if (format->encoder->vector_dim > 1) {
       const double bound = format->name.starts_with("IQ3") ? 0.3 : format->type == Type::IQ2_XXS ? 0.97 : 0.7;
       bounds["one outlier"] = bounds["lone spike"] = bound;
     }
-    // Signs alone: what the spike gains, all others lose. The objective holds more of the spike than least squares.
+    // Signs alone: whatever the spike gains, all others lose. The objective weighs the spike more than least squares
+    // does.
     if (format->type == Type::Q1_0) bounds["one outlier"] = bounds["lone spike"] = 1.5;
     // A power of two times 1, 1.5, 2, 3, 4 or 6: off by up to a fifth.
     if (format->type == Type::MXFP4) bounds["constant"] = bounds["negative constant"] = bounds["one outlier"] = 0.04;
@@ -509,4 +510,4 @@ TEST(Encode, ErrorsAreTheCommittedOnes) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::formats

@@ -13,7 +13,7 @@
 
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::formats {
 namespace {
 
 TEST(Format, IsFoundByIdAndByName) {
@@ -60,8 +60,8 @@ TEST(Format, EntriesAreComplete) {
     EXPECT_EQ(format->fallback.has_value(), format->is_quantized());
     if (format->encoder == nullptr) continue;
     const Encoder& encoder = *format->encoder;
-    EXPECT_TRUE(encoder.joint == 1 || encoder.joint == 4 || encoder.joint == 8);
-    EXPECT_EQ(format->block_len % encoder.joint, 0);
+    EXPECT_TRUE(encoder.vector_dim == 1 || encoder.vector_dim == 4 || encoder.vector_dim == 8);
+    EXPECT_EQ(format->block_len % encoder.vector_dim, 0);
   }
 }
 
@@ -168,4 +168,4 @@ TEST(Format, NothingOutsideFormatsSwitchesOnAType) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::formats

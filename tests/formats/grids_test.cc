@@ -7,7 +7,7 @@
 
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::formats {
 namespace {
 
 /// FNV-1a, 64 bits, over the values of the codewords in order; the expected numbers were computed with it from the
@@ -50,4 +50,4 @@ TEST(Grids, EverySignGoesToItsValue) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::formats

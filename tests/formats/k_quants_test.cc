@@ -1,5 +1,5 @@
-// The encoders of Q2_K to Q6_K: what they find against plain rounding, the levels of effort against each other, and the
-// same bytes from every instruction set.
+// The encoders of Q2_K to Q6_K: against plain rounding, the levels of effort against each other, and the same bytes
+// from every instruction set.
 #include <algorithm>
 #include <cmath>
 #include <random>
@@ -13,7 +13,7 @@
 #include "formats/q6_k.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::formats {
 namespace {
 
 constexpr int kLen = 256;
@@ -95,15 +95,15 @@ typename F::Scales plain_scales(const float* x) {
     }
   }
   typename F::Scales plain = {};
-  plain.d = to_half(*std::max_element(scales, scales + F::kSubBlocks) / F::kHighStep);
+  plain.d = to_half(*std::max_element(scales, scales + F::kSubBlocks) / F::kHighSubScale);
   for (int b = 0; b < F::kSubBlocks; ++b) {
-    plain.scale[b] = static_cast<uint8_t>(std::lround(std::min<float>(F::kHighStep, scales[b] / to_float(plain.d))));
+    plain.scale[b] = static_cast<uint8_t>(std::lround(std::min<float>(F::kHighSubScale, scales[b] / to_float(plain.d))));
   }
   if constexpr (!requires { F::kLowCode; }) {
-    plain.d_min = to_half(*std::max_element(mins, mins + F::kSubBlocks) / F::kHighStep);
+    plain.d_min = to_half(*std::max_element(mins, mins + F::kSubBlocks) / F::kHighSubScale);
     for (int b = 0; b < F::kSubBlocks; ++b) {
       plain.minimum[b] =
-          static_cast<uint8_t>(std::lround(std::min<float>(F::kHighStep, mins[b] / to_float(plain.d_min))));
+          static_cast<uint8_t>(std::lround(std::min<float>(F::kHighSubScale, mins[b] / to_float(plain.d_min))));
     }
   }
   return plain;
@@ -127,7 +127,7 @@ TYPED_TEST(KQuantsOfType, FitBeatsPlainRounding) {
     const float* const x = &blocks.x[at];
     float w[kLen];
     uint32_t codes[kLen];
-    TypeParam::objective(x, &blocks.importance[at], w);
+    objective<TypeParam>(x, &blocks.importance[at], w);
     const double plain = this->rounded_error(x, w, plain_scales<TypeParam>(x), codes);
     for (const Effort effort : kEfforts) {
       const auto fitted = TypeParam::fit(x, w, effort, codes);
@@ -147,7 +147,7 @@ TYPED_TEST(KQuantsOfType, FitLeavesTheCodesOfRound) {
       float w[kLen];
       uint32_t fitted[kLen];
       uint32_t rounded[kLen];
-      TypeParam::objective(&blocks.x[at], &blocks.importance[at], w);
+      objective<TypeParam>(&blocks.x[at], &blocks.importance[at], w);
       const auto scales = TypeParam::fit(&blocks.x[at], w, effort, fitted);
       this->rounded_error(&blocks.x[at], w, scales, rounded);
       EXPECT_TRUE(std::equal(fitted, fitted + kLen, rounded)) << "block " << at / kLen;
@@ -208,20 +208,19 @@ TEST(KQuants, EveryInstructionSetGivesTheSameBytes) {
 }
 
 TEST(KQuants, PackedScalesUnpack) {
-  uint8_t scales[8];
-  uint8_t minima[8];
+  AffineScales scales = {};
   for (int value = 0; value <= KScales::kHigh; ++value) {
     for (int s = 0; s < 8; ++s) {
-      scales[s] = static_cast<uint8_t>((value + 9 * s) % 64);
-      minima[s] = static_cast<uint8_t>((value + 23 * s + 5) % 64);
+      scales.scale[s] = static_cast<uint8_t>((value + 9 * s) % 64);
+      scales.minimum[s] = static_cast<uint8_t>((value + 23 * s + 5) % 64);
     }
-    const KScales packed = KScales::of(scales, minima);
+    const KScales packed = KScales::pack(scales);
     for (int s = 0; s < 8; ++s) {
-      EXPECT_EQ(packed.scale(s), scales[s]);
-      EXPECT_EQ(packed.minimum(s), minima[s]);
+      EXPECT_EQ(packed.scale(s), scales.scale[s]);
+      EXPECT_EQ(packed.minimum(s), scales.minimum[s]);
     }
   }
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::formats

@@ -85,11 +85,11 @@ void use_reader(const Reader& reader, bool with_data) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace steelyard::gguf;
   const MemoryFile file(data, size);
-  for (const Need need : {Need::kHeader, Need::kData}) {
+  for (const ReadMode mode : {ReadMode::kHeader, ReadMode::kData}) {
     allow_errors([&] {
-      const Reader reader(file.path(), need);
+      const Reader reader(file.path(), mode);
       use_metadata(reader.metadata());
-      use_reader(reader, need == Need::kData);
+      use_reader(reader, mode == ReadMode::kData);
     });
   }
   return 0;

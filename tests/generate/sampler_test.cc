@@ -7,16 +7,16 @@
 #include "base/error.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::generate {
 namespace {
 
-std::vector<TokenId> ids(const std::vector<Candidate>& candidates) {
-  std::vector<TokenId> result;
+std::vector<tokenizer::TokenId> ids(const std::vector<Candidate>& candidates) {
+  std::vector<tokenizer::TokenId> result;
   for (const Candidate& candidate : candidates) result.push_back(candidate.id);
   return result;
 }
 
-using Ids = std::vector<TokenId>;
+using Ids = std::vector<tokenizer::TokenId>;
 
 // Logits whose softmax is these shares.
 std::vector<float> logits_of(const std::vector<double>& shares) {
@@ -26,9 +26,9 @@ std::vector<float> logits_of(const std::vector<double>& shares) {
 }
 
 // How often each token comes out of n draws.
-std::map<TokenId, int> count(const SamplingOptions& options, const std::vector<float>& logits, int n) {
+std::map<tokenizer::TokenId, int> count(const SamplingOptions& options, const std::vector<float>& logits, int n) {
   Sampler sampler(options);
-  std::map<TokenId, int> counts;
+  std::map<tokenizer::TokenId, int> counts;
   for (int i = 0; i < n; ++i) {
     std::vector<float> copy = logits;
     ++counts[sampler.sample(copy)];
@@ -66,13 +66,15 @@ TEST(Probabilities, AreASoftmaxAtATemperature) {
   EXPECT_EQ(probabilities(std::vector<Candidate>{{0, 1e30}, {1, -1e30}}, 1), (std::vector<double>{1, 0}));
 }
 
+/// How many of 1/2, 1/4, 1/8 and 1/8 a filter keeps.
+size_t kept_by(void (*filter)(std::vector<Candidate>&, double), double p) {
+  std::vector<Candidate> candidates = top_k(logits_of({0.5, 0.25, 0.125, 0.125}), 0);
+  filter(candidates, p);
+  return candidates.size();
+}
+
 TEST(TopP, KeepsTheFewestThatReachTheShare) {
-  const std::vector<Candidate> all = top_k(logits_of({0.5, 0.25, 0.125, 0.125}), 0);
-  const auto kept = [&](double p) {
-    std::vector<Candidate> candidates = all;
-    top_p(candidates, p);
-    return candidates.size();
-  };
+  const auto kept = [](double p) { return kept_by(top_p, p); };
   EXPECT_EQ(kept(0), 1u);
   EXPECT_EQ(kept(0.49), 1u);
   EXPECT_EQ(kept(0.51), 2u);
@@ -83,12 +85,7 @@ TEST(TopP, KeepsTheFewestThatReachTheShare) {
 }
 
 TEST(MinP, KeepsWhatHasAShareOfTheFirst) {
-  const std::vector<Candidate> all = top_k(logits_of({0.5, 0.25, 0.125, 0.125}), 0);
-  const auto kept = [&](double p) {
-    std::vector<Candidate> candidates = all;
-    min_p(candidates, p);
-    return candidates.size();
-  };
+  const auto kept = [](double p) { return kept_by(min_p, p); };
   EXPECT_EQ(kept(0.2), 4u);
   EXPECT_EQ(kept(0.3), 2u);
   EXPECT_EQ(kept(0.6), 1u);
@@ -121,7 +118,7 @@ TEST(Random, KnownValues) {
 }
 
 TEST(Sampler, TemperatureZeroTakesTheLikeliest) {
-  EXPECT_EQ(count({.temperature = 0}, {1, 3, 2, 3}, 10), (std::map<TokenId, int>{{1, 10}}));
+  EXPECT_EQ(count({.temperature = 0}, {1, 3, 2, 3}, 10), (std::map<tokenizer::TokenId, int>{{1, 10}}));
 }
 
 TEST(Sampler, DrawsWithTheGivenShares) {
@@ -148,7 +145,7 @@ TEST(Sampler, TemperatureComesLast) {
 TEST(Sampler, PenaltyLooksAtTheLastTokensOnly) {
   const auto next = [](int64_t last_n) {
     Sampler sampler({.temperature = 0, .repeat_penalty = 4, .repeat_last_n = last_n});
-    for (const TokenId id : {0, 1, 2}) sampler.accept(id);
+    for (const tokenizer::TokenId id : {0, 1, 2}) sampler.accept(id);
     std::vector<float> logits = {4, 3, 2, 1.5};
     return sampler.sample(logits);
   };
@@ -197,4 +194,4 @@ TEST(Sampler, OptionsOutOfRange) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::generate

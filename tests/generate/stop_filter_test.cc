@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::generate {
 namespace {
 
 // What is shown of `text` when it comes in pieces, and whether a stop string ended it.
@@ -102,4 +102,4 @@ TEST(StopFilter, PiecesMakeNoDifference) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::generate

@@ -118,7 +118,7 @@ TEST_F(ShardsTest, ASumBeyond64BitsIsRefused) {
     put(path(i, 2),
         start + split(i, 2, 2) + tensor(std::string(1, static_cast<char>('a' + i)), {int64_t{1} << 61}, 0, 0));
   }
-  EXPECT_EQ(error_of([&] { Reader(path(0, 2), Need::kHeader); }),
+  EXPECT_EQ(error_of([&] { Reader(path(0, 2), ReadMode::kHeader); }),
             path(1, 2) + ": tensor 'b': all tensors together exceed 2^64 bytes");
 }
 

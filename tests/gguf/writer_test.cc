@@ -27,7 +27,7 @@ size_t files_in(const std::string& folder) {
   return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(folder), {}));
 }
 
-TensorInfo tensor_of(const std::string& name, std::vector<int64_t> ne, Type type) {
+TensorInfo tensor_of(const std::string& name, std::vector<int64_t> ne, formats::Type type) {
   TensorInfo tensor;
   tensor.name = name;
   tensor.n_dims = static_cast<int>(ne.size());
@@ -95,7 +95,7 @@ TEST(WriterTest, LaysTensorsOutInOrderWithPadding) {
     Metadata metadata;
     metadata.set_integer("general.alignment", alignment);
     Writer writer(folder / "out.gguf", metadata,
-                  {tensor_of("first", {3}, Type::F32), tensor_of("second", {32, 2, 1, 3}, Type::Q8_0)});
+                  {tensor_of("first", {3}, formats::Type::F32), tensor_of("second", {32, 2, 1, 3}, formats::Type::Q8_0)});
     EXPECT_EQ(writer.tensors()[0].n_bytes, 12u);
     EXPECT_EQ(writer.tensors()[0].offset, 0u);
     EXPECT_EQ(writer.tensors()[1].n_bytes, 204u);
@@ -134,7 +134,7 @@ TEST(WriterTest, RefusesAlignmentsThatOthersCannotLoad) {
 TEST(WriterTest, AnUnfinishedFileLeavesNothing) {
   const test::TempFolder folder;
   {
-    Writer writer(folder / "out.gguf", Metadata(), {tensor_of("a", {8}, Type::F32)});
+    Writer writer(folder / "out.gguf", Metadata(), {tensor_of("a", {8}, formats::Type::F32)});
     writer.append(bytes_of("half of it"));
   }
   EXPECT_EQ(files_in(folder / ""), 0u);
@@ -143,13 +143,13 @@ TEST(WriterTest, AnUnfinishedFileLeavesNothing) {
 TEST(WriterTest, TooLittleSpaceShowsBeforeAnyWork) {
   const test::TempFolder folder;
   const std::string error = error_of([&] {
-    Writer(folder / "out.gguf", Metadata(), {tensor_of("a", {int64_t{1} << 40, 1 << 19}, Type::F32)});
+    Writer(folder / "out.gguf", Metadata(), {tensor_of("a", {int64_t{1} << 40, 1 << 19}, formats::Type::F32)});
   });
   EXPECT_NE(error.find("out.gguf: needs 2305843009213694048 bytes"), std::string::npos) << error;
   EXPECT_EQ(files_in(folder / ""), 0u);
   EXPECT_EQ(error_of([&] {
               Writer(folder / "out.gguf", Metadata(),
-                     {tensor_of("a", {int64_t{1} << 61}, Type::F32), tensor_of("b", {int64_t{1} << 61}, Type::F32)});
+                     {tensor_of("a", {int64_t{1} << 61}, formats::Type::F32), tensor_of("b", {int64_t{1} << 61}, formats::Type::F32)});
             }),
             folder / "out.gguf" + ": tensor 'b': all tensors together exceed 2^64 bytes");
   EXPECT_EQ(files_in(folder / ""), 0u);
@@ -163,7 +163,7 @@ TEST(WriterTest, ADiskThatFillsUpLeavesNothing) {
   const rlimit limit{65536, before.rlim_max};
   ::setrlimit(RLIMIT_FSIZE, &limit);
   const std::string error = error_of([&] {
-    Writer writer(folder / "out.gguf", Metadata(), {tensor_of("a", {1 << 20}, Type::F32)});
+    Writer writer(folder / "out.gguf", Metadata(), {tensor_of("a", {1 << 20}, formats::Type::F32)});
     for (int i = 0; i < 1024; ++i) writer.append(bytes_of(std::string(4096, 'x')));
     writer.finish();
   });
@@ -175,11 +175,11 @@ TEST(WriterTest, ADiskThatFillsUpLeavesNothing) {
 
 TEST(WriterDeathTest, MisuseIsABug) {
   const test::TempFolder folder;
-  const TensorInfo a = tensor_of("a", {8}, Type::F32);
+  const TensorInfo a = tensor_of("a", {8}, formats::Type::F32);
   EXPECT_DEATH(Writer(folder / "out", Metadata(), {a, a}), "internal check failed");
-  EXPECT_DEATH(Writer(folder / "out", Metadata(), {tensor_of("a", {}, Type::F32)}), "internal check failed");
-  EXPECT_DEATH(Writer(folder / "out", Metadata(), {tensor_of("a", {31}, Type::Q8_0)}), "internal check failed");
-  EXPECT_DEATH(Writer(folder / "out", Metadata(), {tensor_of("a", {0}, Type::F32)}), "internal check failed");
+  EXPECT_DEATH(Writer(folder / "out", Metadata(), {tensor_of("a", {}, formats::Type::F32)}), "internal check failed");
+  EXPECT_DEATH(Writer(folder / "out", Metadata(), {tensor_of("a", {31}, formats::Type::Q8_0)}), "internal check failed");
+  EXPECT_DEATH(Writer(folder / "out", Metadata(), {tensor_of("a", {0}, formats::Type::F32)}), "internal check failed");
   Writer writer(folder / "out", Metadata(), {a});
   EXPECT_DEATH(writer.append(bytes_of(std::string(33, 'x'))), "internal check failed");
   writer.append(bytes_of(std::string(31, 'x')));

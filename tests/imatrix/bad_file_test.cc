@@ -9,7 +9,7 @@
 #include "imatrix/imatrix.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 namespace {
 
 // A .dat file, field by field.
@@ -39,7 +39,7 @@ struct StoredTensor {
   std::string name;
   std::array<int64_t, gguf::kMaxDims> ne;
   std::vector<float> values;
-  Type type = Type::F32;
+  formats::Type type = formats::Type::F32;
 };
 
 gguf::Metadata good_metadata() {
@@ -121,23 +121,23 @@ TEST_F(BadFile, DatThatIsGood) {
 
 TEST_F(BadFile, DatFieldByField) {
   constexpr int32_t kHuge = 0x7FFFFFFF;
-  expect_error(write(Dat().integer(0).bytes()), "the number of entries is 0, expected at least 1");
-  expect_error(write(Dat().integer(-5).bytes()), "the number of entries is -5");
-  expect_error(write(Dat().integer(kHuge).entry("a", {1}).bytes()), "the length of the name of entry 1 needs 4 bytes");
-  expect_error(write(Dat().integer(1).integer(-1).bytes()), "the length of the name of entry 0 is -1");
-  expect_error(write(Dat().integer(1).integer(kHuge).bytes()), "needs 2147483647 bytes, 0 are left");
-  expect_error(write(Dat().integer(1).text("").bytes()), "the length of the name of entry 0 is 0");
-  expect_error(write(Dat().integer(1).text("a").integer(0).integer(1).real(1).bytes()), "the number of calls is 0");
-  expect_error(write(Dat().integer(1).text("a").integer(1).integer(0).bytes()), "the number of values is 0");
-  expect_error(write(Dat().integer(1).text("a").integer(1).integer(-4).bytes()), "the number of values is -4");
+  expect_error(write(Dat().integer(0).bytes()), "the number of entries: found 0, expected at least 1");
+  expect_error(write(Dat().integer(-5).bytes()), "the number of entries: found -5");
+  expect_error(write(Dat().integer(kHuge).entry("a", {1}).bytes()), "the name of entry 1: needs 4 bytes at offset 21, found 0");
+  expect_error(write(Dat().integer(1).integer(-1).bytes()), "the name of entry 0: found -1, expected at least 1");
+  expect_error(write(Dat().integer(1).integer(kHuge).bytes()), "the name of entry 0: needs 2147483647 bytes at offset 8, found 0");
+  expect_error(write(Dat().integer(1).text("").bytes()), "the name of entry 0: found 0, expected at least 1");
+  expect_error(write(Dat().integer(1).text("a").integer(0).integer(1).real(1).bytes()), "the number of calls: found 0");
+  expect_error(write(Dat().integer(1).text("a").integer(1).integer(0).bytes()), "the number of values: found 0");
+  expect_error(write(Dat().integer(1).text("a").integer(1).integer(-4).bytes()), "the number of values: found -4");
   expect_error(write(Dat().integer(1).text("a").integer(1).integer(kHuge).real(1).bytes()),
-               "a needs 8589934588 bytes, 4 are left");
+               "a: needs 2147483647 values of 4 bytes at offset 17, found 4 bytes");
   expect_error(write(Dat().integer(2).entry("a", {1}).entry("a", {1}).bytes()), "a appears twice");
-  expect_error(write(Dat().integer(1).entry("a", {1}).integer(-1).bytes()), "the chunk count is -1");
+  expect_error(write(Dat().integer(1).entry("a", {1}).integer(-1).bytes()), "the chunk count: found -1");
   expect_error(write(Dat().integer(1).entry("a", {1}).integer(1).integer(-1).bytes()),
-               "the length of the dataset is -1");
+               "the dataset: found -1");
   expect_error(write(Dat().integer(1).entry("a", {1}).integer(1).text("t").integer(0).bytes()),
-               "4 bytes follow its end");
+               "found 4 bytes after the end, expected none");
   expect_error(write(Dat().integer(1).entry("bad\nname", {-1}).bytes()), "bad\\x0aname: sum of squares 0 is -512");
 }
 
@@ -204,8 +204,8 @@ TEST_F(BadFile, GgufTensors) {
   expect_bad([](auto& t) { t[1] = {"a.weight.counts", {1, 1, 1, 1}, {4}}; }, "expected [1, 2] beside a.weight.in_sum2");
   expect_bad([](auto& t) { t[1].ne = {2, 1, 1, 1}; }, "expected [1, 2] beside a.weight.in_sum2");
   expect_bad([](auto& t) { t[0].ne = {1, 2, 2, 1}; }, "expected [n_in, n_expert]");
-  expect_bad([](auto& t) { t[0].type = Type::I32; }, "a.weight.in_sum2 is I32, expected F32");
-  expect_bad([](auto& t) { t[1].type = Type::I32; }, "a.weight.counts is I32, expected F32");
+  expect_bad([](auto& t) { t[0].type = formats::Type::I32; }, "a.weight.in_sum2 is I32, expected F32");
+  expect_bad([](auto& t) { t[1].type = formats::Type::I32; }, "a.weight.counts is I32, expected F32");
   for (const float bad : {-1.0f, NAN, INFINITY, 0.5f, 1e30f}) {
     expect_bad([&](auto& t) { t[1].values[1] = bad; }, "a.weight.counts holds ");
   }
@@ -287,4 +287,4 @@ TEST_F(BadFile, FuzzGguf) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

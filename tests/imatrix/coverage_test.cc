@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace steelyard {
+namespace steelyard::imatrix {
 namespace {
 
 TEST(Coverage, CountsExperts) {
@@ -36,4 +36,4 @@ TEST(Coverage, DenseTensorsDoNotBorrow) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

@@ -8,12 +8,12 @@
 #include "imatrix/statistics.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 namespace {
 
 const std::vector<std::string> kModels = {"deepseek2", "deepseek2_k256"};
 
-// With what was measured alone: a .dat file, which does not tell experts apart, could not lend them anything.
+// Without a prior: a .dat file does not distinguish experts, so they could not borrow anything.
 Imatrix golden_gguf(const std::string& model = "deepseek2") {
   Imatrix imatrix = Imatrix::load(test::golden("imatrix/" + model + "/imatrix.gguf"));
   imatrix.prior_weight = 0;
@@ -32,7 +32,7 @@ gguf::TensorInfo tensor(const std::string& name, std::array<int64_t, gguf::kMaxD
   return info;
 }
 
-// One dense tensor of 2 columns and one of 2 experts with 3 columns, the second of which saw nothing.
+// One dense tensor of 2 columns and one of 2 experts with 3 columns. The second expert saw no input.
 Imatrix small() {
   Imatrix imatrix;
   imatrix.entries["a.weight"] = {.n_in = 2, .n_expert = 1, .in_sum2 = {10, 40}, .counts = {20}};
@@ -363,4 +363,4 @@ TEST(ImatrixStatistics, AnEntryWithoutInputsIsAllZero) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

@@ -4,8 +4,9 @@
 #include <gmock/gmock.h>
 
 #include "base/error.h"
+#include "error_of.h"
 
-namespace steelyard {
+namespace steelyard::imatrix {
 namespace {
 
 using testing::HasSubstr;
@@ -32,12 +33,7 @@ std::vector<std::string> selected(const std::vector<std::string>& include, const
 }
 
 std::string error_of(const std::vector<std::string>& include, const std::vector<std::string>& exclude) {
-  try {
-    selected(include, exclude);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
+  return test::error_of([&] { selected(include, exclude); });
 }
 
 TEST(SelectEntries, KeepsWhatIsIncludedAndNotExcluded) {
@@ -68,4 +64,4 @@ TEST(RenameEntries, CarriesDataAndDropsTheRest) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::imatrix

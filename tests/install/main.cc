@@ -10,7 +10,7 @@ int main(int argc, char** argv) {
   if (argc != 2) return 2;
   try {
     const gguf::Reader reader(argv[1]);
-    const Plan plan = Plan::parse("attn_ = Q4_K\n* = Q8_0\n", "example");
+    const plan::Plan plan = plan::Plan::parse("attn_ = Q4_K\n* = Q8_0\n", "example");
     std::printf("%zu tensors, %zu rules\n", reader.tensors().size(), plan.rules().size());
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());

@@ -10,9 +10,10 @@
 #include "base/error.h"
 #include "gguf/writer.h"
 #include "model/model.h"
+#include "model/opening.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::model {
 namespace {
 
 using testing::HasSubstr;
@@ -50,7 +51,7 @@ TEST(DeltaNetModel, TokenByTokenAndAnew) {
       const gguf::Reader reader(golden.path());
       const auto backend = make_backend(kind);
       const Model model(reader, *backend);
-      Session session(model, 48);
+      schedule::Session session(model, 48);
       session.forward(std::span(golden.ids).subspan(5, 20));  // another text, which reset() must forget
       session.reset();
       for (size_t t = 0; t < golden.ids.size(); ++t) {
@@ -65,10 +66,10 @@ TEST(DeltaNetModel, SequencesHaveStatesOfTheirOwn) {
   const gguf::Reader reader(golden.path());
   const auto backend = make_backend("cpu");
   const Model model(reader, *backend);
-  Session session(model, 48, 2);
+  schedule::Session session(model, 48, 2);
   const std::span ids(golden.ids);
-  session.forward_batch(std::vector<SequenceTokens>{{0, ids.subspan(7, 9)}, {1, ids.subspan(0, 30)}});
-  const Matrix x = session.forward_batch(std::vector<SequenceTokens>{{1, ids.subspan(30)}, {0, ids.subspan(0, 4)}});
+  session.forward_batch(std::vector<schedule::SequenceTokens>{{0, ids.subspan(7, 9)}, {1, ids.subspan(0, 30)}});
+  const Matrix x = session.forward_batch(std::vector<schedule::SequenceTokens>{{1, ids.subspan(30)}, {0, ids.subspan(0, 4)}});
   expect_golden(session.logits(x.slice(0, 18)), golden, 30);
 }
 
@@ -110,17 +111,7 @@ class Changed {
     return path;
   }
 
-  std::string error() const {
-    try {
-      const gguf::Reader reader(write());
-      const auto backend = make_backend("cpu");
-      const Model model(reader, *backend);
-      Session session(model, 8);
-      return "";
-    } catch (const Error& error) {
-      return error.what();
-    }
-  }
+  std::string error() const { return test::error_of_opening(write()); }
 };
 
 // ssm_in: one key head after the other its query, its key, the values and the gates of its value heads.
@@ -152,11 +143,11 @@ TEST(DeltaNetModel, OldLayout) {
   const gguf::Reader reader(model.write());
   const auto backend = make_backend("cpu");
   const Model bound(reader, *backend);
-  Session session(bound, 48);
+  schedule::Session session(bound, 48);
   expect_golden(session.logits(session.forward(golden.ids)), golden, 0);
 }
 
-// An array of recurrent layers says what the interval said, and wins over it.
+// An array of recurrent layers has the same meaning as the interval, and takes precedence over it.
 TEST(DeltaNetModel, RecurrentLayersByName) {
   const Golden golden("qwen3next");
   Changed model(golden.path());
@@ -166,7 +157,7 @@ TEST(DeltaNetModel, RecurrentLayersByName) {
   const gguf::Reader reader(model.write());
   const auto backend = make_backend("cpu");
   const Model bound(reader, *backend);
-  Session session(bound, 48);
+  schedule::Session session(bound, 48);
   expect_golden(session.logits(session.forward(golden.ids)), golden, 0);
 
   model.metadata.erase("qwen3next.attention.recurrent_layers");
@@ -212,7 +203,7 @@ TEST(DeltaNetModel, Refusals) {
 
 // Every matrix of the file but the embedding is shown, each once a batch, with its inputs' width. Those with one column
 // per token (a router's gate is one row) count as matrices; the convolution and vectors do not.
-class Names : public MatmulObserver {
+class Names : public compute::MatmulObserver {
  public:
   void dense(Backend&, const Weight& weight, int64_t, Matrix x) override {
     EXPECT_EQ(x.cols, weight.n_in);
@@ -231,7 +222,7 @@ TEST(DeltaNetModel, ObserverSeesEveryMatrix) {
     const gguf::Reader reader(golden.path());
     const auto backend = make_backend("cpu");
     const Model model(reader, *backend);
-    Session session(model, 48);
+    schedule::Session session(model, 48);
     Names seen;
     session.observe(&seen);
     session.logits(session.forward(golden.ids));
@@ -247,4 +238,4 @@ TEST(DeltaNetModel, ObserverSeesEveryMatrix) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::model

@@ -6,9 +6,10 @@
 #include <nlohmann/json.hpp>
 
 #include "model/model.h"
+#include "schedule/session.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::model {
 namespace {
 
 // The goldens' own rounding is below 7e-5; a missed bias or norm moves the root mean square by 1e-3 at least.
@@ -44,7 +45,7 @@ class ModelGolden : public testing::TestWithParam<Case> {
         sum += difference * difference;
       }
     }
-    const bool gelu = model_.config().layers[0].ffn.activation == Activation::kGeglu;
+    const bool gelu = model_.config().layers[0].ffn.activation == compute::Activation::kGeglu;
     EXPECT_LE(max, gelu ? kMaxGeluDifference : kMaxDifference) << what;
     EXPECT_LE(std::sqrt(sum / static_cast<double>(actual.rows * actual.cols)),
               gelu ? kRmsGeluDifference : kRmsDifference)
@@ -66,7 +67,7 @@ TEST_P(ModelGolden, LogitsOfOneBatch) {
   ASSERT_EQ(sequences_.size(), 2u);
   for (size_t s = 0; s < sequences_.size(); ++s) {
     const std::vector<float> golden = golden_logits(s);
-    Session session(model_, static_cast<int64_t>(sequences_[s].size()));
+    schedule::Session session(model_, static_cast<int64_t>(sequences_[s].size()));
     const Matrix logits = session.logits(session.forward(sequences_[s]));
     ASSERT_EQ(golden.size(), static_cast<size_t>(logits.rows * logits.cols));
     expect_near(logits, golden.data(), "sequence " + std::to_string(s));
@@ -77,7 +78,7 @@ TEST_P(ModelGolden, LogitsOfOneBatch) {
 TEST_P(ModelGolden, LogitsOfSplitBatches) {
   const std::vector<int32_t>& ids = sequences_[0];
   const std::vector<float> golden = golden_logits(0);
-  Session session(model_, static_cast<int64_t>(ids.size()));
+  schedule::Session session(model_, static_cast<int64_t>(ids.size()));
   for (size_t begin = 0, n = 0; begin < ids.size(); begin += n) {
     n = begin == 0 ? 17 : begin < 40 ? 23 : 1;
     const Matrix logits = session.logits(session.forward(std::span(ids).subspan(begin, n)));
@@ -96,11 +97,11 @@ TEST_P(ModelGolden, ResidualAfterEachLayer) {
   const Matrix x{residual.data(), n, width, width};
   model_.embed(ids, x);
   Scratch scratch(*backend_);
-  Pass pass{*backend_, scratch, model_.config().norm_eps};
+  ForwardContext ctx{*backend_, scratch, model_.config().norm_eps};
   for (int i = 0; i < model_.n_layers(); ++i) {
     const Layer layer = model_.layer(i, n);
     KvLayer kv = make_kv_layer(*backend_, layer.config.attention, n);
-    forward_layer(layer, x, 0, kv, pass);
+    forward_layer(layer, x, 0, kv, ctx);
     expect_near(x, golden.data() + i * n * width, "layer " + std::to_string(i));
   }
 }
@@ -117,7 +118,7 @@ TEST(QuantizedModels, GiveTheLogitsOfTheirDequantizedWeights) {
         const gguf::Reader reader(folder + "model_" + type + ".gguf");
         const auto backend = make_backend(backend_name);
         const Model model(reader, *backend);
-        Session session(model, static_cast<int64_t>(ids.size()));
+        schedule::Session session(model, static_cast<int64_t>(ids.size()));
         const Matrix logits = session.logits(session.forward(ids));
         const auto golden = test::read_values<float>(folder + "logits_0_" + type + "_dequantized_f32.f32");
         ASSERT_EQ(golden.size(), static_cast<size_t>(logits.rows * logits.cols));
@@ -148,4 +149,4 @@ std::string name(const testing::TestParamInfo<Case>& each) {
 INSTANTIATE_TEST_SUITE_P(Models, ModelGolden, testing::ValuesIn(cases()), name);
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::model

@@ -6,10 +6,12 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "error_of.h"
 #include "model/model.h"
+#include "schedule/session.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::model {
 namespace {
 
 using testing::HasSubstr;
@@ -21,7 +23,7 @@ std::vector<float> last_logits(const std::string& name, CacheTypes types) {
   const gguf::Reader reader(model_path(name));
   const auto backend = make_backend("cpu");
   const Model model(reader, *backend, types);
-  Session session(model, 40);
+  schedule::Session session(model, 40);
   std::vector<int32_t> ids(40);
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i * 5 % 60 + 3);
   Matrix x = session.forward(std::span(ids).first(30));
@@ -42,14 +44,14 @@ double distance(const std::vector<float>& a, const std::vector<float>& b) {
 TEST(CacheTypes, RoundingShowsAsMuchAsItShould) {
   for (const char* model : {"llama", "gpt-oss"}) {
     const std::vector<float> exact = last_logits(model, {});
-    const auto off = [&](Type keys, Type values) { return distance(last_logits(model, {keys, values}), exact); };
-    const double half = off(Type::F16, Type::F16), brain = off(Type::BF16, Type::BF16);
+    const auto off = [&](formats::Type keys, formats::Type values) { return distance(last_logits(model, {keys, values}), exact); };
+    const double half = off(formats::Type::F16, formats::Type::F16), brain = off(formats::Type::BF16, formats::Type::BF16);
     EXPECT_GT(half, 0) << model;
     EXPECT_LT(half, 5e-3) << model;
     EXPECT_GT(brain, half) << model;
     EXPECT_LT(brain, 2e-2) << model;
-    EXPECT_GT(off(Type::F32, Type::F16), 0) << model;
-    EXPECT_GT(off(Type::F16, Type::F32), 0) << model;
+    EXPECT_GT(off(formats::Type::F32, formats::Type::F16), 0) << model;
+    EXPECT_GT(off(formats::Type::F16, formats::Type::F32), 0) << model;
   }
 }
 
@@ -62,39 +64,34 @@ AttentionConfig heads(int64_t head_k, int64_t head_v) {
 }
 
 std::string complaint(const AttentionConfig& config, CacheTypes types) {
-  try {
-    check_cache_types(config, types);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
+  return test::error_of([&] { check_cache_types(config, types); });
 }
 
 TEST(CacheTypes, HeadsThatDoNotDivideAreNamed) {
-  EXPECT_EQ(complaint(heads(64, 32), {Type::Q8_0, Type::Q4_0}), "");
-  EXPECT_EQ(complaint(heads(80, 33), {Type::F16, Type::F32}), "");
-  EXPECT_THAT(complaint(heads(80, 32), {Type::Q8_0, Type::Q8_0}),
+  EXPECT_EQ(complaint(heads(64, 32), {formats::Type::Q8_0, formats::Type::Q4_0}), "");
+  EXPECT_EQ(complaint(heads(80, 33), {formats::Type::F16, formats::Type::F32}), "");
+  EXPECT_THAT(complaint(heads(80, 32), {formats::Type::Q8_0, formats::Type::Q8_0}),
               HasSubstr("keys in Q8_0: 80 values do not divide into blocks of 32"));
-  EXPECT_THAT(complaint(heads(64, 48), {Type::Q8_0, Type::Q4_0}), HasSubstr("values in Q4_0: 48 values"));
-  EXPECT_THAT(complaint(heads(256, 256), {Type::IQ2_XS, Type::F32}), HasSubstr("cannot hold keys in IQ2_XS"));
-  EXPECT_THAT(complaint(heads(256, 256), {Type::I8, Type::F32}), HasSubstr("cannot hold keys in I8"));
+  EXPECT_THAT(complaint(heads(64, 48), {formats::Type::Q8_0, formats::Type::Q4_0}), HasSubstr("values in Q4_0: 48 values"));
+  EXPECT_THAT(complaint(heads(256, 256), {formats::Type::IQ2_XS, formats::Type::F32}), HasSubstr("cannot hold keys in IQ2_XS"));
+  EXPECT_THAT(complaint(heads(256, 256), {formats::Type::I8, formats::Type::F32}), HasSubstr("cannot hold keys in I8"));
 
   AttentionConfig latent = heads(64, 64);
   latent.mixer = Mixer::kLatent;
   latent.kv_lora_rank = 512;
   latent.rope.n_dims = 64;
-  EXPECT_EQ(complaint(latent, {Type::Q8_0, Type::F32}), "");
+  EXPECT_EQ(complaint(latent, {formats::Type::Q8_0, formats::Type::F32}), "");
   latent.rope.n_dims = 24;
-  EXPECT_THAT(complaint(latent, {Type::Q8_0, Type::F32}), HasSubstr("latents with keys in Q8_0: 536 values"));
+  EXPECT_THAT(complaint(latent, {formats::Type::Q8_0, formats::Type::F32}), HasSubstr("latents with keys in Q8_0: 536 values"));
 }
 
 TEST(CacheTypes, MemoryIsThatOfTheTypes) {
   const auto backend = make_backend("cpu");
-  const KvLayer kv = make_kv_layer(*backend, heads(64, 32), 10, {Type::Q8_0, Type::Q4_0});
+  const KvLayer kv = make_kv_layer(*backend, heads(64, 32), 10, {formats::Type::Q8_0, formats::Type::Q4_0});
   EXPECT_EQ(kv.keys.stride, 192);   // 4 blocks of 34 bytes, whole cache lines
   EXPECT_EQ(kv.values.stride, 64);  // 2 blocks of 18 bytes
   EXPECT_EQ(kv.values.data - kv.keys.data, 1920);
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::model

@@ -8,9 +8,10 @@
 
 #include "base/error.h"
 #include "gguf/writer.h"
+#include "model/opening.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::model {
 namespace {
 
 // The deepseek2 golden with some metadata or tensors changed.
@@ -29,15 +30,7 @@ class ChangedModel {
     gguf::Writer writer(path, metadata, tensors);
     for (const gguf::TensorInfo& tensor : writer.tensors()) writer.append(std::vector<std::byte>(tensor.n_bytes));
     writer.finish();
-    try {
-      const gguf::Reader reader(path);
-      const auto backend = make_backend("cpu");
-      const Model model(reader, *backend);
-      Session session(model, 8);
-      return "";
-    } catch (const Error& error) {
-      return error.what();
-    }
+    return test::error_of_opening(path);
   }
 
   gguf::TensorInfo& tensor(std::string_view name) { return *std::ranges::find(tensors, name, &gguf::TensorInfo::name); }
@@ -101,7 +94,7 @@ TEST(Model, TokenBeyondVocabulary) {
   const gguf::Reader reader(test::golden("models/llama/model.gguf"));
   const auto backend = make_backend("ref");
   const Model model(reader, *backend);
-  Session session(model, 8);
+  schedule::Session session(model, 8);
   EXPECT_THROW(session.forward(std::vector<int32_t>{3, 272}), Error);
   EXPECT_THROW(session.forward(std::vector<int32_t>{-1}), Error);
 }
@@ -116,22 +109,22 @@ TEST(Model, SequencesShareABatch) {
     const auto values = [](Matrix x, int64_t first, int64_t n) {
       return std::vector<float>(x.row(first), x.row(first) + n * x.stride);
     };
-    Session alone(model, 8);
+    schedule::Session alone(model, 8);
     const auto alone_a = values(alone.forward(a), 0, 6);
     alone.reset();
     alone.forward(b);
     const auto alone_more = values(alone.forward(more), 0, 2);
 
-    Session together(model, 8, 3);
-    together.forward_batch(std::vector<SequenceTokens>{{2, b}});
-    const Matrix rows = together.forward_batch(std::vector<SequenceTokens>{{0, a}, {2, more}});
+    schedule::Session together(model, 8, 3);
+    together.forward_batch(std::vector<schedule::SequenceTokens>{{2, b}});
+    const Matrix rows = together.forward_batch(std::vector<schedule::SequenceTokens>{{0, a}, {2, more}});
     ASSERT_EQ(rows.rows, 8);
     EXPECT_EQ(values(rows, 0, 6), alone_a) << name;
     EXPECT_EQ(values(rows, 6, 2), alone_more) << name;
     EXPECT_EQ(together.position(0), 6);
     EXPECT_EQ(together.position(1), 0);
     EXPECT_EQ(together.position(2), 5);
-    EXPECT_THROW(together.forward_batch(std::vector<SequenceTokens>{{1, a}, {2, a}}), Error);
+    EXPECT_THROW(together.forward_batch(std::vector<schedule::SequenceTokens>{{1, a}, {2, a}}), Error);
     EXPECT_EQ(together.position(1), 0) << "a refused batch leaves every sequence as it was";
   }
 }
@@ -140,7 +133,7 @@ TEST(Model, ContextFull) {
   const gguf::Reader reader(test::golden("models/llama/model.gguf"));
   const auto backend = make_backend("cpu");
   const Model model(reader, *backend);
-  Session session(model, 4);
+  schedule::Session session(model, 4);
   session.forward(std::vector<int32_t>{1, 2, 3});
   EXPECT_THROW(session.forward(std::vector<int32_t>{4, 5}), Error);
   session.reset();
@@ -153,8 +146,8 @@ TEST(Model, GatingFallsBackByArchitecture) {
   const gguf::Reader reader(test::golden("models/deepseek2_yarn/model.gguf"));
   const auto backend = make_backend("cpu");
   EXPECT_FALSE(reader.metadata().contains("deepseek2.expert_gating_func"));
-  EXPECT_EQ(Model(reader, *backend).config().layers.back().ffn.gating, Gating::kSoftmax);
+  EXPECT_EQ(Model(reader, *backend).config().layers.back().ffn.gating, compute::Gating::kSoftmax);
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::model

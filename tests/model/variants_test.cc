@@ -10,9 +10,10 @@
 #include "base/error.h"
 #include "model/model.h"
 #include "model_copy.h"
+#include "schedule/session.h"
 #include "support.h"
 
-namespace steelyard::test {
+namespace steelyard::model {
 namespace {
 
 constexpr double kMaxDifference = 1e-4;
@@ -40,7 +41,7 @@ class Variant {
   void put(const std::string& name, const std::array<int64_t, gguf::kMaxDims>& ne, const std::vector<float>& values) {
     gguf::TensorInfo info{};
     info.name = name;
-    info.type = Type::F32;
+    info.type = formats::Type::F32;
     info.ne = ne;
     info.n_dims = 1;
     while (info.n_dims < 3 && ne[info.n_dims] > 1) ++info.n_dims;
@@ -70,7 +71,7 @@ class Variant {
     const gguf::Reader reader(folder_ / "variant.gguf");
     const auto backend = make_backend(backend_name);
     const Model model(reader, *backend);
-    Session session(model, static_cast<int64_t>(ids_.size()));
+    schedule::Session session(model, static_cast<int64_t>(ids_.size()));
     std::vector<float> out;
     for (size_t begin = 0; begin < ids_.size(); begin += piece) {
       const auto part = std::span(ids_).subspan(begin, std::min(piece, ids_.size() - begin));
@@ -101,10 +102,10 @@ class Variant {
   }
 
  private:
-  TempFolder folder_;
+  test::TempFolder folder_;
 
  public:
-  ModelCopy copy;
+  test::ModelCopy copy;
 
  private:
   std::string architecture_;
@@ -351,4 +352,4 @@ TEST(Variants, RefusedKeys) {
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::model

@@ -4,19 +4,15 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "error_of.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 namespace {
 
 Condition parse(std::string_view text) { return Condition::parse(text, "p.plan:1"); }
 
 std::string refusal(std::string_view text) {
-  try {
-    parse(text);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
+  return test::error_of([&] { parse(text); });
 }
 
 TEST(Condition, WithoutQuestionsAlwaysHolds) {
@@ -144,4 +140,4 @@ TEST_F(ModelFacts, RefuseKeysOfAnotherKind) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::plan

@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "models.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 namespace {
 
 using test::tensor;
@@ -24,13 +24,13 @@ std::vector<std::string> lines(std::string_view plan, const std::vector<gguf::Te
 using Lines = std::vector<std::string>;
 
 TEST(Findings, NothingToSayWhenEveryRuleDoesWhatItSays) {
-  EXPECT_EQ(lines("q = Q8_0\n* = Q4_K", {tensor("q.weight", {256, 8}, Type::BF16)}), Lines{});
+  EXPECT_EQ(lines("q = Q8_0\n* = Q4_K", {tensor("q.weight", {256, 8}, formats::Type::BF16)}), Lines{});
 }
 
 TEST(Findings, TellHowRulesCameToDecideNothing) {
-  const std::vector<gguf::TensorInfo> tensors = {tensor("blk.0.attn_q.weight", {256, 8}, Type::BF16),
-                                                 tensor("blk.0.attn_norm.weight", {256}, Type::F32),
-                                                 tensor("output_norm.weight", {256}, Type::F32)};
+  const std::vector<gguf::TensorInfo> tensors = {tensor("blk.0.attn_q.weight", {256, 8}, formats::Type::BF16),
+                                                 tensor("blk.0.attn_norm.weight", {256}, formats::Type::F32),
+                                                 tensor("output_norm.weight", {256}, formats::Type::F32)};
   EXPECT_EQ(lines("attn_q = Q8_0\nattn_[qk] = Q6_K\nattn_ = Q4_K\nput_norm = Q4_K\nupp = F16\ndwon = F16\n", tensors),
             (Lines{
                 "warning: earlier rules take every tensor that a rule matches: p:2 `attn_[qk]` (taken by p:1 "
@@ -45,7 +45,7 @@ TEST(Findings, TellWhatTheCommandLineReplaces) {
   Plan plan = Plan::parse("q = Q8_0\nk ?= Q8_0\n* = Q4_K", "p");
   plan.prepend({Plan::parse_rule("q = F16", "command line"), Plan::parse_rule("* = Q5_K", "command line"),
                 Plan::parse_rule("q.w ?= F32", "command line")});
-  const gguf::TensorInfo info = tensor("q.weight", {256, 8}, Type::BF16);
+  const gguf::TensorInfo info = tensor("q.weight", {256, 8}, formats::Type::BF16);
   const std::vector<Finding> found = findings(resolve(plan, std::span(&info, 1)));
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found[0].severity, Severity::kNote);
@@ -55,7 +55,7 @@ TEST(Findings, TellWhatTheCommandLineReplaces) {
 }
 
 TEST(Findings, NameFallbacks) {
-  const std::vector<gguf::TensorInfo> tensors = {tensor("blk.0.attn_k_b.weight", {192, 8}, Type::BF16)};
+  const std::vector<gguf::TensorInfo> tensors = {tensor("blk.0.attn_k_b.weight", {192, 8}, formats::Type::BF16)};
   EXPECT_EQ(lines("* = Q4_K", tensors),
             Lines{"warning: Q5_0 instead of Q4_K, whose blocks of 256 do not divide the rows: blk.0.attn_k_b.weight "
                   "(rows of 192)"});
@@ -64,7 +64,7 @@ TEST(Findings, NameFallbacks) {
 TEST(Findings, GroupThousandsOfTensorsInTheOrderOfLayers) {
   std::vector<gguf::TensorInfo> tensors;
   for (int layer = 4999; layer >= 0; --layer) {
-    tensors.push_back(tensor(fmt::format("blk.{}.attn_k_b.weight", layer), {192, 8}, Type::BF16));
+    tensors.push_back(tensor(fmt::format("blk.{}.attn_k_b.weight", layer), {192, 8}, formats::Type::BF16));
   }
   const Lines found = lines("* = Q4_K", tensors);
   ASSERT_EQ(found.size(), 1u);
@@ -75,7 +75,7 @@ TEST(Findings, GroupThousandsOfTensorsInTheOrderOfLayers) {
 }
 
 TEST(Findings, NamesFromFilesStayOnOneLine) {
-  const Lines found = lines("a\x1b = F16\n* = Q4_K", {tensor("b\n.weight", {192, 8}, Type::BF16)});
+  const Lines found = lines("a\x1b = F16\n* = Q4_K", {tensor("b\n.weight", {192, 8}, formats::Type::BF16)});
   ASSERT_EQ(found.size(), 2u);
   for (const std::string& line : found) EXPECT_EQ(line.find_first_of("\n\x1b"), std::string::npos) << line;
 }
@@ -105,4 +105,4 @@ TEST(Findings, RefuseErrorsAndUnderStrictnessWarnings) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::plan

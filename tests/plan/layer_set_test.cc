@@ -5,7 +5,7 @@
 
 #include <vector>
 
-namespace steelyard {
+namespace steelyard::plan {
 namespace {
 
 std::vector<int64_t> members(const std::string& text, int64_t n_layers) {
@@ -50,4 +50,4 @@ TEST(LayerSet, FractionsRoundDown) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::plan

@@ -14,7 +14,7 @@
 #include "plan/condition.h"
 #include "support.h"
 
-namespace steelyard::test {
+namespace steelyard::plan {
 
 inline const char* const kModels[] = {"glm-4.7", "glm-4.7-flash", "qwen3-30b-a3b", "qwen3-coder-next"};
 
@@ -45,7 +45,7 @@ inline std::vector<int> layer_list(const std::string& text) {
   return layers;
 }
 
-inline gguf::TensorInfo tensor(const std::string& name, const std::vector<int64_t>& shape, Type type) {
+inline gguf::TensorInfo tensor(const std::string& name, const std::vector<int64_t>& shape, formats::Type type) {
   gguf::TensorInfo info;
   info.name = name;
   info.n_dims = static_cast<int>(shape.size());
@@ -55,7 +55,7 @@ inline gguf::TensorInfo tensor(const std::string& name, const std::vector<int64_
   return info;
 }
 
-/// Each line of the file is one kind of tensor: name (N stands for the layer), layers, shape, source type, picks.
+/// Each line of the file is one kind of tensor: name (N is the layer's number), layers, shape, source type, choices.
 inline Model read_model(const std::string& name) {
   Model model;
   std::istringstream in(read_text(golden("plan/" + name + ".tsv")));
@@ -86,4 +86,4 @@ inline Model read_model(const std::string& name) {
   return model;
 }
 
-}  // namespace steelyard::test
+}  // namespace steelyard::plan

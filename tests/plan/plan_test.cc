@@ -7,21 +7,17 @@
 #include <random>
 
 #include "base/error.h"
+#include "error_of.h"
 #include "models.h"
 #include "plan/resolve.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 namespace {
 
 // The message of the Error that `text` as a plan named p.plan causes; empty when there is none.
 std::string refusal(std::string_view text) {
-  try {
-    Plan::parse(text, "p.plan");
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
+  return test::error_of([&] { Plan::parse(text, "p.plan"); });
 }
 
 bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
@@ -31,20 +27,20 @@ TEST(Plan, ReadsRulesInOrder) {
       Plan::parse("# a plan\n\nffn_(gate|up)_exps = IQ2_S\n  attn_ = q4_k   # lower case\n* = IQ3_S\n", "p.plan");
   ASSERT_EQ(plan.rules().size(), 2u);
   EXPECT_EQ(plan.rules()[0].pattern, "ffn_(gate|up)_exps");
-  EXPECT_EQ(plan.rules()[0].type, Type::IQ2_S);
+  EXPECT_EQ(plan.rules()[0].type, formats::Type::IQ2_S);
   EXPECT_EQ(plan.rules()[0].where(), "p.plan:3");
   EXPECT_EQ(plan.rules()[1].pattern, "attn_");
-  EXPECT_EQ(plan.rules()[1].type, Type::Q4_K);
+  EXPECT_EQ(plan.rules()[1].type, formats::Type::Q4_K);
   EXPECT_EQ(plan.rules()[1].line, 4);
   ASSERT_TRUE(plan.base().has_value());
-  EXPECT_EQ(plan.base()->type, Type::IQ3_S);
+  EXPECT_EQ(plan.base()->type, formats::Type::IQ3_S);
 }
 
 TEST(Plan, ToleratesByteOrderMarkCrlfAndNoFinalNewline) {
   const Plan plan = Plan::parse("\xEF\xBB\xBF# x\r\na\t=\tQ8_0\r\n\r\n* = Q4_0", "p.plan");
   ASSERT_EQ(plan.rules().size(), 1u);
   EXPECT_EQ(plan.rules()[0].pattern, "a");
-  EXPECT_EQ(plan.base()->type, Type::Q4_0);
+  EXPECT_EQ(plan.base()->type, formats::Type::Q4_0);
 }
 
 TEST(Plan, SplitsAtTheLastEqualsSign) {
@@ -128,11 +124,11 @@ TEST(Plan, TextReadsBackToTheSamePlan) {
       "blk.{0-4, 7/8:, 1/8+2::3, -1}\\.a|b=c = keep\nx#y ?= Q4_1 if imatrix\nx#y = IQ2_S if not tied\n"
       "a = keep if imatrix and gqa >= 4 and index in {:1/8, -1}\n* = BF16\n";
   EXPECT_EQ(Plan::parse(text, "p.plan").text(), text);
-  EXPECT_EQ(Plan::uniform(Type::Q8_0).text(), "* = Q8_0\n");
+  EXPECT_EQ(Plan::uniform(formats::Type::Q8_0).text(), "* = Q8_0\n");
   EXPECT_EQ(Plan::uniform(std::nullopt).text(), "* = keep\n");
 }
 
-// What is stored in a quantized file decides as the plan it came from, whatever was on the command line.
+// The plan stored in a quantized file decides like the original plan, whatever was on the command line.
 TEST(Plan, TextOfEveryPresetDecidesTheSame) {
   const std::string plans = std::string(STEELYARD_SOURCE_DIR) + "/plans";
   for (const char* name : test::kModels) {
@@ -164,7 +160,7 @@ TEST(Plan, ReadsListsOfRules) {
       Plan::parse_rule_list("attn_v=Q6_K blk\\.(0|1)\\.=q8_0\r\n\n# none here=F16\n\tx?=keep # y=F16\n", "list");
   ASSERT_EQ(rules.size(), 3u);
   EXPECT_EQ(rules[0].pattern, "attn_v");
-  EXPECT_EQ(rules[1].type, Type::Q8_0);
+  EXPECT_EQ(rules[1].type, formats::Type::Q8_0);
   EXPECT_EQ(rules[1].where(), "list:1");
   EXPECT_EQ(rules[2].pattern, "x?");
   EXPECT_EQ(rules[2].where(), "list:4");
@@ -188,7 +184,7 @@ TEST(Plan, LoadsFilesAndPresets) {
   EXPECT_THROW(Plan::load(folder / "big.plan"), Error);
 
   const std::string plans = std::string(STEELYARD_SOURCE_DIR) + "/plans";
-  EXPECT_EQ(Plan::preset(plans, "q4_k_m").base()->type, Type::Q4_K);
+  EXPECT_EQ(Plan::preset(plans, "q4_k_m").base()->type, formats::Type::Q4_K);
   for (const char* name : {"no-such", "", "../glm-4.7-flash-asym-2bit", "Q4_K_M.plan"}) {
     try {
       Plan::preset(plans, name);
@@ -209,7 +205,7 @@ TEST(Plan, SurvivesRandomText) {
   std::vector<gguf::TensorInfo> tensors;
   for (const char* name :
        {"token_embd.weight", "blk.0.attn_q.weight", "blk.46.attn_k.weight", "blk.1000000.x.weight"}) {
-    tensors.push_back(test::tensor(name, {192, 8}, Type::BF16));
+    tensors.push_back(test::tensor(name, {192, 8}, formats::Type::BF16));
   }
   std::mt19937 random(7);
   int parsed = 0;
@@ -235,4 +231,4 @@ TEST(Plan, SurvivesRandomText) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::plan

@@ -15,7 +15,7 @@
 #include "plan/report.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::plan {
 namespace {
 
 using test::tensor;
@@ -37,48 +37,48 @@ std::vector<std::string> described(const Resolution& resolution) {
 }
 
 gguf::TensorInfo matrix(const std::string& name, int64_t columns = 512) {
-  return tensor(name, {columns, 8}, Type::BF16);
+  return tensor(name, {columns, 8}, formats::Type::BF16);
 }
 
 TEST(Resolve, FirstMatchWinsAndSearchesAnywhere) {
   const Decision decision = decide("attn_q = Q8_0\nattn_ = Q4_K\n* = Q2_K", matrix("blk.3.attn_q.weight"));
-  EXPECT_EQ(decision.type, Type::Q8_0);
+  EXPECT_EQ(decision.type, formats::Type::Q8_0);
   EXPECT_EQ(decision.reason, Reason::kRule);
   EXPECT_EQ(decision.rule, "p.plan:1 `attn_q`");
   EXPECT_EQ(decision.bytes, 8u * 512 / 32 * 34);
-  EXPECT_EQ(decide("ATTN_Q = Q8_0\nattn_ = Q4_K", matrix("blk.3.attn_q.weight")).type, Type::Q4_K);
+  EXPECT_EQ(decide("ATTN_Q = Q8_0\nattn_ = Q4_K", matrix("blk.3.attn_q.weight")).type, formats::Type::Q4_K);
 }
 
 TEST(Resolve, BaseTakesTheRestAndWithoutItTensorsAreKept) {
   const Decision base = decide("x = Q8_0\n* = Q4_K", matrix("a.weight"));
-  EXPECT_EQ(base.type, Type::Q4_K);
+  EXPECT_EQ(base.type, formats::Type::Q4_K);
   EXPECT_EQ(base.reason, Reason::kBase);
   EXPECT_EQ(base.rule, "p.plan:2 `*`");
-  EXPECT_EQ(decide("* = Q4_K\na = Q8_0", matrix("a.weight")).type, Type::Q8_0) << "the base is last wherever it stands";
+  EXPECT_EQ(decide("* = Q4_K\na = Q8_0", matrix("a.weight")).type, formats::Type::Q8_0) << "the base is last wherever it stands";
   const Decision none = decide("x = Q8_0", matrix("a.weight"));
-  EXPECT_EQ(none.type, Type::BF16);
+  EXPECT_EQ(none.type, formats::Type::BF16);
   EXPECT_EQ(none.reason, Reason::kNoRule);
   EXPECT_EQ(none.rule, "");
 }
 
 TEST(Resolve, RulesHoldWhateverTheBase) {
   for (const char* base : {"F16", "BF16", "F32", "keep", "Q4_K"}) {
-    EXPECT_EQ(decide(std::string("a = IQ2_S\n* = ") + base, matrix("a.weight")).type, Type::IQ2_S) << base;
+    EXPECT_EQ(decide(std::string("a = IQ2_S\n* = ") + base, matrix("a.weight")).type, formats::Type::IQ2_S) << base;
   }
-  EXPECT_EQ(decide("a = keep\n* = Q4_K", matrix("a.weight")).type, Type::BF16);
+  EXPECT_EQ(decide("a = keep\n* = Q4_K", matrix("a.weight")).type, formats::Type::BF16);
 }
 
 TEST(Resolve, ProtectedTensorsStay) {
   const std::pair<gguf::TensorInfo, std::string> cases[] = {
-      {tensor("blk.0.attn_norm.weight", {2048}, Type::F32), "norm"},
-      {tensor("blk.0.attn_q_norm.weight", {128, 32}, Type::F32), "norm"},
-      {tensor("blk.0.ffn_gate_inp.weight", {2048, 64}, Type::F32), "router"},
-      {tensor("blk.0.ffn_gate_inp_shexp.weight", {2048, 1}, Type::F32), "one row"},
-      {tensor("blk.0.attn_sinks.weight", {64}, Type::F16), "one row"},
-      {tensor("blk.0.ssm_conv1d.weight", {4, 8192}, Type::F32), "convolution"},
-      {tensor("blk.0.attn_q.bias", {2048}, Type::F32), "not a weight"},
-      {tensor("blk.0.ssm_a", {32, 64}, Type::F32), "not a weight"},
-      {tensor("ids.weight", {32, 64}, Type::I32), "integers"},
+      {tensor("blk.0.attn_norm.weight", {2048}, formats::Type::F32), "norm"},
+      {tensor("blk.0.attn_q_norm.weight", {128, 32}, formats::Type::F32), "norm"},
+      {tensor("blk.0.ffn_gate_inp.weight", {2048, 64}, formats::Type::F32), "router"},
+      {tensor("blk.0.ffn_gate_inp_shexp.weight", {2048, 1}, formats::Type::F32), "one row"},
+      {tensor("blk.0.attn_sinks.weight", {64}, formats::Type::F16), "one row"},
+      {tensor("blk.0.ssm_conv1d.weight", {4, 8192}, formats::Type::F32), "convolution"},
+      {tensor("blk.0.attn_q.bias", {2048}, formats::Type::F32), "not a weight"},
+      {tensor("blk.0.ssm_a", {32, 64}, formats::Type::F32), "not a weight"},
+      {tensor("ids.weight", {32, 64}, formats::Type::I32), "integers"},
   };
   for (const auto& [info, why] : cases) {
     for (const char* plan : {"* = Q8_0", "* = F16", ". = Q8_0", ". = BF16"}) {
@@ -91,23 +91,23 @@ TEST(Resolve, ProtectedTensorsStay) {
 }
 
 TEST(Resolve, OnlyARuleForF32ReachesProtectedTensors) {
-  const auto norm = tensor("blk.0.attn_norm.weight", {2048}, Type::BF16);
+  const auto norm = tensor("blk.0.attn_norm.weight", {2048}, formats::Type::BF16);
   const Decision decision = decide("attn_norm = F32\n* = Q4_K", norm);
-  EXPECT_EQ(decision.type, Type::F32);
+  EXPECT_EQ(decision.type, formats::Type::F32);
   EXPECT_EQ(decision.reason, Reason::kRule);
-  EXPECT_EQ(decide("* = F32", norm).type, Type::BF16);
-  EXPECT_EQ(decide(". = F32", tensor("x.weight", {32, 2}, Type::I32)).type, Type::I32);
+  EXPECT_EQ(decide("* = F32", norm).type, formats::Type::BF16);
+  EXPECT_EQ(decide(". = F32", tensor("x.weight", {32, 2}, formats::Type::I32)).type, formats::Type::I32);
 }
 
 TEST(Resolve, FallsBackUntilRowsDivide) {
   const Decision once = decide("* = Q4_K", matrix("blk.0.attn_k_b.weight", 192));
-  EXPECT_EQ(once.type, Type::Q5_0);
-  EXPECT_EQ(once.wanted, Type::Q4_K);
+  EXPECT_EQ(once.type, formats::Type::Q5_0);
+  EXPECT_EQ(once.wanted, formats::Type::Q4_K);
   EXPECT_TRUE(once.is_fallback());
   EXPECT_EQ(once.bytes, 8u * 192 / 32 * 22);
   for (const char* type : {"Q2_K", "Q6_K", "IQ2_S", "Q8_0", "MXFP4", "TQ1_0"}) {
     const Decision decision = decide(std::string("* = ") + type, matrix("a.weight", 100));
-    EXPECT_EQ(decision.type, Type::F16) << type;
+    EXPECT_EQ(decision.type, formats::Type::F16) << type;
     EXPECT_EQ(decision.bytes, 1600u);
   }
   EXPECT_FALSE(decide("* = Q4_K", matrix("a.weight", 256)).is_fallback());
@@ -119,7 +119,7 @@ TEST(Resolve, LayerSetsFollowTheModel) {
   tensors.push_back(matrix("blk.x.ffn_up.weight"));
   const Resolution resolution = resolve(parse("blk.{1, 7/8:}.ffn = Q8_0\nblk\\.{1-3} = Q6_K\n* = Q4_K"), tensors);
   for (size_t i = 0; i < tensors.size(); ++i) {
-    const Type expected = i == 1 || i == 14 || i == 15 ? Type::Q8_0 : i == 2 || i == 3 ? Type::Q6_K : Type::Q4_K;
+    const formats::Type expected = i == 1 || i == 14 || i == 15 ? formats::Type::Q8_0 : i == 2 || i == 3 ? formats::Type::Q6_K : formats::Type::Q4_K;
     EXPECT_EQ(resolution.decisions[i].type, expected) << tensors[i].name;
   }
 }
@@ -128,12 +128,12 @@ TEST(Resolve, ConditionsAskForImatrixAndTiedEmbedding) {
   const Plan plan =
       parse("token = Q6_K if tied\nup = Q4_1 if imatrix\nup = Q5_1 if not imatrix\ntoken = Q5_K if not tied\n* = Q4_0");
   std::vector<gguf::TensorInfo> tensors = {matrix("token_embd.weight"), matrix("blk.0.ffn_up.weight")};
-  EXPECT_EQ(resolve(plan, tensors).decisions[0].type, Type::Q6_K);
-  EXPECT_EQ(resolve(plan, tensors).decisions[1].type, Type::Q5_1);
-  EXPECT_EQ(resolve(plan, tensors, {.imatrix = true}).decisions[1].type, Type::Q4_1);
+  EXPECT_EQ(resolve(plan, tensors).decisions[0].type, formats::Type::Q6_K);
+  EXPECT_EQ(resolve(plan, tensors).decisions[1].type, formats::Type::Q5_1);
+  EXPECT_EQ(resolve(plan, tensors, {.imatrix = true}).decisions[1].type, formats::Type::Q4_1);
   tensors.push_back(matrix("output.weight"));
   const Resolution untied = resolve(plan, tensors);
-  EXPECT_EQ(untied.decisions[0].type, Type::Q5_K);
+  EXPECT_EQ(untied.decisions[0].type, formats::Type::Q5_K);
   EXPECT_TRUE(untied.unused.empty()) << "a rule whose condition does not hold is not reported";
 }
 
@@ -141,17 +141,17 @@ TEST(Resolve, ConditionsAskForTheModelsFacts) {
   const gguf::TensorInfo info = matrix("blk.0.attn_v.weight");
   const Plan plan = parse("attn_v = Q8_0 if gqa >= 4 and not imatrix\nattn_v = Q6_K if experts == 8\n* = Q4_K");
   const auto pick = [&](const Facts& facts) { return resolve(plan, std::span(&info, 1), facts).decisions[0].type; };
-  EXPECT_EQ(pick({.gqa = 4}), Type::Q8_0);
-  EXPECT_EQ(pick({.gqa = 3}), Type::Q4_K);
-  EXPECT_EQ(pick({.imatrix = true, .gqa = 8}), Type::Q4_K);
-  EXPECT_EQ(pick({.imatrix = true, .gqa = 8, .experts = 8}), Type::Q6_K);
+  EXPECT_EQ(pick({.gqa = 4}), formats::Type::Q8_0);
+  EXPECT_EQ(pick({.gqa = 3}), formats::Type::Q4_K);
+  EXPECT_EQ(pick({.imatrix = true, .gqa = 8}), formats::Type::Q4_K);
+  EXPECT_EQ(pick({.imatrix = true, .gqa = 8, .experts = 8}), formats::Type::Q6_K);
 }
 
-// The index counts by layer and then by name what the pattern matches, whoever takes it and wherever it stands in the
-// file; fractions are of the number of layers.
+// The index counts the tensors that the pattern matches, by layer and then by name. Other rules that take them, and
+// their places in the file, do not matter. Fractions are of the number of layers.
 TEST(Resolve, IndexCountsTheTensorsThatThePatternMatches) {
   std::vector<gguf::TensorInfo> tensors = {matrix("blk.0.ffn_down.weight"),
-                                           tensor("blk.1.ffn_down_norm.weight", {512}, Type::F32)};
+                                           tensor("blk.1.ffn_down_norm.weight", {512}, formats::Type::F32)};
   for (const char* layer : {"blk.10", "blk.2", "blk.1", "blk.11"}) {
     tensors.push_back(matrix(std::string(layer) + ".ffn_down_shexp.weight"));
     tensors.push_back(matrix(std::string(layer) + ".ffn_down_exps.weight"));
@@ -159,7 +159,7 @@ TEST(Resolve, IndexCountsTheTensorsThatThePatternMatches) {
   const auto taken = [&](std::string_view text) {
     std::set<std::string> names;
     for (const Decision& decision : resolve(parse(text), tensors).decisions) {
-      if (decision.type == Type::Q8_0) names.insert(decision.tensor->name);
+      if (decision.type == formats::Type::Q8_0) names.insert(decision.tensor->name);
     }
     return names;
   };
@@ -174,7 +174,7 @@ TEST(Resolve, IndexCountsTheTensorsThatThePatternMatches) {
 
 TEST(Resolve, ReportsRulesThatDecideNothing) {
   const std::vector<gguf::TensorInfo> tensors = {matrix("blk.0.attn_q.weight"), matrix("blk.0.ffn_up.weight"),
-                                                 tensor("blk.0.attn_norm.weight", {512}, Type::F32)};
+                                                 tensor("blk.0.attn_norm.weight", {512}, formats::Type::F32)};
   const Resolution resolution = resolve(
       parse(
           "attn_q = Q8_0\nattn_[qz] = Q6_K\nffn_dwon = Q6_K\nattn_norm = Q4_K\nblk.{1} = F16\nmay_be ?= F16\n* = Q4_K"),
@@ -212,14 +212,14 @@ TEST(Resolve, CommandLineRulesComeFirst) {
 TEST(Resolve, RefusesSizesThatOverflow) {
   gguf::TensorInfo huge = matrix("a.weight");
   huge.ne = {int64_t{1} << 40, int64_t{1} << 22, 1, 1};
-  EXPECT_THROW(resolve(Plan::uniform(Type::F32), std::span(&huge, 1)), Error);
-  EXPECT_NO_THROW(resolve(Plan::uniform(Type::Q2_K), std::span(&huge, 1)));
+  EXPECT_THROW(resolve(Plan::uniform(formats::Type::F32), std::span(&huge, 1)), Error);
+  EXPECT_NO_THROW(resolve(Plan::uniform(formats::Type::Q2_K), std::span(&huge, 1)));
   const std::vector<gguf::TensorInfo> many(8, huge);
-  EXPECT_THROW(resolve(Plan::uniform(Type::Q2_K), many), Error);
+  EXPECT_THROW(resolve(Plan::uniform(formats::Type::Q2_K), many), Error);
 }
 
 TEST(Resolve, OfNothingIsNothing) {
-  const Resolution resolution = resolve(Plan::uniform(Type::Q4_K), {});
+  const Resolution resolution = resolve(Plan::uniform(formats::Type::Q4_K), {});
   EXPECT_EQ(resolution.total_bytes, 0u);
   EXPECT_EQ(resolution.bits_per_weight, 0);
   EXPECT_NE(summary(resolution).find("total: 0 tensors"), std::string::npos);
@@ -229,7 +229,7 @@ TEST(Resolve, DoesNotDependOnTheOrderOfTensors) {
   const test::Model model = test::read_model("glm-4.7-flash");
   const Plan plan = Plan::preset(plans_folder(), "Q4_K_M");
   const Resolution straight = resolve(plan, model.tensors);
-  std::map<std::string, Type> types;
+  std::map<std::string, formats::Type> types;
   for (const Decision& decision : straight.decisions) types[decision.tensor->name] = decision.type;
 
   std::vector<gguf::TensorInfo> shuffled = model.tensors;
@@ -268,18 +268,18 @@ void expect_published_plan(std::span<const gguf::TensorInfo> tensors) {
   EXPECT_EQ(resolution.n_elements, 29'943'393'920u);
   EXPECT_NEAR(resolution.bits_per_weight, 3.0597, 5e-5);
   EXPECT_TRUE(resolution.unused.empty());
-  std::map<Type, int> counts;
+  std::map<formats::Type, int> counts;
   for (const Decision& decision : resolution.decisions) {
     ++counts[decision.type];
     EXPECT_EQ(decision.is_fallback(), decision.tensor->name.ends_with("attn_k_b.weight"));
     EXPECT_NE(decision.reason, Reason::kBase) << decision.tensor->name;
   }
-  EXPECT_EQ(counts, (std::map<Type, int>{{Type::IQ2_S, 92},
-                                         {Type::IQ3_S, 46},
-                                         {Type::Q4_K, 235},
-                                         {Type::Q5_0, 47},
-                                         {Type::Q6_K, 2 + 138 + 3},
-                                         {Type::F32, 281}}));
+  EXPECT_EQ(counts, (std::map<formats::Type, int>{{formats::Type::IQ2_S, 92},
+                                         {formats::Type::IQ3_S, 46},
+                                         {formats::Type::Q4_K, 235},
+                                         {formats::Type::Q5_0, 47},
+                                         {formats::Type::Q6_K, 2 + 138 + 3},
+                                         {formats::Type::F32, 281}}));
 }
 
 TEST(Plans, PublishedGlmPlanHasThePublishedSize) { expect_published_plan(test::read_model("glm-4.7-flash").tensors); }
@@ -287,14 +287,14 @@ TEST(Plans, PublishedGlmPlanHasThePublishedSize) { expect_published_plan(test::r
 TEST(Plans, PublishedGlmPlanOnTheRealHeader) {
   const std::string path = test::shared("skeletons/glm-4.7-flash-bf16.header.gguf");
   if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is absent";
-  expect_published_plan(gguf::Reader(path, gguf::Need::kHeader).tensors());
+  expect_published_plan(gguf::Reader(path, gguf::ReadMode::kHeader).tensors());
 }
 
 TEST(Plans, FactsOfTheRealHeaders) {
   for (const char* name : test::kModels) {
     const std::string path = test::shared(std::string("skeletons/") + name + "-bf16.header.gguf");
     if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is absent";
-    const Facts facts = model_facts(gguf::Reader(path, gguf::Need::kHeader).metadata(), false);
+    const Facts facts = model_facts(gguf::Reader(path, gguf::ReadMode::kHeader).metadata(), false);
     EXPECT_EQ(facts.gqa, test::read_model(name).facts.gqa) << name;
     EXPECT_EQ(facts.experts, test::read_model(name).facts.experts) << name;
   }
@@ -340,18 +340,18 @@ TEST(Plans, FewerSharedHeadsOrExpertsNeedLess) {
   const auto pick = [&](const char* preset, const Facts& facts) {
     return resolve(Plan::preset(plans_folder(), preset), std::span(&info, 1), facts).decisions[0].type;
   };
-  EXPECT_EQ(pick("IQ2_XXS", {.imatrix = true, .gqa = 3, .experts = 3}), Type::Q2_K);
-  EXPECT_EQ(pick("IQ2_XXS", {.imatrix = true, .gqa = 3, .experts = 4}), Type::Q4_K);
-  EXPECT_EQ(pick("IQ2_M", {.imatrix = true, .gqa = 3}), Type::IQ3_S);
-  EXPECT_EQ(pick("Q2_K", {.gqa = 3, .experts = 64}), Type::Q3_K);
-  EXPECT_EQ(pick("Q2_K_S", {.gqa = 3}), Type::Q2_K);
-  EXPECT_EQ(pick("IQ3_XXS", {.gqa = 3}), Type::IQ3_S);
-  EXPECT_EQ(pick("IQ3_XXS", {.imatrix = true, .gqa = 3}), Type::IQ3_XXS);
-  EXPECT_EQ(pick("IQ3_XXS", {.imatrix = true, .gqa = 4}), Type::Q4_K);
-  EXPECT_EQ(pick("IQ4_XS", {.gqa = 3}), Type::IQ4_XS);
-  EXPECT_EQ(pick("Q6_K", {.experts = 8}), Type::Q8_0);
-  EXPECT_EQ(pick("IQ2_XXS", {.imatrix = true, .experts = 8}), Type::Q4_K);
+  EXPECT_EQ(pick("IQ2_XXS", {.imatrix = true, .gqa = 3, .experts = 3}), formats::Type::Q2_K);
+  EXPECT_EQ(pick("IQ2_XXS", {.imatrix = true, .gqa = 3, .experts = 4}), formats::Type::Q4_K);
+  EXPECT_EQ(pick("IQ2_M", {.imatrix = true, .gqa = 3}), formats::Type::IQ3_S);
+  EXPECT_EQ(pick("Q2_K", {.gqa = 3, .experts = 64}), formats::Type::Q3_K);
+  EXPECT_EQ(pick("Q2_K_S", {.gqa = 3}), formats::Type::Q2_K);
+  EXPECT_EQ(pick("IQ3_XXS", {.gqa = 3}), formats::Type::IQ3_S);
+  EXPECT_EQ(pick("IQ3_XXS", {.imatrix = true, .gqa = 3}), formats::Type::IQ3_XXS);
+  EXPECT_EQ(pick("IQ3_XXS", {.imatrix = true, .gqa = 4}), formats::Type::Q4_K);
+  EXPECT_EQ(pick("IQ4_XS", {.gqa = 3}), formats::Type::IQ4_XS);
+  EXPECT_EQ(pick("Q6_K", {.experts = 8}), formats::Type::Q8_0);
+  EXPECT_EQ(pick("IQ2_XXS", {.imatrix = true, .experts = 8}), formats::Type::Q4_K);
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::plan

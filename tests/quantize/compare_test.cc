@@ -10,7 +10,7 @@
 #include "gguf/writer.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 // Writes one file tensor by tensor.
@@ -18,7 +18,7 @@ class File {
  public:
   gguf::Metadata metadata;
 
-  void add(const std::string& name, Type type, std::array<int64_t, 4> ne, std::vector<std::byte> bytes) {
+  void add(const std::string& name, formats::Type type, std::array<int64_t, 4> ne, std::vector<std::byte> bytes) {
     gguf::TensorInfo tensor;
     tensor.name = name;
     tensor.n_dims = ne[2] > 1 ? 3 : 2;
@@ -29,7 +29,7 @@ class File {
   }
   void add(const std::string& name, std::array<int64_t, 4> ne, const std::vector<float>& values) {
     const auto bytes = std::as_bytes(std::span(values));
-    add(name, Type::F32, ne, {bytes.begin(), bytes.end()});
+    add(name, formats::Type::F32, ne, {bytes.begin(), bytes.end()});
   }
   std::string write(const std::string& path) const {
     gguf::Writer writer(path, metadata, tensors_);
@@ -100,12 +100,12 @@ TEST(CompareTensors, ErrorsAreThoseOfTheDefinition) {
 
 TEST(CompareTensors, EveryTypeAgainstItsOwnValues) {
   const test::TempFolder folder;
-  for (const Format* format : all_formats()) {
+  for (const formats::Format* format : all_formats()) {
     if (format->decode == nullptr || format->encoder == nullptr) continue;
     const int64_t columns = 256, rows = 40;
     const std::vector<float> values = wave(static_cast<size_t>(columns * rows), 1);
     std::vector<std::byte> bytes(*row_bytes(*format, static_cast<uint64_t>(columns * rows)));
-    format->encoder->encode_row(values.data(), nullptr, columns * rows / format->block_len, Effort::kFast,
+    format->encoder->encode_row(values.data(), nullptr, columns * rows / format->block_len, formats::Effort::kFast,
                                 bytes.data());
     std::vector<float> decoded(values.size());
     format->decode(bytes.data(), columns * rows / format->block_len, decoded.data());
@@ -147,8 +147,8 @@ TEST(CompareTensors, WhatCannotBeCompared) {
   File a, b;
   a.add("only_a", {4, 1, 1, 1}, {1, 2, 3, 4});
   a.add("shape", {4, 1, 1, 1}, {1, 2, 3, 4});
-  a.add("ints", Type::I8, {4, 1, 1, 1}, std::vector<std::byte>(4));
-  b.add("ints", Type::I8, {4, 1, 1, 1}, {std::byte{0}, std::byte{0}, std::byte{1}, std::byte{0}});
+  a.add("ints", formats::Type::I8, {4, 1, 1, 1}, std::vector<std::byte>(4));
+  b.add("ints", formats::Type::I8, {4, 1, 1, 1}, {std::byte{0}, std::byte{0}, std::byte{1}, std::byte{0}});
   b.add("shape", {2, 2, 1, 1}, {1, 2, 3, 4});
   b.add("only_b", {4, 1, 1, 1}, {1, 2, 3, 4});
   const gguf::Reader reader_a(a.write(folder / "a.gguf")), reader_b(b.write(folder / "b.gguf"));
@@ -188,4 +188,4 @@ TEST(CompareTensors, ZerosAndValuesThatAreNotFinite) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -1,4 +1,4 @@
-// Correction against least squares by hand: a row that reads moved inputs comes nearest to what it gave before.
+// Correction against least squares by hand: a row that reads changed inputs comes nearest to its original outputs.
 #include "quantize/correction.h"
 
 #include <gtest/gtest.h>
@@ -7,16 +7,16 @@
 #include <limits>
 #include <random>
 
-#include "quantize/feedback.h"
+#include "quantize/ldlq.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 constexpr int64_t kColumns = 12, kRows = 5, kTokens = 200;
 
 struct Inputs {
   std::vector<float> y, x;            // [kTokens, kColumns]: before and after they moved
-  std::vector<float> moments, drift;  // means of x x^T and (y - x) x^T
+  std::vector<float> hessian, cross_covariance;  // means of x x^T and (y - x) x^T
   std::vector<float> rows;            // [kRows, kColumns]
 };
 
@@ -31,14 +31,14 @@ Inputs inputs() {
     in.x.push_back(0.7f * in.y[static_cast<size_t>(i)] + 0.3f * in.y[static_cast<size_t>(next)] +
                    0.1f * normal(random));
   }
-  in.moments.resize(kColumns * kColumns);
-  in.drift = in.moments;
+  in.hessian.resize(kColumns * kColumns);
+  in.cross_covariance = in.hessian;
   for (int64_t t = 0; t < kTokens; ++t) {
     const float *y = &in.y[t * kColumns], *x = &in.x[t * kColumns];
     for (int64_t a = 0; a < kColumns; ++a) {
       for (int64_t b = 0; b < kColumns; ++b) {
-        in.moments[a * kColumns + b] += x[a] * x[b] / kTokens;
-        in.drift[a * kColumns + b] += (y[a] - x[a]) * x[b] / kTokens;
+        in.hessian[a * kColumns + b] += x[a] * x[b] / kTokens;
+        in.cross_covariance[a * kColumns + b] += (y[a] - x[a]) * x[b] / kTokens;
       }
     }
   }
@@ -64,8 +64,8 @@ double lost(const Inputs& in, const std::vector<float>& q) {
 
 TEST(Correction, IsLeastSquaresOfTheOldOutputsOnTheMovedInputs) {
   const Inputs in = inputs();
-  const std::vector<float> pull = pull_of(in.rows, in.drift, kColumns);
-  const std::vector<float> best = corrected(in.rows, pull, in.moments, kColumns, 0.0);
+  const std::vector<float> linear_term = compute_linear_term(in.rows, in.cross_covariance, kColumns);
+  const std::vector<float> best = corrected(in.rows, linear_term, in.hessian, kColumns, 0.0);
   const double least = lost(in, best);
   EXPECT_LT(least, 0.3 * lost(in, in.rows));
   for (size_t i = 0; i < best.size(); ++i) {
@@ -79,22 +79,22 @@ TEST(Correction, IsLeastSquaresOfTheOldOutputsOnTheMovedInputs) {
 
 TEST(Correction, ErrorOfOutputsDiffersByAConstant) {
   const Inputs in = inputs();
-  const std::vector<float> pull = pull_of(in.rows, in.drift, kColumns);
+  const std::vector<float> linear_term = compute_linear_term(in.rows, in.cross_covariance, kColumns);
   std::vector<float> q = in.rows;
   const double before = lost(in, q),
-               known = output_error(kColumns, in.moments.data(), pull.data(), in.rows.data(), q.data(), kRows);
+               known = output_error(kColumns, in.hessian.data(), linear_term.data(), in.rows.data(), q.data(), kRows);
   EXPECT_EQ(known, 0.0);  // no errors of its own
   for (float& value : q) value = std::round(value * 4) / 4;
-  const double change = output_error(kColumns, in.moments.data(), pull.data(), in.rows.data(), q.data(), kRows) - known;
+  const double change = output_error(kColumns, in.hessian.data(), linear_term.data(), in.rows.data(), q.data(), kRows) - known;
   EXPECT_NEAR(change, lost(in, q) - before, 1e-4 * std::abs(change));
 }
 
 TEST(Correction, ARidgeHoldsTheRowsBack) {
   const Inputs in = inputs();
-  const std::vector<float> pull = pull_of(in.rows, in.drift, kColumns);
+  const std::vector<float> linear_term = compute_linear_term(in.rows, in.cross_covariance, kColumns);
   double first = 0.0, last = std::numeric_limits<double>::infinity();
   for (const double ridge : {0.0, 0.1, 1.0, 100.0}) {
-    const std::vector<float> row = corrected(in.rows, pull, in.moments, kColumns, ridge);
+    const std::vector<float> row = corrected(in.rows, linear_term, in.hessian, kColumns, ridge);
     double distance = 0.0;
     for (size_t i = 0; i < row.size(); ++i) distance += std::pow(row[i] - in.rows[i], 2);
     EXPECT_LT(distance, last);
@@ -106,14 +106,14 @@ TEST(Correction, ARidgeHoldsTheRowsBack) {
 
 TEST(Correction, WithoutDriftOrUsableMomentsRowsStay) {
   Inputs in = inputs();
-  EXPECT_TRUE(pull_of(in.rows, {}, kColumns).empty());
-  EXPECT_EQ(corrected(in.rows, {}, in.moments, kColumns, 0.1), in.rows);
-  const std::vector<float> pull = pull_of(in.rows, in.drift, kColumns);
+  EXPECT_TRUE(compute_linear_term(in.rows, {}, kColumns).empty());
+  EXPECT_EQ(corrected(in.rows, {}, in.hessian, kColumns, 0.1), in.rows);
+  const std::vector<float> linear_term = compute_linear_term(in.rows, in.cross_covariance, kColumns);
   for (const float broken : {0.0f, -1.0f, std::numeric_limits<float>::quiet_NaN()}) {
-    EXPECT_EQ(corrected(in.rows, pull, std::vector<float>(in.moments.size(), broken), kColumns, 0.1), in.rows)
+    EXPECT_EQ(corrected(in.rows, linear_term, std::vector<float>(in.hessian.size(), broken), kColumns, 0.1), in.rows)
         << broken;
   }
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -8,12 +8,13 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "error_of.h"
 #include "gguf/reader.h"
 #include "gguf/writer.h"
 #include "quantize/prune.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 using gguf::ValueType;
@@ -22,14 +23,7 @@ using testing::HasSubstr;
 
 const std::string kTiny = std::string(STEELYARD_SOURCE_DIR) + "/tests/models/glm-flash-tiny-bf16.gguf";
 
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
+using test::error_of;
 
 template <typename T>
 gguf::KeyValue number(const std::string& key, ValueType type, T value) {
@@ -288,4 +282,4 @@ TEST(Apply, RenamedTensorsReadTheSourcesBytes) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -1,4 +1,4 @@
-// The journal believes nothing but what was written whole: cut and damaged at every byte.
+// The journal accepts only what was written completely: cut and damaged at every byte.
 #include "quantize/journal.h"
 
 #include <gmock/gmock.h>
@@ -9,7 +9,7 @@
 #include "base/sha256.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 using testing::HasSubstr;
@@ -102,7 +102,7 @@ TEST_F(JournalTest, GoesOnAfterATornLine) {
   {
     Journal journal(path_, "target");
     ASSERT_EQ(journal.content().tensors.size(), 2u);
-    journal.go_on();
+    journal.resume();
     journal.append(std::vector{hashes(2)});
   }
   EXPECT_EQ(read_file(path_), whole);
@@ -150,4 +150,4 @@ TEST_F(JournalTest, AForeignFileStays) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::quantize

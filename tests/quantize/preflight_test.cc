@@ -8,9 +8,10 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "error_of.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 using testing::HasSubstr;
@@ -18,28 +19,23 @@ using testing::HasSubstr;
 class Preflight : public testing::Test {
  protected:
   // Findings as lines "severity: description".
-  std::vector<std::string> lines(const std::string& plan, const Imatrix* imatrix) {
+  std::vector<std::string> lines(const std::string& plan, const imatrix::Imatrix* imatrix) {
     std::vector<std::string> lines;
-    const Resolution resolution = resolve(Plan::parse(plan, "p"), model_.tensors(), {.imatrix = imatrix != nullptr});
-    for (const Finding& finding : findings({model_, resolution, imatrix})) {
+    const plan::Resolution resolution = resolve(plan::Plan::parse(plan, "p"), model_.tensors(), {.imatrix = imatrix != nullptr});
+    for (const plan::Finding& finding : findings({model_, resolution, imatrix})) {
       lines.push_back(fmt::format("{}: {}", name(finding.severity), describe(finding)));
     }
     return lines;
   }
 
   // The message that refuses the job; empty when it may begin.
-  std::string refusal(const std::string& plan, const Imatrix* imatrix, bool strict) {
-    const Resolution resolution = resolve(Plan::parse(plan, "p"), model_.tensors());
-    try {
-      check({model_, resolution, imatrix, /*allow_requantize=*/false, strict});
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "";
+  std::string refusal(const std::string& plan, const imatrix::Imatrix* imatrix, bool strict) {
+    const plan::Resolution resolution = resolve(plan::Plan::parse(plan, "p"), model_.tensors());
+    return test::error_of([&] { check({model_, resolution, imatrix, /*allow_requantize=*/false, strict}); });
   }
 
-  const gguf::Reader model_{test::golden("imatrix/deepseek2_k256/model.gguf"), gguf::Need::kHeader};
-  Imatrix imatrix_ = Imatrix::load(test::golden("imatrix/deepseek2_k256/imatrix.gguf"));
+  const gguf::Reader model_{test::golden("imatrix/deepseek2_k256/model.gguf"), gguf::ReadMode::kHeader};
+  imatrix::Imatrix imatrix_ = imatrix::Imatrix::load(test::golden("imatrix/deepseek2_k256/imatrix.gguf"));
   using Lines = std::vector<std::string>;
 };
 
@@ -72,12 +68,12 @@ TEST_F(Preflight, UsefulImportanceThatIsMissing) {
 }
 
 TEST_F(Preflight, ListsEverythingTogether) {
-  ImatrixEntry& up = imatrix_.entries.at("blk.1.ffn_up_exps.weight");
+  imatrix::ImatrixEntry& up = imatrix_.entries.at("blk.1.ffn_up_exps.weight");
   const auto row = up.in_sum2.begin() + up.n_in;
   up.counts[0] = 0;
   std::fill_n(up.in_sum2.begin(), up.n_in, 0.0);
   std::fill_n(row, up.n_in, 0.0);  // the second expert saw inputs, all of them zero
-  ImatrixEntry& down = imatrix_.entries.at("blk.0.ffn_down.weight");
+  imatrix::ImatrixEntry& down = imatrix_.entries.at("blk.0.ffn_down.weight");
   down.n_in /= 2;
   down.in_sum2.resize(static_cast<size_t>(down.n_in));
   const std::string plan =
@@ -122,4 +118,4 @@ TEST_F(Preflight, ThinCalibrationIsNoted) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -11,10 +11,11 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/parallel.h"
+#include "error_of.h"
 #include "quantize/encode.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 using testing::HasSubstr;
@@ -23,35 +24,31 @@ const std::string kModel = test::golden("imatrix/deepseek2_k256/model.gguf");
 const std::string kImatrix = test::golden("imatrix/deepseek2_k256/imatrix_with_output.gguf");
 
 uint64_t run(const std::string& source, const std::string& plan, const std::string& target,
-             const Imatrix* imatrix = nullptr, bool allow_requantize = false) {
+             const imatrix::Imatrix* imatrix = nullptr, bool allow_requantize = false) {
   const gguf::Reader reader(source);
-  const Resolution resolution = resolve(Plan::parse(plan, "test.plan"), reader.tensors());
+  const plan::Resolution resolution = resolve(plan::Plan::parse(plan, "test.plan"), reader.tensors());
   return quantize({reader, resolution, imatrix, allow_requantize}, {.path = target}, [](const QuantizeProgress&) {})
       .bytes;
 }
 
-std::string error_of(const std::string& source, const std::string& plan, const Imatrix* imatrix = nullptr) {
+std::string error_of(const std::string& source, const std::string& plan, const imatrix::Imatrix* imatrix = nullptr) {
   const test::TempFolder folder;
   const std::string target = folder / "out.gguf";
-  try {
-    run(source, plan, target, imatrix);
-  } catch (const Error& error) {
-    EXPECT_TRUE(std::filesystem::is_empty(std::filesystem::path(target).parent_path()));
-    return error.what();
-  }
-  return "";
+  const std::string error = test::error_of([&] { run(source, plan, target, imatrix); });
+  EXPECT_TRUE(error.empty() || std::filesystem::is_empty(std::filesystem::path(target).parent_path()));
+  return error;
 }
 
 TEST(Quantize, EveryTensorDecodesToWhatItsEncoderChose) {
   const test::TempFolder folder;
-  const Imatrix imatrix = Imatrix::load(kImatrix);
+  const imatrix::Imatrix imatrix = imatrix::Imatrix::load(kImatrix);
   run(kModel, "exps = IQ2_S\nattn = Q4_K\n* = Q6_K\n", folder / "out.gguf", &imatrix);
   const gguf::Reader source(kModel), result(folder / "out.gguf");
   ASSERT_EQ(result.tensors().size(), source.tensors().size());
   for (const gguf::TensorInfo& tensor : result.tensors()) {
     const gguf::TensorInfo& from = *source.find(tensor.name);
     EXPECT_EQ(tensor.ne, from.ne) << tensor.name;
-    const Format& type = format(tensor.type);
+    const formats::Format& type = format(tensor.type);
     std::vector<std::byte> expected;
     if (tensor.type == from.type) {
       expected.assign(source.bytes(from).begin(), source.bytes(from).end());
@@ -61,7 +58,7 @@ TEST(Quantize, EveryTensorDecodesToWhatItsEncoderChose) {
         const std::vector<float> weights = imatrix.importance(from, row / from.ne[1]);
         std::vector<std::byte> bytes(*row_bytes(type, from.ne[0]));
         type.encoder->encode_row(values + row * from.ne[0], weights.empty() ? nullptr : weights.data(),
-                                 from.ne[0] / type.block_len, Effort::kNormal, bytes.data());
+                                 from.ne[0] / type.block_len, formats::Effort::kNormal, bytes.data());
         expected.insert(expected.end(), bytes.begin(), bytes.end());
       }
     }
@@ -71,7 +68,7 @@ TEST(Quantize, EveryTensorDecodesToWhatItsEncoderChose) {
 
 TEST(Quantize, MetadataIsCarriedThrough) {
   const test::TempFolder folder;
-  const Imatrix imatrix = Imatrix::load(kImatrix);
+  const imatrix::Imatrix imatrix = imatrix::Imatrix::load(kImatrix);
   run(kModel, "* = Q8_0", folder / "out.gguf", &imatrix);
   const gguf::Reader source(kModel), result(folder / "out.gguf");
   for (const gguf::KeyValue& entry : source.metadata().entries()) {
@@ -102,14 +99,14 @@ TEST(Quantize, SourceOfOddAlignment) {
     run(folder / "in.gguf", "* = Q8_0", folder / "out.gguf");
     const gguf::Reader result(folder / "out.gguf");
     std::vector<float> decoded(values.size());
-    format(Type::Q8_0).decode(result.bytes(result.tensors()[0]).data(), 6, decoded.data());
+    format(formats::Type::Q8_0).decode(result.bytes(result.tensors()[0]).data(), 6, decoded.data());
     for (const float x : decoded) EXPECT_NEAR(x, 0.25f, 1e-3f) << alignment;
   }
 }
 
 TEST(Quantize, SameBytesForAnyNumberOfThreads) {
   const test::TempFolder folder;
-  const Imatrix imatrix = Imatrix::load(kImatrix);
+  const imatrix::Imatrix imatrix = imatrix::Imatrix::load(kImatrix);
   std::string first;
   for (const int threads : {1, 2, 7}) {
     set_thread_count(threads);
@@ -123,7 +120,7 @@ TEST(Quantize, SameBytesForAnyNumberOfThreads) {
 
 TEST(Quantize, ImportanceChangesTheBytes) {
   const test::TempFolder folder;
-  const Imatrix imatrix = Imatrix::load(kImatrix);
+  const imatrix::Imatrix imatrix = imatrix::Imatrix::load(kImatrix);
   run(kModel, "* = Q4_K", folder / "with", &imatrix);
   run(kModel, "* = Q4_K", folder / "without");
   EXPECT_NE(test::read_text(folder / "with"), test::read_text(folder / "without"));
@@ -137,14 +134,14 @@ TEST(Quantize, ReportedSizeIsTheFileSize) {
 
 TEST(Quantize, RequiredImportanceIsMissedBeforeAnyWork) {
   EXPECT_THAT(error_of(kModel, "exps = IQ2_S\n* = Q8_0"), HasSubstr("IQ2_S needs importance, and no imatrix is given"));
-  Imatrix imatrix = Imatrix::load(kImatrix);
+  imatrix::Imatrix imatrix = imatrix::Imatrix::load(kImatrix);
   imatrix.entries.erase("blk.1.ffn_gate_exps.weight");
   EXPECT_THAT(error_of(kModel, "exps = IQ2_S\n* = Q8_0", &imatrix),
               HasSubstr("IQ2_S needs importance, and the imatrix has none for it: blk.1.ffn_gate_exps.weight"));
 }
 
 TEST(Quantize, ImatrixOfAnotherModel) {
-  const Imatrix imatrix = Imatrix::load(test::golden("imatrix/deepseek2/imatrix.gguf"));
+  const imatrix::Imatrix imatrix = imatrix::Imatrix::load(test::golden("imatrix/deepseek2/imatrix.gguf"));
   EXPECT_THAT(error_of(kModel, "* = Q4_K", &imatrix), HasSubstr("another model"));
 }
 
@@ -173,7 +170,7 @@ TEST(Quantize, TargetIsTheSource) {
 TEST(Quantize, ProgressRisesToTheEnd) {
   const test::TempFolder folder;
   const gguf::Reader reader(kModel);
-  const Resolution resolution = resolve(Plan::parse("* = Q8_0", "test.plan"), reader.tensors());
+  const plan::Resolution resolution = resolve(plan::Plan::parse("* = Q8_0", "test.plan"), reader.tensors());
   uint64_t last = 0;
   size_t at_end = 0;
   quantize({reader, resolution}, {.path = folder / "out.gguf"}, [&](const QuantizeProgress& progress) {
@@ -189,9 +186,9 @@ TEST(Quantize, ProgressRisesToTheEnd) {
 
 TEST(Quantize, SameBytesForAnySlab) {
   const test::TempFolder folder;
-  const Imatrix imatrix = Imatrix::load(kImatrix);
+  const imatrix::Imatrix imatrix = imatrix::Imatrix::load(kImatrix);
   const gguf::Reader reader(kModel);
-  const Resolution resolution = resolve(Plan::parse("exps = IQ3_S\n* = Q4_K", "test.plan"), reader.tensors());
+  const plan::Resolution resolution = resolve(plan::Plan::parse("exps = IQ3_S\n* = Q4_K", "test.plan"), reader.tensors());
   std::string first;
   for (const uint64_t slab : {uint64_t{200000}, uint64_t{1} << 30}) {
     const std::string path = folder / std::to_string(slab);
@@ -206,7 +203,7 @@ TEST(Quantize, SourceThatChangesOnTheWayIsRefused) {
   const std::string model = folder / "model.gguf";
   std::filesystem::copy_file(kModel, model);
   const gguf::Reader reader(model);
-  const Resolution resolution = resolve(Plan::parse("* = Q8_0", "test.plan"), reader.tensors());
+  const plan::Resolution resolution = resolve(plan::Plan::parse("* = Q8_0", "test.plan"), reader.tensors());
   const auto touch = [&](const QuantizeProgress& progress) {
     if (progress.tensor == 3) std::filesystem::last_write_time(model, std::filesystem::file_time_type::clock::now());
   };
@@ -221,7 +218,7 @@ TEST(RowEncoder, ValueThatIsNotFiniteIsNamed) {
   tensor.name = "blk.0.ffn_up.weight";
   tensor.n_dims = 2;
   tensor.ne = {64, 4, 1, 1};
-  const RowEncoder encoder(tensor, std::as_bytes(std::span(values)), format(Type::Q8_0), nullptr, Effort::kNormal,
+  const RowEncoder encoder(tensor, std::as_bytes(std::span(values)), format(formats::Type::Q8_0), nullptr, formats::Effort::kNormal,
                            "m.gguf");
   std::vector<std::byte> out(4 * encoder.target_row_bytes());
   encoder.encode(0, 2, out.data());
@@ -234,4 +231,4 @@ TEST(RowEncoder, ValueThatIsNotFiniteIsNamed) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::quantize

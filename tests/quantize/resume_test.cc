@@ -13,10 +13,11 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "error_of.h"
 #include "quantize/quantize.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 using testing::HasSubstr;
@@ -29,11 +30,11 @@ class Resume : public testing::Test {
   Resume() { fs::copy_file(test::golden("imatrix/deepseek2_k256/model.gguf"), model_); }
 
   struct Run {
-    Earlier earlier = Earlier::kResume;
+    ResumePolicy resume_policy = ResumePolicy::kResume;
     std::string plan = kPlan;
     std::string version = "1";
     std::string imatrix = "";
-    std::vector<std::string> arguments = {};
+    std::string options = "{}";
     uint64_t split = 0;
   };
 
@@ -41,12 +42,12 @@ class Resume : public testing::Test {
   QuantizeResult run(
       const Run& run, const std::function<void(size_t)>& on_tensor = [](size_t) {}) {
     const gguf::Reader reader(model_);
-    const Plan plan = Plan::parse(run.plan, "test.plan");
-    const Resolution resolution = resolve(plan, reader.tensors());
+    const plan::Plan plan = plan::Plan::parse(run.plan, "test.plan");
+    const plan::Resolution resolution = resolve(plan, reader.tensors());
     const QuantizeTarget target{.path = out_,
-                                .provenance = {run.version, plan.text(), "model.gguf", run.imatrix, run.arguments},
+                                .provenance = {run.version, plan.text(), "model.gguf", run.imatrix, run.options},
                                 .split = {.max_bytes = run.split},
-                                .earlier = run.earlier};
+                                .resume_policy = run.resume_policy};
     size_t last = n_tensors_;
     return quantize({reader, resolution}, target, [&](const QuantizeProgress& progress) {
       if (progress.info != nullptr && progress.tensor != last) on_tensor(progress.tensor);
@@ -81,12 +82,7 @@ class Resume : public testing::Test {
   }
 
   std::string error_of(const Run& how) {
-    try {
-      run(how);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return test::error_of([&] { run(how); });
   }
 
   // Path → content of the result.
@@ -141,9 +137,9 @@ TEST_F(Resume, KilledAgainAndAgain) {
 TEST_F(Resume, WithoutTheFlagNothingIsLost) {
   kill_after(9, {});
   const std::string partial = test::read_text(out_ + ".partial");
-  EXPECT_THAT(error_of({.earlier = Earlier::kRefuse}), HasSubstr("an interrupted run has finished"));
+  EXPECT_THAT(error_of({.resume_policy = ResumePolicy::kRefuse}), HasSubstr("an interrupted run has finished"));
   EXPECT_TRUE(test::read_text(out_ + ".partial") == partial);
-  const auto fresh = results(run({.earlier = Earlier::kDiscard}));
+  const auto fresh = results(run({.resume_policy = ResumePolicy::kDiscard}));
   remove_results();
   EXPECT_TRUE(fresh == results(run({})));
 }
@@ -153,7 +149,8 @@ TEST_F(Resume, OtherRunsAreRefusedByName) {
   EXPECT_THAT(error_of({.plan = "* = Q8_0"}), HasSubstr("the interrupted run differs in plan"));
   EXPECT_THAT(error_of({.version = "2"}), HasSubstr("differs in version: found '1', now '2'"));
   EXPECT_THAT(error_of({.imatrix = std::string(64, 'a')}), HasSubstr("differs in imatrix"));
-  EXPECT_THAT(error_of({.arguments = {"--effort=best"}}), HasSubstr("differs in flags: found '', now '--effort=best'"));
+  EXPECT_THAT(error_of({.options = R"({"effort":"best"})"}),
+              HasSubstr(R"(differs in options: found '{}', now '{"effort":"best"}')"));
   EXPECT_THAT(error_of({.split = 100000}), HasSubstr("differs in shards"));
   EXPECT_NO_THROW(run({}));
 }
@@ -181,7 +178,7 @@ TEST_F(Resume, SecretlyChangedSourceIsRefused) {
 
 TEST_F(Resume, DamagedPartialFileIsRefused) {
   kill_after(9, {});
-  const gguf::Reader header(out_ + ".partial", gguf::Need::kHeader);
+  const gguf::Reader header(out_ + ".partial", gguf::ReadMode::kHeader);
   const int fd = ::open((out_ + ".partial").c_str(), O_WRONLY);
   ASSERT_EQ(::pwrite(fd, "xyz", 3, static_cast<off_t>(header.file_offset(header.tensors()[0]))), 3);
   ::close(fd);
@@ -193,7 +190,7 @@ TEST_F(Resume, MissingPartialFileIsRefused) {
   kill_after(9, {});
   fs::remove(out_ + ".partial");
   EXPECT_THAT(error_of({}), HasSubstr("out.gguf.partial"));
-  EXPECT_NO_THROW(run({.earlier = Earlier::kDiscard}));
+  EXPECT_NO_THROW(run({.resume_policy = ResumePolicy::kDiscard}));
 }
 
 // Whatever happens to the journal: the right bytes or a refusal.
@@ -269,4 +266,4 @@ TEST_F(Resume, FailureInTheMiddleCanBeTakenUpToo) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::quantize

@@ -11,14 +11,14 @@
 #include "quantize/verify.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::quantize {
 namespace {
 
 using testing::ElementsAre;
 
 const std::string kModel = test::golden("imatrix/deepseek2_k256/model.gguf");
 
-// Tensors of `n` F32 values each; `shards`: where they stand in the source.
+// Tensors of `n` F32 values each; `shards`: their shards in the source.
 std::vector<gguf::TensorInfo> tensors(std::vector<int64_t> n, std::vector<int> shards = {}) {
   std::vector<gguf::TensorInfo> made;
   for (size_t i = 0; i < n.size(); ++i) {
@@ -107,7 +107,7 @@ class ShardedResult : public testing::Test {
  protected:
   QuantizeResult write(const std::string& source, const std::string& name, const Split& split) {
     const gguf::Reader reader(source);
-    const Resolution resolution = resolve(Plan::parse("* = Q8_0", "test.plan"), reader.tensors());
+    const plan::Resolution resolution = resolve(plan::Plan::parse("* = Q8_0", "test.plan"), reader.tensors());
     return quantize({reader, resolution, nullptr, /*allow_requantize=*/true}, {.path = folder_ / name, .split = split},
                     [](const QuantizeProgress&) {});
   }
@@ -156,4 +156,4 @@ TEST_F(ShardedResult, NoneOfItMayBeASource) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::quantize

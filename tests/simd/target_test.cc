@@ -21,7 +21,7 @@ TEST(Target, TheWidestIsChosenUnlessOneIsForced) {
   EXPECT_EQ(target_name(chosen_target()), forced != nullptr ? forced : target_name(supported_targets().front()));
 }
 
-// What a target runs the encoders of, is a target that every processor with the first one has.
+// The target whose encoders another target runs must be one that every processor with the other target supports.
 TEST(Target, EncodersAreThoseOfATargetThatIsNoWider) {
   for (const Target target : supported_targets()) {
     EXPECT_LE(encoder_target(target), target);

@@ -9,7 +9,7 @@ namespace steelyard::simd {
 
 inline constexpr int kVerbValues = 64;  ///< what verbs of the native width are applied to, kLanes at a time
 
-/// What verbs are applied to, within what they promise to take. Nothing lies at an address that a vector would like.
+/// The inputs of verbs, within the ranges that verbs accept. Nothing is at an aligned address.
 struct alignas(64) VerbInputs {
   uint8_t off_by_one;
   uint8_t bytes[4][64];

@@ -251,7 +251,6 @@ void sixteen_numbers(const VerbInputs& in, const Recorder& record) {
   store(words, integers.begin());
   record("store of Ints16", integers);
   record("repeat16", repeat16(in.words[0][0]));
-  record("+ of Ints16", words + read<Ints16>(in.sums[1]));
   record("next_digit", next_digit(words, read<Ints16>(in.sums[1])));
   record("to_floats of Ints16", to_floats(read<Ints16>(in.words[0])));
   Page<int8_t, 16> low;
@@ -259,18 +258,18 @@ void sixteen_numbers(const VerbInputs& in, const Recorder& record) {
   record("store_low_bytes", low);
 }
 
-void steps(const VerbInputs& in, const Recorder& record) {
+void sub_scales(const VerbInputs& in, const Recorder& record) {
   const auto [low, high, other, more] = in.integers;
-  const Steps a = make_steps(low, high), b = make_steps(other, more);
-  record("make_steps", a);
-  record("repeat_step", repeat_step(in.bytes[0][0]));
-  record("+ of Steps", a + b);
-  record("| of Steps", a | b);
-  record("& of Steps", a & b);
-  for (const uint64_t count : in.counts) record("shift_right of Steps", shift_right(a, static_cast<int>(count)));
+  const SubScales a = make_sub_scales(low, high), b = make_sub_scales(other, more);
+  record("make_sub_scales", a);
+  record("repeat_sub_scale", repeat_sub_scale(in.bytes[0][0]));
+  record("+ of SubScales", a + b);
+  record("| of SubScales", a | b);
+  record("& of SubScales", a & b);
+  for (const uint64_t count : in.counts) record("shift_right of SubScales", shift_right(a, static_cast<int>(count)));
   record("twice", twice(low));
-  record("nibble_steps", nibble_steps(low));
-  record("to_floats of Steps", to_floats(a));
+  record("nibble_sub_scales", nibble_sub_scales(low));
+  record("to_floats of SubScales", to_floats(a));
 }
 
 void words(const VerbInputs& in, const Recorder& record) {
@@ -287,7 +286,7 @@ void run(const VerbInputs& in, const VerbSink& sink) {
   bytes_of_memory(in, record);
   bytes(in, record);
   sixteen_numbers(in, record);
-  steps(in, record);
+  sub_scales(in, record);
   words(in, record);
 }
 

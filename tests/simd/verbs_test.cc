@@ -122,7 +122,7 @@ Answers answers(const VerbProbe& probe, const VerbInputs& in) {
   return all;
 }
 
-/// The verbs of which `a` and `b` do not say the same.
+/// The verbs for which `a` and `b` differ.
 std::set<std::string> differing(const Answers& a, const Answers& b) {
   std::set<std::string> verbs;
   for (const auto* each : {&a, &b}) {

@@ -10,7 +10,7 @@
 
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::simd {
 namespace {
 
 namespace fs = std::filesystem;
@@ -100,4 +100,4 @@ TEST(Vocabulary, WhatOnlyLooksLikeThemIsNot) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::simd

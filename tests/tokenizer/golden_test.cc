@@ -6,7 +6,7 @@
 #include "support.h"
 #include "tokenizer/tokenizer.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 using nlohmann::json;
@@ -22,7 +22,7 @@ std::string from_hex(const std::string& hex) {
 int compare(const std::string& folder, const std::string& file) {
   SCOPED_TRACE(file);
   const json record = json::parse(test::read_text(folder + "/" + file));
-  const gguf::Reader reader(folder + "/" + record["vocab_file"].get<std::string>(), gguf::Need::kHeader);
+  const gguf::Reader reader(folder + "/" + record["vocab_file"].get<std::string>(), gguf::ReadMode::kHeader);
   gguf::Metadata metadata = reader.metadata();
   if (file.find("__pre_") != std::string::npos) {
     metadata.set_string("tokenizer.ggml.pre", record["pre"].get<std::string>());
@@ -97,4 +97,4 @@ TEST(Gpt2Golden, SameIds) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -8,7 +8,7 @@
 #include "support.h"
 #include "tokenizer/tokenizer.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 using test::SmallModel;
@@ -257,4 +257,4 @@ TEST(Malformed, MutationsNeverDoWorseThanAnError) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "support.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 using Pieces = std::vector<std::string_view>;
@@ -64,7 +64,7 @@ TEST(Pretokenizer, EveryOneKeepsTheText) {
   }
 }
 
-// Runs of a million must neither hit a limit of the engine nor take its square: that would be hours here.
+// Runs of a million must not hit a limit of the engine, and must not take quadratic time: that would be hours here.
 TEST(Pretokenizer, LongRuns) {
   const size_t n = 1'000'000;
   const std::string spaces(n, ' ');
@@ -91,4 +91,4 @@ TEST(Pretokenizer, UnknownNameListsTheKnown) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -13,7 +13,7 @@
 #include "tokenizer/byte_alphabet.h"
 #include "tokenizer/vocabulary.h"
 
-namespace steelyard::test {
+namespace steelyard::tokenizer {
 
 /// What merges with what, as plain bytes.
 using Pairs = std::vector<std::pair<std::string, std::string>>;
@@ -107,4 +107,4 @@ struct SmallSpm {
   }
 };
 
-}  // namespace steelyard::test
+}  // namespace steelyard::tokenizer

@@ -7,7 +7,7 @@
 #include "support.h"
 #include "tokenizer/tokenizer.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 using test::SmallSpm;
@@ -140,4 +140,4 @@ TEST(Spm, LongWords) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

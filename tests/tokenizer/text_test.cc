@@ -3,7 +3,7 @@
 #include "tokenizer/byte_alphabet.h"
 #include "tokenizer/utf8.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 std::string all_bytes() {
@@ -49,4 +49,4 @@ TEST(Utf8, OverlongIsItsCharacter) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

@@ -10,7 +10,7 @@
 #include "support.h"
 #include "tokenizer/special_tokens.h"
 
-namespace steelyard {
+namespace steelyard::tokenizer {
 namespace {
 
 using test::SmallModel;
@@ -42,7 +42,7 @@ std::string random_text(std::mt19937& random, int max_characters) {
 }
 
 TEST(Tokenizer, RandomTextComesBack) {
-  const gguf::Reader reader(test::golden("tokenizers/mini-gpt2-6k.gguf"), gguf::Need::kHeader);
+  const gguf::Reader reader(test::golden("tokenizers/mini-gpt2-6k.gguf"), gguf::ReadMode::kHeader);
   std::mt19937 random(7);
   for (const char* pre : {"gpt-2", "llama-bpe", "deepseek-v3", "kimi-k2", "tekken", "deepseek-llm"}) {
     gguf::Metadata metadata = reader.metadata();
@@ -248,7 +248,7 @@ TEST(Tokenizer, OutlivesMetadataAndMoves) {
 }
 
 TEST(Tokenizer, ManyThreadsOneObject) {
-  const gguf::Reader reader(test::golden("tokenizers/mini-gpt2-6k.gguf"), gguf::Need::kHeader);
+  const gguf::Reader reader(test::golden("tokenizers/mini-gpt2-6k.gguf"), gguf::ReadMode::kHeader);
   const Tokenizer tokenizer(reader.metadata());
   std::mt19937 random(5);
   const std::string text = random_text(random, 5000);
@@ -261,4 +261,4 @@ TEST(Tokenizer, ManyThreadsOneObject) {
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::tokenizer

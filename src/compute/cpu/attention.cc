@@ -1,9 +1,9 @@
-// Attention over tiles of keys with a running softmax (Dao et al., FlashAttention, algorithm 1): per query the largest
-// score so far, the sum of exponentials and the mix of values, all rescaled when a larger score appears. Memory is one
-// tile of scores per thread, however long the context.
+// Attention over tiles of keys with a running softmax (Dao et al., FlashAttention, algorithm 1). Per query it keeps the
+// largest score so far, the sum of exponentials and the weighted sum of values; all are rescaled when a larger score
+// appears. Memory is one tile of scores per thread, however long the context.
 //
-// A row is one head of one query; a task is one key/value head with some of the rows that it serves, so that keys and
-// values, of whatever type, are decoded once for all of them.
+// A row is one head of one query. A task is one key/value head with some of the rows that it serves, so that keys and
+// values, of any type, are decoded once for all of them.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -11,28 +11,28 @@
 #include "base/parallel.h"
 #include "compute/cpu/cpu_backend.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 namespace {
 
 constexpr int64_t kKeys = 64;      // of a tile
 constexpr int64_t kRows = 60;      // of a task: whole register tiles of every kernel
 constexpr int64_t kRowsAlone = 4;  // of a task for a single query: there is little to share, and threads to feed
-// Products of queries and keys below which other threads are not worth waking.
+// Products of queries and keys below which it is not worth waking other threads.
 constexpr int64_t kSerialProducts = 1 << 16;
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 // Keys [begin, end) that the query at `position` sees.
-struct Visible {
+struct KeyRange {
   int64_t begin, end;
 };
-Visible visible(const AttentionArgs& args, int64_t position) {
+KeyRange visible_keys(const AttentionArgs& args, int64_t position) {
   return {args.window > 0 ? std::max<int64_t>(0, position + 1 - args.window) : 0, position + 1};
 }
 
 }  // namespace
 
-// One task at work: rows [first, first + n) of those that key/value head `kv` serves, token by token, head by head.
+// A task: rows [first, first + n) of those that key/value head `kv` serves, token by token, head by head.
 class CpuBackend::AttentionTask {
  public:
   AttentionTask(const CpuBackend& backend, const AttentionArgs& args, Matrix out, int64_t kv, int64_t first, int64_t n,
@@ -59,7 +59,7 @@ class CpuBackend::AttentionTask {
 
   void run() {
     start();
-    const Visible first = visible(args_, position(0)), last = visible(args_, position(n_ - 1));
+    const KeyRange first = visible_keys(args_, position(0)), last = visible_keys(args_, position(n_ - 1));
     for (int64_t key = first.begin; key < last.end; key += kKeys) {
       const int64_t n_keys = std::min(kKeys, last.end - key);
       score(key, n_keys);
@@ -81,7 +81,7 @@ class CpuBackend::AttentionTask {
     for (int64_t r = 0; r < n_; ++r) {
       const float* q = args_.q.row(token(r)) + head(r) * args_.head_k;
       for (int64_t i = 0; i < args_.head_k; ++i) queries_[r * args_.head_k + i] = q[i] * args_.scale;
-      // A sink is a score that was there before all keys.
+      // A sink is a score that precedes all keys.
       largest_[r] = args_.sinks != nullptr ? args_.sinks[head(r)] : -std::numeric_limits<float>::infinity();
       sums_[r] = args_.sinks != nullptr ? 1.0f : 0.0f;
     }
@@ -93,7 +93,7 @@ class CpuBackend::AttentionTask {
     const int64_t width = args_.head_k;
     const float* keys = keys_;
     int64_t stride = width;
-    if (args_.k.format->type == Type::F32) {
+    if (args_.k.format->type == formats::Type::F32) {
       keys = reinterpret_cast<const float*>(args_.k.at(key, kv_ * width));
       stride = args_.k.stride / static_cast<int64_t>(sizeof(float));
     } else {
@@ -117,7 +117,7 @@ class CpuBackend::AttentionTask {
 
   // Scores of row r become numerators; zero where the query does not look.
   void exponentiate(int64_t r, int64_t key, int64_t n_keys) {
-    const auto [begin, end] = visible(args_, position(r));
+    const auto [begin, end] = visible_keys(args_, position(r));
     float* scores = scores_ + r * kKeys;
     const int64_t from = std::clamp<int64_t>(begin - key, 0, n_keys), to = std::clamp<int64_t>(end - key, from, n_keys);
     std::fill(scores, scores + from, 0.0f);
@@ -138,8 +138,8 @@ class CpuBackend::AttentionTask {
     const int64_t width = args_.head_v;
     const float* values = values_;
     int64_t stride = value_width_;
-    // Panels are read in full width, so values of a narrower head are copied to where that is memory of ours.
-    if (args_.v.format->type == Type::F32 && width == value_width_) {
+    // Panels are read in full width, so values of a narrower head are copied to memory of our own.
+    if (args_.v.format->type == formats::Type::F32 && width == value_width_) {
       values = reinterpret_cast<const float*>(args_.v.at(key, kv_ * width));
       stride = args_.v.stride / static_cast<int64_t>(sizeof(float));
     } else {
@@ -186,4 +186,4 @@ void CpuBackend::attention(const AttentionArgs& args, Matrix out) {
   }
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

@@ -1,5 +1,5 @@
 // Matrix products of bytes: activations as integers of 8 bits, or of three times 8, and the codes of blocks as they
-// stand. Compiled once per target (byte_panels.simd.cc; products with single rows: rows.simd.cc).
+// stand. Compiled once per target (byte_panels.simd.cc; products with single rows: row_kernels.simd.cc).
 //
 // Both sides read as groups of 16 codes with a scale. A product of two groups is summed in integers, exactly, then
 // multiplied by both scales. So the error is that of rounding activations alone. With one plane of bytes each is off by
@@ -11,10 +11,11 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "base/aligned.h"
+#include "base/scratch.h"
+#include "simd/factor.h"
 #include "simd/target.h"
 
-namespace steelyard::cpu {
+namespace steelyard::compute::cpu {
 
 inline constexpr int kByteGroup = 16;  ///< values that share a scale
 inline constexpr int kByteUnit = 64;   ///< values that are multiplied at a time: rows are filled up with zeros
@@ -32,7 +33,7 @@ struct ByteInput {
   float* sums;       ///< [tokens, width / 16]: scale times the sum of the codes
   float* pair_sums;  ///< [tokens, width / 32]
 
-  /// From value `begin` of token t on; of several planes only from a token's first value.
+  /// From value `begin` of token t on, in every plane.
   ByteInput at(int64_t t, int64_t begin) const {
     const int64_t values = t * width * planes + begin, groups = (t * width + begin) / kByteGroup;
     return {width,           planes,        codes + values,        fours + values / 4, offsets + groups,
@@ -44,39 +45,48 @@ struct ByteInput {
 class ByteInputs {
  public:
   /// For n tokens' values in all, whole spans each; what was there is lost.
-  void resize(int64_t n, int planes) {
+  void reserve(int64_t n, int planes) {
     const auto values = static_cast<size_t>(n);
     planes_ = planes;
-    codes_.resize(values * static_cast<size_t>(planes));
-    fours_.resize(codes_.size() / 4);
-    offsets_.resize(values / kByteGroup);
-    scales_.resize(offsets_.size());
-    sums_.resize(offsets_.size());
-    pair_sums_.resize(offsets_.size() / 2);
+    const size_t codes = values * static_cast<size_t>(planes), groups = values / kByteGroup;
+    codes_.reserve(codes);
+    fours_.reserve(codes / 4);
+    offsets_.reserve(groups);
+    scales_.reserve(groups);
+    sums_.reserve(groups);
+    pair_sums_.reserve(groups / 2);
   }
   /// Tokens of `width` values from value `first` of all on.
   ByteInput at(int64_t first, int64_t width) {
     const ByteInput all{first,           planes_,        codes_.data(), fours_.data(),
                         offsets_.data(), scales_.data(), sums_.data(),  pair_sums_.data()};
-    ByteInput of = first == 0 ? all : all.at(1, 0);
+    ByteInput of = all.at(1, 0);  // what lies before, as one token
     of.width = width;
     return of;
   }
 
  private:
   int planes_ = 1;
-  AlignedVector<int8_t> codes_;
-  AlignedVector<int32_t> fours_, offsets_;
-  AlignedVector<float> scales_, sums_, pair_sums_;
+  Scratch<int8_t> codes_;
+  Scratch<int32_t> fours_, offsets_;
+  Scratch<float> scales_, sums_, pair_sums_;
 };
 
 /// What the loops over a panel depend on: which minima weights have (none, one per 16 values, or one per 32, each
 /// twice), and, where there are none, how large codes are.
 enum class PanelKind { kMinimaOfGroups, kMinimaOfPairs, kTinyCodes, kSmallCodes, kByteCodes };
 constexpr bool has_minima(PanelKind kind) { return kind < PanelKind::kTinyCodes; }
-constexpr PanelKind panel_kind(int max_code, bool has_min, int scale_len) {
-  if (has_min) return scale_len == 16 ? PanelKind::kMinimaOfGroups : PanelKind::kMinimaOfPairs;
-  return max_code <= 16 ? PanelKind::kTinyCodes : max_code <= 63 ? PanelKind::kSmallCodes : PanelKind::kByteCodes;
+constexpr PanelKind panel_kind(simd::Factor codes, int scale_len) {
+  switch (codes) {
+    case simd::Factor::kUnsigned:  // where there are minima
+      return scale_len == kByteGroup ? PanelKind::kMinimaOfGroups : PanelKind::kMinimaOfPairs;
+    case simd::Factor::kTiny:
+      return PanelKind::kTinyCodes;
+    case simd::Factor::kSmall:
+      return PanelKind::kSmallCodes;
+    default:
+      return PanelKind::kByteCodes;
+  }
 }
 
 /// Weights of `panel` rows, `depth` values each, a multiple of kByteUnit.
@@ -97,7 +107,7 @@ struct BytePanel {
 };
 
 struct BytePanels {
-  int panel;  ///< weight rows per panel, at most kMaxBytePanel
+  int panel;  ///< weight rows per panel
 
   /// n <= out.width values of one token.
   void (*quantize)(const float* x, int64_t n, const ByteInput& out);
@@ -111,9 +121,7 @@ struct BytePanels {
                    int64_t ldc, bool add);
 };
 
-inline constexpr int kMaxBytePanel = 32;
-
 /// The kernels of one target, which the processor must have.
 const BytePanels& byte_panels(simd::Target target);
 
-}  // namespace steelyard::cpu
+}  // namespace steelyard::compute::cpu

@@ -9,14 +9,13 @@
 #include "compute/cpu/tiles.h"
 #include "simd/simd.h"
 
-namespace steelyard::cpu::STEELYARD_TARGET {
+namespace steelyard::compute::cpu::STEELYARD_TARGET {
 namespace {
 
 // Vectors of 16 weight rows in a panel, and tokens of a register tile.
 constexpr int kVectors = kLanes == 16 ? 2 : 1;
 constexpr int kPanel = 16 * kVectors;
 constexpr int kTokens = 4;
-static_assert(kPanel <= kMaxBytePanel);
 
 constexpr Factor factor_of(PanelKind kind) {
   switch (kind) {
@@ -184,17 +183,10 @@ void quantize(const float* x, int64_t n, const ByteInput& out) {
       std::fill(std::copy(x + std::min(begin, n), x + n, last), last + kByteSpan, 0.0f);
       values = last;
     }
-    ByteInput span = out.at(0, 0);
-    span.codes += begin;
-    span.fours += begin / 4;
-    span.offsets += begin / kByteGroup;
-    span.scales += begin / kByteGroup;
-    span.sums += begin / kByteGroup;
-    span.pair_sums += begin / (2 * kByteGroup);
     if (out.planes == 1)
-      quantize_span<1>(values, span);
+      quantize_span<1>(values, out.at(0, begin));
     else
-      quantize_span<3>(values, span);
+      quantize_span<3>(values, out.at(0, begin));
   }
 }
 
@@ -202,4 +194,4 @@ void quantize(const float* x, int64_t n, const ByteInput& out) {
 
 extern const BytePanels kBytePanels = {kPanel, quantize, pack, multiply};
 
-}  // namespace steelyard::cpu::STEELYARD_TARGET
+}  // namespace steelyard::compute::cpu::STEELYARD_TARGET

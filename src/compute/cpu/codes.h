@@ -3,7 +3,7 @@
 
 #include "simd/simd.h"
 
-namespace steelyard::cpu::STEELYARD_TARGET {
+namespace steelyard::compute::cpu::STEELYARD_TARGET {
 
 /// The nearest integers, where |x| < 2^22: adding 1.5 * 2^23 leaves them in the low bits.
 inline Ints rounded(const Floats& x) {
@@ -16,15 +16,15 @@ struct CodeScale {
   float scale, inverse;
 };
 
-/// Of n values whose codes shall go from -levels to levels. Not finite: the scale is NaN, and so is every product with
-/// the values.
+/// For n values whose codes range from -levels to levels. For non-finite values the scale is NaN, and so is every
+/// product with the values.
 template <int n>
 inline CodeScale code_scale(const float* x, float levels) {
   Floats most = {};
   for (int i = 0; i < n; i += kLanes) most = absolute_maximum(load(x + i), most);
   const float of = largest_magnitude(most);
-  // What is not finite, less itself, is NaN. Below 1e-30 the quotient could overflow.
+  // A non-finite value minus itself is NaN. Below 1e-30 the quotient could overflow.
   return {of / levels + (of - of), of > 1e-30f ? levels / of : 0.0f};
 }
 
-}  // namespace steelyard::cpu::STEELYARD_TARGET
+}  // namespace steelyard::compute::cpu::STEELYARD_TARGET

@@ -5,7 +5,7 @@
 
 #include "base/parallel.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 CpuBackend::CpuBackend(Precision precision)
     : precision_(precision),
@@ -88,7 +88,8 @@ void CpuBackend::combine(Matrix y, const Routing& routing, Matrix out) {
   });
 }
 
-// Columns are split over threads, so that each sum has one owner and the same order of addition for any thread count.
+// Columns are split over threads, so that each sum has one owner, and the same order of addition for any number of
+// threads.
 void CpuBackend::sum_squares(Matrix x, double* sums) {
   constexpr int64_t kColumns = 256;
   parallel_for((x.cols + kColumns - 1) / kColumns, 1, [&](int64_t part) {
@@ -105,4 +106,4 @@ void CpuBackend::sum_squares_experts(Matrix x, const Routing& routing, double* s
   });
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

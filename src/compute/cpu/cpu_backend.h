@@ -9,14 +9,15 @@
 #include <cstddef>
 #include <vector>
 
+#include "base/scratch.h"
 #include "compute/cpu/delta_net.h"
 #include "compute/cpu/gemm.h"
 #include "compute/cpu/kernels.h"
-#include "compute/cpu/rows.h"
+#include "compute/cpu/row_kernels.h"
 #include "compute/host_backend.h"
 #include "simd/target.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 class CpuBackend : public HostBackend {
  public:
@@ -51,16 +52,11 @@ class CpuBackend : public HostBackend {
    public:
     template <typename T>
     T* array(int slot, int64_t n) {
-      const size_t words = (static_cast<size_t>(n) * sizeof(T) + sizeof(Line) - 1) / sizeof(Line);
-      if (slots_[slot].size() < words) slots_[slot].resize(words);
-      return reinterpret_cast<T*>(slots_[slot].data());
+      return reinterpret_cast<T*>(slots_[slot].reserve(static_cast<size_t>(n) * sizeof(T)));
     }
 
    private:
-    struct alignas(64) Line {
-      std::byte bytes[64];
-    };
-    std::vector<Line> slots_[8];
+    Scratch<std::byte> slots_[8];
   };
 
   class AttentionTask;
@@ -68,10 +64,10 @@ class CpuBackend : public HostBackend {
   /// How a product is made: with floats, with both sides as 16-bit codes, or with codes of blocks and activations as
   /// bytes; row by row for a single token, else in panels.
   enum class Kind { kRow, kByteRow, kPanels, kCodedPanels, kBytePanels };
-  // One product and, where it is one of integers, the place of its activations in codes_ or bytes_.
+  // One product and, where it is one of integers, the place of its activations in codes_, row_bytes_ or panel_bytes_.
   struct Job {
     Product product;
-    const cpu::Rows* rows;
+    const cpu::RowKernels* rows;
     Kind kind;
     int64_t codes_at = 0;
     bool of_bytes() const { return kind == Kind::kByteRow || kind == Kind::kBytePanels; }
@@ -114,9 +110,9 @@ class CpuBackend : public HostBackend {
   std::vector<Job> jobs_;
   std::vector<Task> tasks_;
   int64_t n_codes_ = 0, n_row_bytes_ = 0, n_panel_bytes_ = 0;
-  std::vector<int16_t> codes_;
-  std::vector<float> scales_;  // one per 64 codes
+  Scratch<int16_t> codes_;
+  Scratch<float> scales_;  // one per 64 codes
   cpu::ByteInputs row_bytes_, panel_bytes_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

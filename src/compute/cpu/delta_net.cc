@@ -8,34 +8,13 @@
 #include "base/parallel.h"
 #include "compute/cpu/cpu_backend.h"
 
-namespace steelyard {
-namespace cpu {
-
-// delta_net.simd.cc, once per target.
-#define TARGET(enumerator, name, ...)            \
-  namespace name {                               \
-  extern const DeltaNetKernels kDeltaNetKernels; \
-  }
-#include "simd/targets.def"
-#undef TARGET
-
-const DeltaNetKernels& delta_net_kernels(simd::Target target) {
-  static constexpr simd::PerTarget<DeltaNetKernels> kTables({
-#define TARGET(enumerator, name, ...) &name::kDeltaNetKernels,
-#include "simd/targets.def"
-#undef TARGET
-  });
-  return kTables[target];
-}
-
-}  // namespace cpu
-
+namespace steelyard::compute {
 namespace {
 
 // Columns that one task convolves.
 constexpr int64_t kConvColumns = 256;
-// Tokens that are prepared at once: their keys, queries and values stay in the second-level cache while the state's
-// blocks go over them.
+// Tokens that are prepared at once: their keys, queries and values stay in the second-level cache while all blocks of
+// the state are updated.
 constexpr int64_t kRuleTokens = 64;
 
 // Both forms keep the exponential from overflowing.
@@ -76,7 +55,7 @@ void CpuBackend::causal_conv(Matrix x, const float* taps, int64_t n_taps, float*
   });
 }
 
-// One task is one head: some tokens are prepared, then the kernel takes them through the state, block by block.
+// One task is one head. Some tokens are prepared, then the kernel applies them to the state, block by block.
 void CpuBackend::delta_rule(const DeltaRuleArgs& args, float* state, Matrix out) {
   const int64_t d = args.head, n_prepared = std::min(kRuleTokens, out.rows);
   parallel_for(args.n_head, 1, [&](int64_t h) {
@@ -105,4 +84,4 @@ void CpuBackend::delta_rule(const DeltaRuleArgs& args, float* state, Matrix out)
   });
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

@@ -6,9 +6,9 @@
 
 #include "simd/target.h"
 
-namespace steelyard::cpu {
+namespace steelyard::compute::cpu {
 
-/// Consecutive tokens of one head. Keys and queries are normed, queries divided by sqrt(head) besides.
+/// Consecutive tokens of one head. Keys and queries are normed, and queries are also divided by sqrt(head).
 struct DeltaHead {
   int64_t n;           ///< tokens
   int64_t head;        ///< width of keys, queries and values
@@ -34,7 +34,7 @@ struct DeltaNetKernels {
   void (*sigmoid_gate)(float* x, const float* gate, int64_t n);
 };
 
-/// The kernels of one target, which the processor must have.
+/// The kernels of one target, which the processor must support.
 const DeltaNetKernels& delta_net_kernels(simd::Target target);
 
-}  // namespace steelyard::cpu
+}  // namespace steelyard::compute::cpu

@@ -5,13 +5,13 @@
 #include "compute/cpu/exponential.h"
 #include "simd/simd.h"
 
-namespace steelyard::cpu::STEELYARD_TARGET {
+namespace steelyard::compute::cpu::STEELYARD_TARGET {
 namespace {
 
 template <typename V>
 inline constexpr int64_t kWidth = sizeof(V) / sizeof(float);
 
-// One vector or, for what is left of a row, one value.
+// One vector, or one value for the rest of a row.
 template <typename V>
 inline V get(const float* p) {
   return read<V>(p);
@@ -21,22 +21,22 @@ inline void put(float* p, const V& v) {
   __builtin_memcpy(p, &v, sizeof(v));
 }
 
-// What the next token needs of the state that this one leaves: S^T k and S^T q, for N vectors of columns.
+// What the next token needs of the state after this token: S^T k and S^T q, for N vectors of columns.
 template <typename V, int N>
 struct Projections {
   V key[N] = {}, query[N] = {};
 };
 
 // One sweep over a block of the state, [head, N vectors]: with kUpdate S = decay S + k u^T first, then with kProject
-// the projections of the result on the next key and query. Both at once, so that the state is read and written once a
-// token.
+// the projections of the result on the next key and query. Both are done at once, so that the state is read and written
+// once per token.
 template <bool kUpdate, bool kProject, typename V, int N>
 inline Projections<V, N> sweep(float* state, int64_t head, float decay, const float* k, const V* u, const float* next_k,
                                const float* next_q) {
   Projections<V, N> next;
   for (int64_t i = 0; i < head; ++i) {
     float* row = state + i * N * kWidth<V>;
-    // Read before the stores below, which the compiler must take for changes of anything.
+    // Read before the stores below, because the compiler must assume that these change anything.
     const float key = kUpdate ? k[i] : 0, next_key = kProject ? next_k[i] : 0, next_query = kProject ? next_q[i] : 0;
     for (int j = 0; j < N; ++j) {
       V s = get<V>(row + j * kWidth<V>);
@@ -113,4 +113,4 @@ void sigmoid_gate(float* x, const float* gate, int64_t n) {
 extern const DeltaNetKernels kDeltaNetKernels = {STEELYARD_STRING(STEELYARD_TARGET), delta_rule, conv_silu,
                                                  sigmoid_gate};
 
-}  // namespace steelyard::cpu::STEELYARD_TARGET
+}  // namespace steelyard::compute::cpu::STEELYARD_TARGET

@@ -1,10 +1,10 @@
-// The exponential function and what is made of it, for the kernels that are compiled once per target: works on
+// The exponential function and functions based on it, for the kernels that are compiled once per target. Works on
 // compiler vectors of any width and on single values, with the same bits for each lane.
 #pragma once
 
 #include "simd/simd.h"
 
-namespace steelyard::cpu::STEELYARD_TARGET {
+namespace steelyard::compute::cpu::STEELYARD_TARGET {
 namespace {
 
 // F is float or a vector of floats, U unsigned of the same shape.
@@ -42,4 +42,4 @@ inline F times_sigmoid(F z, F u) {
 }
 
 }  // namespace
-}  // namespace steelyard::cpu::STEELYARD_TARGET
+}  // namespace steelyard::compute::cpu::STEELYARD_TARGET

@@ -1,8 +1,8 @@
 // Matrix products over panels, compiled once per target (gemm.simd.cc).
 //
-// A panel holds `panel` weight rows side by side, value k of all of them in a row of memory, so that one activation
-// meets a vector of weights and no sum is ever taken across lanes. The order of each sum depends on k alone: not on
-// the number of rows, tokens or threads.
+// A panel holds `panel` weight rows side by side, with value k of all of them in one row of memory. So one activation
+// is multiplied with a vector of weights, and no sum is ever taken across lanes. The order of each sum depends on k
+// alone: not on the number of rows, tokens or threads.
 //
 // There are two kinds of panels. F32 panels are products as they are. Integer panels hold 16-bit codes with one scale
 // per kCodeBlock values and row, against activations in the same form: twice the products per instruction, at an error
@@ -13,14 +13,14 @@
 
 #include "simd/target.h"
 
-namespace steelyard::cpu {
+namespace steelyard::compute::cpu {
 
 inline constexpr int kCodeBlock = 64;           ///< values that share a scale
 inline constexpr float kWeightCodes = 4095.0f;  ///< codes of weights are in -4095 .. 4095
 inline constexpr float kInputCodes = 8191.0f;   ///< of activations
 
 struct Gemm {
-  int panel;  ///< weight rows per panel, at most kMaxPanel
+  int panel;  ///< weight rows per panel
 
   /// rows: [n, k] with leading dimension ld, n <= panel. out: [k, panel], zeros beside the rows there are.
   void (*pack)(const float* rows, int64_t ld, int64_t n, int64_t k, float* out);
@@ -40,13 +40,11 @@ struct Gemm {
   float (*dot)(const float* a, const float* b, int64_t n);
 
   /// x [n] as codes in -levels .. levels, blocks of 64 with a scale each, the last filled up with zeros. Scales are
-  /// scale_step apart. Not finite: the scale is NaN, and so is every product with the block.
+  /// scale_step apart. For non-finite values the scale is NaN, and so is every product with the block.
   void (*quantize)(const float* x, int64_t n, float levels, int16_t* codes, float* scales, int64_t scale_step);
 };
-
-inline constexpr int kMaxPanel = 32;
 
 /// The kernels of one target, which the processor must have.
 const Gemm& gemm(simd::Target target);
 
-}  // namespace steelyard::cpu
+}  // namespace steelyard::compute::cpu

@@ -4,11 +4,10 @@
 #include "compute/cpu/codes.h"
 #include "compute/cpu/tiles.h"
 
-namespace steelyard::cpu::STEELYARD_TARGET {
+namespace steelyard::compute::cpu::STEELYARD_TARGET {
 namespace {
 
 constexpr int kPanel = 2 * kLanes;
-static_assert(kPanel <= kMaxPanel);
 // Tokens of a register tile: two sums for each, two vectors of weights and one activation fit the registers; integers
 // need one more for a product.
 constexpr int kTokens = kLanes == 16 ? 12 : 6, kTokensOfCodes = kLanes == 16 ? 12 : 5;
@@ -21,7 +20,7 @@ void pack_codes(const int16_t* rows, int64_t ld, int64_t n, int64_t k, int16_t* 
   pack_words<kPanel>(reinterpret_cast<const int32_t*>(rows), ld / 2, n, k, reinterpret_cast<int32_t*>(out));
 }
 
-// Values that are summed one after the other; such sums are added to c. Shorter sums lose less to rounding.
+// Values that are summed one after the other, before the sum is added to c. Shorter sums lose less to rounding.
 constexpr int64_t kRun = 64;
 
 template <int kRows>
@@ -139,4 +138,4 @@ void quantize(const float* x, int64_t n, float levels, int16_t* codes, float* sc
 
 extern const Gemm kGemm = {kPanel, pack, pack_codes, multiply, multiply_codes, dot, quantize};
 
-}  // namespace steelyard::cpu::STEELYARD_TARGET
+}  // namespace steelyard::compute::cpu::STEELYARD_TARGET

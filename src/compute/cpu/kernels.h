@@ -9,7 +9,7 @@
 
 #include "simd/target.h"
 
-namespace steelyard::cpu {
+namespace steelyard::compute::cpu {
 
 struct Kernels {
   const char* target;  ///< the target that these were compiled for
@@ -32,7 +32,7 @@ struct Kernels {
   void (*add_scaled)(const float* x, float factor, float* out, int64_t n);
 };
 
-/// The kernels of one target, which the processor must have.
+/// The kernels of one target, which the processor must support.
 const Kernels& kernels(simd::Target target);
 
-}  // namespace steelyard::cpu
+}  // namespace steelyard::compute::cpu

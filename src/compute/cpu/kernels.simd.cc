@@ -5,7 +5,7 @@
 #include "compute/cpu/exponential.h"
 #include "simd/simd.h"
 
-namespace steelyard::cpu::STEELYARD_TARGET {
+namespace steelyard::compute::cpu::STEELYARD_TARGET {
 namespace {
 
 // Sums go over 16 lanes with every target: the same bits everywhere.
@@ -108,4 +108,4 @@ extern const Kernels kKernels = {STEELYARD_STRING(STEELYARD_TARGET),
                                  add_squares,
                                  add_scaled};
 
-}  // namespace steelyard::cpu::STEELYARD_TARGET
+}  // namespace steelyard::compute::cpu::STEELYARD_TARGET

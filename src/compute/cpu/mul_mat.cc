@@ -11,7 +11,7 @@
 #include "base/parallel.h"
 #include "compute/cpu/cpu_backend.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 namespace {
 
 // Of one task: enough to be worth taking, few enough to balance threads. Single rows of a small layer are shared out
@@ -31,11 +31,11 @@ constexpr int64_t kSerialProducts = 1 << 16;
 // Rows are cut into even pieces of at most kDepth, in multiples of the longest block.
 int64_t depth_of(int64_t n_in) {
   const int64_t pieces = (n_in + kDepth - 1) / kDepth;
-  return ((n_in + pieces - 1) / pieces + kMaxBlockLen - 1) / kMaxBlockLen * kMaxBlockLen;
+  return ((n_in + pieces - 1) / pieces + formats::kMaxBlockLen - 1) / formats::kMaxBlockLen * formats::kMaxBlockLen;
 }
 
 const std::byte* blocks_at(const Product& product, int64_t row, int64_t value) {
-  const Format& format = *product.weight->format;
+  const formats::Format& format = *product.weight->format;
   return product.weight->row(product.slice, row) + value / format.block_len * format.block_bytes;
 }
 
@@ -45,7 +45,7 @@ CpuBackend::Job CpuBackend::make_job(const Product& product) {
   const Weight& weight = *product.weight;
   STEELYARD_CHECK(product.x.cols == weight.n_in && product.out.cols == weight.n_out);
   STEELYARD_CHECK(product.x.rows == product.out.rows);
-  Job job{.product = product, .rows = &cpu::rows(target_, *weight.format), .kind = kind_of(product)};
+  Job job{.product = product, .rows = &cpu::row_kernels(target_, *weight.format), .kind = kind_of(product)};
   if (!job.of_codes()) return job;
   // Neighbours in a call often share their input: the projections of a layer.
   if (!jobs_.empty() && jobs_.back().kind == job.kind && jobs_.back().product.x == product.x) {
@@ -59,11 +59,11 @@ CpuBackend::Job CpuBackend::make_job(const Product& product) {
 }
 
 CpuBackend::Kind CpuBackend::kind_of(const Product& product) const {
-  const Format& format = *product.weight->format;
+  const formats::Format& format = *product.weight->format;
   const bool groups = format.unpack != nullptr, fast = precision_ == Precision::kFast;
   if (product.x.rows == 1) return groups ? Kind::kByteRow : Kind::kRow;
   if (fast && groups) return Kind::kBytePanels;
-  return fast && format.type != Type::F32 ? Kind::kCodedPanels : Kind::kPanels;
+  return fast && format.type != formats::Type::F32 ? Kind::kCodedPanels : Kind::kPanels;
 }
 
 int64_t& CpuBackend::count_of(Kind kind) {
@@ -113,10 +113,10 @@ void CpuBackend::multiply(std::span<const Product> products) {
   const int64_t row_bytes_of_task =
       std::clamp(row_bytes / (kTasksOfThread * omp_get_max_threads()), kLeastRowBytesOfTask, kMostRowBytesOfTask);
   for (size_t j = 0; j < jobs_.size(); ++j) add_tasks(static_cast<int32_t>(j), row_bytes_of_task);
-  codes_.resize(static_cast<size_t>(n_codes_));
-  scales_.resize(static_cast<size_t>(n_codes_ / cpu::kCodeBlock));
-  row_bytes_.resize(n_row_bytes_, precision_ == Precision::kFast ? 1 : 3);
-  panel_bytes_.resize(n_panel_bytes_, 1);
+  codes_.reserve(static_cast<size_t>(n_codes_));
+  scales_.reserve(static_cast<size_t>(n_codes_ / cpu::kCodeBlock));
+  row_bytes_.reserve(n_row_bytes_, precision_ == Precision::kFast ? 1 : 3);
+  panel_bytes_.reserve(n_panel_bytes_, 1);
   for (size_t j = 0; j < jobs_.size(); ++j) {
     const Job& job = jobs_[j];
     if (!job.of_codes() || (j > 0 && jobs_[j - 1].kind == job.kind && jobs_[j - 1].codes_at == job.codes_at)) continue;
@@ -254,4 +254,4 @@ void CpuBackend::multiply_coded_panels(const Job& job, const Task& task, Workspa
   }
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

@@ -1,5 +1,5 @@
-// Second moments on the CPU: x^T y by panels of columns. A task is some columns, or an expert, so that the sums are the
-// same for any number of threads. Of x^T x only what is right of the diagonal is computed.
+// Hessians and cross-covariances on the CPU: x^T y by panels of columns. A task is some columns, or an expert, so that
+// the sums are the same for any number of threads. Of x^T x only the part right of the diagonal is computed.
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -7,7 +7,7 @@
 #include "base/parallel.h"
 #include "compute/cpu/cpu_backend.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 namespace {
 
 constexpr int64_t kColumns = 64;  // rows of the result that a task makes: whole panels
@@ -75,4 +75,4 @@ void CpuBackend::second_moments_experts(Matrix x, Matrix y, const Routing& routi
   });
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

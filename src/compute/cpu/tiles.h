@@ -1,4 +1,4 @@
-// What the panels of floats, 16-bit codes and bytes share: how rows become panels, and how tokens are cut into register
+// What the panels of floats, 16-bit codes and bytes share: packing rows into panels, and cutting tokens into register
 // tiles. Included only by *.simd.cc.
 #pragma once
 
@@ -6,7 +6,7 @@
 
 #include "simd/simd.h"
 
-namespace steelyard::cpu::STEELYARD_TARGET {
+namespace steelyard::compute::cpu::STEELYARD_TARGET {
 
 /// rows: [n, k] of 32-bit values, whatever they mean, with leading dimension ld. out: [k, kPanel], zeros beside the
 /// rows there are.
@@ -61,4 +61,4 @@ inline void narrow(int64_t n, float* c, int64_t ldc, bool add, const Body& body)
   }
 }
 
-}  // namespace steelyard::cpu::STEELYARD_TARGET
+}  // namespace steelyard::compute::cpu::STEELYARD_TARGET

@@ -1,21 +1,22 @@
 // Attention over tiles of keys with a running softmax (Dao et al., FlashAttention, algorithm 1; the split over keys is
-// that of Flash-Decoding): per query the largest score so far, the sum of exponentials and the mix of values.
+// that of Flash-Decoding). Per query it keeps the largest score so far, the sum of exponentials and the weighted sum of
+// values.
 //
-// A row is one head of one query. A block takes 16 rows of one key/value head, four to a warp, and goes over its keys
-// 32 at a time, one to a lane. Heads of any width are loaded 64 columns at a time, decoded to F32 whatever their type,
-// so shared memory does not grow with the head. With few rows, blocks share a row's keys out, and a second kernel joins
-// what they found.
+// A row is one head of one query. A block takes 16 rows of one key/value head, four per warp, and goes over its keys 32
+// at a time, one per lane. Heads of any width are loaded 64 columns at a time and decoded to F32, so shared memory does
+// not grow with the head. With few rows, several blocks share the keys of one row, and a second kernel joins their
+// results.
 #include "compute/cuda/cache.cuh"
 #include "compute/cuda/operations.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 namespace {
 
 constexpr int kWarps = 4, kThreads = kWarps * kWarp;
 constexpr int kRowsOfWarp = 4, kRows = kWarps * kRowsOfWarp;
 constexpr int kKeys = kWarp;
 constexpr int kColumns = 64;  // loaded at a time
-constexpr int kGroups = kColumns / kGroupLen;
+constexpr int kGroups = kColumns / formats::kGroupLen;
 static_assert(kKeys * kGroups == kThreads, "a thread decodes one group");
 constexpr int64_t kLeastKeysOfSplit = 128;
 
@@ -32,28 +33,28 @@ struct Launch {
   __host__ __device__ int64_t n_rows() const { return q.rows * n_group(); }  // of a key/value head
 };
 
-// 64 columns of 32 keys, a group of 16 to a thread; zeros beyond what there is.
+// 64 columns of 32 keys, a group of 16 per thread; zeros beyond the end.
 __device__ void load_tile(const CachedRows& rows, int64_t head, int64_t width, int64_t column, int64_t key, int64_t end,
                           float (*tile)[kColumns + 1]) {
   const int row = static_cast<int>(threadIdx.x) / kGroups, group = static_cast<int>(threadIdx.x) % kGroups;
-  float values[kGroupLen] = {};
+  float values[formats::kGroupLen] = {};
   if (key + row < end) {
     const std::byte* at = rows.head(key + row, head);
-    for_type(CacheTypes(), static_cast<Type>(rows.type),
-             [&]<class F>() { decode_group<F>(at, column / kGroupLen + group, width, values); });
+    for_type(CacheTypes(), static_cast<formats::Type>(rows.type),
+             [&]<class F>() { decode_group<F>(at, column / formats::kGroupLen + group, width, values); });
   }
   CUDA_UNROLL
-  for (int i = 0; i < kGroupLen; ++i) tile[row][group * kGroupLen + i] = values[i];
+  for (int i = 0; i < formats::kGroupLen; ++i) tile[row][group * formats::kGroupLen + i] = values[i];
 }
 
-// One row's running softmax; the mix is spread over the lanes of its warp.
+// One row's running softmax; the weighted sum is spread over the lanes of its warp.
 template <int kMix>
 struct Row {
   int64_t begin, end;  // keys that it sees
   float largest, sum;
   float mix[kMix];
 
-  // Takes in a score per lane, of keys before `to`; returns the lane's numerator.
+  // Adds a score per lane, of keys before `to`; returns the lane's numerator.
   __device__ float add(float score, int64_t key, int64_t to) {
     const float infinity = __int_as_float(0x7F800000);
     if (key < begin || key >= end || key >= to) score = -infinity;
@@ -68,7 +69,7 @@ struct Row {
   }
 };
 
-// Blocks that a processor's registers hold, so that nothing is spilled on any target (docs/cuda.md).
+// Blocks whose registers fit into a multiprocessor, so that nothing is spilled on any target (docs/cuda.md).
 constexpr int resident_blocks(int n_tiles) { return n_tiles == 1 ? 4 : n_tiles == 2 ? 3 : 2; }
 
 /// kTiles: of 64 columns that hold a head of values.
@@ -89,7 +90,7 @@ __global__ void __launch_bounds__(kThreads, resident_blocks(kTiles)) attend(Laun
     const int64_t r = first_row + first_of_warp + i, position = args.first_position + r / n_group;
     rows[i].end = r < n_rows ? position + 1 : 0;
     rows[i].begin = args.window > 0 && position + 1 > args.window ? position + 1 - args.window : 0;
-    // A sink is a score that was there before all keys.
+    // A sink is a score that precedes all keys.
     const bool sink = args.sinks != nullptr && split == 0;
     rows[i].largest = sink && r < n_rows ? args.sinks[kv * n_group + r % n_group] : -__int_as_float(0x7F800000);
     rows[i].sum = sink ? 1.0f : 0.0f;
@@ -167,7 +168,7 @@ __global__ void __launch_bounds__(kThreads, resident_blocks(kTiles)) attend(Laun
   }
 }
 
-// A block per row; the splits' mixes, each as if its own largest score were 0.
+// A block per row; the splits' weighted sums, each as if its own largest score were 0.
 __global__ void __launch_bounds__(kThreads) join_splits(Launch args) {
   const int64_t n_rows = args.n_rows(), kv = blockIdx.y, r = blockIdx.x, width = args.head_v + 2;
   const float* partial = args.partial + (kv * n_rows + r) * width;
@@ -237,4 +238,4 @@ cudaError_t attention(const AttentionArgs& args, Matrix out, int64_t n_splits, f
   return CUDA_LAUNCH(join_splits, dim3(n_rows, n_head_kv), block, 0, stream, launch);
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

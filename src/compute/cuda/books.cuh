@@ -1,45 +1,45 @@
-// Codebooks for kernels that encode: an encoder asks book_of for them, and on the device that is device memory, whose
-// address the kernel was given.
+// Codebooks for kernels that encode. An encoder asks book_of for them. On the device that is device memory, whose
+// address is an argument of the kernel.
 #pragma once
 
 #include "compute/cuda/device.h"
 #include "compute/cuda/encoders.h"
-#include "formats/search/codebook_lines.h"
+#include "formats/search/vector_search.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::compute::inline STEELYARD_TARGET {
 
 template <class F>
 concept HasCodebook = requires {
-  typename F::Book;
+  F::kIndexBits;
 };
 
-/// The block's copy of where the books lie in device memory.
+/// The block's copy of the addresses of the books in device memory.
 template <class F>
-__device__ const typename F::Book** books_of_kernel() {
-  CUDA_SHARED(books, const typename F::Book* [2]);
+__device__ const formats::BookOf<F>** books_of_kernel() {
+  CUDA_SHARED(books, const formats::BookOf<F>* [2]);
   return books;
 }
 
 template <class F>
-STEELYARD_HD const typename F::Book& book_of(int shift) {
+STEELYARD_HD const formats::BookOf<F>& book_of(int shift) {
 #if CUDA_ARCH > 0
   return *books_of_kernel<F>()[shift];
 #else
-  return F::codebook(shift);
+  return codebook<F>(shift);
 #endif
 }
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::compute::inline STEELYARD_TARGET
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 /// Called by all threads of a block before the first of them encodes.
 template <class F>
-__device__ void place_books(const void* const (&books)[kBooks]) {
+__device__ void load_books(const void* const (&books)[kBooks]) {
   if (threadIdx.x < kBooks) {
-    books_of_kernel<F>()[threadIdx.x] = static_cast<const typename F::Book*>(books[threadIdx.x]);
+    books_of_kernel<F>()[threadIdx.x] = static_cast<const formats::BookOf<F>*>(books[threadIdx.x]);
   }
   __syncthreads();
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -2,14 +2,14 @@
 #include "compute/cuda/cache.cuh"
 #include "compute/cuda/operations.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 namespace {
 
 constexpr unsigned kThreads = 128;
 
-__device__ void encode(const float* x, F32::Block& block) { block.value = *x; }
-__device__ void encode(const float* x, F16::Block& block) { block.half = {__half_as_ushort(__float2half_rn(*x))}; }
-__device__ void encode(const float* x, BF16::Block& block) {
+__device__ void encode(const float* x, formats::F32::Block& block) { block.value = *x; }
+__device__ void encode(const float* x, formats::F16::Block& block) { block.half = {__half_as_ushort(__float2half_rn(*x))}; }
+__device__ void encode(const float* x, formats::BF16::Block& block) {
   block.bfloat = {__bfloat16_as_ushort(__float2bfloat16_rn(*x))};
 }
 
@@ -28,17 +28,17 @@ __device__ float inverse_of(Half d) {
   return scale != 0.0f ? 1.0f / scale : 0.0f;
 }
 
-__device__ void encode(const float* x, Q8_0::Block& block) {
-  block.d = {__half_as_ushort(__float2half_rn(fabsf(extreme(x, Q8_0::kBlockLen)) / 127.0f))};
+__device__ void encode(const float* x, formats::Q8_0::Block& block) {
+  block.d = {__half_as_ushort(__float2half_rn(fabsf(extreme(x, formats::Q8_0::kBlockLen)) / 127.0f))};
   const float inverse = inverse_of(block.d);
-  for (int i = 0; i < Q8_0::kBlockLen; ++i) {
+  for (int i = 0; i < formats::Q8_0::kBlockLen; ++i) {
     block.codes[i] = static_cast<int8_t>(fmaxf(-127.0f, fminf(rintf(x[i] * inverse), 127.0f)));
   }
 }
 
-// The extreme value takes the level -8, of which there is no positive twin.
-__device__ void encode(const float* x, Q4_0::Block& block) {
-  block.d = {__half_as_ushort(__float2half_rn(extreme(x, Q4_0::kBlockLen) / -8.0f))};
+// The extreme value gets the level -8, which has no positive counterpart.
+__device__ void encode(const float* x, formats::Q4_0::Block& block) {
+  block.d = {__half_as_ushort(__float2half_rn(extreme(x, formats::Q4_0::kBlockLen) / -8.0f))};
   const float inverse = inverse_of(block.d);
   const auto code = [&](int i) {
     return static_cast<uint8_t>(fmaxf(0.0f, fminf(rintf(x[i] * inverse) + 8.0f, 15.0f)));
@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(kThreads) store_blocks(Matrix from, std::byte*
 
 }  // namespace
 
-bool is_cache_type(Type type) { return contains(CacheTypes(), type); }
+bool is_cache_type(formats::Type type) { return contains(CacheTypes(), type); }
 
 cudaError_t store(Matrix from, TypedRows to, cudaStream_t stream) {
   cudaError_t error = cudaSuccess;
@@ -67,4 +67,4 @@ cudaError_t store(Matrix from, TypedRows to, cudaStream_t stream) {
   return known ? error : cudaErrorInvalidValue;
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

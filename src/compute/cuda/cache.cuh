@@ -1,5 +1,5 @@
-// The types that keys and values are cached in. Kernels for it take any of them: which one is known at the launch only,
-// and found by comparison.
+// The types of cached keys and values. A kernel takes any of them: the type is known only at the launch, and is found
+// by comparison.
 #pragma once
 
 #include "compute/cuda/tiles.cuh"
@@ -7,20 +7,20 @@
 #include "formats/q4_0.h"
 #include "formats/q8_0.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 template <class... F>
 struct TypeList {};
-using CacheTypes = TypeList<F32, F16, BF16, Q8_0, Q4_0>;
+using CacheTypes = TypeList<formats::F32, formats::F16, formats::BF16, formats::Q8_0, formats::Q4_0>;
 
 template <class... F>
-bool contains(TypeList<F...>, Type type) {
+bool contains(TypeList<F...>, formats::Type type) {
   return ((type == F::kType) || ...);
 }
 
 /// Calls f.template operator()<F>() with the F that `type` is; false when it is none of them.
 template <class Function, class... F>
-__host__ __device__ __forceinline__ bool for_type(TypeList<F...>, Type type, const Function& f) {
+__host__ __device__ __forceinline__ bool for_type(TypeList<F...>, formats::Type type, const Function& f) {
   return ((type == F::kType ? (f.template operator()<F>(), true) : false) || ...);
 }
 
@@ -35,9 +35,9 @@ struct CachedRows {
 };
 
 inline CachedRows cached_rows(const TypedRows& rows, int64_t head_width) {
-  const Format& format = *rows.format;
+  const formats::Format& format = *rows.format;
   return {rows.data, rows.stride, head_width / format.block_len * format.block_bytes,
           static_cast<int64_t>(format.type)};
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -1,4 +1,4 @@
-// What the rest of the program knows of CUDA: how to get a backend. Without STEELYARD_CUDA these functions do not
+// What the rest of the program knows of CUDA: what its row of compute/backends.def needs. Without STEELYARD_CUDA these functions do not
 // exist.
 #pragma once
 
@@ -8,7 +8,7 @@
 #include "compute/backend.h"
 #include "formats/device_encoder.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 /// Devices that can be used; 0 without a driver.
 int cuda_device_count();
@@ -20,6 +20,6 @@ std::string cuda_device_address(int device);
 /// A backend on one device. Error when there is no such device.
 std::unique_ptr<Backend> make_cuda_backend(int device, Precision precision);
 /// Encoders on one device. Error when there is no such device.
-std::unique_ptr<DeviceEncoder> make_cuda_encoder(int device);
+std::unique_ptr<formats::DeviceEncoder> make_cuda_encoder(int device);
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

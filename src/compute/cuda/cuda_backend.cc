@@ -6,19 +6,19 @@
 #include "compute/cuda/cuda.h"
 #include "compute/cuda/operations.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 namespace {
 
 using cuda::PreparedInput;
 using cuda::ProductArgs;
 
-// Values of a product, rows times columns of the result, from which on cuBLAS is worth its call.
+// Size of a product, rows times columns of the result, from which on calling cuBLAS is worth it.
 constexpr int64_t kBlasResults = 64 * 1024;
 constexpr int kTensorCores = 80;  // the capability that has them for bfloat16 and int8
 
-ProductArgs product_args(const Weight& weight, int64_t slice, Matrix x, Matrix out) {
+cuda::ProductArgs product_args(const Weight& weight, int64_t slice, Matrix x, Matrix out) {
   STEELYARD_CHECK(x.cols == weight.n_in && out.cols == weight.n_out && x.rows == out.rows);
-  ProductArgs args{};
+  cuda::ProductArgs args{};
   args.weights = weight.row(slice, 0);
   args.row_bytes = weight.row_bytes();
   args.slice_bytes = weight.row_bytes() * weight.n_out;
@@ -33,8 +33,8 @@ ProductArgs product_args(const Weight& weight, int64_t slice, Matrix x, Matrix o
   return args;
 }
 
-// Whether `next` is the slice after `last` of the same tensor, as far along in x and out as the batch goes on.
-bool continues(const ProductArgs& batch, const Product& first, const Product& last, const Product& next) {
+// Whether `next` is the slice after `last` of the same tensor, with the same steps in x and out as the batch so far.
+bool continues(const cuda::ProductArgs& batch, const Product& first, const Product& last, const Product& next) {
   return first.routing == nullptr && next.routing == nullptr && next.weight == first.weight &&
          next.slice == last.slice + 1 && next.x.rows == first.x.rows && next.x.stride == first.x.stride &&
          next.out.stride == first.out.stride &&
@@ -67,7 +67,7 @@ void CudaBackend::zero(void* device, size_t bytes) {
 }
 
 Weight CudaBackend::load(Weight host) {
-  host.memory = place(host.data, static_cast<size_t>(host.row_bytes() * host.n_out * host.n_slices));
+  host.memory = allocate_copy(host.data, static_cast<size_t>(host.row_bytes() * host.n_out * host.n_slices));
   host.data = host.memory.get();
   return host;
 }
@@ -86,7 +86,7 @@ void CudaBackend::embed(const Weight& table, std::span<const int32_t> ids, Matri
 
 // ---- matrix products
 
-CudaBackend::Method CudaBackend::method(const Format& format, int64_t n_rows, bool experts) const {
+CudaBackend::Method CudaBackend::method(const formats::Format& format, int64_t n_rows, bool experts) const {
   const cuda::ProductKernels& kernels = cuda::product_kernels(format);
   STEELYARD_CHECK(kernels.rows != nullptr);
   const bool fast = precision_ == Precision::kFast, tensor_cores = device_.capability() >= kTensorCores;
@@ -99,14 +99,14 @@ CudaBackend::Method CudaBackend::method(const Format& format, int64_t n_rows, bo
   return {kernels.split_tiles, false, fast && plain ? 1 : 3, plain && !experts};
 }
 
-void CudaBackend::multiply(const Format& format, ProductArgs args) {
+void CudaBackend::multiply(const formats::Format& format, cuda::ProductArgs args) {
   if (args.n_rows == 0) return;
   const Method how = method(format, args.n_rows, args.row_begin != nullptr);
   if (how.coded || how.n_parts > 0) {
-    PreparedInput& input = args.input;
+    cuda::PreparedInput& input = args.input;
     input.rows = args.n_rows * args.n_batch;
     input.width = (args.n_in + cuda::kTileDepth - 1) / cuda::kTileDepth * cuda::kTileDepth;
-    const auto n = static_cast<size_t>(input.rows * input.width), n_groups = n / kGroupLen;
+    const auto n = static_cast<size_t>(input.rows * input.width), n_groups = n / formats::kGroupLen;
     auto* sums = sums_.array<float>(n_groups);
     input.sums = sums;
     if (how.coded) {
@@ -128,10 +128,10 @@ void CudaBackend::multiply(const Format& format, ProductArgs args) {
     run(how.kernel(args, device_.stream()), "a matrix product");
 }
 
-// Column-major to cuBLAS: out^T [n_out, rows] = W^T' [n_in, n_out]' x^T [n_in, rows], a part of x after the other, the
-// smallest first.
-void CudaBackend::multiply_by_blas(const ProductArgs& args) {
-  const PreparedInput& input = args.input;
+// Column-major for cuBLAS: out^T [n_out, rows] = W^T' [n_in, n_out]' x^T [n_in, rows], one part of x after the other,
+// the smallest first.
+void CudaBackend::multiply_by_blas(const cuda::ProductArgs& args) {
+  const cuda::PreparedInput& input = args.input;
   for (int64_t s = 0; s < args.n_batch; ++s) {
     for (int64_t part = input.n_parts - 1; part >= 0; --part) {
       const float one = 1.0f, keep = part == input.n_parts - 1 ? 0.0f : 1.0f;
@@ -151,7 +151,7 @@ void CudaBackend::mul_mats(std::span<const Product> products) {
   device_.use();
   for (size_t begin = 0, end = 0; begin < products.size(); begin = end) {
     const Product& first = products[begin];
-    ProductArgs args = product_args(*first.weight, first.slice, first.x, first.out);
+    cuda::ProductArgs args = product_args(*first.weight, first.slice, first.x, first.out);
     for (end = begin + 1; end < products.size() && continues(args, first, products[end - 1], products[end]); ++end) {
       args.x_step = products[end].x.data - products[end - 1].x.data;
       args.out_step = products[end].out.data - products[end - 1].out.data;
@@ -295,4 +295,4 @@ std::unique_ptr<Backend> make_cuda_backend(int device, Precision precision) {
   return std::make_unique<CudaBackend>(device, precision);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

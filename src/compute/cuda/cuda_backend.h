@@ -1,6 +1,6 @@
 // The CUDA backend: one device, operations in one stream. Weights of any type stay as they are in the file; kernels
-// decode them as they multiply. Operations are launches of the kernels in this folder and return before they are done;
-// what waits is download. A kernel that failed shows there, as an Error.
+// decode them as they multiply. Operations launch the kernels in this folder and return before these are done. Only
+// download waits. There a kernel that failed shows, as an Error.
 #pragma once
 
 #include <cublas_v2.h>
@@ -9,7 +9,7 @@
 #include "compute/cuda/products.h"
 #include "compute/cuda/runtime.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 class CudaBackend : public Backend {
  public:
@@ -23,7 +23,7 @@ class CudaBackend : public Backend {
   void upload(void* device, const void* host, size_t bytes) override { device_.upload(device, host, bytes); }
   void download(void* host, const void* device, size_t bytes) override { device_.download(host, device, bytes); }
   void zero(void* device, size_t bytes) override;
-  Buffer place(const void* host, size_t bytes) override { return device_.place(host, bytes); }
+  Buffer allocate_copy(const void* host, size_t bytes) override { return device_.allocate_copy(host, bytes); }
   Weight load(Weight host) override;
 
   void embed(const Weight& table, std::span<const int32_t> ids, Matrix out) override;
@@ -58,8 +58,8 @@ class CudaBackend : public Backend {
     int n_parts;  // or on so many parts of them; 0: as they are
     bool blas;    // by cuBLAS instead of the kernel
   };
-  Method method(const Format& format, int64_t n_rows, bool experts) const;
-  void multiply(const Format& format, cuda::ProductArgs args);
+  Method method(const formats::Format& format, int64_t n_rows, bool experts) const;
+  void multiply(const formats::Format& format, cuda::ProductArgs args);
   void multiply_by_blas(const cuda::ProductArgs& args);
   void run(cudaError_t launched, const char* what) const { device_.check(launched, what); }
 
@@ -69,4 +69,4 @@ class CudaBackend : public Backend {
   cuda::Workspace codes_, scales_, sums_, ids_, partial_;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

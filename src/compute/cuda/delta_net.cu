@@ -2,7 +2,7 @@
 #include "compute/cuda/device.h"
 #include "compute/cuda/operations.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 namespace {
 
 constexpr int kThreads = 128, kWarps = kThreads / kWarp;
@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// A thread per column moves its inputs up, the oldest first: what is overwritten was read.
+// A thread per column moves its inputs up, the oldest first, so that only values that were read are overwritten.
 __global__ void __launch_bounds__(kThreads) remember_inputs(Matrix x, int64_t n_past, float* state) {
   const int64_t c = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (c >= x.cols) return;
@@ -141,4 +141,4 @@ cudaError_t delta_rule(const DeltaRuleArgs& args, float* state, Matrix out, cuda
   return CUDA_LAUNCH(apply_rule, grid, dim3(kThreads), delta_rule_shared(args.head), stream, launch);
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -1,5 +1,5 @@
-// The only header that kernels include for CUDA. nvcc builds it as CUDA; with STEELYARD_CUDA_EMULATED the host's
-// compiler builds it on the emulator of tests/cuda_emulator. Launches, shared memory and every instruction that has no
+// The only header that kernels include for CUDA. nvcc builds it as CUDA. With STEELYARD_CUDA_EMULATED the host's
+// compiler builds it on the emulator of tests/cuda_emulator. Launches, shared memory and every instruction without a
 // C++ spelling are wrapped here, and kernels use no other way (tests/compute/cuda/lint_test.cc).
 #pragma once
 
@@ -17,14 +17,14 @@
 #endif
 /// A variable in shared memory: CUDA_SHARED(tile, float[4][8]).
 #define CUDA_SHARED(name, ...) auto& name = ::steelyard::cuda_emulator::shared_var<__VA_ARGS__>([] {})
-/// What the launch asked for beyond: T* name.
+/// Dynamic shared memory of the launch: T* name.
 #define CUDA_DYNAMIC_SHARED(T, name) T* name = static_cast<T*>(::steelyard::cuda_emulator::dyn_shared(16))
 #define CUDA_UNROLL
 /// CUDA_LAUNCH(kernel, grid, block, dynamic shared bytes, stream, arguments...); templates in parentheses. Returns
 /// cudaError_t.
 #define CUDA_LAUNCH(kernel, grid, block, shared, stream, ...) \
   ::steelyard::cuda_emulator::launch<kernel>(grid, block, shared, stream, __VA_ARGS__)
-// Where the source calls, for messages.
+// The place of the call in the source, for messages.
 #define CUDA_SITE , ::steelyard::cuda_emulator::Site site = {__builtin_FILE(), __builtin_LINE()}
 #else
 #ifdef __CUDA_ARCH__
@@ -32,17 +32,17 @@
 #else
 #define CUDA_ARCH 0
 #endif
-#define CUDA_SHARED(name, ...) __shared__ __align__(16) typename ::steelyard::cuda::TypeOf<__VA_ARGS__>::type name
+#define CUDA_SHARED(name, ...) __shared__ __align__(16) typename ::steelyard::compute::cuda::TypeOf<__VA_ARGS__>::type name
 #define CUDA_DYNAMIC_SHARED(T, name)                                    \
   extern __shared__ __align__(128) unsigned char cuda_dynamic_shared[]; \
   T* name = reinterpret_cast<T*>(cuda_dynamic_shared)
 #define CUDA_UNROLL _Pragma("unroll")
 #define CUDA_LAUNCH(kernel, grid, block, shared, stream, ...) \
-  ::steelyard::cuda::launch(kernel, grid, block, shared, stream, __VA_ARGS__)
+  ::steelyard::compute::cuda::launch(kernel, grid, block, shared, stream, __VA_ARGS__)
 #define CUDA_SITE
 #endif
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 inline constexpr int kWarp = 32;
 inline constexpr unsigned kFullMask = 0xFFFFFFFF;
@@ -127,7 +127,7 @@ __device__ __forceinline__ void ldmatrix_x4(uint32_t (&r)[4], const void* row CU
 
 // ---- asynchronous copies to shared memory (sm_80; plain copies below)
 
-/// 16 bytes, of which those beyond src_bytes become zero.
+/// 16 bytes; those beyond src_bytes become zero.
 __device__ __forceinline__ void copy_async_16(void* shared, const void* global, int src_bytes = 16) {
 #ifdef STEELYARD_CUDA_EMULATED
   cuda_emulator::cp_async(shared, global, 16, src_bytes);
@@ -169,4 +169,4 @@ __device__ __forceinline__ float warp_max(float v) {
   return v;
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -7,48 +7,48 @@
 
 #include "base/check.h"
 #include "compute/cuda/cuda.h"
-#include "compute/cuda/feedback_rounding.h"
+#include "compute/cuda/ldlq_rounder.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 namespace cuda {
 
 #define ENCODER(name) extern const EncodeKernel k##name##Encode;
 #include "compute/cuda/encoders.def"
 #undef ENCODER
 
-const EncodeKernel* encode_kernel(Type type) {
-  static constexpr std::pair<Type, const EncodeKernel*> kTable[] = {
-#define ENCODER(name) {Type::name, &k##name##Encode},
+const EncodeKernel* encode_kernel(formats::Type type) {
+  static constexpr std::pair<formats::Type, const EncodeKernel*> kTable[] = {
+#define ENCODER(name) {formats::Type::name, &k##name##Encode},
 #include "compute/cuda/encoders.def"
 #undef ENCODER
   };
-  const auto* const found = std::ranges::find(kTable, type, &std::pair<Type, const EncodeKernel*>::first);
+  const auto* const found = std::ranges::find(kTable, type, &std::pair<formats::Type, const EncodeKernel*>::first);
   return found == std::end(kTable) ? nullptr : found->second;
 }
 
 namespace {
 
-class CudaEncoder : public DeviceEncoder {
+class CudaEncoder : public formats::DeviceEncoder {
  public:
   explicit CudaEncoder(int device) : device_(device) {}
 
-  bool encodes(Type type) const override { return encode_kernel(type) != nullptr; }
-  void encode(Type type, const float* x, int64_t n_rows, int64_t n_cols, const float* importance, Effort effort,
+  bool encodes(formats::Type type) const override { return encode_kernel(type) != nullptr; }
+  void encode(formats::Type type, const float* x, int64_t n_rows, int64_t n_cols, const float* importance, formats::Effort effort,
               std::byte* out) override;
-  void encode_with_feedback(Type type, const FeedbackInputs& inputs, const float* x, int64_t n_rows,
+  void encode_ldlq(formats::Type type, const formats::LdlqInputs& inputs, const float* x, int64_t n_rows,
                             std::byte* out) override;
 
  private:
-  void find_books(Type type, const EncodeKernel& kernel, const void* (&books)[kBooks]);
+  void find_books(formats::Type type, const EncodeKernel& kernel, const void* (&books)[kBooks]);
 
   std::mutex one_at_a_time_;
   Device device_;
   Workspace x_{device_}, importance_{device_}, out_{device_};
-  FeedbackRounding feedback_{device_};
-  std::map<Type, Buffer> books_;  // one after the other; kept, since a model's tensors share their types
+  LdlqRounder ldlq_{device_};
+  std::map<formats::Type, Buffer> books_;  // one after the other; kept, since a model's tensors share their types
 };
 
-void CudaEncoder::find_books(Type type, const EncodeKernel& kernel, const void* (&books)[kBooks]) {
+void CudaEncoder::find_books(formats::Type type, const EncodeKernel& kernel, const void* (&books)[kBooks]) {
   if (kernel.n_books == 0) return;
   Buffer& memory = books_[type];
   const bool first = memory == nullptr;
@@ -60,10 +60,10 @@ void CudaEncoder::find_books(Type type, const EncodeKernel& kernel, const void* 
   }
 }
 
-void CudaEncoder::encode(Type type, const float* x, int64_t n_rows, int64_t n_cols, const float* importance,
-                         Effort effort, std::byte* out) {
+void CudaEncoder::encode(formats::Type type, const float* x, int64_t n_rows, int64_t n_cols, const float* importance,
+                         formats::Effort effort, std::byte* out) {
   const EncodeKernel* kernel = encode_kernel(type);
-  const Format& to = format(type);
+  const formats::Format& to = format(type);
   STEELYARD_CHECK(kernel != nullptr && n_cols % to.block_len == 0);
   if (n_rows == 0 || n_cols == 0) return;
   const std::lock_guard lock(one_at_a_time_);
@@ -85,22 +85,22 @@ void CudaEncoder::encode(Type type, const float* x, int64_t n_rows, int64_t n_co
   device_.download(out, device_out, bytes);
 }
 
-void CudaEncoder::encode_with_feedback(Type type, const FeedbackInputs& inputs, const float* x, int64_t n_rows,
+void CudaEncoder::encode_ldlq(formats::Type type, const formats::LdlqInputs& inputs, const float* x, int64_t n_rows,
                                        std::byte* out) {
   const EncodeKernel* kernel = encode_kernel(type);
-  const Format& to = format(type);
+  const formats::Format& to = format(type);
   STEELYARD_CHECK(kernel != nullptr && inputs.n % to.block_len == 0);
   if (n_rows == 0 || inputs.n == 0) return;
   const std::lock_guard lock(one_at_a_time_);
   device_.use();
   const void* books[kBooks] = {};
   find_books(type, *kernel, books);
-  feedback_.encode(to, *kernel, books, inputs, x, n_rows, out);
+  ldlq_.encode(to, *kernel, books, inputs, x, n_rows, out);
 }
 
 }  // namespace
 }  // namespace cuda
 
-std::unique_ptr<DeviceEncoder> make_cuda_encoder(int device) { return std::make_unique<cuda::CudaEncoder>(device); }
+std::unique_ptr<formats::DeviceEncoder> make_cuda_encoder(int device) { return std::make_unique<cuda::CudaEncoder>(device); }
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

@@ -1,28 +1,29 @@
 // The encoder of one quantized type on the device: the source of src/formats compiled once more, for one lane. A thread
-// encodes a block by itself, sum for sum as the host does, so the bytes are the host's. An instance per type is made by
-// cmake/cuda_kernels.cmake, which includes the type's sources into a namespace of its own.
+// encodes a block by itself, with the same sums as the host, so the bytes are the host's. cmake/cuda_kernels.cmake
+// makes an instance per type, which includes the type's sources into a namespace of its own.
 //
-// Whoever includes this has defined STEELYARD_ONE_LANE and STEELYARD_TARGET, and has contraction to FMA off.
+// The including file must define STEELYARD_ONE_LANE and STEELYARD_TARGET, and must be compiled without contraction to
+// FMA.
 #pragma once
 
 #include <type_traits>
 
 #include "compute/cuda/books.cuh"
-#include "compute/cuda/feedback.cuh"
+#include "compute/cuda/ldlq.cuh"
 #include "formats/codec.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 static_assert(kLanes == 1, "a thread takes a block");
 
 template <class F>
 __global__ void __launch_bounds__(kEncodeThreads) encode_on_device(EncodeArgs args) {
-  if constexpr (HasCodebook<F>) place_books<F>(args.books);
+  if constexpr (HasCodebook<F>) load_books<F>(args.books);
   const int64_t b = static_cast<int64_t>(blockIdx.x) * kEncodeThreads + threadIdx.x;
   if (b >= args.n_rows * args.blocks_of_row) return;
   const float* importance =
       args.importance == nullptr ? nullptr : args.importance + b % args.blocks_of_row * F::kBlockLen;
-  encode_blocks<F>(args.x + b * F::kBlockLen, importance, 1, static_cast<Effort>(args.effort),
+  encode_blocks<F>(args.x + b * F::kBlockLen, importance, 1, static_cast<formats::Effort>(args.effort),
                    args.out + b * static_cast<int64_t>(sizeof(typename F::Block)));
 }
 
@@ -30,24 +31,24 @@ template <class F>
 EncodeKernel make_encode_kernel() {
   EncodeKernel kernel;
   kernel.scales_bytes = sizeof(typename F::Scales);
-  kernel.launch_feedback = launch_feedback<F>;
+  kernel.launch_ldlq = launch_ldlq<F>;
   kernel.launch = [](const EncodeArgs& args, cudaStream_t stream) {
     const int64_t n = args.n_rows * args.blocks_of_row;
     return CUDA_LAUNCH((encode_on_device<F>), dim3(static_cast<unsigned>((n + kEncodeThreads - 1) / kEncodeThreads)),
                        dim3(kEncodeThreads), 0, stream, args);
   };
   if constexpr (HasCodebook<F>) {
-    static_assert(std::is_trivially_copyable_v<typename F::Book>, "books are copied to the device as they are");
-    kernel.book_bytes = sizeof(typename F::Book);
-    kernel.n_books = F::kSigns == Signs::kShifted ? 2 : 1;
-    kernel.book = [](int shift) -> const void* { return &F::codebook(shift); };
+    static_assert(std::is_trivially_copyable_v<formats::BookOf<F>>, "books are copied to the device as they are");
+    kernel.book_bytes = sizeof(formats::BookOf<F>);
+    kernel.n_books = F::kSigns == formats::Signs::kShifted ? 2 : 1;
+    kernel.book = [](int shift) -> const void* { return &codebook<F>(shift); };
   }
   return kernel;
 }
 
-/// Defines what encoders.cc declares of a type.
+/// Defines what encoders.cc declares for a type.
 #define STEELYARD_ENCODER(name)              \
   extern const EncodeKernel k##name##Encode; \
   const EncodeKernel k##name##Encode = make_encode_kernel<name>();
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

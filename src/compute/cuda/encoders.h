@@ -1,4 +1,5 @@
-// Encoders on the device: what a kernel takes, and which types have one (encoders.def). Called by encoders.cc.
+// Encoders on the device: the arguments of their kernels, and which types have one (encoders.def). Called by
+// encoders.cc.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -6,10 +7,10 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "compute/cuda/feedback.h"
+#include "compute/cuda/ldlq.h"
 #include "formats/format.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 inline constexpr int kEncodeThreads = kTileRows;
 
@@ -25,7 +26,7 @@ struct EncodeArgs {
 
 struct EncodeKernel {
   cudaError_t (*launch)(const EncodeArgs&, cudaStream_t) = nullptr;
-  cudaError_t (*launch_feedback)(FeedbackStep, const FeedbackArgs&, cudaStream_t) = nullptr;
+  cudaError_t (*launch_ldlq)(LdlqStep, const LdlqArgs&, cudaStream_t) = nullptr;
   size_t scales_bytes = 0;  ///< of a block
   size_t book_bytes = 0;
   int n_books = 0;                           ///< that the kernel reads: copies of book(0), book(1)
@@ -33,6 +34,6 @@ struct EncodeKernel {
 };
 
 /// Null where the device has no encoder of that type.
-const EncodeKernel* encode_kernel(Type type);
+const EncodeKernel* encode_kernel(formats::Type type);
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

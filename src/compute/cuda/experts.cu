@@ -1,8 +1,8 @@
-// Routing of tokens to experts, and what happens to rows in expert order.
+// Routing of tokens to experts, and operations on rows in expert order.
 #include "compute/cuda/device.h"
 #include "compute/cuda/operations.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 namespace {
 
 constexpr unsigned kThreads = 128;
@@ -127,8 +127,8 @@ struct SortLaunch {
   int32_t *row, *token, *row_begin;
 };
 
-// A warp per expert, and one more for the end: it counts the slots of the experts before its own, which is where its
-// rows begin, and then gives rows to its own slots in order.
+// A warp per expert, and one more for the end. It counts the slots of the experts before its own, which gives the first
+// of its rows, and then assigns rows to its own slots in order.
 __global__ void __launch_bounds__(kWarp) sort_slots(SortLaunch args) {
   const int lane = static_cast<int>(threadIdx.x), own = static_cast<int>(blockIdx.x);
   int before = 0;
@@ -218,4 +218,4 @@ cudaError_t combine(Matrix y, const Routing& routing, Matrix out, cudaStream_t s
                      routing.row, routing.weight, routing.n_used, out);
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -1,25 +1,25 @@
-// What observers collect: sums of squares and second moments, of all rows or of each expert's.
+// The sums of observers: sums of squares, Hessians and cross-covariances, over all rows or over each expert's.
 #include "compute/cuda/device.h"
 #include "compute/cuda/operations.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 namespace {
 
 constexpr int kThreads = 128;
 
-struct Rows {
+struct RowRange {
   int64_t begin, end;
 };
-__device__ Rows rows_of(const Matrix& x, const int32_t* row_begin, int64_t expert) {
+__device__ RowRange rows_of(const Matrix& x, const int32_t* row_begin, int64_t expert) {
   if (row_begin == nullptr) return {0, x.rows};
   return {row_begin[expert], row_begin[expert + 1]};
 }
 
-// A thread per column, so that a sum has one owner and one order. In F64: sums grow over a whole corpus.
+// A thread per column, so that a sum has one owner and one order. In F64, because sums grow over a whole corpus.
 __global__ void __launch_bounds__(kThreads)
     add_squares(Matrix x, const int32_t* row_begin, double* sums, int64_t* counts) {
   const int64_t c = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, expert = blockIdx.y;
-  const Rows rows = rows_of(x, row_begin, expert);
+  const RowRange rows = rows_of(x, row_begin, expert);
   if (c == 0 && counts != nullptr) counts[expert] += rows.end - rows.begin;
   if (c >= x.cols || rows.begin == rows.end) return;
   double sum = sums[expert * x.cols + c];
@@ -32,14 +32,14 @@ __global__ void __launch_bounds__(kThreads)
 
 constexpr int kTile = 64, kDepth = 16, kSide = 16, kEach = kTile / kSide;
 
-// A block per tile [64, 64] of the moments: 256 threads sum 4 x 4 products each, 16 rows of x and y at a time.
+// A block per tile [64, 64] of the sums: 256 threads sum 4 x 4 products each, 16 rows of x and y at a time.
 __global__ void __launch_bounds__(kSide* kSide)
     add_moments(Matrix x, Matrix y, const int32_t* row_begin, float* sums, int64_t* counts) {
   CUDA_SHARED(left, float[kDepth][kTile + 1]);
   CUDA_SHARED(right, float[kDepth][kTile + 1]);
   const int64_t a0 = static_cast<int64_t>(blockIdx.x) * kTile, b0 = static_cast<int64_t>(blockIdx.y) * kTile;
   const int64_t expert = blockIdx.z;
-  const Rows rows = rows_of(x, row_begin, expert);
+  const RowRange rows = rows_of(x, row_begin, expert);
   const int t = static_cast<int>(threadIdx.x), side_a = t / kSide, side_b = t % kSide;
   if (t == 0 && a0 == 0 && b0 == 0 && counts != nullptr) counts[expert] += rows.end - rows.begin;
   float products[kEach][kEach] = {};
@@ -89,4 +89,4 @@ cudaError_t second_moments(Matrix x, Matrix y, int64_t n_expert, const int32_t* 
                      x, y, row_begin, sums, counts);
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -1,5 +1,5 @@
-// Launches of everything but matrix products, one function per operation of compute/backend.h, which says what it
-// computes. Pointers are in the device's memory. Each returns what the launch returned.
+// Launches of all operations except matrix products: one function per operation of compute/backend.h, where the
+// operations are described. Pointers are in the device's memory. Each returns the result of the launch.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -8,7 +8,7 @@
 
 #include "compute/backend.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 // ---- rows.cu
 cudaError_t rms_norm(Matrix x, const float* weight, float eps, Matrix out, cudaStream_t stream);
@@ -21,13 +21,13 @@ cudaError_t sigmoid_gate(Matrix x, Matrix gate, cudaStream_t stream);
 cudaError_t rope(Matrix x, const RopeArgs& args, cudaStream_t stream);
 
 // ---- cache.cu
-/// Types that keys and values can be cached in.
-bool is_cache_type(Type type);
+/// Types of cached keys and values.
+bool is_cache_type(formats::Type type);
 cudaError_t store(Matrix from, TypedRows to, cudaStream_t stream);
 
 // ---- attention.cu
 inline constexpr int64_t kMaxHeadValue = 512;
-/// Parts of the keys that blocks take apart from one another; 1 where there are blocks enough without.
+/// Number of parts into which the keys are split for separate blocks; 1 where there are enough blocks without.
 int64_t attention_splits(const AttentionArgs& args, int n_processors);
 /// Floats that `partial` needs; 0 with one split.
 int64_t attention_partial_size(const AttentionArgs& args, int64_t n_splits);
@@ -52,4 +52,4 @@ cudaError_t sum_squares(Matrix x, int64_t n_expert, const int32_t* row_begin, do
 cudaError_t second_moments(Matrix x, Matrix y, int64_t n_expert, const int32_t* row_begin, float* sums, int64_t* counts,
                            cudaStream_t stream);
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -1,5 +1,4 @@
-// The kernels of one type put into a table. Instances of it, a few types to a file, are made by
-// cmake/cuda_kernels.cmake.
+// Puts the kernels of one type into a table. cmake/cuda_kernels.cmake makes the instances, a few types per file.
 #pragma once
 
 #include <type_traits>
@@ -8,7 +7,7 @@
 #include "compute/cuda/tensor_products.cuh"
 #include "compute/cuda/tile_products.cuh"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 inline dim3 grid_of(const ProductArgs& args, int64_t rows, int64_t tokens) {
   return dim3(static_cast<unsigned>((args.n_out + rows - 1) / rows), static_cast<unsigned>(max_tiles(args, tokens)),
@@ -18,7 +17,7 @@ inline dim3 grid_of(const ProductArgs& args, int64_t rows, int64_t tokens) {
 template <class F>
 ProductKernels make_product_kernels() {
   ProductKernels kernels;
-  if constexpr (Grouped<F> || requires(const typename F::Block& block) { value_of(block); }) {
+  if constexpr (formats::Grouped<F> || requires(const typename F::Block& block) { value_of(block); }) {
     kernels.rows = [](const ProductArgs& args, cudaStream_t stream) {
       return CUDA_LAUNCH((multiply_rows<F>), grid_of(args, kRowsOfBlock, 1), dim3(kRowsOfBlock * kWarp), 0, stream,
                          args);
@@ -33,7 +32,7 @@ ProductKernels make_product_kernels() {
                          ids, out, out_stride);
     };
   }
-  if constexpr (Grouped<F>) {
+  if constexpr (formats::Grouped<F>) {
     kernels.coded_rows = [](const ProductArgs& args, cudaStream_t stream) {
       return CUDA_LAUNCH((multiply_coded_rows<F>), grid_of(args, kRowsOfBlock, 1), dim3(kRowsOfBlock * kWarp), 0,
                          stream, args);
@@ -43,7 +42,7 @@ ProductKernels make_product_kernels() {
                          dim3(kTensorThreads), 0, stream, args);
     };
   }
-  if constexpr (Grouped<F> || std::is_same_v<F, BF16>) {
+  if constexpr (formats::Grouped<F> || std::is_same_v<F, formats::BF16>) {
     kernels.split_tiles = [](const ProductArgs& args, cudaStream_t stream) {
       return CUDA_LAUNCH((multiply_tensor_tiles<F, Bf16Codes>), grid_of(args, kTileRows, kTileTokens),
                          dim3(kTensorThreads), 0, stream, args);
@@ -52,9 +51,9 @@ ProductKernels make_product_kernels() {
   return kernels;
 }
 
-/// Defines what products.cu declares of a type.
+/// Defines what products.cu declares for a type.
 #define STEELYARD_PRODUCTS(name)                 \
   extern const ProductKernels k##name##Products; \
   const ProductKernels k##name##Products = make_product_kernels<name>();
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -1,22 +1,22 @@
-// The table of types, and activations brought into the forms that kernels multiply.
+// The table of types, and the conversion of activations to the forms that kernels multiply.
 #include "compute/cuda/device.h"
 #include "compute/cuda/products.h"
 #include "formats/group.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 #define FORMAT(name, id) extern const ProductKernels k##name##Products;
 #include "formats/formats.def"
 #undef FORMAT
 
-const ProductKernels& product_kernels(const Format& format) {
+const ProductKernels& product_kernels(const formats::Format& format) {
   static const ProductKernels* const kTable[] = {
 #define FORMAT(name, id) &k##name##Products,
 #include "formats/formats.def"
 #undef FORMAT
   };
-  static constexpr Type kTypes[] = {
-#define FORMAT(name, id) Type::name,
+  static constexpr formats::Type kTypes[] = {
+#define FORMAT(name, id) formats::Type::name,
 #include "formats/formats.def"
 #undef FORMAT
   };
@@ -35,7 +35,7 @@ struct InputGroup {
   bool inside;
 
   __device__ InputGroup(const ProductArgs& args) {
-    const int64_t n_groups = args.input.width / kGroupLen;
+    const int64_t n_groups = args.input.width / formats::kGroupLen;
     const int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
     row = index / n_groups;
     group = index % n_groups;
@@ -43,11 +43,11 @@ struct InputGroup {
   }
 
   // Zero beyond n_in.
-  __device__ void load(const ProductArgs& args, float (&values)[kGroupLen]) const {
+  __device__ void load(const ProductArgs& args, float (&values)[formats::kGroupLen]) const {
     const float* x = args.x + row % args.n_rows * args.x_stride + row / args.n_rows * args.x_step;
     CUDA_UNROLL
-    for (int i = 0; i < kGroupLen; ++i) {
-      const int64_t at = group * kGroupLen + i;
+    for (int i = 0; i < formats::kGroupLen; ++i) {
+      const int64_t at = group * formats::kGroupLen + i;
       values[i] = at < args.n_in ? x[at] : 0.0f;
     }
   }
@@ -56,18 +56,18 @@ struct InputGroup {
 __global__ void __launch_bounds__(kThreads) encode_groups(ProductArgs args, int8_t* codes, float* scales, float* sums) {
   const InputGroup at(args);
   if (!at.inside) return;
-  float values[kGroupLen];
+  float values[formats::kGroupLen];
   at.load(args, values);
   float largest = 0;
   CUDA_UNROLL
-  for (int i = 0; i < kGroupLen; ++i) largest = fmaxf(largest, fabsf(values[i]));
+  for (int i = 0; i < formats::kGroupLen; ++i) largest = fmaxf(largest, fabsf(values[i]));
   const float scale = largest / 127.0f, inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
-  const int64_t index = at.row * (args.input.width / kGroupLen) + at.group;
+  const int64_t index = at.row * (args.input.width / formats::kGroupLen) + at.group;
   int total = 0;
   CUDA_UNROLL
-  for (int i = 0; i < kGroupLen; ++i) {
+  for (int i = 0; i < formats::kGroupLen; ++i) {
     const int code = __float2int_rn(values[i] * inverse);
-    codes[index * kGroupLen + i] = static_cast<int8_t>(code);
+    codes[index * formats::kGroupLen + i] = static_cast<int8_t>(code);
     total += code;
   }
   scales[index] = scale;
@@ -77,16 +77,16 @@ __global__ void __launch_bounds__(kThreads) encode_groups(ProductArgs args, int8
 __global__ void __launch_bounds__(kThreads) split_groups(ProductArgs args, int n_parts, uint16_t* parts, float* sums) {
   const InputGroup at(args);
   if (!at.inside) return;
-  float values[kGroupLen];
+  float values[formats::kGroupLen];
   at.load(args, values);
-  const int64_t index = at.row * (args.input.width / kGroupLen) + at.group;
+  const int64_t index = at.row * (args.input.width / formats::kGroupLen) + at.group;
   float total = 0;
   CUDA_UNROLL
-  for (int i = 0; i < kGroupLen; ++i) {
+  for (int i = 0; i < formats::kGroupLen; ++i) {
     float rest = values[i], held = 0;
     for (int part = 0; part < n_parts; ++part) {
       const __nv_bfloat16 rounded = __float2bfloat16_rn(rest);
-      parts[(part * args.input.rows * args.input.width) + index * kGroupLen + i] = __bfloat16_as_ushort(rounded);
+      parts[(part * args.input.rows * args.input.width) + index * formats::kGroupLen + i] = __bfloat16_as_ushort(rounded);
       rest -= __bfloat162float(rounded);
       held += __bfloat162float(rounded);
     }
@@ -96,7 +96,7 @@ __global__ void __launch_bounds__(kThreads) split_groups(ProductArgs args, int n
 }
 
 dim3 input_grid(const ProductArgs& args) {
-  const int64_t n = args.input.rows * (args.input.width / kGroupLen);
+  const int64_t n = args.input.rows * (args.input.width / formats::kGroupLen);
   return dim3(static_cast<unsigned>((n + kThreads - 1) / kThreads));
 }
 
@@ -110,4 +110,4 @@ cudaError_t split_input(const ProductArgs& args, int n_parts, uint16_t* parts, f
   return CUDA_LAUNCH(split_groups, input_grid(args), dim3(kThreads), 0, stream, args, n_parts, parts, sums);
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -1,5 +1,5 @@
-// Matrix products: what kernels take, and the kernels of each type. One instance of products.type.cu per type fills the
-// table; products.cu chooses from it.
+// Matrix products: the arguments of the kernels, and the kernels of each type. One instance of products.type.cu per
+// type fills the table; products.cu chooses from it.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -9,7 +9,7 @@
 
 #include "formats/format.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 /// Activations in the form that a kernel multiplies, row after row of `width` values, padded with zeros. Either int8
 /// codes with a scale per group of 16 (value = scale * code), or up to three bfloat16 whose sum is the value: three
@@ -24,8 +24,8 @@ struct PreparedInput {
   int64_t width = 0;  ///< n_in rounded up to kTileDepth
 };
 
-/// Products of one weight tensor: y = W x for the rows of x. Either n_batch slices, where slice s of W meets columns
-/// s * x_step of x and gives columns s * out_step of out; or experts, where row_begin says which rows of x each has.
+/// Products of one weight tensor: y = W x for the rows of x. Either n_batch slices, where slice s of W reads columns s
+/// * x_step of x and writes columns s * out_step of out; or experts, where row_begin has the first row of x of each.
 struct ProductArgs {
   const std::byte* weights;  ///< the first slice
   int64_t row_bytes, slice_bytes;
@@ -46,18 +46,19 @@ inline constexpr int kTileRows = 64, kTileTokens = 64, kTileDepth = 64;
 /// Rows of x up to which weights are multiplied row by row instead of in tiles.
 inline constexpr int64_t kFewRows = 8;
 
-/// Tiles of at most `size` rows that cover n_rows, whatever experts they belong to.
+/// Tiles of at most `size` rows that cover n_rows rows, whatever experts they belong to.
 inline int64_t max_tiles(const ProductArgs& args, int64_t size) {
   const int64_t whole = (args.n_rows + size - 1) / size;
   if (args.row_begin == nullptr) return whole;
-  // Every expert may add a tile that is not full, but none has fewer rows than tiles.
+  // Every expert may add a tile that is not full, but no expert has more tiles than rows.
   const int64_t most = whole + args.n_expert;
   return most < args.n_rows ? most : args.n_rows;
 }
 
 using ProductKernel = cudaError_t (*)(const ProductArgs&, cudaStream_t);
 
-/// Of one type. Null where the type does not have it: codes and parts are of quantized types, parts of BF16, too.
+/// The kernels of one type. Null where the type does not have the kernel: codes and parts are for quantized types,
+/// parts also for BF16.
 struct ProductKernels {
   ProductKernel rows = nullptr;         ///< a warp per weight row and row of x, in F32
   ProductKernel coded_rows = nullptr;   ///< the same on codes
@@ -70,11 +71,11 @@ struct ProductKernels {
 };
 
 /// Kernels of a format; all null for types that hold no weights.
-const ProductKernels& product_kernels(const Format& format);
+const ProductKernels& product_kernels(const formats::Format& format);
 
 /// Fills codes, scales and sums. x as in args.
 cudaError_t encode_input(const ProductArgs& args, int8_t* codes, float* scales, float* sums, cudaStream_t stream);
 /// Fills parts and sums.
 cudaError_t split_input(const ProductArgs& args, int n_parts, uint16_t* parts, float* sums, cudaStream_t stream);
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

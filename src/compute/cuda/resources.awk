@@ -6,10 +6,10 @@
   kernel = quoted[2]
   target = quoted[4]
   gsub(/\(anonymous namespace\)::|steelyard::|cuda::|scalar::|void /, "", kernel)
-  sub(/\(FeedbackStep\)/, "step ", kernel)
+  sub(/\(LdlqStep\)/, "step ", kernel)
   sub(/\(.*/, "", kernel)                                   # parameters
   sub(/device_[a-z0-9_]+::/, "", kernel)                    # the namespace of a type's encoder
-  if (kernel ~ /^(encode_on_device|feedback_step)/) sub(/<[A-Z0-9_]+(, )?/, "<", kernel)  # the type
+  if (kernel ~ /^(encode_on_device|ldlq_step)/) sub(/<[A-Z0-9_]+(, )?/, "<", kernel)  # the type
   sub(/<>/, "", kernel)
   if (kernel ~ /^(multiply_|decode_rows)/) {  # the type, but not the kind of codes
     codes = kernel ~ /Int8Codes/ ? "<int8>" : kernel ~ /Bf16Codes/ ? "<bfloat16>" : ""

@@ -6,7 +6,7 @@
 
 #include "compute/cuda/tiles.cuh"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 inline constexpr int kRowsOfBlock = 4;  // warps
 
@@ -21,14 +21,14 @@ __global__ void __launch_bounds__(kRowsOfBlock* kWarp) multiply_rows(ProductArgs
   const int64_t batch = args.row_begin == nullptr ? tile.slice : 0;
   const float* x = args.x + tile.first * args.x_stride + batch * args.x_step;
   float sum = 0;
-  if constexpr (Grouped<F>) {
-    for (int64_t g = lane; g < args.n_in / kGroupLen; g += kWarp) {
-      Group group;
+  if constexpr (formats::Grouped<F>) {
+    for (int64_t g = lane; g < args.n_in / formats::kGroupLen; g += kWarp) {
+      formats::Group group;
       load_group<F>(row, g, group);
       float dot = 0, total = 0;
       CUDA_UNROLL
-      for (int i = 0; i < kGroupLen; ++i) {
-        const float value = x[g * kGroupLen + i];
+      for (int i = 0; i < formats::kGroupLen; ++i) {
+        const float value = x[g * formats::kGroupLen + i];
         dot = fmaf(group.q[i], value, dot);
         total += value;
       }
@@ -51,11 +51,11 @@ __global__ void __launch_bounds__(kRowsOfBlock* kWarp) multiply_coded_rows(Produ
   if (tile.n <= 0 || o >= args.n_out) return;
   const std::byte* row = args.weights + tile.slice * args.slice_bytes + o * args.row_bytes;
   const auto* codes = reinterpret_cast<const int4*>(args.input.codes + tile.input_row * args.input.width);
-  const float* scales = args.input.scales + tile.input_row * (args.input.width / kGroupLen);
-  const float* sums = args.input.sums + tile.input_row * (args.input.width / kGroupLen);
+  const float* scales = args.input.scales + tile.input_row * (args.input.width / formats::kGroupLen);
+  const float* sums = args.input.sums + tile.input_row * (args.input.width / formats::kGroupLen);
   float sum = 0;
-  for (int64_t g = lane; g < args.n_in / kGroupLen; g += kWarp) {
-    Group group;
+  for (int64_t g = lane; g < args.n_in / formats::kGroupLen; g += kWarp) {
+    formats::Group group;
     load_group<F>(row, g, group);
     int4 q;
     memcpy(&q, group.q, sizeof(q));
@@ -74,15 +74,15 @@ template <class F>
 __global__ void decode_rows(const std::byte* table, int64_t row_bytes, int64_t n_in, const int32_t* ids, float* out,
                             int64_t out_stride) {
   const std::byte* row = table + ids[blockIdx.x] * row_bytes;
-  for (int64_t g = threadIdx.x; g * kGroupLen < n_in; g += blockDim.x) {
-    float values[kGroupLen];
+  for (int64_t g = threadIdx.x; g * formats::kGroupLen < n_in; g += blockDim.x) {
+    float values[formats::kGroupLen];
     decode_group<F>(row, g, n_in, values);
     CUDA_UNROLL
-    for (int i = 0; i < kGroupLen; ++i) {
-      const int64_t at = g * kGroupLen + i;
+    for (int i = 0; i < formats::kGroupLen; ++i) {
+      const int64_t at = g * formats::kGroupLen + i;
       if (at < n_in) out[blockIdx.x * out_stride + at] = values[i];
     }
   }
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

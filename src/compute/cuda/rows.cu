@@ -2,7 +2,7 @@
 #include "compute/cuda/device.h"
 #include "compute/cuda/operations.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 namespace {
 
 constexpr unsigned kMaxThreads = 256;
@@ -155,4 +155,4 @@ cudaError_t rope(Matrix x, const RopeArgs& args, cudaStream_t stream) {
                      launch);
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

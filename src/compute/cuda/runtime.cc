@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "compute/cuda/cuda.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 int cuda_device_count() {
   int n = 0;
@@ -63,14 +63,14 @@ Device::Device(int index) : index_(index), name_(fmt::format("cuda:{}", index)) 
   shared_limit_ = properties.sharedMemPerBlockOptin;
   if (capability_ < 75)
     fail(name_, "compute capability {}.{}, at least 7.5 is needed", properties.major, properties.minor);
-  for (cudaStream_t* stream : {&stream_, &placing_stream_}) {
+  for (cudaStream_t* stream : {&stream_, &copy_stream_}) {
     check(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking), "making a stream");
   }
 }
 
 Device::~Device() {
   cudaSetDevice(index_);
-  for (cudaStream_t stream : {stream_, placing_stream_}) {
+  for (cudaStream_t stream : {stream_, copy_stream_}) {
     cudaStreamSynchronize(stream);
     cudaStreamDestroy(stream);
   }
@@ -105,11 +105,11 @@ void Device::upload(void* to, const void* host, size_t bytes) {
   uploads_.copy(to, host, bytes, stream_, name_);
 }
 
-Buffer Device::place(const void* host, size_t bytes) {
-  const std::lock_guard lock(placing_);
+Buffer Device::allocate_copy(const void* host, size_t bytes) {
+  const std::lock_guard lock(copying_);
   Buffer memory = allocate(bytes);
-  placements_.copy(memory.get(), host, bytes, placing_stream_, name_);
-  check(cudaStreamSynchronize(placing_stream_), "uploading");
+  copies_.copy(memory.get(), host, bytes, copy_stream_, name_);
+  check(cudaStreamSynchronize(copy_stream_), "uploading");
   return memory;
 }
 
@@ -120,4 +120,4 @@ void Device::download(void* host, const void* from, size_t bytes) const {
 }
 
 }  // namespace cuda
-}  // namespace steelyard
+}  // namespace steelyard::compute

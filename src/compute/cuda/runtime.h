@@ -1,5 +1,5 @@
-// One device as the backend's host code sees it: memory, a stream that operations run on in order, and a second one
-// that weights come in by, so that a thread can bring the next layer's while another computes.
+// One device as the backend's host code sees it: memory, a stream that runs operations in order, and a second one for
+// uploading weights, so that a thread can upload the next layer while another one computes.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -10,12 +10,12 @@
 
 #include "compute/backend.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 /// Error naming device and operation when a call failed; a failed kernel shows at the next call that waits.
 void check(cudaError_t error, const std::string& device, const char* what);
 
-/// Copies host memory to a device through two pinned buffers: while one is on its way, the other is filled.
+/// Copies host memory to a device through two pinned buffers: while one is copied, the other is filled.
 class PinnedUpload {
  public:
   PinnedUpload() = default;
@@ -47,37 +47,37 @@ class Device {
   const std::string& name() const { return name_; }
   cudaStream_t stream() const { return stream_; }
   int n_processors() const { return n_processors_; }
-  /// Of compute, times 10: 80 has tensor cores for bfloat16 and int8.
+  /// Compute capability times 10: 80 has tensor cores for bfloat16 and int8.
   int capability() const { return capability_; }
-  /// Bytes of shared memory that a block can have when its kernel asks.
+  /// Bytes of shared memory that a block can have if its kernel asks for it.
   size_t shared_limit() const { return shared_limit_; }
 
-  /// Makes this device the calling thread's. Every operation begins with it.
+  /// Makes this device the calling thread's device. Every operation begins with it.
   void use() const { check(cudaSetDevice(index_), "choosing it"); }
   void check(cudaError_t error, const char* what) const { cuda::check(error, name_, what); }
 
   uint64_t free_memory() const;
-  /// Error with the numbers when it does not fit. The handle may outlive neither driver nor program, but the Device.
+  /// Error with the numbers when it does not fit. The handle may outlive the Device, but not the driver or the program.
   Buffer allocate(size_t bytes) const;
   /// New memory with a copy of host memory, complete when it returns. Other threads may use the device meanwhile.
-  Buffer place(const void* host, size_t bytes);
+  Buffer allocate_copy(const void* host, size_t bytes);
   /// In order with operations; returns when `host` may change.
   void upload(void* to, const void* host, size_t bytes);
-  /// Waits for everything before.
+  /// Waits for all earlier operations.
   void download(void* host, const void* from, size_t bytes) const;
   void synchronize() const { check(cudaStreamSynchronize(stream_), "computing"); }
 
  private:
   const int index_;
   std::string name_;
-  cudaStream_t stream_ = nullptr, placing_stream_ = nullptr;
+  cudaStream_t stream_ = nullptr, copy_stream_ = nullptr;
   int n_processors_ = 0, capability_ = 0;
   size_t shared_limit_ = 0;
-  PinnedUpload uploads_, placements_;
-  std::mutex placing_;
+  PinnedUpload uploads_, copies_;
+  std::mutex copying_;
 };
 
-/// Memory that grows and is used again, call after call.
+/// Memory that grows on demand and is used again, call after call.
 class Workspace {
  public:
   explicit Workspace(const Device& device) : device_(device) {}
@@ -99,4 +99,4 @@ class Workspace {
   size_t bytes_ = 0;
 };
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

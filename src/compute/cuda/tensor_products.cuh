@@ -1,14 +1,14 @@
-// Products with many rows of x on tensor cores. A group of 16 weights is exactly as deep as one m16n8k16: the
-// instruction multiplies 16 rows' codes with 8 rows of x, and what it gives is scaled, less the minimum times the
-// group's sum of x, and added up in F32. Codes are int8 against int8 activations, or bfloat16, which holds them
-// exactly, against activations split into bfloat16 parts.
+// Products with many rows of x on tensor cores. A group of 16 weights is exactly as deep as one m16n8k16. The
+// instruction multiplies 16 rows' codes with 8 rows of x. The result is scaled, less the minimum times the group's sum
+// of x, and accumulated in F32. Codes are either int8 against int8 activations, or bfloat16, which holds them exactly,
+// against activations split into bfloat16 parts.
 #pragma once
 
 #include <cstring>
 
 #include "compute/cuda/tiles.cuh"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 inline constexpr int kTensorThreads = 128;  // 4 warps of 16 weight rows each
 
@@ -20,7 +20,7 @@ struct Int8Codes {
 
   using Fragment = uint32_t[2];  // of weights
   __device__ static const int8_t* plane(const ProductArgs& args, int) { return args.input.codes; }
-  __device__ static void from_group(const Group& group, Code* to) { memcpy(to, group.q, sizeof(group.q)); }
+  __device__ static void from_group(const formats::Group& group, Code* to) { memcpy(to, group.q, sizeof(group.q)); }
 
   __device__ static void load(Fragment& a, Code (*rows)[kRowLength], int g, int q, int at) {
     CUDA_UNROLL
@@ -44,9 +44,9 @@ struct Bf16Codes {
   __device__ static const uint16_t* plane(const ProductArgs& args, int part) {
     return args.input.parts + part * args.input.rows * args.input.width;
   }
-  __device__ static void from_group(const Group& group, Code* to) {
+  __device__ static void from_group(const formats::Group& group, Code* to) {
     CUDA_UNROLL
-    for (int i = 0; i < kGroupLen; ++i) to[i] = static_cast<uint16_t>(__float_as_uint(group.q[i]) >> 16);
+    for (int i = 0; i < formats::kGroupLen; ++i) to[i] = static_cast<uint16_t>(__float_as_uint(group.q[i]) >> 16);
   }
 
   __device__ static void load(Fragment& a, Code (*rows)[kRowLength], int g, int q, int at) {
@@ -67,16 +67,16 @@ struct Bf16Codes {
 template <class F, class Codes>
 __device__ __forceinline__ void load_codes(const std::byte* row, int64_t index, int64_t n_in,
                                            typename Codes::Code* codes, float& scale, float& min) {
-  if constexpr (Grouped<F>) {
-    Group group{};
-    if (index * kGroupLen < n_in) load_group<F>(row, index, group);
+  if constexpr (formats::Grouped<F>) {
+    formats::Group group{};
+    if (index * formats::kGroupLen < n_in) load_group<F>(row, index, group);
     Codes::from_group(group, codes);
     scale = group.scale;
     min = group.min;
   } else {
     CUDA_UNROLL
-    for (int i = 0; i < kGroupLen; ++i) {
-      const int64_t at = index * kGroupLen + i;
+    for (int i = 0; i < formats::kGroupLen; ++i) {
+      const int64_t at = index * formats::kGroupLen + i;
       codes[i] = at < n_in ? block_at<F>(row, at).bfloat.bits : uint16_t{0};
     }
     scale = 1.0f;
@@ -86,7 +86,7 @@ __device__ __forceinline__ void load_codes(const std::byte* row, int64_t index, 
 
 template <class F, class Codes>
 __global__ void __launch_bounds__(kTensorThreads) multiply_tensor_tiles(ProductArgs args) {
-  constexpr int kGroups = kTileDepth / kGroupLen, kTokensOfMma = 8, kMmas = kTileTokens / kTokensOfMma;
+  constexpr int kGroups = kTileDepth / formats::kGroupLen, kTokensOfMma = 8, kMmas = kTileTokens / kTokensOfMma;
   using Code = typename Codes::Code;
   CUDA_SHARED(w, Code[kTileRows][Codes::kRowLength]);
   CUDA_SHARED(xs, Code[Codes::kParts][kTileTokens][Codes::kRowLength]);
@@ -98,27 +98,27 @@ __global__ void __launch_bounds__(kTensorThreads) multiply_tensor_tiles(ProductA
   if (tile.n <= 0) return;
   const PreparedInput& input = args.input;
   const int n_parts = sizeof(Code) == 1 ? 1 : static_cast<int>(input.n_parts);
-  const int64_t first_row = static_cast<int64_t>(blockIdx.x) * kTileRows, n_groups = input.width / kGroupLen;
+  const int64_t first_row = static_cast<int64_t>(blockIdx.x) * kTileRows, n_groups = input.width / formats::kGroupLen;
   const std::byte* weights = args.weights + tile.slice * args.slice_bytes;
   const int t = static_cast<int>(threadIdx.x), lane = t % kWarp, g = lane / 4, q = lane % 4;
   const int warp_row = t / kWarp * 16;
   float sums[kMmas][4] = {};
 
   for (int64_t depth = 0; depth < args.n_in; depth += kTileDepth) {
-    const int64_t first_group = depth / kGroupLen;
+    const int64_t first_group = depth / formats::kGroupLen;
     for (int i = t; i < kTileRows * kGroups; i += kTensorThreads) {
       const int row = i / kGroups, group = i % kGroups;
       const bool inside = first_row + row < args.n_out;
       load_codes<F, Codes>(weights + (inside ? first_row + row : 0) * args.row_bytes, first_group + group,
-                           inside ? args.n_in : 0, &w[row][group * kGroupLen], w_scale[row][group], w_min[row][group]);
+                           inside ? args.n_in : 0, &w[row][group * formats::kGroupLen], w_scale[row][group], w_min[row][group]);
     }
     for (int i = t; i < kTileTokens * kGroups; i += kTensorThreads) {
       const int token = i / kGroups, group = i % kGroups;
       const bool inside = token < tile.n;
       const int64_t at = (tile.input_row + (inside ? token : 0)) * n_groups + first_group + group;
       for (int part = 0; part < n_parts; ++part) {
-        const Code* from = Codes::plane(args, part) + at * kGroupLen;
-        Code* to = &xs[part][token][group * kGroupLen];
+        const Code* from = Codes::plane(args, part) + at * formats::kGroupLen;
+        Code* to = &xs[part][token][group * formats::kGroupLen];
         CUDA_UNROLL
         for (int v = 0; v < static_cast<int>(sizeof(Code)); ++v) {  // 16 bytes each
           reinterpret_cast<uint4*>(to)[v] = inside ? reinterpret_cast<const uint4*>(from)[v] : make_uint4(0, 0, 0, 0);
@@ -131,7 +131,7 @@ __global__ void __launch_bounds__(kTensorThreads) multiply_tensor_tiles(ProductA
     CUDA_UNROLL
     for (int group = 0; group < kGroups; ++group) {
       typename Codes::Fragment a;
-      Codes::load(a, &w[warp_row], g, q, group * kGroupLen);
+      Codes::load(a, &w[warp_row], g, q, group * formats::kGroupLen);
       const float scale[2] = {w_scale[warp_row + g][group], w_scale[warp_row + g + 8][group]};
       const float min[2] = {w_min[warp_row + g][group], w_min[warp_row + g + 8][group]};
       CUDA_UNROLL
@@ -139,7 +139,7 @@ __global__ void __launch_bounds__(kTensorThreads) multiply_tensor_tiles(ProductA
         if (m * kTokensOfMma >= tile.n) break;
         typename Codes::Sum d[4] = {};
         for (int part = n_parts - 1; part >= 0; --part) {  // the smallest first
-          Codes::multiply(d, a, &xs[part][m * kTokensOfMma + g][group * kGroupLen], q);
+          Codes::multiply(d, a, &xs[part][m * kTokensOfMma + g][group * formats::kGroupLen], q);
         }
         CUDA_UNROLL
         for (int i = 0; i < 4; ++i) {  // row g (+8), token 2q (+1)
@@ -165,4 +165,4 @@ __global__ void __launch_bounds__(kTensorThreads) multiply_tensor_tiles(ProductA
   }
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

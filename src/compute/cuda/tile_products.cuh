@@ -1,17 +1,17 @@
-// Products with many rows of x in F32: a block decodes 64 weight rows and loads 64 rows of x, 64 values deep at a time,
-// and each of its 256 threads sums 4 x 4 products. What devices without bfloat16 tensor cores use, and types that are
-// neither groups nor BF16.
+// Products with many rows of x in F32. A block decodes 64 weight rows and loads 64 rows of x, 64 values deep at a time,
+// and each of its 256 threads sums 4 x 4 products. Used by devices without bfloat16 tensor cores, and by types that
+// have neither groups nor BF16.
 #pragma once
 
 #include "compute/cuda/tiles.cuh"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 inline constexpr int kTileThreads = 256;
 
 template <class F>
 __global__ void __launch_bounds__(kTileThreads) multiply_tiles(ProductArgs args) {
-  constexpr int kGroups = kTileDepth / kGroupLen, kSide = 16, kEach = kTileRows / kSide;
+  constexpr int kGroups = kTileDepth / formats::kGroupLen, kSide = 16, kEach = kTileRows / kSide;
   static_assert(kTileRows * kGroups == kTileThreads && kTileTokens == kTileRows);
   CUDA_SHARED(w, float[kTileRows][kTileDepth + 1]);
   CUDA_SHARED(xs, float[kTileTokens][kTileDepth + 1]);
@@ -25,12 +25,12 @@ __global__ void __launch_bounds__(kTileThreads) multiply_tiles(ProductArgs args)
   const int side_x = t % kSide, side_y = t / kSide;
   float sums[kEach][kEach] = {};
   for (int64_t depth = 0; depth < args.n_in; depth += kTileDepth) {
-    float values[kGroupLen] = {};
+    float values[formats::kGroupLen] = {};
     if (first_row + row < args.n_out) {
-      decode_group<F>(weights + (first_row + row) * args.row_bytes, depth / kGroupLen + group, args.n_in, values);
+      decode_group<F>(weights + (first_row + row) * args.row_bytes, depth / formats::kGroupLen + group, args.n_in, values);
     }
     CUDA_UNROLL
-    for (int i = 0; i < kGroupLen; ++i) w[row][group * kGroupLen + i] = values[i];
+    for (int i = 0; i < formats::kGroupLen; ++i) w[row][group * formats::kGroupLen + i] = values[i];
     for (int i = t; i < kTileTokens * kTileDepth; i += kTileThreads) {
       const int token = i / kTileDepth, at = i % kTileDepth;
       const bool inside = token < tile.n && depth + at < args.n_in;
@@ -63,4 +63,4 @@ __global__ void __launch_bounds__(kTileThreads) multiply_tiles(ProductArgs args)
   }
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

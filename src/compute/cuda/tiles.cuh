@@ -1,4 +1,5 @@
-// What the kernels of matrix products share: which rows a block multiplies, and weights as kernels want them.
+// What the kernels of matrix products share: the rows that a block multiplies, and weights in the form that kernels
+// need.
 #pragma once
 
 #include "base/half.h"
@@ -10,7 +11,7 @@
 #include "formats/f32.h"
 #include "formats/f64.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 /// Rows of x that a block multiplies with one slice of the weights.
 struct Tile {
@@ -61,31 +62,31 @@ __device__ __forceinline__ const typename F::Block& block_at(const std::byte* ro
 
 /// Group `index` of a row, counted from its beginning.
 template <class F>
-__device__ __forceinline__ void load_group(const std::byte* row, int64_t index, Group& group) {
-  constexpr int kGroups = F::kBlockLen / kGroupLen;
+__device__ __forceinline__ void load_group(const std::byte* row, int64_t index, formats::Group& group) {
+  constexpr int kGroups = F::kBlockLen / formats::kGroupLen;
   F::unpack(block_at<F>(row, index / kGroups), static_cast<int>(index % kGroups), group);
 }
 
-__device__ __forceinline__ float value_of(const F32::Block& block) { return block.value; }
-__device__ __forceinline__ float value_of(const F64::Block& block) { return static_cast<float>(block.value); }
-__device__ __forceinline__ float value_of(const F16::Block& block) { return to_float(block.half); }
-__device__ __forceinline__ float value_of(const BF16::Block& block) { return to_float(block.bfloat); }
+__device__ __forceinline__ float value_of(const formats::F32::Block& block) { return block.value; }
+__device__ __forceinline__ float value_of(const formats::F64::Block& block) { return static_cast<float>(block.value); }
+__device__ __forceinline__ float value_of(const formats::F16::Block& block) { return to_float(block.half); }
+__device__ __forceinline__ float value_of(const formats::BF16::Block& block) { return to_float(block.bfloat); }
 
 /// Values [16 index, 16 index + 16) of a row, rounded as the format says; zeros beyond n_in.
 template <class F>
 __device__ __forceinline__ void decode_group(const std::byte* row, int64_t index, int64_t n_in, float* out) {
-  if constexpr (Grouped<F>) {
-    Group group{};
-    if (index * kGroupLen < n_in) load_group<F>(row, index, group);
+  if constexpr (formats::Grouped<F>) {
+    formats::Group group{};
+    if (index * formats::kGroupLen < n_in) load_group<F>(row, index, group);
     CUDA_UNROLL
-    for (int i = 0; i < kGroupLen; ++i) out[i] = __fsub_rn(__fmul_rn(group.scale, group.q[i]), group.min);
+    for (int i = 0; i < formats::kGroupLen; ++i) out[i] = __fsub_rn(__fmul_rn(group.scale, group.q[i]), group.min);
   } else {
     CUDA_UNROLL
-    for (int i = 0; i < kGroupLen; ++i) {
-      const int64_t at = index * kGroupLen + i;
+    for (int i = 0; i < formats::kGroupLen; ++i) {
+      const int64_t at = index * formats::kGroupLen + i;
       out[i] = at < n_in ? value_of(block_at<F>(row, at)) : 0.0f;
     }
   }
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

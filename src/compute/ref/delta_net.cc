@@ -4,7 +4,7 @@
 
 #include "compute/ref/ref_backend.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 namespace {
 
 double sigmoid(double z) { return 1.0 / (1.0 + std::exp(-z)); }
@@ -72,4 +72,4 @@ void RefBackend::delta_rule(const DeltaRuleArgs& args, float* state, Matrix out)
   }
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

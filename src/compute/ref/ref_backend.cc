@@ -5,7 +5,7 @@
 #include <numbers>
 #include <vector>
 
-namespace steelyard {
+namespace steelyard::compute {
 namespace {
 
 double activate(Activation activation, double g, double u) {
@@ -188,4 +188,4 @@ void RefBackend::second_moments_experts(Matrix x, Matrix y, const Routing& routi
   }
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

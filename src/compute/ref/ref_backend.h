@@ -1,10 +1,10 @@
 // The reference backend: every operation as its formula, one value at a time, summed in double. It is the specification
-// that other backends are tested against, and is never used where speed matters.
+// against which other backends are tested, and is never used where speed matters.
 #pragma once
 
 #include "compute/host_backend.h"
 
-namespace steelyard {
+namespace steelyard::compute {
 
 class RefBackend : public HostBackend {
  public:
@@ -32,4 +32,4 @@ class RefBackend : public HostBackend {
   void multiply(std::span<const Product> products) override;
 };
 
-}  // namespace steelyard
+}  // namespace steelyard::compute

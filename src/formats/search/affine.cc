@@ -6,7 +6,7 @@
 
 #include "formats/search/affine_search.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 namespace {
 
 STEELYARD_HD void nearest_codes(int high, const float* x, Affine scales, uint32_t* codes) {
@@ -27,22 +27,22 @@ STEELYARD_HD double affine_error(const float* x, const float* w, const uint32_t*
 }  // namespace
 
 STEELYARD_HD Affine fit_affine(int high, const float* x, const float* w, Effort effort, uint32_t* codes) {
-  UnitBlock unit(x, w, kAffineLen);
-  // Around the mean, the best offset is that of a level below it, so the search loses nothing by wanting minima.
+  NormalizedBlock normalized(x, w, kAffineLen);
+  // Around the mean, the best offset is that of a level below it. So the search loses nothing by assuming minima.
   double sum = 0.0;
   double weights = 0.0;
   for (int i = 0; i < kAffineLen; ++i) {
-    sum += static_cast<double>(unit.w[i]) * unit.x[i];
-    weights += unit.w[i];
+    sum += static_cast<double>(normalized.w[i]) * normalized.x[i];
+    weights += normalized.w[i];
   }
   const auto mean = static_cast<float>(sum / weights);
-  for (int i = 0; i < kAffineLen; ++i) unit.x[i] -= mean;
-  const AffineFit fit = search_affine(static_cast<float>(high), unit.x, unit.w, kAffineLen, effort);
-  Affine best = {unit.store(fit.scale), unit.store(mean - fit.min)};
+  for (int i = 0; i < kAffineLen; ++i) normalized.x[i] -= mean;
+  const AffineFit fit = search_affine(static_cast<float>(high), normalized.x, normalized.w, kAffineLen, effort);
+  Affine best = {normalized.store(fit.scale), normalized.store(mean - fit.min)};
   nearest_codes(high, x, best, codes);
   if (effort != Effort::kBest) return best;
 
-  // Under the halves some codes have moved, and the pair follows them.
+  // Rounding to halves has changed some codes, so the pair is refitted to them.
   double error = affine_error(x, w, codes, best);
   for (int step = 0; step < 8; ++step) {
     const Affine refitted = refit_affine(x, w, codes, best);
@@ -75,7 +75,7 @@ STEELYARD_HD Affine refit_affine(const float* x, const float* w, const uint32_t*
     x1 += static_cast<double>(w[i]) * x[i];
   }
   if (w1 == 0.0) return scales;
-  // Around the means of codes and values, where no digits cancel.
+  // Around the means of codes and values, where no digits cancel out.
   ScaleSums sums;
   for (int i = 0; i < kAffineLen; ++i) sums.add(x[i] - x1 / w1, w[i], codes[i] - q1 / w1);
   const auto to_stored = [](double value) { return finite_half(static_cast<float>(std::clamp(value, -1e5, 1e5))); };
@@ -85,4 +85,4 @@ STEELYARD_HD Affine refit_affine(const float* x, const float* w, const uint32_t*
   return affine_error(x, w, codes, refitted) < affine_error(x, w, codes, scales) ? refitted : scales;
 }
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -1,6 +1,6 @@
-// Fit, round and refit of Q4_1 and Q5_1: value = d * code + m, both halves.
+// The encoder steps of Q4_1 and Q5_1: value = d * code + m, both halves. What is left to the format is pack.
 //
-// Offsets may have either sign, unlike the minima of the K types; affine.cc says why their search serves all the same.
+// Offsets may have either sign, unlike the minima of the K types. affine.cc says why their search works all the same.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 #include "formats/group.h"
 #include "simd/this_target.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 struct Affine {
   Half d;
@@ -24,4 +24,21 @@ STEELYARD_HD Affine fit_affine(int high, const float* x, const float* w, Effort 
 STEELYARD_HD uint32_t round_affine(int high, float x, Affine scales, float* value);
 STEELYARD_HD Affine refit_affine(const float* x, const float* w, const uint32_t* codes, Affine scales);
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+/// Base of a traits struct F, whose codes run from 0 to kMaxCode.
+template <class F>
+struct OneAffineEncoder {
+  static constexpr int kVectorDim = 1;
+  using Scales = Affine;
+
+  STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
+    return fit_affine(F::kMaxCode, x, w, effort, codes);
+  }
+  STEELYARD_HD static uint32_t round(const float* x, const float*, const Scales& scales, int, float* values) {
+    return round_affine(F::kMaxCode, *x, scales, values);
+  }
+  STEELYARD_HD static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
+    scales = refit_affine(x, w, codes, scales);
+  }
+};
+
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

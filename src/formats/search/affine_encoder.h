@@ -1,11 +1,10 @@
 // The encoder steps that Q2_K, Q4_K and Q5_K share: value = (d * scale) * code - (d_min * minimum), where scale and
-// minimum are small integers per sub-block, and d and d_min halves per block. What is left to the format is its
-// numbers, and pack.
+// minimum are small integers per sub-block, and d and d_min are halves per block (the super-block scales). A format
+// adds only its numbers, and pack.
 //
-// First every sub-block finds the free pair that it wants. Around that pair its error is a quadratic form, by which
-// many (d, d_min) are judged at little cost. Under the most promising of them every sub-block takes its best integers,
-// with the values rounded under each pair as it is stored; least squares then improves d and d_min for the codes so
-// found.
+// First every sub-block finds its best unconstrained pair. Around that pair its error is a quadratic form, so many (d,
+// d_min) can be judged at little cost. Under the most promising of them every sub-block takes its best integers, with
+// the values rounded under each pair as it is stored. Least squares then improves d and d_min for these codes.
 #pragma once
 
 #include <algorithm>
@@ -17,9 +16,9 @@
 #include "formats/search/affine_search.h"
 #include "formats/search/search.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
-/// What an affine format stores beside its codes.
+/// What an affine format stores besides its codes.
 struct AffineScales {
   static constexpr int kMaxSubBlocks = 16;
   Half d;
@@ -28,15 +27,15 @@ struct AffineScales {
   uint8_t minimum[kMaxSubBlocks];
 };
 
-/// Sums over a block whose integers and codes stay: values x against d * p - d_min * r.
-struct UnitSums {
+/// Sums over a block with fixed integers and codes: values x against d * p - d_min * r.
+struct SuperScaleSums {
   double pp = 0.0, pr = 0.0, rr = 0.0, xp = 0.0, xr = 0.0;
 
   STEELYARD_HD double error(double d, double d_min) const {
     return d * (d * pp - 2.0 * xp) + d_min * (d_min * rr + 2.0 * (xr - d * pr));
   }
 
-  /// Calls consider(d, d_min) with what least squares makes of both, then of each alone.
+  /// Calls consider(d, d_min) with the least-squares solution for both, then for each alone.
   template <class Consider>
   STEELYARD_HD void solve(double d, double d_min, const Consider& consider) const {
     const double determinant = pp * rr - pr * pr;
@@ -47,20 +46,20 @@ struct UnitSums {
 };
 
 /// How far the search goes at each level of effort, once the free pairs are known.
-struct UnitReach {
-  int minimum_units;  ///< values of d_min judged, each with 16 of d; a divisor of 16
-  int units;          ///< pairs (d, d_min) under which the integers are searched
+struct SuperScaleBudget {
+  int d_min_candidates;  ///< values of d_min judged, each with 16 of d; a divisor of 16
+  int super_scales;          ///< pairs (d, d_min) under which the integers are searched
   int rounds;         ///< of least squares for (d, d_min), each with a new search of the integers
 };
 
-STEELYARD_HD constexpr UnitReach unit_reach(Effort effort) {
+STEELYARD_HD constexpr SuperScaleBudget super_scale_budget(Effort effort) {
   switch (effort) {
     case Effort::kFast:
-      return {.minimum_units = 4, .units = 1, .rounds = 0};
+      return {.d_min_candidates = 4, .super_scales = 1, .rounds = 0};
     case Effort::kNormal:
-      return {.minimum_units = 8, .units = 2, .rounds = 1};
+      return {.d_min_candidates = 8, .super_scales = 2, .rounds = 1};
     default:
-      return {.minimum_units = 16, .units = 12, .rounds = 4};
+      return {.d_min_candidates = 16, .super_scales = 12, .rounds = 4};
   }
 }
 
@@ -69,36 +68,35 @@ template <class F, int kSubBlocks = F::kSubBlocks>
 class AffineSearch {
  public:
   STEELYARD_HD AffineSearch(const float* x, const float* w, Effort effort)
-      : block_(x, w, kSubBlocks * kSubBlockLen), reach_(unit_reach(effort)) {
+      : block_(x, w, kSubBlocks * kSubBlockLen), budget_(super_scale_budget(effort)) {
     for (int b = 0; b < kSubBlocks; ++b) {
       values_[b] = AffineValues(block_.x + b * kSubBlockLen, block_.w + b * kSubBlockLen, kSubBlockLen);
-      wanted_[b] = search_affine(values_[b], F::kHighCode, affine_reach(effort));
+      unconstrained_[b] = search_affine(values_[b], F::kHighCode, affine_budget(effort));
     }
   }
 
   STEELYARD_HD AffineScales run() const {
-    Units units[kMaxUnits];
-    choose_units(units);
-    Fit best = under(units[0]);
-    for (int k = 1; k < reach_.units; ++k) keep_better(under(units[k]), best);
-    for (int k = 0; k < reach_.rounds && keep_better(under(improved(best)), best); ++k) {
-    }
-    const Units last = improved(best);
+    SuperScales super_scales[kMaxSuperScales];
+    choose_super_scales(super_scales);
+    Fit best = best_fit<Fit>(
+        super_scales, budget_.super_scales, budget_.rounds, [&](const SuperScales& of) { return fit_under(of); },
+        [&](const Fit& fit) { return improved(fit); });
+    const SuperScales last = improved(best);
     best.scales.d = block_.store(last.d);
     best.scales.d_min = block_.store(last.d_min);
     return best.scales;
   }
 
-  /// The best integers under units that are settled.
-  STEELYARD_HD AffineScales integers_under(Half d, Half d_min) const {
-    return under({block_.load(d), block_.load(d_min)}).scales;
+  /// The best integers for given super-block scales.
+  STEELYARD_HD AffineScales sub_scales_under(Half d, Half d_min) const {
+    return fit_under({block_.load(d), block_.load(d_min)}).scales;
   }
 
  private:
   static constexpr int kSubBlockLen = F::kBlockLen / F::kSubBlocks;
-  static constexpr int kMaxUnits = 16;
+  static constexpr int kMaxSuperScales = 16;
 
-  struct Units {
+  struct SuperScales {
     float d;
     float d_min;
   };
@@ -106,80 +104,81 @@ class AffineSearch {
   struct Fit {
     AffineScales scales;
     double error = 0.0;
-    UnitSums sums;
+    SuperScaleSums sums;
   };
 
-  /// The most promising units: those under which the free pairs, rounded to integers, lose least. The largest scale or
-  /// minimum becomes the largest integer, or a little less or more to let the others round better.
-  STEELYARD_HD void choose_units(Units* units) const {
+  /// The most promising super-block scales: those under which the unconstrained pairs, rounded to integers, lose least.
+  /// The largest scale or minimum becomes the largest integer, or a little less or more so that the others round
+  /// better.
+  STEELYARD_HD void choose_super_scales(SuperScales* super_scales) const {
     AffineFit largest = {0.0f, 0.0f};
-    for (const AffineResult& wanted : wanted_) {
-      largest = {std::max(largest.scale, wanted.fit.scale), std::max(largest.min, wanted.fit.min)};
+    for (const AffineResult& ideal : unconstrained_) {
+      largest = {std::max(largest.scale, ideal.fit.scale), std::max(largest.min, ideal.fit.min)};
     }
     float candidates[kCandidates];
     for (int c = 0; c < kCandidates; ++c) {
       candidates[c] =
-          1.0f / (static_cast<float>(F::kHighStep) * (F::kFirstUnit - F::kNextUnit * static_cast<float>(c)));
+          1.0f / (static_cast<float>(F::kHighSubScale) * (F::kFirstFraction - F::kNextFraction * static_cast<float>(c)));
     }
     float losses[kCandidates][kCandidates];
     float least[kCandidates];
     for (float& loss : least) loss = FLT_MAX;
-    for (int k = 0; k < kCandidates; k += kCandidates / reach_.minimum_units) {
-      unit_losses(largest.scale, candidates, largest.min * candidates[k], losses[k]);
-      least[k] = losses[k][first_least(losses[k])];
+    for (int k = 0; k < kCandidates; k += kCandidates / budget_.d_min_candidates) {
+      super_scale_losses(largest.scale, candidates, largest.min * candidates[k], losses[k]);
+      least[k] = losses[k][argmin(losses[k])];
     }
-    for (int n = 0; n < reach_.units; ++n) {
-      const int k = first_least(least);
-      const int c = first_least(losses[k]);
-      units[n] = {largest.scale * candidates[c], largest.min * candidates[k]};
+    for (int n = 0; n < budget_.super_scales; ++n) {
+      const int k = argmin(least);
+      const int c = argmin(losses[k]);
+      super_scales[n] = {largest.scale * candidates[c], largest.min * candidates[k]};
       losses[k][c] = FLT_MAX;
-      least[k] = losses[k][first_least(losses[k])];
+      least[k] = losses[k][argmin(losses[k])];
     }
   }
 
   /// For d = largest * candidates[c] and this d_min, the summed losses of all sub-blocks.
-  STEELYARD_HD void unit_losses(float largest, const float (&candidates)[kCandidates], float d_min,
+  STEELYARD_HD void super_scale_losses(float largest, const float (&candidates)[kCandidates], float d_min,
                                 float (&losses)[kCandidates]) const {
-    const IntegerLevels steps = {0.0f, static_cast<float>(F::kHighStep)};
+    const IntegerLevels levels = {0.0f, static_cast<float>(F::kHighSubScale)};
     const Floats inverse_min = inverse_or_zero(broadcast(d_min));
     for (int c = 0; c < kCandidates; c += kLanes) {
       const Floats d = largest * load(candidates + c);
       const Floats inverse = inverse_or_zero(d);
       Floats loss = {};
       for (int b = 0; b < kSubBlocks; ++b) {
-        const AffineResult& wanted = wanted_[b];
-        const Floats off = steps.nearest(wanted.fit.scale * inverse) * d - wanted.fit.scale;
-        const Floats best_min = wanted.fit.min + slope(b) * off;
-        const Floats min_off = steps.nearest(best_min * inverse_min) * d_min - wanted.fit.min;
-        loss += off * (off * wanted.sums.qq - 2.0f * (min_off * wanted.sums.q1)) + min_off * min_off * values_[b].w1;
+        const AffineResult& ideal = unconstrained_[b];
+        const Floats off = levels.nearest(ideal.fit.scale * inverse) * d - ideal.fit.scale;
+        const Floats best_min = ideal.fit.min + slope(b) * off;
+        const Floats min_off = levels.nearest(best_min * inverse_min) * d_min - ideal.fit.min;
+        loss += off * (off * ideal.sums.qq - 2.0f * (min_off * ideal.sums.q1)) + min_off * min_off * values_[b].w1;
       }
       store(loss, losses + c);
     }
   }
 
-  /// How the best minimum moves with the scale, the codes staying.
-  STEELYARD_HD float slope(int b) const { return values_[b].w1 > 0.0f ? wanted_[b].sums.q1 / values_[b].w1 : 0.0f; }
+  /// How the best minimum changes with the scale, for fixed codes.
+  STEELYARD_HD float slope(int b) const { return values_[b].w1 > 0.0f ? unconstrained_[b].sums.q1 / values_[b].w1 : 0.0f; }
 
-  /// The best integers under these units, as they are stored.
-  STEELYARD_HD Fit under(const Units& units) const {
+  /// The best integers under these super-block scales, as they are stored.
+  STEELYARD_HD Fit fit_under(const SuperScales& super_scales) const {
     Fit fit;
-    fit.scales = {block_.store(units.d), block_.store(units.d_min), {}, {}};
+    fit.scales = {block_.store(super_scales.d), block_.store(super_scales.d_min), {}, {}};
     const float d = block_.load(fit.scales.d);
     const float d_min = block_.load(fit.scales.d_min);
     const Floats inverse = inverse_or_zero(broadcast(d));
     const Floats inverse_min = inverse_or_zero(broadcast(d_min));
     for (int b = 0; b < kSubBlocks; ++b) {
       AffineCandidates candidates;
-      float scale_steps[kCandidates];
-      float min_steps[kCandidates];
-      integers_near(b, d, d_min, inverse, inverse_min, scale_steps, min_steps, candidates);
+      float sub_scales[kCandidates];
+      float sub_mins[kCandidates];
+      sub_scales_near(b, d, d_min, inverse, inverse_min, sub_scales, sub_mins, candidates);
       AffineResult found;
       const int best = best_affine(values_[b], F::kHighCode, candidates, found);
-      fit.scales.scale[b] = static_cast<uint8_t>(scale_steps[best]);
-      fit.scales.minimum[b] = static_cast<uint8_t>(min_steps[best]);
+      fit.scales.scale[b] = static_cast<uint8_t>(sub_scales[best]);
+      fit.scales.minimum[b] = static_cast<uint8_t>(sub_mins[best]);
       fit.error += found.error;
-      const double scale = scale_steps[best];
-      const double minimum = min_steps[best];
+      const double scale = sub_scales[best];
+      const double minimum = sub_mins[best];
       fit.sums.pp += scale * scale * found.sums.qq;
       fit.sums.pr += scale * minimum * found.sums.q1;
       fit.sums.rr += minimum * minimum * values_[b].w1;
@@ -189,57 +188,50 @@ class AffineSearch {
     return fit;
   }
 
-  /// Eight scales around the wanted one, each with the minima below and above the one that suits it.
-  STEELYARD_HD void integers_near(int b, float d, float d_min, const Floats& inverse, const Floats& inverse_min,
-                                  float* scale_steps, float* min_steps, AffineCandidates& candidates) const {
-    static constexpr float kSteps[kCandidates] = {-3, -3, -2, -2, -1, -1, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4};
+  /// Eight scales around the best unconstrained one, each with the nearest minima below and above its best one.
+  STEELYARD_HD void sub_scales_near(int b, float d, float d_min, const Floats& inverse, const Floats& inverse_min,
+                                  float* sub_scales, float* sub_mins, AffineCandidates& candidates) const {
+    static constexpr float kOffsets[kCandidates] = {-3, -3, -2, -2, -1, -1, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4};
     static constexpr float kSides[kCandidates] = {0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1};
-    const IntegerLevels steps = {0.0f, static_cast<float>(F::kHighStep)};
-    const AffineFit& wanted = wanted_[b].fit;
+    const IntegerLevels levels = {0.0f, static_cast<float>(F::kHighSubScale)};
+    const AffineFit& ideal = unconstrained_[b].fit;
     for (int c = 0; c < kCandidates; c += kLanes) {
-      const Floats scale_step = steps.nearest(steps.nearest(wanted.scale * inverse) + load(kSteps + c));
-      const Floats scale = scale_step * d;
-      const Floats min = (wanted.min + slope(b) * (scale - wanted.scale)) * inverse_min;
-      const Floats min_step = steps.nearest(steps.nearest(min - 0.5f) + load(kSides + c));
-      store(scale_step, scale_steps + c);
-      store(min_step, min_steps + c);
+      const Floats sub_scale = levels.nearest(levels.nearest(ideal.scale * inverse) + load(kOffsets + c));
+      const Floats scale = sub_scale * d;
+      const Floats min = (ideal.min + slope(b) * (scale - ideal.scale)) * inverse_min;
+      const Floats sub_min = levels.nearest(levels.nearest(min - 0.5f) + load(kSides + c));
+      store(sub_scale, sub_scales + c);
+      store(sub_min, sub_mins + c);
       store(scale, candidates.scales + c);
-      store(min_step * d_min, candidates.mins + c);
+      store(sub_min * d_min, candidates.mins + c);
     }
   }
 
-  /// Least squares for the units, the integers and codes staying.
-  STEELYARD_HD Units improved(const Fit& fit) const {
-    Units best = {block_.load(fit.scales.d), block_.load(fit.scales.d_min)};
+  /// Least squares for the super-block scales, for fixed integers and codes.
+  STEELYARD_HD SuperScales improved(const Fit& fit) const {
+    SuperScales best = {block_.load(fit.scales.d), block_.load(fit.scales.d_min)};
     fit.sums.solve(best.d, best.d_min, [&](double d, double d_min) {
-      const Units stored = {block_.load(block_.store(static_cast<float>(std::max(d, 0.0)))),
+      const SuperScales stored = {block_.load(block_.store(static_cast<float>(std::max(d, 0.0)))),
                             block_.load(block_.store(static_cast<float>(std::max(d_min, 0.0))))};
       if (fit.sums.error(stored.d, stored.d_min) < fit.sums.error(best.d, best.d_min)) best = stored;
     });
     return best;
   }
 
-  STEELYARD_HD static bool keep_better(const Fit& fit, Fit& best) {
-    if (fit.error >= best.error) return false;
-    best = fit;
-    return true;
-  }
-
-  UnitBlock block_;
-  UnitReach reach_;
+  NormalizedBlock block_;
+  SuperScaleBudget budget_;
   AffineValues values_[kSubBlocks];
-  AffineResult wanted_[kSubBlocks];
+  AffineResult unconstrained_[kSubBlocks];
 };
 
-/// Base of a traits struct F, which has kBlockLen, kSubBlocks, kHighCode, kHighStep (the largest code and integer), and
-/// kFirstUnit and kNextUnit (what the largest scale is tried at, as part of kHighStep).
+/// Base of a traits struct F, which has kBlockLen, kScaleLen, kMaxCode, kHighSubScale (the largest integer), and kFirstFraction
+/// and kNextFraction (what the largest scale is tried at, as part of kHighSubScale).
 template <class F>
 struct AffineEncoder {
+  static constexpr int kVectorDim = 1;
+  static constexpr int kSubBlocks = F::kBlockLen / F::kScaleLen;
+  static constexpr int kHighCode = F::kMaxCode;
   using Scales = AffineScales;
-
-  STEELYARD_HD static void objective(const float* x, const float* importance, float* w) {
-    importance_objective(x, importance, F::kBlockLen, w);
-  }
 
   STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
     const Scales scales = AffineSearch<F>(x, w, effort).run();
@@ -262,11 +254,12 @@ struct AffineEncoder {
   STEELYARD_HD static void rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
     constexpr int kLen = F::kBlockLen / F::kSubBlocks;
     const int b = position / kLen;
-    const Scales own = AffineSearch<F, 1>(x, w, effort).integers_under(scales.d, scales.d_min);
+    const Scales own = AffineSearch<F, 1>(x, w, effort).sub_scales_under(scales.d, scales.d_min);
     Scales changed = scales;
     changed.scale[b] = own.scale[0];
     changed.minimum[b] = own.minimum[0];
-    // The search looks around a free pair, which the units of a block that was fitted to others may be far from.
+    // The search looks around an unconstrained pair. The scales of a block that was fitted to other values may be far
+    // from it.
     const auto error = [&](const Scales& tried) {
       float sum = 0.0f;
       for (int i = 0; i < kLen; ++i) {
@@ -280,7 +273,7 @@ struct AffineEncoder {
   }
 
   STEELYARD_HD static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
-    UnitSums sums;
+    SuperScaleSums sums;
     for (int i = 0; i < F::kBlockLen; ++i) {
       const int b = i / (F::kBlockLen / F::kSubBlocks);
       const double p = scales.scale[b] * static_cast<double>(codes[i]);
@@ -309,4 +302,4 @@ struct AffineEncoder {
   }
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -1,6 +1,6 @@
 #include "formats/search/affine_search.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 namespace {
 
 struct LaneSums {
@@ -25,7 +25,7 @@ STEELYARD_HD LaneSums rounded_sums(const AffineValues& values, float high, const
   return sums;
 }
 
-/// Error of the pairs with codes of these sums.
+/// Error of the pairs for codes with these sums.
 STEELYARD_HD Floats error_of(const AffineValues& values, const LaneSums& sums, const Floats& scale,
                              const Floats& shift) {
   return values.yy + scale * (scale * sums.qq - 2.0f * sums.yq) +
@@ -33,7 +33,7 @@ STEELYARD_HD Floats error_of(const AffineValues& values, const LaneSums& sums, c
 }
 
 /// One pass: as many results as candidates.
-struct Pass {
+struct CandidateResults {
   alignas(64) float q1[kCandidates];
   alignas(64) float qq[kCandidates];
   alignas(64) float yq[kCandidates];
@@ -79,7 +79,7 @@ STEELYARD_HD AffineValues::AffineValues(const float* x, const float* weights, in
 
 STEELYARD_HD void improve_affine(const AffineValues& values, float high, const AffineCandidates& candidates,
                                  AffineResult& best) {
-  Pass pass;
+  CandidateResults results;
   for (int c = 0; c < kCandidates; c += kLanes) {
     const LaneSums sums =
         rounded_sums(values, high, load(candidates.scales + c), load(candidates.mins + c) + values.base);
@@ -87,37 +87,38 @@ STEELYARD_HD void improve_affine(const AffineValues& values, float high, const A
     const Floats inverse = 1.0f / determinant;
     const Floats free_shift = (sums.q1 * sums.yq - sums.qq * values.y1) * inverse;
     const Floats free_scale = (sums.yq * values.w1 - sums.q1 * values.y1) * inverse;
-    // A minimum below zero cannot be stored; then zero is best, and the scale has an equation of its own.
-    // Nor is there a pair to be had from codes that are all the same, but for noise.
+    // A minimum below zero cannot be stored. Then zero is best, and the scale has an equation of its own. Codes that
+    // are all the same determine no pair, only noise.
     const Ints is_free = (determinant > 4e-6f * (sums.qq * values.w1)) & (free_shift > broadcast(values.base));
     const Floats shift = is_free ? free_shift : broadcast(values.base);
     const Floats scale = is_free ? free_scale : (sums.yq + values.base * sums.q1) / sums.qq;
     const Floats error = error_of(values, sums, scale, shift);
-    // With few distinct codes, pairs that leave many levels unused fit as well, but their size would spoil the units.
+    // With few distinct codes, pairs that leave many levels unused fit as well. But their size would spoil the
+    // super-block scales.
     const Ints is_used = (shift < scale * (0.5f + 0.08f * high)) & (values.highest + shift > scale * (0.6f * high));
     const Ints is_valid = is_used & (scale > Floats{}) & (error < broadcast(FLT_MAX));
-    pass.put(c, sums, scale, shift, is_valid ? error : broadcast(FLT_MAX));
+    results.put(c, sums, scale, shift, is_valid ? error : broadcast(FLT_MAX));
   }
-  const int c = first_least(pass.errors);
-  if (pass.errors[c] < best.error) best = pass.result(c, values.base);
+  const int c = argmin(results.errors);
+  if (results.errors[c] < best.error) best = results.result(c, values.base);
 }
 
 STEELYARD_HD int best_affine(const AffineValues& values, float high, const AffineCandidates& candidates,
                              AffineResult& best) {
-  Pass pass;
+  CandidateResults results;
   for (int c = 0; c < kCandidates; c += kLanes) {
     const Floats scale = load(candidates.scales + c);
     const Floats shift = load(candidates.mins + c) + values.base;
     const LaneSums sums = rounded_sums(values, high, scale, shift);
-    pass.put(c, sums, scale, shift, error_of(values, sums, scale, shift));
+    results.put(c, sums, scale, shift, error_of(values, sums, scale, shift));
   }
-  const int c = first_least(pass.errors);
-  best = pass.result(c, values.base);
+  const int c = argmin(results.errors);
+  best = results.result(c, values.base);
   return c;
 }
 
-STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, AffineReach reach) {
-  // All values on one level is where the search starts.
+STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, AffineBudget budget) {
+  // The search starts with all values on one level.
   const float shift = values.w1 > 0.0f ? std::max(values.base, -values.y1 / values.w1) : 0.0f;
   AffineResult best = {
       {0.0f, shift - values.base}, values.yy + shift * (shift * values.w1 + 2.0f * values.y1), {0.0f, 0.0f, 0.0f}};
@@ -129,9 +130,9 @@ STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, 
     store(scale, candidates.scales + c);
     store(max(min, Floats{}), candidates.mins + c);
   };
-  // Ranges half a level wider than the values on either side, or up to one level narrower each time.
+  // Ranges half a level wider than the values on either side, or up to one level narrower in each pass.
   const float level = values.highest / high;
-  for (int pass = 0; pass < reach.coarse; ++pass) {
+  for (int pass = 0; pass < budget.coarse; ++pass) {
     const float first = -0.5f + static_cast<float>(pass);
     for (int c = 0; c < kCandidates; c += kLanes) {
       const Floats below = first + 0.4f * load(kDown + c);
@@ -140,9 +141,10 @@ STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, 
     }
     improve_affine(values, high, candidates, best);
   }
-  // Then closer and closer around the best so far; the offsets of the lowest and the highest level are in levels, too.
+  // Then closer and closer around the best pair so far. The offsets of the lowest and the highest level are in levels,
+  // too.
   float width = 0.5f;
-  for (int pass = 0; pass < reach.fine; ++pass, width *= 0.6f) {
+  for (int pass = 0; pass < budget.fine; ++pass, width *= 0.6f) {
     const AffineFit centre = best.fit;
     for (int c = 0; c < kCandidates; c += kLanes) {
       const Floats wider = 2.0f * width * (load(kAcross + c) - 1.5f);
@@ -155,9 +157,9 @@ STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, 
 }
 
 STEELYARD_HD AffineFit search_affine(float high, const float* x, const float* w, int n, Effort effort) {
-  // A pair that is stored as it is needs no search for units, so that kFast can afford a pass around the best, too:
-  // weights that lie on another grid, as those of a file that was quantized before, are lost without it.
-  return search_affine(AffineValues(x, w, n), high, affine_reach(std::max(effort, Effort::kNormal))).fit;
+  // A pair that is stored as it is needs no search for super-block scales, so kFast can afford a pass around the best
+  // pair, too. Without it, weights that lie on another grid, as in a file that was quantized before, would lose it.
+  return search_affine(AffineValues(x, w, n), high, affine_budget(std::max(effort, Effort::kNormal))).fit;
 }
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -1,15 +1,15 @@
 // The search for the scale and minimum of a sub-block whose values are scale * q - min, q = 0 .. high, min >= 0.
 //
-// Called by the encoders of Q2_K, Q4_K and Q5_K (affine_encoder.h), and through search_affine by those of types that
-// store the pair as it is. Candidate pairs lie in the SIMD lanes; a pass tries 16.
+// Called by the encoders of Q2_K, Q4_K and Q5_K (affine_encoder.h), and through search_affine by the types that store
+// the pair as it is. Candidate pairs lie in the SIMD lanes. A pass tries 16.
 #pragma once
 
 #include "formats/search/search.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
-/// The values of a sub-block over the least of them (`base`, never above zero), so that sums of squares lose no digits
-/// to a common offset, and what a search needs to know of them. Copies nothing of w.
+/// The values of a sub-block minus their minimum (`base`, never above zero), so that sums of squares lose no digits to
+/// a common offset, and other data that the search needs. Does not copy w.
 struct AffineValues {
   static constexpr int kMaxLen = 32;
 
@@ -26,14 +26,14 @@ struct AffineValues {
   float yy;       ///< sum of w * y * y
 };
 
-/// Sums over the codes of a sub-block: with them the error of any pair, these codes staying, is known.
+/// Sums over the codes of a sub-block. They give the error of any pair for these fixed codes.
 struct AffineSums {
   float q1 = 0.0f;  ///< sum of w * q
   float qq = 0.0f;  ///< sum of w * q * q
   float yq = 0.0f;  ///< sum of w * y * q
 };
 
-/// A pair, the codes that values take under some pair near it, and the error of both together.
+/// A pair, the codes of the values under some pair near it, and the error of both together.
 struct AffineResult {
   AffineFit fit;
   float error;
@@ -45,22 +45,22 @@ struct AffineCandidates {
   alignas(64) float mins[kCandidates];
 };
 
-/// Rounds the values under every candidate; each then has the pair that least squares makes of the codes. Keeps the
+/// Rounds the values under every candidate. Each candidate then becomes the least-squares pair for its codes. Keeps the
 /// best if it is better than `best`.
 STEELYARD_HD void improve_affine(const AffineValues& values, float high, const AffineCandidates& candidates,
                                  AffineResult& best);
 
-/// The best candidate as it is; returns its number.
+/// The best candidate, unchanged; returns its number.
 STEELYARD_HD int best_affine(const AffineValues& values, float high, const AffineCandidates& candidates,
                              AffineResult& best);
 
-/// How far the search for a free pair goes at each level of effort.
-struct AffineReach {
+/// How far the search for an unconstrained pair goes at each level of effort.
+struct AffineBudget {
   int coarse;  ///< passes over ranges that cut off more and more
   int fine;    ///< passes around the best so far
 };
 
-STEELYARD_HD constexpr AffineReach affine_reach(Effort effort) {
+STEELYARD_HD constexpr AffineBudget affine_budget(Effort effort) {
   switch (effort) {
     case Effort::kFast:
       return {.coarse = 1, .fine = 0};
@@ -71,7 +71,7 @@ STEELYARD_HD constexpr AffineReach affine_reach(Effort effort) {
   }
 }
 
-/// The best free pair found.
-STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, AffineReach reach);
+/// The best unconstrained pair found.
+STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, AffineBudget budget);
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -1,15 +1,16 @@
 // Codebooks of 4 or 8 values, searched under one scale or many.
 //
 // For values x with weights w, the codeword g under scale s leaves the error  const - gain,  gain = s (2 xg - s gg),
-// with xg = sum w x g and gg = sum w g^2. Neither sum depends on s: a codeword is a straight line 2 xg - s gg over s,
-// and the best codewords of all scales are the upper envelope of these lines, some five of a thousand. The winners
-// under a few scales are taken for it; from then on any scale in between costs a multiplication for each.
+// with xg = sum w x g and gg = sum w g^2. Neither sum depends on s. So the score of a codeword, 2 xg - s gg, is a
+// straight line over s, and the best codewords of all scales are the upper envelope of these lines: some five of a
+// thousand. The envelope is approximated by the winners under a few scales. Any scale in between then costs one
+// multiplication per winner.
 //
-// A winner is found among all codewords, or among the kNear codewords that lie nearest to the cell of the grid of
-// levels into which x / s falls, one cell for two neighbouring scales: with unequal weights another codeword may win,
-// by little (docs/quantize.md has the measure).
+// A winner is found among all codewords, or among the kNear codewords nearest to the cell of the level grid into which
+// x / s falls. One cell serves two neighbouring scales. With unequal weights another codeword may win, by little
+// (docs/results/encoders.md).
 //
-// Codewords lie in the SIMD lanes; the values of one codeword are summed in order. Ties go to the first candidate.
+// Codewords lie in the SIMD lanes. The values of one codeword are summed in order. Ties go to the first candidate.
 #pragma once
 
 #include <algorithm>
@@ -20,10 +21,10 @@
 
 #include "simd/simd.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
-/// A codeword, or several that are taken together, as a line over the scale.
-struct Line {
+/// The scores of a codeword, or of several that are taken together, as a line over the scale.
+struct CodewordScore {
   float xg;
   float gg;
   uint32_t code;
@@ -31,14 +32,14 @@ struct Line {
   STEELYARD_HD float at(float scale) const { return 2.0f * xg - scale * gg; }
 };
 
-/// Scales in a geometric row, from the smallest up.
-struct Ladder {
+/// Scales in a geometric series, from the smallest up.
+struct ScaleGrid {
   static constexpr int kMaxScales = 12;
   float scale[kMaxScales];
   int size;
 
-  /// `n` scales around `middle`, each `ratio` times the one before.
-  STEELYARD_HD Ladder(float middle, float ratio, int n) : size(n) {
+  /// `n` scales around `middle`, each `ratio` times the previous one.
+  STEELYARD_HD ScaleGrid(float middle, float ratio, int n) : size(n) {
     float next = middle;
     for (int k = 1; k < n; k += 2) next /= ratio;
     if (n % 2 == 0) next *= std::sqrt(ratio);
@@ -46,39 +47,39 @@ struct Ladder {
   }
 };
 
-/// The best line of one vector, or of several together, at each scale of a ladder. No line is left out where one is the
-/// best at two scales: loops of equal length are what a processor foresees.
-struct Envelope {
-  Line line[Ladder::kMaxScales];
+/// The best line of one vector, or of several together, at each scale of a series. A line that is the best at two
+/// scales is kept twice: loops of equal length are easier to predict for a processor.
+struct BestPerScale {
+  CodewordScore score[ScaleGrid::kMaxScales];
   int size;
 
   /// The best line at `scale`.
-  STEELYARD_HD const Line& best(float scale) const {
+  STEELYARD_HD const CodewordScore& best(float scale) const {
     int best = 0;
-    float most = line[0].at(scale);
+    float most = score[0].at(scale);
     for (int i = 1; i < size; ++i) {
-      const float gain = line[i].at(scale);
+      const float gain = score[i].at(scale);
       best = gain > most ? i : best;
       most = gain > most ? gain : most;
     }
-    return line[best];
+    return score[best];
   }
 };
 
-/// Which codewords a search looks at.
-enum class Among { kAll, kNear };
+/// Which codewords a search considers.
+enum class SearchSet { kAll, kNear };
 
-/// The best of candidates that come kLanes at a time; the first of equals.
-class Best {
+/// The best of candidates that come kLanes at a time; the first among equals.
+class RunningArgmax {
  public:
   STEELYARD_HD void consider(int first, const Floats& gains) {
-    where_ = gains > most_ ? first - Ints{} : where_;
-    most_ = max(gains, most_);
+    index_ = gains > max_ ? first - Ints{} : index_;
+    max_ = max(gains, max_);
   }
   STEELYARD_HD int index() const {
     int first[kLanes];
-    std::memcpy(first, &where_, sizeof(first));
-    uint32_t equal = lane_bits(most_ == broadcast(largest(most_)));
+    std::memcpy(first, &index_, sizeof(first));
+    uint32_t equal = lane_bits(max_ == broadcast(largest(max_)));
     int best = first[first_lane(equal)] + first_lane(equal);
     for (equal &= equal - 1; equal != 0; equal &= equal - 1) {
       best = std::min(best, first[first_lane(equal)] + first_lane(equal));
@@ -87,11 +88,11 @@ class Best {
   }
 
  private:
-  Floats most_ = broadcast(-HUGE_VALF);
-  Ints where_ = {};
+  Floats max_ = broadcast(-HUGE_VALF);
+  Ints index_ = {};
 };
 
-/// How the values of a codeword are spaced: `count` levels, about `spacing` apart from `first` on.
+/// How the values of a codeword are spaced: `count` levels, about `spacing` apart, starting at `first`.
 struct Levels {
   int count;
   float first;
@@ -125,34 +126,34 @@ class Codebook {
 
   STEELYARD_HD int value(int codeword, int j) const { return rows_[codeword][j]; }
 
-  /// The best codewords for the scales of the ladder; in `turned`, the best if every codeword has the one sign turned
-  /// that this costs least (x >= 0 then). Either may be null.
-  STEELYARD_HD void envelopes(const Vector& vector, const Ladder& ladder, Among among, Envelope* plain,
-                              Envelope* turned) const {
-    if (among == Among::kAll) {
+  /// The best codewords for the given scales. `flipped`: the best codewords if the cheapest sign of each is flipped (x
+  /// >= 0 then). Either may be null.
+  STEELYARD_HD void best_codewords(const Vector& vector, const ScaleGrid& grid, SearchSet search_set, BestPerScale* plain,
+                              BestPerScale* flipped) const {
+    if (search_set == SearchSet::kAll) {
       Sums<kSize> sums;
-      sums.add_up(vector, values_[0][0], turned != nullptr);
-      for (int k = 0; k < ladder.size; ++k) {
-        if (plain != nullptr) plain->line[k] = sums.best(sums.xg, ladder.scale[k]);
-        if (turned != nullptr) turned->line[k] = sums.best(sums.turned_xg, ladder.scale[k]);
+      sums.add_up(vector, values_[0][0], flipped != nullptr);
+      for (int k = 0; k < grid.size; ++k) {
+        if (plain != nullptr) plain->score[k] = sums.best(sums.xg, grid.scale[k]);
+        if (flipped != nullptr) flipped->score[k] = sums.best(sums.flipped_xg, grid.scale[k]);
       }
       return;
     }
-    for (int k = 0; k < ladder.size; k += kScalesPerCell) {
-      const int end = std::min(k + kScalesPerCell, ladder.size);
-      const int cell = cell_of(vector.x, 0.5f * (ladder.scale[k] + ladder.scale[end - 1]));
+    for (int k = 0; k < grid.size; k += kScalesPerCell) {
+      const int end = std::min(k + kScalesPerCell, grid.size);
+      const int cell = cell_of(vector.x, 0.5f * (grid.scale[k] + grid.scale[end - 1]));
       Sums<kNear> sums;
-      sums.add_up(vector, near_values_[cell][0], turned != nullptr);
+      sums.add_up(vector, near_values_[cell][0], flipped != nullptr);
       for (int own = k; own < end; ++own) {
-        if (plain != nullptr) plain->line[own] = named(cell, sums.best(sums.xg, ladder.scale[own]));
-        if (turned != nullptr) turned->line[own] = named(cell, sums.best(sums.turned_xg, ladder.scale[own]));
+        if (plain != nullptr) plain->score[own] = named(cell, sums.best(sums.xg, grid.scale[own]));
+        if (flipped != nullptr) flipped->score[own] = named(cell, sums.best(sums.flipped_xg, grid.scale[own]));
       }
     }
   }
 
  private:
   static constexpr int kNear = kMaxLanes;
-  static constexpr int kScalesPerCell = 2;  // neighbours on a ladder: their cells hold almost the same codewords
+  static constexpr int kScalesPerCell = 2;  // neighbours on a grid: their cells hold almost the same codewords
   STEELYARD_HD static constexpr int cell_count() {
     int cells = 1;
     for (int j = 0; j < kDim; ++j) cells *= kLevels.count;
@@ -160,8 +161,8 @@ class Codebook {
   }
   static constexpr int kCells = cell_count();
 
-  /// A line of a near codeword, with its name.
-  STEELYARD_HD Line named(int cell, const Line& line) const { return {line.xg, line.gg, near_[cell][line.code]}; }
+  /// A line of a near codeword, with its index.
+  STEELYARD_HD CodewordScore named(int cell, const CodewordScore& score) const { return {score.xg, score.gg, near_[cell][score.code]}; }
 
   STEELYARD_HD static int cell_of(const float* x, float scale) {
     constexpr float kOffset = 0.5f - kLevels.first / kLevels.spacing;
@@ -178,15 +179,15 @@ class Codebook {
     return cell;
   }
 
-  /// xg and gg of codewords, and what xg is with the cheapest sign turned.
+  /// xg and gg of codewords, and xg with the cheapest sign flipped.
   template <int kCount>
   struct Sums {
     alignas(64) float xg[kCount];
     alignas(64) float gg[kCount];
-    alignas(64) float turned_xg[kCount];
+    alignas(64) float flipped_xg[kCount];
 
     /// values: blocks of kDim by kMaxLanes.
-    STEELYARD_HD void add_up(const Vector& vector, const int8_t* values, bool turn) {
+    STEELYARD_HD void add_up(const Vector& vector, const int8_t* values, bool flip) {
       for (int c = 0; c < kCount; c += kLanes) {
         const int8_t* const block = values + c / kMaxLanes * (kDim * kMaxLanes) + c % kMaxLanes;
         Floats own_xg = {};
@@ -201,12 +202,12 @@ class Codebook {
         }
         store(own_xg, xg + c);
         store(own_gg, gg + c);
-        if (turn) store(own_xg - (least + least), turned_xg + c);
+        if (flip) store(own_xg - (least + least), flipped_xg + c);
       }
     }
 
-    STEELYARD_HD Line best(const float (&sums_of_x)[kCount], float scale) const {
-      Best best;
+    STEELYARD_HD CodewordScore best(const float (&sums_of_x)[kCount], float scale) const {
+      RunningArgmax best;
       const Floats half = broadcast(0.5f * scale);
       for (int c = 0; c < kCount; c += kLanes) best.consider(c, load(sums_of_x + c) - half * load(gg + c));
       const int index = best.index();
@@ -220,7 +221,8 @@ class Codebook {
     for (int j = kDim - 1, rest = cell; j >= 0; --j, rest /= kLevels.count) {
       middle[j] = kLevels.first + kLevels.spacing * static_cast<float>(rest % kLevels.count);
     }
-    // Distance above, codeword below: one number to sort by, since a float that is not negative orders as its bits do.
+    // Distance above, codeword below: a single number to sort by, because floats that are not negative sort like their
+    // bits.
     uint64_t codewords[kSize];
     for (int c = 0; c < kSize; c += kLanes) {
       Floats distance = {};
@@ -234,7 +236,7 @@ class Codebook {
         codewords[c + i] = uint64_t{std::bit_cast<uint32_t>(distances[i])} << 32 | static_cast<uint32_t>(c + i);
       }
     }
-    // A type of this target: instances for std::less would be everyone's (cmake/simd.cmake).
+    // A type of this target, because instances for std::less would be shared by all targets (cmake/simd.cmake).
     const auto less = [](uint64_t a, uint64_t b) { return a < b; };
     std::nth_element(codewords, codewords + kNear, codewords + kSize, less);
     std::sort(codewords, codewords + kNear, less);
@@ -247,9 +249,9 @@ class Codebook {
 
   alignas(64) int8_t values_[kSize / kMaxLanes][kDim][kMaxLanes];  ///< in the order of lanes
   int8_t rows_[kSize][kDim];                                       ///< in that of codewords
-  /// The codewords near to each combination of levels, and their values in the order of lanes.
+  /// The nearest codewords of each combination of levels, and their values in the order of lanes.
   alignas(64) int8_t near_values_[kCells][kDim][kNear];
   uint16_t near_[kCells][kNear];
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

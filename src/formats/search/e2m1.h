@@ -10,9 +10,9 @@
 #include "formats/grids.h"
 #include "formats/search/one_scale.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
-/// A magnitude is nearest to |t| when |t| has passed all midpoints below it.
+/// A magnitude is the nearest to |t| when |t| is above all midpoints below that magnitude.
 struct E2m1Levels {
   static constexpr float kHighest = 12.0f;
 
@@ -49,4 +49,4 @@ struct E2m1Levels {
   }
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -1,7 +1,7 @@
 // The 16 levels of IQ4_NL and IQ4_XS for the searches of one_scale.h.
 //
-// The level nearest to t is that of the code which counts the midpoints below t. The count is found by halving: a
-// lookup per step where registers are wide enough to index a table, a comparison per midpoint where they are not.
+// The level nearest to t is that of the code that counts the midpoints below t. The count is found by bisection: with a
+// lookup per step where registers are wide enough to index a table, and with a comparison per midpoint otherwise.
 #pragma once
 
 #include <cstdint>
@@ -10,10 +10,10 @@
 #include "formats/grids.h"
 #include "formats/search/one_scale.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
-/// Between the levels of iq4_values(); the last one is never reached. (Not as initializers of members: nvcc forgets
-/// those of a constant.)
+/// The midpoints between the levels of iq4_values(); the last one is never reached. (They are not member initializers,
+/// because nvcc drops those of a constant.)
 struct Iq4Midpoints {
   alignas(64) float values[16];
 };
@@ -69,7 +69,7 @@ struct Iq4Levels {
   }
 };
 
-/// The table reaches further down than up, so either sign of the scale may serve better.
+/// The table reaches further down than up, so either sign of the scale may be better.
 STEELYARD_HD constexpr ScaleRange iq4_range() { return {{-127.0f, 127.0f}, 0.8f, 1.25f}; }
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

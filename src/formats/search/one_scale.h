@@ -1,5 +1,5 @@
-// The encoder steps of the formats with fixed levels and one half per block as their scale: value = d * level(code).
-// What is left to the format is its levels, and pack.
+// The encoder steps of the formats with fixed levels and one half per block as their scale: value = d * level(code). A
+// format adds only its levels, and pack.
 //
 // Levels is a small constant object:
 //   Floats nearest(const Floats& t) const;   the level nearest to t, lane by lane
@@ -16,7 +16,7 @@
 
 #include "formats/search/search.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
 /// Consecutive integers, coded from the lowest.
 struct IntegerCodes : IntegerLevels {
@@ -30,7 +30,7 @@ struct IntegerCodes : IntegerLevels {
   }
 };
 
-/// Where the best scale of a block lies: at largest / (edge * t) for t from `low` to `high`.
+/// The range of a block's best scale: largest / (edge * t) for t from `low` to `high`.
 struct Edges {
   float level[2];
   int n;
@@ -44,9 +44,9 @@ struct ScaleRange {
   float high;
 };
 
-/// The scale of least weighted error for values up to 1 in magnitude: candidates over the range, evenly spaced in the
-/// inverse scale, as codes change with it; then others beside the best one. Each is improved by least squares over the
-/// codes it gives.
+/// The scale of least weighted error for values up to 1 in magnitude. The candidates over the range are evenly spaced
+/// in the inverse scale, because codes change with it. Other candidates follow around the best one. Least squares over
+/// its codes improves each candidate.
 template <class Levels>
 STEELYARD_HD float search_levels(const Levels& levels, const ScaleRange& range, const float* x, const float* w, int n,
                                  Effort effort) {
@@ -70,7 +70,7 @@ STEELYARD_HD float search_levels(const Levels& levels, const ScaleRange& range, 
   const int passes = effort == Effort::kFast ? 1 : effort == Effort::kNormal ? 2 : 8;
   search(range.edges, range.low, range.high, passes);
   if (effort == Effort::kFast || best == 0.0f) return best;
-  // A large value of little weight may best be given up.
+  // It may be best to give up a large value with little weight.
   search(range.edges, range.high, 4.0f * range.high, passes / 2);
   const float width = (range.high - range.low) / kCandidates;
   search(largest / best, 1.0f - width, 1.0f + width, 1);
@@ -80,8 +80,8 @@ STEELYARD_HD float search_levels(const Levels& levels, const ScaleRange& range, 
 template <class Levels>
 STEELYARD_HD Half fit_levels(const Levels& levels, const ScaleRange& range, const float* x, const float* w, int n,
                              Effort effort, uint32_t* codes) {
-  const UnitBlock unit(x, w, n);
-  const Half d = unit.store(search_levels(levels, range, unit.x, unit.w, n, effort));
+  const NormalizedBlock normalized(x, w, n);
+  const Half d = normalized.store(search_levels(levels, range, normalized.x, normalized.w, n, effort));
   levels.codes(x, n, to_float(d), codes);
   return d;
 }
@@ -104,14 +104,11 @@ STEELYARD_HD Half refit_levels(const Levels& levels, const float* x, const float
 /// Base of a traits struct F, which has levels() (Levels), range() (where to search) and kBlockLen.
 template <class F>
 struct OneScaleEncoder {
-  static constexpr int kJoint = 1;
+  static constexpr int kVectorDim = 1;
   struct Scales {
     Half d;
   };
 
-  STEELYARD_HD static void objective(const float* x, const float* importance, float* w) {
-    importance_objective(x, importance, F::kBlockLen, w);
-  }
   STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
     return {fit_levels(F::levels(), F::range(), x, w, F::kBlockLen, effort, codes)};
   }
@@ -123,4 +120,4 @@ struct OneScaleEncoder {
   }
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

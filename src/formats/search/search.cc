@@ -1,6 +1,6 @@
 #include "formats/search/search.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 namespace {
 
 /// The power of two that brings `max` into [0.5, 1); 0 for 0.
@@ -10,11 +10,12 @@ STEELYARD_HD int exponent_of(float max) {
   return exponent;
 }
 
-/// value * power; in double, since 2^148 (what a subnormal block needs) is no float. Exact unless the result is a
+/// value * power; in double, since 2^148 (which a subnormal block needs) is not a float. Exact unless the result is a
+/// subnormal float.
 /// subnormal float.
 STEELYARD_HD float scaled(float value, double power) { return static_cast<float>(static_cast<double>(value) * power); }
 
-/// Two factors of 2^exponent, which itself may be no float.
+/// Two factors of 2^exponent, which itself may not be a float.
 struct PowerOfTwo {
   STEELYARD_HD explicit PowerOfTwo(int exponent)
       : first(std::ldexp(1.0f, exponent / 2)), second(std::ldexp(1.0f, exponent - exponent / 2)) {}
@@ -62,13 +63,13 @@ STEELYARD_HD void importance_objective(const float* x, const float* importance, 
     const Floats value = x_power.times(load(x + i));
     const Floats size = square_root(square_root(value * value + spread));
     store(mean_importance > 0.0f
-              ? (importance_power.times(load(importance + i)) * (1.0f / mean_importance) + kLeastWeight) * size
+              ? (importance_power.times(load(importance + i)) * (1.0f / mean_importance) + kWeightFloor) * size
               : size,
           w + i);
   }
 }
 
-STEELYARD_HD UnitBlock::UnitBlock(const float* block_x, const float* block_w, int n) {
+STEELYARD_HD NormalizedBlock::NormalizedBlock(const float* block_x, const float* block_w, int n) {
   using steelyard::load, steelyard::store;  // not the members
   const float max_w = largest_of(block_w, n, block_w);
   const PowerOfTwo w_power(-exponent_of(max_w));
@@ -81,9 +82,9 @@ STEELYARD_HD UnitBlock::UnitBlock(const float* block_x, const float* block_w, in
   power = std::ldexp(1.0, exponent);
 }
 
-STEELYARD_HD Half UnitBlock::store(float d) const { return finite_half(scaled(d, power)); }
+STEELYARD_HD Half NormalizedBlock::store(float d) const { return finite_half(scaled(d, power)); }
 
-STEELYARD_HD float UnitBlock::load(Half d) const { return scaled(to_float(d), 1.0 / power); }
+STEELYARD_HD float NormalizedBlock::load(Half d) const { return scaled(to_float(d), 1.0 / power); }
 
 STEELYARD_HD Half refit_scale(const ScaleSums& sums, Half d) {
   // Clamping first keeps the conversion to float within range.
@@ -99,11 +100,11 @@ STEELYARD_HD void round_values(const float* x, int n, float scale, float minimum
     const Floats t = scale == 0.0f ? Floats{} : (load(x + i) + minimum) / scale;
     const Floats inside = clamp(t, lowest, highest);
     const Floats nearest = nearest_integer(inside);
-    // The difference is exact, so a half is seen as one.
+    // The difference is exact, so a half is recognized as one.
     const Floats down = nearest - inside == broadcast(0.5f) ? nearest - 1.0f : nearest;
     const Words integers = to_codes(down - lowest);
     std::memcpy(codes + i, &integers, sizeof(integers));
   }
 }
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -1,4 +1,4 @@
-// What the encoders share: the objective, a block brought near 1, and what searches for scales are made of.
+// What the encoders share: the objective, blocks that are scaled to about 1, and the parts of searches for scales.
 //
 // Candidate scales lie in the SIMD lanes and the values of a block are summed in order within a lane, so every
 // instruction set gives the same bytes. Ties go to the first candidate.
@@ -15,23 +15,24 @@
 #include "formats/encoder.h"
 #include "simd/simd.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
-/// The half nearest to `value`, or the largest finite one of its sign: an infinite scale would spoil a whole block.
+/// The half nearest to `value`, or the largest finite one of its sign, because an infinite scale would spoil a whole
+/// block.
 STEELYARD_HD Half finite_half(float value);
 
 /// w[i] = importance[i] * (2 mean(x^2) + x[i]^2)^(1/4): importance weighs columns, the root protects large weights.
-/// With either exponent beside it, 0 (importance alone) or 1/2 (llama.cpp's rule for its i-quants), a model diverges
-/// more from its source (docs/quantize.md). Unknown or all-zero importance counts as equal. kLeastWeight of the block's
-/// mean importance is added to each. The common scale of w is arbitrary.
+/// With the exponents 0 (importance alone) and 1/2 (llama.cpp's rule for its i-quants) a model diverges more from its
+/// source (docs/results/objective.md). Unknown or all-zero importance counts as equal. kWeightFloor of the block's mean
+/// importance is added to each. The common scale of w is arbitrary.
 STEELYARD_HD void importance_objective(const float* x, const float* importance, int n, float* w);
 
-/// x and w of a block brought near 1 by powers of two, so that no product of a search overflows whatever the input.
+/// x and w of a block, scaled to about 1 by powers of two, so that no product of a search overflows whatever the input.
 /// Values without weight become zero: they must not decide a scale. n is a multiple of 16.
-struct UnitBlock {
-  STEELYARD_HD UnitBlock(const float* block_x, const float* block_w, int n);
+struct NormalizedBlock {
+  STEELYARD_HD NormalizedBlock(const float* block_x, const float* block_w, int n);
 
-  /// Scales of the unit block against scales in the file.
+  /// Converts scales of the normalized block to scales in the file, and back.
   STEELYARD_HD Half store(float d) const;
   STEELYARD_HD float load(Half d) const;
 
@@ -40,8 +41,8 @@ struct UnitBlock {
   double power;  ///< of two: block_x = x * power
 };
 
-/// Sums over weighted values x[i] and the levels q[i] chosen for them: as a function of the scale s the error is
-/// const - 2 s xq + s^2 qq.
+/// Sums over weighted values x[i] and their levels q[i]. As a function of the scale s the error is const - 2 s xq + s^2
+/// qq.
 struct ScaleSums {
   double xq = 0.0;
   double qq = 0.0;
@@ -82,7 +83,7 @@ STEELYARD_HD inline Floats inverse_or_zero(const Floats& scale) {
 /// Number of candidates that a search tries at once.
 inline constexpr int kCandidates = 16;
 
-/// Sums values in an order of its own, the same for every instruction set: lane by lane of kMaxLanes, then by halves.
+/// Sums values in a fixed order, the same for every instruction set: lane by lane of kMaxLanes, then by halves.
 class LaneSum {
  public:
   /// Adds values i .. i + kLanes - 1 of a sequence.
@@ -102,8 +103,8 @@ class LaneSum {
   Floats parts_[kParts] = {};
 };
 
-/// The first of the least; none may be NaN.
-STEELYARD_HD inline int first_least(const float (&values)[kCandidates]) {
+/// The first among the smallest; none may be NaN.
+STEELYARD_HD inline int argmin(const float (&values)[kCandidates]) {
   Floats folded = load(values);
   for (int c = kLanes; c < kCandidates; c += kLanes) folded = min(folded, load(values + c));
   const Floats smallest = broadcast(least(folded));
@@ -114,9 +115,9 @@ STEELYARD_HD inline int first_least(const float (&values)[kCandidates]) {
   return 0;
 }
 
-/// The first of the least of n values; none may be NaN.
+/// The first among the smallest of n values; none may be NaN.
 template <class T>
-STEELYARD_HD int first_least(const T* values, int n) {
+STEELYARD_HD int argmin(const T* values, int n) {
   int least = 0;
   for (int i = 1; i < n; ++i) least = values[i] < values[least] ? i : least;
   return least;
@@ -138,8 +139,8 @@ STEELYARD_HD void scale_errors(const Levels& levels, const float* x, const float
   }
 }
 
-/// Rounds all values under each candidate scale and keeps what least squares makes of the codes, if that lowers the
-/// error (against all zeros) by more than `gain`.
+/// Rounds all values under each candidate scale and computes the least-squares scale for the codes. Keeps the best if
+/// it lowers the error (against all zeros) by more than `gain`.
 template <class Levels>
 STEELYARD_HD void improve_scale(const Levels& levels, const float* x, const float* w, int n,
                                 const float (&scales)[kCandidates], float& best, float& gain) {
@@ -159,11 +160,28 @@ STEELYARD_HD void improve_scale(const Levels& levels, const float* x, const floa
     store(scale, bests + c);
     store(-(scale * xq), losses + c);
   }
-  const int c = first_least(losses);
+  const int c = argmin(losses);
   if (-losses[c] > gain) {
     gain = -losses[c];
     best = bests[c];
   }
+}
+
+/// The best of what a search finds under `n` units, then `rounds` times at most under what least squares makes of the
+/// unit of the best, as long as that is better. under(unit) gives a Fit, which has its `error`; improved(fit) a unit.
+template <class Fit, class Unit, class Under, class Improved>
+STEELYARD_HD Fit best_fit(const Unit* super_scales, int n, int rounds, const Under& under, const Improved& improved) {
+  Fit best = under(super_scales[0]);
+  const auto is_better = [&](const Unit& unit) {
+    const Fit fit = under(unit);
+    if (fit.error >= best.error) return false;
+    best = fit;
+    return true;
+  };
+  for (int k = 1; k < n; ++k) is_better(super_scales[k]);
+  for (int k = 0; k < rounds && is_better(improved(best)); ++k) {
+  }
+  return best;
 }
 
 /// value = scale * q - min with q in 0 .. high and min >= 0.
@@ -176,4 +194,4 @@ struct AffineFit {
 STEELYARD_HD AffineFit search_affine(float high, const float* x, const float* w, int n,
                                      Effort effort = Effort::kNormal);
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

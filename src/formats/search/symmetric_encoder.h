@@ -1,9 +1,9 @@
 // The encoder steps that Q3_K and Q6_K share: value = (d * scale) * q, where scale and q are signed integers, one scale
-// per sub-block, and d is a half per block. What is left to the format is its numbers, and pack.
+// per sub-block, and d is a half per block (the super-block scale). A format adds only its numbers, and pack.
 //
-// As in affine_encoder.h: every sub-block finds the free scale that it wants; around it the error is a parabola, by
-// which many d are judged at little cost; under the most promising of them every sub-block takes its best integer
-// scale, with the values rounded under each as it is stored; least squares then improves d for the codes so found.
+// As in affine_encoder.h: every sub-block finds its best unconstrained scale. Around it the error is a parabola, so
+// many d can be judged at little cost. Under the most promising of them every sub-block takes its best integer scale,
+// with the values rounded under each as it is stored. Least squares then improves d for these codes.
 #pragma once
 
 #include <algorithm>
@@ -14,36 +14,36 @@
 #include "base/half.h"
 #include "formats/search/search.h"
 
-namespace steelyard::inline STEELYARD_TARGET {
+namespace steelyard::formats::inline STEELYARD_TARGET {
 
-/// What a symmetric format stores beside its codes.
+/// What a symmetric format stores besides its codes.
 struct SymmetricScales {
   Half d;
   int8_t scale[16];
 };
 
-/// A scale, and how much less the error is than that of all zeros.
+/// A scale, and how much its error is below that of all zeros.
 struct ScaleFit {
   float scale;
   float gain;
 };
 
 /// How far the search goes at each level of effort.
-struct SymmetricReach {
+struct SymmetricBudget {
   int coarse;  ///< passes over scales under which the largest value meets the last level, or about
   int fine;    ///< passes around the best so far
-  int units;   ///< values of d under which the scales are searched
+  int super_scales;   ///< values of d under which the scales are searched
   int rounds;  ///< of least squares for d, each with a new search of the scales
 };
 
-STEELYARD_HD constexpr SymmetricReach symmetric_reach(Effort effort) {
+STEELYARD_HD constexpr SymmetricBudget symmetric_budget(Effort effort) {
   switch (effort) {
     case Effort::kFast:
-      return {.coarse = 1, .fine = 0, .units = 1, .rounds = 0};
+      return {.coarse = 1, .fine = 0, .super_scales = 1, .rounds = 0};
     case Effort::kNormal:
-      return {.coarse = 2, .fine = 1, .units = 1, .rounds = 1};
+      return {.coarse = 2, .fine = 1, .super_scales = 1, .rounds = 1};
     default:
-      return {.coarse = 8, .fine = 3, .units = 8, .rounds = 4};
+      return {.coarse = 8, .fine = 3, .super_scales = 8, .rounds = 4};
   }
 }
 
@@ -52,32 +52,31 @@ template <class F, int kSubBlocks = F::kSubBlocks>
 class SymmetricSearch {
  public:
   STEELYARD_HD SymmetricSearch(const float* x, const float* w, Effort effort)
-      : block_(x, w, kSubBlocks * kSubBlockLen), reach_(symmetric_reach(effort)) {
-    for (int b = 0; b < kSubBlocks; ++b) wanted_[b] = free_scale(b);
+      : block_(x, w, kSubBlocks * kSubBlockLen), budget_(symmetric_budget(effort)) {
+    for (int b = 0; b < kSubBlocks; ++b) unconstrained_[b] = unconstrained_scale(b);
   }
 
   STEELYARD_HD SymmetricScales run() const {
-    float units[kMaxUnits];
-    choose_units(units);
-    Fit best = under(units[0]);
-    for (int k = 1; k < reach_.units; ++k) keep_better(under(units[k]), best);
-    for (int k = 0; k < reach_.rounds && keep_better(under(improved(best)), best); ++k) {
-    }
+    float super_scales[kMaxSuperScales];
+    choose_super_scales(super_scales);
+    Fit best = best_fit<Fit>(
+        super_scales, budget_.super_scales, budget_.rounds, [&](float super_scale) { return fit_under(super_scale); },
+        [&](const Fit& fit) { return improved(fit); });
     best.scales.d = block_.store(improved(best));
     return best.scales;
   }
 
-  /// The best integer scales under a d that is settled; `present` is among those tried.
-  STEELYARD_HD SymmetricScales scales_under(Half d, int8_t present) const {
-    return under(block_.load(d), &present).scales;
+  /// The best integer scales for a given d; `present` is among those tried.
+  STEELYARD_HD SymmetricScales sub_scales_under(Half d, int8_t present) const {
+    return fit_under(block_.load(d), &present).scales;
   }
 
  private:
   static constexpr int kSubBlockLen = F::kBlockLen / F::kSubBlocks;
-  static constexpr int kMaxUnits = 8;
-  static constexpr int kTriedUnits = 2 * kCandidates;
+  static constexpr int kMaxSuperScales = 8;
+  static constexpr int kTriedSuperScales = 2 * kCandidates;
   STEELYARD_HD static constexpr IntegerLevels levels() { return {F::kLowCode, F::kHighCode}; }
-  STEELYARD_HD static constexpr IntegerLevels steps() { return {F::kLowStep, F::kHighStep}; }
+  STEELYARD_HD static constexpr IntegerLevels sub_scale_levels() { return {F::kLowSubScale, F::kHighSubScale}; }
 
   struct Fit {
     SymmetricScales scales;
@@ -86,27 +85,28 @@ class SymmetricSearch {
   };
 
   /// The scale of least error for a sub-block.
-  STEELYARD_HD ScaleFit free_scale(int b) const {
+  STEELYARD_HD ScaleFit unconstrained_scale(int b) const {
     const float* const x = block_.x + b * kSubBlockLen;
     const float* const w = block_.w + b * kSubBlockLen;
     Floats sizes = {};
     for (int i = 0; i < kSubBlockLen; i += kLanes) sizes = max(sizes, max(load(x + i), -load(x + i)));
     const float largest = -least(-sizes);
-    // Eight levels for the largest value to meet, under either sign of the scale: they reach one further down than up.
+    // Eight levels that the largest value may take, under either sign of the scale: there is one more level below than
+    // above.
     static constexpr float kSigns[kCandidates] = {1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1, -1};
     static constexpr float kNumbers[kCandidates] = {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7};
     ScaleFit best = {0.0f, 0.0f};
     float scales[kCandidates];
-    for (int pass = 0; pass < reach_.coarse; ++pass) {
-      const float first = F::kFirstLevel + F::kNextLevel * static_cast<float>(pass) / static_cast<float>(reach_.coarse);
+    for (int pass = 0; pass < budget_.coarse; ++pass) {
+      const float first = F::kFirstLevel + F::kNextLevel * static_cast<float>(pass) / static_cast<float>(budget_.coarse);
       for (int c = 0; c < kCandidates; c += kLanes) {
         store(largest / (load(kSigns + c) * (first + F::kNextLevel * load(kNumbers + c))), scales + c);
       }
       improve_scale(levels(), x, w, kSubBlockLen, scales, best.scale, best.gain);
     }
-    // Then closer and closer around the best so far; the step moves the lowest level by a tenth, then less.
+    // Then closer and closer around the best so far. The step moves the lowest level by a tenth, then by less.
     float step = 0.1f / static_cast<float>(-F::kLowCode);
-    for (int pass = 0; pass < reach_.fine; ++pass, step *= 0.4f) {
+    for (int pass = 0; pass < budget_.fine; ++pass, step *= 0.4f) {
       const float centre = best.scale;
       for (int c = 0; c < kCandidates; ++c) scales[c] = centre * (1.0f + step * (static_cast<float>(c) - 7.5f));
       improve_scale(levels(), x, w, kSubBlockLen, scales, best.scale, best.gain);
@@ -114,65 +114,65 @@ class SymmetricSearch {
     return best;
   }
 
-  /// The values of d under which the free scales, rounded to integers, lose least. The largest scale becomes the lowest
-  /// integer, or a little less or more to let the others round better.
-  STEELYARD_HD void choose_units(float* units) const {
+  /// The values of d under which the unconstrained scales, rounded to integers, lose least. The largest scale becomes
+  /// the lowest integer, or a little less or more so that the others round better.
+  STEELYARD_HD void choose_super_scales(float* super_scales) const {
     float largest = 0.0f;
-    for (const ScaleFit& wanted : wanted_) {
-      if (std::fabs(wanted.scale) > std::fabs(largest)) largest = wanted.scale;
+    for (const ScaleFit& ideal : unconstrained_) {
+      if (std::fabs(ideal.scale) > std::fabs(largest)) largest = ideal.scale;
     }
-    float tried[kTriedUnits];
-    float losses[kTriedUnits];
-    for (int k = 0; k < kTriedUnits; ++k) {
-      tried[k] = largest / (static_cast<float>(F::kLowStep) * (1.03f - 0.0125f * static_cast<float>(k)));
+    float tried[kTriedSuperScales];
+    float losses[kTriedSuperScales];
+    for (int k = 0; k < kTriedSuperScales; ++k) {
+      tried[k] = largest / (static_cast<float>(F::kLowSubScale) * (1.03f - 0.0125f * static_cast<float>(k)));
     }
-    for (int k = 0; k < kTriedUnits; k += kLanes) {
+    for (int k = 0; k < kTriedSuperScales; k += kLanes) {
       const Floats d = load(tried + k);
       const Floats inverse = inverse_or_zero(d);
       Floats loss = {};
-      for (const ScaleFit& wanted : wanted_) {
-        const float square = wanted.scale * wanted.scale;
-        const float curvature = square > FLT_MIN ? wanted.gain / square : 0.0f;
-        const Floats off = steps().nearest(wanted.scale * inverse) * d - wanted.scale;
+      for (const ScaleFit& ideal : unconstrained_) {
+        const float square = ideal.scale * ideal.scale;
+        const float curvature = square > FLT_MIN ? ideal.gain / square : 0.0f;
+        const Floats off = sub_scale_levels().nearest(ideal.scale * inverse) * d - ideal.scale;
         loss += curvature * (off * off);
       }
       store(loss, losses + k);
     }
-    for (int n = 0; n < reach_.units; ++n) {
-      const int least = first_least(losses, kTriedUnits);
-      units[n] = tried[least];
+    for (int n = 0; n < budget_.super_scales; ++n) {
+      const int least = argmin(losses, kTriedSuperScales);
+      super_scales[n] = tried[least];
       losses[least] = FLT_MAX;
     }
   }
 
-  /// The best integer scales under d, as it is stored, near those wanted or `present`.
-  STEELYARD_HD Fit under(float unit, const int8_t* present = nullptr) const {
+  /// The best integer scales under d, as it is stored, near the unconstrained ones or `present`.
+  STEELYARD_HD Fit fit_under(float super_scale, const int8_t* present = nullptr) const {
     Fit fit;
-    fit.scales.d = block_.store(unit);
+    fit.scales.d = block_.store(super_scale);
     const float d = block_.load(fit.scales.d);
-    const int low = F::kLowStep;
-    const int high = F::kHighStep;
+    const int low = F::kLowSubScale;
+    const int high = F::kHighSubScale;
     for (int b = 0; b < kSubBlocks; ++b) {
-      const int centre = d == 0.0f ? 0 : nearest_down(wanted_[b].scale / d, low, high);
-      float steps[kCandidates];
+      const int centre = d == 0.0f ? 0 : nearest_down(unconstrained_[b].scale / d, low, high);
+      float sub_scales[kCandidates];
       for (int c = 0; c < kCandidates; ++c) {
-        steps[c] = static_cast<float>(std::clamp(centre + c - kCandidates / 2, low, high));
+        sub_scales[c] = static_cast<float>(std::clamp(centre + c - kCandidates / 2, low, high));
       }
-      if (present != nullptr) steps[0] = static_cast<float>(*present);
-      fit.scales.scale[b] = best_step(b, d, steps, fit);
+      if (present != nullptr) sub_scales[0] = static_cast<float>(*present);
+      fit.scales.scale[b] = best_sub_scale(b, d, sub_scales, fit);
     }
     return fit;
   }
 
-  /// The best of these integer scales for a sub-block; adds its error and its sums to `fit`.
-  STEELYARD_HD int8_t best_step(int b, float d, const float (&steps)[kCandidates], Fit& fit) const {
+  /// The best of these integer scales for a sub-block. Adds its error and its sums to `fit`.
+  STEELYARD_HD int8_t best_sub_scale(int b, float d, const float (&sub_scales)[kCandidates], Fit& fit) const {
     const float* const x = block_.x + b * kSubBlockLen;
     const float* const w = block_.w + b * kSubBlockLen;
     float errors[kCandidates];
     float rests[kCandidates];  // sums of w * q * (x - scale * q)
     float squares[kCandidates];
     for (int c = 0; c < kCandidates; c += kLanes) {
-      const Floats scale = d * load(steps + c);
+      const Floats scale = d * load(sub_scales + c);
       const Floats inverse = inverse_or_zero(scale);
       Floats error = {};
       Floats rest = {};
@@ -189,42 +189,37 @@ class SymmetricSearch {
       store(rest, rests + c);
       store(square, squares + c);
     }
-    const int best = first_least(errors);
-    const double step = steps[best];
+    const int best = argmin(errors);
+    const double sub_scale = sub_scales[best];
     fit.error += errors[best];
-    fit.sums.xq += step * (rests[best] + d * step * squares[best]);
-    fit.sums.qq += step * step * squares[best];
-    return static_cast<int8_t>(steps[best]);
+    fit.sums.xq += sub_scale * (rests[best] + d * sub_scale * squares[best]);
+    fit.sums.qq += sub_scale * sub_scale * squares[best];
+    return static_cast<int8_t>(sub_scales[best]);
   }
 
-  /// Least squares for d, the scales and codes staying.
+  /// Least squares for d, for fixed scales and codes.
   STEELYARD_HD float improved(const Fit& fit) const {
     const float d = block_.load(fit.scales.d);
     const float other = block_.load(block_.store(static_cast<float>(fit.sums.best_scale())));
     return fit.sums.error(other) < fit.sums.error(d) ? other : d;
   }
 
-  STEELYARD_HD static bool keep_better(const Fit& fit, Fit& best) {
-    if (fit.error >= best.error) return false;
-    best = fit;
-    return true;
-  }
-
-  UnitBlock block_;
-  SymmetricReach reach_;
-  ScaleFit wanted_[kSubBlocks];
+  NormalizedBlock block_;
+  SymmetricBudget budget_;
+  ScaleFit unconstrained_[kSubBlocks];
 };
 
-/// Base of a traits struct F, which has kBlockLen, kSubBlocks, and the ranges of its integers: kLowCode .. kHighCode
-/// for q and kLowStep .. kHighStep for the scale. Scales are tried under which the largest value of a sub-block meets
-/// level kFirstLevel, or one of those that follow by kNextLevel (higher levels cut it off).
+/// Base of a traits struct F, which has kBlockLen, kScaleLen, kMaxCode and kHighSubScale, the largest integer scale; codes
+/// and scales go one further down than up. Scales are tried under which the largest value of a sub-block meets level
+/// kFirstLevel, or one of those that follow by kNextLevel (higher levels cut it off).
 template <class F>
 struct SymmetricEncoder {
+  static constexpr int kVectorDim = 1;
+  static constexpr int kSubBlocks = F::kBlockLen / F::kScaleLen;
+  static constexpr int kLowCode = -F::kMaxCode;
+  static constexpr int kHighCode = F::kMaxCode - 1;
+  static constexpr int kLowSubScale = -F::kHighSubScale - 1;
   using Scales = SymmetricScales;
-
-  STEELYARD_HD static void objective(const float* x, const float* importance, float* w) {
-    importance_objective(x, importance, F::kBlockLen, w);
-  }
 
   STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
     const Scales scales = SymmetricSearch<F>(x, w, effort).run();
@@ -244,7 +239,7 @@ struct SymmetricEncoder {
 
   STEELYARD_HD static void rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
     const int b = position / (F::kBlockLen / F::kSubBlocks);
-    scales.scale[b] = SymmetricSearch<F, 1>(x, w, effort).scales_under(scales.d, scales.scale[b]).scale[0];
+    scales.scale[b] = SymmetricSearch<F, 1>(x, w, effort).sub_scales_under(scales.d, scales.scale[b]).scale[0];
   }
 
   /// For given codes and integer scales, the block is one long vector of levels scale * q under d.
@@ -263,4 +258,4 @@ struct SymmetricEncoder {
   }
 };
 
-}  // namespace steelyard::inline STEELYARD_TARGET
+}  // namespace steelyard::formats::inline STEELYARD_TARGET

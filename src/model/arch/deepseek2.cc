@@ -5,11 +5,11 @@
 
 #include "model/architecture.h"
 
-namespace steelyard {
+namespace steelyard::model {
 namespace {
 
-// The lite models (DeepSeek-V2-Lite, GigaChat3, Kanana-2) are known by depth and vocabulary; their q LoRA key is not
-// read.
+// The lite models (DeepSeek-V2-Lite, GigaChat3, Kanana-2) are recognized by depth and vocabulary; their q LoRA key is
+// not read.
 bool is_lite(size_t depth, int64_t n_vocab) { return depth == 26 || depth == 27 || (depth == 48 && n_vocab == 128256); }
 
 AttentionConfig read_attention(const ModelKeys& keys) {
@@ -23,7 +23,7 @@ AttentionConfig read_attention(const ModelKeys& keys) {
   attention.head_v = keys.count(attention.expanded ? "attention.value_length" : "attention.value_length_mla");
   attention.q_lora_rank = keys.count("attention.q_lora_rank", 0);
   attention.kv_lora_rank = keys.count("attention.kv_lora_rank");
-  attention.rope = keys.rope(RopePairs::kNorm, 0);
+  attention.rope = keys.rope(compute::RopePairs::kNorm, 0);
   if (attention.rope.n_dims >= attention.head_k) {
     keys.reject("rope.dimension_count", "is {}, expected less than the head width {}", attention.rope.n_dims,
                 attention.head_k);
@@ -32,8 +32,8 @@ AttentionConfig read_attention(const ModelKeys& keys) {
     keys.reject("attention.temperature_scale", "is not supported");
   }
 
-  // YaRN with mscale_all_dim m (the file holds 0.1 m): the magnitude of cos and sin cancels and 1 + 0.1 m ln f goes
-  // squared into the score scale (DeepSeek-V3's modeling code). Without the key the magnitude does both.
+  // YaRN with mscale_all_dim m (the file holds 0.1 m): the magnitude of cos and sin cancels out, and 1 + 0.1 m ln f is
+  // squared in the score scale (DeepSeek-V3's modeling code). Without the key the magnitude does both.
   double score_magnitude = attention.rope.magnitude;
   const double log_multiplier = keys.non_negative("rope.scaling.yarn_log_multiplier", 0.0);
   if (attention.rope.scaling == RopeScaling::kYarn && log_multiplier > 0) {
@@ -57,10 +57,10 @@ ModelConfig read_deepseek2(const ModelKeys& keys) {
   moe.ffn.scale = keys.expert_scale();
   ModelConfig config = keys.model_with_dense_blocks(dense, moe);
 
-  // The first GLM-4.7-Flash files lack the gating key; they are known by depth and vocabulary.
+  // The first GLM-4.7-Flash files lack the gating key. They are recognized by depth and vocabulary.
   const size_t depth = config.layers.size();
   const bool glm = (depth == 47 || depth == 48) && config.n_vocab == 154880;
-  const Gating gating = keys.gating().value_or(glm ? Gating::kSigmoid : Gating::kSoftmax);
+  const compute::Gating gating = keys.gating().value_or(glm ? compute::Gating::kSigmoid : compute::Gating::kSoftmax);
   const bool lite = is_lite(depth, config.n_vocab);
   for (auto* const layers : {&config.layers, &config.prediction}) {
     for (LayerConfig& layer : *layers) {
@@ -71,4 +71,4 @@ ModelConfig read_deepseek2(const ModelKeys& keys) {
   return config;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

@@ -6,13 +6,13 @@
 
 #include "model/architecture.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
 ModelConfig read_gemma3(const ModelKeys& keys) {
   LayerConfig layer;
-  layer.attention = keys.attention(RopePairs::kNeox);
+  layer.attention = keys.attention(compute::RopePairs::kNeox);
   layer.ffn.n_ff = keys.count("feed_forward_length");
-  layer.ffn.activation = Activation::kGeglu;
+  layer.ffn.activation = compute::Activation::kGeglu;
   layer.branch_norms = true;
   layer.required = {"attn_q_norm.weight", "attn_k_norm.weight"};
   ModelConfig config = keys.model(layer);
@@ -34,4 +34,4 @@ ModelConfig read_gemma3(const ModelKeys& keys) {
   return config;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

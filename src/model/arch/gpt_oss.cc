@@ -6,17 +6,17 @@
 
 #include "model/architecture.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
 ModelConfig read_gpt_oss(const ModelKeys& keys) {
   LayerConfig layer;
-  layer.attention = keys.attention(RopePairs::kNeox);
+  layer.attention = keys.attention(compute::RopePairs::kNeox);
   // RoPE's width is that of every head.
   layer.attention.head_k = layer.attention.head_v = layer.attention.rope.n_dims;
   layer.attention.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(layer.attention.head_k)));
   layer.ffn = keys.required_experts();
-  layer.ffn.activation = Activation::kClampedSwiglu;
-  layer.ffn.gating = Gating::kSoftmaxWeight;
+  layer.ffn.activation = compute::Activation::kClampedSwiglu;
+  layer.ffn.gating = compute::Gating::kSoftmaxWeight;
   layer.ffn_norm = "post_attention_norm";  // the norm before the FFN, whatever its name
   layer.required = {"attn_output.bias",   "attn_sinks.weight", "ffn_gate_inp.bias",
                     "ffn_gate_exps.bias", "ffn_up_exps.bias",  "ffn_down_exps.bias"};
@@ -33,4 +33,4 @@ ModelConfig read_gpt_oss(const ModelKeys& keys) {
   return config;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

@@ -4,16 +4,16 @@
 // renormalised.
 #include "model/architecture.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
 ModelConfig read_llama(const ModelKeys& keys) {
   LayerConfig layer;
-  layer.attention = keys.fully_rotated_attention(RopePairs::kNorm);
+  layer.attention = keys.fully_rotated_attention(compute::RopePairs::kNorm);
   layer.ffn = keys.experts();
   layer.ffn.n_ff = keys.count("feed_forward_length");
-  layer.ffn.gating = Gating::kSoftmax;
+  layer.ffn.gating = compute::Gating::kSoftmax;
   layer.ffn.normalize = true;
   return keys.model(layer);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

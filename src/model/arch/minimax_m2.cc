@@ -4,15 +4,15 @@
 // block, their weights always renormalised; scale and norm keys are not read.
 #include "model/architecture.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
 ModelConfig read_minimax_m2(const ModelKeys& keys) {
   LayerConfig layer;
-  layer.attention = keys.attention(RopePairs::kNeox);
+  layer.attention = keys.attention(compute::RopePairs::kNeox);
   layer.attention.whole_norm = true;
   layer.ffn = keys.required_experts();
   layer.ffn.n_ff = keys.count("feed_forward_length");
-  const std::optional<Gating> gating = keys.gating();
+  const std::optional<compute::Gating> gating = keys.gating();
   if (!gating) keys.reject("expert_gating_func", "is missing");
   layer.ffn.gating = *gating;
   layer.ffn.normalize = true;
@@ -22,4 +22,4 @@ ModelConfig read_minimax_m2(const ModelKeys& keys) {
   return config;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

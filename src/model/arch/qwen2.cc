@@ -4,13 +4,13 @@
 // configurations is never used.
 #include "model/architecture.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
 ModelConfig read_qwen2(const ModelKeys& keys) {
   LayerConfig layer;
-  layer.attention = keys.fully_rotated_attention(RopePairs::kNeox);
+  layer.attention = keys.fully_rotated_attention(compute::RopePairs::kNeox);
   layer.ffn.n_ff = keys.count("feed_forward_length");
   return keys.model(layer);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

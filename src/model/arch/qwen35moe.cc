@@ -7,7 +7,7 @@
 
 #include "model/architecture.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
 ModelConfig read_qwen3next(const ModelKeys& keys);
 
@@ -25,4 +25,4 @@ ModelConfig read_qwen35moe(const ModelKeys& keys) {
   return config;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

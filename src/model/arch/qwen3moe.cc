@@ -3,16 +3,16 @@
 // Attention as qwen3; experts in every block by softmax over all, renormalised. Gating keys are not read.
 #include "model/architecture.h"
 
-namespace steelyard {
+namespace steelyard::model {
 
 ModelConfig read_qwen3moe(const ModelKeys& keys) {
   LayerConfig layer;
-  layer.attention = keys.fully_rotated_attention(RopePairs::kNeox);
+  layer.attention = keys.fully_rotated_attention(compute::RopePairs::kNeox);
   layer.ffn = keys.required_experts();
-  layer.ffn.gating = Gating::kSoftmax;
+  layer.ffn.gating = compute::Gating::kSoftmax;
   layer.ffn.normalize = true;
   layer.required = {"attn_q_norm.weight", "attn_k_norm.weight"};
   return keys.model(layer);
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

@@ -4,7 +4,7 @@
 // softmax over all, renormalised, and a gated shared expert. Gating keys are not read.
 #include "model/architecture.h"
 
-namespace steelyard {
+namespace steelyard::model {
 namespace {
 
 DeltaNetConfig read_delta_net(const ModelKeys& keys) {
@@ -31,7 +31,7 @@ DeltaNetConfig read_delta_net(const ModelKeys& keys) {
 
 ModelConfig read_qwen3next(const ModelKeys& keys) {
   LayerConfig full;
-  full.attention = keys.attention(RopePairs::kNeox);
+  full.attention = keys.attention(compute::RopePairs::kNeox);
   full.attention.gated = true;
   if (full.attention.head_v != full.attention.head_k) {
     keys.reject("attention.value_length", "is {}, expected key_length {}", full.attention.head_v,
@@ -56,4 +56,4 @@ ModelConfig read_qwen3next(const ModelKeys& keys) {
   return config;
 }
 
-}  // namespace steelyard
+}  // namespace steelyard::model

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "compute/cuda/on_device.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
 struct Heads {
@@ -17,7 +17,7 @@ class CudaAttention : public CudaTest {
   struct Case {
     Heads heads;
     int64_t past, n;
-    Type keys = Type::F32, values = Type::F32;
+    formats::Type keys = formats::Type::F32, values = formats::Type::F32;
     int64_t window = 0;
     bool sinks = false;
     bool latent = false;  // values are the first columns of the keys
@@ -36,8 +36,8 @@ class CudaAttention : public CudaTest {
       DeviceValues<std::byte> bytes;
       int64_t stride;
     };
-    const auto cached = [&](Type type, Matrix x) {
-      const Format& to = format(type);
+    const auto cached = [&](formats::Type type, Matrix x) {
+      const formats::Format& to = format(type);
       const int64_t stride = x.cols / to.block_len * to.block_bytes + 4;
       DeviceValues<std::byte> bytes(backend, std::vector<std::byte>(static_cast<size_t>(x.rows * stride)));
       backend.store(x, {&to, bytes.data(), x.rows, x.cols, stride});
@@ -76,9 +76,9 @@ TEST_F(CudaAttention, HeadsOfAnyWidth) {
 
 TEST_F(CudaAttention, EveryCacheType) {
   const auto backend = cuda();
-  constexpr Type kTypes[] = {Type::F32, Type::F16, Type::BF16, Type::Q8_0, Type::Q4_0};
-  for (const Type keys : kTypes) {
-    for (const Type values : kTypes) compare(*backend, {{4, 2, 64, 32}, 40, 3, keys, values});
+  constexpr formats::Type kTypes[] = {formats::Type::F32, formats::Type::F16, formats::Type::BF16, formats::Type::Q8_0, formats::Type::Q4_0};
+  for (const formats::Type keys : kTypes) {
+    for (const formats::Type values : kTypes) compare(*backend, {{4, 2, 64, 32}, 40, 3, keys, values});
   }
 }
 
@@ -87,7 +87,7 @@ TEST_F(CudaAttention, WindowsAndSinks) {
   for (const int64_t window : {0, 1, 31, 64, 1000}) {
     for (const bool sinks : {false, true}) {
       for (const int64_t n : {1, 9}) {
-        compare(*backend, {{4, 2, 16, 16}, 70, n, Type::F32, Type::F32, window, sinks});
+        compare(*backend, {{4, 2, 16, 16}, 70, n, formats::Type::F32, formats::Type::F32, window, sinks});
       }
     }
   }
@@ -95,7 +95,7 @@ TEST_F(CudaAttention, WindowsAndSinks) {
 
 TEST_F(CudaAttention, Latents) {
   const auto backend = cuda();
-  for (const Type type : {Type::F16, Type::Q8_0}) {
+  for (const formats::Type type : {formats::Type::F16, formats::Type::Q8_0}) {
     compare(*backend, {{5, 1, 576, 512}, 33, 4, type, type, 0, false, true});
     compare(*backend, {{20, 1, 576, 512}, 33, 1, type, type, 0, false, true});
   }
@@ -105,17 +105,17 @@ TEST_F(CudaAttention, Latents) {
 TEST_F(CudaAttention, KeysSharedOut) {
   const auto backend = cuda();
   for (const bool sinks : {false, true}) {
-    compare(*backend, {{2, 1, 16, 16}, 600, 1, Type::F16, Type::F16, 0, sinks});
-    compare(*backend, {{2, 1, 16, 16}, 600, 1, Type::F16, Type::F16, 100, sinks});  // some blocks see nothing
-    compare(*backend, {{4, 2, 32, 96}, 300, 6, Type::Q8_0, Type::Q4_0, 0, sinks});
+    compare(*backend, {{2, 1, 16, 16}, 600, 1, formats::Type::F16, formats::Type::F16, 0, sinks});
+    compare(*backend, {{2, 1, 16, 16}, 600, 1, formats::Type::F16, formats::Type::F16, 100, sinks});  // some blocks see nothing
+    compare(*backend, {{4, 2, 32, 96}, 300, 6, formats::Type::Q8_0, formats::Type::Q4_0, 0, sinks});
   }
 }
 
 TEST_F(CudaAttention, AllSchedules) {
   cuda_emulator::under_all_schedules([&] {
     const auto backend = cuda();
-    compare(*backend, {{4, 2, 20, 70}, 40, 9, Type::F16, Type::BF16, 0, true});
-    compare(*backend, {{2, 1, 16, 16}, 300, 1, Type::F16, Type::F16});
+    compare(*backend, {{4, 2, 20, 70}, 40, 9, formats::Type::F16, formats::Type::BF16, 0, true});
+    compare(*backend, {{2, 1, 16, 16}, 300, 1, formats::Type::F16, formats::Type::F16});
   });
 }
 
@@ -125,4 +125,4 @@ TEST_F(CudaAttention, RefusesHeadsThatAreTooWide) {
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

@@ -9,7 +9,7 @@
 #include "plan/plan.h"
 #include "support.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
 class CudaCalibration : public CudaTest {
@@ -31,15 +31,15 @@ class CudaCalibration : public CudaTest {
 
   struct Result {
     std::vector<std::vector<std::byte>> tensors;
-    std::vector<RoundingReport> reports;
+    std::vector<calibrate::RoundingReport> reports;
   };
 
-  Result quantized(Backend& backend, DeviceEncoder* device) const {
-    const Model model(source_, backend);
-    CalibratedLayers layers(source_, resolution_, model, chunks_,
-                            {.feedback = {.effort = Effort::kFast}, .device = device});
+  Result quantized(Backend& backend, formats::DeviceEncoder* device) const {
+    const model::Model model(source_, backend);
+    calibrate::CalibratedLayers layers(source_, resolution_, model, chunks_,
+                            {.rounding = {.ldlq = {.effort = formats::Effort::kFast}, .device = device}});
     Result result;
-    for (const Decision& decision : resolution_.decisions) {
+    for (const plan::Decision& decision : resolution_.decisions) {
       if (auto bytes = layers.encode(decision)) result.tensors.push_back(std::move(*bytes));
     }
     result.reports = layers.reports();
@@ -47,12 +47,12 @@ class CudaCalibration : public CudaTest {
   }
 
   const gguf::Reader source_{golden("imatrix/deepseek2_k256/model.gguf")};
-  const Resolution resolution_ =
-      resolve(Plan::parse("ffn_down_exps = Q4_0\n_exps = IQ2_S\nattn = Q4_K\nffn_down = Q6_K\n* = keep\n", "test"),
+  const plan::Resolution resolution_ =
+      resolve(plan::Plan::parse("ffn_down_exps = Q4_0\n_exps = IQ2_S\nattn = Q4_K\nffn_down = Q6_K\n* = keep\n", "test"),
               source_.tensors());
-  const Chunks chunks_{tokens(), kContext, 0, std::nullopt, "text"};
+  const tokenizer::Chunks chunks_{tokens(), kContext, 0, std::nullopt, "text"};
   const std::unique_ptr<Backend> cpu_ = make_backend("cpu");
-  std::unique_ptr<DeviceEncoder> encoder_;
+  std::unique_ptr<formats::DeviceEncoder> encoder_;
 };
 
 // The layers' inputs are the processor's, so the moments are.
@@ -65,27 +65,27 @@ TEST_F(CudaCalibration, RoundsToTheBytesOfTheProcessor) {
   }
 }
 
-// Inputs that differ in their last digits: other bytes here and there, which lose about as much on the whole (32 inputs
-// judge).
+// The inputs differ in their last digits. So some bytes differ, but the loss on the whole is about the same (judged by
+// 32 inputs).
 TEST_F(CudaCalibration, WithTheTextOnTheDevice) {
   const std::unique_ptr<Backend> device = cuda();
   const Result expected = quantized(*cpu_, nullptr), found = quantized(*device, encoder_.get());
   ASSERT_GT(expected.reports.size(), 0u);
   ASSERT_EQ(found.reports.size(), expected.reports.size());
-  std::array<double, kRoundings> expected_loss = {}, found_loss = {};
+  std::array<double, calibrate::kRoundings> expected_loss = {}, found_loss = {};
   for (size_t i = 0; i < found.reports.size(); ++i) {
     EXPECT_EQ(found.reports[i].name, expected.reports[i].name);
     EXPECT_EQ(found.tensors[i].size(), expected.tensors[i].size());
-    for (size_t way = 0; way < kRoundings; ++way) {
+    for (size_t way = 0; way < calibrate::kRoundings; ++way) {
       expected_loss[way] += expected.reports[i].loss[way];
       found_loss[way] += found.reports[i].loss[way];
     }
   }
-  for (size_t way = 0; way < kRoundings; ++way) {
+  for (size_t way = 0; way < calibrate::kRoundings; ++way) {
     EXPECT_GT(expected_loss[way], 0.0);
     EXPECT_NEAR(found_loss[way], expected_loss[way], 0.1 * expected_loss[way]) << way;
   }
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

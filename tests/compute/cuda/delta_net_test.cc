@@ -1,7 +1,7 @@
 // The gated delta rule and its convolution against the reference, a sequence at once and in pieces.
 #include "compute/cuda/on_device.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
 class CudaDeltaNet : public CudaTest {};
@@ -64,4 +64,4 @@ TEST_F(CudaDeltaNet, Rule) {
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

@@ -1,5 +1,5 @@
-// Devices that fail in the middle of a run: one clear Error, and what the host has saved is whole, so that the run goes
-// on from there on other devices and ends with the digits of a run that was not disturbed.
+// Devices that fail in the middle of a run: one clear Error. What the host has saved is complete, so the run can be
+// resumed on other devices, and ends with the digits of an undisturbed run.
 #include <cstring>
 
 #include "base/error.h"
@@ -8,7 +8,7 @@
 #include "evaluate/evaluation.h"
 #include "support.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
 enum class Fault { kMemory, kKernel };
@@ -50,7 +50,7 @@ class CudaFaults : public CudaTest {
 #else
   static constexpr bool kKernelsCanFail = true;
 #endif
-  const TempFolder folder_;
+  const test::TempFolder folder_;
 
  private:
   std::vector<Buffer> taken_;
@@ -58,12 +58,12 @@ class CudaFaults : public CudaTest {
 
 TEST_F(CudaFaults, ImportanceGoesOn) {
   const gguf::Reader reader(golden("models/deepseek2/model.gguf"));
-  std::vector<TokenId> ids(6 * 16);
-  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<TokenId>(i * 37 % 250);
-  const Chunks chunks(ids, 16, 0, std::nullopt, "ids");
-  const auto collect = [&](const CollectOptions& options, Fault fault, int64_t spoil_at) {
+  std::vector<tokenizer::TokenId> ids(6 * 16);
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<tokenizer::TokenId>(i * 37 % 250);
+  const tokenizer::Chunks chunks(ids, 16, 0, std::nullopt, "ids");
+  const auto collect = [&](const calibrate::CollectOptions& options, Fault fault, int64_t spoil_at) {
     const auto backend = cuda();
-    const Model model(reader, *backend);
+    const model::Model model(reader, *backend);
     return collect_imatrix(model, chunks, options, [&](int64_t, int64_t, int64_t done, int64_t) {
       if (done == spoil_at) spoil(fault, *backend);
     });
@@ -73,22 +73,22 @@ TEST_F(CudaFaults, ImportanceGoesOn) {
     bool layer_major;
     int64_t at;  // step
   };
-  // Token by token everything is allocated in the first window, before there is anything to save. Layer by layer the
-  // next one may be there already, but not the one after that.
+  // Token by token, everything is allocated in the first window, before there is anything to save. Layer by layer, the
+  // next layer may be loaded already, but not the one after that.
   for (const Case& c : {Case{Fault::kMemory, true, 1}, {Fault::kKernel, true, 2}, {Fault::kKernel, false, 6}}) {
     if (c.fault == Fault::kKernel && !kKernelsCanFail) continue;
     start(1);
-    CollectOptions options;
+    calibrate::CollectOptions options;
     options.sweep.keep_layers = !c.layer_major;
     options.sweep.n_batch = 32;
-    const CollectResult whole = collect(options, c.fault, -1);
+    const calibrate::CollectResult whole = collect(options, c.fault, -1);
     options.progress_path = folder_ / "progress";
     options.identity = std::string(64, '0');
     options.save_every = std::chrono::milliseconds(0);
     expect_fault(c.fault, [&] { collect(options, c.fault, c.at); });
     EXPECT_TRUE(std::filesystem::exists(folder_ / "progress"));
     start(1);  // a device that works
-    const CollectResult resumed = collect(options, c.fault, -1);
+    const calibrate::CollectResult resumed = collect(options, c.fault, -1);
     EXPECT_GT(resumed.resumed_chunks + resumed.resumed_layers, 0);
     ASSERT_EQ(resumed.imatrix.entries.size(), whole.imatrix.entries.size());
     for (const auto& [name, entry] : whole.imatrix.entries) {
@@ -102,32 +102,32 @@ TEST_F(CudaFaults, ImportanceGoesOn) {
 TEST_F(CudaFaults, PerplexityGoesOn) {
   if (!kKernelsCanFail) GTEST_SKIP() << "AddressSanitizer finds the fault itself and ends the program";
   const gguf::Reader reader(golden("models/deepseek2/model.gguf"));
-  const Tokenizer tokenizer(reader.metadata());
-  const Chunks chunks(tokenize_file(tokenizer, golden("imatrix/text.txt"), false), 32, 6, chunk_bos(tokenizer), "text");
-  const auto run = [&](const EvaluationOptions& options, size_t spoil_at) {
+  const tokenizer::Tokenizer tokenizer(reader.metadata());
+  const tokenizer::Chunks chunks(tokenize_file(tokenizer, golden("imatrix/text.txt"), false), 32, 6, chunk_bos(tokenizer), "text");
+  const auto run = [&](const evaluate::EvaluationOptions& options, size_t spoil_at) {
     const auto backend = cuda();
-    const Model model(reader, *backend);
+    const model::Model model(reader, *backend);
     bool spoilt = false;
     return evaluate(model, model_identity(reader, model.config(), tokenizer), chunks, nullptr, options,
-                    [&](std::span<const TokenScore> scores) {
+                    [&](std::span<const evaluate::TokenScore> scores) {
                       if (scores.size() >= spoil_at && !std::exchange(spoilt, true)) spoil(Fault::kKernel, *backend);
                     });
   };
-  EvaluationOptions options;
+  evaluate::EvaluationOptions options;
   options.sweep.keep_layers = true;
   options.sweep.n_batch = 32;
   options.settings = "cuda";
-  const EvaluationResult whole = run(options, SIZE_MAX);
+  const evaluate::EvaluationResult whole = run(options, SIZE_MAX);
   options.progress_path = folder_ / "progress";
   options.save_every = std::chrono::milliseconds(0);
   expect_fault(Fault::kKernel, [&] { run(options, 3 * 15); });
   EXPECT_TRUE(std::filesystem::exists(folder_ / "progress"));
   start(1);
-  const EvaluationResult resumed = run(options, SIZE_MAX);
+  const evaluate::EvaluationResult resumed = run(options, SIZE_MAX);
   EXPECT_GT(resumed.resumed_chunks, 0);
   ASSERT_EQ(resumed.scores.size(), whole.scores.size());
-  EXPECT_EQ(std::memcmp(resumed.scores.data(), whole.scores.data(), whole.scores.size() * sizeof(TokenScore)), 0);
+  EXPECT_EQ(std::memcmp(resumed.scores.data(), whole.scores.data(), whole.scores.size() * sizeof(evaluate::TokenScore)), 0);
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

@@ -8,10 +8,11 @@
 #include "calibrate/collect.h"
 #include "compute/cuda/on_device.h"
 #include "model/architecture.h"
-#include "model/placement.h"
+#include "schedule/placement.h"
+#include "schedule/session.h"
 #include "support.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
 constexpr double kMaxDifference = 5e-4;
@@ -22,9 +23,9 @@ struct Machine {
       : reader(path) {
     host = make_backend("cpu");
     for (int d = 0; d < n_devices; ++d) devices.push_back(make_cuda_backend(d, Precision::kExact));
-    const MemoryPlan plan = plan_memory(reader, read_config(reader.metadata()), {64});
+    const schedule::MemoryPlan plan = plan_memory(reader, read_config(reader.metadata()), {64});
     const auto n = static_cast<size_t>(n_devices);
-    const Placement placement =
+    const schedule::Placement placement =
         place_layers(plan, {std::vector<uint64_t>(n, 0), std::vector<double>(n, 1), n_on_devices});
     std::vector<Backend*> backends(plan.layers.size(), host.get());
     for (size_t d = 0; d < n; ++d) {
@@ -37,7 +38,7 @@ struct Machine {
 
   // Of a sequence in pieces, each piece's.
   std::vector<float> logits(const std::vector<int32_t>& ids) const {
-    Session session(*model, static_cast<int64_t>(ids.size()));
+    schedule::Session session(*model, static_cast<int64_t>(ids.size()));
     std::vector<float> all;
     for (size_t begin = 0, n = 17; begin < ids.size(); begin += n, n = ids.size() - begin < 20 ? 1 : 20) {
       n = std::min(n, ids.size() - begin);
@@ -52,7 +53,7 @@ struct Machine {
   gguf::Reader reader;
   std::unique_ptr<Backend> host;
   std::vector<std::unique_ptr<Backend>> devices;
-  std::optional<Model> model;
+  std::optional<model::Model> model;
 };
 
 class CudaDevices : public CudaTest, public testing::WithParamInterface<const char*> {
@@ -95,26 +96,26 @@ INSTANTIATE_TEST_SUITE_P(Kinds, CudaDevices,
                            return name;
                          });
 
-// In either order of iteration, and where devices have layers by turns and pass batches on at the same time; prediction
-// blocks included, whose embedding is on another device.
+// In either order of iteration, and where devices take layers in turn and work on different batches at the same time.
+// Includes prediction blocks, whose embedding is on another device.
 TEST_F(CudaDevices, ImportanceIsThatOfOne) {
   start(3);
-  std::vector<TokenId> ids(6 * 16);
-  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<TokenId>(i * 37 % 250);
-  const Chunks chunks(ids, 16, 0, std::nullopt, "ids");
+  std::vector<tokenizer::TokenId> ids(6 * 16);
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<tokenizer::TokenId>(i * 37 % 250);
+  const tokenizer::Chunks chunks(ids, 16, 0, std::nullopt, "ids");
   const auto collect = [&](int n_devices, bool layer_major, bool by_turns) {
-    CollectOptions options;
+    calibrate::CollectOptions options;
     options.with_output = true;
     options.sweep.keep_layers = !layer_major;
     options.sweep.n_batch = 32;
     const Machine machine(model("glm4moe"), n_devices, INT32_MAX, by_turns);
     return collect_imatrix(*machine.model, chunks, options, [](auto...) {}).imatrix;
   };
-  const Imatrix expected = collect(1, false, false);
+  const imatrix::Imatrix expected = collect(1, false, false);
   EXPECT_GT(expected.entries.size(), 0u);
   for (const auto& [n_devices, layer_major, by_turns] : {std::tuple(2, false, false), std::tuple(2, true, false),
                                                          std::tuple(2, true, true), std::tuple(3, true, true)}) {
-    const Imatrix found = collect(n_devices, layer_major, by_turns);
+    const imatrix::Imatrix found = collect(n_devices, layer_major, by_turns);
     ASSERT_EQ(found.entries.size(), expected.entries.size());
     for (const auto& [name, entry] : expected.entries) {
       EXPECT_EQ(found.entries.at(name).in_sum2, entry.in_sum2) << name;
@@ -123,7 +124,7 @@ TEST_F(CudaDevices, ImportanceIsThatOfOne) {
   }
 }
 
-// What each device has less of is at most what was planned for it.
+// The memory that each device has lost is at most what was planned for it.
 TEST_F(CudaDevices, TakeWhatWasPlanned) {
   start(3);
   for (const char* name : {"llama", "deepseek2", "qwen3next"}) {
@@ -132,11 +133,11 @@ TEST_F(CudaDevices, TakeWhatWasPlanned) {
     const Machine machine(model(name), 3);
     const std::vector<int32_t> tokens = ids(name);
     const auto n = static_cast<int64_t>(tokens.size());
-    Session session(*machine.model, n);
+    schedule::Session session(*machine.model, n);
     session.logits(session.forward(tokens));
-    const MemoryPlan plan = plan_memory(machine.reader, machine.model->config(), {n, 1, n, n});
+    const schedule::MemoryPlan plan = plan_memory(machine.reader, machine.model->config(), {n, 1, n, n});
     for (size_t d = 0; d < 3; ++d) {
-      LayerRange layers;  // of this device
+      schedule::LayerRange layers;  // of this device
       for (int i = machine.model->n_layers() - 1; i >= 0; --i) {
         if (&machine.model->backend(i) == machine.devices[d].get()) layers = {i, std::max(layers.end, i + 1)};
       }
@@ -153,7 +154,7 @@ TEST_F(CudaDevices, RefuseForEach) {
   const Buffer taken = other->allocate(size_t{80} << 20);
   const Machine machine(model("llama"), 2);
   try {
-    const Session session(*machine.model, 64);
+    const schedule::Session session(*machine.model, 64);
     FAIL();
   } catch (const Error& error) {
     const std::string what = error.what();
@@ -163,4 +164,4 @@ TEST_F(CudaDevices, RefuseForEach) {
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

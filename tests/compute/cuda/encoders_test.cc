@@ -13,7 +13,7 @@
 #include "quantize/quantize.h"
 #include "support.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
 class CudaEncoders : public CudaTest {
@@ -50,8 +50,8 @@ class CudaEncoders : public CudaTest {
     return columns;
   }
 
-  void compare(Type type, int64_t n_rows, int64_t n_cols, bool weighted, Effort effort) {
-    const Format& to = format(type);
+  void compare(formats::Type type, int64_t n_rows, int64_t n_cols, bool weighted, formats::Effort effort) {
+    const formats::Format& to = format(type);
     SCOPED_TRACE(fmt::format("{}, {} x {}, effort {}, importance {}", to.name, n_rows, n_cols, static_cast<int>(effort),
                              weighted));
     const std::vector<float> x = rows(n_rows, n_cols, 1), columns = importance(n_cols, 2);
@@ -72,60 +72,52 @@ class CudaEncoders : public CudaTest {
     EXPECT_THAT(other, testing::IsEmpty());
   }
 
-  std::unique_ptr<DeviceEncoder> encoder_;
+  std::unique_ptr<formats::DeviceEncoder> encoder_;
 };
 
-class CudaEncodersOfTypes : public CudaEncoders, public testing::WithParamInterface<const Format*> {};
-
-std::vector<const Format*> device_formats() {
-  std::vector<const Format*> formats;
-  for (const Format* each : all_formats()) {
-    if (cuda::encode_kernel(each->type) != nullptr) formats.push_back(each);
-  }
-  return formats;
-}
+class CudaEncodersOfTypes : public CudaEncoders, public testing::WithParamInterface<const formats::Format*> {};
 
 INSTANTIATE_TEST_SUITE_P(Types, CudaEncodersOfTypes, testing::ValuesIn(device_formats()),
                          [](const auto& test) { return std::string(test.param->name); });
 
 // 11 rows of 3 blocks of 256: one more than a launch's block has threads.
 TEST_P(CudaEncodersOfTypes, WriteTheBytesOfTheProcessor) {
-  for (const Effort effort : {Effort::kFast, Effort::kNormal}) {
+  for (const formats::Effort effort : {formats::Effort::kFast, formats::Effort::kNormal}) {
     for (const bool weighted : {false, true}) compare(GetParam()->type, 11, 768, weighted, effort);
   }
 }
 
 TEST_P(CudaEncodersOfTypes, AtBestEffort) {
-  for (const bool weighted : {false, true}) compare(GetParam()->type, 2, 768, weighted, Effort::kBest);
+  for (const bool weighted : {false, true}) compare(GetParam()->type, 2, 768, weighted, formats::Effort::kBest);
 }
 
 TEST_F(CudaEncoders, OneRowOfOneBlock) {
-  for (const Format* each : device_formats()) compare(each->type, 1, each->block_len, true, Effort::kFast);
+  for (const formats::Format* each : device_formats()) compare(each->type, 1, each->block_len, true, formats::Effort::kFast);
 }
 
-// Books are brought to the device once; buffers are used again by what is smaller and what is larger.
+// Books are uploaded to the device once. Buffers are reused by smaller and larger tensors.
 TEST_F(CudaEncoders, CallAfterCallAndTypeAfterType) {
   for (const int64_t n_rows : {2, 1, 3}) {
-    for (const Type type : {Type::IQ1_M, Type::Q4_K}) compare(type, n_rows, 512, n_rows != 1, Effort::kFast);
+    for (const formats::Type type : {formats::Type::IQ1_M, formats::Type::Q4_K}) compare(type, n_rows, 512, n_rows != 1, formats::Effort::kFast);
   }
 }
 
 TEST_F(CudaEncoders, AllSchedules) {
   cuda_emulator::under_all_schedules([&] {
-    for (const Type type : {Type::IQ1_S, Type::IQ2_XXS, Type::Q3_K}) compare(type, 35, 512, true, Effort::kFast);
+    for (const formats::Type type : {formats::Type::IQ1_S, formats::Type::IQ2_XXS, formats::Type::Q3_K}) compare(type, 35, 512, true, formats::Effort::kFast);
   });
 }
 
 // A model with experts, whose rows have importance of their own; slabs that end within an expert.
 TEST_F(CudaEncoders, WriteTheModelOfTheProcessor) {
-  const TempFolder folder;
+  const test::TempFolder folder;
   const gguf::Reader reader(golden("imatrix/deepseek2_k256/model.gguf"));
-  const Imatrix imatrix = Imatrix::load(golden("imatrix/deepseek2_k256/imatrix_with_output.gguf"));
-  const Resolution resolution =
-      resolve(Plan::parse("exps = IQ2_S\nattn = IQ4_NL\noutput = F16\n* = Q4_K", "test.plan"), reader.tensors());
-  const auto write = [&](const std::string& path, DeviceEncoder* device, uint64_t slab) {
-    const QuantizeTarget target{.path = path, .effort = Effort::kFast, .device = device, .slab_bytes = slab};
-    quantize({reader, resolution, &imatrix}, target, [](const QuantizeProgress&) {});
+  const imatrix::Imatrix imatrix = imatrix::Imatrix::load(golden("imatrix/deepseek2_k256/imatrix_with_output.gguf"));
+  const plan::Resolution resolution =
+      resolve(plan::Plan::parse("exps = IQ2_S\nattn = IQ4_NL\noutput = F16\n* = Q4_K", "test.plan"), reader.tensors());
+  const auto write = [&](const std::string& path, formats::DeviceEncoder* device, uint64_t slab) {
+    const quantize::QuantizeTarget target{.path = path, .effort = formats::Effort::kFast, .device = device, .slab_bytes = slab};
+    quantize({reader, resolution, &imatrix}, target, [](const quantize::QuantizeProgress&) {});
     return read_text(path);
   };
   EXPECT_TRUE(write(folder / "device", encoder_.get(), 200000) == write(folder / "processor", nullptr, 1 << 30));
@@ -133,8 +125,8 @@ TEST_F(CudaEncoders, WriteTheModelOfTheProcessor) {
 
 // Every type with blocks has an encoder on the device.
 TEST_F(CudaEncoders, OtherTypesAreTheProcessors) {
-  for (const Format* each : all_formats()) EXPECT_EQ(encoder_->encodes(each->type), each->block_len > 1) << each->name;
+  for (const formats::Format* each : all_formats()) EXPECT_EQ(encoder_->encodes(each->type), each->block_len > 1) << each->name;
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

@@ -1,7 +1,7 @@
 // Routing and what experts' rows go through, against the host's code; and what observers collect.
 #include "compute/cuda/on_device.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
 class CudaExperts : public CudaTest {};
@@ -133,4 +133,4 @@ TEST_F(CudaExperts, Moments) {
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

@@ -5,9 +5,10 @@
 
 #include "compute/cuda/on_device.h"
 #include "model/model.h"
+#include "schedule/session.h"
 #include "support.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
 constexpr double kMaxDifference = 5e-4, kRmsDifference = 3e-5;
@@ -16,9 +17,9 @@ constexpr double kMaxGeluDifference = 5e-3, kRmsGeluDifference = 1e-3;
 class CudaModels : public CudaTest, public testing::WithParamInterface<const char*> {
  protected:
   // Logits of a sequence, taken in pieces of these lengths (the last one repeated).
-  static void expect_golden(const Model& model, const std::vector<int32_t>& ids, const std::vector<float>& golden,
+  static void expect_golden(const model::Model& model, const std::vector<int32_t>& ids, const std::vector<float>& golden,
                             const std::vector<size_t>& lengths) {
-    Session session(model, static_cast<int64_t>(ids.size()));
+    schedule::Session session(model, static_cast<int64_t>(ids.size()));
     double max = 0, sum = 0;
     size_t at = 0;
     for (size_t begin = 0, piece = 0; begin < ids.size(); ++piece) {
@@ -45,7 +46,7 @@ TEST_P(CudaModels, GiveGoldenLogits) {
   const auto json = nlohmann::json::parse(read_text(folder + "tokens.json"));
   const gguf::Reader reader(folder + "model.gguf");
   const auto backend = cuda();
-  const Model model(reader, *backend);
+  const model::Model model(reader, *backend);
   const auto first = json["sequences"][0].get<std::vector<int32_t>>();
   expect_golden(model, first, read_values<float>(folder + "logits_0.f32"), {17, 23, 1});
   const auto second = json["sequences"][1].get<std::vector<int32_t>>();
@@ -70,8 +71,8 @@ TEST_F(CudaModels, QuantizedFilesGiveTheLogitsOfTheirDequantizedWeights) {
         nlohmann::json::parse(read_text(folder + "tokens.json"))["sequences"][0].get<std::vector<int32_t>>();
     const gguf::Reader reader(folder + "model_mixed.gguf");
     const auto backend = cuda();
-    const Model model(reader, *backend);
-    Session session(model, static_cast<int64_t>(ids.size()));
+    const model::Model model(reader, *backend);
+    schedule::Session session(model, static_cast<int64_t>(ids.size()));
     const Matrix logits = session.logits(session.forward(ids));
     std::vector<float> host(static_cast<size_t>(logits.rows * logits.cols));
     backend->download(host.data(), logits.data, host.size() * sizeof(float));
@@ -84,4 +85,4 @@ TEST_F(CudaModels, QuantizedFilesGiveTheLogitsOfTheirDequantizedWeights) {
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

@@ -5,22 +5,13 @@
 
 #include "base/error.h"
 #include "compute/cuda/on_device.h"
+#include "error_of.h"
 #include "support.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
-class CudaMemory : public CudaTest {
- protected:
-  static std::string error_of(const std::function<void()>& work) {
-    try {
-      work();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
-  }
-};
+class CudaMemory : public CudaTest {};
 
 TEST_F(CudaMemory, UploadsOfAnyLength) {
   cuda_emulator::under_all_schedules([&] {
@@ -35,7 +26,7 @@ TEST_F(CudaMemory, UploadsOfAnyLength) {
 TEST_F(CudaMemory, NothingIsLeftBehind) {
   {
     const auto backend = cuda(Precision::kFast);
-    RandomWeight weight(Type::Q4_K, 256, 8, 1, 1);
+    RandomWeight weight(formats::Type::Q4_K, 256, 8, 1, 1);
     Activations x(9, 256, 2), y(9, 8, 3);
     DeviceMatrix device_x(*backend, x), out(*backend, y);
     const Weight loaded = backend->load(weight.get());
@@ -112,4 +103,4 @@ TEST(CudaSources, UseTheHeader) {
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

@@ -9,9 +9,10 @@
 
 #include "compute/activations.h"
 #include "compute/cuda/cuda.h"
+#include "compute/cuda/encoders.h"
 #include "cuda_emulator/device_array.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 
 /// A copy of host activations on the device, gaps and all.
 class DeviceMatrix {
@@ -94,6 +95,15 @@ class DeviceRouting {
   DeviceValues<float> weight_;
 };
 
+/// The types that a device encodes.
+inline std::vector<const formats::Format*> device_formats() {
+  std::vector<const formats::Format*> formats;
+  for (const formats::Format* each : all_formats()) {
+    if (cuda::encode_kernel(each->type) != nullptr) formats.push_back(each);
+  }
+  return formats;
+}
+
 /// Tests begin with fresh devices and plain settings.
 class CudaTest : public testing::Test {
  protected:
@@ -111,4 +121,4 @@ class CudaTest : public testing::Test {
   const std::unique_ptr<Backend> ref_ = make_backend("ref");
 };
 
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

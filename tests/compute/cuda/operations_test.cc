@@ -4,7 +4,7 @@
 #include "base/error.h"
 #include "compute/cuda/on_device.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
 struct Shape {
@@ -97,7 +97,7 @@ TEST_F(CudaOperations, Rope) {
 TEST_F(CudaOperations, Embed) {
   const std::vector<int32_t> ids = {3, 0, 6, 3};
   const auto backend = cuda();
-  for (const Format* format : all_formats()) {
+  for (const formats::Format* format : all_formats()) {
     if (format->decode == nullptr || format->encoder == nullptr) continue;
     RandomWeight table(format->type, 256, 7, 1, 9);
     Activations found(4, 256, 1), expected(4, 256, 1);
@@ -113,8 +113,8 @@ TEST_F(CudaOperations, Embed) {
 // What is stored decodes to what was given, as nearly as the type can.
 TEST_F(CudaOperations, Store) {
   const auto backend = cuda();
-  for (const Type type : {Type::F32, Type::F16, Type::BF16, Type::Q8_0, Type::Q4_0}) {
-    const Format& format = steelyard::format(type);
+  for (const formats::Type type : {formats::Type::F32, formats::Type::F16, formats::Type::BF16, formats::Type::Q8_0, formats::Type::Q4_0}) {
+    const formats::Format& format = steelyard::format(type);
     Activations from(3, 96, 1);
     const int64_t stride = 96 / format.block_len * format.block_bytes + 32;
     const std::vector<std::byte> poison(static_cast<size_t>(3 * stride), std::byte{0x5A});
@@ -129,10 +129,10 @@ TEST_F(CudaOperations, Store) {
         float largest = 0;
         for (int64_t c = begin; c < begin + 32; ++c) largest = std::max(largest, std::abs(from.matrix().row(r)[c]));
         // Half a step: of a mantissa, or of the codes under the block's scale.
-        const float step = type == Type::F32    ? 0
-                           : type == Type::F16  ? 0x1p-11f
-                           : type == Type::BF16 ? 0x1p-8f
-                           : type == Type::Q8_0 ? 0.505f / 127
+        const float step = type == formats::Type::F32    ? 0
+                           : type == formats::Type::F16  ? 0x1p-11f
+                           : type == formats::Type::BF16 ? 0x1p-8f
+                           : type == formats::Type::Q8_0 ? 0.505f / 127
                                                 : 1.01f / 8;  // the side without a level -8 is cut off
         for (int64_t c = begin; c < begin + 32; ++c) {
           EXPECT_NEAR(decoded[static_cast<size_t>(c)], from.matrix().row(r)[c], step * largest) << format.name;
@@ -144,8 +144,8 @@ TEST_F(CudaOperations, Store) {
   }
   Activations from(1, 256, 1);
   DeviceMatrix x(*backend, from);
-  EXPECT_THROW(backend->store(x.matrix(), {&steelyard::format(Type::Q6_K), nullptr, 1, 256, 210}), Error);
+  EXPECT_THROW(backend->store(x.matrix(), {&steelyard::format(formats::Type::Q6_K), nullptr, 1, 256, 210}), Error);
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

@@ -4,14 +4,14 @@
 
 #include "compute/cuda/on_device.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
 class CudaProducts : public CudaTest {
  protected:
-  static std::vector<const Format*> types() {
-    std::vector<const Format*> types;
-    for (const Format* format : all_formats()) {
+  static std::vector<const formats::Format*> types() {
+    std::vector<const formats::Format*> types;
+    for (const formats::Format* format : all_formats()) {
       if (format->decode != nullptr && format->encoder != nullptr) types.push_back(format);
     }
     return types;
@@ -19,12 +19,12 @@ class CudaProducts : public CudaTest {
 
   // Of a product's scale: F32 sums in another order; int8 activations, whose error has a deviation of 0.4 % of their
   // own; bfloat16, 0.11 %. Five deviations.
-  static float tolerance(Precision precision, const Format& format) {
+  static float tolerance(Precision precision, const formats::Format& format) {
     if (precision == Precision::kExact) return 2e-6f;
     return format.is_quantized() ? 2e-2f : 6e-3f;
   }
 
-  void compare(Backend& backend, Precision precision, Type type, int64_t n_in, int64_t n_out, int64_t n) {
+  void compare(Backend& backend, Precision precision, formats::Type type, int64_t n_in, int64_t n_out, int64_t n) {
     SCOPED_TRACE(std::string(format(type).name) + " " + std::to_string(n_in) + " to " + std::to_string(n_out) + ", " +
                  std::to_string(n) + " rows");
     RandomWeight weight(type, n_in, n_out, 1, 11);
@@ -42,7 +42,7 @@ class CudaProducts : public CudaTest {
 TEST_F(CudaProducts, EveryTypeRowByRow) {
   for (const Precision precision : {Precision::kExact, Precision::kFast}) {
     const auto backend = cuda(precision);
-    for (const Format* format : types()) {
+    for (const formats::Format* format : types()) {
       compare(*backend, precision, format->type, 512, 37, 1);
       compare(*backend, precision, format->type, 256, 5, 3);
     }
@@ -52,7 +52,7 @@ TEST_F(CudaProducts, EveryTypeRowByRow) {
 TEST_F(CudaProducts, EveryTypeInTiles) {
   for (const Precision precision : {Precision::kExact, Precision::kFast}) {
     const auto backend = cuda(precision);
-    for (const Format* format : types()) compare(*backend, precision, format->type, 256, 70, 21);
+    for (const formats::Format* format : types()) compare(*backend, precision, format->type, 256, 70, 21);
   }
 }
 
@@ -60,7 +60,7 @@ TEST_F(CudaProducts, DevicesWithoutTensorCores) {
   cuda_emulator::config().compute_capability = 75;
   for (const Precision precision : {Precision::kExact, Precision::kFast}) {
     const auto backend = cuda(precision);
-    for (const Type type : {Type::Q4_K, Type::IQ2_S, Type::BF16, Type::F32}) {
+    for (const formats::Type type : {formats::Type::Q4_K, formats::Type::IQ2_S, formats::Type::BF16, formats::Type::F32}) {
       compare(*backend, precision, type, 256, 70, 21);
     }
   }
@@ -72,7 +72,7 @@ TEST_F(CudaProducts, EveryKernelOfSomeTypes) {
     cuda_emulator::config().compute_capability = capability;
     for (const Precision precision : {Precision::kExact, Precision::kFast}) {
       const auto backend = cuda(precision);
-      for (const Type type : {Type::F32, Type::BF16, Type::Q8_0, Type::Q5_1, Type::Q4_K, Type::IQ2_XS, Type::IQ3_S}) {
+      for (const formats::Type type : {formats::Type::F32, formats::Type::BF16, formats::Type::Q8_0, formats::Type::Q5_1, formats::Type::Q4_K, formats::Type::IQ2_XS, formats::Type::IQ3_S}) {
         compare(*backend, precision, type, 256, 5, 1);
         compare(*backend, precision, type, 256, 66, 9);
       }
@@ -85,21 +85,21 @@ TEST_F(CudaProducts, RoundingOfTensorCores) {
   for (const auto mode : {cuda_emulator::MmaMode::kSm80, cuda_emulator::MmaMode::kSm90}) {
     cuda_emulator::config().mma = mode;
     const auto backend = cuda();
-    compare(*backend, Precision::kExact, Type::Q4_K, 256, 20, 17);
-    compare(*backend, Precision::kExact, Type::BF16, 100, 20, 17);
+    compare(*backend, Precision::kExact, formats::Type::Q4_K, 256, 20, 17);
+    compare(*backend, Precision::kExact, formats::Type::BF16, 100, 20, 17);
   }
 }
 
 TEST_F(CudaProducts, AwkwardWidthsAndManyRows) {
   for (const Precision precision : {Precision::kExact, Precision::kFast}) {
     const auto backend = cuda(precision);
-    for (const Type type : {Type::F32, Type::F16, Type::BF16}) {
+    for (const formats::Type type : {formats::Type::F32, formats::Type::F16, formats::Type::BF16}) {
       for (const int64_t n_in : {1, 15, 65, 100}) compare(*backend, precision, type, n_in, 3, 9);
       compare(*backend, precision, type, 33, 129, 1);
     }
-    compare(*backend, precision, Type::Q8_0, 96, 65, 130);
-    compare(*backend, precision, Type::Q4_0, 32, 1, 512);
-    compare(*backend, precision, Type::BF16, 48, 140, 512);  // by cuBLAS
+    compare(*backend, precision, formats::Type::Q8_0, 96, 65, 130);
+    compare(*backend, precision, formats::Type::Q4_0, 32, 1, 512);
+    compare(*backend, precision, formats::Type::BF16, 48, 140, 512);  // by cuBLAS
   }
 }
 
@@ -107,8 +107,8 @@ TEST_F(CudaProducts, AllSchedules) {
   cuda_emulator::under_all_schedules([&] {
     for (const Precision precision : {Precision::kExact, Precision::kFast}) {
       const auto backend = cuda(precision);
-      compare(*backend, precision, Type::IQ3_S, 256, 66, 65);
-      compare(*backend, precision, Type::Q5_1, 160, 9, 2);
+      compare(*backend, precision, formats::Type::IQ3_S, 256, 66, 65);
+      compare(*backend, precision, formats::Type::Q5_1, 160, 9, 2);
     }
   });
 }
@@ -119,7 +119,7 @@ TEST_F(CudaProducts, Batches) {
     const auto backend = cuda(precision);
     for (const int64_t n : {1, 12}) {
       constexpr int64_t kHeads = 3, kIn = 64, kOut = 20, kInStep = 80, kOutStep = 24;
-      RandomWeight heads(Type::Q8_0, kIn, kOut, kHeads, 1), other(Type::BF16, kHeads * kInStep, 7, 1, 2);
+      RandomWeight heads(formats::Type::Q8_0, kIn, kOut, kHeads, 1), other(formats::Type::BF16, kHeads * kInStep, 7, 1, 2);
       Activations x(n, kHeads * kInStep, 3), found(n, kHeads * kOutStep, 4, 5, 0),
           expected(n, kHeads * kOutStep, 4, 5, 0);
       Activations found_other(n, 7, 5), expected_other(n, 7, 5);
@@ -137,8 +137,8 @@ TEST_F(CudaProducts, Batches) {
       out.download();
       out_other.download();
       ref_->mul_mats(products(heads.get(), other.get(), x.matrix(), expected.matrix(), expected_other.matrix()));
-      expect_close(found.matrix(), expected.matrix(), tolerance(precision, format(Type::Q8_0)), 8.0f);
-      expect_close(found_other.matrix(), expected_other.matrix(), tolerance(precision, format(Type::BF16)), 8.0f);
+      expect_close(found.matrix(), expected.matrix(), tolerance(precision, format(formats::Type::Q8_0)), 8.0f);
+      expect_close(found_other.matrix(), expected_other.matrix(), tolerance(precision, format(formats::Type::BF16)), 8.0f);
       EXPECT_TRUE(found.untouched_outside());
     }
   }
@@ -150,7 +150,7 @@ TEST_F(CudaProducts, Experts) {
   };
   for (const Case& each : {Case{1, 2, 5}, Case{7, 1, 3}, Case{3, 4, 70}, Case{100, 2, 3}, Case{33, 8, 40}}) {
     SCOPED_TRACE(std::to_string(each.n_tokens) + " tokens, " + std::to_string(each.n_expert) + " experts");
-    for (const Type type : {Type::IQ2_XS, Type::BF16, Type::F16}) {
+    for (const formats::Type type : {formats::Type::IQ2_XS, formats::Type::BF16, formats::Type::F16}) {
       for (const Precision precision : {Precision::kExact, Precision::kFast}) {
         const auto backend = cuda(precision);
         RandomWeight weight(type, 256, 10, each.n_expert, 1);
@@ -171,4 +171,4 @@ TEST_F(CudaProducts, Experts) {
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

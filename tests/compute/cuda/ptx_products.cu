@@ -8,14 +8,14 @@
 #include "formats/q5_1.h"
 #include "formats/q8_0.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
-STEELYARD_PRODUCTS(F32)
-STEELYARD_PRODUCTS(BF16)
-STEELYARD_PRODUCTS(Q8_0)
-STEELYARD_PRODUCTS(Q5_1)
-STEELYARD_PRODUCTS(Q4_K)
-STEELYARD_PRODUCTS(IQ2_XS)
-STEELYARD_PRODUCTS(IQ3_S)
+STEELYARD_PRODUCTS(formats::F32)
+STEELYARD_PRODUCTS(formats::BF16)
+STEELYARD_PRODUCTS(formats::Q8_0)
+STEELYARD_PRODUCTS(formats::Q5_1)
+STEELYARD_PRODUCTS(formats::Q4_K)
+STEELYARD_PRODUCTS(formats::IQ2_XS)
+STEELYARD_PRODUCTS(formats::IQ3_S)
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

@@ -8,7 +8,7 @@
 #include "cuda_emulator/ptx/module.h"
 #include "support.h"
 
-namespace steelyard::test {
+namespace steelyard::compute {
 namespace {
 
 using Modules = std::deque<cuda_emulator::ptx::Module>;
@@ -25,8 +25,8 @@ Modules run_as_ptx() {
 
 // Products and encoders are compiled to PTX for a few types only.
 bool is_of_a_type(const std::string& kernel) {
-  return kernel.starts_with("steelyard::cuda::multiply_") || kernel.starts_with("steelyard::cuda::decode_rows<") ||
-         kernel.starts_with("steelyard::cuda::encode_on_device<");
+  return kernel.starts_with("steelyard::compute::cuda::multiply_") || kernel.starts_with("steelyard::compute::cuda::decode_rows<") ||
+         kernel.starts_with("steelyard::compute::cuda::encode_on_device<");
 }
 
 class PtxEnvironment : public testing::Environment {
@@ -63,7 +63,7 @@ TEST_F(CudaPtx, IsWhatRuns) {
   const bool for_all = std::getenv("STEELYARD_CUDA_PTX") != nullptr;
   const Modules modules = for_all ? Modules() : run_as_ptx();
   const auto backend = cuda();
-  RandomWeight weight(Type::Q4_K, 256, 9, 1, 1);
+  RandomWeight weight(formats::Type::Q4_K, 256, 9, 1, 1);
   Activations x(20, 256, 2), y(20, 9, 3);
   DeviceMatrix device_x(*backend, x), out(*backend, y);
   const auto count = [&](const std::function<void()>& work) {
@@ -79,4 +79,4 @@ TEST_F(CudaPtx, IsWhatRuns) {
 }
 
 }  // namespace
-}  // namespace steelyard::test
+}  // namespace steelyard::compute

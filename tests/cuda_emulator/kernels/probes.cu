@@ -3,7 +3,7 @@
 
 namespace steelyard::cuda_probes {
 
-using namespace steelyard::cuda;
+using namespace steelyard::compute::cuda;
 
 __device__ __forceinline__ uint32_t word_at(const void* p) { return *static_cast<const uint32_t*>(p); }
 

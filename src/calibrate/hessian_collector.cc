@@ -1,0 +1,125 @@
+#include "calibrate/hessian_collector.h"
+
+namespace steelyard::calibrate {
+namespace {
+
+float* floats(const compute::Buffer& buffer) { return reinterpret_cast<float*>(buffer.get()); }
+
+// y - x, where y are the rows of the same tokens, for routed experts of the same experts.
+std::vector<float> difference(const RecordedInput& y, const RecordedInput& x, int64_t n) {
+  std::vector<float> result(x.rows.size());
+  const auto subtract = [&](int64_t own, int64_t other) {
+    for (int64_t i = 0; i < n; ++i) {
+      result[static_cast<size_t>(own * n + i)] =
+          y.rows[static_cast<size_t>(other * n + i)] - x.rows[static_cast<size_t>(own * n + i)];
+    }
+  };
+  if (x.token.empty()) {
+    for (int64_t r = 0; r < x.n_rows; ++r) subtract(r, r);
+    return result;
+  }
+  for (size_t e = 0; e + 1 < x.row_begin.size(); ++e) {
+    int32_t other = y.row_begin[e];
+    for (int32_t r = x.row_begin[e]; r < x.row_begin[e + 1]; ++r) {
+      const int32_t token = x.token[static_cast<size_t>(r)];
+      while (other < y.row_begin[e + 1] && y.token[static_cast<size_t>(other)] < token) ++other;
+      if (other < y.row_begin[e + 1] && y.token[static_cast<size_t>(other)] == token) subtract(r, other);
+    }
+  }
+  return result;
+}
+
+compute::Matrix upload(compute::Backend& backend, const std::vector<float>& rows, int64_t n, compute::Buffer& memory) {
+  memory = backend.allocate(rows.size() * sizeof(float));
+  backend.upload(memory.get(), rows.data(), rows.size() * sizeof(float));
+  return {floats(memory), static_cast<int64_t>(rows.size()) / n, n, n};
+}
+
+}  // namespace
+
+// The input to count through this weight, or null if another weight has counted the same one. Inputs of one layer have
+// different addresses in scratch memory, so the same address within a layer is the same input. Which weights share an
+// input is decided when a weight is first seen.
+HessianCollector::Input* HessianCollector::count_here(compute::Backend& backend, const compute::Weight& weight, int64_t n_slices,
+                                                    compute::Matrix x) {
+  if (!weights_.empty() && !weights_.contains(weight.name)) return nullptr;
+  std::shared_ptr<Input>& input = inputs_[weight.name];
+  if (input == nullptr) {
+    for (const auto& [name, other] : inputs_) {
+      if (other != nullptr && other->last == x.data && other->n == x.cols && other->n_slices == n_slices) input = other;
+    }
+  }
+  if (input == nullptr) {
+    input = std::make_shared<Input>();
+    input->n = x.cols;
+    input->n_slices = n_slices;
+    input->owner = weight.name;
+    input->tokens.resize(static_cast<size_t>(n_slices));
+    const auto zeros = [&](int64_t bytes) {
+      compute::Buffer buffer = backend.allocate(static_cast<size_t>(bytes));
+      backend.zero(buffer.get(), static_cast<size_t>(bytes));
+      return buffer;
+    };
+    input->sums = zeros(n_slices * x.cols * x.cols * static_cast<int64_t>(sizeof(float)));
+    if (originals_ != nullptr) input->cross_covariance = zeros(n_slices * x.cols * x.cols * static_cast<int64_t>(sizeof(float)));
+    input->counts = zeros(n_slices * static_cast<int64_t>(sizeof(int64_t)));
+  }
+  if (input->owner != weight.name) return nullptr;
+  input->last = x.data;
+  return input.get();
+}
+
+void HessianCollector::dense(compute::Backend& backend, const compute::Weight& weight, int64_t slice, compute::Matrix x) {
+  Input* const input = count_here(backend, weight, weight.n_slices, x);
+  if (input == nullptr) return;
+  backend.second_moments(x, x, floats(input->sums) + slice * x.cols * x.cols);
+  input->tokens[static_cast<size_t>(slice)] += x.rows;
+  if (originals_ == nullptr) return;
+  const auto original = originals_->next(weight.name, slice);
+  if (!original || original->n_rows != x.rows) return;  // a sequence broke: what is collected here will be thrown away
+  compute::Buffer memory;
+  const RecordedInput own{x.rows, host_copy(backend, x), {}, {}};
+  backend.second_moments(upload(backend, difference(*original, own, x.cols), x.cols, memory), x,
+                         floats(input->cross_covariance) + slice * x.cols * x.cols);
+}
+
+void HessianCollector::experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x, const compute::Routing& routing) {
+  Input* const input = count_here(backend, weight, weight.n_slices, x);
+  if (input == nullptr) return;
+  backend.second_moments_experts(x, x, routing, floats(input->sums), reinterpret_cast<int64_t*>(input->counts.get()));
+  if (originals_ == nullptr) return;
+  const auto original = originals_->next(weight.name, 0);
+  if (!original || original->n_rows != x.rows) return;
+  RecordedInput own{x.rows, host_copy(backend, x), {}, {}};
+  copy_rows_of_experts(backend, routing, own);
+  compute::Buffer memory;
+  const compute::Buffer ignored = backend.allocate(static_cast<size_t>(routing.n_expert) * sizeof(int64_t));
+  backend.second_moments_experts(upload(backend, difference(*original, own, x.cols), x.cols, memory), x, routing,
+                                 floats(input->cross_covariance), reinterpret_cast<int64_t*>(ignored.get()));
+}
+
+std::map<std::string, std::shared_ptr<const HessianSums>> HessianCollector::take(compute::Backend& backend) {
+  std::map<const Input*, std::shared_ptr<const HessianSums>> made;
+  std::map<std::string, std::shared_ptr<const HessianSums>> result;
+  for (const auto& [name, input] : inputs_) {
+    std::shared_ptr<const HessianSums>& hessian = made[input.get()];
+    if (hessian == nullptr) {
+      HessianSums own{input->n, input->n_slices, input->tokens, {}, {}};
+      const auto download = [&](const compute::Buffer& from, std::vector<float>& to) {
+        to.resize(static_cast<size_t>(own.n_slices * own.n * own.n));
+        backend.download(to.data(), from.get(), to.size() * sizeof(float));
+      };
+      download(input->sums, own.sums);
+      if (originals_ != nullptr) download(input->cross_covariance, own.cross_covariance);
+      std::vector<int64_t> routed(own.counts.size());
+      backend.download(routed.data(), input->counts.get(), routed.size() * sizeof(int64_t));
+      for (size_t s = 0; s < routed.size(); ++s) own.counts[s] += routed[s];
+      hessian = std::make_shared<const HessianSums>(std::move(own));
+    }
+    result.emplace(name, hessian);
+  }
+  inputs_.clear();
+  return result;
+}
+
+}  // namespace steelyard::calibrate

@@ -1,0 +1,25 @@
+// The order in which a layer's linears are rounded. What reads another linear's output is rounded after it, so that it
+// sees the inputs that it will have; linears of one stage do not read each other. CalibratedLayers goes through the
+// stages, and the plan of memory asks what the largest one holds.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "model/forward.h"
+#include "plan/resolve.h"
+
+namespace steelyard::calibrate {
+
+inline constexpr int kStages = 4;
+
+/// The stage of a linear, 0 to kStages - 1.
+int stage_of(std::string_view tensor);
+
+/// The part of the layer that a stage's linears are in. Nothing before that part has to be computed again for them.
+model::LayerPart part_of(int stage);
+
+/// Bytes of the Hessians that the largest stage holds: what is in memory beside weights and hidden states.
+uint64_t hessian_bytes(const plan::Resolution& resolution);
+
+}  // namespace steelyard::calibrate

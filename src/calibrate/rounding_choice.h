@@ -1,0 +1,55 @@
+// How one tensor is rounded when the Hessian of its inputs is known. Every slice is rounded in several ways; the
+// one whose outputs lose least is kept. The ways are made from the Hessian of the watched chunks and judged on those of
+// chunks that were held out, so that none wins by fitting the text it was made from.
+//
+// The bytes depend on the weights and the Hessian only, not on the number of threads. Called by CalibratedLayers.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "calibrate/input_statistics.h"
+#include "calibrate/hessian_collector.h"
+#include "gguf/reader.h"
+#include "plan/resolve.h"
+#include "quantize/ldlq.h"
+
+namespace steelyard::calibrate {
+
+/// docs/quantize.md has the measurements behind the numbers.
+struct RoundingSettings {
+  quantize::LdlqSettings ldlq;          ///< its damping is replaced by the schedule's
+  DampingSchedule damping{0.1, 2.0};  ///< of feedback
+  DampingSchedule ridge{0.1, 20.0};   ///< of the correction (quantize/correction.h)
+  double expert_prior = 0.3;             ///< the mean of a layer's experts counts as this many times n_in inputs of each
+  formats::DeviceEncoder* device = nullptr;    ///< where matrices are rounded, with the same bytes; null: the processor
+};
+
+/// With error feedback, or each weight by itself: weighted by the Hessian's diagonal or not.
+enum class Rounding { kLdlq, kDiagonal, kPlain };
+inline constexpr size_t kRoundings = 3;
+
+/// What one tensor's outputs lose on held-out chunks, by way of rounding.
+struct RoundingReport {
+  std::string name;
+  /// Part of the outputs' energy, mean over slices, less what the tensor cannot change: below zero where it makes up
+  /// for more than its rounding loses.
+  std::array<double, kRoundings> loss = {};
+  std::array<int64_t, kRoundings> chosen = {};  ///< slices rounded so
+};
+
+struct RoundedTensor {
+  std::vector<std::byte> bytes;
+  RoundingReport report;
+};
+
+/// The tensor in the type that was decided. watched: the Hessian of its inputs, of its shape; held_out: those that judge,
+/// null where there are none. A slice without held-out inputs is judged by the watched ones. Parallel inside. BadWeight
+/// where a weight is not finite.
+RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& decision, const HessianSums& watched,
+                           const HessianSums* held_out, const RoundingSettings& settings);
+
+}  // namespace steelyard::calibrate

@@ -1,0 +1,151 @@
+// Loops over the blocks of a row. Compiled once per target (cmake/simd.cmake).
+#include "compute/cpu/row_kernels.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "formats/all.h"
+
+namespace steelyard::compute::cpu::STEELYARD_TARGET {
+namespace {
+
+// A thread reads a row in order once, and then goes on to the next one: memory is prefetched this many bytes ahead.
+constexpr int64_t kAhead = 4096;
+
+template <int kBytes>
+[[gnu::always_inline]] inline void fetch_ahead(const void* block) {
+  const char* at = static_cast<const char*>(block) + kAhead;
+  for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(at + i);
+}
+
+// ---- types of one value per block
+
+template <class F>
+[[gnu::always_inline]] inline Floats load_values(const typename F::Block* blocks) {
+  if constexpr (requires { F::values(blocks); }) {
+    return F::values(blocks);
+  } else {
+    float values[kLanes];
+    for (int i = 0; i < kLanes; ++i) values[i] = F::value(blocks[i]);
+    return load(values);
+  }
+}
+
+// Four separate sums, so that an addition need not wait for the one before.
+template <class F>
+float dot_values(const std::byte* bytes, int64_t n, const float* x) {
+  const auto* blocks = as_blocks<F>(bytes);
+  Floats sums[4] = {};
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    fetch_ahead<4 * kLanes * sizeof(typename F::Block)>(blocks + i);
+    for (int j = 0; j < 4; ++j) {
+      sums[j] = fma(load_values<F>(blocks + i + j * kLanes), load(x + i + j * kLanes), sums[j]);
+    }
+  }
+  for (; i + kLanes <= n; i += kLanes) sums[0] = fma(load_values<F>(blocks + i), load(x + i), sums[0]);
+  float rest = 0;
+  for (; i < n; ++i) rest += F::value(blocks[i]) * x[i];
+  return sum((sums[0] + sums[1]) + (sums[2] + sums[3])) + rest;
+}
+
+// ---- types of groups
+
+// Calls body(span, s) for the spans of a row; the last one is filled up with blocks of zeros.
+template <class F, class Body>
+[[gnu::always_inline]] inline void each_span(const std::byte* bytes, int64_t n_blocks, const Body& body) {
+  constexpr int64_t kBlocks = formats::kSpanLen / F::kBlockLen;
+  const auto* blocks = as_blocks<F>(bytes);
+  typename F::Block last[kBlocks];
+  for (int64_t s = 0; s * kBlocks < n_blocks; ++s, blocks += kBlocks) {
+    fetch_ahead<kBlocks * sizeof(typename F::Block)>(blocks);
+    if (const int64_t rest = n_blocks - s * kBlocks; rest < kBlocks) {
+      std::memset(last, 0, sizeof(last));
+      std::memcpy(last, blocks, static_cast<size_t>(rest) * sizeof(typename F::Block));
+      blocks = last;
+    }
+    formats::Span span;
+    F::unpack(blocks, span);
+    body(span, s);
+  }
+}
+
+template <class F>
+inline constexpr Factor kFactor = factor_of(F::kMaxCode, F::kHasMin);
+
+// The products of 64 codes with as many of an activation, lane by lane.
+template <class F, int kPlanes>
+[[gnu::always_inline]] inline Floats16 unit_products(const Bytes& codes, const int8_t* inputs, const int32_t* fours,
+                                                     int64_t width) {
+  constexpr Factor kOf = kFactor<F>;
+  const Bytes q = biased<kOf>(codes);
+  Ints16 products[kPlanes];
+  for (int p = 0; p < kPlanes; ++p) {
+    const Ints16 offset = kBias<kOf> != 0 ? times_bias<kOf>(load16(fours + p * (width / 4))) : repeat16(0);
+    products[p] = dot<kOf>(offset, q, load_bytes(inputs + p * width));
+  }
+  if constexpr (kPlanes == 1) return to_floats(products[0]);
+  // The lower planes together stay below 2^26.
+  else
+    return fma(to_floats(products[0]), broadcast16(255.0f * 255.0f), to_floats(next_digit(products[1], products[2])));
+}
+
+template <class F, int kPlanes>
+[[gnu::always_inline]] inline float dot_row(const std::byte* bytes, int64_t n_blocks, const ByteInput& x) {
+  Floats16 sums[2] = {broadcast16(0), broadcast16(0)};
+  each_span<F>(
+      bytes, n_blocks, [&](const formats::Span& span, int64_t s) __attribute__((always_inline)) {
+        if constexpr (F::kHasMin) sums[0] = subtract_product(sums[0], span.min, load16(x.sums + s * formats::kGroupLen));
+        const Floats16 scale = span.scale * load16(x.scales + s * formats::kGroupLen);
+        unrolled<4>([&]<int k>() __attribute__((always_inline)) {
+          const int64_t at = s * formats::kSpanLen + k * 64;
+          const Floats16 products = unit_products<F, kPlanes>(span.codes[k], x.codes + at, x.fours + at / 4, x.width);
+          sums[k % 2] = fma(products, spread_groups<k>(scale), sums[k % 2]);
+        });
+      });
+  return sum(sums[0] + sums[1]);
+}
+
+template <class F, int kPlanes>
+[[gnu::flatten]] void dot_bytes(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t n_blocks,
+                                const ByteInput& x, float* out) {
+  for (int64_t r = 0; r < n_rows; ++r) out[r] = dot_row<F, kPlanes>(rows + r * row_bytes, n_blocks, x);
+}
+
+template <class F>
+[[gnu::flatten]] void unpack_rows(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t n_blocks,
+                                  const BytePanel& out) {
+  const int64_t width = out.depth, groups = width / kByteGroup;
+  for (int64_t r = 0; r < n_rows; ++r) {
+    each_span<F>(
+        rows + r * row_bytes, n_blocks, [&](const formats::Span& span, int64_t s) __attribute__((always_inline)) {
+          std::byte* codes = out.codes + r * width + s * formats::kSpanLen;
+          for (int k = 0; k < 4; ++k) store(biased<kFactor<F>>(span.codes[k]), codes + k * 64);
+          store(span.scale, out.scales + r * groups + s * formats::kGroupLen);
+          if constexpr (F::kHasMin) store(span.min, out.minima + r * groups + s * formats::kGroupLen);
+        });
+  }
+}
+
+template <class F>
+constexpr RowKernels make_row_kernels() {
+  if constexpr (formats::Grouped<F>) {
+    return {nullptr, dot_bytes<F, 1>, dot_bytes<F, 3>, unpack_rows<F>, panel_kind(kFactor<F>, F::kScaleLen)};
+  } else if constexpr (formats::Plain<F>) {
+    return {dot_values<F>, nullptr, nullptr, nullptr, {}};
+  } else {
+    return {};
+  }
+}
+
+}  // namespace
+
+// In the order of formats.def.
+extern constinit const std::array kRowKernels = {
+#define FORMAT(name, id) make_row_kernels<name>(),
+#include "formats/formats.def"
+#undef FORMAT
+};
+
+}  // namespace steelyard::compute::cpu::STEELYARD_TARGET

@@ -1,0 +1,53 @@
+#include "jobs/choice.h"
+
+#include "base/error.h"
+#include "evaluate/choice.h"
+#include "evaluate/statistics.h"
+
+namespace steelyard::jobs {
+namespace {
+
+using Load = std::vector<evaluate::ChoiceTask> (*)(const std::string& path, const tokenizer::Tokenizer& tokenizer, int64_t max_tasks);
+
+Load loader(const std::string& kind) {
+  if (kind == "hellaswag") return load_hellaswag;
+  if (kind == "winogrande") return load_winogrande;
+  if (kind == "multiple-choice") return load_multiple_choice;
+  fail("", "kind: expected hellaswag, winogrande or multiple-choice, found \"{}\"", printable(kind));
+}
+
+}  // namespace
+
+ChoiceResult choice(const ChoiceOptions& options, const ProgressCallback& progress) {
+  const Load load = loader(options.kind);
+  if (options.file.empty()) fail("", "a file of tasks is needed: -f FILE");
+  if (options.batch_size < 1) fail("", "a batch of {} tokens is too small", options.batch_size);
+  const OpenModel open(options.model, options.ctx_size);
+  const tokenizer::Tokenizer tokenizer(open.reader().metadata());
+  const std::vector<evaluate::ChoiceTask> tasks = load(options.file, tokenizer, options.tasks);
+  const auto report = [&](Json data, int64_t done) {
+    if (progress) progress({"tasks", done, std::ssize(tasks), "tasks", std::move(data)});
+  };
+  report(nullptr, 0);
+
+  ChoiceResult result;
+  result.model = printable(options.model.model, 4096);
+  result.tasks = printable(options.file, 4096);
+  int64_t n_correct = 0;
+  score_choices(open.model(), tasks, options.ctx_size, options.batch_size, [&](const evaluate::ChoiceScore& score) {
+    n_correct += score.correct;
+    result.chance += 1.0 / static_cast<double>(score.log_likelihoods.size());
+    result.results.push_back({score.chosen, score.correct, score.log_likelihoods});
+    report(to_json(result.results.back()), std::ssize(result.results));
+  });
+  result.n_tasks = std::ssize(result.results);
+  result.chance /= static_cast<double>(result.n_tasks);
+  const evaluate::MeanEstimate share = share_estimate(n_correct, result.n_tasks);
+  result.score = share.mean;
+  result.standard_error = share.standard_error;
+  const evaluate::Interval interval = wilson_interval(n_correct, result.n_tasks);
+  result.interval = {interval.low, interval.high};
+  return result;
+}
+
+}  // namespace steelyard::jobs

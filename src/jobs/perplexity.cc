@@ -1,0 +1,210 @@
+#include "jobs/perplexity.h"
+
+#include <cmath>
+
+#include "base/atomic_file.h"
+#include "base/error.h"
+#include "evaluate/divergence.h"
+#include "evaluate/evaluation.h"
+#include "evaluate/perplexity.h"
+#include "evaluate/self_check.h"
+#include "evaluate/sequence.h"
+#include "jobs/outputs.h"
+
+namespace steelyard::jobs {
+namespace {
+
+// One run: what its kinds share.
+class Run {
+ public:
+  Run(const PerplexityOptions& options, const ProgressCallback& progress)
+      : options_(options), progress_(progress), open_(options.model, options.text.ctx_size, &options.sweep) {
+    result_.model = printable(options.model.model, 4096);
+  }
+
+  PerplexityResult evaluate_text();
+  PerplexityResult noise_floor();
+  PerplexityResult one_sequence();
+
+ private:
+  void check_context(int64_t n) const;
+  tokenizer::Chunks choose_chunks(const tokenizer::Tokenizer& tokenizer, const evaluate::DivergenceBase* base);
+  void report(const Progress& progress) const {
+    if (progress_) progress_(progress);
+  }
+  void report_chunks(std::span<const evaluate::TokenScore> scores);
+  template <class Figures>
+  void take(const Figures& figures);
+
+  const PerplexityOptions& options_;
+  const ProgressCallback& progress_;
+  OpenModel open_;
+  PerplexityResult result_;
+  size_t n_seen_ = 0;  // scores that report_chunks has seen
+  double sum_ = 0;     // of their nll
+};
+
+void Run::check_context(int64_t n) const {
+  const int64_t most = open_.model().config().n_context;
+  if (n > most) fail("", "context of {} tokens is longer than the {} that the model was made for", n, most);
+}
+
+// The text's chunks, or those of the base when no text is given.
+tokenizer::Chunks Run::choose_chunks(const tokenizer::Tokenizer& tokenizer, const evaluate::DivergenceBase* base) {
+  const auto choose = [&] {
+    if (!options_.text.file.empty()) return read_chunks(options_.text, tokenizer, options_.text.chunks);
+    if (base == nullptr) fail("", "a text is needed: -f FILE");
+    std::vector<tokenizer::TokenId> ids = base->tokens();
+    if (ids.size() < 2 * static_cast<size_t>(base->n_ctx())) {
+      fail(options_.kl_divergence_base, "holds a single chunk, too little to evaluate");
+    }
+    return tokenizer::Chunks(std::move(ids), base->n_ctx(), options_.text.chunks, chunk_bos(tokenizer),
+                  options_.kl_divergence_base);
+  };
+  tokenizer::Chunks chunks = choose();
+  check_context(chunks.n_ctx());
+  result_.text = printable(options_.text.file, 4096);
+  result_.n_ctx = chunks.n_ctx();
+  result_.n_chunks = chunks.count();
+  result_.n_scored = chunks.count() * chunks.n_scored();
+  return chunks;
+}
+
+// Reports each chunk that was finished since the last call.
+void Run::report_chunks(std::span<const evaluate::TokenScore> scores) {
+  const auto n_scored = static_cast<size_t>(result_.n_scored / result_.n_chunks);
+  for (; n_seen_ < scores.size(); ++n_seen_) {
+    sum_ += scores[n_seen_].nll;
+    const size_t n = n_seen_ + 1;
+    if (n % n_scored != 0) continue;
+    report({.stage = "chunks",
+            .done = static_cast<int64_t>(n / n_scored),
+            .total = result_.n_chunks,
+            .unit = "chunks",
+            .data = {{"perplexity", std::exp(sum_ / static_cast<double>(n))}}});
+  }
+}
+
+template <class Figures>
+void Run::take(const Figures& figures) {
+  result_.perplexity = figures.perplexity;
+  result_.standard_error = figures.standard_error;
+  result_.mean_nll = figures.mean_nll;
+  result_.n_scored = figures.n_tokens;
+}
+
+PerplexityResult Run::evaluate_text() {
+  const gguf::Reader& reader = open_.reader();
+  const model::Model& model = open_.model();
+  const tokenizer::Tokenizer tokenizer(reader.metadata());
+  const std::unique_ptr<evaluate::DivergenceBase> base =
+      options_.kl_divergence ? evaluate::DivergenceBase::open(options_.kl_divergence_base) : nullptr;
+  const tokenizer::Chunks chunks = choose_chunks(tokenizer, base.get());
+  const evaluate::ModelIdentity identity = model_identity(reader, model.config(), tokenizer);
+  if (base) base->require(chunks, identity);
+
+  evaluate::EvaluationOptions how;
+  how.sweep =
+      options_.sweep.sweep(reader, model.config(), evaluation_bytes(chunks, identity), chunks.n_ctx(), /*output=*/"");
+  how.sweep.scratch_folder = options_.scratch_folder;
+  how.layer_done = [this](int64_t done, int64_t count) {
+    report({.stage = "layers", .done = done, .total = count, .unit = "layers"});
+  };
+  how.settings = open_.settings();
+  how.base_path = options_.kl_divergence_base;
+  how.write_base = !options_.kl_divergence_base.empty() && !options_.kl_divergence;
+  how.layout = options_.kl_divergence_base_format == "llama" ? evaluate::BaseLayout::kLlama : evaluate::BaseLayout::kCompact;
+  how.progress_path = options_.resume.resume;
+  how.save_every = options_.resume.interval();
+  report({.stage = "plan",
+          .data = {{"n_ctx", chunks.n_ctx()},
+                   {"n_chunks", chunks.count()},
+                   {"order", how.sweep.keep_layers ? "token" : "layer"}}});
+  const evaluate::EvaluationResult evaluated = evaluate(model, identity, chunks, base.get(), how,
+                                              [this](std::span<const evaluate::TokenScore> scores) { report_chunks(scores); });
+  take(perplexity(evaluated.scores));
+  result_.running = running_perplexity(evaluated.scores, chunks.n_scored());
+  result_.resumed_chunks = evaluated.resumed_chunks;
+  if (base) {
+    result_.divergence = figures(divergence(evaluated.scores));
+    if (!evaluated.routers.empty()) result_.router_agreement = agreement(evaluated.routers, evaluated.experts);
+  }
+  return std::move(result_);
+}
+
+// The pieces are of a size that shares no factor with usual batches, so that rows meet other neighbours.
+PerplexityResult Run::noise_floor() {
+  const tokenizer::Tokenizer tokenizer(open_.reader().metadata());
+  const tokenizer::Chunks chunks = choose_chunks(tokenizer, nullptr);
+  const int64_t n_piece = chunks.n_ctx() / 7 + 1;
+  report({.stage = "plan", .data = {{"n_ctx", chunks.n_ctx()}, {"n_chunks", chunks.count()}, {"n_piece", n_piece}}});
+  const std::vector<evaluate::TokenScore> scores =
+      self_check(open_.model(), chunks, n_piece, [this](std::span<const evaluate::TokenScore> done) { report_chunks(done); });
+  take(perplexity(scores));
+  result_.divergence = figures(divergence(scores));
+  return std::move(result_);
+}
+
+// The file is a JSON array of ids.
+std::vector<tokenizer::TokenId> read_ids(const std::string& path) {
+  const Json json = Json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+  if (!json.is_array() || json.empty()) fail(path, "expected a JSON array of token ids");
+  std::vector<tokenizer::TokenId> ids;
+  for (const Json& id : json) {
+    if (!id.is_number_integer() || id < 0 || id > INT32_MAX) fail(path, "element {} is not a token id", ids.size());
+    ids.push_back(id.get<tokenizer::TokenId>());
+  }
+  return ids;
+}
+
+PerplexityResult Run::one_sequence() {
+  const std::vector<tokenizer::TokenId> ids = read_ids(options_.tokens);
+  const auto n = static_cast<int64_t>(ids.size());
+  check_context(n);
+  std::optional<AtomicFile> dump;
+  if (!options_.dump_logits.empty()) dump.emplace(options_.dump_logits);
+  const std::vector<double> nll =
+      evaluate_sequence(open_.model(), options_.model.model, ids, [&](int64_t first, std::span<const float> logits) {
+        if (dump) dump->append(std::as_bytes(logits));
+        const int64_t done = first + std::ssize(logits) / open_.model().config().n_vocab;
+        report({.stage = "tokens", .done = done, .total = n, .unit = "tokens"});
+      });
+  if (dump) dump->finish();
+  result_.n_tokens = n;
+  result_.mean_nll = mean_estimate(nll).mean;
+  result_.perplexity = std::exp(result_.mean_nll);
+  result_.n_scored = std::ssize(nll);
+  return std::move(result_);
+}
+
+}  // namespace
+
+std::vector<std::string> PerplexityOptions::inputs() const {
+  return {model.model, text.file, tokens, kl_divergence ? kl_divergence_base : ""};
+}
+
+void check(const PerplexityOptions& options) {
+  const bool base = !options.kl_divergence_base.empty();
+  if (options.kl_divergence && !base) fail("", "--kl-divergence needs --kl-divergence-base FILE");
+  if (options.text.ppl_stride != 0 && base) fail("", "a base has no stride: give --ppl-stride without one");
+  if (options.self_check && base) fail("", "--self-check takes no base");
+  if (!options.dump_logits.empty() && options.tokens.empty()) fail("", "--dump-logits needs --tokens FILE");
+  if (!options.tokens.empty() && !options.text.file.empty()) fail("", "give a text or --tokens, not both");
+  const std::string& format = options.kl_divergence_base_format;
+  if (format != "compact" && format != "llama") {
+    fail("", "--kl-divergence-base-format: expected compact or llama, found \"{}\"", printable(format));
+  }
+  for (const std::string& output : {options.dump_logits, options.resume.resume,
+                                    options.kl_divergence ? std::string() : options.kl_divergence_base}) {
+    if (!output.empty()) check_output(output, options.inputs());
+  }
+}
+
+PerplexityResult perplexity(const PerplexityOptions& options, const ProgressCallback& progress) {
+  check(options);
+  Run run(options, progress);
+  if (options.self_check) return run.noise_floor();
+  return options.tokens.empty() ? run.evaluate_text() : run.one_sequence();
+}
+
+}  // namespace steelyard::jobs

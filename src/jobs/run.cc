@@ -1,0 +1,113 @@
+#include "jobs/run.h"
+
+#include <algorithm>
+
+#include "base/atomic_file.h"
+#include "base/error.h"
+#include "generate/generator.h"
+
+namespace steelyard::jobs {
+namespace {
+
+// Of a dialogue, whose need is not known beforehand.
+constexpr int64_t kDialogueContext = 4096;
+
+const char* name(generate::FinishReason finish_reason) {
+  switch (finish_reason) {
+    case generate::FinishReason::kEndOfGeneration:
+      return "end-of-generation";
+    case generate::FinishReason::kStopString:
+      return "stop";
+    case generate::FinishReason::kTokens:
+      return "tokens";
+    case generate::FinishReason::kContext:
+      return "context";
+  }
+  return "";
+}
+
+void check(const RunOptions& options) {
+  if (options.n_predict < 1) fail("", "-n must be at least 1");
+  if (options.ctx_size < 0) fail("", "-c must be at least 1");
+  if (options.batch_size < 1) fail("", "-b must be at least 1");
+  check(options.sampling);
+}
+
+std::string read_prompt(const RunOptions& options) {
+  if (options.file.empty()) return options.prompt;
+  std::string text = read_file(options.file);
+  if (text.ends_with('\n')) text.pop_back();
+  return text;
+}
+
+// BOS goes before text that begins the context. EOS, which some models want after a text, would end what is to go on.
+std::vector<tokenizer::TokenId> encode(const RunOptions& options, const std::string& text, const tokenizer::Tokenizer& tokenizer,
+                            bool begins) {
+  std::vector<tokenizer::TokenId> ids = tokenizer.encode(text, /*add_special=*/false, !options.no_special);
+  if (begins && tokenizer.add_bos()) ids.insert(ids.begin(), *tokenizer.bos());
+  return ids;
+}
+
+// How many tokens to make room for.
+int64_t context(const RunOptions& options, int64_t most, int64_t n_prompt, bool dialogue) {
+  if (options.ctx_size > most) fail("", "a context of {} is beyond the model's {}", options.ctx_size, most);
+  if (options.ctx_size > 0) return options.ctx_size;
+  const int64_t need = n_prompt + std::min(options.n_predict, most);
+  return std::min(most, dialogue ? std::max(kDialogueContext, need) : need);
+}
+
+}  // namespace
+
+RunResult run(const RunOptions& options, const ProgressCallback& progress, const ReadLine& read_line) {
+  const bool dialogue = read_line != nullptr;
+  check(options);
+  const std::string prompt = read_prompt(options);
+  const OpenModel open(options.model, options.ctx_size);
+  const tokenizer::Tokenizer tokenizer(open.reader().metadata());
+  std::vector<tokenizer::TokenId> ids;
+  if (!prompt.empty()) ids = encode(options, prompt, tokenizer, /*begins=*/true);
+  if (ids.empty() && !dialogue) fail("", "the prompt is empty: give --prompt, --file or --interactive");
+  const auto n_prompt = static_cast<int64_t>(ids.size());
+  RunResult result;
+  result.context = context(options, open.model().config().n_context, n_prompt, dialogue);
+  if (n_prompt >= result.context) fail("", "a prompt of {} tokens fills the context of {}", n_prompt, result.context);
+
+  generate::Generator generator(open.model(), tokenizer,
+                      {.n_context = result.context,
+                       .batch = options.batch_size,
+                       .show_special = options.show_special,
+                       .sampling = options.sampling,
+                       .stops = options.stop});
+  const auto report = [&](std::string_view stage, Json data) {
+    if (progress) progress({.stage = stage, .data = std::move(data)});
+  };
+  const auto answer = [&] {
+    const generate::FinishReason finish_reason = generator.generate(options.n_predict, [&](std::string_view piece) {
+      result.text += piece;
+      report("text", piece);
+    });
+    result.finish_reason = name(finish_reason);
+    report("ending", {{"ending", result.finish_reason}});
+    return finish_reason;
+  };
+  if (!ids.empty()) {
+    report("prompt", prompt);
+    generator.append(ids);
+    answer();
+    if (dialogue) result.text += '\n';
+  }
+  while (dialogue) {
+    const std::optional<std::string> line = read_line();
+    if (!line) break;
+    generator.append(encode(options, *line + "\n", tokenizer, generator.empty()));
+    if (answer() == generate::FinishReason::kContext) {
+      fail("", "the context of {} tokens is full; -c gives it room for more", result.context);
+    }
+    result.text += '\n';
+  }
+  result.prompt = {generator.prompt_timing().tokens, generator.prompt_timing().seconds};
+  result.generation = {generator.generation_timing().tokens, generator.generation_timing().seconds};
+  return result;
+}
+
+}  // namespace steelyard::jobs

@@ -1,0 +1,47 @@
+// The text of a job, cut into chunks of tokens, and where an interrupted run over it goes on.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "tokenizer/chunks.h"
+
+namespace steelyard::jobs {
+
+struct TextOptions {
+  std::string file;            ///< "-": the standard input
+  int64_t ctx_size = 512;      ///< tokens per chunk
+  int64_t chunks = 0;          ///< at most so many; 0: all
+  int64_t ppl_stride = 0;      ///< chunks begin every so many tokens and score their last ones; 0: no overlap
+  bool parse_special = false;  ///< text such as <|user|> becomes the token of that name
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("file", self.file);
+    visit("ctx_size", self.ctx_size);
+    visit("chunks", self.chunks);
+    visit("ppl_stride", self.ppl_stride);
+    visit("parse_special", self.parse_special);
+  }
+};
+
+/// The chunks of the text, at most `max_chunks`. Error for a text that is too short, or options out of range.
+tokenizer::Chunks read_chunks(const TextOptions& options, const tokenizer::Tokenizer& tokenizer, int64_t max_chunks);
+
+struct ResumeOptions {
+  std::string resume;     ///< file for progress: the run goes on from it; empty: an interruption loses the run
+  double save_every = 5;  ///< seconds
+
+  std::chrono::milliseconds interval() const {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(save_every));
+  }
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("resume", self.resume);
+    visit("save_every", self.save_every);
+  }
+};
+
+}  // namespace steelyard::jobs

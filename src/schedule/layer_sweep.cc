@@ -1,0 +1,288 @@
+#include "schedule/layer_sweep.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "base/error.h"
+
+namespace steelyard::schedule {
+namespace {
+
+// All bits of the exponent set: infinite or NaN. An OR over all values, so that the loop needs no branch.
+bool all_finite(std::span<const float> values) {
+  constexpr uint32_t kExponent = 0x7F800000;
+  uint32_t broken = 0;
+  for (const float value : values) broken |= uint32_t{(std::bit_cast<uint32_t>(value) & kExponent) == kExponent};
+  return broken == 0;
+}
+
+}  // namespace
+
+LayerSweep::LayerSweep(const model::Model& model, int64_t n_ctx, ChunkIds ids, const SweepOptions& options)
+    : model_(model),
+      n_ctx_(n_ctx),
+      width_(model.config().n_embd),
+      n_batch_(std::clamp<int64_t>(options.n_batch, 1, std::max(options.n_batch, n_ctx))),
+      chunks_per_batch_(std::max<int64_t>(1, n_batch_ / n_ctx)),
+      ids_(std::move(ids)),
+      options_(options) {}
+
+void LayerSweep::begin_window(int64_t first, int64_t n) {
+  first_ = first;
+  n_ = n;
+  next_layer_ = 0;
+  broken_.clear();
+  ahead_ = {};
+  if (stages_.empty()) stages_.push_back(std::make_unique<Stage>(model_.config().norm_eps));
+  for (const auto& stage : stages_) reserve_buffers(*stage);
+  const uint64_t fitting = options_.hidden_state_bytes / (hidden_state_values() * sizeof(float));
+  n_in_memory_ = static_cast<int64_t>(std::min<uint64_t>(fitting, static_cast<uint64_t>(n)));
+  hidden_states_.resize(static_cast<size_t>(n_in_memory_) * hidden_state_values());
+  if (n_in_memory_ < n && spilled_ == nullptr) spilled_ = std::make_unique<ScratchFile>(options_.scratch_folder);
+  if (!options_.keep_layers) model_.will_need(0);
+}
+
+void LayerSweep::load(int64_t chunk, float* to) {
+  const int64_t at = chunk - first_;
+  if (at < n_in_memory_) {
+    std::copy_n(hidden_states_.data() + static_cast<size_t>(at) * hidden_state_values(), hidden_state_values(), to);
+  } else {
+    const auto offset = static_cast<uint64_t>(at - n_in_memory_) * hidden_state_values() * sizeof(float);
+    spilled_->read_at(offset, std::as_writable_bytes(std::span(to, hidden_state_values())));
+  }
+}
+
+void LayerSweep::store(int64_t chunk, const float* from) {
+  const int64_t at = chunk - first_;
+  if (at < n_in_memory_) {
+    std::copy_n(from, hidden_state_values(), hidden_states_.data() + static_cast<size_t>(at) * hidden_state_values());
+  } else {
+    const auto offset = static_cast<uint64_t>(at - n_in_memory_) * hidden_state_values() * sizeof(float);
+    spilled_->write_at(offset, std::as_bytes(std::span(from, hidden_state_values())));
+  }
+}
+
+// For a batch of the window.
+void LayerSweep::reserve_buffers(Stage& stage) const {
+  const auto n_values = static_cast<size_t>(std::min(n_, chunks_per_batch_)) * hidden_state_values();
+  if (stage.host.size() < n_values) stage.host.resize(n_values);
+}
+
+bool LayerSweep::is_broken(int64_t chunk) const {
+  const std::lock_guard lock(breaking_);
+  return std::ranges::find(broken_, chunk, &std::pair<int64_t, int>::first) != broken_.end();
+}
+
+void LayerSweep::leave_out(int64_t chunk) {
+  if (!is_broken(chunk)) broken_.emplace_back(chunk, next_layer_);
+}
+
+void LayerSweep::start(int64_t first, int64_t n) {
+  begin_window(first, n);
+  compute::Backend& backend = model_.backend(0);
+  const compute::Matrix x = stage(0).contexts.hidden_states(backend, n_ctx_, width_);
+  std::vector<float>& host = stage(0).host;
+  for (int64_t c = first; c < first + n; ++c) {
+    model_.embed(ids_(c), x);
+    backend.download(host.data(), x.data, hidden_state_values() * sizeof(float));
+    if (!all_finite(std::span(host).first(hidden_state_values()))) broken_.emplace_back(c, -1);
+    store(c, host.data());
+  }
+  if (!options_.keep_layers) model_.release_embedding();
+}
+
+// Layers of the same kind use the same caches in turn; a model has few kinds.
+std::vector<model::KvLayer>& LayerSweep::caches(Stage& stage, const model::Layer& layer, size_t n) {
+  const model::AttentionConfig& config = layer.config.attention;
+  auto found = std::ranges::find_if(stage.caches, [&](const Stage::Caches& caches) {
+    return caches.backend == layer.backend && caches.config == config;
+  });
+  if (found == stage.caches.end()) found = stage.caches.insert(stage.caches.end(), {layer.backend, config, {}});
+  while (found->layers.size() < n)
+    found->layers.push_back(make_kv_layer(*layer.backend, config, n_ctx_, model_.cache_types()));
+  return found->layers;
+}
+
+compute::Matrix LayerSweep::forward(Stage& stage, const model::Layer& layer, model::LayerPart part, std::span<const int64_t> chunks, compute::Matrix x,
+                           model::ForwardContext& ctx) {
+  std::vector<model::KvLayer>& kv = caches(stage, layer, chunks.size());
+  if (n_batch_ < n_ctx_) {  // a part of one chunk at a time
+    for (int64_t begin = 0; begin < n_ctx_; begin += n_batch_) {
+      forward_layer(layer, x.slice(begin, std::min(n_batch_, n_ctx_ - begin)), begin, kv[0], ctx, part);
+    }
+    return x;
+  }
+  std::vector<model::SequenceSlice> sequences;
+  for (size_t s = 0; s < chunks.size(); ++s) {
+    sequences.push_back({static_cast<int64_t>(s) * n_ctx_, n_ctx_, 0, &kv[s]});
+  }
+  forward_layer(layer, x, sequences, ctx, part);
+  return x;
+}
+
+void LayerSweep::for_batches(const StageRun& run, int64_t begin, int64_t end, const BatchWork& work) {
+  model::ForwardContext ctx = stage(run.stage).contexts.forward_context(run.backend, run.observer);
+  for (int64_t c = begin, batch = 0; c < end; c += chunks_per_batch_, ++batch) {
+    if (run.pipeline != nullptr && !run.pipeline->wait_for(run.stage, batch)) return;
+    std::vector<int64_t> chunks;
+    for (int64_t i = c; i < std::min(end, c + chunks_per_batch_); ++i) {
+      if (!is_broken(i)) chunks.push_back(i);
+    }
+    pass_batch(run, std::move(chunks), ctx, work);
+    if (run.pipeline != nullptr) run.pipeline->passed(run.stage);
+  }
+}
+
+// Repeats until all chunks of the batch are finite. Chunks that are not are left out of the next attempt.
+void LayerSweep::pass_batch(const StageRun& run, std::vector<int64_t> chunks, model::ForwardContext& ctx, const BatchWork& work) {
+  Stage& own = stage(run.stage);
+  compute::Backend& backend = run.backend;
+  for (bool whole = false; !whole && !chunks.empty();) {
+    for (size_t i = 0; i < chunks.size(); ++i) load(chunks[i], own.host.data() + i * hidden_state_values());
+    const auto n = static_cast<int64_t>(chunks.size());
+    const compute::Matrix x = own.contexts.hidden_states(backend, n * n_ctx_, width_);
+    backend.upload(x.data, own.host.data(), chunks.size() * hidden_state_values() * sizeof(float));
+    const compute::Matrix y = work(chunks, x, ctx);
+    STEELYARD_CHECK(y.stride == y.cols && y.rows % n == 0 && y.rows <= x.rows && y.cols == x.cols);
+    const auto each = static_cast<size_t>(y.rows / n * y.cols);
+    backend.download(own.host.data(), y.data, chunks.size() * each * sizeof(float));
+    std::vector<int64_t> rest;
+    for (size_t i = 0; i < chunks.size(); ++i) {
+      if (all_finite(std::span(own.host).subspan(i * each, each))) {
+        rest.push_back(chunks[i]);
+      } else {
+        const std::lock_guard lock(breaking_);
+        broken_.emplace_back(chunks[i], run.layer);
+      }
+    }
+    whole = rest.size() == chunks.size();
+    if (run.observer != nullptr) run.observer->end_batch(backend, whole);
+    for (size_t i = 0; run.keep && whole && i < chunks.size(); ++i) {
+      store(chunks[i], own.host.data() + i * hidden_state_values());
+    }
+    chunks = std::move(rest);
+  }
+}
+
+void LayerSweep::watch(const model::Layer& layer, model::LayerPart part, int64_t begin, int64_t end, compute::MatmulObserver& observer) {
+  for_batches({0, *layer.backend, &observer, next_layer_, /*keep=*/false}, begin, end,
+              [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
+                return forward(stage(0), layer, part, chunks, x, ctx);
+              });
+}
+
+void LayerSweep::advance(const model::Layer& layer, model::LayerPart part, compute::MatmulObserver* observer) {
+  for_batches({0, *layer.backend, observer, next_layer_, /*keep=*/true}, first_, first_ + n_,
+              [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
+                return forward(stage(0), layer, part, chunks, x, ctx);
+              });
+  if (part != model::LayerPart::kMixer) ++next_layer_;
+}
+
+void LayerSweep::advance_together(std::span<const model::Layer> layers, std::span<compute::MatmulObserver* const> observers) {
+  while (stages_.size() < layers.size()) {
+    stages_.push_back(std::make_unique<Stage>(model_.config().norm_eps));
+    reserve_buffers(*stages_.back());
+  }
+  const auto n_before = static_cast<std::ptrdiff_t>(broken_.size());
+  Pipeline pipeline(layers.size());
+  pipeline.run([&](size_t s) {
+    const StageRun run{s,        *layers[s].backend, observers[s], next_layer_ + static_cast<int>(s), /*keep=*/true,
+                          &pipeline};
+    for_batches(run, first_, first_ + n_, [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
+      return forward(stage(s), layers[s], model::LayerPart::kWhole, chunks, x, ctx);
+    });
+  });
+  // As if one layer were computed after the other.
+  std::sort(broken_.begin() + n_before, broken_.end(),
+            [](const auto& a, const auto& b) { return std::pair(a.second, a.first) < std::pair(b.second, b.first); });
+  next_layer_ += static_cast<int>(layers.size());
+}
+
+int LayerSweep::layers_together(int first) const {
+  if (options_.keep_layers) return 1;
+  int end = first + 1;
+  const auto is_new = [&](int i) {
+    for (int other = first; other < i; ++other) {
+      if (&model_.backend(other) == &model_.backend(i)) return false;
+    }
+    return true;
+  };
+  while (end < model_.n_layers() && is_new(end)) ++end;
+  return end - first;
+}
+
+std::vector<model::Layer> LayerSweep::bind(int first, int n) const {
+  std::vector<model::Layer> layers;
+  for (int i = first; i < first + n; ++i) layers.push_back(model_.layer(i, n_ctx_));
+  return layers;
+}
+
+std::vector<model::Layer> LayerSweep::take_bound(int first, int n) {
+  if (ahead_.valid() && first_ahead_ == first) {
+    try {
+      std::vector<model::Layer> layers = ahead_.get();
+      if (static_cast<int>(layers.size()) == n) return layers;
+    } catch (const Error&) {  // memory that was missing may be there by now; what else is wrong still is
+    }
+  }
+  return bind(first, n);
+}
+
+// Batches have not allocated their memory yet when the first layer begins. Half of what is free is left for them.
+void LayerSweep::bind_ahead(int first) {
+  if (first >= model_.n_layers()) return;
+  const int n = layers_together(first);
+  bool fits = true;
+  for (int i = first; i < first + n; ++i) {
+    model_.will_need(i);
+    const auto free = model_.backend(i).free_memory();
+    fits = fits && (!free || *free / 2 >= model_.block_bytes(i));
+  }
+  if (!fits) return;
+  first_ahead_ = first;
+  ahead_ = std::async(std::launch::async, [this, first, n] { return bind(first, n); });
+}
+
+void LayerSweep::run_layers(int first, std::span<compute::MatmulObserver* const> observers) {
+  const auto n = static_cast<int>(observers.size());
+  STEELYARD_CHECK(n >= 1 && n <= layers_together(first));
+  if (options_.keep_layers) {
+    while (static_cast<int>(layers_.size()) <= first) {
+      layers_.push_back(model_.layer(static_cast<int>(layers_.size()), n_ctx_, layers_));
+    }
+    return advance(layers_[static_cast<size_t>(first)], model::LayerPart::kWhole, observers[0]);
+  }
+  std::vector<model::Layer> layers = take_bound(first, n);
+  bind_ahead(first + n);
+  if (n == 1)
+    advance(layers[0], model::LayerPart::kWhole, observers[0]);
+  else
+    advance_together(layers, observers);
+  layers.clear();
+  for (int i = first; i < first + n; ++i) model_.release(i);
+}
+
+void LayerSweep::visit(const BatchWork& work, compute::MatmulObserver* observer) {
+  for_batches({0, model_.backend(), observer, next_layer_, /*keep=*/false}, first_, first_ + n_, work);
+}
+
+void LayerSweep::save(const std::function<void(std::span<const float>)>& write) {
+  for (int64_t c = first_; c < first_ + n_; ++c) {
+    load(c, stage(0).host.data());
+    write(std::span<const float>(stage(0).host).first(hidden_state_values()));
+  }
+}
+
+void LayerSweep::restore(int64_t first, int64_t n, int next_layer, std::vector<std::pair<int64_t, int>> broken,
+                         const std::function<void(std::span<float>)>& read) {
+  begin_window(first, n);
+  for (int64_t c = first; c < first + n; ++c) {
+    read(std::span(stage(0).host).first(hidden_state_values()));
+    store(c, stage(0).host.data());
+  }
+  next_layer_ = next_layer;
+  broken_ = std::move(broken);
+}
+
+}  // namespace steelyard::schedule

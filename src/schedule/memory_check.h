@@ -1,0 +1,16 @@
+// Whether a model's backends have room for what a session needs on each of them. Sessions ask before they load
+// anything; `bench` asks for the longest context.
+#pragma once
+
+#include "model/model.h"
+#include "schedule/memory_plan.h"
+
+namespace steelyard::schedule {
+
+/// Whether each backend's memory, or all of the host's, has room for its part of a session that needs so much.
+bool fits_memory(const model::Model& model, const MemoryPlan& plan);
+
+/// Error with the numbers when a backend's has not. The host's is not checked: its weights are maps of the file.
+void check_memory(const model::Model& model, const MemoryRequest& request);
+
+}  // namespace steelyard::schedule

@@ -1,0 +1,125 @@
+#include "schedule/memory_plan.h"
+
+#include <algorithm>
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "gguf/block_name.h"
+#include "model/scratch.h"
+#include "schedule/sweep_plan.h"
+
+namespace steelyard::schedule {
+namespace {
+
+// Vectors are decoded when they are bound.
+uint64_t bound_bytes(const gguf::TensorInfo& tensor) {
+  return tensor.n_dims < 2 ? static_cast<uint64_t>(tensor.n_elements()) * sizeof(float) : tensor.n_bytes;
+}
+
+constexpr uint64_t kMaxBytes = uint64_t{1} << 60;
+
+// A header alone proves no width, and products with the context must stay within 64 bits.
+void check_widths(const model::AttentionConfig& attention, const std::string& path) {
+  constexpr int64_t kMaxValues = int64_t{1} << 26;
+  const model::DeltaNetConfig& delta = attention.delta_net;
+  const int64_t widths[] = {attention.key_width(), attention.value_width(), attention.rope.n_dims,
+                            delta.value_width(),   delta.conv_width(),      delta.head,
+                            delta.n_taps};
+  for (const int64_t width : widths) {
+    if (width < 0 || width > kMaxValues) fail(path, "a cache {} values wide cannot be planned", width);
+  }
+}
+
+// Layers whose angles are the same share a table.
+uint64_t table_bytes(const model::ModelConfig& config, int64_t n_positions) {
+  std::vector<model::RopeConfig> distinct;
+  uint64_t values = 0;
+  for (const model::LayerConfig& layer : config.layers) {
+    const model::RopeConfig& rope = layer.attention.rope;
+    if (std::ranges::find(distinct, rope) != distinct.end()) continue;
+    distinct.push_back(rope);
+    values += static_cast<uint64_t>(n_positions) * static_cast<uint64_t>(rope.n_dims);  // half cosines, half sines
+  }
+  return values * sizeof(float);
+}
+
+}  // namespace
+
+DeviceMemory MemoryPlan::on_device(LayerRange range) const {
+  DeviceMemory device;
+  if (range.empty()) return device;
+  for (int i = range.begin; i < range.end; ++i) {
+    device.weights += layers[static_cast<size_t>(i)].weights;
+    device.caches += layers[static_cast<size_t>(i)].cache;
+  }
+  const bool first = range.begin == 0, last = range.end == all().end;
+  if (first) device.weights += embedding;
+  if (last) device.weights += output + (first ? 0 : tied_output);
+  device.tables = tables;
+  device.activations = activations + (last ? logits : 0);
+  return device;
+}
+
+MemoryPlan plan_memory(const gguf::Reader& reader, const model::ModelConfig& config, const MemoryRequest& request) {
+  MemoryPlan plan;
+  plan.layers.resize(config.layers.size());
+  for (const gguf::TensorInfo& tensor : reader.tensors()) {
+    const uint64_t bytes = bound_bytes(tensor);
+    const auto block = gguf::block_of(tensor.name);
+    if (!block)
+      (tensor.name.starts_with("token_embd") ? plan.embedding : plan.output) += bytes;
+    else if (const auto i = static_cast<size_t>(*block); i < plan.layers.size())
+      plan.layers[i].weights += bytes;
+    else
+      plan.prediction += bytes;
+  }
+  if (reader.find("output.weight") == nullptr) plan.tied_output = plan.embedding;
+  uint64_t caches = 0;
+  for (size_t i = 0; i < plan.layers.size(); ++i) {
+    const model::AttentionConfig& attention = config.layers[i].attention;
+    check_widths(attention, reader.path());
+    const uint64_t bytes = kv_layer_bytes(attention, request.n_context, request.cache_types);
+    plan.layers[i].cache = checked_mul(bytes, static_cast<uint64_t>(request.n_sequences)).value_or(UINT64_MAX);
+    const auto sum = checked_add(caches, plan.layers[i].cache);
+    if (!sum || *sum > kMaxBytes) fail(reader.path(), "a cache of {} positions is beyond counting", request.n_context);
+    caches = *sum;
+  }
+  plan.tables = table_bytes(config, request.n_context);
+  // A product's input is copied in the form that a device multiplies, which takes up to twice its bytes. Scratch memory
+  // and workspaces come in blocks.
+  const TokenBytes token = token_bytes(reader, config);
+  const uint64_t hidden_state = static_cast<uint64_t>(config.n_embd) * sizeof(float);
+  plan.activations =
+      static_cast<uint64_t>(request.n_batch) * (token.in_layer + 2 * token.input + hidden_state) + 2 * Scratch::kBlock;
+  plan.logits = static_cast<uint64_t>(request.n_outputs * config.n_vocab) * sizeof(float);
+  return plan;
+}
+
+void check_fits(const DeviceMemory& needed, uint64_t free, const std::string& where) {
+  if (needed.total() <= free) return;
+  const auto mib = [](uint64_t bytes) { return (bytes + (1 << 20) - 1) >> 20; };
+  fail(where,
+       "{} MiB do not fit: weights {}, cache {}, RoPE tables {}, activations {} MiB, and {} MiB are free; a shorter "
+       "context, a cache in fewer bits or smaller batches need less",
+       mib(needed.total()), mib(needed.weights), mib(needed.caches), mib(needed.tables), mib(needed.activations),
+       free >> 20);
+}
+
+int64_t largest_context(const gguf::Reader& reader, const model::ModelConfig& config, MemoryRequest request,
+                        const std::function<bool(const MemoryPlan&)>& fits) {
+  const auto fits_at = [&](int64_t n_context) {
+    request.n_context = n_context;
+    return fits(plan_memory(reader, config, request));
+  };
+  int64_t low = 0, high = config.n_context;  // the answer lies in [low, high]
+  while (low < high) {
+    const int64_t middle = high - (high - low) / 2;
+    if (fits_at(middle))
+      low = middle;
+    else
+      high = middle - 1;
+  }
+  return low;
+}
+
+}  // namespace steelyard::schedule

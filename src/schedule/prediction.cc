@@ -1,0 +1,76 @@
+#include "schedule/prediction.h"
+
+#include "schedule/device_contexts.h"
+
+namespace steelyard::schedule {
+
+PredictionBlocks::PredictionBlocks(const model::Model& model, int64_t n_ctx) : model_(model), n_ctx_(n_ctx) {
+  for (int i = 0; i < model.n_predictions() && n_ctx > i + 1; ++i) {
+    blocks_.push_back({model.layer(model.n_layers() + i, n_ctx), model.prediction(i), {}});
+  }
+}
+
+// Rows of the block's own table or, where it has none, the trunk's, which may be on another backend; in scratch memory.
+compute::Matrix PredictionBlocks::embed(const Block& block, std::span<const int32_t> ids, model::ForwardContext& ctx) const {
+  const compute::Matrix out = ctx.scratch.matrix(static_cast<int64_t>(ids.size()), model_.config().n_embd);
+  const compute::Weight& table = block.weights.token_embd;
+  if (!table.empty()) {
+    model_.embed(table, ctx.backend, ids, out);
+    return out;
+  }
+  DeviceContexts contexts(ctx.norm_eps);
+  const compute::Matrix rows = contexts.hidden_states(model_.backend(0), out.rows, out.cols);
+  model_.embed(ids, rows);
+  ctx.backend.copy(contexts.transfer(model_.backend(0), rows, ctx.backend), out);
+  return out;
+}
+
+// What the block's output matrix reads, shown to the observer where the block has a matrix of its own.
+compute::Matrix PredictionBlocks::head_input(const Block& block, compute::Matrix z, model::ForwardContext& ctx) const {
+  const model::Vector& norm = block.weights.output_norm;
+  const compute::Matrix h = norm.data != nullptr ? normed(norm, z, ctx) : model_.head_input(z, ctx);
+  const compute::Weight& output = block.weights.output;
+  if (!output.empty() && ctx.observer != nullptr) ctx.observer->dense(ctx.backend, output, 0, h);
+  return h;
+}
+
+compute::Matrix PredictionBlocks::run(std::span<const std::vector<int32_t>> ids, compute::Matrix x, model::ForwardContext& ctx) {
+  const auto n_sequences = static_cast<int64_t>(ids.size());
+  const int64_t width = x.cols;
+  if (x.rows > n_rows_) {
+    memory_ = ctx.backend.allocate(static_cast<size_t>(2 * x.rows * width) * sizeof(float));
+    n_rows_ = x.rows;
+  }
+  float* const memory = reinterpret_cast<float*>(memory_.get());
+  const compute::Matrix h{memory, x.rows, width, width};
+  compute::Matrix z{memory + n_rows_ * width, x.rows, width, width};
+  ctx.scratch.reset();
+  ctx.backend.copy(model_.head_input(x, ctx), h);
+
+  int64_t had = n_ctx_;  // rows of h per sequence
+  for (Block& block : blocks_) {
+    const int64_t n = had - 1;
+    z.rows = n_sequences * n;
+    ctx.scratch.reset();
+    const compute::Matrix joined = ctx.scratch.matrix(z.rows, 2 * width);
+    const compute::Matrix embedding = joined.columns(0, width), before = joined.columns(width, width);
+    while (block.caches.size() < ids.size())
+      block.caches.push_back(make_kv_layer(ctx.backend, block.layer.config.attention, n_ctx_, model_.cache_types()));
+    std::vector<model::SequenceSlice> slices;
+    for (int64_t s = 0; s < n_sequences; ++s) {
+      const auto next = std::span(ids[static_cast<size_t>(s)]).last(static_cast<size_t>(n));
+      ctx.backend.copy(embed(block, next, ctx), embedding.slice(s * n, n));
+      ctx.backend.copy(h.slice(s * had, n), before.slice(s * n, n));
+      slices.push_back({s * n, n, 0, &block.caches[static_cast<size_t>(s)]});
+    }
+    ctx.backend.rms_norm(embedding, block.weights.enorm.data, ctx.norm_eps, embedding);
+    ctx.backend.rms_norm(before, block.weights.hnorm.data, ctx.norm_eps, before);
+    ctx.backend.copy(linear(block.weights.eh_proj, joined, ctx), z);
+    forward_layer(block.layer, z, slices, ctx);
+    ctx.backend.copy(head_input(block, z, ctx), h.slice(0, z.rows));
+    had = n;
+  }
+  return z;
+}
+
+}  // namespace steelyard::schedule

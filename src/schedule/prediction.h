@@ -1,0 +1,46 @@
+// Blocks after the trunk that predict further tokens (NextN, multi-token prediction). A block combines the trunk's
+// output at a position with the embedding of the next token:
+//   z = eh_proj . [RMS(embedding, enorm) | RMS(h, hnorm)], then z passes through the block like any layer.
+// h is the trunk's normed output, or the normed output of the previous block. (DeepSeek-V3 report, section 2.2.)
+//
+// Generation does not use them. Calibration runs them so that their tensors are quantized as well as the others.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "model/model.h"
+
+namespace steelyard::schedule {
+
+class PredictionBlocks {
+ public:
+  /// For sequences of n_ctx tokens. The model outlives the blocks.
+  PredictionBlocks(const model::Model& model, int64_t n_ctx);
+
+  bool empty() const { return blocks_.empty(); }
+
+  /// x [ids.size() * n_ctx, n_embd]: the trunk's output for whole sequences ids [n_ctx]. Runs all blocks over them.
+  /// Each block has one row less per sequence, since the last token's successor is unknown. Returns the last block's
+  /// output [ids.size() * (n_ctx - n_blocks), n_embd], valid until the next call.
+  compute::Matrix run(std::span<const std::vector<int32_t>> ids, compute::Matrix x, model::ForwardContext& ctx);
+
+ private:
+  struct Block {
+    model::Layer layer;
+    model::PredictionWeights weights;
+    std::vector<model::KvLayer> caches;  // one per sequence
+  };
+
+  compute::Matrix embed(const Block& block, std::span<const int32_t> ids, model::ForwardContext& ctx) const;
+  compute::Matrix head_input(const Block& block, compute::Matrix z, model::ForwardContext& ctx) const;
+
+  const model::Model& model_;
+  int64_t n_ctx_;
+  std::vector<Block> blocks_;
+  compute::Buffer memory_;  // of h and z
+  int64_t n_rows_ = 0;
+};
+
+}  // namespace steelyard::schedule

@@ -1,0 +1,85 @@
+#include "schedule/sweep_plan.h"
+
+#include <algorithm>
+#include <map>
+
+#include "gguf/block_name.h"
+
+namespace steelyard::schedule {
+namespace {
+
+// The program itself, its vocabulary, and the panels of decoded weights in a backend.
+constexpr uint64_t kProgramBytes = uint64_t{48} << 20;
+
+uint64_t saturating_sub(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
+
+// Blocks are in use one after the other, and so are the tensors outside them. An embedding that is also the output
+// matrix stays.
+uint64_t weights_at_a_time(const gguf::Reader& reader) {
+  std::map<int64_t, uint64_t> blocks;
+  uint64_t most = 0;
+  for (const gguf::TensorInfo& tensor : reader.tensors()) {
+    const auto block = gguf::block_of(tensor.name);
+    most = std::max(most, block ? blocks[*block] += tensor.n_bytes : tensor.n_bytes);
+  }
+  const gguf::TensorInfo* const embedding = reader.find("token_embd.weight");
+  const bool tied = embedding != nullptr && reader.find("output.weight") == nullptr;
+  return most + (tied ? embedding->n_bytes : 0);
+}
+
+}  // namespace
+
+// Scratch memory is released block by block, so it holds the inputs and outputs of all of a block's products. Inputs
+// that several products share are counted for each, which leaves room for norms and copies.
+TokenBytes token_bytes(const gguf::Reader& reader, const model::ModelConfig& config) {
+  std::map<size_t, uint64_t> values;
+  uint64_t input = 0;
+  for (const gguf::TensorInfo& tensor : reader.tensors()) {
+    const auto found = gguf::block_of(tensor.name);
+    if (!found || tensor.n_dims < 2) continue;
+    const auto block = static_cast<size_t>(*found);
+    if (block >= config.layers.size() + config.prediction.size()) continue;
+    const int64_t n_experts = config.block(block).ffn.n_expert;
+    const bool routed = tensor.ne[2] > 1 && tensor.ne[2] == n_experts;
+    const auto times = static_cast<uint64_t>(routed ? config.block(block).ffn.n_used : tensor.ne[2]);
+    values[block] += static_cast<uint64_t>(tensor.ne[0] + tensor.ne[1]) * times;
+    if (block < config.layers.size()) input = std::max(input, static_cast<uint64_t>(tensor.ne[0]) * times);
+  }
+  uint64_t widest = 0, widest_layer = 0;
+  for (const auto& [block, n] : values) {
+    widest = std::max(widest, n);
+    if (block < config.layers.size()) widest_layer = std::max(widest_layer, n);
+  }
+  uint64_t cached = 0;
+  for (const model::LayerConfig& layer : config.layers) {
+    cached = std::max(cached, static_cast<uint64_t>(layer.attention.key_width() + layer.attention.value_width()));
+  }
+  constexpr uint64_t kKindsOfLayers = 2, kHiddenStateCopies = 4;  // in the batch, on the host, twice for prediction
+  const uint64_t persistent = kKindsOfLayers * cached + kHiddenStateCopies * static_cast<uint64_t>(config.n_embd);
+  return {widest * sizeof(float), widest_layer * sizeof(float), input * sizeof(float), persistent * sizeof(float)};
+}
+
+SweepPlan plan_sweep(const gguf::Reader& reader, const model::ModelConfig& config, uint64_t memory, uint64_t result_bytes,
+                     int64_t n_ctx, int64_t n_batch, std::optional<SweepOrder> order) {
+  const TokenBytes token = token_bytes(reader, config);
+  const auto chunk = static_cast<uint64_t>(n_ctx);
+  SweepPlan plan;
+  // A quarter for activations, because products do not become faster beyond some thousand rows.
+  constexpr int64_t kLeastBatch = 16;
+  uint64_t fitting = memory / 4 / (token.in_block + token.persistent);
+  if (fitting < chunk) fitting = saturating_sub(memory / 4, chunk * token.persistent) / token.in_block;
+  plan.n_batch = std::clamp<int64_t>(static_cast<int64_t>(std::min<uint64_t>(fitting, INT32_MAX)),
+                                     std::min(kLeastBatch, n_batch), n_batch);
+  if (plan.n_batch > n_ctx) plan.n_batch -= plan.n_batch % n_ctx;
+  const auto batch = static_cast<uint64_t>(plan.n_batch);
+  plan.activation_bytes = batch * token.in_block + std::max(batch, chunk) * token.persistent;
+
+  const uint64_t used = kProgramBytes + result_bytes + plan.activation_bytes;
+  const bool fits = reader.total_bytes() <= saturating_sub(memory, used);
+  plan.order = order.value_or(fits ? SweepOrder::kToken : SweepOrder::kLayer);
+  plan.weight_bytes = plan.order == SweepOrder::kToken ? reader.total_bytes() : weights_at_a_time(reader);
+  plan.hidden_state_bytes = saturating_sub(memory, used + plan.weight_bytes);
+  return plan;
+}
+
+}  // namespace steelyard::schedule

@@ -1,0 +1,40 @@
+// Options that several subcommands take, bound to the fields of the jobs' option structs. A long flag is the field's
+// name with dashes: "--ctx-size" is `ctx_size` (tests/tools/options_test.cc compares them).
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include "jobs/model_options.h"
+#include "jobs/plan.h"
+#include "jobs/shaping.h"
+#include "jobs/sweep_options.h"
+#include "jobs/text_options.h"
+#include "jobs/threads.h"
+
+namespace steelyard::tools {
+
+using jobs::kMaxThreads;
+
+void add_threads(CLI::App& command, int& threads);
+/// --cache-type-k and -v.
+void add_options(CLI::App& command, jobs::CacheOptions& options);
+/// --tensor-split and --gpu-layers.
+void add_options(CLI::App& command, jobs::PlacementOptions& options);
+/// -m, --backend, --devices, --precision, --threads, placement and cache.
+void add_options(CLI::App& command, jobs::ModelOptions& options);
+/// -b, --memory and --order.
+void add_options(CLI::App& command, jobs::SweepChoice& options);
+/// -f, -c, --chunks and --parse-special.
+void add_options(CLI::App& command, jobs::TextOptions& options);
+/// --ppl-stride as well.
+void add_stride(CLI::App& command, jobs::TextOptions& options);
+/// --plan, --preset, a type as positional argument, as llama-quantize takes it, and what goes before their rules.
+void add_options(CLI::App& command, jobs::PlanSource& options);
+/// --effort and whatever else shapes the bytes of a quantized file.
+void add_options(CLI::App& command, jobs::ShapingOptions& options);
+/// --strict.
+void add_strict(CLI::App& command, bool& strict);
+/// --resume and --save-every.
+void add_options(CLI::App& command, jobs::ResumeOptions& options);
+
+}  // namespace steelyard::tools
