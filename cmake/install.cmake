@@ -24,8 +24,9 @@ function(steelyard_documents)
   add_custom_command(
     OUTPUT ${folder}.stamp
     COMMAND ${CMAKE_COMMAND} -E rm -rf ${folder}
-    COMMAND ${CMAKE_COMMAND} -E env STEELYARD_PLANS=${PROJECT_SOURCE_DIR}/plans ${CMAKE_CROSSCOMPILING_EMULATOR}
-      $<TARGET_FILE:steelyard> generate-docs ${folder}
+    # With a policy of waiting the program does not start itself again, which an emulator could not do.
+    COMMAND ${CMAKE_COMMAND} -E env STEELYARD_PLANS=${PROJECT_SOURCE_DIR}/plans OMP_WAIT_POLICY=passive
+      ${CMAKE_CROSSCOMPILING_EMULATOR} $<TARGET_FILE:steelyard> generate-docs ${folder}
     COMMAND ${STEELYARD_GZIP} -9 -n -r ${folder}/man
     COMMAND ${CMAKE_COMMAND} -E touch ${folder}.stamp
     DEPENDS steelyard

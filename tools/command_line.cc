@@ -15,7 +15,7 @@ using Kind = ValueDescription::Kind;
 
 std::vector<std::string> type_names() {
   std::vector<std::string> names;
-  for (const formats::Format* format : all_formats()) names.emplace_back(format->name);
+  for (const formats::Format* format : formats::all_formats()) names.emplace_back(format->name);
   return names;
 }
 
@@ -48,6 +48,8 @@ ValueDescription known_value(const std::string& name) {
     return words(std::move(all), "TYPE");
   }
   // Texts that are no names of files.
+  static const std::vector<std::string> sizes = {"--vram", "--reserve", "--memory", "--slab", "--split-max-size"};
+  if (std::ranges::find(sizes, name) != sizes.end()) return {Kind::kFree, "SIZE", {}};
   static const std::vector<std::string> free = {"--tensor-type", "--include-weights", "--exclude-weights",
                                                 "--override-kv", "--prune-layers",    "--prompt",
                                                 "--stop",        "--fail-above"};

@@ -146,6 +146,7 @@ TEST_F(Documents, BashCompletesValues) {
   EXPECT_EQ(offered({"quantize", "--plan", ""}), (Words{"<files>"}));
   EXPECT_EQ(offered({"perplexity", "-m", ""}), (Words{"<files>"}));
   EXPECT_EQ(offered({"perplexity", "--chunks", ""}), Words{}) << "a number";
+  EXPECT_EQ(offered({"fit", "--vram", ""}), Words{}) << "a size";
 }
 
 TEST_F(Documents, BashCompletesArguments) {
