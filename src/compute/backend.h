@@ -162,10 +162,6 @@ class Backend {
     const Product product{&weight, slice, x, out};
     mul_mats({&product, 1});
   }
-  void mul_mat_experts(const Weight& weight, Matrix x, const Routing& routing, Matrix out) {
-    const Product product{&weight, 0, x, out, &routing};
-    mul_mats({&product, 1});
-  }
 
   // ---- attention
   /// Writes rows in the type of `to`, rounded to nearest.

@@ -57,9 +57,8 @@ class LayerSweep {
   void watch(const Layer& layer, LayerPart part, int64_t begin, int64_t end, MatmulObserver& observer);
   /// All chunks of the window pass through the layer for good, or through the mixer first and the FFN later.
   void advance(const Layer& layer, LayerPart part = LayerPart::kWhole, MatmulObserver* observer = nullptr);
-  /// The same with layer i of the file, which is read ahead and dropped from memory afterwards, or kept.
-  void run_layer(int i, MatmulObserver* observer = nullptr) { run_layers(i, std::span(&observer, 1)); }
-  /// Layers first, first + 1, ... of different backends at the same time; for each its observer, or null.
+  /// The same with layers of the file, which are read ahead and dropped from memory afterwards, or kept: layers first,
+  /// first + 1, ... of different backends at the same time; for each its observer, or null.
   void run_layers(int first, std::span<MatmulObserver* const> observers);
   /// How many layers from `first` on can: 1 where layers are kept.
   int layers_together(int first) const;

@@ -172,7 +172,7 @@ Matrix Session::forward_batch(std::span<const SequenceTokens> batch) {
     for (size_t i = 0; i < batch.size(); ++i) {
       slices[i].kv = &caches_[static_cast<size_t>(batch[i].sequence)][layer];
     }
-    Pass pass = workplaces_.pass(*at, observer_);
+    Pass pass = workplaces_.pass(*at, /*observer=*/nullptr);
     forward_layer(layers_[layer], x, slices, pass);
   }
   for (size_t i = 0; i < batch.size(); ++i) {
@@ -183,7 +183,7 @@ Matrix Session::forward_batch(std::span<const SequenceTokens> batch) {
 }
 
 Matrix Session::logits(Matrix x) {
-  Pass pass = workplaces_.pass(model_.backend(), observer_);
+  Pass pass = workplaces_.pass(model_.backend(), /*observer=*/nullptr);
   pass.scratch.reset();
   return model_.logits(x, pass);
 }

@@ -98,9 +98,6 @@ class Session {
   /// backend's memory is too small for it.
   Session(const Model& model, int64_t n_context, int64_t n_sequences = 1);
 
-  /// Sees every product from now on; null: nobody.
-  void observe(MatmulObserver* observer) { observer_ = observer; }
-
   int64_t n_sequences() const { return static_cast<int64_t>(ids_.size()); }
   /// Positions used so far; reset() forgets them, in all sequences.
   int64_t position(int64_t sequence = 0) const { return static_cast<int64_t>(ids(sequence).size()); }
@@ -127,7 +124,6 @@ class Session {
   std::vector<KvCache> caches_;            // one per sequence
   std::vector<std::vector<int32_t>> ids_;  // one per sequence
   Workplaces workplaces_;
-  MatmulObserver* observer_ = nullptr;
 };
 
 }  // namespace steelyard

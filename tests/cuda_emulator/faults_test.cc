@@ -1,8 +1,8 @@
 // Wrong kernels and wrong host code: each must be caught, and said so usefully. A right relative stands beside many.
 #include <cmath>
 
-#include "compute/cuda/device.h"
 #include "cuda_emulator/device_array.h"
+#include "cuda_emulator/instructions.h"
 
 namespace steelyard::cuda_emulator {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "gguf/writer.h"
-#include "model/model.h"
+#include "model/layer_sweep.h"
 #include "support.h"
 
 namespace steelyard {
@@ -231,10 +231,17 @@ TEST(DeltaNetModel, ObserverSeesEveryMatrix) {
     const gguf::Reader reader(golden.path());
     const auto backend = make_backend("cpu");
     const Model model(reader, *backend);
-    Session session(model, 48);
+    LayerSweep sweep(model, std::ssize(golden.ids), [&](int64_t) { return golden.ids; });
+    sweep.start(0, 1);
     Names seen;
-    session.observe(&seen);
-    session.logits(session.forward(golden.ids));
+    MatmulObserver* const observer = &seen;
+    for (int i = 0; i < model.n_layers(); ++i) sweep.run_layers(i, std::span(&observer, 1));
+    sweep.visit(
+        [&](std::span<const int64_t>, Matrix x, Pass& pass) {
+          pass.scratch.reset();
+          return model.logits(x, pass);
+        },
+        &seen);
 
     std::set<std::string> expected;
     for (const gguf::TensorInfo& tensor : reader.tensors()) {

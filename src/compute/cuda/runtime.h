@@ -49,8 +49,6 @@ class Device {
   int n_processors() const { return n_processors_; }
   /// Of compute, times 10: 80 has tensor cores for bfloat16 and int8.
   int capability() const { return capability_; }
-  /// Bytes of shared memory that a block can have when its kernel asks.
-  size_t shared_limit() const { return shared_limit_; }
 
   /// Makes this device the calling thread's. Every operation begins with it.
   void use() const { check(cudaSetDevice(index_), "choosing it"); }
@@ -72,7 +70,6 @@ class Device {
   std::string name_;
   cudaStream_t stream_ = nullptr, placing_stream_ = nullptr;
   int n_processors_ = 0, capability_ = 0;
-  size_t shared_limit_ = 0;
   PinnedUpload uploads_, placements_;
   std::mutex placing_;
 };
