@@ -15,16 +15,12 @@ class HostBackend : public Backend {
   void zero(void* device, size_t bytes) override;
   Weight load(Weight host) override { return host; }
 
-  void embed(const Weight& table, std::span<const int32_t> ids, Matrix out) override;
-  void copy(Matrix from, Matrix to) override;
-  void store(Matrix from, TypedRows to) override;
-  /// What is routed becomes a product for each expert.
-  void mul_mats(std::span<const Product> products) final;
-  void add_row_experts(Matrix y, const float* rows, const Routing& routing) override;
-  void route(Matrix logits, const RouteArgs& args, Routing& routing) override;
+#define OPERATION(...)
+#define HOST_OPERATION(name, ...) void name(__VA_ARGS__) override;
+#include "compute/operations.def"
 
  protected:
-  /// Of one slice each.
+  /// Of one slice each: mul_mats makes a product for each expert of what is routed.
   virtual void multiply(std::span<const Product> products) = 0;
 
  private:
