@@ -137,24 +137,10 @@ class Backend {
   /// them.
   virtual Weight load(Weight host) = 0;
 
-  // ---- rows
-  /// out[t] = row ids[t] of the table [n_embd, n_vocab]. ids are in host memory and < n_vocab.
-  virtual void embed(const Weight& table, std::span<const int32_t> ids, Matrix out) = 0;
-  /// out[t] = x[t] / sqrt(mean(x[t]^2) + eps) * weight; weight: [cols]. out may be x.
-  virtual void rms_norm(Matrix x, const float* weight, float eps, Matrix out) = 0;
-  /// x += y.
-  virtual void add(Matrix x, Matrix y) = 0;
-  /// x[t] += row; row: [cols].
-  virtual void add_row(Matrix x, const float* row) = 0;
-  virtual void copy(Matrix from, Matrix to) = 0;
-  /// x *= factor.
-  virtual void scale(Matrix x, float factor) = 0;
-  /// x = cap tanh(x / cap).
-  virtual void softcap(Matrix x, float cap) = 0;
-  /// gate = activation(gate, up).
-  virtual void gated(Activation activation, Matrix gate, Matrix up) = 0;
-  /// x *= sigmoid(gate); gate: [n, cols], or [n, 1] for one factor per row.
-  virtual void sigmoid_gate(Matrix x, Matrix gate) = 0;
+  // ---- operations
+#define OPERATION(name, ...) virtual void name(__VA_ARGS__) = 0;
+#define HOST_OPERATION OPERATION
+#include "compute/operations.def"
 
   // ---- matrix products
   /// Products that do not read what another one writes. Together they fill the device better than one by one.

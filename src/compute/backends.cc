@@ -54,7 +54,7 @@ std::string BackendKind::spelling(std::string_view between) const {
 }
 
 std::optional<BackendName> parse_backend_name(std::string_view name) {
-  for (const BackendKind& kind : kKinds) {
+  for (const BackendKind& kind : backend_kinds()) {
     if (name == kind.name) return BackendName{&kind, 0};
     std::string_view number = name;
     if (kind.addressing != BackendKind::kNumbered || !number.starts_with(kind.name)) continue;
@@ -71,14 +71,14 @@ std::optional<BackendName> parse_backend_name(std::string_view name) {
 
 std::string known_backends() {
   std::vector<std::string> names;
-  for (const BackendKind& kind : kKinds) names.push_back(kind.spelling());
+  for (const BackendKind& kind : backend_kinds()) names.push_back(kind.spelling());
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
 // Of a kind that is not in this program the encoder is not known: it is listed as what another build may have.
 std::string encoding_backends() {
   std::vector<std::string> names;
-  for (const BackendKind& kind : kKinds) {
+  for (const BackendKind& kind : backend_kinds()) {
     if (kind.make_encoder != nullptr || !kind.is_built_in()) names.push_back(kind.spelling());
   }
   return fmt::format("{}", fmt::join(names, ", "));
@@ -86,7 +86,8 @@ std::string encoding_backends() {
 
 std::string describe_backends() {
   std::vector<std::string> texts;
-  for (const BackendKind& kind : kKinds) texts.push_back(fmt::format("{}: {}", kind.spelling(" or "), kind.purpose));
+  for (const BackendKind& kind : backend_kinds())
+    texts.push_back(fmt::format("{}: {}", kind.spelling(" or "), kind.purpose));
   return fmt::format("{}", fmt::join(texts, "; "));
 }
 

@@ -24,7 +24,7 @@ class HostBackend : public Backend {
   void route(Matrix logits, const RouteArgs& args, Routing& routing) override;
 
  protected:
-  /// Of one slice each.
+  /// Of one slice each: mul_mats makes a product for each expert of what is routed.
   virtual void multiply(std::span<const Product> products) = 0;
 
  private:

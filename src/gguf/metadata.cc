@@ -235,8 +235,6 @@ void Metadata::set(KeyValue entry) {
 
 void Metadata::set_integer(std::string_view key, uint32_t value) { set(number_entry(key, ValueType::kUint32, value)); }
 
-void Metadata::set_uint64(std::string_view key, uint64_t value) { set(number_entry(key, ValueType::kUint64, value)); }
-
 void Metadata::set_real(std::string_view key, float value) { set(number_entry(key, ValueType::kFloat32, value)); }
 
 void Metadata::set_boolean(std::string_view key, bool value) {

@@ -79,8 +79,7 @@ class Metadata {
   /// Appends, or replaces in place when the key exists. Error if `raw` is not exactly one value of `type`.
   void set(KeyValue entry);
   void set_integer(std::string_view key, uint32_t value);  ///< stored as u32
-  void set_uint64(std::string_view key, uint64_t value);
-  void set_real(std::string_view key, float value);  ///< stored as f32
+  void set_real(std::string_view key, float value);        ///< stored as f32
   void set_boolean(std::string_view key, bool value);
   void set_string(std::string_view key, std::string_view value);
   void set_strings(std::string_view key, std::span<const std::string> values);

@@ -44,6 +44,12 @@ class Activations {
   std::vector<float> values_;
 };
 
+/// One product whose rows go through the slices of their experts.
+inline void mul_mat_experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing, Matrix out) {
+  const Product product{&weight, 0, x, out, &routing};
+  backend.mul_mats({&product, 1});
+}
+
 /// Same bits everywhere.
 inline bool identical(Matrix a, Matrix b) {
   for (int64_t r = 0; r < a.rows; ++r) {

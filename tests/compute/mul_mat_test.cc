@@ -77,8 +77,8 @@ TEST_P(MulMat, ExpertsAgree) {
     fill_randomly(routing.get(), 4);
     const int64_t n_slots = routing.get().n_slots();
     Activations x(n_slots, n_in, 2), found(n_slots, n_out, 3), expected(n_slots, n_out, 3), by_hand(n_slots, n_out, 3);
-    cpu_->mul_mat_experts(weight.get(), x.matrix(), routing.get(), found.matrix());
-    ref_->mul_mat_experts(weight.get(), x.matrix(), routing.get(), expected.matrix());
+    mul_mat_experts(*cpu_, weight.get(), x.matrix(), routing.get(), found.matrix());
+    mul_mat_experts(*ref_, weight.get(), x.matrix(), routing.get(), expected.matrix());
     expect_close(found.matrix(), expected.matrix(), 1e-6f, std::sqrt(static_cast<float>(n_in)));
     EXPECT_TRUE(found.untouched_outside());
     for (int64_t slot = 0; slot < n_slots; ++slot) {  // the expert of the slot, and no other

@@ -2,8 +2,8 @@
 // them.
 #include <cmath>
 
-#include "compute/cuda/device.h"
 #include "cuda_emulator/device_array.h"
+#include "cuda_emulator/instructions.h"
 
 namespace steelyard::cuda_emulator {
 namespace {

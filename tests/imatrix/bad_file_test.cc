@@ -4,6 +4,7 @@
 #include <functional>
 #include <random>
 
+#include "base/byte_writer.h"
 #include "base/error.h"
 #include "gguf/writer.h"
 #include "imatrix/imatrix.h"
@@ -123,9 +124,11 @@ TEST_F(BadFile, DatFieldByField) {
   constexpr int32_t kHuge = 0x7FFFFFFF;
   expect_error(write(Dat().integer(0).bytes()), "the number of entries: found 0, expected at least 1");
   expect_error(write(Dat().integer(-5).bytes()), "the number of entries: found -5");
-  expect_error(write(Dat().integer(kHuge).entry("a", {1}).bytes()), "the name of entry 1: needs 4 bytes at offset 21, found 0");
+  expect_error(write(Dat().integer(kHuge).entry("a", {1}).bytes()),
+               "the name of entry 1: needs 4 bytes at offset 21, found 0");
   expect_error(write(Dat().integer(1).integer(-1).bytes()), "the name of entry 0: found -1, expected at least 1");
-  expect_error(write(Dat().integer(1).integer(kHuge).bytes()), "the name of entry 0: needs 2147483647 bytes at offset 8, found 0");
+  expect_error(write(Dat().integer(1).integer(kHuge).bytes()),
+               "the name of entry 0: needs 2147483647 bytes at offset 8, found 0");
   expect_error(write(Dat().integer(1).text("").bytes()), "the name of entry 0: found 0, expected at least 1");
   expect_error(write(Dat().integer(1).text("a").integer(0).integer(1).real(1).bytes()), "the number of calls: found 0");
   expect_error(write(Dat().integer(1).text("a").integer(1).integer(0).bytes()), "the number of values: found 0");
@@ -134,8 +137,7 @@ TEST_F(BadFile, DatFieldByField) {
                "a: needs 2147483647 values of 4 bytes at offset 17, found 4 bytes");
   expect_error(write(Dat().integer(2).entry("a", {1}).entry("a", {1}).bytes()), "a appears twice");
   expect_error(write(Dat().integer(1).entry("a", {1}).integer(-1).bytes()), "the chunk count: found -1");
-  expect_error(write(Dat().integer(1).entry("a", {1}).integer(1).integer(-1).bytes()),
-               "the dataset: found -1");
+  expect_error(write(Dat().integer(1).entry("a", {1}).integer(1).integer(-1).bytes()), "the dataset: found -1");
   expect_error(write(Dat().integer(1).entry("a", {1}).integer(1).text("t").integer(0).bytes()),
                "found 4 bytes after the end, expected none");
   expect_error(write(Dat().integer(1).entry("bad\nname", {-1}).bytes()), "bad\\x0aname: sum of squares 0 is -512");
@@ -180,7 +182,9 @@ TEST_F(BadFile, GgufMetadata) {
   gguf::Metadata metadata = good_metadata();
   metadata.set_integer("imatrix.chunk_size", 0);
   expect_error(write(metadata, good_tensors()), "chunk size is 0");
-  metadata.set_uint64("imatrix.chunk_size", uint64_t{1} << 40);
+  gguf::KeyValue huge{"imatrix.chunk_size", gguf::ValueType::kUint64, {}};
+  ByteWriter<std::string>(huge.raw).number<uint64_t>(uint64_t{1} << 40);
+  metadata.set(huge);
   expect_error(write(metadata, good_tensors()), "chunk size is 1099511627776");
   metadata = good_metadata();
   metadata.set_integer("imatrix.chunk_count", 0xFFFFFFFF);

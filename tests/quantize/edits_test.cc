@@ -240,7 +240,7 @@ TEST(Prune, SaysWhatCannotBe) {
   without.metadata.erase("arch.block_count");
   EXPECT_THAT(without.error("3"), HasSubstr("arch.block_count"));
   Model absurd;
-  absurd.metadata.set_uint64("arch.block_count", uint64_t{1} << 60);
+  absurd.metadata.set(number("arch.block_count", ValueType::kUint64, uint64_t{1} << 60));
   EXPECT_THAT(absurd.error("3"), HasSubstr("blocks, expected 1 to"));
 }
 

@@ -26,29 +26,9 @@ class CudaBackend : public Backend {
   Buffer allocate_copy(const void* host, size_t bytes) override { return device_.allocate_copy(host, bytes); }
   Weight load(Weight host) override;
 
-  void embed(const Weight& table, std::span<const int32_t> ids, Matrix out) override;
-  void rms_norm(Matrix x, const float* weight, float eps, Matrix out) override;
-  void add(Matrix x, Matrix y) override;
-  void add_row(Matrix x, const float* row) override;
-  void copy(Matrix from, Matrix to) override;
-  void scale(Matrix x, float factor) override;
-  void softcap(Matrix x, float cap) override;
-  void gated(Activation activation, Matrix gate, Matrix up) override;
-  void sigmoid_gate(Matrix x, Matrix gate) override;
-  void mul_mats(std::span<const Product> products) override;
-  void store(Matrix from, TypedRows to) override;
-  void rope(Matrix x, const RopeArgs& args) override;
-  void attention(const AttentionArgs& args, Matrix out) override;
-  void causal_conv(Matrix x, const float* taps, int64_t n_taps, float* state, Matrix out) override;
-  void delta_rule(const DeltaRuleArgs& args, float* state, Matrix out) override;
-  void route(Matrix logits, const RouteArgs& args, Routing& routing) override;
-  void add_row_experts(Matrix y, const float* rows, const Routing& routing) override;
-  void gather(Matrix x, const Routing& routing, Matrix out) override;
-  void combine(Matrix y, const Routing& routing, Matrix out) override;
-  void sum_squares(Matrix x, double* sums) override;
-  void sum_squares_experts(Matrix x, const Routing& routing, double* sums, int64_t* counts) override;
-  void second_moments(Matrix x, Matrix y, float* sums) override;
-  void second_moments_experts(Matrix x, Matrix y, const Routing& routing, float* sums, int64_t* counts) override;
+#define OPERATION(name, ...) void name(__VA_ARGS__) override;
+#define HOST_OPERATION OPERATION
+#include "compute/operations.def"
 
  private:
   // How a product is computed, by type, precision, device and number of rows.

@@ -84,21 +84,6 @@ __device__ __forceinline__ void mma_m16n8k16_bf16(float (&d)[4], const uint32_t 
 #endif
 }
 
-/// The same of half precision (sm_80).
-__device__ __forceinline__ void mma_m16n8k16_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
-                                                 const float (&c)[4] CUDA_SITE) {
-#ifdef STEELYARD_CUDA_EMULATED
-  cuda_emulator::mma_m16n8k16(false, d, a, b, c, site);
-#elif CUDA_ARCH >= 800
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};\n"
-      : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
-#elif CUDA_ARCH > 0
-  __trap();
-#endif
-}
-
 /// d = a b + c of int8 over 16 values (sm_80): one group of a quantized type.
 __device__ __forceinline__ void mma_m16n8k16_s8(int (&d)[4], const uint32_t (&a)[2], const uint32_t (&b)[1],
                                                 const int (&c)[4] CUDA_SITE) {

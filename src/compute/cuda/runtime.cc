@@ -60,7 +60,6 @@ Device::Device(int index) : index_(index), name_(fmt::format("cuda:{}", index)) 
   check(cudaGetDeviceProperties(&properties, index), "asking for its properties");
   n_processors_ = properties.multiProcessorCount;
   capability_ = 10 * properties.major + properties.minor;
-  shared_limit_ = properties.sharedMemPerBlockOptin;
   if (capability_ < 75)
     fail(name_, "compute capability {}.{}, at least 7.5 is needed", properties.major, properties.minor);
   for (cudaStream_t* stream : {&stream_, &copy_stream_}) {

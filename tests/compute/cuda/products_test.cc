@@ -160,9 +160,9 @@ TEST_F(CudaProducts, Experts) {
         Activations x(n, 256, 3), found(n, 10, 4), expected(n, 10, 4);
         DeviceMatrix device_x(*backend, x), out(*backend, found);
         const DeviceRouting device_routing(*backend, routing.get());
-        backend->mul_mat_experts(backend->load(weight.get()), device_x.matrix(), device_routing.get(), out.matrix());
+        mul_mat_experts(*backend, backend->load(weight.get()), device_x.matrix(), device_routing.get(), out.matrix());
         out.download();
-        ref_->mul_mat_experts(weight.get(), x.matrix(), routing.get(), expected.matrix());
+        mul_mat_experts(*ref_, weight.get(), x.matrix(), routing.get(), expected.matrix());
         expect_close(found.matrix(), expected.matrix(), tolerance(precision, format(type)), 16.0f);
         EXPECT_TRUE(found.untouched_outside());
       }

@@ -1,4 +1,4 @@
-#include "compute/cuda/device.h"
+#include "cuda_emulator/instructions.h"
 #include "cuda_emulator/kernels/probes.h"
 
 namespace steelyard::cuda_probes {
