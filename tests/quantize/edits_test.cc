@@ -134,7 +134,7 @@ TEST(ParseLayers, ListsAndRanges) {
   EXPECT_THAT(parse_layers("7-9,3,8"), ElementsAre(3, 7, 8, 9));
   for (const std::string bad :
        {"", ",", "3,", "-3", "3-", "9-7", "a", "3 4", "0-99999999999", "99999999999999999999"}) {
-    EXPECT_NE(error_of([&] { parse_layers(bad); }), "no error") << bad;
+    EXPECT_NE(error_of([&] { parse_layers(bad); }), "") << bad;
   }
 }
 

@@ -208,7 +208,7 @@ TEST_F(Resume, DamagedJournal) {
       write_file(out_ + ".journal", damaged);
       write_file(out_ + ".partial", partial);
       const std::string error = error_of({});
-      if (error == "no error") {
+      if (error.empty()) {
         ++taken_up;
         ASSERT_TRUE(test::read_text(out_) == whole.at(out_)) << i;
       } else {
