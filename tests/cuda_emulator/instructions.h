@@ -5,7 +5,7 @@
 
 #include "compute/cuda/device.h"
 
-namespace steelyard::cuda {
+namespace steelyard::compute::cuda {
 
 /// d = a b + c of half precision (sm_80), as mma_m16n8k16_bf16.
 __device__ __forceinline__ void mma_m16n8k16_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
@@ -64,4 +64,4 @@ __device__ __forceinline__ void wait_for_copies() {
 #endif
 }
 
-}  // namespace steelyard::cuda
+}  // namespace steelyard::compute::cuda

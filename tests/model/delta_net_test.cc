@@ -224,12 +224,12 @@ TEST(DeltaNetModel, ObserverSeesEveryMatrix) {
     const Model model(reader, *backend);
     schedule::Session session(model, 48);
     Names seen;
-    MatmulObserver* const observer = &seen;
+    compute::MatmulObserver* const observer = &seen;
     for (int i = 0; i < model.n_layers(); ++i) sweep.run_layers(i, std::span(&observer, 1));
     sweep.visit(
-        [&](std::span<const int64_t>, Matrix x, Pass& pass) {
-          pass.scratch.reset();
-          return model.logits(x, pass);
+        [&](std::span<const int64_t>, Matrix x, ForwardContext& ctx) {
+          ctx.scratch.reset();
+          return model.logits(x, ctx);
         },
         &seen);
 

@@ -38,7 +38,7 @@ struct Watcher : compute::MatmulObserver {
 };
 
 void run_layer(LayerSweep& sweep, int i) {
-  MatmulObserver* const nobody = nullptr;
+  compute::MatmulObserver* const nobody = nullptr;
   sweep.run_layers(i, std::span(&nobody, 1));
 }
 
