@@ -34,7 +34,7 @@ void add_options(CLI::App& command, jobs::ModelOptions& options) {
   add_threads(command, options.threads);
   command
       .add_option("--backend", options.backend,
-                  describe_backends() + "; or several, which hold layers in turn")
+                  compute::describe_backends() + "; or several, which hold layers in turn")
       ->delimiter(',')
       ->capture_default_str();
   command

@@ -25,13 +25,17 @@ namespace steelyard {
 
 static_assert(std::endian::native == std::endian::little, "numbers are copied between file and memory as they are");
 
-/// The number at `from`, which need not be aligned. Of bytes that were checked before.
+/// The number at `from`, which need not be aligned. Of bytes that were checked before. Any byte but zero is a true bool.
 template <typename T>
 T load_number(const void* from) {
   static_assert(std::is_arithmetic_v<T>);
-  T value;
-  std::memcpy(&value, from, sizeof(T));
-  return value;
+  if constexpr (std::is_same_v<T, bool>) {
+    return load_number<unsigned char>(from) != 0;
+  } else {
+    T value;
+    std::memcpy(&value, from, sizeof(T));
+    return value;
+  }
 }
 
 class ByteReader {

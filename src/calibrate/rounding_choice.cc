@@ -40,12 +40,12 @@ class RoundedSlice {
   Rounding best(const std::vector<float>& hessian, const std::vector<float>& linear_term,
                 std::array<double, kRoundings>& loss) const {
     std::vector<float> decoded(rows_.size());
-    const double whole = output_error(n_in_, hessian.data(), nullptr, rows_.data(), decoded.data(), n_out_);
+    const double whole = quantize::output_error(n_in_, hessian.data(), nullptr, rows_.data(), decoded.data(), n_out_);
     auto best = Rounding::kPlain;
     for (const Rounding rounding : {Rounding::kPlain, Rounding::kDiagonal, Rounding::kLdlq}) {
       if (bytes(rounding).empty()) continue;
       to_.decode(bytes(rounding).data(), n_out_ * n_in_ / to_.block_len, decoded.data());
-      const double lost = output_error(n_in_, hessian.data(), linear_term.empty() ? nullptr : linear_term.data(), rows_.data(),
+      const double lost = quantize::output_error(n_in_, hessian.data(), linear_term.empty() ? nullptr : linear_term.data(), rows_.data(),
                                        decoded.data(), n_out_);
       double& own = loss[static_cast<size_t>(rounding)];
       own = whole > 0.0 ? lost / whole : 0.0;
@@ -108,15 +108,15 @@ RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& dec
       throw quantize::BadWeight(source.path(), fmt::format("tensor {} holds {} in row {}, column {}", printable(tensor.name),
                                                  *bad, s * n_out + at / n_in, at % n_in));
     }
-    const std::vector<float> mean = means.of_slice(s), linear_term = compute_linear_term(rows, cross_covariances.of_slice(s), n_in);
+    const std::vector<float> mean = means.of_slice(s), linear_term = quantize::compute_linear_term(rows, cross_covariances.of_slice(s), n_in);
     const double n_inputs = means.n_inputs(s);
     quantize::LdlqSettings ldlq = settings.ldlq;
     ldlq.damping = settings.damping.at(n_in, n_inputs);
     RoundedSlice slice(to, n_in, n_out, rows, settings.device);
-    slice.round(mean, corrected(rows, linear_term, mean, n_in, settings.ridge.at(n_in, n_inputs)), ldlq);
+    slice.round(mean, quantize::corrected(rows, linear_term, mean, n_in, settings.ridge.at(n_in, n_inputs)), ldlq);
     std::array<double, kRoundings> loss = {};
     const bool judged = judges.counts[static_cast<size_t>(s)] > 0;
-    const Rounding best = judged ? slice.best(other_means.of_slice(s), compute_linear_term(rows, other_cross_covariances.of_slice(s), n_in), loss)
+    const Rounding best = judged ? slice.best(other_means.of_slice(s), quantize::compute_linear_term(rows, other_cross_covariances.of_slice(s), n_in), loss)
                                  : slice.best(mean, linear_term, loss);
     std::ranges::copy(slice.bytes(best), result.bytes.data() + static_cast<size_t>(s) * to_bytes);
 

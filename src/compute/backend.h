@@ -142,52 +142,11 @@ class Backend {
 #define HOST_OPERATION OPERATION
 #include "compute/operations.def"
 
-  // ---- matrix products
-  /// Products that do not read what another one writes. Together they fill the device better than one by one.
-  virtual void mul_mats(std::span<const Product> products) = 0;
+  /// One product of mul_mats.
   void mul_mat(const Weight& weight, int64_t slice, Matrix x, Matrix out) {
     const Product product{&weight, slice, x, out};
     mul_mats({&product, 1});
   }
-  void mul_mat_experts(const Weight& weight, Matrix x, const Routing& routing, Matrix out) {
-    const Product product{&weight, 0, x, out, &routing};
-    mul_mats({&product, 1});
-  }
-
-  // ---- attention
-  /// Writes rows in the type of `to`, rounded to nearest.
-  virtual void store(Matrix from, TypedRows to) = 0;
-  virtual void rope(Matrix x, const RopeArgs& args) = 0;
-  virtual void attention(const AttentionArgs& args, Matrix out) = 0;
-
-  // ---- recurrence: states begin as zeros and are carried from call to call
-  /// Causal convolution over tokens, column by column, then silu: out[t][c] = silu(sum_i taps[i][c] * x[t - n_taps + 1
-  /// + i][c]). taps: [n_taps, cols]; state: [n_taps - 1, cols], the inputs before x, replaced by the last ones. out is
-  /// not x.
-  virtual void causal_conv(Matrix x, const float* taps, int64_t n_taps, float* state, Matrix out) = 0;
-  /// out: [n, n_head * head]; state: n_head * head * head values in an order of the backend's own.
-  virtual void delta_rule(const DeltaRuleArgs& args, float* state, Matrix out) = 0;
-
-  // ---- experts
-  /// Chooses experts from logits [n, n_expert] and fills `routing`, whose arrays the caller has allocated.
-  virtual void route(Matrix logits, const RouteArgs& args, Routing& routing) = 0;
-  /// y[r] += rows[expert of r]; y: [n_slots, cols], rows: [n_expert, cols].
-  virtual void add_row_experts(Matrix y, const float* rows, const Routing& routing) = 0;
-  /// out[r] = x[token of r]; out: [n_slots, cols].
-  virtual void gather(Matrix x, const Routing& routing, Matrix out) = 0;
-  /// out[t] = sum over ranks of weight * expert output, in descending selection order; y: [n_slots, cols].
-  virtual void combine(Matrix y, const Routing& routing, Matrix out) = 0;
-
-  // ---- observation (accumulated in F64, where the data is)
-  /// sums[c] += sum over rows of x[r][c]^2; sums: [cols].
-  virtual void sum_squares(Matrix x, double* sums) = 0;
-  /// The same for the rows of each expert; sums: [n_expert, cols], counts: [n_expert] += rows.
-  virtual void sum_squares_experts(Matrix x, const Routing& routing, double* sums, int64_t* counts) = 0;
-  /// sums[a][b] += sum over rows of x[r][a] y[r][b]; x and y of one shape, sums: [cols, cols]. In F32: a batch is added
-  /// as a whole.
-  virtual void second_moments(Matrix x, Matrix y, float* sums) = 0;
-  /// The same for the rows of each expert; sums: [n_expert, cols, cols], counts: [n_expert] += rows.
-  virtual void second_moments_experts(Matrix x, Matrix y, const Routing& routing, float* sums, int64_t* counts) = 0;
 };
 
 /// How matrix products round activations. Weights are always decoded exactly.

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "evaluate/token_score.h"
 #include "schedule/non_finite.h"
+#include "schedule/session.h"
 
 namespace steelyard::evaluate {
 
@@ -29,7 +30,7 @@ std::vector<double> evaluate_sequence(const model::Model& model, const std::stri
       const double value = log_normalizer(row).log_sum - row[next];
       if (!std::isfinite(value)) {
         fail(path, "the logits at position {} are not finite; the first number that is not comes from {}", begin + r,
-             first_non_finite(model, ids));
+             schedule::first_non_finite(model, ids));
       }
       nll.push_back(value);
     }

@@ -13,7 +13,7 @@ STEELYARD_HD void IQ2_S::pack(const Scales& scales, const uint32_t* codes, Block
     block.high[v / 4] |= static_cast<uint8_t>((index >> 8) << (2 * (v % 4)));
     block.signs[v] = static_cast<uint8_t>(signs_of(codes[v]));
   }
-  pack_neighbours(scales.step, kSubBlocks, block.scales);
+  pack_neighbours(scales.sub_scale, kSubBlocks, block.scales);
 }
 
 constinit const Format kIQ2_SFormat = make_format<IQ2_S>();

@@ -13,7 +13,7 @@ STEELYARD_HD void IQ3_S::pack(const Scales& scales, const uint32_t* codes, Block
     block.high[v / 8] |= static_cast<uint8_t>((index >> 8) << (v % 8));
     block.signs[v / 2] |= static_cast<uint8_t>(signs_of(codes[v]) << (4 * (v % 2)));
   }
-  pack_neighbours(scales.step, kSubBlocks, block.scales);
+  pack_neighbours(scales.sub_scale, kSubBlocks, block.scales);
 }
 
 constinit const Format kIQ3_SFormat = make_format<IQ3_S>();

@@ -8,7 +8,7 @@ STEELYARD_HD void IQ3_XXS::pack(const Scales& scales, const uint32_t* codes, Blo
     for (int v = 0; v < 8; ++v) {
       block.indices[8 * b + v] = static_cast<uint8_t>(index_of(codes[4 * b + v / 2], v % 2));
     }
-    block.signs_and_scales[b] = signs_and_step(codes + 4 * b, scales.sub_scale[b]);
+    block.signs_and_scales[b] = signs_and_sub_scale(codes + 4 * b, scales.sub_scale[b]);
   }
 }
 

@@ -11,7 +11,6 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "gguf/value_type.h"
-#include "gguf/wire.h"
 
 namespace steelyard::gguf {
 
@@ -21,15 +20,6 @@ namespace {
 size_t fixed_size(ValueType type) {
   return visit_number(
       type, []<class T>() { return sizeof(T); }, size_t{0});
-}
-
-// The number at `from`, of whatever type. Any non-zero byte is a true bool.
-template <class T>
-T load_number(const char* from) {
-  if constexpr (std::is_same_v<T, bool>)
-    return load<uint8_t>(from) != 0;
-  else
-    return load<T>(from);
 }
 
 // The number at `from` as int64, if it is an integer or bool and fits.

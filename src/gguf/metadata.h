@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-namespace steelyard::gguf {
+namespace steelyard {
 class ByteReader;
 }
 

@@ -8,6 +8,7 @@
 #include "compute/backends.h"
 #include "measure/speed.h"
 #include "measure/speed_plot.h"
+#include "schedule/memory_check.h"
 #include "schedule/memory_plan.h"
 
 namespace steelyard::jobs {
@@ -32,7 +33,7 @@ std::vector<int64_t> feasible(const BenchOptions& options, const model::Model& m
   const model::ModelConfig& config = model.config();
   const schedule::MemoryRequest request{0, 1, options.batch_size, 1, model.cache_types()};
   const int64_t room =
-      largest_context(model.reader(), config, request, [&](const schedule::MemoryPlan& plan) { return model.fits_memory(plan); });
+      largest_context(model.reader(), config, request, [&](const schedule::MemoryPlan& plan) { return fits_memory(model, plan); });
   std::vector<int64_t> contexts = options.contexts, rest;
   std::ranges::sort(contexts);
   contexts.erase(std::unique(contexts.begin(), contexts.end()), contexts.end());
@@ -53,7 +54,7 @@ measure::EnergyMeters open_meters(const BenchOptions& options, const std::vector
   add_rapl(meters, options.powercap);
   std::vector<std::string> addresses;
   for (const std::string& name : backends) {
-    if (const std::string address = device_address(name); !address.empty()) addresses.push_back(address);
+    if (const std::string address = compute::device_address(name); !address.empty()) addresses.push_back(address);
   }
   add_nvml(meters, addresses, options.nvml);
   return meters;
@@ -106,11 +107,11 @@ BenchResult bench(const BenchOptions& options, const ProgressCallback& progress)
   for (const auto& meter : meters.meters) result.meters.push_back(meter->name());
   result.no_meters = meters.absent;
   if (!model.backend().free_memory()) {
-    const measure::TokenCost cost = token_cost(model.reader(), model.config());
+    const measure::TokenCost cost = measure::token_cost(model.reader(), model.config());
     result.bytes_per_token = cost.bytes;
     result.products_per_token = cost.products;
-    result.bandwidth = measure_bandwidth();
-    result.f32_products_per_second = measure_product_rate(model.backend());
+    result.bandwidth = measure::measure_bandwidth();
+    result.f32_products_per_second = measure::measure_product_rate(model.backend());
   }
   if (progress) progress({.stage = "machine", .data = to_json(result)});
 

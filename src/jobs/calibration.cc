@@ -15,7 +15,7 @@ calibrate::CalibrationSettings settings_for(const gguf::Reader& source, const mo
                                  const QuantizeOptions& options, const ShapingOptions& shaping, formats::DeviceEncoder* device) {
   calibrate::CalibrationSettings settings{.rounding = {.ldlq = {.effort = shaping.chosen_effort()}, .device = device}};
   const uint64_t memory = options.memory > 0 ? options.memory : physical_memory() / 5 * 4;
-  const schedule::SweepPlan plan = plan_sweep(source, config, memory, hessian_bytes(resolution), shaping.ctx_size,
+  const schedule::SweepPlan plan = plan_sweep(source, config, memory, calibrate::hessian_bytes(resolution), shaping.ctx_size,
                                     settings.sweep.n_batch, schedule::SweepOrder::kLayer);
   settings.sweep.hidden_state_bytes = plan.hidden_state_bytes / 2;
   settings.sweep.scratch_folder = std::filesystem::path(options.output).parent_path().string();
@@ -26,7 +26,7 @@ calibrate::CalibrationSettings settings_for(const gguf::Reader& source, const mo
 
 Calibration::Calibration(const gguf::Reader& source, const plan::Resolution& resolution, const QuantizeOptions& options,
                          const ShapingOptions& shaping, formats::DeviceEncoder* device)
-    : backend_(make_backend(options.backend)),
+    : backend_(compute::make_backend(options.backend)),
       model_(source, *backend_),
       tokenizer_(source.metadata()),
       chunks_(tokenize_file(tokenizer_, options.calibrate, /*parse_special=*/false), shaping.ctx_size, shaping.chunks,

@@ -10,9 +10,9 @@ namespace {
 using Load = std::vector<evaluate::ChoiceTask> (*)(const std::string& path, const tokenizer::Tokenizer& tokenizer, int64_t max_tasks);
 
 Load loader(const std::string& kind) {
-  if (kind == "hellaswag") return load_hellaswag;
-  if (kind == "winogrande") return load_winogrande;
-  if (kind == "multiple-choice") return load_multiple_choice;
+  if (kind == "hellaswag") return evaluate::load_hellaswag;
+  if (kind == "winogrande") return evaluate::load_winogrande;
+  if (kind == "multiple-choice") return evaluate::load_multiple_choice;
   fail("", "kind: expected hellaswag, winogrande or multiple-choice, found \"{}\"", printable(kind));
 }
 
@@ -42,10 +42,10 @@ ChoiceResult choice(const ChoiceOptions& options, const ProgressCallback& progre
   });
   result.n_tasks = std::ssize(result.results);
   result.chance /= static_cast<double>(result.n_tasks);
-  const evaluate::MeanEstimate share = share_estimate(n_correct, result.n_tasks);
+  const evaluate::MeanEstimate share = evaluate::share_estimate(n_correct, result.n_tasks);
   result.score = share.mean;
   result.standard_error = share.standard_error;
-  const evaluate::Interval interval = wilson_interval(n_correct, result.n_tasks);
+  const evaluate::Interval interval = evaluate::wilson_interval(n_correct, result.n_tasks);
   result.interval = {interval.low, interval.high};
   return result;
 }

@@ -40,14 +40,14 @@ double bits_per_weight(const gguf::Reader& reader) {
 ModelDiff diff_models(const std::string& path_a, const std::string& path_b, const ProgressCallback& progress) {
   const gguf::Reader a(path_a), b(path_b);
   ModelDiff result{.a = size_of(a), .b = size_of(b)};
-  for (const quantize::MetadataDifference& difference : compare(a.metadata(), b.metadata())) {
+  for (const quantize::MetadataDifference& difference : quantize::compare(a.metadata(), b.metadata())) {
     KeyDiff& row = result.metadata.emplace_back();
     row.key = printable(difference.key(), 1024);
     if (difference.a != nullptr) row.a = value_beside(a.metadata(), *difference.a, b.metadata());
     if (difference.b != nullptr) row.b = value_beside(b.metadata(), *difference.b, a.metadata());
   }
   quantize::ErrorSums total;
-  for (const quantize::TensorDifference& tensor : compare(a, b, tensors_of(progress))) {
+  for (const quantize::TensorDifference& tensor : quantize::compare(a, b, tensors_of(progress))) {
     TensorDiff& row = result.tensors.emplace_back();
     row.name = printable(tensor.name(), 1024);
     row.a = describe(tensor.a);
@@ -63,7 +63,7 @@ ModelDiff diff_models(const std::string& path_a, const std::string& path_b, cons
 
 Verification verify_model(const std::string& path, const ProgressCallback& progress) {
   const gguf::Reader file(path);
-  verify(file, tensors_of(progress));
+  quantize::verify(file, tensors_of(progress));
   return {printable(file.path(), 4096), std::ssize(file.tensors())};
 }
 

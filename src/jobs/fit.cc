@@ -32,7 +32,7 @@ FitResult fit(const FitOptions& options) {
   for (uint64_t& bytes : free_bytes) bytes -= std::min(bytes, options.reserve);
   const schedule::PlacementRequest placement = options.placement.request(free_bytes);
   const gguf::Reader reader(options.model, gguf::ReadMode::kHeader);
-  const model::ModelConfig config = read_config(reader.metadata());
+  const model::ModelConfig config = model::read_config(reader.metadata());
   schedule::MemoryRequest request{.n_context = options.ctx_size,
                         .n_sequences = options.sequences,
                         .n_batch = options.batch_size,

@@ -107,7 +107,7 @@ imatrix::Imatrix collect(const ImatrixOptions& options, ImatrixResult& result, c
 // A header is enough, so that it can be known before a download.
 ImatrixCosts costs(const ImatrixOptions& options) {
   const gguf::Reader reader(options.model.model, gguf::ReadMode::kHeader);
-  const model::ModelConfig config = read_config(reader.metadata());
+  const model::ModelConfig config = model::read_config(reader.metadata());
   const int64_t n_tokens = options.text.chunks * options.text.ctx_size;
   if (n_tokens == 0) fail("", "--dry-run needs --chunks N");
   const uint64_t sums = result_bytes(reader);
@@ -124,7 +124,7 @@ ImatrixCosts costs(const ImatrixOptions& options) {
           .sums = sums,
           .streams = streams,
           .scratch = streams > plan.hidden_state_bytes ? streams - plan.hidden_state_bytes : 0,
-          .flop_per_token = 2 * token_cost(reader, config).products};
+          .flop_per_token = 2 * measure::token_cost(reader, config).products};
 }
 
 void check_options(const ImatrixOptions& options) {

@@ -100,7 +100,7 @@ PerplexityResult Run::evaluate_text() {
   const std::unique_ptr<evaluate::DivergenceBase> base =
       options_.kl_divergence ? evaluate::DivergenceBase::open(options_.kl_divergence_base) : nullptr;
   const tokenizer::Chunks chunks = choose_chunks(tokenizer, base.get());
-  const evaluate::ModelIdentity identity = model_identity(reader, model.config(), tokenizer);
+  const evaluate::ModelIdentity identity = evaluate::model_identity(reader, model.config(), tokenizer);
   if (base) base->require(chunks, identity);
 
   evaluate::EvaluationOptions how;
@@ -120,7 +120,7 @@ PerplexityResult Run::evaluate_text() {
           .data = {{"n_ctx", chunks.n_ctx()},
                    {"n_chunks", chunks.count()},
                    {"order", how.sweep.keep_layers ? "token" : "layer"}}});
-  const evaluate::EvaluationResult evaluated = evaluate(model, identity, chunks, base.get(), how,
+  const evaluate::EvaluationResult evaluated = evaluate::evaluate(model, identity, chunks, base.get(), how,
                                               [this](std::span<const evaluate::TokenScore> scores) { report_chunks(scores); });
   take(perplexity(evaluated.scores));
   result_.running = running_perplexity(evaluated.scores, chunks.n_scored());
@@ -139,7 +139,7 @@ PerplexityResult Run::noise_floor() {
   const int64_t n_piece = chunks.n_ctx() / 7 + 1;
   report({.stage = "plan", .data = {{"n_ctx", chunks.n_ctx()}, {"n_chunks", chunks.count()}, {"n_piece", n_piece}}});
   const std::vector<evaluate::TokenScore> scores =
-      self_check(open_.model(), chunks, n_piece, [this](std::span<const evaluate::TokenScore> done) { report_chunks(done); });
+      evaluate::self_check(open_.model(), chunks, n_piece, [this](std::span<const evaluate::TokenScore> done) { report_chunks(done); });
   take(perplexity(scores));
   result_.divergence = figures(divergence(scores));
   return std::move(result_);
@@ -164,14 +164,14 @@ PerplexityResult Run::one_sequence() {
   std::optional<AtomicFile> dump;
   if (!options_.dump_logits.empty()) dump.emplace(options_.dump_logits);
   const std::vector<double> nll =
-      evaluate_sequence(open_.model(), options_.model.model, ids, [&](int64_t first, std::span<const float> logits) {
+      evaluate::evaluate_sequence(open_.model(), options_.model.model, ids, [&](int64_t first, std::span<const float> logits) {
         if (dump) dump->append(std::as_bytes(logits));
         const int64_t done = first + std::ssize(logits) / open_.model().config().n_vocab;
         report({.stage = "tokens", .done = done, .total = n, .unit = "tokens"});
       });
   if (dump) dump->finish();
   result_.n_tokens = n;
-  result_.mean_nll = mean_estimate(nll).mean;
+  result_.mean_nll = evaluate::mean_estimate(nll).mean;
   result_.perplexity = std::exp(result_.mean_nll);
   result_.n_scored = std::ssize(nll);
   return std::move(result_);

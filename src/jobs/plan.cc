@@ -22,7 +22,7 @@ plan::Plan load_rules(const PlanSource& source) {
   }
   if (!source.plan.empty()) return plan::Plan::load(source.plan);
   if (!source.preset.empty()) return plan::Plan::preset(data_folder("plans"), source.preset);
-  if (const formats::Format* uniform = find_format(source.type)) return plan::Plan::uniform(uniform->type);
+  if (const formats::Format* uniform = formats::find_format(source.type)) return plan::Plan::uniform(uniform->type);
   std::string lower = source.type;
   std::ranges::transform(lower, lower.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c; });
   return lower == "copy" ? plan::Plan::uniform(std::nullopt) : plan::Plan::preset(data_folder("plans"), source.type);
@@ -99,7 +99,7 @@ PlanResult plan(const PlanOptions& options, const ProgressCallback& progress) {
   std::optional<imatrix::Imatrix> imatrix;
   if (!options.imatrix.empty()) imatrix = imatrix::Imatrix::load(options.imatrix);
   const plan::Resolution resolution =
-      resolve(options.source.load(), reader.tensors(), model_facts(reader.metadata(), imatrix.has_value()));
+      resolve(options.source.load(), reader.tensors(), plan::model_facts(reader.metadata(), imatrix.has_value()));
   const std::vector<plan::Finding> found = findings(quantize::QuantizeJob{reader, resolution, imatrix ? &*imatrix : nullptr});
   PlanResult result = describe(resolution, found);
   if (progress) progress({.stage = "plan", .data = to_json(result)});

@@ -73,11 +73,11 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
   const quantize::EditedModel model = apply(shaping.edits(), source.metadata(), source.tensors());
   if (imatrix) prepare(*imatrix, shaping, model);
   const plan::Resolution resolution =
-      resolve(made_from.plan, model.tensors, model_facts(model.metadata, imatrix.has_value()));
+      resolve(made_from.plan, model.tensors, plan::model_facts(model.metadata, imatrix.has_value()));
   if (!options.calibrate.empty() && !shaping.prune_layers.empty()) {
     fail("", "--calibrate takes the model as it is: prune its layers in a run of its own");
   }
-  const std::unique_ptr<formats::DeviceEncoder> device = make_device_encoder(options.backend);
+  const std::unique_ptr<formats::DeviceEncoder> device = compute::make_device_encoder(options.backend);
   std::optional<Calibration> calibration;
   if (!options.calibrate.empty()) calibration.emplace(source, resolution, options, shaping, device.get());
   const quantize::QuantizeJob job{source,

@@ -47,13 +47,13 @@ Recipe recipe(const QuantizeOptions& options) {
 
 Recipe repeat(const QuantizeOptions& options, const gguf::Reader& source, std::optional<imatrix::Imatrix>& imatrix) {
   const gguf::Reader file(options.from, gguf::ReadMode::kHeader);
-  const quantize::Recorded recorded = read_provenance(file);
+  const quantize::Recorded recorded = quantize::read_provenance(file);
   const quantize::Provenance& provenance = recorded.provenance;
   if (std::ranges::find(kSameBytes, provenance.version) == std::end(kSameBytes)) {
     fail(options.from, "was written by version {}, which this version {} cannot repeat to the byte",
          printable(provenance.version), STEELYARD_VERSION);
   }
-  if (header_sha256(source) != recorded.source_header) {
+  if (quantize::header_sha256(source) != recorded.source_header) {
     fail(options.model, "is not the source of {}: the header differs", options.from);
   }
   check_input({options.imatrix, provenance.imatrix_sha256, "imatrix",

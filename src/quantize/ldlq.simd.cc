@@ -92,7 +92,7 @@ class Tile {
       multiply(x_, in_.n, panel.hessian, panel.width);
       for (int64_t r = 0; r < n_rows_; ++r) {
         const int64_t at = r * in_.n + panel.begin;
-        accumulate_shrinkage<1>(x_ + at, memory_.errors + at, product(r), panel.width, energy[r], projection[r]);
+        formats::accumulate_shrinkage<1>(x_ + at, memory_.errors + at, product(r), panel.width, energy[r], projection[r]);
       }
     });
     const int64_t row_bytes = in_.n / format_.block_len * format_.block_bytes;

@@ -1,6 +1,6 @@
 // Memory to work in: where it begins, and that what was written stays as long as the memory need not grow. (That it is
 // not filled cannot be seen from outside.)
-#include "base/scratch.h"
+#include "base/scratch_buffer.h"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@ namespace steelyard {
 namespace {
 
 TEST(Scratch, BeginsAtACacheLineAndMovesOnlyToGrow) {
-  Scratch<float> memory;
+  ScratchBuffer<float> memory;
   EXPECT_EQ(memory.data(), nullptr);
   float* first = memory.reserve(100);
   EXPECT_EQ(reinterpret_cast<uintptr_t>(first) % 64, 0u);

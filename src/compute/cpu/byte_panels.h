@@ -11,7 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "base/scratch.h"
+#include "base/scratch_buffer.h"
 #include "simd/factor.h"
 #include "simd/target.h"
 
@@ -67,9 +67,9 @@ class ByteInputs {
 
  private:
   int planes_ = 1;
-  Scratch<int8_t> codes_;
-  Scratch<int32_t> fours_, offsets_;
-  Scratch<float> scales_, sums_, pair_sums_;
+  ScratchBuffer<int8_t> codes_;
+  ScratchBuffer<int32_t> fours_, offsets_;
+  ScratchBuffer<float> scales_, sums_, pair_sums_;
 };
 
 /// What the loops over a panel depend on: which minima weights have (none, one per 16 values, or one per 32, each

@@ -9,7 +9,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "base/scratch.h"
+#include "base/scratch_buffer.h"
 #include "compute/cpu/delta_net.h"
 #include "compute/cpu/gemm.h"
 #include "compute/cpu/kernels.h"
@@ -42,7 +42,7 @@ class CpuBackend : public HostBackend {
     }
 
    private:
-    Scratch<std::byte> slots_[8];
+    ScratchBuffer<std::byte> slots_[8];
   };
 
   class AttentionTask;
@@ -96,8 +96,8 @@ class CpuBackend : public HostBackend {
   std::vector<Job> jobs_;
   std::vector<Task> tasks_;
   int64_t n_codes_ = 0, n_row_bytes_ = 0, n_panel_bytes_ = 0;
-  Scratch<int16_t> codes_;
-  Scratch<float> scales_;  // one per 64 codes
+  ScratchBuffer<int16_t> codes_;
+  ScratchBuffer<float> scales_;  // one per 64 codes
   cpu::ByteInputs row_bytes_, panel_bytes_;
 };
 

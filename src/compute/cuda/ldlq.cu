@@ -42,7 +42,7 @@ __global__ void accumulate_shrinkage_of_rows(LdlqArgs args, int64_t width) {
   const int64_t at = (blockIdx.x * args.inputs.n + args.begin) * kTileRows + threadIdx.x;
   const float* const product = args.products + static_cast<int64_t>(blockIdx.x) * formats::kPanelLen * kTileRows + threadIdx.x;
   double energy = args.begin == 0 ? 0.0 : args.energy[row], projection = args.begin == 0 ? 0.0 : args.projection[row];
-  accumulate_shrinkage<kTileRows>(args.x + at, args.errors + at, product, width, energy, projection);
+  formats::accumulate_shrinkage<kTileRows>(args.x + at, args.errors + at, product, width, energy, projection);
   args.energy[row] = energy;
   args.projection[row] = projection;
 }

@@ -23,9 +23,9 @@ struct CodebookEncoder {
 
   /// The scale as a number, of the integer that is stored. Exact: a half has 11 bits.
   STEELYARD_HD static float scale_of(Half d, int sub_scale) { return stepped_scale<F>(to_float(d), sub_scale); }
-  /// The same for the steps of 16 groups.
-  STEELYARD_HD static Floats16 scales_of(Half d, const Steps& levels) {
-    return to_floats(odd(levels)) * (broadcast_half(d) * broadcast16(static_cast<float>(F::kSubScaleUnit)));
+  /// The same for the sub-block scales of 16 groups.
+  STEELYARD_HD static Floats16 scales_of(Half d, const SubScales& sub_scales) {
+    return to_floats(odd(sub_scales)) * (broadcast_half(d) * broadcast16(static_cast<float>(F::kSubScaleUnit)));
   }
 
   STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
@@ -81,8 +81,8 @@ struct CodebookEncoder {
   /// Sign bits of the values, or the bit of the shift.
   STEELYARD_HD static uint32_t signs_of(uint32_t code) { return code >> (F::kCodewords * F::kIndexBits); }
 
-  /// The signs of four codes, seven each, under a step.
-  STEELYARD_HD static uint32_t signs_and_step(const uint32_t* codes, int sub_scale) {
+  /// The signs of four codes, seven each, under a sub-block scale.
+  STEELYARD_HD static uint32_t signs_and_sub_scale(const uint32_t* codes, int sub_scale) {
     uint32_t word = static_cast<uint32_t>(sub_scale) << 28;
     for (int k = 0; k < 4; ++k) word |= (signs_of(codes[k]) & 127) << (7 * k);
     return word;

@@ -10,7 +10,7 @@
 namespace steelyard {
 
 template <class T>
-class Scratch {
+class ScratchBuffer {
   static_assert(std::is_trivially_default_constructible_v<T> && std::is_trivially_destructible_v<T>);
 
  public:
