@@ -12,9 +12,7 @@
 #include <utility>
 #include <vector>
 
-namespace steelyard {
-class ByteReader;
-}
+#include "base/byte_reader.h"
 
 namespace steelyard::gguf {
 

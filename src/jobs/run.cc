@@ -87,7 +87,7 @@ RunResult run(const RunOptions& options, const ProgressCallback& progress, const
       report("text", piece);
     });
     result.finish_reason = name(finish_reason);
-    report("ending", {{"ending", result.finish_reason}});
+    report("ending", {{"finish_reason", result.finish_reason}});
     return finish_reason;
   };
   if (!ids.empty()) {

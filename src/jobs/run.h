@@ -1,7 +1,7 @@
 // Continues a prompt, answers lines of a dialogue, or both.
 //
 // Progress: "prompt" with the prompt's text as data; "text" with each piece of what the model says; "ending" with data
-// {ending} where an answer ends. Pieces are the bytes of UTF-8 as the model makes them: a character may be cut, or none
+// {finish_reason} where an answer ends. Pieces are the bytes of UTF-8 as the model makes them: a character may be cut, or none
 // at all, so that text of a Json here is not to be dumped.
 #pragma once
 
@@ -71,7 +71,7 @@ struct RunResult {
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("text", self.text);
-    visit("ending", self.finish_reason);
+    visit("finish_reason", self.finish_reason);
     visit("context", self.context);
     visit("prompt", self.prompt);
     visit("generation", self.generation);

@@ -56,8 +56,8 @@ double thread_seconds() {
 }
 
 /// encode_row with importance itself as the objective.
-void encode_row_plainly(const formats::Format& format, const float* x, const float* w, int64_t n_blocks, formats::Effort effort,
-                        std::byte* out) {
+void encode_row_plainly(const formats::Format& format, const float* x, const float* w, int64_t n_blocks,
+                        formats::Effort effort, std::byte* out) {
   const formats::Encoder& encoder = *format.encoder;
   alignas(16) std::byte scales[formats::kMaxScalesBytes];
   uint32_t codes[formats::kMaxBlockLen];
@@ -77,7 +77,7 @@ void report(const nlohmann::json& source, const std::string& folder, formats::Ef
   const auto rows = static_cast<int64_t>(x.size()) / cols;
 
   for (const nlohmann::json& result : source.at("results")) {
-    const formats::Format* format = find_format(result.at("type").get<std::string>());
+    const formats::Format* format = formats::find_format(result.at("type").get<std::string>());
     if (format == nullptr || format->encoder == nullptr) continue;
     if (!types.empty() && std::ranges::find(types, format->name) == types.end()) continue;
     const bool weighted = result.at("encoder_weights").get<bool>();
@@ -114,8 +114,9 @@ void report(const nlohmann::json& source, const std::string& folder, formats::Ef
 }  // namespace steelyard
 
 int main(int argc, char** argv) {
-  const std::map<std::string, steelyard::formats::Effort> efforts = {
-      {"fast", steelyard::formats::Effort::kFast}, {"normal", steelyard::formats::Effort::kNormal}, {"best", steelyard::formats::Effort::kBest}};
+  const std::map<std::string, steelyard::formats::Effort> efforts = {{"fast", steelyard::formats::Effort::kFast},
+                                                                     {"normal", steelyard::formats::Effort::kNormal},
+                                                                     {"best", steelyard::formats::Effort::kBest}};
   const auto effort = efforts.find(argc > 3 ? argv[3] : "normal");
   if (argc < 3 || effort == efforts.end()) {
     fmt::print(stderr, "usage: encode_error REFERENCE.json DATA_FOLDER [fast|normal|best [TYPE...]]\n");

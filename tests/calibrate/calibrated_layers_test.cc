@@ -46,7 +46,7 @@ class Calibrated : public testing::Test {
   }
 
   const gguf::Reader source_{test::golden("imatrix/deepseek2_k256/model.gguf")};
-  std::unique_ptr<compute::Backend> backend_ = make_backend("cpu");
+  std::unique_ptr<compute::Backend> backend_ = compute::make_backend("cpu");
   const model::Model model_{source_, *backend_};
   const tokenizer::Chunks chunks_{tokens(), kContext, 0, std::nullopt, "text"};
 };

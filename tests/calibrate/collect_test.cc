@@ -57,7 +57,7 @@ class Collect : public testing::Test {
     }
   }
 
-  std::unique_ptr<compute::Backend> backend_ = make_backend("cpu");
+  std::unique_ptr<compute::Backend> backend_ = compute::make_backend("cpu");
   std::optional<gguf::Reader> reader_;
   std::optional<model::Model> model_;
   test::TempFolder folder_;

@@ -34,7 +34,7 @@ class Drift : public testing::Test {
     return sums;
   }
 
-  const std::unique_ptr<compute::Backend> backend_ = make_backend("ref");
+  const std::unique_ptr<compute::Backend> backend_ = compute::make_backend("ref");
   compute::Weight weight_;
   InputRecorder originals_;
 };

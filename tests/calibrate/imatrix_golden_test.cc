@@ -18,7 +18,7 @@ struct Case {
 imatrix::Imatrix collect(const Case& which, bool with_output) {
   const std::string name = which.model;
   const gguf::Reader reader(test::golden((name.ends_with("_k256") ? "imatrix/" : "models/") + name + "/model.gguf"));
-  const auto backend = make_backend(which.backend);
+  const auto backend = compute::make_backend(which.backend);
   const model::Model model(reader, *backend);
   const tokenizer::Tokenizer tokenizer(reader.metadata());
   const std::string text = test::golden("imatrix/text.txt");
@@ -86,7 +86,7 @@ TEST(ImatrixCollector, SameSumsForAnyNumberOfThreads) {
 // The tied token_embd of a model without output.weight is never collected.
 TEST(ImatrixCollector, TiedOutputIsLeftOut) {
   const gguf::Reader reader(test::golden("models/llama_tied/model.gguf"));
-  const auto backend = make_backend("cpu");
+  const auto backend = compute::make_backend("cpu");
   const model::Model model(reader, *backend);
   std::vector<tokenizer::TokenId> ids(64);
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<tokenizer::TokenId>(i * 7 % 256);

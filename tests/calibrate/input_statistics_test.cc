@@ -39,8 +39,8 @@ TEST(SliceMeans, ThePriorCountsAsInputsWithThePooledMean) {
 TEST(SliceMeans, NoSumsNoMeans) {
   const std::vector<float> sums;
   const std::vector<int64_t> counts = {4, 4};
-  EXPECT_TRUE(SliceMeans(sums, counts, 4.0).of(1).empty());
-  EXPECT_TRUE(SliceMeans(sums, counts, 0.0).of(0).empty());
+  EXPECT_TRUE(SliceMeans(sums, counts, 4.0).of_slice(1).empty());
+  EXPECT_TRUE(SliceMeans(sums, counts, 0.0).of_slice(0).empty());
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ uint64_t sum(const Json& report, const char* what) {
 class Fit : public testing::Test {
  protected:
   std::string header(const std::string& model, const gguf::Metadata& metadata) const {
-    const gguf::Layout layout = gguf::lay_out(model, metadata, read_model(model).tensors);
+    const gguf::Layout layout = gguf::lay_out(model, metadata, plan::read_model(model).tensors);
     std::ofstream(folder_ / model, std::ios::binary) << layout.header;
     return folder_ / model;
   }

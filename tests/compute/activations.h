@@ -76,7 +76,7 @@ inline void expect_close(Matrix found, Matrix expected, float tolerance, float l
 class RandomWeight {
  public:
   RandomWeight(formats::Type type, int64_t n_in, int64_t n_out, int64_t n_slices, uint32_t seed) {
-    const formats::Format& format = steelyard::format(type);
+    const formats::Format& format = formats::format(type);
     std::mt19937 random(seed);
     std::normal_distribution<float> normal;
     std::vector<float> row(static_cast<size_t>(n_in)), ones(static_cast<size_t>(n_in), 1.0f);

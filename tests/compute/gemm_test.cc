@@ -7,7 +7,6 @@
 namespace steelyard::compute::cpu {
 namespace {
 
-using test::Activations;
 
 class Panels : public testing::TestWithParam<simd::Target> {
  protected:

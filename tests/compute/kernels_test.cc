@@ -10,7 +10,6 @@
 namespace steelyard::compute::cpu {
 namespace {
 
-using test::Activations;
 
 std::vector<const Kernels*> all_supported() {
   std::vector<const Kernels*> sets;
@@ -162,8 +161,8 @@ TEST(Threads, DoNotChangeSums) {
   const int before = omp_get_max_threads();
   const auto backend = make_backend("cpu");
   Activations x(65, 1000, 1);
-  test::RoutingMemory routing(65, 1, 4);
-  test::fill_randomly(routing.get(), 2);
+  RoutingMemory routing(65, 1, 4);
+  fill_randomly(routing.get(), 2);
   std::vector<double> first, first_experts;
   for (const int threads : {1, 2, 3, 7}) {
     set_thread_count(threads);

@@ -20,7 +20,7 @@ class MulMat : public testing::TestWithParam<formats::Type> {
 
 std::vector<formats::Type> weight_types() {
   std::vector<formats::Type> types;
-  for (const formats::Format* format : all_formats()) {
+  for (const formats::Format* format : formats::all_formats()) {
     if (format->decode != nullptr && format->encoder != nullptr) types.push_back(format->type);
   }
   return types;

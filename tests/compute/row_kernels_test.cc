@@ -10,7 +10,6 @@
 namespace steelyard::compute::cpu {
 namespace {
 
-using test::Activations;
 
 /// Activations as bytes.
 class Bytes {
@@ -100,7 +99,7 @@ TEST_P(RowsOf, WhatIsNotFiniteStaysSo) {
 // 256. Products of bytes are exact for the values that the bytes stand for, however far these are from x.
 TEST_P(RowsOf, EveryType) {
   std::mt19937 random(1);
-  for (const formats::Format* format : all_formats()) {
+  for (const formats::Format* format : formats::all_formats()) {
     if (format->decode == nullptr) continue;
     SCOPED_TRACE(format->name);
     const RowKernels& rows = cpu::row_kernels(GetParam(), *format);

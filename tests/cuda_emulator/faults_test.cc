@@ -8,9 +8,9 @@
 namespace steelyard::cuda_emulator {
 namespace {
 
-using cuda::commit_copies;
-using cuda::copy_async_16;
-using cuda::ldmatrix_x4;
+using compute::cuda::commit_copies;
+using compute::cuda::copy_async_16;
+using compute::cuda::ldmatrix_x4;
 
 __global__ void fill(float* p) { p[threadIdx.x] = float(threadIdx.x); }
 __global__ void write_beyond(float* p, int n) { p[int(threadIdx.x) + n] = 1; }
@@ -60,8 +60,8 @@ __global__ void forget_warp_barrier(int* p) {
 }
 __global__ void forget_to_wait(float* p, const float* src) {
   CUDA_SHARED(s, float[128]);
-  copy_async_16(&s[threadIdx.x * 4], src + threadIdx.x * 4);
-  commit_copies();
+  compute::cuda::copy_async_16(&s[threadIdx.x * 4], src + threadIdx.x * 4);
+  compute::cuda::commit_copies();
   __syncthreads();
   p[threadIdx.x] = s[threadIdx.x];
 }
@@ -74,12 +74,12 @@ __global__ void use_dynamic(float* p) {
 __global__ void multiply_without_last_lane(float* p) {
   float d[4] = {};
   const uint32_t a[4] = {}, b[2] = {};
-  if (threadIdx.x < 31) cuda::mma_m16n8k16_bf16(d, a, b, d);
+  if (threadIdx.x < 31) compute::cuda::mma_m16n8k16_bf16(d, a, b, d);
   p[threadIdx.x] = d[0];
 }
 __global__ void matrix_from_global(float* p) {
   uint32_t r[4];
-  ldmatrix_x4(r, p);
+  compute::cuda::ldmatrix_x4(r, p);
   p[threadIdx.x] = float(r[0]);
 }
 __global__ void follow(float** table) { table[0][threadIdx.x] = 2; }

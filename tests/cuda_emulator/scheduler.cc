@@ -11,8 +11,8 @@ namespace steelyard::cuda_emulator {
 
 Thread* current_thread = nullptr;
 dim3 current_block_dim, current_grid_dim;
-formats::Grid grid;
-generate::Random random_source{1};
+Grid grid;
+Random random_source{1};
 
 Config& config() {
   static Config config = [] {

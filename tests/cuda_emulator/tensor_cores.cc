@@ -149,27 +149,25 @@ const void* matrix_row(const Slot& slot, int lane) {
 void mma_m16n8k16(bool bf16, float d[4], const uint32_t a[4], const uint32_t b[2], const float c[4], Site site) {
   need_capability(80, "mma.m16n8k16");
   MmaArgs<float> args{d, a, b, c};
-  collective(kOpMma16, compute::cuda::kFullMask, &args, site, true,
-             [bf16](Slot& slot) { multiply_floats(slot, bf16, 16); });
+  collective(kOpMma16, kFullMask, &args, site, true, [bf16](Slot& slot) { multiply_floats(slot, bf16, 16); });
 }
 
 void mma_m16n8k8(bool bf16, float d[4], const uint32_t a[2], const uint32_t b[1], const float c[4], Site site) {
   need_capability(bf16 ? 80 : 75, "mma.m16n8k8");
   MmaArgs<float> args{d, a, b, c};
-  collective(kOpMma8, compute::cuda::kFullMask, &args, site, true,
-             [bf16](Slot& slot) { multiply_floats(slot, bf16, 8); });
+  collective(kOpMma8, kFullMask, &args, site, true, [bf16](Slot& slot) { multiply_floats(slot, bf16, 8); });
 }
 
 void mma_m16n8k32_s8(int d[4], const uint32_t a[4], const uint32_t b[2], const int c[4], Site site) {
   need_capability(80, "mma.m16n8k32.s8");
   MmaArgs<int> args{d, a, b, c};
-  collective(kOpMmaS8, compute::cuda::kFullMask, &args, site, true, [](Slot& slot) { multiply_int8(slot, 32); });
+  collective(kOpMmaS8, kFullMask, &args, site, true, [](Slot& slot) { multiply_int8(slot, 32); });
 }
 
 void mma_m16n8k16_s8(int d[4], const uint32_t a[2], const uint32_t b[1], const int c[4], Site site) {
   need_capability(80, "mma.m16n8k16.s8");
   MmaArgs<int> args{d, a, b, c};
-  collective(kOpMma16S8, compute::cuda::kFullMask, &args, site, true, [](Slot& slot) { multiply_int8(slot, 16); });
+  collective(kOpMma16S8, kFullMask, &args, site, true, [](Slot& slot) { multiply_int8(slot, 16); });
 }
 
 // Section 9.7.14.5.15: lane 8j + i supplies the address of row i of matrix j; lane l receives row l / 4, columns
@@ -180,7 +178,7 @@ void ldmatrix(int num, bool trans, uint32_t* r, const void* row, Site site) {
   if (int(current_thread->lane) < 8 * num) __tsan_read_range(const_cast<void*>(row), 16);
 #endif
   LdmatrixArgs args{r, row};
-  collective(kOpLdmatrix, compute::cuda::kFullMask, &args, site, true, [num, trans](Slot& slot) {
+  collective(kOpLdmatrix, kFullMask, &args, site, true, [num, trans](Slot& slot) {
     for (int j = 0; j < num; ++j) {
       uint16_t m[8][8];
       for (int i = 0; i < 8; ++i) copy_bytes(m[i], matrix_row(slot, 8 * j + i), 16);

@@ -46,7 +46,7 @@ class BaseFile : public testing::TestWithParam<BaseLayout> {
   }
 
   const test::TempFolder folder_;
-  const test::TinyRun tiny_;
+  const TinyRun tiny_;
   std::string bytes_;
 };
 
@@ -75,9 +75,9 @@ TEST_P(BaseFile, Fuzz) {
 }
 
 TEST_P(BaseFile, OfAnotherTextOrContext) {
-  const tokenizer::Chunks others(tokenize_file(tiny_.tokenizer, test::golden("imatrix/text.txt"), false), 32, 4, std::nullopt, "");
+  const tokenizer::Chunks others(tokenizer::tokenize_file(tiny_.tokenizer, test::golden("imatrix/text.txt"), false), 32, 4, std::nullopt, "");
   EXPECT_THROW(DivergenceBase::open(folder_ / "base")->require(others, tiny_.identity), Error);
-  const test::TinyRun more(test::golden("models/deepseek2/model.gguf"), 9);
+  const TinyRun more(test::golden("models/deepseek2/model.gguf"), 9);
   EXPECT_THROW(DivergenceBase::open(folder_ / "base")->require(more.chunks, more.identity), Error);
   ModelIdentity wider = tiny_.identity;
   wider.n_vocab += 1;

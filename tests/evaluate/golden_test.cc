@@ -30,7 +30,7 @@ struct Figures {
 Figures evaluate_text(const std::string& model_path, const std::string& base_path = "", const std::string& write = "",
                       BaseLayout layout = BaseLayout::kCompact, int64_t n_batch = 256) {
   const gguf::Reader reader(model_path);
-  const auto backend = make_backend("cpu");
+  const auto backend = compute::make_backend("cpu");
   const model::Model model(reader, *backend);
   const tokenizer::Tokenizer tokenizer(reader.metadata());
   const ModelIdentity identity = model_identity(reader, model.config(), tokenizer);

@@ -43,7 +43,7 @@ class Resume : public testing::TestWithParam<std::tuple<int64_t, bool>> {
   }
 
   const test::TempFolder folder_;
-  const test::TinyRun tiny_;
+  const TinyRun tiny_;
 };
 
 TEST_P(Resume, BaseOfEitherLayout) {
@@ -72,7 +72,7 @@ TEST_P(Resume, BaseOfEitherLayout) {
 TEST_P(Resume, Divergence) {
   tiny_.write_base(folder_ / "base", BaseLayout::kCompact);
   const auto base = DivergenceBase::open(folder_ / "base");
-  const test::TinyRun quantized(test::golden("imatrix/deepseek2/model_Q4_0.gguf"));
+  const TinyRun quantized(test::golden("imatrix/deepseek2/model_Q4_0.gguf"));
   const EvaluationOptions how = options();
   const EvaluationResult whole = quantized.run(how, base.get());
   EXPECT_FALSE(whole.routers.empty());
@@ -102,7 +102,7 @@ TEST_P(Resume, OfAnotherRun) {
   EvaluationOptions how = options();
   interrupt(how, nullptr, 31 * 5);
   const std::string progress = test::read_text(how.progress_path);
-  const auto expect_refused = [&](const test::TinyRun& run, const EvaluationOptions& changed) {
+  const auto expect_refused = [&](const TinyRun& run, const EvaluationOptions& changed) {
     try {
       run.run(changed);
       ADD_FAILURE() << "accepted";
@@ -117,8 +117,8 @@ TEST_P(Resume, OfAnotherRun) {
   changed = how;
   changed.sweep.n_batch += 64;
   expect_refused(tiny_, changed);
-  expect_refused(test::TinyRun(test::golden("imatrix/deepseek2/model_Q4_0.gguf")), how);
-  expect_refused(test::TinyRun(test::golden("models/deepseek2/model.gguf"), 7), how);
+  expect_refused(TinyRun(test::golden("imatrix/deepseek2/model_Q4_0.gguf")), how);
+  expect_refused(TinyRun(test::golden("models/deepseek2/model.gguf"), 7), how);
 }
 
 TEST_P(Resume, DamagedProgress) {

@@ -10,13 +10,13 @@
 namespace steelyard::evaluate {
 
 struct TinyRun {
-  explicit TinyRun(const std::string& path = golden("models/deepseek2/model.gguf"), int64_t n_chunks = 8)
+  explicit TinyRun(const std::string& path = test::golden("models/deepseek2/model.gguf"), int64_t n_chunks = 8)
       : reader(path),
-        backend(make_backend("cpu")),
+        backend(compute::make_backend("cpu")),
         model(reader, *backend),
         tokenizer(reader.metadata()),
         identity(model_identity(reader, model.config(), tokenizer)),
-        chunks(tokenize_file(tokenizer, golden("imatrix/text.txt"), false), 64, n_chunks, chunk_bos(tokenizer),
+        chunks(tokenize_file(tokenizer, test::golden("imatrix/text.txt"), false), 64, n_chunks, chunk_bos(tokenizer),
                "text") {}
 
   EvaluationResult run(

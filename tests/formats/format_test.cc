@@ -23,7 +23,7 @@ TEST(Format, IsFoundByIdAndByName) {
     EXPECT_TRUE(ids.insert(id).second) << id << " twice";
     EXPECT_EQ(find_format(id), format);
     EXPECT_EQ(find_format(format->name), format);
-    EXPECT_EQ(&steelyard::format(format->type), format);
+    EXPECT_EQ(&formats::format(format->type), format);
   }
   EXPECT_EQ(find_format(uint32_t{22})->name, "IQ2_S");
   EXPECT_EQ(find_format("q4_k"), &format(Type::Q4_K));
@@ -67,8 +67,8 @@ TEST(Format, EntriesAreComplete) {
 
 TEST(Format, FallbacksEndAtPlainTypes) {
   for (const Format* format : all_formats()) {
-    for (const Format* from = format; from->fallback; from = &steelyard::format(*from->fallback)) {
-      EXPECT_LT(steelyard::format(*from->fallback).block_len, from->block_len) << from->name;
+    for (const Format* from = format; from->fallback; from = &formats::format(*from->fallback)) {
+      EXPECT_LT(formats::format(*from->fallback).block_len, from->block_len) << from->name;
     }
   }
 }
@@ -128,7 +128,7 @@ TEST(Format, DocumentAgrees) {
   const std::string document = test::read_text(STEELYARD_SOURCE_DIR "/docs/formats.md");
   for (const Format* format : all_formats()) {
     const std::string name(format->name);
-    const std::string fallback(format->fallback ? steelyard::format(*format->fallback).name : "none");
+    const std::string fallback(format->fallback ? formats::format(*format->fallback).name : "none");
     const char* importance = format->importance == Importance::kRequired ? "required"
                              : format->importance == Importance::kUsed   ? "used"
                                                                          : "ignored";

@@ -200,7 +200,7 @@ TEST_F(QuantizeJobTest, MakesItsOwnFilesAgain) {
                      .override_kv = {"general.name=str:again", "general.size_label=str:\"tiny\""},
                      .prune_layers = "1"};
   quantize(options);
-  const quantize::Provenance provenance = read_provenance(gguf::Reader(folder_ / "a.gguf")).provenance;
+  const quantize::Provenance provenance = quantize::read_provenance(gguf::Reader(folder_ / "a.gguf")).provenance;
   EXPECT_EQ(provenance.options, recorded_options(options.shaping));
   EXPECT_THAT(provenance.arguments, IsEmpty());
   quantize({.model = kModel, .output = folder_ / "b.gguf", .imatrix = kImatrix, .from = folder_ / "a.gguf"});

@@ -53,7 +53,7 @@ TEST_F(RunJob, PiecesMakeTheText) {
   EXPECT_FALSE(text.empty());
   EXPECT_EQ(text, result.text);
   EXPECT_EQ(ending, "tokens");
-  EXPECT_EQ(result.ending, "tokens");
+  EXPECT_EQ(result.finish_reason, "tokens");
   EXPECT_EQ(result.generation.tokens, 12);
   EXPECT_GT(result.prompt.tokens, 0);
   EXPECT_EQ(result.context, result.prompt.tokens + 12);
@@ -63,13 +63,13 @@ TEST_F(RunJob, Endings) {
   const std::string text = run(options_).text;
   options_.stop = {text.substr(3, 4)};
   const RunResult stopped = run(options_);
-  EXPECT_EQ(stopped.ending, "stop");
+  EXPECT_EQ(stopped.finish_reason, "stop");
   EXPECT_EQ(stopped.text, text.substr(0, text.find(options_.stop[0])));
   options_.stop.clear();
   options_.ctx_size = 8;
   options_.n_predict = INT64_MAX;
   const RunResult full = run(options_);
-  EXPECT_EQ(full.ending, "context");
+  EXPECT_EQ(full.finish_reason, "context");
   EXPECT_EQ(full.context, 8);
 }
 
@@ -90,7 +90,7 @@ TEST_F(RunJob, DialogueKnowsWhatWasSaid) {
   EXPECT_TRUE(both.starts_with(king));
   EXPECT_NE(both.substr(king.size()), run(options_, {}, lines({"The queen"})).text);
   const RunResult none = run(options_, {}, lines({}));
-  EXPECT_EQ(none.text + none.ending, "");
+  EXPECT_EQ(none.text + none.finish_reason, "");
   options_.ctx_size = 20;
   EXPECT_THAT(failure(lines(std::vector<std::string>(20, "The king"))), HasSubstr("the context of 20 tokens is full"));
 }

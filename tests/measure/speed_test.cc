@@ -21,8 +21,8 @@ class FakeMeter : public EnergyMeter {
 
 class Speed : public testing::Test {
  protected:
-  const gguf::Reader reader_{golden("models/llama/model.gguf")};
-  const std::unique_ptr<compute::Backend> backend_ = make_backend("cpu");
+  const gguf::Reader reader_{test::golden("models/llama/model.gguf")};
+  const std::unique_ptr<compute::Backend> backend_ = compute::make_backend("cpu");
   const model::Model model_{reader_, *backend_};
   EnergyMeters meters_;
 };

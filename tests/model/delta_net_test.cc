@@ -11,6 +11,7 @@
 #include "gguf/writer.h"
 #include "model/model.h"
 #include "model/opening.h"
+#include "schedule/layer_sweep.h"
 #include "support.h"
 
 namespace steelyard::model {
@@ -49,7 +50,7 @@ TEST(DeltaNetModel, TokenByTokenAndAnew) {
     for (const char* kind : {"cpu", "ref"}) {
       const Golden golden(name);
       const gguf::Reader reader(golden.path());
-      const auto backend = make_backend(kind);
+      const auto backend = compute::make_backend(kind);
       const Model model(reader, *backend);
       schedule::Session session(model, 48);
       session.forward(std::span(golden.ids).subspan(5, 20));  // another text, which reset() must forget
@@ -64,7 +65,7 @@ TEST(DeltaNetModel, TokenByTokenAndAnew) {
 TEST(DeltaNetModel, SequencesHaveStatesOfTheirOwn) {
   const Golden golden("qwen3next");
   const gguf::Reader reader(golden.path());
-  const auto backend = make_backend("cpu");
+  const auto backend = compute::make_backend("cpu");
   const Model model(reader, *backend);
   schedule::Session session(model, 48, 2);
   const std::span ids(golden.ids);
@@ -111,7 +112,7 @@ class Changed {
     return path;
   }
 
-  std::string error() const { return test::error_of_opening(write()); }
+  std::string error() const { return error_of_opening(write()); }
 };
 
 // ssm_in: one key head after the other its query, its key, the values and the gates of its value heads.
@@ -141,7 +142,7 @@ TEST(DeltaNetModel, OldLayout) {
     tensor.ne[1] = 2 * 2 * 16 + 2 * 4 * 16;
   }
   const gguf::Reader reader(model.write());
-  const auto backend = make_backend("cpu");
+  const auto backend = compute::make_backend("cpu");
   const Model bound(reader, *backend);
   schedule::Session session(bound, 48);
   expect_golden(session.logits(session.forward(golden.ids)), golden, 0);
@@ -155,7 +156,7 @@ TEST(DeltaNetModel, RecurrentLayersByName) {
   std::string raw("\x07\0\0\0\x04\0\0\0\0\0\0\0\x01\x01\x01\0", 16);  // bool[4]
   model.metadata.set({"qwen3next.attention.recurrent_layers", gguf::ValueType::kArray, raw});
   const gguf::Reader reader(model.write());
-  const auto backend = make_backend("cpu");
+  const auto backend = compute::make_backend("cpu");
   const Model bound(reader, *backend);
   schedule::Session session(bound, 48);
   expect_golden(session.logits(session.forward(golden.ids)), golden, 0);
@@ -220,9 +221,10 @@ TEST(DeltaNetModel, ObserverSeesEveryMatrix) {
   for (const char* name : {"qwen3next", "qwen35moe"}) {
     const Golden golden(name);
     const gguf::Reader reader(golden.path());
-    const auto backend = make_backend("cpu");
+    const auto backend = compute::make_backend("cpu");
     const Model model(reader, *backend);
-    schedule::Session session(model, 48);
+    schedule::LayerSweep sweep(model, std::ssize(golden.ids), [&](int64_t) { return golden.ids; });
+    sweep.start(0, 1);
     Names seen;
     compute::MatmulObserver* const observer = &seen;
     for (int i = 0; i < model.n_layers(); ++i) sweep.run_layers(i, std::span(&observer, 1));

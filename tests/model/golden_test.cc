@@ -30,7 +30,7 @@ class ModelGolden : public testing::TestWithParam<Case> {
   ModelGolden()
       : folder_(test::golden(std::string("models/") + GetParam().model) + "/"),
         reader_(folder_ + "model.gguf"),
-        backend_(make_backend(GetParam().backend)),
+        backend_(compute::make_backend(GetParam().backend)),
         model_(reader_, *backend_) {
     const auto json = nlohmann::json::parse(test::read_text(folder_ + "tokens.json"));
     for (const auto& ids : json["sequences"]) sequences_.push_back(ids.get<std::vector<int32_t>>());
@@ -116,7 +116,7 @@ TEST(QuantizedModels, GiveTheLogitsOfTheirDequantizedWeights) {
     for (const std::string type : {"mixed", "Q4_K", "Q8_0"}) {
       for (const char* backend_name : {"ref", "cpu"}) {
         const gguf::Reader reader(folder + "model_" + type + ".gguf");
-        const auto backend = make_backend(backend_name);
+        const auto backend = compute::make_backend(backend_name);
         const Model model(reader, *backend);
         schedule::Session session(model, static_cast<int64_t>(ids.size()));
         const Matrix logits = session.logits(session.forward(ids));

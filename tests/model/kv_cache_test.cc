@@ -21,7 +21,7 @@ std::string model_path(const std::string& name) { return test::golden("models/" 
 // Logits of the last of 40 tokens, the later ones one by one from the cache.
 std::vector<float> last_logits(const std::string& name, CacheTypes types) {
   const gguf::Reader reader(model_path(name));
-  const auto backend = make_backend("cpu");
+  const auto backend = compute::make_backend("cpu");
   const Model model(reader, *backend, types);
   schedule::Session session(model, 40);
   std::vector<int32_t> ids(40);
@@ -86,7 +86,7 @@ TEST(CacheTypes, HeadsThatDoNotDivideAreNamed) {
 }
 
 TEST(CacheTypes, MemoryIsThatOfTheTypes) {
-  const auto backend = make_backend("cpu");
+  const auto backend = compute::make_backend("cpu");
   const KvLayer kv = make_kv_layer(*backend, heads(64, 32), 10, {formats::Type::Q8_0, formats::Type::Q4_0});
   EXPECT_EQ(kv.keys.stride, 192);   // 4 blocks of 34 bytes, whole cache lines
   EXPECT_EQ(kv.values.stride, 64);  // 2 blocks of 18 bytes

@@ -30,7 +30,7 @@ class ChangedModel {
     gguf::Writer writer(path, metadata, tensors);
     for (const gguf::TensorInfo& tensor : writer.tensors()) writer.append(std::vector<std::byte>(tensor.n_bytes));
     writer.finish();
-    return test::error_of_opening(path);
+    return error_of_opening(path);
   }
 
   gguf::TensorInfo& tensor(std::string_view name) { return *std::ranges::find(tensors, name, &gguf::TensorInfo::name); }
@@ -92,7 +92,7 @@ TEST(Model, WrongShape) {
 
 TEST(Model, TokenBeyondVocabulary) {
   const gguf::Reader reader(test::golden("models/llama/model.gguf"));
-  const auto backend = make_backend("ref");
+  const auto backend = compute::make_backend("ref");
   const Model model(reader, *backend);
   schedule::Session session(model, 8);
   EXPECT_THROW(session.forward(std::vector<int32_t>{3, 272}), Error);
@@ -104,7 +104,7 @@ TEST(Model, SequencesShareABatch) {
   const std::vector<int32_t> a{5, 6, 7, 8, 9, 10}, b{20, 21, 22}, more{30, 31};
   for (const char* name : {"llama", "deepseek2", "deepseek2_yarn"}) {
     const gguf::Reader reader(test::golden(std::string("models/") + name + "/model.gguf"));
-    const auto backend = make_backend("ref");
+    const auto backend = compute::make_backend("ref");
     const Model model(reader, *backend);
     const auto values = [](Matrix x, int64_t first, int64_t n) {
       return std::vector<float>(x.row(first), x.row(first) + n * x.stride);
@@ -131,7 +131,7 @@ TEST(Model, SequencesShareABatch) {
 
 TEST(Model, ContextFull) {
   const gguf::Reader reader(test::golden("models/llama/model.gguf"));
-  const auto backend = make_backend("cpu");
+  const auto backend = compute::make_backend("cpu");
   const Model model(reader, *backend);
   schedule::Session session(model, 4);
   session.forward(std::vector<int32_t>{1, 2, 3});
@@ -144,7 +144,7 @@ TEST(Model, ContextFull) {
 // another vocabulary mean softmax, as the deepseek2_yarn golden shows.
 TEST(Model, GatingFallsBackByArchitecture) {
   const gguf::Reader reader(test::golden("models/deepseek2_yarn/model.gguf"));
-  const auto backend = make_backend("cpu");
+  const auto backend = compute::make_backend("cpu");
   EXPECT_FALSE(reader.metadata().contains("deepseek2.expert_gating_func"));
   EXPECT_EQ(Model(reader, *backend).config().layers.back().ffn.gating, compute::Gating::kSoftmax);
 }

@@ -21,10 +21,10 @@ constexpr double kMaxDifference = 1e-4;
 class Variant {
  public:
   explicit Variant(const std::string& model)
-      : copy(golden("models/" + model + "/model.gguf")),
+      : copy(test::golden("models/" + model + "/model.gguf")),
         architecture_(copy.metadata.string("general.architecture")),
-        expected(read_values<float>(golden("models/" + model + "/logits_0.f32"))) {
-    const auto json = nlohmann::json::parse(read_text(golden("models/" + model + "/tokens.json")));
+        expected(test::read_values<float>(test::golden("models/" + model + "/logits_0.f32"))) {
+    const auto json = nlohmann::json::parse(test::read_text(test::golden("models/" + model + "/tokens.json")));
     ids_ = json["sequences"][0].get<std::vector<int32_t>>();
   }
 
@@ -69,7 +69,7 @@ class Variant {
   std::vector<float> logits(const char* backend_name, size_t piece) const {
     copy.save(folder_ / "variant.gguf");
     const gguf::Reader reader(folder_ / "variant.gguf");
-    const auto backend = make_backend(backend_name);
+    const auto backend = compute::make_backend(backend_name);
     const Model model(reader, *backend);
     schedule::Session session(model, static_cast<int64_t>(ids_.size()));
     std::vector<float> out;

@@ -11,7 +11,6 @@
 namespace steelyard::plan {
 namespace {
 
-using test::tensor;
 
 std::vector<std::string> lines(std::string_view plan, const std::vector<gguf::TensorInfo>& tensors) {
   std::vector<std::string> lines;

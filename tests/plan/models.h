@@ -58,7 +58,7 @@ inline gguf::TensorInfo tensor(const std::string& name, const std::vector<int64_
 /// Each line of the file is one kind of tensor: name (N is the layer's number), layers, shape, source type, choices.
 inline Model read_model(const std::string& name) {
   Model model;
-  std::istringstream in(read_text(golden("plan/" + name + ".tsv")));
+  std::istringstream in(test::read_text(test::golden("plan/" + name + ".tsv")));
   std::string line;
   std::getline(in, line);
   const std::vector<std::string> header = fields(line, '\t');
@@ -79,7 +79,7 @@ inline Model read_model(const std::string& name) {
     if (row[1].empty()) names.push_back(row[0]);
     for (const int layer : layer_list(row[1])) names.push_back("blk." + std::to_string(layer) + row[0].substr(5));
     for (const std::string& tensor_name : names) {
-      model.tensors.push_back(tensor(tensor_name, shape, find_format(row[3])->type));
+      model.tensors.push_back(tensor(tensor_name, shape, formats::find_format(row[3])->type));
       for (size_t i = 4; i < row.size(); ++i) model.picks[header[i]].push_back(row[i]);
     }
   }

@@ -131,8 +131,8 @@ TEST(Plan, TextReadsBackToTheSamePlan) {
 // The plan stored in a quantized file decides like the original plan, whatever was on the command line.
 TEST(Plan, TextOfEveryPresetDecidesTheSame) {
   const std::string plans = std::string(STEELYARD_SOURCE_DIR) + "/plans";
-  for (const char* name : test::kModels) {
-    const test::Model model = test::read_model(name);
+  for (const char* name : kModels) {
+    const Model model = read_model(name);
     for (const auto& [preset, picks] : model.picks) {
       if (contains(preset, "+")) continue;
       Plan plan = Plan::preset(plans, preset);
@@ -205,7 +205,7 @@ TEST(Plan, SurvivesRandomText) {
   std::vector<gguf::TensorInfo> tensors;
   for (const char* name :
        {"token_embd.weight", "blk.0.attn_q.weight", "blk.46.attn_k.weight", "blk.1000000.x.weight"}) {
-    tensors.push_back(test::tensor(name, {192, 8}, formats::Type::BF16));
+    tensors.push_back(tensor(name, {192, 8}, formats::Type::BF16));
   }
   std::mt19937 random(7);
   int parsed = 0;

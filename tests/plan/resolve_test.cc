@@ -12,13 +12,10 @@
 #include "gguf/reader.h"
 #include "models.h"
 #include "plan/findings.h"
-#include "plan/report.h"
 #include "support.h"
 
 namespace steelyard::plan {
 namespace {
-
-using test::tensor;
 
 std::string plans_folder() { return std::string(STEELYARD_SOURCE_DIR) + "/plans"; }
 
@@ -222,11 +219,10 @@ TEST(Resolve, OfNothingIsNothing) {
   const Resolution resolution = resolve(Plan::uniform(formats::Type::Q4_K), {});
   EXPECT_EQ(resolution.total_bytes, 0u);
   EXPECT_EQ(resolution.bits_per_weight, 0);
-  EXPECT_NE(summary(resolution).find("total: 0 tensors"), std::string::npos);
 }
 
 TEST(Resolve, DoesNotDependOnTheOrderOfTensors) {
-  const test::Model model = test::read_model("glm-4.7-flash");
+  const Model model = read_model("glm-4.7-flash");
   const Plan plan = Plan::preset(plans_folder(), "Q4_K_M");
   const Resolution straight = resolve(plan, model.tensors);
   std::map<std::string, formats::Type> types;
@@ -244,8 +240,8 @@ TEST(Resolve, DoesNotDependOnTheOrderOfTensors) {
 }
 
 TEST(Resolve, TotalsAreTheSumsOfDecisions) {
-  for (const char* name : test::kModels) {
-    const test::Model model = test::read_model(name);
+  for (const char* name : kModels) {
+    const Model model = read_model(name);
     const Resolution resolution = resolve(Plan::preset(plans_folder(), "Q3_K_M"), model.tensors);
     uint64_t bytes = 0;
     uint64_t elements = 0;
@@ -282,7 +278,7 @@ void expect_published_plan(std::span<const gguf::TensorInfo> tensors) {
                                          {formats::Type::F32, 281}}));
 }
 
-TEST(Plans, PublishedGlmPlanHasThePublishedSize) { expect_published_plan(test::read_model("glm-4.7-flash").tensors); }
+TEST(Plans, PublishedGlmPlanHasThePublishedSize) { expect_published_plan(read_model("glm-4.7-flash").tensors); }
 
 TEST(Plans, PublishedGlmPlanOnTheRealHeader) {
   const std::string path = test::shared("skeletons/glm-4.7-flash-bf16.header.gguf");
@@ -291,12 +287,12 @@ TEST(Plans, PublishedGlmPlanOnTheRealHeader) {
 }
 
 TEST(Plans, FactsOfTheRealHeaders) {
-  for (const char* name : test::kModels) {
+  for (const char* name : kModels) {
     const std::string path = test::shared(std::string("skeletons/") + name + "-bf16.header.gguf");
     if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is absent";
     const Facts facts = model_facts(gguf::Reader(path, gguf::ReadMode::kHeader).metadata(), false);
-    EXPECT_EQ(facts.gqa, test::read_model(name).facts.gqa) << name;
-    EXPECT_EQ(facts.experts, test::read_model(name).facts.experts) << name;
+    EXPECT_EQ(facts.gqa, read_model(name).facts.gqa) << name;
+    EXPECT_EQ(facts.experts, read_model(name).facts.experts) << name;
   }
 }
 
@@ -304,8 +300,8 @@ TEST(Plans, FactsOfTheRealHeaders) {
 // without an importance matrix.
 TEST(Plans, PresetsPickTheTypesPeopleKnow) {
   size_t compared = 0;
-  for (const char* name : test::kModels) {
-    const test::Model model = test::read_model(name);
+  for (const char* name : kModels) {
+    const Model model = read_model(name);
     for (const auto& [column, picks] : model.picks) {
       const std::string preset = column.substr(0, column.find('+'));
       const Plan plan = Plan::preset(plans_folder(), preset);
@@ -332,7 +328,7 @@ TEST(Plans, PresetsPickTheTypesPeopleKnow) {
       }
     }
   }
-  EXPECT_EQ(compared, std::size(test::kModels) * 32 * 2) << "models x mixes x with and without imatrix";
+  EXPECT_EQ(compared, std::size(kModels) * 32 * 2) << "models x mixes x with and without imatrix";
 }
 
 TEST(Plans, FewerSharedHeadsOrExpertsNeedLess) {

@@ -100,7 +100,7 @@ TEST(CompareTensors, ErrorsAreThoseOfTheDefinition) {
 
 TEST(CompareTensors, EveryTypeAgainstItsOwnValues) {
   const test::TempFolder folder;
-  for (const formats::Format* format : all_formats()) {
+  for (const formats::Format* format : formats::all_formats()) {
     if (format->decode == nullptr || format->encoder == nullptr) continue;
     const int64_t columns = 256, rows = 40;
     const std::vector<float> values = wave(static_cast<size_t>(columns * rows), 1);

@@ -164,7 +164,7 @@ TEST(InputEstimateGain, RowsThatLearntFromTheirInputsLoseLess) {
   const test::TempFolder folder;
   copy.save(folder / "readers.gguf");
   const gguf::Reader reader(folder / "readers.gguf");
-  const steelyard::HessianEstimate estimate{
+  const quantize::HessianEstimate estimate{
       .source = reader, .consumers = {reader.find("blk.0.ffn_gate.weight"), reader.find("blk.0.ffn_up.weight")}};
 
   const formats::Format& type = format(formats::Type::Q2_K);

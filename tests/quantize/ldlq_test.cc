@@ -47,7 +47,7 @@ std::vector<float> weights(uint32_t seed) {
 
 std::vector<const formats::Format*> quantized_types() {
   std::vector<const formats::Format*> types;
-  for (const formats::Format* type : all_formats()) {
+  for (const formats::Format* type : formats::all_formats()) {
     if (type->encoder != nullptr && type->unpack != nullptr) types.push_back(type);
   }
   return types;
@@ -78,8 +78,8 @@ std::vector<std::byte> alone(const formats::Format& type, const std::vector<floa
   std::vector<std::byte> bytes(size_of(type));
   const size_t row_bytes = kColumns / type.block_len * type.block_bytes;
   for (int64_t r = 0; r < kRows; ++r) {
-    type.encoder->encode_row(rows.data() + r * kColumns, diagonal.data(), kColumns / type.block_len, formats::Effort::kNormal,
-                             bytes.data() + r * row_bytes);
+    type.encoder->encode_row(rows.data() + r * kColumns, diagonal.data(), kColumns / type.block_len,
+                             formats::Effort::kNormal, bytes.data() + r * row_bytes);
   }
   return bytes;
 }
@@ -132,7 +132,8 @@ TEST(Ldlq, DescentLowersTheLossItDescends) {
   const std::vector<float> h = hessian(3), rows = weights(4);
   for (const formats::Format* type : quantized_types()) {
     const auto loss_after = [&](int passes) {
-      return loss(*type, h, rows, mended(*type, h, rows, {.damping = kLittle, .passes = passes, .shrinkage_compensation = 0.0}));
+      return loss(*type, h, rows,
+                  mended(*type, h, rows, {.damping = kLittle, .passes = passes, .shrinkage_compensation = 0.0}));
     };
     const double none = loss_after(0), one = loss_after(1), three = loss_after(3);
     EXPECT_LE(one, none * 1.001) << type->name;
@@ -144,8 +145,10 @@ TEST(Ldlq, DescentLowersTheLossItDescends) {
 }
 
 // How much of the outputs is left: mean over rows of (Q x)(W x) / (W x)^2.
-double kept(const formats::Format& type, const std::vector<float>& h, const std::vector<float>& rows, double shrinkage_compensation) {
-  const std::vector<std::byte> bytes = mended(type, h, rows, {.damping = kLittle, .shrinkage_compensation = shrinkage_compensation});
+double kept(const formats::Format& type, const std::vector<float>& h, const std::vector<float>& rows,
+            double shrinkage_compensation) {
+  const std::vector<std::byte> bytes =
+      mended(type, h, rows, {.damping = kLittle, .shrinkage_compensation = shrinkage_compensation});
   std::vector<float> decoded(rows.size());
   type.decode(bytes.data(), kRows * kColumns / type.block_len, decoded.data());
   double sum = 0.0;
@@ -165,7 +168,8 @@ double kept(const formats::Format& type, const std::vector<float>& h, const std:
 
 TEST(Ldlq, OutputsKeepTheirSize) {
   const std::vector<float> h = hessian(5), rows = weights(6);
-  for (const formats::Type id : {formats::Type::IQ1_S, formats::Type::IQ2_XXS, formats::Type::IQ2_S, formats::Type::Q2_K, formats::Type::IQ3_S}) {
+  for (const formats::Type id : {formats::Type::IQ1_S, formats::Type::IQ2_XXS, formats::Type::IQ2_S,
+                                 formats::Type::Q2_K, formats::Type::IQ3_S}) {
     const formats::Format& type = format(id);
     const double without = kept(type, h, rows, 0.0);
     EXPECT_LT(without, 0.999) << type.name;

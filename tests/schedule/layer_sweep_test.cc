@@ -44,7 +44,7 @@ void run_layer(LayerSweep& sweep, int i) {
 
 TEST(LayerSweep, SameStreamsAsTokenMajor) {
   const gguf::Reader reader(test::golden("models/deepseek2/model.gguf"));
-  const auto backend = make_backend("cpu");
+  const auto backend = compute::make_backend("cpu");
   const model::Model model(reader, *backend);
   LayerSweep sweep(model, 16, ids_of, {.n_batch = 48});
   sweep.start(0, 5);
@@ -72,8 +72,8 @@ TEST(LayerSweep, SameStreamsAsTokenMajor) {
 TEST(LayerSweep, LayersTogetherAreLayersInTurn) {
   const gguf::Reader reader(test::golden("models/glm4moe/model.gguf"));
   std::vector<std::unique_ptr<compute::Backend>> backends;
-  for (int i = 0; i < 2; ++i) backends.push_back(make_backend("cpu"));
-  const auto n_layers = static_cast<size_t>(read_config(reader.metadata()).layers.size());
+  for (int i = 0; i < 2; ++i) backends.push_back(compute::make_backend("cpu"));
+  const auto n_layers = static_cast<size_t>(model::read_config(reader.metadata()).layers.size());
   std::vector<compute::Backend*> in_turns;
   for (size_t i = 0; i < n_layers; ++i) in_turns.push_back(backends[i % 2].get());
   const model::Model both(reader, in_turns), alone(reader, *backends[0]);
@@ -102,7 +102,8 @@ TEST(LayerSweep, LayersTogetherAreLayersInTurn) {
 // Says whether a layer's weights came while the one before was at work, which waits for them if told to.
 class LoadingBackend : public compute::CpuBackend {
  public:
-  LoadingBackend(uint64_t free, bool waits) : compute::CpuBackend(compute::Precision::kExact), free_(free), waits_(waits) {}
+  LoadingBackend(uint64_t free, bool waits)
+      : compute::CpuBackend(compute::Precision::kExact), free_(free), waits_(waits) {}
   std::optional<uint64_t> free_memory() const override { return free_; }
   compute::Weight load(compute::Weight host) override {
     const std::lock_guard lock(mutex_);
@@ -171,7 +172,7 @@ TEST(LayerSweep, TriesAgainWhatCouldNotBeBoundAhead) {
 
 TEST(LayerSweep, NeitherWatchingNorPartsChangeAnything) {
   const gguf::Reader reader(test::golden("models/deepseek2/model.gguf"));
-  const auto backend = make_backend("cpu");
+  const auto backend = compute::make_backend("cpu");
   const model::Model model(reader, *backend);
   const auto hidden_states = [&](bool watch, std::vector<model::LayerPart> parts) {
     LayerSweep sweep(model, 16, ids_of);
@@ -182,7 +183,9 @@ TEST(LayerSweep, NeitherWatchingNorPartsChangeAnything) {
     EXPECT_EQ(watcher.counted > 0, watch);
     for (const model::LayerPart part : parts) sweep.advance(layer, part);
     std::vector<float> all;
-    sweep.save([&](std::span<const float> hidden_states) { all.insert(all.end(), hidden_states.begin(), hidden_states.end()); });
+    sweep.save([&](std::span<const float> hidden_states) {
+      all.insert(all.end(), hidden_states.begin(), hidden_states.end());
+    });
     return all;
   };
   const std::vector<float> whole = hidden_states(false, {model::LayerPart::kWhole});
@@ -194,8 +197,8 @@ TEST(LayerSweep, NeitherWatchingNorPartsChangeAnything) {
 // Layers that pass together say of a chunk where it broke first, and do not see it after that.
 TEST(LayerSweep, ChunksBreakInAPipelineAsTheyDoAlone) {
   const gguf::Reader reader(test::golden("models/glm4moe/model.gguf"));
-  const auto one = make_backend("ref"), other = make_backend("ref");
-  const auto n_layers = static_cast<size_t>(read_config(reader.metadata()).layers.size());
+  const auto one = compute::make_backend("ref"), other = compute::make_backend("ref");
+  const auto n_layers = static_cast<size_t>(model::read_config(reader.metadata()).layers.size());
   std::vector<compute::Backend*> in_turns;
   for (size_t i = 0; i < n_layers; ++i) in_turns.push_back((i % 2 == 0 ? one : other).get());
   const model::Model model(reader, in_turns);
@@ -204,8 +207,9 @@ TEST(LayerSweep, ChunksBreakInAPipelineAsTheyDoAlone) {
   std::vector<float> broken = finite;
   broken[5] = std::numeric_limits<float>::infinity();
   int64_t chunk = 0;
-  sweep.restore(0, 6, 0, {},
-                [&](std::span<float> hidden_states) { std::ranges::copy(chunk++ == 3 ? broken : finite, hidden_states.begin()); });
+  sweep.restore(0, 6, 0, {}, [&](std::span<float> hidden_states) {
+    std::ranges::copy(chunk++ == 3 ? broken : finite, hidden_states.begin());
+  });
   std::vector<Watcher> watchers(2);
   const std::array<compute::MatmulObserver*, 2> observers = {&watchers[0], &watchers[1]};
   sweep.run_layers(0, observers);
@@ -217,7 +221,7 @@ TEST(LayerSweep, ChunksBreakInAPipelineAsTheyDoAlone) {
 
 TEST(LayerSweep, BrokenChunksAreShownToBeForgotten) {
   const gguf::Reader reader(test::golden("models/deepseek2/model.gguf"));
-  const auto backend = make_backend("ref");
+  const auto backend = compute::make_backend("ref");
   const model::Model model(reader, *backend);
   LayerSweep sweep(model, 16, ids_of, {.n_batch = 64});
   sweep.start(0, 4);

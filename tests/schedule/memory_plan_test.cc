@@ -14,7 +14,7 @@ namespace steelyard::schedule {
 namespace {
 
 model::ModelConfig config_of(const gguf::Reader& reader) {
-  const model::Architecture& architecture = find_architecture(reader.metadata());
+  const model::Architecture& architecture = model::find_architecture(reader.metadata());
   return architecture.read(model::ModelKeys(reader.metadata(), architecture.name));
 }
 
@@ -22,13 +22,14 @@ TEST(MemoryPlan, CountsWhatIsAllocated) {
   for (const char* name : {"llama", "deepseek2", "qwen3next", "gpt-oss"}) {
     const gguf::Reader reader(test::golden(std::string("models/") + name + "/model.gguf"));
     const model::ModelConfig config = config_of(reader);
-    const auto backend = make_backend("cpu");
+    const auto backend = compute::make_backend("cpu");
     const MemoryPlan plan = plan_memory(reader, config, {100, 3, 10, 1, {formats::Type::F16, formats::Type::F32}});
     ASSERT_EQ(plan.layers.size(), config.layers.size());
     uint64_t file = plan.prediction;
     for (size_t i = 0; i < plan.layers.size(); ++i) {
       EXPECT_GT(plan.layers[i].weights, 0u);
-      EXPECT_EQ(plan.layers[i].cache, 3 * kv_layer_bytes(config.layers[i].attention, 100, {formats::Type::F16, formats::Type::F32}));
+      EXPECT_EQ(plan.layers[i].cache,
+                3 * kv_layer_bytes(config.layers[i].attention, 100, {formats::Type::F16, formats::Type::F32}));
     }
     for (const gguf::TensorInfo& tensor : reader.tensors()) file += tensor.n_bytes;
     const DeviceMemory whole = plan.on_device(plan.all());

@@ -13,11 +13,11 @@ namespace {
 
 std::string place(const std::string& tensor, size_t index, float value) {
   const test::TempFolder folder;
-  test::ModelCopy copy(golden("models/mixtral/model.gguf"));
+  test::ModelCopy copy(test::golden("models/mixtral/model.gguf"));
   if (!tensor.empty()) copy.set_value(tensor, index, value);
   copy.save(folder / "model.gguf");
   const gguf::Reader reader(folder / "model.gguf");
-  const auto backend = make_backend("cpu");
+  const auto backend = compute::make_backend("cpu");
   const model::Model model(reader, *backend);
   return first_non_finite(model, std::vector<int32_t>{5, 6, 7, 8});
 }

@@ -17,7 +17,7 @@ class SweepPlanTest : public testing::Test {
   }
 
   gguf::Reader reader_{test::golden("models/deepseek2/model.gguf")};
-  std::unique_ptr<compute::Backend> backend_ = make_backend("ref");
+  std::unique_ptr<compute::Backend> backend_ = compute::make_backend("ref");
   model::Model model_{reader_, *backend_};
 };
 

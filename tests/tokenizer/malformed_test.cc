@@ -11,7 +11,6 @@
 namespace steelyard::tokenizer {
 namespace {
 
-using test::SmallModel;
 
 // The message must hold all of `parts`.
 void expect_error(const gguf::Metadata& metadata, const std::vector<std::string>& parts) {
@@ -51,7 +50,7 @@ TEST(Malformed, Tokens) {
   gguf::Metadata metadata = model.metadata();
   metadata.erase("tokenizer.ggml.tokens");
   expect_error(metadata, {kFile, "tokenizer.ggml.tokens"});
-  test::set_int32s(metadata, "tokenizer.ggml.tokens", {1, 2});
+  set_int32s(metadata, "tokenizer.ggml.tokens", {1, 2});
   expect_error(metadata, {kFile, "tokenizer.ggml.tokens"});
   metadata.set_strings("tokenizer.ggml.tokens", {});
   expect_error(metadata, {kFile, "tokenizer.ggml.tokens", "found 0 tokens"});
@@ -78,11 +77,11 @@ TEST(Malformed, TokenTypes) {
 }
 
 TEST(Malformed, Merges) {
-  SmallModel model(test::Pairs{{"a", "b"}});
+  SmallModel model(Pairs{{"a", "b"}});
   gguf::Metadata metadata = model.metadata();
   metadata.erase("tokenizer.ggml.merges");
   expect_error(metadata, {kFile, "tokenizer.ggml.merges"});
-  test::set_int32s(metadata, "tokenizer.ggml.merges", {1});
+  set_int32s(metadata, "tokenizer.ggml.merges", {1});
   expect_error(metadata, {kFile, "tokenizer.ggml.merges"});
   for (const char* merge : {"", " ", "ab", "a ", " a"}) {
     model.merges[0] = merge;
@@ -118,7 +117,7 @@ TEST(Malformed, SpecialIds) {
 }
 
 TEST(Malformed, Scores) {
-  test::SmallSpm model({{"a", 0}});
+  SmallSpm model({{"a", 0}});
   gguf::Metadata metadata = model.metadata();
   metadata.erase("tokenizer.ggml.scores");
   expect_error(metadata, {kFile, "tokenizer.ggml.scores"});
@@ -133,7 +132,7 @@ TEST(Malformed, Scores) {
 }
 
 TEST(Malformed, ByteTokens) {
-  test::SmallSpm model;
+  SmallSpm model;
   model.tokens[3 + 'a'] = "other";
   expect_error(model.metadata(), {kFile, "tokenizer.ggml.tokens", "no token '<0x61>'"});
   model.types[3 + 'a'] = static_cast<int>(TokenType::kNormal);
@@ -141,7 +140,7 @@ TEST(Malformed, ByteTokens) {
   model.tokens[3 + 'a'] = "a";  // the byte itself will do
   EXPECT_EQ(Tokenizer(model.metadata()).encode("a", false, false).back(), 3 + 'a');
   for (const char* name : {"<0x>", "<0xGG>", "<0x1>", "<0x001>", "0x41", "<0x-1>", "<0x+1>"}) {
-    test::SmallSpm spelled;
+    SmallSpm spelled;
     spelled.add(name, TokenType::kByte);
     expect_error(spelled.metadata(), {kFile, "tokenizer.ggml.tokens", "token 259 is a byte", name});
   }
@@ -183,7 +182,7 @@ TEST(Malformed, SpmMutationsNeverDoWorseThanAnError) {
   std::mt19937 random(43);
   Outcome outcome;
   for (int round = 0; round < 1500; ++round) {
-    test::SmallSpm model({{"a", -1}, {"b", -2}, {"\u2581", -3}, {"ab", -4}, {"\u2581a", -5}, {"\u2581\u2581", -5}});
+    SmallSpm model({{"a", -1}, {"b", -2}, {"\u2581", -3}, {"ab", -4}, {"\u2581a", -5}, {"\u2581\u2581", -5}});
     model.add("<|user|>", TokenType::kControl);
     model.rest.set_boolean("tokenizer.ggml.add_space_prefix", random() % 2);
     const auto mutate = [&](std::string& text) {
@@ -219,7 +218,7 @@ TEST(Malformed, MutationsNeverDoWorseThanAnError) {
   const std::vector<std::string_view> pres = {"gpt-2", "llama-bpe", "kimi-k2", "deepseek-llm", "gpt-4o"};
   Outcome outcome;
   for (int round = 0; round < 1500; ++round) {
-    SmallModel model(test::Pairs{{"a", "b"}, {"ab", "c"}, {" ", "a"}, {"\xE4", "\xB8"}},
+    SmallModel model(Pairs{{"a", "b"}, {"ab", "c"}, {" ", "a"}, {"\xE4", "\xB8"}},
                      {{"<|user|>", TokenType::kControl}, {"<u>", TokenType::kUserDefined}});
     model.rest.set_string("tokenizer.ggml.pre", pres[random() % pres.size()]);
     model.rest.set_integer("tokenizer.ggml.bos_token_id", 260);

@@ -10,7 +10,6 @@
 namespace steelyard::tokenizer {
 namespace {
 
-using test::SmallSpm;
 using Ids = std::vector<TokenId>;
 
 constexpr TokenId kPiece = SmallSpm::kPiece;

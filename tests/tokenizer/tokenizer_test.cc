@@ -13,7 +13,6 @@
 namespace steelyard::tokenizer {
 namespace {
 
-using test::SmallModel;
 using Ids = std::vector<TokenId>;
 
 std::string random_text(std::mt19937& random, int max_characters) {
@@ -59,7 +58,7 @@ TEST(Tokenizer, RandomTextComesBack) {
 TEST(Tokenizer, MergesInOrderOfRank) {
   std::mt19937 random(3);
   for (int round = 0; round < 50; ++round) {
-    test::Pairs pairs;
+    Pairs pairs;
     std::vector<std::string> words = {"a", "b", "c"};
     for (int i = 0; i < 20; ++i) {
       const std::string left = words[random() % words.size()];
@@ -96,7 +95,7 @@ TEST(Tokenizer, MergesInOrderOfRank) {
 }
 
 TEST(Tokenizer, FirstOfTwoEqualMergesCounts) {
-  SmallModel model(test::Pairs{{"a", "b"}, {"b", "c"}});
+  SmallModel model(Pairs{{"a", "b"}, {"b", "c"}});
   model.merges.push_back("a b");
   EXPECT_EQ(Tokenizer(model.metadata()).encode("abc", false, false), (Ids{256, 'c'}));
 }
@@ -240,7 +239,7 @@ TEST(Tokenizer, InvalidIds) {
 }
 
 TEST(Tokenizer, OutlivesMetadataAndMoves) {
-  auto metadata = std::make_unique<gguf::Metadata>(SmallModel(test::Pairs{{"a", "b"}}).metadata());
+  auto metadata = std::make_unique<gguf::Metadata>(SmallModel(Pairs{{"a", "b"}}).metadata());
   Tokenizer first(*metadata);
   metadata.reset();
   Tokenizer second = std::move(first);

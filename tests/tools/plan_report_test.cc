@@ -8,7 +8,7 @@
 namespace steelyard::tools {
 namespace {
 
-using test::tensor;
+using plan::tensor;
 
 struct Example {
   std::vector<gguf::TensorInfo> tensors = {

@@ -98,48 +98,6 @@ __device__ __forceinline__ void mma_m16n8k16_s8(int (&d)[4], const uint32_t (&a)
 #endif
 }
 
-/// Four 8x8 matrices of 16-bit elements from shared memory; lane l gives the address of row l % 8 of matrix l / 8.
-__device__ __forceinline__ void ldmatrix_x4(uint32_t (&r)[4], const void* row CUDA_SITE) {
-#ifdef STEELYARD_CUDA_EMULATED
-  cuda_emulator::ldmatrix(4, false, r, row, site);
-#else
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(shared_address(row))
-               : "memory");
-#endif
-}
-
-// ---- asynchronous copies to shared memory (sm_80; plain copies below)
-
-/// 16 bytes; those beyond src_bytes become zero.
-__device__ __forceinline__ void copy_async_16(void* shared, const void* global, int src_bytes = 16) {
-#ifdef STEELYARD_CUDA_EMULATED
-  cuda_emulator::cp_async(shared, global, 16, src_bytes);
-#elif CUDA_ARCH >= 800
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)),
-               "l"(__cvta_generic_to_global(global)), "r"(src_bytes)
-               : "memory");
-#else
-  *static_cast<uint4*>(shared) = src_bytes > 0 ? *static_cast<const uint4*>(global) : make_uint4(0, 0, 0, 0);
-#endif
-}
-__device__ __forceinline__ void commit_copies() {
-#ifdef STEELYARD_CUDA_EMULATED
-  cuda_emulator::cp_async_commit();
-#elif CUDA_ARCH >= 800
-  asm volatile("cp.async.commit_group;\n" ::: "memory");
-#endif
-}
-template <int kPending>
-__device__ __forceinline__ void wait_for_copies() {
-#ifdef STEELYARD_CUDA_EMULATED
-  cuda_emulator::cp_async_wait(kPending);
-#elif CUDA_ARCH >= 800
-  asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending) : "memory");
-#endif
-}
-
 // ---- warps
 
 __device__ __forceinline__ float warp_sum(float v) {

@@ -14,7 +14,7 @@
 
 namespace steelyard::compute::cuda {
 
-static_assert(kLanes == 1, "a thread takes a block");
+static_assert(simd::kLanes == 1, "a thread takes a block");
 
 template <class F>
 __global__ void __launch_bounds__(kEncodeThreads) encode_on_device(EncodeArgs args) {
@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(kEncodeThreads) encode_on_device(EncodeArgs ar
   if (b >= args.n_rows * args.blocks_of_row) return;
   const float* importance =
       args.importance == nullptr ? nullptr : args.importance + b % args.blocks_of_row * F::kBlockLen;
-  encode_blocks<F>(args.x + b * F::kBlockLen, importance, 1, static_cast<formats::Effort>(args.effort),
+  formats::encode_blocks<F>(args.x + b * F::kBlockLen, importance, 1, static_cast<formats::Effort>(args.effort),
                    args.out + b * static_cast<int64_t>(sizeof(typename F::Block)));
 }
 
@@ -41,7 +41,7 @@ EncodeKernel make_encode_kernel() {
     static_assert(std::is_trivially_copyable_v<formats::BookOf<F>>, "books are copied to the device as they are");
     kernel.book_bytes = sizeof(formats::BookOf<F>);
     kernel.n_books = F::kSigns == formats::Signs::kShifted ? 2 : 1;
-    kernel.book = [](int shift) -> const void* { return &codebook<F>(shift); };
+    kernel.book = [](int shift) -> const void* { return &formats::codebook<F>(shift); };
   }
   return kernel;
 }

@@ -28,7 +28,7 @@ struct StepsOf {
   }
 
   STEELYARD_HD static void fit(const float* x, const float* w, formats::Effort effort, Scales& scales, uint32_t* codes) {
-    scales = fit_block<F>(x, w, effort, codes);
+    scales = formats::fit_block<F>(x, w, effort, codes);
   }
   STEELYARD_HD static uint32_t round(const float* x, const float* w, const Scales& scales, int position,
                                      float* values) {
@@ -46,7 +46,7 @@ struct StepsOf {
   STEELYARD_HD static void values(const Scales& scales, const uint32_t* codes, float* out) {
     typename F::Block block;
     F::pack(scales, codes, block);
-    decode_blocks<F>(reinterpret_cast<const std::byte*>(&block), 1, out);
+    formats::decode_blocks<F>(reinterpret_cast<const std::byte*>(&block), 1, out);
   }
 };
 

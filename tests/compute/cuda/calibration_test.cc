@@ -37,7 +37,7 @@ class CudaCalibration : public CudaTest {
   Result quantized(Backend& backend, formats::DeviceEncoder* device) const {
     const model::Model model(source_, backend);
     calibrate::CalibratedLayers layers(source_, resolution_, model, chunks_,
-                            {.rounding = {.ldlq = {.effort = formats::Effort::kFast}, .device = device}});
+                                       {.rounding = {.ldlq = {.effort = formats::Effort::kFast}, .device = device}});
     Result result;
     for (const plan::Decision& decision : resolution_.decisions) {
       if (auto bytes = layers.encode(decision)) result.tensors.push_back(std::move(*bytes));
@@ -46,10 +46,10 @@ class CudaCalibration : public CudaTest {
     return result;
   }
 
-  const gguf::Reader source_{golden("imatrix/deepseek2_k256/model.gguf")};
-  const plan::Resolution resolution_ =
-      resolve(plan::Plan::parse("ffn_down_exps = Q4_0\n_exps = IQ2_S\nattn = Q4_K\nffn_down = Q6_K\n* = keep\n", "test"),
-              source_.tensors());
+  const gguf::Reader source_{test::golden("imatrix/deepseek2_k256/model.gguf")};
+  const plan::Resolution resolution_ = resolve(
+      plan::Plan::parse("ffn_down_exps = Q4_0\n_exps = IQ2_S\nattn = Q4_K\nffn_down = Q6_K\n* = keep\n", "test"),
+      source_.tensors());
   const tokenizer::Chunks chunks_{tokens(), kContext, 0, std::nullopt, "text"};
   const std::unique_ptr<Backend> cpu_ = make_backend("cpu");
   std::unique_ptr<formats::DeviceEncoder> encoder_;

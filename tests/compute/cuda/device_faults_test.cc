@@ -57,7 +57,7 @@ class CudaFaults : public CudaTest {
 };
 
 TEST_F(CudaFaults, ImportanceGoesOn) {
-  const gguf::Reader reader(golden("models/deepseek2/model.gguf"));
+  const gguf::Reader reader(test::golden("models/deepseek2/model.gguf"));
   std::vector<tokenizer::TokenId> ids(6 * 16);
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<tokenizer::TokenId>(i * 37 % 250);
   const tokenizer::Chunks chunks(ids, 16, 0, std::nullopt, "ids");
@@ -101,14 +101,15 @@ TEST_F(CudaFaults, ImportanceGoesOn) {
 
 TEST_F(CudaFaults, PerplexityGoesOn) {
   if (!kKernelsCanFail) GTEST_SKIP() << "AddressSanitizer finds the fault itself and ends the program";
-  const gguf::Reader reader(golden("models/deepseek2/model.gguf"));
+  const gguf::Reader reader(test::golden("models/deepseek2/model.gguf"));
   const tokenizer::Tokenizer tokenizer(reader.metadata());
-  const tokenizer::Chunks chunks(tokenize_file(tokenizer, golden("imatrix/text.txt"), false), 32, 6, chunk_bos(tokenizer), "text");
+  const tokenizer::Chunks chunks(tokenize_file(tokenizer, test::golden("imatrix/text.txt"), false), 32, 6,
+                                 chunk_bos(tokenizer), "text");
   const auto run = [&](const evaluate::EvaluationOptions& options, size_t spoil_at) {
     const auto backend = cuda();
     const model::Model model(reader, *backend);
     bool spoilt = false;
-    return evaluate(model, model_identity(reader, model.config(), tokenizer), chunks, nullptr, options,
+    return evaluate::evaluate(model, evaluate::model_identity(reader, model.config(), tokenizer), chunks, nullptr, options,
                     [&](std::span<const evaluate::TokenScore> scores) {
                       if (scores.size() >= spoil_at && !std::exchange(spoilt, true)) spoil(Fault::kKernel, *backend);
                     });
@@ -126,7 +127,8 @@ TEST_F(CudaFaults, PerplexityGoesOn) {
   const evaluate::EvaluationResult resumed = run(options, SIZE_MAX);
   EXPECT_GT(resumed.resumed_chunks, 0);
   ASSERT_EQ(resumed.scores.size(), whole.scores.size());
-  EXPECT_EQ(std::memcmp(resumed.scores.data(), whole.scores.data(), whole.scores.size() * sizeof(evaluate::TokenScore)), 0);
+  EXPECT_EQ(std::memcmp(resumed.scores.data(), whole.scores.data(), whole.scores.size() * sizeof(evaluate::TokenScore)),
+            0);
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ struct Machine {
       : reader(path) {
     host = make_backend("cpu");
     for (int d = 0; d < n_devices; ++d) devices.push_back(make_cuda_backend(d, Precision::kExact));
-    const schedule::MemoryPlan plan = plan_memory(reader, read_config(reader.metadata()), {64});
+    const schedule::MemoryPlan plan = schedule::plan_memory(reader, model::read_config(reader.metadata()), {64});
     const auto n = static_cast<size_t>(n_devices);
     const schedule::Placement placement =
         place_layers(plan, {std::vector<uint64_t>(n, 0), std::vector<double>(n, 1), n_on_devices});
@@ -58,9 +58,9 @@ struct Machine {
 
 class CudaDevices : public CudaTest, public testing::WithParamInterface<const char*> {
  protected:
-  static std::string model(const std::string& name) { return golden("models/" + name + "/model.gguf"); }
+  static std::string model(const std::string& name) { return test::golden("models/" + name + "/model.gguf"); }
   static std::vector<int32_t> ids(const std::string& name) {
-    const auto json = nlohmann::json::parse(read_text(golden("models/" + name + "/tokens.json")));
+    const auto json = nlohmann::json::parse(test::read_text(test::golden("models/" + name + "/tokens.json")));
     return json["sequences"][0].get<std::vector<int32_t>>();
   }
 };
@@ -135,7 +135,7 @@ TEST_F(CudaDevices, TakeWhatWasPlanned) {
     const auto n = static_cast<int64_t>(tokens.size());
     schedule::Session session(*machine.model, n);
     session.logits(session.forward(tokens));
-    const schedule::MemoryPlan plan = plan_memory(machine.reader, machine.model->config(), {n, 1, n, n});
+    const schedule::MemoryPlan plan = schedule::plan_memory(machine.reader, machine.model->config(), {n, 1, n, n});
     for (size_t d = 0; d < 3; ++d) {
       schedule::LayerRange layers;  // of this device
       for (int i = machine.model->n_layers() - 1; i >= 0; --i) {

@@ -92,40 +92,46 @@ TEST_P(CudaEncodersOfTypes, AtBestEffort) {
 }
 
 TEST_F(CudaEncoders, OneRowOfOneBlock) {
-  for (const formats::Format* each : device_formats()) compare(each->type, 1, each->block_len, true, formats::Effort::kFast);
+  for (const formats::Format* each : device_formats())
+    compare(each->type, 1, each->block_len, true, formats::Effort::kFast);
 }
 
 // Books are uploaded to the device once. Buffers are reused by smaller and larger tensors.
 TEST_F(CudaEncoders, CallAfterCallAndTypeAfterType) {
   for (const int64_t n_rows : {2, 1, 3}) {
-    for (const formats::Type type : {formats::Type::IQ1_M, formats::Type::Q4_K}) compare(type, n_rows, 512, n_rows != 1, formats::Effort::kFast);
+    for (const formats::Type type : {formats::Type::IQ1_M, formats::Type::Q4_K})
+      compare(type, n_rows, 512, n_rows != 1, formats::Effort::kFast);
   }
 }
 
 TEST_F(CudaEncoders, AllSchedules) {
   cuda_emulator::under_all_schedules([&] {
-    for (const formats::Type type : {formats::Type::IQ1_S, formats::Type::IQ2_XXS, formats::Type::Q3_K}) compare(type, 35, 512, true, formats::Effort::kFast);
+    for (const formats::Type type : {formats::Type::IQ1_S, formats::Type::IQ2_XXS, formats::Type::Q3_K})
+      compare(type, 35, 512, true, formats::Effort::kFast);
   });
 }
 
 // A model with experts, whose rows have importance of their own; slabs that end within an expert.
 TEST_F(CudaEncoders, WriteTheModelOfTheProcessor) {
   const test::TempFolder folder;
-  const gguf::Reader reader(golden("imatrix/deepseek2_k256/model.gguf"));
-  const imatrix::Imatrix imatrix = imatrix::Imatrix::load(golden("imatrix/deepseek2_k256/imatrix_with_output.gguf"));
+  const gguf::Reader reader(test::golden("imatrix/deepseek2_k256/model.gguf"));
+  const imatrix::Imatrix imatrix =
+      imatrix::Imatrix::load(test::golden("imatrix/deepseek2_k256/imatrix_with_output.gguf"));
   const plan::Resolution resolution =
       resolve(plan::Plan::parse("exps = IQ2_S\nattn = IQ4_NL\noutput = F16\n* = Q4_K", "test.plan"), reader.tensors());
   const auto write = [&](const std::string& path, formats::DeviceEncoder* device, uint64_t slab) {
-    const quantize::QuantizeTarget target{.path = path, .effort = formats::Effort::kFast, .device = device, .slab_bytes = slab};
-    quantize({reader, resolution, &imatrix}, target, [](const quantize::QuantizeProgress&) {});
-    return read_text(path);
+    const quantize::QuantizeTarget target{
+        .path = path, .effort = formats::Effort::kFast, .device = device, .slab_bytes = slab};
+    quantize::quantize({reader, resolution, &imatrix}, target, [](const quantize::QuantizeProgress&) {});
+    return test::read_text(path);
   };
   EXPECT_TRUE(write(folder / "device", encoder_.get(), 200000) == write(folder / "processor", nullptr, 1 << 30));
 }
 
 // Every type with blocks has an encoder on the device.
 TEST_F(CudaEncoders, OtherTypesAreTheProcessors) {
-  for (const formats::Format* each : all_formats()) EXPECT_EQ(encoder_->encodes(each->type), each->block_len > 1) << each->name;
+  for (const formats::Format* each : formats::all_formats())
+    EXPECT_EQ(encoder_->encodes(each->type), each->block_len > 1) << each->name;
 }
 
 }  // namespace

@@ -17,8 +17,8 @@ constexpr double kMaxGeluDifference = 5e-3, kRmsGeluDifference = 1e-3;
 class CudaModels : public CudaTest, public testing::WithParamInterface<const char*> {
  protected:
   // Logits of a sequence, taken in pieces of these lengths (the last one repeated).
-  static void expect_golden(const model::Model& model, const std::vector<int32_t>& ids, const std::vector<float>& golden,
-                            const std::vector<size_t>& lengths) {
+  static void expect_golden(const model::Model& model, const std::vector<int32_t>& ids,
+                            const std::vector<float>& golden, const std::vector<size_t>& lengths) {
     schedule::Session session(model, static_cast<int64_t>(ids.size()));
     double max = 0, sum = 0;
     size_t at = 0;
@@ -42,15 +42,15 @@ class CudaModels : public CudaTest, public testing::WithParamInterface<const cha
 };
 
 TEST_P(CudaModels, GiveGoldenLogits) {
-  const std::string folder = golden(std::string("models/") + GetParam() + "/");
-  const auto json = nlohmann::json::parse(read_text(folder + "tokens.json"));
+  const std::string folder = test::golden(std::string("models/") + GetParam() + "/");
+  const auto json = nlohmann::json::parse(test::read_text(folder + "tokens.json"));
   const gguf::Reader reader(folder + "model.gguf");
   const auto backend = cuda();
   const model::Model model(reader, *backend);
   const auto first = json["sequences"][0].get<std::vector<int32_t>>();
-  expect_golden(model, first, read_values<float>(folder + "logits_0.f32"), {17, 23, 1});
+  expect_golden(model, first, test::read_values<float>(folder + "logits_0.f32"), {17, 23, 1});
   const auto second = json["sequences"][1].get<std::vector<int32_t>>();
-  expect_golden(model, second, read_values<float>(folder + "logits_1.f32"), {48});
+  expect_golden(model, second, test::read_values<float>(folder + "logits_1.f32"), {48});
 }
 
 INSTANTIATE_TEST_SUITE_P(All, CudaModels,
@@ -66,9 +66,9 @@ INSTANTIATE_TEST_SUITE_P(All, CudaModels,
 // Files of up to 19 types, whose weights are decoded exactly.
 TEST_F(CudaModels, QuantizedFilesGiveTheLogitsOfTheirDequantizedWeights) {
   for (const std::string name : {"qwen3moe_k256", "deepseek2_k256"}) {
-    const std::string folder = golden("imatrix/" + name + "/");
+    const std::string folder = test::golden("imatrix/" + name + "/");
     const auto ids =
-        nlohmann::json::parse(read_text(folder + "tokens.json"))["sequences"][0].get<std::vector<int32_t>>();
+        nlohmann::json::parse(test::read_text(folder + "tokens.json"))["sequences"][0].get<std::vector<int32_t>>();
     const gguf::Reader reader(folder + "model_mixed.gguf");
     const auto backend = cuda();
     const model::Model model(reader, *backend);
@@ -76,7 +76,7 @@ TEST_F(CudaModels, QuantizedFilesGiveTheLogitsOfTheirDequantizedWeights) {
     const Matrix logits = session.logits(session.forward(ids));
     std::vector<float> host(static_cast<size_t>(logits.rows * logits.cols));
     backend->download(host.data(), logits.data, host.size() * sizeof(float));
-    const auto expected = read_values<float>(folder + "logits_0_mixed_dequantized_f32.f32");
+    const auto expected = test::read_values<float>(folder + "logits_0_mixed_dequantized_f32.f32");
     ASSERT_EQ(expected.size(), host.size());
     double max = 0;
     for (size_t i = 0; i < host.size(); ++i) max = std::max(max, std::abs(double{host[i]} - expected[i]));

@@ -41,7 +41,7 @@ TEST_F(CudaMemory, RefusesWithTheNumbers) {
   start(1, size_t{64} << 20);
   const auto backend = cuda();
   const Buffer half = backend->allocate(size_t{40} << 20);
-  EXPECT_EQ(error_of([&] { backend->allocate(size_t{30} << 20); }),
+  EXPECT_EQ(test::error_of([&] { backend->allocate(size_t{30} << 20); }),
             "cuda:0: out of memory: 30 MiB more are needed, 24 of 64 MiB are free");
   EXPECT_NE(backend->allocate(size_t{10} << 20), nullptr);  // and goes on
 }
@@ -64,7 +64,7 @@ TEST_F(CudaMemory, DevicesAreApart) {
   Activations x(2, 40, 1), y(2, 40, 2);
   DeviceMatrix on_0(*backends[0], x), on_1(*backends[1], y);
   EXPECT_THROW(backends[0]->add(on_0.matrix(), on_1.matrix()), Error);
-  EXPECT_NE(error_of([] { cuda(Precision::kExact, 3); }).find("cuda:3: there is no such device (found: 3)"),
+  EXPECT_NE(test::error_of([] { cuda(Precision::kExact, 3); }).find("cuda:3: there is no such device (found: 3)"),
             std::string::npos);
 }
 
@@ -78,7 +78,7 @@ TEST_F(CudaMemory, KernelsThatFail) {
   DeviceMatrix device_x(*backend, x);
   Matrix beyond = device_x.matrix();
   beyond.rows = 1000;
-  const std::string error = error_of([&] {
+  const std::string error = test::error_of([&] {
     backend->scale(beyond, 2.0f);
     device_x.download();
   });
@@ -96,7 +96,7 @@ TEST(CudaSources, UseTheHeader) {
        std::filesystem::directory_iterator(std::string(STEELYARD_SOURCE_DIR) + "/src/compute/cuda")) {
     const std::string path = entry.path().string();
     if (entry.path().filename() == "device.h") continue;
-    EXPECT_FALSE(std::regex_search(read_text(path), forbidden)) << path;
+    EXPECT_FALSE(std::regex_search(test::read_text(path), forbidden)) << path;
     ++n;
   }
   EXPECT_GT(n, 10);

@@ -98,7 +98,7 @@ class DeviceRouting {
 /// The types that a device encodes.
 inline std::vector<const formats::Format*> device_formats() {
   std::vector<const formats::Format*> formats;
-  for (const formats::Format* each : all_formats()) {
+  for (const formats::Format* each : formats::all_formats()) {
     if (cuda::encode_kernel(each->type) != nullptr) formats.push_back(each);
   }
   return formats;

@@ -97,7 +97,7 @@ TEST_F(CudaOperations, Rope) {
 TEST_F(CudaOperations, Embed) {
   const std::vector<int32_t> ids = {3, 0, 6, 3};
   const auto backend = cuda();
-  for (const formats::Format* format : all_formats()) {
+  for (const formats::Format* format : formats::all_formats()) {
     if (format->decode == nullptr || format->encoder == nullptr) continue;
     RandomWeight table(format->type, 256, 7, 1, 9);
     Activations found(4, 256, 1), expected(4, 256, 1);
@@ -114,7 +114,7 @@ TEST_F(CudaOperations, Embed) {
 TEST_F(CudaOperations, Store) {
   const auto backend = cuda();
   for (const formats::Type type : {formats::Type::F32, formats::Type::F16, formats::Type::BF16, formats::Type::Q8_0, formats::Type::Q4_0}) {
-    const formats::Format& format = steelyard::format(type);
+    const formats::Format& format = formats::format(type);
     Activations from(3, 96, 1);
     const int64_t stride = 96 / format.block_len * format.block_bytes + 32;
     const std::vector<std::byte> poison(static_cast<size_t>(3 * stride), std::byte{0x5A});
@@ -144,7 +144,7 @@ TEST_F(CudaOperations, Store) {
   }
   Activations from(1, 256, 1);
   DeviceMatrix x(*backend, from);
-  EXPECT_THROW(backend->store(x.matrix(), {&steelyard::format(formats::Type::Q6_K), nullptr, 1, 256, 210}), Error);
+  EXPECT_THROW(backend->store(x.matrix(), {&formats::format(formats::Type::Q6_K), nullptr, 1, 256, 210}), Error);
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ class CudaProducts : public CudaTest {
  protected:
   static std::vector<const formats::Format*> types() {
     std::vector<const formats::Format*> types;
-    for (const formats::Format* format : all_formats()) {
+    for (const formats::Format* format : formats::all_formats()) {
       if (format->decode != nullptr && format->encoder != nullptr) types.push_back(format);
     }
     return types;

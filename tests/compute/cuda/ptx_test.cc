@@ -18,14 +18,15 @@ Modules run_as_ptx() {
   Modules modules;
   std::istringstream list(STEELYARD_PTX_KERNELS);
   for (std::string file; std::getline(list, file, ':');) {
-    EXPECT_GT(modules.emplace_back(read_text(file)).run_from_here(), 0) << file;
+    EXPECT_GT(modules.emplace_back(test::read_text(file)).run_from_here(), 0) << file;
   }
   return modules;
 }
 
 // Products and encoders are compiled to PTX for a few types only.
 bool is_of_a_type(const std::string& kernel) {
-  return kernel.starts_with("steelyard::compute::cuda::multiply_") || kernel.starts_with("steelyard::compute::cuda::decode_rows<") ||
+  return kernel.starts_with("steelyard::compute::cuda::multiply_") ||
+         kernel.starts_with("steelyard::compute::cuda::decode_rows<") ||
          kernel.starts_with("steelyard::compute::cuda::encode_on_device<");
 }
 

@@ -16,7 +16,7 @@ inline uint32_t funnel_shift(int variant, uint32_t low, uint32_t high, uint32_t 
   return variant & kFunnelRight ? uint32_t(both >> n) : uint32_t(both << n >> 32);
 }
 
-inline uint64_t extract(formats::Type type, uint64_t value, int begin, int length) {
+inline uint64_t extract(Type type, uint64_t value, int begin, int length) {
   const int bits = 8 * size_of(type);
   uint64_t field = begin >= bits ? 0 : narrow(value, type) >> begin;
   if (length < 64) field &= (uint64_t(1) << length) - 1;
@@ -26,7 +26,7 @@ inline uint64_t extract(formats::Type type, uint64_t value, int begin, int lengt
   return narrow(field, type);
 }
 
-inline uint64_t insert(formats::Type type, uint64_t field, uint64_t into, int begin, int length) {
+inline uint64_t insert(Type type, uint64_t field, uint64_t into, int begin, int length) {
   if (begin >= 8 * size_of(type) || length == 0) return narrow(into, type);
   const uint64_t mask = (length >= 64 ? ~uint64_t(0) : (uint64_t(1) << length) - 1) << begin;
   return narrow((into & ~mask) | (field << begin & mask), type);
@@ -58,7 +58,7 @@ inline uint32_t look_up(uint32_t a, uint32_t b, uint32_t c, uint32_t table) {
   return out;
 }
 
-inline uint64_t pack_halves(formats::Type type, uint64_t high, uint64_t low) {
+inline uint64_t pack_halves(Type type, uint64_t high, uint64_t low) {
   return from_double(to_double(high, kF32), type) << 16 | from_double(to_double(low, kF32), type);
 }
 

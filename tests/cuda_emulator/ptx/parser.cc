@@ -117,7 +117,7 @@ class Parser {
 
   struct Declaration {
     std::string name;
-    formats::Type type = kNone;
+    Type type = kNone;
     size_t align = 1, count = 1;
     size_t bytes() const { return count * size_t(size_of(type)); }
   };
@@ -126,7 +126,7 @@ class Parser {
     Declaration d;
     while ((d.name = word()).front() == '.') {
       if (d.name == ".align") d.align = number();
-      if (const formats::Type type = find_type(d.name.substr(1))) d.type = type;
+      if (const Type type = find_type(d.name.substr(1))) d.type = type;
       if (d.name == ".attribute") skip_past(')');
     }
     if (eat('[')) {

@@ -7,7 +7,7 @@
 namespace steelyard::cuda_emulator::ptx {
 namespace {
 
-const std::map<std::string, formats::Type> kTypes = {
+const std::map<std::string, Type> kTypes = {
     {"pred", kPred},   {"b8", kB8},     {"b16", kB16},       {"b32", kB32}, {"b64", kB64}, {"u8", kU8},   {"u16", kU16},
     {"u32", kU32},     {"u64", kU64},   {"s8", kS8},         {"s16", kS16}, {"s32", kS32}, {"s64", kS64}, {"f16", kF16},
     {"f16x2", kF16x2}, {"bf16", kBF16}, {"bf16x2", kBF16x2}, {"f32", kF32}, {"f64", kF64}};
@@ -20,7 +20,7 @@ const std::map<std::string, Opcode> kOpcodes = {
     {"barrier", op_bar},
     {"membar", op_fence}};
 
-const std::map<std::string, quantize::Comparison> kComparisons = {
+const std::map<std::string, Comparison> kComparisons = {
     {"eq", kEq},   {"ne", kNe},   {"lt", kLt},   {"le", kLe},   {"gt", kGt},   {"ge", kGe},
     {"lo", kLt},   {"ls", kLe},   {"hi", kGt},   {"hs", kGe},   {"equ", kEqu}, {"neu", kNeu},
     {"ltu", kLtu}, {"leu", kLeu}, {"gtu", kGtu}, {"geu", kGeu}, {"num", kNum}, {"nan", kNan}};
@@ -65,7 +65,7 @@ bool split_opcode(Instruction& i) {
 
 }  // namespace
 
-int size_of(formats::Type type) {
+int size_of(Type type) {
   switch (type) {
     case kPred:
     case kB8:
@@ -88,7 +88,7 @@ int size_of(formats::Type type) {
   }
 }
 
-formats::Type find_type(const std::string& name) {
+Type find_type(const std::string& name) {
   const auto found = kTypes.find(name);
   return found == kTypes.end() ? kNone : found->second;
 }
@@ -129,7 +129,7 @@ std::string decode(const std::string& name, Instruction& i) {
   i.op = opcode->second;
   while (std::getline(parts, part, '.')) {
     i.modifiers.push_back(part);
-    const formats::Type type = find_type(part);
+    const Type type = find_type(part);
     if (type == kNone) continue;
     if (i.type == kNone)
       i.type = type;
@@ -146,7 +146,7 @@ std::string decode(const std::string& name, Instruction& i) {
   if (i.has("param")) i.space = Space::kParam;
   if (i.has("local")) i.space = Space::kLocal;
   const int rounding = which(i, {"rni", "rzi", "rmi", "rpi"});
-  i.rounding = rounding < 4 ? calibrate::Rounding(rounding + 1) : calibrate::Rounding::kNone;
+  i.rounding = rounding < 4 ? Rounding(rounding + 1) : Rounding::kNone;
   switch (i.op) {
     case op_setp:
       i.comparison = kComparisons.at(i.modifiers[0]);

@@ -10,7 +10,7 @@
 namespace steelyard::cuda_emulator::ptx {
 namespace {
 
-int bits_of_type(formats::Type type) { return 8 * size_of(type); }
+int bits_of_type(Type type) { return 8 * size_of(type); }
 
 float as_float(uint64_t value) { return std::bit_cast<float>(uint32_t(value)); }
 
@@ -84,13 +84,13 @@ double double_operation(Opcode op, bool exact, double a, double b, double c) {
   }
 }
 
-uint64_t high_product(formats::Type type, uint64_t a, uint64_t b) {
+uint64_t high_product(Type type, uint64_t a, uint64_t b) {
   if (is_signed(type)) return uint64_t((static_cast<__int128>(int64_t(a)) * int64_t(b)) >> bits_of_type(type));
   return uint64_t((static_cast<unsigned __int128>(a) * b) >> bits_of_type(type));
 }
 
 // Truncated to the range of an integer type, as conversions saturate.
-uint64_t saturate(double value, formats::Type type) {
+uint64_t saturate(double value, Type type) {
   if (std::isnan(value)) return 0;
   const int bits = bits_of_type(type);
   const double limit = std::ldexp(1.0, is_signed(type) ? bits - 1 : bits);
@@ -99,17 +99,17 @@ uint64_t saturate(double value, formats::Type type) {
   return narrow(value >= limit ? top - 1 : value < -limit ? top : uint64_t(int64_t(value)), type);
 }
 
-double rounded(double value, calibrate::Rounding rounding) {
+double rounded(double value, Rounding rounding) {
   switch (rounding) {
-    case calibrate::Rounding::kNearest:
+    case Rounding::kNearest:
       return std::nearbyint(value);
-    case calibrate::Rounding::kDown:
+    case Rounding::kDown:
       return std::floor(value);
-    case calibrate::Rounding::kUp:
+    case Rounding::kUp:
       return std::ceil(value);
-    case calibrate::Rounding::kZero:
+    case Rounding::kZero:
       return std::trunc(value);
-    case calibrate::Rounding::kNone:
+    case Rounding::kNone:
       return value;
   }
   __builtin_trap();
@@ -117,16 +117,16 @@ double rounded(double value, calibrate::Rounding rounding) {
 
 }  // namespace
 
-uint64_t narrow(uint64_t value, formats::Type type) {
+uint64_t narrow(uint64_t value, Type type) {
   return size_of(type) == 8 ? value : value & ((uint64_t(1) << bits_of_type(type)) - 1);
 }
 
-uint64_t extend(uint64_t value, formats::Type type) {
+uint64_t extend(uint64_t value, Type type) {
   const int unused = 64 - bits_of_type(type);
   return is_signed(type) ? uint64_t(int64_t(value << unused) >> unused) : narrow(value, type);
 }
 
-double to_double(uint64_t value, formats::Type type) {
+double to_double(uint64_t value, Type type) {
   switch (type) {
     case kF32:
       return as_float(value);
@@ -141,7 +141,7 @@ double to_double(uint64_t value, formats::Type type) {
   }
 }
 
-uint64_t from_double(double value, formats::Type type) {
+uint64_t from_double(double value, Type type) {
   switch (type) {
     case kF32:
       return std::bit_cast<uint32_t>(float(value));
@@ -156,9 +156,9 @@ uint64_t from_double(double value, formats::Type type) {
   }
 }
 
-uint64_t float_operation(Opcode op, formats::Type type, uint64_t a, uint64_t b, uint64_t c) {
+uint64_t float_operation(Opcode op, Type type, uint64_t a, uint64_t b, uint64_t c) {
   if (type == kF16x2 || type == kBF16x2) {
-    const formats::Type each = type == kF16x2 ? kF16 : kBF16;
+    const Type each = type == kF16x2 ? kF16 : kBF16;
     return float_operation(op, each, a & 0xFFFF, b & 0xFFFF, c & 0xFFFF) |
            float_operation(op, each, a >> 16 & 0xFFFF, b >> 16 & 0xFFFF, c >> 16 & 0xFFFF) << 16;
   }
@@ -167,7 +167,7 @@ uint64_t float_operation(Opcode op, formats::Type type, uint64_t a, uint64_t b, 
   return from_double(double_operation(op, exact, to_double(a, type), to_double(b, type), to_double(c, type)), type);
 }
 
-uint64_t integer_operation(Opcode op, formats::Type type, Wide wide, uint64_t a, uint64_t b, uint64_t c) {
+uint64_t integer_operation(Opcode op, Type type, Wide wide, uint64_t a, uint64_t b, uint64_t c) {
   const bool sign = is_signed(type);
   const int bits = bits_of_type(type);
   const uint64_t x = extend(a, type), y = extend(b, type);
@@ -220,7 +220,7 @@ uint64_t integer_operation(const Instruction& i, uint64_t a, uint64_t b, uint64_
 }
 
 uint64_t convert(const Instruction& i, uint64_t value) {
-  const formats::Type to = i.type, from = i.type2;
+  const Type to = i.type, from = i.type2;
   const uint64_t x = extend(value, from);
   if (!is_float(to) && !is_float(from)) {
     return i.saturate ? saturate(is_signed(from) ? double(int64_t(x)) : double(x), to) : narrow(x, to);
@@ -230,7 +230,7 @@ uint64_t convert(const Instruction& i, uint64_t value) {
     return from_double(is_signed(from) ? double(int64_t(x)) : double(x), to);
   }
   const double number = to_double(value, from);
-  if (!is_float(to)) return saturate(rounded(number, i.rounding == calibrate::Rounding::kNone ? calibrate::Rounding::kZero : i.rounding), to);
+  if (!is_float(to)) return saturate(rounded(number, i.rounding == Rounding::kNone ? Rounding::kZero : i.rounding), to);
   double out = rounded(number, i.rounding);
   if (i.saturate) out = std::isnan(out) ? 0 : std::clamp(out, 0.0, 1.0);
   return from_double(i.has("relu") && out < 0 ? 0 : out, to);
@@ -239,7 +239,7 @@ uint64_t convert(const Instruction& i, uint64_t value) {
 namespace {
 
 template <class T>
-bool compare_values(quantize::Comparison comparison, T a, T b) {
+bool compare_values(Comparison comparison, T a, T b) {
   switch (comparison) {
     case kEq:
     case kEqu:
@@ -269,7 +269,7 @@ bool compare_values(quantize::Comparison comparison, T a, T b) {
 
 }  // namespace
 
-bool compare(quantize::Comparison comparison, formats::Type type, uint64_t a, uint64_t b) {
+bool compare(Comparison comparison, Type type, uint64_t a, uint64_t b) {
   if (is_float(type)) {
     const double x = to_double(a, type), y = to_double(b, type);
     if (std::isnan(x) || std::isnan(y)) return comparison >= kEqu && comparison != kNum;

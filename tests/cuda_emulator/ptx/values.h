@@ -8,19 +8,19 @@
 namespace steelyard::cuda_emulator::ptx {
 
 /// The low bits of a type, sign-extended for signed ones.
-uint64_t extend(uint64_t value, formats::Type type);
+uint64_t extend(uint64_t value, Type type);
 /// The low bits of a type.
-uint64_t narrow(uint64_t value, formats::Type type);
+uint64_t narrow(uint64_t value, Type type);
 
-double to_double(uint64_t value, formats::Type type);
+double to_double(uint64_t value, Type type);
 /// Rounded once to nearest.
-uint64_t from_double(double value, formats::Type type);
+uint64_t from_double(double value, Type type);
 
 /// Two operands, or three; of a float or pair of half floats.
-uint64_t float_operation(Opcode op, formats::Type type, uint64_t a, uint64_t b, uint64_t c);
+uint64_t float_operation(Opcode op, Type type, uint64_t a, uint64_t b, uint64_t c);
 uint64_t integer_operation(const Instruction& instruction, uint64_t a, uint64_t b, uint64_t c);
-uint64_t integer_operation(Opcode op, formats::Type type, Wide wide, uint64_t a, uint64_t b, uint64_t c);
+uint64_t integer_operation(Opcode op, Type type, Wide wide, uint64_t a, uint64_t b, uint64_t c);
 uint64_t convert(const Instruction& instruction, uint64_t value);
-bool compare(quantize::Comparison comparison, formats::Type type, uint64_t a, uint64_t b);
+bool compare(Comparison comparison, Type type, uint64_t a, uint64_t b);
 
 }  // namespace steelyard::cuda_emulator::ptx
