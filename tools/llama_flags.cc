@@ -1,7 +1,7 @@
 #include "llama_flags.h"
 
 #include <algorithm>
-#include <array>
+#include <cstddef>
 #include <map>
 #include <string_view>
 
@@ -40,7 +40,7 @@ std::vector<std::string> from_llama(std::vector<std::string> arguments) {
   for (size_t i = 0; i < arguments.size(); ++i) {
     std::string word = arguments[i];
     if (word == "--") {  // the rest is no flags
-      words.insert(words.end(), arguments.begin() + static_cast<ptrdiff_t>(i), arguments.end());
+      words.insert(words.end(), arguments.begin() + static_cast<std::ptrdiff_t>(i), arguments.end());
       return words;
     }
     if (const auto found = kLongForms.find(word); found != kLongForms.end()) word = found->second;
