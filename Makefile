@@ -4,8 +4,8 @@ JOBS ?= $(shell nproc)
 FOLDER = $(if $(filter release,$(PRESET)),build,build-$(PRESET))
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all setup build program test asan aarch64 cuda-targets demo install package check-package bench bench-runtime \
-  corpus update-golden format clean
+.PHONY: all setup build program test asan aarch64 coverage tidy cuda-targets demo install package check-package bench bench-runtime \
+  bench-compare corpus update-golden format check-format clean
 
 all: build
 
@@ -35,6 +35,17 @@ asan:
 aarch64:
 	@cmake/aarch64.sh build-aarch64/sysroot
 	@$(MAKE) test PRESET=aarch64
+
+# Which lines of each folder of src/ the tests run: a table. The better part of an hour on two cores.
+coverage:
+	@$(MAKE) test PRESET=coverage || echo "some tests fail or run out of time without optimization; the table counts what they ran"
+	@cmake/coverage.sh build-coverage
+
+# clang-tidy with the checks of .clang-tidy: all sources, or those whose path has one of the words of FILES="jobs tools/".
+FILES ?=
+tidy: setup
+	@cmake --preset $(PRESET) > /dev/null
+	@cmake/tidy.sh $(FOLDER) $(FILES)
 
 # Compiles all kernels for all targets with nvcc, and writes what they need into the table of docs/cuda.md. A quarter of an hour to half an hour.
 cuda-targets: setup
@@ -74,6 +85,8 @@ check-package: package
 # llama.cpp's llama-quantize, to compare with.
 SHARED ?= ../shared
 PEER ?=
+# Every figure is a row of this file, too; make bench-compare shows two commits of it beside each other.
+RESULTS ?= tests/bench/results.csv
 BENCH_MODEL = tests/models/glm-flash-tiny-bf16.gguf
 BENCH_TENSORS = ffn_(gate|up|down)_exps
 bench: setup
@@ -82,9 +95,9 @@ bench: setup
 	@cmake --build --preset release -j $(JOBS)
 	@build/tests/encode_error $(SHARED)/golden/encode_error.json $(SHARED)/golden/encode
 	@build/steelyard imatrix -m $(BENCH_MODEL) -f calibration/default.txt -o build/bench.imatrix.gguf > /dev/null
-	@tests/bench/divergence.sh build/steelyard $(BENCH_MODEL) build/bench.imatrix.gguf $(SHARED)/text/wiki.test.raw 40 \
+	@RESULTS=$(RESULTS) tests/bench/divergence.sh build/steelyard $(BENCH_MODEL) build/bench.imatrix.gguf $(SHARED)/text/wiki.test.raw 40 \
 	  '$(BENCH_TENSORS)' $(PEER)
-	@test -z "$(PEER)" || tests/bench/speed.sh build/steelyard $(PEER) $(BENCH_MODEL) build/bench.imatrix.gguf '$(BENCH_TENSORS)'
+	@test -z "$(PEER)" || RESULTS=$(RESULTS) tests/bench/speed.sh build/steelyard $(PEER) $(BENCH_MODEL) build/bench.imatrix.gguf '$(BENCH_TENSORS)'
 	@test -z "$(PEER)" || $(MAKE) bench-runtime
 
 # Prefill and decoding of every type in two random models, and of the bundled model with perplexity: TYPES="Q4_K IQ1_M" and
@@ -92,14 +105,20 @@ bench: setup
 MODELS ?=
 BENCH_PEERS = "$(if $(PEER),$(dir $(PEER)))"
 bench-runtime: build
-	@tests/bench/types.sh build/steelyard build/speed $(BENCH_PEERS)
+	@RESULTS=$(RESULTS) tests/bench/types.sh build/steelyard build/speed $(BENCH_PEERS)
 	@for type in Q8_0 Q4_K; do build/steelyard quantize $(BENCH_MODEL) build/tiny-$$type.gguf $$type > /dev/null; done
 	@build/steelyard imatrix -m $(BENCH_MODEL) -f calibration/default.txt -o build/bench.imatrix.gguf > /dev/null
 	@build/steelyard quantize $(BENCH_MODEL) build/tiny-asymmetric.gguf --plan plans/glm-4.7-flash-asym-2bit.plan \
 	  --imatrix build/bench.imatrix.gguf > /dev/null
 	@echo
-	@tests/bench/runtime.sh build/steelyard $(BENCH_PEERS) tests/text/heldout.txt \
+	@RESULTS=$(RESULTS) tests/bench/runtime.sh build/steelyard $(BENCH_PEERS) tests/text/heldout.txt \
 	  $(BENCH_MODEL) build/tiny-Q8_0.gguf build/tiny-Q4_K.gguf build/tiny-asymmetric.gguf $(MODELS)
+
+# The figures of two commits, and their ratios: make bench-compare [BEFORE=commit AFTER=commit]; else the last two there are.
+BEFORE ?=
+AFTER ?=
+bench-compare:
+	@tests/bench/compare.sh $(RESULTS) $(BEFORE) $(AFTER)
 
 # A calibration corpus from your own text: make corpus TEXT="a.txt b.txt" OUT=corpus.txt
 corpus:
@@ -109,8 +128,12 @@ corpus:
 update-golden: build
 	@STEELYARD_UPDATE_GOLDEN=1 ctest --preset $(PRESET) -j $(JOBS)
 
+SOURCES = $$(git ls-files '*.h' '*.cc' '*.cu' '*.cuh')
 format:
-	@clang-format -i $$(git ls-files '*.h' '*.cc' '*.cu')
+	@clang-format-14 -i $(SOURCES)
+
+check-format:
+	@clang-format-14 --dry-run -Werror $(SOURCES)
 
 clean:
 	@rm -rf build build-*

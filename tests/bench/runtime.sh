@@ -14,6 +14,7 @@ steelyard=$1 peer=$2 text=$3
 shift 3
 threads=${THREADS:-2} rounds=${ROUNDS:-3} prefill=${PREFILL:-256} decode=${DECODE:-64} chunks=${CHUNKS:-4}
 work=$(mktemp -d) measured=()
+source "$(dirname "$0")/record.sh"
 
 # Tokens per second of a perplexity program, by the clock; nothing without a text.
 perplexity() {
@@ -80,7 +81,21 @@ table() {
     }' "$work/runs"
 }
 
+# The best of each figure goes into the file of results.
+keep() {
+  local name program measure value
+  while read -r name program measure value; do record "$name" "$program" "$measure" "$value"; done < <(awk \
+    -v heads="prefill $prefill (t/s),decode $decode (t/s),perplexity (t/s)" '
+    { split(heads, head, ",")
+      for (what = 1; what <= 3; ++what) if ($(what + 2) > best[$1, $2, what]) best[$1, $2, what] = $(what + 2)
+      if (!(($1, $2) in seen)) { seen[$1, $2] = 1; order[++n] = $1 " " $2 } }
+    END { for (i = 1; i <= n; ++i) { split(order[i], of, " "); name = of[1]; gsub(/.*\/|\.gguf$/, "", name)
+      for (what = 1; what <= 3; ++what) if (best[of[1], of[2], what]) {
+        measure = head[what]; gsub(/ /, "_", measure); print name, of[2], measure, best[of[1], of[2], what] } } }' "$work/runs")
+}
+
 finish() {
+  keep
   table ""
   local model
   for model in "${measured[@]}"; do table "$model"; done

@@ -10,6 +10,7 @@ steelyard=$1 peer=$2 model=$3 imatrix=$4 pattern=$5
 shift 5
 types=("$@")
 [ ${#types[@]} -gt 0 ] || types=(IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S Q2_K Q4_K Q5_K)
+source "$(dirname "$0")/record.sh"
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 
 seconds() { local TIMEFORMAT=%U; { time "$@" > "$work/log" 2>&1; } 2>&1; }
@@ -29,6 +30,9 @@ for type in "${types[@]}"; do
     fast_s=$(least "$(ours fast)" $fast_s)
     normal_s=$(least "$(ours normal)" $normal_s)
   done
+  record "$type" llama.cpp 'quantize_(s)' "$peer_s"
+  record "$type" fast 'quantize_(s)' "$fast_s"
+  record "$type" normal 'quantize_(s)' "$normal_s"
   awk -v t="$type" -v p=$peer_s -v f=$fast_s -v n=$normal_s \
     'BEGIN { printf "%-8s %10.2f %8.2f %6.1f %8.2f %6.1f\n", t, p, f, p / f, n, p / n }'
 done
