@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -12,55 +11,6 @@
 #include "model/architecture.h"
 
 namespace steelyard::tools {
-
-void PlanOptions::add_to(CLI::App& command) {
-  command.add_option("type", type_, "instead of --plan: one type for all (Q8_0, BF16), a preset (Q4_K_M), or COPY");
-  command.add_option("--plan", plan_, "plan file: REGEX = TYPE per line, * = TYPE is the base");
-  command.add_option("--preset", preset_, "a plan from plans/presets by name, e.g. Q4_K_M");
-  command.add_option("--tensor-type", tensor_types_, "REGEX=TYPE, goes before the plan's rules; may be repeated")
-      ->allow_extra_args(false);
-  command.add_option("--tensor-type-file", tensor_type_file_,
-                     "file of REGEX=TYPE, which go after those of --tensor-type");
-  command.add_option("--token-embedding-type", token_embedding_type_, "type of token_embd.weight, before all rules");
-  command.add_option("--output-tensor-type", output_tensor_type_, "type of output.weight, before all rules");
-  command.add_flag("--leave-output-tensor", leave_output_, "keep output.weight as it is, before all rules");
-  command.add_flag("--pure", pure_, "use the base of the plan or preset for all tensors, none of its rules");
-  command.add_flag("--strict", strict_, "treat warnings about plan and importance as errors");
-}
-
-Plan PlanOptions::load() const {
-  if (int{!plan_.empty()} + int{!preset_.empty()} + int{!type_.empty()} != 1) {
-    fail("", "give one of --plan FILE, --preset NAME or a type");
-  }
-  const char* folder = std::getenv("STEELYARD_PLANS");
-  const std::string plans = folder != nullptr ? folder : STEELYARD_PLANS_DIR;
-  const Format* uniform = find_format(type_);
-  Plan plan = !plan_.empty()                           ? Plan::load(plan_)
-              : uniform                                ? Plan::uniform(uniform->type)
-              : CLI::detail::to_lower(type_) == "copy" ? Plan::uniform(std::nullopt)
-                                                       : Plan::preset(plans, preset_.empty() ? type_ : preset_);
-  if (pure_) plan.make_pure();
-
-  // What names one tensor goes before expressions; what was typed goes before what lies in a file.
-  std::vector<PlanRule> rules;
-  const auto add = [&](const std::string& rule, const std::string& from) {
-    rules.push_back(Plan::parse_rule(rule, from));
-  };
-  const std::string token_embedding = "^token_embd\\.weight$ = ", output = "^output\\.weight$ = ";
-  if (!token_embedding_type_.empty()) add(token_embedding + token_embedding_type_, "--token-embedding-type");
-  if (!output_tensor_type_.empty()) add(output + output_tensor_type_, "--output-tensor-type");
-  if (leave_output_) add(output + "keep", "--leave-output-tensor");
-  for (const std::string& rule : tensor_types_) add(rule, "command line");
-  if (!tensor_type_file_.empty()) {
-    for (PlanRule& rule : Plan::load_rule_list(tensor_type_file_)) rules.push_back(std::move(rule));
-  }
-  plan.prepend(rules);
-  return plan;
-}
-
-void print_findings(const std::vector<Finding>& findings) {
-  for (const Finding& finding : findings) fmt::print("{}: {}\n", name(finding.severity), describe(finding));
-}
 
 namespace {
 
@@ -197,14 +147,6 @@ void ResumeOptions::add_to(CLI::App& command) {
   command.add_option("--save-every", seconds, "seconds between two saves of progress; 0: after every step")
       ->check(CLI::Range(0.0, 86400.0))
       ->capture_default_str();
-}
-
-std::optional<Imatrix> load_imatrix(const std::string& path) {
-  return path.empty() ? std::nullopt : std::optional(Imatrix::load(path));
-}
-
-void check_output(const std::string& path, const std::vector<std::string>& inputs) {
-  jobs::check_output(path, inputs);
 }
 
 bool interactive() { return ::isatty(STDERR_FILENO) == 1; }

@@ -13,12 +13,11 @@
 #include <string>
 #include <vector>
 
-#include "imatrix/imatrix.h"
+#include "jobs/outputs.h"
 #include "model/model.h"
 #include "model/placement.h"
 #include "options.h"
 #include "order_options.h"
-#include "plan/findings.h"
 #include "tokenizer/chunks.h"
 
 namespace steelyard::tools {
@@ -32,29 +31,6 @@ void add_inspect(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_fit(CLI::App& app);
 
-
-/// Where a plan comes from (--plan, --preset, a type), what the command line changes in it, and --strict.
-class PlanOptions {
- public:
-  /// Adds a positional argument too, the type or preset that llama-quantize takes.
-  void add_to(CLI::App& command);
-  /// Error unless exactly one of plan, preset and type is given.
-  Plan load() const;
-  /// Whether warnings are errors.
-  bool strict() const { return strict_; }
-
- private:
-  std::string type_, plan_, preset_;
-  std::vector<std::string> tensor_types_;
-  std::string tensor_type_file_;
-  std::string token_embedding_type_, output_tensor_type_;
-  bool leave_output_ = false;
-  bool pure_ = false;
-  bool strict_ = false;
-};
-
-/// One line on stdout for each finding.
-void print_findings(const std::vector<Finding>& findings);
 
 /// --cache-type-k and -v.
 class CacheTypeOptions {
@@ -149,12 +125,7 @@ struct ResumeOptions {
   double seconds = 5;
 };
 
-/// The importance matrix at `path`, nothing when the path is empty.
-std::optional<Imatrix> load_imatrix(const std::string& path);
-
-/// Error unless `path` can be written and is none of `inputs`, under whatever name. For outputs that are written at the
-/// end: what is wrong with them shall show before the work.
-void check_output(const std::string& path, const std::vector<std::string>& inputs);
+using jobs::check_output;
 
 /// True when stderr is a terminal: progress may rewrite its line.
 bool interactive();

@@ -10,11 +10,13 @@
 #include <string_view>
 
 #include "command.h"
+#include "progress_line.h"
 
 namespace {
 
 // An exception's message on a single line.
 int report(std::string message) {
+  steelyard::tools::end_line();
   for (char& c : message) {
     if (c == '\n' || c == '\r') c = ' ';
   }

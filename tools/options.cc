@@ -78,6 +78,58 @@ void add_stride(CLI::App& command, jobs::TextOptions& options) {
                      "chunks begin every N tokens and score their last N; 0: no overlap");
 }
 
+void add_options(CLI::App& command, jobs::PlanSource& options) {
+  command.add_option("type", options.type,
+                     "instead of --plan: one type for all (Q8_0, BF16), a preset (Q4_K_M), or COPY");
+  command.add_option("--plan", options.plan, "plan file: REGEX = TYPE per line, * = TYPE is the base");
+  command.add_option("--preset", options.preset, "a plan from plans/presets by name, e.g. Q4_K_M");
+  command.add_option("--tensor-type", options.tensor_type, "REGEX=TYPE, goes before the plan's rules; may be repeated")
+      ->allow_extra_args(false);
+  command.add_option("--tensor-type-file", options.tensor_type_file,
+                     "file of REGEX=TYPE, which go after those of --tensor-type");
+  command.add_option("--token-embedding-type", options.token_embedding_type,
+                     "type of token_embd.weight, before all rules");
+  command.add_option("--output-tensor-type", options.output_tensor_type, "type of output.weight, before all rules");
+  command.add_flag("--leave-output-tensor", options.leave_output_tensor,
+                   "keep output.weight as it is, before all rules");
+  command.add_flag("--pure", options.pure, "use the base of the plan or preset for all tensors, none of its rules");
+}
+
+void add_options(CLI::App& command, jobs::ShapingOptions& options) {
+  command.add_option("--effort", options.effort, "fast, normal or best: how much search for less error")
+      ->check(CLI::IsMember({"fast", "normal", "best"}))
+      ->capture_default_str();
+  command
+      .add_option("--prior-weight", options.prior_weight, "inputs that a layer's mean weighs in an expert's importance")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command.add_option("--include-weights", options.include_weights, "use importance of tensors with TEXT in their name")
+      ->allow_extra_args(false);
+  command
+      .add_option("--exclude-weights", options.exclude_weights, "use no importance of tensors with TEXT in their name")
+      ->allow_extra_args(false);
+  command.add_option("--override-kv", options.override_kv, "KEY=TYPE:VALUE, TYPE int, float, bool or str")
+      ->allow_extra_args(false);
+  command.add_option("--prune-layers", options.prune_layers, "take blocks out: 3,7-9");
+  command.add_flag("--allow-requantize", options.allow_requantize, "quantize what is quantized already");
+  command.add_option("-c,--ctx-size", options.ctx_size, "with --calibrate: tokens per chunk")
+      ->check(CLI::Range(int64_t{2}, int64_t{1} << 20))
+      ->capture_default_str();
+  command.add_option("--chunks", options.chunks, "with --calibrate: at most this many chunks")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  auto* size =
+      command.add_option("--split-max-size", options.split_max_size, "cut the result into shards of 2GiB, 500MB, ...")
+          ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+          ->check(CLI::PositiveNumber);
+  command.add_flag("--keep-split", options.keep_split, "cut the result into shards where the source is cut")
+      ->excludes(size);
+}
+
+void add_strict(CLI::App& command, bool& strict) {
+  command.add_flag("--strict", strict, "treat warnings about plan and importance as errors");
+}
+
 void add_options(CLI::App& command, jobs::ResumeOptions& options) {
   command.add_option("--resume", options.resume, "keep progress in this file, and go on from it if it is there");
   command.add_option("--save-every", options.save_every, "seconds between two saves of progress; 0: after every step")

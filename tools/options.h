@@ -5,13 +5,15 @@
 #include <CLI/CLI.hpp>
 
 #include "jobs/model_options.h"
+#include "jobs/plan.h"
+#include "jobs/shaping.h"
 #include "jobs/sweep_options.h"
 #include "jobs/text_options.h"
+#include "jobs/threads.h"
 
 namespace steelyard::tools {
 
-/// Of --threads. More would exhaust the address space before they did any work.
-inline constexpr int kMaxThreads = 1024;
+using jobs::kMaxThreads;
 
 void add_threads(CLI::App& command, int& threads);
 /// --cache-type-k and -v.
@@ -26,6 +28,12 @@ void add_options(CLI::App& command, jobs::SweepChoice& options);
 void add_options(CLI::App& command, jobs::TextOptions& options);
 /// --ppl-stride as well.
 void add_stride(CLI::App& command, jobs::TextOptions& options);
+/// --plan, --preset, a type as positional argument, as llama-quantize takes it, and what goes before their rules.
+void add_options(CLI::App& command, jobs::PlanSource& options);
+/// --effort and whatever else shapes the bytes of a quantized file.
+void add_options(CLI::App& command, jobs::ShapingOptions& options);
+/// --strict.
+void add_strict(CLI::App& command, bool& strict);
 /// --resume and --save-every.
 void add_options(CLI::App& command, jobs::ResumeOptions& options);
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <string_view>
 
 #include "jobs/json.h"
@@ -10,11 +11,12 @@
 namespace steelyard::jobs {
 
 struct Progress {
-  std::string_view stage;  ///< what goes on: "plan", "encode", "layers", "chunks", ...; each job's header lists its own
-  int64_t done = 0;        ///< of `total`
-  int64_t total = 0;       ///< 0: the stage has no steps, or they are not known
-  std::string_view unit;   ///< of both: "weights", "layers", "chunks", "tensors"
-  Json data;               ///< a part of the result, under the names of the result's JSON; null where there is none
+  std::string_view stage = {};  ///< what goes on: "plan", "encode", "layers", ...; each job's header lists its own
+  int64_t done = 0;             ///< of `total`
+  int64_t total = 0;            ///< 0: the stage has no steps, or they are not known
+  std::string_view unit = {};   ///< of both: "weights", "layers", "chunks", "tensors"
+  Json data = nullptr;          ///< a part of the result, under the names of its JSON; null where there is none
+  std::string item = {};        ///< what is at work: a tensor's name, "chunks 1 to 8"; printable, may be empty
 };
 
 /// Called on the thread that runs the job, never within a parallel loop. What it throws ends the job as an error does:

@@ -116,6 +116,7 @@ uint64_t Output::total_bytes() const {
 }
 
 void Output::refuse_other_identity(const RunIdentity& identity) const {
+  constexpr size_t kShown = 512;  // the options of a run, all of them
   const RunIdentity& theirs = journal_.content().identity;
   for (size_t i = 0; i < std::max(identity.size(), theirs.size()); ++i) {
     if (i < identity.size() && i < theirs.size() && identity[i] == theirs[i]) continue;
@@ -123,7 +124,7 @@ void Output::refuse_other_identity(const RunIdentity& identity) const {
     const bool comparable = i < identity.size() && i < theirs.size() && identity[i].first == name;
     const std::string ours = comparable ? identity[i].second : "";
     fail(target_, "the interrupted run differs in {}: found '{}', now '{}'; --restart begins anew", printable(name),
-         printable(value), printable(ours));
+         printable(value, kShown), printable(ours, kShown));
   }
 }
 

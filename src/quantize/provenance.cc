@@ -15,7 +15,8 @@ namespace {
 constexpr std::string_view kVersion = "steelyard.version";
 constexpr std::string_view kPlan = "steelyard.plan";
 constexpr std::string_view kPlanHash = "steelyard.plan.sha256";
-constexpr std::string_view kArguments = "steelyard.arguments";
+constexpr std::string_view kOptions = "steelyard.options";
+constexpr std::string_view kArguments = "steelyard.arguments";  // version 0.1.0
 constexpr std::string_view kImatrixHash = "steelyard.imatrix.sha256";
 constexpr std::string_view kCalibrationHash = "steelyard.calibration.sha256";
 constexpr std::string_view kSourceFile = "steelyard.source.file";
@@ -40,7 +41,10 @@ void add_provenance(gguf::Metadata& metadata, const Provenance& provenance, cons
   metadata.set_string(kVersion, provenance.version);
   metadata.set_string(kPlan, provenance.plan);
   metadata.set_string(kPlanHash, sha256(provenance.plan));
-  metadata.set_strings(kArguments, provenance.arguments);
+  if (provenance.arguments.empty())
+    metadata.set_string(kOptions, provenance.options);
+  else
+    metadata.set_strings(kArguments, provenance.arguments);
   if (!provenance.imatrix_sha256.empty()) metadata.set_string(kImatrixHash, provenance.imatrix_sha256);
   if (!provenance.calibration_sha256.empty()) metadata.set_string(kCalibrationHash, provenance.calibration_sha256);
   metadata.set_string(kSourceFile, provenance.source_file);
@@ -66,7 +70,11 @@ Recorded read_provenance(const gguf::Reader& file) {
   recorded.provenance.source_file = metadata.string(kSourceFile);
   recorded.provenance.imatrix_sha256 = metadata.string(kImatrixHash, "");
   recorded.provenance.calibration_sha256 = metadata.string(kCalibrationHash, "");
-  for (const std::string_view word : metadata.strings(kArguments)) recorded.provenance.arguments.emplace_back(word);
+  if (metadata.contains(kOptions)) {
+    recorded.provenance.options = metadata.string(kOptions);
+  } else {
+    for (const std::string_view word : metadata.strings(kArguments)) recorded.provenance.arguments.emplace_back(word);
+  }
   recorded.source_header = metadata.string(kSourceHeader);
   recorded.source_sha256 = metadata.string(kSourceHash);
   for (const std::string_view hash : metadata.strings(kTensorHashes)) recorded.tensors.emplace_back(hash);

@@ -16,12 +16,15 @@ namespace steelyard {
 
 /// What a run was asked for. The library records it and acts on none of it.
 struct Provenance {
-  std::string version;                 ///< of the program
-  std::string plan;                    ///< Plan::text()
-  std::string source_file;             ///< its name, without folder
-  std::string imatrix_sha256;          ///< of the file; empty: none was given
-  std::vector<std::string> arguments;  ///< flags that shape the result, as on the command line: "--effort=best"
-  std::string calibration_sha256;      ///< of the text; empty: none was given
+  std::string version;         ///< of the program
+  std::string plan;            ///< Plan::text()
+  std::string source_file;     ///< its name, without folder
+  std::string imatrix_sha256;  ///< of the file; empty: none was given
+  std::string options;         ///< that shape the result and stand in no plan: JSON, R"({"effort":"best"})"
+  /// What version 0.1.0 recorded in their place: flags as on the command line, "--effort=best". Not empty only where
+  /// such a file is made again.
+  std::vector<std::string> arguments = {};
+  std::string calibration_sha256 = {};  ///< of the text; empty: none was given
 };
 
 /// Every key that add_provenance() sets begins with this.

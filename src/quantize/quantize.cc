@@ -25,15 +25,15 @@ std::vector<gguf::TensorInfo> result_tensors(const Resolution& resolution) {
 
 // What must not change between the begin of a run and its end, whoever interrupts it. Each is named in messages.
 RunIdentity run_identity(const Provenance& provenance, const std::string& source_header, const std::string& states) {
-  std::string arguments;
-  for (const std::string& argument : provenance.arguments) arguments += (arguments.empty() ? "" : " ") + argument;
+  std::string options = provenance.options;
+  for (const std::string& argument : provenance.arguments) options += (options.empty() ? "" : " ") + argument;
   return {{"version", provenance.version},
           {"source", source_header},
           {"source-files", states},
           {"plan", sha256(provenance.plan)},
           {"imatrix", provenance.imatrix_sha256},
           {"calibration", provenance.calibration_sha256},
-          {"flags", printable(arguments, arguments.size() * 4)}};
+          {"options", printable(options, options.size() * 4)}};
 }
 
 void check_source(const gguf::Reader& source, const std::string& states) {
@@ -50,6 +50,19 @@ void check_resumed(const QuantizeJob& job, std::span<const TensorHashes> finishe
     }
     job.source.release(tensor, 0, tensor.n_bytes);
   });
+}
+
+// Where a run begins that finds `n_finished` tensors done.
+QuantizeProgress state_after(std::span<const Decision> decisions, size_t n_finished) {
+  QuantizeProgress progress{.tensor = n_finished, .n_tensors = decisions.size()};
+  if (n_finished < decisions.size()) progress.info = decisions[n_finished].tensor;
+  for (size_t i = 0; i < decisions.size(); ++i) {
+    const auto n = static_cast<uint64_t>(decisions[i].tensor->n_elements());
+    progress.total += n;
+    if (i < n_finished) progress.resumed += n;
+  }
+  progress.done = progress.resumed;
+  return progress;
 }
 
 // The result of a repetition is the one it repeats, or it is refused.
@@ -96,6 +109,8 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
   for (const std::string& path : written_paths(target.path, files)) check_target(job.source, path);
 
   Output output(target.path, files, run_identity(target.provenance, source_header, states), target.earlier);
+  QuantizeProgress progress = state_after(decisions, output.finished().size());
+  callback(progress);
   check_resumed(job, output.finished());
   LayerEncoder* const layers = job.layers;
   for (size_t i = 0; layers != nullptr && i < output.finished().size(); ++i) {
@@ -105,10 +120,6 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
   std::optional<InputEstimates> inputs;
   if (job.imatrix != nullptr && target.effort == Effort::kBest) {
     inputs.emplace(job.source, job.resolution, *job.imatrix);
-  }
-  QuantizeProgress progress{.n_tensors = decisions.size(), .total = job.resolution.n_elements};
-  for (size_t i = 0; i < output.finished().size(); ++i) {
-    progress.resumed += static_cast<uint64_t>(decisions[i].tensor->n_elements());
   }
   TensorStream stream(job.source, target.slab_bytes, output);
   uint64_t before = progress.resumed;

@@ -39,7 +39,8 @@ struct QuantizeProgress {
   uint64_t total = 0;
 };
 
-/// Called often, from the thread of the caller, never within a parallel loop.
+/// Called often, from the thread of the caller, never within a parallel loop; first when nothing more can be refused
+/// that is known before the work, and nothing is encoded yet.
 using QuantizeCallback = std::function<void(const QuantizeProgress& progress)>;
 
 struct QuantizeResult {

@@ -107,6 +107,22 @@ TEST(IncludeGraph, ModelAndQuantizeDoNotKnowEachOther) {
   EXPECT_FALSE(graph.at("quantize").contains("model"));
 }
 
+// Options and results are JSON in one place; whoever needs it elsewhere in src/ wants a job.
+TEST(IncludeGraph, JsonAndTheCommandLineStayAbove) {
+  size_t n_json = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(source_folder())) {
+    if (!entry.is_regular_file()) continue;
+    const std::string path = fs::relative(entry.path(), source_folder()).string();
+    const std::string source = test::read_text(entry.path().string());
+    const bool has_json = source.find("#include <nlohmann/") != std::string::npos;
+    EXPECT_TRUE(!has_json || path.starts_with("jobs/")) << path;
+    EXPECT_EQ(source.find("#include <CLI/"), std::string::npos) << path;
+    n_json += has_json;
+  }
+  EXPECT_GT(n_json, 0u);
+  for (const auto& [folder, reached] : closure(project_links())) EXPECT_FALSE(reached.contains("jobs")) << folder;
+}
+
 TEST(IncludeGraph, FoldersIncludeOnlyWhatTheyLink) {
   const Graph graph = closure(project_links());
   size_t n_includes = 0;

@@ -33,7 +33,7 @@ class Resume : public testing::Test {
     std::string plan = kPlan;
     std::string version = "1";
     std::string imatrix = "";
-    std::vector<std::string> arguments = {};
+    std::string options = "{}";
     uint64_t split = 0;
   };
 
@@ -44,7 +44,7 @@ class Resume : public testing::Test {
     const Plan plan = Plan::parse(run.plan, "test.plan");
     const Resolution resolution = resolve(plan, reader.tensors());
     const QuantizeTarget target{.path = out_,
-                                .provenance = {run.version, plan.text(), "model.gguf", run.imatrix, run.arguments},
+                                .provenance = {run.version, plan.text(), "model.gguf", run.imatrix, run.options},
                                 .split = {.max_bytes = run.split},
                                 .earlier = run.earlier};
     size_t last = n_tensors_;
@@ -153,7 +153,8 @@ TEST_F(Resume, OtherRunsAreRefusedByName) {
   EXPECT_THAT(error_of({.plan = "* = Q8_0"}), HasSubstr("the interrupted run differs in plan"));
   EXPECT_THAT(error_of({.version = "2"}), HasSubstr("differs in version: found '1', now '2'"));
   EXPECT_THAT(error_of({.imatrix = std::string(64, 'a')}), HasSubstr("differs in imatrix"));
-  EXPECT_THAT(error_of({.arguments = {"--effort=best"}}), HasSubstr("differs in flags: found '', now '--effort=best'"));
+  EXPECT_THAT(error_of({.options = R"({"effort":"best"})"}),
+              HasSubstr(R"(differs in options: found '{}', now '{"effort":"best"}')"));
   EXPECT_THAT(error_of({.split = 100000}), HasSubstr("differs in shards"));
   EXPECT_NO_THROW(run({}));
 }

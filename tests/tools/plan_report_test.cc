@@ -1,11 +1,11 @@
 // What people read: the table and the summary.
-#include "plan/report.h"
+#include "plan_report.h"
 
 #include <gtest/gtest.h>
 
-#include "models.h"
+#include "plan/models.h"
 
-namespace steelyard {
+namespace steelyard::tools {
 namespace {
 
 using test::tensor;
@@ -18,10 +18,12 @@ struct Example {
   };
   Resolution resolution =
       resolve(Plan::parse("attn_ = Q4_K\nupp = F16\nffn = Q8_0\ntoken = keep\n", "x.plan"), tensors);
+
+  jobs::PlanResult plan() const { return jobs::describe(resolution, findings(resolution)); }
 };
 
 TEST(Report, TableShowsEveryDecision) {
-  EXPECT_EQ(table(Example().resolution),
+  EXPECT_EQ(table(Example().plan()),
             "tensor                  shape        source  type                     bytes  rule\n"
             "token_embd.weight       [256, 1000]  BF16    BF16                   512,000  x.plan:4 `token`\n"
             "blk.0.attn_norm.weight  [256]        F32     F32                      1,024  kept: norm\n"
@@ -31,7 +33,7 @@ TEST(Report, TableShowsEveryDecision) {
 }
 
 TEST(Report, SummaryAddsUpPerType) {
-  EXPECT_EQ(summary(Example().resolution),
+  EXPECT_EQ(summary(Example().plan()),
             "type  tensors  elements    bytes   share\n"
             "BF16        1   256,000  512,000  78.2 %\n"
             "Q8_0        1   131,072  139,264  21.3 %\n"
@@ -41,12 +43,20 @@ TEST(Report, SummaryAddsUpPerType) {
             "total: 5 tensors, 390,912 elements, 654,496 bytes = 0.001 GiB, 13.3942 bits per weight\n");
 }
 
+TEST(Report, FindingsAreLines) {
+  EXPECT_EQ(findings_text(Example().plan()),
+            "warning: rule matches no tensor: x.plan:2 `upp`\n"
+            "warning: Q5_0 instead of Q4_K, whose blocks of 256 do not divide the rows: blk.0.attn_k_b.weight (rows of "
+            "192)\n"
+            "note: protected, so no rule changes it (norm): blk.0.attn_norm.weight\n");
+}
+
 TEST(Report, NamesFromFilesStayOnOneLine) {
   const gguf::TensorInfo info = tensor("a\nb\x1b[31m.weight", {256, 8}, Type::BF16);
-  const std::string text = table(resolve(Plan::uniform(Type::Q4_K), std::span(&info, 1)));
+  const std::string text = table(jobs::describe(resolve(Plan::uniform(Type::Q4_K), std::span(&info, 1)), {}));
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2);
   EXPECT_EQ(text.find('\x1b'), std::string::npos);
 }
 
 }  // namespace
-}  // namespace steelyard
+}  // namespace steelyard::tools

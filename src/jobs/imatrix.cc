@@ -1,0 +1,170 @@
+#include "jobs/imatrix.h"
+
+#include <chrono>
+
+#include "base/error.h"
+#include "base/sha256.h"
+#include "calibrate/collect.h"
+#include "evaluate/speed.h"
+#include "gguf/fingerprint.h"
+#include "imatrix/coverage.h"
+#include "jobs/outputs.h"
+#include "model/architecture.h"
+
+namespace steelyard::jobs {
+namespace {
+
+// Experts with less are listed when nobody says how many there should be.
+constexpr int64_t kFewTokens = 64;
+
+// The sums in F64, and once more while they are written.
+uint64_t result_bytes(const gguf::Reader& reader) {
+  uint64_t values = 0;
+  for (const gguf::TensorInfo& tensor : reader.tensors()) {
+    if (tensor.n_dims > 1) values += static_cast<uint64_t>(tensor.ne[0] * tensor.ne[2]);
+  }
+  return values * (sizeof(double) + sizeof(float));
+}
+
+// What must be equal for two runs to give the same bits, and to cut the work into the same steps.
+std::string run_identity(const OpenModel& model, const Chunks& chunks, const CollectOptions& how) {
+  return sha256(fmt::format("{}\n{}\n{} {} {} {} {} {}\n{}", gguf::fingerprint(model.reader()),
+                            sha256(std::as_bytes(chunks.tokens())), chunks.n_ctx(), how.round, how.min_expert_tokens,
+                            how.with_output, how.sweep.n_batch, how.sweep.keep_layers, model.settings()));
+}
+
+CollectOptions collect_options(const ImatrixOptions& options, const OpenModel& model, const Chunks& chunks) {
+  CollectOptions how;
+  how.with_output = options.process_output && model.model().output().name == "output.weight";
+  how.dataset = options.text.file;
+  how.sweep = options.sweep.sweep(model.reader(), model.model().config(), result_bytes(model.reader()), chunks.n_ctx(),
+                                  options.output_file);
+  how.round = options.min_expert_tokens > 0 ? options.text.chunks : 0;
+  how.min_expert_tokens = options.min_expert_tokens;
+  how.progress_path = options.resume.resume;
+  how.save_every = options.resume.interval();
+  if (!how.progress_path.empty()) how.identity = run_identity(model, chunks, how);
+  return how;
+}
+
+std::vector<BrokenChunk> broken_chunks(const CollectResult& result, int n_layers) {
+  std::vector<BrokenChunk> broken;
+  for (const auto& [chunk, layer] : result.broken) {
+    broken.push_back({chunk, layer < 0          ? "the token embeddings"
+                             : layer < n_layers ? fmt::format("block {}", layer)
+                                                : "what follows the last block"});
+  }
+  return broken;
+}
+
+std::vector<BlockCoverage> block_coverage(const Imatrix& imatrix, int64_t wanted) {
+  std::vector<BlockCoverage> rows;
+  for (const ExpertCoverage& block : expert_coverage(imatrix.entries, wanted)) {
+    rows.push_back({.block = printable(block.block),
+                    .n_expert = block.n_expert,
+                    .unseen = block.unseen,
+                    .below = block.below,
+                    .least = block.least,
+                    .least_expert = block.least_expert,
+                    .median = block.median});
+  }
+  return rows;
+}
+
+Imatrix collect(const ImatrixOptions& options, ImatrixResult& result, const ProgressCallback& progress) {
+  const OpenModel model(options.model, options.text.ctx_size, &options.sweep);
+  const Tokenizer tokenizer(model.reader().metadata());
+  // With a minimum per expert, --chunks is how many there are between two looks at the coverage.
+  const Chunks chunks = read_chunks(options.text, tokenizer, options.min_expert_tokens > 0 ? 0 : options.text.chunks);
+  const CollectOptions how = collect_options(options, model, chunks);
+  CollectedText& text = result.collected.emplace();
+  text.order = how.sweep.keep_layers ? "token" : "layer";
+  text.n_ctx = chunks.n_ctx();
+  text.n_chunks = chunks.count();
+  if (progress) progress({.stage = "start", .data = to_json(result)});
+
+  const auto begin = std::chrono::steady_clock::now();
+  CollectResult collected = collect_imatrix(
+      model.model(), chunks, how, [&](int64_t first_chunk, int64_t end_chunk, int64_t done, int64_t count) {
+        if (!progress) return;
+        progress({.stage = "collect",
+                  .done = done,
+                  .total = count,
+                  .unit = how.sweep.keep_layers ? "batches" : "layers",
+                  .item = fmt::format("chunks {} to {}", first_chunk + 1, end_chunk)});
+      });
+  text.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  text.n_passed = collected.n_chunks;
+  text.n_tokens = (collected.n_chunks - collected.resumed_chunks) * chunks.n_ctx();
+  text.resumed_chunks = collected.resumed_chunks;
+  text.resumed_layers = collected.resumed_layers;
+  text.broken = broken_chunks(collected, model.model().n_layers());
+  text.wanted_expert_tokens = options.min_expert_tokens > 0 ? options.min_expert_tokens : kFewTokens;
+  text.coverage = block_coverage(collected.imatrix, text.wanted_expert_tokens);
+  return std::move(collected.imatrix);
+}
+
+// A header is enough, so that it can be known before a download.
+ImatrixCosts costs(const ImatrixOptions& options) {
+  const gguf::Reader reader(options.model.model, gguf::Need::kHeader);
+  const ModelConfig config = read_config(reader.metadata());
+  const int64_t n_tokens = options.text.chunks * options.text.ctx_size;
+  if (n_tokens == 0) fail("", "--dry-run needs --chunks N");
+  const uint64_t sums = result_bytes(reader);
+  const SweepPlan plan = options.sweep.plan(reader, config, sums, options.text.ctx_size);
+  const bool by_token = plan.order == SweepOrder::kToken;
+  const uint64_t streams =
+      static_cast<uint64_t>(by_token ? plan.n_batch : n_tokens) * static_cast<uint64_t>(config.n_embd) * sizeof(float);
+  return {.order = by_token ? "token" : "layer",
+          .n_tokens = n_tokens,
+          .batch_size = plan.n_batch,
+          .weights = reader.total_bytes(),
+          .weights_at_a_time = plan.weight_bytes,
+          .activations = plan.activation_bytes,
+          .sums = sums,
+          .streams = streams,
+          .scratch = streams > plan.stream_bytes ? streams - plan.stream_bytes : 0,
+          .flop_per_token = 2 * token_cost(reader, config).products};
+}
+
+void check_options(const ImatrixOptions& options) {
+  if (options.text.ppl_stride != 0) fail("", "--ppl-stride: text for importance has no overlap");
+  if (options.min_expert_tokens < 0) {
+    fail("", "--min-expert-tokens: expected a number from 0, found {}", options.min_expert_tokens);
+  }
+  if (options.dry_run) return;
+  if (options.output_file.empty()) fail("", "--output-file is required");
+  const std::vector<std::string> inputs = {options.model.model, options.text.file};
+  check_output(options.output_file, inputs);
+  if (!options.resume.resume.empty()) check_output(options.resume.resume, {inputs[0], inputs[1], options.output_file});
+}
+
+}  // namespace
+
+ImatrixResult imatrix(const ImatrixOptions& options, const ProgressCallback& progress) {
+  check_options(options);
+  ImatrixResult result;
+  if (options.dry_run) {
+    result.costs = costs(options);
+    return result;
+  }
+  std::optional<Imatrix> sums;
+  if (!options.text.file.empty()) {
+    if (options.model.model.empty()) fail("", "collecting over text needs -m MODEL");
+    sums = collect(options, result, progress);
+  }
+  for (const std::string& path : options.in_file) {
+    Imatrix input = Imatrix::load(path);
+    if (sums)
+      sums->merge(input);
+    else
+      sums = std::move(input);
+  }
+  if (!sums) fail("", "give -m MODEL -f TEXT to collect, or --in-file FILE to convert or merge");
+  sums->save(options.output_file);
+  result.output_file = options.output_file;
+  result.n_entries = static_cast<int64_t>(sums->entries.size());
+  return result;
+}
+
+}  // namespace steelyard::jobs

@@ -1,0 +1,121 @@
+#include "jobs/quantize.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/error.h"
+#include "compute/devices.h"
+#include "imatrix/selection.h"
+#include "jobs/calibration.h"
+#include "jobs/repeat.h"
+#include "jobs/threads.h"
+#include "quantize/quantize.h"
+#include "simd/target.h"
+
+namespace steelyard::jobs {
+namespace {
+
+void check_options(const QuantizeOptions& options) {
+  if (options.output.empty() && !options.dry_run) fail("", "an output file is needed");
+  if (options.resume && options.restart) fail("", "--restart excludes --resume");
+  options.shaping.check();
+  if (options.from.empty()) return;
+  // A repetition takes nothing from the options that would make it another run.
+  if (to_json(options.source) != to_json(PlanSource()) || to_json(options.shaping) != to_json(ShapingOptions())) {
+    fail("", "--from takes the plan and all that shapes the bytes from {}: give no others", options.from);
+  }
+}
+
+void prepare(Imatrix& imatrix, const ShapingOptions& shaping, const EditedModel& model) {
+  imatrix.prior_weight = shaping.prior_weight;
+  select_entries(imatrix, shaping.include_weights, shaping.exclude_weights);
+  if (!shaping.prune_layers.empty()) rename_entries(imatrix, model.names);
+}
+
+// What the device encodes of the types in use, and what it leaves to the processor.
+void set_places(QuantizeResult& result, const Resolution& resolution, const DeviceEncoder& device) {
+  std::set<std::string> there, here;
+  for (const Decision& decision : resolution.decisions) {
+    if (decision.type == decision.tensor->type) continue;  // copied
+    (device.encodes(decision.type) ? there : here).emplace(format(decision.type).name);
+  }
+  result.on_device = {there.begin(), there.end()};
+  result.on_processor = {here.begin(), here.end()};
+}
+
+Earlier earlier(const QuantizeOptions& options) {
+  return options.resume ? Earlier::kResume : options.restart ? Earlier::kDiscard : Earlier::kRefuse;
+}
+
+void report(const QuantizeProgress& at, const ProgressCallback& progress) {
+  const std::string item =
+      at.info == nullptr ? "" : fmt::format("[{}/{}] {}", at.tensor + 1, at.n_tensors, printable(at.info->name, 64));
+  progress({.stage = "encode",
+            .done = static_cast<int64_t>(at.done),
+            .total = static_cast<int64_t>(at.total),
+            .unit = "weights",
+            .item = item});
+}
+
+}  // namespace
+
+QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& progress) {
+  check_options(options);
+  QuantizeResult result;
+  result.threads = use_threads(options.threads);
+  result.instruction_set = simd::target_name(simd::chosen_target());
+  const bool header_only = options.dry_run && options.calibrate.empty();
+  const gguf::Reader source(options.model, header_only ? gguf::Need::kHeader : gguf::Need::kData);
+  std::optional<Imatrix> imatrix;
+  if (!options.imatrix.empty()) imatrix = Imatrix::load(options.imatrix);
+  const Recipe made_from = options.from.empty() ? recipe(options) : repeat(options, source, imatrix);
+  const ShapingOptions& shaping = made_from.shaping;
+  const EditedModel model = apply(shaping.edits(), source.metadata(), source.tensors());
+  if (imatrix) prepare(*imatrix, shaping, model);
+  const Resolution resolution =
+      resolve(made_from.plan, model.tensors, model_facts(model.metadata, imatrix.has_value()));
+  if (!options.calibrate.empty() && !shaping.prune_layers.empty()) {
+    fail("", "--calibrate takes the model as it is: prune its layers in a run of its own");
+  }
+  const std::unique_ptr<DeviceEncoder> device = make_device_encoder(options.backend);
+  std::optional<Calibration> calibration;
+  if (!options.calibrate.empty()) calibration.emplace(source, resolution, options, shaping, device.get());
+  const QuantizeJob job{source,
+                        resolution,
+                        imatrix ? &*imatrix : nullptr,
+                        shaping.allow_requantize,
+                        options.strict,
+                        calibration ? &calibration->layers() : nullptr};
+  check(job);
+  result.plan = describe(resolution, findings(job));
+  result.bits_per_weight = resolution.bits_per_weight;
+  if (device != nullptr) set_places(result, resolution, *device);
+  if (options.dry_run) {
+    if (progress) progress({.stage = "plan", .data = to_json(result)});
+    return result;
+  }
+
+  const QuantizeTarget target{.path = options.output,
+                              .provenance = made_from.provenance,
+                              .effort = shaping.chosen_effort(),
+                              .device = device.get(),
+                              .split = shaping.split(),
+                              .slab_bytes = options.slab,
+                              .earlier = earlier(options),
+                              .verify = options.verify,
+                              .metadata = &model.metadata,
+                              .expected = made_from.expected};
+  bool plan_is_out = false;
+  const auto written = quantize(job, target, [&](const QuantizeProgress& at) {
+    if (!progress) return;
+    if (!plan_is_out) progress({.stage = "plan", .data = to_json(result)});
+    plan_is_out = true;
+    report(at, progress);
+  });
+  result.paths = written.paths;
+  result.bytes = written.bytes;
+  if (calibration) result.rounding = calibration->rounded();
+  return result;
+}
+
+}  // namespace steelyard::jobs

@@ -1,0 +1,101 @@
+// Model + plan (+ importance, + calibration text) → GGUF. What can be known to be wrong is refused before the first
+// byte; a run that is interrupted can be taken up (docs/quantize.md).
+//
+// Progress:
+//   "plan"    once, when nothing more can be refused before the work: all of the result but what writing adds to it
+//   "encode"  often: `done` of `total` weights; `item` is the tensor at work, "[3/70] blk.0.ffn_up.weight"
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "jobs/plan.h"
+#include "jobs/shaping.h"
+
+namespace steelyard::jobs {
+
+struct QuantizeOptions {
+  std::string model;   ///< GGUF file, or the first of its shards
+  std::string output;  ///< GGUF file to write; may be empty in a dry run
+  PlanSource source;
+  ShapingOptions shaping;
+  std::string imatrix;                ///< importance file; empty: none
+  std::string calibrate;              ///< text that passes through the layers while they are quantized; empty: none
+  std::string from;                   ///< file to make again: plan and shaping options are in its metadata
+  std::string backend = "cpu";        ///< where rows are encoded and the calibration text passes: cpu, cuda, cuda:N
+  uint64_t slab = uint64_t{1} << 30;  ///< bytes for weights on their way, at most
+  uint64_t memory = 0;                ///< of calibration: bytes to use; 0: most of what there is
+  int threads = 0;                    ///< 0: all cores
+  bool dry_run = false;               ///< decide and check, write nothing
+  bool resume = false;                ///< go on after an interrupted run onto the same file
+  bool restart = false;               ///< discard what an interrupted run left
+  bool verify = false;                ///< read the result back from the disk before it gets its name
+  bool strict = false;                ///< warnings about plan and importance are errors
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("model", self.model);
+    visit("output", self.output);
+    visit.group(self.source);
+    visit.group(self.shaping);
+    visit("imatrix", self.imatrix);
+    visit("calibrate", self.calibrate);
+    visit("from", self.from);
+    visit("backend", self.backend);
+    visit.bytes("slab", self.slab);
+    visit.bytes("memory", self.memory);
+    visit("threads", self.threads);
+    visit("dry_run", self.dry_run);
+    visit("resume", self.resume);
+    visit("restart", self.restart);
+    visit("verify", self.verify);
+    visit("strict", self.strict);
+  }
+};
+
+/// How one tensor was rounded with a calibration text (RoundingReport): of its slices, by way of rounding.
+struct RoundedTensor {
+  std::string name;
+  std::vector<double> loss;     ///< [feedback, diagonal, plain] of the outputs on held-out text, mean over slices
+  std::vector<int64_t> chosen;  ///< [feedback, diagonal, plain] slices rounded so
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("name", self.name);
+    visit("loss", self.loss);
+    visit("chosen", self.chosen);
+  }
+};
+
+struct QuantizeResult {
+  PlanResult plan;
+  std::string instruction_set;  ///< of the encoders on the processor
+  int threads = 0;
+  std::vector<std::string> on_device;  ///< types that a device of `backend` encodes
+  std::vector<std::string>
+      on_processor;                     ///< types that it leaves to the processor; both empty where there is no device
+  std::vector<std::string> paths;       ///< of the files written; none in a dry run
+  uint64_t bytes = 0;                   ///< of all of them
+  double bits_per_weight = 0;           ///< of tensor data
+  std::vector<RoundedTensor> rounding;  ///< with a calibration text
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("plan", self.plan);
+    visit("instruction_set", self.instruction_set);
+    visit("threads", self.threads);
+    visit("on_device", self.on_device);
+    visit("on_processor", self.on_processor);
+    visit("paths", self.paths);
+    visit("bytes", self.bytes);
+    visit("bits_per_weight", self.bits_per_weight);
+    visit("rounding", self.rounding);
+  }
+};
+
+/// Error for options out of range, for whatever preflight finds (quantize/preflight.h), for a target that cannot be
+/// written or is at work elsewhere, and for a file to make again that would come out otherwise.
+QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& progress = {});
+
+}  // namespace steelyard::jobs

@@ -1,0 +1,72 @@
+#include "jobs/repeat.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/sha256.h"
+
+namespace steelyard::jobs {
+namespace {
+
+// Versions that encode the same bytes as this one. A commit that changes encoded bytes empties the list of all but its
+// own; docs/quantize.md names them.
+constexpr std::string_view kSameBytes[] = {"0.1.0", STEELYARD_VERSION};
+
+std::string hash_of(const std::string& path) { return path.empty() ? "" : sha256_of_file(path); }
+
+// An input of the recorded run, and what stands in for it now.
+struct Input {
+  std::string path;           // empty: none is given
+  std::string recorded_hash;  // empty: there was none
+  std::string_view what;      // "imatrix"
+  std::string_view made_with, made_without;
+};
+
+void check_input(const Input& input, const std::string& file) {
+  const std::string hash = hash_of(input.path);
+  if (hash == input.recorded_hash) return;
+  if (hash.empty()) fail(file, "{}", input.made_with);
+  if (input.recorded_hash.empty()) fail(file, "{}", input.made_without);
+  fail(input.path, "is not the {} of {}: the SHA-256 is {}, expected {}", input.what, file, hash,
+       printable(input.recorded_hash));
+}
+
+}  // namespace
+
+Recipe recipe(const QuantizeOptions& options) {
+  Recipe made{options.source.load(), options.shaping, {}, {}};
+  made.provenance = {.version = STEELYARD_VERSION,
+                     .plan = made.plan.text(),
+                     .source_file = std::filesystem::path(options.model).filename().string(),
+                     .imatrix_sha256 = hash_of(options.imatrix),
+                     .options = recorded_options(options.shaping),
+                     .calibration_sha256 = hash_of(options.calibrate)};
+  return made;
+}
+
+Recipe repeat(const QuantizeOptions& options, const gguf::Reader& source, std::optional<Imatrix>& imatrix) {
+  const gguf::Reader file(options.from, gguf::Need::kHeader);
+  const Recorded recorded = read_provenance(file);
+  const Provenance& provenance = recorded.provenance;
+  if (std::ranges::find(kSameBytes, provenance.version) == std::end(kSameBytes)) {
+    fail(options.from, "was written by version {}, which this version {} cannot repeat to the byte",
+         printable(provenance.version), STEELYARD_VERSION);
+  }
+  if (header_sha256(source) != recorded.source_header) {
+    fail(options.model, "is not the source of {}: the header differs", options.from);
+  }
+  check_input({options.imatrix, provenance.imatrix_sha256, "imatrix",
+               "was made with an imatrix: give it with --imatrix", "was made without imatrix"},
+              options.from);
+  check_input({options.calibrate, provenance.calibration_sha256, "calibration text",
+               "was calibrated on a text: give it with --calibrate", "was made without --calibrate"},
+              options.from);
+  // Names of files are part of the result and may be others now.
+  if (imatrix) imatrix->source = file.metadata().string("quantize.imatrix.file");
+  const ShapingOptions shaping = provenance.arguments.empty() ? read_options(provenance.options, options.from)
+                                                              : read_arguments(provenance.arguments, options.from);
+  return {Plan::parse(provenance.plan, options.from), shaping, provenance, recorded};
+}
+
+}  // namespace steelyard::jobs

@@ -1,0 +1,27 @@
+// What a quantized file is made from: as the options say, or as another file says that is to be made again (--from).
+// Called by quantize.
+#pragma once
+
+#include <optional>
+
+#include "jobs/quantize.h"
+#include "quantize/provenance.h"
+
+namespace steelyard::jobs {
+
+struct Recipe {
+  Plan plan;
+  ShapingOptions shaping;
+  Provenance provenance;             ///< to be recorded in the result
+  std::optional<Recorded> expected;  ///< of the file to make again
+};
+
+/// From the options alone.
+Recipe recipe(const QuantizeOptions& options);
+
+/// From the metadata of options.from. What is recorded there is carried over as it is, or the result would be another
+/// file; so is the name of the importance file, in `imatrix`. Error for whatever can be known to differ from the
+/// recorded run: version, header of the source, importance, text. The rest shows when all of the source is read.
+Recipe repeat(const QuantizeOptions& options, const gguf::Reader& source, std::optional<Imatrix>& imatrix);
+
+}  // namespace steelyard::jobs
