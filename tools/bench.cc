@@ -12,6 +12,7 @@
 #include "command.h"
 #include "jobs/outputs.h"
 #include "options.h"
+#include "progress_line.h"
 
 namespace steelyard::tools {
 namespace {
@@ -34,34 +35,34 @@ std::string figure(const std::optional<double>& value, int digits, double factor
 }
 
 void print_head(const BenchResult& machine) {
-  fmt::print("{}: {}, {} threads\n", printable(std::filesystem::path(machine.model).filename().string()),
-             machine.settings, machine.threads);
+  print_out("{}: {}, {} threads\n", printable(std::filesystem::path(machine.model).filename().string()),
+            machine.settings, machine.threads);
   if (machine.bandwidth) {
-    fmt::print(
+    print_out(
         "at best {:.1f} G products/s, of which a prompt's token takes {:.4f} G, and {:.1f} GB/s, of which decoding one "
         "takes {:.4f} GB\n",
         *machine.f32_products_per_second * 1e-9, *machine.products_per_token * 1e-9, *machine.bandwidth * 1e-9,
         *machine.bytes_per_token * 1e-9);
   }
-  for (const std::string& meter : machine.meters) fmt::print("energy of {}\n", meter);
-  for (const std::string& absent : machine.no_meters) fmt::print("no energy of {}\n", absent);
-  fmt::print("{:>8} {:>12} {:>12} {:>12}", "context", "first token", "prefill", "decode");
-  if (machine.bandwidth) fmt::print(" {:>10} {:>10}", "% products", "% memory");
-  fmt::print(" {:>10} {:>10} {:>12}\n", "prefill W", "decode W", "tokens/kWh");
+  for (const std::string& meter : machine.meters) print_out("energy of {}\n", meter);
+  for (const std::string& absent : machine.no_meters) print_out("no energy of {}\n", absent);
+  print_out("{:>8} {:>12} {:>12} {:>12}", "context", "first token", "prefill", "decode");
+  if (machine.bandwidth) print_out(" {:>10} {:>10}", "% products", "% memory");
+  print_out(" {:>10} {:>10} {:>12}\n", "prefill W", "decode W", "tokens/kWh");
 }
 
 void print_row(const BenchContext& row, const BenchResult& machine) {
-  fmt::print("{:>8} {:>12} {:>12} {:>12}", context_name(row.context),
-             figure(row.first_token_seconds, 3) + (row.first_token_seconds ? " s" : ""),
-             figure(row.prefill_tokens_per_second, 1), figure(row.decode_tokens_per_second, 1));
+  print_out("{:>8} {:>12} {:>12} {:>12}", context_name(row.context),
+            figure(row.first_token_seconds, 3) + (row.first_token_seconds ? " s" : ""),
+            figure(row.prefill_tokens_per_second, 1), figure(row.decode_tokens_per_second, 1));
   if (machine.bandwidth) {
-    fmt::print(
+    print_out(
         " {:>10} {:>10}",
         figure(row.prefill_tokens_per_second, 1, 100 * *machine.products_per_token / *machine.f32_products_per_second),
         figure(row.decode_tokens_per_second, 1, 100 * *machine.bytes_per_token / *machine.bandwidth));
   }
-  fmt::print(" {:>10} {:>10} {:>12}\n", figure(row.prefill_watts, 1), figure(row.decode_watts, 1),
-             figure(row.decode_tokens_per_kwh, 0));
+  print_out(" {:>10} {:>10} {:>12}\n", figure(row.prefill_watts, 1), figure(row.decode_watts, 1),
+            figure(row.decode_tokens_per_kwh, 0));
 }
 
 void run(const CommandLine& line) {
@@ -78,7 +79,7 @@ void run(const CommandLine& line) {
       jobs::read_json(progress.data, machine, "");
       if (progress.stage == "machine") print_head(machine);
       if (progress.stage == "left_out") {
-        for (const auto& [n, why] : machine.left_out) fmt::print("{} is left out: {}\n", context_name(n), why);
+        for (const auto& [n, why] : machine.left_out) print_out("{} is left out: {}\n", context_name(n), why);
       }
     }
     std::fflush(stdout);

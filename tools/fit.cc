@@ -6,6 +6,7 @@
 #include "command.h"
 #include "jobs/json.h"
 #include "options.h"
+#include "progress_line.h"
 
 namespace steelyard::tools {
 namespace {
@@ -14,8 +15,8 @@ void print_row(const std::string& name, const jobs::FitDevice& device, const std
   const auto mib = [](uint64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
   const std::string range =
       device.n_layers == 0 ? "-" : fmt::format("{}-{}", device.first_layer, device.first_layer + device.n_layers - 1);
-  fmt::print("{:<10} {:>9} {:>12.1f} {:>10.1f} {:>8.1f} {:>12.1f} {:>12.1f}  {}\n", name, range, mib(device.weights),
-             mib(device.cache), mib(device.rope), mib(device.activations), mib(device.needed), free);
+  print_out("{:<10} {:>9} {:>12.1f} {:>10.1f} {:>8.1f} {:>12.1f} {:>12.1f}  {}\n", name, range, mib(device.weights),
+            mib(device.cache), mib(device.rope), mib(device.activations), mib(device.needed), free);
 }
 
 jobs::FitDevice sum(const jobs::FitResult& result) {
@@ -34,31 +35,31 @@ jobs::FitDevice sum(const jobs::FitResult& result) {
 
 void print(const jobs::FitResult& result) {
   const auto mib = [](uint64_t bytes) { return bytes >> 20; };
-  fmt::print("{}, {} layers; context {} of {}, {} at a time; keys in {}, values in {}; batches of {}\n\n",
-             result.architecture, result.n_layers, result.context, result.model_context, result.sequences,
-             result.cache_type_k, result.cache_type_v, result.batch);
-  fmt::print("{:<10} {:>9} {:>12} {:>10} {:>8} {:>12} {:>12}  {}\n", "MiB", "layers", "weights", "cache", "RoPE",
-             "activations", "needed", "free");
+  print_out("{}, {} layers; context {} of {}, {} at a time; keys in {}, values in {}; batches of {}\n\n",
+            result.architecture, result.n_layers, result.context, result.model_context, result.sequences,
+            result.cache_type_k, result.cache_type_v, result.batch);
+  print_out("{:<10} {:>9} {:>12} {:>10} {:>8} {:>12} {:>12}  {}\n", "MiB", "layers", "weights", "cache", "RoPE",
+            "activations", "needed", "free");
   if (result.host.n_layers > 0) print_row("host", result.host, "");
   for (size_t d = 0; d < result.devices.size(); ++d) {
     print_row(fmt::format("device {}", d), result.devices[d], std::to_string(mib(result.devices[d].free)));
   }
   print_row("sum", sum(result), "");
-  fmt::print("\n");
-  if (result.reserve > 0) fmt::print("{} MiB of each device are left to its driver.\n", mib(result.reserve));
+  print_out("\n");
+  if (result.reserve > 0) print_out("{} MiB of each device are left to its driver.\n", mib(result.reserve));
   if (result.prediction > 0) {
-    fmt::print("The file has {:.1f} MiB in blocks that predict further tokens (NextN, MTP), which are not loaded.\n",
-               static_cast<double>(result.prediction) / (1 << 20));
+    print_out("The file has {:.1f} MiB in blocks that predict further tokens (NextN, MTP), which are not loaded.\n",
+              static_cast<double>(result.prediction) / (1 << 20));
   }
-  fmt::print("{}", result.fits ? "It fits." : "It does not fit.");
+  print_out("{}", result.fits ? "It fits." : "It does not fit.");
   if (!result.fits && result.most_layers > 0) {
-    fmt::print(" With {} of {} layers on the devices (--gpu-layers {}) it would.", result.most_layers, result.n_layers,
-               result.most_layers);
+    print_out(" With {} of {} layers on the devices (--gpu-layers {}) it would.", result.most_layers, result.n_layers,
+              result.most_layers);
   }
   if (result.largest_context > 0)
-    fmt::print(" The largest context that fits is {}.\n", result.largest_context);
+    print_out(" The largest context that fits is {}.\n", result.largest_context);
   else
-    fmt::print(" No context does.\n");
+    print_out(" No context does.\n");
 }
 
 }  // namespace
@@ -90,7 +91,7 @@ void add_fit(CLI::App& app) {
   command->callback([options, json] {
     const jobs::FitResult result = jobs::fit(*options);
     if (*json)
-      fmt::print("{}\n", jobs::to_json(result).dump(1));
+      print_out("{}\n", jobs::to_json(result).dump(1));
     else
       print(result);
   });

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "command.h"
 #include "options.h"
+#include "progress_line.h"
 #include "quantize/provenance.h"
 
 namespace steelyard::tools {
@@ -24,49 +25,49 @@ std::string plain(const jobs::Json& value) {
 void print_provenance(const jobs::MetadataRow& row) {
   const std::string key = printable(std::string_view(row.key).substr(kProvenancePrefix.size()));
   if (!row.value.is_structured()) {
-    fmt::print("  {:<24} {}\n", key, plain(row.value));
+    print_out("  {:<24} {}\n", key, plain(row.value));
     return;
   }
-  fmt::print("  {}\n", key);
+  print_out("  {}\n", key);
   for (const auto& [name, value] : row.value.items()) {
     if (row.value.is_object())
-      fmt::print("    {:<22} {}\n", printable(name), plain(value));
+      print_out("    {:<22} {}\n", printable(name), plain(value));
     else
-      fmt::print("    {}\n", plain(value));
+      print_out("    {}\n", plain(value));
   }
 }
 
 void print(const jobs::ModelContents& model) {
-  fmt::print("GGUF v{}, {} shard{}, alignment {}\n\n", model.version, model.shards, model.shards == 1 ? "" : "s",
-             model.alignment);
+  print_out("GGUF v{}, {} shard{}, alignment {}\n\n", model.version, model.shards, model.shards == 1 ? "" : "s",
+            model.alignment);
   for (const jobs::MetadataRow& row : model.metadata) {
-    if (!row.is_provenance) fmt::print("{:<48} {:<7} {}\n", printable(row.key), row.type, row.value.dump());
+    if (!row.is_provenance) print_out("{:<48} {:<7} {}\n", printable(row.key), row.type, row.value.dump());
   }
-  if (std::ranges::any_of(model.metadata, &jobs::MetadataRow::is_provenance)) fmt::print("\nhow it was made\n");
+  if (std::ranges::any_of(model.metadata, &jobs::MetadataRow::is_provenance)) print_out("\nhow it was made\n");
   for (const jobs::MetadataRow& row : model.metadata) {
     if (row.is_provenance) print_provenance(row);
   }
-  fmt::print("\n");
+  print_out("\n");
   for (const jobs::TensorRow& tensor : model.tensors) {
-    fmt::print("{:<44} {:<22} {:<8} {:>14}\n", printable(tensor.name), shape_text(tensor.shape), tensor.type,
-               tensor.bytes);
+    print_out("{:<44} {:<22} {:<8} {:>14}\n", printable(tensor.name), shape_text(tensor.shape), tensor.type,
+              tensor.bytes);
   }
-  fmt::print("\n");
+  print_out("\n");
   for (const auto& [type, n_elements, bytes] : model.types)
-    fmt::print("{:<8} {:>16} elements {:>16} bytes\n", type, n_elements, bytes);
-  fmt::print("{} tensors, {} elements, {} bytes, {:.4f} bits per weight\n", model.tensors.size(), model.n_elements,
-             model.total_bytes, model.bits_per_weight);
+    print_out("{:<8} {:>16} elements {:>16} bytes\n", type, n_elements, bytes);
+  print_out("{} tensors, {} elements, {} bytes, {:.4f} bits per weight\n", model.tensors.size(), model.n_elements,
+            model.total_bytes, model.bits_per_weight);
 }
 
 void print(const jobs::ImatrixContents& imatrix) {
-  fmt::print("importance matrix: {} entries, {} chunks of {} tokens\n", imatrix.entries.size(), imatrix.chunk_count,
-             imatrix.chunk_size);
-  for (const std::string& dataset : imatrix.datasets) fmt::print("dataset {}\n", printable(dataset));
-  fmt::print("\n{:<36} {:>7} {:>7} {:>10} {:>6} {:>10} {:>10} {:>10} {:>10} {:>10} {:>7} {:>8} {:>7} {:>7} {:>7}\n",
-             "mean squared input of", "columns", "experts", "inputs", "unseen", "sum", "min", "mean", "max",
-             "deviation", "active", "entropy", "of max", "outlie", "similar");
+  print_out("importance matrix: {} entries, {} chunks of {} tokens\n", imatrix.entries.size(), imatrix.chunk_count,
+            imatrix.chunk_size);
+  for (const std::string& dataset : imatrix.datasets) print_out("dataset {}\n", printable(dataset));
+  print_out("\n{:<36} {:>7} {:>7} {:>10} {:>6} {:>10} {:>10} {:>10} {:>10} {:>10} {:>7} {:>8} {:>7} {:>7} {:>7}\n",
+            "mean squared input of", "columns", "experts", "inputs", "unseen", "sum", "min", "mean", "max", "deviation",
+            "active", "entropy", "of max", "outlie", "similar");
   for (const ImatrixStatistics& row : imatrix.entries) {
-    fmt::print(
+    print_out(
         "{:<36} {:>7} {:>7} {:>10} {:>6} {:>10.4g} {:>10.4g} {:>10.4g} {:>10.4g} {:>10.4g} {:>6.1f}% {:>8.4f} "
         "{:>6.1f}% "
         "{:>6.2f}% {:>7.4f}\n",
@@ -74,9 +75,9 @@ void print(const jobs::ImatrixContents& imatrix) {
         row.max, row.deviation, 100 * row.active, row.entropy, 100 * row.relative_entropy(), 100 * row.outlying,
         row.similarity);
   }
-  if (!imatrix.blocks.empty()) fmt::print("\n{:<8} {:>12} {:>8} {:>8}\n", "block", "mean sum", "outlie", "similar");
+  if (!imatrix.blocks.empty()) print_out("\n{:<8} {:>12} {:>8} {:>8}\n", "block", "mean sum", "outlie", "similar");
   for (const BlockStatistics& block : imatrix.blocks) {
-    fmt::print("{:<8} {:>12.4g} {:>7.2f}% {:>8.4f}\n", block.block, block.sum, 100 * block.outlying, block.similarity);
+    print_out("{:<8} {:>12.4g} {:>7.2f}% {:>8.4f}\n", block.block, block.sum, 100 * block.outlying, block.similarity);
   }
 }
 
@@ -96,40 +97,33 @@ std::string verdict(const jobs::TensorDiff& tensor) {
 void print(const jobs::ModelDiff& diff) {
   for (const jobs::KeyDiff& difference : diff.metadata) {
     const std::string key = printable(difference.key);
-    if (difference.a) fmt::print("- {:<46} {}\n", key, *difference.a);
-    if (difference.b) fmt::print("+ {:<46} {}\n", key, *difference.b);
+    if (difference.a) print_out("- {:<46} {}\n", key, *difference.a);
+    if (difference.b) print_out("+ {:<46} {}\n", key, *difference.b);
   }
-  fmt::print("{} keys of metadata differ\n\n{:<40} {:<8} {:<8} {:>13} {:>13} {:>10} {:>10} {:>10}\n",
-             diff.metadata.size(), "tensor", "first", "second", "bytes", "bytes", "rel. error", "max error", "cosine");
+  print_out("{} keys of metadata differ\n\n{:<40} {:<8} {:<8} {:>13} {:>13} {:>10} {:>10} {:>10}\n",
+            diff.metadata.size(), "tensor", "first", "second", "bytes", "bytes", "rel. error", "max error", "cosine");
   const auto type = [](const std::optional<jobs::TensorSide>& side) { return side ? side->type : "-"; };
   const auto bytes = [](const std::optional<jobs::TensorSide>& side) {
     return side ? fmt::format("{}", side->bytes) : "-";
   };
   for (const jobs::TensorDiff& tensor : diff.tensors) {
-    fmt::print("{:<40} {:<8} {:<8} {:>13} {:>13} {}\n", printable(tensor.name), type(tensor.a), type(tensor.b),
-               bytes(tensor.a), bytes(tensor.b), verdict(tensor));
+    print_out("{:<40} {:<8} {:<8} {:>13} {:>13} {}\n", printable(tensor.name), type(tensor.a), type(tensor.b),
+              bytes(tensor.a), bytes(tensor.b), verdict(tensor));
   }
-  fmt::print("\n");
+  print_out("\n");
   for (const jobs::FileSize* file : {&diff.a, &diff.b}) {
-    fmt::print("{}: {} tensors, {} bytes, {:.4f} bits per weight\n", file->path, file->tensors, file->total_bytes,
-               file->bits_per_weight);
+    print_out("{}: {} tensors, {} bytes, {:.4f} bits per weight\n", file->path, file->tensors, file->total_bytes,
+              file->bits_per_weight);
   }
-  fmt::print("all weights in both: relative error {:.6f}, largest {:.4g}, cosine {:.7f}", diff.total.relative_rmse,
-             diff.total.max_abs, diff.total.cosine);
-  if (diff.total.not_finite > 0) fmt::print("; {} not finite and left out", diff.total.not_finite);
-  fmt::print("; {} of {} tensors have the same bytes\n",
-             std::ranges::count(diff.tensors, true, &jobs::TensorDiff::same_bytes), diff.tensors.size());
+  print_out("all weights in both: relative error {:.6f}, largest {:.4g}, cosine {:.7f}", diff.total.relative_rmse,
+            diff.total.max_abs, diff.total.cosine);
+  if (diff.total.not_finite > 0) print_out("; {} not finite and left out", diff.total.not_finite);
+  print_out("; {} of {} tensors have the same bytes\n",
+            std::ranges::count(diff.tensors, true, &jobs::TensorDiff::same_bytes), diff.tensors.size());
 }
 
 void print(const jobs::Verification& file) {
-  fmt::print("{}: all {} tensors have the bytes that their checksums stand for\n", file.path, file.tensors);
-}
-
-// Counts tensors on a terminal.
-void show(const jobs::Progress& progress) {
-  if (!interactive()) return;
-  fmt::print(stderr, "\r\x1b[K[{}/{}]{}", progress.done, progress.total,
-             progress.done == progress.total ? "\r\x1b[K" : "");
+  print_out("{}: all {} tensors have the bytes that their checksums stand for\n", file.path, file.tensors);
 }
 
 }  // namespace
@@ -148,9 +142,11 @@ void add_inspect(CLI::App& app) {
   command->add_option("-t,--threads", options->threads, "threads of --diff and --verify; all cores by default")
       ->check(CLI::Range(0, kMaxThreads));
   command->callback([options, json] {
-    const jobs::InspectResult result = jobs::inspect(*options, show);
+    ProgressLine line;
+    const jobs::InspectResult result =
+        jobs::inspect(*options, [&](const jobs::Progress& progress) { line.show(progress); });
     if (*json)
-      fmt::print("{}\n", jobs::to_json(result).dump(1));
+      print_out("{}\n", jobs::to_json(result).dump(1));
     else
       std::visit([](const auto& contents) { print(contents); }, result);
   });

@@ -12,6 +12,7 @@
 #include "jobs/outputs.h"
 #include "options.h"
 #include "perplexity_report.h"
+#include "progress_line.h"
 
 namespace steelyard::tools {
 namespace {
@@ -57,7 +58,11 @@ void run(CommandLine& line) {
   if (!line.json.empty()) jobs::check_output(line.json, options.inputs());
   if (wanted == 1) return score_tasks(line, *std::ranges::find(line.tasks, true, &Tasks::wanted));
   options.scratch_folder = std::filesystem::path(line.json).parent_path().string();
-  const jobs::PerplexityResult result = jobs::perplexity(options, show);
+  ProgressLine progress_line;
+  const jobs::PerplexityResult result = jobs::perplexity(options, [&](const jobs::Progress& progress) {
+    show(progress);
+    progress_line.show(progress);
+  });
   if (options.self_check)
     print_noise_floor(result);
   else if (result.n_tokens)

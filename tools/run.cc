@@ -9,6 +9,7 @@
 
 #include "command.h"
 #include "options.h"
+#include "progress_line.h"
 
 namespace steelyard::tools {
 namespace {
@@ -18,11 +19,6 @@ struct CommandLine {
   bool interactive = false;
   bool quiet = false;
 };
-
-void write(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
-}
 
 std::optional<std::string> read_line() {
   if (::isatty(STDIN_FILENO) == 1) fmt::print(stderr, "> ");
@@ -37,7 +33,8 @@ void print_pace(const char* what, const jobs::RunPace& pace) {
 
 void run(const CommandLine& line) {
   const auto show = [](const jobs::Progress& progress) {
-    write(progress.stage == "ending" ? "\n" : progress.data.get_ref<const std::string&>());
+    write_out(progress.stage == "ending" ? "\n" : progress.data.get_ref<const std::string&>());
+    std::fflush(stdout);
   };
   const jobs::RunResult result =
       jobs::run(line.options, show, line.interactive ? jobs::ReadLine(read_line) : jobs::ReadLine());

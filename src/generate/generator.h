@@ -1,5 +1,5 @@
 // Continues a text: runs a prompt through a Session in bounded batches, then samples and appends one token after the
-// other. The context stays between calls, so a dialogue is append, generate, append, generate. Called by tools/run.cc.
+// other. The context stays between calls, so a dialogue is append, generate, append, generate. Called by jobs/run.cc.
 #pragma once
 
 #include <cstdint>
