@@ -12,6 +12,7 @@
 #include "jobs/outputs.h"
 #include "options.h"
 #include "perplexity_report.h"
+#include "progress_line.h"
 
 namespace steelyard::tools {
 namespace {

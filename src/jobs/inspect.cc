@@ -4,10 +4,10 @@
 #include <map>
 
 #include "base/error.h"
-#include "base/parallel.h"
 #include "gguf/reader.h"
 #include "imatrix/imatrix.h"
 #include "jobs/metadata_view.h"
+#include "jobs/threads.h"
 
 namespace steelyard::jobs {
 namespace {
@@ -119,7 +119,7 @@ InspectResult inspect(const InspectOptions& options, const ProgressCallback& pro
     fail("", "one file is inspected at a time; --diff compares two");
   }
   if (options.diff && options.verify) fail("", "give one of --diff and --verify");
-  set_thread_count(options.threads);
+  use_threads(options.threads);
   const std::string& path = options.files[0];
   if (options.diff) return diff_models(path, options.files[1], progress);
   if (options.verify) return verify_model(path, progress);

@@ -10,10 +10,14 @@
 #include <string>
 
 #include "command.h"
+#include "jobs/bench.h"
 #include "jobs/fit.h"
 #include "jobs/imatrix.h"
+#include "jobs/inspect.h"
+#include "jobs/perplexity.h"
 #include "jobs/plan.h"
 #include "jobs/quantize.h"
+#include "jobs/run.h"
 
 namespace steelyard::tools {
 namespace {
@@ -66,6 +70,14 @@ TEST(Options, OfTheCommandLineAreThoseOfTheJobs) {
   expect_same<jobs::QuantizeOptions>(add_quantize, "quantize", {"help"});
   expect_same<jobs::ImatrixOptions>(add_imatrix, "imatrix", {"help", "devices"}, {"ppl_stride"});
   expect_same<jobs::FitOptions>(add_fit, "fit", {"help", "json"});
+  // Tasks are a job of their own. Scratch files lie beside the report.
+  expect_same<jobs::PerplexityOptions>(add_perplexity, "perplexity",
+                                       {"help", "json", "devices", "hellaswag", "hellaswag_tasks", "winogrande",
+                                        "winogrande_tasks", "multiple_choice", "multiple_choice_tasks"},
+                                       {"scratch_folder"});
+  expect_same<jobs::RunOptions>(add_run, "run", {"help", "devices", "interactive", "quiet"});
+  expect_same<jobs::BenchOptions>(add_bench, "bench", {"help", "json", "svg", "devices"});
+  expect_same<jobs::InspectOptions>(add_inspect, "inspect", {"help", "json"});
 }
 
 // The same values without a flag as in a program or a recipe that says nothing.
