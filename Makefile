@@ -132,8 +132,10 @@ SOURCES = $$(git ls-files '*.h' '*.cc' '*.cu' '*.cuh')
 format:
 	@clang-format-14 -i $(SOURCES)
 
+# Compares instead of --dry-run, which finds fault with closing comments of inline namespaces that it would not change.
 check-format:
-	@clang-format-14 --dry-run -Werror $(SOURCES)
+	@status=0; for file in $(SOURCES); do \
+	  clang-format-14 $$file | cmp -s - $$file || { echo "$$file is not formatted: make format"; status=1; }; done; exit $$status
 
 clean:
 	@rm -rf build build-*

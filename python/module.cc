@@ -1,5 +1,5 @@
-// The jobs as functions of Python's module steelyard._core: options come as the JSON of a job's options struct, results go
-// back as JSON, so that a new field needs no line here. python/steelyard/__init__.py wraps them for people.
+// The jobs as functions of Python's module steelyard._core: options come as the JSON of a job's options struct, results
+// go back as JSON, so that a new field needs no line here. python/steelyard/__init__.py wraps them for people.
 //
 // The interpreter's lock is released while a job works and taken for each call of progress; signals are looked at then,
 // so that Ctrl-C ends a job as an error does: nothing half-written remains.

@@ -25,7 +25,8 @@ namespace steelyard {
 
 static_assert(std::endian::native == std::endian::little, "numbers are copied between file and memory as they are");
 
-/// The number at `from`, which need not be aligned. Of bytes that were checked before. Any byte but zero is a true bool.
+/// The number at `from`, which need not be aligned. Of bytes that were checked before. Any byte but zero is a true
+/// bool.
 template <typename T>
 T load_number(const void* from) {
   static_assert(std::is_arithmetic_v<T>);

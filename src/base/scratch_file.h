@@ -1,5 +1,5 @@
-// Memory on disk: a file without a name, gone when the object or the process ends. For activations that exceed the
-// memory they were given (schedule/layer_sweep.h).
+// Memory on disk: a file without a name, gone when the object or the process ends. For activations that exceed their
+// memory limit (schedule/layer_sweep.h).
 #pragma once
 
 #include <cstddef>

@@ -12,8 +12,9 @@
 namespace steelyard::calibrate {
 namespace {
 
-// The tensor as it was decided and rounded, where the layer has it: not all tensors are matrices of a product.
-void replace(const plan::Decision& decision, const std::byte* rounded, compute::Backend& backend, model::LoadedWeights& weights) {
+// The tensor as it was decided and rounded, if the layer has it: not all tensors are matrices of a product.
+void replace(const plan::Decision& decision, const std::byte* rounded, compute::Backend& backend,
+             model::LoadedWeights& weights) {
   const auto found = weights.find(decision.tensor->name);
   if (found == weights.end()) return;
   compute::Weight weight = std::exchange(found->second, {});
@@ -25,8 +26,9 @@ void replace(const plan::Decision& decision, const std::byte* rounded, compute::
 
 }  // namespace
 
-CalibratedLayers::CalibratedLayers(const gguf::Reader& source, const plan::Resolution& resolution, const model::Model& model,
-                                   const tokenizer::Chunks& chunks, const CalibrationSettings& settings)
+CalibratedLayers::CalibratedLayers(const gguf::Reader& source, const plan::Resolution& resolution,
+                                   const model::Model& model, const tokenizer::Chunks& chunks,
+                                   const CalibrationSettings& settings)
     : source_(source),
       resolution_(resolution),
       model_(model),
@@ -62,7 +64,7 @@ std::optional<std::vector<std::byte>> CalibratedLayers::encode(const plan::Decis
   return bytes;
 }
 
-// What breaks in one model leaves the other too. Whether anything did.
+// A chunk that breaks in one model leaves the other too. Returns whether any chunk did.
 bool CalibratedLayers::share_broken() {
   const auto share = [](const schedule::LayerSweep& from, schedule::LayerSweep& to) {
     const size_t before = to.broken().size();
@@ -73,10 +75,11 @@ bool CalibratedLayers::share_broken() {
   return share(rounded_, original_) || rounded;
 }
 
-// Batch by batch, in the original model first. A chunk that breaks has left its mark on the sums: they are collected
-// anew without it.
-CalibratedLayers::Hessians CalibratedLayers::watch(const model::Layer& layer, const model::Layer& rounded, model::LayerPart part,
-                                                  const std::set<std::string>& weights, int64_t begin, int64_t end) {
+// Batch by batch, in the original model first. A chunk that breaks has already changed the sums, so they are collected
+// again without it.
+CalibratedLayers::Hessians CalibratedLayers::watch(const model::Layer& layer, const model::Layer& rounded,
+                                                   model::LayerPart part, const std::set<std::string>& weights,
+                                                   int64_t begin, int64_t end) {
   while (true) {
     const size_t n_broken = rounded_.broken().size();
     InputRecorder originals;
@@ -114,7 +117,8 @@ void CalibratedLayers::pass_layer(int number) {
     rounded_.advance(model_.layer(number, original_.n_ctx(), std::span(&layer, 1), &rounded), part);
   }
   share_broken();
-  for (const plan::Decision* decision : wanted) {  // others are released by who asks for them and reads the source once more
+  for (const plan::Decision* decision :
+       wanted) {  // others are released by who asks for them and reads the source once more
     if (!finished_.contains(decision->tensor->name)) continue;
     encoded_.erase(decision->tensor->name);
     source_.release(*decision->tensor, 0, decision->tensor->n_bytes);
@@ -132,7 +136,7 @@ void CalibratedLayers::round_part(int number, const model::Layer& layer, model::
     if (names.empty()) continue;
     const model::Layer so_far = model_.layer(number, original_.n_ctx(), std::span(&layer, 1), &rounded);
     const Hessians hessians = watch(layer, so_far, part, names, 0, n_watched_),
-                  others = watch(layer, so_far, part, names, n_watched_, n_chunks_);
+                   others = watch(layer, so_far, part, names, n_watched_, n_chunks_);
     for (const plan::Decision* decision : wanted) {
       const std::string& name = decision->tensor->name;
       const auto own = hessians.find(name), other = others.find(name);

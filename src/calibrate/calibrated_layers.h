@@ -24,15 +24,15 @@ namespace steelyard::calibrate {
 
 struct CalibrationSettings {
   RoundingSettings rounding;
-  int64_t held_out = 8;  ///< of so many chunks one is held out
-  schedule::SweepOptions sweep;    ///< of each of the two models: where the text's hidden states are
+  int64_t held_out = 8;          ///< of so many chunks one is held out
+  schedule::SweepOptions sweep;  ///< of each of the two models: where the text's hidden states are
 };
 
 class CalibratedLayers : public quantize::LayerEncoder {
  public:
-  /// All outlive the encoder; `resolution` is of the source's tensors.
-  CalibratedLayers(const gguf::Reader& source, const plan::Resolution& resolution, const model::Model& model, const tokenizer::Chunks& chunks,
-                   const CalibrationSettings& settings);
+  /// All arguments must outlive the encoder; `resolution` belongs to the source's tensors.
+  CalibratedLayers(const gguf::Reader& source, const plan::Resolution& resolution, const model::Model& model,
+                   const tokenizer::Chunks& chunks, const CalibrationSettings& settings);
 
   bool covers(const plan::Decision& decision) const override;
   std::optional<std::vector<std::byte>> encode(const plan::Decision& decision) override;
@@ -40,18 +40,18 @@ class CalibratedLayers : public quantize::LayerEncoder {
 
   /// Of the tensors encoded so far, in the order of layers.
   const std::vector<RoundingReport>& reports() const { return reports_; }
-  /// Chunks left out because their numbers stopped being finite, and the layer where that happened.
+  /// Chunks left out because their numbers became non-finite, and the layer where that happened.
   const std::vector<std::pair<int64_t, int>>& broken() const { return rounded_.broken(); }
 
  private:
   using Hessians = std::map<std::string, std::shared_ptr<const HessianSums>>;
 
   void pass_layer(int number);
-  // `rounded` has the layer's weights; those that are rounded take their places.
-  void round_part(int number, const model::Layer& layer, model::LayerPart part, std::span<const plan::Decision* const> wanted,
-                  model::LoadedWeights& rounded);
-  Hessians watch(const model::Layer& layer, const model::Layer& rounded, model::LayerPart part, const std::set<std::string>& weights,
-                int64_t begin, int64_t end);
+  // `rounded` has the layer's weights; quantized ones replace them.
+  void round_part(int number, const model::Layer& layer, model::LayerPart part,
+                  std::span<const plan::Decision* const> wanted, model::LoadedWeights& rounded);
+  Hessians watch(const model::Layer& layer, const model::Layer& rounded, model::LayerPart part,
+                 const std::set<std::string>& weights, int64_t begin, int64_t end);
   bool share_broken();
 
   const gguf::Reader& source_;

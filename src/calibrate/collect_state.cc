@@ -49,8 +49,8 @@ void save_collect_state(const std::string& path, const std::string& identity, co
   file.finish();
 }
 
-std::optional<CollectState> load_collect_state(const std::string& path, const std::string& identity, schedule::LayerSweep& sweep,
-                                               int64_t n_chunks, int n_layers) {
+std::optional<CollectState> load_collect_state(const std::string& path, const std::string& identity,
+                                               schedule::LayerSweep& sweep, int64_t n_chunks, int n_layers) {
   std::optional<ResumeFile> file = ResumeFile::open(path, kKind, identity);
   if (!file) return std::nullopt;
   ByteReader& in = file->state();

@@ -33,7 +33,7 @@ void save_collect_state(const std::string& path, const std::string& identity, co
 
 /// Returns nothing when there is no such file. Within a window the sweep is restored. Error when the file is damaged or
 /// belongs to another run.
-std::optional<CollectState> load_collect_state(const std::string& path, const std::string& identity, schedule::LayerSweep& sweep,
-                                               int64_t n_chunks, int n_layers);
+std::optional<CollectState> load_collect_state(const std::string& path, const std::string& identity,
+                                               schedule::LayerSweep& sweep, int64_t n_chunks, int n_layers);
 
 }  // namespace steelyard::calibrate

@@ -40,8 +40,8 @@ compute::Matrix upload(compute::Backend& backend, const std::vector<float>& rows
 // The input to count through this weight, or null if another weight has counted the same one. Inputs of one layer have
 // different addresses in scratch memory, so the same address within a layer is the same input. Which weights share an
 // input is decided when a weight is first seen.
-HessianCollector::Input* HessianCollector::count_here(compute::Backend& backend, const compute::Weight& weight, int64_t n_slices,
-                                                    compute::Matrix x) {
+HessianCollector::Input* HessianCollector::count_here(compute::Backend& backend, const compute::Weight& weight,
+                                                      int64_t n_slices, compute::Matrix x) {
   if (!weights_.empty() && !weights_.contains(weight.name)) return nullptr;
   std::shared_ptr<Input>& input = inputs_[weight.name];
   if (input == nullptr) {
@@ -61,7 +61,8 @@ HessianCollector::Input* HessianCollector::count_here(compute::Backend& backend,
       return buffer;
     };
     input->sums = zeros(n_slices * x.cols * x.cols * static_cast<int64_t>(sizeof(float)));
-    if (originals_ != nullptr) input->cross_covariance = zeros(n_slices * x.cols * x.cols * static_cast<int64_t>(sizeof(float)));
+    if (originals_ != nullptr)
+      input->cross_covariance = zeros(n_slices * x.cols * x.cols * static_cast<int64_t>(sizeof(float)));
     input->counts = zeros(n_slices * static_cast<int64_t>(sizeof(int64_t)));
   }
   if (input->owner != weight.name) return nullptr;
@@ -69,7 +70,8 @@ HessianCollector::Input* HessianCollector::count_here(compute::Backend& backend,
   return input.get();
 }
 
-void HessianCollector::dense(compute::Backend& backend, const compute::Weight& weight, int64_t slice, compute::Matrix x) {
+void HessianCollector::dense(compute::Backend& backend, const compute::Weight& weight, int64_t slice,
+                             compute::Matrix x) {
   Input* const input = count_here(backend, weight, weight.n_slices, x);
   if (input == nullptr) return;
   backend.second_moments(x, x, floats(input->sums) + slice * x.cols * x.cols);
@@ -83,7 +85,8 @@ void HessianCollector::dense(compute::Backend& backend, const compute::Weight& w
                          floats(input->cross_covariance) + slice * x.cols * x.cols);
 }
 
-void HessianCollector::experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x, const compute::Routing& routing) {
+void HessianCollector::experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x,
+                               const compute::Routing& routing) {
   Input* const input = count_here(backend, weight, weight.n_slices, x);
   if (input == nullptr) return;
   backend.second_moments_experts(x, x, routing, floats(input->sums), reinterpret_cast<int64_t*>(input->counts.get()));

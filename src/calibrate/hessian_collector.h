@@ -19,9 +19,9 @@ namespace steelyard::calibrate {
 struct HessianSums {
   int64_t n = 0;
   int64_t n_slices = 1;
-  std::vector<int64_t> counts;  ///< inputs of each slice
-  std::vector<float> sums;      ///< of x x^T
-  std::vector<float> cross_covariance;     ///< of (y - x) x^T, as [y][x]; empty where y was not known
+  std::vector<int64_t> counts;          ///< inputs of each slice
+  std::vector<float> sums;              ///< of x x^T
+  std::vector<float> cross_covariance;  ///< of (y - x) x^T, as [y][x]; empty where y was not known
 };
 
 class HessianCollector : public compute::MatmulObserver {
@@ -32,7 +32,8 @@ class HessianCollector : public compute::MatmulObserver {
       : weights_(std::move(weights)), originals_(originals) {}
 
   void dense(compute::Backend& backend, const compute::Weight& weight, int64_t slice, compute::Matrix x) override;
-  void experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x, const compute::Routing& routing) override;
+  void experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x,
+               const compute::Routing& routing) override;
 
   /// The collected sums by name of the weight. Weights that share an input share the sums.
   std::map<std::string, std::shared_ptr<const HessianSums>> take(compute::Backend& backend);
@@ -41,11 +42,11 @@ class HessianCollector : public compute::MatmulObserver {
   struct Input {
     int64_t n = 0;
     int64_t n_slices = 1;
-    compute::Buffer sums, cross_covariance;           // float [n_slices, n, n]; no cross_covariance without originals
-    compute::Buffer counts;                // int64 [n_slices]: routed experts
-    std::vector<int64_t> tokens;  // [n_slices]: others
-    std::string owner;            // the weight through which the input is counted
-    const float* last = nullptr;  // where the input lay when it was last counted
+    compute::Buffer sums, cross_covariance;  // float [n_slices, n, n]; no cross_covariance without originals
+    compute::Buffer counts;                  // int64 [n_slices]: routed experts
+    std::vector<int64_t> tokens;             // [n_slices]: others
+    std::string owner;                       // the weight through which the input is counted
+    const float* last = nullptr;             // where the input lay when it was last counted
   };
 
   Input* count_here(compute::Backend& backend, const compute::Weight& weight, int64_t n_slices, compute::Matrix x);

@@ -14,7 +14,8 @@ bool ImatrixCollector::wanted(const compute::Weight& weight) const {
 
 // The input of a weight; null when another weight with the same input counts it. The heads of a per-head tensor share
 // one row of n_in * n_slices sums and one count, because every token passes through all of them.
-ImatrixCollector::Input* ImatrixCollector::input_of(compute::Backend& backend, const compute::Weight& weight, bool routed, compute::Matrix x) {
+ImatrixCollector::Input* ImatrixCollector::input_of(compute::Backend& backend, const compute::Weight& weight,
+                                                    bool routed, compute::Matrix x) {
   const int64_t n_in = routed ? weight.n_in : weight.n_in * weight.n_slices;
   const int64_t n_expert = routed ? weight.n_slices : 1;
   for (size_t i = 0; i < n_inputs_; ++i) {
@@ -49,7 +50,8 @@ ImatrixCollector::Input* ImatrixCollector::input_of(compute::Backend& backend, c
   return &input;
 }
 
-void ImatrixCollector::dense(compute::Backend& backend, const compute::Weight& weight, int64_t slice, compute::Matrix x) {
+void ImatrixCollector::dense(compute::Backend& backend, const compute::Weight& weight, int64_t slice,
+                             compute::Matrix x) {
   if (!wanted(weight)) return;
   Input* const input = input_of(backend, weight, /*routed=*/false, x);
   if (input == nullptr) return;
@@ -57,7 +59,8 @@ void ImatrixCollector::dense(compute::Backend& backend, const compute::Weight& w
   if (slice == 0) input->tokens += x.rows;
 }
 
-void ImatrixCollector::experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x, const compute::Routing& routing) {
+void ImatrixCollector::experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x,
+                               const compute::Routing& routing) {
   if (!wanted(weight)) return;
   Input* const input = input_of(backend, weight, /*routed=*/true, x);
   if (input == nullptr) return;

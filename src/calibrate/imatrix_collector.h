@@ -29,7 +29,8 @@ class ImatrixCollector : public compute::MatmulObserver {
   }
 
   void dense(compute::Backend& backend, const compute::Weight& weight, int64_t slice, compute::Matrix x) override;
-  void experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x, const compute::Routing& routing) override;
+  void experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x,
+               const compute::Routing& routing) override;
   void end_batch(compute::Backend& backend, bool counts) override;
 
   /// Sums of all finished batches; may be replaced by those of an earlier run.
@@ -49,8 +50,8 @@ class ImatrixCollector : public compute::MatmulObserver {
     int64_t tokens = 0;                // of an input that is not routed
     bool routed = false;
     compute::Backend* backend = nullptr;
-    size_t bytes = 0;  // room in `sums`
-    compute::Buffer sums;       // of the backend: double [n_expert, n_in], then int64 [n_expert] counts
+    size_t bytes = 0;      // room in `sums`
+    compute::Buffer sums;  // of the backend: double [n_expert, n_in], then int64 [n_expert] counts
   };
 
   bool wanted(const compute::Weight& weight) const;

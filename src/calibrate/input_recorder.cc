@@ -22,7 +22,8 @@ void InputRecorder::dense(compute::Backend& backend, const compute::Weight& weig
   inputs_[{weight.name, slice}].push_back({x.rows, host_copy(backend, x), {}, {}});
 }
 
-void InputRecorder::experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x, const compute::Routing& routing) {
+void InputRecorder::experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x,
+                            const compute::Routing& routing) {
   RecordedInput& input = inputs_[{weight.name, 0}].emplace_back();
   input.n_rows = x.rows;
   input.rows = host_copy(backend, x);

@@ -29,7 +29,8 @@ void copy_rows_of_experts(compute::Backend& backend, const compute::Routing& rou
 class InputRecorder : public compute::MatmulObserver {
  public:
   void dense(compute::Backend& backend, const compute::Weight& weight, int64_t slice, compute::Matrix x) override;
-  void experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x, const compute::Routing& routing) override;
+  void experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x,
+               const compute::Routing& routing) override;
   void end_batch(compute::Backend& /*backend*/, bool counts) override {
     if (!counts) clear();
   }

@@ -1,6 +1,6 @@
-// What rounding uses of the Hessian sums (hessian_collector.h): means per slice of a tensor, and how far they are trusted.
-// Both answer the same question, how much a few inputs say about all inputs: the means of an expert are shrunk towards
-// those of all experts of its layer, and what is added to a diagonal grows as inputs get fewer. Used by
+// What rounding uses of the Hessian sums (hessian_collector.h): means per slice of a tensor, and how far they are
+// trusted. Both answer the same question, how much a few inputs say about all inputs: the means of an expert are shrunk
+// towards those of all experts of its layer, and what is added to a diagonal grows as inputs get fewer. Used by
 // rounding_choice.cc.
 #pragma once
 

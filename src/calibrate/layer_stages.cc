@@ -20,7 +20,8 @@ int stage_of(std::string_view tensor) {
 
 model::LayerPart part_of(int stage) { return stage < 2 ? model::LayerPart::kMixer : model::LayerPart::kFfn; }
 
-// Of watched and of held-out inputs, both sums and cross_covariance. Routed experts of one stage and shape read the same rows.
+// Of watched and of held-out inputs, both sums and cross_covariance. Routed experts of one stage and shape read the
+// same rows.
 uint64_t hessian_bytes(const plan::Resolution& resolution) {
   std::map<std::pair<int64_t, int>, uint64_t> of_stage;
   std::set<std::tuple<int64_t, int, int64_t, int64_t>> routed;

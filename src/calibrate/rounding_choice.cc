@@ -15,10 +15,11 @@
 namespace steelyard::calibrate {
 namespace {
 
-// One slice of a tensor, rounded in every way.
+// One slice of a tensor, rounded by every method.
 class RoundedSlice {
  public:
-  RoundedSlice(const formats::Format& to, int64_t n_in, int64_t n_out, const std::vector<float>& rows, formats::DeviceEncoder* device)
+  RoundedSlice(const formats::Format& to, int64_t n_in, int64_t n_out, const std::vector<float>& rows,
+               formats::DeviceEncoder* device)
       : to_(to), n_in_(n_in), n_out_(n_out), rows_(rows), device_(device) {}
 
   // mean: the mean of x x^T. Feedback rounds towards `target`, the other ways towards the rows themselves.
@@ -45,8 +46,9 @@ class RoundedSlice {
     for (const Rounding rounding : {Rounding::kPlain, Rounding::kDiagonal, Rounding::kLdlq}) {
       if (bytes(rounding).empty()) continue;
       to_.decode(bytes(rounding).data(), n_out_ * n_in_ / to_.block_len, decoded.data());
-      const double lost = quantize::output_error(n_in_, hessian.data(), linear_term.empty() ? nullptr : linear_term.data(), rows_.data(),
-                                       decoded.data(), n_out_);
+      const double lost =
+          quantize::output_error(n_in_, hessian.data(), linear_term.empty() ? nullptr : linear_term.data(),
+                                 rows_.data(), decoded.data(), n_out_);
       double& own = loss[static_cast<size_t>(rounding)];
       own = whole > 0.0 ? lost / whole : 0.0;
       if (own <= loss[static_cast<size_t>(best)]) best = rounding;
@@ -91,24 +93,28 @@ RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& dec
   STEELYARD_CHECK(watched.n == n_in && watched.n_slices == n_slices);
   const double prior = n_slices > 1 ? settings.expert_prior * static_cast<double>(n_in) : 0.0;
   const HessianSums& judges = held_out != nullptr ? *held_out : watched;
-  const SliceMeans means(watched.sums, watched.counts, prior), cross_covariances(watched.cross_covariance, watched.counts, prior);
-  const SliceMeans other_means(judges.sums, judges.counts, 0.0), other_cross_covariances(judges.cross_covariance, judges.counts, 0.0);
+  const SliceMeans means(watched.sums, watched.counts, prior),
+      cross_covariances(watched.cross_covariance, watched.counts, prior);
+  const SliceMeans other_means(judges.sums, judges.counts, 0.0),
+      other_cross_covariances(judges.cross_covariance, judges.counts, 0.0);
   const std::span<const std::byte> stored = source.bytes(tensor);
   RoundedTensor result{std::vector<std::byte>(static_cast<size_t>(decision.bytes)), {tensor.name, {}, {}}};
   const size_t from_bytes = stored.size() / static_cast<size_t>(n_slices);
   const size_t to_bytes = result.bytes.size() / static_cast<size_t>(n_slices);
 
   std::mutex reporting;
-  // Slices side by side; within a single one the rows are.
+  // Slices run in parallel; within a single slice its rows do.
   parallel_for(n_slices, 1, [&](int64_t s) {
     std::vector<float> rows(static_cast<size_t>(n_out * n_in));
     from.decode(stored.data() + static_cast<size_t>(s) * from_bytes, n_out * n_in / from.block_len, rows.data());
     if (const auto bad = std::ranges::find_if_not(rows, [](float x) { return std::isfinite(x); }); bad != rows.end()) {
       const int64_t at = bad - rows.begin();
-      throw quantize::BadWeight(source.path(), fmt::format("tensor {} holds {} in row {}, column {}", printable(tensor.name),
-                                                 *bad, s * n_out + at / n_in, at % n_in));
+      throw quantize::BadWeight(source.path(),
+                                fmt::format("tensor {} holds {} in row {}, column {}", printable(tensor.name), *bad,
+                                            s * n_out + at / n_in, at % n_in));
     }
-    const std::vector<float> mean = means.of_slice(s), linear_term = quantize::compute_linear_term(rows, cross_covariances.of_slice(s), n_in);
+    const std::vector<float> mean = means.of_slice(s),
+                             linear_term = quantize::compute_linear_term(rows, cross_covariances.of_slice(s), n_in);
     const double n_inputs = means.n_inputs(s);
     quantize::LdlqSettings ldlq = settings.ldlq;
     ldlq.damping = settings.damping.at(n_in, n_inputs);
@@ -116,8 +122,10 @@ RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& dec
     slice.round(mean, quantize::corrected(rows, linear_term, mean, n_in, settings.ridge.at(n_in, n_inputs)), ldlq);
     std::array<double, kRoundings> loss = {};
     const bool judged = judges.counts[static_cast<size_t>(s)] > 0;
-    const Rounding best = judged ? slice.best(other_means.of_slice(s), quantize::compute_linear_term(rows, other_cross_covariances.of_slice(s), n_in), loss)
-                                 : slice.best(mean, linear_term, loss);
+    const Rounding best =
+        judged ? slice.best(other_means.of_slice(s),
+                            quantize::compute_linear_term(rows, other_cross_covariances.of_slice(s), n_in), loss)
+               : slice.best(mean, linear_term, loss);
     std::ranges::copy(slice.bytes(best), result.bytes.data() + static_cast<size_t>(s) * to_bytes);
 
     const std::lock_guard lock(reporting);

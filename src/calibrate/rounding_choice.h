@@ -11,21 +11,21 @@
 #include <string>
 #include <vector>
 
-#include "calibrate/input_statistics.h"
 #include "calibrate/hessian_collector.h"
+#include "calibrate/input_statistics.h"
 #include "gguf/reader.h"
 #include "plan/resolve.h"
 #include "quantize/ldlq.h"
 
 namespace steelyard::calibrate {
 
-/// docs/quantize.md has the measurements behind the numbers.
+/// docs/results/feedback.md has the measurements behind the numbers.
 struct RoundingSettings {
-  quantize::LdlqSettings ldlq;          ///< its damping is replaced by the schedule's
+  quantize::LdlqSettings ldlq;        ///< its damping is replaced by the schedule's
   DampingSchedule damping{0.1, 2.0};  ///< of feedback
   DampingSchedule ridge{0.1, 20.0};   ///< of the correction (quantize/correction.h)
-  double expert_prior = 0.3;             ///< the mean of a layer's experts counts as this many times n_in inputs of each
-  formats::DeviceEncoder* device = nullptr;    ///< where matrices are rounded, with the same bytes; null: the processor
+  double expert_prior = 0.3;          ///< the mean of a layer's experts counts as this many times n_in inputs of each
+  formats::DeviceEncoder* device = nullptr;  ///< where matrices are rounded, with the same bytes; null: the processor
 };
 
 /// With error feedback, or each weight by itself: weighted by the Hessian's diagonal or not.
@@ -35,8 +35,8 @@ inline constexpr size_t kRoundings = 3;
 /// What one tensor's outputs lose on held-out chunks, by way of rounding.
 struct RoundingReport {
   std::string name;
-  /// Part of the outputs' energy, mean over slices, less what the tensor cannot change: below zero where it makes up
-  /// for more than its rounding loses.
+  /// Part of the outputs' energy, mean over slices, without what the tensor cannot change. Below zero where the tensor
+  /// compensates more than its rounding loses.
   std::array<double, kRoundings> loss = {};
   std::array<int64_t, kRoundings> chosen = {};  ///< slices rounded so
 };
@@ -46,9 +46,9 @@ struct RoundedTensor {
   RoundingReport report;
 };
 
-/// The tensor in the type that was decided. watched: the Hessian of its inputs, of its shape; held_out: those that judge,
-/// null where there are none. A slice without held-out inputs is judged by the watched ones. Parallel inside. BadWeight
-/// where a weight is not finite.
+/// The tensor in the type that was decided. watched: the Hessian of its inputs, of its shape; held_out: those that
+/// judge, null where there are none. A slice without held-out inputs is judged by the watched ones. Parallel inside.
+/// BadWeight where a weight is not finite.
 RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& decision, const HessianSums& watched,
                            const HessianSums* held_out, const RoundingSettings& settings);
 

@@ -51,7 +51,7 @@ std::string encoding_backends();
 /// For help texts: "cpu: the processor; cuda or cuda:N: ...".
 std::string describe_backends();
 
-/// The PCI address of a backend's device, by its name; empty where it has none.
+/// The PCI address of a backend's device, by the backend's name; empty if it has none.
 std::string device_address(std::string_view backend);
 
 /// What encodes on a backend's device; null for "cpu", where every type's own Encoder is all there is. Error for a name

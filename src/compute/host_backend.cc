@@ -46,7 +46,8 @@ void HostBackend::store(Matrix from, TypedRows to) {
     if (to.format->type == formats::Type::F32) {  // as it is, NaN and all
       std::memcpy(to.row(t), from.row(t), static_cast<size_t>(from.cols) * sizeof(float));
     } else {
-      to.format->encoder->encode_row(from.row(t), nullptr, from.cols / to.format->block_len, formats::Effort::kFast, to.row(t));
+      to.format->encoder->encode_row(from.row(t), nullptr, from.cols / to.format->block_len, formats::Effort::kFast,
+                                     to.row(t));
     }
   });
 }

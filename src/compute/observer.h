@@ -18,8 +18,8 @@ class MatmulObserver {
   /// Experts were chosen from the output of `router` (a layer's ffn_gate_inp). `routing` is complete and in `backend`'s
   /// memory.
   virtual void routed(Backend& /*backend*/, const Weight& /*router*/, const Routing& /*routing*/) {}
-  /// A sweep (schedule/layer_sweep.h) is done with a batch in a layer. What was seen since the last call counts, or,
-  /// where numbers were not finite, shall be forgotten: it will be shown again without the sequences that were broken.
+  /// A sweep (schedule/layer_sweep.h) has finished a batch in a layer. What was seen since the last call counts. If
+  /// numbers were not finite it must be discarded instead: it will be shown again without the broken sequences.
   virtual void end_batch(Backend& /*backend*/, bool /*counts*/) {}
 };
 

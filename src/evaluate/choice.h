@@ -26,11 +26,14 @@ using ChoiceTask = std::vector<Candidate>;
 // the file, the task and what is wrong.
 
 /// Six lines per task: context, number of the right ending, four endings.
-std::vector<ChoiceTask> load_hellaswag(const std::string& path, const tokenizer::Tokenizer& tokenizer, int64_t max_tasks);
+std::vector<ChoiceTask> load_hellaswag(const std::string& path, const tokenizer::Tokenizer& tokenizer,
+                                       int64_t max_tasks);
 /// A line per task: number, sentence with "_", two words for it, number of the right one; quotes around commas.
-std::vector<ChoiceTask> load_winogrande(const std::string& path, const tokenizer::Tokenizer& tokenizer, int64_t max_tasks);
+std::vector<ChoiceTask> load_winogrande(const std::string& path, const tokenizer::Tokenizer& tokenizer,
+                                        int64_t max_tasks);
 /// Binary: questions with any number of answers. Questions with several right answers are not used.
-std::vector<ChoiceTask> load_multiple_choice(const std::string& path, const tokenizer::Tokenizer& tokenizer, int64_t max_tasks);
+std::vector<ChoiceTask> load_multiple_choice(const std::string& path, const tokenizer::Tokenizer& tokenizer,
+                                             int64_t max_tasks);
 
 // ---- scores
 

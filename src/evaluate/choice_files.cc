@@ -157,7 +157,8 @@ Answers read_answers(ByteReader& in) {
 
 }  // namespace
 
-std::vector<ChoiceTask> load_hellaswag(const std::string& path, const tokenizer::Tokenizer& tokenizer, int64_t max_tasks) {
+std::vector<ChoiceTask> load_hellaswag(const std::string& path, const tokenizer::Tokenizer& tokenizer,
+                                       int64_t max_tasks) {
   constexpr size_t kLines = 6, kEndings = 4;
   const std::vector<std::string> lines = lines_of(read_file(path));
   if (lines.empty() || lines.size() % kLines != 0) {
@@ -186,7 +187,8 @@ std::vector<ChoiceTask> load_hellaswag(const std::string& path, const tokenizer:
   return tasks;
 }
 
-std::vector<ChoiceTask> load_winogrande(const std::string& path, const tokenizer::Tokenizer& tokenizer, int64_t max_tasks) {
+std::vector<ChoiceTask> load_winogrande(const std::string& path, const tokenizer::Tokenizer& tokenizer,
+                                        int64_t max_tasks) {
   const std::vector<std::string> lines = lines_of(read_file(path));
   if (lines.empty()) fail(path, "has no tasks");
   std::vector<WinograndeLine> parsed;
@@ -198,7 +200,8 @@ std::vector<ChoiceTask> load_winogrande(const std::string& path, const tokenizer
   return tasks;
 }
 
-std::vector<ChoiceTask> load_multiple_choice(const std::string& path, const tokenizer::Tokenizer& tokenizer, int64_t max_tasks) {
+std::vector<ChoiceTask> load_multiple_choice(const std::string& path, const tokenizer::Tokenizer& tokenizer,
+                                             int64_t max_tasks) {
   const MappedFile file(path);
   ByteReader in(file.bytes(), path);
   in.set_subject("the number of tasks");

@@ -18,8 +18,8 @@ ChoiceScore choose(const ChoiceTask& task, std::vector<double> log_likelihoods) 
 }
 
 // Mean log-likelihood of a candidate's tokens, from its rows of hidden states.
-double mean_log_likelihood(schedule::Session& session, compute::Backend& backend, const Candidate& candidate, compute::Matrix rows,
-                           std::vector<float>& host) {
+double mean_log_likelihood(schedule::Session& session, compute::Backend& backend, const Candidate& candidate,
+                           compute::Matrix rows, std::vector<float>& host) {
   constexpr int64_t kRows = 64;
   std::vector<double> values(static_cast<size_t>(candidate.end - candidate.first));
   for (int64_t begin = candidate.first; begin < candidate.end; begin += kRows) {

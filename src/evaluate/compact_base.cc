@@ -84,7 +84,8 @@ void CompactBase::require(const tokenizer::Chunks& chunks, const ModelIdentity& 
   DivergenceBase::require(chunks, model);
 }
 
-TokenScore CompactBase::compare(int64_t chunk, int64_t index, tokenizer::TokenId target, std::span<const float> x) const {
+TokenScore CompactBase::compare(int64_t chunk, int64_t index, tokenizer::TokenId target,
+                                std::span<const float> x) const {
   const CompactRow values = load_compact_row(shape_, row(chunk, index));
   const std::string damage = find_damage(shape_, values);
   if (!damage.empty()) fail(path(), "chunk {}, row {} has {}: damaged", chunk + 1, index, damage);
@@ -104,8 +105,8 @@ std::vector<uint16_t> CompactBase::choices(int64_t chunk, int64_t index) const {
   return experts;
 }
 
-CompactBaseWriter::CompactBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, const ModelIdentity& model,
-                                     bool resumable, uint64_t written)
+CompactBaseWriter::CompactBaseWriter(const std::string& path, const tokenizer::Chunks& chunks,
+                                     const ModelIdentity& model, bool resumable, uint64_t written)
     : DivergenceBaseWriter(path, resumable, written),
       shape_(compact_shape(model.n_vocab, model.experts.n_choices())),
       n_scored_(chunks.n_scored()) {

@@ -36,8 +36,8 @@ class CompactBase : public DivergenceBase {
 
 class CompactBaseWriter : public DivergenceBaseWriter {
  public:
-  CompactBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, const ModelIdentity& model, bool resumable,
-                    uint64_t written);
+  CompactBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, const ModelIdentity& model,
+                    bool resumable, uint64_t written);
   void add(const ScoredLogits& rows) override;
 
  private:

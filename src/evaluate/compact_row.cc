@@ -25,7 +25,9 @@ std::vector<tokenizer::TokenId> most_likely(std::span<const float> x, int64_t n_
   std::vector<tokenizer::TokenId> ids(x.size());
   std::iota(ids.begin(), ids.end(), 0);
   const auto at = [&](tokenizer::TokenId id) { return x[static_cast<size_t>(id)]; };
-  const auto before = [&](tokenizer::TokenId a, tokenizer::TokenId b) { return at(a) > at(b) || (at(a) == at(b) && a < b); };
+  const auto before = [&](tokenizer::TokenId a, tokenizer::TokenId b) {
+    return at(a) > at(b) || (at(a) == at(b) && a < b);
+  };
   std::nth_element(ids.begin(), ids.begin() + (n_top - 1), ids.end(), before);
   ids.resize(static_cast<size_t>(n_top));
   std::ranges::sort(ids, before);
@@ -134,7 +136,8 @@ std::string find_damage(const CompactShape& shape, const CompactRow& row) {
   return "";
 }
 
-TokenScore compare(const CompactShape& shape, const CompactRow& row, std::span<const float> x, tokenizer::TokenId target) {
+TokenScore compare(const CompactShape& shape, const CompactRow& row, std::span<const float> x,
+                   tokenizer::TokenId target) {
   const LogNormalizer normalizer = log_normalizer(x);
   const auto log_q = [&](size_t i) { return x[static_cast<size_t>(row.tokens[i])] - normalizer.log_sum; };
   TokenScore score;

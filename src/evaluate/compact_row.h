@@ -29,8 +29,9 @@ CompactShape compact_shape(int64_t n_vocab, int64_t n_choices);
 
 struct CompactRow {
   float target_log_prob = 0;
-  float tail_mass = 0;            ///< probability of all that is not among the first n_top tokens
-  std::vector<tokenizer::TokenId> tokens;    ///< [n_top + n_samples]: the most likely in descending order, then the sample
+  float tail_mass = 0;  ///< probability of all that is not among the first n_top tokens
+  std::vector<tokenizer::TokenId>
+      tokens;                     ///< [n_top + n_samples]: the most likely in descending order, then the sample
   std::vector<float> log_probs;   ///< [n_top + n_samples]
   std::vector<uint16_t> experts;  ///< [n_choices]
 };
@@ -48,6 +49,7 @@ CompactRow load_compact_row(const CompactShape& shape, std::span<const std::byte
 std::string find_damage(const CompactShape& shape, const CompactRow& row);
 
 /// Scores logits x against an undamaged row.
-TokenScore compare(const CompactShape& shape, const CompactRow& row, std::span<const float> x, tokenizer::TokenId target);
+TokenScore compare(const CompactShape& shape, const CompactRow& row, std::span<const float> x,
+                   tokenizer::TokenId target);
 
 }  // namespace steelyard::evaluate

@@ -91,8 +91,9 @@ uint64_t DivergenceBaseWriter::make_durable() {
 }
 
 std::unique_ptr<DivergenceBaseWriter> DivergenceBaseWriter::create(BaseLayout layout, const std::string& path,
-                                                                   const tokenizer::Chunks& chunks, const ModelIdentity& model,
-                                                                   bool resumable, uint64_t written) {
+                                                                   const tokenizer::Chunks& chunks,
+                                                                   const ModelIdentity& model, bool resumable,
+                                                                   uint64_t written) {
   if (layout == BaseLayout::kLlama) {
     return std::make_unique<LlamaBaseWriter>(path, chunks, model.n_vocab, resumable, written);
   }

@@ -31,7 +31,8 @@ class DivergenceBase {
 
   /// Scores row x [n_vocab] at scored position `index` of a chunk, whose next token is `target`. May be called from
   /// several threads at once. Error when the base's row is damaged.
-  virtual TokenScore compare(int64_t chunk, int64_t index, tokenizer::TokenId target, std::span<const float> x) const = 0;
+  virtual TokenScore compare(int64_t chunk, int64_t index, tokenizer::TokenId target,
+                             std::span<const float> x) const = 0;
 
   /// The layers whose choices of experts the base has; without layers it has none.
   virtual const ExpertShape& experts() const = 0;
@@ -77,8 +78,9 @@ class DivergenceBaseWriter {
 
   /// resumable: the file can be continued after an interruption (AtomicFile); `written` is then the length that an
   /// earlier writer last made durable.
-  static std::unique_ptr<DivergenceBaseWriter> create(BaseLayout layout, const std::string& path, const tokenizer::Chunks& chunks,
-                                                      const ModelIdentity& model, bool resumable, uint64_t written);
+  static std::unique_ptr<DivergenceBaseWriter> create(BaseLayout layout, const std::string& path,
+                                                      const tokenizer::Chunks& chunks, const ModelIdentity& model,
+                                                      bool resumable, uint64_t written);
 
   virtual void add(const ScoredLogits& rows) = 0;
 

@@ -29,7 +29,8 @@ void save_progress(const std::string& path, const std::string& identity, const P
 std::optional<Progress> load_progress(const std::string& path, const std::string& identity);
 
 struct EvaluationOptions {
-  schedule::SweepOptions sweep;    ///< keep_layers: token-major, else layer-major, where progress is chunks whose logits are done
+  schedule::SweepOptions
+      sweep;             ///< keep_layers: token-major, else layer-major, where progress is chunks whose logits are done
   std::string settings;  ///< what else must be the same when a run goes on: backend, precision
   std::string base_path;  ///< of the base to compare with or to write; empty: none
   bool write_base = false;

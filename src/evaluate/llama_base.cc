@@ -69,8 +69,8 @@ TokenScore LlamaBase::compare(int64_t chunk, int64_t index, tokenizer::TokenId t
   return score;
 }
 
-LlamaBaseWriter::LlamaBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, int64_t n_vocab, bool resumable,
-                                 uint64_t written)
+LlamaBaseWriter::LlamaBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, int64_t n_vocab,
+                                 bool resumable, uint64_t written)
     : DivergenceBaseWriter(path, resumable, written), row_values_(row_values(n_vocab)) {
   const auto n_rows = static_cast<uint64_t>(chunks.count() * chunks.n_scored());
   file().reserve(kHeaderBytes + chunks.tokens().size_bytes() + n_rows * row_values_ * sizeof(uint16_t));

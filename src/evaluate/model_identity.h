@@ -33,6 +33,7 @@ struct ModelIdentity {
   ExpertShape experts;
 };
 
-ModelIdentity model_identity(const gguf::Reader& reader, const model::ModelConfig& config, const tokenizer::Tokenizer& tokenizer);
+ModelIdentity model_identity(const gguf::Reader& reader, const model::ModelConfig& config,
+                             const tokenizer::Tokenizer& tokenizer);
 
 }  // namespace steelyard::evaluate

@@ -94,8 +94,8 @@ uint64_t scoring_bytes(const tokenizer::Chunks& chunks, int64_t n_vocab) {
   return 2 * static_cast<uint64_t>(rows_at_once(chunks, n_vocab) * n_vocab) * sizeof(float);
 }
 
-void score_chunks(const model::Model& model, const tokenizer::Chunks& chunks, int64_t n_vocab, const ScoreOptions& options,
-                  const std::function<void(const ScoredLogits&)>& visit) {
+void score_chunks(const model::Model& model, const tokenizer::Chunks& chunks, int64_t n_vocab,
+                  const ScoreOptions& options, const std::function<void(const ScoredLogits&)>& visit) {
   Scorer(model, chunks, n_vocab, options, visit).run();
 }
 

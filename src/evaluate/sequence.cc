@@ -10,8 +10,8 @@
 
 namespace steelyard::evaluate {
 
-std::vector<double> evaluate_sequence(const model::Model& model, const std::string& path, std::span<const tokenizer::TokenId> ids,
-                                      const LogitVisitor& visit) {
+std::vector<double> evaluate_sequence(const model::Model& model, const std::string& path,
+                                      std::span<const tokenizer::TokenId> ids, const LogitVisitor& visit) {
   constexpr int64_t kRows = 64;  // of logits at a time
   const auto n = static_cast<int64_t>(ids.size()), n_vocab = model.config().n_vocab;
   schedule::Session session(model, n);

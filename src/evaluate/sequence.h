@@ -18,7 +18,7 @@ using LogitVisitor = std::function<void(int64_t first, std::span<const float> lo
 
 /// -log q of every token but the first, in nats, given those before it. `path`: of the model, for errors. Error when
 /// one is not finite, which names the place where the numbers stop being finite.
-std::vector<double> evaluate_sequence(const model::Model& model, const std::string& path, std::span<const tokenizer::TokenId> ids,
-                                      const LogitVisitor& visit);
+std::vector<double> evaluate_sequence(const model::Model& model, const std::string& path,
+                                      std::span<const tokenizer::TokenId> ids, const LogitVisitor& visit);
 
 }  // namespace steelyard::evaluate

@@ -215,8 +215,8 @@ STEELYARD_HD void multiply_scales(float factor, Scales& scales) {
 /// So a block gets back kShare of its loss: it is scaled to the length that is best for values inflated by that share.
 /// The share was measured (docs/results/objective.md).
 template <Encodable F>
-STEELYARD_HD void compensate_shrinkage(const float* x, const float* w, const uint32_t* codes, typename F::Scales& scales,
-                                    typename F::Block& block) {
+STEELYARD_HD void compensate_shrinkage(const float* x, const float* w, const uint32_t* codes,
+                                       typename F::Scales& scales, typename F::Block& block) {
   constexpr float kShare = 0.7f;
   constexpr float kWorthIt = 1e-3f;  // of a scale; about what a half can tell apart
   constexpr float kMaxExcess = 0.25f;

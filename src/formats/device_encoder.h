@@ -5,8 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "formats/ldlq_inputs.h"
 #include "formats/format.h"
+#include "formats/ldlq_inputs.h"
 
 namespace steelyard::formats {
 
@@ -24,8 +24,7 @@ class DeviceEncoder {
 
   /// Writes what LdlqEncoder::encode writes on the CPU (quantize/ldlq.h), byte for byte. All memory, including
   /// that of `inputs`, is the host's. x: [n_rows, inputs.n].
-  virtual void encode_ldlq(Type type, const LdlqInputs& inputs, const float* x, int64_t n_rows,
-                                    std::byte* out) = 0;
+  virtual void encode_ldlq(Type type, const LdlqInputs& inputs, const float* x, int64_t n_rows, std::byte* out) = 0;
 };
 
 }  // namespace steelyard::formats

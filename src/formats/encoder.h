@@ -31,8 +31,8 @@ enum class Effort { kFast, kNormal, kBest };
 ///
 /// x: the block's values, finite, [block_len]. w: objective weights >= 0, [block_len].
 struct Encoder {
-  int vector_dim;      ///< values per codeword: 1, 4 or 8
-  int sub_block;  ///< values that have a scale of their own under what the block shares; block_len where there is none
+  int vector_dim;  ///< values per codeword: 1, 4 or 8
+  int sub_block;   ///< values that have a scale of their own under what the block shares; block_len where there is none
 
   /// Weights of the squared error that fit and round minimise, from the importance of each column (mean of squared
   /// activations, >= 0; null when unknown). x, importance, w: [block_len].
@@ -42,16 +42,16 @@ struct Encoder {
   /// aligned, opaque to the caller.
   void (*fit)(const float* x, const float* w, Effort effort, void* scales, uint32_t* codes);
 
-  /// Best codeword for values position .. position + vector_dim - 1; x and w point at the first of them. Writes the decoded
-  /// values to `values` [vector_dim] and returns the code. Ties go to the lowest code.
+  /// Best codeword for values position .. position + vector_dim - 1; x and w point at the first of them. Writes the
+  /// decoded values to `values` [vector_dim] and returns the code. Ties go to the lowest code.
   uint32_t (*round)(const float* x, const float* w, const void* scales, int position, float* values);
 
   /// Chooses again the scale of the sub-block that begins at `position`, as it will be stored. What the sub-blocks
   /// share stays unchanged. x, w: [sub_block]. Null where sub_block is block_len.
   void (*rescale)(const float* x, const float* w, int position, Effort effort, void* scales);
 
-  /// Improves `scales` for given codes [block_len / vector_dim], within what can be stored. Never makes the weighted error
-  /// worse. May be a no-op.
+  /// Improves `scales` for given codes [block_len / vector_dim], within what can be stored. Never makes the weighted
+  /// error worse. May be a no-op.
   void (*refit)(const float* x, const float* w, const uint32_t* codes, void* scales);
 
   /// Writes the block. Decoding it gives exactly the values that round returned for these scales and codes.

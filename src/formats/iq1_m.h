@@ -63,7 +63,8 @@ struct IQ1_M : CodebookEncoder<IQ1_M> {
     };
     const uint64_t d =
         (words >> 12 & 15) | (words >> 24 & 15 << 4) | (words >> 36 & 15 << 8) | (words >> 48 & 15 << 12);
-    out.scale = scales_of(Half{static_cast<uint16_t>(d)}, make_sub_scales(sub_scales(words & 0xFFFFFFFF), sub_scales(words >> 32)));
+    out.scale = scales_of(Half{static_cast<uint16_t>(d)},
+                          make_sub_scales(sub_scales(words & 0xFFFFFFFF), sub_scales(words >> 32)));
   }
 
   static constexpr int kVectorDim = 8;

@@ -58,7 +58,8 @@ struct IQ1_S : CodebookEncoder<IQ1_S> {
     const auto in_each_word = [](uint64_t mask) {
       return make_sub_scales(mask * 0x1000100010001u, mask * 0x1000100010001u);
     };
-    const SubScales sub_scales = (shift_right(words, 12) & in_each_word(7)) | (shift_right(words, 4) & in_each_word(7 << 8));
+    const SubScales sub_scales =
+        (shift_right(words, 12) & in_each_word(7)) | (shift_right(words, 4) & in_each_word(7 << 8));
     out.scale = scales_of(blocks->d, sub_scales);
   }
 

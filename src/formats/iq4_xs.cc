@@ -71,7 +71,8 @@ struct SuperBlock {
     const int lowest = kLow;
     float error = 0.0f;
     for (int b = 0; b < kSubs; ++b) {
-      const int first = std::clamp(nearest_multiple(unconstrained[b], d) - kCandidates / 2, lowest, kHigh + 1 - kCandidates);
+      const int first =
+          std::clamp(nearest_multiple(unconstrained[b], d) - kCandidates / 2, lowest, kHigh + 1 - kCandidates);
       alignas(64) float multiples[kCandidates];
       alignas(64) float errors[kCandidates];
       for (int c = 0; c < kCandidates; ++c) multiples[c] = d * static_cast<float>(first + c);

@@ -36,8 +36,8 @@ struct LdlqPanel {
 };
 
 /// A row that is being rounded. `Steps` are those of formats/encoder.h, with block_len(), vector_dim(), sub_block(),
-/// rescales() and bounds of the first two, kMaxBlockLen and kMaxVectorDim. values(scales, codes, out) gives the values that
-/// a block decodes to. Values of x, errors and product are kStride apart.
+/// rescales() and bounds of the first two, kMaxBlockLen and kMaxVectorDim. values(scales, codes, out) gives the values
+/// that a block decodes to. Values of x, errors and product are kStride apart.
 template <class Steps, int kStride>
 class LdlqRow {
  public:
@@ -70,8 +70,8 @@ class LdlqRow {
     }
   }
 
-  /// Shrinkage compensation. Of a row's outputs W x, the part in Q x is (Q x)(W x) / (W x)^2 = projection / energy, less than
-  /// one. Over a model's layers errors average out, but the missing part adds up.
+  /// Shrinkage compensation. Of a row's outputs W x, the part in Q x is (Q x)(W x) / (W x)^2 = projection / energy,
+  /// less than one. Over a model's layers errors average out, but the missing part adds up.
   STEELYARD_HD void compensate_shrinkage(double energy, double projection) const {
     // Where less than half is left, the size is not the problem.
     if (!(projection > 0.5 * energy) || !(projection < energy)) return;
@@ -235,11 +235,11 @@ class LdlqRow {
   const Memory own_;
 };
 
-/// The input of LdlqRow::compensate_shrinkage, summed over the n columns of a panel: x H x^T and x H q^T of a row x,
+/// The input of compensate_shrinkage, summed over the n columns of a panel: x H x^T and x H q^T of a row x,
 /// which is rounded to q. product: x H. Values are kStride apart.
 template <int kStride>
-STEELYARD_HD void accumulate_shrinkage(const float* x, const float* errors, const float* product, int64_t n, double& energy,
-                            double& projection) {
+STEELYARD_HD void accumulate_shrinkage(const float* x, const float* errors, const float* product, int64_t n,
+                                       double& energy, double& projection) {
   for (int64_t k = 0; k < n * kStride; k += kStride) {
     energy += static_cast<double>(product[k]) * x[k];
     projection += static_cast<double>(product[k]) * (x[k] - errors[k]);

@@ -69,7 +69,7 @@ class Generator {
   schedule::Session session_;
   Sampler sampler_;
   StopFilter filter_;
-  std::vector<float> logits_;       // [n_vocab]; empty before the first token
+  std::vector<float> logits_;                  // [n_vocab]; empty before the first token
   std::optional<tokenizer::TokenId> waiting_;  // sampled, but not yet in the context
   Timing prompt_, generation_;
 };

@@ -103,7 +103,8 @@ tokenizer::TokenId Sampler::sample(std::span<float> logits) {
     const size_t n = options_.repeat_last_n < 0 ? all : std::min(all, static_cast<size_t>(options_.repeat_last_n));
     penalise(logits, std::span(recent_).last(n), options_.repeat_penalty);
   }
-  if (options_.temperature == 0) return static_cast<tokenizer::TokenId>(std::ranges::max_element(logits) - logits.begin());
+  if (options_.temperature == 0)
+    return static_cast<tokenizer::TokenId>(std::ranges::max_element(logits) - logits.begin());
   std::vector<Candidate> candidates = top_k(logits, options_.top_k);
   if (options_.top_p < 1) top_p(candidates, options_.top_p);
   if (options_.min_p > 0) min_p(candidates, options_.min_p);

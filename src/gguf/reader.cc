@@ -31,7 +31,7 @@ uint32_t read_version(ByteReader& in) {
   const std::string_view magic = in.text(kMagic.size());
   if (magic != kMagic) in.reject("found magic '{}', expected 'GGUF'", printable(magic));
   const auto version = in.number<uint32_t>();
-  // A version fits 16 bits for a long time to come: with the low half empty, the bytes stand in the other order.
+  // Versions will fit into 16 bits for a long time. If the low half is empty, the bytes are in the other order.
   if (version != 0 && (version & 0xFFFF) == 0) in.reject("found a big-endian file, expected little-endian");
   if (version != 2 && version != 3) in.reject("found GGUF version {}, expected 2 or 3", version);
   return version;
@@ -173,7 +173,7 @@ Metadata Reader::read_shard(const std::string& path) {
   const std::span<const TensorInfo> tensors = std::span(tensors_).subspan(first);
   check_disjoint(path, tensors);
 
-  // No overflow: a position in a file lies far below 2^64. A file without tensors may end before the padding does.
+  // No overflow: a position in a file is far below 2^64. A file without tensors may end before the padding does.
   data_begin_.push_back(*checked_align(in.position(), alignment));
   const uint64_t data_bytes = file.size() - std::min<uint64_t>(file.size(), data_begin_.back());
   for (const TensorInfo& tensor : tensors) {

@@ -12,8 +12,8 @@
 namespace steelyard::imatrix {
 namespace {
 
-// Ratios times ncall, so that a reader's division by ncall gives the ratios back; at least one call, because zero could
-// not be divided by.
+// Ratios times ncall, so that a reader's division by ncall gives the ratios back. At least one call, because a reader
+// cannot divide by zero.
 int64_t n_calls(const ImatrixEntry& entry, int64_t chunk_size) {
   const int64_t most = *std::max_element(entry.counts.begin(), entry.counts.end());
   return std::max<int64_t>(1, (most + chunk_size - 1) / chunk_size);

@@ -28,7 +28,7 @@ void check(const BenchOptions& options) {
   in_range("--repetitions", options.repetitions, 1, 1000);
 }
 
-// Contexts in rising order, less those that the model or memory has no room for.
+// Contexts in ascending order, without those for which the model or memory has no room.
 std::vector<int64_t> feasible(const BenchOptions& options, const model::Model& model, std::vector<BenchLeftOut>& left_out) {
   const model::ModelConfig& config = model.config();
   const schedule::MemoryRequest request{0, 1, options.batch_size, 1, model.cache_types()};

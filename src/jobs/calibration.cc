@@ -10,7 +10,8 @@
 namespace steelyard::jobs {
 namespace {
 
-// Batches are of the same size whatever the memory: the result must not depend on it. Two models have streams.
+// Batches have the same size whatever the memory, because the result must not depend on it. Two models have hidden
+// states.
 calibrate::CalibrationSettings settings_for(const gguf::Reader& source, const model::ModelConfig& config, const plan::Resolution& resolution,
                                  const QuantizeOptions& options, const ShapingOptions& shaping, formats::DeviceEncoder* device) {
   calibrate::CalibrationSettings settings{.rounding = {.ldlq = {.effort = shaping.chosen_effort()}, .device = device}};

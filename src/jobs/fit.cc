@@ -10,7 +10,7 @@
 namespace steelyard::jobs {
 namespace {
 
-// Where no context is asked for and not even this one fits, it is the one that the report is about.
+// The context of the report when none is requested and not even this one fits.
 constexpr int64_t kLeastContext = 4096;
 
 FitDevice describe(const schedule::MemoryPlan& plan, schedule::LayerRange layers, uint64_t free) {

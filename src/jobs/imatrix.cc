@@ -14,10 +14,10 @@
 namespace steelyard::jobs {
 namespace {
 
-// Experts with less are listed when nobody says how many there should be.
+// Experts with fewer tokens are listed, unless the user gives another number.
 constexpr int64_t kFewTokens = 64;
 
-// The sums in F64, and once more while they are written.
+// The sums in F64, and a copy while they are written.
 uint64_t result_bytes(const gguf::Reader& reader) {
   uint64_t values = 0;
   for (const gguf::TensorInfo& tensor : reader.tensors()) {
@@ -26,7 +26,7 @@ uint64_t result_bytes(const gguf::Reader& reader) {
   return values * (sizeof(double) + sizeof(float));
 }
 
-// What must be equal for two runs to give the same bits, and to cut the work into the same steps.
+// What must be equal for two runs to give the same bits, and to divide the work into the same steps.
 std::string run_identity(const OpenModel& model, const tokenizer::Chunks& chunks, const calibrate::CollectOptions& how) {
   return sha256(fmt::format("{}\n{}\n{} {} {} {} {} {}\n{}", gguf::fingerprint(model.reader()),
                             sha256(std::as_bytes(chunks.tokens())), chunks.n_ctx(), how.round, how.min_expert_tokens,
@@ -74,7 +74,7 @@ std::vector<BlockCoverage> block_coverage(const imatrix::Imatrix& imatrix, int64
 imatrix::Imatrix collect(const ImatrixOptions& options, ImatrixResult& result, const ProgressCallback& progress) {
   const OpenModel model(options.model, options.text.ctx_size, &options.sweep);
   const tokenizer::Tokenizer tokenizer(model.reader().metadata());
-  // With a minimum per expert, --chunks is how many there are between two looks at the coverage.
+  // With a minimum per expert, --chunks is the number of chunks between two looks at the coverage.
   const tokenizer::Chunks chunks = read_chunks(options.text, tokenizer, options.min_expert_tokens > 0 ? 0 : options.text.chunks);
   const calibrate::CollectOptions how = collect_options(options, model, chunks);
   CollectedText& text = result.collected.emplace();

@@ -14,7 +14,7 @@ namespace {
 
 constexpr size_t kMostBytes = 1024;  // of a name
 
-// A GGUF file says what it is; the legacy layout of importance has no mark of its own.
+// A GGUF file says what it is. The legacy layout of importance has no mark.
 bool is_model(const std::string& path) {
   char magic[4] = {};
   std::ifstream(path, std::ios::binary).read(magic, sizeof(magic));

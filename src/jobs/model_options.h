@@ -34,7 +34,7 @@ struct PlacementOptions {
   int64_t gpu_layers = INT32_MAX;    ///< the last so many layers are on devices, the others on the host
 
   bool given() const { return !tensor_split.empty() || gpu_layers != INT32_MAX; }
-  /// On devices with so many bytes free each.
+  /// The placement on devices with this many free bytes each.
   schedule::PlacementRequest request(std::vector<uint64_t> free_bytes) const { return {std::move(free_bytes), tensor_split, gpu_layers}; }
 
   template <class Self, class Visit>

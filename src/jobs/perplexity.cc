@@ -132,7 +132,7 @@ PerplexityResult Run::evaluate_text() {
   return std::move(result_);
 }
 
-// The pieces are of a size that shares no factor with usual batches, so that rows meet other neighbours.
+// The size of the pieces has no common factor with usual batch sizes, so that rows get other neighbours.
 PerplexityResult Run::noise_floor() {
   const tokenizer::Tokenizer tokenizer(open_.reader().metadata());
   const tokenizer::Chunks chunks = choose_chunks(tokenizer, nullptr);

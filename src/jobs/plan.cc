@@ -54,7 +54,7 @@ plan::Plan PlanSource::load() const {
   plan::Plan loaded = load_rules(*this);
   if (pure) loaded.make_pure();
 
-  // What names one tensor goes before expressions; what was typed goes before what lies in a file.
+  // A flag that names one tensor comes before expressions. Rules typed on the command line come before those in a file.
   std::vector<plan::PlanRule> rules;
   const auto add = [&](const std::string& rule, const std::string& from) {
     rules.push_back(plan::Plan::parse_rule(rule, from));

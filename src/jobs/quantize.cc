@@ -32,7 +32,7 @@ void prepare(imatrix::Imatrix& imatrix, const ShapingOptions& shaping, const qua
   if (!shaping.prune_layers.empty()) rename_entries(imatrix, model.names);
 }
 
-// What the device encodes of the types in use, and what it leaves to the processor.
+// Which of the types in use the device encodes, and which the CPU.
 void set_places(QuantizeResult& result, const plan::Resolution& resolution, const formats::DeviceEncoder& device) {
   std::set<std::string> there, here;
   for (const plan::Decision& decision : resolution.decisions) {

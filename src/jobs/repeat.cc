@@ -62,7 +62,7 @@ Recipe repeat(const QuantizeOptions& options, const gguf::Reader& source, std::o
   check_input({options.calibrate, provenance.calibration_sha256, "calibration text",
                "was calibrated on a text: give it with --calibrate", "was made without --calibrate"},
               options.from);
-  // Names of files are part of the result and may be others now.
+  // Names of files are part of the result, and may have changed.
   if (imatrix) imatrix->source = file.metadata().string("quantize.imatrix.file");
   const ShapingOptions shaping = provenance.arguments.empty() ? read_options(provenance.options, options.from)
                                                               : read_arguments(provenance.arguments, options.from);

@@ -40,7 +40,8 @@ std::string read_prompt(const RunOptions& options) {
   return text;
 }
 
-// BOS goes before text that begins the context. EOS, which some models want after a text, would end what is to go on.
+// BOS goes before text that begins the context. EOS, which some models want after a text, would end the text to
+// continue.
 std::vector<tokenizer::TokenId> encode(const RunOptions& options, const std::string& text, const tokenizer::Tokenizer& tokenizer,
                             bool begins) {
   std::vector<tokenizer::TokenId> ids = tokenizer.encode(text, /*add_special=*/false, !options.no_special);
@@ -48,7 +49,7 @@ std::vector<tokenizer::TokenId> encode(const RunOptions& options, const std::str
   return ids;
 }
 
-// How many tokens to make room for.
+// The number of tokens to make room for.
 int64_t context(const RunOptions& options, int64_t most, int64_t n_prompt, bool dialogue) {
   if (options.ctx_size > most) fail("", "a context of {} is beyond the model's {}", options.ctx_size, most);
   if (options.ctx_size > 0) return options.ctx_size;

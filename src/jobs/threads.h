@@ -3,7 +3,7 @@
 
 namespace steelyard::jobs {
 
-/// More would exhaust the address space before they did any work.
+/// Limit of --threads. More threads would exhaust the address space before they did any work.
 inline constexpr int kMaxThreads = 1024;
 
 /// Sets the number of threads for all parallel loops; 0: all cores. Returns how many there are. Error out of range.

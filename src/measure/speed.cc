@@ -69,13 +69,14 @@ class BestRun {
 
 }  // namespace
 
-ContextSpeed measure_speed(const model::Model& model, schedule::Session& session, int64_t n_context, const SpeedOptions& options,
-                           EnergyMeters& meters) {
+ContextSpeed measure_speed(const model::Model& model, schedule::Session& session, int64_t n_context,
+                           const SpeedOptions& options, EnergyMeters& meters) {
   const std::vector<int32_t> ids = some_tokens(model, n_context + options.n_decode);
   std::vector<float> logits(static_cast<size_t>(model.config().n_vocab));
   // Logits are brought to the host, where the next token would be chosen: until then a device may still be at work.
   const auto forward = [&](int64_t begin, int64_t n, bool last) {
-    const compute::Matrix x = session.forward(std::span(ids).subspan(static_cast<size_t>(begin), static_cast<size_t>(n)));
+    const compute::Matrix x =
+        session.forward(std::span(ids).subspan(static_cast<size_t>(begin), static_cast<size_t>(n)));
     if (last) {
       model.backend().download(logits.data(), session.logits(x.slice(n - 1, 1)).data, logits.size() * sizeof(float));
     }
@@ -145,7 +146,8 @@ double measure_product_rate(compute::Backend& backend) {
   backend.zero(memory.get(), 3 * kSize * kSize * sizeof(float));
   auto* values = reinterpret_cast<float*>(memory.get());
   const compute::Weight weight{"", &format(formats::Type::F32), kSize, kSize, 1, memory.get()};
-  const compute::Matrix x{values + kSize * kSize, kSize, kSize, kSize}, out{values + 2 * kSize * kSize, kSize, kSize, kSize};
+  const compute::Matrix x{values + kSize * kSize, kSize, kSize, kSize},
+      out{values + 2 * kSize * kSize, kSize, kSize, kSize};
   return static_cast<double>(kSize * kSize * kSize) / least_seconds(8, [&] { backend.mul_mat(weight, 0, x, out); });
 }
 

@@ -37,8 +37,8 @@ struct ContextSpeed {
 };
 
 /// Runs a prompt of n_context tokens from an empty context, then decodes. The session has room for both.
-ContextSpeed measure_speed(const model::Model& model, schedule::Session& session, int64_t n_context, const SpeedOptions& options,
-                           EnergyMeters& meters);
+ContextSpeed measure_speed(const model::Model& model, schedule::Session& session, int64_t n_context,
+                           const SpeedOptions& options, EnergyMeters& meters);
 
 /// Runs a little of everything, so that nothing is done for the first time later: a batch of at most n_most tokens.
 void warm_up(const model::Model& model, schedule::Session& session, int64_t n_most, const SpeedOptions& options);

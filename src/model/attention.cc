@@ -59,7 +59,7 @@ Matrix attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& 
   norm_heads(w.k_norm, k, config.whole_norm ? k.cols : config.head_k, ctx);
   const auto rope = [&](int64_t n_head) {
     return compute::RopeArgs{n_head,         config.head_k,  config.rope.n_dims, config.rope.pairs,
-                    layer.rope.cos, layer.rope.sin, first_position};
+                             layer.rope.cos, layer.rope.sin, first_position};
   };
   ctx.backend.rope(q, rope(config.n_head));
   ctx.backend.rope(k, rope(config.n_head_kv));
@@ -69,8 +69,8 @@ Matrix attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& 
   const int64_t n_keys = first_position + n;
   const Matrix mixed = ctx.scratch.matrix(n, config.n_head * config.head_v);
   ctx.backend.attention({q, kv.keys.slice(0, n_keys), kv.values.slice(0, n_keys), config.n_head, config.n_head_kv,
-                          config.head_k, config.head_v, config.scale, first_position, config.window, w.sinks.data},
-                         mixed);
+                         config.head_k, config.head_v, config.scale, first_position, config.window, w.sinks.data},
+                        mixed);
   if (config.gated) ctx.backend.sigmoid_gate(mixed, part_of_heads(projected, config.head_k, 1, ctx));
   return linear(w.output, mixed, ctx, w.output_bias);
 }

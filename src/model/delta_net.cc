@@ -25,7 +25,8 @@ std::pair<Matrix, Matrix> both(const Weight& a, const Weight& b, Matrix h, Forwa
 }
 
 // [queries | keys | values] and the gates of the output.
-std::pair<Matrix, Matrix> project(const DeltaNetConfig& config, const DeltaNetWeights& w, Matrix h, ForwardContext& ctx) {
+std::pair<Matrix, Matrix> project(const DeltaNetConfig& config, const DeltaNetWeights& w, Matrix h,
+                                  ForwardContext& ctx) {
   if (w.in.empty()) return both(w.qkv, w.gate, h, ctx);
   // One key head after the other: its query, its key, the values and gates of its value heads.
   const Matrix all = linear(w.in, h, ctx);
@@ -47,7 +48,8 @@ std::pair<Matrix, Matrix> project(const DeltaNetConfig& config, const DeltaNetWe
 }
 
 // The inputs of write strengths and decays, a column per value head.
-std::pair<Matrix, Matrix> beta_alpha(const DeltaNetConfig& config, const DeltaNetWeights& w, Matrix h, ForwardContext& ctx) {
+std::pair<Matrix, Matrix> beta_alpha(const DeltaNetConfig& config, const DeltaNetWeights& w, Matrix h,
+                                     ForwardContext& ctx) {
   if (w.beta_alpha.empty()) return both(w.beta, w.alpha, h, ctx);
   // One key head after the other: the betas of its value heads, then their alphas.
   const int64_t n = config.n_head / config.n_head_k;

@@ -59,9 +59,9 @@ Routing route(const FfnConfig& config, const FfnWeights& w, Matrix f, ForwardCon
   routing.row_begin = ctx.scratch.array<int32_t>(config.n_expert + 1);
   const Matrix logits = linear(w.router, f, ctx, w.router_bias);
   ctx.backend.route(logits,
-                     {config.gating, w.selection_bias.data, config.n_used, config.n_group, config.n_group_used,
-                      config.normalize, config.scale},
-                     routing);
+                    {config.gating, w.selection_bias.data, config.n_used, config.n_group, config.n_group_used,
+                     config.normalize, config.scale},
+                    routing);
   if (ctx.observer != nullptr) ctx.observer->routed(ctx.backend, w.router, routing);
   return routing;
 }

@@ -62,14 +62,16 @@ void add_ffn(const Layer& layer, Matrix x, ForwardContext& ctx) {
 
 }  // namespace
 
-void forward_layer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, ForwardContext& ctx, LayerPart part) {
+void forward_layer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, ForwardContext& ctx,
+                   LayerPart part) {
   STEELYARD_CHECK(layer.backend == &ctx.backend);
   ctx.scratch.reset();
   if (part != LayerPart::kFfn) add_mixer(layer, x, sequences, ctx);
   if (part != LayerPart::kMixer) add_ffn(layer, x, ctx);
 }
 
-void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer& kv, ForwardContext& ctx, LayerPart part) {
+void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer& kv, ForwardContext& ctx,
+                   LayerPart part) {
   const SequenceSlice all{0, x.rows, first_position, &kv};
   forward_layer(layer, x, std::span(&all, 1), ctx, part);
 }

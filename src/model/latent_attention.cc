@@ -43,7 +43,7 @@ void rope_heads(const Layer& layer, Matrix x, int64_t head_width, int64_t first_
   const RopeConfig& rope = layer.config.attention.rope;
   const int64_t begin = head_width - rope.n_dims;
   ctx.backend.rope(x.columns(begin, x.cols - begin), {layer.config.attention.n_head, head_width, rope.n_dims,
-                                                       rope.pairs, layer.rope.cos, layer.rope.sin, first_position});
+                                                      rope.pairs, layer.rope.cos, layer.rope.sin, first_position});
 }
 
 // [n, H * head_v]: each head's queries against [latent | key]; the weighted sum of latents is projected to values.
@@ -59,15 +59,15 @@ Matrix mix_absorbed(const Layer& layer, Matrix h, int64_t first_position, KvLaye
   per_head(w.k_b, q, config.head_k, absorbed, width, ctx);
   for (int64_t head = 0; head < n_head; ++head) {
     ctx.backend.copy(q.columns(head * config.head_k + config.n_nope(), config.rope.n_dims),
-                      absorbed.columns(head * width + rank, config.rope.n_dims));
+                     absorbed.columns(head * width + rank, config.rope.n_dims));
   }
   rope_heads(layer, absorbed, width, first_position, ctx);
 
   const int64_t n_keys = first_position + n;
   const Matrix mixed = ctx.scratch.matrix(n, n_head * rank);
   ctx.backend.attention({absorbed, kv.keys.slice(0, n_keys), kv.values.slice(0, n_keys), n_head, 1, width, rank,
-                          config.scale, first_position},
-                         mixed);
+                         config.scale, first_position},
+                        mixed);
   const Matrix out = ctx.scratch.matrix(n, n_head * config.head_v);
   per_head(w.v_b, mixed, rank, out, config.head_v, ctx);
   return out;
@@ -87,7 +87,7 @@ Matrix mix_expanded(const Layer& layer, Matrix h, int64_t first_position, KvLaye
     ctx.backend.copy(expanded.columns(from, n_nope), keys.columns(to, n_nope));
     ctx.backend.copy(roped, keys.columns(to + n_nope, n_rope));
     ctx.backend.copy(expanded.columns(from + n_nope, config.head_v),
-                      values.columns(head * config.head_v, config.head_v));
+                     values.columns(head * config.head_v, config.head_v));
   }
   ctx.backend.store(keys, kv.keys.slice(first_position, n));
   ctx.backend.store(values, kv.values.slice(first_position, n));
@@ -97,8 +97,8 @@ Matrix mix_expanded(const Layer& layer, Matrix h, int64_t first_position, KvLaye
   const int64_t n_keys = first_position + n;
   const Matrix out = ctx.scratch.matrix(n, n_head * config.head_v);
   ctx.backend.attention({q, kv.keys.slice(0, n_keys), kv.values.slice(0, n_keys), n_head, n_head, config.head_k,
-                          config.head_v, config.scale, first_position},
-                         out);
+                         config.head_v, config.scale, first_position},
+                        out);
   return out;
 }
 

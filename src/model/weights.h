@@ -77,7 +77,7 @@ struct LayerWeights {
   FfnWeights ffn;
 };
 
-/// What a prediction block has beside the tensors of a layer; see schedule/prediction.h.
+/// The tensors of a prediction block besides those of a layer; see schedule/prediction.h.
 struct PredictionWeights {
   Weight eh_proj;       // nextn.eh_proj [2D, D]
   Vector enorm, hnorm;  // [D] each

@@ -15,12 +15,12 @@ namespace steelyard::plan {
 
 /// One line of a plan.
 struct PlanRule {
-  std::string pattern;       ///< as written; "*" is the base
+  std::string pattern;                ///< as written; "*" is the base
   std::optional<formats::Type> type;  ///< none: `keep`, as in the source
-  std::string file;          ///< where it was written: a path, or "command line"
-  int line = 0;              ///< 1-based; 0 when it is not from a file
-  Condition condition;       ///< when it takes part
-  bool optional = false;     ///< written with ?=: may decide nothing without being reported
+  std::string file;                   ///< where it was written: a path, or "command line"
+  int line = 0;                       ///< 1-based; 0 when it is not from a file
+  Condition condition;                ///< when it takes part
+  bool optional = false;              ///< written with ?=: may decide nothing without being reported
   std::string replaces;  ///< "Q8_0 in plans/x.plan:12": the rule whose place this one took in prepend(); may be empty
 
   bool is_base() const { return pattern == "*"; }

@@ -22,8 +22,8 @@ enum class Reason {
 
 struct Decision {
   const gguf::TensorInfo* tensor;  ///< points into the span given to resolve()
-  formats::Type wanted;                     ///< what the plan asks for
-  formats::Type type;                       ///< what the tensor gets: `wanted`, or its fallback where rows do not divide
+  formats::Type wanted;            ///< what the plan asks for
+  formats::Type type;              ///< what the tensor gets: `wanted`, or its fallback where rows do not divide
   Reason reason;
   std::string rule;             ///< "plans/x.plan:12 `regex`" of the rule or base that applies; empty without one
   std::string_view protection;  ///< why it is protected ("norm"); empty otherwise

@@ -14,10 +14,12 @@ FloatMatrixView view(const std::vector<float>& values, int64_t n) {
 
 }  // namespace
 
-std::vector<float> compute_linear_term(const std::vector<float>& rows, const std::vector<float>& cross_covariance, int64_t n) {
+std::vector<float> compute_linear_term(const std::vector<float>& rows, const std::vector<float>& cross_covariance,
+                                       int64_t n) {
   if (cross_covariance.empty()) return {};
   std::vector<float> linear_term(rows.size());
-  Eigen::Map<FloatMatrix>(linear_term.data(), static_cast<int64_t>(rows.size()) / n, n).noalias() = view(rows, n) * view(cross_covariance, n);
+  Eigen::Map<FloatMatrix>(linear_term.data(), static_cast<int64_t>(rows.size()) / n, n).noalias() =
+      view(rows, n) * view(cross_covariance, n);
   return linear_term;
 }
 

@@ -12,12 +12,13 @@
 
 namespace steelyard::quantize {
 
-/// W D: the correction that the changed inputs ask for. rows: W [n_rows, n]; cross_covariance: the cross-covariance D [n, n].
-/// Empty when D is.
-std::vector<float> compute_linear_term(const std::vector<float>& rows, const std::vector<float>& cross_covariance, int64_t n);
+/// W D: the correction that the changed inputs ask for. rows: W [n_rows, n]; cross_covariance: the cross-covariance D
+/// [n, n]. Empty when D is.
+std::vector<float> compute_linear_term(const std::vector<float>& rows, const std::vector<float>& cross_covariance,
+                                       int64_t n);
 
-/// W + linear_term (H + ridge * its diagonal)^-1, where hessian is H [n, n]. Returns W itself where there is no linear term or H is
-/// not positive definite. The ridge keeps a row close to W in directions that few inputs describe.
+/// W + linear_term (H + ridge * its diagonal)^-1, where hessian is H [n, n]. Returns W itself where there is no linear
+/// term or H is not positive definite. The ridge keeps a row close to W in directions that few inputs describe.
 std::vector<float> corrected(const std::vector<float>& rows, const std::vector<float>& linear_term,
                              const std::vector<float>& hessian, int64_t n, double ridge);
 

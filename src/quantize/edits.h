@@ -28,7 +28,7 @@ struct Edits {
 struct EditedModel {
   gguf::Metadata metadata;
   std::vector<gguf::TensorInfo> tensors;  ///< in the order of the source
-  std::vector<imatrix::EntryName> names;           ///< [tensors] the name in the source, and the new one
+  std::vector<imatrix::EntryName> names;  ///< [tensors] the name in the source, and the new one
 };
 
 /// Removes blocks first, then replaces values. Error for input that cannot be parsed, a block that does not exist, a

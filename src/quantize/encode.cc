@@ -12,8 +12,8 @@
 namespace steelyard::quantize {
 
 RowEncoder::RowEncoder(const gguf::TensorInfo& tensor, std::span<const std::byte> source, const formats::Format& target,
-                       const imatrix::Imatrix* imatrix, formats::Effort effort, std::string path, const HessianEstimate* input,
-                       formats::DeviceEncoder* device)
+                       const imatrix::Imatrix* imatrix, formats::Effort effort, std::string path,
+                       const HessianEstimate* input, formats::DeviceEncoder* device)
     : tensor_(tensor),
       source_(source),
       from_(format(tensor.type)),
@@ -61,9 +61,9 @@ void RowEncoder::prepare(int64_t begin, int64_t n) {
     const std::vector<float>& importance = importance_[static_cast<size_t>(slice)];
     std::optional<LdlqEncoder>& ldlq = ldlq_[static_cast<size_t>(slice)];
     if (ldlq || importance.empty()) return;
-    ldlq =
-        LdlqEncoder::make(to_, tensor_.ne[0], input_->hessian(slice, importance).data(),
-                              {.damping = input_->damping(), .effort = effort_, .weight_floor = formats::kWeightFloor}, device_);
+    ldlq = LdlqEncoder::make(to_, tensor_.ne[0], input_->hessian(slice, importance).data(),
+                             {.damping = input_->damping(), .effort = effort_, .weight_floor = formats::kWeightFloor},
+                             device_);
   });
 }
 

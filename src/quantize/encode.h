@@ -13,8 +13,8 @@
 #include "formats/device_encoder.h"
 #include "gguf/tensor_info.h"
 #include "imatrix/imatrix.h"
-#include "quantize/ldlq.h"
 #include "quantize/hessian_estimate.h"
+#include "quantize/ldlq.h"
 
 namespace steelyard::quantize {
 
@@ -30,8 +30,8 @@ class RowEncoder {
   /// messages. imatrix may be null. `input`: the estimated Hessian, or null; with it, rows whose columns have
   /// importance are rounded with error feedback. `device`: encodes the types that it can; null: the CPU.
   RowEncoder(const gguf::TensorInfo& tensor, std::span<const std::byte> source, const formats::Format& target,
-             const imatrix::Imatrix* imatrix, formats::Effort effort, std::string path, const HessianEstimate* input = nullptr,
-             formats::DeviceEncoder* device = nullptr);
+             const imatrix::Imatrix* imatrix, formats::Effort effort, std::string path,
+             const HessianEstimate* input = nullptr, formats::DeviceEncoder* device = nullptr);
 
   size_t source_row_bytes() const { return source_row_; }
   size_t target_row_bytes() const { return target_row_; }
@@ -65,7 +65,7 @@ class RowEncoder {
   const HessianEstimate* input_;
   formats::DeviceEncoder* device_;
   size_t source_row_, target_row_;
-  std::vector<std::vector<float>> importance_;            // [slices][ne0]; a slice without importance is empty
+  std::vector<std::vector<float>> importance_;    // [slices][ne0]; a slice without importance is empty
   std::vector<std::optional<LdlqEncoder>> ldlq_;  // [slices] with an input; those that are prepared
 };
 

@@ -49,7 +49,8 @@ void add_product(const A& a, const B& b, FloatMatrix& sum) {
 FloatMatrix products_of_columns(const HessianEstimate& input, int64_t slice, int64_t n) {
   FloatMatrix sum = FloatMatrix::Zero(n, n);
   for (const gguf::TensorInfo* consumer : input.consumers) {
-    for_rows(input.source, *consumer, slice, kRows, [&](const FloatMatrix& rows) { add_product(rows.transpose(), rows, sum); });
+    for_rows(input.source, *consumer, slice, kRows,
+             [&](const FloatMatrix& rows) { add_product(rows.transpose(), rows, sum); });
   }
   return sum;
 }
@@ -95,7 +96,8 @@ std::vector<float> HessianEstimate::hessian(int64_t slice, const std::vector<flo
   return hessian;
 }
 
-HessianEstimates::HessianEstimates(const gguf::Reader& source, const plan::Resolution& resolution, const imatrix::Imatrix& imatrix) {
+HessianEstimates::HessianEstimates(const gguf::Reader& source, const plan::Resolution& resolution,
+                                   const imatrix::Imatrix& imatrix) {
   using Input = std::tuple<int64_t, int64_t, int64_t, std::vector<double>, std::vector<int64_t>>;
   std::map<Input, std::vector<const gguf::TensorInfo*>> consumers_of;
   std::map<std::string_view, const gguf::TensorInfo*> by_name;
@@ -111,7 +113,8 @@ HessianEstimates::HessianEstimates(const gguf::Reader& source, const plan::Resol
   for (auto& [input, consumers] : consumers_of) {
     if (consumers.size() < 2) continue;
     std::ranges::sort(consumers, {}, &gguf::TensorInfo::name);
-    const auto estimate = std::make_shared<const HessianEstimate>(HessianEstimate{.source = source, .consumers = consumers});
+    const auto estimate =
+        std::make_shared<const HessianEstimate>(HessianEstimate{.source = source, .consumers = consumers});
     for (const gguf::TensorInfo* consumer : consumers) estimates_[consumer] = estimate;
   }
   constexpr std::string_view kDown = "ffn_down";
@@ -128,7 +131,8 @@ HessianEstimates::HessianEstimates(const gguf::Reader& source, const plan::Resol
       }
     }
     if (producers.size() < 2) continue;
-    estimates_[down] = std::make_shared<const HessianEstimate>(HessianEstimate{.source = source, .producers = producers});
+    estimates_[down] =
+        std::make_shared<const HessianEstimate>(HessianEstimate{.source = source, .producers = producers});
   }
 }
 

@@ -31,7 +31,7 @@ namespace steelyard::quantize {
 struct HessianEstimate {
   const gguf::Reader& source;
   std::vector<const gguf::TensorInfo*> consumers = {};  ///< two or more, of n columns each
-  std::vector<const gguf::TensorInfo*> producers = {};   ///< gate and up, of n rows each
+  std::vector<const gguf::TensorInfo*> producers = {};  ///< gate and up, of n rows each
 
   /// Damping: part of its own diagonal that is added to H (docs/results/input-estimate.md).
   double damping() const { return producers.empty() ? 0.5 : 1.0; }

@@ -17,7 +17,7 @@ namespace steelyard::quantize {
 // Defined in ldlq.simd.cc, once per target that has encoders.
 #define TARGET(enumerator, name, encoders, ...) \
   namespace encoders {                          \
-  extern const LdlqKernel kLdlqKernel;  \
+  extern const LdlqKernel kLdlqKernel;          \
   }
 #include "simd/targets.def"
 #undef TARGET
@@ -58,8 +58,10 @@ std::vector<float> in_panels(const Matrix& matrix) {
   const Eigen::Index n = matrix.rows();
   std::vector<float> panels(static_cast<size_t>(n * n));
   parallel_for((n + formats::kPanelLen - 1) / formats::kPanelLen, 1, [&](int64_t panel) {
-    const Eigen::Index begin = panel * formats::kPanelLen, width = std::min<Eigen::Index>(formats::kPanelLen, n - begin);
-    Eigen::Map<FloatMatrix>(panels.data() + begin * n, n, width) = matrix.middleCols(begin, width).template cast<float>();
+    const Eigen::Index begin = panel * formats::kPanelLen,
+                       width = std::min<Eigen::Index>(formats::kPanelLen, n - begin);
+    Eigen::Map<FloatMatrix>(panels.data() + begin * n, n, width) =
+        matrix.middleCols(begin, width).template cast<float>();
   });
   return panels;
 }
@@ -76,7 +78,7 @@ void add_weight_floor(std::vector<float>& weights, int64_t block_len, float part
 }  // namespace
 
 std::optional<LdlqEncoder> LdlqEncoder::make(const formats::Format& format, int64_t n, const float* hessian,
-                                                     const LdlqSettings& settings, formats::DeviceEncoder* device) {
+                                             const LdlqSettings& settings, formats::DeviceEncoder* device) {
   STEELYARD_CHECK(format.encoder != nullptr && n % format.block_len == 0 && formats::kPanelLen % format.block_len == 0);
   STEELYARD_CHECK(format.block_len % formats::kPanelStep == 0);
   DoubleMatrix h = FloatMatrixView(hessian, n, n).cast<double>();
@@ -104,19 +106,20 @@ std::optional<LdlqEncoder> LdlqEncoder::make(const formats::Format& format, int6
 
 void LdlqEncoder::encode(const float* rows, int64_t n_rows, std::byte* out) const {
   const formats::LdlqInputs inputs{.n = n_,
-                              .factor = factor_.data(),
-                              .hessian = hessian_.data(),
-                              .weights = weights_.data(),
-                              .vector_inverse = vector_inverse_.data(),
-                              .shrinkage_compensation = settings_.shrinkage_compensation,
-                              .passes = settings_.passes,
-                              .effort = static_cast<int64_t>(settings_.effort)};
+                                   .factor = factor_.data(),
+                                   .hessian = hessian_.data(),
+                                   .weights = weights_.data(),
+                                   .vector_inverse = vector_inverse_.data(),
+                                   .shrinkage_compensation = settings_.shrinkage_compensation,
+                                   .passes = settings_.passes,
+                                   .effort = static_cast<int64_t>(settings_.effort)};
   if (device_ != nullptr) return device_->encode_ldlq(format_->type, inputs, rows, n_rows, out);
   const LdlqKernel kernel = kernel_for(*format_);
   const int64_t n_blocks = n_ / format_->block_len;
   parallel_for((n_rows + kLdlqTileRows - 1) / kLdlqTileRows, 1, [&](int64_t t) {
     const int64_t begin = t * kLdlqTileRows, n = std::min<int64_t>(kLdlqTileRows, n_rows - begin);
-    std::vector<float> errors(static_cast<size_t>(kLdlqTileRows * n_)), products(size_t{kLdlqTileRows} * formats::kPanelLen);
+    std::vector<float> errors(static_cast<size_t>(kLdlqTileRows * n_)),
+        products(size_t{kLdlqTileRows} * formats::kPanelLen);
     std::vector<AnyScales> scales(static_cast<size_t>(kLdlqTileRows * n_blocks));
     std::vector<uint32_t> codes(static_cast<size_t>(kLdlqTileRows * n_ / format_->encoder->vector_dim));
     kernel(*format_, inputs, rows + begin * n_, n, {errors.data(), products.data(), scales.data(), codes.data()},

@@ -31,8 +31,8 @@ namespace steelyard::quantize {
 
 /// How a matrix is rounded with feedback.
 struct LdlqSettings {
-  double damping = 0.3;     ///< part of its diagonal that is added to H; docs/quantize.md
-  int passes = 3;           ///< of coordinate descent
+  double damping = 0.3;                 ///< part of its diagonal that is added to H; docs/quantize.md
+  int passes = 3;                       ///< of coordinate descent
   double shrinkage_compensation = 0.7;  ///< share of the shrinkage of a row's outputs; docs/quantize.md
   formats::Effort effort = formats::Effort::kNormal;
   /// Part of a block's mean weight that each column gets where scales are fitted (kWeightFloor). It helps where H is an
@@ -47,7 +47,7 @@ class LdlqEncoder {
   /// used: it holds no data or non-finite values, or is not positive definite after damping. `device`: rounds there,
   /// with the same bytes, if it encodes this type; null: the CPU.
   static std::optional<LdlqEncoder> make(const formats::Format& format, int64_t n, const float* hessian,
-                                             const LdlqSettings& settings, formats::DeviceEncoder* device = nullptr);
+                                         const LdlqSettings& settings, formats::DeviceEncoder* device = nullptr);
 
   /// Writes n_rows rows [n] as blocks; thread-safe, and parallel inside.
   void encode(const float* rows, int64_t n_rows, std::byte* out) const;
@@ -67,8 +67,8 @@ class LdlqEncoder {
 };
 
 /// Mean over rows of e H e^T, with e = rows - decoded: the error of a matrix's outputs, per output and token. With a
-/// `linear_term` [n_rows, n] (quantize/correction.h; may be null) also 2 e linear_term^T. The part that no e can change is left out,
-/// so the result may be negative.
+/// `linear_term` [n_rows, n] (quantize/correction.h; may be null) also 2 e linear_term^T. The part that no e can change
+/// is left out, so the result may be negative.
 double output_error(int64_t n, const float* hessian, const float* linear_term, const float* rows, const float* decoded,
                     int64_t n_rows);
 

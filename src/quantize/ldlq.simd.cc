@@ -73,7 +73,8 @@ void add_products(const float* a, int64_t n, int64_t depth, const float* b, int6
 
 class Tile {
  public:
-  Tile(const formats::Format& format, const formats::LdlqInputs& inputs, const float* x, int64_t n_rows, const LdlqWorkspace& memory)
+  Tile(const formats::Format& format, const formats::LdlqInputs& inputs, const float* x, int64_t n_rows,
+       const LdlqWorkspace& memory)
       : format_(format), in_(inputs), x_(x), n_rows_(n_rows), memory_(memory) {}
 
   void encode(std::byte* out) const {
@@ -92,7 +93,8 @@ class Tile {
       multiply(x_, in_.n, panel.hessian, panel.width);
       for (int64_t r = 0; r < n_rows_; ++r) {
         const int64_t at = r * in_.n + panel.begin;
-        formats::accumulate_shrinkage<1>(x_ + at, memory_.errors + at, product(r), panel.width, energy[r], projection[r]);
+        formats::accumulate_shrinkage<1>(x_ + at, memory_.errors + at, product(r), panel.width, energy[r],
+                                         projection[r]);
       }
     });
     const int64_t row_bytes = in_.n / format_.block_len * format_.block_bytes;

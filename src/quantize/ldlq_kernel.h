@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "formats/ldlq_inputs.h"
 #include "formats/format.h"
+#include "formats/ldlq_inputs.h"
 
 namespace steelyard::quantize {
 
@@ -26,7 +26,7 @@ struct LdlqWorkspace {
 };
 
 /// Writes n_rows <= kLdlqTileRows rows [n] as blocks of `format`.
-using LdlqKernel = void (*)(const formats::Format& format, const formats::LdlqInputs& inputs, const float* rows, int64_t n_rows,
-                                const LdlqWorkspace& memory, std::byte* out);
+using LdlqKernel = void (*)(const formats::Format& format, const formats::LdlqInputs& inputs, const float* rows,
+                            int64_t n_rows, const LdlqWorkspace& memory, std::byte* out);
 
 }  // namespace steelyard::quantize

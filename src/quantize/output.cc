@@ -49,7 +49,8 @@ std::vector<std::string> written_paths(const std::string& target, const std::vec
   return paths;
 }
 
-Output::Output(const std::string& target, const std::vector<ShardFile>& files, RunIdentity identity, ResumePolicy resume_policy)
+Output::Output(const std::string& target, const std::vector<ShardFile>& files, RunIdentity identity,
+               ResumePolicy resume_policy)
     : target_(target), journal_((check_replaceable(target), journal_path(target)), target) {
   Sha256 headers;
   for (const ShardFile& file : files) {

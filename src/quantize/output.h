@@ -32,7 +32,8 @@ class Output {
  public:
   /// Lays out `files`, locks the target, and reserves the disk space. Error if that is impossible, if another run is
   /// working on the target, or if earlier work does not match. The message names the difference.
-  Output(const std::string& target, const std::vector<ShardFile>& files, RunIdentity identity, ResumePolicy resume_policy);
+  Output(const std::string& target, const std::vector<ShardFile>& files, RunIdentity identity,
+         ResumePolicy resume_policy);
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
   ~Output();
@@ -86,9 +87,9 @@ class Output {
   std::string target_;
   Journal journal_;
   std::vector<File> files_;
-  std::vector<MappedFile> maps_;        // of the partial files, once content() was asked for
-  std::vector<TensorLocation> locations_;           // [n_tensors]
-  std::vector<TensorHashes> finished_;  // the first of them are in the journal, the others wait for a checkpoint
+  std::vector<MappedFile> maps_;           // of the partial files, once content() was asked for
+  std::vector<TensorLocation> locations_;  // [n_tensors]
+  std::vector<TensorHashes> finished_;     // the first of them are in the journal, the others wait for a checkpoint
 
   uint64_t unsynced_bytes_ = 0;
   std::chrono::steady_clock::time_point next_sync_;

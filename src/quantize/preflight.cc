@@ -38,8 +38,8 @@ void add_importance(const QuantizeJob& job, const gguf::TensorInfo& tensor, cons
   if (entry == nullptr || !seen.is_known()) {
     // Calibration observes the layers. The matrices around them are usually left out, so their absence is no surprise.
     const plan::Severity severity = is_required                               ? plan::Severity::kError
-                              : gguf::block_of(tensor.name).has_value() ? plan::Severity::kWarning
-                                                                        : plan::Severity::kNote;
+                                    : gguf::block_of(tensor.name).has_value() ? plan::Severity::kWarning
+                                                                              : plan::Severity::kNote;
     const char* verb = is_required ? "needs" : "can use";
     add(found, severity, fmt::format("{} {} importance, and the imatrix has none for it", to.name, verb), name);
     return;
@@ -49,7 +49,8 @@ void add_importance(const QuantizeJob& job, const gguf::TensorInfo& tensor, cons
         with_experts(tensor, seen.unseen, seen.n_expert));
   }
   if (seen.thin > seen.unseen) {
-    add(found, plan::Severity::kNote, "experts with less calibration data than their layer's mean weighs (--prior-weight)",
+    add(found, plan::Severity::kNote,
+        "experts with less calibration data than their layer's mean weighs (--prior-weight)",
         with_experts(tensor, seen.thin - seen.unseen, seen.n_expert));
   }
   if (seen.zero > 0) {

@@ -17,9 +17,9 @@ struct QuantizeJob {
   const gguf::Reader& source;
   const plan::Resolution& resolution;
   const imatrix::Imatrix* imatrix = nullptr;  ///< null: none given
-  bool allow_requantize = false;     ///< quantize again what is quantized already
-  bool strict = false;               ///< warnings are errors
-  LayerEncoder* layers = nullptr;    ///< encodes the tensors that it covers; null: there is no calibration
+  bool allow_requantize = false;              ///< quantize again what is quantized already
+  bool strict = false;                        ///< warnings are errors
+  LayerEncoder* layers = nullptr;             ///< encodes the tensors that it covers; null: there is no calibration
 };
 
 /// All findings about the job, including those about the plan, errors first.

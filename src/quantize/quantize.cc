@@ -13,7 +13,7 @@
 namespace steelyard::quantize {
 namespace {
 
-// Tensors of the result: named and placed as in the source, in the types that were decided.
+// Tensors of the result: names and places as in the source, types as decided.
 std::vector<gguf::TensorInfo> result_tensors(const plan::Resolution& resolution) {
   std::vector<gguf::TensorInfo> tensors;
   for (const plan::Decision& decision : resolution.decisions) {
@@ -23,7 +23,7 @@ std::vector<gguf::TensorInfo> result_tensors(const plan::Resolution& resolution)
   return tensors;
 }
 
-// What must not change between the begin of a run and its end, whoever interrupts it. Each is named in messages.
+// What must not change from the beginning of a run to its end, across interruptions. Each is named in messages.
 RunIdentity run_identity(const Provenance& provenance, const std::string& source_header, const std::string& states) {
   std::string options = provenance.options;
   for (const std::string& argument : provenance.arguments) options += (options.empty() ? "" : " ") + argument;
@@ -40,7 +40,7 @@ void check_source(const gguf::Reader& source, const std::string& states) {
   if (file_states(source) != states) fail(source.path(), "was changed while it was read; --restart begins anew");
 }
 
-// What an interrupted run has read must still be what it was.
+// What an interrupted run has read must not have changed.
 void check_resumed(const QuantizeJob& job, std::span<const TensorHashes> finished) {
   parallel_for(static_cast<int64_t>(finished.size()), 1, [&](int64_t i) {
     const gguf::TensorInfo& tensor = *job.resolution.decisions[static_cast<size_t>(i)].tensor;
@@ -65,7 +65,7 @@ QuantizeProgress state_after(std::span<const plan::Decision> decisions, size_t n
   return progress;
 }
 
-// The result of a repetition is the one it repeats, or it is refused.
+// The result of a repetition must be equal to the file that it repeats, or it is refused.
 void check_expected(const Recorded& expected, const std::string& source, const Output& output,
                     const std::string& path) {
   if (source != expected.source_sha256) {
@@ -83,9 +83,9 @@ gguf::Metadata result_metadata(const QuantizeJob& job, const gguf::Metadata* edi
   gguf::Metadata metadata = edited != nullptr ? *edited : job.source.metadata();
   gguf::erase_split_keys(metadata);
   erase_provenance(metadata);
-  // The writer and llama.cpp want a power of two; where the source had something else, the default takes its place.
+  // The writer and llama.cpp need a power of two. Where the source has something else, the default replaces it.
   if (!std::has_single_bit(gguf::data_alignment(metadata))) metadata.erase(gguf::kAlignmentKey);
-  // One number for the whole file cannot say what a plan did; readers that miss it look at the tensors.
+  // One number for the whole file cannot describe a plan. Readers that miss it look at the tensors.
   metadata.erase("general.file_type");
   metadata.set_integer("general.quantization_version", 2);  // ggml's block layouts since 2023
   if (job.imatrix != nullptr) {

@@ -1,5 +1,5 @@
-// The journey of a model's tensors: resolved → checked → header written → each tensor encoded in file order → checked
-// again where asked → renamed into place. A run that is killed on the way can be taken up (docs/quantize.md).
+// The pipeline of a model's tensors: resolved → checked → header written → each tensor encoded in file order → checked
+// again on request → renamed into place. A run that is killed on the way can be resumed (docs/quantize.md).
 #pragma once
 
 #include <functional>
@@ -29,7 +29,7 @@ struct QuantizeTarget {
   std::optional<Recorded> expected = {};     ///< of a result to be made again: Error where the new one differs
 };
 
-/// Where a run stands.
+/// The progress of a run.
 struct QuantizeProgress {
   size_t tensor = 0;  ///< at work, from 0; n_tensors at the end
   size_t n_tensors = 0;
@@ -48,12 +48,12 @@ struct QuantizeResult {
   uint64_t bytes = 0;              ///< of all of them
 };
 
-/// Writes the result. Throws before any byte is written when check(job) finds a fault or the disk is too small; leaves
-/// nothing under the final names when anything fails later, or when the source changed on the way.
+/// Writes the result. Throws before any byte is written when check(job) finds an error or the disk is too small. When
+/// anything fails later, or the source changes on the way, nothing is left under the final names.
 QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, const QuantizeCallback& progress);
 
-/// The metadata of the result: the source's (or `metadata`, if not null), less what no longer holds (shard numbers,
-/// file type, an earlier provenance), plus where the importance came from under the keys that llama.cpp uses.
+/// The metadata of the result: the source's (or `metadata`, if not null), without what no longer holds (shard numbers,
+/// file type, an earlier provenance), plus the origin of the importance under the keys that llama.cpp uses.
 gguf::Metadata result_metadata(const QuantizeJob& job, const gguf::Metadata* metadata = nullptr);
 
 }  // namespace steelyard::quantize

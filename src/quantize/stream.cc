@@ -36,8 +36,7 @@ void TensorStream::push(const gguf::TensorInfo& tensor, RowEncoder& encoder,
                         const std::function<void(int64_t rows)>& progress) {
   const std::span<const std::byte> bytes = source_.bytes(tensor);
   const int64_t n_rows = tensor.n_rows(), at_once = slab_rows(tensor, encoder);
-  const int64_t group_rows =
-      encoder.on_device() ? at_once : std::max(encoder.min_rows(), kGroupValues / tensor.ne[0]);
+  const int64_t group_rows = encoder.on_device() ? at_once : std::max(encoder.min_rows(), kGroupValues / tensor.ne[0]);
   const size_t source_row = encoder.source_row_bytes(), target_row = encoder.target_row_bytes();
   Sha256 source_hash;
 

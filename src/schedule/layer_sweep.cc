@@ -103,8 +103,8 @@ std::vector<model::KvLayer>& LayerSweep::caches(Stage& stage, const model::Layer
   return found->layers;
 }
 
-compute::Matrix LayerSweep::forward(Stage& stage, const model::Layer& layer, model::LayerPart part, std::span<const int64_t> chunks, compute::Matrix x,
-                           model::ForwardContext& ctx) {
+compute::Matrix LayerSweep::forward(Stage& stage, const model::Layer& layer, model::LayerPart part,
+                                    std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
   std::vector<model::KvLayer>& kv = caches(stage, layer, chunks.size());
   if (n_batch_ < n_ctx_) {  // a part of one chunk at a time
     for (int64_t begin = 0; begin < n_ctx_; begin += n_batch_) {
@@ -134,7 +134,8 @@ void LayerSweep::for_batches(const StageRun& run, int64_t begin, int64_t end, co
 }
 
 // Repeats until all chunks of the batch are finite. Chunks that are not are left out of the next attempt.
-void LayerSweep::pass_batch(const StageRun& run, std::vector<int64_t> chunks, model::ForwardContext& ctx, const BatchWork& work) {
+void LayerSweep::pass_batch(const StageRun& run, std::vector<int64_t> chunks, model::ForwardContext& ctx,
+                            const BatchWork& work) {
   Stage& own = stage(run.stage);
   compute::Backend& backend = run.backend;
   for (bool whole = false; !whole && !chunks.empty();) {
@@ -164,7 +165,8 @@ void LayerSweep::pass_batch(const StageRun& run, std::vector<int64_t> chunks, mo
   }
 }
 
-void LayerSweep::watch(const model::Layer& layer, model::LayerPart part, int64_t begin, int64_t end, compute::MatmulObserver& observer) {
+void LayerSweep::watch(const model::Layer& layer, model::LayerPart part, int64_t begin, int64_t end,
+                       compute::MatmulObserver& observer) {
   for_batches({0, *layer.backend, &observer, next_layer_, /*keep=*/false}, begin, end,
               [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
                 return forward(stage(0), layer, part, chunks, x, ctx);
@@ -179,7 +181,8 @@ void LayerSweep::advance(const model::Layer& layer, model::LayerPart part, compu
   if (part != model::LayerPart::kMixer) ++next_layer_;
 }
 
-void LayerSweep::advance_together(std::span<const model::Layer> layers, std::span<compute::MatmulObserver* const> observers) {
+void LayerSweep::advance_together(std::span<const model::Layer> layers,
+                                  std::span<compute::MatmulObserver* const> observers) {
   while (stages_.size() < layers.size()) {
     stages_.push_back(std::make_unique<Stage>(model_.config().norm_eps));
     reserve_buffers(*stages_.back());
@@ -188,10 +191,11 @@ void LayerSweep::advance_together(std::span<const model::Layer> layers, std::spa
   Pipeline pipeline(layers.size());
   pipeline.run([&](size_t s) {
     const StageRun run{s,        *layers[s].backend, observers[s], next_layer_ + static_cast<int>(s), /*keep=*/true,
-                          &pipeline};
-    for_batches(run, first_, first_ + n_, [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
-      return forward(stage(s), layers[s], model::LayerPart::kWhole, chunks, x, ctx);
-    });
+                       &pipeline};
+    for_batches(run, first_, first_ + n_,
+                [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
+                  return forward(stage(s), layers[s], model::LayerPart::kWhole, chunks, x, ctx);
+                });
   });
   // As if one layer were computed after the other.
   std::sort(broken_.begin() + n_before, broken_.end(),

@@ -23,16 +23,16 @@
 
 #include "base/scratch_file.h"
 #include "model/model.h"
-#include "schedule/pipeline.h"
 #include "schedule/device_contexts.h"
+#include "schedule/pipeline.h"
 
 namespace steelyard::schedule {
 
 struct SweepOptions {
-  int64_t n_batch = 2048;                ///< tokens that pass a layer together: whole chunks, or a part of one
-  bool keep_layers = false;              ///< bind each layer once and keep it, instead of releasing it after its use
+  int64_t n_batch = 2048;    ///< tokens that pass a layer together: whole chunks, or a part of one
+  bool keep_layers = false;  ///< bind each layer once and keep it, instead of releasing it after its use
   uint64_t hidden_state_bytes = uint64_t(-1);  ///< of hidden states in memory; the others lie in a scratch file
-  std::string scratch_folder = ".";      ///< where that file is made when it is needed
+  std::string scratch_folder = ".";            ///< where that file is made when it is needed
 };
 
 class LayerSweep {
@@ -42,7 +42,8 @@ class LayerSweep {
   /// The work on a batch: x [chunks.size() * n_ctx, n_embd] holds the hidden states of whole chunks, to be changed in
   /// place or read. Returns the rows that must be finite, the same number for each chunk: x, or something computed from
   /// it.
-  using BatchWork = std::function<compute::Matrix(std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx)>;
+  using BatchWork =
+      std::function<compute::Matrix(std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx)>;
 
   /// The model must outlive the sweep.
   LayerSweep(const model::Model& model, int64_t n_ctx, ChunkIds ids, const SweepOptions& options = {});
@@ -56,9 +57,11 @@ class LayerSweep {
 
   /// Passes chunks [begin, end) of the window through a part of the layer under observation. Their hidden states stay
   /// unchanged.
-  void watch(const model::Layer& layer, model::LayerPart part, int64_t begin, int64_t end, compute::MatmulObserver& observer);
+  void watch(const model::Layer& layer, model::LayerPart part, int64_t begin, int64_t end,
+             compute::MatmulObserver& observer);
   /// Passes all chunks of the window through the layer, or through the mixer first and the FFN later.
-  void advance(const model::Layer& layer, model::LayerPart part = model::LayerPart::kWhole, compute::MatmulObserver* observer = nullptr);
+  void advance(const model::Layer& layer, model::LayerPart part = model::LayerPart::kWhole,
+               compute::MatmulObserver* observer = nullptr);
   /// The same with layer i of the file, which is read ahead, and dropped from memory afterwards or kept.
   void run_layer(int i, compute::MatmulObserver* observer = nullptr) { run_layers(i, std::span(&observer, 1)); }
   /// Passes through layers first, first + 1, ... of different backends at the same time; each has its observer, or
@@ -97,7 +100,7 @@ class LayerSweep {
       std::vector<model::KvLayer> layers;
     };
     std::vector<float> host;  // [chunks_per_batch, n_ctx, n_embd]
-    DeviceContexts contexts;    // with a batch's stream on one at a time
+    DeviceContexts contexts;  // with a batch's stream on one at a time
     std::vector<Caches> caches;
   };
   // Batches that pass through a stage.
@@ -113,8 +116,8 @@ class LayerSweep {
   void reserve_buffers(Stage& stage) const;
 
   std::vector<model::KvLayer>& caches(Stage& stage, const model::Layer& layer, size_t n);
-  compute::Matrix forward(Stage& stage, const model::Layer& layer, model::LayerPart part, std::span<const int64_t> chunks, compute::Matrix x,
-                 model::ForwardContext& ctx);
+  compute::Matrix forward(Stage& stage, const model::Layer& layer, model::LayerPart part,
+                          std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx);
   std::vector<model::Layer> bind(int first, int n) const;
   std::vector<model::Layer> take_bound(int first, int n);
   void bind_ahead(int first);
@@ -128,12 +131,12 @@ class LayerSweep {
   SweepOptions options_;
   int64_t first_ = 0, n_ = 0;  // the window
   int next_layer_ = 0;
-  int64_t n_in_memory_ = 0;     // its first chunks
+  int64_t n_in_memory_ = 0;           // its first chunks
   std::vector<float> hidden_states_;  // [n_in_memory, n_ctx, n_embd]
   std::unique_ptr<ScratchFile> spilled_;
-  std::vector<std::unique_ptr<Stage>> stages_;  // one, and more as layers go together
-  std::vector<model::Layer> layers_;                   // keep_layers
-  std::future<std::vector<model::Layer>> ahead_;       // of layers to come, the first of which is
+  std::vector<std::unique_ptr<Stage>> stages_;    // one, and more as layers go together
+  std::vector<model::Layer> layers_;              // keep_layers
+  std::future<std::vector<model::Layer>> ahead_;  // of layers to come, the first of which is
   int first_ahead_ = 0;
   std::vector<std::pair<int64_t, int>> broken_;
   mutable std::mutex breaking_;  // stages do at the same time

@@ -24,7 +24,7 @@ std::vector<Part> parts_of(const model::Model& model) {
   return parts;
 }
 
-// What the trunk takes of a device is loaded already and no longer free.
+// The trunk's memory on a device is loaded already, and no longer free.
 DeviceMemory still_needed(MemoryPlan plan, LayerRange layers, const compute::Backend& backend) {
   if (backend.free_memory()) plan.embedding = plan.output = plan.tied_output = 0;
   return plan.on_device(layers);

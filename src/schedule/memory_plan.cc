@@ -89,8 +89,8 @@ MemoryPlan plan_memory(const gguf::Reader& reader, const model::ModelConfig& con
   // and workspaces come in blocks.
   const TokenBytes token = token_bytes(reader, config);
   const uint64_t hidden_state = static_cast<uint64_t>(config.n_embd) * sizeof(float);
-  plan.activations =
-      static_cast<uint64_t>(request.n_batch) * (token.in_layer + 2 * token.input + hidden_state) + 2 * model::Scratch::kBlock;
+  plan.activations = static_cast<uint64_t>(request.n_batch) * (token.in_layer + 2 * token.input + hidden_state) +
+                     2 * model::Scratch::kBlock;
   plan.logits = static_cast<uint64_t>(request.n_outputs * config.n_vocab) * sizeof(float);
   return plan;
 }

@@ -13,9 +13,9 @@
 namespace steelyard::schedule {
 
 struct PlacementRequest {
-  std::vector<uint64_t> free_bytes;      ///< bytes that each device has free
-  std::vector<double> proportions;  ///< of the numbers of layers, one per device; empty: by memory
-  int64_t n_layers = INT32_MAX;     ///< the last so many layers are on devices, the others on the host
+  std::vector<uint64_t> free_bytes;  ///< bytes that each device has free
+  std::vector<double> proportions;   ///< of the numbers of layers, one per device; empty: by memory
+  int64_t n_layers = INT32_MAX;      ///< the last so many layers are on devices, the others on the host
 };
 
 struct Placement {

@@ -11,7 +11,8 @@ PredictionBlocks::PredictionBlocks(const model::Model& model, int64_t n_ctx) : m
 }
 
 // Rows of the block's own table or, where it has none, the trunk's, which may be on another backend; in scratch memory.
-compute::Matrix PredictionBlocks::embed(const Block& block, std::span<const int32_t> ids, model::ForwardContext& ctx) const {
+compute::Matrix PredictionBlocks::embed(const Block& block, std::span<const int32_t> ids,
+                                        model::ForwardContext& ctx) const {
   const compute::Matrix out = ctx.scratch.matrix(static_cast<int64_t>(ids.size()), model_.config().n_embd);
   const compute::Weight& table = block.weights.token_embd;
   if (!table.empty()) {
@@ -25,7 +26,7 @@ compute::Matrix PredictionBlocks::embed(const Block& block, std::span<const int3
   return out;
 }
 
-// What the block's output matrix reads, shown to the observer where the block has a matrix of its own.
+// The input of the block's output matrix, shown to the observer if the block has a matrix of its own.
 compute::Matrix PredictionBlocks::head_input(const Block& block, compute::Matrix z, model::ForwardContext& ctx) const {
   const model::Vector& norm = block.weights.output_norm;
   const compute::Matrix h = norm.data != nullptr ? normed(norm, z, ctx) : model_.head_input(z, ctx);
@@ -34,7 +35,8 @@ compute::Matrix PredictionBlocks::head_input(const Block& block, compute::Matrix
   return h;
 }
 
-compute::Matrix PredictionBlocks::run(std::span<const std::vector<int32_t>> ids, compute::Matrix x, model::ForwardContext& ctx) {
+compute::Matrix PredictionBlocks::run(std::span<const std::vector<int32_t>> ids, compute::Matrix x,
+                                      model::ForwardContext& ctx) {
   const auto n_sequences = static_cast<int64_t>(ids.size());
   const int64_t width = x.cols;
   if (x.rows > n_rows_) {

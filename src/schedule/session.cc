@@ -6,10 +6,7 @@
 namespace steelyard::schedule {
 
 Session::Session(const model::Model& model, int64_t n_context, int64_t n_sequences)
-    : model_(model),
-      n_context_(n_context),
-      ids_(static_cast<size_t>(n_sequences)),
-      contexts_(model.config().norm_eps) {
+    : model_(model), n_context_(n_context), ids_(static_cast<size_t>(n_sequences)), contexts_(model.config().norm_eps) {
   MemoryRequest request{n_context, n_sequences};
   request.n_batch = std::min(request.n_batch, n_context);
   request.cache_types = model.cache_types();
@@ -17,7 +14,7 @@ Session::Session(const model::Model& model, int64_t n_context, int64_t n_sequenc
   for (int i = 0; i < model.n_layers(); ++i) {
     layers_.push_back(model.layer(i, n_context, layers_));
   }
-  // Only now: binding has shown that the configuration's widths are those of real tensors.
+  // Only now, because binding has proved that the configuration's widths are those of real tensors.
   for (int64_t s = 0; s < n_sequences; ++s) {
     model::KvCache& cache = caches_.emplace_back();
     for (const model::Layer& layer : layers_) {

@@ -18,21 +18,21 @@ struct SequenceTokens {
   std::span<const int32_t> ids;
 };
 
-/// Token-major iteration: all layers bound, one batch after the other through all of them. A session has one sequence
-/// or several, which know nothing of each other and may share a batch.
+/// Token-major iteration: all layers bound, one batch after the other through all of them. A session has one or several
+/// sequences, which are independent of each other and may share a batch.
 class Session {
  public:
   /// Room for n_context positions in each of n_sequences sequences. Error, before anything is loaded, when the
   /// backend's memory is too small for it.
   Session(const model::Model& model, int64_t n_context, int64_t n_sequences = 1);
 
-  /// Sees every product from now on; null: nobody.
+  /// Observes every product from now on; null: no observer.
   void observe(compute::MatmulObserver* observer) { observer_ = observer; }
 
   int64_t n_sequences() const { return static_cast<int64_t>(ids_.size()); }
   /// Positions used so far; reset() forgets them, in all sequences.
   int64_t position(int64_t sequence = 0) const { return static_cast<int64_t>(ids(sequence).size()); }
-  /// What was appended since the last reset(): what first_non_finite() asks for when logits are broken.
+  /// The ids since the last reset(): the input of first_non_finite() when logits are broken.
   const std::vector<int32_t>& ids(int64_t sequence = 0) const { return ids_.at(static_cast<size_t>(sequence)); }
   void reset() {
     std::ranges::for_each(ids_, [](std::vector<int32_t>& ids) { ids.clear(); });
@@ -40,19 +40,19 @@ class Session {
 
   /// Appends ids to sequence 0; as forward_batch.
   compute::Matrix forward(std::span<const int32_t> ids);
-  /// Appends ids to one or more different sequences, whose rows follow each other in the result; the residual stream
-  /// after the last layer [n_ids, n_embd], valid until the next call. Error when the context is full or an id is beyond
-  /// the vocabulary.
+  /// Appends ids to one or more different sequences, whose rows follow each other in the result. Returns the hidden
+  /// states after the last layer [n_ids, n_embd], valid until the next call. Error when the context is full or an id
+  /// exceeds the vocabulary.
   compute::Matrix forward_batch(std::span<const SequenceTokens> batch);
 
-  /// Logits of (a slice of) the residual stream, valid until the next call of forward or logits.
+  /// Logits of (a slice of) the hidden states, valid until the next call of forward or logits.
   compute::Matrix logits(compute::Matrix x);
 
  private:
   const model::Model& model_;
   int64_t n_context_;
   std::vector<model::Layer> layers_;
-  std::vector<model::KvCache> caches_;            // one per sequence
+  std::vector<model::KvCache> caches_;     // one per sequence
   std::vector<std::vector<int32_t>> ids_;  // one per sequence
   DeviceContexts contexts_;
   compute::MatmulObserver* observer_ = nullptr;

@@ -59,8 +59,8 @@ TokenBytes token_bytes(const gguf::Reader& reader, const model::ModelConfig& con
   return {widest * sizeof(float), widest_layer * sizeof(float), input * sizeof(float), persistent * sizeof(float)};
 }
 
-SweepPlan plan_sweep(const gguf::Reader& reader, const model::ModelConfig& config, uint64_t memory, uint64_t result_bytes,
-                     int64_t n_ctx, int64_t n_batch, std::optional<SweepOrder> order) {
+SweepPlan plan_sweep(const gguf::Reader& reader, const model::ModelConfig& config, uint64_t memory,
+                     uint64_t result_bytes, int64_t n_ctx, int64_t n_batch, std::optional<SweepOrder> order) {
   const TokenBytes token = token_bytes(reader, config);
   const auto chunk = static_cast<uint64_t>(n_ctx);
   SweepPlan plan;

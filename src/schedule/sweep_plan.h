@@ -25,16 +25,16 @@ struct SweepPlan {
 
 /// Activations of one token, upper bounds in bytes.
 struct TokenBytes {
-  uint64_t in_block = 0;  ///< inside the widest block: of the tokens that pass it together
-  uint64_t in_layer = 0;  ///< the same of the trunk alone
-  uint64_t input = 0;     ///< of them, what the trunk's widest product reads
-  uint64_t persistent = 0;      ///< caches and copies of its stream: of at least a whole chunk
+  uint64_t in_block = 0;    ///< inside the widest block: of the tokens that pass it together
+  uint64_t in_layer = 0;    ///< the same of the trunk alone
+  uint64_t input = 0;       ///< of them, what the trunk's widest product reads
+  uint64_t persistent = 0;  ///< caches and copies of its stream: of at least a whole chunk
 };
 TokenBytes token_bytes(const gguf::Reader& reader, const model::ModelConfig& config);
 
 /// memory: what the process may use, weights included. result_bytes: the part of it that the caller keeps. n_batch:
 /// tokens at a time, if memory allows. Without `order`, a model that does not fit is swept layer by layer.
-SweepPlan plan_sweep(const gguf::Reader& reader, const model::ModelConfig& config, uint64_t memory, uint64_t result_bytes,
-                     int64_t n_ctx, int64_t n_batch, std::optional<SweepOrder> order);
+SweepPlan plan_sweep(const gguf::Reader& reader, const model::ModelConfig& config, uint64_t memory,
+                     uint64_t result_bytes, int64_t n_ctx, int64_t n_batch, std::optional<SweepOrder> order);
 
 }  // namespace steelyard::schedule

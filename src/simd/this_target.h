@@ -1,6 +1,7 @@
-// The namespace of code that is compiled once per target (cmake/simd.cmake).
+// The namespace from code that is compiled once per target (cmake/simd.cmake).
 //
-// STEELYARD_TARGET is a name of targets.def. Namespaces of that name are inline, so that sources compiled once (tests,
+// STEELYARD_TARGET is a name from targets.def. Namespaces from that name are inline, so that sources compiled once
+// (tests,
 // device code) write `formats::Q4_K` and mean the scalar one. Nothing from it may appear in an interface between
 // targets.
 #pragma once

@@ -35,7 +35,8 @@ const Entry& find_kind(const gguf::Metadata& metadata) {
     if (kind.name == name) return kind;
     known.push_back(kind.name);
   }
-  fail(key_location(metadata, kModelKey), "unknown tokenizer '{}'; known are {}", printable(name), fmt::join(known, ", "));
+  fail(key_location(metadata, kModelKey), "unknown tokenizer '{}'; known are {}", printable(name),
+       fmt::join(known, ", "));
 }
 
 }  // namespace

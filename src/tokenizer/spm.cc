@@ -65,8 +65,8 @@ void Spm::find_byte_tokens(const gguf::Metadata& metadata) {
   }
   for (TokenId id = 0; id < vocabulary_.n_tokens(); ++id) {
     if (vocabulary_.type(id) != TokenType::kByte || byte_of_spelling(vocabulary_.text(id))) continue;
-    fail(key_location(metadata, kTokensKey), "token {} is a byte, but it is spelled '{}', expected <0x00> to <0xFF>", id,
-         printable(vocabulary_.text(id)));
+    fail(key_location(metadata, kTokensKey), "token {} is a byte, but it is spelled '{}', expected <0x00> to <0xFF>",
+         id, printable(vocabulary_.text(id)));
   }
 }
 

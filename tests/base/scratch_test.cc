@@ -1,10 +1,10 @@
 // Memory to work in: where it begins, and that what was written stays as long as the memory need not grow. (That it is
 // not filled cannot be seen from outside.)
-#include "base/scratch_buffer.h"
-
 #include <gtest/gtest.h>
 
 #include <cstdint>
+
+#include "base/scratch_buffer.h"
 
 namespace steelyard {
 namespace {

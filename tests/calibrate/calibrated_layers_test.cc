@@ -20,7 +20,8 @@ class Diagonals : public compute::MatmulObserver {
     std::vector<double>& own = of(weight, x);
     backend.sum_squares(x, own.data() + slice * x.cols);
   }
-  void experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x, const compute::Routing& routing) override {
+  void experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x,
+               const compute::Routing& routing) override {
     std::vector<int64_t> counts(static_cast<size_t>(weight.n_slices));
     backend.sum_squares_experts(x, routing, of(weight, x).data(), counts.data());
   }
@@ -100,7 +101,8 @@ TEST_F(Calibrated, EveryLinearIsCoveredAndFeedbackLosesLess) {
 // The text's hidden states in a scratch file, all but one chunk of each model.
 TEST_F(Calibrated, BytesDoNotDependOnMemory) {
   const test::TempFolder folder;
-  const plan::Plan plan = plan::Plan::parse("ffn_gate_exps = IQ3_S\nattn_q_a = Q4_K\nffn_up = Q4_K\n* = keep\n", "test");
+  const plan::Plan plan =
+      plan::Plan::parse("ffn_gate_exps = IQ3_S\nattn_q_a = Q4_K\nffn_up = Q4_K\n* = keep\n", "test");
   const plan::Resolution resolution = resolve(plan, source_.tensors());
   const tokenizer::Chunks few(tokens(), kContext, 16, std::nullopt, "text");
   CalibrationSettings spilling;

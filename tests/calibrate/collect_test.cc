@@ -141,7 +141,9 @@ TEST_F(Collect, BrokenChunksAreLeftOut) {
     expect_equal(result.imatrix, expected);
   }
   // Nothing is left: that is no importance.
-  EXPECT_THROW(collect(tokenizer::Chunks(std::vector<tokenizer::TokenId>(64, 200), 32, 0, std::nullopt, "ids"), in_order(true)), Error);
+  EXPECT_THROW(
+      collect(tokenizer::Chunks(std::vector<tokenizer::TokenId>(64, 200), 32, 0, std::nullopt, "ids"), in_order(true)),
+      Error);
 }
 
 TEST_F(Collect, RoundsFollowUntilExpertsHaveEnough) {

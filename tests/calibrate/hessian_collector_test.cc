@@ -59,8 +59,10 @@ TEST_F(Drift, ExpertsPairUpByToken) {
   // Expert 0 had tokens 0, 2, 3 and has 0, 3; expert 1 had 1 and has 1, 2. The input of token 2 counts as unmoved.
   std::vector<float> y = {1, 0, 0, 2, 0, 0, 3, 0, 0, 4, 5, 6}, x = {1, 1, 0, 3, 0, 1, 4, 4, 6, 7, 7, 7};
   std::vector<int32_t> y_token = {0, 2, 3, 1}, y_begin = {0, 3, 4}, x_token = {0, 3, 1, 2}, x_begin = {0, 2, 4};
-  compute::Routing before{.n_tokens = 4, .n_used = 1, .n_expert = 2, .token = y_token.data(), .row_begin = y_begin.data()};
-  compute::Routing after{.n_tokens = 4, .n_used = 1, .n_expert = 2, .token = x_token.data(), .row_begin = x_begin.data()};
+  compute::Routing before{
+      .n_tokens = 4, .n_used = 1, .n_expert = 2, .token = y_token.data(), .row_begin = y_begin.data()};
+  compute::Routing after{
+      .n_tokens = 4, .n_used = 1, .n_expert = 2, .token = x_token.data(), .row_begin = x_begin.data()};
   weight_.n_slices = 2;
   originals_.experts(*backend_, weight_, matrix(y), before);
   HessianCollector collector({}, &originals_);

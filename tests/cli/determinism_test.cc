@@ -2,10 +2,10 @@
 // quantization is a golden.
 #include <fmt/format.h>
 
-#include "simd/target.h"
 #include "base/sha256.h"
 #include "cli/failure.h"
 #include "gguf/reader.h"
+#include "simd/target.h"
 
 namespace steelyard::test {
 namespace {
@@ -61,7 +61,8 @@ TEST_F(Determinism, InstructionSetsDoNotMatter) {
   for (const char* effort : {"fast", "normal", "best"}) {
     const std::string widest = quantize("", 2, effort);
     for (const simd::Target target : simd::supported_targets()) {
-      EXPECT_EQ(quantize(std::string(simd::target_name(target)), 2, effort), widest) << simd::target_name(target) << " " << effort;
+      EXPECT_EQ(quantize(std::string(simd::target_name(target)), 2, effort), widest)
+          << simd::target_name(target) << " " << effort;
     }
   }
 }

@@ -90,8 +90,10 @@ TEST_P(Attention, PiecesEqualTheWhole) {
 TEST(TypedCache, BackendsAgree) {
   const int64_t n = 150, past = 33, n_head = 4, n_head_kv = 2, head_k = 64, head_v = 32;
   Activations q(n, n_head * head_k, 1), k(past + n, n_head_kv * head_k, 2), v(past + n, n_head_kv * head_v, 3);
-  for (const formats::Type keys : {formats::Type::F32, formats::Type::F16, formats::Type::BF16, formats::Type::Q8_0, formats::Type::Q4_0}) {
-    for (const formats::Type values : {formats::Type::F32, formats::Type::F16, formats::Type::BF16, formats::Type::Q8_0, formats::Type::Q4_0}) {
+  for (const formats::Type keys :
+       {formats::Type::F32, formats::Type::F16, formats::Type::BF16, formats::Type::Q8_0, formats::Type::Q4_0}) {
+    for (const formats::Type values :
+         {formats::Type::F32, formats::Type::F16, formats::Type::BF16, formats::Type::Q8_0, formats::Type::Q4_0}) {
       const auto store = [&](Backend& backend, Matrix x, formats::Type type, std::vector<std::byte>& bytes) {
         const formats::Format& to = format(type);
         const int64_t stride = x.cols / to.block_len * to.block_bytes + 12;

@@ -7,7 +7,6 @@
 namespace steelyard::compute::cpu {
 namespace {
 
-
 class Panels : public testing::TestWithParam<simd::Target> {
  protected:
   const Gemm& gemm_ = gemm(GetParam());

@@ -10,7 +10,6 @@
 namespace steelyard::compute::cpu {
 namespace {
 
-
 std::vector<const Kernels*> all_supported() {
   std::vector<const Kernels*> sets;
   for (const simd::Target target : simd::supported_targets()) sets.push_back(&kernels(target));

@@ -141,7 +141,8 @@ TEST_P(MulMat, BitsDoNotDependOnThreads) {
 // Products of one call: of different widths, some of few tokens and some of many, some with the same input.
 TEST_P(MulMat, SeveralAtOnce) {
   const int64_t wide = widths().back(), narrow = widths().front();
-  const RandomWeight a(GetParam(), wide, 40, 1, 1), b(GetParam(), wide, 7, 3, 2), c(formats::Type::F32, narrow, 33, 1, 3);
+  const RandomWeight a(GetParam(), wide, 40, 1, 1), b(GetParam(), wide, 7, 3, 2),
+      c(formats::Type::F32, narrow, 33, 1, 3);
   Activations x(20, wide, 4), y(3, narrow, 5), z(1, wide, 6);
   struct Case {
     const Weight& weight;

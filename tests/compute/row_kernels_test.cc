@@ -10,7 +10,6 @@
 namespace steelyard::compute::cpu {
 namespace {
 
-
 /// Activations as bytes.
 class Bytes {
  public:

@@ -36,7 +36,7 @@ __device__ __forceinline__ void ldmatrix_x4(uint32_t (&r)[4], const void* row CU
 
 // ---- asynchronous copies to shared memory (sm_80; plain copies below)
 
-/// 16 bytes, of which those beyond src_bytes become zero.
+/// 16 bytes; those beyond src_bytes become zero.
 __device__ __forceinline__ void copy_async_16(void* shared, const void* global, int src_bytes = 16) {
 #ifdef STEELYARD_CUDA_EMULATED
   cuda_emulator::cp_async(shared, global, 16, src_bytes);

@@ -1,5 +1,5 @@
-// Device memory. Every device has a range of addresses backed by a file in memory, mapped twice: the view that
-// cudaMalloc hands out, out of reach but for kernels of that device (fault.cc), and an alias that only the runtime
+// Device memory. Every device has a range of addresses backed by a file in memory, mapped twice. One view is what
+// cudaMalloc returns; only kernels of that device can reach it (fault.cc). The other is an alias that only the runtime
 // uses, for copies and fills. Each allocation ends at a guard page, and addresses are never used again.
 #include "cuda_emulator/memory.h"
 

@@ -114,7 +114,7 @@ size_t page_size();
 
 // ---- fiber.cc
 
-/// Stacks for n fibers, with room for so many bytes beyond what compiled code needs.
+/// Stacks for n fibers, with `extra` bytes beyond what compiled code needs.
 void ensure_stacks(unsigned n, size_t extra);
 void init_fiber(Thread& thread, unsigned index);
 /// Memory that a new block takes over from an earlier one: ThreadSanitizer forgets who used it.
@@ -150,7 +150,7 @@ inline void make_runnable(Thread* t) {
 Thread* pop();
 /// Runs another thread; the current one is parked, queued or has exited.
 void reschedule();
-/// Queued again half of the time, so that under Order::kRandom who came last does not always go on first.
+/// Queues the thread again half of the time, so that under Order::kRandom the last to arrive does not always run first.
 inline void maybe_reschedule() {
   if (config().order != Order::kRandom || !(random_source.next() & 1)) return;
   push(current_thread);

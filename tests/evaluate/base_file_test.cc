@@ -75,7 +75,8 @@ TEST_P(BaseFile, Fuzz) {
 }
 
 TEST_P(BaseFile, OfAnotherTextOrContext) {
-  const tokenizer::Chunks others(tokenizer::tokenize_file(tiny_.tokenizer, test::golden("imatrix/text.txt"), false), 32, 4, std::nullopt, "");
+  const tokenizer::Chunks others(tokenizer::tokenize_file(tiny_.tokenizer, test::golden("imatrix/text.txt"), false), 32,
+                                 4, std::nullopt, "");
   EXPECT_THROW(DivergenceBase::open(folder_ / "base")->require(others, tiny_.identity), Error);
   const TinyRun more(test::golden("models/deepseek2/model.gguf"), 9);
   EXPECT_THROW(DivergenceBase::open(folder_ / "base")->require(more.chunks, more.identity), Error);

@@ -97,7 +97,8 @@ typename F::Scales plain_scales(const float* x) {
   typename F::Scales plain = {};
   plain.d = to_half(*std::max_element(scales, scales + F::kSubBlocks) / F::kHighSubScale);
   for (int b = 0; b < F::kSubBlocks; ++b) {
-    plain.scale[b] = static_cast<uint8_t>(std::lround(std::min<float>(F::kHighSubScale, scales[b] / to_float(plain.d))));
+    plain.scale[b] =
+        static_cast<uint8_t>(std::lround(std::min<float>(F::kHighSubScale, scales[b] / to_float(plain.d))));
   }
   if constexpr (!requires { F::kLowCode; }) {
     plain.d_min = to_half(*std::max_element(mins, mins + F::kSubBlocks) / F::kHighSubScale);

@@ -95,8 +95,9 @@ TEST(WriterTest, LaysTensorsOutInOrderWithPadding) {
   for (const uint32_t alignment : {8u, 32u, 128u}) {
     Metadata metadata;
     metadata.set_integer("general.alignment", alignment);
-    Writer writer(folder / "out.gguf", metadata,
-                  {tensor_of("first", {3}, formats::Type::F32), tensor_of("second", {32, 2, 1, 3}, formats::Type::Q8_0)});
+    Writer writer(
+        folder / "out.gguf", metadata,
+        {tensor_of("first", {3}, formats::Type::F32), tensor_of("second", {32, 2, 1, 3}, formats::Type::Q8_0)});
     EXPECT_EQ(writer.tensors()[0].n_bytes, 12u);
     EXPECT_EQ(writer.tensors()[0].offset, 0u);
     EXPECT_EQ(writer.tensors()[1].n_bytes, 204u);
@@ -150,7 +151,8 @@ TEST(WriterTest, TooLittleSpaceShowsBeforeAnyWork) {
   EXPECT_EQ(files_in(folder / ""), 0u);
   EXPECT_EQ(error_of([&] {
               Writer(folder / "out.gguf", Metadata(),
-                     {tensor_of("a", {int64_t{1} << 61}, formats::Type::F32), tensor_of("b", {int64_t{1} << 61}, formats::Type::F32)});
+                     {tensor_of("a", {int64_t{1} << 61}, formats::Type::F32),
+                      tensor_of("b", {int64_t{1} << 61}, formats::Type::F32)});
             }),
             folder / "out.gguf" + ": tensor 'b': all tensors together exceed 2^64 bytes");
   EXPECT_EQ(files_in(folder / ""), 0u);
@@ -179,7 +181,8 @@ TEST(WriterDeathTest, MisuseIsABug) {
   const TensorInfo a = tensor_of("a", {8}, formats::Type::F32);
   EXPECT_DEATH(Writer(folder / "out", Metadata(), {a, a}), "internal check failed");
   EXPECT_DEATH(Writer(folder / "out", Metadata(), {tensor_of("a", {}, formats::Type::F32)}), "internal check failed");
-  EXPECT_DEATH(Writer(folder / "out", Metadata(), {tensor_of("a", {31}, formats::Type::Q8_0)}), "internal check failed");
+  EXPECT_DEATH(Writer(folder / "out", Metadata(), {tensor_of("a", {31}, formats::Type::Q8_0)}),
+               "internal check failed");
   EXPECT_DEATH(Writer(folder / "out", Metadata(), {tensor_of("a", {0}, formats::Type::F32)}), "internal check failed");
   Writer writer(folder / "out", Metadata(), {a});
   EXPECT_DEATH(writer.append(bytes_of(std::string(33, 'x'))), "internal check failed");

@@ -1,4 +1,4 @@
-// Meters of energy on a folder and a library made for the test: what they count, and why others are absent.
+// Energy meters on a folder and a library made for the test: what they count, and why others are absent.
 #include "measure/energy.h"
 
 #include <gtest/gtest.h>

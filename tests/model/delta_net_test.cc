@@ -70,7 +70,8 @@ TEST(DeltaNetModel, SequencesHaveStatesOfTheirOwn) {
   schedule::Session session(model, 48, 2);
   const std::span ids(golden.ids);
   session.forward_batch(std::vector<schedule::SequenceTokens>{{0, ids.subspan(7, 9)}, {1, ids.subspan(0, 30)}});
-  const Matrix x = session.forward_batch(std::vector<schedule::SequenceTokens>{{1, ids.subspan(30)}, {0, ids.subspan(0, 4)}});
+  const Matrix x =
+      session.forward_batch(std::vector<schedule::SequenceTokens>{{1, ids.subspan(30)}, {0, ids.subspan(0, 4)}});
   expect_golden(session.logits(x.slice(0, 18)), golden, 30);
 }
 

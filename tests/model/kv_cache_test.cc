@@ -44,8 +44,11 @@ double distance(const std::vector<float>& a, const std::vector<float>& b) {
 TEST(CacheTypes, RoundingShowsAsMuchAsItShould) {
   for (const char* model : {"llama", "gpt-oss"}) {
     const std::vector<float> exact = last_logits(model, {});
-    const auto off = [&](formats::Type keys, formats::Type values) { return distance(last_logits(model, {keys, values}), exact); };
-    const double half = off(formats::Type::F16, formats::Type::F16), brain = off(formats::Type::BF16, formats::Type::BF16);
+    const auto off = [&](formats::Type keys, formats::Type values) {
+      return distance(last_logits(model, {keys, values}), exact);
+    };
+    const double half = off(formats::Type::F16, formats::Type::F16),
+                 brain = off(formats::Type::BF16, formats::Type::BF16);
     EXPECT_GT(half, 0) << model;
     EXPECT_LT(half, 5e-3) << model;
     EXPECT_GT(brain, half) << model;
@@ -72,8 +75,10 @@ TEST(CacheTypes, HeadsThatDoNotDivideAreNamed) {
   EXPECT_EQ(complaint(heads(80, 33), {formats::Type::F16, formats::Type::F32}), "");
   EXPECT_THAT(complaint(heads(80, 32), {formats::Type::Q8_0, formats::Type::Q8_0}),
               HasSubstr("keys in Q8_0: 80 values do not divide into blocks of 32"));
-  EXPECT_THAT(complaint(heads(64, 48), {formats::Type::Q8_0, formats::Type::Q4_0}), HasSubstr("values in Q4_0: 48 values"));
-  EXPECT_THAT(complaint(heads(256, 256), {formats::Type::IQ2_XS, formats::Type::F32}), HasSubstr("cannot hold keys in IQ2_XS"));
+  EXPECT_THAT(complaint(heads(64, 48), {formats::Type::Q8_0, formats::Type::Q4_0}),
+              HasSubstr("values in Q4_0: 48 values"));
+  EXPECT_THAT(complaint(heads(256, 256), {formats::Type::IQ2_XS, formats::Type::F32}),
+              HasSubstr("cannot hold keys in IQ2_XS"));
   EXPECT_THAT(complaint(heads(256, 256), {formats::Type::I8, formats::Type::F32}), HasSubstr("cannot hold keys in I8"));
 
   AttentionConfig latent = heads(64, 64);
@@ -82,7 +87,8 @@ TEST(CacheTypes, HeadsThatDoNotDivideAreNamed) {
   latent.rope.n_dims = 64;
   EXPECT_EQ(complaint(latent, {formats::Type::Q8_0, formats::Type::F32}), "");
   latent.rope.n_dims = 24;
-  EXPECT_THAT(complaint(latent, {formats::Type::Q8_0, formats::Type::F32}), HasSubstr("latents with keys in Q8_0: 536 values"));
+  EXPECT_THAT(complaint(latent, {formats::Type::Q8_0, formats::Type::F32}),
+              HasSubstr("latents with keys in Q8_0: 536 values"));
 }
 
 TEST(CacheTypes, MemoryIsThatOfTheTypes) {

@@ -11,7 +11,6 @@
 namespace steelyard::plan {
 namespace {
 
-
 std::vector<std::string> lines(std::string_view plan, const std::vector<gguf::TensorInfo>& tensors) {
   std::vector<std::string> lines;
   for (const Finding& finding : findings(resolve(Plan::parse(plan, "p"), tensors))) {

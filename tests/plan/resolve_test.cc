@@ -51,7 +51,8 @@ TEST(Resolve, BaseTakesTheRestAndWithoutItTensorsAreKept) {
   EXPECT_EQ(base.type, formats::Type::Q4_K);
   EXPECT_EQ(base.reason, Reason::kBase);
   EXPECT_EQ(base.rule, "p.plan:2 `*`");
-  EXPECT_EQ(decide("* = Q4_K\na = Q8_0", matrix("a.weight")).type, formats::Type::Q8_0) << "the base is last wherever it stands";
+  EXPECT_EQ(decide("* = Q4_K\na = Q8_0", matrix("a.weight")).type, formats::Type::Q8_0)
+      << "the base is last wherever it stands";
   const Decision none = decide("x = Q8_0", matrix("a.weight"));
   EXPECT_EQ(none.type, formats::Type::BF16);
   EXPECT_EQ(none.reason, Reason::kNoRule);
@@ -116,7 +117,9 @@ TEST(Resolve, LayerSetsFollowTheModel) {
   tensors.push_back(matrix("blk.x.ffn_up.weight"));
   const Resolution resolution = resolve(parse("blk.{1, 7/8:}.ffn = Q8_0\nblk\\.{1-3} = Q6_K\n* = Q4_K"), tensors);
   for (size_t i = 0; i < tensors.size(); ++i) {
-    const formats::Type expected = i == 1 || i == 14 || i == 15 ? formats::Type::Q8_0 : i == 2 || i == 3 ? formats::Type::Q6_K : formats::Type::Q4_K;
+    const formats::Type expected = i == 1 || i == 14 || i == 15 ? formats::Type::Q8_0
+                                   : i == 2 || i == 3           ? formats::Type::Q6_K
+                                                                : formats::Type::Q4_K;
     EXPECT_EQ(resolution.decisions[i].type, expected) << tensors[i].name;
   }
 }
@@ -271,11 +274,11 @@ void expect_published_plan(std::span<const gguf::TensorInfo> tensors) {
     EXPECT_NE(decision.reason, Reason::kBase) << decision.tensor->name;
   }
   EXPECT_EQ(counts, (std::map<formats::Type, int>{{formats::Type::IQ2_S, 92},
-                                         {formats::Type::IQ3_S, 46},
-                                         {formats::Type::Q4_K, 235},
-                                         {formats::Type::Q5_0, 47},
-                                         {formats::Type::Q6_K, 2 + 138 + 3},
-                                         {formats::Type::F32, 281}}));
+                                                  {formats::Type::IQ3_S, 46},
+                                                  {formats::Type::Q4_K, 235},
+                                                  {formats::Type::Q5_0, 47},
+                                                  {formats::Type::Q6_K, 2 + 138 + 3},
+                                                  {formats::Type::F32, 281}}));
 }
 
 TEST(Plans, PublishedGlmPlanHasThePublishedSize) { expect_published_plan(read_model("glm-4.7-flash").tensors); }

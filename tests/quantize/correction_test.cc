@@ -15,9 +15,9 @@ namespace {
 constexpr int64_t kColumns = 12, kRows = 5, kTokens = 200;
 
 struct Inputs {
-  std::vector<float> y, x;            // [kTokens, kColumns]: before and after they moved
+  std::vector<float> y, x;                       // [kTokens, kColumns]: before and after they moved
   std::vector<float> hessian, cross_covariance;  // means of x x^T and (y - x) x^T
-  std::vector<float> rows;            // [kRows, kColumns]
+  std::vector<float> rows;                       // [kRows, kColumns]
 };
 
 Inputs inputs() {
@@ -85,7 +85,8 @@ TEST(Correction, ErrorOfOutputsDiffersByAConstant) {
                known = output_error(kColumns, in.hessian.data(), linear_term.data(), in.rows.data(), q.data(), kRows);
   EXPECT_EQ(known, 0.0);  // no errors of its own
   for (float& value : q) value = std::round(value * 4) / 4;
-  const double change = output_error(kColumns, in.hessian.data(), linear_term.data(), in.rows.data(), q.data(), kRows) - known;
+  const double change =
+      output_error(kColumns, in.hessian.data(), linear_term.data(), in.rows.data(), q.data(), kRows) - known;
   EXPECT_NEAR(change, lost(in, q) - before, 1e-4 * std::abs(change));
 }
 

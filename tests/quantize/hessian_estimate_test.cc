@@ -43,7 +43,8 @@ std::set<std::string> names(const std::vector<const gguf::TensorInfo*>& tensors)
 TEST_F(HessianEstimate, ReadersOfOneInputTellOfIt) {
   const auto* const experts = estimates_.find(tensor("blk.1.ffn_up_exps.weight"));
   ASSERT_NE(experts, nullptr);
-  EXPECT_EQ(names(experts->consumers), (std::set<std::string>{"blk.1.ffn_gate_exps.weight", "blk.1.ffn_up_exps.weight"}));
+  EXPECT_EQ(names(experts->consumers),
+            (std::set<std::string>{"blk.1.ffn_gate_exps.weight", "blk.1.ffn_up_exps.weight"}));
   EXPECT_EQ(estimates_.find(tensor("blk.1.ffn_gate_exps.weight")), experts);
   const auto* const attention = estimates_.find(tensor("blk.0.attn_q_a.weight"));
   ASSERT_NE(attention, nullptr);
@@ -171,11 +172,11 @@ TEST(InputEstimateGain, RowsThatLearntFromTheirInputsLoseLess) {
   const size_t row_bytes = kColumns / type.block_len * type.block_bytes;
   std::vector<std::byte> alone(kRows * row_bytes), mended(kRows * row_bytes);
   for (int64_t r = 0; r < kRows; ++r) {
-    type.encoder->encode_row(rows.data() + r * kColumns, importance.data(), kColumns / type.block_len, formats::Effort::kBest,
-                             alone.data() + r * row_bytes);
+    type.encoder->encode_row(rows.data() + r * kColumns, importance.data(), kColumns / type.block_len,
+                             formats::Effort::kBest, alone.data() + r * row_bytes);
   }
   LdlqEncoder::make(type, kColumns, estimate.hessian(0, importance).data(),
-                        {.damping = estimate.damping(), .effort = formats::Effort::kBest})
+                    {.damping = estimate.damping(), .effort = formats::Effort::kBest})
       ->encode(rows.data(), kRows, mended.data());
   const auto loss = [&](const std::vector<std::byte>& bytes) {
     std::vector<float> decoded(rows.size());

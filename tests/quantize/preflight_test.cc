@@ -21,7 +21,8 @@ class Preflight : public testing::Test {
   // Findings as lines "severity: description".
   std::vector<std::string> lines(const std::string& plan, const imatrix::Imatrix* imatrix) {
     std::vector<std::string> lines;
-    const plan::Resolution resolution = resolve(plan::Plan::parse(plan, "p"), model_.tensors(), {.imatrix = imatrix != nullptr});
+    const plan::Resolution resolution =
+        resolve(plan::Plan::parse(plan, "p"), model_.tensors(), {.imatrix = imatrix != nullptr});
     for (const plan::Finding& finding : findings({model_, resolution, imatrix})) {
       lines.push_back(fmt::format("{}: {}", name(finding.severity), describe(finding)));
     }

@@ -188,7 +188,8 @@ TEST(Quantize, SameBytesForAnySlab) {
   const test::TempFolder folder;
   const imatrix::Imatrix imatrix = imatrix::Imatrix::load(kImatrix);
   const gguf::Reader reader(kModel);
-  const plan::Resolution resolution = resolve(plan::Plan::parse("exps = IQ3_S\n* = Q4_K", "test.plan"), reader.tensors());
+  const plan::Resolution resolution =
+      resolve(plan::Plan::parse("exps = IQ3_S\n* = Q4_K", "test.plan"), reader.tensors());
   std::string first;
   for (const uint64_t slab : {uint64_t{200000}, uint64_t{1} << 30}) {
     const std::string path = folder / std::to_string(slab);
@@ -218,8 +219,8 @@ TEST(RowEncoder, ValueThatIsNotFiniteIsNamed) {
   tensor.name = "blk.0.ffn_up.weight";
   tensor.n_dims = 2;
   tensor.ne = {64, 4, 1, 1};
-  const RowEncoder encoder(tensor, std::as_bytes(std::span(values)), format(formats::Type::Q8_0), nullptr, formats::Effort::kNormal,
-                           "m.gguf");
+  const RowEncoder encoder(tensor, std::as_bytes(std::span(values)), format(formats::Type::Q8_0), nullptr,
+                           formats::Effort::kNormal, "m.gguf");
   std::vector<std::byte> out(4 * encoder.target_row_bytes());
   encoder.encode(0, 2, out.data());
   try {

@@ -30,7 +30,8 @@ std::vector<LayerRange> split(int n_layers, std::vector<double> proportions, int
 }
 
 // The fullest device's share of its room.
-double fullness(const MemoryPlan& plan, const std::vector<LayerRange>& ranges, const std::vector<uint64_t>& free_bytes) {
+double fullness(const MemoryPlan& plan, const std::vector<LayerRange>& ranges,
+                const std::vector<uint64_t>& free_bytes) {
   double most = 0;
   for (size_t d = 0; d < free_bytes.size(); ++d) {
     most = std::max(most, static_cast<double>(plan.on_device(ranges[d]).total()) / static_cast<double>(free_bytes[d]));

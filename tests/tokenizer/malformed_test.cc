@@ -11,7 +11,6 @@
 namespace steelyard::tokenizer {
 namespace {
 
-
 // The message must hold all of `parts`.
 void expect_error(const gguf::Metadata& metadata, const std::vector<std::string>& parts) {
   try {

@@ -9,8 +9,8 @@ using testing::ElementsAre;
 
 TEST(LlamaFlags, LettersBehindOneDash) {
   EXPECT_THAT(from_llama({"run", "-ngl", "99", "-ts", "1,1", "-ctk", "q8_0", "-ctv", "q8_0"}),
-              ElementsAre("run", "--gpu-layers", "99", "--tensor-split", "1,1", "--cache-type-k", "q8_0", "--cache-type-v",
-                          "q8_0"));
+              ElementsAre("run", "--gpu-layers", "99", "--tensor-split", "1,1", "--cache-type-k", "q8_0",
+                          "--cache-type-v", "q8_0"));
 }
 
 TEST(LlamaFlags, WhatChangesNothingIsDropped) {

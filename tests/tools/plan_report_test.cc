@@ -12,8 +12,10 @@ using plan::tensor;
 
 struct Example {
   std::vector<gguf::TensorInfo> tensors = {
-      tensor("token_embd.weight", {256, 1000}, formats::Type::BF16),  tensor("blk.0.attn_norm.weight", {256}, formats::Type::F32),
-      tensor("blk.0.attn_k_b.weight", {192, 8}, formats::Type::BF16), tensor("blk.0.attn_q.weight", {256, 8}, formats::Type::BF16),
+      tensor("token_embd.weight", {256, 1000}, formats::Type::BF16),
+      tensor("blk.0.attn_norm.weight", {256}, formats::Type::F32),
+      tensor("blk.0.attn_k_b.weight", {192, 8}, formats::Type::BF16),
+      tensor("blk.0.attn_q.weight", {256, 8}, formats::Type::BF16),
       tensor("blk.0.ffn_up.weight", {256, 512}, formats::Type::BF16),
   };
   plan::Resolution resolution =
@@ -53,7 +55,8 @@ TEST(Report, FindingsAreLines) {
 
 TEST(Report, NamesFromFilesStayOnOneLine) {
   const gguf::TensorInfo info = tensor("a\nb\x1b[31m.weight", {256, 8}, formats::Type::BF16);
-  const std::string text = table(jobs::describe(resolve(plan::Plan::uniform(formats::Type::Q4_K), std::span(&info, 1)), {}));
+  const std::string text =
+      table(jobs::describe(resolve(plan::Plan::uniform(formats::Type::Q4_K), std::span(&info, 1)), {}));
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2);
   EXPECT_EQ(text.find('\x1b'), std::string::npos);
 }

@@ -7,7 +7,8 @@
 namespace steelyard::tools {
 namespace {
 
-const std::vector<std::string> kKnown = {"--imatrix", "--include-weights", "--threads", "--tensor-split", "-m", "--json"};
+const std::vector<std::string> kKnown = {"--imatrix", "--include-weights", "--threads", "--tensor-split", "-m",
+                                         "--json"};
 
 TEST(NearestWord, FindsWhatWasMeant) {
   EXPECT_EQ(nearest_word("--imatix", kKnown), "--imatrix");

@@ -26,7 +26,7 @@ using RowKernelsOfTypes = std::array<RowKernels, std::size(kTypes)>;
   extern const Gemm kGemm;                       \
   extern const BytePanels kBytePanels;           \
   extern const DeltaNetKernels kDeltaNetKernels; \
-  extern const RowKernelsOfTypes kRowKernels;                \
+  extern const RowKernelsOfTypes kRowKernels;    \
   }
 #include "simd/targets.def"
 #undef TARGET

@@ -8,8 +8,8 @@ namespace steelyard::compute::cpu::STEELYARD_TARGET {
 namespace {
 
 constexpr int kPanel = 2 * kLanes;
-// Tokens of a register tile: two sums for each, two vectors of weights and one activation fit the registers; integers
-// need one more for a product.
+// Tokens of a register tile: two sums for each, two vectors of weights and one activation fit into the registers.
+// Integers need one more for a product.
 constexpr int kTokens = kLanes == 16 ? 12 : 6, kTokensOfCodes = kLanes == 16 ? 12 : 5;
 
 void pack(const float* rows, int64_t ld, int64_t n, int64_t k, float* out) {

@@ -1,6 +1,6 @@
 // Rows of weights of any type, multiplied with activations straight from their blocks, or laid out as panels of bytes.
-// Compiled once per target (row_kernels.simd.cc). The types come from src/formats; here their unpackers are inlined into the
-// loops.
+// Compiled once per target (row_kernels.simd.cc). The types come from src/formats; here their unpackers are inlined
+// into the loops.
 #pragma once
 
 #include <cstddef>

@@ -97,7 +97,8 @@ template <class F, int kPlanes>
   Floats16 sums[2] = {broadcast16(0), broadcast16(0)};
   each_span<F>(
       bytes, n_blocks, [&](const formats::Span& span, int64_t s) __attribute__((always_inline)) {
-        if constexpr (F::kHasMin) sums[0] = subtract_product(sums[0], span.min, load16(x.sums + s * formats::kGroupLen));
+        if constexpr (F::kHasMin)
+          sums[0] = subtract_product(sums[0], span.min, load16(x.sums + s * formats::kGroupLen));
         const Floats16 scale = span.scale * load16(x.scales + s * formats::kGroupLen);
         unrolled<4>([&]<int k>() __attribute__((always_inline)) {
           const int64_t at = s * formats::kSpanLen + k * 64;

@@ -33,7 +33,8 @@ __device__ void load_books(const void* const (&books)[kBooks]) {
 
 // What formats/search/vector_search.h only declares for devices.
 template <class F>
-STEELYARD_HD const steelyard::formats::STEELYARD_TARGET::BookOf<F>& steelyard::formats::STEELYARD_TARGET::book_of(int shift) {
+STEELYARD_HD const steelyard::formats::STEELYARD_TARGET::BookOf<F>& steelyard::formats::STEELYARD_TARGET::book_of(
+    int shift) {
 #if CUDA_ARCH > 0
   return *steelyard::compute::cuda::books_of_kernel<F>()[shift];
 #else

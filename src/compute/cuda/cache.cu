@@ -8,7 +8,9 @@ namespace {
 constexpr unsigned kThreads = 128;
 
 __device__ void encode(const float* x, formats::F32::Block& block) { block.value = *x; }
-__device__ void encode(const float* x, formats::F16::Block& block) { block.half = {__half_as_ushort(__float2half_rn(*x))}; }
+__device__ void encode(const float* x, formats::F16::Block& block) {
+  block.half = {__half_as_ushort(__float2half_rn(*x))};
+}
 __device__ void encode(const float* x, formats::BF16::Block& block) {
   block.bfloat = {__bfloat16_as_ushort(__float2bfloat16_rn(*x))};
 }

@@ -1,5 +1,5 @@
-// What the rest of the program knows of CUDA: what its row of compute/backends.def needs. Without STEELYARD_CUDA these functions do not
-// exist.
+// What the rest of the program knows of CUDA: what its row of compute/backends.def needs. Without STEELYARD_CUDA these
+// functions do not exist.
 #pragma once
 
 #include <memory>

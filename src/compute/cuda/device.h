@@ -32,7 +32,8 @@
 #else
 #define CUDA_ARCH 0
 #endif
-#define CUDA_SHARED(name, ...) __shared__ __align__(16) typename ::steelyard::compute::cuda::TypeOf<__VA_ARGS__>::type name
+#define CUDA_SHARED(name, ...) \
+  __shared__ __align__(16) typename ::steelyard::compute::cuda::TypeOf<__VA_ARGS__>::type name
 #define CUDA_DYNAMIC_SHARED(T, name)                                    \
   extern __shared__ __align__(128) unsigned char cuda_dynamic_shared[]; \
   T* name = reinterpret_cast<T*>(cuda_dynamic_shared)

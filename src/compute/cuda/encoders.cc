@@ -33,10 +33,10 @@ class CudaEncoder : public formats::DeviceEncoder {
   explicit CudaEncoder(int device) : device_(device) {}
 
   bool encodes(formats::Type type) const override { return encode_kernel(type) != nullptr; }
-  void encode(formats::Type type, const float* x, int64_t n_rows, int64_t n_cols, const float* importance, formats::Effort effort,
-              std::byte* out) override;
+  void encode(formats::Type type, const float* x, int64_t n_rows, int64_t n_cols, const float* importance,
+              formats::Effort effort, std::byte* out) override;
   void encode_ldlq(formats::Type type, const formats::LdlqInputs& inputs, const float* x, int64_t n_rows,
-                            std::byte* out) override;
+                   std::byte* out) override;
 
  private:
   void find_books(formats::Type type, const EncodeKernel& kernel, const void* (&books)[kBooks]);
@@ -86,7 +86,7 @@ void CudaEncoder::encode(formats::Type type, const float* x, int64_t n_rows, int
 }
 
 void CudaEncoder::encode_ldlq(formats::Type type, const formats::LdlqInputs& inputs, const float* x, int64_t n_rows,
-                                       std::byte* out) {
+                              std::byte* out) {
   const EncodeKernel* kernel = encode_kernel(type);
   const formats::Format& to = format(type);
   STEELYARD_CHECK(kernel != nullptr && inputs.n % to.block_len == 0);
@@ -101,6 +101,8 @@ void CudaEncoder::encode_ldlq(formats::Type type, const formats::LdlqInputs& inp
 }  // namespace
 }  // namespace cuda
 
-std::unique_ptr<formats::DeviceEncoder> make_cuda_encoder(int device) { return std::make_unique<cuda::CudaEncoder>(device); }
+std::unique_ptr<formats::DeviceEncoder> make_cuda_encoder(int device) {
+  return std::make_unique<cuda::CudaEncoder>(device);
+}
 
 }  // namespace steelyard::compute

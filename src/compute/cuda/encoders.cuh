@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(kEncodeThreads) encode_on_device(EncodeArgs ar
   const float* importance =
       args.importance == nullptr ? nullptr : args.importance + b % args.blocks_of_row * F::kBlockLen;
   formats::encode_blocks<F>(args.x + b * F::kBlockLen, importance, 1, static_cast<formats::Effort>(args.effort),
-                   args.out + b * static_cast<int64_t>(sizeof(typename F::Block)));
+                            args.out + b * static_cast<int64_t>(sizeof(typename F::Block)));
 }
 
 template <class F>

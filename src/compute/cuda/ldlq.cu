@@ -14,8 +14,8 @@ constexpr int kWarps = formats::kPanelStep / kColumns;
 __global__ void interleave_rows(LdlqArgs args) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kTileRows + threadIdx.x;
   const int64_t n = args.inputs.n;
-  for (int64_t k = static_cast<int64_t>(blockIdx.y) * formats::kPanelStep + threadIdx.y; k < (blockIdx.y + 1) * formats::kPanelStep;
-       k += blockDim.y) {
+  for (int64_t k = static_cast<int64_t>(blockIdx.y) * formats::kPanelStep + threadIdx.y;
+       k < (blockIdx.y + 1) * formats::kPanelStep; k += blockDim.y) {
     args.x[(blockIdx.x * n + k) * kTileRows + threadIdx.x] = row < args.n_rows ? args.rows[row * n + k] : 0.0f;
   }
 }
@@ -40,7 +40,8 @@ __global__ void accumulate_shrinkage_of_rows(LdlqArgs args, int64_t width) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kTileRows + threadIdx.x;
   if (row >= args.n_rows) return;
   const int64_t at = (blockIdx.x * args.inputs.n + args.begin) * kTileRows + threadIdx.x;
-  const float* const product = args.products + static_cast<int64_t>(blockIdx.x) * formats::kPanelLen * kTileRows + threadIdx.x;
+  const float* const product =
+      args.products + static_cast<int64_t>(blockIdx.x) * formats::kPanelLen * kTileRows + threadIdx.x;
   double energy = args.begin == 0 ? 0.0 : args.energy[row], projection = args.begin == 0 ? 0.0 : args.projection[row];
   formats::accumulate_shrinkage<kTileRows>(args.x + at, args.errors + at, product, width, energy, projection);
   args.energy[row] = energy;
@@ -65,8 +66,8 @@ cudaError_t multiply_panel(const LdlqArgs& args, const float* a, int64_t depth, 
 }
 
 cudaError_t accumulate_shrinkage_of_panel(const LdlqArgs& args, int64_t width, cudaStream_t stream) {
-  return CUDA_LAUNCH(accumulate_shrinkage_of_rows, dim3(static_cast<unsigned>(args.n_tiles())), dim3(kTileRows), 0, stream, args,
-                     width);
+  return CUDA_LAUNCH(accumulate_shrinkage_of_rows, dim3(static_cast<unsigned>(args.n_tiles())), dim3(kTileRows), 0,
+                     stream, args, width);
 }
 
 }  // namespace steelyard::compute::cuda

@@ -27,14 +27,16 @@ struct StepsOf {
     }
   }
 
-  STEELYARD_HD static void fit(const float* x, const float* w, formats::Effort effort, Scales& scales, uint32_t* codes) {
+  STEELYARD_HD static void fit(const float* x, const float* w, formats::Effort effort, Scales& scales,
+                               uint32_t* codes) {
     scales = formats::fit_block<F>(x, w, effort, codes);
   }
   STEELYARD_HD static uint32_t round(const float* x, const float* w, const Scales& scales, int position,
                                      float* values) {
     return F::round(x, w, scales, position, values);
   }
-  STEELYARD_HD static void rescale(const float* x, const float* w, int position, formats::Effort effort, Scales& scales) {
+  STEELYARD_HD static void rescale(const float* x, const float* w, int position, formats::Effort effort,
+                                   Scales& scales) {
     if constexpr (formats::Rescalable<F>) F::rescale(x, w, position, effort, scales);
   }
   STEELYARD_HD static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {

@@ -22,13 +22,13 @@ struct LdlqArgs {
   const float* rows;  ///< [n_rows, n]
   std::byte* out;     ///< [n_rows, n / block_len * block_bytes]
   // The work space of the kernels.
-  float* x;         ///< the rows, interleaved, as are
-  float* errors;    ///< of whole tiles, and
-  float* products;  ///< [tiles, kPanelLen, kTileRows]
-  void* scales;     ///< [n_rows, n / block_len] of the type's scales
-  uint32_t* codes;  ///< [n_rows, n / vector_dim]
-  double* energy;    ///< [rows of whole tiles], as is
-  double* projection;     ///< x H x^T and x H q^T
+  float* x;            ///< the rows, interleaved, as are
+  float* errors;       ///< of whole tiles, and
+  float* products;     ///< [tiles, kPanelLen, kTileRows]
+  void* scales;        ///< [n_rows, n / block_len] of the type's scales
+  uint32_t* codes;     ///< [n_rows, n / vector_dim]
+  double* energy;      ///< [rows of whole tiles], as is
+  double* projection;  ///< x H x^T and x H q^T
   const void* books[kBooks];
   int64_t n_rows;
   int64_t begin;  ///< of the panel

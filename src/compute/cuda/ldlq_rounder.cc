@@ -11,7 +11,7 @@ const float* LdlqRounder::uploaded(Workspace& workspace, const float* values, in
 }
 
 void LdlqRounder::encode(const formats::Format& to, const EncodeKernel& kernel, const void* const (&books)[kBooks],
-                              const formats::LdlqInputs& inputs, const float* x, int64_t n_rows, std::byte* out) {
+                         const formats::LdlqInputs& inputs, const float* x, int64_t n_rows, std::byte* out) {
   const int64_t n = inputs.n, n_blocks = n_rows * (n / to.block_len), vector_dim = to.encoder->vector_dim;
   LdlqArgs args{.inputs = inputs, .rows = uploaded(rows_, x, n_rows * n), .n_rows = n_rows};
   std::ranges::copy(books, args.books);

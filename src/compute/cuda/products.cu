@@ -86,7 +86,8 @@ __global__ void __launch_bounds__(kThreads) split_groups(ProductArgs args, int n
     float rest = values[i], held = 0;
     for (int part = 0; part < n_parts; ++part) {
       const __nv_bfloat16 rounded = __float2bfloat16_rn(rest);
-      parts[(part * args.input.rows * args.input.width) + index * formats::kGroupLen + i] = __bfloat16_as_ushort(rounded);
+      parts[(part * args.input.rows * args.input.width) + index * formats::kGroupLen + i] =
+          __bfloat16_as_ushort(rounded);
       rest -= __bfloat162float(rounded);
       held += __bfloat162float(rounded);
     }

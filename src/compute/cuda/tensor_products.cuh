@@ -110,7 +110,8 @@ __global__ void __launch_bounds__(kTensorThreads) multiply_tensor_tiles(ProductA
       const int row = i / kGroups, group = i % kGroups;
       const bool inside = first_row + row < args.n_out;
       load_codes<F, Codes>(weights + (inside ? first_row + row : 0) * args.row_bytes, first_group + group,
-                           inside ? args.n_in : 0, &w[row][group * formats::kGroupLen], w_scale[row][group], w_min[row][group]);
+                           inside ? args.n_in : 0, &w[row][group * formats::kGroupLen], w_scale[row][group],
+                           w_min[row][group]);
     }
     for (int i = t; i < kTileTokens * kGroups; i += kTensorThreads) {
       const int token = i / kGroups, group = i % kGroups;

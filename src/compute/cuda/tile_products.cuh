@@ -27,7 +27,8 @@ __global__ void __launch_bounds__(kTileThreads) multiply_tiles(ProductArgs args)
   for (int64_t depth = 0; depth < args.n_in; depth += kTileDepth) {
     float values[formats::kGroupLen] = {};
     if (first_row + row < args.n_out) {
-      decode_group<F>(weights + (first_row + row) * args.row_bytes, depth / formats::kGroupLen + group, args.n_in, values);
+      decode_group<F>(weights + (first_row + row) * args.row_bytes, depth / formats::kGroupLen + group, args.n_in,
+                      values);
     }
     CUDA_UNROLL
     for (int i = 0; i < formats::kGroupLen; ++i) w[row][group * formats::kGroupLen + i] = values[i];

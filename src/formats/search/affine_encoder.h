@@ -48,8 +48,8 @@ struct SuperScaleSums {
 /// How far the search goes at each level of effort, once the free pairs are known.
 struct SuperScaleBudget {
   int d_min_candidates;  ///< values of d_min judged, each with 16 of d; a divisor of 16
-  int super_scales;          ///< pairs (d, d_min) under which the integers are searched
-  int rounds;         ///< of least squares for (d, d_min), each with a new search of the integers
+  int super_scales;      ///< pairs (d, d_min) under which the integers are searched
+  int rounds;            ///< of least squares for (d, d_min), each with a new search of the integers
 };
 
 STEELYARD_HD constexpr SuperScaleBudget super_scale_budget(Effort effort) {
@@ -117,8 +117,8 @@ class AffineSearch {
     }
     float candidates[kCandidates];
     for (int c = 0; c < kCandidates; ++c) {
-      candidates[c] =
-          1.0f / (static_cast<float>(F::kHighSubScale) * (F::kFirstFraction - F::kNextFraction * static_cast<float>(c)));
+      candidates[c] = 1.0f / (static_cast<float>(F::kHighSubScale) *
+                              (F::kFirstFraction - F::kNextFraction * static_cast<float>(c)));
     }
     float losses[kCandidates][kCandidates];
     float least[kCandidates];
@@ -138,7 +138,7 @@ class AffineSearch {
 
   /// For d = largest * candidates[c] and this d_min, the summed losses of all sub-blocks.
   STEELYARD_HD void super_scale_losses(float largest, const float (&candidates)[kCandidates], float d_min,
-                                float (&losses)[kCandidates]) const {
+                                       float (&losses)[kCandidates]) const {
     const IntegerLevels levels = {0.0f, static_cast<float>(F::kHighSubScale)};
     const Floats inverse_min = inverse_or_zero(broadcast(d_min));
     for (int c = 0; c < kCandidates; c += kLanes) {
@@ -157,7 +157,9 @@ class AffineSearch {
   }
 
   /// How the best minimum changes with the scale, for fixed codes.
-  STEELYARD_HD float slope(int b) const { return values_[b].w1 > 0.0f ? unconstrained_[b].sums.q1 / values_[b].w1 : 0.0f; }
+  STEELYARD_HD float slope(int b) const {
+    return values_[b].w1 > 0.0f ? unconstrained_[b].sums.q1 / values_[b].w1 : 0.0f;
+  }
 
   /// The best integers under these super-block scales, as they are stored.
   STEELYARD_HD Fit fit_under(const SuperScales& super_scales) const {
@@ -190,7 +192,7 @@ class AffineSearch {
 
   /// Eight scales around the best unconstrained one, each with the nearest minima below and above its best one.
   STEELYARD_HD void sub_scales_near(int b, float d, float d_min, const Floats& inverse, const Floats& inverse_min,
-                                  float* sub_scales, float* sub_mins, AffineCandidates& candidates) const {
+                                    float* sub_scales, float* sub_mins, AffineCandidates& candidates) const {
     static constexpr float kOffsets[kCandidates] = {-3, -3, -2, -2, -1, -1, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4};
     static constexpr float kSides[kCandidates] = {0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1};
     const IntegerLevels levels = {0.0f, static_cast<float>(F::kHighSubScale)};
@@ -212,7 +214,7 @@ class AffineSearch {
     SuperScales best = {block_.load(fit.scales.d), block_.load(fit.scales.d_min)};
     fit.sums.solve(best.d, best.d_min, [&](double d, double d_min) {
       const SuperScales stored = {block_.load(block_.store(static_cast<float>(std::max(d, 0.0)))),
-                            block_.load(block_.store(static_cast<float>(std::max(d_min, 0.0))))};
+                                  block_.load(block_.store(static_cast<float>(std::max(d_min, 0.0))))};
       if (fit.sums.error(stored.d, stored.d_min) < fit.sums.error(best.d, best.d_min)) best = stored;
     });
     return best;
@@ -224,8 +226,8 @@ class AffineSearch {
   AffineResult unconstrained_[kSubBlocks];
 };
 
-/// Base of a traits struct F, which has kBlockLen, kScaleLen, kMaxCode, kHighSubScale (the largest integer), and kFirstFraction
-/// and kNextFraction (what the largest scale is tried at, as part of kHighSubScale).
+/// Base of a traits struct F, which has kBlockLen, kScaleLen, kMaxCode, kHighSubScale (the largest integer), and
+/// kFirstFraction and kNextFraction (what the largest scale is tried at, as part of kHighSubScale).
 template <class F>
 struct AffineEncoder {
   static constexpr int kVectorDim = 1;

@@ -128,8 +128,8 @@ class Codebook {
 
   /// The best codewords for the given scales. `flipped`: the best codewords if the cheapest sign of each is flipped (x
   /// >= 0 then). Either may be null.
-  STEELYARD_HD void best_codewords(const Vector& vector, const ScaleGrid& grid, SearchSet search_set, BestPerScale* plain,
-                              BestPerScale* flipped) const {
+  STEELYARD_HD void best_codewords(const Vector& vector, const ScaleGrid& grid, SearchSet search_set,
+                                   BestPerScale* plain, BestPerScale* flipped) const {
     if (search_set == SearchSet::kAll) {
       Sums<kSize> sums;
       sums.add_up(vector, values_[0][0], flipped != nullptr);
@@ -162,7 +162,9 @@ class Codebook {
   static constexpr int kCells = cell_count();
 
   /// A line of a near codeword, with its index.
-  STEELYARD_HD CodewordScore named(int cell, const CodewordScore& score) const { return {score.xg, score.gg, near_[cell][score.code]}; }
+  STEELYARD_HD CodewordScore named(int cell, const CodewordScore& score) const {
+    return {score.xg, score.gg, near_[cell][score.code]};
+  }
 
   STEELYARD_HD static int cell_of(const float* x, float scale) {
     constexpr float kOffset = 0.5f - kLevels.first / kLevels.spacing;

@@ -10,9 +10,9 @@
 
 namespace steelyard::formats::inline STEELYARD_TARGET {
 
-/// Base of a traits struct F, which has beside what VectorSearch asks for: kBlockLen, kScaleLen, kSubScaleUnit, kTypicalLevel
-/// (where the eighth-power mean of values lies at the best scale, in their median). What is usual stands here; a format
-/// with another number declares its own.
+/// Base of a traits struct F, which has beside what VectorSearch asks for: kBlockLen, kScaleLen, kSubScaleUnit,
+/// kTypicalLevel (where the eighth-power mean of values lies at the best scale, in their median). What is usual stands
+/// here; a format with another number declares its own.
 template <class F>
 struct CodebookEncoder {
   using Scales = CodebookScales;

@@ -1,17 +1,17 @@
 // The search that all codebook formats (IQ1, IQ2, IQ3) share: for the scales of a block, and with them its codes.
 //
-// The scale of a sub-block is d * kSubScaleUnit * (2 * sub_scale + 1), with d a half and sub_scale stored in 3 or 4 bits. First every
-// sub-block finds the best codewords at some scales around the expected one, and with them its best unconstrained
-// scale. Then d is chosen so that these scales lie close to storable ones. Under that d every sub-block takes the best
-// of all steps, with each code the best of its codewords at the scale as it is stored.
+// The scale of a sub-block is d * kSubScaleUnit * (2 * sub_scale + 1), with d a half and sub_scale stored in 3 or 4
+// bits. First every sub-block finds the best codewords at some scales around the expected one, and with them its best
+// unconstrained scale. Then d is chosen so that these scales lie close to storable ones. Under that d every sub-block
+// takes the best of all steps, with each code the best of its codewords at the scale as it is stored.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 
-#include "formats/search/vector_search.h"
 #include "formats/search/search.h"
+#include "formats/search/vector_search.h"
 
 namespace steelyard::formats::inline STEELYARD_TARGET {
 
@@ -26,10 +26,10 @@ struct CodebookScales {
 /// How far the search goes at each level of effort.
 struct CodebookBudget {
   SearchSet search_set;
-  int scales;   ///< at which the codewords of a sub-block are searched, around the one to expect
-  float ratio;  ///< of one such scale to the next
-  int super_scales;    ///< values of d tried
-  int refits;   ///< rounds of least squares for d, each with new sub-block scales and codes
+  int scales;        ///< at which the codewords of a sub-block are searched, around the one to expect
+  float ratio;       ///< of one such scale to the next
+  int super_scales;  ///< values of d tried
+  int refits;        ///< rounds of least squares for d, each with new sub-block scales and codes
 };
 
 STEELYARD_HD constexpr CodebookBudget codebook_budget(Effort effort) {
@@ -62,8 +62,10 @@ STEELYARD_HD float stepped_scale(float d, int sub_scale) {
 template <class F, int kSubBlocks = F::kSubBlocks>
 class CodebookSearch {
  public:
-  STEELYARD_HD CodebookSearch(const float* x, const float* w, CodebookBudget budget) : block_(x, w, kLen), budget_(budget) {
-    for (int v = 0; v < kCodes; ++v) vectors_[v] = VectorSearch<F>(block_.x + v * F::kVectorDim, block_.w + v * F::kVectorDim);
+  STEELYARD_HD CodebookSearch(const float* x, const float* w, CodebookBudget budget)
+      : block_(x, w, kLen), budget_(budget) {
+    for (int v = 0; v < kCodes; ++v)
+      vectors_[v] = VectorSearch<F>(block_.x + v * F::kVectorDim, block_.w + v * F::kVectorDim);
     for (int b = 0; b < kSubBlocks; ++b) {
       for (int variant = 0; variant < F::kVariants; ++variant) search_sub_block(b, variant);
     }

@@ -23,8 +23,8 @@ STEELYARD_HD Half finite_half(float value);
 
 /// w[i] = importance[i] * (2 mean(x^2) + x[i]^2)^(1/4): importance weighs columns, the root protects large weights.
 /// With the exponents 0 (importance alone) and 1/2 (llama.cpp's rule for its i-quants) a model diverges more from its
-/// source (docs/results/objective.md). Unknown or all-zero importance counts as equal. kWeightFloor of the block's mean
-/// importance is added to each. The common scale of w is arbitrary.
+/// source (docs/results/objective.md). Unknown and all-zero importance counts as equal. kWeightFloor of the block's
+/// mean importance is added to each. The common scale of w is arbitrary.
 STEELYARD_HD void importance_objective(const float* x, const float* importance, int n, float* w);
 
 /// x and w of a block, scaled to about 1 by powers of two, so that no product of a search overflows whatever the input.

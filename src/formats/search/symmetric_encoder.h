@@ -30,10 +30,10 @@ struct ScaleFit {
 
 /// How far the search goes at each level of effort.
 struct SymmetricBudget {
-  int coarse;  ///< passes over scales under which the largest value meets the last level, or about
-  int fine;    ///< passes around the best so far
-  int super_scales;   ///< values of d under which the scales are searched
-  int rounds;  ///< of least squares for d, each with a new search of the scales
+  int coarse;        ///< passes over scales under which the largest value meets the last level, or about
+  int fine;          ///< passes around the best so far
+  int super_scales;  ///< values of d under which the scales are searched
+  int rounds;        ///< of least squares for d, each with a new search of the scales
 };
 
 STEELYARD_HD constexpr SymmetricBudget symmetric_budget(Effort effort) {
@@ -98,7 +98,8 @@ class SymmetricSearch {
     ScaleFit best = {0.0f, 0.0f};
     float scales[kCandidates];
     for (int pass = 0; pass < budget_.coarse; ++pass) {
-      const float first = F::kFirstLevel + F::kNextLevel * static_cast<float>(pass) / static_cast<float>(budget_.coarse);
+      const float first =
+          F::kFirstLevel + F::kNextLevel * static_cast<float>(pass) / static_cast<float>(budget_.coarse);
       for (int c = 0; c < kCandidates; c += kLanes) {
         store(largest / (load(kSigns + c) * (first + F::kNextLevel * load(kNumbers + c))), scales + c);
       }
@@ -209,9 +210,9 @@ class SymmetricSearch {
   ScaleFit unconstrained_[kSubBlocks];
 };
 
-/// Base of a traits struct F, which has kBlockLen, kScaleLen, kMaxCode and kHighSubScale, the largest integer scale; codes
-/// and scales go one further down than up. Scales are tried under which the largest value of a sub-block meets level
-/// kFirstLevel, or one of those that follow by kNextLevel (higher levels cut it off).
+/// Base of a traits struct F, which has kBlockLen, kScaleLen, kMaxCode and kHighSubScale, the largest integer scale;
+/// codes and scales go one further down than up. Scales are tried under which the largest value of a sub-block meets
+/// level kFirstLevel, or one of those that follow by kNextLevel (higher levels cut it off).
 template <class F>
 struct SymmetricEncoder {
   static constexpr int kVectorDim = 1;

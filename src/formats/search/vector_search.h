@@ -33,7 +33,7 @@ const BookOf<F>& codebook(int shift) {
   }
 }
 
-/// The book that a search reads. A device has copies of its own, which a kernel is given (compute/cuda/encoders.cuh).
+/// The codebook that a search reads. On a device the kernel gets a copy of its own (compute/cuda/encoders.cuh).
 #if defined(__CUDACC__) || defined(STEELYARD_ONE_LANE)
 template <class F>
 STEELYARD_HD const BookOf<F>& book_of(int shift);
@@ -53,9 +53,9 @@ STEELYARD_HD inline uint32_t parity(uint32_t bits) {
 /// The score lines for kVectorDim values of format F. The codes of the lines are drafts: the indices, and which vectors
 /// have a sign flipped.
 ///
-/// F has kVectorDim, kCodewords (codewords per code), kSigns, kIndexBits, kVariants (2 where a sub-block chooses the shift,
-/// else 1), grid() and kLevels (of its codebook). A code is the indices, kIndexBits each, and above them one sign bit
-/// per value, or the bit of a shift that belongs to the codeword.
+/// F has kVectorDim, kCodewords (codewords per code), kSigns, kIndexBits, kVariants (2 where a sub-block chooses the
+/// shift, else 1), grid() and kLevels (of its codebook). A code is the indices, kIndexBits each, and above them one
+/// sign bit per value, or the bit of a shift that belongs to the codeword.
 template <class F>
 class VectorSearch {
  public:
@@ -83,7 +83,8 @@ class VectorSearch {
       // Where the parity of the minus signs must change, one value takes the other sign, in whichever vector loses
       // least.
       const bool odd = F::kSigns == Signs::kEven && parity(signs_) != 0;
-      if (F::kCodewords == 1) return best_codewords(0, grid, search_set, 0, odd ? nullptr : &best, odd ? &best : nullptr);
+      if (F::kCodewords == 1)
+        return best_codewords(0, grid, search_set, 0, odd ? nullptr : &best, odd ? &best : nullptr);
       BestPerScale first_flipped, second, second_flipped;
       best_codewords(0, grid, search_set, 0, &best, odd ? &first_flipped : nullptr);
       best_codewords(1, grid, search_set, 0, &second, odd ? &second_flipped : nullptr);
@@ -122,8 +123,9 @@ class VectorSearch {
 
   /// The best codewords of vector v, and in `flipped` those with one sign flipped.
   STEELYARD_HD void best_codewords(int v, const ScaleGrid& grid, SearchSet search_set, int shift, BestPerScale* plain,
-                           BestPerScale* flipped) const {
-    book_of<F>(shift).best_codewords({x_ + v * kCodewordDim, w_ + v * kCodewordDim, wx_ + v * kCodewordDim}, grid, search_set, plain, flipped);
+                                   BestPerScale* flipped) const {
+    book_of<F>(shift).best_codewords({x_ + v * kCodewordDim, w_ + v * kCodewordDim, wx_ + v * kCodewordDim}, grid,
+                                     search_set, plain, flipped);
     const uint32_t shift_bit = F::kVariants == 1 ? static_cast<uint32_t>(shift) << kDraftsAt : 0;
     for (int k = 0; k < grid.size; ++k) {
       if (plain != nullptr) draft(v, shift_bit, plain->score[k]);
@@ -137,7 +139,9 @@ class VectorSearch {
   }
 
   /// Two vectors under one scale.
-  STEELYARD_HD static CodewordScore sum_of(const CodewordScore& a, const CodewordScore& b) { return {a.xg + b.xg, a.gg + b.gg, a.code | b.code}; }
+  STEELYARD_HD static CodewordScore sum_of(const CodewordScore& a, const CodewordScore& b) {
+    return {a.xg + b.xg, a.gg + b.gg, a.code | b.code};
+  }
 
   STEELYARD_HD static void keep_better(const CodewordScore& other, float scale, CodewordScore& best) {
     const bool better = other.at(scale) > best.at(scale);

@@ -76,7 +76,8 @@ TEST_F(CudaAttention, HeadsOfAnyWidth) {
 
 TEST_F(CudaAttention, EveryCacheType) {
   const auto backend = cuda();
-  constexpr formats::Type kTypes[] = {formats::Type::F32, formats::Type::F16, formats::Type::BF16, formats::Type::Q8_0, formats::Type::Q4_0};
+  constexpr formats::Type kTypes[] = {formats::Type::F32, formats::Type::F16, formats::Type::BF16, formats::Type::Q8_0,
+                                      formats::Type::Q4_0};
   for (const formats::Type keys : kTypes) {
     for (const formats::Type values : kTypes) compare(*backend, {{4, 2, 64, 32}, 40, 3, keys, values});
   }
@@ -106,7 +107,8 @@ TEST_F(CudaAttention, KeysSharedOut) {
   const auto backend = cuda();
   for (const bool sinks : {false, true}) {
     compare(*backend, {{2, 1, 16, 16}, 600, 1, formats::Type::F16, formats::Type::F16, 0, sinks});
-    compare(*backend, {{2, 1, 16, 16}, 600, 1, formats::Type::F16, formats::Type::F16, 100, sinks});  // some blocks see nothing
+    compare(*backend,
+            {{2, 1, 16, 16}, 600, 1, formats::Type::F16, formats::Type::F16, 100, sinks});  // some blocks see nothing
     compare(*backend, {{4, 2, 32, 96}, 300, 6, formats::Type::Q8_0, formats::Type::Q4_0, 0, sinks});
   }
 }

@@ -109,10 +109,11 @@ TEST_F(CudaFaults, PerplexityGoesOn) {
     const auto backend = cuda();
     const model::Model model(reader, *backend);
     bool spoilt = false;
-    return evaluate::evaluate(model, evaluate::model_identity(reader, model.config(), tokenizer), chunks, nullptr, options,
-                    [&](std::span<const evaluate::TokenScore> scores) {
-                      if (scores.size() >= spoil_at && !std::exchange(spoilt, true)) spoil(Fault::kKernel, *backend);
-                    });
+    return evaluate::evaluate(model, evaluate::model_identity(reader, model.config(), tokenizer), chunks, nullptr,
+                              options, [&](std::span<const evaluate::TokenScore> scores) {
+                                if (scores.size() >= spoil_at && !std::exchange(spoilt, true))
+                                  spoil(Fault::kKernel, *backend);
+                              });
   };
   evaluate::EvaluationOptions options;
   options.sweep.keep_layers = true;

@@ -94,13 +94,15 @@ TEST_F(CudaLdlq, StepByStep) {
 // Buffers are reused by smaller and larger matrices.
 TEST_F(CudaLdlq, MatrixAfterMatrix) {
   for (const int64_t n : {256, 512, 256}) {
-    for (const formats::Type type : {formats::Type::IQ1_M, formats::Type::Q6_K}) compare(type, 1, n, {.passes = 1, .effort = formats::Effort::kFast});
+    for (const formats::Type type : {formats::Type::IQ1_M, formats::Type::Q6_K})
+      compare(type, 1, n, {.passes = 1, .effort = formats::Effort::kFast});
   }
 }
 
 TEST_F(CudaLdlq, AllSchedules) {
   cuda_emulator::under_all_schedules([&] {
-    for (const formats::Type type : {formats::Type::IQ1_S, formats::Type::Q3_K}) compare(type, 34, 512, {.passes = 1, .effort = formats::Effort::kFast});
+    for (const formats::Type type : {formats::Type::IQ1_S, formats::Type::Q3_K})
+      compare(type, 34, 512, {.passes = 1, .effort = formats::Effort::kFast});
   });
 }
 

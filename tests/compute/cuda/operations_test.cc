@@ -113,7 +113,8 @@ TEST_F(CudaOperations, Embed) {
 // What is stored decodes to what was given, as nearly as the type can.
 TEST_F(CudaOperations, Store) {
   const auto backend = cuda();
-  for (const formats::Type type : {formats::Type::F32, formats::Type::F16, formats::Type::BF16, formats::Type::Q8_0, formats::Type::Q4_0}) {
+  for (const formats::Type type :
+       {formats::Type::F32, formats::Type::F16, formats::Type::BF16, formats::Type::Q8_0, formats::Type::Q4_0}) {
     const formats::Format& format = formats::format(type);
     Activations from(3, 96, 1);
     const int64_t stride = 96 / format.block_len * format.block_bytes + 32;
@@ -133,7 +134,7 @@ TEST_F(CudaOperations, Store) {
                            : type == formats::Type::F16  ? 0x1p-11f
                            : type == formats::Type::BF16 ? 0x1p-8f
                            : type == formats::Type::Q8_0 ? 0.505f / 127
-                                                : 1.01f / 8;  // the side without a level -8 is cut off
+                                                         : 1.01f / 8;  // the side without a level -8 is cut off
         for (int64_t c = begin; c < begin + 32; ++c) {
           EXPECT_NEAR(decoded[static_cast<size_t>(c)], from.matrix().row(r)[c], step * largest) << format.name;
         }

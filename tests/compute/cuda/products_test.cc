@@ -60,7 +60,8 @@ TEST_F(CudaProducts, DevicesWithoutTensorCores) {
   cuda_emulator::config().compute_capability = 75;
   for (const Precision precision : {Precision::kExact, Precision::kFast}) {
     const auto backend = cuda(precision);
-    for (const formats::Type type : {formats::Type::Q4_K, formats::Type::IQ2_S, formats::Type::BF16, formats::Type::F32}) {
+    for (const formats::Type type :
+         {formats::Type::Q4_K, formats::Type::IQ2_S, formats::Type::BF16, formats::Type::F32}) {
       compare(*backend, precision, type, 256, 70, 21);
     }
   }
@@ -72,7 +73,9 @@ TEST_F(CudaProducts, EveryKernelOfSomeTypes) {
     cuda_emulator::config().compute_capability = capability;
     for (const Precision precision : {Precision::kExact, Precision::kFast}) {
       const auto backend = cuda(precision);
-      for (const formats::Type type : {formats::Type::F32, formats::Type::BF16, formats::Type::Q8_0, formats::Type::Q5_1, formats::Type::Q4_K, formats::Type::IQ2_XS, formats::Type::IQ3_S}) {
+      for (const formats::Type type :
+           {formats::Type::F32, formats::Type::BF16, formats::Type::Q8_0, formats::Type::Q5_1, formats::Type::Q4_K,
+            formats::Type::IQ2_XS, formats::Type::IQ3_S}) {
         compare(*backend, precision, type, 256, 5, 1);
         compare(*backend, precision, type, 256, 66, 9);
       }
@@ -119,7 +122,8 @@ TEST_F(CudaProducts, Batches) {
     const auto backend = cuda(precision);
     for (const int64_t n : {1, 12}) {
       constexpr int64_t kHeads = 3, kIn = 64, kOut = 20, kInStep = 80, kOutStep = 24;
-      RandomWeight heads(formats::Type::Q8_0, kIn, kOut, kHeads, 1), other(formats::Type::BF16, kHeads * kInStep, 7, 1, 2);
+      RandomWeight heads(formats::Type::Q8_0, kIn, kOut, kHeads, 1),
+          other(formats::Type::BF16, kHeads * kInStep, 7, 1, 2);
       Activations x(n, kHeads * kInStep, 3), found(n, kHeads * kOutStep, 4, 5, 0),
           expected(n, kHeads * kOutStep, 4, 5, 0);
       Activations found_other(n, 7, 5), expected_other(n, 7, 5);
@@ -138,7 +142,8 @@ TEST_F(CudaProducts, Batches) {
       out_other.download();
       ref_->mul_mats(products(heads.get(), other.get(), x.matrix(), expected.matrix(), expected_other.matrix()));
       expect_close(found.matrix(), expected.matrix(), tolerance(precision, format(formats::Type::Q8_0)), 8.0f);
-      expect_close(found_other.matrix(), expected_other.matrix(), tolerance(precision, format(formats::Type::BF16)), 8.0f);
+      expect_close(found_other.matrix(), expected_other.matrix(), tolerance(precision, format(formats::Type::BF16)),
+                   8.0f);
       EXPECT_TRUE(found.untouched_outside());
     }
   }
