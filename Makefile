@@ -4,7 +4,7 @@ JOBS ?= $(shell nproc)
 FOLDER = $(if $(filter release,$(PRESET)),build,build-$(PRESET))
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all setup build program test asan aarch64 coverage tidy cuda-targets demo install package check-package bench bench-runtime \
+.PHONY: all setup build program test asan aarch64 coverage tidy cuda-targets demo examples install package check-package bench bench-runtime \
   bench-compare corpus update-golden format check-format clean
 
 all: build
@@ -80,6 +80,12 @@ package: setup
 # Installs them in a fresh Debian and quantizes a model there; as root, with debootstrap.
 check-package: package
 	@cmake/check_package.sh $(FOLDER)/packages
+
+# The worked examples, which CI runs too. That in Python needs the module, which is built where pybind11 is there.
+examples: program
+	@set -e; for script in examples/*.sh; do printf '\n== %s\n' $$script; STEELYARD=$(FOLDER)/steelyard $$script; done; \
+	if cmake --build $(FOLDER) -j $(JOBS) --target steelyard_python 2> /dev/null > /dev/null; then printf '\n== examples/measure.py\n'; \
+	  PYTHONPATH=$(FOLDER)/python /usr/bin/python3 examples/measure.py; else echo "skipped: examples/measure.py, for there is no pybind11"; fi
 
 # What each encoder loses, in weights and in a model, and how fast it is. SHARED: folder of the reference data. PEER:
 # llama.cpp's llama-quantize, to compare with.
