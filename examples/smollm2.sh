@@ -8,7 +8,7 @@ source=${SMOLLM2:-} text=${TEXT:-tests/text/heldout.txt}
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 plan=plans/smollm2-135m-mixed.plan
 
-"$steelyard" quantize "$source" "$work/bf16.gguf" BF16 --allow-requantize > "$work/log"
+"$steelyard" quantize "$source" "$work/bf16.gguf" BF16 > "$work/log"
 "$steelyard" imatrix -m "$work/bf16.gguf" -f calibration/default.txt --chunks 60 --parse-special -o "$work/imatrix.gguf"
 "$steelyard" quantize "$work/bf16.gguf" "$work/mixed.gguf" --plan $plan --imatrix "$work/imatrix.gguf" | tail -n 1
 "$steelyard" perplexity -m "$work/bf16.gguf" -f "$text" --chunks 40 --kl-divergence-base "$work/base.kld" | tail -n 1
