@@ -9,6 +9,11 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
 
+# The libraries also become part of Python's module, which is a shared object. Functions are not replaced at load time, so
+# they may be inlined as in a program.
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fno-semantic-interposition>)
+
 add_library(steelyard_warnings INTERFACE)
 target_compile_options(steelyard_warnings INTERFACE -Wall -Wextra -Wshadow -Wno-missing-field-initializers)
 

@@ -7,7 +7,7 @@ if(STEELYARD_PYTHON STREQUAL AUTO AND NOT (pybind11_FOUND AND Python3_Developmen
 endif()
 find_package(pybind11 CONFIG REQUIRED)
 
-pybind11_add_module(steelyard_python NO_EXTRAS EXCLUDE_FROM_ALL python/module.cc)
+pybind11_add_module(steelyard_python NO_EXTRAS python/module.cc)
 target_link_libraries(steelyard_python PRIVATE steelyard_jobs steelyard_warnings)
 target_compile_definitions(steelyard_python PRIVATE STEELYARD_VERSION="${PROJECT_VERSION}")
 set_target_properties(steelyard_python PROPERTIES OUTPUT_NAME _core

@@ -42,7 +42,8 @@ TEST(WriterTest, CopiesOfGoldenFilesAreTheSameBytes) {
   const test::TempFolder folder;
   std::vector<std::string> paths = {STEELYARD_SOURCE_DIR "/tests/models/glm-flash-tiny-bf16.gguf"};
   for (const auto& entry : std::filesystem::recursive_directory_iterator(test::golden(""))) {
-    if (entry.path().extension() == ".gguf") paths.push_back(entry.path().string());
+    const bool is_shard = entry.path().stem().string().find("-of-") != std::string::npos;  // a part of a copy
+    if (entry.path().extension() == ".gguf" && !is_shard) paths.push_back(entry.path().string());
   }
   EXPECT_GE(paths.size(), 10u);
   for (const std::string& path : paths) {

@@ -47,7 +47,7 @@ TEST_F(RunJob, PiecesMakeTheText) {
   const RunResult result = run(options_, [&](const Progress& progress) {
     if (progress.stage == "prompt") prompt = progress.data.get<std::string>();
     if (progress.stage == "text") text += progress.data.get<std::string>();
-    if (progress.stage == "ending") ending = progress.data.at("ending").get<std::string>();
+    if (progress.stage == "ending") ending = progress.data.at("finish_reason").get<std::string>();
   });
   EXPECT_EQ(prompt, "The king");
   EXPECT_FALSE(text.empty());
