@@ -39,10 +39,12 @@ inside dpkg-query --show --showformat '${Package} ${Version}: ${Depends}\n' stee
 inside steelyard --version
 
 echo "== steelyard quantize model.gguf out.gguf --preset Q4_K_M"
-inside sh -c 'cd /root && steelyard quantize glm-flash-tiny-bf16.gguf out.gguf --preset Q4_K_M | tail -n 3'
-inside sh -c 'cd /root && steelyard inspect out.gguf --verify && steelyard imatrix -m out.gguf --chunks 2 -o out.imatrix \
-  -f /usr/share/steelyard/calibration/default.txt && steelyard perplexity -m out.gguf -f heldout.txt --chunks 2' |
-  tail -n 4
+inside sh -c 'cd /root && steelyard quantize glm-flash-tiny-bf16.gguf out.gguf --preset Q4_K_M' > "$folder/quantize.log"
+tail -n 1 "$folder/quantize.log"
+inside sh -c 'cd /root && steelyard inspect out.gguf --verify &&
+  steelyard imatrix -m out.gguf -f /usr/share/steelyard/calibration/default.txt --chunks 2 -o out.imatrix.gguf &&
+  steelyard perplexity -m out.gguf -f heldout.txt --chunks 2' > "$folder/use.log" 2>&1 || { cat "$folder/use.log"; exit 1; }
+tail -n 1 "$folder/use.log"
 
 echo "== A program against the libraries"
 inside sh -c 'apt-get install -y -qq --no-install-recommends /root/steelyard-dev_*.deb g++ cmake make' \

@@ -40,18 +40,18 @@ set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME steelyard)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PROGRAM_DESCRIPTION "quantizes GGUF language models, unequally
- Steelyard finds out which tensors of a language model matter, gives those bits
- and takes bits from the others. It collects importance over text, assigns a
- GGUF type to every tensor by a plan that a person can read, writes the
- quantized file, and measures what that cost: perplexity, divergence from the
- original, a look at generated text. Files are interchangeable with llama.cpp's.")
+Steelyard finds out which tensors of a language model matter, gives those bits
+and takes bits from the others. It collects importance over text, assigns a
+GGUF type to every tensor by a plan that a person can read, writes the
+quantized file, and measures what that cost: perplexity, divergence from the
+original, a look at generated text. Files are interchangeable with llama.cpp's.")
 
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME steelyard-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS
   "libfmt-dev, libre2-dev, libpcre2-dev, libssl-dev, libeigen3-dev, nlohmann-json3-dev, pkg-config | pkgconf")
 set(CPACK_DEBIAN_DEVELOPMENT_DESCRIPTION "quantizes GGUF language models, development files
- Static libraries, headers and CMake files of Steelyard, for programs that read,
- plan, quantize or evaluate GGUF models: find_package(steelyard).")
+Static libraries, headers and CMake files of Steelyard, for programs that read,
+plan, quantize or evaluate GGUF models: find_package(steelyard).")
 
 include(CPack)
