@@ -232,7 +232,8 @@ TEST(DeltaNetModel, ObserverSeesEveryMatrix) {
     sweep.visit(
         [&](std::span<const int64_t>, Matrix x, ForwardContext& ctx) {
           ctx.scratch.reset();
-          return model.logits(x, ctx);
+          model.logits(x, ctx);
+          return x;
         },
         &seen);
 
