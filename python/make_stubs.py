@@ -1,10 +1,16 @@
-"""Writes steelyard/__init__.pyi from the options of the jobs: python3 make_stubs.py > steelyard/__init__.pyi
+"""Writes steelyard/__init__.pyi from the options of the jobs:
+
+    PYTHONPATH=build/python python3 python/make_stubs.py > python/steelyard/__init__.pyi
 
 The names and defaults are those that the compiled module knows, so a new field of an options struct shows here; the test
 compares the file with this program's output.
 """
 
-import steelyard
+import sys
+
+sys.path.pop(0)  # this folder, whose package has no compiled part
+
+import steelyard  # noqa: E402
 
 # What each function takes by position, and whether it must be given.
 POSITIONAL = {
@@ -32,7 +38,7 @@ def kind(name, value):
     if isinstance(value, float):
         return "float"
     if isinstance(value, list):
-        return "list[%s]" % (kind("", value[0]) if value else "Any")
+        return "list[%s]" % ("float" if name == "tensor_split" else kind("", value[0]) if value else "str")
     return "str" if isinstance(value, str) else "Any"
 
 

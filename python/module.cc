@@ -66,7 +66,10 @@ PYBIND11_MODULE(_core, module) {
   add_job(module, defaults, "quantize", &jobs::quantize);
   add_job(module, defaults, "imatrix", &jobs::imatrix);
   add_job(module, defaults, "perplexity", &jobs::perplexity);
-  add_job(module, defaults, "fit", &jobs::fit);
+  // Arithmetic over a header: there is no progress to speak of.
+  add_job<jobs::FitOptions, jobs::FitResult>(
+      module, defaults, "fit",
+      [](const jobs::FitOptions& options, const jobs::ProgressCallback&) { return jobs::fit(options); });
   add_job(module, defaults, "bench", &jobs::bench);
   add_job(module, defaults, "inspect", &jobs::inspect);
   module.attr("defaults") = defaults;

@@ -77,7 +77,7 @@ def test_what_progress_raises_ends_the_job(tmp_path):
             raise KeyError("enough")
 
     with pytest.raises(KeyError):
-        steelyard.quantize(MODEL, tmp_path / "q.gguf", "IQ2_S", progress=refuse, effort="best")
+        steelyard.quantize(MODEL, tmp_path / "q.gguf", "Q4_K", progress=refuse, effort="best")
     assert not (tmp_path / "q.gguf").exists()
 
 

@@ -183,8 +183,8 @@ TEST(LayerSweep, NeitherWatchingNorPartsChangeAnything) {
     EXPECT_EQ(watcher.counted > 0, watch);
     for (const model::LayerPart part : parts) sweep.advance(layer, part);
     std::vector<float> all;
-    sweep.save([&](std::span<const float> hidden_states) {
-      all.insert(all.end(), hidden_states.begin(), hidden_states.end());
+    sweep.save([&](std::span<const float> part) {
+      all.insert(all.end(), part.begin(), part.end());
     });
     return all;
   };
