@@ -35,8 +35,8 @@ void encode(std::span<const float> x, std::span<uint16_t> row) {
 }  // namespace
 
 LlamaBase::LlamaBase(MappedFile file) : DivergenceBase(std::move(file)) {
+  if (bytes().size() < kHeaderBytes) fail(path(), "is not a file of base log-probabilities");
   ByteReader in(bytes(), path());
-  in.set_subject("the header is truncated");
   in.text(kMagic.size());
   const auto n_ctx = in.number<int32_t>(), n_vocab = in.number<int32_t>(), n_chunks = in.number<int32_t>();
   set_counts(n_ctx, n_vocab, n_chunks);

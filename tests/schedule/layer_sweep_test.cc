@@ -207,9 +207,8 @@ TEST(LayerSweep, ChunksBreakInAPipelineAsTheyDoAlone) {
   std::vector<float> broken = finite;
   broken[5] = std::numeric_limits<float>::infinity();
   int64_t chunk = 0;
-  sweep.restore(0, 6, 0, {}, [&](std::span<float> hidden_states) {
-    std::ranges::copy(chunk++ == 3 ? broken : finite, hidden_states.begin());
-  });
+  sweep.restore(0, 6, 0, {},
+                [&](std::span<float> values) { std::ranges::copy(chunk++ == 3 ? broken : finite, values.begin()); });
   std::vector<Watcher> watchers(2);
   const std::array<compute::MatmulObserver*, 2> observers = {&watchers[0], &watchers[1]};
   sweep.run_layers(0, observers);

@@ -3,7 +3,7 @@
 // The scale of a sub-block is d * kSubScaleUnit * (2 * sub_scale + 1), with d a half and sub_scale stored in 3 or 4
 // bits. First every sub-block finds the best codewords at some scales around the expected one, and with them its best
 // unconstrained scale. Then d is chosen so that these scales lie close to storable ones. Under that d every sub-block
-// takes the best of all steps, with each code the best of its codewords at the scale as it is stored.
+// takes the best of all sub-block scales, with each code the best of its codewords at the scale as it is stored.
 #pragma once
 
 #include <algorithm>
@@ -101,7 +101,7 @@ class CodebookSearch {
   static constexpr int kMaxTries = 3;
 
   /// The best unconstrained scale of a sub-block: around it the gain falls by gg * (scale - own)^2.
-  struct FreeScale {
+  struct UnconstrainedScale {
     float scale;
     float gg;
     float gain;
@@ -209,7 +209,7 @@ class CodebookSearch {
   /// Values of d under which the unconstrained scales of the sub-blocks are stored with least loss, in that order.
   /// Around its unconstrained scale a sub-block loses gg * (scale - ideal)^2.
   STEELYARD_HD void choose_super_scales(float* super_scales) const {
-    FreeScale ideal[kSubBlocks];
+    UnconstrainedScale ideal[kSubBlocks];
     float largest = 0.0f;
     for (int b = 0; b < kSubBlocks; ++b) {
       ideal[b] = unconstrained_[0][b];
@@ -276,7 +276,7 @@ class CodebookSearch {
   CodebookBudget budget_;
   VectorSearch<F> vectors_[kCodes];
   BestPerScale best_[F::kVariants][kCodes];
-  FreeScale unconstrained_[F::kVariants][kSubBlocks];
+  UnconstrainedScale unconstrained_[F::kVariants][kSubBlocks];
 };
 
 }  // namespace steelyard::formats::inline STEELYARD_TARGET
