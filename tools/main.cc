@@ -1,4 +1,5 @@
-// The steelyard binary: parses the command line and turns every error from outside into one line and exit status 1.
+// The steelyard binary: parses the command line and turns every error from outside into one line and exit status 1,
+// a figure beyond --fail-above into exit status 2.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -16,13 +17,13 @@
 namespace {
 
 // An exception's message on a single line.
-int report(std::string message) {
+int report(std::string message, int exit_status = 1) {
   steelyard::tools::end_line();
   for (char& c : message) {
     if (c == '\n' || c == '\r') c = ' ';
   }
   std::fprintf(stderr, "steelyard: %s\n", message.c_str());
-  return 1;
+  return exit_status;
 }
 
 // By default a GNU OpenMP thread that waits at a barrier spins for milliseconds. On a machine with other work that
@@ -60,6 +61,8 @@ int main(int argc, char** argv) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
     return report(error.what());
+  } catch (const steelyard::tools::LimitExceeded& exceeded) {
+    return report(exceeded.what(), 2);
   } catch (const std::bad_alloc&) {
     return report("out of memory");
   } catch (const std::exception& error) {
