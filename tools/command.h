@@ -3,8 +3,15 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <stdexcept>
 
 namespace steelyard::tools {
+
+/// The command has done its work, and a figure is beyond what the user allows: exit status 2.
+class LimitExceeded : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
 
 void add_plan(CLI::App& app);
 void add_imatrix(CLI::App& app);

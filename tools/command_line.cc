@@ -1,11 +1,11 @@
 #include "command_line.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <map>
 
 #include "base/data_folder.h"
 #include "formats/format.h"
+#include "plan/plan_names.h"
 
 namespace steelyard::tools {
 
@@ -19,14 +19,7 @@ std::vector<std::string> type_names() {
   return names;
 }
 
-std::vector<std::string> preset_names() {
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(data_folder("plans") + "/presets")) {
-    if (entry.path().extension() == ".plan") names.push_back(entry.path().stem());
-  }
-  std::ranges::sort(names);
-  return names;
-}
+std::vector<std::string> preset_names() { return plan::preset_names(data_folder("plans")); }
 
 // Values of options that the parser takes as any text and that are checked later.
 ValueDescription known_value(const std::string& name) {
@@ -71,9 +64,9 @@ ValueDescription describe_value(const CLI::Option& option, const std::string& na
     return {Kind::kWords, CLI::detail::join(words, "|"), std::move(words)};
   }
   if (ValueDescription known = known_value(name); known.kind != Kind::kNone) return known;
-  // "TEXT", "INT:INT in [0 - 1024]", "UINT:SIZE [b, kb(=1000b), ...]".
+  // "TEXT", "INT:INT in [0 - 1024]".
   if (type_name.starts_with("TEXT")) return {Kind::kFile, "FILE", {}};
-  return {Kind::kFree, type_name.find(":SIZE") != std::string::npos ? "SIZE" : "N", {}};
+  return {Kind::kFree, "N", {}};
 }
 
 OptionDescription describe_option(const CLI::Option& option) {

@@ -35,6 +35,7 @@ jobs::FitDevice sum(const jobs::FitResult& result) {
 
 void print(const jobs::FitResult& result) {
   const auto mib = [](uint64_t bytes) { return bytes >> 20; };
+  if (!result.plan.empty()) print_out("as {} would make it:\n", result.plan);
   print_out("{}, {} layers; context {} of {}, {} at a time; keys in {}, values in {}; batches of {}\n\n",
             result.architecture, result.n_layers, result.context, result.model_context, result.sequences,
             result.cache_type_k, result.cache_type_v, result.batch);
@@ -76,6 +77,8 @@ void add_fit(CLI::App& app) {
       ->required();
   command->add_option("-c,--ctx-size", options->ctx_size, "tokens of context; by default the most that fit")
       ->check(CLI::Range(int64_t{1}, int64_t{INT32_MAX}));
+  add_options(*command, options->source);
+  command->add_option("--imatrix", options->imatrix, "with a plan: resolve it as if this importance matrix were used");
   add_options(*command, options->cache);
   command->add_option("--sequences", options->sequences, "texts at a time, each with so much context")
       ->check(CLI::Range(1, 1 << 16))
@@ -84,8 +87,7 @@ void add_fit(CLI::App& app) {
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   add_options(*command, options->placement);
-  command->add_option("--reserve", options->reserve, "of each device, what driver and libraries take")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+  add_bytes(*command, "--reserve", options->reserve, "of each device, what driver and libraries take")
       ->default_str("512MiB");
   command->add_flag("--json", *json, "print JSON, sizes in bytes");
   command->callback([options, json] {

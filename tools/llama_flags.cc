@@ -5,6 +5,8 @@
 #include <map>
 #include <string_view>
 
+#include "jobs/plan.h"
+
 namespace steelyard::tools {
 namespace {
 
@@ -23,12 +25,13 @@ bool is_number(std::string_view word) {
   return !word.empty() && std::ranges::all_of(word, [](char c) { return c >= '0' && c <= '9'; });
 }
 
-// Positions of words that belong to no flag, as far as that can be known without the parser: quantize's own flags all
-// stand behind them in llama-quantize's usage, [flags] in [out] type [threads].
+// llama-quantize's usage is [flags] in [out] type [threads]: a number is one of threads if it stands behind a type.
 void name_threads(std::vector<std::string>& words) {
-  if (words.size() < 5 || words.front() != "quantize" || !is_number(words.back())) return;
-  const auto is_flag = [](const std::string& word) { return word.starts_with('-'); };
-  if (std::any_of(words.end() - 4, words.end(), is_flag)) return;
+  constexpr size_t kFewest = 4;  // quantize in type threads
+  if (words.size() < kFewest || words.front() != "quantize" || !is_number(words.back())) return;
+  const auto type = words.end() - 2;
+  // "--preset Q4_K_M 8" is no usage of llama-quantize.
+  if ((type - 1)->starts_with("--") || jobs::plan_name(*type).empty()) return;
   words.insert(words.end() - 1, "--threads");
 }
 

@@ -1,4 +1,5 @@
-// The steelyard binary: parses the command line and turns every error from outside into one line and exit status 1.
+// The steelyard binary: parses the command line and turns every error from outside into one line and exit status 1,
+// a figure beyond --fail-above into exit status 2.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -7,33 +8,22 @@
 #include <exception>
 #include <new>
 #include <string>
-#include <string_view>
 
 #include "command.h"
 #include "documents.h"
+#include "parse.h"
 #include "progress_line.h"
 
 namespace {
 
 // An exception's message on a single line.
-int report(std::string message) {
+int report(std::string message, int exit_status = 1) {
   steelyard::tools::end_line();
   for (char& c : message) {
     if (c == '\n' || c == '\r') c = ' ';
   }
   std::fprintf(stderr, "steelyard: %s\n", message.c_str());
-  return 1;
-}
-
-// Flags of several letters with one dash, which llama.cpp's programs have and CLI11 reads as a letter and its value.
-char* long_form(char* argument) {
-  static char keys[] = "--cache-type-k", values[] = "--cache-type-v", layers[] = "--gpu-layers",
-              split[] = "--tensor-split";
-  const std::string_view given = argument;
-  if (given == "-ctk") return keys;
-  if (given == "-ctv") return values;
-  if (given == "-ngl") return layers;
-  return given == "-ts" ? split : argument;
+  return exit_status;
 }
 
 // By default a GNU OpenMP thread that waits at a barrier spins for milliseconds. On a machine with other work that
@@ -63,8 +53,7 @@ int main(int argc, char** argv) {
   steelyard::tools::add_fit(app);
   steelyard::tools::add_generate_docs(app);
   try {
-    for (int i = 1; i < argc; ++i) argv[i] = long_form(argv[i]);
-    app.parse(argc, argv);
+    steelyard::tools::parse(app, {argv + 1, argv + argc});
     if (app.get_subcommands().empty()) return report("a subcommand is required; steelyard --help lists them");
     if (std::fflush(stdout) != 0) return report("cannot write the output");
     return 0;
@@ -72,6 +61,8 @@ int main(int argc, char** argv) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
     return report(error.what());
+  } catch (const steelyard::tools::LimitExceeded& exceeded) {
+    return report(exceeded.what(), 2);
   } catch (const std::bad_alloc&) {
     return report("out of memory");
   } catch (const std::exception& error) {

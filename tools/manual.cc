@@ -58,7 +58,9 @@ How threads wait for each other. Where neither is set, they wait actively for a 
 )";
 
 constexpr const char* kExitStatus = R"(.SH EXIT STATUS
-0 after success. Anything else is a failure, and one line on the standard error says which; no output file has been changed.
+0 after success. 2 if a figure exceeds a limit of
+.BR "perplexity \-\-fail\-above" :
+the work is done, and one line on the standard error names the figure. Anything else is a failure, and one line on the standard error says which; no output file has been changed.
 )";
 
 std::string page_name(const CommandDescription& program, const CommandDescription& command) {

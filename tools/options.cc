@@ -2,12 +2,26 @@
 
 #include <fmt/format.h>
 
+#include "base/byte_size.h"
+#include "base/error.h"
 #include "compute/backends.h"
 
 namespace steelyard::tools {
 
 void add_threads(CLI::App& command, int& threads) {
   command.add_option("-t,--threads", threads, "threads; all cores by default")->check(CLI::Range(0, jobs::kMaxThreads));
+}
+
+CLI::Option* add_bytes(CLI::App& command, const std::string& name, uint64_t& bytes, const std::string& help) {
+  const auto to_number = [](std::string& text) -> std::string {
+    try {
+      text = std::to_string(parse_bytes(text));
+      return "";
+    } catch (const Error& error) {
+      return error.what();
+    }
+  };
+  return command.add_option(name, bytes, help)->type_name("SIZE")->transform(CLI::Validator(to_number, "", "size"));
 }
 
 void add_options(CLI::App& command, jobs::CacheOptions& options) {
@@ -24,13 +38,13 @@ void add_options(CLI::App& command, jobs::PlacementOptions& options) {
                   "numbers of layers on the devices in these proportions, e.g. 2,1; by default by memory (-ts)")
       ->delimiter(',');
   command
-      .add_option("--gpu-layers", options.gpu_layers,
+      .add_option("--gpu-layers,--n-gpu-layers", options.gpu_layers,
                   "the last so many layers are on the devices, the others on the host; by default all (-ngl)")
       ->check(CLI::NonNegativeNumber);
 }
 
 void add_options(CLI::App& command, jobs::ModelOptions& options) {
-  command.add_option("-m,--model", options.model, "GGUF model, or the first of its shards")->required();
+  command.add_option("model,-m,--model", options.model, "GGUF model, or the first of its shards")->required();
   add_threads(command, options.threads);
   command
       .add_option("--backend", options.backend,
@@ -57,10 +71,8 @@ void add_options(CLI::App& command, jobs::ModelOptions& options) {
 void add_options(CLI::App& command, jobs::SweepChoice& options) {
   command.add_option("-b,--batch-size", options.batch_size, "tokens per batch: several chunks, or a part of one")
       ->capture_default_str();
-  command
-      .add_option("--memory", options.memory,
-                  "memory to use, e.g. 8GiB, weights in use included; by default most of what there is")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true));
+  add_bytes(command, "--memory", options.memory,
+            "memory to use, e.g. 8GiB, weights in use included; by default most of what there is");
   command
       .add_option("--order", options.order,
                   "layer: all text through one layer after the other, which reads the model once; token: all layers "
@@ -72,6 +84,8 @@ void add_options(CLI::App& command, jobs::TextOptions& options) {
   command.add_option("-f,--file", options.file, "text");
   command.add_option("-c,--ctx-size", options.ctx_size, "tokens per chunk")->capture_default_str();
   command.add_option("--chunks", options.chunks, "at most this many chunks");
+  command.add_option("--chunk,--from-chunk", options.from_chunk, "skip so many chunks at the beginning of the text")
+      ->check(CLI::NonNegativeNumber);
   command.add_flag("--parse-special", options.parse_special, "text such as <|user|> becomes the token of that name");
 }
 
@@ -82,7 +96,7 @@ void add_stride(CLI::App& command, jobs::TextOptions& options) {
 
 void add_options(CLI::App& command, jobs::PlanSource& options) {
   command.add_option("type", options.type,
-                     "instead of --plan: one type for all (Q8_0, BF16), a preset (Q4_K_M), or COPY");
+                     "instead of --plan: one type for all tensors (Q8_0, BF16), a preset (Q4_K_M) or its number (15), or COPY");
   command.add_option("--plan", options.plan, "plan file: REGEX = TYPE per line, * = TYPE is the base");
   command.add_option("--preset", options.preset, "a plan from plans/presets by name, e.g. Q4_K_M");
   command.add_option("--tensor-type", options.tensor_type, "REGEX=TYPE, goes before the plan's rules; may be repeated")
@@ -121,8 +135,7 @@ void add_options(CLI::App& command, jobs::ShapingOptions& options) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   auto* size =
-      command.add_option("--split-max-size", options.split_max_size, "cut the result into shards of 2GiB, 500MB, ...")
-          ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+      add_bytes(command, "--split-max-size", options.split_max_size, "cut the result into shards of 2GiB, 500MB, ...")
           ->check(CLI::PositiveNumber);
   command.add_flag("--keep-split", options.keep_split, "cut the result into shards where the source is cut")
       ->excludes(size);

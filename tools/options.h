@@ -16,6 +16,8 @@ namespace steelyard::tools {
 using jobs::kMaxThreads;
 
 void add_threads(CLI::App& command, int& threads);
+/// An option for a size as people write it: 24GiB, 16000MB (base/byte_size.h).
+CLI::Option* add_bytes(CLI::App& command, const std::string& name, uint64_t& bytes, const std::string& help);
 /// --cache-type-k and -v.
 void add_options(CLI::App& command, jobs::CacheOptions& options);
 /// --tensor-split and --gpu-layers.
@@ -24,7 +26,7 @@ void add_options(CLI::App& command, jobs::PlacementOptions& options);
 void add_options(CLI::App& command, jobs::ModelOptions& options);
 /// -b, --memory and --order.
 void add_options(CLI::App& command, jobs::SweepChoice& options);
-/// -f, -c, --chunks and --parse-special.
+/// -f, -c, --chunks, --from-chunk and --parse-special.
 void add_options(CLI::App& command, jobs::TextOptions& options);
 /// --ppl-stride as well.
 void add_stride(CLI::App& command, jobs::TextOptions& options);

@@ -10,6 +10,7 @@
 #include "command.h"
 #include "jobs/choice.h"
 #include "jobs/outputs.h"
+#include "figure_limits.h"
 #include "options.h"
 #include "perplexity_report.h"
 #include "progress_line.h"
@@ -29,6 +30,7 @@ struct CommandLine {
                     {"winogrande", "Winogrande", "score Winogrande tasks: -f FILE with comma-separated lines"},
                     {"multiple-choice", "multiple choice", "score tasks of a binary file: -f FILE"}};
   std::string json;
+  std::vector<std::string> fail_above;
 };
 
 template <class Result>
@@ -55,6 +57,9 @@ void run(CommandLine& line) {
   jobs::PerplexityOptions& options = line.options;
   const auto wanted = std::ranges::count(line.tasks, true, &Tasks::wanted);
   if (wanted > 1) fail("", "give one of --hellaswag, --winogrande and --multiple-choice");
+  const std::vector<Limit> limits = parse_limits(line.fail_above);
+  if (!limits.empty() && wanted == 1) fail("", "--fail-above: tasks have scores, and no figures that it knows");
+  check(limits, options);
   if (!line.json.empty()) jobs::check_output(line.json, options.inputs());
   if (wanted == 1) return score_tasks(line, *std::ranges::find(line.tasks, true, &Tasks::wanted));
   options.scratch_folder = std::filesystem::path(line.json).parent_path().string();
@@ -68,6 +73,7 @@ void run(CommandLine& line) {
   else
     print_text(result);
   write(line.json, result);
+  if (const std::string excess = exceeded(limits, result); !excess.empty()) throw LimitExceeded(excess);
 }
 
 }  // namespace
@@ -93,6 +99,11 @@ void add_perplexity(CLI::App& app) {
   command->add_flag("--kl-divergence", options.kl_divergence, "measure divergence from the base");
   command->add_flag("--self-check", options.self_check, "the model against itself in other batches: the noise floor");
   add_options(*command, options.resume);
+  command
+      ->add_option("--fail-above", line->fail_above,
+                   "exit with status 2 if a figure exceeds its limit: ppl=70,kld=0.02,kld_p99=0.3,kld_max=5")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   for (Tasks& tasks : line->tasks) {
     command->add_flag(fmt::format("--{}", tasks.kind), tasks.wanted, tasks.help);
     command->add_option(fmt::format("--{}-tasks", tasks.kind), tasks.tasks, "at most this many, 0: all")

@@ -3,6 +3,9 @@
 
 #include <fmt/ranges.h>
 
+#include <filesystem>
+#include <regex>
+
 #include "base/error.h"
 #include "command.h"
 #include "options.h"
@@ -38,7 +41,20 @@ void print_decisions(const jobs::QuantizeResult& result, const jobs::QuantizeOpt
   std::fflush(stdout);
 }
 
-void run_quantize(const jobs::QuantizeOptions& options) {
+// "quantize in.gguf Q4_K_M" writes in-Q4_K_M.gguf beside in.gguf. Of a model in shards, the shards' numbers are left out.
+void name_output(jobs::QuantizeOptions& options) {
+  if (options.source.given() || !options.from.empty()) return;
+  const std::string name = jobs::plan_name(options.output);
+  if (name.empty()) return;
+  options.source.type = options.output;
+  const std::filesystem::path model(options.model);
+  std::string stem = model.extension() == ".gguf" ? model.stem().string() : model.filename().string();
+  stem = std::regex_replace(stem, std::regex("-[0-9]{5}-of-[0-9]{5}$"), "");
+  options.output = (model.parent_path() / (stem + "-" + name + ".gguf")).string();
+}
+
+void run_quantize(jobs::QuantizeOptions& options) {
+  name_output(options);
   ProgressLine line(ProgressLine::Elsewhere::kLines);
   const jobs::QuantizeResult result = jobs::quantize(options, [&](const jobs::Progress& progress) {
     if (progress.stage != "plan") return line.show(progress);
@@ -58,7 +74,7 @@ void add_quantize(CLI::App& app) {
   auto* command = app.add_subcommand("quantize", "write a model in the types of a plan");
   auto options = std::make_shared<jobs::QuantizeOptions>();
   command->add_option("model", options->model, "GGUF model, or the first of its shards")->required();
-  command->add_option("output", options->output, "GGUF file to write");
+  command->add_option("output", options->output, "GGUF file to write; a type or preset here: MODEL-TYPE.gguf beside the model");
   auto* from = command->add_option("--from", options->from, "make FILE again: plan and flags are in its metadata");
   // A repetition takes nothing from the command line that would make it another run.
   const size_t n_before = command->get_options().size();
@@ -76,14 +92,10 @@ void add_quantize(CLI::App& app) {
                    "through there, too, and layers' inputs differ in their last digits")
       ->capture_default_str();
   add_threads(*command, options->threads);
-  command->add_option("--slab", options->slab, "memory for weights on their way, at most: 1GiB, 200MB, ...")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true));
-  command
-      ->add_option(
-          "--memory", options->memory,
-          "with --calibrate: memory to use, e.g. 16GiB; text on its way that exceeds it lies in a scratch file "
-          "beside the result")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true));
+  add_bytes(*command, "--slab", options->slab, "memory for weights on their way, at most: 1GiB, 200MB, ...");
+  add_bytes(*command, "--memory", options->memory,
+            "with --calibrate: memory to use, e.g. 16GiB; text on its way that exceeds it lies in a scratch file "
+            "beside the result");
   auto* resume = command->add_flag("--resume", options->resume, "go on after an interrupted run onto the same file");
   command->add_flag("--restart", options->restart, "discard what an interrupted run left")->excludes(resume);
   command->add_flag("--verify", options->verify, "read the result back from the disk before it gets its name");

@@ -6,6 +6,7 @@
 
 #include <iostream>
 
+#include "base/error.h"
 #include "command.h"
 #include "options.h"
 #include "progress_line.h"
@@ -31,12 +32,19 @@ void print_pace(const char* what, const jobs::RunPace& timing) {
 }
 
 void run(const CommandLine& line) {
-  const auto show = [](const jobs::Progress& progress) {
+  if (line.interactive && line.options.file == "-") fail("", "--file - and --interactive both read the standard input");
+  const auto show = [&](const jobs::Progress& progress) {
+    if (progress.stage == "seed") {
+      if (!line.quiet) fmt::print(stderr, "seed {}\n", progress.data.at("seed").get<int64_t>());
+      return;
+    }
     write_out(progress.stage == "ending" ? "\n" : progress.data.get_ref<const std::string&>());
+    std::fflush(stdout);  // text is read as it comes
   };
   const jobs::RunResult result =
       jobs::run(line.options, show, line.interactive ? jobs::ReadLine(read_line) : jobs::ReadLine());
   if (line.quiet) return;
+  end_line();
   if (result.finish_reason == "context") fmt::print(stderr, "the context of {} tokens is full\n", result.context);
   print_pace("prompt", result.prompt);
   print_pace("generation", result.generation);
@@ -54,9 +62,6 @@ void add_sampling(CLI::App& command, generate::SamplingOptions& sampling) {
       ->capture_default_str();
   command.add_option("--repeat-last-n", sampling.repeat_last_n, "how many tokens are the last ones; -1: all")
       ->capture_default_str();
-  command.add_option("-s,--seed", sampling.seed, "the same seed chooses the same tokens")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
 }
 
 }  // namespace
@@ -68,13 +73,15 @@ void add_run(CLI::App& app) {
   add_options(*command, options.model);
   command->add_option("-p,--prompt", options.prompt, "text to continue");
   command->add_option("-f,--file", options.file, "file with the text to continue")->excludes("--prompt");
-  command->add_option("-n,--n-predict", options.n_predict, "tokens to generate at most")->capture_default_str();
+  command->add_option("-n,--n-predict", options.n_predict, "maximum number of tokens to generate; -1: until the model ends or the context is full")->capture_default_str();
   command->add_option("-c,--ctx-size", options.ctx_size,
                       "tokens there is room for; by default what prompt and -n need, with -i 4096");
   command->add_option("-b,--batch-size", options.batch_size, "tokens of the prompt that go through the model at once")
       ->capture_default_str();
   command->add_flag("-i,--interactive", line->interactive, "read lines from the standard input and answer each");
   add_sampling(*command, options.sampling);
+  command->add_option("-s,--seed", options.seed, "the same seed chooses the same tokens; -1: another seed each time")
+      ->capture_default_str();
   command->add_option("--stop", options.stop, "text at which to end, not shown; may be repeated")
       ->allow_extra_args(false);
   command->add_flag("--no-special", options.no_special,

@@ -51,7 +51,8 @@ class AtomicFile {
   bool keep_ = false;  // the temporary file
 };
 
-/// Error if `path` exists and is not a regular file: renaming over a folder or a device would fail, or worse.
+/// Error if `path` exists and is not a regular file: renaming over a folder or a device would fail, or worse. Error, too,
+/// if standard output or standard error goes there.
 void check_replaceable(const std::string& path);
 
 /// Renames a file whose content is on the disk to `path`. Error if that fails.
@@ -60,7 +61,9 @@ void rename_into_place(const std::string& from, const std::string& path);
 /// Writes `text` as the whole content of `path`, atomically.
 void write_file(const std::string& path, std::string_view text);
 
-/// The whole content of `path`. Error if it cannot be read.
+/// The whole content of `path`; "-" is the standard input. A pipe is read to its end. Error if it cannot be read, for a
+/// folder, and for a pipe that has more than kMaxPiped bytes: nobody knows beforehand how much will come.
+inline constexpr size_t kMaxPiped = size_t{256} << 20;
 std::string read_file(const std::string& path);
 
 }  // namespace steelyard

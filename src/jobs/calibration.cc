@@ -26,11 +26,11 @@ calibrate::CalibrationSettings settings_for(const gguf::Reader& source, const mo
 }  // namespace
 
 Calibration::Calibration(const gguf::Reader& source, const plan::Resolution& resolution, const QuantizeOptions& options,
-                         const ShapingOptions& shaping, formats::DeviceEncoder* device)
+                         const ShapingOptions& shaping, formats::DeviceEncoder* device, const std::string& text)
     : backend_(compute::make_backend(options.backend)),
       model_(source, *backend_),
       tokenizer_(source.metadata()),
-      chunks_(tokenize_file(tokenizer_, options.calibrate, /*parse_special=*/false), shaping.ctx_size, shaping.chunks,
+      chunks_(tokenize_text(tokenizer_, text, /*parse_special=*/false), shaping.ctx_size, shaping.chunks,
               chunk_bos(tokenizer_), options.calibrate),
       layers_(source, resolution, model_, chunks_,
               settings_for(source, model_.config(), resolution, options, shaping, device)) {}

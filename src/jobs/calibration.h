@@ -11,10 +11,10 @@ namespace steelyard::jobs {
 
 class Calibration {
  public:
-  /// Opens backend and model, reads the text of options.calibrate. `source`, `resolution` and `device`, which may be
+  /// Opens backend and model. `text`: the content of options.calibrate. `source`, `resolution` and `device`, which may be
   /// null, outlive it.
   Calibration(const gguf::Reader& source, const plan::Resolution& resolution, const QuantizeOptions& options,
-              const ShapingOptions& shaping, formats::DeviceEncoder* device);
+              const ShapingOptions& shaping, formats::DeviceEncoder* device, const std::string& text);
 
   calibrate::CalibratedLayers& layers() { return layers_; }
   /// Of the tensors rounded so far.

@@ -4,7 +4,9 @@
 
 #include "base/byte_size.h"
 #include "base/error.h"
+#include "imatrix/imatrix.h"
 #include "model/architecture.h"
+#include "plan/resolve.h"
 #include "schedule/placement.h"
 
 namespace steelyard::jobs {
@@ -25,10 +27,50 @@ FitDevice describe(const schedule::MemoryPlan& plan, schedule::LayerRange layers
           .free = free};
 }
 
+// A number without a unit was meant in another than bytes.
+std::vector<uint64_t> memory_of_devices(const std::string& vram) {
+  constexpr uint64_t kLeast = 1 << 20;
+  std::vector<uint64_t> sizes = parse_byte_list(vram);
+  for (const uint64_t bytes : sizes) {
+    if (bytes > 0 && bytes < kLeast) fail("", "--vram {}: {} bytes? Give a unit: {}GiB", printable(vram), bytes, bytes);
+  }
+  return sizes;
+}
+
+std::string name_of_plan(const PlanSource& source) {
+  if (!source.plan.empty()) return printable(source.plan, 4096);
+  return plan_name(source.preset.empty() ? source.type : source.preset);
+}
+
+// The tensors of a file, in the types of a plan if there is one.
+class PlannedModel {
+ public:
+  PlannedModel(const FitOptions& options, const gguf::Reader& reader) : tensors_(reader) {
+    const bool anything = to_json(options.source) != to_json(PlanSource());
+    if (!anything && options.imatrix.empty()) return;
+    if (!options.imatrix.empty()) imatrix::Imatrix::load(options.imatrix);  // error if it is none
+    const plan::Resolution resolution = resolve(options.source.load(), reader.tensors(),
+                                                plan::model_facts(reader.metadata(), !options.imatrix.empty()));
+    infos_.assign(reader.tensors().begin(), reader.tensors().end());
+    for (size_t i = 0; i < infos_.size(); ++i) {
+      infos_[i].type = resolution.decisions[i].type;
+      infos_[i].n_bytes = resolution.decisions[i].bytes;
+    }
+    tensors_ = {infos_, reader.path()};
+  }
+  PlannedModel(const PlannedModel&) = delete;
+
+  const schedule::ModelTensors& tensors() const { return tensors_; }
+
+ private:
+  std::vector<gguf::TensorInfo> infos_;  // of a plan
+  schedule::ModelTensors tensors_;
+};
+
 }  // namespace
 
 FitResult fit(const FitOptions& options) {
-  std::vector<uint64_t> free_bytes = parse_byte_list(options.vram);
+  std::vector<uint64_t> free_bytes = memory_of_devices(options.vram);
   for (uint64_t& bytes : free_bytes) bytes -= std::min(bytes, options.reserve);
   const schedule::PlacementRequest placement = options.placement.request(free_bytes);
   const gguf::Reader reader(options.model, gguf::ReadMode::kHeader);
@@ -42,9 +84,13 @@ FitResult fit(const FitOptions& options) {
     fail("", "a context of {} is beyond the model's {}", request.n_context, config.n_context);
   }
 
+  const PlannedModel planned(options, reader);
+  const schedule::ModelTensors& tensors = planned.tensors();
+
   FitResult result;
   result.model = printable(options.model, 4096);
   result.architecture = config.architecture;
+  result.plan = name_of_plan(options.source);
   result.n_layers = static_cast<int64_t>(config.layers.size());
   result.model_context = config.n_context;
   result.sequences = request.n_sequences;
@@ -52,14 +98,14 @@ FitResult fit(const FitOptions& options) {
   result.cache_type_k = format(request.cache_types.keys).name;
   result.cache_type_v = format(request.cache_types.values).name;
   result.reserve = options.reserve;
-  result.largest_context = largest_context(reader, config, request, [&](const schedule::MemoryPlan& plan) {
+  result.largest_context = largest_context(tensors, config, request, [&](const schedule::MemoryPlan& plan) {
     return fits(plan, place_layers(plan, placement), free_bytes);
   });
   if (request.n_context == 0) {
     request.n_context = result.largest_context > 0 ? result.largest_context : std::min(kLeastContext, config.n_context);
   }
   result.context = request.n_context;
-  const schedule::MemoryPlan plan = plan_memory(reader, config, request);
+  const schedule::MemoryPlan plan = plan_memory(tensors, config, request);
   const schedule::Placement placed = place_layers(plan, placement);
   result.fits = fits(plan, placed, free_bytes);
   result.most_layers = most_layers(plan, placement);

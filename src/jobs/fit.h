@@ -1,4 +1,5 @@
-// What a model needs in the memory of devices, and the largest context they have room for. A header is enough.
+// What a model needs in the memory of devices, and the largest context they have room for. A header is enough, and a plan
+// says what would be needed once the model is quantized.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +7,7 @@
 #include <vector>
 
 #include "jobs/model_options.h"
+#include "jobs/plan.h"
 
 namespace steelyard::jobs {
 
@@ -18,6 +20,8 @@ struct FitOptions {
   int64_t batch_size = 512;         ///< tokens of a prompt that go through a layer at once
   PlacementOptions placement;
   CacheOptions cache;
+  PlanSource source;    ///< the types that tensors would have; none: those of the file
+  std::string imatrix;  ///< of a plan: importance file, decide as if it were used; empty: none
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -29,6 +33,8 @@ struct FitOptions {
     visit("batch_size", self.batch_size);
     visit.group(self.placement);
     visit.group(self.cache);
+    visit.group(self.source);
+    visit("imatrix", self.imatrix);
   }
 };
 
@@ -53,6 +59,7 @@ struct FitDevice {
 
 struct FitResult {
   std::string model, architecture;
+  std::string plan;  ///< its file or name; empty: the tensors are as in the file
   int64_t n_layers = 0, context = 0, model_context = 0, sequences = 0, batch = 0;
   std::string cache_type_k, cache_type_v;
   uint64_t reserve = 0;
@@ -67,6 +74,7 @@ struct FitResult {
   static void fields(Self& self, Visit&& visit) {
     visit("model", self.model);
     visit("architecture", self.architecture);
+    visit("plan", self.plan);
     visit("n_layers", self.n_layers);
     visit("context", self.context);
     visit("model_context", self.model_context);

@@ -190,6 +190,7 @@ void check(const PerplexityOptions& options) {
   if (options.self_check && base) fail("", "--self-check takes no base");
   if (!options.dump_logits.empty() && options.tokens.empty()) fail("", "--dump-logits needs --tokens FILE");
   if (!options.tokens.empty() && !options.text.file.empty()) fail("", "give a text or --tokens, not both");
+  if (options.text.from_chunk != 0 && options.text.file.empty()) fail("", "--from-chunk needs a text: -f FILE");
   const std::string& format = options.kl_divergence_base_format;
   if (format != "compact" && format != "llama") {
     fail("", "--kl-divergence-base-format: expected compact or llama, found \"{}\"", printable(format));

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "gguf/reader.h"
 #include "imatrix/imatrix.h"
+#include "plan/plan_names.h"
 #include "quantize/preflight.h"
 
 namespace steelyard::jobs {
@@ -15,17 +16,29 @@ namespace {
 
 constexpr size_t kMaxName = 1024;  // bytes of a tensor's name, printed
 
+constexpr std::string_view kCopy = "COPY";
+
+std::string upper(std::string text) {
+  std::ranges::transform(text, text.begin(), [](char c) { return c >= 'a' && c <= 'z' ? char(c - 'a' + 'A') : c; });
+  return text;
+}
+
+// The name that goes with a number; other words stay.
+std::string of_number(const std::string& word) {
+  const std::string_view name = plan::file_type_name(word);
+  return name.empty() ? word : std::string(name);
+}
+
 // The plan before anything was put in front of its rules.
 plan::Plan load_rules(const PlanSource& source) {
   if (int{!source.plan.empty()} + int{!source.preset.empty()} + int{!source.type.empty()} != 1) {
     fail("", "give one of --plan FILE, --preset NAME or a type");
   }
   if (!source.plan.empty()) return plan::Plan::load(source.plan);
-  if (!source.preset.empty()) return plan::Plan::preset(data_folder("plans"), source.preset);
-  if (const formats::Format* uniform = formats::find_format(source.type)) return plan::Plan::uniform(uniform->type);
-  std::string lower = source.type;
-  std::ranges::transform(lower, lower.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c; });
-  return lower == "copy" ? plan::Plan::uniform(std::nullopt) : plan::Plan::preset(data_folder("plans"), source.type);
+  const std::string word = of_number(source.preset.empty() ? source.type : source.preset);
+  if (!source.preset.empty()) return plan::Plan::preset(data_folder("plans"), word);
+  if (const formats::Format* uniform = formats::find_format(word)) return plan::Plan::uniform(uniform->type);
+  return upper(word) == kCopy ? plan::Plan::uniform(std::nullopt) : plan::Plan::preset(data_folder("plans"), word);
 }
 
 std::string kept_because(const plan::Decision& decision) {
@@ -49,6 +62,16 @@ std::vector<PlannedType> by_type(const plan::Resolution& resolution) {
 }
 
 }  // namespace
+
+std::string plan_name(const std::string& word) {
+  const std::string name = of_number(word);
+  if (const formats::Format* type = formats::find_format(name)) return std::string(type->name);
+  if (upper(name) == kCopy) return std::string(kCopy);
+  for (const std::string& preset : plan::preset_names(data_folder("plans"))) {
+    if (upper(preset) == upper(name)) return preset;
+  }
+  return "";
+}
 
 plan::Plan PlanSource::load() const {
   plan::Plan loaded = load_rules(*this);

@@ -14,15 +14,17 @@ namespace steelyard::jobs {
 
 /// Where a plan comes from, and what goes before its rules.
 struct PlanSource {
-  std::string type;                      ///< one type for all (Q8_0), a preset (Q4_K_M), or COPY
+  std::string type;                      ///< one type for all (Q8_0), a preset (Q4_K_M), its number (15), or COPY
   std::string plan;                      ///< file
-  std::string preset;                    ///< by name
+  std::string preset;                    ///< by name or number
   std::vector<std::string> tensor_type;  ///< REGEX=TYPE
   std::string tensor_type_file;          ///< file of REGEX=TYPE, which go after `tensor_type`
   std::string token_embedding_type, output_tensor_type;
   bool leave_output_tensor = false;
   bool pure = false;  ///< the base alone
 
+  /// One of type, plan and preset is given.
+  bool given() const { return !type.empty() || !plan.empty() || !preset.empty(); }
   /// Error unless exactly one of type, plan and preset is given.
   plan::Plan load() const;
 
@@ -39,6 +41,10 @@ struct PlanSource {
     visit("pure", self.pure);
   }
 };
+
+/// The proper name of what `word` means as a PlanSource::type: "Q4_K_M" for "q4_k_m" and for "15". Empty where it means
+/// nothing.
+std::string plan_name(const std::string& word);
 
 struct PlanOptions {
   std::string model;  ///< GGUF file, or the first of its shards; the header is enough

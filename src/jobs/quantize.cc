@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <set>
 
+#include "base/atomic_file.h"
 #include "base/error.h"
+#include "base/sha256.h"
 #include "compute/backends.h"
 #include "imatrix/selection.h"
 #include "jobs/calibration.h"
@@ -68,7 +70,13 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
   const gguf::Reader source(options.model, header_only ? gguf::ReadMode::kHeader : gguf::ReadMode::kData);
   std::optional<imatrix::Imatrix> imatrix;
   if (!options.imatrix.empty()) imatrix = imatrix::Imatrix::load(options.imatrix);
-  const Recipe made_from = options.from.empty() ? recipe(options) : repeat(options, source, imatrix);
+  std::string text, text_sha256;  // of the calibration; a pipe can be read once only
+  if (!options.calibrate.empty()) {
+    text = read_file(options.calibrate);
+    text_sha256 = sha256(text);
+  }
+  const Recipe made_from =
+      options.from.empty() ? recipe(options, text_sha256) : repeat(options, text_sha256, source, imatrix);
   const ShapingOptions& shaping = made_from.shaping;
   const quantize::EditedModel model = apply(shaping.edits(), source.metadata(), source.tensors());
   if (imatrix) prepare(*imatrix, shaping, model);
@@ -79,7 +87,7 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
   }
   const std::unique_ptr<formats::DeviceEncoder> device = compute::make_device_encoder(options.backend);
   std::optional<Calibration> calibration;
-  if (!options.calibrate.empty()) calibration.emplace(source, resolution, options, shaping, device.get());
+  if (!options.calibrate.empty()) calibration.emplace(source, resolution, options, shaping, device.get(), text);
   const quantize::QuantizeJob job{source,
                         resolution,
                         imatrix ? &*imatrix : nullptr,

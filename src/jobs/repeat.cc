@@ -17,35 +17,35 @@ std::string hash_of(const std::string& path) { return path.empty() ? "" : sha256
 
 // An input of the recorded run, and what stands in for it now.
 struct Input {
-  std::string path;           // empty: none is given
+  std::string path, hash;     // empty: none is given
   std::string recorded_hash;  // empty: there was none
   std::string_view what;      // "imatrix"
   std::string_view made_with, made_without;
 };
 
 void check_input(const Input& input, const std::string& file) {
-  const std::string hash = hash_of(input.path);
-  if (hash == input.recorded_hash) return;
-  if (hash.empty()) fail(file, "{}", input.made_with);
+  if (input.hash == input.recorded_hash) return;
+  if (input.hash.empty()) fail(file, "{}", input.made_with);
   if (input.recorded_hash.empty()) fail(file, "{}", input.made_without);
-  fail(input.path, "is not the {} of {}: the SHA-256 is {}, expected {}", input.what, file, hash,
+  fail(input.path, "is not the {} of {}: the SHA-256 is {}, expected {}", input.what, file, input.hash,
        printable(input.recorded_hash));
 }
 
 }  // namespace
 
-Recipe recipe(const QuantizeOptions& options) {
+Recipe recipe(const QuantizeOptions& options, const std::string& calibration_sha256) {
   Recipe made{options.source.load(), options.shaping, {}, {}};
   made.provenance = {.version = STEELYARD_VERSION,
                      .plan = made.plan.text(),
                      .source_file = std::filesystem::path(options.model).filename().string(),
                      .imatrix_sha256 = hash_of(options.imatrix),
                      .options = recorded_options(options.shaping),
-                     .calibration_sha256 = hash_of(options.calibrate)};
+                     .calibration_sha256 = calibration_sha256};
   return made;
 }
 
-Recipe repeat(const QuantizeOptions& options, const gguf::Reader& source, std::optional<imatrix::Imatrix>& imatrix) {
+Recipe repeat(const QuantizeOptions& options, const std::string& calibration_sha256, const gguf::Reader& source,
+              std::optional<imatrix::Imatrix>& imatrix) {
   const gguf::Reader file(options.from, gguf::ReadMode::kHeader);
   const quantize::Recorded recorded = quantize::read_provenance(file);
   const quantize::Provenance& provenance = recorded.provenance;
@@ -56,10 +56,10 @@ Recipe repeat(const QuantizeOptions& options, const gguf::Reader& source, std::o
   if (quantize::header_sha256(source) != recorded.source_header) {
     fail(options.model, "is not the source of {}: the header differs", options.from);
   }
-  check_input({options.imatrix, provenance.imatrix_sha256, "imatrix",
+  check_input({options.imatrix, hash_of(options.imatrix), provenance.imatrix_sha256, "imatrix",
                "was made with an imatrix: give it with --imatrix", "was made without imatrix"},
               options.from);
-  check_input({options.calibrate, provenance.calibration_sha256, "calibration text",
+  check_input({options.calibrate, calibration_sha256, provenance.calibration_sha256, "calibration text",
                "was calibrated on a text: give it with --calibrate", "was made without --calibrate"},
               options.from);
   // Names of files are part of the result, and may have changed.

@@ -16,12 +16,15 @@ struct Recipe {
   std::optional<quantize::Recorded> expected;  ///< of the file to make again
 };
 
+/// Where the text of a calibration comes from a pipe it can be read once only, so that its hash comes with the options;
+/// empty: no text.
 /// From the options alone.
-Recipe recipe(const QuantizeOptions& options);
+Recipe recipe(const QuantizeOptions& options, const std::string& calibration_sha256);
 
 /// From the metadata of options.from. What is recorded there is carried over as it is, or the result would be another
 /// file; so is the name of the importance file, in `imatrix`. Error for whatever can be known to differ from the
 /// recorded run: version, header of the source, importance, text. The rest shows when all of the source is read.
-Recipe repeat(const QuantizeOptions& options, const gguf::Reader& source, std::optional<imatrix::Imatrix>& imatrix);
+Recipe repeat(const QuantizeOptions& options, const std::string& calibration_sha256, const gguf::Reader& source,
+              std::optional<imatrix::Imatrix>& imatrix);
 
 }  // namespace steelyard::jobs

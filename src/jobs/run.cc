@@ -1,6 +1,7 @@
 #include "jobs/run.h"
 
 #include <algorithm>
+#include <random>
 
 #include "base/atomic_file.h"
 #include "base/error.h"
@@ -9,8 +10,13 @@
 namespace steelyard::jobs {
 namespace {
 
-// Of a dialogue, whose need is not known beforehand.
-constexpr int64_t kDialogueContext = 4096;
+// Of a dialogue, and of an answer without a limit, whose need is not known beforehand.
+constexpr int64_t kUnknownNeed = 4096;
+constexpr int64_t kNoLimit = -1;     // of n_predict
+constexpr int64_t kRandomSeed = -1;
+
+// Short enough to be typed.
+int64_t draw_seed() { return static_cast<int64_t>(std::random_device()()); }
 
 const char* name(generate::FinishReason finish_reason) {
   switch (finish_reason) {
@@ -27,7 +33,8 @@ const char* name(generate::FinishReason finish_reason) {
 }
 
 void check(const RunOptions& options) {
-  if (options.n_predict < 1) fail("", "-n must be at least 1");
+  if (options.n_predict < 1 && options.n_predict != kNoLimit) fail("", "-n must be at least 1, or -1 for no limit");
+  if (options.seed < kRandomSeed) fail("", "--seed must be at least 0, or -1 for another one each time");
   if (options.ctx_size < 0) fail("", "-c must be at least 1");
   if (options.batch_size < 1) fail("", "-b must be at least 1");
   check(options.sampling);
@@ -53,8 +60,8 @@ std::vector<tokenizer::TokenId> encode(const RunOptions& options, const std::str
 int64_t context(const RunOptions& options, int64_t most, int64_t n_prompt, bool dialogue) {
   if (options.ctx_size > most) fail("", "a context of {} is beyond the model's {}", options.ctx_size, most);
   if (options.ctx_size > 0) return options.ctx_size;
-  const int64_t need = n_prompt + std::min(options.n_predict, most);
-  return std::min(most, dialogue ? std::max(kDialogueContext, need) : need);
+  const int64_t need = n_prompt + std::min(options.n_predict == kNoLimit ? kUnknownNeed : options.n_predict, most);
+  return std::min(most, dialogue ? std::max(kUnknownNeed, need) : need);
 }
 
 }  // namespace
@@ -73,17 +80,22 @@ RunResult run(const RunOptions& options, const ProgressCallback& progress, const
   result.context = context(options, open.model().config().n_context, n_prompt, dialogue);
   if (n_prompt >= result.context) fail("", "a prompt of {} tokens fills the context of {}", n_prompt, result.context);
 
+  const auto report = [&](std::string_view stage, Json data) {
+    if (progress) progress({.stage = stage, .data = std::move(data)});
+  };
+  result.seed = options.seed == kRandomSeed ? draw_seed() : options.seed;
+  if (options.seed == kRandomSeed) report("seed", {{"seed", result.seed}});
+  generate::SamplingOptions sampling = options.sampling;
+  sampling.seed = static_cast<uint64_t>(result.seed);
   generate::Generator generator(open.model(), tokenizer,
                       {.n_context = result.context,
                        .batch = options.batch_size,
                        .show_special = options.show_special,
-                       .sampling = options.sampling,
+                       .sampling = sampling,
                        .stops = options.stop});
-  const auto report = [&](std::string_view stage, Json data) {
-    if (progress) progress({.stage = stage, .data = std::move(data)});
-  };
   const auto answer = [&] {
-    const generate::FinishReason finish_reason = generator.generate(options.n_predict, [&](std::string_view piece) {
+    const int64_t most = options.n_predict == kNoLimit ? result.context : options.n_predict;
+    const generate::FinishReason finish_reason = generator.generate(most, [&](std::string_view piece) {
       result.text += piece;
       report("text", piece);
     });

@@ -1,6 +1,6 @@
 // Continues a prompt, answers lines of a dialogue, or both.
 //
-// Progress: "prompt" with the prompt's text as data; "text" with each piece of what the model says; "ending" with data
+// Progress: "seed" with data {seed} where one was drawn; "prompt" with the prompt's text as data; "text" with each piece of what the model says; "ending" with data
 // {finish_reason} where an answer ends. Pieces are the bytes of UTF-8 as the model makes them: a character may be cut, or none
 // at all, so that text of a Json here is not to be dumped.
 #pragma once
@@ -21,10 +21,11 @@ struct RunOptions {
   ModelOptions model = {.precision = "fast"};
   std::string prompt;
   std::string file;          ///< with the prompt, less a newline at its end
-  int64_t n_predict = 64;    ///< tokens of an answer at most
-  int64_t ctx_size = 0;      ///< tokens there is room for; 0: what prompt and n_predict need, of a dialogue 4096
+  int64_t n_predict = 64;    ///< tokens of an answer at most; -1: until the model ends it or the context is full
+  int64_t ctx_size = 0;      ///< tokens there is room for; 0: what prompt and n_predict (-1: 4096) need, of a dialogue 4096
   int64_t batch_size = 512;  ///< tokens of the prompt that go through the model at once
-  generate::SamplingOptions sampling;
+  generate::SamplingOptions sampling;  ///< but for the seed
+  int64_t seed = 0;                    ///< -1: another one each time
   std::vector<std::string> stop;  ///< texts at which an answer ends; they are not part of it
   bool no_special = false;        ///< text such as <|user|> stays text
   bool show_special = false;      ///< control tokens are part of what the model says
@@ -43,7 +44,7 @@ struct RunOptions {
     visit("min_p", self.sampling.min_p);
     visit("repeat_penalty", self.sampling.repeat_penalty);
     visit("repeat_last_n", self.sampling.repeat_last_n);
-    visit("seed", self.sampling.seed);
+    visit("seed", self.seed);
     visit("stop", self.stop);
     visit("no_special", self.no_special);
     visit("show_special", self.show_special);
@@ -66,6 +67,7 @@ struct RunResult {
   std::string text;     ///< all that the model said, each answer of a dialogue ended by a newline
   std::string finish_reason;   ///< of the last answer: end-of-generation, stop, tokens (n_predict), context (full); or none
   int64_t context = 0;  ///< tokens there was room for
+  int64_t seed = 0;     ///< that chose the tokens: with it the run can be repeated
   RunPace prompt, generation;
 
   template <class Self, class Visit>
@@ -73,6 +75,7 @@ struct RunResult {
     visit("text", self.text);
     visit("finish_reason", self.finish_reason);
     visit("context", self.context);
+    visit("seed", self.seed);
     visit("prompt", self.prompt);
     visit("generation", self.generation);
   }

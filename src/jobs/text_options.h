@@ -13,6 +13,7 @@ struct TextOptions {
   std::string file;            ///< "-": the standard input
   int64_t ctx_size = 512;      ///< tokens per chunk
   int64_t chunks = 0;          ///< at most so many; 0: all
+  int64_t from_chunk = 0;      ///< so many chunks at the beginning of the text are left out
   int64_t ppl_stride = 0;      ///< chunks begin every so many tokens and score their last ones; 0: no overlap
   bool parse_special = false;  ///< text such as <|user|> becomes the token of that name
 
@@ -21,6 +22,7 @@ struct TextOptions {
     visit("file", self.file);
     visit("ctx_size", self.ctx_size);
     visit("chunks", self.chunks);
+    visit("from_chunk", self.from_chunk);
     visit("ppl_stride", self.ppl_stride);
     visit("parse_special", self.parse_special);
   }

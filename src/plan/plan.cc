@@ -9,6 +9,7 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "plan/plan_names.h"
 #include "plan/text.h"
 
 namespace steelyard::plan {
@@ -176,16 +177,12 @@ std::vector<PlanRule> Plan::load_rule_list(const std::string& path) {
 
 Plan Plan::preset(const std::string& plans_folder, const std::string& name) {
   const std::string folder = plans_folder + "/presets";
-  std::error_code error;
-  std::vector<std::string> known;
+  const std::vector<std::string> known = preset_names(plans_folder);
   // Names are compared with what is in the folder and never become part of a path.
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    if (entry.path().extension() != ".plan") continue;
-    if (lower(entry.path().stem().string()) == lower(name)) return load(entry.path().string());
-    known.push_back(entry.path().stem().string());
+  for (const std::string& preset : known) {
+    if (lower(preset) == lower(name)) return load(folder + "/" + preset + ".plan");
   }
   if (known.empty()) fail(folder, "no presets found");
-  std::sort(known.begin(), known.end());
   std::string list;
   for (const std::string& preset : known) list += " " + preset;
   fail("preset '" + printable(name) + "'", "unknown; there are:{}", list);

@@ -60,10 +60,10 @@ DeviceMemory MemoryPlan::on_device(LayerRange range) const {
   return device;
 }
 
-MemoryPlan plan_memory(const gguf::Reader& reader, const model::ModelConfig& config, const MemoryRequest& request) {
+MemoryPlan plan_memory(const ModelTensors& model, const model::ModelConfig& config, const MemoryRequest& request) {
   MemoryPlan plan;
   plan.layers.resize(config.layers.size());
-  for (const gguf::TensorInfo& tensor : reader.tensors()) {
+  for (const gguf::TensorInfo& tensor : model.tensors) {
     const uint64_t bytes = bound_bytes(tensor);
     const auto block = gguf::block_of(tensor.name);
     if (!block)
@@ -73,21 +73,22 @@ MemoryPlan plan_memory(const gguf::Reader& reader, const model::ModelConfig& con
     else
       plan.prediction += bytes;
   }
-  if (reader.find("output.weight") == nullptr) plan.tied_output = plan.embedding;
+  const auto end = model.tensors.end();
+  if (std::ranges::find(model.tensors, "output.weight", &gguf::TensorInfo::name) == end) plan.tied_output = plan.embedding;
   uint64_t caches = 0;
   for (size_t i = 0; i < plan.layers.size(); ++i) {
     const model::AttentionConfig& attention = config.layers[i].attention;
-    check_widths(attention, reader.path());
+    check_widths(attention, model.path);
     const uint64_t bytes = kv_layer_bytes(attention, request.n_context, request.cache_types);
     plan.layers[i].cache = checked_mul(bytes, static_cast<uint64_t>(request.n_sequences)).value_or(UINT64_MAX);
     const auto sum = checked_add(caches, plan.layers[i].cache);
-    if (!sum || *sum > kMaxBytes) fail(reader.path(), "a cache of {} positions is beyond counting", request.n_context);
+    if (!sum || *sum > kMaxBytes) fail(model.path, "a cache of {} positions is beyond counting", request.n_context);
     caches = *sum;
   }
   plan.tables = table_bytes(config, request.n_context);
   // A product's input is copied in the form that a device multiplies, which takes up to twice its bytes. Scratch memory
   // and workspaces come in blocks.
-  const TokenBytes token = token_bytes(reader, config);
+  const TokenBytes token = token_bytes(model.tensors, config);
   const uint64_t hidden_state = static_cast<uint64_t>(config.n_embd) * sizeof(float);
   plan.activations = static_cast<uint64_t>(request.n_batch) * (token.in_layer + 2 * token.input + hidden_state) +
                      2 * model::Scratch::kBlock;
@@ -105,11 +106,11 @@ void check_fits(const DeviceMemory& needed, uint64_t free, const std::string& wh
        free >> 20);
 }
 
-int64_t largest_context(const gguf::Reader& reader, const model::ModelConfig& config, MemoryRequest request,
+int64_t largest_context(const ModelTensors& model, const model::ModelConfig& config, MemoryRequest request,
                         const std::function<bool(const MemoryPlan&)>& fits) {
   const auto fits_at = [&](int64_t n_context) {
     request.n_context = n_context;
-    return fits(plan_memory(reader, config, request));
+    return fits(plan_memory(model, config, request));
   };
   int64_t low = 0, high = config.n_context;  // the answer lies in [low, high]
   while (low < high) {

@@ -6,7 +6,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gguf/reader.h"
@@ -20,6 +22,16 @@ struct MemoryRequest {
   int64_t n_batch = 512;  ///< tokens that pass a layer together
   int64_t n_outputs = 1;  ///< of them, those whose logits are asked for
   model::CacheTypes cache_types;
+};
+
+/// The tensors of a model: those of a file, or with other types those that a file would have.
+struct ModelTensors {
+  ModelTensors(const gguf::Reader& reader) : tensors(reader.tensors()), path(reader.path()) {}
+  ModelTensors(std::span<const gguf::TensorInfo> tensors_, std::string path_)
+      : tensors(tensors_), path(std::move(path_)) {}
+
+  std::span<const gguf::TensorInfo> tensors;
+  std::string path;  ///< for messages
 };
 
 /// Consecutive layers [begin, end) of the trunk.
@@ -59,14 +71,14 @@ struct MemoryPlan {
   DeviceMemory on_device(LayerRange range) const;
 };
 
-MemoryPlan plan_memory(const gguf::Reader& reader, const model::ModelConfig& config, const MemoryRequest& request);
+MemoryPlan plan_memory(const ModelTensors& model, const model::ModelConfig& config, const MemoryRequest& request);
 
 /// Error with the numbers when more than `free` bytes of the device `where` are needed.
 void check_fits(const DeviceMemory& needed, uint64_t free, const std::string& where);
 
 /// The largest context, at most the model's own, whose plan `fits`; 0 when none does. A plan that fits a context must
 /// also fit shorter ones.
-int64_t largest_context(const gguf::Reader& reader, const model::ModelConfig& config, MemoryRequest request,
+int64_t largest_context(const ModelTensors& model, const model::ModelConfig& config, MemoryRequest request,
                         const std::function<bool(const MemoryPlan&)>& fits);
 
 }  // namespace steelyard::schedule

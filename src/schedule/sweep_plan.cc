@@ -31,10 +31,10 @@ uint64_t weights_at_a_time(const gguf::Reader& reader) {
 
 // Scratch memory is released block by block, so it holds the inputs and outputs of all of a block's products. Inputs
 // that several products share are counted for each, which leaves room for norms and copies.
-TokenBytes token_bytes(const gguf::Reader& reader, const model::ModelConfig& config) {
+TokenBytes token_bytes(std::span<const gguf::TensorInfo> tensors, const model::ModelConfig& config) {
   std::map<size_t, uint64_t> values;
   uint64_t input = 0;
-  for (const gguf::TensorInfo& tensor : reader.tensors()) {
+  for (const gguf::TensorInfo& tensor : tensors) {
     const auto found = gguf::block_of(tensor.name);
     if (!found || tensor.n_dims < 2) continue;
     const auto block = static_cast<size_t>(*found);
@@ -61,7 +61,7 @@ TokenBytes token_bytes(const gguf::Reader& reader, const model::ModelConfig& con
 
 SweepPlan plan_sweep(const gguf::Reader& reader, const model::ModelConfig& config, uint64_t memory,
                      uint64_t result_bytes, int64_t n_ctx, int64_t n_batch, std::optional<SweepOrder> order) {
-  const TokenBytes token = token_bytes(reader, config);
+  const TokenBytes token = token_bytes(reader.tensors(), config);
   const auto chunk = static_cast<uint64_t>(n_ctx);
   SweepPlan plan;
   // A quarter for activations, because products do not become faster beyond some thousand rows.

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
 
 #include "schedule/layer_sweep.h"
@@ -30,7 +31,7 @@ struct TokenBytes {
   uint64_t input = 0;       ///< of them, what the trunk's widest product reads
   uint64_t persistent = 0;  ///< caches and copies of its stream: of at least a whole chunk
 };
-TokenBytes token_bytes(const gguf::Reader& reader, const model::ModelConfig& config);
+TokenBytes token_bytes(std::span<const gguf::TensorInfo> tensors, const model::ModelConfig& config);
 
 /// memory: what the process may use, weights included. result_bytes: the part of it that the caller keeps. n_batch:
 /// tokens at a time, if memory allows. Without `order`, a model that does not fit is swept layer by layer.

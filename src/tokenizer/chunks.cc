@@ -49,10 +49,13 @@ std::span<const TokenId> Chunks::targets(int64_t c) const {
                                     static_cast<size_t>(n_scored()));
 }
 
-std::vector<TokenId> tokenize_file(const Tokenizer& tokenizer, const std::string& path, bool parse_special) {
-  std::string text = read_file(path);
+std::vector<TokenId> tokenize_text(const Tokenizer& tokenizer, std::string text, bool parse_special) {
   if (text.ends_with('\n')) text.pop_back();
   return tokenizer.encode(text, /*add_special=*/true, parse_special);
+}
+
+std::vector<TokenId> tokenize_file(const Tokenizer& tokenizer, const std::string& path, bool parse_special) {
+  return tokenize_text(tokenizer, read_file(path), parse_special);
 }
 
 std::optional<TokenId> chunk_bos(const Tokenizer& tokenizer) {

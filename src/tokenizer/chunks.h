@@ -54,8 +54,11 @@ class Chunks {
   std::optional<TokenId> bos_;
 };
 
-/// Tokens of a text file for evaluation or calibration: one trailing newline is dropped, BOS and EOS are added as the
-/// model asks. Error when the file cannot be read.
+/// Tokens of a text for evaluation or calibration: one trailing newline is dropped, BOS and EOS are added as the model
+/// asks.
+std::vector<TokenId> tokenize_text(const Tokenizer& tokenizer, std::string text, bool parse_special);
+
+/// The same of a file, or of a pipe (read_file). Error when it cannot be read.
 std::vector<TokenId> tokenize_file(const Tokenizer& tokenizer, const std::string& path, bool parse_special);
 
 /// BOS for Chunks: the model's, if it wants one.

@@ -9,7 +9,9 @@
 
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <string>
+#include <thread>
 
 #include "base/error.h"
 #include "error_of.h"
@@ -164,6 +166,20 @@ TEST(AtomicFileDeathTest, NothingFollowsFinish) {
   file.finish();
   EXPECT_DEATH(file.append("late"), "internal check failed");
   EXPECT_DEATH(file.finish(), "internal check failed");
+}
+
+TEST(ReadFile, ReadsAPipeToItsEnd) {
+  const test::TempFolder folder;
+  const std::string path = folder / "pipe", text(300'000, 'x');  // more than a pipe holds
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  std::thread writer([&] { std::ofstream(path) << text; });
+  EXPECT_EQ(read_file(path), text);
+  writer.join();
+  EXPECT_EQ(read_file("/dev/null"), "");
+}
+
+TEST(ReadFile, OfAnEndlessPipeThereIsALimit) {
+  EXPECT_NE(error_of([] { read_file("/dev/zero"); }).find("more than 256 MiB through a pipe"), std::string::npos);
 }
 
 }  // namespace

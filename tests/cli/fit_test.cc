@@ -183,6 +183,40 @@ TEST_F(Fit, SaysWhatWould) {
       << result.out;
 }
 
+// Before the planned file is made as after.
+TEST_F(Fit, OfAPlanIsThatOfTheQuantizedFile) {
+  const std::string model = golden("imatrix/deepseek2_k256/model.gguf");
+  std::ofstream(folder_ / "own.plan") << "ffn_down = Q8_0\n* = Q4_K\n";
+  for (const std::vector<std::string>& source :
+       {std::vector<std::string>{"--preset", "Q4_K_M"}, {"--plan", folder_ / "own.plan"}, {"Q8_0"}, {"15"}}) {
+    std::vector<std::string> quantize = {"quantize", model, folder_ / "quantized.gguf"};
+    quantize.insert(quantize.end(), source.begin(), source.end());
+    ASSERT_EQ(run(quantize).exit_code, 0);
+    std::vector<std::string> planned = {model, "--vram", "1GiBx2", "-c", "128"};
+    planned.insert(planned.end(), source.begin(), source.end());
+    Json before = fit(planned), after = fit({folder_ / "quantized.gguf", "--vram", "1GiBx2", "-c", "128"});
+    EXPECT_NE(sum(before, "weights"), sum(fit({model, "--vram", "1GiBx2", "-c", "128"}), "weights"));
+    EXPECT_EQ(before["plan"], source.back() == "15" ? "Q4_K_M" : source.back());
+    EXPECT_EQ(after["plan"], "");
+    for (Json* report : {&before, &after}) {
+      report->erase("model");
+      report->erase("plan");
+    }
+    EXPECT_EQ(before, after) << source.back();
+  }
+  EXPECT_NE(run({"fit", model, "--vram", "1GiB", "Q8_0"}).out.find("as Q8_0 would make it"), std::string::npos);
+}
+
+TEST_F(Fit, ABareNumberLacksAUnit) {
+  const std::string model = golden("models/llama/model.gguf");
+  for (const std::string vram : {"24", "24x2", "24GiB,24"}) {
+    const CommandResult result = run({"fit", model, "--vram", vram});
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_EQ(result.err, "steelyard: --vram " + vram + ": 24 bytes? Give a unit: 24GiB\n");
+  }
+  EXPECT_EQ(run({"fit", model, "--vram", "25769803776"}).exit_code, 0);
+}
+
 TEST_F(Fit, Refuses) {
   const std::string model = golden("models/llama/model.gguf");
   for (const std::vector<std::string>& arguments : {std::vector<std::string>{model},
@@ -195,6 +229,10 @@ TEST_F(Fit, Refuses) {
                                                     {model, "--vram", "24GiBx2", "--tensor-split", "0,0"},
                                                     {model, "--vram", "24GiB", "--reserve", "?"},
                                                     {model, "--vram", "24GiB", "-ngl", "-1"},
+                                                    {model, "--vram", "24GiB", "--preset", "no"},
+                                                    {model, "--vram", "24GiB", "--plan", "/nonexistent.plan"},
+                                                    {model, "--vram", "24GiB", "--pure"},
+                                                    {model, "--vram", "24GiB", "--imatrix", "/nonexistent.gguf"},
                                                     {"/nonexistent.gguf", "--vram", "24GiB"}}) {
     std::vector<std::string> command = {"fit"};
     command.insert(command.end(), arguments.begin(), arguments.end());

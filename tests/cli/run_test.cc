@@ -125,7 +125,7 @@ TEST_F(Run, BadFlags) {
   refused({"--min-p", "-0.5"}, "min-p is -0.5");
   refused({"--repeat-penalty", "0"}, "repetition penalty is 0, expected more than 0");
   refused({"--repeat-last-n", "-2"}, "number of tokens to penalise is -2");
-  refused({"--seed", "-1"}, "--seed");
+  refused({"--seed", "-2"}, "--seed");
   refused({"--stop", ""}, "stop");
   refused({"-b", "0"}, "-b must be at least 1");
   refused({"-c", "-1"}, "-c must be at least 1");

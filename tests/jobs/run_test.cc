@@ -106,14 +106,14 @@ TEST_F(RunJob, ACallbackMayEndIt) {
 
 TEST_F(RunJob, OptionsAreJson) {
   options_.stop = {"a", "b"};
-  options_.sampling.seed = 7;
+  options_.seed = 7;
   RunOptions read;
   EXPECT_EQ(read.model.precision, "fast");
   read_json(to_json(options_), read, "options");
   EXPECT_EQ(to_json(read), to_json(options_));
-  EXPECT_EQ(read.sampling.seed, 7u);
+  EXPECT_EQ(read.seed, 7);
   EXPECT_THROW(read_json({{"temperature", 1}}, read, "options"), Error);
-  EXPECT_THROW(read_json({{"seed", -1}}, read, "options"), Error);
+  EXPECT_THROW(read_json({{"seed", 0.5}}, read, "options"), Error);
 }
 
 TEST_F(RunJob, Refuses) {
@@ -131,6 +131,29 @@ TEST_F(RunJob, Refuses) {
   expect("fills the context of 1", [](auto& options) { options.ctx_size = 1; });
   expect("the prompt is empty", [](auto& options) { options.prompt = ""; });
   expect("absent", [](auto& options) { options.file = "absent"; });
+}
+
+TEST_F(RunJob, WithoutALimitUntilTheContextIsFull) {
+  options_.n_predict = -1;
+  options_.ctx_size = 40;
+  const RunResult result = run(options_);
+  EXPECT_EQ(result.finish_reason, "context");
+  EXPECT_EQ(result.prompt.tokens + result.generation.tokens, 40);
+  options_.n_predict = -2;
+  EXPECT_THAT(failure(), HasSubstr("-n must be at least 1, or -1"));
+}
+
+TEST_F(RunJob, ARandomSeedIsInTheResult) {
+  options_.sampling.temperature = 2;
+  options_.seed = -1;
+  int64_t said = -1;
+  const RunResult result = run(options_, [&](const Progress& progress) {
+    if (progress.stage == "seed") said = progress.data.at("seed").get<int64_t>();
+  });
+  EXPECT_EQ(said, result.seed);
+  EXPECT_NE(run(options_).seed, result.seed);
+  options_.seed = result.seed;
+  EXPECT_EQ(run(options_).text, result.text);
 }
 
 }  // namespace

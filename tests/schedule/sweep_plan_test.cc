@@ -31,7 +31,7 @@ TEST_F(SweepPlanTest, OrderFollowsFromTheFileUnlessGiven) {
 TEST_F(SweepPlanTest, BatchesAreWholeChunksWhereTheyFit) {
   EXPECT_EQ(plan(1024 * kMiB).n_batch, 2048);
   EXPECT_EQ(plan(1024 * kMiB, 600).n_batch, 1800);
-  const TokenBytes token = token_bytes(reader_, model_.config());
+  const TokenBytes token = token_bytes(reader_.tensors(), model_.config());
   EXPECT_EQ(plan(4 * 700 * (token.in_block + token.persistent)).n_batch, 512);
   // Of a part of a chunk the caches and copies are the whole chunk's.
   EXPECT_EQ(plan(4 * (100 * token.in_block + 512 * token.persistent)).n_batch, 100);
