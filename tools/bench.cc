@@ -39,13 +39,13 @@ void print_head(const jobs::BenchResult& machine) {
             machine.settings, machine.threads);
   if (machine.bandwidth) {
     print_out(
-        "at best {:.1f} G products/s, of which a prompt's token takes {:.4f} G, and {:.1f} GB/s, of which decoding one "
-        "takes {:.4f} GB\n",
+        "machine at best: {:.1f} G products/s (a prompt token takes {:.4f} G), {:.1f} GB/s (decoding a token reads "
+        "{:.4f} GB)\n",
         *machine.f32_products_per_second * 1e-9, *machine.products_per_token * 1e-9, *machine.bandwidth * 1e-9,
         *machine.bytes_per_token * 1e-9);
   }
-  for (const std::string& meter : machine.meters) print_out("energy of {}\n", meter);
-  for (const std::string& absent : machine.no_meters) print_out("no energy of {}\n", absent);
+  for (const std::string& meter : machine.meters) print_out("energy counter: {}\n", meter);
+  for (const std::string& absent : machine.no_meters) print_out("no energy counter: {}\n", absent);
   print_out("{:>8} {:>12} {:>12} {:>12}", "context", "first token", "prefill", "decode");
   if (machine.bandwidth) print_out(" {:>10} {:>10}", "% products", "% memory");
   print_out(" {:>10} {:>10} {:>12}\n", "prefill W", "decode W", "tokens/kWh");
@@ -90,29 +90,33 @@ void run(const CommandLine& line) {
 }  // namespace
 
 void add_bench(CLI::App& app) {
-  auto* command = app.add_subcommand("bench", "speed and energy over the length of the context");
+  auto* command = app.add_subcommand("bench", "speed and energy over context length");
   auto line = std::make_shared<CommandLine>();
   jobs::BenchOptions& options = line->options;
   add_options(*command, options.model);
   command
       ->add_option("-c,--contexts", options.contexts,
-                   "tokens of the prompts, e.g. 0,512,4096; by default 4096 to 131072")
+                   "prompt lengths in tokens, e.g. 0,512,4096; default: 4096 to 131072")
       ->delimiter(',')
       ->check(CLI::Range(int64_t{0}, int64_t{INT32_MAX}));
-  command->add_option("-n,--n-gen", options.n_gen, "tokens to decode after each prompt; 0: none")
+  command->add_option("-n,--n-gen", options.n_gen, "number of tokens to decode after each prompt; 0: none")
       ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
-  command->add_option("-b,--batch-size", options.batch_size, "tokens of a prompt that go through the model at once")
+  command->add_option("-b,--batch-size", options.batch_size, "prompt tokens per batch")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  command->add_option("-r,--repetitions", options.repetitions, "rounds, of which the best counts")
+  command->add_option("-r,--repetitions", options.repetitions, "number of rounds; the best one is reported")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  command->add_option("--json", line->json, "write the figures here");
-  command->add_option("--svg", line->svg, "draw speed over context here");
-  command->add_option("--powercap", options.powercap, "folder of the processor's meters of energy")
+  command->add_option("--json", line->json, "write the results to this JSON file");
+  command->add_option("--svg", line->svg, "write a plot of speed over context to this SVG file");
+  command->add_option("--powercap", options.powercap, "folder of the CPU's energy counters (RAPL)")
       ->capture_default_str();
-  command->add_option("--nvml", options.nvml, "library that knows the GPUs' meters of energy")->capture_default_str();
+  command
+      ->add_option("--nvml", options.nvml,
+                   "NVIDIA management library, for the GPUs' energy "
+                   "counters")
+      ->capture_default_str();
   command->callback([line] { run(*line); });
 }
 

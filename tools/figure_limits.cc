@@ -33,7 +33,8 @@ const Figure* find_figure(std::string_view name) {
 
 Limit parse_limit(const std::string& text) {
   const size_t equals = text.find('=');
-  if (equals == std::string::npos) fail("", "--fail-above \"{}\": expected FIGURE=LIMIT, e.g. kld=0.02", printable(text));
+  if (equals == std::string::npos)
+    fail("", "--fail-above \"{}\": expected FIGURE=LIMIT, e.g. kld=0.02", printable(text));
   Limit limit{.name = text.substr(0, equals)};
   if (find_figure(limit.name) == nullptr) {
     std::vector<std::string_view> known;

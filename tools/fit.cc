@@ -36,9 +36,9 @@ jobs::FitDevice sum(const jobs::FitResult& result) {
 void print(const jobs::FitResult& result) {
   const auto mib = [](uint64_t bytes) { return bytes >> 20; };
   if (!result.plan.empty()) print_out("as {} would make it:\n", result.plan);
-  print_out("{}, {} layers; context {} of {}, {} at a time; keys in {}, values in {}; batches of {}\n\n",
-            result.architecture, result.n_layers, result.context, result.model_context, result.sequences,
-            result.cache_type_k, result.cache_type_v, result.batch);
+  print_out("{}, {} layers; context {} of {}, {} sequences; keys {}, values {}; batch {}\n\n", result.architecture,
+            result.n_layers, result.context, result.model_context, result.sequences, result.cache_type_k,
+            result.cache_type_v, result.batch);
   print_out("{:<10} {:>9} {:>12} {:>10} {:>8} {:>12} {:>12}  {}\n", "MiB", "layers", "weights", "cache", "RoPE",
             "activations", "needed", "free");
   if (result.host.n_layers > 0) print_row("host", result.host, "");
@@ -47,49 +47,46 @@ void print(const jobs::FitResult& result) {
   }
   print_row("sum", sum(result), "");
   print_out("\n");
-  if (result.reserve > 0) print_out("{} MiB of each device are left to its driver.\n", mib(result.reserve));
+  if (result.reserve > 0) print_out("{} MiB of each device are reserved for its driver.\n", mib(result.reserve));
   if (result.prediction > 0) {
     print_out("The file has {:.1f} MiB in blocks that predict further tokens (NextN, MTP), which are not loaded.\n",
               static_cast<double>(result.prediction) / (1 << 20));
   }
   print_out("{}", result.fits ? "It fits." : "It does not fit.");
   if (!result.fits && result.most_layers > 0) {
-    print_out(" With {} of {} layers on the devices (--gpu-layers {}) it would.", result.most_layers, result.n_layers,
+    print_out(" With {} of {} layers on the devices (--gpu-layers {}) it fits.", result.most_layers, result.n_layers,
               result.most_layers);
   }
   if (result.largest_context > 0)
     print_out(" The largest context that fits is {}.\n", result.largest_context);
   else
-    print_out(" No context does.\n");
+    print_out(" No context fits.\n");
 }
 
 }  // namespace
 
 void add_fit(CLI::App& app) {
-  auto* command =
-      app.add_subcommand("fit", "what a model needs in the memory of devices, and the context they have room for");
+  auto* command = app.add_subcommand("fit", "memory that a model needs on devices, and the largest context that fits");
   auto options = std::make_shared<jobs::FitOptions>();
   auto json = std::make_shared<bool>(false);
-  command->add_option("model,-m,--model", options->model, "GGUF model; its header is enough")->required();
-  command
-      ->add_option("--vram", options->vram,
-                   "memory of the devices: 24GiB, 24GiBx6, or several separated by commas: 24GiBx2,16GiB")
+  command->add_option("model,-m,--model", options->model, "GGUF model (only its header is read)")->required();
+  command->add_option("--vram", options->vram, "memory of each device: 24GiB, 24GiBx6, or a list: 24GiBx2,16GiB")
       ->required();
-  command->add_option("-c,--ctx-size", options->ctx_size, "tokens of context; by default the most that fit")
+  command->add_option("-c,--ctx-size", options->ctx_size, "context in tokens; default: the largest that fits")
       ->check(CLI::Range(int64_t{1}, int64_t{INT32_MAX}));
   add_options(*command, options->source);
   command->add_option("--imatrix", options->imatrix, "with a plan: resolve it as if this importance matrix were used");
   add_options(*command, options->cache);
-  command->add_option("--sequences", options->sequences, "texts at a time, each with so much context")
+  command->add_option("--sequences", options->sequences, "number of parallel sequences, each with this context")
       ->check(CLI::Range(1, 1 << 16))
       ->capture_default_str();
-  command->add_option("-b,--batch-size", options->batch_size, "tokens of a prompt that go through a layer at once")
+  command->add_option("-b,--batch-size", options->batch_size, "prompt tokens per batch")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   add_options(*command, options->placement);
-  add_bytes(*command, "--reserve", options->reserve, "of each device, what driver and libraries take")
+  add_bytes(*command, "--reserve", options->reserve, "memory per device that is reserved for driver and libraries")
       ->default_str("512MiB");
-  command->add_flag("--json", *json, "print JSON, sizes in bytes");
+  command->add_flag("--json", *json, "print JSON, with sizes in bytes");
   command->callback([options, json] {
     const jobs::FitResult result = jobs::fit(*options);
     if (*json)

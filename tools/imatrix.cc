@@ -21,7 +21,7 @@ void print_coverage(const jobs::CollectedText& text, bool waits_for_experts) {
     n_experts += block.n_expert;
     below += block.below;
     if (block.below == 0) continue;
-    print_out("{}: {} of {} experts saw fewer than {} tokens, {} of them none; expert {} saw {}, the median {}\n",
+    print_out("{}: {} of {} experts saw fewer than {} tokens, {} of them none; minimum: expert {} with {}, median {}\n",
               block.block, block.below, block.n_expert, text.wanted_expert_tokens, block.unseen, block.least_expert,
               block.least, block.median);
   }
@@ -38,10 +38,10 @@ void print(const jobs::CollectedText& text, bool waits_for_experts) {
   print_out("{} tokens in {:.1f} s, {:.0f} tokens/s\n", text.n_tokens, text.seconds,
             static_cast<double>(text.n_tokens) / text.seconds);
   if (text.resumed_chunks > 0 || text.resumed_layers > 0) {
-    print_out("went on after {} chunks and {} layers of an earlier run\n", text.resumed_chunks, text.resumed_layers);
+    print_out("continued after {} chunks and {} layers of an earlier run\n", text.resumed_chunks, text.resumed_layers);
   }
   for (const jobs::BrokenChunk& broken : text.broken) {
-    print_out("chunk {} is left out: {} gives numbers that are not finite\n", broken.chunk + 1, broken.place);
+    print_out("chunk {} is left out: non-finite values in {}\n", broken.chunk + 1, broken.place);
   }
   if (!text.broken.empty()) print_out("{} of {} chunks left out\n", text.broken.size(), text.n_passed);
   print_coverage(text, waits_for_experts);
@@ -50,11 +50,12 @@ void print(const jobs::CollectedText& text, bool waits_for_experts) {
 void print(const jobs::ImatrixCosts& costs) {
   const auto gib = [](uint64_t bytes) { return static_cast<double>(bytes) / (uint64_t{1} << 30); };
   print_out("{} tokens, {}, {} per batch\n", costs.n_tokens, order_name(costs.order), costs.batch_size);
-  print_out("weights      {:8.2f} GiB, {:.2f} GiB at a time\n", gib(costs.weights), gib(costs.weights_at_a_time));
-  print_out("activations  {:8.2f} GiB\n", gib(costs.activations));
-  print_out("sums         {:8.2f} GiB\n", gib(costs.sums));
-  print_out("streams      {:8.2f} GiB, {:.2f} GiB of them in a scratch file\n", gib(costs.streams), gib(costs.scratch));
-  print_out("work         {:8.2f} GFLOP per token, {:.2f} PFLOP\n", 1e-9 * costs.flop_per_token,
+  print_out("weights        {:8.2f} GiB, {:.2f} GiB at a time\n", gib(costs.weights), gib(costs.weights_at_a_time));
+  print_out("activations    {:8.2f} GiB\n", gib(costs.activations));
+  print_out("sums           {:8.2f} GiB\n", gib(costs.sums));
+  print_out("hidden states  {:8.2f} GiB, {:.2f} GiB of them in a scratch file\n", gib(costs.streams),
+            gib(costs.scratch));
+  print_out("work           {:8.2f} GFLOP per token, {:.2f} PFLOP\n", 1e-9 * costs.flop_per_token,
             1e-15 * costs.flop_per_token * static_cast<double>(costs.n_tokens));
 }
 
@@ -75,21 +76,30 @@ void run_imatrix(const jobs::ImatrixOptions& options) {
 }  // namespace
 
 void add_imatrix(CLI::App& app) {
-  auto* command = app.add_subcommand("imatrix", "collect importance over text; merge and convert importance files");
+  auto* command = app.add_subcommand("imatrix",
+                                     "collect an importance matrix on a text; merge and convert importance "
+                                     "files");
   auto options = std::make_shared<jobs::ImatrixOptions>();
   add_options(*command, options->model);
   command->get_option("--model")->required(false);
   add_options(*command, options->text);
   add_options(*command, options->sweep);
-  command->add_option("-o,--output-file", options->output_file, "file to write: .dat for the legacy layout, else GGUF");
-  command->add_option("--in-file", options->in_file, "importance files to add; without -f: to merge or convert")
+  command->add_option("-o,--output-file", options->output_file,
+                      "output file: .dat for the legacy layout, otherwise "
+                      "GGUF");
+  command
+      ->add_option("--in-file", options->in_file,
+                   "importance files to add to the collection; without -f: to merge "
+                   "or convert")
       ->delimiter(',');
-  command->add_flag("--process-output", options->process_output, "also collect for output.weight");
+  command->add_flag("--process-output", options->process_output, "also collect importance for output.weight");
   command
       ->add_option("--min-expert-tokens", options->min_expert_tokens,
-                   "go on through the text, --chunks at a time, until every expert has seen so many tokens")
+                   "continue through the text, --chunks at a time, until every expert has seen this many tokens")
       ->check(CLI::NonNegativeNumber);
-  command->add_flag("--dry-run", options->dry_run, "with -m, -c and --chunks: show what it would take, and end");
+  command->add_flag("--dry-run", options->dry_run,
+                    "with -m, -c and --chunks: show memory and work of a collection, "
+                    "and exit");
   add_options(*command, options->resume);
   command->callback([options] { run_imatrix(*options); });
 }

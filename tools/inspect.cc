@@ -43,7 +43,7 @@ void print(const jobs::ModelContents& model) {
   for (const jobs::MetadataRow& row : model.metadata) {
     if (!row.is_provenance) print_out("{:<48} {:<7} {}\n", printable(row.key), row.type, row.value.dump());
   }
-  if (std::ranges::any_of(model.metadata, &jobs::MetadataRow::is_provenance)) print_out("\nhow it was made\n");
+  if (std::ranges::any_of(model.metadata, &jobs::MetadataRow::is_provenance)) print_out("\nprovenance\n");
   for (const jobs::MetadataRow& row : model.metadata) {
     if (row.is_provenance) print_provenance(row);
   }
@@ -63,19 +63,19 @@ void print(const jobs::ImatrixContents& imatrix) {
   print_out("importance matrix: {} entries, {} chunks of {} tokens\n", imatrix.entries.size(), imatrix.chunk_count,
             imatrix.chunk_size);
   for (const std::string& dataset : imatrix.datasets) print_out("dataset {}\n", printable(dataset));
-  print_out("\n{:<36} {:>7} {:>7} {:>10} {:>6} {:>10} {:>10} {:>10} {:>10} {:>10} {:>7} {:>8} {:>7} {:>7} {:>7}\n",
-            "mean squared input of", "columns", "experts", "inputs", "unseen", "sum", "min", "mean", "max", "deviation",
-            "active", "entropy", "of max", "outlie", "similar");
+  print_out("\n{:<36} {:>7} {:>7} {:>10} {:>6} {:>10} {:>10} {:>10} {:>10} {:>10} {:>7} {:>8} {:>7} {:>8} {:>7}\n",
+            "entry", "columns", "experts", "inputs", "unseen", "sum", "min", "mean", "max", "std dev", "active",
+            "entropy", "of max", "outlying", "similar");
   for (const imatrix::ImatrixStatistics& row : imatrix.entries) {
     print_out(
         "{:<36} {:>7} {:>7} {:>10} {:>6} {:>10.4g} {:>10.4g} {:>10.4g} {:>10.4g} {:>10.4g} {:>6.1f}% {:>8.4f} "
         "{:>6.1f}% "
-        "{:>6.2f}% {:>7.4f}\n",
+        "{:>7.2f}% {:>7.4f}\n",
         printable(row.name), row.n_in, row.n_expert, row.inputs, row.experts_unseen, row.sum, row.min, row.mean,
         row.max, row.deviation, 100 * row.active, row.entropy, 100 * row.relative_entropy(), 100 * row.outlying,
         row.similarity);
   }
-  if (!imatrix.blocks.empty()) print_out("\n{:<8} {:>12} {:>8} {:>8}\n", "block", "mean sum", "outlie", "similar");
+  if (!imatrix.blocks.empty()) print_out("\n{:<8} {:>12} {:>8} {:>8}\n", "block", "mean sum", "outlying", "similar");
   for (const imatrix::BlockStatistics& block : imatrix.blocks) {
     print_out("{:<8} {:>12.4g} {:>7.2f}% {:>8.4f}\n", block.block, block.sum, 100 * block.outlying, block.similarity);
   }
@@ -89,7 +89,7 @@ std::string verdict(const jobs::TensorDiff& tensor) {
     return fmt::format("  {} and {}", shape_text(tensor.a->shape), shape_text(tensor.b->shape));
   }
   if (tensor.same_bytes) return "  same bytes";
-  if (!tensor.error) return "  other bytes";
+  if (!tensor.error) return "  different bytes";
   return fmt::format("{:>10.6f} {:>10.4g} {:>10.7f}", tensor.error->relative_rmse, tensor.error->max_abs,
                      tensor.error->cosine);
 }
@@ -115,7 +115,7 @@ void print(const jobs::ModelDiff& diff) {
     print_out("{}: {} tensors, {} bytes, {:.4f} bits per weight\n", file->path, file->tensors, file->total_bytes,
               file->bits_per_weight);
   }
-  print_out("all weights in both: relative error {:.6f}, largest {:.4g}, cosine {:.7f}", diff.total.relative_rmse,
+  print_out("all tensors in both files: relative error {:.6f}, largest {:.4g}, cosine {:.7f}", diff.total.relative_rmse,
             diff.total.max_abs, diff.total.cosine);
   if (diff.total.not_finite > 0) print_out("; {} not finite and left out", diff.total.not_finite);
   print_out("; {} of {} tensors have the same bytes\n",
@@ -123,23 +123,30 @@ void print(const jobs::ModelDiff& diff) {
 }
 
 void print(const jobs::Verification& file) {
-  print_out("{}: all {} tensors have the bytes that their checksums stand for\n", file.path, file.tensors);
+  print_out("{}: all {} tensors match their checksums\n", file.path, file.tensors);
 }
 
 }  // namespace
 
 void add_inspect(CLI::App& app) {
-  auto* command = app.add_subcommand("inspect", "what is in a GGUF or imatrix file, or differs between two GGUF files");
+  auto* command = app.add_subcommand("inspect",
+                                     "show the contents of a GGUF or importance file, or the differences "
+                                     "between two GGUF files");
   auto options = std::make_shared<jobs::InspectOptions>();
   auto json = std::make_shared<bool>(false);
-  command->add_option("files", options->files, "GGUF model (the first of its shards), or imatrix (GGUF or .dat)")
+  command
+      ->add_option("files", options->files,
+                   "GGUF model (or the first of its shards), or importance matrix (GGUF or "
+                   ".dat)")
       ->required()
       ->expected(1, 2);
-  command->add_flag("--diff", options->diff, "compare two GGUF files: metadata, types, sizes, error of each tensor");
-  command->add_flag("--verify", options->verify, "check the bytes of a file that quantize wrote against its checksums")
+  command->add_flag("--diff", options->diff,
+                    "compare two GGUF files: metadata, types, sizes, and the error of each "
+                    "tensor");
+  command->add_flag("--verify", options->verify, "check a file that quantize wrote against its checksums")
       ->excludes("--diff");
   command->add_flag("--json", *json, "print JSON")->excludes("--verify");
-  command->add_option("-t,--threads", options->threads, "threads of --diff and --verify; all cores by default")
+  command->add_option("-t,--threads", options->threads, "number of threads for --diff and --verify; default: all cores")
       ->check(CLI::Range(0, jobs::kMaxThreads));
   command->callback([options, json] {
     ProgressLine line;

@@ -39,8 +39,10 @@ void limit_spinning(char** argv) {
 
 int main(int argc, char** argv) {
   limit_spinning(argv);
-  CLI::App app("Weighs a model's tensors unequally: calibrate, plan, quantize, evaluate and run GGUF models.",
-               "steelyard");
+  CLI::App app(
+      "Quantizes GGUF models, with more bits for the tensors that need them: calibrate, plan, quantize, "
+      "evaluate, run.",
+      "steelyard");
   app.set_version_flag("--version", "steelyard " STEELYARD_VERSION);
   app.require_subcommand(0, 1);  // with exactly one, a word that is none would not be named in the message
   steelyard::tools::add_imatrix(app);

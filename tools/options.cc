@@ -9,7 +9,8 @@
 namespace steelyard::tools {
 
 void add_threads(CLI::App& command, int& threads) {
-  command.add_option("-t,--threads", threads, "threads; all cores by default")->check(CLI::Range(0, jobs::kMaxThreads));
+  command.add_option("-t,--threads", threads, "number of threads; default: all cores")
+      ->check(CLI::Range(0, jobs::kMaxThreads));
 }
 
 CLI::Option* add_bytes(CLI::App& command, const std::string& name, uint64_t& bytes, const std::string& help) {
@@ -27,19 +28,24 @@ CLI::Option* add_bytes(CLI::App& command, const std::string& name, uint64_t& byt
 void add_options(CLI::App& command, jobs::CacheOptions& options) {
   command
       .add_option("--cache-type-k", options.cache_type_k,
-                  "type of cached keys, or latents (-ctk): f32, f16, bf16, q8_0, q4_0")
+                  "type of the KV cache's keys, or latents (-ctk): f32, f16, bf16, q8_0, q4_0")
       ->capture_default_str();
-  command.add_option("--cache-type-v", options.cache_type_v, "type of cached values (-ctv)")->capture_default_str();
+  command
+      .add_option("--cache-type-v", options.cache_type_v,
+                  "type of the KV cache's values "
+                  "(-ctv)")
+      ->capture_default_str();
 }
 
 void add_options(CLI::App& command, jobs::PlacementOptions& options) {
   command
       .add_option("--tensor-split", options.tensor_split,
-                  "numbers of layers on the devices in these proportions, e.g. 2,1; by default by memory (-ts)")
+                  "proportions of layers per device, e.g. 2,1; default: by memory (-ts)")
       ->delimiter(',');
   command
       .add_option("--gpu-layers,--n-gpu-layers", options.gpu_layers,
-                  "the last so many layers are on the devices, the others on the host; by default all (-ngl)")
+                  "number of layers on the devices, counted from the last; the others stay on the host; default: all "
+                  "(-ngl)")
       ->check(CLI::NonNegativeNumber);
 }
 
@@ -48,7 +54,7 @@ void add_options(CLI::App& command, jobs::ModelOptions& options) {
   add_threads(command, options.threads);
   command
       .add_option("--backend", options.backend,
-                  compute::describe_backends() + "; or several, which hold layers in turn")
+                  compute::describe_backends() + "; or a comma-separated list, each for a range of layers")
       ->delimiter(',')
       ->capture_default_str();
   command
@@ -58,96 +64,117 @@ void add_options(CLI::App& command, jobs::ModelOptions& options) {
             options.backend.clear();
             for (const int device : devices) options.backend.push_back(fmt::format("cuda:{}", device));
           },
-          "numbers of CUDA devices: 0,1 is --backend cuda:0,cuda:1")
+          "CUDA device numbers: 0,1 means --backend cuda:0,cuda:1")
       ->delimiter(',');
   add_options(command, options.placement);
   command
       .add_option("--precision", options.precision,
-                  "exact: activations as good as in F32; fast: in integers of 8 bits, 16 for weights that are floats")
+                  "exact: activations with the accuracy of F32; fast: activations rounded to 8-bit integers (16-bit "
+                  "for F16 and BF16 weights)")
       ->capture_default_str();
   add_options(command, options.cache);
 }
 
 void add_options(CLI::App& command, jobs::SweepChoice& options) {
-  command.add_option("-b,--batch-size", options.batch_size, "tokens per batch: several chunks, or a part of one")
+  command.add_option("-b,--batch-size", options.batch_size, "tokens per batch (several chunks, or a part of one)")
       ->capture_default_str();
   add_bytes(command, "--memory", options.memory,
-            "memory to use, e.g. 8GiB, weights in use included; by default most of what there is");
+            "memory limit, including weights in use, e.g. 8GiB; default: four fifths of the memory");
   command
       .add_option("--order", options.order,
-                  "layer: all text through one layer after the other, which reads the model once; token: all layers "
-                  "for one batch after the other; by default layer where the model exceeds --memory")
+                  "layer: pass all text through one layer before the next (reads the model once); token: pass each "
+                  "batch through all layers; default: layer if the model exceeds --memory")
       ->check(CLI::IsMember({"layer", "token"}));
 }
 
 void add_options(CLI::App& command, jobs::TextOptions& options) {
-  command.add_option("-f,--file", options.file, "text");
+  command.add_option("-f,--file", options.file, "text file; -: standard input");
   command.add_option("-c,--ctx-size", options.ctx_size, "tokens per chunk")->capture_default_str();
-  command.add_option("--chunks", options.chunks, "at most this many chunks");
+  command.add_option("--chunks", options.chunks, "maximum number of chunks");
   command.add_option("--chunk,--from-chunk", options.from_chunk, "skip so many chunks at the beginning of the text")
       ->check(CLI::NonNegativeNumber);
-  command.add_flag("--parse-special", options.parse_special, "text such as <|user|> becomes the token of that name");
+  command.add_flag("--parse-special", options.parse_special,
+                   "read text such as <|user|> as the special token of that "
+                   "name");
 }
 
 void add_stride(CLI::App& command, jobs::TextOptions& options) {
   command.add_option("--ppl-stride", options.ppl_stride,
-                     "chunks begin every N tokens and score their last N; 0: no overlap");
+                     "overlapping chunks: one every N tokens, each scores its last N; 0: no overlap");
 }
 
 void add_options(CLI::App& command, jobs::PlanSource& options) {
-  command.add_option("type", options.type,
-                     "instead of --plan: one type for all tensors (Q8_0, BF16), a preset (Q4_K_M) or its number (15), or COPY");
-  command.add_option("--plan", options.plan, "plan file: REGEX = TYPE per line, * = TYPE is the base");
-  command.add_option("--preset", options.preset, "a plan from plans/presets by name, e.g. Q4_K_M");
-  command.add_option("--tensor-type", options.tensor_type, "REGEX=TYPE, goes before the plan's rules; may be repeated")
+  command.add_option(
+      "type", options.type,
+      "instead of --plan: one type for all tensors (Q8_0, BF16), a preset (Q4_K_M) or its number (15), or COPY");
+  command.add_option("--plan", options.plan,
+                     "plan file: lines REGEX = TYPE, the first match decides; * = TYPE is the "
+                     "base");
+  command.add_option("--preset", options.preset, "preset plan by name, e.g. Q4_K_M");
+  command
+      .add_option("--tensor-type", options.tensor_type,
+                  "REGEX=TYPE, a rule before those of the plan; may be "
+                  "repeated")
       ->allow_extra_args(false);
   command.add_option("--tensor-type-file", options.tensor_type_file,
-                     "file of REGEX=TYPE, which go after those of --tensor-type");
+                     "file of REGEX=TYPE rules, applied after --tensor-type and before the plan");
   command.add_option("--token-embedding-type", options.token_embedding_type,
-                     "type of token_embd.weight, before all rules");
-  command.add_option("--output-tensor-type", options.output_tensor_type, "type of output.weight, before all rules");
+                     "type of token_embd.weight; overrides all rules");
+  command.add_option("--output-tensor-type", options.output_tensor_type, "type of output.weight; overrides all rules");
   command.add_flag("--leave-output-tensor", options.leave_output_tensor,
-                   "keep output.weight as it is, before all rules");
-  command.add_flag("--pure", options.pure, "use the base of the plan or preset for all tensors, none of its rules");
+                   "keep the type of output.weight; overrides all rules");
+  command.add_flag("--pure", options.pure, "use only the base of the plan or preset, none of its rules");
 }
 
 void add_options(CLI::App& command, jobs::ShapingOptions& options) {
-  command.add_option("--effort", options.effort, "fast, normal or best: how much search for less error")
+  command.add_option("--effort", options.effort, "how much the encoders search: fast, normal or best")
       ->check(CLI::IsMember({"fast", "normal", "best"}))
       ->capture_default_str();
   command
-      .add_option("--prior-weight", options.prior_weight, "inputs that a layer's mean weighs in an expert's importance")
+      .add_option("--prior-weight", options.prior_weight, "pseudo-count of the layer mean in an expert's importance")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command.add_option("--include-weights", options.include_weights, "use importance of tensors with TEXT in their name")
+  command
+      .add_option("--include-weights", options.include_weights,
+                  "use only importance entries whose name contains "
+                  "TEXT; may be repeated")
       ->allow_extra_args(false);
   command
-      .add_option("--exclude-weights", options.exclude_weights, "use no importance of tensors with TEXT in their name")
+      .add_option("--exclude-weights", options.exclude_weights,
+                  "ignore importance entries whose name contains TEXT; "
+                  "may be repeated")
       ->allow_extra_args(false);
-  command.add_option("--override-kv", options.override_kv, "KEY=TYPE:VALUE, TYPE int, float, bool or str")
+  command
+      .add_option("--override-kv", options.override_kv,
+                  "set metadata: KEY=TYPE:VALUE with TYPE int, float, bool or "
+                  "str; may be repeated")
       ->allow_extra_args(false);
-  command.add_option("--prune-layers", options.prune_layers, "take blocks out: 3,7-9");
-  command.add_flag("--allow-requantize", options.allow_requantize, "quantize what is quantized already");
+  command.add_option("--prune-layers", options.prune_layers, "remove these blocks, e.g. 3,7-9");
+  command.add_flag("--allow-requantize", options.allow_requantize, "allow a source that is already quantized");
   command.add_option("-c,--ctx-size", options.ctx_size, "with --calibrate: tokens per chunk")
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 20))
       ->capture_default_str();
-  command.add_option("--chunks", options.chunks, "with --calibrate: at most this many chunks")
+  command.add_option("--chunks", options.chunks, "with --calibrate: maximum number of chunks")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  auto* size =
-      add_bytes(command, "--split-max-size", options.split_max_size, "cut the result into shards of 2GiB, 500MB, ...")
-          ->check(CLI::PositiveNumber);
-  command.add_flag("--keep-split", options.keep_split, "cut the result into shards where the source is cut")
+  auto* size = add_bytes(command, "--split-max-size", options.split_max_size,
+                         "split the result into shards of at most this "
+                         "size: 2GiB, 500MB, ...")
+                   ->check(CLI::PositiveNumber);
+  command.add_flag("--keep-split", options.keep_split, "split the result into shards as the source is split")
       ->excludes(size);
 }
 
 void add_strict(CLI::App& command, bool& strict) {
-  command.add_flag("--strict", strict, "treat warnings about plan and importance as errors");
+  command.add_flag("--strict", strict, "treat warnings about the plan and the importance matrix as errors");
 }
 
 void add_options(CLI::App& command, jobs::ResumeOptions& options) {
-  command.add_option("--resume", options.resume, "keep progress in this file, and go on from it if it is there");
-  command.add_option("--save-every", options.save_every, "seconds between two saves of progress; 0: after every step")
+  command.add_option("--resume", options.resume, "progress file: continue from it if it exists");
+  command
+      .add_option("--save-every", options.save_every,
+                  "minimum seconds between saves of progress; 0: after every "
+                  "step")
       ->check(CLI::Range(0.0, 86400.0))
       ->capture_default_str();
 }

@@ -8,8 +8,8 @@
 
 namespace steelyard::tools {
 
-/// Parses `arguments`, the command line without the program's name, and runs the chosen subcommand. Error for words that
-/// `app` does not know, before anything else that is wrong; for the rest what CLI::App::parse throws.
+/// Parses `arguments`, the command line without the program's name, and runs the chosen subcommand. Error for words
+/// that `app` does not know, before anything else that is wrong; for the rest what CLI::App::parse throws.
 void parse(CLI::App& app, std::vector<std::string> arguments);
 
 }  // namespace steelyard::tools

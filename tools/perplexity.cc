@@ -8,9 +8,9 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "command.h"
+#include "figure_limits.h"
 #include "jobs/choice.h"
 #include "jobs/outputs.h"
-#include "figure_limits.h"
 #include "options.h"
 #include "perplexity_report.h"
 #include "progress_line.h"
@@ -28,7 +28,9 @@ struct CommandLine {
   jobs::PerplexityOptions options;
   Tasks tasks[3] = {{"hellaswag", "HellaSwag", "score HellaSwag tasks: -f FILE with six lines each", false, 400},
                     {"winogrande", "Winogrande", "score Winogrande tasks: -f FILE with comma-separated lines"},
-                    {"multiple-choice", "multiple choice", "score tasks of a binary file: -f FILE"}};
+                    {"multiple-choice", "multiple choice",
+                     "score multiple-choice tasks: -f FILE in llama-perplexity's "
+                     "binary format"}};
   std::string json;
   std::vector<std::string> fail_above;
 };
@@ -79,25 +81,31 @@ void run(CommandLine& line) {
 }  // namespace
 
 void add_perplexity(CLI::App& app) {
-  auto* command = app.add_subcommand("perplexity", "perplexity on a text, divergence from a base model, tasks");
+  auto* command = app.add_subcommand("perplexity",
+                                     "perplexity on a text, KL divergence from a base model, scores on "
+                                     "tasks");
   auto line = std::make_shared<CommandLine>();
   jobs::PerplexityOptions& options = line->options;
   add_options(*command, options.model);
   add_options(*command, options.text);
-  command->add_option("--json", line->json, "write the figures here");
-  command->add_option("--tokens", options.tokens, "evaluate this one sequence: a JSON array of ids");
-  command->add_option("--dump-logits", options.dump_logits, "with --tokens: all logits as little-endian float32");
+  command->add_option("--json", line->json, "write the results to this JSON file");
+  command->add_option("--tokens", options.tokens, "evaluate a single sequence: file with a JSON array of token ids");
+  command->add_option("--dump-logits", options.dump_logits,
+                      "with --tokens: write all logits to this file, as "
+                      "little-endian float32");
   add_options(*command, options.sweep);
   add_stride(*command, options.text);
   command->add_option("--kl-divergence-base", options.kl_divergence_base,
-                      "base log-probabilities: written, or with --kl-divergence read");
+                      "file of the base model's log-probabilities: written, or with --kl-divergence read");
   command
       ->add_option("--kl-divergence-base-format", options.kl_divergence_base_format,
-                   "of a base to write: compact, or llama: llama-perplexity's, ten times as large")
+                   "format of the base file: compact, or llama (llama-perplexity's, ten times as large)")
       ->check(CLI::IsMember({"compact", "llama"}))
       ->capture_default_str();
-  command->add_flag("--kl-divergence", options.kl_divergence, "measure divergence from the base");
-  command->add_flag("--self-check", options.self_check, "the model against itself in other batches: the noise floor");
+  command->add_flag("--kl-divergence", options.kl_divergence, "measure the KL divergence from the base");
+  command->add_flag("--self-check", options.self_check,
+                    "measure the noise floor: the model against itself in other "
+                    "batches");
   add_options(*command, options.resume);
   command
       ->add_option("--fail-above", line->fail_above,
@@ -106,7 +114,7 @@ void add_perplexity(CLI::App& app) {
       ->allow_extra_args(false);
   for (Tasks& tasks : line->tasks) {
     command->add_flag(fmt::format("--{}", tasks.kind), tasks.wanted, tasks.help);
-    command->add_option(fmt::format("--{}-tasks", tasks.kind), tasks.tasks, "at most this many, 0: all")
+    command->add_option(fmt::format("--{}-tasks", tasks.kind), tasks.tasks, "maximum number of tasks; 0: all")
         ->capture_default_str();
   }
   command->callback([line] { run(*line); });

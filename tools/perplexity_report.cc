@@ -40,7 +40,7 @@ void print(const jobs::DivergenceFigures& figures) {
   print_out("\n====== KL divergence statistics ======\n");
   print_out("Mean KLD: {:.6f} +/- {:.6f}\n", figures.mean_kld.mean, figures.mean_kld.standard_error);
   if (figures.kld_sampling_error > 0) {
-    print_out("of that error, from the base's sampled tails: {:.2g}\n", figures.kld_sampling_error);
+    print_out("part of this error due to the base's sampled tails: {:.2g}\n", figures.kld_sampling_error);
   }
   for (const NamedFraction& named : kFractions) print_out("{} KLD: {:10.6f}\n", named.label, figures.kld.*named.value);
 
@@ -82,7 +82,7 @@ void show(const jobs::Progress& progress, ProgressLine& line) {
 
 void print_text(const jobs::PerplexityResult& result) {
   print_out("\n");
-  if (result.resumed_chunks > 0) print_out("went on after {} chunks of an earlier run\n", result.resumed_chunks);
+  if (result.resumed_chunks > 0) print_out("continued after {} chunks of an earlier run\n", result.resumed_chunks);
   print_out("Final estimate: PPL = {:.4f} +/- {:.5f}\n", result.perplexity, result.standard_error);
   if (result.divergence) print(*result.divergence);
   if (result.router_agreement) print(*result.router_agreement);

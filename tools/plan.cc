@@ -28,13 +28,15 @@ jobs::Json report(const jobs::PlanResult& plan) {
 }  // namespace
 
 void add_plan(CLI::App& app) {
-  auto* command = app.add_subcommand("plan", "show every tensor's type and size under a plan");
+  auto* command = app.add_subcommand("plan", "show the type and size that a plan gives to every tensor");
   auto options = std::make_shared<jobs::PlanOptions>();
   auto json = std::make_shared<bool>(false);
-  command->add_option("model", options->model, "GGUF model; its header is enough")->required();
+  command->add_option("model", options->model, "GGUF model (only its header is read)")->required();
   add_options(*command, options->source);
   add_strict(*command, options->strict);
-  command->add_option("--imatrix", options->imatrix, "importance matrix: decide and check as if it were used");
+  command->add_option("--imatrix", options->imatrix,
+                      "importance matrix: resolve and check the plan as if it were "
+                      "used");
   command->add_flag("--json", *json, "print JSON");
   command->callback([options, json] {
     // Printed before a strict plan is refused.

@@ -16,8 +16,10 @@ namespace steelyard::tools {
 namespace {
 
 void print_rounding(const std::vector<jobs::RoundedTensor>& tensors) {
-  print_out("lost of the outputs on held-out text, and matrices rounded so\n{:40} {:>9}       {:>9}       {:>9}\n", "",
-            "feedback", "diagonal", "plain");
+  print_out(
+      "lost output energy on held-out text by rounding method, and number of matrices that use it\n{:40} {:>9}   "
+      "    {:>9}       {:>9}\n",
+      "", "feedback", "diagonal", "plain");
   for (const jobs::RoundedTensor& tensor : tensors) {
     print_out("{:40}", printable(tensor.name));
     for (size_t w = 0; w < tensor.loss.size(); ++w) print_out(" {:9.6f} {:4} ", tensor.loss[w], tensor.chosen[w]);
@@ -28,7 +30,7 @@ void print_rounding(const std::vector<jobs::RoundedTensor>& tensors) {
 void print_places(const jobs::QuantizeResult& result, const std::string& device) {
   if (!result.on_device.empty()) print_out("on {}: {}\n", device, fmt::join(result.on_device, " "));
   if (!result.on_processor.empty()) {
-    print_out("by the processor, for want of an encoder on {}: {}\n", device, fmt::join(result.on_processor, " "));
+    print_out("on the CPU (no encoder on {}): {}\n", device, fmt::join(result.on_processor, " "));
   }
 }
 
@@ -41,7 +43,8 @@ void print_decisions(const jobs::QuantizeResult& result, const jobs::QuantizeOpt
   std::fflush(stdout);
 }
 
-// "quantize in.gguf Q4_K_M" writes in-Q4_K_M.gguf beside in.gguf. Of a model in shards, the shards' numbers are left out.
+// "quantize in.gguf Q4_K_M" writes in-Q4_K_M.gguf beside in.gguf. Of a model in shards, the shards' numbers are left
+// out.
 void name_output(jobs::QuantizeOptions& options) {
   if (options.source.given() || !options.from.empty()) return;
   const std::string name = jobs::plan_name(options.output);
@@ -71,11 +74,14 @@ void run_quantize(jobs::QuantizeOptions& options) {
 }  // namespace
 
 void add_quantize(CLI::App& app) {
-  auto* command = app.add_subcommand("quantize", "write a model in the types of a plan");
+  auto* command = app.add_subcommand("quantize", "quantize a model with a plan");
   auto options = std::make_shared<jobs::QuantizeOptions>();
   command->add_option("model", options->model, "GGUF model, or the first of its shards")->required();
-  command->add_option("output", options->output, "GGUF file to write; a type or preset here: MODEL-TYPE.gguf beside the model");
-  auto* from = command->add_option("--from", options->from, "make FILE again: plan and flags are in its metadata");
+  command->add_option("output", options->output,
+                      "GGUF file to write; a type or preset here: MODEL-TYPE.gguf beside the model");
+  auto* from = command->add_option("--from", options->from,
+                                   "reproduce FILE: plan and flags are read from its "
+                                   "metadata");
   // A repetition takes nothing from the command line that would make it another run.
   const size_t n_before = command->get_options().size();
   add_options(*command, options->source);
@@ -85,21 +91,25 @@ void add_quantize(CLI::App& app) {
   add_strict(*command, options->strict);
   command->add_option("--imatrix", options->imatrix, "importance matrix, GGUF or .dat");
   command->add_option("--calibrate", options->calibrate,
-                      "text that passes through the layers while they are quantized, with error feedback");
+                      "calibration text: quantize layer by layer with LDLQ/GPTQ error feedback");
   command
       ->add_option("--backend", options->backend,
-                   "where rows are encoded: cpu or cuda[:N]; the bytes are the same. With --calibrate the text passes "
-                   "through there, too, and layers' inputs differ in their last digits")
+                   "device that encodes: cpu or cuda[:N], with the same bytes; with --calibrate also the device of the "
+                   "forward pass, whose activations differ in their last digits")
       ->capture_default_str();
   add_threads(*command, options->threads);
-  add_bytes(*command, "--slab", options->slab, "memory for weights on their way, at most: 1GiB, 200MB, ...");
+  add_bytes(*command, "--slab", options->slab, "buffer for tensors in flight, at most this size: 1GiB, 200MB, ...");
   add_bytes(*command, "--memory", options->memory,
-            "with --calibrate: memory to use, e.g. 16GiB; text on its way that exceeds it lies in a scratch file "
-            "beside the result");
-  auto* resume = command->add_flag("--resume", options->resume, "go on after an interrupted run onto the same file");
-  command->add_flag("--restart", options->restart, "discard what an interrupted run left")->excludes(resume);
-  command->add_flag("--verify", options->verify, "read the result back from the disk before it gets its name");
-  command->add_flag("--dry-run", options->dry_run, "show the decisions, check everything, write nothing");
+            "with --calibrate: memory limit, e.g. 16GiB; hidden states beyond it go to a scratch file beside the "
+            "result");
+  auto* resume = command->add_flag("--resume", options->resume,
+                                   "continue an interrupted run with the same output "
+                                   "file");
+  command->add_flag("--restart", options->restart, "discard the results of an interrupted run")->excludes(resume);
+  command->add_flag("--verify", options->verify, "read the result back from disk before it gets its final name");
+  command->add_flag("--dry-run", options->dry_run,
+                    "show type and size of every tensor, check everything, write "
+                    "nothing");
   command->callback([options] { run_quantize(*options); });
 }
 

@@ -51,43 +51,52 @@ void run(const CommandLine& line) {
 }
 
 void add_sampling(CLI::App& command, generate::SamplingOptions& sampling) {
-  command.add_option("--temp", sampling.temperature, "temperature; 0: always the likeliest token")
+  command.add_option("--temp", sampling.temperature, "temperature; 0: always the most likely token")
       ->capture_default_str();
-  command.add_option("--top-k", sampling.top_k, "choose among the k likeliest; 0: all")->capture_default_str();
-  command.add_option("--top-p", sampling.top_p, "choose among the likeliest that have this share; 1: all")
+  command.add_option("--top-k", sampling.top_k, "sample from the k most likely tokens; 0: all")->capture_default_str();
+  command
+      .add_option("--top-p", sampling.top_p,
+                  "sample from the most likely tokens that together have this "
+                  "probability; 1: all")
       ->capture_default_str();
-  command.add_option("--min-p", sampling.min_p, "choose among those with this share of the likeliest; 0: all")
+  command
+      .add_option("--min-p", sampling.min_p,
+                  "sample from tokens with at least this share of the most likely "
+                  "token's probability; 0: all")
       ->capture_default_str();
-  command.add_option("--repeat-penalty", sampling.repeat_penalty, "divides the logits of the last tokens; 1: none")
+  command.add_option("--repeat-penalty", sampling.repeat_penalty, "penalty for repeated tokens; 1: none")
       ->capture_default_str();
-  command.add_option("--repeat-last-n", sampling.repeat_last_n, "how many tokens are the last ones; -1: all")
+  command.add_option("--repeat-last-n", sampling.repeat_last_n, "number of last tokens that are penalised; -1: all")
       ->capture_default_str();
 }
 
 }  // namespace
 
 void add_run(CLI::App& app) {
-  auto* command = app.add_subcommand("run", "continue a prompt, or answer line by line");
+  auto* command = app.add_subcommand("run", "continue a prompt, or answer interactively");
   auto line = std::make_shared<CommandLine>();
   jobs::RunOptions& options = line->options;
   add_options(*command, options.model);
   command->add_option("-p,--prompt", options.prompt, "text to continue");
-  command->add_option("-f,--file", options.file, "file with the text to continue")->excludes("--prompt");
-  command->add_option("-n,--n-predict", options.n_predict, "maximum number of tokens to generate; -1: until the model ends or the context is full")->capture_default_str();
+  command->add_option("-f,--file", options.file, "file with the prompt")->excludes("--prompt");
+  command
+      ->add_option("-n,--n-predict", options.n_predict,
+                   "maximum number of tokens to generate; -1: until the model ends or the context is full")
+      ->capture_default_str();
   command->add_option("-c,--ctx-size", options.ctx_size,
-                      "tokens there is room for; by default what prompt and -n need, with -i 4096");
-  command->add_option("-b,--batch-size", options.batch_size, "tokens of the prompt that go through the model at once")
-      ->capture_default_str();
-  command->add_flag("-i,--interactive", line->interactive, "read lines from the standard input and answer each");
+                      "context size in tokens; default: what prompt and -n need, with -i 4096");
+  command->add_option("-b,--batch-size", options.batch_size, "prompt tokens per batch")->capture_default_str();
+  command->add_flag("-i,--interactive", line->interactive, "read lines from standard input and answer each");
   add_sampling(*command, options.sampling);
-  command->add_option("-s,--seed", options.seed, "the same seed chooses the same tokens; -1: another seed each time")
+  command
+      ->add_option("-s,--seed", options.seed,
+                   "random seed; the same seed gives the same tokens; -1: another seed "
+                   "each time")
       ->capture_default_str();
-  command->add_option("--stop", options.stop, "text at which to end, not shown; may be repeated")
-      ->allow_extra_args(false);
-  command->add_flag("--no-special", options.no_special,
-                    "text such as <|user|> stays text and is not read as that token");
-  command->add_flag("--show-special", options.show_special, "show control tokens that the model yields");
-  command->add_flag("-q,--quiet", line->quiet, "say nothing about tokens and speed");
+  command->add_option("--stop", options.stop, "stop string, not printed; may be repeated")->allow_extra_args(false);
+  command->add_flag("--no-special", options.no_special, "do not read text such as <|user|> as special tokens");
+  command->add_flag("--show-special", options.show_special, "print control tokens that the model generates");
+  command->add_flag("-q,--quiet", line->quiet, "do not print token counts and speed");
   command->callback([line] { run(*line); });
 }
 

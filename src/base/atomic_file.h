@@ -51,8 +51,8 @@ class AtomicFile {
   bool keep_ = false;  // the temporary file
 };
 
-/// Error if `path` exists and is not a regular file: renaming over a folder or a device would fail, or worse. Error, too,
-/// if standard output or standard error goes there.
+/// Error if `path` exists and is not a regular file: renaming over a folder or a device would fail, or worse. Error,
+/// too, if standard output or standard error goes there.
 void check_replaceable(const std::string& path);
 
 /// Renames a file whose content is on the disk to `path`. Error if that fails.

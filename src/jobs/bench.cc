@@ -39,8 +39,8 @@ std::vector<int64_t> feasible(const BenchOptions& options, const model::Model& m
   contexts.erase(std::unique(contexts.begin(), contexts.end()), contexts.end());
   for (const int64_t n : contexts) {
     if (n + options.n_gen > config.n_context)
-      left_out.push_back(
-          {n, fmt::format("with {} tokens after it, it is beyond the model's {}", options.n_gen, config.n_context)});
+      left_out.push_back({n, fmt::format("with {} tokens after it, it exceeds the model's context of {}", options.n_gen,
+                                         config.n_context)});
     else if (n + options.n_gen > room)
       left_out.push_back({n, fmt::format("memory has room for {} tokens", room)});
     else
@@ -94,8 +94,8 @@ BenchResult bench(const BenchOptions& options, const ProgressCallback& progress)
   if (progress && !result.left_out.empty()) {
     progress({.stage = "left_out", .data = {{"left_out", JsonWriter::of(result.left_out)}}});
   }
-  if (contexts.empty()) fail("", "no context is left to measure");
-  if (contexts.back() == 0 && options.n_gen == 0) fail("", "an empty context and -n 0: nothing to measure");
+  if (contexts.empty()) fail("", "no context length is left to measure");
+  if (contexts.back() == 0 && options.n_gen == 0) fail("", "nothing to measure: an empty context and -n 0");
 
   result.model = printable(options.model.model, 4096);
   result.settings = open.settings();

@@ -11,8 +11,8 @@ namespace steelyard::jobs {
 
 class Calibration {
  public:
-  /// Opens backend and model. `text`: the content of options.calibrate. `source`, `resolution` and `device`, which may be
-  /// null, outlive it.
+  /// Opens backend and model. `text`: the content of options.calibrate. `source`, `resolution` and `device`, which may
+  /// be null, outlive it.
   Calibration(const gguf::Reader& source, const plan::Resolution& resolution, const QuantizeOptions& options,
               const ShapingOptions& shaping, formats::DeviceEncoder* device, const std::string& text);
 

@@ -20,8 +20,8 @@ Load loader(const std::string& kind) {
 
 ChoiceResult choice(const ChoiceOptions& options, const ProgressCallback& progress) {
   const Load load = loader(options.kind);
-  if (options.file.empty()) fail("", "a file of tasks is needed: -f FILE");
-  if (options.batch_size < 1) fail("", "a batch of {} tokens is too small", options.batch_size);
+  if (options.file.empty()) fail("", "no task file given: -f FILE");
+  if (options.batch_size < 1) fail("", "--batch-size is {}, expected at least 1", options.batch_size);
   const OpenModel open(options.model, options.ctx_size);
   const tokenizer::Tokenizer tokenizer(open.reader().metadata());
   const std::vector<evaluate::ChoiceTask> tasks = load(options.file, tokenizer, options.tasks);

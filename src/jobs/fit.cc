@@ -81,7 +81,7 @@ FitResult fit(const FitOptions& options) {
                         .cache_types = options.cache.types()};
   for (const model::LayerConfig& layer : config.layers) check_cache_types(layer.attention, request.cache_types);
   if (request.n_context > config.n_context) {
-    fail("", "a context of {} is beyond the model's {}", request.n_context, config.n_context);
+    fail("", "a context of {} tokens exceeds the model's {}", request.n_context, config.n_context);
   }
 
   const PlannedModel planned(options, reader);

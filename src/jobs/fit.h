@@ -1,5 +1,5 @@
-// What a model needs in the memory of devices, and the largest context they have room for. A header is enough, and a plan
-// says what would be needed once the model is quantized.
+// What a model needs in the memory of devices, and the largest context they have room for. A header is enough, and a
+// plan says what would be needed once the model is quantized.
 #pragma once
 
 #include <cstdint>

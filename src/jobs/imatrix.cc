@@ -52,7 +52,7 @@ std::vector<BrokenChunk> broken_chunks(const calibrate::CollectResult& result, i
   for (const auto& [chunk, layer] : result.broken) {
     broken.push_back({chunk, layer < 0          ? "the token embeddings"
                              : layer < n_layers ? fmt::format("block {}", layer)
-                                                : "what follows the last block"});
+                                                : "the layers after the last block"});
   }
   return broken;
 }
@@ -150,7 +150,7 @@ ImatrixResult imatrix(const ImatrixOptions& options, const ProgressCallback& pro
   }
   std::optional<imatrix::Imatrix> sums;
   if (!options.text.file.empty()) {
-    if (options.model.model.empty()) fail("", "collecting over text needs -m MODEL");
+    if (options.model.model.empty()) fail("", "no model given: -m MODEL");
     sums = collect(options, result, progress);
   }
   for (const std::string& path : options.in_file) {

@@ -116,7 +116,7 @@ ImatrixContents inspect_imatrix(const std::string& path) {
 InspectResult inspect(const InspectOptions& options, const ProgressCallback& progress) {
   if (options.files.size() != (options.diff ? 2 : 1)) {
     if (options.diff) fail("", "--diff needs two files");
-    fail("", "one file is inspected at a time; --diff compares two");
+    fail("", "expected one file; --diff compares two");
   }
   if (options.diff && options.verify) fail("", "give one of --diff and --verify");
   use_threads(options.threads);

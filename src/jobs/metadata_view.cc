@@ -91,8 +91,8 @@ std::string value_beside(const gguf::Metadata& metadata, const gguf::KeyValue& e
   const std::vector<std::string> ours = elements(metadata, entry.key), theirs = elements(other, entry.key);
   const auto begin = std::ranges::mismatch(ours, theirs).in1;
   const auto end = begin + std::min<ptrdiff_t>(kShown, ours.end() - begin);
-  return fmt::format("array of {}, from {} on: {}{}", ours.size(), begin - ours.begin(), fmt::join(begin, end, ", "),
-                     end == ours.end() ? "" : ", ...");
+  return fmt::format("array of {}, differs from element {} on: {}{}", ours.size(), begin - ours.begin(),
+                     fmt::join(begin, end, ", "), end == ours.end() ? "" : ", ...");
 }
 
 }  // namespace steelyard::jobs

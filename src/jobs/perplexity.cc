@@ -46,17 +46,17 @@ class Run {
 
 void Run::check_context(int64_t n) const {
   const int64_t most = open_.model().config().n_context;
-  if (n > most) fail("", "context of {} tokens is longer than the {} that the model was made for", n, most);
+  if (n > most) fail("", "a context of {} tokens exceeds the model's {}", n, most);
 }
 
 // The text's chunks, or those of the base when no text is given.
 tokenizer::Chunks Run::choose_chunks(const tokenizer::Tokenizer& tokenizer, const evaluate::DivergenceBase* base) {
   const auto choose = [&] {
     if (!options_.text.file.empty()) return read_chunks(options_.text, tokenizer, options_.text.chunks);
-    if (base == nullptr) fail("", "a text is needed: -f FILE");
+    if (base == nullptr) fail("", "no text given: -f FILE");
     std::vector<tokenizer::TokenId> ids = base->tokens();
     if (ids.size() < 2 * static_cast<size_t>(base->n_ctx())) {
-      fail(options_.kl_divergence_base, "holds a single chunk, too little to evaluate");
+      fail(options_.kl_divergence_base, "has a single chunk, at least two are needed");
     }
     return tokenizer::Chunks(std::move(ids), base->n_ctx(), options_.text.chunks, chunk_bos(tokenizer),
                   options_.kl_divergence_base);
@@ -186,10 +186,10 @@ std::vector<std::string> PerplexityOptions::inputs() const {
 void check(const PerplexityOptions& options) {
   const bool base = !options.kl_divergence_base.empty();
   if (options.kl_divergence && !base) fail("", "--kl-divergence needs --kl-divergence-base FILE");
-  if (options.text.ppl_stride != 0 && base) fail("", "a base has no stride: give --ppl-stride without one");
-  if (options.self_check && base) fail("", "--self-check takes no base");
+  if (options.text.ppl_stride != 0 && base) fail("", "--ppl-stride and --kl-divergence-base cannot be combined");
+  if (options.self_check && base) fail("", "--self-check and --kl-divergence-base cannot be combined");
   if (!options.dump_logits.empty() && options.tokens.empty()) fail("", "--dump-logits needs --tokens FILE");
-  if (!options.tokens.empty() && !options.text.file.empty()) fail("", "give a text or --tokens, not both");
+  if (!options.tokens.empty() && !options.text.file.empty()) fail("", "--file and --tokens cannot be combined");
   if (options.text.from_chunk != 0 && options.text.file.empty()) fail("", "--from-chunk needs a text: -f FILE");
   const std::string& format = options.kl_divergence_base_format;
   if (format != "compact" && format != "llama") {

@@ -18,7 +18,7 @@ namespace steelyard::jobs {
 namespace {
 
 void check_options(const QuantizeOptions& options) {
-  if (options.output.empty() && !options.dry_run) fail("", "an output file is needed");
+  if (options.output.empty() && !options.dry_run) fail("", "no output file given");
   if (options.resume && options.restart) fail("", "--restart excludes --resume");
   options.shaping.check();
   if (options.from.empty()) return;
@@ -83,7 +83,7 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
   const plan::Resolution resolution =
       resolve(made_from.plan, model.tensors, plan::model_facts(model.metadata, imatrix.has_value()));
   if (!options.calibrate.empty() && !shaping.prune_layers.empty()) {
-    fail("", "--calibrate takes the model as it is: prune its layers in a run of its own");
+    fail("", "--calibrate and --prune-layers cannot be combined: prune the layers in a separate run first");
   }
   const std::unique_ptr<formats::DeviceEncoder> device = compute::make_device_encoder(options.backend);
   std::optional<Calibration> calibration;

@@ -50,17 +50,19 @@ Recipe repeat(const QuantizeOptions& options, const std::string& calibration_sha
   const quantize::Recorded recorded = quantize::read_provenance(file);
   const quantize::Provenance& provenance = recorded.provenance;
   if (std::ranges::find(kSameBytes, provenance.version) == std::end(kSameBytes)) {
-    fail(options.from, "was written by version {}, which this version {} cannot repeat to the byte",
+    fail(options.from, "was written by version {}; version {} cannot reproduce it byte for byte",
          printable(provenance.version), STEELYARD_VERSION);
   }
   if (quantize::header_sha256(source) != recorded.source_header) {
     fail(options.model, "is not the source of {}: the header differs", options.from);
   }
   check_input({options.imatrix, hash_of(options.imatrix), provenance.imatrix_sha256, "imatrix",
-               "was made with an imatrix: give it with --imatrix", "was made without imatrix"},
+               "was made with an imatrix: give it with --imatrix", "was made without an imatrix: leave out --imatrix"},
               options.from);
   check_input({options.calibrate, calibration_sha256, provenance.calibration_sha256, "calibration text",
-               "was calibrated on a text: give it with --calibrate", "was made without --calibrate"},
+               "was calibrated on a text: give it with --calibrate",
+               "was made without a calibration text: leave out "
+               "--calibrate"},
               options.from);
   // Names of files are part of the result, and may have changed.
   if (imatrix) imatrix->source = file.metadata().string("quantize.imatrix.file");

@@ -12,7 +12,7 @@ namespace {
 
 // Of a dialogue, and of an answer without a limit, whose need is not known beforehand.
 constexpr int64_t kUnknownNeed = 4096;
-constexpr int64_t kNoLimit = -1;     // of n_predict
+constexpr int64_t kNoLimit = -1;  // of n_predict
 constexpr int64_t kRandomSeed = -1;
 
 // Short enough to be typed.
@@ -58,7 +58,7 @@ std::vector<tokenizer::TokenId> encode(const RunOptions& options, const std::str
 
 // The number of tokens to make room for.
 int64_t context(const RunOptions& options, int64_t most, int64_t n_prompt, bool dialogue) {
-  if (options.ctx_size > most) fail("", "a context of {} is beyond the model's {}", options.ctx_size, most);
+  if (options.ctx_size > most) fail("", "a context of {} tokens exceeds the model's {}", options.ctx_size, most);
   if (options.ctx_size > 0) return options.ctx_size;
   const int64_t need = n_prompt + std::min(options.n_predict == kNoLimit ? kUnknownNeed : options.n_predict, most);
   return std::min(most, dialogue ? std::max(kUnknownNeed, need) : need);
@@ -88,11 +88,11 @@ RunResult run(const RunOptions& options, const ProgressCallback& progress, const
   generate::SamplingOptions sampling = options.sampling;
   sampling.seed = static_cast<uint64_t>(result.seed);
   generate::Generator generator(open.model(), tokenizer,
-                      {.n_context = result.context,
-                       .batch = options.batch_size,
-                       .show_special = options.show_special,
-                       .sampling = sampling,
-                       .stops = options.stop});
+                                {.n_context = result.context,
+                                 .batch = options.batch_size,
+                                 .show_special = options.show_special,
+                                 .sampling = sampling,
+                                 .stops = options.stop});
   const auto answer = [&] {
     const int64_t most = options.n_predict == kNoLimit ? result.context : options.n_predict;
     const generate::FinishReason finish_reason = generator.generate(most, [&](std::string_view piece) {
@@ -114,7 +114,7 @@ RunResult run(const RunOptions& options, const ProgressCallback& progress, const
     if (!line) break;
     generator.append(encode(options, *line + "\n", tokenizer, generator.empty()));
     if (answer() == generate::FinishReason::kContext) {
-      fail("", "the context of {} tokens is full; -c gives it room for more", result.context);
+      fail("", "the context of {} tokens is full; -c N makes it larger", result.context);
     }
     result.text += '\n';
   }

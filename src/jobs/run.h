@@ -1,8 +1,8 @@
 // Continues a prompt, answers lines of a dialogue, or both.
 //
-// Progress: "seed" with data {seed} where one was drawn; "prompt" with the prompt's text as data; "text" with each piece of what the model says; "ending" with data
-// {finish_reason} where an answer ends. Pieces are the bytes of UTF-8 as the model makes them: a character may be cut, or none
-// at all, so that text of a Json here is not to be dumped.
+// Progress: "seed" with data {seed} where one was drawn; "prompt" with the prompt's text as data; "text" with each
+// piece of what the model says; "ending" with data {finish_reason} where an answer ends. Pieces are the bytes of UTF-8
+// as the model makes them: a character may be cut, or none at all, so that text of a Json here is not to be dumped.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ struct RunOptions {
   std::string prompt;
   std::string file;          ///< with the prompt, less a newline at its end
   int64_t n_predict = 64;    ///< tokens of an answer at most; -1: until the model ends it or the context is full
-  int64_t ctx_size = 0;      ///< tokens there is room for; 0: what prompt and n_predict (-1: 4096) need, of a dialogue 4096
+  int64_t ctx_size = 0;  ///< tokens there is room for; 0: what prompt and n_predict (-1: 4096) need, of a dialogue 4096
   int64_t batch_size = 512;  ///< tokens of the prompt that go through the model at once
   generate::SamplingOptions sampling;  ///< but for the seed
   int64_t seed = 0;                    ///< -1: another one each time

@@ -126,7 +126,7 @@ ShapingOptions read_arguments(const std::vector<std::string>& arguments, const s
       ShapingOptions::fields(options, reader);
       found = reader.found();
     }
-    if (!found) fail(where, "records flags that this program does not take: {}", printable(argument));
+    if (!found) fail(where, "records flags that this program does not know: {}", printable(argument));
   }
   options.check();
   return options;

@@ -10,7 +10,7 @@ namespace steelyard::jobs {
 
 schedule::SweepPlan SweepChoice::plan(const gguf::Reader& reader, const model::ModelConfig& config, uint64_t result_bytes,
                             int64_t n_ctx) const {
-  if (batch_size < 1) fail("", "a batch of {} tokens is too small", batch_size);
+  if (batch_size < 1) fail("", "--batch-size is {}, expected at least 1", batch_size);
   std::optional<schedule::SweepOrder> wanted;
   if (!order.empty()) {
     if (order != "layer" && order != "token")

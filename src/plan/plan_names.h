@@ -1,5 +1,5 @@
-// Names under which a plan is asked for without a plan file: presets, and the numbers that llama-quantize takes instead.
-// Called by jobs/plan and the command line.
+// Names under which a plan is asked for without a plan file: presets, and the numbers that llama-quantize takes
+// instead. Called by jobs/plan and the command line.
 #pragma once
 
 #include <string>

@@ -74,7 +74,8 @@ MemoryPlan plan_memory(const ModelTensors& model, const model::ModelConfig& conf
       plan.prediction += bytes;
   }
   const auto end = model.tensors.end();
-  if (std::ranges::find(model.tensors, "output.weight", &gguf::TensorInfo::name) == end) plan.tied_output = plan.embedding;
+  if (std::ranges::find(model.tensors, "output.weight", &gguf::TensorInfo::name) == end)
+    plan.tied_output = plan.embedding;
   uint64_t caches = 0;
   for (size_t i = 0; i < plan.layers.size(); ++i) {
     const model::AttentionConfig& attention = config.layers[i].attention;

@@ -26,7 +26,7 @@ TEST_F(BadCommandLine, MissingArguments) {
   for (const char* subcommand : {"imatrix", "plan", "quantize", "perplexity", "run", "inspect"}) {
     expect_fails({subcommand}, "required");
   }
-  expect_fails({"quantize", llama_}, "an output file is needed");
+  expect_fails({"quantize", llama_}, "no output file given");
   expect_fails({"perplexity", "-m"}, "--model");
   expect_fails({"run", "-m", llama_}, "--prompt");
   expect_fails({"imatrix", "-m", llama_, "-f", text_}, "--output-file");

@@ -58,7 +58,7 @@ TEST_F(BadOutput, Folder) {
   std::filesystem::create_directory(out_);
   for (const auto& command : writers(out_)) expect_fails(command, "exists and is not a regular file");
   for (const auto& command : writers("/dev/null")) expect_fails(command, "exists and is not a regular file");
-  expect_fails({"quantize", llama_, "", "Q8_0"}, "an output file is needed");
+  expect_fails({"quantize", llama_, "", "Q8_0"}, "no output file given");
 }
 
 TEST_F(BadOutput, TheInputItself) {

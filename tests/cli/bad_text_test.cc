@@ -40,9 +40,9 @@ TEST_F(BadText, TooShort) {
 TEST_F(BadText, NotThere) {
   expect_text_rejected(folder_ / "absent.txt", "64", "absent.txt: cannot open");
   expect_text_rejected(folder_ / "", "64", "not a regular file");
-  expect_fails({"perplexity", "-m", llama_}, "a text is needed");
+  expect_fails({"perplexity", "-m", llama_}, "no text given");
   expect_fails({"imatrix", "-m", llama_, "-o", out_}, "");
-  expect_fails({"imatrix", "-f", text_, "-o", out_}, "needs -m");
+  expect_fails({"imatrix", "-f", text_, "-o", out_}, "no model given: -m");
 }
 
 TEST_F(BadText, Context) {
@@ -65,7 +65,7 @@ TEST_F(BadText, TokenLists) {
   expect_tokens_rejected("[" + std::string(200000, '[') + std::string(200000, ']') + "]",
                          "element 0 is not a token id");
   expect_fails({"perplexity", "-m", llama_, "--tokens", folder_ / "absent.json"}, "cannot open");
-  expect_fails({"perplexity", "-m", llama_, "--tokens", folder_ / "absent.json", "-f", text_}, "not both");
+  expect_fails({"perplexity", "-m", llama_, "--tokens", folder_ / "absent.json", "-f", text_}, "--file and --tokens cannot be combined");
   expect_fails({"perplexity", "-m", llama_, "-f", text_, "--dump-logits", out_}, "needs --tokens");
 }
 
@@ -101,7 +101,7 @@ TEST_F(BadText, BaseAsText) {
   const int32_t one = 1;
   std::memcpy(base.data() + 16, &one, sizeof(one));
   expect_fails({"perplexity", "-m", deepseek_, "--kl-divergence", "--kl-divergence-base", file("base.bin", base)},
-               "holds a single chunk");
+               "has a single chunk");
 }
 
 // Two models of one vocabulary, of which only the base's begins chunks with BOS.

@@ -37,14 +37,14 @@ TEST_F(Bench, MeasuresEveryContext) {
     EXPECT_TRUE(report["contexts"][2][figure].is_null()) << figure;
   }
   EXPECT_EQ(report["left_out"].size(), 0u);
-  EXPECT_NE(result.out.find("no energy of processor: "), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("no energy counter: processor: "), std::string::npos) << result.out;
   EXPECT_TRUE(read_text(folder_ / "bench.svg").starts_with("<svg "));
 }
 
 TEST_F(Bench, LeavesOutWhatHasNoRoom) {
   const CommandResult result = bench({"--contexts", "8,4096,131072", "--json", folder_ / "bench.json"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_NE(result.out.find("4K is left out: with 2 tokens after it, it is beyond the model's 256"), std::string::npos)
+  EXPECT_NE(result.out.find("4K is left out: with 2 tokens after it, it exceeds the model's context of 256"), std::string::npos)
       << result.out;
   EXPECT_NE(result.out.find("128K is left out: "), std::string::npos);
   EXPECT_EQ(report()["left_out"].size(), 2u);
@@ -59,7 +59,7 @@ TEST_F(Bench, CountsEnergy) {
   std::ofstream(zone + "/energy_uj") << "7\n";
   const CommandResult result = bench({"--contexts", "8", "--json", folder_ / "bench.json"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_NE(result.out.find("energy of package-0\n"), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("energy counter: package-0\n"), std::string::npos) << result.out;
   EXPECT_EQ(report()["meters"][0], "package-0");
   EXPECT_EQ(report()["contexts"][0]["decode_watts"], 0.0);  // a counter that stands still
   EXPECT_TRUE(report()["contexts"][0]["decode_tokens_per_kwh"].is_null());

@@ -86,7 +86,7 @@ TEST_F(Edits, DiffShowsWhatQuantizingDid) {
     EXPECT_EQ(row["same_bytes"].get<bool>(), row["a"]["type"] == row["b"]["type"]) << row.dump();
   }
   EXPECT_EQ(diff(model_, model_)["total"]["relative_rmse"], 0.0);
-  EXPECT_NE(succeed({"inspect", "--diff", model_, out_}).find("all weights in both"), std::string::npos);
+  EXPECT_NE(succeed({"inspect", "--diff", model_, out_}).find("all tensors in both files"), std::string::npos);
 }
 
 TEST_F(Edits, DiffNeedsTwoGoodFiles) {
@@ -98,7 +98,7 @@ TEST_F(Edits, DiffNeedsTwoGoodFiles) {
 TEST_F(Edits, InspectTellsHowAFileWasMadeAndChecksIt) {
   succeed({"quantize", model_, out_, "Q8_0", "--prior-weight", "7"});
   const std::string text = succeed({"inspect", out_});
-  EXPECT_NE(text.find("how it was made"), std::string::npos);
+  EXPECT_NE(text.find("provenance"), std::string::npos);
   EXPECT_NE(text.find("prior_weight           7.0\n"), std::string::npos) << text;
   EXPECT_NE(succeed({"inspect", "--verify", out_}).find("all 70 tensors"), std::string::npos);
   // One bit within the last tensor.

@@ -1,5 +1,5 @@
-// Command lines as people write them who come from llama.cpp: positional models, numbers of types, outputs without a name,
-// texts from a pipe, limits for scripts.
+// Command lines as people write them who come from llama.cpp: positional models, numbers of types, outputs without a
+// name, texts from a pipe, limits for scripts.
 #include <gmock/gmock.h>
 
 #include "cli/command.h"

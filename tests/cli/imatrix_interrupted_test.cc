@@ -50,7 +50,7 @@ TEST_P(ImatrixInterrupted, KilledAtRandomMoments) {
     if (!std::filesystem::exists(out_)) {
       const CommandResult result = run(resumed);
       ASSERT_EQ(result.exit_code, 0) << result.err;
-      went_on += result.out.find("went on after") != std::string::npos;
+      went_on += result.out.find("continued after") != std::string::npos;
     }
     ASSERT_TRUE(read_text(out_) == whole) << "kill " << i;
     EXPECT_FALSE(std::filesystem::exists(progress));

@@ -100,7 +100,7 @@ TEST_F(Perplexity, BadTasks) {
     expect("--multiple-choice", changed, "tasks");
   }
   expect_fails({"perplexity", "-m", llama_, "--hellaswag", "--winogrande", "-f", text_}, "give one of");
-  expect_fails({"perplexity", "-m", llama_, "--hellaswag"}, "a file of tasks is needed");
+  expect_fails({"perplexity", "-m", llama_, "--hellaswag"}, "no task file given");
 }
 
 // llama-perplexity -c 64 -b 64 --ppl-stride 32, which makes chunks of 256.
@@ -129,16 +129,16 @@ TEST_F(Perplexity, BadFlags) {
     flags.insert(flags.begin(), common.begin(), common.end());
     expect_fails(flags, reason);
   };
-  expect({"-b", "0"}, "batch of 0 tokens");
-  expect({"-b", "-5"}, "batch of -5 tokens");
+  expect({"-b", "0"}, "--batch-size is 0");
+  expect({"-b", "-5"}, "--batch-size is -5");
   expect({"--ppl-stride", "-1"}, "stride is -1, expected 1 to 64");
   expect({"--ppl-stride", "65"}, "stride is 65, expected 1 to 64");
-  expect({"--ppl-stride", "8", "--kl-divergence-base", out_}, "a base has no stride");
-  expect({"--self-check", "--kl-divergence-base", out_}, "takes no base");
+  expect({"--ppl-stride", "8", "--kl-divergence-base", out_}, "--ppl-stride and --kl-divergence-base cannot");
+  expect({"--self-check", "--kl-divergence-base", out_}, "--self-check and --kl-divergence-base cannot");
   expect({"--kl-divergence-base", out_, "--kl-divergence-base-format", "tall"}, "--kl-divergence-base-format");
   expect({"--resume", folder_ / "absent/progress"}, "absent/progress");
   expect({"--resume", file("progress", "something else")}, "is not the progress of an evaluation");
-  expect_fails({"perplexity", "-m", llama_, "-f", text_, "-c", "300"}, "longer than the");
+  expect_fails({"perplexity", "-m", llama_, "-f", text_, "-c", "300"}, "exceeds the model's");
 }
 
 // Killed in the middle, gone on with: the same figures.

@@ -129,7 +129,7 @@ TEST_F(Run, BadFlags) {
   refused({"--stop", ""}, "stop");
   refused({"-b", "0"}, "-b must be at least 1");
   refused({"-c", "-1"}, "-c must be at least 1");
-  refused({"-c", "1000000000"}, "beyond the model's");
+  refused({"-c", "1000000000"}, "exceeds the model's");
   refused({"-c", "1"}, "fills the context of 1");
   refused({"-f", model_}, "--prompt");
   expect_fails({"run", "-m", model_, "-f", folder_ / "absent"}, "absent");

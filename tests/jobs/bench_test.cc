@@ -76,7 +76,7 @@ TEST_F(BenchJob, LeavesOutWhatHasNoRoom) {
   });
   ASSERT_EQ(result.left_out.size(), 1u);
   EXPECT_EQ(result.left_out[0].context, 4096);
-  EXPECT_THAT(result.left_out[0].why, HasSubstr("beyond the model's 256"));
+  EXPECT_THAT(result.left_out[0].why, HasSubstr("exceeds the model's context of 256"));
   EXPECT_EQ(said["left_out"], to_json(result)["left_out"]);
   EXPECT_EQ(result.contexts.size(), 1u);
 }
@@ -96,7 +96,7 @@ TEST_F(BenchJob, Refuses) {
     change(options);
     EXPECT_THAT(failure(options), HasSubstr(reason));
   };
-  expect("no context is left", [](auto& options) { options.contexts = {4096}; });
+  expect("no context length is left", [](auto& options) { options.contexts = {4096}; });
   expect("no context to measure", [](auto& options) { options.contexts = {}; });
   expect("a context of -1 tokens", [](auto& options) { options.contexts = {8, -1}; });
   expect("--batch-size: expected 1 to", [](auto& options) { options.batch_size = 0; });

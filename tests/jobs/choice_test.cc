@@ -86,9 +86,9 @@ TEST(ChoiceJob, Refuses) {
     EXPECT_THAT(failure(options), HasSubstr(reason));
   };
   expect("expected hellaswag, winogrande or multiple-choice", [](auto& options) { options.kind = "piqa"; });
-  expect("a file of tasks is needed", [](auto& options) { options.file = ""; });
+  expect("no task file given", [](auto& options) { options.file = ""; });
   expect("more than the context of 8", [](auto& options) { options.ctx_size = 8; });
-  expect("batch of 0 tokens", [](auto& options) { options.batch_size = 0; });
+  expect("--batch-size is 0", [](auto& options) { options.batch_size = 0; });
   ChoiceOptions options;
   EXPECT_THROW(read_json({{"task", 3}}, options, "options"), Error);
 }

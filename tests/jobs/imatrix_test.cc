@@ -150,7 +150,7 @@ TEST_F(ImatrixJob, RefusesOptionsThatMakeNoSense) {
   EXPECT_THAT(error_of(options), HasSubstr("--min-expert-tokens"));
   options = collect("a.gguf");
   options.model.model = "";
-  EXPECT_THAT(error_of(options), HasSubstr("needs -m MODEL"));
+  EXPECT_THAT(error_of(options), HasSubstr("no model given: -m MODEL"));
   options = collect("a.gguf");
   options.sweep.order = "sideways";
   EXPECT_THAT(error_of(options), HasSubstr("--order"));

@@ -160,14 +160,14 @@ TEST_F(InspectJob, ValuesForPeople) {
   EXPECT_EQ(value_of(a, *a.find("text")), "a\\x0ab\\x1b");
   EXPECT_EQ(value_of(a, *a.find("large")), UINT64_MAX);
   EXPECT_EQ(value_of(a, *a.find("words")), "array of 3");
-  EXPECT_EQ(value_beside(a, *a.find("words"), b), "array of 3, from 1 on: \"y\", \"z\"");
+  EXPECT_EQ(value_beside(a, *a.find("words"), b), "array of 3, differs from element 1 on: \"y\", \"z\"");
   EXPECT_EQ(value_beside(a, *a.find("large"), b), "u64 18446744073709551615");
 }
 
 TEST_F(InspectJob, Refuses) {
   EXPECT_THAT(failure({.files = {llama_, llama_}}), HasSubstr("--diff compares two"));
   EXPECT_THAT(failure({.files = {llama_}, .diff = true}), HasSubstr("two files"));
-  EXPECT_THAT(failure({.files = {}}), HasSubstr("one file is inspected"));
+  EXPECT_THAT(failure({.files = {}}), HasSubstr("expected one file"));
   EXPECT_THAT(failure({.files = {llama_, llama_}, .diff = true, .verify = true}), HasSubstr("one of"));
   EXPECT_THAT(failure({.files = {folder_ / "absent"}}), HasSubstr("absent"));
   InspectOptions options;

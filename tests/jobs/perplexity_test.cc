@@ -198,21 +198,21 @@ TEST_F(PerplexityJob, RefusesBeforeTheWork) {
     EXPECT_THAT(failure(), HasSubstr(reason));
   };
   expect("needs --kl-divergence-base", [](auto& options) { options.kl_divergence = true; });
-  expect("a base has no stride", [](auto& options) {
+  expect("--ppl-stride and --kl-divergence-base cannot", [](auto& options) {
     options.text.ppl_stride = 8;
     options.kl_divergence_base = "base";
   });
-  expect("takes no base", [](auto& options) {
+  expect("--self-check and --kl-divergence-base cannot", [](auto& options) {
     options.self_check = true;
     options.kl_divergence_base = "base";
   });
   expect("needs --tokens", [](auto& options) { options.dump_logits = "logits"; });
-  expect("not both", [](auto& options) { options.tokens = "ids.json"; });
+  expect("--file and --tokens cannot be combined", [](auto& options) { options.tokens = "ids.json"; });
   expect("expected compact or llama", [](auto& options) { options.kl_divergence_base_format = "tall"; });
   expect("is also the input", [](auto& options) { options.kl_divergence_base = options.text.file; });
   expect("absent", [&](auto& options) { options.resume.resume = folder_ / "absent/progress"; });
-  expect("a text is needed", [](auto& options) { options.text.file = ""; });
-  expect("longer than the", [](auto& options) { options.text.ctx_size = 300; });
+  expect("no text given", [](auto& options) { options.text.file = ""; });
+  expect("exceeds the model's", [](auto& options) { options.text.ctx_size = 300; });
   EXPECT_TRUE(folder_is_empty());
 }
 

@@ -132,7 +132,7 @@ TEST_F(QuantizeJobTest, ErrorsComeBeforeThePlan) {
 TEST_F(QuantizeJobTest, OptionsOutOfRange) {
   QuantizeOptions options = to("out.gguf");
   options.output = "";
-  EXPECT_THAT(error_of(options), HasSubstr("an output file is needed"));
+  EXPECT_THAT(error_of(options), HasSubstr("no output file given"));
   options = to("out.gguf");
   options.resume = options.restart = true;
   EXPECT_THAT(error_of(options), HasSubstr("--restart excludes --resume"));
@@ -217,7 +217,7 @@ TEST_F(QuantizeJobTest, ARepetitionTakesNothingElse) {
   EXPECT_THAT(error_of(options), HasSubstr("give no others"));
   options.shaping = {};
   options.imatrix = kImatrix;
-  EXPECT_THAT(error_of(options), HasSubstr("was made without imatrix"));
+  EXPECT_THAT(error_of(options), HasSubstr("was made without an imatrix: leave out --imatrix"));
   options.imatrix = "";
   options.model = test::golden("models/llama/model.gguf");
   EXPECT_THAT(error_of(options), HasSubstr("is not the source of"));

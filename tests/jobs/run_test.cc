@@ -127,7 +127,7 @@ TEST_F(RunJob, Refuses) {
   expect("-c must be at least 1", [](auto& options) { options.ctx_size = -1; });
   expect("-b must be at least 1", [](auto& options) { options.batch_size = 0; });
   expect("temperature is -1", [](auto& options) { options.sampling.temperature = -1; });
-  expect("beyond the model's", [](auto& options) { options.ctx_size = 1000000000; });
+  expect("exceeds the model's", [](auto& options) { options.ctx_size = 1000000000; });
   expect("fills the context of 1", [](auto& options) { options.ctx_size = 1; });
   expect("the prompt is empty", [](auto& options) { options.prompt = ""; });
   expect("absent", [](auto& options) { options.file = "absent"; });

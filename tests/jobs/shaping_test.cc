@@ -79,7 +79,7 @@ TEST(Shaping, FlagsOfTheFirstVersion) {
 TEST(Shaping, OtherFlagsAreRefused) {
   const auto read = [](const std::string& word) { return error_of([&] { read_arguments({word}, "f.gguf"); }); };
   for (const char* word : {"--haste=1", "effort=best", "", "-c=512", "--strict=true"}) {
-    EXPECT_THAT(read(word), HasSubstr("f.gguf: records flags that this program does not take: ")) << word;
+    EXPECT_THAT(read(word), HasSubstr("f.gguf: records flags that this program does not know: ")) << word;
   }
   for (const char* word : {"--chunks=many", "--chunks=", "--chunks=99999999999999999999", "--prior-weight=4x",
                            "--allow-requantize=perhaps", "--split-max-size=1GiB"}) {

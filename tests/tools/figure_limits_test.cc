@@ -34,7 +34,8 @@ TEST(FigureLimits, WhatIsNoNumberExceedsAll) {
 }
 
 TEST(FigureLimits, RefuseNonsense) {
-  for (const char* text : {"", "ppl", "ppl=", "=1", "PPL=1", "ppl=x", "ppl=1x", "ppl=-1", "ppl=inf", "ppl=nan", "top=1"}) {
+  for (const char* text :
+       {"", "ppl", "ppl=", "=1", "PPL=1", "ppl=x", "ppl=1x", "ppl=-1", "ppl=inf", "ppl=nan", "top=1"}) {
     EXPECT_THROW(parse_limits({text}), Error) << text;
   }
   EXPECT_THROW(parse_limits({"ppl=1", "ppl=2"}), Error);

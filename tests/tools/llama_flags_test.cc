@@ -31,8 +31,7 @@ TEST(LlamaFlags, ThreadsBehindTheType) {
               ElementsAre("quantize", "in", "out", "Q4_K_M", "--threads", "8"));
   EXPECT_THAT(from_llama({"quantize", "--pure", "in", "out", "Q4_K_M", "8"}),
               ElementsAre("quantize", "--pure", "in", "out", "Q4_K_M", "--threads", "8"));
-  EXPECT_THAT(from_llama({"quantize", "in", "q4_k_m", "8"}),
-              ElementsAre("quantize", "in", "q4_k_m", "--threads", "8"));
+  EXPECT_THAT(from_llama({"quantize", "in", "q4_k_m", "8"}), ElementsAre("quantize", "in", "q4_k_m", "--threads", "8"));
   EXPECT_THAT(from_llama({"quantize", "--imatrix", "x", "in", "out", "15", "8"}),
               ElementsAre("quantize", "--imatrix", "x", "in", "out", "15", "--threads", "8"));
   // The number is a type.

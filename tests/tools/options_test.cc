@@ -54,8 +54,8 @@ Names without(const Names& names, const Names& exceptions) {
   return rest;
 }
 
-// `no_field`: flags that say how to print or judge, and other names of a field. `no_flag`: fields that the job shares with
-// others and refuses.
+// `no_field`: flags that say how to print or judge, and other names of a field. `no_flag`: fields that the job shares
+// with others and refuses.
 template <class Options>
 void expect_same(void (*add)(CLI::App&), const std::string& subcommand, const Names& no_field,
                  const Names& no_flag = {}) {
@@ -68,13 +68,15 @@ void expect_same(void (*add)(CLI::App&), const std::string& subcommand, const Na
 TEST(Options, OfTheCommandLineAreThoseOfTheJobs) {
   expect_same<jobs::PlanOptions>(add_plan, "plan", {"help", "json"});
   expect_same<jobs::QuantizeOptions>(add_quantize, "quantize", {"help"});
-  expect_same<jobs::ImatrixOptions>(add_imatrix, "imatrix", {"help", "devices", "chunk", "n_gpu_layers"}, {"ppl_stride"});
+  expect_same<jobs::ImatrixOptions>(add_imatrix, "imatrix", {"help", "devices", "chunk", "n_gpu_layers"},
+                                    {"ppl_stride"});
   expect_same<jobs::FitOptions>(add_fit, "fit", {"help", "json", "n_gpu_layers"});
   // Tasks are a job of their own. Scratch files lie beside the report.
-  expect_same<jobs::PerplexityOptions>(add_perplexity, "perplexity",
-                                       {"help", "json", "devices", "chunk", "n_gpu_layers", "fail_above", "hellaswag", "hellaswag_tasks", "winogrande",
-                                        "winogrande_tasks", "multiple_choice", "multiple_choice_tasks"},
-                                       {"scratch_folder"});
+  expect_same<jobs::PerplexityOptions>(
+      add_perplexity, "perplexity",
+      {"help", "json", "devices", "chunk", "n_gpu_layers", "fail_above", "hellaswag", "hellaswag_tasks", "winogrande",
+       "winogrande_tasks", "multiple_choice", "multiple_choice_tasks"},
+      {"scratch_folder"});
   expect_same<jobs::RunOptions>(add_run, "run", {"help", "devices", "n_gpu_layers", "interactive", "quiet"});
   expect_same<jobs::BenchOptions>(add_bench, "bench", {"help", "json", "svg", "devices", "n_gpu_layers"});
   expect_same<jobs::InspectOptions>(add_inspect, "inspect", {"help", "json"});

@@ -44,7 +44,8 @@ struct Program {
 
 TEST(Parse, OfSeveralValuesTheLastCounts) {
   Program program;
-  parse(program.app, {"quantize", "a", "-c", "1", "--imatrix", "x", "--pure", "--ctx-size=2", "--imatrix", "y", "--pure"});
+  parse(program.app,
+        {"quantize", "a", "-c", "1", "--imatrix", "x", "--pure", "--ctx-size=2", "--imatrix", "y", "--pure"});
   EXPECT_EQ(program.ctx_size, 2);
   EXPECT_EQ(program.imatrix, "y");
   EXPECT_TRUE(program.pure);
@@ -81,9 +82,7 @@ TEST(Parse, MisspeltSubcommands) {
   EXPECT_EQ(Program().error({"secre"}), "unknown subcommand \"secre\"; steelyard --help lists them");
 }
 
-TEST(Parse, OneArgumentTooMany) {
-  EXPECT_EQ(Program().error({"quantize", "a", "b"}), "unexpected argument \"b\"");
-}
+TEST(Parse, OneArgumentTooMany) { EXPECT_EQ(Program().error({"quantize", "a", "b"}), "unexpected argument \"b\""); }
 
 TEST(Parse, NothingRunsAfterAnError) {
   Program program;
