@@ -7,6 +7,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "base/error.h"
+
 namespace steelyard::tools {
 namespace {
 
@@ -52,13 +54,14 @@ std::string with_prefix(double number) {
 void write_out(const std::string& text) {
   if (text.empty()) return;
   take_line_off();
-  std::fwrite(text.data(), 1, text.size(), stdout);
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) fail("", "cannot write the output");
   output_is_at_line = text.back() == '\n';
 }
 
 void end_line() {
   take_line_off();
-  if (!output_is_at_line && is_terminal(STDOUT_FILENO)) write_out("\n");
+  if (!output_is_at_line && is_terminal(STDOUT_FILENO)) std::fputc('\n', stdout);
+  output_is_at_line = true;
   std::fflush(stdout);
 }
 

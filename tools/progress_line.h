@@ -13,7 +13,7 @@
 
 namespace steelyard::tools {
 
-/// Takes the progress line off the terminal, then writes to stdout.
+/// Takes the progress line off the terminal, then writes to stdout. Error if that fails.
 void write_out(const std::string& text);
 
 /// The same, formatted.
