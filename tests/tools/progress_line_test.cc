@@ -32,6 +32,7 @@ std::string on_terminal(const std::function<void()>& work, const std::string& ou
   const winsize size{.ws_row = 24, .ws_col = columns, .ws_xpixel = 0, .ws_ypixel = 0};
   ::ioctl(master, TIOCSWINSZ, &size);
   const std::string name = ::ptsname(master);
+  std::fflush(nullptr);  // or the child writes what is buffered here
   const pid_t child = ::fork();
   if (child == 0) {
     const int terminal = ::open(name.c_str(), O_RDWR | O_NOCTTY);
@@ -134,6 +135,7 @@ TEST(ProgressLine, IsNotRewrittenFasterThanItCanBeRead) {
 
 TEST(ProgressLine, IsNothingWhereThereIsNoTerminal) {
   const test::TempFolder folder;
+  std::fflush(nullptr);  // or the child writes what is buffered here
   const pid_t child = ::fork();
   if (child == 0) {
     const int file = ::open((folder / "out").c_str(), O_WRONLY | O_CREAT, 0600);
