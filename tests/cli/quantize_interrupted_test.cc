@@ -63,6 +63,7 @@ TEST_F(QuantizeInterrupted, KilledAtRandomMoments) {
     if (std::filesystem::exists(out_)) {  // it was done before the kill
       ASSERT_TRUE(read_text(out_) == whole) << "kill " << i;
       std::filesystem::remove(out_);
+      std::filesystem::remove(out_ + ".journal");  // which goes last
     }
     if (i % 3 == 2) continue;  // sometimes the resumed run is killed too
     succeed(command(out_, {"--resume"}));
@@ -98,6 +99,7 @@ TEST_F(QuantizeInterrupted, CalibratedRunGoesOnFromTheLayersThatAreDone) {
     if (!std::filesystem::exists(out_)) succeed(resumed);
     ASSERT_TRUE(read_text(out_) == whole) << "kill " << i;
     std::filesystem::remove(out_);
+    std::filesystem::remove(out_ + ".journal");
   }
 }
 
