@@ -29,11 +29,12 @@ void check(const BenchOptions& options) {
 }
 
 // Contexts in ascending order, without those for which the model or memory has no room.
-std::vector<int64_t> feasible(const BenchOptions& options, const model::Model& model, std::vector<BenchLeftOut>& left_out) {
+std::vector<int64_t> feasible(const BenchOptions& options, const model::Model& model,
+                              std::vector<BenchLeftOut>& left_out) {
   const model::ModelConfig& config = model.config();
   const schedule::MemoryRequest request{0, 1, options.batch_size, 1, model.cache_types()};
-  const int64_t room =
-      largest_context(model.reader(), config, request, [&](const schedule::MemoryPlan& plan) { return fits_memory(model, plan); });
+  const int64_t room = largest_context(model.reader(), config, request,
+                                       [&](const schedule::MemoryPlan& plan) { return fits_memory(model, plan); });
   std::vector<int64_t> contexts = options.contexts, rest;
   std::ranges::sort(contexts);
   contexts.erase(std::unique(contexts.begin(), contexts.end()), contexts.end());

@@ -12,12 +12,13 @@ namespace {
 
 // Batches have the same size whatever the memory, because the result must not depend on it. Two models have hidden
 // states.
-calibrate::CalibrationSettings settings_for(const gguf::Reader& source, const model::ModelConfig& config, const plan::Resolution& resolution,
-                                 const QuantizeOptions& options, const ShapingOptions& shaping, formats::DeviceEncoder* device) {
+calibrate::CalibrationSettings settings_for(const gguf::Reader& source, const model::ModelConfig& config,
+                                            const plan::Resolution& resolution, const QuantizeOptions& options,
+                                            const ShapingOptions& shaping, formats::DeviceEncoder* device) {
   calibrate::CalibrationSettings settings{.rounding = {.ldlq = {.effort = shaping.chosen_effort()}, .device = device}};
   const uint64_t memory = options.memory > 0 ? options.memory : physical_memory() / 5 * 4;
-  const schedule::SweepPlan plan = plan_sweep(source, config, memory, calibrate::hessian_bytes(resolution), shaping.ctx_size,
-                                    settings.sweep.n_batch, schedule::SweepOrder::kLayer);
+  const schedule::SweepPlan plan = plan_sweep(source, config, memory, calibrate::hessian_bytes(resolution),
+                                              shaping.ctx_size, settings.sweep.n_batch, schedule::SweepOrder::kLayer);
   settings.sweep.hidden_state_bytes = plan.hidden_state_bytes / 2;
   settings.sweep.scratch_folder = std::filesystem::path(options.output).parent_path().string();
   return settings;

@@ -7,7 +7,8 @@
 namespace steelyard::jobs {
 namespace {
 
-using Load = std::vector<evaluate::ChoiceTask> (*)(const std::string& path, const tokenizer::Tokenizer& tokenizer, int64_t max_tasks);
+using Load = std::vector<evaluate::ChoiceTask> (*)(const std::string& path, const tokenizer::Tokenizer& tokenizer,
+                                                   int64_t max_tasks);
 
 Load loader(const std::string& kind) {
   if (kind == "hellaswag") return evaluate::load_hellaswag;

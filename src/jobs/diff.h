@@ -59,7 +59,7 @@ struct TensorDiff {
   std::optional<TensorSide> a, b;
   bool same_bytes = false;            ///< type, shape and bytes are the same
   std::optional<WeightErrors> error;  ///< of weights of the same shape
-  quantize::Comparison comparison{};            ///< what was compared; not in the report
+  quantize::Comparison comparison{};  ///< what was compared; not in the report
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {

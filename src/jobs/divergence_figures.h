@@ -78,9 +78,9 @@ DivergenceFigures figures(const evaluate::DivergenceResult& result);
 
 /// How often routers choose the base's experts, in one layer or in all.
 struct Agreement {
-  std::optional<int64_t> layer;  ///< nothing: over all layers
-  evaluate::MeanEstimate same_set;         ///< share of tokens with the same set of experts
-  double overlap = 0;            ///< share of the base's experts that are chosen too
+  std::optional<int64_t> layer;     ///< nothing: over all layers
+  evaluate::MeanEstimate same_set;  ///< share of tokens with the same set of experts
+  double overlap = 0;               ///< share of the base's experts that are chosen too
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {

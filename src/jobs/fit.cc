@@ -76,9 +76,9 @@ FitResult fit(const FitOptions& options) {
   const gguf::Reader reader(options.model, gguf::ReadMode::kHeader);
   const model::ModelConfig config = model::read_config(reader.metadata());
   schedule::MemoryRequest request{.n_context = options.ctx_size,
-                        .n_sequences = options.sequences,
-                        .n_batch = options.batch_size,
-                        .cache_types = options.cache.types()};
+                                  .n_sequences = options.sequences,
+                                  .n_batch = options.batch_size,
+                                  .cache_types = options.cache.types()};
   for (const model::LayerConfig& layer : config.layers) check_cache_types(layer.attention, request.cache_types);
   if (request.n_context > config.n_context) {
     fail("", "a context of {} tokens exceeds the model's {}", request.n_context, config.n_context);
@@ -111,7 +111,8 @@ FitResult fit(const FitOptions& options) {
   result.most_layers = most_layers(plan, placement);
   result.prediction = plan.prediction;
   result.host = describe(plan, placed.host, 0);
-  for (size_t d = 0; d < free_bytes.size(); ++d) result.devices.push_back(describe(plan, placed.devices[d], free_bytes[d]));
+  for (size_t d = 0; d < free_bytes.size(); ++d)
+    result.devices.push_back(describe(plan, placed.devices[d], free_bytes[d]));
   return result;
 }
 

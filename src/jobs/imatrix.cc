@@ -5,10 +5,10 @@
 #include "base/error.h"
 #include "base/sha256.h"
 #include "calibrate/collect.h"
-#include "measure/speed.h"
 #include "gguf/fingerprint.h"
 #include "imatrix/coverage.h"
 #include "jobs/outputs.h"
+#include "measure/speed.h"
 #include "model/architecture.h"
 
 namespace steelyard::jobs {
@@ -27,13 +27,15 @@ uint64_t result_bytes(const gguf::Reader& reader) {
 }
 
 // What must be equal for two runs to give the same bits, and to divide the work into the same steps.
-std::string run_identity(const OpenModel& model, const tokenizer::Chunks& chunks, const calibrate::CollectOptions& how) {
+std::string run_identity(const OpenModel& model, const tokenizer::Chunks& chunks,
+                         const calibrate::CollectOptions& how) {
   return sha256(fmt::format("{}\n{}\n{} {} {} {} {} {}\n{}", gguf::fingerprint(model.reader()),
                             sha256(std::as_bytes(chunks.tokens())), chunks.n_ctx(), how.round, how.min_expert_tokens,
                             how.with_output, how.sweep.n_batch, how.sweep.keep_layers, model.settings()));
 }
 
-calibrate::CollectOptions collect_options(const ImatrixOptions& options, const OpenModel& model, const tokenizer::Chunks& chunks) {
+calibrate::CollectOptions collect_options(const ImatrixOptions& options, const OpenModel& model,
+                                          const tokenizer::Chunks& chunks) {
   calibrate::CollectOptions how;
   how.with_output = options.process_output && model.model().output().name == "output.weight";
   how.dataset = options.text.file;
@@ -75,7 +77,8 @@ imatrix::Imatrix collect(const ImatrixOptions& options, ImatrixResult& result, c
   const OpenModel model(options.model, options.text.ctx_size, &options.sweep);
   const tokenizer::Tokenizer tokenizer(model.reader().metadata());
   // With a minimum per expert, --chunks is the number of chunks between two looks at the coverage.
-  const tokenizer::Chunks chunks = read_chunks(options.text, tokenizer, options.min_expert_tokens > 0 ? 0 : options.text.chunks);
+  const tokenizer::Chunks chunks =
+      read_chunks(options.text, tokenizer, options.min_expert_tokens > 0 ? 0 : options.text.chunks);
   const calibrate::CollectOptions how = collect_options(options, model, chunks);
   CollectedText& text = result.collected.emplace();
   text.order = how.sweep.keep_layers ? "token" : "layer";

@@ -26,7 +26,9 @@ compute::Precision precision_named(const std::string& name) {
 
 }  // namespace
 
-model::CacheTypes CacheOptions::types() const { return {type_named(cache_type_k, "-ctk"), type_named(cache_type_v, "-ctv")}; }
+model::CacheTypes CacheOptions::types() const {
+  return {type_named(cache_type_k, "-ctk"), type_named(cache_type_v, "-ctv")};
+}
 
 OpenModel::OpenModel(const ModelOptions& options, int64_t n_context, const SweepChoice* sweep) : options_(options) {
   set_thread_count(options.threads);
@@ -56,7 +58,8 @@ std::vector<compute::Backend*> OpenModel::place(int64_t n_context, const SweepCh
   for (const model::LayerConfig& layer : config.layers) check_cache_types(layer.attention, request.cache_types);
   std::vector<uint64_t> free_bytes;
   for (const auto& backend : backends_) free_bytes.push_back(backend->free_memory().value_or(physical_memory()));
-  const schedule::Placement placed = place_layers(plan_memory(*reader_, config, request), placement.request(free_bytes));
+  const schedule::Placement placed =
+      place_layers(plan_memory(*reader_, config, request), placement.request(free_bytes));
   for (size_t d = 0; d < placed.devices.size(); ++d) {
     const auto [begin, end] = placed.devices[d];
     std::fill(blocks.begin() + begin, blocks.begin() + end, backends_[d].get());

@@ -35,7 +35,9 @@ struct PlacementOptions {
 
   bool given() const { return !tensor_split.empty() || gpu_layers != INT32_MAX; }
   /// The placement on devices with this many free bytes each.
-  schedule::PlacementRequest request(std::vector<uint64_t> free_bytes) const { return {std::move(free_bytes), tensor_split, gpu_layers}; }
+  schedule::PlacementRequest request(std::vector<uint64_t> free_bytes) const {
+    return {std::move(free_bytes), tensor_split, gpu_layers};
+  }
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {

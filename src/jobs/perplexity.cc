@@ -59,7 +59,7 @@ tokenizer::Chunks Run::choose_chunks(const tokenizer::Tokenizer& tokenizer, cons
       fail(options_.kl_divergence_base, "has a single chunk, at least two are needed");
     }
     return tokenizer::Chunks(std::move(ids), base->n_ctx(), options_.text.chunks, chunk_bos(tokenizer),
-                  options_.kl_divergence_base);
+                             options_.kl_divergence_base);
   };
   tokenizer::Chunks chunks = choose();
   check_context(chunks.n_ctx());
@@ -113,15 +113,17 @@ PerplexityResult Run::evaluate_text() {
   how.settings = open_.settings();
   how.base_path = options_.kl_divergence_base;
   how.write_base = !options_.kl_divergence_base.empty() && !options_.kl_divergence;
-  how.layout = options_.kl_divergence_base_format == "llama" ? evaluate::BaseLayout::kLlama : evaluate::BaseLayout::kCompact;
+  how.layout =
+      options_.kl_divergence_base_format == "llama" ? evaluate::BaseLayout::kLlama : evaluate::BaseLayout::kCompact;
   how.progress_path = options_.resume.resume;
   how.save_every = options_.resume.interval();
   report({.stage = "plan",
           .data = {{"n_ctx", chunks.n_ctx()},
                    {"n_chunks", chunks.count()},
                    {"order", how.sweep.keep_layers ? "token" : "layer"}}});
-  const evaluate::EvaluationResult evaluated = evaluate::evaluate(model, identity, chunks, base.get(), how,
-                                              [this](std::span<const evaluate::TokenScore> scores) { report_chunks(scores); });
+  const evaluate::EvaluationResult evaluated =
+      evaluate::evaluate(model, identity, chunks, base.get(), how,
+                         [this](std::span<const evaluate::TokenScore> scores) { report_chunks(scores); });
   take(perplexity(evaluated.scores));
   result_.running = running_perplexity(evaluated.scores, chunks.n_scored());
   result_.resumed_chunks = evaluated.resumed_chunks;
@@ -138,8 +140,8 @@ PerplexityResult Run::noise_floor() {
   const tokenizer::Chunks chunks = choose_chunks(tokenizer, nullptr);
   const int64_t n_piece = chunks.n_ctx() / 7 + 1;
   report({.stage = "plan", .data = {{"n_ctx", chunks.n_ctx()}, {"n_chunks", chunks.count()}, {"n_piece", n_piece}}});
-  const std::vector<evaluate::TokenScore> scores =
-      evaluate::self_check(open_.model(), chunks, n_piece, [this](std::span<const evaluate::TokenScore> done) { report_chunks(done); });
+  const std::vector<evaluate::TokenScore> scores = evaluate::self_check(
+      open_.model(), chunks, n_piece, [this](std::span<const evaluate::TokenScore> done) { report_chunks(done); });
   take(perplexity(scores));
   result_.divergence = figures(divergence(scores));
   return std::move(result_);
@@ -163,8 +165,8 @@ PerplexityResult Run::one_sequence() {
   check_context(n);
   std::optional<AtomicFile> dump;
   if (!options_.dump_logits.empty()) dump.emplace(options_.dump_logits);
-  const std::vector<double> nll =
-      evaluate::evaluate_sequence(open_.model(), options_.model.model, ids, [&](int64_t first, std::span<const float> logits) {
+  const std::vector<double> nll = evaluate::evaluate_sequence(
+      open_.model(), options_.model.model, ids, [&](int64_t first, std::span<const float> logits) {
         if (dump) dump->append(std::as_bytes(logits));
         const int64_t done = first + std::ssize(logits) / open_.model().config().n_vocab;
         report({.stage = "tokens", .done = done, .total = n, .unit = "tokens"});

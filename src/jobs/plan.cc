@@ -123,7 +123,8 @@ PlanResult plan(const PlanOptions& options, const ProgressCallback& progress) {
   if (!options.imatrix.empty()) imatrix = imatrix::Imatrix::load(options.imatrix);
   const plan::Resolution resolution =
       resolve(options.source.load(), reader.tensors(), plan::model_facts(reader.metadata(), imatrix.has_value()));
-  const std::vector<plan::Finding> found = findings(quantize::QuantizeJob{reader, resolution, imatrix ? &*imatrix : nullptr});
+  const std::vector<plan::Finding> found =
+      findings(quantize::QuantizeJob{reader, resolution, imatrix ? &*imatrix : nullptr});
   PlanResult result = describe(resolution, found);
   if (progress) progress({.stage = "plan", .data = to_json(result)});
   if (options.strict) refuse(found, true, options.model);

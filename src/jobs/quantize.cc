@@ -46,7 +46,9 @@ void set_places(QuantizeResult& result, const plan::Resolution& resolution, cons
 }
 
 quantize::ResumePolicy resume_policy(const QuantizeOptions& options) {
-  return options.resume ? quantize::ResumePolicy::kResume : options.restart ? quantize::ResumePolicy::kDiscard : quantize::ResumePolicy::kRefuse;
+  return options.resume    ? quantize::ResumePolicy::kResume
+         : options.restart ? quantize::ResumePolicy::kDiscard
+                           : quantize::ResumePolicy::kRefuse;
 }
 
 void report(const quantize::QuantizeProgress& at, const ProgressCallback& progress) {
@@ -89,11 +91,11 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
   std::optional<Calibration> calibration;
   if (!options.calibrate.empty()) calibration.emplace(source, resolution, options, shaping, device.get(), text);
   const quantize::QuantizeJob job{source,
-                        resolution,
-                        imatrix ? &*imatrix : nullptr,
-                        shaping.allow_requantize,
-                        options.strict,
-                        calibration ? &calibration->layers() : nullptr};
+                                  resolution,
+                                  imatrix ? &*imatrix : nullptr,
+                                  shaping.allow_requantize,
+                                  options.strict,
+                                  calibration ? &calibration->layers() : nullptr};
   check(job);
   result.plan = describe(resolution, findings(job));
   result.bits_per_weight = resolution.bits_per_weight;
@@ -104,15 +106,15 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
   }
 
   const quantize::QuantizeTarget target{.path = options.output,
-                              .provenance = made_from.provenance,
-                              .effort = shaping.chosen_effort(),
-                              .device = device.get(),
-                              .split = shaping.split(),
-                              .slab_bytes = options.slab,
-                              .resume_policy = resume_policy(options),
-                              .verify = options.verify,
-                              .metadata = &model.metadata,
-                              .expected = made_from.expected};
+                                        .provenance = made_from.provenance,
+                                        .effort = shaping.chosen_effort(),
+                                        .device = device.get(),
+                                        .split = shaping.split(),
+                                        .slab_bytes = options.slab,
+                                        .resume_policy = resume_policy(options),
+                                        .verify = options.verify,
+                                        .metadata = &model.metadata,
+                                        .expected = made_from.expected};
   bool plan_is_out = false;
   const auto written = quantize(job, target, [&](const quantize::QuantizeProgress& at) {
     if (!progress) return;

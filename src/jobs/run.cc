@@ -49,8 +49,8 @@ std::string read_prompt(const RunOptions& options) {
 
 // BOS goes before text that begins the context. EOS, which some models want after a text, would end the text to
 // continue.
-std::vector<tokenizer::TokenId> encode(const RunOptions& options, const std::string& text, const tokenizer::Tokenizer& tokenizer,
-                            bool begins) {
+std::vector<tokenizer::TokenId> encode(const RunOptions& options, const std::string& text,
+                                       const tokenizer::Tokenizer& tokenizer, bool begins) {
   std::vector<tokenizer::TokenId> ids = tokenizer.encode(text, /*add_special=*/false, !options.no_special);
   if (begins && tokenizer.add_bos()) ids.insert(ids.begin(), *tokenizer.bos());
   return ids;

@@ -20,15 +20,15 @@ namespace steelyard::jobs {
 struct RunOptions {
   ModelOptions model = {.precision = "fast"};
   std::string prompt;
-  std::string file;          ///< with the prompt, less a newline at its end
-  int64_t n_predict = 64;    ///< tokens of an answer at most; -1: until the model ends it or the context is full
+  std::string file;        ///< with the prompt, less a newline at its end
+  int64_t n_predict = 64;  ///< tokens of an answer at most; -1: until the model ends it or the context is full
   int64_t ctx_size = 0;  ///< tokens there is room for; 0: what prompt and n_predict (-1: 4096) need, of a dialogue 4096
-  int64_t batch_size = 512;  ///< tokens of the prompt that go through the model at once
+  int64_t batch_size = 512;            ///< tokens of the prompt that go through the model at once
   generate::SamplingOptions sampling;  ///< but for the seed
   int64_t seed = 0;                    ///< -1: another one each time
-  std::vector<std::string> stop;  ///< texts at which an answer ends; they are not part of it
-  bool no_special = false;        ///< text such as <|user|> stays text
-  bool show_special = false;      ///< control tokens are part of what the model says
+  std::vector<std::string> stop;       ///< texts at which an answer ends; they are not part of it
+  bool no_special = false;             ///< text such as <|user|> stays text
+  bool show_special = false;           ///< control tokens are part of what the model says
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -64,8 +64,9 @@ struct RunPace {
 };
 
 struct RunResult {
-  std::string text;     ///< all that the model said, each answer of a dialogue ended by a newline
-  std::string finish_reason;   ///< of the last answer: end-of-generation, stop, tokens (n_predict), context (full); or none
+  std::string text;  ///< all that the model said, each answer of a dialogue ended by a newline
+  std::string
+      finish_reason;    ///< of the last answer: end-of-generation, stop, tokens (n_predict), context (full); or none
   int64_t context = 0;  ///< tokens there was room for
   int64_t seed = 0;     ///< that chose the tokens: with it the run can be repeated
   RunPace prompt, generation;

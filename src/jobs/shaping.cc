@@ -92,7 +92,9 @@ void ShapingOptions::check() const {
 }
 
 formats::Effort ShapingOptions::chosen_effort() const {
-  return effort == "fast" ? formats::Effort::kFast : effort == "best" ? formats::Effort::kBest : formats::Effort::kNormal;
+  return effort == "fast"   ? formats::Effort::kFast
+         : effort == "best" ? formats::Effort::kBest
+                            : formats::Effort::kNormal;
 }
 
 std::string recorded_options(const ShapingOptions& options) {

@@ -15,17 +15,17 @@
 namespace steelyard::jobs {
 
 struct ShapingOptions {
-  std::string effort = "normal";              ///< fast, normal, best: how much search for less error
+  std::string effort = "normal";                       ///< fast, normal, best: how much search for less error
   double prior_weight = imatrix::kDefaultPriorWeight;  ///< Imatrix::prior_weight
-  std::vector<std::string> include_weights;   ///< use importance of tensors with these texts in their name
-  std::vector<std::string> exclude_weights;   ///< use none of these
-  std::vector<std::string> override_kv;       ///< KEY=TYPE:VALUE
-  std::string prune_layers;                   ///< blocks to take out: "3,7-9"
-  bool allow_requantize = false;              ///< quantize what is quantized already
-  int64_t ctx_size = 512;                     ///< of calibration: tokens per chunk
-  int64_t chunks = 128;                       ///< of calibration: at most so many
-  uint64_t split_max_size = 0;                ///< tensor bytes of a shard at most; 0: one file
-  bool keep_split = false;                    ///< shards as the source has them
+  std::vector<std::string> include_weights;            ///< use importance of tensors with these texts in their name
+  std::vector<std::string> exclude_weights;            ///< use none of these
+  std::vector<std::string> override_kv;                ///< KEY=TYPE:VALUE
+  std::string prune_layers;                            ///< blocks to take out: "3,7-9"
+  bool allow_requantize = false;                       ///< quantize what is quantized already
+  int64_t ctx_size = 512;                              ///< of calibration: tokens per chunk
+  int64_t chunks = 128;                                ///< of calibration: at most so many
+  uint64_t split_max_size = 0;                         ///< tensor bytes of a shard at most; 0: one file
+  bool keep_split = false;                             ///< shards as the source has them
 
   /// Error for values out of range.
   void check() const;

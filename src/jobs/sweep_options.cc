@@ -8,8 +8,8 @@
 
 namespace steelyard::jobs {
 
-schedule::SweepPlan SweepChoice::plan(const gguf::Reader& reader, const model::ModelConfig& config, uint64_t result_bytes,
-                            int64_t n_ctx) const {
+schedule::SweepPlan SweepChoice::plan(const gguf::Reader& reader, const model::ModelConfig& config,
+                                      uint64_t result_bytes, int64_t n_ctx) const {
   if (batch_size < 1) fail("", "--batch-size is {}, expected at least 1", batch_size);
   std::optional<schedule::SweepOrder> wanted;
   if (!order.empty()) {
@@ -21,8 +21,8 @@ schedule::SweepPlan SweepChoice::plan(const gguf::Reader& reader, const model::M
                     wanted);
 }
 
-schedule::SweepOptions SweepChoice::sweep(const gguf::Reader& reader, const model::ModelConfig& config, uint64_t result_bytes,
-                                int64_t n_ctx, const std::string& output) const {
+schedule::SweepOptions SweepChoice::sweep(const gguf::Reader& reader, const model::ModelConfig& config,
+                                          uint64_t result_bytes, int64_t n_ctx, const std::string& output) const {
   const schedule::SweepPlan plan = this->plan(reader, config, result_bytes, n_ctx);
   schedule::SweepOptions options;
   options.n_batch = plan.n_batch;

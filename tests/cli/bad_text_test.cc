@@ -65,7 +65,8 @@ TEST_F(BadText, TokenLists) {
   expect_tokens_rejected("[" + std::string(200000, '[') + std::string(200000, ']') + "]",
                          "element 0 is not a token id");
   expect_fails({"perplexity", "-m", llama_, "--tokens", folder_ / "absent.json"}, "cannot open");
-  expect_fails({"perplexity", "-m", llama_, "--tokens", folder_ / "absent.json", "-f", text_}, "--file and --tokens cannot be combined");
+  expect_fails({"perplexity", "-m", llama_, "--tokens", folder_ / "absent.json", "-f", text_},
+               "--file and --tokens cannot be combined");
   expect_fails({"perplexity", "-m", llama_, "-f", text_, "--dump-logits", out_}, "needs --tokens");
 }
 

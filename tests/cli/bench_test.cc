@@ -44,7 +44,8 @@ TEST_F(Bench, MeasuresEveryContext) {
 TEST_F(Bench, LeavesOutWhatHasNoRoom) {
   const CommandResult result = bench({"--contexts", "8,4096,131072", "--json", folder_ / "bench.json"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_NE(result.out.find("4K is left out: with 2 tokens after it, it exceeds the model's context of 256"), std::string::npos)
+  EXPECT_NE(result.out.find("4K is left out: with 2 tokens after it, it exceeds the model's context of 256"),
+            std::string::npos)
       << result.out;
   EXPECT_NE(result.out.find("128K is left out: "), std::string::npos);
   EXPECT_EQ(report()["left_out"].size(), 2u);

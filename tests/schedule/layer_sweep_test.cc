@@ -183,9 +183,7 @@ TEST(LayerSweep, NeitherWatchingNorPartsChangeAnything) {
     EXPECT_EQ(watcher.counted > 0, watch);
     for (const model::LayerPart part : parts) sweep.advance(layer, part);
     std::vector<float> all;
-    sweep.save([&](std::span<const float> part) {
-      all.insert(all.end(), part.begin(), part.end());
-    });
+    sweep.save([&](std::span<const float> part) { all.insert(all.end(), part.begin(), part.end()); });
     return all;
   };
   const std::vector<float> whole = hidden_states(false, {model::LayerPart::kWhole});
