@@ -4,10 +4,10 @@
 #include <array>
 #include <filesystem>
 #include <map>
-#include <numeric>
 #include <utility>
 
 #include "base/atomic_file.h"
+#include "base/edit_distance.h"
 #include "base/error.h"
 #include "plan/plan_names.h"
 #include "plan/text.h"
@@ -24,21 +24,6 @@ std::string lower(std::string_view text) {
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   }
   return result;
-}
-
-// Number of single-character edits between two words.
-int edit_distance(std::string_view a, std::string_view b) {
-  std::vector<int> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), 0);
-  for (size_t i = 0; i < a.size(); ++i) {
-    int diagonal = std::exchange(row[0], static_cast<int>(i) + 1);
-    for (size_t j = 0; j < b.size(); ++j) {
-      const int replaced = diagonal + (a[i] != b[j]);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, diagonal + 1, row[j] + 1});
-    }
-  }
-  return row.back();
 }
 
 // Types of weights; integer types cannot be decoded.
