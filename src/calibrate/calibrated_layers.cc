@@ -86,6 +86,7 @@ CalibratedLayers::Hessians CalibratedLayers::watch(const model::Layer& layer, co
     HessianCollector collector(weights, &originals);
     for (int64_t c = begin; c < end; c += rounded_.chunks_per_batch()) {
       const int64_t to = std::min(end, c + rounded_.chunks_per_batch());
+      tell_at_work();
       originals.clear();
       original_.watch(layer, part, c, to, originals);
       rounded_.watch(rounded, part, c, to, collector);
@@ -141,6 +142,7 @@ void CalibratedLayers::round_part(int number, const model::Layer& layer, model::
       const std::string& name = decision->tensor->name;
       const auto own = hessians.find(name), other = others.find(name);
       if (!names.contains(name) || own == hessians.end()) continue;
+      tell_at_work();
       RoundedTensor tensor = round_tensor(source_, *decision, *own->second,
                                           other != others.end() ? other->second.get() : nullptr, settings_.rounding);
       reports_.push_back(std::move(tensor.report));

@@ -7,6 +7,7 @@
 // hidden states of all chunks, twice, and one layer's Hessians and bytes. quantize() asks for tensors in file order.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -26,6 +27,9 @@ struct CalibrationSettings {
   RoundingSettings rounding;
   int64_t held_out = 8;          ///< of so many chunks one is held out
   schedule::SweepOptions sweep;  ///< of each of the two models: where the text's hidden states are
+  /// Called before every batch and before every tensor that is rounded, with the layer's number, from the thread that
+  /// asks for the layer's tensors. May throw: the layer is then unfinished. May be empty.
+  std::function<void(int layer)> at_work = {};
 };
 
 class CalibratedLayers : public quantize::LayerEncoder {
@@ -53,6 +57,9 @@ class CalibratedLayers : public quantize::LayerEncoder {
   Hessians watch(const model::Layer& layer, const model::Layer& rounded, model::LayerPart part,
                  const std::set<std::string>& weights, int64_t begin, int64_t end);
   bool share_broken();
+  void tell_at_work() const {
+    if (settings_.at_work) settings_.at_work(next_layer_ - 1);
+  }
 
   const gguf::Reader& source_;
   const plan::Resolution& resolution_;
@@ -60,9 +67,9 @@ class CalibratedLayers : public quantize::LayerEncoder {
   CalibrationSettings settings_;
   schedule::LayerSweep original_, rounded_;  // the text on its way through the two models
   int64_t n_chunks_;
-  int64_t n_watched_;  // chunks for the Hessians; those after them are held out
-  int next_layer_ = 0;
-  std::map<std::string, std::vector<std::byte>> encoded_;       // of layers that were passed, until they are asked for
+  int64_t n_watched_;                                      // chunks for the Hessians; those after them are held out
+  int next_layer_ = 0;                                     // after the one at work
+  std::map<std::string, std::vector<std::byte>> encoded_;  // of layers that were passed, until they are asked for
   std::map<std::string, std::span<const std::byte>> finished_;  // by an interrupted run
   std::vector<RoundingReport> reports_;
 };

@@ -14,12 +14,18 @@ namespace {
 // states.
 calibrate::CalibrationSettings settings_for(const gguf::Reader& source, const model::ModelConfig& config,
                                             const plan::Resolution& resolution, const QuantizeOptions& options,
-                                            const ShapingOptions& shaping, formats::DeviceEncoder* device) {
+                                            const ShapingOptions& shaping, formats::DeviceEncoder* device,
+                                            const ProgressCallback& progress) {
   calibrate::CalibrationSettings settings{.rounding = {.ldlq = {.effort = shaping.chosen_effort()}, .device = device}};
   const uint64_t memory = options.memory > 0 ? options.memory : physical_memory() / 5 * 4;
   const schedule::SweepPlan plan = plan_sweep(source, config, memory, calibrate::hessian_bytes(resolution),
                                               shaping.ctx_size, settings.sweep.n_batch, schedule::SweepOrder::kLayer);
   settings.sweep.hidden_state_bytes = plan.hidden_state_bytes / 2;
+  if (progress) {
+    settings.at_work = [&progress, n_layers = config.layers.size()](int layer) {
+      progress({.stage = "calibrate", .item = fmt::format("layer {} of {}", layer + 1, n_layers)});
+    };
+  }
   settings.sweep.scratch_folder = std::filesystem::path(options.output).parent_path().string();
   return settings;
 }
@@ -27,14 +33,15 @@ calibrate::CalibrationSettings settings_for(const gguf::Reader& source, const mo
 }  // namespace
 
 Calibration::Calibration(const gguf::Reader& source, const plan::Resolution& resolution, const QuantizeOptions& options,
-                         const ShapingOptions& shaping, formats::DeviceEncoder* device, const std::string& text)
+                         const ShapingOptions& shaping, formats::DeviceEncoder* device, const std::string& text,
+                         const ProgressCallback& progress)
     : backend_(compute::make_backend(options.backend)),
       model_(source, *backend_),
       tokenizer_(source.metadata()),
       chunks_(tokenize_text(tokenizer_, text, /*parse_special=*/false), shaping.ctx_size, shaping.chunks,
               chunk_bos(tokenizer_), options.calibrate),
       layers_(source, resolution, model_, chunks_,
-              settings_for(source, model_.config(), resolution, options, shaping, device)) {}
+              settings_for(source, model_.config(), resolution, options, shaping, device, progress)) {}
 
 std::vector<RoundedTensor> Calibration::rounded() const {
   std::vector<RoundedTensor> rows;

@@ -11,10 +11,11 @@ namespace steelyard::jobs {
 
 class Calibration {
  public:
-  /// Opens backend and model. `text`: the content of options.calibrate. `source`, `resolution` and `device`, which may
-  /// be null, outlive it.
+  /// Opens backend and model. `text`: the content of options.calibrate. `source`, `resolution`, `progress` and
+  /// `device`, which may be null, outlive it. Progress: stage "calibrate" (quantize.h).
   Calibration(const gguf::Reader& source, const plan::Resolution& resolution, const QuantizeOptions& options,
-              const ShapingOptions& shaping, formats::DeviceEncoder* device, const std::string& text);
+              const ShapingOptions& shaping, formats::DeviceEncoder* device, const std::string& text,
+              const ProgressCallback& progress);
 
   calibrate::CalibratedLayers& layers() { return layers_; }
   /// Of the tensors rounded so far.

@@ -89,7 +89,8 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
   }
   const std::unique_ptr<formats::DeviceEncoder> device = compute::make_device_encoder(options.backend);
   std::optional<Calibration> calibration;
-  if (!options.calibrate.empty()) calibration.emplace(source, resolution, options, shaping, device.get(), text);
+  if (!options.calibrate.empty())
+    calibration.emplace(source, resolution, options, shaping, device.get(), text, progress);
   const quantize::QuantizeJob job{source,
                                   resolution,
                                   imatrix ? &*imatrix : nullptr,

@@ -2,8 +2,9 @@
 // byte; a run that is interrupted can be taken up (docs/quantize.md).
 //
 // Progress:
-//   "plan"    once, when nothing more can be refused before the work: all of the result but what writing adds to it
-//   "encode"  often: `done` of `total` weights; `item` is the tensor at work, "[3/70] blk.0.ffn_up.weight"
+//   "plan"       once, when nothing more can be refused before the work: all of the result but what writing adds to it
+//   "calibrate"  often, while the calibration text passes through a layer: `item` is the layer; there is no `total`
+//   "encode"     often: `done` of `total` weights; `item` is the tensor at work, "[3/70] blk.0.ffn_up.weight"
 #pragma once
 
 #include <cstdint>

@@ -170,6 +170,21 @@ TEST_F(QuantizeJobTest, ACallbackThatThrowsOnTheWayLeavesWhatCanBeTakenUp) {
   EXPECT_EQ(files().size(), 2u);
 }
 
+TEST_F(QuantizeJobTest, ACallbackThatThrowsWithinACalibratedLayerLeavesNothing) {
+  QuantizeOptions options{.model = test::golden("models/llama/model.gguf"), .output = folder_ / "out.gguf"};
+  options.source.type = "Q8_0";
+  options.calibrate = test::golden("imatrix/text.txt");
+  options.shaping.ctx_size = 16;
+  options.shaping.chunks = 16;
+  int n_told = 0;
+  const auto stop = [&](const Progress& progress) {
+    if (progress.stage == "calibrate" && ++n_told == 3) throw Interrupted();
+  };
+  EXPECT_THROW(quantize(options, stop), Interrupted);
+  EXPECT_EQ(n_told, 3);
+  EXPECT_FALSE(std::filesystem::exists(options.output));
+}
+
 // ---- files made again
 
 TEST_F(QuantizeJobTest, MakesAFileOfTheFirstVersionAgain) {
