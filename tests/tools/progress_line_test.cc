@@ -56,6 +56,16 @@ std::string on_terminal(const std::function<void()>& work, const std::string& ou
   return text;
 }
 
+// Needs pseudo-terminals, which a bare chroot has not.
+class ProgressLineTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const int master = ::posix_openpt(O_RDWR | O_NOCTTY);
+    if (master < 0) GTEST_SKIP() << "no pseudo-terminals: /dev/pts is not mounted";
+    ::close(master);
+  }
+};
+
 const std::string kOff = "\r\x1b[K";
 
 TEST(ProgressText, SaysHowFarHowFastAndHowLong) {
@@ -69,7 +79,7 @@ TEST(ProgressText, SaysHowFarHowFastAndHowLong) {
             "layers: 7.5 %, 0.5 layers/s, 0:01:14 left");
 }
 
-TEST(ProgressLine, IsTakenOffBeforeOutput) {
+TEST_F(ProgressLineTest, IsTakenOffBeforeOutput) {
   const std::string text = on_terminal([] {
     ProgressLine line;
     line.show(at(100));
@@ -78,7 +88,7 @@ TEST(ProgressLine, IsTakenOffBeforeOutput) {
   EXPECT_EQ(text, kOff + "encode a.weight: 10.0 %" + kOff + "result 1\r\n");
 }
 
-TEST(ProgressLine, IsTakenOffAtItsEnd) {
+TEST_F(ProgressLineTest, IsTakenOffAtItsEnd) {
   EXPECT_EQ(on_terminal([] {
               ProgressLine line;
               line.show(at(100));
@@ -93,7 +103,7 @@ TEST(ProgressLine, IsTakenOffAtItsEnd) {
             kOff + "encode a.weight: 10.0 %" + kOff + "x");
 }
 
-TEST(ProgressLine, DoesNotBreakIntoALineOfOutput) {
+TEST_F(ProgressLineTest, DoesNotBreakIntoALineOfOutput) {
   const auto work = [] {
     ProgressLine line;
     print_out("[1]5.3,");
@@ -108,7 +118,7 @@ TEST(ProgressLine, DoesNotBreakIntoALineOfOutput) {
   EXPECT_EQ(test::read_text(folder / "out"), "[1]5.3,[2]5.2,\n");
 }
 
-TEST(ProgressLine, ErrorsBeginALine) {
+TEST_F(ProgressLineTest, ErrorsBeginALine) {
   EXPECT_EQ(on_terminal([] {
               print_out("[1]5.3,");
               end_line();
@@ -117,14 +127,14 @@ TEST(ProgressLine, ErrorsBeginALine) {
             "[1]5.3,\r\nsteelyard: no\r\n");
 }
 
-TEST(ProgressLine, FitsTheTerminal) {
+TEST_F(ProgressLineTest, FitsTheTerminal) {
   const std::string text = on_terminal([] { ProgressLine().show(at(100, std::string(200, 'w'))); }, "", 40);
   EXPECT_EQ(text, kOff + "encode " + std::string(32, 'w') + kOff);
   EXPECT_EQ(on_terminal([] { ProgressLine().show(at(100, "\xc3\xa4\xc3\xb6")); }, "", 11),
             kOff + "encode \xc3\xa4" + kOff);
 }
 
-TEST(ProgressLine, IsNotRewrittenFasterThanItCanBeRead) {
+TEST_F(ProgressLineTest, IsNotRewrittenFasterThanItCanBeRead) {
   const std::string text = on_terminal([] {
     ProgressLine line;
     for (int i = 1; i <= 100; ++i) line.show(at(i));
