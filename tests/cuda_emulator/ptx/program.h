@@ -40,7 +40,8 @@ inline bool is_float(Type type) { return type >= kF16; }
 Type find_type(const std::string& name);
 
 // X-macro: the mnemonic and its constant are the same word.
-// clang-format off: it does not agree with itself about such a list.
+// clang-format does not agree with itself about such a list.
+// clang-format off
 #define PTX_OPCODES(X) \
   X(add) X(sub) X(mul) X(mad) X(fma) X(div) X(rem) X(min) X(max) X(neg) X(abs) X(and) X(or) X(xor) X(not) \
   X(shl) X(shr) X(shf) X(bfe) X(bfi) X(prmt) X(popc) X(clz) X(brev) X(bfind) X(lop3) X(mov) X(ld) X(st) \
