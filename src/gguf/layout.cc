@@ -66,7 +66,9 @@ Layout lay_out(const std::string& path, const Metadata& metadata, std::vector<Te
     if (!end) fail(path, "tensor '{}': all tensors together exceed 2^64 bytes", printable(tensor.name));
     data_bytes = *end;
   }
-  Layout layout{.header = header_bytes(metadata, tensors, alignment), .tensors = std::move(tensors)};
+  Layout layout;
+  layout.header = header_bytes(metadata, tensors, alignment);
+  layout.tensors = std::move(tensors);
   const auto file_bytes = checked_add(layout.header.size(), data_bytes);
   if (!file_bytes) fail(path, "header and tensors together exceed 2^64 bytes");
   layout.file_bytes = *file_bytes;

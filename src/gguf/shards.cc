@@ -25,7 +25,7 @@ std::string shard_suffix(int64_t number, int64_t count) { return fmt::format("-{
 std::string without_shard_suffix(const std::string& path) {
   constexpr std::string_view kExtension = ".gguf";
   if (!path.ends_with(kExtension)) return path;
-  const std::string stem = path.substr(0, path.size() - kExtension.size());
+  std::string stem = path.substr(0, path.size() - kExtension.size());
   // "-00001-of-00003": a dash and at least five digits, twice.
   const auto digits_before = [&](size_t end) {
     size_t begin = end;

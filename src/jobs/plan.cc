@@ -56,6 +56,7 @@ std::vector<PlannedType> by_type(const plan::Resolution& resolution) {
     sum.bytes += decision.bytes;
   }
   std::vector<PlannedType> types;
+  types.reserve(sums.size());
   for (auto& [type, sum] : sums) types.push_back(std::move(sum));
   std::ranges::stable_sort(types, std::ranges::greater(), &PlannedType::bytes);
   return types;
