@@ -62,7 +62,7 @@ function(steelyard_cuda_library)
     steelyard_kernel_flags(flags ${source})
     add_custom_command(
       OUTPUT ${object}
-      COMMAND ${STEELYARD_NVCC} -O3 ${flags} ${targets} -MD -MF ${object}.d -c ${source} -o ${object}
+      COMMAND ${STEELYARD_NVCC} -O3 -Xcompiler=-fPIC ${flags} ${targets} -MD -MF ${object}.d -c ${source} -o ${object}
       DEPENDS ${source}
       DEPFILE ${object}.d
       COMMENT "Kernels of ${name}"

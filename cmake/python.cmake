@@ -1,5 +1,9 @@
 # The Python module, where pybind11 is there: build/python/steelyard, to be used with PYTHONPATH=build/python, and what
 # `pip install .` installs. The compiled part lies in lib/, so that plans are found in ../share/steelyard as with the program.
+# A module for another processor has no Python here, and one with AddressSanitizer is not loaded by a Python without it.
+if(STEELYARD_PYTHON STREQUAL AUTO AND (CMAKE_CROSSCOMPILING OR STEELYARD_SANITIZE))
+  return()
+endif()
 # Debian's pybind11 and pytest are those of Debian's Python, whichever other comes first in PATH.
 if(STEELYARD_PYTHON STREQUAL AUTO AND NOT Python3_EXECUTABLE AND EXISTS /usr/bin/python3)
   set(Python3_EXECUTABLE /usr/bin/python3)

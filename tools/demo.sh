@@ -14,7 +14,7 @@ if [ "$1" = announce ]; then
   if [ -x "$steelyard" ]; then
     building="Brings $steelyard up to date: seconds, or a few minutes after many changes."
   else
-    building="Installs missing packages and builds $steelyard: about $(((9 + cores - 1) / cores)) minutes on $cores cores."
+    building="Installs missing packages and builds $steelyard: about $(((8 + cores - 1) / cores)) minutes on $cores cores."
   fi
   cat <<END
 The demo

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "base/byte_writer.h"
+#include "error_of.h"
 
 namespace steelyard {
 namespace {
@@ -15,14 +16,7 @@ using testing::ElementsAre;
 
 std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
 
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
+using test::error_of;
 
 // One of everything, in little-endian order.
 std::string written() {

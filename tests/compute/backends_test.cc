@@ -6,20 +6,14 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "error_of.h"
 
 namespace steelyard::compute {
 namespace {
 
 using testing::HasSubstr;
 
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
+using test::error_of;
 
 class Backends : public testing::TestWithParam<BackendKind> {
  protected:

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "base/error.h"
+#include "error_of.h"
 #include "support.h"
 
 namespace steelyard::jobs {
@@ -23,12 +24,7 @@ class BenchJob : public testing::Test {
   }
 
   std::string failure(const BenchOptions& options) const {
-    try {
-      bench(options);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return test::error_of([&] { bench(options); });
   }
 
   const test::TempFolder folder_;

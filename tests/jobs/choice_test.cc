@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "base/error.h"
+#include "error_of.h"
 #include "support.h"
 
 namespace steelyard::jobs {
@@ -24,12 +25,7 @@ ChoiceOptions hellaswag() {
 }
 
 std::string failure(const ChoiceOptions& options) {
-  try {
-    choice(options);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
+  return test::error_of([&] { choice(options); });
 }
 
 TEST(ChoiceJob, ScoresTaskAfterTask) {

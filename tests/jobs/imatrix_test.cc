@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "error_of.h"
 #include "imatrix/imatrix.h"
 #include "support.h"
 
@@ -25,12 +26,7 @@ class ImatrixJob : public testing::Test {
     return options;
   }
   static std::string error_of(const ImatrixOptions& options) {
-    try {
-      imatrix(options);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return test::error_of([&] { imatrix(options); });
   }
   int n_files() const { return static_cast<int>(std::distance(std::filesystem::directory_iterator(folder_ / ""), {})); }
 

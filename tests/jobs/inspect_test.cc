@@ -8,6 +8,7 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/sha256.h"
+#include "error_of.h"
 #include "jobs/metadata_view.h"
 #include "model_copy.h"
 #include "quantize/provenance.h"
@@ -33,12 +34,7 @@ class InspectJob : public testing::Test {
   }
 
   static std::string failure(const InspectOptions& options) {
-    try {
-      inspect(options);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return test::error_of([&] { inspect(options); });
   }
 
   const test::TempFolder folder_;

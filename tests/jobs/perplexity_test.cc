@@ -8,6 +8,7 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "error_of.h"
 #include "support.h"
 
 namespace steelyard::jobs {
@@ -31,12 +32,7 @@ class PerplexityJob : public testing::Test {
   }
 
   std::string failure() const {
-    try {
-      perplexity(options_);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return test::error_of([&] { perplexity(options_); });
   }
 
   bool folder_is_empty() const { return std::filesystem::is_empty(folder_ / ""); }

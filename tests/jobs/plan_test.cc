@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "error_of.h"
 #include "support.h"
 
 namespace steelyard::jobs {
@@ -16,12 +17,7 @@ using testing::IsEmpty;
 const std::string kModel = test::golden("imatrix/deepseek2_k256/model.gguf");
 
 std::string error_of(const PlanOptions& options) {
-  try {
-    plan(options);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
+  return test::error_of([&] { plan(options); });
 }
 
 const PlannedTensor& row(const PlanResult& result, const std::string& name) {

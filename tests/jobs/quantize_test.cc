@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "error_of.h"
 #include "gguf/reader.h"
 #include "quantize/provenance.h"
 #include "support.h"
@@ -27,12 +28,7 @@ class QuantizeJobTest : public testing::Test {
     return {.model = kModel, .output = folder_ / name, .source = {.type = type}, .threads = 2};
   }
   static std::string error_of(const QuantizeOptions& options, const ProgressCallback& progress = {}) {
-    try {
-      quantize(options, progress);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return test::error_of([&] { quantize(options, progress); });
   }
   std::vector<std::string> files() const {
     std::vector<std::string> names;

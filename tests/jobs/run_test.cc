@@ -7,6 +7,7 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "error_of.h"
 #include "support.h"
 
 namespace steelyard::jobs {
@@ -31,12 +32,7 @@ class RunJob : public testing::Test {
   }
 
   std::string failure(const ReadLine& read_line = {}) const {
-    try {
-      run(options_, {}, read_line);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return test::error_of([&] { run(options_, {}, read_line); });
   }
 
   RunOptions options_;
