@@ -5,6 +5,7 @@
 #include "base/byte_size.h"
 #include "base/error.h"
 #include "compute/backends.h"
+#include "progress_line.h"
 
 namespace steelyard::tools {
 
@@ -165,6 +166,21 @@ void add_options(CLI::App& command, jobs::ShapingOptions& options) {
       ->excludes(size);
 }
 
+void add_options(CLI::App& command, jobs::WritingOptions& options) {
+  command.add_option("-s,--seed", options.seed, "seed of the text; the same seed gives the same text")
+      ->capture_default_str();
+  command.add_option("--temp", options.temp, "temperature; 1: the model's own distribution")->capture_default_str();
+  command.add_option("--top-p", options.top_p, "write with the most likely tokens that together have this probability")
+      ->capture_default_str();
+  command
+      .add_option("--chats", options.chats,
+                  "share of texts that begin with the markup of a chat, if the model's template has one that is known")
+      ->capture_default_str();
+  command.add_option("--excerpts", options.excerpts, "share of texts that begin with an excerpt of --excerpts-of")
+      ->capture_default_str();
+  command.add_option("--excerpts-of", options.excerpts_of, "text file for --excerpts");
+}
+
 void add_strict(CLI::App& command, bool& strict) {
   command.add_flag("--strict", strict, "treat warnings about the plan and the importance matrix as errors");
 }
@@ -177,6 +193,17 @@ void add_options(CLI::App& command, jobs::ResumeOptions& options) {
                   "step")
       ->check(CLI::Range(0.0, 86400.0))
       ->capture_default_str();
+}
+
+void print_writing(const jobs::WritingFigures& figures) {
+  if (figures.resumed_chunks > 0) print_out("continued after {} chunks of an earlier run\n", figures.resumed_chunks);
+  if (figures.n_tokens > 0) {
+    print_out("wrote {} tokens in {:.1f} s, {:.0f} tokens/s, {} chunks at a time\n", figures.n_tokens, figures.seconds,
+              static_cast<double>(figures.n_tokens) / figures.seconds, figures.parallel);
+  }
+  const auto share = [&](int64_t n) { return 100.0 * static_cast<double>(n) / static_cast<double>(figures.n_texts); };
+  print_out("{} chunks hold {} texts: the model ended {:.0f} %, {:.0f} % were cut because they repeated themselves\n",
+            figures.n_chunks, figures.n_texts, share(figures.n_ended), share(figures.n_looped));
 }
 
 }  // namespace steelyard::tools

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include "jobs/model_options.h"
+#include "jobs/own_text.h"
 #include "jobs/plan.h"
 #include "jobs/shaping.h"
 #include "jobs/sweep_options.h"
@@ -34,9 +35,16 @@ void add_stride(CLI::App& command, jobs::TextOptions& options);
 void add_options(CLI::App& command, jobs::PlanSource& options);
 /// --effort and whatever else shapes the bytes of a quantized file.
 void add_options(CLI::App& command, jobs::ShapingOptions& options);
+/// What shapes a text that a model writes: --seed, --temp, --top-p, --chats, --excerpts.
+void add_options(CLI::App& command, jobs::WritingOptions& options);
 /// --strict.
 void add_strict(CLI::App& command, bool& strict);
 /// --resume and --save-every.
 void add_options(CLI::App& command, jobs::ResumeOptions& options);
+
+// ---- what is printed of results that several jobs have
+
+/// How a model's own text came out.
+void print_writing(const jobs::WritingFigures& figures);
 
 }  // namespace steelyard::tools

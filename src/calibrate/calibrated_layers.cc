@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "calibrate/chunk_sweep.h"
 #include "calibrate/layer_stages.h"
 #include "gguf/block_name.h"
 
@@ -33,10 +34,8 @@ CalibratedLayers::CalibratedLayers(const gguf::Reader& source, const plan::Resol
       resolution_(resolution),
       model_(model),
       settings_(settings),
-      original_(
-          model, chunks.n_ctx(), [&chunks](int64_t c) { return chunks.input(c); }, settings.sweep),
-      rounded_(
-          model, chunks.n_ctx(), [&chunks](int64_t c) { return chunks.input(c); }, settings.sweep),
+      original_(sweep_of(chunks, model, settings.sweep)),
+      rounded_(sweep_of(chunks, model, settings.sweep)),
       n_chunks_(chunks.count()),
       n_watched_(chunks.count() - chunks.count() / settings.held_out) {
   original_.start(0, n_chunks_);

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "calibrate/chunk_sweep.h"
 #include "calibrate/collect_state.h"
 #include "calibrate/imatrix_collector.h"
 #include "imatrix/coverage.h"
@@ -22,8 +23,7 @@ class Collection {
         chunks_(chunks),
         options_(options),
         collectors_{ImatrixCollector(options.with_output)},
-        sweep_(
-            model, chunks.n_ctx(), [&chunks](int64_t c) { return chunks.input(c); }, options.sweep) {}
+        sweep_(sweep_of(chunks, model, options.sweep)) {}
 
   CollectResult run(const CollectProgress& progress) {
     const int64_t count = chunks_.count();

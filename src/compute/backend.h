@@ -57,7 +57,7 @@ struct Product {
 
 /// Causal attention. q: [n, n_head * head_k] for positions first_position .. first_position + n - 1.
 /// k: [first_position + n, n_head_kv * head_k], v: [.., n_head_kv * head_v] (for MLA a view of the first columns of k).
-/// Query head h reads key head h * n_head_kv / n_head. out: [n, n_head * head_v].
+/// Query head h reads key head h * n_head_kv / n_head.
 /// A query sees the keys of its own and earlier positions, with a window only those nearer than `window`. A sink is a
 /// logit in its head's softmax without a value (gpt-oss); scale does not apply to it.
 struct AttentionArgs {
@@ -71,6 +71,12 @@ struct AttentionArgs {
   int64_t first_position;
   int64_t window = 0;            ///< 0: none; else the number of positions that a query sees, its own included
   const float* sinks = nullptr;  ///< [n_head] or null
+};
+
+/// Attention of one sequence's queries, and where its result goes [n, n_head * head_v].
+struct Attention {
+  AttentionArgs args;
+  Matrix out;
 };
 
 /// The gated delta rule (Yang, Kautz, Hatamizadeh 2024, "Gated Delta Networks"; its inputs as Qwen3-Next prepares
@@ -146,6 +152,11 @@ class Backend {
   void mul_mat(const Weight& weight, int64_t slice, Matrix x, Matrix out) {
     const Product product{&weight, slice, x, out};
     mul_mats({&product, 1});
+  }
+  /// One sequence of attentions.
+  void attention(const AttentionArgs& args, Matrix out) {
+    const Attention one{args, out};
+    attentions({&one, 1});
   }
 };
 

@@ -91,6 +91,22 @@ tokenizer::TokenId draw(std::span<const Candidate> candidates, double temperatur
   return candidates.back().id;  // the shares may add up to a little less than 1
 }
 
+tokenizer::TokenId draw(std::span<const float> logits, double temperature, double u) {
+  const double largest = *std::ranges::max_element(logits);
+  std::vector<double> parts(logits.size());
+  double sum = 0;
+  for (size_t i = 0; i < logits.size(); ++i) sum += parts[i] = std::exp((logits[i] - largest) / temperature);
+  double before = 0;
+  size_t last = 0;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (parts[i] == 0.0) continue;
+    last = i;
+    before += parts[i];
+    if (u * sum < before) break;
+  }
+  return static_cast<tokenizer::TokenId>(last);
+}
+
 Sampler::Sampler(const SamplingOptions& options) : options_(options), random_(options.seed) { check(options); }
 
 void Sampler::accept(tokenizer::TokenId id) {
@@ -99,12 +115,15 @@ void Sampler::accept(tokenizer::TokenId id) {
 
 tokenizer::TokenId Sampler::sample(std::span<float> logits) {
   if (options_.repeat_penalty != 1) {
-    const size_t all = recent_.size();
-    const size_t n = options_.repeat_last_n < 0 ? all : std::min(all, static_cast<size_t>(options_.repeat_last_n));
+    const size_t n_recent = recent_.size();
+    const size_t n =
+        options_.repeat_last_n < 0 ? n_recent : std::min(n_recent, static_cast<size_t>(options_.repeat_last_n));
     penalise(logits, std::span(recent_).last(n), options_.repeat_penalty);
   }
   if (options_.temperature == 0)
     return static_cast<tokenizer::TokenId>(std::ranges::max_element(logits) - logits.begin());
+  const bool all = options_.top_k == 0 && options_.top_p == 1 && options_.min_p == 0;
+  if (all) return draw(logits, options_.temperature, random_.uniform());
   std::vector<Candidate> candidates = top_k(logits, options_.top_k);
   if (options_.top_p < 1) top_p(candidates, options_.top_p);
   if (options_.min_p > 0) min_p(candidates, options_.min_p);

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "calibrate/layer_stages.h"
+#include "jobs/calibration_text.h"
 #include "schedule/sweep_plan.h"
 
 namespace steelyard::jobs {
@@ -38,8 +39,8 @@ Calibration::Calibration(const gguf::Reader& source, const plan::Resolution& res
     : backend_(compute::make_backend(options.backend)),
       model_(source, *backend_),
       tokenizer_(source.metadata()),
-      chunks_(tokenize_text(tokenizer_, text, /*parse_special=*/false), shaping.ctx_size, shaping.chunks,
-              chunk_bos(tokenizer_), options.calibrate),
+      chunks_(
+          chunks_of(text, tokenizer_, shaping.ctx_size, shaping.chunks, /*parse_special=*/false, options.calibrate)),
       layers_(source, resolution, model_, chunks_,
               settings_for(source, model_.config(), resolution, options, shaping, device, progress)) {}
 

@@ -2,11 +2,13 @@
 
 #include <chrono>
 
+#include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/sha256.h"
 #include "calibrate/collect.h"
 #include "gguf/fingerprint.h"
 #include "imatrix/coverage.h"
+#include "jobs/calibration_text.h"
 #include "jobs/outputs.h"
 #include "measure/speed.h"
 #include "model/architecture.h"
@@ -77,8 +79,11 @@ imatrix::Imatrix collect(const ImatrixOptions& options, ImatrixResult& result, c
   const OpenModel model(options.model, options.text.ctx_size, &options.sweep);
   const tokenizer::Tokenizer tokenizer(model.reader().metadata());
   // With a minimum per expert, --chunks is the number of chunks between two looks at the coverage.
-  const tokenizer::Chunks chunks =
-      read_chunks(options.text, tokenizer, options.min_expert_tokens > 0 ? 0 : options.text.chunks);
+  const int64_t max_chunks = options.min_expert_tokens > 0 ? 0 : options.text.chunks;
+  std::string content = read_file(options.text.file);
+  const tokenizer::Chunks chunks = is_saved_text(content) ? chunks_of(content, tokenizer, options.text.ctx_size,
+                                                                      max_chunks, false, options.text.file)
+                                                          : read_chunks(options.text, tokenizer, max_chunks);
   const calibrate::CollectOptions how = collect_options(options, model, chunks);
   CollectedText& text = result.collected.emplace();
   text.order = how.sweep.keep_layers ? "token" : "layer";

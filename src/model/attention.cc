@@ -48,29 +48,30 @@ Matrix part_of_heads(Matrix q, int64_t head, int64_t part, ForwardContext& ctx) 
 
 }  // namespace
 
-Matrix attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, ForwardContext& ctx) {
+Matrix attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
   const AttentionConfig& config = layer.config.attention;
   const AttentionWeights& w = layer.weights.attention;
-  const int64_t n = h.rows;
 
   const auto [projected, k, v] = project(config, w, h, ctx);
   const Matrix q = config.gated ? part_of_heads(projected, config.head_k, 0, ctx) : projected;
   norm_heads(w.q_norm, q, config.whole_norm ? q.cols : config.head_k, ctx);
   norm_heads(w.k_norm, k, config.whole_norm ? k.cols : config.head_k, ctx);
-  const auto rope = [&](int64_t n_head) {
-    return compute::RopeArgs{n_head,         config.head_k,  config.rope.n_dims, config.rope.pairs,
-                             layer.rope.cos, layer.rope.sin, first_position};
-  };
-  ctx.backend.rope(q, rope(config.n_head));
-  ctx.backend.rope(k, rope(config.n_head_kv));
-  ctx.backend.store(k, kv.keys.slice(first_position, n));
-  ctx.backend.store(v, kv.values.slice(first_position, n));
-
-  const int64_t n_keys = first_position + n;
-  const Matrix mixed = ctx.scratch.matrix(n, config.n_head * config.head_v);
-  ctx.backend.attention({q, kv.keys.slice(0, n_keys), kv.values.slice(0, n_keys), config.n_head, config.n_head_kv,
-                         config.head_k, config.head_v, config.scale, first_position, config.window, w.sinks.data},
-                        mixed);
+  rope_heads(layer, q, config.n_head, config.head_k, sequences, ctx);
+  rope_heads(layer, k, config.n_head_kv, config.head_k, sequences, ctx);
+  store_keys(k, sequences, ctx);
+  store_values(v, sequences, ctx);
+  const Matrix mixed = attend({q,
+                               {},
+                               {},
+                               config.n_head,
+                               config.n_head_kv,
+                               config.head_k,
+                               config.head_v,
+                               config.scale,
+                               0,
+                               config.window,
+                               w.sinks.data},
+                              sequences, ctx);
   if (config.gated) ctx.backend.sigmoid_gate(mixed, part_of_heads(projected, config.head_k, 1, ctx));
   return linear(w.output, mixed, ctx, w.output_bias);
 }

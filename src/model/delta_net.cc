@@ -8,6 +8,12 @@
 namespace steelyard::model {
 namespace {
 
+// What the recurrence reads, a row for each token.
+struct Inputs {
+  Matrix qkv;          // [queries | keys | values]
+  Matrix beta, alpha;  // of write strengths and decays, a column per value head
+};
+
 // Sets the state to that of the positions before first_position.
 void resume(DeltaNetState& state, int64_t first_position, ForwardContext& ctx) {
   if (first_position == 0) {
@@ -15,6 +21,23 @@ void resume(DeltaNetState& state, int64_t first_position, ForwardContext& ctx) {
     state.n_positions = 0;
   }
   STEELYARD_CHECK(state.n_positions == first_position);
+}
+
+// The part of a sequence that its state passes through: convolution and delta rule.
+void recur(const Layer& layer, const SequenceSlice& sequence, const Inputs& in, Matrix out, ForwardContext& ctx) {
+  const DeltaNetConfig& config = layer.config.attention.delta_net;
+  const DeltaNetWeights& w = layer.weights.attention.delta_net;
+  const int64_t k_width = config.key_width(), v_width = config.value_width();
+  DeltaNetState& state = sequence.kv->delta_net;
+  resume(state, sequence.first_position, ctx);
+  const auto rows = [&](Matrix x) { return x.slice(sequence.first_row, sequence.n_rows); };
+  const Matrix mixed = ctx.scratch.matrix(sequence.n_rows, config.conv_width());
+  ctx.backend.causal_conv(rows(in.qkv), w.conv.data, config.n_taps, state.conv, mixed);
+  ctx.backend.delta_rule({mixed.columns(0, k_width), mixed.columns(k_width, k_width),
+                          mixed.columns(2 * k_width, v_width), rows(in.beta), rows(in.alpha), w.decay.data, w.dt.data,
+                          config.n_head, config.n_head_k, config.head, config.tiled, ctx.norm_eps},
+                         state.rule, rows(out));
+  state.n_positions += sequence.n_rows;
 }
 
 std::pair<Matrix, Matrix> both(const Weight& a, const Weight& b, Matrix h, ForwardContext& ctx) {
@@ -62,22 +85,13 @@ std::pair<Matrix, Matrix> beta_alpha(const DeltaNetConfig& config, const DeltaNe
 
 }  // namespace
 
-Matrix delta_net(const Layer& layer, Matrix h, int64_t first_position, DeltaNetState& state, ForwardContext& ctx) {
+Matrix delta_net(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
   const DeltaNetConfig& config = layer.config.attention.delta_net;
   const DeltaNetWeights& w = layer.weights.attention.delta_net;
-  const int64_t k_width = config.key_width(), v_width = config.value_width();
-  resume(state, first_position, ctx);
-
   const auto [qkv, gate] = project(config, w, h, ctx);
   const auto [beta, alpha] = beta_alpha(config, w, h, ctx);
-  const Matrix mixed = ctx.scratch.matrix(h.rows, config.conv_width());
-  ctx.backend.causal_conv(qkv, w.conv.data, config.n_taps, state.conv, mixed);
-  const Matrix out = ctx.scratch.matrix(h.rows, v_width);
-  ctx.backend.delta_rule(
-      {mixed.columns(0, k_width), mixed.columns(k_width, k_width), mixed.columns(2 * k_width, v_width), beta, alpha,
-       w.decay.data, w.dt.data, config.n_head, config.n_head_k, config.head, config.tiled, ctx.norm_eps},
-      state.rule, out);
-  state.n_positions += h.rows;
+  const Matrix out = ctx.scratch.matrix(h.rows, config.value_width());
+  for (const SequenceSlice& sequence : sequences) recur(layer, sequence, {qkv, beta, alpha}, out, ctx);
 
   const Matrix heads = as_heads(out, config.head);
   ctx.backend.rms_norm(heads, w.norm.data, ctx.norm_eps, heads);

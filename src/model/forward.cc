@@ -26,6 +26,43 @@ Matrix linear(const Weight& weight, Matrix x, ForwardContext& ctx, const Vector&
   return out;
 }
 
+void rope_heads(const Layer& layer, Matrix x, int64_t n_head, int64_t head_stride,
+                std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
+  const RopeConfig& rope = layer.config.attention.rope;
+  for (const SequenceSlice& s : sequences) {
+    ctx.backend.rope(x.slice(s.first_row, s.n_rows),
+                     {n_head, head_stride, rope.n_dims, rope.pairs, layer.rope.cos, layer.rope.sin, s.first_position});
+  }
+}
+
+void store_keys(Matrix keys, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
+  for (const SequenceSlice& s : sequences) {
+    STEELYARD_CHECK(s.kv_begin + s.first_position + s.n_rows <= s.kv->keys.rows);
+    ctx.backend.store(keys.slice(s.first_row, s.n_rows), s.kv->keys.slice(s.kv_begin + s.first_position, s.n_rows));
+  }
+}
+
+void store_values(Matrix values, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
+  for (const SequenceSlice& s : sequences) {
+    ctx.backend.store(values.slice(s.first_row, s.n_rows), s.kv->values.slice(s.kv_begin + s.first_position, s.n_rows));
+  }
+}
+
+Matrix attend(compute::AttentionArgs args, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
+  const Matrix out = ctx.scratch.matrix(args.q.rows, args.n_head * args.head_v), queries = args.q;
+  std::vector<compute::Attention> all;
+  for (const SequenceSlice& s : sequences) {
+    const int64_t n_keys = s.first_position + s.n_rows;
+    args.q = queries.slice(s.first_row, s.n_rows);
+    args.k = s.kv->keys.slice(s.kv_begin, n_keys);
+    args.v = s.kv->values.slice(s.kv_begin, n_keys);
+    args.first_position = s.first_position;
+    all.push_back({args, out.slice(s.first_row, s.n_rows)});
+  }
+  ctx.backend.attentions(all);
+  return out;
+}
+
 Matrix normed(const Vector& weight, Matrix x, ForwardContext& ctx) {
   const Matrix out = ctx.scratch.matrix(x.rows, x.cols);
   ctx.backend.rms_norm(x, weight.data, ctx.norm_eps, out);
@@ -39,20 +76,22 @@ Matrix contribution(const Vector& norm, Matrix y, ForwardContext& ctx) {
   return norm.data != nullptr ? normed(norm, y, ctx) : y;
 }
 
-Matrix mix(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, ForwardContext& ctx) {
-  if (layer.config.attention.mixer == Mixer::kDeltaNet) return delta_net(layer, h, first_position, kv.delta_net, ctx);
-  STEELYARD_CHECK(first_position + h.rows <= kv.keys.rows);
-  const bool latent = layer.config.attention.mixer == Mixer::kLatent;
-  return latent ? latent_attention(layer, h, first_position, kv, ctx) : attention(layer, h, first_position, kv, ctx);
+Matrix mix(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
+  switch (layer.config.attention.mixer) {
+    case Mixer::kDeltaNet:
+      return delta_net(layer, h, sequences, ctx);
+    case Mixer::kLatent:
+      return latent_attention(layer, h, sequences, ctx);
+    case Mixer::kAttention:
+      break;
+  }
+  return attention(layer, h, sequences, ctx);
 }
 
 void add_mixer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
   const AttentionWeights& attention = layer.weights.attention;
-  const Matrix h = normed(attention.norm, x, ctx);
-  for (const SequenceSlice& s : sequences) {
-    const Matrix y = mix(layer, h.slice(s.first_row, s.n_rows), s.first_position, *s.kv, ctx);
-    ctx.backend.add(x.slice(s.first_row, s.n_rows), contribution(attention.branch_norm, y, ctx));
-  }
+  const Matrix y = mix(layer, normed(attention.norm, x, ctx), sequences, ctx);
+  ctx.backend.add(x, contribution(attention.branch_norm, y, ctx));
 }
 
 void add_ffn(const Layer& layer, Matrix x, ForwardContext& ctx) {

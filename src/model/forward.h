@@ -32,33 +32,37 @@ struct ForwardContext {
 };
 
 /// Rows [first_row, first_row + n_rows) of a batch: consecutive tokens of one sequence at first_position. kv holds the
-/// earlier positions and receives these. first_position + n_rows must not exceed its size or the layer's RoPE table.
+/// earlier positions and receives these, from row kv_begin on: sequences may have parts of one cache, if those that
+/// have a recurrent state follow each other in it. first_position + n_rows must not exceed that part or the layer's
+/// RoPE table.
 struct SequenceSlice {
   int64_t first_row;
   int64_t n_rows;
   int64_t first_position;
   KvLayer* kv;
+  int64_t kv_begin = 0;
 };
 
 /// A layer has two branches, which are added to the hidden states in order: attention or another mixer, then the FFN.
 enum class LayerPart { kWhole, kMixer, kFfn };
 
-/// x [n, n_embd] holds the hidden states of the sequences' tokens, and is updated in place. Mixers process one sequence
-/// at a time, everything else all rows at once.
+/// x [n, n_embd] holds the hidden states of the sequences' tokens, and is updated in place. Products see all rows at
+/// once; only what looks at earlier positions goes sequence by sequence.
 void forward_layer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, ForwardContext& ctx,
                    LayerPart part = LayerPart::kWhole);
 /// The same for a batch of one sequence.
 void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer& kv, ForwardContext& ctx,
                    LayerPart part = LayerPart::kWhole);
 
-// ---- the parts of a layer; each returns its contribution to the hidden states, in scratch memory.
+// ---- the parts of a layer; each returns its contribution to the hidden states, in scratch memory. The rows of h are
+// those of the sequences.
 
 /// Grouped attention; h: [n, n_embd], normed.
-Matrix attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, ForwardContext& ctx);
+Matrix attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 /// Latent attention, absorbed or expanded.
-Matrix latent_attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, ForwardContext& ctx);
+Matrix latent_attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 /// Gated delta net. At first_position 0 the state is reset, else it must be that of the earlier positions.
-Matrix delta_net(const Layer& layer, Matrix h, int64_t first_position, DeltaNetState& state, ForwardContext& ctx);
+Matrix delta_net(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 /// A dense gated FFN, or routed experts plus the shared expert; f: [n, n_embd], normed.
 Matrix ffn(const Layer& layer, Matrix f, ForwardContext& ctx);
 
@@ -87,5 +91,17 @@ inline Matrix as_heads(Matrix x, int64_t width) {
 }
 /// RMS norm in scratch memory.
 Matrix normed(const Vector& weight, Matrix x, ForwardContext& ctx);
+
+// ---- what goes sequence by sequence
+
+/// RoPE of n_head heads in the columns of x, head_stride apart, at the positions of the rows.
+void rope_heads(const Layer& layer, Matrix x, int64_t n_head, int64_t head_stride,
+                std::span<const SequenceSlice> sequences, ForwardContext& ctx);
+/// Rows into the sequences' caches.
+void store_keys(Matrix keys, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
+void store_values(Matrix values, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
+/// Attention of each sequence's rows to its cache, in one call of the backend: [n, n_head * head_v] in scratch memory.
+/// `args` with the queries of all of them; caches, positions and result are filled in.
+Matrix attend(compute::AttentionArgs args, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 
 }  // namespace steelyard::model

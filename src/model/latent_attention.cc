@@ -21,7 +21,7 @@ struct Projections {
   Matrix latent;  // every token's [normed latent | roped key], one for all heads
 };
 
-Projections project(const Layer& layer, Matrix h, int64_t first_position, ForwardContext& ctx) {
+Projections project(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
   const AttentionConfig& config = layer.config.attention;
   const AttentionWeights& w = layer.weights.attention;
   const bool low_rank = config.q_lora_rank > 0;
@@ -30,29 +30,26 @@ Projections project(const Layer& layer, Matrix h, int64_t first_position, Forwar
   products.run();
   const Matrix latent = out.columns(0, config.kv_lora_rank);
   ctx.backend.rms_norm(latent, w.kv_a_norm.data, ctx.norm_eps, latent);
-  ctx.backend.rope(
-      out.columns(config.kv_lora_rank, config.rope.n_dims),
-      {1, config.rope.n_dims, config.rope.n_dims, config.rope.pairs, layer.rope.cos, layer.rope.sin, first_position});
+  rope_heads(layer, out.columns(config.kv_lora_rank, config.rope.n_dims), 1, config.rope.n_dims, sequences, ctx);
   if (!low_rank) return {q, out};
   ctx.backend.rms_norm(q, w.q_a_norm.data, ctx.norm_eps, q);
   return {linear(w.q_b, q, ctx), out};
 }
 
 // Heads of a fixed width in the columns of x: rotates the last n_dims columns of each.
-void rope_heads(const Layer& layer, Matrix x, int64_t head_width, int64_t first_position, ForwardContext& ctx) {
-  const RopeConfig& rope = layer.config.attention.rope;
-  const int64_t begin = head_width - rope.n_dims;
-  ctx.backend.rope(x.columns(begin, x.cols - begin), {layer.config.attention.n_head, head_width, rope.n_dims,
-                                                      rope.pairs, layer.rope.cos, layer.rope.sin, first_position});
+void rope_ends_of_heads(const Layer& layer, Matrix x, int64_t head_width, std::span<const SequenceSlice> sequences,
+                        ForwardContext& ctx) {
+  const int64_t begin = head_width - layer.config.attention.rope.n_dims;
+  rope_heads(layer, x.columns(begin, x.cols - begin), layer.config.attention.n_head, head_width, sequences, ctx);
 }
 
 // [n, H * head_v]: each head's queries against [latent | key]; the weighted sum of latents is projected to values.
-Matrix mix_absorbed(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, ForwardContext& ctx) {
+Matrix mix_absorbed(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
   const AttentionConfig& config = layer.config.attention;
   const AttentionWeights& w = layer.weights.attention;
   const int64_t n = h.rows, n_head = config.n_head, rank = config.kv_lora_rank, width = config.key_width();
-  const auto [q, latent] = project(layer, h, first_position, ctx);
-  ctx.backend.store(latent, kv.keys.slice(first_position, n));
+  const auto [q, latent] = project(layer, h, sequences, ctx);
+  store_keys(latent, sequences, ctx);
 
   // Queries in the layout of the cached row: [absorbed | roped] per head.
   const Matrix absorbed = ctx.scratch.matrix(n, n_head * width);
@@ -61,24 +58,20 @@ Matrix mix_absorbed(const Layer& layer, Matrix h, int64_t first_position, KvLaye
     ctx.backend.copy(q.columns(head * config.head_k + config.n_nope(), config.rope.n_dims),
                      absorbed.columns(head * width + rank, config.rope.n_dims));
   }
-  rope_heads(layer, absorbed, width, first_position, ctx);
+  rope_ends_of_heads(layer, absorbed, width, sequences, ctx);
 
-  const int64_t n_keys = first_position + n;
-  const Matrix mixed = ctx.scratch.matrix(n, n_head * rank);
-  ctx.backend.attention({absorbed, kv.keys.slice(0, n_keys), kv.values.slice(0, n_keys), n_head, 1, width, rank,
-                         config.scale, first_position},
-                        mixed);
+  const Matrix mixed = attend({absorbed, {}, {}, n_head, 1, width, rank, config.scale, 0}, sequences, ctx);
   const Matrix out = ctx.scratch.matrix(n, n_head * config.head_v);
   per_head(w.v_b, mixed, rank, out, config.head_v, ctx);
   return out;
 }
 
 // The same for files that keep attn_kv_b in one tensor: every head's keys and values are computed and cached.
-Matrix mix_expanded(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, ForwardContext& ctx) {
+Matrix mix_expanded(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
   const AttentionConfig& config = layer.config.attention;
   const AttentionWeights& w = layer.weights.attention;
   const int64_t n = h.rows, n_head = config.n_head, n_nope = config.n_nope(), n_rope = config.rope.n_dims;
-  const auto [q, latent] = project(layer, h, first_position, ctx);
+  const auto [q, latent] = project(layer, h, sequences, ctx);
   const Matrix roped = latent.columns(config.kv_lora_rank, n_rope);
   const Matrix expanded = linear(w.kv_b, latent.columns(0, config.kv_lora_rank), ctx);  // per head [key | value]
   const Matrix keys = ctx.scratch.matrix(n, config.key_width()), values = ctx.scratch.matrix(n, config.value_width());
@@ -89,25 +82,18 @@ Matrix mix_expanded(const Layer& layer, Matrix h, int64_t first_position, KvLaye
     ctx.backend.copy(expanded.columns(from + n_nope, config.head_v),
                      values.columns(head * config.head_v, config.head_v));
   }
-  ctx.backend.store(keys, kv.keys.slice(first_position, n));
-  ctx.backend.store(values, kv.values.slice(first_position, n));
+  store_keys(keys, sequences, ctx);
+  store_values(values, sequences, ctx);
 
-  rope_heads(layer, q, config.head_k, first_position, ctx);
-
-  const int64_t n_keys = first_position + n;
-  const Matrix out = ctx.scratch.matrix(n, n_head * config.head_v);
-  ctx.backend.attention({q, kv.keys.slice(0, n_keys), kv.values.slice(0, n_keys), n_head, n_head, config.head_k,
-                         config.head_v, config.scale, first_position},
-                        out);
-  return out;
+  rope_ends_of_heads(layer, q, config.head_k, sequences, ctx);
+  return attend({q, {}, {}, n_head, n_head, config.head_k, config.head_v, config.scale, 0}, sequences, ctx);
 }
 
 }  // namespace
 
-Matrix latent_attention(const Layer& layer, Matrix h, int64_t first_position, KvLayer& kv, ForwardContext& ctx) {
+Matrix latent_attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
   const bool expanded = layer.config.attention.expanded;
-  const Matrix mixed =
-      expanded ? mix_expanded(layer, h, first_position, kv, ctx) : mix_absorbed(layer, h, first_position, kv, ctx);
+  const Matrix mixed = expanded ? mix_expanded(layer, h, sequences, ctx) : mix_absorbed(layer, h, sequences, ctx);
   const AttentionWeights& w = layer.weights.attention;
   return linear(w.output, mixed, ctx, w.output_bias);
 }

@@ -103,18 +103,33 @@ std::vector<model::KvLayer>& LayerSweep::caches(Stage& stage, const model::Layer
   return found->layers;
 }
 
+// Positions [begin, end) of a chunk, which lie in a batch from first_row on: a slice for each text. The texts of a
+// chunk share its cache, each from the row where it begins.
+void LayerSweep::add_slices(std::vector<model::SequenceSlice>& slices, int64_t chunk, int64_t first_row, int64_t begin,
+                            int64_t end, model::KvLayer& kv) const {
+  static constexpr int64_t kOneText[] = {0};
+  const std::span<const int64_t> starts = options_.starts ? options_.starts(chunk) : std::span<const int64_t>(kOneText);
+  for (size_t i = 0; i < starts.size(); ++i) {
+    const int64_t from = std::max(begin, starts[i]), to = std::min(end, i + 1 < starts.size() ? starts[i + 1] : n_ctx_);
+    if (from < to) slices.push_back({first_row + from - begin, to - from, from - starts[i], &kv, starts[i]});
+  }
+}
+
 compute::Matrix LayerSweep::forward(Stage& stage, const model::Layer& layer, model::LayerPart part,
                                     std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
   std::vector<model::KvLayer>& kv = caches(stage, layer, chunks.size());
   if (n_batch_ < n_ctx_) {  // a part of one chunk at a time
     for (int64_t begin = 0; begin < n_ctx_; begin += n_batch_) {
-      forward_layer(layer, x.slice(begin, std::min(n_batch_, n_ctx_ - begin)), begin, kv[0], ctx, part);
+      const int64_t end = std::min(begin + n_batch_, n_ctx_);
+      std::vector<model::SequenceSlice> sequences;
+      add_slices(sequences, chunks[0], 0, begin, end, kv[0]);
+      forward_layer(layer, x.slice(begin, end - begin), sequences, ctx, part);
     }
     return x;
   }
   std::vector<model::SequenceSlice> sequences;
   for (size_t s = 0; s < chunks.size(); ++s) {
-    sequences.push_back({static_cast<int64_t>(s) * n_ctx_, n_ctx_, 0, &kv[s]});
+    add_slices(sequences, chunks[s], static_cast<int64_t>(s) * n_ctx_, 0, n_ctx_, kv[s]);
   }
   forward_layer(layer, x, sequences, ctx, part);
   return x;

@@ -33,6 +33,8 @@ struct SweepOptions {
   bool keep_layers = false;  ///< bind each layer once and keep it, instead of releasing it after its use
   uint64_t hidden_state_bytes = uint64_t(-1);  ///< of hidden states in memory; the others lie in a scratch file
   std::string scratch_folder = ".";            ///< where that file is made when it is needed
+  /// Positions of a chunk where a text begins, ascending from 0: each begins in an empty context. Empty: at 0 only.
+  std::function<std::span<const int64_t>(int64_t chunk)> starts = {};
 };
 
 class LayerSweep {
@@ -116,6 +118,8 @@ class LayerSweep {
   void reserve_buffers(Stage& stage) const;
 
   std::vector<model::KvLayer>& caches(Stage& stage, const model::Layer& layer, size_t n);
+  void add_slices(std::vector<model::SequenceSlice>& slices, int64_t chunk, int64_t first_row, int64_t begin,
+                  int64_t end, model::KvLayer& kv) const;
   compute::Matrix forward(Stage& stage, const model::Layer& layer, model::LayerPart part,
                           std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx);
   std::vector<model::Layer> bind(int first, int n) const;

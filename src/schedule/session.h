@@ -37,6 +37,7 @@ class Session {
   void reset() {
     std::ranges::for_each(ids_, [](std::vector<int32_t>& ids) { ids.clear(); });
   }
+  void reset(int64_t sequence) { ids_.at(static_cast<size_t>(sequence)).clear(); }
 
   /// Appends ids to sequence 0; as forward_batch.
   compute::Matrix forward(std::span<const int32_t> ids);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/atomic_file.h"
+#include "base/check.h"
 #include "base/error.h"
 
 namespace steelyard::tokenizer {
@@ -35,6 +36,28 @@ Chunks Chunks::strided(std::vector<TokenId> tokens, int64_t n_ctx, int64_t strid
   chunks.count_ = (n - chunks.n_ctx_ + stride - 1) / stride;
   if (max_chunks > 0) chunks.count_ = std::min(chunks.count_, max_chunks);
   return chunks;
+}
+
+Chunks Chunks::written(std::vector<std::vector<TokenId>> chunks, std::vector<std::vector<int64_t>> starts,
+                       int64_t n_ctx, const std::string& source) {
+  STEELYARD_CHECK(chunks.size() == starts.size());
+  if (n_ctx < 4) fail("", "context of {} tokens is too short, expected at least 4", n_ctx);
+  if (chunks.empty()) fail(source, "has no chunks");
+  Chunks result;
+  result.n_ctx_ = result.step_ = n_ctx;
+  result.first_scored_ = n_ctx / 2;
+  result.count_ = std::ssize(chunks);
+  for (const std::vector<TokenId>& chunk : chunks) {
+    if (std::ssize(chunk) != n_ctx) fail(source, "a chunk has {} tokens, expected {}", chunk.size(), n_ctx);
+    result.tokens_.insert(result.tokens_.end(), chunk.begin(), chunk.end());
+  }
+  result.starts_ = std::move(starts);
+  return result;
+}
+
+std::span<const int64_t> Chunks::starts(int64_t c) const {
+  static constexpr int64_t kOneText[] = {0};
+  return starts_.empty() ? std::span<const int64_t>(kOneText) : starts_[static_cast<size_t>(c)];
 }
 
 std::vector<TokenId> Chunks::input(int64_t c) const {

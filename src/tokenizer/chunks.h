@@ -4,6 +4,9 @@
 // BOS, it replaces the first token of each chunk for the forward pass. Only the second half is scored: the logits at
 // positions n_ctx/2 .. n_ctx-2 predict the token after them. This is what llama-perplexity does, so numbers compare.
 // With a stride, chunks overlap and each scores its last tokens only, so that all predictions have a long context.
+//
+// Chunks of a text that a model has written are those that it wrote: each may hold several texts, and all of them begin
+// in an empty context.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +31,11 @@ class Chunks {
   static Chunks strided(std::vector<TokenId> tokens, int64_t n_ctx, int64_t stride, int64_t max_chunks,
                         const std::string& source);
 
+  /// Chunks as they are, [count, n_ctx] ids. starts: of each chunk where its texts begin, ascending from 0. Error when
+  /// there are none, or one of them is of another length.
+  static Chunks written(std::vector<std::vector<TokenId>> chunks, std::vector<std::vector<int64_t>> starts,
+                        int64_t n_ctx, const std::string& source);
+
   int64_t n_ctx() const { return n_ctx_; }
   int64_t count() const { return count_; }
   /// Scored positions per chunk.
@@ -36,6 +44,8 @@ class Chunks {
 
   /// Tokens of chunk c as the model sees them, BOS in place [n_ctx].
   std::vector<TokenId> input(int64_t c) const;
+  /// Positions of chunk c where a text begins, ascending from 0.
+  std::span<const int64_t> starts(int64_t c) const;
   /// The tokens that the scored positions of chunk c must predict [n_scored].
   std::span<const TokenId> targets(int64_t c) const;
   /// The original tokens of all chunks; without a stride [count * n_ctx].
@@ -52,6 +62,7 @@ class Chunks {
   int64_t first_scored_ = 0;
   int64_t count_ = 0;
   std::optional<TokenId> bos_;
+  std::vector<std::vector<int64_t>> starts_;  // of written chunks; empty: each chunk is one text
 };
 
 /// Tokens of a text for evaluation or calibration: one trailing newline is dropped, BOS and EOS are added as the model

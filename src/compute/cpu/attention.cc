@@ -6,6 +6,7 @@
 // values, of any type, are decoded once for all of them.
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 #include "base/parallel.h"
@@ -171,16 +172,31 @@ class CpuBackend::AttentionTask {
   float* sums_;     // [n] of e^(score - largest)
 };
 
-void CpuBackend::attention(const AttentionArgs& args, Matrix out) {
-  const int64_t n_rows = args.q.rows * (args.n_head / args.n_head_kv);
-  const int64_t rows = args.q.rows == 1 ? kRowsAlone : kRows;
-  const int64_t n_tiles = (n_rows + rows - 1) / rows;
-  const int64_t n_products = args.q.rows * args.n_head * args.head_k * (args.first_position + args.q.rows);
+void CpuBackend::attentions(std::span<const Attention> sequences) {
+  struct Part {
+    const Attention* of;
+    int64_t kv, first, n;
+    int64_t n_keys;  // that its last row sees
+  };
+  std::vector<Part> parts;
+  int64_t n_products = 0;
+  for (const Attention& sequence : sequences) {
+    const AttentionArgs& args = sequence.args;
+    const int64_t n_group = args.n_head / args.n_head_kv, n_rows = args.q.rows * n_group;
+    const int64_t rows = args.q.rows == 1 ? kRowsAlone : kRows;
+    n_products += args.q.rows * args.n_head * args.head_k * (args.first_position + args.q.rows);
+    for (int64_t first = 0; first < n_rows; first += rows) {
+      const int64_t n = std::min(rows, n_rows - first);
+      const int64_t n_keys = args.first_position + (first + n - 1) / n_group + 1;
+      for (int64_t kv = 0; kv < args.n_head_kv; ++kv) parts.push_back({&sequence, kv, first, n, n_keys});
+    }
+  }
+  // The longest first: better balance.
+  std::ranges::stable_sort(parts, std::greater(), &Part::n_keys);
   std::vector<Workspace>& all_workspaces = workspaces();
 #pragma omp parallel for schedule(dynamic) if (n_products >= kSerialProducts)
-  for (int64_t task = 0; task < n_tiles * args.n_head_kv; ++task) {
-    const int64_t first = (n_tiles - 1 - task / args.n_head_kv) * rows;  // the longest first: better balance
-    AttentionTask(*this, args, out, task % args.n_head_kv, first, std::min(rows, n_rows - first),
+  for (const Part& part : parts) {
+    AttentionTask(*this, part.of->args, part.of->out, part.kv, part.first, part.n,
                   all_workspaces[static_cast<size_t>(omp_get_thread_num())])
         .run();
   }

@@ -226,8 +226,12 @@ void CudaBackend::rope(Matrix x, const RopeArgs& args) {
   run(cuda::rope(x, args, device_.stream()), "rope");
 }
 
-void CudaBackend::attention(const AttentionArgs& args, Matrix out) {
+void CudaBackend::attentions(std::span<const Attention> sequences) {
   device_.use();
+  for (const Attention& sequence : sequences) attend(sequence.args, sequence.out);
+}
+
+void CudaBackend::attend(const AttentionArgs& args, Matrix out) {
   if (args.head_v > cuda::kMaxHeadValue) {
     fail(device_.name(), "heads of {} values, at most {} are supported", args.head_v, cuda::kMaxHeadValue);
   }

@@ -41,6 +41,7 @@ class CudaBackend : public Backend {
   Method method(const formats::Format& format, int64_t n_rows, bool experts) const;
   void multiply(const formats::Format& format, cuda::ProductArgs args);
   void multiply_by_blas(const cuda::ProductArgs& args);
+  void attend(const AttentionArgs& args, Matrix out);
   void run(cudaError_t launched, const char* what) const { device_.check(launched, what); }
 
   cuda::Device device_;

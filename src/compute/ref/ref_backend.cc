@@ -108,7 +108,9 @@ void RefBackend::rope(Matrix x, const RopeArgs& args) {
   }
 }
 
-void RefBackend::attention(const AttentionArgs& args, Matrix out) {
+namespace {
+
+void attend(const AttentionArgs& args, Matrix out) {
   const int64_t n_rows = args.first_position + args.q.rows;
   const std::vector<float> all_keys = decoded(args.k.slice(0, n_rows)), all_values = decoded(args.v.slice(0, n_rows));
   for (int64_t t = 0; t < args.q.rows; ++t) {
@@ -136,6 +138,12 @@ void RefBackend::attention(const AttentionArgs& args, Matrix out) {
       }
     }
   }
+}
+
+}  // namespace
+
+void RefBackend::attentions(std::span<const Attention> sequences) {
+  for (const Attention& sequence : sequences) attend(sequence.args, sequence.out);
 }
 
 void RefBackend::gather(Matrix x, const Routing& routing, Matrix out) {

@@ -1,0 +1,77 @@
+// A model's own text: written in many chunks at a time, continued after an interruption.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "jobs/model_options.h"
+#include "jobs/progress.h"
+#include "jobs/saved_text.h"
+#include "jobs/text_options.h"
+
+namespace steelyard::jobs {
+
+/// What shapes a text that a model writes. docs/calibration.md has the measurements behind the defaults.
+struct WritingOptions {
+  int64_t seed = 0;
+  double temp = 1;          ///< 1: the model's own distribution
+  double top_p = 1;         ///< 1: nothing is cut off
+  double chats = 0.5;       ///< share of texts that begin with the markup of a chat, where the model has it
+  double excerpts = 0;      ///< share of texts that begin with an excerpt of `excerpts_of`
+  std::string excerpts_of;  ///< text file
+
+  /// Error for values out of range.
+  void check() const;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("seed", self.seed);
+    visit("temp", self.temp);
+    visit("top_p", self.top_p);
+    visit("chats", self.chats);
+    visit("excerpts", self.excerpts);
+    visit("excerpts_of", self.excerpts_of);
+  }
+};
+
+/// How much text, and how it is made; the bytes do not depend on the latter.
+struct WritingRun {
+  int64_t n_ctx = 512, n_chunks = 64;
+  int64_t parallel = 0;  ///< chunks at a time; 0: as many as pay off and fit
+  ResumeOptions resume;
+};
+
+/// What came of it.
+struct WritingFigures {
+  int64_t n_chunks = 0, n_tokens = 0;
+  int64_t n_texts = 0, n_ended = 0, n_looped = 0;  ///< texts, those that the model ended, those cut because they looped
+  int64_t n_dropped = 0;                           ///< tokens of loops, which are no part of the text
+  int64_t resumed_chunks = 0;                      ///< by an earlier run
+  int64_t parallel = 0;
+  double seconds = 0;  ///< of this run
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("n_chunks", self.n_chunks);
+    visit("n_tokens", self.n_tokens);
+    visit("n_texts", self.n_texts);
+    visit("n_ended", self.n_ended);
+    visit("n_looped", self.n_looped);
+    visit("n_dropped", self.n_dropped);
+    visit("resumed_chunks", self.resumed_chunks);
+    visit("parallel", self.parallel);
+    visit("seconds", self.seconds);
+  }
+};
+
+struct OwnText {
+  SavedText text;
+  WritingFigures figures;
+};
+
+/// Progress: stage "write", `done` of `total` chunks. Error for options out of range, for a context that the model does
+/// not have, and for progress of another run.
+OwnText write_own_text(const OpenModel& open, const tokenizer::Tokenizer& tokenizer, const WritingOptions& options,
+                       const WritingRun& run, const ProgressCallback& progress);
+
+}  // namespace steelyard::jobs

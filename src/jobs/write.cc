@@ -1,0 +1,26 @@
+#include "jobs/write.h"
+
+#include <filesystem>
+
+#include "base/atomic_file.h"
+#include "base/error.h"
+#include "base/sha256.h"
+#include "jobs/outputs.h"
+
+namespace steelyard::jobs {
+
+WriteResult write(const WriteOptions& options, const ProgressCallback& progress) {
+  if (options.output_file.empty()) fail("", "--output-file is required");
+  check_output(options.output_file, {options.model.model, options.writing.excerpts_of});
+  if (!options.resume.resume.empty()) check_output(options.resume.resume, {options.model.model, options.output_file});
+  const OpenModel open(options.model, options.ctx_size);
+  const tokenizer::Tokenizer tokenizer(open.reader().metadata());
+  const OwnText own = write_own_text(open, tokenizer, options.writing,
+                                     {options.ctx_size, options.chunks, options.parallel, options.resume}, progress);
+  const std::string content = print(own.text, tokenizer);
+  write_file(options.output_file, content);
+  if (!options.resume.resume.empty()) std::filesystem::remove(options.resume.resume);
+  return {options.output_file, sha256(content), own.figures};
+}
+
+}  // namespace steelyard::jobs
