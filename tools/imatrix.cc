@@ -40,6 +40,7 @@ void print(const jobs::CollectedText& text, bool waits_for_experts) {
   if (text.resumed_chunks > 0 || text.resumed_layers > 0) {
     print_out("continued after {} chunks and {} layers of an earlier run\n", text.resumed_chunks, text.resumed_layers);
   }
+  if (text.writing) print_writing(*text.writing);
   for (const jobs::BrokenChunk& broken : text.broken) {
     print_out("chunk {} is left out: non-finite values in {}\n", broken.chunk + 1, broken.place);
   }
@@ -83,6 +84,13 @@ void add_imatrix(CLI::App& app) {
   add_options(*command, options->model);
   command->get_option("--model")->required(false);
   add_options(*command, options->text);
+  command->get_option("--file")->description(
+      "text file; -: standard input; self: the model writes the text, self:N that many tokens, self+FILE a part of it");
+  command->add_option("--own-share", options->own_share, "with -f self+FILE: share of the chunks that the model writes")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  add_options(*command, options->writing);
+  add_options(*command, options->files);
   add_options(*command, options->sweep);
   command->add_option("-o,--output-file", options->output_file,
                       "output file: .dat for the legacy layout, otherwise "

@@ -155,9 +155,16 @@ void add_options(CLI::App& command, jobs::ShapingOptions& options) {
   command.add_option("-c,--ctx-size", options.ctx_size, "with --calibrate: tokens per chunk")
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 20))
       ->capture_default_str();
-  command.add_option("--chunks", options.chunks, "with --calibrate: maximum number of chunks")
-      ->check(CLI::PositiveNumber)
+  command
+      .add_option("--chunks", options.chunks,
+                  "with --calibrate: maximum number of chunks; default: enough for the model")
+      ->check(CLI::PositiveNumber);
+  command
+      .add_option("--own-share", options.own_share,
+                  "with --calibrate self+FILE: share of the chunks that the model writes")
+      ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
+  add_options(command, options.writing);
   auto* size = add_bytes(command, "--split-max-size", options.split_max_size,
                          "split the result into shards of at most this "
                          "size: 2GiB, 500MB, ...")
@@ -179,6 +186,13 @@ void add_options(CLI::App& command, jobs::WritingOptions& options) {
   command.add_option("--excerpts", options.excerpts, "share of texts that begin with an excerpt of --excerpts-of")
       ->capture_default_str();
   command.add_option("--excerpts-of", options.excerpts_of, "text file for --excerpts");
+}
+
+void add_options(CLI::App& command, jobs::WriterFiles& options) {
+  command.add_option("--writer", options.writer,
+                     "with self: file that writes the text, a smaller one of the same model; default: the model");
+  command.add_option("--save-text", options.save_text,
+                     "with self: keep the text in this file, as steelyard write does");
 }
 
 void add_strict(CLI::App& command, bool& strict) {

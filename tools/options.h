@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "jobs/calibration_text.h"
 #include "jobs/model_options.h"
 #include "jobs/own_text.h"
 #include "jobs/plan.h"
@@ -44,6 +45,8 @@ void add_options(CLI::App& command, jobs::ResumeOptions& options);
 
 // ---- what is printed of results that several jobs have
 
+/// --writer and --save-text.
+void add_options(CLI::App& command, jobs::WriterFiles& options);
 /// How a model's own text came out.
 void print_writing(const jobs::WritingFigures& figures);
 

@@ -66,6 +66,7 @@ void run_quantize(jobs::QuantizeOptions& options) {
     print_decisions(known, options);
   });
   if (options.dry_run) return;
+  if (result.writing) print_writing(*result.writing);
   if (!options.calibrate.empty()) print_rounding(result.rounding);
   print_out("wrote {}: {} bytes, {:.4f} bits per weight{}\n", fmt::join(result.paths, " "), result.bytes,
             result.bits_per_weight, options.verify ? ", read back and verified" : "");
@@ -91,7 +92,9 @@ void add_quantize(CLI::App& app) {
   add_strict(*command, options->strict);
   command->add_option("--imatrix", options->imatrix, "importance matrix, GGUF or .dat");
   command->add_option("--calibrate", options->calibrate,
-                      "calibration text: quantize layer by layer with LDLQ/GPTQ error feedback");
+                      "calibration text: quantize layer by layer with LDLQ/GPTQ error feedback; self: the model "
+                      "writes it, self:N that many tokens, self+FILE a part");
+  add_options(*command, options->files);
   command
       ->add_option("--backend", options->backend,
                    "device that encodes: cpu or cuda[:N], with the same bytes; with --calibrate also the device of the "

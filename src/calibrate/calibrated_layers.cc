@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
 #include "calibrate/chunk_sweep.h"
 #include "calibrate/layer_stages.h"
 #include "gguf/block_name.h"
@@ -28,18 +29,17 @@ void replace(const plan::Decision& decision, const std::byte* rounded, compute::
 }  // namespace
 
 CalibratedLayers::CalibratedLayers(const gguf::Reader& source, const plan::Resolution& resolution,
-                                   const model::Model& model, const tokenizer::Chunks& chunks,
-                                   const CalibrationSettings& settings)
-    : source_(source),
-      resolution_(resolution),
-      model_(model),
-      settings_(settings),
-      original_(sweep_of(chunks, model, settings.sweep)),
-      rounded_(sweep_of(chunks, model, settings.sweep)),
-      n_chunks_(chunks.count()),
-      n_watched_(chunks.count() - chunks.count() / settings.held_out) {
-  original_.start(0, n_chunks_);
-  rounded_.start(0, n_chunks_);
+                                   const model::Model& model)
+    : source_(source), resolution_(resolution), model_(model) {}
+
+void CalibratedLayers::start(const tokenizer::Chunks& chunks, const CalibrationSettings& settings) {
+  settings_ = settings;
+  n_chunks_ = chunks.count();
+  n_watched_ = n_chunks_ - n_chunks_ / settings.held_out;
+  for (auto* sweep : {&original_, &rounded_}) {
+    sweep->emplace(model_, chunks.n_ctx(), ids_of(chunks), options_for(chunks, settings.sweep));
+    (*sweep)->start(0, n_chunks_);
+  }
 }
 
 bool CalibratedLayers::covers(const plan::Decision& decision) const {
@@ -55,6 +55,7 @@ void CalibratedLayers::finished(const plan::Decision& decision, std::span<const 
 
 std::optional<std::vector<std::byte>> CalibratedLayers::encode(const plan::Decision& decision) {
   if (!covers(decision)) return std::nullopt;
+  STEELYARD_CHECK(original_.has_value());
   while (next_layer_ <= *gguf::block_of(decision.tensor->name)) pass_layer(next_layer_++);
   const auto found = encoded_.find(decision.tensor->name);
   if (found == encoded_.end()) return std::nullopt;  // no linear: nothing was watched
@@ -70,8 +71,8 @@ bool CalibratedLayers::share_broken() {
     for (const auto& [chunk, layer] : from.broken()) to.leave_out(chunk);
     return to.broken().size() > before;
   };
-  const bool rounded = share(original_, rounded_);
-  return share(rounded_, original_) || rounded;
+  const bool rounded = share(*original_, *rounded_);
+  return share(*rounded_, *original_) || rounded;
 }
 
 // Batch by batch, in the original model first. A chunk that breaks has already changed the sums, so they are collected
@@ -80,24 +81,24 @@ CalibratedLayers::Hessians CalibratedLayers::watch(const model::Layer& layer, co
                                                    model::LayerPart part, const std::set<std::string>& weights,
                                                    int64_t begin, int64_t end) {
   while (true) {
-    const size_t n_broken = rounded_.broken().size();
+    const size_t n_broken = rounded_->broken().size();
     InputRecorder originals;
     HessianCollector collector(weights, &originals);
-    for (int64_t c = begin; c < end; c += rounded_.chunks_per_batch()) {
-      const int64_t to = std::min(end, c + rounded_.chunks_per_batch());
+    for (int64_t c = begin; c < end; c += rounded_->chunks_per_batch()) {
+      const int64_t to = std::min(end, c + rounded_->chunks_per_batch());
       tell_at_work();
       originals.clear();
-      original_.watch(layer, part, c, to, originals);
-      rounded_.watch(rounded, part, c, to, collector);
+      original_->watch(layer, part, c, to, originals);
+      rounded_->watch(rounded, part, c, to, collector);
     }
-    if (!share_broken() && rounded_.broken().size() == n_broken) return collector.take(*layer.backend);
+    if (!share_broken() && rounded_->broken().size() == n_broken) return collector.take(*layer.backend);
   }
 }
 
 void CalibratedLayers::pass_layer(int number) {
   model_.will_need(number + 1);
   model::LoadedWeights rounded;  // at first the file's
-  const model::Layer layer = model_.layer(number, original_.n_ctx(), {}, &rounded);
+  const model::Layer layer = model_.layer(number, original_->n_ctx(), {}, &rounded);
   std::vector<const plan::Decision*> wanted;
   bool all_finished = true;
   for (const plan::Decision& decision : resolution_.decisions) {
@@ -113,8 +114,8 @@ void CalibratedLayers::pass_layer(int number) {
   }
   for (const model::LayerPart part : {model::LayerPart::kMixer, model::LayerPart::kFfn}) {
     if (!all_finished) round_part(number, layer, part, wanted, rounded);
-    original_.advance(layer, part);
-    rounded_.advance(model_.layer(number, original_.n_ctx(), std::span(&layer, 1), &rounded), part);
+    original_->advance(layer, part);
+    rounded_->advance(model_.layer(number, original_->n_ctx(), std::span(&layer, 1), &rounded), part);
   }
   share_broken();
   for (const plan::Decision* decision :
@@ -134,7 +135,7 @@ void CalibratedLayers::round_part(int number, const model::Layer& layer, model::
       if (stage_of(decision->tensor->name) == stage) names.insert(decision->tensor->name);
     }
     if (names.empty()) continue;
-    const model::Layer so_far = model_.layer(number, original_.n_ctx(), std::span(&layer, 1), &rounded);
+    const model::Layer so_far = model_.layer(number, original_->n_ctx(), std::span(&layer, 1), &rounded);
     const Hessians hessians = watch(layer, so_far, part, names, 0, n_watched_),
                    others = watch(layer, so_far, part, names, n_watched_, n_chunks_);
     for (const plan::Decision* decision : wanted) {

@@ -35,8 +35,10 @@ struct CalibrationSettings {
 class CalibratedLayers : public quantize::LayerEncoder {
  public:
   /// All arguments must outlive the encoder; `resolution` belongs to the source's tensors.
-  CalibratedLayers(const gguf::Reader& source, const plan::Resolution& resolution, const model::Model& model,
-                   const tokenizer::Chunks& chunks, const CalibrationSettings& settings);
+  CalibratedLayers(const gguf::Reader& source, const plan::Resolution& resolution, const model::Model& model);
+
+  /// The text, which outlives the encoder, begins its way: before the first tensor is encoded.
+  void start(const tokenizer::Chunks& chunks, const CalibrationSettings& settings);
 
   bool covers(const plan::Decision& decision) const override;
   std::optional<std::vector<std::byte>> encode(const plan::Decision& decision) override;
@@ -45,7 +47,7 @@ class CalibratedLayers : public quantize::LayerEncoder {
   /// Of the tensors encoded so far, in the order of layers.
   const std::vector<RoundingReport>& reports() const { return reports_; }
   /// Chunks left out because their numbers became non-finite, and the layer where that happened.
-  const std::vector<std::pair<int64_t, int>>& broken() const { return rounded_.broken(); }
+  const std::vector<std::pair<int64_t, int>>& broken() const { return rounded_->broken(); }
 
  private:
   using Hessians = std::map<std::string, std::shared_ptr<const HessianSums>>;
@@ -65,9 +67,9 @@ class CalibratedLayers : public quantize::LayerEncoder {
   const plan::Resolution& resolution_;
   const model::Model& model_;
   CalibrationSettings settings_;
-  schedule::LayerSweep original_, rounded_;  // the text on its way through the two models
-  int64_t n_chunks_;
-  int64_t n_watched_;                                      // chunks for the Hessians; those after them are held out
+  std::optional<schedule::LayerSweep> original_, rounded_;  // the text on its way through the two models
+  int64_t n_chunks_ = 0;
+  int64_t n_watched_ = 0;                                  // chunks for the Hessians; those after them are held out
   int next_layer_ = 0;                                     // after the one at work
   std::map<std::string, std::vector<std::byte>> encoded_;  // of layers that were passed, until they are asked for
   std::map<std::string, std::span<const std::byte>> finished_;  // by an interrupted run

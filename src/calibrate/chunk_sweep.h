@@ -1,4 +1,4 @@
-// A sweep over the chunks of a calibration text.
+// What a sweep over the chunks of a calibration text is made from. The chunks outlive the sweep.
 #pragma once
 
 #include "schedule/layer_sweep.h"
@@ -6,11 +6,13 @@
 
 namespace steelyard::calibrate {
 
-/// model and chunks outlive the sweep.
-inline schedule::LayerSweep sweep_of(const tokenizer::Chunks& chunks, const model::Model& model,
-                                     schedule::SweepOptions options) {
+inline schedule::LayerSweep::ChunkIds ids_of(const tokenizer::Chunks& chunks) {
+  return [&chunks](int64_t c) { return chunks.input(c); };
+}
+
+inline schedule::SweepOptions options_for(const tokenizer::Chunks& chunks, schedule::SweepOptions options) {
   options.starts = [&chunks](int64_t c) { return chunks.starts(c); };
-  return {model, chunks.n_ctx(), [&chunks](int64_t c) { return chunks.input(c); }, options};
+  return options;
 }
 
 }  // namespace steelyard::calibrate

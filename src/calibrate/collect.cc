@@ -23,22 +23,22 @@ class Collection {
         chunks_(chunks),
         options_(options),
         collectors_{ImatrixCollector(options.with_output)},
-        sweep_(sweep_of(chunks, model, options.sweep)) {}
+        sweep_(model, chunks.n_ctx(), ids_of(chunks), options_for(chunks, options.sweep)) {}
 
   CollectResult run(const CollectProgress& progress) {
-    const int64_t count = chunks_.count();
-    const int64_t round = options_.round > 0 ? std::min(options_.round, count) : count;
+    const int64_t round = options_.round > 0 ? std::min(options_.round, chunks_.count()) : chunks_.count();
     if (!options_.progress_path.empty()) resume();
     next_save_ = std::chrono::steady_clock::now() + options_.save_every;
     int64_t done = 0;  // chunks
-    for (int64_t begin = 0; begin < count; begin += round) {
-      const int64_t end = std::min(begin + round, count);
+    for (int64_t begin = 0; begin < chunks_.count(); begin += round) {
+      const int64_t end = std::min(begin + round, chunks_.count());
       run_round(begin, end, progress);
       done = end;
       if (options_.min_expert_tokens == 0) break;
       // Sums of an earlier run that went beyond this round do not describe it.
       const bool beyond = state_.next_chunk > end || state_.next_layer > 0;
       if (!beyond && enough()) break;
+      if (end == chunks_.count() && options_.more) options_.more();
     }
     return finish(done);
   }

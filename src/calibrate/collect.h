@@ -23,6 +23,8 @@ struct CollectOptions {
   /// expert has seen that many inputs, or the text ends. Otherwise there is one round.
   int64_t round = 0;
   int64_t min_expert_tokens = 0;
+  /// Called where the text ends and experts have not seen enough: may add to the chunks. Empty: the text is over.
+  std::function<void()> more = {};
   std::string progress_path;  ///< empty: an interruption loses the run
   std::string identity;       ///< of model, text and settings: progress of another run is refused
   /// Minimum time between two saves, at most a twentieth of the time is spent on them; 0: after every step.

@@ -5,44 +5,64 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "calibrate/layer_stages.h"
-#include "jobs/calibration_text.h"
+#include "model/architecture.h"
 #include "schedule/sweep_plan.h"
 
 namespace steelyard::jobs {
 namespace {
 
-// Batches have the same size whatever the memory, because the result must not depend on it. Two models have hidden
-// states.
-calibrate::CalibrationSettings settings_for(const gguf::Reader& source, const model::ModelConfig& config,
-                                            const plan::Resolution& resolution, const QuantizeOptions& options,
-                                            const ShapingOptions& shaping, formats::DeviceEncoder* device,
-                                            const ProgressCallback& progress) {
-  calibrate::CalibrationSettings settings{.rounding = {.ldlq = {.effort = shaping.chosen_effort()}, .device = device}};
-  const uint64_t memory = options.memory > 0 ? options.memory : physical_memory() / 5 * 4;
-  const schedule::SweepPlan plan = plan_sweep(source, config, memory, calibrate::hessian_bytes(resolution),
-                                              shaping.ctx_size, settings.sweep.n_batch, schedule::SweepOrder::kLayer);
-  settings.sweep.hidden_state_bytes = plan.hidden_state_bytes / 2;
-  if (progress) {
-    settings.at_work = [&progress, n_layers = config.layers.size()](int layer) {
-      progress({.stage = "calibrate", .item = fmt::format("layer {} of {}", layer + 1, n_layers)});
-    };
-  }
-  settings.sweep.scratch_folder = std::filesystem::path(options.output).parent_path().string();
-  return settings;
+CalibrationTextSettings text_settings(const QuantizeOptions& options, const ShapingOptions& shaping) {
+  return {.source = TextSource::parse(options.calibrate),
+          .n_ctx = shaping.ctx_size,
+          .n_chunks = shaping.chunks,
+          .own_share = shaping.own_share,
+          .writing = shaping.writing,
+          .files = options.files,
+          .model = {.model = options.model, .backend = {options.backend}, .threads = options.threads},
+          .progress_path = options.dry_run ? "" : options.output + ".text",
+          .discard = !options.resume};
 }
 
 }  // namespace
 
 Calibration::Calibration(const gguf::Reader& source, const plan::Resolution& resolution, const QuantizeOptions& options,
-                         const ShapingOptions& shaping, formats::DeviceEncoder* device, const std::string& text,
+                         const ShapingOptions& shaping, formats::DeviceEncoder* device,
                          const ProgressCallback& progress)
-    : backend_(compute::make_backend(options.backend)),
+    : source_(source),
+      resolution_(resolution),
+      options_(options),
+      shaping_(shaping),
+      device_(device),
+      progress_(progress),
+      backend_(compute::make_backend(options.backend)),
       model_(source, *backend_),
       tokenizer_(source.metadata()),
-      chunks_(
-          chunks_of(text, tokenizer_, shaping.ctx_size, shaping.chunks, /*parse_special=*/false, options.calibrate)),
-      layers_(source, resolution, model_, chunks_,
-              settings_for(source, model_.config(), resolution, options, shaping, device, progress)) {}
+      text_(text_settings(options, shaping)),
+      layers_(source, resolution, model_) {}
+
+// Batches have the same size whatever the memory, because the result must not depend on it. Two models have hidden
+// states.
+calibrate::CalibrationSettings Calibration::settings() const {
+  calibrate::CalibrationSettings settings{
+      .rounding = {.ldlq = {.effort = shaping_.chosen_effort()}, .device = device_}};
+  const uint64_t memory = options_.memory > 0 ? options_.memory : physical_memory() / 5 * 4;
+  const schedule::SweepPlan plan =
+      plan_sweep(source_, model_.config(), memory, calibrate::hessian_bytes(resolution_), text_.chunks().n_ctx(),
+                 settings.sweep.n_batch, schedule::SweepOrder::kLayer);
+  settings.sweep.hidden_state_bytes = plan.hidden_state_bytes / 2;
+  if (progress_) {
+    settings.at_work = [this](int layer) {
+      progress_({.stage = "calibrate", .item = fmt::format("layer {} of {}", layer + 1, model_.n_layers())});
+    };
+  }
+  settings.sweep.scratch_folder = std::filesystem::path(options_.output).parent_path().string();
+  return settings;
+}
+
+void Calibration::start() {
+  text_.read(tokenizer_, model_.config(), progress_);
+  layers_.start(text_.chunks(), settings());
+}
 
 std::vector<RoundedTensor> Calibration::rounded() const {
   std::vector<RoundedTensor> rows;
@@ -52,6 +72,11 @@ std::vector<RoundedTensor> Calibration::rounded() const {
                     {report.chosen.begin(), report.chosen.end()}});
   }
   return rows;
+}
+
+ShapingOptions completed(ShapingOptions shaping, const gguf::Reader& source) {
+  if (shaping.chunks == 0) shaping.chunks = enough_chunks(model::read_config(source.metadata()), shaping.ctx_size);
+  return shaping;
 }
 
 }  // namespace steelyard::jobs

@@ -4,29 +4,43 @@
 #include <memory>
 
 #include "calibrate/calibrated_layers.h"
+#include "jobs/calibration_text.h"
 #include "jobs/quantize.h"
-#include "tokenizer/tokenizer.h"
 
 namespace steelyard::jobs {
 
 class Calibration {
  public:
-  /// Opens backend and model. `text`: the content of options.calibrate. `source`, `resolution`, `progress` and
-  /// `device`, which may be null, outlive it. Progress: stage "calibrate" (quantize.h).
+  /// Opens backend and model, and reads the text's file, if there is one. `source`, `resolution`, `progress` and
+  /// `device`, which may be null, outlive it. Progress: stages "write" and "calibrate" (quantize.h).
   Calibration(const gguf::Reader& source, const plan::Resolution& resolution, const QuantizeOptions& options,
-              const ShapingOptions& shaping, formats::DeviceEncoder* device, const std::string& text,
-              const ProgressCallback& progress);
+              const ShapingOptions& shaping, formats::DeviceEncoder* device, const ProgressCallback& progress);
 
+  /// Before start() they only say what they will encode.
   calibrate::CalibratedLayers& layers() { return layers_; }
+  /// Writes the text, if the model is to write it, and sends it on its way.
+  void start();
+  const CalibrationText& text() const { return text_; }
   /// Of the tensors rounded so far.
   std::vector<RoundedTensor> rounded() const;
 
  private:
+  calibrate::CalibrationSettings settings() const;
+
+  const gguf::Reader& source_;
+  const plan::Resolution& resolution_;
+  const QuantizeOptions& options_;
+  const ShapingOptions& shaping_;
+  formats::DeviceEncoder* device_;
+  const ProgressCallback& progress_;
   std::unique_ptr<compute::Backend> backend_;
   model::Model model_;
   tokenizer::Tokenizer tokenizer_;
-  tokenizer::Chunks chunks_;
+  CalibrationText text_;
   calibrate::CalibratedLayers layers_;
 };
+
+/// The shaping options with what depends on the model: how much text is enough for it.
+ShapingOptions completed(ShapingOptions shaping, const gguf::Reader& source);
 
 }  // namespace steelyard::jobs

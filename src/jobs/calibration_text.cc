@@ -1,16 +1,167 @@
 #include "jobs/calibration_text.h"
 
-namespace steelyard::jobs {
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <filesystem>
 
-tokenizer::Chunks chunks_of(std::string content, const tokenizer::Tokenizer& tokenizer, int64_t n_ctx,
-                            int64_t max_chunks, bool parse_special, const std::string& where) {
-  if (!is_saved_text(content)) {
-    return {tokenize_text(tokenizer, std::move(content), parse_special), n_ctx, max_chunks, chunk_bos(tokenizer),
-            where};
+#include "base/atomic_file.h"
+#include "base/error.h"
+#include "base/sha256.h"
+
+namespace steelyard::jobs {
+namespace {
+
+constexpr std::string_view kSelf = "self";
+
+int64_t parse_tokens(std::string_view digits, const std::string& text) {
+  int64_t n = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), n);
+  if (error != std::errc() || end != digits.data() + digits.size() || n < 1) {
+    fail("", "{}: expected self:N with a number of tokens, found \"{}\"", printable(text),
+         printable(std::string(digits)));
   }
-  SavedText text = parse_saved_text(content, tokenizer, where);
-  if (max_chunks > 0 && max_chunks < std::ssize(text.chunks)) text.chunks.resize(static_cast<size_t>(max_chunks));
-  return text.as_chunks(where);
+  return n;
+}
+
+// Two texts in turn, each in proportion to its length, so that any stretch of the result has a share of both.
+tokenizer::Chunks dealt(const tokenizer::Chunks& a, const tokenizer::Chunks& b, const std::string& source) {
+  std::vector<std::vector<tokenizer::TokenId>> ids;
+  std::vector<std::vector<int64_t>> starts;
+  int64_t next_a = 0, next_b = 0;
+  while (next_a < a.count() || next_b < b.count()) {
+    // Chunk k of n belongs at (k + 1/2) / n.
+    const bool from_a = (2 * next_a + 1) * b.count() <= (2 * next_b + 1) * a.count();
+    const tokenizer::Chunks& from = from_a ? a : b;
+    const int64_t c = from_a ? next_a++ : next_b++;
+    ids.push_back(from.input(c));
+    starts.emplace_back(from.starts(c).begin(), from.starts(c).end());
+  }
+  return tokenizer::Chunks::written(std::move(ids), std::move(starts), a.n_ctx(), source);
+}
+
+}  // namespace
+
+TextSource TextSource::parse(const std::string& text) {
+  TextSource source;
+  if (!text.starts_with(kSelf)) return {.file = text};
+  std::string_view rest = std::string_view(text).substr(kSelf.size());
+  if (!rest.empty() && rest[0] != ':' && rest[0] != '+') return {.file = text};
+  source.own = true;
+  if (const size_t plus = rest.find('+'); plus != std::string_view::npos) {
+    source.file = rest.substr(plus + 1);
+    if (source.file.empty()) fail("", "{}: expected the name of a file after the +", printable(text));
+    rest = rest.substr(0, plus);
+  }
+  if (!rest.empty()) source.own_tokens = parse_tokens(rest.substr(1), text);
+  return source;
+}
+
+std::string TextSource::recorded() const {
+  std::string text(own ? kSelf : "");
+  if (own_tokens > 0) text += fmt::format(":{}", own_tokens);
+  if (own && !file.empty()) text += '+';
+  return text + std::filesystem::path(file).filename().string();
+}
+
+CalibrationText::CalibrationText(CalibrationTextSettings settings) : settings_(std::move(settings)) {
+  const TextSource& source = settings_.source;
+  if (!(settings_.own_share >= 0 && settings_.own_share <= 1)) {
+    fail("", "--own-share: expected 0 to 1, found {}", settings_.own_share);
+  }
+  settings_.writing.check();
+  const bool about_writing =
+      to_json(settings_.writing) != to_json(WritingOptions()) || to_json(settings_.files) != to_json(WriterFiles());
+  if (!source.own && about_writing) {
+    fail("", "--writer, --save-text, --seed and what else says how a model writes need a text called self");
+  }
+  if (!source.file.empty()) content_ = read_file(source.file);
+}
+
+tokenizer::Chunks CalibrationText::read_file_chunks(const tokenizer::Tokenizer& tokenizer, int64_t n_chunks) const {
+  const std::string& file = settings_.source.file;
+  if (is_saved_text(content_)) {
+    SavedText text = parse_saved_text(content_, tokenizer, file);
+    const auto first = std::min(settings_.from_chunk, std::ssize(text.chunks));
+    text.chunks.erase(text.chunks.begin(), text.chunks.begin() + first);
+    return text.as_chunks(n_chunks, file);
+  }
+  std::vector<tokenizer::TokenId> ids = tokenize_text(tokenizer, content_, settings_.parse_special);
+  leave_out(ids, settings_.from_chunk, settings_.n_ctx);
+  return {std::move(ids), settings_.n_ctx, n_chunks, chunk_bos(tokenizer), file};
+}
+
+tokenizer::Chunks CalibrationText::write_chunks(int64_t n_chunks, const ProgressCallback& progress) {
+  if (!own_) {
+    ModelOptions model = settings_.model;
+    model.precision = "fast";
+    if (!settings_.files.writer.empty()) model.model = settings_.files.writer;
+    writer_.emplace(model, settings_.n_ctx);
+    tokenizer_.emplace(writer_->reader().metadata());
+    own_.emplace(*writer_, *tokenizer_, settings_.writing, settings_.n_ctx,
+                 OwnText::Run{.resume = {.resume = settings_.progress_path}, .discard = settings_.discard});
+  }
+  if (settings_.grows) {
+    const int64_t n_written = std::ssize(own_->text().chunks);
+    n_chunks = std::max(n_chunks, n_written / n_first_ * n_first_);
+  }
+  own_->write(n_chunks, progress);
+  const std::string saved = print(own_->text(), n_chunks, *tokenizer_);
+  sha256_ = steelyard::sha256(saved);
+  if (!settings_.files.save_text.empty()) write_file(settings_.files.save_text, saved);
+  return own_->text().as_chunks(n_chunks, "self");
+}
+
+void CalibrationText::read(const tokenizer::Tokenizer& tokenizer, const model::ModelConfig& config,
+                           const ProgressCallback& progress) {
+  const TextSource& source = settings_.source;
+  if (!source.own) {
+    chunks_ = read_file_chunks(tokenizer, settings_.n_chunks);
+    n_first_ = chunks_->count();
+    sha256_ = steelyard::sha256(content_);
+    return;
+  }
+  const int64_t n_all = settings_.n_chunks > 0 ? settings_.n_chunks : enough_chunks(config, settings_.n_ctx);
+  int64_t n_own = n_all;
+  if (source.own_tokens > 0) {
+    n_own = (source.own_tokens + settings_.n_ctx - 1) / settings_.n_ctx;
+  } else if (!source.file.empty()) {
+    n_own = std::llround(settings_.own_share * static_cast<double>(n_all));
+  }
+  std::optional<tokenizer::Chunks> given;
+  if (!source.file.empty() && n_own < n_all) given = read_file_chunks(tokenizer, n_all - n_own);
+  if (n_own == 0) fail("", "nothing is left for the model to write: --own-share {}", settings_.own_share);
+  n_first_ = n_own + (given ? given->count() : 0);
+  tokenizer::Chunks own = write_chunks(n_own, progress);
+  if (vocabulary_hash(*tokenizer_) != vocabulary_hash(tokenizer)) {
+    fail(settings_.files.writer, "has another vocabulary than the model that it writes for");
+  }
+  chunks_ = given ? dealt(own, *given, "self+" + source.file) : std::move(own);
+  if (!source.file.empty()) sha256_ = steelyard::sha256(sha256_ + "\n" + steelyard::sha256(content_));
+}
+
+void CalibrationText::write_more(const ProgressCallback& progress) {
+  chunks_ = write_chunks(chunks_->count() + n_first_, progress);
+}
+
+void CalibrationText::finish() const {
+  if (settings_.source.own && !settings_.progress_path.empty()) std::filesystem::remove(settings_.progress_path);
+}
+
+std::optional<WritingFigures> CalibrationText::writing() const {
+  return own_ ? std::optional(own_->figures()) : std::nullopt;
+}
+
+int64_t enough_chunks(const model::ModelConfig& config, int64_t n_ctx) {
+  constexpr int64_t kTokens = 65'536, kTokensOfExpert = 3'000;
+  int64_t n_tokens = kTokens;
+  for (const model::LayerConfig& layer : config.layers) {
+    const model::FfnConfig& ffn = layer.ffn;
+    if (ffn.n_expert > 0 && ffn.n_used > 0) {
+      n_tokens = std::max(n_tokens, (kTokensOfExpert * ffn.n_expert + ffn.n_used - 1) / ffn.n_used);
+    }
+  }
+  return (n_tokens + n_ctx - 1) / n_ctx;
 }
 
 }  // namespace steelyard::jobs

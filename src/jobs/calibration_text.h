@@ -1,14 +1,93 @@
-// What calibration passes through a model: chunks of a text file, of a text that a model has written, or of both.
+// What calibration passes through a model: a text file, a text that a model has written and saved, text that the model
+// writes now, or a mixture. Used by imatrix and quantize.
 #pragma once
 
+#include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 
-#include "jobs/saved_text.h"
+#include "jobs/own_text.h"
 
 namespace steelyard::jobs {
 
-/// Chunks of a file's content, at most max_chunks: as saved_text.h has them, or cut from plain text.
-tokenizer::Chunks chunks_of(std::string content, const tokenizer::Tokenizer& tokenizer, int64_t n_ctx,
-                            int64_t max_chunks, bool parse_special, const std::string& where);
+/// "FILE", "self", "self:65536" (tokens), "self+FILE", "self:65536+FILE". A file called "self" is "./self".
+struct TextSource {
+  bool own = false;        ///< the model writes
+  int64_t own_tokens = 0;  ///< so many, rounded up to whole chunks; 0: all chunks, with a file a share of them
+  std::string file;        ///< empty: none
+
+  /// Error for a number that is none, and for "self+" without a file.
+  static TextSource parse(const std::string& text);
+  /// The same without folders, which change: as it is recorded.
+  std::string recorded() const;
+};
+
+/// Who writes and what becomes of it. Not recorded in a result, which has the text's hash.
+struct WriterFiles {
+  std::string writer;     ///< model file that writes: a smaller one of the same model; empty: the model itself
+  std::string save_text;  ///< file to keep the text in (jobs/saved_text.h); empty: it is not kept
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("writer", self.writer);
+    visit("save_text", self.save_text);
+  }
+};
+
+struct CalibrationTextSettings {
+  TextSource source;
+  int64_t n_ctx = 512;
+  int64_t n_chunks = 0;        ///< at most so many; 0: all of a file alone, else as many as are enough
+  int64_t from_chunk = 0;      ///< of a plain text: so many at its beginning are left out
+  bool parse_special = false;  ///< in a plain text
+  double own_share = 0;        ///< of the chunks, where a file has the others
+  WritingOptions writing;
+  WriterFiles files;
+  ModelOptions model;         ///< that the text is for, and where the writer computes
+  std::string progress_path;  ///< of the writing; empty: an interruption loses it
+  bool discard = false;       ///< what an earlier run has left there
+  bool grows = false;         ///< write_more() may follow: what an earlier run has written of it is there at once
+};
+
+class CalibrationText {
+ public:
+  /// Reads the file: a pipe can be read once only. Error when that fails, and for options out of range.
+  explicit CalibrationText(CalibrationTextSettings settings);
+
+  /// Now there are chunks. Progress: stage "write" while the model writes. Error for a file that is too short or was
+  /// written by a model of another vocabulary, and as OwnText.
+  void read(const tokenizer::Tokenizer& tokenizer, const model::ModelConfig& config, const ProgressCallback& progress);
+  /// Own text alone: adds as many chunks as it began with.
+  void write_more(const ProgressCallback& progress);
+  /// Removes the progress.
+  void finish() const;
+
+  const TextSource& source() const { return settings_.source; }
+  const tokenizer::Chunks& chunks() const { return *chunks_; }
+  /// Chunks that it began with, before write_more() in this run or an earlier one.
+  int64_t n_first() const { return n_first_; }
+  /// Of a file its own, of own text that of the saved file, of a mixture that of both.
+  const std::string& sha256() const { return sha256_; }
+  /// Where the model has written.
+  std::optional<WritingFigures> writing() const;
+
+ private:
+  tokenizer::Chunks read_file_chunks(const tokenizer::Tokenizer& tokenizer, int64_t n_chunks) const;
+  tokenizer::Chunks write_chunks(int64_t n_chunks, const ProgressCallback& progress);
+
+  CalibrationTextSettings settings_;
+  std::string content_;  // of the file
+  std::optional<OpenModel> writer_;
+  std::optional<tokenizer::Tokenizer> tokenizer_;  // of the writer
+  std::optional<OwnText> own_;
+  std::optional<tokenizer::Chunks> chunks_;
+  int64_t n_first_ = 0;
+  std::string sha256_;
+};
+
+/// Chunks of a calibration text after which more bring little: 65,536 tokens, and with experts as many as give each of
+/// them 3,000 on average (docs/calibration.md).
+int64_t enough_chunks(const model::ModelConfig& config, int64_t n_ctx);
 
 }  // namespace steelyard::jobs

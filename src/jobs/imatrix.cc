@@ -2,7 +2,6 @@
 
 #include <chrono>
 
-#include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/sha256.h"
 #include "calibrate/collect.h"
@@ -19,6 +18,9 @@ namespace {
 // Experts with fewer tokens are listed, unless the user gives another number.
 constexpr int64_t kFewTokens = 64;
 
+// Own text for experts that see few tokens: an expert that was not reached by then is not reached by this model's text.
+constexpr int64_t kMostRounds = 16;
+
 // The sums in F64, and a copy while they are written.
 uint64_t result_bytes(const gguf::Reader& reader) {
   uint64_t values = 0;
@@ -29,25 +31,50 @@ uint64_t result_bytes(const gguf::Reader& reader) {
 }
 
 // What must be equal for two runs to give the same bits, and to divide the work into the same steps.
-std::string run_identity(const OpenModel& model, const tokenizer::Chunks& chunks,
-                         const calibrate::CollectOptions& how) {
+std::string run_identity(const OpenModel& model, const CalibrationText& text, const calibrate::CollectOptions& how) {
+  const tokenizer::Chunks& chunks = text.chunks();
+  const auto first = chunks.tokens().first(static_cast<size_t>(text.n_first() * chunks.n_ctx()));
   return sha256(fmt::format("{}\n{}\n{} {} {} {} {} {}\n{}", gguf::fingerprint(model.reader()),
-                            sha256(std::as_bytes(chunks.tokens())), chunks.n_ctx(), how.round, how.min_expert_tokens,
+                            sha256(std::as_bytes(first)), chunks.n_ctx(), how.round, how.min_expert_tokens,
                             how.with_output, how.sweep.n_batch, how.sweep.keep_layers, model.settings()));
 }
 
+bool grows(const ImatrixOptions& options) {
+  const TextSource source = TextSource::parse(options.text.file);
+  return options.min_expert_tokens > 0 && source.own && source.file.empty();
+}
+
+// With a minimum per expert, --chunks is the number of chunks between two looks at the coverage: of a file, all may be
+// needed; what the model writes is made as it is needed.
+CalibrationTextSettings text_settings(const ImatrixOptions& options) {
+  const TextSource source = TextSource::parse(options.text.file);
+  const bool all = !source.own && options.min_expert_tokens > 0;
+  return {.source = source,
+          .n_ctx = options.text.ctx_size,
+          .n_chunks = all ? 0 : options.text.chunks,
+          .from_chunk = options.text.from_chunk,
+          .parse_special = options.text.parse_special,
+          .own_share = options.own_share,
+          .writing = options.writing,
+          .files = options.files,
+          .model = options.model,
+          .progress_path = options.resume.resume.empty() ? "" : options.resume.resume + ".text",
+          .grows = grows(options)};
+}
+
 calibrate::CollectOptions collect_options(const ImatrixOptions& options, const OpenModel& model,
-                                          const tokenizer::Chunks& chunks) {
+                                          const CalibrationText& text) {
+  const tokenizer::Chunks& chunks = text.chunks();
   calibrate::CollectOptions how;
   how.with_output = options.process_output && model.model().output().name == "output.weight";
   how.dataset = options.text.file;
   how.sweep = options.sweep.sweep(model.reader(), model.model().config(), result_bytes(model.reader()), chunks.n_ctx(),
                                   options.output_file);
-  how.round = options.min_expert_tokens > 0 ? options.text.chunks : 0;
+  if (options.min_expert_tokens > 0) how.round = text.source().own ? text.n_first() : options.text.chunks;
   how.min_expert_tokens = options.min_expert_tokens;
   how.progress_path = options.resume.resume;
   how.save_every = options.resume.interval();
-  if (!how.progress_path.empty()) how.identity = run_identity(model, chunks, how);
+  if (!how.progress_path.empty()) how.identity = run_identity(model, text, how);
   return how;
 }
 
@@ -78,13 +105,15 @@ std::vector<BlockCoverage> block_coverage(const imatrix::Imatrix& imatrix, int64
 imatrix::Imatrix collect(const ImatrixOptions& options, ImatrixResult& result, const ProgressCallback& progress) {
   const OpenModel model(options.model, options.text.ctx_size, &options.sweep);
   const tokenizer::Tokenizer tokenizer(model.reader().metadata());
-  // With a minimum per expert, --chunks is the number of chunks between two looks at the coverage.
-  const int64_t max_chunks = options.min_expert_tokens > 0 ? 0 : options.text.chunks;
-  std::string content = read_file(options.text.file);
-  const tokenizer::Chunks chunks = is_saved_text(content) ? chunks_of(content, tokenizer, options.text.ctx_size,
-                                                                      max_chunks, false, options.text.file)
-                                                          : read_chunks(options.text, tokenizer, max_chunks);
-  const calibrate::CollectOptions how = collect_options(options, model, chunks);
+  CalibrationText written(text_settings(options));
+  written.read(tokenizer, model.model().config(), progress);
+  const tokenizer::Chunks& chunks = written.chunks();
+  calibrate::CollectOptions how = collect_options(options, model, written);
+  if (grows(options)) {
+    how.more = [&] {
+      if (chunks.count() < kMostRounds * written.n_first()) written.write_more(progress);
+    };
+  }
   CollectedText& text = result.collected.emplace();
   text.order = how.sweep.keep_layers ? "token" : "layer";
   text.n_ctx = chunks.n_ctx();
@@ -101,6 +130,9 @@ imatrix::Imatrix collect(const ImatrixOptions& options, ImatrixResult& result, c
                   .unit = how.sweep.keep_layers ? "batches" : "layers",
                   .item = fmt::format("chunks {} to {}", first_chunk + 1, end_chunk)});
       });
+  written.finish();
+  text.writing = written.writing();
+  text.n_chunks = chunks.count();
   text.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   text.n_passed = collected.n_chunks;
   text.n_tokens = (collected.n_chunks - collected.resumed_chunks) * chunks.n_ctx();
@@ -142,7 +174,7 @@ void check_options(const ImatrixOptions& options) {
   }
   if (options.dry_run) return;
   if (options.output_file.empty()) fail("", "--output-file is required");
-  const std::vector<std::string> inputs = {options.model.model, options.text.file};
+  const std::vector<std::string> inputs = {options.model.model, TextSource::parse(options.text.file).file};
   check_output(options.output_file, inputs);
   if (!options.resume.resume.empty()) check_output(options.resume.resume, {inputs[0], inputs[1], options.output_file});
 }

@@ -1,6 +1,7 @@
 // Importance: text runs through a model and its inputs are summed up; importance files are merged and converted.
 //
 // Progress, of a collection only:
+//   "write"    where the model writes the text: `done` of `total` chunks
 //   "start"    once: `collected` of the result, as far as it is known before the first chunk
 //   "collect"  after every step, a layer or a batch: `done` of `total` of the chunks that `item` names
 #pragma once
@@ -10,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "jobs/calibration_text.h"
 #include "jobs/model_options.h"
 #include "jobs/progress.h"
 #include "jobs/sweep_options.h"
@@ -18,8 +20,11 @@
 namespace steelyard::jobs {
 
 struct ImatrixOptions {
-  ModelOptions model;  ///< may be empty without a text
-  TextOptions text;    ///< without one, `in_file` alone; no stride
+  ModelOptions model;       ///< may be empty without a text
+  TextOptions text;         ///< its file as TextSource; without one, `in_file` alone; no stride
+  double own_share = 0.75;  ///< with self+FILE: chunks that are self
+  WritingOptions writing;   ///< with self: the text
+  WriterFiles files;        ///< the same
   SweepChoice sweep;
   ResumeOptions resume;
   std::string output_file;           ///< .dat for the legacy layout, else GGUF; may be empty in a dry run
@@ -32,6 +37,9 @@ struct ImatrixOptions {
   static void fields(Self& self, Visit&& visit) {
     visit.group(self.model);
     visit.group(self.text);
+    visit("own_share", self.own_share);
+    visit.group(self.writing);
+    visit.group(self.files);
     visit.group(self.sweep);
     visit.group(self.resume);
     visit("output_file", self.output_file);
@@ -81,8 +89,9 @@ struct CollectedText {
   double seconds = 0;                              ///< of this run
   int64_t resumed_chunks = 0, resumed_layers = 0;  ///< by an earlier run
   std::vector<BrokenChunk> broken;
-  int64_t wanted_expert_tokens = 0;     ///< what `below` counts from
-  std::vector<BlockCoverage> coverage;  ///< of blocks with routed experts
+  std::optional<WritingFigures> writing;  ///< of a text that the model has written
+  int64_t wanted_expert_tokens = 0;       ///< what `below` counts from
+  std::vector<BlockCoverage> coverage;    ///< of blocks with routed experts
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -95,6 +104,7 @@ struct CollectedText {
     visit("resumed_chunks", self.resumed_chunks);
     visit("resumed_layers", self.resumed_layers);
     visit("broken", self.broken);
+    visit("writing", self.writing);
     visit("wanted_expert_tokens", self.wanted_expert_tokens);
     visit("coverage", self.coverage);
   }

@@ -32,23 +32,23 @@ void save(const std::string& path, const std::string& identity, const std::vecto
   file.finish();
 }
 
-// At most n_chunks: those of a longer text are the same.
-std::vector<generate::WrittenChunk> load(const std::string& path, const std::string& identity, const WritingRun& run) {
+std::vector<generate::WrittenChunk> load(const std::string& path, const std::string& identity, int64_t n_ctx) {
   std::vector<generate::WrittenChunk> chunks;
   std::optional<ResumeFile> file = ResumeFile::open(path, kKind, identity);
   if (!file) return chunks;
   ByteReader& in = file->state();
   const auto n_chunks = in.number<uint64_t>();
-  for (uint64_t c = 0; c < std::min(n_chunks, static_cast<uint64_t>(run.n_chunks)); ++c) {
+  for (uint64_t c = 0; c < n_chunks; ++c) {
     generate::WrittenChunk chunk;
     const auto n_starts = in.number<uint64_t>();
-    chunk.ids = in.values<tokenizer::TokenId>(static_cast<uint64_t>(run.n_ctx));
+    chunk.ids = in.values<tokenizer::TokenId>(static_cast<uint64_t>(n_ctx));
     chunk.starts = in.values<int64_t>(n_starts);
     chunk.n_ended = in.number<int64_t>();
     chunk.n_looped = in.number<int64_t>();
     chunk.n_dropped = in.number<int64_t>();
     chunks.push_back(std::move(chunk));
   }
+  in.expect_end();
   return chunks;
 }
 
@@ -86,62 +86,61 @@ void WritingOptions::check() const {
   }
 }
 
-OwnText write_own_text(const OpenModel& open, const tokenizer::Tokenizer& tokenizer, const WritingOptions& options,
-                       const WritingRun& run, const ProgressCallback& progress) {
+OwnText::OwnText(const OpenModel& model, const tokenizer::Tokenizer& tokenizer, const WritingOptions& options,
+                 int64_t n_ctx, Run run)
+    : model_(model),
+      tokenizer_(tokenizer),
+      beginnings_(beginnings(model, tokenizer, options)),
+      options_{.n_ctx = n_ctx},
+      run_(std::move(run)) {
   options.check();
-  const model::Model& model = open.model();
-  if (run.n_ctx > model.config().n_context) {
-    fail("", "texts of {} tokens exceed the model's context of {}", run.n_ctx, model.config().n_context);
-  }
-  if (run.n_chunks < 1) fail("", "--chunks: expected at least 1, found {}", run.n_chunks);
-  OwnText result;
-  SavedText& text = result.text;
-  text.n_ctx = run.n_ctx;
-  text.write = to_json(options);
-  const generate::Beginnings begin_with = beginnings(open, tokenizer, options);
-  generate::WriterOptions writer{.n_ctx = run.n_ctx,
-                                 .at_a_time = run.parallel > 0 ? run.parallel : fitting(model, run.n_ctx)};
-  writer.sampling.temperature = options.temp;
-  writer.sampling.top_p = options.top_p;
-  writer.sampling.seed = static_cast<uint64_t>(options.seed);
-  const std::string identity = sha256(
-      fmt::format("{}\n{}\n{}\n{}", gguf::fingerprint(open.reader()), open.settings(), text.write.dump(), run.n_ctx));
-  const std::string& path = run.resume.resume;
-  if (!path.empty()) text.chunks = load(path, identity, run);
+  const int64_t most = model.model().config().n_context;
+  if (n_ctx < 4 || n_ctx > most) fail("", "-c {}: a text has 4 to {} tokens, the model's context", n_ctx, most);
+  options_.at_a_time = run_.parallel > 0 ? run_.parallel : fitting(model.model(), n_ctx);
+  options_.sampling.temperature = options.temp;
+  options_.sampling.top_p = options.top_p;
+  options_.sampling.seed = static_cast<uint64_t>(options.seed);
+  generate::check(options_.sampling);
+  text_.n_ctx = n_ctx;
+  text_.write = to_json(options);
+  identity_ = sha256(
+      fmt::format("{}\n{}\n{}\n{}", gguf::fingerprint(model.reader()), model.settings(), text_.write.dump(), n_ctx));
+  figures_.parallel = options_.at_a_time;
+  if (run_.resume.resume.empty() || run_.discard) return;
+  text_.chunks = load(run_.resume.resume, identity_, n_ctx);
+  figures_.resumed_chunks = std::ssize(text_.chunks);
+  for (const generate::WrittenChunk& chunk : text_.chunks) count(chunk);
+}
 
+void OwnText::count(const generate::WrittenChunk& chunk) {
+  ++figures_.n_chunks;
+  figures_.n_texts += std::ssize(chunk.starts);
+  figures_.n_ended += chunk.n_ended;
+  figures_.n_looped += chunk.n_looped;
+  figures_.n_dropped += chunk.n_dropped;
+}
+
+void OwnText::write(int64_t n_chunks, const ProgressCallback& progress) {
+  if (std::ssize(text_.chunks) >= n_chunks) return;
+  const std::string& path = run_.resume.resume;
   const auto begin = std::chrono::steady_clock::now();
-  auto next_save = begin + run.resume.interval();
-  const auto n_resumed = std::ssize(text.chunks);
+  auto next_save = begin + run_.resume.interval();
   const auto tell = [&] {
-    if (progress) {
-      progress({.stage = "write", .done = std::ssize(text.chunks), .total = run.n_chunks, .unit = "chunks"});
-    }
+    if (progress) progress({.stage = "write", .done = figures_.n_chunks, .total = n_chunks, .unit = "chunks"});
   };
   tell();
-  if (n_resumed < run.n_chunks) {
-    write_chunks(model, tokenizer, begin_with, writer, n_resumed, run.n_chunks,
-                 [&](int64_t, generate::WrittenChunk chunk) {
-                   text.chunks.push_back(std::move(chunk));
-                   tell();
-                   const auto now = std::chrono::steady_clock::now();
-                   if (path.empty() || now < next_save) return;
-                   save(path, identity, text.chunks);
-                   next_save = now + run.resume.interval();
-                 });
-  }
-  WritingFigures& figures = result.figures;
-  figures.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  figures.resumed_chunks = n_resumed;
-  figures.parallel = writer.at_a_time;
-  figures.n_chunks = std::ssize(text.chunks);
-  figures.n_tokens = (figures.n_chunks - n_resumed) * run.n_ctx;
-  for (const generate::WrittenChunk& chunk : text.chunks) {
-    figures.n_texts += std::ssize(chunk.starts);
-    figures.n_ended += chunk.n_ended;
-    figures.n_looped += chunk.n_looped;
-    figures.n_dropped += chunk.n_dropped;
-  }
-  return result;
+  write_chunks(model_.model(), tokenizer_, beginnings_, options_, figures_.n_chunks, n_chunks,
+               [&](int64_t, generate::WrittenChunk chunk) {
+                 count(chunk);
+                 text_.chunks.push_back(std::move(chunk));
+                 figures_.n_tokens += options_.n_ctx;
+                 tell();
+                 const auto now = std::chrono::steady_clock::now();
+                 if (path.empty() || (now < next_save && figures_.n_chunks < n_chunks)) return;
+                 save(path, identity_, text_.chunks);
+                 next_save = now + run_.resume.interval();
+               });
+  figures_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
 }  // namespace steelyard::jobs

@@ -34,13 +34,6 @@ struct WritingOptions {
   }
 };
 
-/// How much text, and how it is made; the bytes do not depend on the latter.
-struct WritingRun {
-  int64_t n_ctx = 512, n_chunks = 64;
-  int64_t parallel = 0;  ///< chunks at a time; 0: as many as pay off and fit
-  ResumeOptions resume;
-};
-
 /// What came of it.
 struct WritingFigures {
   int64_t n_chunks = 0, n_tokens = 0;
@@ -64,14 +57,38 @@ struct WritingFigures {
   }
 };
 
-struct OwnText {
-  SavedText text;
-  WritingFigures figures;
-};
+class OwnText {
+ public:
+  /// How a text is made; its bytes do not depend on that.
+  struct Run {
+    int64_t parallel = 0;  ///< chunks at a time; 0: as many as pay off and fit
+    ResumeOptions resume;
+    bool discard = false;  ///< the progress of an earlier run
+  };
 
-/// Progress: stage "write", `done` of `total` chunks. Error for options out of range, for a context that the model does
-/// not have, and for progress of another run.
-OwnText write_own_text(const OpenModel& open, const tokenizer::Tokenizer& tokenizer, const WritingOptions& options,
-                       const WritingRun& run, const ProgressCallback& progress);
+  /// model and tokenizer outlive it. Error for options out of range, for chunks longer than the model's context, and
+  /// for progress of another run.
+  OwnText(const OpenModel& model, const tokenizer::Tokenizer& tokenizer, const WritingOptions& options, int64_t n_ctx,
+          Run run);
+
+  /// Writes until there are n_chunks, and saves them as progress. Progress: stage "write", `done` of `total` chunks.
+  void write(int64_t n_chunks, const ProgressCallback& progress);
+
+  /// What is written; may have more chunks than were asked for, by an earlier run.
+  const SavedText& text() const { return text_; }
+  const WritingFigures& figures() const { return figures_; }
+
+ private:
+  void count(const generate::WrittenChunk& chunk);
+
+  const OpenModel& model_;
+  const tokenizer::Tokenizer& tokenizer_;
+  generate::Beginnings beginnings_;
+  generate::WriterOptions options_;
+  Run run_;
+  std::string identity_;  // of the progress
+  SavedText text_;
+  WritingFigures figures_;
+};
 
 }  // namespace steelyard::jobs

@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <set>
 
-#include "base/atomic_file.h"
 #include "base/error.h"
-#include "base/sha256.h"
 #include "compute/backends.h"
 #include "imatrix/selection.h"
 #include "jobs/calibration.h"
@@ -68,29 +66,23 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
   QuantizeResult result;
   result.threads = use_threads(options.threads);
   result.instruction_set = simd::target_name(simd::chosen_target());
-  const bool header_only = options.dry_run && options.calibrate.empty();
+  const bool calibrates = !options.calibrate.empty();
+  const bool header_only = options.dry_run && !calibrates;
   const gguf::Reader source(options.model, header_only ? gguf::ReadMode::kHeader : gguf::ReadMode::kData);
   std::optional<imatrix::Imatrix> imatrix;
   if (!options.imatrix.empty()) imatrix = imatrix::Imatrix::load(options.imatrix);
-  std::string text, text_sha256;  // of the calibration; a pipe can be read once only
-  if (!options.calibrate.empty()) {
-    text = read_file(options.calibrate);
-    text_sha256 = sha256(text);
-  }
-  const Recipe made_from =
-      options.from.empty() ? recipe(options, text_sha256) : repeat(options, text_sha256, source, imatrix);
+  Recipe made_from = options.from.empty() ? recipe(options, source) : repeat(options, source, imatrix);
   const ShapingOptions& shaping = made_from.shaping;
   const quantize::EditedModel model = apply(shaping.edits(), source.metadata(), source.tensors());
   if (imatrix) prepare(*imatrix, shaping, model);
   const plan::Resolution resolution =
       resolve(made_from.plan, model.tensors, plan::model_facts(model.metadata, imatrix.has_value()));
-  if (!options.calibrate.empty() && !shaping.prune_layers.empty()) {
+  if (calibrates && !shaping.prune_layers.empty()) {
     fail("", "--calibrate and --prune-layers cannot be combined: prune the layers in a separate run first");
   }
   const std::unique_ptr<formats::DeviceEncoder> device = compute::make_device_encoder(options.backend);
   std::optional<Calibration> calibration;
-  if (!options.calibrate.empty())
-    calibration.emplace(source, resolution, options, shaping, device.get(), text, progress);
+  if (calibrates) calibration.emplace(source, resolution, options, shaping, device.get(), progress);
   const quantize::QuantizeJob job{source,
                                   resolution,
                                   imatrix ? &*imatrix : nullptr,
@@ -104,6 +96,11 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
   if (options.dry_run) {
     if (progress) progress({.stage = "plan", .data = to_json(result)});
     return result;
+  }
+  if (calibration) {
+    calibration->start();
+    set_calibration(made_from, options, calibration->text());
+    result.writing = calibration->text().writing();
   }
 
   const quantize::QuantizeTarget target{.path = options.output,
@@ -125,7 +122,10 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
   });
   result.paths = written.paths;
   result.bytes = written.bytes;
-  if (calibration) result.rounding = calibration->rounded();
+  if (calibration) {
+    result.rounding = calibration->rounded();
+    calibration->text().finish();
+  }
   return result;
 }
 

@@ -3,14 +3,17 @@
 //
 // Progress:
 //   "plan"       once, when nothing more can be refused before the work: all of the result but what writing adds to it
+//   "write"      where the model writes its calibration text: `done` of `total` chunks
 //   "calibrate"  often, while the calibration text passes through a layer: `item` is the layer; there is no `total`
 //   "encode"     often: `done` of `total` weights; `item` is the tensor at work, "[3/70] blk.0.ffn_up.weight"
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "jobs/calibration_text.h"
 #include "jobs/plan.h"
 #include "jobs/shaping.h"
 
@@ -22,7 +25,8 @@ struct QuantizeOptions {
   PlanSource source;
   ShapingOptions shaping;
   std::string imatrix;                ///< importance file; empty: none
-  std::string calibrate;              ///< text that passes through the layers while they are quantized; empty: none
+  std::string calibrate;              ///< text for the layers while they are quantized (TextSource); empty: none
+  WriterFiles files;                  ///< of a text that the model writes
   std::string from;                   ///< file to make again: plan and shaping options are in its metadata
   std::string backend = "cpu";        ///< where rows are encoded and the calibration text passes: cpu, cuda, cuda:N
   uint64_t slab = uint64_t{1} << 30;  ///< bytes for weights on their way, at most
@@ -42,6 +46,7 @@ struct QuantizeOptions {
     visit.group(self.shaping);
     visit("imatrix", self.imatrix);
     visit("calibrate", self.calibrate);
+    visit.group(self.files);
     visit("from", self.from);
     visit("backend", self.backend);
     visit.bytes("slab", self.slab);
@@ -75,11 +80,12 @@ struct QuantizeResult {
   int threads = 0;
   std::vector<std::string> on_device;  ///< types that a device of `backend` encodes
   std::vector<std::string>
-      on_processor;                     ///< types that it leaves to the processor; both empty where there is no device
-  std::vector<std::string> paths;       ///< of the files written; none in a dry run
-  uint64_t bytes = 0;                   ///< of all of them
-  double bits_per_weight = 0;           ///< of tensor data
-  std::vector<RoundedTensor> rounding;  ///< with a calibration text
+      on_processor;                ///< types that it leaves to the processor; both empty where there is no device
+  std::vector<std::string> paths;  ///< of the files written; none in a dry run
+  uint64_t bytes = 0;              ///< of all of them
+  double bits_per_weight = 0;      ///< of tensor data
+  std::optional<WritingFigures> writing;  ///< of a calibration text that the model has written
+  std::vector<RoundedTensor> rounding;    ///< with a calibration text
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -91,6 +97,7 @@ struct QuantizeResult {
     visit("paths", self.paths);
     visit("bytes", self.bytes);
     visit("bits_per_weight", self.bits_per_weight);
+    visit("writing", self.writing);
     visit("rounding", self.rounding);
   }
 };

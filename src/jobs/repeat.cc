@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/sha256.h"
+#include "jobs/calibration.h"
 
 namespace steelyard::jobs {
 namespace {
@@ -33,19 +34,18 @@ void check_input(const Input& input, const std::string& file) {
 
 }  // namespace
 
-Recipe recipe(const QuantizeOptions& options, const std::string& calibration_sha256) {
+Recipe recipe(const QuantizeOptions& options, const gguf::Reader& source) {
   Recipe made{options.source.load(), options.shaping, {}, {}};
+  if (!options.calibrate.empty()) made.shaping = completed(made.shaping, source);
   made.provenance = {.version = STEELYARD_VERSION,
                      .plan = made.plan.text(),
                      .source_file = std::filesystem::path(options.model).filename().string(),
                      .imatrix_sha256 = hash_of(options.imatrix),
-                     .options = recorded_options(options.shaping),
-                     .calibration_sha256 = calibration_sha256};
+                     .options = recorded_options(made.shaping)};
   return made;
 }
 
-Recipe repeat(const QuantizeOptions& options, const std::string& calibration_sha256, const gguf::Reader& source,
-              std::optional<imatrix::Imatrix>& imatrix) {
+Recipe repeat(const QuantizeOptions& options, const gguf::Reader& source, std::optional<imatrix::Imatrix>& imatrix) {
   const gguf::Reader file(options.from, gguf::ReadMode::kHeader);
   const quantize::Recorded recorded = quantize::read_provenance(file);
   const quantize::Provenance& provenance = recorded.provenance;
@@ -59,16 +59,26 @@ Recipe repeat(const QuantizeOptions& options, const std::string& calibration_sha
   check_input({options.imatrix, hash_of(options.imatrix), provenance.imatrix_sha256, "imatrix",
                "was made with an imatrix: give it with --imatrix", "was made without an imatrix: leave out --imatrix"},
               options.from);
-  check_input({options.calibrate, calibration_sha256, provenance.calibration_sha256, "calibration text",
-               "was calibrated on a text: give it with --calibrate",
-               "was made without a calibration text: leave out "
-               "--calibrate"},
-              options.from);
+  if (options.calibrate.empty() != provenance.calibration_sha256.empty()) {
+    fail(options.from, "{}",
+         options.calibrate.empty() ? "was calibrated on a text: give it with --calibrate"
+                                   : "was made without a calibration text: leave out --calibrate");
+  }
   // Names of files are part of the result, and may have changed.
   if (imatrix) imatrix->source = file.metadata().string("quantize.imatrix.file");
   const ShapingOptions shaping = provenance.arguments.empty() ? read_options(provenance.options, options.from)
                                                               : read_arguments(provenance.arguments, options.from);
   return {plan::Plan::parse(provenance.plan, options.from), shaping, provenance, recorded};
+}
+
+void set_calibration(Recipe& recipe, const QuantizeOptions& options, const CalibrationText& text) {
+  quantize::Provenance& provenance = recipe.provenance;
+  if (recipe.expected) {
+    return check_input({options.calibrate, text.sha256(), provenance.calibration_sha256, "calibration text", "", ""},
+                       options.from);
+  }
+  provenance.calibration_sha256 = text.sha256();
+  provenance.calibration_text = text.source().recorded();
 }
 
 }  // namespace steelyard::jobs

@@ -16,15 +16,17 @@ struct Recipe {
   std::optional<quantize::Recorded> expected;  ///< of the file to make again
 };
 
-/// Where the text of a calibration comes from a pipe it can be read once only, so that its hash comes with the options;
-/// empty: no text.
-/// From the options alone.
-Recipe recipe(const QuantizeOptions& options, const std::string& calibration_sha256);
+/// From the options. What depends on the model is filled in.
+Recipe recipe(const QuantizeOptions& options, const gguf::Reader& source);
 
 /// From the metadata of options.from. What is recorded there is carried over as it is, or the result would be another
 /// file; so is the name of the importance file, in `imatrix`. Error for whatever can be known to differ from the
-/// recorded run: version, header of the source, importance, text. The rest shows when all of the source is read.
-Recipe repeat(const QuantizeOptions& options, const std::string& calibration_sha256, const gguf::Reader& source,
-              std::optional<imatrix::Imatrix>& imatrix);
+/// recorded run: version, header of the source, importance, whether there is a text. The rest shows when all of the
+/// source is read.
+Recipe repeat(const QuantizeOptions& options, const gguf::Reader& source, std::optional<imatrix::Imatrix>& imatrix);
+
+/// Records the text of a calibration, which may have been written after the recipe was made. Error where it is not that
+/// of the file to make again.
+void set_calibration(Recipe& recipe, const QuantizeOptions& options, const CalibrationText& text);
 
 }  // namespace steelyard::jobs

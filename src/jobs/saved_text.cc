@@ -63,10 +63,11 @@ generate::WrittenChunk parse_chunk(std::string_view text, int64_t n_ctx, int n_t
 
 }  // namespace
 
-tokenizer::Chunks SavedText::as_chunks(const std::string& source) const {
+tokenizer::Chunks SavedText::as_chunks(int64_t n_chunks, const std::string& source) const {
   std::vector<std::vector<tokenizer::TokenId>> ids;
   std::vector<std::vector<int64_t>> starts;
-  for (const generate::WrittenChunk& chunk : chunks) {
+  const size_t n = n_chunks > 0 ? std::min(static_cast<size_t>(n_chunks), chunks.size()) : chunks.size();
+  for (const generate::WrittenChunk& chunk : std::span(chunks).first(n)) {
     ids.push_back(chunk.ids);
     starts.push_back(chunk.starts);
   }
@@ -82,12 +83,12 @@ std::string vocabulary_hash(const tokenizer::Tokenizer& tokenizer) {
   return hash.hex();
 }
 
-std::string print(const SavedText& text, const tokenizer::Tokenizer& tokenizer) {
-  Json header = to_json(
-      Header{.vocabulary = vocabulary_hash(tokenizer), .n_ctx = text.n_ctx, .n_chunks = std::ssize(text.chunks)});
+std::string print(const SavedText& text, int64_t n_chunks, const tokenizer::Tokenizer& tokenizer) {
+  const auto chunks = std::span(text.chunks).first(static_cast<size_t>(n_chunks));
+  Json header = to_json(Header{.vocabulary = vocabulary_hash(tokenizer), .n_ctx = text.n_ctx, .n_chunks = n_chunks});
   header["write"] = text.write;
   std::string content = dump(header);
-  for (const generate::WrittenChunk& chunk : text.chunks) {
+  for (const generate::WrittenChunk& chunk : chunks) {
     Line line{chunk.ids, chunk.starts, {}};
     for (size_t i = 0; i < chunk.starts.size(); ++i) {
       const auto begin = static_cast<size_t>(chunk.starts[i]);

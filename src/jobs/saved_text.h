@@ -23,15 +23,15 @@ struct SavedText {
   Json write;  ///< options of the job that wrote it (jobs/write.h)
   std::vector<generate::WrittenChunk> chunks;
 
-  /// Error for a text without chunks.
-  tokenizer::Chunks as_chunks(const std::string& source) const;
+  /// At most n_chunks of them; 0: all. Error where there are none.
+  tokenizer::Chunks as_chunks(int64_t n_chunks, const std::string& source) const;
 };
 
 /// SHA-256 of the vocabulary: texts pass only through models with the same.
 std::string vocabulary_hash(const tokenizer::Tokenizer& tokenizer);
 
-/// The content of the file.
-std::string print(const SavedText& text, const tokenizer::Tokenizer& tokenizer);
+/// The content of the file with the first n_chunks of the text.
+std::string print(const SavedText& text, int64_t n_chunks, const tokenizer::Tokenizer& tokenizer);
 
 /// Whether the content of a file is such a text.
 bool is_saved_text(std::string_view content);

@@ -26,6 +26,9 @@ class ArgumentReader {
   void bytes(const char* name, uint64_t& field) {
     if (name_ == name) set(field);
   }
+  // 0.1.0 had none of these.
+  template <class T>
+  void group(T& /*fields*/) {}
 
  private:
   void set(std::string& field) {
@@ -87,7 +90,7 @@ void ShapingOptions::check() const {
   if (ctx_size < kLeastContext || ctx_size > kMostContext) {
     fail("", "--ctx-size: expected a number from {} to {}, found {}", kLeastContext, kMostContext, ctx_size);
   }
-  if (chunks < 1) fail("", "--chunks: expected a number from 1, found {}", chunks);
+  if (chunks < 0) fail("", "--chunks: expected a number from 0, found {}", chunks);
   if (keep_split && split_max_size > 0) fail("", "--keep-split excludes --split-max-size");
 }
 

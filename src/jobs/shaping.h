@@ -9,6 +9,7 @@
 #include "formats/format.h"
 #include "imatrix/imatrix.h"
 #include "jobs/json.h"
+#include "jobs/own_text.h"
 #include "quantize/edits.h"
 #include "quantize/shards.h"
 
@@ -23,7 +24,9 @@ struct ShapingOptions {
   std::string prune_layers;                            ///< blocks to take out: "3,7-9"
   bool allow_requantize = false;                       ///< quantize what is quantized already
   int64_t ctx_size = 512;                              ///< of calibration: tokens per chunk
-  int64_t chunks = 128;                                ///< of calibration: at most so many
+  int64_t chunks = 0;                                  ///< of calibration: at most so many; 0: enough_chunks()
+  double own_share = 0.75;                             ///< of calibration with self+FILE: chunks that are self
+  WritingOptions writing;                              ///< of calibration with self: the text
   uint64_t split_max_size = 0;                         ///< tensor bytes of a shard at most; 0: one file
   bool keep_split = false;                             ///< shards as the source has them
 
@@ -45,6 +48,8 @@ struct ShapingOptions {
     visit("allow_requantize", self.allow_requantize);
     visit("ctx_size", self.ctx_size);
     visit("chunks", self.chunks);
+    visit("own_share", self.own_share);
+    visit.group(self.writing);
     visit.bytes("split_max_size", self.split_max_size);
     visit("keep_split", self.keep_split);
   }

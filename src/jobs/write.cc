@@ -15,12 +15,13 @@ WriteResult write(const WriteOptions& options, const ProgressCallback& progress)
   if (!options.resume.resume.empty()) check_output(options.resume.resume, {options.model.model, options.output_file});
   const OpenModel open(options.model, options.ctx_size);
   const tokenizer::Tokenizer tokenizer(open.reader().metadata());
-  const OwnText own = write_own_text(open, tokenizer, options.writing,
-                                     {options.ctx_size, options.chunks, options.parallel, options.resume}, progress);
-  const std::string content = print(own.text, tokenizer);
+  if (options.chunks < 1) fail("", "--chunks: expected at least 1, found {}", options.chunks);
+  OwnText own(open, tokenizer, options.writing, options.ctx_size, {options.parallel, options.resume});
+  own.write(options.chunks, progress);
+  const std::string content = print(own.text(), options.chunks, tokenizer);
   write_file(options.output_file, content);
   if (!options.resume.resume.empty()) std::filesystem::remove(options.resume.resume);
-  return {options.output_file, sha256(content), own.figures};
+  return {options.output_file, sha256(content), own.figures()};
 }
 
 }  // namespace steelyard::jobs

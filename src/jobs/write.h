@@ -44,7 +44,7 @@ struct WriteResult {
   }
 };
 
-/// Error as write_own_text(), and for an output that cannot be written.
+/// Error as OwnText, and for an output that cannot be written.
 WriteResult write(const WriteOptions& options, const ProgressCallback& progress = {});
 
 }  // namespace steelyard::jobs

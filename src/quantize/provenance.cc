@@ -19,6 +19,7 @@ constexpr std::string_view kOptions = "steelyard.options";
 constexpr std::string_view kArguments = "steelyard.arguments";  // version 0.1.0
 constexpr std::string_view kImatrixHash = "steelyard.imatrix.sha256";
 constexpr std::string_view kCalibrationHash = "steelyard.calibration.sha256";
+constexpr std::string_view kCalibrationText = "steelyard.calibration.text";
 constexpr std::string_view kSourceFile = "steelyard.source.file";
 constexpr std::string_view kSourceHeader = "steelyard.source.header.sha256";
 constexpr std::string_view kSourceHash = "steelyard.source.sha256";
@@ -47,6 +48,7 @@ void add_provenance(gguf::Metadata& metadata, const Provenance& provenance, cons
     metadata.set_strings(kArguments, provenance.arguments);
   if (!provenance.imatrix_sha256.empty()) metadata.set_string(kImatrixHash, provenance.imatrix_sha256);
   if (!provenance.calibration_sha256.empty()) metadata.set_string(kCalibrationHash, provenance.calibration_sha256);
+  if (!provenance.calibration_text.empty()) metadata.set_string(kCalibrationText, provenance.calibration_text);
   metadata.set_string(kSourceFile, provenance.source_file);
   metadata.set_string(kSourceHeader, source_header);
   metadata.set_string(kSourceHash, unknown_hash());
@@ -70,6 +72,7 @@ Recorded read_provenance(const gguf::Reader& file) {
   recorded.provenance.source_file = metadata.string(kSourceFile);
   recorded.provenance.imatrix_sha256 = metadata.string(kImatrixHash, "");
   recorded.provenance.calibration_sha256 = metadata.string(kCalibrationHash, "");
+  recorded.provenance.calibration_text = metadata.string(kCalibrationText, "");
   if (metadata.contains(kOptions)) {
     recorded.provenance.options = metadata.string(kOptions);
   } else {
