@@ -4,6 +4,7 @@
 #include "calibrate/calibrated_layers.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "base/check.h"
@@ -95,6 +96,20 @@ CalibratedLayers::Hessians CalibratedLayers::watch(const model::Layer& layer, co
   }
 }
 
+// In some layers, spread over all: the comparison costs half a pass of the text, and one more rounding of some rows.
+bool CalibratedLayers::compares_texts(int layer) const {
+  constexpr int kLayers = 6;
+  const int step = std::max(1, model_.n_layers() / kLayers);
+  return layer % step == step / 2 && n_watched_ >= 2;
+}
+
+double CalibratedLayers::half_over_all() const {
+  if (half_over_all_.empty()) return 0.0;
+  double sum = 0.0;
+  for (const double ratio : half_over_all_) sum += std::log(ratio);
+  return std::exp(sum / static_cast<double>(half_over_all_.size()));
+}
+
 void CalibratedLayers::pass_layer(int number) {
   model_.will_need(number + 1);
   model::LoadedWeights rounded;  // at first the file's
@@ -138,6 +153,7 @@ void CalibratedLayers::round_part(int number, const model::Layer& layer, model::
     const model::Layer so_far = model_.layer(number, original_->n_ctx(), std::span(&layer, 1), &rounded);
     const Hessians hessians = watch(layer, so_far, part, names, 0, n_watched_),
                    others = watch(layer, so_far, part, names, n_watched_, n_chunks_);
+    const Hessians halves = compares_texts(number) ? watch(layer, so_far, part, names, 0, n_watched_ / 2) : Hessians();
     for (const plan::Decision* decision : wanted) {
       const std::string& name = decision->tensor->name;
       const auto own = hessians.find(name), other = others.find(name);
@@ -146,6 +162,11 @@ void CalibratedLayers::round_part(int number, const model::Layer& layer, model::
       RoundedTensor tensor = round_tensor(source_, *decision, *own->second,
                                           other != others.end() ? other->second.get() : nullptr, settings_.rounding);
       reports_.push_back(std::move(tensor.report));
+      if (const auto half = halves.find(name); half != halves.end() && other != others.end()) {
+        const TextLoss loss =
+            compare_texts(source_, *decision, *half->second, *own->second, *other->second, settings_.rounding);
+        if (loss.all > 0.0) half_over_all_.push_back(loss.part / loss.all);
+      }
       std::vector<std::byte>& bytes = encoded_[name];
       bytes = std::move(tensor.bytes);
       replace(*decision, bytes.data(), *layer.backend, rounded);

@@ -46,6 +46,9 @@ class CalibratedLayers : public quantize::LayerEncoder {
 
   /// Of the tensors encoded so far, in the order of layers.
   const std::vector<RoundingReport>& reports() const { return reports_; }
+  /// What outputs lose on held-out chunks with half of the text, over what they lose with all of it: the geometric mean
+  /// over some layers. 0 where nothing was compared.
+  double half_over_all() const;
   /// Chunks left out because their numbers became non-finite, and the layer where that happened.
   const std::vector<std::pair<int64_t, int>>& broken() const { return rounded_->broken(); }
 
@@ -59,6 +62,7 @@ class CalibratedLayers : public quantize::LayerEncoder {
   Hessians watch(const model::Layer& layer, const model::Layer& rounded, model::LayerPart part,
                  const std::set<std::string>& weights, int64_t begin, int64_t end);
   bool share_broken();
+  bool compares_texts(int layer) const;
   void tell_at_work() const {
     if (settings_.at_work) settings_.at_work(next_layer_ - 1);
   }
@@ -74,6 +78,7 @@ class CalibratedLayers : public quantize::LayerEncoder {
   std::map<std::string, std::vector<std::byte>> encoded_;  // of layers that were passed, until they are asked for
   std::map<std::string, std::span<const std::byte>> finished_;  // by an interrupted run
   std::vector<RoundingReport> reports_;
+  std::vector<double> half_over_all_;  // the ratio of what they lose, of tensors that were compared
 };
 
 }  // namespace steelyard::calibrate

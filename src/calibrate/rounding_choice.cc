@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <mutex>
+#include <numeric>
 #include <span>
 
 #include "base/check.h"
@@ -82,6 +83,42 @@ class RoundedSlice {
   std::array<std::vector<std::byte>, kRoundings> bytes_;  // empty: not possible
 };
 
+// What is known of the inputs of a tensor's slices.
+class SliceInputs {
+ public:
+  SliceInputs(const HessianSums& sums, double prior)
+      : means_(sums.sums, sums.counts, prior), cross_covariances_(sums.cross_covariance, sums.counts, prior) {}
+
+  double n_inputs(int64_t slice) const { return means_.n_inputs(slice); }
+  std::vector<float> mean(int64_t slice) const { return means_.of_slice(slice); }
+  std::vector<float> linear_term(int64_t slice, const std::vector<float>& rows, int64_t n_in) const {
+    return quantize::compute_linear_term(rows, cross_covariances_.of_slice(slice), n_in);
+  }
+
+ private:
+  SliceMeans means_, cross_covariances_;
+};
+
+// Part of the weight of the mean of all experts in each one's.
+double expert_prior(const gguf::TensorInfo& tensor, const RoundingSettings& settings) {
+  return tensor.ne[2] * tensor.ne[3] > 1 ? settings.expert_prior * static_cast<double>(tensor.ne[0]) : 0.0;
+}
+
+// n_out rows of a slice in every way.
+RoundedSlice rounded(const formats::Format& to, const std::vector<float>& rows, int64_t n_in, int64_t n_out,
+                     const SliceInputs& inputs, int64_t slice, const RoundingSettings& settings) {
+  const std::vector<float> mean = inputs.mean(slice);
+  const double n_inputs = inputs.n_inputs(slice);
+  quantize::LdlqSettings ldlq = settings.ldlq;
+  ldlq.damping = settings.damping.at(n_in, n_inputs);
+  RoundedSlice result(to, n_in, n_out, rows, settings.device);
+  result.round(
+      mean,
+      quantize::corrected(rows, inputs.linear_term(slice, rows, n_in), mean, n_in, settings.ridge.at(n_in, n_inputs)),
+      ldlq);
+  return result;
+}
+
 }  // namespace
 
 RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& decision, const HessianSums& watched,
@@ -91,12 +128,8 @@ RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& dec
   const formats::Format& to = format(decision.type);
   const int64_t n_in = tensor.ne[0], n_out = tensor.ne[1], n_slices = tensor.ne[2] * tensor.ne[3];
   STEELYARD_CHECK(watched.n == n_in && watched.n_slices == n_slices);
-  const double prior = n_slices > 1 ? settings.expert_prior * static_cast<double>(n_in) : 0.0;
   const HessianSums& judges = held_out != nullptr ? *held_out : watched;
-  const SliceMeans means(watched.sums, watched.counts, prior),
-      cross_covariances(watched.cross_covariance, watched.counts, prior);
-  const SliceMeans other_means(judges.sums, judges.counts, 0.0),
-      other_cross_covariances(judges.cross_covariance, judges.counts, 0.0);
+  const SliceInputs inputs(watched, expert_prior(tensor, settings)), others(judges, 0.0);
   const std::span<const std::byte> stored = source.bytes(tensor);
   RoundedTensor result{std::vector<std::byte>(static_cast<size_t>(decision.bytes)), {tensor.name, {}, {}}};
   const size_t from_bytes = stored.size() / static_cast<size_t>(n_slices);
@@ -113,19 +146,10 @@ RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& dec
                                 fmt::format("tensor {} holds {} in row {}, column {}", printable(tensor.name), *bad,
                                             s * n_out + at / n_in, at % n_in));
     }
-    const std::vector<float> mean = means.of_slice(s),
-                             linear_term = quantize::compute_linear_term(rows, cross_covariances.of_slice(s), n_in);
-    const double n_inputs = means.n_inputs(s);
-    quantize::LdlqSettings ldlq = settings.ldlq;
-    ldlq.damping = settings.damping.at(n_in, n_inputs);
-    RoundedSlice slice(to, n_in, n_out, rows, settings.device);
-    slice.round(mean, quantize::corrected(rows, linear_term, mean, n_in, settings.ridge.at(n_in, n_inputs)), ldlq);
+    const RoundedSlice slice = rounded(to, rows, n_in, n_out, inputs, s, settings);
+    const SliceInputs& judge = judges.counts[static_cast<size_t>(s)] > 0 ? others : inputs;
     std::array<double, kRoundings> loss = {};
-    const bool judged = judges.counts[static_cast<size_t>(s)] > 0;
-    const Rounding best =
-        judged ? slice.best(other_means.of_slice(s),
-                            quantize::compute_linear_term(rows, other_cross_covariances.of_slice(s), n_in), loss)
-               : slice.best(mean, linear_term, loss);
+    const Rounding best = slice.best(judge.mean(s), judge.linear_term(s, rows, n_in), loss);
     std::ranges::copy(slice.bytes(best), result.bytes.data() + static_cast<size_t>(s) * to_bytes);
 
     const std::lock_guard lock(reporting);
@@ -133,6 +157,35 @@ RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& dec
     ++result.report.chosen[static_cast<size_t>(best)];
   });
   return result;
+}
+
+TextLoss compare_texts(const gguf::Reader& source, const plan::Decision& decision, const HessianSums& part,
+                       const HessianSums& all, const HessianSums& held_out, const RoundingSettings& settings) {
+  constexpr int64_t kRows = 128;
+  const gguf::TensorInfo& tensor = *decision.tensor;
+  const formats::Format& from = format(tensor.type);
+  const int64_t n_in = tensor.ne[0], n_out = tensor.ne[1], n_slices = tensor.ne[2] * tensor.ne[3];
+  std::vector<int64_t> slices(static_cast<size_t>(n_slices));
+  std::iota(slices.begin(), slices.end(), 0);
+  const auto median = slices.begin() + n_slices / 2;
+  std::ranges::nth_element(slices, median, {}, [&](int64_t s) { return all.counts[static_cast<size_t>(s)]; });
+  if (held_out.counts[static_cast<size_t>(*median)] == 0) return {};
+
+  const int64_t n_rows = std::min(kRows, n_out);
+  const std::span<const std::byte> stored = source.bytes(tensor);
+  std::vector<float> rows(static_cast<size_t>(n_rows * n_in));
+  from.decode(stored.data() + stored.size() / static_cast<size_t>(n_slices) * static_cast<size_t>(*median),
+              n_rows * n_in / from.block_len, rows.data());
+  const SliceInputs judge(held_out, 0.0);
+  const auto lost = [&](const HessianSums& watched) {
+    const RoundedSlice slice = rounded(format(decision.type), rows, n_in, n_rows,
+                                       {watched, expert_prior(tensor, settings)}, *median, settings);
+    std::array<double, kRoundings> loss = {};
+    slice.best(judge.mean(*median), judge.linear_term(*median, rows, n_in), loss);
+    return loss[static_cast<size_t>(Rounding::kLdlq)];
+  };
+  const TextLoss loss{lost(part), lost(all)};
+  return loss.part > 0.0 && loss.all > 0.0 ? loss : TextLoss{};
 }
 
 }  // namespace steelyard::calibrate

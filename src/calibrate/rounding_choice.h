@@ -52,4 +52,14 @@ struct RoundedTensor {
 RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& decision, const HessianSums& watched,
                            const HessianSums* held_out, const RoundingSettings& settings);
 
+/// What outputs lose on held-out chunks with feedback from a part of the text, and from all of it.
+struct TextLoss {
+  double part = 0, all = 0;
+};
+
+/// Of some rows of one slice, that with the median number of inputs. Zero where it has no held-out inputs, or where
+/// feedback was not possible.
+TextLoss compare_texts(const gguf::Reader& source, const plan::Decision& decision, const HessianSums& part,
+                       const HessianSums& all, const HessianSums& held_out, const RoundingSettings& settings);
+
 }  // namespace steelyard::calibrate

@@ -21,6 +21,8 @@ class Calibration {
   /// Writes the text, if the model is to write it, and sends it on its way.
   void start();
   const CalibrationText& text() const { return text_; }
+  /// CalibratedLayers::half_over_all().
+  double half_over_all() const { return layers_.half_over_all(); }
   /// Of the tensors rounded so far.
   std::vector<RoundedTensor> rounded() const;
 

@@ -124,6 +124,7 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
   result.bytes = written.bytes;
   if (calibration) {
     result.rounding = calibration->rounded();
+    result.half_text_loss = calibration->half_over_all();
     calibration->text().finish();
   }
   return result;

@@ -86,6 +86,9 @@ struct QuantizeResult {
   double bits_per_weight = 0;      ///< of tensor data
   std::optional<WritingFigures> writing;  ///< of a calibration text that the model has written
   std::vector<RoundedTensor> rounding;    ///< with a calibration text
+  /// What outputs lose on held-out chunks with half of the calibration text, over what they lose with all of it: how
+  /// much its last doubling has brought. 0: not known.
+  double half_text_loss = 0;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -99,6 +102,7 @@ struct QuantizeResult {
     visit("bits_per_weight", self.bits_per_weight);
     visit("writing", self.writing);
     visit("rounding", self.rounding);
+    visit("half_text_loss", self.half_text_loss);
   }
 };
 
