@@ -96,9 +96,9 @@ class Collection {
     if (!prediction_) prediction_.emplace(model_, chunks_.n_ctx());
     sweep_.visit(
         [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
-          std::vector<std::vector<int32_t>> ids;
-          for (const int64_t c : chunks) ids.push_back(chunks_.input(c));
-          return prediction_->run(ids, x, ctx);
+          std::vector<schedule::PredictionBlocks::Chunk> texts;
+          for (const int64_t c : chunks) texts.push_back({chunks_.input(c), chunks_.starts(c)});
+          return prediction_->run(texts, x, ctx);
         },
         &collectors_[0]);
     if (!options_.sweep.keep_layers) {

@@ -5,7 +5,6 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "calibrate/layer_stages.h"
-#include "model/architecture.h"
 #include "schedule/sweep_plan.h"
 
 namespace steelyard::jobs {
@@ -20,7 +19,8 @@ CalibrationTextSettings text_settings(const QuantizeOptions& options, const Shap
           .files = options.files,
           .model = {.model = options.model, .backend = {options.backend}, .threads = options.threads},
           .progress_path = options.dry_run ? "" : options.output + ".text",
-          .discard = !options.resume};
+          .discard = !options.resume,
+          .memory = options.memory};
 }
 
 }  // namespace
@@ -72,11 +72,6 @@ std::vector<RoundedTensor> Calibration::rounded() const {
                     {report.chosen.begin(), report.chosen.end()}});
   }
   return rows;
-}
-
-ShapingOptions completed(ShapingOptions shaping, const gguf::Reader& source) {
-  if (shaping.chunks == 0) shaping.chunks = enough_chunks(model::read_config(source.metadata()), shaping.ctx_size);
-  return shaping;
 }
 
 }  // namespace steelyard::jobs

@@ -42,7 +42,4 @@ class Calibration {
   calibrate::CalibratedLayers layers_;
 };
 
-/// The shaping options with what depends on the model: how much text is enough for it.
-ShapingOptions completed(ShapingOptions shaping, const gguf::Reader& source);
-
 }  // namespace steelyard::jobs

@@ -98,8 +98,10 @@ tokenizer::Chunks CalibrationText::write_chunks(int64_t n_chunks, const Progress
     if (!settings_.files.writer.empty()) model.model = settings_.files.writer;
     writer_.emplace(model, settings_.n_ctx);
     tokenizer_.emplace(writer_->reader().metadata());
-    own_.emplace(*writer_, *tokenizer_, settings_.writing, settings_.n_ctx,
-                 OwnText::Run{.resume = {.resume = settings_.progress_path}, .discard = settings_.discard});
+    own_.emplace(
+        *writer_, *tokenizer_, settings_.writing, settings_.n_ctx,
+        OwnText::Run{
+            .resume = {.resume = settings_.progress_path}, .discard = settings_.discard, .memory = settings_.memory});
   }
   if (settings_.grows) {
     const int64_t n_written = std::ssize(own_->text().chunks);
@@ -115,13 +117,16 @@ tokenizer::Chunks CalibrationText::write_chunks(int64_t n_chunks, const Progress
 void CalibrationText::read(const tokenizer::Tokenizer& tokenizer, const model::ModelConfig& config,
                            const ProgressCallback& progress) {
   const TextSource& source = settings_.source;
+  const int64_t n_enough = enough_chunks(config, settings_.n_ctx);
   if (!source.own) {
-    chunks_ = read_file_chunks(tokenizer, settings_.n_chunks);
-    n_first_ = chunks_->count();
+    const bool all = settings_.whole_file || is_saved_text(content_);
+    chunks_ = read_file_chunks(tokenizer, settings_.n_chunks > 0 || all ? settings_.n_chunks : n_enough);
+    settings_.n_chunks = n_first_ = chunks_->count();
     sha256_ = steelyard::sha256(content_);
     return;
   }
-  const int64_t n_all = settings_.n_chunks > 0 ? settings_.n_chunks : enough_chunks(config, settings_.n_ctx);
+  if (settings_.n_chunks == 0) settings_.n_chunks = n_enough;
+  const int64_t n_all = settings_.n_chunks;
   int64_t n_own = n_all;
   if (source.own_tokens > 0) {
     n_own = (source.own_tokens + settings_.n_ctx - 1) / settings_.n_ctx;

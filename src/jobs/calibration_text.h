@@ -38,7 +38,8 @@ struct WriterFiles {
 struct CalibrationTextSettings {
   TextSource source;
   int64_t n_ctx = 512;
-  int64_t n_chunks = 0;        ///< at most so many; 0: all of a file alone, else as many as are enough
+  int64_t n_chunks = 0;        ///< at most so many; 0: as many as are enough, of a saved text all
+  bool whole_file = false;     ///< 0 means all of a plain text, too
   int64_t from_chunk = 0;      ///< of a plain text: so many at its beginning are left out
   bool parse_special = false;  ///< in a plain text
   double own_share = 0;        ///< of the chunks, where a file has the others
@@ -47,6 +48,7 @@ struct CalibrationTextSettings {
   ModelOptions model;         ///< that the text is for, and where the writer computes
   std::string progress_path;  ///< of the writing; empty: an interruption loses it
   bool discard = false;       ///< what an earlier run has left there
+  uint64_t memory = 0;        ///< bytes that writing may use; 0: most of what there is
   bool grows = false;         ///< write_more() may follow: what an earlier run has written of it is there at once
 };
 
@@ -64,6 +66,8 @@ class CalibrationText {
   void finish() const;
 
   const TextSource& source() const { return settings_.source; }
+  /// The n_chunks with which it is read again the same: what is to be recorded.
+  int64_t n_chunks() const { return settings_.n_chunks; }
   const tokenizer::Chunks& chunks() const { return *chunks_; }
   /// Chunks that it began with, before write_more() in this run or an earlier one.
   int64_t n_first() const { return n_first_; }

@@ -48,10 +48,10 @@ bool grows(const ImatrixOptions& options) {
 // needed; what the model writes is made as it is needed.
 CalibrationTextSettings text_settings(const ImatrixOptions& options) {
   const TextSource source = TextSource::parse(options.text.file);
-  const bool all = !source.own && options.min_expert_tokens > 0;
   return {.source = source,
           .n_ctx = options.text.ctx_size,
-          .n_chunks = all ? 0 : options.text.chunks,
+          .n_chunks = !source.own && options.min_expert_tokens > 0 ? 0 : options.text.chunks,
+          .whole_file = true,
           .from_chunk = options.text.from_chunk,
           .parse_special = options.text.parse_special,
           .own_share = options.own_share,
@@ -59,6 +59,7 @@ CalibrationTextSettings text_settings(const ImatrixOptions& options) {
           .files = options.files,
           .model = options.model,
           .progress_path = options.resume.resume.empty() ? "" : options.resume.resume + ".text",
+          .memory = options.sweep.memory,
           .grows = grows(options)};
 }
 

@@ -52,14 +52,15 @@ std::vector<generate::WrittenChunk> load(const std::string& path, const std::str
   return chunks;
 }
 
-// Caches get half of what a device has free, or a quarter of the host's memory.
-int64_t fitting(const model::Model& model, int64_t n_ctx) {
+// Caches get half of what a device has free, or of what may be used of the host's memory.
+int64_t fitting(const model::Model& model, int64_t n_ctx, uint64_t memory) {
   uint64_t bytes = 1;
   for (const model::LayerConfig& layer : model.config().layers) {
     bytes += kv_layer_bytes(layer.attention, n_ctx, model.cache_types());
   }
-  const uint64_t memory = model.backend().free_memory().value_or(physical_memory() / 2) / 2;
-  return static_cast<int64_t>(std::clamp<uint64_t>(memory / bytes, 2, static_cast<uint64_t>(kMostParallel)));
+  if (memory == 0) memory = physical_memory() / 5 * 4;
+  const uint64_t usable = model.backend().free_memory().value_or(memory) / 2;
+  return static_cast<int64_t>(std::clamp<uint64_t>(usable / bytes, 2, static_cast<uint64_t>(kMostParallel)));
 }
 
 generate::Beginnings beginnings(const OpenModel& open, const tokenizer::Tokenizer& tokenizer,
@@ -96,7 +97,7 @@ OwnText::OwnText(const OpenModel& model, const tokenizer::Tokenizer& tokenizer, 
   options.check();
   const int64_t most = model.model().config().n_context;
   if (n_ctx < 4 || n_ctx > most) fail("", "-c {}: a text has 4 to {} tokens, the model's context", n_ctx, most);
-  options_.at_a_time = run_.parallel > 0 ? run_.parallel : fitting(model.model(), n_ctx);
+  options_.at_a_time = run_.parallel > 0 ? run_.parallel : fitting(model.model(), n_ctx, run_.memory);
   options_.sampling.temperature = options.temp;
   options_.sampling.top_p = options.top_p;
   options_.sampling.seed = static_cast<uint64_t>(options.seed);

@@ -64,6 +64,7 @@ class OwnText {
     int64_t parallel = 0;  ///< chunks at a time; 0: as many as pay off and fit
     ResumeOptions resume;
     bool discard = false;  ///< the progress of an earlier run
+    uint64_t memory = 0;   ///< bytes to use; 0: most of what there is. Decides `parallel` where that is 0
   };
 
   /// model and tokenizer outlive it. Error for options out of range, for chunks longer than the model's context, and

@@ -71,7 +71,7 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
   const gguf::Reader source(options.model, header_only ? gguf::ReadMode::kHeader : gguf::ReadMode::kData);
   std::optional<imatrix::Imatrix> imatrix;
   if (!options.imatrix.empty()) imatrix = imatrix::Imatrix::load(options.imatrix);
-  Recipe made_from = options.from.empty() ? recipe(options, source) : repeat(options, source, imatrix);
+  Recipe made_from = options.from.empty() ? recipe(options) : repeat(options, source, imatrix);
   const ShapingOptions& shaping = made_from.shaping;
   const quantize::EditedModel model = apply(shaping.edits(), source.metadata(), source.tensors());
   if (imatrix) prepare(*imatrix, shaping, model);

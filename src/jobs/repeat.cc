@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/sha256.h"
-#include "jobs/calibration.h"
+#include "jobs/calibration_text.h"
 
 namespace steelyard::jobs {
 namespace {
@@ -34,14 +34,13 @@ void check_input(const Input& input, const std::string& file) {
 
 }  // namespace
 
-Recipe recipe(const QuantizeOptions& options, const gguf::Reader& source) {
+Recipe recipe(const QuantizeOptions& options) {
   Recipe made{options.source.load(), options.shaping, {}, {}};
-  if (!options.calibrate.empty()) made.shaping = completed(made.shaping, source);
   made.provenance = {.version = STEELYARD_VERSION,
                      .plan = made.plan.text(),
                      .source_file = std::filesystem::path(options.model).filename().string(),
                      .imatrix_sha256 = hash_of(options.imatrix),
-                     .options = recorded_options(made.shaping)};
+                     .options = recorded_options(options.shaping)};
   return made;
 }
 
@@ -77,6 +76,8 @@ void set_calibration(Recipe& recipe, const QuantizeOptions& options, const Calib
     return check_input({options.calibrate, text.sha256(), provenance.calibration_sha256, "calibration text", "", ""},
                        options.from);
   }
+  recipe.shaping.chunks = text.n_chunks();
+  provenance.options = recorded_options(recipe.shaping);
   provenance.calibration_sha256 = text.sha256();
   provenance.calibration_text = text.source().recorded();
 }

@@ -16,8 +16,8 @@ struct Recipe {
   std::optional<quantize::Recorded> expected;  ///< of the file to make again
 };
 
-/// From the options. What depends on the model is filled in.
-Recipe recipe(const QuantizeOptions& options, const gguf::Reader& source);
+/// From the options alone.
+Recipe recipe(const QuantizeOptions& options);
 
 /// From the metadata of options.from. What is recorded there is carried over as it is, or the result would be another
 /// file; so is the name of the importance file, in `imatrix`. Error for whatever can be known to differ from the

@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "base/error.h"
+#include "schedule/text_slices.h"
 
 namespace steelyard::schedule {
 namespace {
@@ -103,16 +104,8 @@ std::vector<model::KvLayer>& LayerSweep::caches(Stage& stage, const model::Layer
   return found->layers;
 }
 
-// Positions [begin, end) of a chunk, which lie in a batch from first_row on: a slice for each text. The texts of a
-// chunk share its cache, each from the row where it begins.
-void LayerSweep::add_slices(std::vector<model::SequenceSlice>& slices, int64_t chunk, int64_t first_row, int64_t begin,
-                            int64_t end, model::KvLayer& kv) const {
-  static constexpr int64_t kOneText[] = {0};
-  const std::span<const int64_t> starts = options_.starts ? options_.starts(chunk) : std::span<const int64_t>(kOneText);
-  for (size_t i = 0; i < starts.size(); ++i) {
-    const int64_t from = std::max(begin, starts[i]), to = std::min(end, i + 1 < starts.size() ? starts[i + 1] : n_ctx_);
-    if (from < to) slices.push_back({first_row + from - begin, to - from, from - starts[i], &kv, starts[i]});
-  }
+std::span<const int64_t> LayerSweep::starts(int64_t chunk) const {
+  return options_.starts ? options_.starts(chunk) : std::span<const int64_t>(kOneText);
 }
 
 compute::Matrix LayerSweep::forward(Stage& stage, const model::Layer& layer, model::LayerPart part,
@@ -122,14 +115,14 @@ compute::Matrix LayerSweep::forward(Stage& stage, const model::Layer& layer, mod
     for (int64_t begin = 0; begin < n_ctx_; begin += n_batch_) {
       const int64_t end = std::min(begin + n_batch_, n_ctx_);
       std::vector<model::SequenceSlice> sequences;
-      add_slices(sequences, chunks[0], 0, begin, end, kv[0]);
+      add_text_slices(sequences, starts(chunks[0]), 0, begin, end, kv[0]);
       forward_layer(layer, x.slice(begin, end - begin), sequences, ctx, part);
     }
     return x;
   }
   std::vector<model::SequenceSlice> sequences;
   for (size_t s = 0; s < chunks.size(); ++s) {
-    add_slices(sequences, chunks[s], static_cast<int64_t>(s) * n_ctx_, 0, n_ctx_, kv[s]);
+    add_text_slices(sequences, starts(chunks[s]), static_cast<int64_t>(s) * n_ctx_, 0, n_ctx_, kv[s]);
   }
   forward_layer(layer, x, sequences, ctx, part);
   return x;

@@ -118,8 +118,7 @@ class LayerSweep {
   void reserve_buffers(Stage& stage) const;
 
   std::vector<model::KvLayer>& caches(Stage& stage, const model::Layer& layer, size_t n);
-  void add_slices(std::vector<model::SequenceSlice>& slices, int64_t chunk, int64_t first_row, int64_t begin,
-                  int64_t end, model::KvLayer& kv) const;
+  std::span<const int64_t> starts(int64_t chunk) const;
   compute::Matrix forward(Stage& stage, const model::Layer& layer, model::LayerPart part,
                           std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx);
   std::vector<model::Layer> bind(int first, int n) const;

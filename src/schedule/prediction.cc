@@ -1,6 +1,7 @@
 #include "schedule/prediction.h"
 
 #include "schedule/device_contexts.h"
+#include "schedule/text_slices.h"
 
 namespace steelyard::schedule {
 
@@ -35,9 +36,8 @@ compute::Matrix PredictionBlocks::head_input(const Block& block, compute::Matrix
   return h;
 }
 
-compute::Matrix PredictionBlocks::run(std::span<const std::vector<int32_t>> ids, compute::Matrix x,
-                                      model::ForwardContext& ctx) {
-  const auto n_sequences = static_cast<int64_t>(ids.size());
+compute::Matrix PredictionBlocks::run(std::span<const Chunk> chunks, compute::Matrix x, model::ForwardContext& ctx) {
+  const auto n_chunks = static_cast<int64_t>(chunks.size());
   const int64_t width = x.cols;
   if (x.rows > n_rows_) {
     memory_ = ctx.backend.allocate(static_cast<size_t>(2 * x.rows * width) * sizeof(float));
@@ -49,21 +49,22 @@ compute::Matrix PredictionBlocks::run(std::span<const std::vector<int32_t>> ids,
   ctx.scratch.reset();
   ctx.backend.copy(model_.head_input(x, ctx), h);
 
-  int64_t had = n_ctx_;  // rows of h per sequence
+  int64_t had = n_ctx_;  // rows of h per chunk
   for (Block& block : blocks_) {
     const int64_t n = had - 1;
-    z.rows = n_sequences * n;
+    z.rows = n_chunks * n;
     ctx.scratch.reset();
     const compute::Matrix joined = ctx.scratch.matrix(z.rows, 2 * width);
     const compute::Matrix embedding = joined.columns(0, width), before = joined.columns(width, width);
-    while (block.caches.size() < ids.size())
+    while (block.caches.size() < chunks.size())
       block.caches.push_back(make_kv_layer(ctx.backend, block.layer.config.attention, n_ctx_, model_.cache_types()));
     std::vector<model::SequenceSlice> slices;
-    for (int64_t s = 0; s < n_sequences; ++s) {
-      const auto next = std::span(ids[static_cast<size_t>(s)]).last(static_cast<size_t>(n));
-      ctx.backend.copy(embed(block, next, ctx), embedding.slice(s * n, n));
-      ctx.backend.copy(h.slice(s * had, n), before.slice(s * n, n));
-      slices.push_back({s * n, n, 0, &block.caches[static_cast<size_t>(s)]});
+    for (int64_t c = 0; c < n_chunks; ++c) {
+      const Chunk& chunk = chunks[static_cast<size_t>(c)];
+      const auto next = std::span(chunk.ids).last(static_cast<size_t>(n));
+      ctx.backend.copy(embed(block, next, ctx), embedding.slice(c * n, n));
+      ctx.backend.copy(h.slice(c * had, n), before.slice(c * n, n));
+      add_text_slices(slices, chunk.starts, c * n, 0, n, block.caches[static_cast<size_t>(c)]);
     }
     ctx.backend.rms_norm(embedding, block.weights.enorm.data, ctx.norm_eps, embedding);
     ctx.backend.rms_norm(before, block.weights.hnorm.data, ctx.norm_eps, before);

@@ -21,16 +21,23 @@ class PredictionBlocks {
 
   bool empty() const { return blocks_.empty(); }
 
-  /// x [ids.size() * n_ctx, n_embd]: the trunk's output for whole sequences ids [n_ctx]. Runs all blocks over them.
-  /// Each block has one row less per sequence, since the last token's successor is unknown. Returns the last block's
-  /// output [ids.size() * (n_ctx - n_blocks), n_embd], valid until the next call.
-  compute::Matrix run(std::span<const std::vector<int32_t>> ids, compute::Matrix x, model::ForwardContext& ctx);
+  /// A chunk of text: ids [n_ctx], and where its texts begin, ascending from 0.
+  struct Chunk {
+    std::vector<int32_t> ids;
+    std::span<const int64_t> starts;
+  };
+
+  /// x [chunks.size() * n_ctx, n_embd]: the trunk's output for whole chunks. Runs all blocks over them.
+  /// Each block has one row less per chunk, since the last token's successor is unknown; the last token of a text
+  /// within a chunk is followed by that of the next text. Returns the last block's output [chunks.size() * (n_ctx -
+  /// n_blocks), n_embd], valid until the next call.
+  compute::Matrix run(std::span<const Chunk> chunks, compute::Matrix x, model::ForwardContext& ctx);
 
  private:
   struct Block {
     model::Layer layer;
     model::PredictionWeights weights;
-    std::vector<model::KvLayer> caches;  // one per sequence
+    std::vector<model::KvLayer> caches;  // one per chunk
   };
 
   compute::Matrix embed(const Block& block, std::span<const int32_t> ids, model::ForwardContext& ctx) const;
