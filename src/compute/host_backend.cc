@@ -66,7 +66,8 @@ void HostBackend::mul_mats(std::span<const Product> products) {
     for (int64_t e = 0; e < routing->n_expert; ++e) {
       const int64_t begin = routing->row_begin[e], n = routing->row_begin[e + 1] - begin;
       for (size_t j = i; n > 0 && j < end; ++j) {
-        products_.push_back({products[j].weight, e, products[j].x.slice(begin, n), products[j].out.slice(begin, n)});
+        products_.push_back(
+            {products[j].weight, e, products[j].x.slice(begin, n), products[j].out.slice(begin, n), routing});
       }
     }
   }

@@ -24,7 +24,8 @@ class HostBackend : public Backend {
   void route(Matrix logits, const RouteArgs& args, Routing& routing) override;
 
  protected:
-  /// Of one slice each: mul_mats makes a product for each expert of what is routed.
+  /// Of one slice each: mul_mats makes a product for each expert of what is routed, with the rows that go there and the
+  /// routing that they are from.
   virtual void multiply(std::span<const Product> products) = 0;
 
  private:

@@ -35,7 +35,7 @@ constexpr ChatMarkup kMarkups[] = {
 // The token that precedes a document in training: BOS where the model wants one. Other models separate documents with
 // a token that they know as the end of a text, and that no text begins with in use.
 std::optional<tokenizer::TokenId> separator(const tokenizer::Tokenizer& tokenizer) {
-  for (const std::string_view name : {"<|endoftext|>", "<|end_of_text|>", "<|end▁of▁sentence|>"}) {
+  for (const std::string_view name : {"<|endoftext|>", "<|end_of_text|>", "<｜end▁of▁sentence｜>"}) {
     const std::vector<tokenizer::TokenId> ids = tokenizer.encode(name, false, true);
     if (ids.size() == 1) return ids[0];
   }

@@ -109,12 +109,15 @@ void write_chunks(const model::Model& model, const tokenizer::Tokenizer& tokeniz
   while (next_passed < end) {
     for (int64_t s = 0; s < decoder.n_slots(); ++s) {
       std::optional<ChunkInProgress>& slot = slots[static_cast<size_t>(s)];
-      if (slot && slot->full()) {
+      while (slot ? slot->full() : next < end) {  // a beginning may fill its chunk
+        if (!slot) {
+          slot.emplace(tokenizer, beginnings, options, next++);
+          continue;
+        }
         done.emplace(slot->chunk, std::move(slot->written));
         slot.reset();
         decoder.clear(s);
       }
-      if (!slot && next < end) slot.emplace(tokenizer, beginnings, options, next++);
       if (!slot) continue;
       if (slot->fresh()) decoder.clear(s);
       decoder.append(s, slot->take_pending());

@@ -1,4 +1,5 @@
 // Causal attention: the cpu backend against the reference, and a prompt in pieces against the prompt at once.
+#include "base/parallel.h"
 #include "compute/activations.h"
 #include "support.h"
 
@@ -84,6 +85,62 @@ TEST_P(Attention, PiecesEqualTheWhole) {
     }
     expect_close(pieces.matrix(), whole.matrix(), 1e-5f);
   }
+}
+
+// Sequences of a call are computed as if each had one of its own, to the bit: whatever their lengths and positions, and
+// however many threads share them. Their keys may be parts of one cache.
+TEST_P(Attention, SequencesOfOneCall) {
+  const auto [n_head, n_head_kv, head_k, head_v] = GetParam();
+  struct Sequence {
+    int64_t past, n;
+  };
+  const Sequence sequences[] = {{0, 1}, {70, 1}, {0, 9}, {3, 64}, {70, 65}, {150, 2}, {63, 1}, {0, 150}};
+  int64_t n_rows = 0, n_keys = 0;
+  for (const auto& [past, n] : sequences) {
+    n_rows += n;
+    n_keys += past + n;
+  }
+  Activations q(n_rows, n_head * head_k, 1), k(n_keys, n_head_kv * head_k, 2), v(n_keys, n_head_kv * head_v, 3),
+      sinks(1, n_head, 6);
+  const int before = omp_get_max_threads();
+  for (Backend* backend : {cpu_.get(), ref_.get()}) {
+    for (const int64_t window : {0, 40}) {
+      const auto attend = [&](Matrix out, bool together) {
+        std::vector<compute::Attention> all;
+        int64_t row = 0, key = 0;
+        for (const auto& [past, n] : sequences) {
+          const AttentionArgs args{q.matrix().slice(row, n),
+                                   f32(k.matrix().slice(key, past + n)),
+                                   f32(v.matrix().slice(key, past + n)),
+                                   n_head,
+                                   n_head_kv,
+                                   head_k,
+                                   head_v,
+                                   0.3f,
+                                   past,
+                                   window,
+                                   window > 0 ? sinks.matrix().data : nullptr};
+          all.push_back({args, out.slice(row, n)});
+          row += n;
+          key += past + n;
+        }
+        if (together) return backend->attentions(all);
+        for (const compute::Attention& one : all) backend->attention(one.args, one.out);
+      };
+      Activations alone(n_rows, n_head * head_v, 4);
+      set_thread_count(1);
+      attend(alone.matrix(), false);
+      for (const int threads : {1, 2, 3}) {
+        set_thread_count(threads);
+        Activations found(n_rows, n_head * head_v, 5);
+        attend(found.matrix(), true);
+        EXPECT_TRUE(identical(found.matrix(), alone.matrix())) << backend->name() << ", window " << window;
+        EXPECT_TRUE(found.untouched_outside());
+      }
+    }
+    backend->attentions({});  // of none
+  }
+  set_thread_count(before);
 }
 
 // Keys and values in types of blocks: both backends decode the same rows, and rows are stored near to what was given.

@@ -118,6 +118,34 @@ TEST_P(MulMat, RoutedAndOtherProductsShareACall) {
   }
 }
 
+// What a token gets has the same bits whatever tokens are beside it, also where it is the only one of an expert.
+TEST_P(MulMat, BitsDoNotDependOnOtherTokens) {
+  const int64_t n_in = widths().back(), n_out = 20, n_expert = 5;
+  const RandomWeight weight(GetParam(), n_in, n_out, n_expert, 1);
+  Activations x(65, n_in, 2);
+  for (Backend* backend : {cpu_.get(), fast_.get(), ref_.get()}) {
+    Activations all(65, n_out, 3);
+    backend->mul_mat(weight.get(), 1, x.matrix(), all.matrix());
+    for (const int64_t n : {2, 3, 9, 64}) {
+      Activations some(n, n_out, 3);
+      backend->mul_mat(weight.get(), 1, x.matrix().slice(65 - n, n), some.matrix());
+      EXPECT_TRUE(identical(some.matrix(), all.matrix().slice(65 - n, n))) << n;
+    }
+    for (const int64_t n : {1, 2, 64}) {  // the others all go to another expert
+      RoutingMemory routing(n + 1, 1, n_expert);
+      for (int64_t t = 0; t <= n; ++t) {
+        routing.get().expert[t] = t == 0 ? 1 : 4;
+        routing.get().weight[t] = 1;
+      }
+      sort_by_expert(routing.get());
+      Activations own(n + 1, n_out, 3);
+      mul_mat_experts(*backend, weight.get(), x.matrix().slice(0, n + 1), routing.get(), own.matrix());
+      EXPECT_TRUE(identical(own.matrix().slice(0, 1), all.matrix().slice(0, 1))) << n;
+      EXPECT_TRUE(own.untouched_outside());
+    }
+  }
+}
+
 // A row of the result has the same bits alone, among others, and for any number of threads.
 TEST_P(MulMat, BitsDoNotDependOnThreads) {
   const int before = omp_get_max_threads();

@@ -1,7 +1,9 @@
 // Every step of sampling against distributions worked out by hand.
 #include "generate/sampler.h"
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
 
 #include "base/error.h"
@@ -102,19 +104,70 @@ TEST(Draw, IsTheInverseOfTheCumulativeDistribution) {
   EXPECT_EQ(draw(candidates, 1, 1), 5);
 }
 
-// SplitMix64 from seed 0, as published with the algorithm.
-TEST(Random, KnownValues) {
-  Random random(0);
-  EXPECT_EQ(random.bits(), 0xE220A8397B1DCDAFu);
-  EXPECT_EQ(random.bits(), 0x6E789E6AA1B965F4u);
-  EXPECT_EQ(random.bits(), 0x06C45D188009454Fu);
-  double sum = 0;
-  for (int i = 0; i < 10000; ++i) {
-    const double u = random.uniform();
-    ASSERT_TRUE(u >= 0 && u < 1);
-    sum += u;
+// Of all tokens: by id, whatever their order by size.
+TEST(DrawOfAll, IsTheInverseOfTheCumulativeDistribution) {
+  const std::vector<float> logits = logits_of({0.25, 0.5, 0.125, 0.125});
+  const auto at = [&](double u) { return draw(logits, 1, u); };
+  EXPECT_EQ(at(0), 0);
+  EXPECT_EQ(at(0.249), 0);
+  EXPECT_EQ(at(0.251), 1);
+  EXPECT_EQ(at(0.749), 1);
+  EXPECT_EQ(at(0.751), 2);
+  EXPECT_EQ(at(0.874), 2);
+  EXPECT_EQ(at(0.876), 3);
+  EXPECT_EQ(draw(std::vector<float>{5}, 1, 0.999), 0);
+  EXPECT_EQ(draw(std::vector<float>{1e30f, -1e30f, 1e30f}, 1, 0.4), 0);  // far apart and large: no overflow
+  EXPECT_EQ(draw(std::vector<float>{1e30f, -1e30f, 1e30f}, 1, 0.6), 2);
+}
+
+// The token found is the last one whose share has a part below u; nothing behind the end, however u rounds.
+TEST(DrawOfAll, TheLargestU) {
+  const double largest = std::nextafter(1.0, 0.0);
+  for (const size_t n : {1, 2, 3, 7, 100, 1000}) {
+    std::vector<float> logits(n);
+    for (size_t i = 0; i < n; ++i) logits[i] = 0.37f * static_cast<float>(i % 5);
+    EXPECT_EQ(draw(logits, 0.7, largest), static_cast<tokenizer::TokenId>(n) - 1);
+    EXPECT_EQ(draw(logits, 0.7, 1), static_cast<tokenizer::TokenId>(n) - 1);
+    logits.push_back(-INFINITY);
+    logits.push_back(-1e30f);
+    EXPECT_EQ(draw(logits, 0.7, largest), static_cast<tokenizer::TokenId>(n) - 1);
   }
-  EXPECT_NEAR(sum / 10000, 0.5, 0.01);
+}
+
+TEST(DrawOfAll, WhatIsImpossibleNeverComes) {
+  const std::vector<float> logits = {-INFINITY, 1, -INFINITY, 2, -INFINITY};
+  std::map<tokenizer::TokenId, int> counts;
+  for (int i = 0; i <= 1000; ++i) ++counts[draw(logits, 1, i / 1000.0)];
+  EXPECT_EQ(counts.size(), 2u);
+  EXPECT_NEAR(counts[1], 1000 / (1 + std::exp(1)), 2);
+}
+
+// As wide a part of [0, 1) leads to each token as the steps over candidates give it.
+TEST(DrawOfAll, AgreesWithTheDrawOfCandidates) {
+  const std::vector<float> logits = {0.5f, -1, 2, 0.25f, 2, -3, 1};
+  for (const double temperature : {0.5, 1.0, 3.0}) {
+    const std::vector<Candidate> candidates = top_k(logits, 0);
+    const std::vector<double> shares = probabilities(candidates, temperature);
+    const int n = 100000;
+    std::vector<int> of_all(logits.size()), of_candidates(logits.size());
+    for (int i = 0; i < n; ++i) {
+      ++of_all[static_cast<size_t>(draw(logits, temperature, (i + 0.5) / n))];
+      ++of_candidates[static_cast<size_t>(draw(candidates, temperature, (i + 0.5) / n))];
+    }
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      const auto id = static_cast<size_t>(candidates[i].id);
+      EXPECT_NEAR(of_all[id], n * shares[i], 1.01);
+      EXPECT_NEAR(of_candidates[id], of_all[id], 1.01);
+    }
+    // Where the ids are in the order of size, both give the same token.
+    std::vector<float> sorted = logits;
+    std::ranges::sort(sorted, std::greater());
+    const std::vector<Candidate> in_order = top_k(sorted, 0);
+    for (int i = 0; i < 1000; ++i) {
+      const double u = (i + 0.5) / 1000;
+      EXPECT_EQ(draw(sorted, temperature, u), draw(in_order, temperature, u));
+    }
+  }
 }
 
 TEST(Sampler, TemperatureZeroTakesTheLikeliest) {

@@ -61,7 +61,9 @@ CpuBackend::Job CpuBackend::make_job(const Product& product) {
 CpuBackend::Kind CpuBackend::kind_of(const Product& product) const {
   const formats::Format& format = *product.weight->format;
   const bool groups = format.unpack != nullptr, fast = precision_ == Precision::kFast;
-  if (product.x.rows == 1) return groups ? Kind::kByteRow : Kind::kRow;
+  // An expert's only token is one of several all the same: with others beside it, another one may come.
+  const int64_t n_tokens = product.routing != nullptr ? product.routing->n_tokens : product.x.rows;
+  if (n_tokens == 1) return groups ? Kind::kByteRow : Kind::kRow;
   if (fast && groups) return Kind::kBytePanels;
   return fast && format.type != formats::Type::F32 ? Kind::kCodedPanels : Kind::kPanels;
 }
@@ -73,7 +75,7 @@ int64_t& CpuBackend::count_of(Kind kind) {
 void CpuBackend::add_tasks(int32_t index, int64_t row_bytes_of_task) {
   const Job& job = jobs_[static_cast<size_t>(index)];
   const int64_t n_out = job.product.out.cols, n_tokens = job.product.x.rows;
-  const bool single = job.product.x.rows == 1;
+  const bool single = job.kind == Kind::kRow || job.kind == Kind::kByteRow;
   const int64_t panel = job.kind == Kind::kBytePanels ? byte_panels_.panel : gemm_.panel;
   const int64_t rows =
       single ? std::max<int64_t>(1, row_bytes_of_task / job.product.weight->row_bytes()) : kPanelsOfTask * panel;

@@ -113,6 +113,49 @@ TEST_F(CudaAttention, KeysSharedOut) {
   }
 }
 
+// Sequences of a call are computed as if each had one of its own, some in one piece and some with their keys shared
+// out.
+TEST_F(CudaAttention, SequencesOfOneCall) {
+  const auto backend = cuda();
+  const int64_t n_head = 4, n_head_kv = 2, width = 16;
+  struct Sequence {
+    int64_t past, n;
+  };
+  const Sequence sequences[] = {{0, 1}, {300, 1}, {0, 9}, {31, 5}, {300, 2}};
+  int64_t n_rows = 0, n_keys = 0;
+  for (const auto& [past, n] : sequences) {
+    n_rows += n;
+    n_keys += past + n;
+  }
+  Activations q(n_rows, n_head * width, 1), k(n_keys, n_head_kv * width, 2, 0), v(n_keys, n_head_kv * width, 3, 0);
+  DeviceMatrix device_q(*backend, q), device_k(*backend, k), device_v(*backend, v);
+  const auto attend = [&](bool together) {
+    Activations out(n_rows, n_head * width, 4);
+    DeviceMatrix device_out(*backend, out);
+    const auto rows = [&](const DeviceMatrix& x, int64_t first, int64_t n) {
+      const Matrix part = x.matrix().slice(first, n);
+      return TypedRows{&format(formats::Type::F32), reinterpret_cast<std::byte*>(part.data), part.rows, part.cols,
+                       part.stride * static_cast<int64_t>(sizeof(float))};
+    };
+    std::vector<compute::Attention> all;
+    int64_t row = 0, key = 0;
+    for (const auto& [past, n] : sequences) {
+      all.push_back({{device_q.matrix().slice(row, n), rows(device_k, key, past + n), rows(device_v, key, past + n),
+                      n_head, n_head_kv, width, width, 0.3f, past},
+                     device_out.matrix().slice(row, n)});
+      row += n;
+      key += past + n;
+    }
+    if (together) backend->attentions(all);
+    for (size_t i = 0; !together && i < all.size(); ++i) backend->attention(all[i].args, all[i].out);
+    device_out.download();
+    EXPECT_TRUE(out.untouched_outside());
+    return out;
+  };
+  Activations together = attend(true), alone = attend(false);
+  EXPECT_TRUE(identical(together.matrix(), alone.matrix()));
+}
+
 TEST_F(CudaAttention, AllSchedules) {
   cuda_emulator::under_all_schedules([&] {
     const auto backend = cuda();
