@@ -9,8 +9,7 @@ work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 plan=plans/smollm2-135m-mixed.plan
 
 "$steelyard" quantize "$source" "$work/bf16.gguf" BF16 > "$work/log"
-"$steelyard" imatrix -m "$work/bf16.gguf" -f calibration/default.txt --chunks 60 --parse-special -o "$work/imatrix.gguf"
-"$steelyard" quantize "$work/bf16.gguf" "$work/mixed.gguf" --plan $plan --imatrix "$work/imatrix.gguf" | tail -n 1
+"$steelyard" quantize "$work/bf16.gguf" "$work/mixed.gguf" --plan $plan --calibrate self --chunks 64 | tail -n 4
 "$steelyard" perplexity -m "$work/bf16.gguf" -f "$text" --chunks 40 --kl-divergence-base "$work/base.kld" | tail -n 1
 "$steelyard" perplexity -m "$work/mixed.gguf" -f "$text" --chunks 40 --kl-divergence-base "$work/base.kld" --kl-divergence |
   grep -E '^(Final|Mean KLD|Same top)'

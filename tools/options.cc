@@ -183,9 +183,12 @@ void add_options(CLI::App& command, jobs::WritingOptions& options) {
       .add_option("--chats", options.chats,
                   "share of texts that begin with the markup of a chat, if the model's template has one that is known")
       ->capture_default_str();
-  command.add_option("--excerpts", options.excerpts, "share of texts that begin with an excerpt of --excerpts-of")
+  command
+      .add_option("--excerpts", options.excerpts,
+                  "share of texts that begin with an excerpt of a text, which the model goes on with")
       ->capture_default_str();
-  command.add_option("--excerpts-of", options.excerpts_of, "text file for --excerpts");
+  command.add_option("--excerpts-of", options.excerpts_of,
+                     "text for --excerpts; default: the calibration text that comes with the program");
 }
 
 void add_options(CLI::App& command, jobs::WriterFiles& options) {

@@ -2,8 +2,9 @@
 // the new tokens of all of them through the model together. A weight is then read once for all texts instead of once
 // for each, which is what bounds the decoding of a single one.
 //
-// What a text gets does not depend on the texts beside it, nor on the number of slots: a step never has a single row,
-// which backends would compute in another way (docs/architecture.md, "Products on the CPU"). Used by Writer.
+// On the CPU, what a text gets does not depend on the texts beside it, nor on the number of slots: a step never has a
+// single row, which is computed in another way (docs/architecture.md, "Products on the CPU"). A GPU chooses kernels by
+// the number of rows, so that there it depends on both in the last digits. Used by Writer.
 #pragma once
 
 #include <cstdint>

@@ -10,10 +10,11 @@ namespace {
 
 // What stands around the turns of a chat, by a text that only templates of this kind have. The first that fits counts.
 struct ChatMarkup {
-  std::string_view probe;   // in tokenizer.chat_template
-  std::string_view before;  // the first turn, after BOS
-  std::string_view user;    // opens the user's turn
-  std::string_view answer;  // closes it, where the model has not, and opens the model's turn
+  std::string_view probe;          // in tokenizer.chat_template
+  std::string_view before;         // the first turn, after BOS
+  std::string_view user;           // opens the user's turn
+  std::string_view answer;         // closes it, where the model has not, and opens the model's turn
+  std::string_view turn_end = {};  // ends a turn, but not generation
 };
 constexpr ChatMarkup kMarkups[] = {
     {"<|im_start|>", "", "<|im_start|>user\n", "\n<|im_start|>assistant\n"},       // ChatML: Qwen, SmolLM
@@ -23,12 +24,13 @@ constexpr ChatMarkup kMarkups[] = {
     {"<start_of_turn>", "", "<start_of_turn>user\n", "\n<start_of_turn>model\n"},  // Gemma 2, 3
     {"<|turn>", "", "<|turn>user\n", "\n<|turn>model\n"},                          // Gemma 4
     {"<｜User｜>", "", "<｜User｜>", "<｜Assistant｜>"},                           // DeepSeek
-    {"<|start|>", "", "<|start|>user<|message|>", "<|start|>assistant<|channel|>final<|message|>"},  // gpt-oss
-    {"]~b]", "]~!b[", "]~b]user\n", "\n]~b]ai\n"},                                                   // MiniMax
-    {"<|START_OF_TURN_TOKEN|>", "", "<|START_OF_TURN_TOKEN|><|USER_TOKEN|>",                         // Cohere
-     "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>"},                                                    //
-    {"<|im_user|>", "", "<|im_user|>user<|im_middle|>", "<|im_assistant|>assistant<|im_middle|>"},   // Kimi
-    {"[INST]", "", "[INST]", "[/INST]"},                                                             // Mistral
+    {"<|start|>", "", "<|start|>user<|message|>", "<|start|>assistant<|channel|>final<|message|>",
+     "<|end|>"},                                                                                    // gpt-oss
+    {"]~b]", "]~!b[", "]~b]user\n", "\n]~b]ai\n"},                                                  // MiniMax
+    {"<|START_OF_TURN_TOKEN|>", "", "<|START_OF_TURN_TOKEN|><|USER_TOKEN|>",                        // Cohere
+     "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>"},                                                   //
+    {"<|im_user|>", "", "<|im_user|>user<|im_middle|>", "<|im_assistant|>assistant<|im_middle|>"},  // Kimi
+    {"[INST]", "", "[INST]", "[/INST]"},                                                            // Mistral
     {"<|user|>", "", "<|user|>\n", "\n<|assistant|>\n"},  // Phi-3, Zephyr, Granite
 };
 
@@ -62,6 +64,7 @@ Beginnings::Beginnings(const gguf::Metadata& metadata, const tokenizer::Tokenize
     const std::vector<tokenizer::TokenId> opening = encode(std::string(markup.before) + std::string(markup.user));
     chat_.ids.insert(chat_.ids.end(), opening.begin(), opening.end());
     chat_.answer = encode(markup.answer);
+    if (const auto end = encode(markup.turn_end); end.size() == 1) chat_.turn_end = end[0];
     break;
   }
   if (!has_chats()) shares_.documents += std::exchange(shares_.chats, 0);
@@ -70,8 +73,8 @@ Beginnings::Beginnings(const gguf::Metadata& metadata, const tokenizer::Tokenize
 
 Beginning Beginnings::draw(Random& random) const {
   const double u = random.uniform() * (shares_.documents + shares_.chats + shares_.excerpts);
-  if (u < shares_.documents) return document_;
-  if (u < shares_.documents + shares_.chats) return chat_;
+  if (u < shares_.documents || shares_.chats + shares_.excerpts == 0) return document_;
+  if (u < shares_.documents + shares_.chats || shares_.excerpts == 0) return chat_;
   Beginning excerpt = document_;
   const auto first = excerpts_.begin() + random.below(std::ssize(excerpts_) - excerpt_tokens_ + 1);
   excerpt.ids.insert(excerpt.ids.end(), first, first + excerpt_tokens_);

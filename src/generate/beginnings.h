@@ -6,6 +6,7 @@
 //   excerpts   the first tokens of a passage of a given text: the model goes on about something that it was given
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,8 +17,9 @@
 namespace steelyard::generate {
 
 struct Beginning {
-  std::vector<tokenizer::TokenId> unseen;  ///< precedes the text, and is no part of it; at most one
-  std::vector<tokenizer::TokenId> ids;     ///< the text's first tokens; with `unseen` at least one
+  std::vector<tokenizer::TokenId> unseen;      ///< precedes the text, and is no part of it; at most one
+  std::vector<tokenizer::TokenId> ids;         ///< the text's first tokens; with `unseen` at least one
+  std::optional<tokenizer::TokenId> turn_end;  ///< ends a turn, beside what ends generation
   std::vector<tokenizer::TokenId> answer;  ///< follows where the model ends its turn for the first time; may be empty
 };
 

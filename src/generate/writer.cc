@@ -15,13 +15,13 @@ namespace {
 class ChunkInProgress {
  public:
   ChunkInProgress(const tokenizer::Tokenizer& tokenizer, const Beginnings& beginnings, const WriterOptions& options,
-                  int64_t chunk)
-      : chunk(chunk),
+                  int64_t number)
+      : chunk(number),
         tokenizer_(tokenizer),
         beginnings_(beginnings),
         n_ctx_(options.n_ctx),
-        random_(options.sampling.seed, static_cast<uint64_t>(2 * chunk)),
-        sampler_(sampling(options, chunk)) {
+        random_(options.sampling.seed, static_cast<uint64_t>(2 * number)),
+        sampler_(sampling(options, number)) {
     begin_text();
   }
 
@@ -48,7 +48,8 @@ class ChunkInProgress {
       ++written.n_looped;
       return begin_text();
     }
-    if (!tokenizer_.is_end_of_generation(id)) return;
+    const bool ends = tokenizer_.is_end_of_generation(id);
+    if (!ends && (answer_.empty() || id != turn_end_)) return;
     if (answer_.empty()) {
       ++written.n_ended;
       return begin_text();
@@ -72,6 +73,7 @@ class ChunkInProgress {
     repetition_.clear();
     fresh_ = true;
     pending_ = beginning.unseen;
+    turn_end_ = beginning.turn_end;
     answer_ = beginning.answer;
     for (const tokenizer::TokenId id : beginning.ids) add(id);
   }
@@ -91,6 +93,7 @@ class ChunkInProgress {
   RepetitionDetector repetition_;
   bool fresh_ = false;
   std::vector<tokenizer::TokenId> pending_;
+  std::optional<tokenizer::TokenId> turn_end_;
   std::vector<tokenizer::TokenId> answer_;  // of a chat whose question is being written
 };
 

@@ -2,8 +2,8 @@
 // one after the other, each written from an empty context: where the model ends a text early or begins to repeat
 // itself, the next text begins.
 //
-// Chunk c is a function of the model, the options and c. It depends neither on the number of threads nor on how many
-// chunks are written at a time, so that a run can be continued after any chunk.
+// Chunk c is a function of the model, the options and c. It depends neither on the number of threads nor, on the CPU,
+// on how many chunks are written at a time, so that a run can be continued after any chunk.
 #pragma once
 
 #include <cstdint>

@@ -6,6 +6,7 @@
 
 #include "base/atomic_file.h"
 #include "base/byte_writer.h"
+#include "base/data_folder.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/resume_file.h"
@@ -63,19 +64,19 @@ int64_t fitting(const model::Model& model, int64_t n_ctx, uint64_t memory) {
   return static_cast<int64_t>(std::clamp<uint64_t>(usable / bytes, 2, static_cast<uint64_t>(kMostParallel)));
 }
 
+std::string read_excerpts(const WritingOptions& options) {
+  if (options.excerpts == 0) return "";
+  return read_file(options.excerpts_of.empty() ? data_folder("calibration") + "/default.txt" : options.excerpts_of);
+}
+
 generate::Beginnings beginnings(const OpenModel& open, const tokenizer::Tokenizer& tokenizer,
-                                const WritingOptions& options) {
-  std::vector<tokenizer::TokenId> excerpts;
-  if (options.excerpts > 0) {
-    if (options.excerpts_of.empty()) fail("", "--excerpts needs --excerpts-of FILE");
-    excerpts = tokenizer.encode(read_file(options.excerpts_of), /*add_special=*/false, /*parse_special=*/false);
-  }
+                                const WritingOptions& options, const std::string& excerpts) {
   return {open.reader().metadata(),
           tokenizer,
           {.documents = std::max(0.0, 1 - options.chats - options.excerpts),
            .chats = options.chats,
            .excerpts = options.excerpts},
-          std::move(excerpts)};
+          tokenizer.encode(excerpts, /*add_special=*/false, /*parse_special=*/false)};
 }
 
 }  // namespace
@@ -91,7 +92,8 @@ OwnText::OwnText(const OpenModel& model, const tokenizer::Tokenizer& tokenizer, 
                  int64_t n_ctx, Run run)
     : model_(model),
       tokenizer_(tokenizer),
-      beginnings_(beginnings(model, tokenizer, options)),
+      excerpts_(read_excerpts(options)),
+      beginnings_(beginnings(model, tokenizer, options, excerpts_)),
       options_{.n_ctx = n_ctx},
       run_(std::move(run)) {
   options.check();
@@ -104,6 +106,7 @@ OwnText::OwnText(const OpenModel& model, const tokenizer::Tokenizer& tokenizer, 
   generate::check(options_.sampling);
   text_.n_ctx = n_ctx;
   text_.write = to_json(options);
+  text_.write["excerpts_sha256"] = sha256(excerpts_);
   identity_ = sha256(
       fmt::format("{}\n{}\n{}\n{}", gguf::fingerprint(model.reader()), model.settings(), text_.write.dump(), n_ctx));
   figures_.parallel = options_.at_a_time;

@@ -17,8 +17,8 @@ struct WritingOptions {
   double temp = 1;          ///< 1: the model's own distribution
   double top_p = 1;         ///< 1: nothing is cut off
   double chats = 0.5;       ///< share of texts that begin with the markup of a chat, where the model has it
-  double excerpts = 0;      ///< share of texts that begin with an excerpt of `excerpts_of`
-  std::string excerpts_of;  ///< text file
+  double excerpts = 0.5;    ///< share of texts that begin with an excerpt of `excerpts_of`
+  std::string excerpts_of;  ///< text file; empty: calibration/default.txt, which comes with the program
 
   /// Error for values out of range.
   void check() const;
@@ -84,6 +84,7 @@ class OwnText {
 
   const OpenModel& model_;
   const tokenizer::Tokenizer& tokenizer_;
+  std::string excerpts_;  // a text
   generate::Beginnings beginnings_;
   generate::WriterOptions options_;
   Run run_;
