@@ -11,14 +11,16 @@ namespace steelyard::jobs {
 namespace {
 
 CalibrationTextSettings text_settings(const QuantizeOptions& options, const ShapingOptions& shaping) {
-  return {.source = TextSource::parse(options.calibrate),
+  const TextSource source = TextSource::parse(options.calibrate);
+  return {.source = source,
           .n_ctx = shaping.ctx_size,
           .n_chunks = shaping.chunks,
           .own_share = shaping.own_share,
-          .writing = shaping.writing,
+          // A file may be made again from the text that was kept, which needs no writing.
+          .writing = options.from.empty() || source.own ? shaping.writing : WritingOptions(),
           .files = options.files,
           .model = {.model = options.model, .backend = {options.backend}, .threads = options.threads},
-          .progress_path = options.dry_run ? "" : options.output + ".text",
+          .progress = {.resume = options.dry_run ? "" : options.output + ".text"},
           .discard = !options.resume,
           .memory = options.memory};
 }

@@ -8,18 +8,22 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/sha256.h"
+#include "jobs/outputs.h"
 
 namespace steelyard::jobs {
 namespace {
 
 constexpr std::string_view kSelf = "self";
+constexpr int64_t kMostTokens = int64_t{1} << 40, kLeastContext = 4;
+
+int64_t chunks_for(int64_t n_tokens, int64_t n_ctx) { return n_tokens / n_ctx + (n_tokens % n_ctx != 0); }
 
 int64_t parse_tokens(std::string_view digits, const std::string& text) {
   int64_t n = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), n);
-  if (error != std::errc() || end != digits.data() + digits.size() || n < 1) {
-    fail("", "{}: expected self:N with a number of tokens, found \"{}\"", printable(text),
-         printable(std::string(digits)));
+  if (error != std::errc() || end != digits.data() + digits.size() || n < 1 || n > kMostTokens) {
+    fail("", "{}: expected self:N with a number of tokens from 1 to {}, found \"{}\"", printable(text), kMostTokens,
+         printable(digits));
   }
   return n;
 }
@@ -69,6 +73,10 @@ CalibrationText::CalibrationText(CalibrationTextSettings settings) : settings_(s
   if (!(settings_.own_share >= 0 && settings_.own_share <= 1)) {
     fail("", "--own-share: expected 0 to 1, found {}", settings_.own_share);
   }
+  if (settings_.from_chunk < 0) fail("", "--from-chunk: expected a number from 0, found {}", settings_.from_chunk);
+  if (source.own && settings_.n_ctx < kLeastContext) {
+    fail("", "-c {}: a text has at least {} tokens", settings_.n_ctx, kLeastContext);
+  }
   settings_.writing.check();
   const bool about_writing =
       to_json(settings_.writing) != to_json(WritingOptions()) || to_json(settings_.files) != to_json(WriterFiles());
@@ -91,18 +99,24 @@ tokenizer::Chunks CalibrationText::read_file_chunks(const tokenizer::Tokenizer& 
   return {std::move(ids), settings_.n_ctx, n_chunks, chunk_bos(tokenizer), file};
 }
 
-tokenizer::Chunks CalibrationText::write_chunks(int64_t n_chunks, const ProgressCallback& progress) {
-  if (!own_) {
-    ModelOptions model = settings_.model;
-    model.precision = "fast";
-    if (!settings_.files.writer.empty()) model.model = settings_.files.writer;
-    writer_.emplace(model, settings_.n_ctx);
-    tokenizer_.emplace(writer_->reader().metadata());
-    own_.emplace(
-        *writer_, *tokenizer_, settings_.writing, settings_.n_ctx,
-        OwnText::Run{
-            .resume = {.resume = settings_.progress_path}, .discard = settings_.discard, .memory = settings_.memory});
+void CalibrationText::open_writer(const tokenizer::Tokenizer& tokenizer) {
+  const auto& [writer, save_text] = settings_.files;
+  ModelOptions model = settings_.model;
+  if (!save_text.empty()) {
+    check_output(save_text, {model.model, writer, settings_.source.file, settings_.writing.excerpts_of});
   }
+  model.precision = "fast";
+  if (!writer.empty()) model.model = writer;
+  writer_.emplace(model, settings_.n_ctx);
+  tokenizer_.emplace(writer_->reader().metadata());
+  if (vocabulary_hash(*tokenizer_) != vocabulary_hash(tokenizer)) {
+    fail(writer, "has another vocabulary than the model that it writes for");
+  }
+  own_.emplace(*writer_, *tokenizer_, settings_.writing, settings_.n_ctx,
+               OwnText::Run{.resume = settings_.progress, .discard = settings_.discard, .memory = settings_.memory});
+}
+
+tokenizer::Chunks CalibrationText::write_chunks(int64_t n_chunks, const ProgressCallback& progress) {
   if (settings_.grows) {
     const int64_t n_written = std::ssize(own_->text().chunks);
     n_chunks = std::max(n_chunks, n_written / n_first_ * n_first_);
@@ -117,30 +131,31 @@ tokenizer::Chunks CalibrationText::write_chunks(int64_t n_chunks, const Progress
 void CalibrationText::read(const tokenizer::Tokenizer& tokenizer, const model::ModelConfig& config,
                            const ProgressCallback& progress) {
   const TextSource& source = settings_.source;
-  const int64_t n_enough = enough_chunks(config, settings_.n_ctx);
+  const bool all = !source.own && (settings_.whole_file || is_saved_text(content_));
+  if (settings_.n_chunks <= 0 && !all) settings_.n_chunks = enough_chunks(config, settings_.n_ctx);
   if (!source.own) {
-    const bool all = settings_.whole_file || is_saved_text(content_);
-    chunks_ = read_file_chunks(tokenizer, settings_.n_chunks > 0 || all ? settings_.n_chunks : n_enough);
+    chunks_ = read_file_chunks(tokenizer, settings_.n_chunks);
     settings_.n_chunks = n_first_ = chunks_->count();
     sha256_ = steelyard::sha256(content_);
     return;
   }
-  if (settings_.n_chunks == 0) settings_.n_chunks = n_enough;
   const int64_t n_all = settings_.n_chunks;
   int64_t n_own = n_all;
   if (source.own_tokens > 0) {
-    n_own = (source.own_tokens + settings_.n_ctx - 1) / settings_.n_ctx;
+    n_own = chunks_for(source.own_tokens, settings_.n_ctx);
   } else if (!source.file.empty()) {
     n_own = std::llround(settings_.own_share * static_cast<double>(n_all));
   }
   std::optional<tokenizer::Chunks> given;
   if (!source.file.empty() && n_own < n_all) given = read_file_chunks(tokenizer, n_all - n_own);
   if (n_own == 0) fail("", "nothing is left for the model to write: --own-share {}", settings_.own_share);
-  n_first_ = n_own + (given ? given->count() : 0);
-  tokenizer::Chunks own = write_chunks(n_own, progress);
-  if (vocabulary_hash(*tokenizer_) != vocabulary_hash(tokenizer)) {
-    fail(settings_.files.writer, "has another vocabulary than the model that it writes for");
+  if (given && given->n_ctx() != settings_.n_ctx) {
+    fail(source.file, "has chunks of {} tokens, and the model is to write {}: -c {}", given->n_ctx(), settings_.n_ctx,
+         given->n_ctx());
   }
+  n_first_ = n_own + (given ? given->count() : 0);
+  open_writer(tokenizer);
+  tokenizer::Chunks own = write_chunks(n_own, progress);
   chunks_ = given ? dealt(own, *given, "self+" + source.file) : std::move(own);
   if (!source.file.empty()) sha256_ = steelyard::sha256(sha256_ + "\n" + steelyard::sha256(content_));
 }
@@ -150,7 +165,7 @@ void CalibrationText::write_more(const ProgressCallback& progress) {
 }
 
 void CalibrationText::finish() const {
-  if (settings_.source.own && !settings_.progress_path.empty()) std::filesystem::remove(settings_.progress_path);
+  if (settings_.source.own && !settings_.progress.resume.empty()) std::filesystem::remove(settings_.progress.resume);
 }
 
 std::optional<WritingFigures> CalibrationText::writing() const {
@@ -166,7 +181,7 @@ int64_t enough_chunks(const model::ModelConfig& config, int64_t n_ctx) {
       n_tokens = std::max(n_tokens, (kTokensOfExpert * ffn.n_expert + ffn.n_used - 1) / ffn.n_used);
     }
   }
-  return (n_tokens + n_ctx - 1) / n_ctx;
+  return chunks_for(n_tokens, n_ctx);
 }
 
 }  // namespace steelyard::jobs

@@ -40,16 +40,16 @@ struct CalibrationTextSettings {
   int64_t n_ctx = 512;
   int64_t n_chunks = 0;        ///< at most so many; 0: as many as are enough, of a saved text all
   bool whole_file = false;     ///< 0 means all of a plain text, too
-  int64_t from_chunk = 0;      ///< of a plain text: so many at its beginning are left out
+  int64_t from_chunk = 0;      ///< so many at the beginning of the file are left out
   bool parse_special = false;  ///< in a plain text
   double own_share = 0;        ///< of the chunks, where a file has the others
   WritingOptions writing;
   WriterFiles files;
-  ModelOptions model;         ///< that the text is for, and where the writer computes
-  std::string progress_path;  ///< of the writing; empty: an interruption loses it
-  bool discard = false;       ///< what an earlier run has left there
-  uint64_t memory = 0;        ///< bytes that writing may use; 0: most of what there is
-  bool grows = false;         ///< write_more() may follow: what an earlier run has written of it is there at once
+  ModelOptions model;      ///< that the text is for, and where the writer computes
+  ResumeOptions progress;  ///< of the writing
+  bool discard = false;    ///< what an earlier run has left there
+  uint64_t memory = 0;     ///< bytes that writing may use; 0: most of what there is
+  bool grows = false;      ///< write_more() may follow: what an earlier run has written of it is there at once
 };
 
 class CalibrationText {
@@ -58,7 +58,8 @@ class CalibrationText {
   explicit CalibrationText(CalibrationTextSettings settings);
 
   /// Now there are chunks. Progress: stage "write" while the model writes. Error for a file that is too short or was
-  /// written by a model of another vocabulary, and as OwnText.
+  /// written by a model of another vocabulary, for a writer of another vocabulary, for a file to keep the text in that
+  /// cannot be written, and as OwnText. All of it shows before the model writes.
   void read(const tokenizer::Tokenizer& tokenizer, const model::ModelConfig& config, const ProgressCallback& progress);
   /// Own text alone: adds as many chunks as it began with.
   void write_more(const ProgressCallback& progress);
@@ -78,6 +79,7 @@ class CalibrationText {
 
  private:
   tokenizer::Chunks read_file_chunks(const tokenizer::Tokenizer& tokenizer, int64_t n_chunks) const;
+  void open_writer(const tokenizer::Tokenizer& tokenizer);
   tokenizer::Chunks write_chunks(int64_t n_chunks, const ProgressCallback& progress);
 
   CalibrationTextSettings settings_;

@@ -58,7 +58,8 @@ CalibrationTextSettings text_settings(const ImatrixOptions& options) {
           .writing = options.writing,
           .files = options.files,
           .model = options.model,
-          .progress_path = options.resume.resume.empty() ? "" : options.resume.resume + ".text",
+          .progress = {.resume = options.resume.resume.empty() ? "" : options.resume.resume + ".text",
+                       .save_every = options.resume.save_every},
           .memory = options.sweep.memory,
           .grows = grows(options)};
 }

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/parallel.h"
+#include "jobs/threads.h"
 #include "model/architecture.h"
 
 namespace steelyard::jobs {
@@ -31,7 +31,7 @@ model::CacheTypes CacheOptions::types() const {
 }
 
 OpenModel::OpenModel(const ModelOptions& options, int64_t n_context, const SweepChoice* sweep) : options_(options) {
-  set_thread_count(options.threads);
+  use_threads(options.threads);
   reader_.emplace(options.model);
   for (const std::string& name : options.backend) {
     backends_.push_back(make_backend(name, precision_named(options.precision)));

@@ -65,6 +65,7 @@ int64_t fitting(const model::Model& model, int64_t n_ctx, uint64_t memory) {
 }
 
 std::string read_excerpts(const WritingOptions& options) {
+  options.check();
   if (options.excerpts == 0) return "";
   return read_file(options.excerpts_of.empty() ? data_folder("calibration") + "/default.txt" : options.excerpts_of);
 }
@@ -96,7 +97,6 @@ OwnText::OwnText(const OpenModel& model, const tokenizer::Tokenizer& tokenizer, 
       beginnings_(beginnings(model, tokenizer, options, excerpts_)),
       options_{.n_ctx = n_ctx},
       run_(std::move(run)) {
-  options.check();
   const int64_t most = model.model().config().n_context;
   if (n_ctx < 4 || n_ctx > most) fail("", "-c {}: a text has 4 to {} tokens, the model's context", n_ctx, most);
   options_.at_a_time = run_.parallel > 0 ? run_.parallel : fitting(model.model(), n_ctx, run_.memory);
@@ -107,40 +107,50 @@ OwnText::OwnText(const OpenModel& model, const tokenizer::Tokenizer& tokenizer, 
   text_.n_ctx = n_ctx;
   text_.write = to_json(options);
   text_.write["excerpts_sha256"] = sha256(excerpts_);
-  identity_ = sha256(
-      fmt::format("{}\n{}\n{}\n{}", gguf::fingerprint(model.reader()), model.settings(), text_.write.dump(), n_ctx));
-  figures_.parallel = options_.at_a_time;
+  identity_ = sha256(fmt::format("{}\n{}\n{}\n{}", gguf::fingerprint(model.reader()), model.settings(),
+                                 text_.write.dump(-1, ' ', false, Json::error_handler_t::replace), n_ctx));
   if (run_.resume.resume.empty() || run_.discard) return;
   text_.chunks = load(run_.resume.resume, identity_, n_ctx);
-  figures_.resumed_chunks = std::ssize(text_.chunks);
-  for (const generate::WrittenChunk& chunk : text_.chunks) count(chunk);
-}
-
-void OwnText::count(const generate::WrittenChunk& chunk) {
-  ++figures_.n_chunks;
-  figures_.n_texts += std::ssize(chunk.starts);
-  figures_.n_ended += chunk.n_ended;
-  figures_.n_looped += chunk.n_looped;
-  figures_.n_dropped += chunk.n_dropped;
+  n_resumed_ = std::ssize(text_.chunks);
 }
 
 void OwnText::write(int64_t n_chunks, const ProgressCallback& progress) {
-  if (std::ssize(text_.chunks) >= n_chunks) return;
+  if (std::ssize(text_.chunks) < n_chunks) write_missing(n_chunks, progress);
+  count(n_chunks);
+}
+
+void OwnText::count(int64_t n_chunks) {
+  const WritingFigures before = figures_;
+  figures_ = {.n_chunks = n_chunks,
+              .n_tokens = before.n_tokens,
+              .resumed_chunks = std::min(n_resumed_, n_chunks),
+              .parallel = before.parallel,
+              .seconds = before.seconds};
+  for (const generate::WrittenChunk& chunk : std::span(text_.chunks).first(static_cast<size_t>(n_chunks))) {
+    figures_.n_texts += std::ssize(chunk.starts);
+    figures_.n_ended += chunk.n_ended;
+    figures_.n_looped += chunk.n_looped;
+    figures_.n_dropped += chunk.n_dropped;
+  }
+}
+
+void OwnText::write_missing(int64_t n_chunks, const ProgressCallback& progress) {
   const std::string& path = run_.resume.resume;
   const auto begin = std::chrono::steady_clock::now();
   auto next_save = begin + run_.resume.interval();
+  const auto n_written = [&] { return std::ssize(text_.chunks); };
   const auto tell = [&] {
-    if (progress) progress({.stage = "write", .done = figures_.n_chunks, .total = n_chunks, .unit = "chunks"});
+    if (progress) progress({.stage = "write", .done = n_written(), .total = n_chunks, .unit = "chunks"});
   };
   tell();
-  write_chunks(model_.model(), tokenizer_, beginnings_, options_, figures_.n_chunks, n_chunks,
+  figures_.parallel = std::min(options_.at_a_time, n_chunks - n_written());
+  write_chunks(model_.model(), tokenizer_, beginnings_, options_, n_written(), n_chunks,
                [&](int64_t, generate::WrittenChunk chunk) {
-                 count(chunk);
                  text_.chunks.push_back(std::move(chunk));
                  figures_.n_tokens += options_.n_ctx;
                  tell();
                  const auto now = std::chrono::steady_clock::now();
-                 if (path.empty() || (now < next_save && figures_.n_chunks < n_chunks)) return;
+                 if (path.empty() || (now < next_save && n_written() < n_chunks)) return;
                  save(path, identity_, text_.chunks);
                  next_save = now + run_.resume.interval();
                });

@@ -77,10 +77,12 @@ class OwnText {
 
   /// What is written; may have more chunks than were asked for, by an earlier run.
   const SavedText& text() const { return text_; }
+  /// Of the chunks that were asked for last.
   const WritingFigures& figures() const { return figures_; }
 
  private:
-  void count(const generate::WrittenChunk& chunk);
+  void write_missing(int64_t n_chunks, const ProgressCallback& progress);
+  void count(int64_t n_chunks);
 
   const OpenModel& model_;
   const tokenizer::Tokenizer& tokenizer_;
@@ -90,6 +92,7 @@ class OwnText {
   Run run_;
   std::string identity_;  // of the progress
   SavedText text_;
+  int64_t n_resumed_ = 0;  // chunks
   WritingFigures figures_;
 };
 

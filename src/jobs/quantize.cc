@@ -98,6 +98,7 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
     return result;
   }
   if (calibration) {
+    quantize::check_interrupted(options.output, resume_policy(options));
     calibration->start();
     set_calibration(made_from, options, calibration->text());
     result.writing = calibration->text().writing();

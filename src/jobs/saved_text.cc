@@ -8,10 +8,11 @@
 namespace steelyard::jobs {
 namespace {
 
-constexpr std::string_view kMagic = "{\"steelyard_text\":1,";
+constexpr std::string_view kMagic = "{\"steelyard_text\":";
+constexpr int64_t kVersion = 1;
 
 struct Header {
-  int64_t steelyard_text = 1;
+  int64_t steelyard_text = kVersion;
   std::string vocabulary;
   int64_t n_ctx = 0, n_chunks = 0;
 
@@ -41,7 +42,7 @@ struct Line {
 std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"; }
 
 Json parse_line(std::string_view line, const std::string& where, size_t number) {
-  Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  Json json = parse_json(line);
   if (json.is_discarded()) fail(where, "line {} is not JSON", number);
   return json;
 }
@@ -116,9 +117,14 @@ SavedText parse_saved_text(std::string_view content, const tokenizer::Tokenizer&
       continue;
     }
     Json json = parse_line(line, where, number);
-    if (json.contains("write")) text.write = std::exchange(json["write"], {});
-    json.erase("write");
+    if (const auto write = json.find("write"); write != json.end()) {
+      text.write = std::move(*write);
+      json.erase(write);
+    }
     read_json(json, header, where);
+    if (header.steelyard_text != kVersion) {
+      fail(where, "is a text of version {}, expected {}", header.steelyard_text, kVersion);
+    }
     if (header.vocabulary != vocabulary_hash(tokenizer)) {
       fail(where, "was written by a model with another vocabulary");
     }

@@ -109,7 +109,7 @@ std::string recorded_options(const ShapingOptions& options) {
 }
 
 ShapingOptions read_options(const std::string& recorded, const std::string& where) {
-  const Json json = Json::parse(recorded, nullptr, /*allow_exceptions=*/false);
+  const Json json = parse_json(recorded);
   if (json.is_discarded()) fail(where, "key 'steelyard.options' is no JSON: the metadata is damaged");
   ShapingOptions options;
   read_json(json, options, where);

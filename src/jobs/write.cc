@@ -16,6 +16,7 @@ WriteResult write(const WriteOptions& options, const ProgressCallback& progress)
   const OpenModel open(options.model, options.ctx_size);
   const tokenizer::Tokenizer tokenizer(open.reader().metadata());
   if (options.chunks < 1) fail("", "--chunks: expected at least 1, found {}", options.chunks);
+  if (options.parallel < 0) fail("", "--parallel: expected a number from 0, found {}", options.parallel);
   OwnText own(open, tokenizer, options.writing, options.ctx_size, {options.parallel, options.resume});
   own.write(options.chunks, progress);
   const std::string content = print(own.text(), options.chunks, tokenizer);

@@ -36,7 +36,23 @@ size_t shard_count(const RunIdentity& identity) {
   return 0;
 }
 
+void refuse_unfinished(const std::string& target, const Journal& journal, ResumePolicy resume_policy) {
+  const JournalContent& found = journal.content();
+  if (resume_policy == ResumePolicy::kRefuse && !found.tensors.empty()) {
+    fail(target, "an interrupted run has finished {} of its tensors; --resume goes on with it, --restart discards it",
+         found.tensors.size());
+  }
+  if (resume_policy != ResumePolicy::kDiscard && found.identity.empty() && found.damaged) {
+    fail(journal.path(), "is damaged or no journal; --restart begins anew");
+  }
+}
+
 }  // namespace
+
+void check_interrupted(const std::string& target, ResumePolicy resume_policy) {
+  check_replaceable(target);
+  refuse_unfinished(target, Journal(journal_path(target), target), resume_policy);
+}
 
 std::string journal_path(const std::string& target) { return target + ".journal"; }
 
@@ -65,14 +81,8 @@ Output::Output(const std::string& target, const std::vector<ShardFile>& files, R
   // Everything else that shapes the result shows in its headers: edited metadata, decisions, the order of tensors.
   identity.emplace_back("result", headers.hex());
 
+  refuse_unfinished(target, journal_, resume_policy);
   const JournalContent& found = journal_.content();
-  const std::string remedy = "; --resume goes on with it, --restart discards it";
-  if (resume_policy == ResumePolicy::kRefuse && !found.tensors.empty()) {
-    fail(target, "an interrupted run has finished {} of its tensors{}", found.tensors.size(), remedy);
-  }
-  if (resume_policy != ResumePolicy::kDiscard && found.identity.empty() && found.damaged) {
-    fail(journal_.path(), "is damaged or no journal; --restart begins anew");
-  }
   if (resume_policy == ResumePolicy::kResume && !found.tensors.empty()) {
     refuse_other_identity(identity);
     resume();

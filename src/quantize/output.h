@@ -98,6 +98,10 @@ class Output {
   uint64_t dropped_ = 0, started_ = 0;
 };
 
+/// Error where an Output would refuse the target because of an interrupted run or one at work: for what takes long and
+/// precedes it.
+void check_interrupted(const std::string& target, ResumePolicy resume_policy);
+
 /// "<target>.journal".
 std::string journal_path(const std::string& target);
 
