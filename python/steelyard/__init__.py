@@ -18,7 +18,7 @@ from .lib import _core  # noqa: E402
 
 Error = _core.Error
 __version__ = _core.__version__
-__all__ = ["Error", "plan", "quantize", "imatrix", "perplexity", "fit", "bench", "inspect", "options"]
+__all__ = ["Error", "plan", "quantize", "imatrix", "write", "perplexity", "fit", "bench", "inspect", "options"]
 
 
 def _call(job, progress, options, **named):
@@ -45,6 +45,11 @@ def quantize(model, output=None, type=None, *, progress=None, **options):
 def imatrix(model=None, *, progress=None, **options):
     """Collects importance over a text; merges and converts importance files."""
     return _call("imatrix", progress, options, model=model)
+
+
+def write(model, output_file, *, progress=None, **options):
+    """Lets a model write text by itself, to calibrate on."""
+    return _call("write", progress, options, model=model, output_file=output_file)
 
 
 def perplexity(model, *, progress=None, **options):

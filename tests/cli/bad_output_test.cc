@@ -14,6 +14,8 @@ class BadOutput : public FailureTest {
     return {{"quantize", llama_, path, "Q8_0"},
             {"quantize", llama_, path, "Q4_K"},  // warns of fallbacks
             {"imatrix", "-m", llama_, "-f", text_, "-c", "64", "--chunks", "2", "-o", path},
+            {"write", "-m", llama_, "-c", "64", "--chunks", "2", "-o", path},
+            {"imatrix", "-m", llama_, "-f", "self", "-c", "64", "--chunks", "2", "--save-text", path, "-o", kept_},
             {"imatrix", "--in-file", golden("imatrix/deepseek2/imatrix.dat"), "-o", path},
             {"perplexity", "-m", llama_, "-f", text_, "-c", "64", "--chunks", "2", "--kl-divergence-base", path},
             {"perplexity", "-m", long_path_, "-f", text_, "-c", "64", "--chunks", "2", "--json", path},
@@ -21,6 +23,7 @@ class BadOutput : public FailureTest {
             {"perplexity", "-m", llama_, "--tokens", ids_, "--dump-logits", path}};
   }
 
+  const std::string kept_ = folder_ / "kept.gguf";
   const std::string ids_ = file("ids.json", "[1, 2, 3]");
   // Reports name the model, and so no output fits on a full disk.
   const std::string long_path_ = std::string(kFull, '/') + llama_;
@@ -69,12 +72,18 @@ TEST_F(BadOutput, TheInputItself) {
   for (const std::string& path : {model, folder_ / "soft", folder_ / "hard", folder_ / "./model.gguf"}) {
     expect_fails({"quantize", model, path, "Q8_0"}, "is also the source");
     expect_fails({"imatrix", "-m", model, "-f", text, "-c", "64", "-o", path}, "is also the input");
+    expect_fails({"write", "-m", model, "-c", "64", "-o", path}, "is also the input");
+    expect_fails({"imatrix", "-m", model, "-f", "self", "-c", "64", "-o", out_, "--save-text", path},
+                 "is also the input");
+    expect_fails({"quantize", model, out_, "Q8_0", "--calibrate", "self", "-c", "64", "--save-text", path},
+                 "is also the input");
     for (const char* flag : {"--json", "--kl-divergence-base"}) {
       expect_fails({"perplexity", "-m", model, "-f", text, "-c", "64", flag, path}, "is also the input");
     }
     expect_fails({"perplexity", "-m", model, "--tokens", ids_, "--dump-logits", path}, "is also the input");
   }
   expect_fails({"imatrix", "-m", model, "-f", text, "-c", "64", "-o", text}, "is also the input");
+  expect_fails({"imatrix", "-m", model, "-f", "self+" + text, "-c", "64", "-o", text}, "is also the input");
   expect_fails({"perplexity", "-m", model, "--tokens", ids_, "--json", ids_}, "is also the input");
 }
 

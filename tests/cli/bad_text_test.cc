@@ -51,6 +51,30 @@ TEST_F(BadText, Context) {
   for (const char* n_ctx : {"many", "1e3"}) expect_text_rejected(text_, n_ctx, "--ctx-size");
 }
 
+// A text that a model has written and saved, to imatrix and quantize; to perplexity it is text like any other.
+TEST_F(BadText, SavedText) {
+  const std::string path = folder_ / "own.text";
+  ASSERT_EQ(run({"write", "-m", llama_, "-c", "32", "--chunks", "2", "-o", path}).exit_code, 0);
+  const std::string content = read_text(path);
+  const auto rejected = [&](const std::string& changed, const std::string& reason) {
+    file("own.text", changed);
+    expect_fails({"imatrix", "-m", llama_, "-f", path, "-o", out_}, reason);
+    expect_fails({"quantize", llama_, out_, "Q8_0", "--calibrate", path}, reason);
+  };
+  rejected(content.substr(0, content.size() - 1), "own.text: its last line is cut off");
+  rejected(content.substr(0, content.rfind('\n', content.size() - 2) + 1), "own.text: has 1 chunks, expected 2");
+  rejected(content + "{}\n", "own.text: line 4 has 0 ids, expected 32");
+  rejected(content + "[" + std::string(200000, '[') + "\n", "own.text: line 4 is not JSON");
+  std::string changed = content;
+  const size_t first = content.find("\"ids\":[") + 7;
+  rejected(changed.replace(first, content.find(',', first) - first, "99999"), "own.text: line 2: token 99999 exceeds");
+  file("own.text", content);
+  expect_fails({"imatrix", "-m", std::string(STEELYARD_SOURCE_DIR) + "/tests/models/glm-flash-tiny-bf16.gguf", "-f",
+                path, "-o", out_},
+               "own.text: was written by a model with another vocabulary");
+  expect_fails({"imatrix", "-m", llama_, "-f", path, "--from-chunk", "2", "-o", out_}, "own.text: has no chunks");
+}
+
 TEST_F(BadText, TokenLists) {
   expect_tokens_rejected("", "expected a JSON array of token ids");
   expect_tokens_rejected("[1, 2", "expected a JSON array of token ids");

@@ -70,7 +70,7 @@ class Documents : public testing::Test {
   }
   void SetUp() override {
     ASSERT_EQ(generated_->exit_code, 0) << generated_->err;
-    ASSERT_GE(flags_->size(), 8u) << "--help is not read as it is written";
+    ASSERT_GE(flags_->size(), 9u) << "--help is not read as it is written";
   }
 
   static std::string path(const std::string& name) { return *folder_ / "share/" + name; }
@@ -144,6 +144,9 @@ TEST_F(Documents, BashCompletesValues) {
   EXPECT_EQ(offered({"perplexity", "--backend", "cpu,r"}), (Words{"cpu,ref"}));
   EXPECT_EQ(offered({"run", "--cache-type-k", "q8"}), (Words{"q8_0"}));
   EXPECT_EQ(offered({"quantize", "--plan", ""}), (Words{"<files>"}));
+  EXPECT_EQ(offered({"quantize", "--calibrate", ""}), (Words{"<files>"}));
+  EXPECT_EQ(offered({"write", "--excerpts-of", ""}), (Words{"<files>"}));
+  EXPECT_EQ(offered({"write", "--temp", ""}), Words{}) << "a number";
   EXPECT_EQ(offered({"perplexity", "-m", ""}), (Words{"<files>"}));
   EXPECT_EQ(offered({"perplexity", "--chunks", ""}), Words{}) << "a number";
   EXPECT_EQ(offered({"fit", "--vram", ""}), Words{}) << "a size";

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/sha256.h"
 #include "error_of.h"
 #include "gguf/reader.h"
 #include "quantize/provenance.h"
@@ -179,6 +180,240 @@ TEST_F(QuantizeJobTest, ACallbackThatThrowsWithinACalibratedLayerLeavesNothing) 
   EXPECT_THROW(quantize(options, stop), Interrupted);
   EXPECT_EQ(n_told, 3);
   EXPECT_FALSE(std::filesystem::exists(options.output));
+}
+
+// ---- calibrated on a text that the model writes
+
+class QuantizeOnOwnText : public QuantizeJobTest {
+ protected:
+  static inline const std::string kDense = test::golden("models/llama/model.gguf");
+  QuantizeOptions calibrated(const std::string& name, const std::string& text = "self:256") const {
+    QuantizeOptions options = to(name, "Q4_0");
+    options.model = kDense;
+    options.calibrate = text;
+    options.shaping.ctx_size = 32;
+    return options;
+  }
+  std::string content(const std::string& name) const { return test::read_text(folder_ / name); }
+  quantize::Provenance provenance(const std::string& name) const {
+    return quantize::read_provenance(gguf::Reader(folder_ / name)).provenance;
+  }
+  // SHA-256 of each.
+  std::vector<std::string> tensors(const std::string& name) const {
+    return quantize::read_provenance(gguf::Reader(folder_ / name)).tensors;
+  }
+  // The stages of a run, each once where it begins.
+  static std::vector<std::string> stages(const QuantizeOptions& options) {
+    std::vector<std::string> stages;
+    quantize(options, [&](const Progress& progress) {
+      if (stages.empty() || stages.back() != progress.stage) stages.emplace_back(progress.stage);
+    });
+    return stages;
+  }
+  // Ends a run where it first tells of such a stage.
+  void interrupt(const QuantizeOptions& options, std::string_view stage) const {
+    EXPECT_THROW(quantize(options,
+                          [&](const Progress& progress) {
+                            if (progress.stage == stage && (stage != "write" || progress.done == 2))
+                              throw Interrupted();
+                          }),
+                 Interrupted);
+  }
+  static ProgressCallback no_writing() {
+    return [](const Progress& progress) { EXPECT_NE(progress.stage, "write"); };
+  }
+};
+
+TEST_F(QuantizeOnOwnText, TheSameBytesForAnyNumberOfThreads) {
+  QuantizeOptions options = calibrated("two.gguf");
+  options.files.save_text = folder_ / "own.text";
+  const QuantizeResult result = quantize(options);
+  ASSERT_TRUE(result.writing);
+  EXPECT_EQ(result.writing->n_chunks, 8);
+  EXPECT_EQ(result.writing->n_tokens, 8 * 32);
+  EXPECT_FALSE(result.rounding.empty());
+  EXPECT_GT(result.half_text_loss, 0);
+  EXPECT_EQ(provenance("two.gguf").calibration_text, "self:256");
+  EXPECT_EQ(provenance("two.gguf").calibration_sha256, sha256(content("own.text")));
+  QuantizeResult read;
+  read_json(Json::parse(to_json(result).dump()), read, "test");
+  EXPECT_EQ(to_json(read), to_json(result));
+
+  options = calibrated("one.gguf");
+  options.threads = 1;
+  quantize(options);
+  EXPECT_TRUE(content("one.gguf") == content("two.gguf"));
+  options = calibrated("other.gguf");
+  options.shaping.writing.seed = 1;
+  quantize(options);
+  EXPECT_NE(tensors("other.gguf"), tensors("two.gguf"));
+  EXPECT_EQ(files().size(), 4u) << "the text's progress is of no use any more";
+}
+
+TEST_F(QuantizeOnOwnText, WritesBeforeItShowsThePlan) {
+  const std::vector<std::string> order = stages(calibrated("out.gguf"));
+  ASSERT_GE(order.size(), 3u);
+  EXPECT_EQ(order[0], "write");
+  EXPECT_EQ(order[1], "plan");
+  EXPECT_NE(std::ranges::find(order, "calibrate"), order.end());
+  EXPECT_EQ(std::ranges::count(order, "write"), 1);
+}
+
+TEST_F(QuantizeOnOwnText, TheSavedTextGivesTheSameTensors) {
+  QuantizeOptions options = calibrated("own.gguf");
+  options.files.save_text = folder_ / "own.text";
+  quantize(options);
+  options = calibrated("saved.gguf", folder_ / "own.text");
+  const QuantizeResult result = quantize(options, no_writing());
+  EXPECT_FALSE(result.writing);
+  EXPECT_EQ(tensors("saved.gguf"), tensors("own.gguf"));
+  EXPECT_EQ(provenance("saved.gguf").calibration_sha256, provenance("own.gguf").calibration_sha256);
+  EXPECT_EQ(provenance("saved.gguf").calibration_text, "own.text");
+  // Half of it is another text.
+  options = calibrated("half.gguf", folder_ / "own.text");
+  options.shaping.chunks = 4;
+  quantize(options);
+  EXPECT_NE(tensors("half.gguf"), tensors("own.gguf"));
+}
+
+TEST_F(QuantizeOnOwnText, MakesItsFilesAgain) {
+  QuantizeOptions options = calibrated("a.gguf", "self:96+" + test::golden("imatrix/text.txt"));
+  options.shaping.chunks = 6;
+  options.shaping.writing = {.seed = 5, .temp = 0.9, .top_p = 0.95, .chats = 0.25};
+  quantize(options);
+  EXPECT_EQ(provenance("a.gguf").calibration_text, "self:96+text.txt");
+  QuantizeOptions again{.model = kDense, .output = folder_ / "b.gguf", .from = folder_ / "a.gguf"};
+  EXPECT_THAT(error_of(again), HasSubstr("was calibrated on a text: give it with --calibrate"));
+  // Where the file lies does not matter.
+  std::filesystem::copy_file(test::golden("imatrix/text.txt"), folder_ / "renamed");
+  again.calibrate = "self:96+" + (folder_ / "renamed");
+  quantize(again);
+  EXPECT_TRUE(content("a.gguf") == content("b.gguf"));
+
+  again.output = folder_ / "c.gguf";
+  for (const std::string& other : {std::string("self:96"), "self:128+" + test::golden("imatrix/text.txt"),
+                                   test::golden("imatrix/text.txt"), "self:96+" + (folder_ / "a.gguf")}) {
+    again.calibrate = other;
+    EXPECT_THAT(error_of(again), HasSubstr("is not the calibration text of")) << other;
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "c.gguf"));
+}
+
+// The text itself does as well as a model that writes it: the hash is that of the file that keeps it.
+TEST_F(QuantizeOnOwnText, MakesItsFilesAgainFromTheTextThatWasKept) {
+  QuantizeOptions options = calibrated("a.gguf");
+  options.shaping.writing.seed = 5;
+  options.files.save_text = folder_ / "own.text";
+  quantize(options);
+  quantize(
+      {.model = kDense, .output = folder_ / "b.gguf", .calibrate = folder_ / "own.text", .from = folder_ / "a.gguf"},
+      no_writing());
+  EXPECT_TRUE(content("a.gguf") == content("b.gguf"));
+}
+
+TEST_F(QuantizeOnOwnText, ASmallerFileOfTheModelMayWrite) {
+  QuantizeOptions small = to("small.gguf", "Q4_0");
+  small.model = kDense;
+  quantize(small);
+  QuantizeOptions options = calibrated("a.gguf");
+  options.files.writer = folder_ / "small.gguf";
+  options.files.save_text = folder_ / "a.text";
+  EXPECT_EQ(quantize(options).writing->n_chunks, 8);
+  options = calibrated("b.gguf");
+  options.files.save_text = folder_ / "b.text";
+  quantize(options);
+  EXPECT_NE(content("a.text"), content("b.text"));
+  // It is no part of the record: who makes the file again says who writes.
+  QuantizeOptions again{
+      .model = kDense, .output = folder_ / "c.gguf", .calibrate = "self:256", .from = folder_ / "a.gguf"};
+  EXPECT_THAT(error_of(again), HasSubstr("is not the calibration text of"));
+  again.files.writer = folder_ / "small.gguf";
+  quantize(again);
+  EXPECT_TRUE(content("a.gguf") == content("c.gguf"));
+}
+
+TEST_F(QuantizeOnOwnText, ADryRunNeedsNoText) {
+  QuantizeOptions options = calibrated("out.gguf", "self");
+  options.dry_run = true;
+  options.files.save_text = folder_ / "own.text";
+  const QuantizeResult dry = quantize(options, [](const Progress& progress) { EXPECT_EQ(progress.stage, "plan"); });
+  EXPECT_FALSE(dry.plan.tensors.empty());
+  EXPECT_FALSE(dry.writing);
+  EXPECT_THAT(files(), IsEmpty());
+  options.output = "";
+  EXPECT_EQ(quantize(options).plan.total_bytes, dry.plan.total_bytes);
+  EXPECT_THAT(files(), IsEmpty());
+}
+
+TEST_F(QuantizeOnOwnText, AnInterruptedRunDoesNotWriteAgain) {
+  quantize(calibrated("whole.gguf"));
+  QuantizeOptions resumed = calibrated("out.gguf");
+  resumed.resume = true;
+  // While the model writes, nothing is lost but what was not saved yet.
+  interrupt(calibrated("out.gguf"), "write");
+  EXPECT_FALSE(std::filesystem::exists(resumed.output));
+  interrupt(resumed, "calibrate");
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "out.gguf.text"));
+  interrupt(resumed, "encode");
+  const QuantizeResult result = quantize(resumed, no_writing());
+  EXPECT_EQ(result.writing->resumed_chunks, 8);
+  EXPECT_EQ(result.writing->n_tokens, 0);
+  EXPECT_TRUE(content("out.gguf") == content("whole.gguf"));
+  EXPECT_EQ(files().size(), 2u);
+}
+
+TEST_F(QuantizeOnOwnText, WithoutResumptionItWritesAnew) {
+  interrupt(calibrated("out.gguf"), "calibrate");
+  QuantizeOptions other = calibrated("out.gguf");
+  other.shaping.writing.seed = 1;
+  other.resume = true;
+  EXPECT_THAT(error_of(other), HasSubstr("out.gguf.text: is the progress of a run with another"));
+  other.resume = false;
+  other.restart = true;
+  EXPECT_EQ(quantize(other).writing->resumed_chunks, 0);
+  EXPECT_EQ(files().size(), 1u);
+}
+
+// An hour of writing before a refusal would be an hour lost, and so would be the text that an earlier run has left.
+TEST_F(QuantizeOnOwnText, WhatIsRefusedIsRefusedBeforeTheModelWrites) {
+  EXPECT_THROW(quantize(calibrated("out.gguf"),
+                        [](const Progress& progress) {
+                          if (progress.total > 0 && progress.stage == "encode" && 2 * progress.done > progress.total) {
+                            throw Interrupted();
+                          }
+                        }),
+               Interrupted);
+  const std::string text = content("out.gguf.text");
+  const auto refusal = [&](const QuantizeOptions& options) { return error_of(options, no_writing()); };
+  EXPECT_THAT(refusal(calibrated("out.gguf")), HasSubstr("--resume goes on with it, --restart discards it"));
+  EXPECT_EQ(content("out.gguf.text"), text);
+  EXPECT_THAT(refusal(calibrated("absent/out.gguf")), HasSubstr("absent/out.gguf: cannot write here"));
+  QuantizeOptions options = calibrated("b.gguf");
+  options.files.save_text = folder_ / "absent/own.text";
+  EXPECT_THAT(refusal(options), HasSubstr("absent/own.text: cannot write here"));
+  options = calibrated("b.gguf", test::golden("imatrix/text.txt"));
+  options.shaping.writing.seed = 1;
+  EXPECT_THAT(refusal(options), HasSubstr("need a text called self"));
+  EXPECT_THAT(refusal(calibrated("b.gguf", "self:many")), HasSubstr("expected self:N"));
+  options = calibrated("b.gguf", "self+" + test::golden("imatrix/text.txt"));
+  options.shaping.own_share = 2;
+  EXPECT_THAT(refusal(options), HasSubstr("--own-share"));
+  options = calibrated("b.gguf");
+  options.model = kModel;
+  options.source.type = "IQ2_S";
+  EXPECT_THAT(refusal(options), HasSubstr("IQ2_S needs importance"));
+}
+
+// How much is enough depends on the model, and on this version's idea of it.
+TEST_F(QuantizeOnOwnText, TheNumberOfChunksIsRecorded) {
+  QuantizeOptions options = calibrated("a.gguf", test::golden("imatrix/text.txt"));
+  options.shaping.ctx_size = 64;
+  quantize(options);
+  EXPECT_THAT(provenance("a.gguf").options, HasSubstr("\"chunks\":22,"));
+  quantize(to("b.gguf"));
+  EXPECT_THAT(provenance("b.gguf").options, HasSubstr("\"chunks\":0,"));
+  quantize(calibrated("c.gguf"));
+  EXPECT_THAT(provenance("c.gguf").options, HasSubstr("\"chunks\":2048,"));
 }
 
 // ---- files made again

@@ -1,5 +1,6 @@
 """The Python module: each job once, progress, errors, Ctrl-C, threads, stubs. Run by pytest with PYTHONPATH=build/python."""
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -50,6 +51,18 @@ def test_importance_and_divergence(tmp_path):
     assert 0 < small["mean_kld"] < 0.1
 
 
+def test_own_text(tmp_path):
+    events = []
+    written = steelyard.write(MODEL, tmp_path / "own.text", ctx_size=32, chunks=4, seed=7, progress=events.append)
+    assert written["n_chunks"] == 4
+    assert written["sha256"] == hashlib.sha256((tmp_path / "own.text").read_bytes()).hexdigest()
+    assert [(event["stage"], event["done"]) for event in events][-1] == ("write", 4)
+    quantized = steelyard.quantize(MODEL, tmp_path / "q.gguf", "Q4_0", calibrate="self:64", ctx_size=32, effort="fast")
+    assert quantized["writing"]["n_chunks"] == 2
+    kept = steelyard.imatrix(MODEL, file=tmp_path / "own.text", output_file=tmp_path / "i.gguf")
+    assert kept["collected"]["n_chunks"] == 4
+
+
 def test_fit():
     assert steelyard.fit(MODEL, "1GiB")["fits"]
     assert not steelyard.fit(MODEL, "8MiB", reserve=0)["fits"]
@@ -63,6 +76,8 @@ def test_fit():
         lambda: steelyard.plan(MODEL, preset=4),
         lambda: steelyard.fit(MODEL, "24 parsecs"),
         lambda: steelyard.perplexity(MODEL),
+        lambda: steelyard.write(MODEL, "/nowhere/own.text"),
+        lambda: steelyard.perplexity(MODEL, file=TEXT, threads=100000),
     ],
 )
 def test_errors_are_exceptions(call):
