@@ -17,10 +17,10 @@
 namespace steelyard::generate {
 
 struct Beginning {
-  std::vector<tokenizer::TokenId> unseen;      ///< precedes the text, and is no part of it; at most one
-  std::vector<tokenizer::TokenId> ids;         ///< the text's first tokens; with `unseen` at least one
-  std::optional<tokenizer::TokenId> turn_end;  ///< ends a turn, beside what ends generation
+  std::vector<tokenizer::TokenId> unseen;  ///< precedes the text, and is no part of it; at most one
+  std::vector<tokenizer::TokenId> ids;     ///< the text's first tokens; with `unseen` at least one
   std::vector<tokenizer::TokenId> answer;  ///< follows where the model ends its turn for the first time; may be empty
+  std::optional<tokenizer::TokenId> turn_end = {};  ///< ends a turn, beside what ends generation
 };
 
 /// How often the kinds are chosen; in proportion.

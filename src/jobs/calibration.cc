@@ -10,6 +10,8 @@
 namespace steelyard::jobs {
 namespace {
 
+constexpr const char* kProgressSuffix = ".text";  // of what is written so far
+
 CalibrationTextSettings text_settings(const QuantizeOptions& options, const ShapingOptions& shaping) {
   const TextSource source = TextSource::parse(options.calibrate);
   return {.source = source,
@@ -20,8 +22,8 @@ CalibrationTextSettings text_settings(const QuantizeOptions& options, const Shap
           .writing = options.from.empty() || source.own ? shaping.writing : WritingOptions(),
           .files = options.files,
           .model = {.model = options.model, .backend = {options.backend}, .threads = options.threads},
-          .progress = {.resume = options.dry_run ? "" : options.output + ".text"},
-          .discard = !options.resume,
+          .progress = {.resume = options.dry_run ? "" : options.output + kProgressSuffix},
+          .replace = !options.resume,
           .memory = options.memory};
 }
 
@@ -62,6 +64,7 @@ calibrate::CalibrationSettings Calibration::settings() const {
 }
 
 void Calibration::start() {
+  if (options_.restart) std::filesystem::remove(options_.output + kProgressSuffix);
   text_.read(tokenizer_, model_.config(), progress_);
   layers_.start(text_.chunks(), settings());
 }

@@ -113,7 +113,7 @@ void CalibrationText::open_writer(const tokenizer::Tokenizer& tokenizer) {
     fail(writer, "has another vocabulary than the model that it writes for");
   }
   own_.emplace(*writer_, *tokenizer_, settings_.writing, settings_.n_ctx,
-               OwnText::Run{.resume = settings_.progress, .discard = settings_.discard, .memory = settings_.memory});
+               OwnText::Run{.resume = settings_.progress, .replace = settings_.replace, .memory = settings_.memory});
 }
 
 tokenizer::Chunks CalibrationText::write_chunks(int64_t n_chunks, const ProgressCallback& progress) {
@@ -146,9 +146,15 @@ void CalibrationText::read(const tokenizer::Tokenizer& tokenizer, const model::M
   } else if (!source.file.empty()) {
     n_own = std::llround(settings_.own_share * static_cast<double>(n_all));
   }
-  std::optional<tokenizer::Chunks> given;
-  if (!source.file.empty() && n_own < n_all) given = read_file_chunks(tokenizer, n_all - n_own);
   if (n_own == 0) fail("", "nothing is left for the model to write: --own-share {}", settings_.own_share);
+  std::optional<tokenizer::Chunks> given;
+  if (!source.file.empty()) {
+    if (n_own >= n_all) {
+      fail("", "nothing is left for {}: the model writes {} of {} chunks (--own-share, --chunks)", source.file, n_own,
+           n_all);
+    }
+    given = read_file_chunks(tokenizer, n_all - n_own);
+  }
   if (given && given->n_ctx() != settings_.n_ctx) {
     fail(source.file, "has chunks of {} tokens, and the model is to write {}: -c {}", given->n_ctx(), settings_.n_ctx,
          given->n_ctx());

@@ -47,7 +47,7 @@ struct CalibrationTextSettings {
   WriterFiles files;
   ModelOptions model;      ///< that the text is for, and where the writer computes
   ResumeOptions progress;  ///< of the writing
-  bool discard = false;    ///< what an earlier run has left there
+  bool replace = false;    ///< progress of another text, instead of refusing it
   uint64_t memory = 0;     ///< bytes that writing may use; 0: most of what there is
   bool grows = false;      ///< write_more() may follow: what an earlier run has written of it is there at once
 };

@@ -109,8 +109,12 @@ OwnText::OwnText(const OpenModel& model, const tokenizer::Tokenizer& tokenizer, 
   text_.write["excerpts_sha256"] = sha256(excerpts_);
   identity_ = sha256(fmt::format("{}\n{}\n{}\n{}", gguf::fingerprint(model.reader()), model.settings(),
                                  text_.write.dump(-1, ' ', false, Json::error_handler_t::replace), n_ctx));
-  if (run_.resume.resume.empty() || run_.discard) return;
-  text_.chunks = load(run_.resume.resume, identity_, n_ctx);
+  if (run_.resume.resume.empty()) return;
+  try {
+    text_.chunks = load(run_.resume.resume, identity_, n_ctx);
+  } catch (const Error&) {
+    if (!run_.replace) throw;
+  }
   n_resumed_ = std::ssize(text_.chunks);
 }
 

@@ -16,8 +16,8 @@ struct WritingOptions {
   int64_t seed = 0;
   double temp = 1;          ///< 1: the model's own distribution
   double top_p = 1;         ///< 1: nothing is cut off
-  double chats = 0.5;       ///< share of texts that begin with the markup of a chat, where the model has it
-  double excerpts = 0.5;    ///< share of texts that begin with an excerpt of `excerpts_of`
+  double chats = 0.75;      ///< share of texts that begin with the markup of a chat, where the model has it
+  double excerpts = 0;      ///< share of texts that begin with an excerpt of `excerpts_of`
   std::string excerpts_of;  ///< text file; empty: calibration/default.txt, which comes with the program
 
   /// Error for values out of range.
@@ -63,7 +63,7 @@ class OwnText {
   struct Run {
     int64_t parallel = 0;  ///< chunks at a time; 0: as many as pay off and fit
     ResumeOptions resume;
-    bool discard = false;  ///< the progress of an earlier run
+    bool replace = false;  ///< the progress of a run with another model or other options, instead of refusing it
     uint64_t memory = 0;   ///< bytes to use; 0: most of what there is. Decides `parallel` where that is 0
   };
 

@@ -79,7 +79,7 @@ void set_calibration(Recipe& recipe, const QuantizeOptions& options, const Calib
   recipe.shaping.chunks = text.n_chunks();
   provenance.options = recorded_options(recipe.shaping);
   provenance.calibration_sha256 = text.sha256();
-  provenance.calibration_text = text.source().recorded();
+  if (text.source().own) provenance.calibration_text = text.source().recorded();
 }
 
 }  // namespace steelyard::jobs

@@ -25,7 +25,7 @@ struct Provenance {
   /// such a file is made again.
   std::vector<std::string> arguments = {};
   std::string calibration_sha256 = {};  ///< of the text; empty: none was given
-  std::string calibration_text = {};    ///< its name, without folder: "default.txt", "self"; empty: not recorded
+  std::string calibration_text = {};    ///< "self", "self+default.txt" where the model has written it; else empty
 };
 
 /// Every key that add_provenance() sets begins with this.

@@ -80,7 +80,8 @@ TEST_F(Calibrated, MomentsHaveTheSumsOfSquaresOnTheirDiagonal) {
 TEST_F(Calibrated, EveryLinearIsCoveredAndFeedbackLosesLess) {
   const plan::Plan plan = plan::Plan::parse("_exps = IQ3_S\n* = Q4_K\n", "test");
   const plan::Resolution resolution = resolve(plan, source_.tensors());
-  CalibratedLayers layers(source_, resolution, model_, chunks_, {});
+  CalibratedLayers layers(source_, resolution, model_);
+  layers.start(chunks_, {});
   size_t n_encoded = 0;
   for (const plan::Decision& decision : resolution.decisions) {
     const auto bytes = layers.encode(decision);
@@ -98,6 +99,15 @@ TEST_F(Calibrated, EveryLinearIsCoveredAndFeedbackLosesLess) {
   EXPECT_LT(ldlq, diagonal);
 }
 
+TEST_F(Calibrated, HalfOfTheTextLosesMore) {
+  const plan::Resolution resolution = resolve(plan::Plan::parse("* = Q4_K\n", "test"), source_.tensors());
+  CalibratedLayers layers(source_, resolution, model_);
+  layers.start(chunks_, {});
+  EXPECT_EQ(layers.half_over_all(), 0.0);  // nothing is known yet
+  for (const plan::Decision& decision : resolution.decisions) layers.encode(decision);
+  EXPECT_GT(layers.half_over_all(), 1.0);
+}
+
 // The text's hidden states in a scratch file, all but one chunk of each model.
 TEST_F(Calibrated, BytesDoNotDependOnMemory) {
   const test::TempFolder folder;
@@ -108,7 +118,9 @@ TEST_F(Calibrated, BytesDoNotDependOnMemory) {
   CalibrationSettings spilling;
   spilling.sweep.hidden_state_bytes = sizeof(float) * static_cast<uint64_t>(kContext * model_.config().n_embd);
   spilling.sweep.scratch_folder = folder / "";
-  CalibratedLayers in_memory(source_, resolution, model_, few, {}), spilled(source_, resolution, model_, few, spilling);
+  CalibratedLayers in_memory(source_, resolution, model_), spilled(source_, resolution, model_);
+  in_memory.start(few, {});
+  spilled.start(few, spilling);
   for (const plan::Decision& decision : resolution.decisions) {
     EXPECT_EQ(in_memory.encode(decision), spilled.encode(decision)) << decision.tensor->name;
   }
@@ -133,7 +145,8 @@ TEST_F(Calibrated, WeightsAreLoadedOnceAndWhatIsRoundedOnceMore) {
   const plan::Resolution resolution =
       resolve(plan::Plan::parse("ffn_gate_exps = IQ3_S\nattn_q_a = Q4_K\n* = keep\n", "test"), source_.tensors());
   const tokenizer::Chunks few(tokens(), kContext, 16, std::nullopt, "text");
-  CalibratedLayers layers(source_, resolution, model, few, {});
+  CalibratedLayers layers(source_, resolution, model);
+  layers.start(few, {});
   for (const plan::Decision& decision : resolution.decisions) layers.encode(decision);
   EXPECT_GT(layers.reports().size(), 2u);
   for (const RoundingReport& report : layers.reports()) {

@@ -111,6 +111,23 @@ TEST_F(RoundingChoice, HeldOutInputsDecide) {
   EXPECT_EQ(rounded.bytes, alone(nullptr));
 }
 
+TEST_F(RoundingChoice, MoreOfTheSameTextLosesLess) {
+  write(3);
+  const auto compare = [&](const HessianSums& part, const HessianSums& all, const HessianSums& held_out) {
+    return compare_texts(*source_, resolution_.decisions.at(0), part, all, held_out, {});
+  };
+  // The slice with the median number of inputs decides.
+  const HessianSums all = hessian(1, {10, kInputs, 2 * kInputs}), part = hessian(1, {kInputs, 32, kInputs});
+  const TextLoss same = compare(all, all, all), less = compare(part, all, all);
+  EXPECT_GT(same.all, 0.0);
+  EXPECT_EQ(same.part, same.all);
+  EXPECT_EQ(less.all, same.all);
+  EXPECT_GT(less.part, 1.05 * less.all);
+  HessianSums unseen = all;
+  unseen.counts[1] = 0;
+  EXPECT_EQ(compare(part, all, unseen).all, 0.0);
+}
+
 TEST_F(RoundingChoice, WithoutInputsEveryWeightIsPlain) {
   write(1);
   const HessianSums none{kIn, 1, {0}, std::vector<float>(kIn * kIn), {}};

@@ -170,10 +170,10 @@ TEST_F(OwnTextTest, ProgressOfAnotherRunIsRefused) {
   EXPECT_EQ(refusal(run), "");
 }
 
-TEST_F(OwnTextTest, ProgressMayBeDiscarded) {
+TEST_F(OwnTextTest, ProgressOfAnotherTextMayBeReplaced) {
   interrupt(3);
   OwnText::Run run = with_progress();
-  run.discard = true;
+  run.replace = true;
   OwnText own = own_text(run, {.seed = 1});
   EXPECT_TRUE(own.text().chunks.empty());
   own.write(2, {});
@@ -272,7 +272,7 @@ TEST_F(OwnTextTest, OptionsOutOfRange) {
 TEST_F(OwnTextTest, AnyNameOfAFile) {
   const std::string name = folder_ / "\xff.txt";
   write_file(name, test::read_text(text_));
-  EXPECT_NE(written(1, with_progress(), {.excerpts = 0.5, .excerpts_of = name}), "");
+  EXPECT_NE(written(1, with_progress(), {.chats = 0.5, .excerpts = 0.5, .excerpts_of = name}), "");
 }
 
 }  // namespace

@@ -44,7 +44,7 @@ TEST(Shaping, DefaultsAreRecorded) {
   EXPECT_EQ(recorded_options({}),
             R"({"effort":"normal","prior_weight":4.0,"include_weights":[],"exclude_weights":[],"override_kv":[],)"
             R"("prune_layers":"","allow_requantize":false,"ctx_size":512,"chunks":0,"own_share":0.75,)"
-            R"("seed":0,"temp":1.0,"top_p":1.0,"chats":0.5,"excerpts":0.5,"excerpts_of":"",)"
+            R"("seed":0,"temp":1.0,"top_p":1.0,"chats":0.75,"excerpts":0.0,"excerpts_of":"",)"
             R"("split_max_size":0,"keep_split":false})");
 }
 

@@ -150,7 +150,10 @@ TEST_F(WriteJob, Refuses) {
   expect("top-p", [](auto& options) { options.writing.top_p = 2; });
   expect("--seed", [](auto& options) { options.writing.seed = -1; });
   expect("--chats", [](auto& options) { options.writing.chats = 2; });
-  expect("absent.txt: cannot open", [](auto& options) { options.writing.excerpts_of = "absent.txt"; });
+  expect("absent.txt: cannot open", [](auto& options) {
+    options.writing.excerpts = 0.25;
+    options.writing.excerpts_of = "absent.txt";
+  });
   expect("cannot open", [](auto& options) { options.model.model = "absent.gguf"; });
   expect("abacus", [](auto& options) { options.model.backend = {"abacus"}; });
   expect("--threads", [](auto& options) { options.model.threads = 100'000; });

@@ -36,8 +36,8 @@ class CudaCalibration : public CudaTest {
 
   Result quantized(Backend& backend, formats::DeviceEncoder* device) const {
     const model::Model model(source_, backend);
-    calibrate::CalibratedLayers layers(source_, resolution_, model, chunks_,
-                                       {.rounding = {.ldlq = {.effort = formats::Effort::kFast}, .device = device}});
+    calibrate::CalibratedLayers layers(source_, resolution_, model);
+    layers.start(chunks_, {.rounding = {.ldlq = {.effort = formats::Effort::kFast}, .device = device}});
     Result result;
     for (const plan::Decision& decision : resolution_.decisions) {
       if (auto bytes = layers.encode(decision)) result.tensors.push_back(std::move(*bytes));
