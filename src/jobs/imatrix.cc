@@ -122,6 +122,8 @@ imatrix::Imatrix collect(const ImatrixOptions& options, ImatrixResult& result, c
   text.n_chunks = chunks.count();
   if (progress) progress({.stage = "start", .data = to_json(result)});
 
+  const auto seconds_of_writing = [&] { return written.writing() ? written.writing()->seconds : 0.0; };
+  const double written_before = seconds_of_writing();
   const auto begin = std::chrono::steady_clock::now();
   calibrate::CollectResult collected = collect_imatrix(
       model.model(), chunks, how, [&](int64_t first_chunk, int64_t end_chunk, int64_t done, int64_t count) {
@@ -135,7 +137,8 @@ imatrix::Imatrix collect(const ImatrixOptions& options, ImatrixResult& result, c
   written.finish();
   text.writing = written.writing();
   text.n_chunks = chunks.count();
-  text.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  text.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() -
+                 (seconds_of_writing() - written_before);
   text.n_passed = collected.n_chunks;
   text.n_tokens = (collected.n_chunks - collected.resumed_chunks) * chunks.n_ctx();
   text.resumed_chunks = collected.resumed_chunks;
