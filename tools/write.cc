@@ -27,7 +27,7 @@ void add_write(CLI::App& app) {
   add_options(*command, options->writing);
   command
       ->add_option("--parallel", options->parallel,
-                   "chunks at a time; the text does not depend on it; default: as many as pay off and fit")
+                   "chunks at a time; on the CPU the text does not depend on it; default: as many as pay off and fit")
       ->check(CLI::NonNegativeNumber);
   add_options(*command, options->resume);
   command->callback([options] { run_write(*options); });

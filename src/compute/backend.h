@@ -153,7 +153,7 @@ class Backend {
     const Product product{&weight, slice, x, out};
     mul_mats({&product, 1});
   }
-  /// One sequence of attentions.
+  /// Attention of one sequence alone.
   void attention(const AttentionArgs& args, Matrix out) {
     const Attention one{args, out};
     attentions({&one, 1});

@@ -50,8 +50,7 @@ void min_p(std::vector<Candidate>& candidates, double p);
 /// The candidate at `u` in [0, 1) of the cumulative distribution at `temperature`.
 tokenizer::TokenId draw(std::span<const Candidate> candidates, double temperature, double u);
 
-/// The same of all tokens in the order of their ids: what is left out of no one needs no order, which takes longer to
-/// find than the token.
+/// The same of all tokens, in the order of their ids: where none is left out, sorting them would only take time.
 tokenizer::TokenId draw(std::span<const float> logits, double temperature, double u);
 
 class Sampler {

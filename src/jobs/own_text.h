@@ -1,7 +1,6 @@
 // A model's own text: written in many chunks at a time, continued after an interruption.
 #pragma once
 
-#include <functional>
 #include <string>
 
 #include "jobs/model_options.h"

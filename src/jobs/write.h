@@ -16,7 +16,7 @@ struct WriteOptions {
   std::string output_file;  ///< of saved_text.h
   int64_t ctx_size = 512;   ///< tokens of a chunk
   int64_t chunks = 64;
-  int64_t parallel = 0;  ///< chunks at a time; 0: as many as pay off and fit. The text does not depend on it
+  int64_t parallel = 0;  ///< chunks at a time; 0: as many as pay off and fit. On the CPU the text does not depend on it
   ResumeOptions resume;
 
   template <class Self, class Visit>
