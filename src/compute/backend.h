@@ -14,111 +14,13 @@
 #include <string>
 #include <string_view>
 
+#include "compute/arguments.h"
 #include "compute/tensor.h"
 
 namespace steelyard::compute {
 
 /// Device memory, freed with the last copy of the handle.
 using Buffer = std::shared_ptr<std::byte>;
-
-/// Which pairs of a head RoPE rotates.
-enum class RopePairs {
-  kNorm,  ///< (v[2i], v[2i+1])
-  kNeox,  ///< (v[i], v[i + n/2])
-};
-
-/// The activation between the two halves of a gated FFN.
-enum class Activation {
-  kSwiglu,         ///< silu(g) u, silu(z) = z / (1 + e^-z)
-  kGeglu,          ///< gelu(g) u, gelu(z) = z / 2 (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3)))
-  kClampedSwiglu,  ///< g' / (1 + e^(-1.702 g')) (u' + 1), g' = min(g, 7), u' = u within [-7, 7] (gpt-oss)
-};
-
-/// RoPE of `n_head` heads that are `head_stride` columns apart; the first `n_dims` columns of each head rotate. cos,
-/// sin: [n_positions, n_dims / 2], magnitude included; row t of x uses row first_position + t.
-struct RopeArgs {
-  int64_t n_head;
-  int64_t head_stride;
-  int64_t n_dims;
-  RopePairs pairs;
-  const float* cos;
-  const float* sin;
-  int64_t first_position;
-};
-
-/// out[t] = W_slice x[t]; x: [n, n_in], out: [n, n_out]. With a routing each row uses the slice of its expert; x:
-/// [n_slots, n_in].
-struct Product {
-  const Weight* weight;
-  int64_t slice;
-  Matrix x, out;
-  const Routing* routing = nullptr;
-};
-
-/// Causal attention. q: [n, n_head * head_k] for positions first_position .. first_position + n - 1.
-/// k: [first_position + n, n_head_kv * head_k], v: [.., n_head_kv * head_v] (for MLA a view of the first columns of k).
-/// Query head h reads key head h * n_head_kv / n_head.
-/// A query sees the keys of its own and earlier positions, with a window only those nearer than `window`. A sink is a
-/// logit in its head's softmax without a value (gpt-oss); scale does not apply to it.
-struct AttentionArgs {
-  Matrix q;
-  TypedRows k, v;  ///< heads of whole blocks
-  int64_t n_head;
-  int64_t n_head_kv;
-  int64_t head_k;
-  int64_t head_v;
-  float scale;
-  int64_t first_position;
-  int64_t window = 0;            ///< 0: none; else the number of positions that a query sees, its own included
-  const float* sinks = nullptr;  ///< [n_head] or null
-};
-
-/// Attention of one sequence's queries, and where its result goes [n, n_head * head_v].
-struct Attention {
-  AttentionArgs args;
-  Matrix out;
-};
-
-/// The gated delta rule (Yang, Kautz, Hatamizadeh 2024, "Gated Delta Networks"; its inputs as Qwen3-Next prepares
-/// them). Each head keeps a matrix S [head, head] of keys times values. Per token, with key and query divided by
-/// sqrt(sum of squares + eps) first:
-///   S *= exp(decay * softplus(alpha + dt));  u = sigmoid(beta) * (v - S^T k);  S += k u^T;  out = S^T q / sqrt(head).
-struct DeltaRuleArgs {
-  Matrix q, k;         ///< [n, n_head_k * head]
-  Matrix v;            ///< [n, n_head * head]
-  Matrix beta, alpha;  ///< [n, n_head]
-  const float* decay;  ///< [n_head], <= 0
-  const float* dt;     ///< [n_head]
-  int64_t n_head;
-  int64_t n_head_k;
-  int64_t head;
-  bool tiled;  ///< head h uses key head h % n_head_k; else h / (n_head / n_head_k)
-  float eps;
-
-  int64_t key_head(int64_t h) const { return tiled ? h % n_head_k : h / (n_head / n_head_k); }
-};
-
-/// How a router's logits become expert weights (`expert_gating_func` of GGUF).
-enum class Gating {
-  kSoftmax = 1,
-  kSigmoid = 2,
-  kSoftmaxWeight = 3,  ///< softmax over the chosen only
-  kSqrtSoftplus = 4,   ///< sqrt(ln(1 + e^z))
-};
-
-inline constexpr int64_t kMaxExpertGroups = 256;
-
-/// bias: [n_expert] or null; steers the selection only. n_group > 1: experts form n_group equal groups, a group's score
-/// is the sum of its two best, only the n_group_used best groups take part.
-struct RouteArgs {
-  Gating gating;
-  const float* bias;
-  int64_t n_used;
-  int64_t n_group;
-  int64_t n_group_used;
-  bool normalize;  ///< divide weights by max(sum, 2^-14)
-  float scale;     ///< then multiply
-};
 
 class Backend {
  public:

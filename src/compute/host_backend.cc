@@ -52,7 +52,7 @@ void HostBackend::store(Matrix from, TypedRows to) {
   });
 }
 
-void HostBackend::mul_mats(std::span<const Product> products) {
+void HostBackend::split_by_expert(std::span<const Product> products) {
   products_.clear();
   for (size_t i = 0, end = 0; i < products.size(); i = end) {
     const Routing* const routing = products[i].routing;
@@ -71,7 +71,25 @@ void HostBackend::mul_mats(std::span<const Product> products) {
       }
     }
   }
+}
+
+void HostBackend::mul_mats(std::span<const Product> products) {
+  split_by_expert(products);
   multiply(products_);
+}
+
+void HostBackend::mul_mats_transposed(std::span<const Product> products) {
+  split_by_expert(products);
+  multiply_transposed(products_);
+}
+
+void HostBackend::scale_gradients(std::span<const ScaleGradient> gradients) {
+  std::vector<ScaleGradient> slices;
+  for (const ScaleGradient& gradient : gradients) {
+    split_by_expert({&gradient.product, 1});
+    for (const Product& product : products_) slices.push_back({product, gradient.sums});
+  }
+  add_scale_gradients(slices);
 }
 
 void HostBackend::add_row_experts(Matrix y, const float* rows, const Routing& routing) {
@@ -89,6 +107,30 @@ void HostBackend::route(Matrix logits, const RouteArgs& args, Routing& routing) 
                    routing.weight + t * args.n_used);
   }
   sort_by_expert(routing);
+}
+
+void HostBackend::route_backward(Matrix logits, const RouteArgs& args, const Routing& routing, const float* dweight,
+                                 Matrix dlogits) {
+  std::vector<double> scratch(static_cast<size_t>(routing.n_expert + routing.n_used));
+  for (int64_t t = 0; t < logits.rows; ++t) {
+    add_selection_gradient({logits.row(t), static_cast<size_t>(logits.cols)}, args, routing.expert + t * args.n_used,
+                           dweight + t * args.n_used, scratch, dlogits.row(t));
+  }
+}
+
+void HostBackend::sum_rows_experts(Matrix x, const Routing& routing, float* sums) {
+  for (int64_t e = 0; e < routing.n_expert; ++e) {
+    const int64_t begin = routing.row_begin[e], n = routing.row_begin[e + 1] - begin;
+    if (n > 0) sum_rows(x.slice(begin, n), sums + e * x.cols);
+  }
+}
+
+void HostBackend::write_scales(const Weight& weight, const float* scales) {
+  const formats::Format& format = *weight.format;
+  auto* const blocks = const_cast<std::byte*>(weight.data);  // the caller's own: see operations.def
+  const int64_t n_blocks = weight.n_slices * weight.n_out * weight.n_in / format.block_len;
+  parallel_for(n_blocks, 1024,
+               [&](int64_t b) { format.write_scales(scales + b * format.n_scales, blocks + b * format.block_bytes); });
 }
 
 }  // namespace steelyard::compute

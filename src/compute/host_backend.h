@@ -23,12 +23,25 @@ class HostBackend : public Backend {
   void add_row_experts(Matrix y, const float* rows, const Routing& routing) override;
   void route(Matrix logits, const RouteArgs& args, Routing& routing) override;
 
+  void mul_mats_transposed(std::span<const Product> products) final;
+  void scale_gradients(std::span<const ScaleGradient> gradients) final;
+  void route_backward(Matrix logits, const RouteArgs& args, const Routing& routing, const float* dweight,
+                      Matrix dlogits) override;
+  void sum_rows_experts(Matrix x, const Routing& routing, float* sums) override;
+  void write_scales(const Weight& weight, const float* scales) override;
+
  protected:
   /// Of one slice each: mul_mats makes a product for each expert of what is routed, with the rows that go there and the
   /// routing that they are from.
   virtual void multiply(std::span<const Product> products) = 0;
+  /// The same for mul_mats_transposed and for scale_gradients. Slices of one weight have one `sums`.
+  virtual void multiply_transposed(std::span<const Product> products) = 0;
+  virtual void add_scale_gradients(std::span<const ScaleGradient> gradients) = 0;
 
  private:
+  // Sets products_ to those of one slice each.
+  void split_by_expert(std::span<const Product> products);
+
   std::vector<Product> products_;  // of the call at work
 };
 

@@ -82,6 +82,68 @@ void select_experts(std::span<const float> logits, const RouteArgs& args, std::s
   for (int64_t rank = 0; rank < args.n_used; ++rank) weight[rank] = weight[rank] / divisor * args.scale;
 }
 
+// weight = scale p / max(sum of the chosen p, 2^-14), or scale p; p by the gating. With softmax over the chosen the sum
+// is 1 whatever the logits, and its gradient nothing.
+void add_selection_gradient(std::span<const float> logits, const RouteArgs& args, const int32_t* expert,
+                            const float* dweight, std::span<double> scratch, float* dlogits) {
+  const size_t n_expert = logits.size();
+  const auto n_used = static_cast<size_t>(args.n_used);
+  const std::span<double> probs = scratch.first(n_expert), dprobs = scratch.subspan(n_expert, n_used);
+  const auto logit = [&](size_t e) { return static_cast<double>(logits[e]); };
+  const auto chosen = [&](size_t rank) { return static_cast<size_t>(expert[rank]); };
+  const auto sigmoid = [](double z) { return 1.0 / (1.0 + std::exp(-z)); };
+  const auto softmax = [&](size_t n, const auto& index) {
+    double max = logit(index(0)), sum = 0;
+    for (size_t i = 1; i < n; ++i) max = std::max(max, logit(index(i)));
+    for (size_t i = 0; i < n; ++i) sum += probs[index(i)] = std::exp(logit(index(i)) - max);
+    for (size_t i = 0; i < n; ++i) probs[index(i)] /= sum;
+  };
+  if (args.gating == Gating::kSoftmax) {
+    softmax(n_expert, [](size_t e) { return e; });
+  } else if (args.gating == Gating::kSoftmaxWeight) {
+    softmax(n_used, chosen);
+  } else {
+    for (size_t e = 0; e < n_expert; ++e) {
+      const double z = logit(e);
+      probs[e] = args.gating == Gating::kSigmoid ? sigmoid(z)
+                                                 : std::sqrt(std::max(z, 0.0) + std::log1p(std::exp(-std::abs(z))));
+    }
+  }
+
+  double sum = 0, mean = 0;
+  for (size_t rank = 0; rank < n_used; ++rank) sum += probs[chosen(rank)];
+  const bool divided = args.normalize && args.gating != Gating::kSoftmaxWeight && sum > 0x1p-14;
+  const double divisor = args.normalize ? std::max(sum, 0x1p-14) : 1.0;
+  for (size_t rank = 0; rank < n_used; ++rank) mean += dweight[rank] * probs[chosen(rank)] / sum;
+  for (size_t rank = 0; rank < n_used; ++rank)
+    dprobs[rank] = args.scale / divisor * (dweight[rank] - (divided ? mean : 0.0));
+
+  double inner = 0;  // of gradients and probabilities, for a softmax
+  for (size_t rank = 0; rank < n_used; ++rank) inner += dprobs[rank] * probs[chosen(rank)];
+  if (args.gating == Gating::kSoftmax) {
+    for (size_t e = 0; e < n_expert; ++e) dlogits[e] -= static_cast<float>(probs[e] * inner);
+  }
+  for (size_t rank = 0; rank < n_used; ++rank) {
+    const double p = probs[chosen(rank)], d = dprobs[rank];
+    double dz = 0;
+    switch (args.gating) {
+      case Gating::kSoftmax:
+        dz = p * d;
+        break;
+      case Gating::kSoftmaxWeight:
+        dz = p * (d - inner);
+        break;
+      case Gating::kSigmoid:
+        dz = p * (1.0 - p) * d;
+        break;
+      case Gating::kSqrtSoftplus:
+        dz = p > 0 ? sigmoid(logit(chosen(rank))) / (2.0 * p) * d : 0.0;
+        break;
+    }
+    dlogits[chosen(rank)] += static_cast<float>(dz);
+  }
+}
+
 void sort_by_expert(Routing& routing) {
   std::fill(routing.row_begin, routing.row_begin + routing.n_expert + 1, 0);
   for (int64_t s = 0; s < routing.n_slots(); ++s) ++routing.row_begin[routing.expert[s] + 1];

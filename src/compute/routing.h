@@ -16,6 +16,11 @@ namespace steelyard::compute {
 void select_experts(std::span<const float> logits, const RouteArgs& args, std::span<float> scratch, int32_t* expert,
                     float* weight);
 
+/// dlogits [n_expert] += the gradient of what select_experts made of one token's logits, from that of the chosen
+/// experts' weights [n_used]; which experts are chosen is held constant. scratch: [n_expert + n_used].
+void add_selection_gradient(std::span<const float> logits, const RouteArgs& args, const int32_t* expert,
+                            const float* dweight, std::span<double> scratch, float* dlogits);
+
 /// Fills row, token and row_begin from expert: a counting sort that keeps tokens in order within an expert.
 void sort_by_expert(Routing& routing);
 

@@ -67,9 +67,9 @@ void CpuBackend::rope(Matrix x, const RopeArgs& args) {
     for (int64_t h = 0; h < args.n_head; ++h) {
       float* v = x.row(t) + h * args.head_stride;
       for (int64_t i = 0; i < half; ++i) {
-        const float a = v[i * step], b = v[i * step + partner];
-        v[i * step] = a * cos[i] - b * sin[i];
-        v[i * step + partner] = a * sin[i] + b * cos[i];
+        const float a = v[i * step], b = v[i * step + partner], s = args.transposed ? -sin[i] : sin[i];
+        v[i * step] = a * cos[i] - b * s;
+        v[i * step + partner] = a * s + b * cos[i];
       }
     }
   });

@@ -31,6 +31,8 @@ class CpuBackend : public HostBackend {
 
  protected:
   void multiply(std::span<const Product> products) override;
+  void multiply_transposed(std::span<const Product> products) override;
+  void add_scale_gradients(std::span<const ScaleGradient> gradients) override;
 
  private:
   // Memory that a thread works in; kept from call to call and grown as needed.
@@ -46,6 +48,7 @@ class CpuBackend : public HostBackend {
   };
 
   class AttentionTask;
+  class AttentionBackwardTask;
 
   /// How a product is made: with floats, with both sides as 16-bit codes, or with codes of blocks and activations as
   /// bytes; row by row for a single token, else in panels.

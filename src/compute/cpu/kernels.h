@@ -26,6 +26,10 @@ struct Kernels {
   void (*swiglu)(float* gate, const float* up, int64_t n);
   void (*geglu)(float* gate, const float* up, int64_t n);
   void (*clamped_swiglu)(float* gate, const float* up, int64_t n);
+  /// d[i], the gradient of activation(gate[i], up[i]), becomes that of gate[i]; dup[i] +=.
+  void (*swiglu_backward)(const float* gate, const float* up, float* d, float* dup, int64_t n);
+  void (*geglu_backward)(const float* gate, const float* up, float* d, float* dup, int64_t n);
+  void (*clamped_swiglu_backward)(const float* gate, const float* up, float* d, float* dup, int64_t n);
   /// sums[i] += x[i]^2 in double.
   void (*add_squares)(const float* x, double* sums, int64_t n);
   /// out[i] += factor * x[i].

@@ -53,10 +53,21 @@ void scale(float* x, int64_t n, float factor) {
   for (int64_t i = 0; i < n; ++i) x[i] *= factor;
 }
 
+// The derivatives of an activation with respect to gate and up.
+template <typename F>
+struct Slopes {
+  F gate, up;
+};
+
 struct Swiglu {
   template <typename F, typename U>
   static F apply(F g, F u) {
     return times_sigmoid<F, U>(g, g) * u;
+  }
+  template <typename F, typename U>
+  static Slopes<F> slopes(F g, F u) {
+    const F s = times_sigmoid<F, U>(F{} + 1.0f, g);
+    return {u * s * (1.0f + g * (1.0f - s)), g * s};
   }
 };
 
@@ -65,6 +76,11 @@ struct Geglu {
   static F apply(F g, F u) {  // (1 + tanh(y)) / 2 = 1 / (1 + e^-2y)
     const F y2 = 1.59576912f * (g + 0.044715f * g * g * g);
     return times_sigmoid<F, U>(g, y2) * u;
+  }
+  template <typename F, typename U>
+  static Slopes<F> slopes(F g, F u) {
+    const F s = times_sigmoid<F, U>(F{} + 1.0f, 1.59576912f * (g + 0.044715f * g * g * g));
+    return {u * s * (1.0f + g * (1.0f - s) * (1.59576912f + 0.21406777f * g * g)), g * s};
   }
 };
 
@@ -76,6 +92,14 @@ struct ClampedSwiglu {
     u = u > seven ? seven : u < -seven ? -seven : u;
     return times_sigmoid<F, U>(g, 1.702f * g) * (u + 1.0f);
   }
+  template <typename F, typename U>
+  static Slopes<F> slopes(F g, F u) {
+    const F seven = F{} + 7.0f, none = F{};
+    const F z = g > seven ? seven : g, v = u > seven ? seven : u < -seven ? -seven : u;
+    const F s = times_sigmoid<F, U>(F{} + 1.0f, 1.702f * z);
+    const F slope = (v + 1.0f) * s * (1.0f + 1.702f * z * (1.0f - s)), other = z * s;
+    return {g < seven ? slope : none, u < seven ? (u > -seven ? other : none) : none};
+  }
 };
 
 template <typename Activation>
@@ -85,6 +109,22 @@ void gated(float* gate, const float* up, int64_t n) {
     store(Activation::template apply<Floats, Words>(load(gate + i), load(up + i)), gate + i);
   }
   for (; i < n; ++i) gate[i] = Activation::template apply<float, unsigned>(gate[i], up[i]);
+}
+
+template <typename Activation>
+void gated_backward(const float* gate, const float* up, float* d, float* dup, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const auto slopes = Activation::template slopes<Floats, Words>(load(gate + i), load(up + i));
+    const Floats dout = load(d + i);
+    store(load(dup + i) + dout * slopes.up, dup + i);
+    store(dout * slopes.gate, d + i);
+  }
+  for (; i < n; ++i) {
+    const auto slopes = Activation::template slopes<float, unsigned>(gate[i], up[i]);
+    dup[i] += d[i] * slopes.up;
+    d[i] *= slopes.gate;
+  }
 }
 
 void add_squares(const float* x, double* sums, int64_t n) {
@@ -105,6 +145,9 @@ extern const Kernels kKernels = {STEELYARD_STRING(STEELYARD_TARGET),
                                  gated<Swiglu>,
                                  gated<Geglu>,
                                  gated<ClampedSwiglu>,
+                                 gated_backward<Swiglu>,
+                                 gated_backward<Geglu>,
+                                 gated_backward<ClampedSwiglu>,
                                  add_squares,
                                  add_scaled};
 

@@ -101,8 +101,9 @@ void RefBackend::rope(Matrix x, const RopeArgs& args) {
         float& a = args.pairs == RopePairs::kNorm ? v[2 * i] : v[i];
         float& b = args.pairs == RopePairs::kNorm ? v[2 * i + 1] : v[i + half];
         const float a0 = a, b0 = b;
-        a = a0 * cos[i] - b0 * sin[i];
-        b = a0 * sin[i] + b0 * cos[i];
+        const float s = args.transposed ? -sin[i] : sin[i];
+        a = a0 * cos[i] - b0 * s;
+        b = a0 * s + b0 * cos[i];
       }
     }
   }

@@ -16,6 +16,8 @@ class RefBackend : public HostBackend {
 
  protected:
   void multiply(std::span<const Product> products) override;
+  void multiply_transposed(std::span<const Product> products) override;
+  void add_scale_gradients(std::span<const ScaleGradient> gradients) override;
 };
 
 }  // namespace steelyard::compute

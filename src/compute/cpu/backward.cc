@@ -1,0 +1,146 @@
+// Backward passes of the operations on rows, of experts and of the loss, and the step of Adam.
+#include <algorithm>
+#include <cmath>
+
+#include "base/parallel.h"
+#include "compute/cpu/cpu_backend.h"
+
+namespace steelyard::compute {
+namespace {
+
+// Columns of a sum over rows that one task owns: the same order of addition for any number of threads.
+constexpr int64_t kColumns = 64;
+
+// body(begin, n) for runs of the columns.
+template <typename Body>
+void for_columns(int64_t cols, const Body& body) {
+  parallel_for((cols + kColumns - 1) / kColumns, 1,
+               [&](int64_t part) { body(part * kColumns, std::min(kColumns, cols - part * kColumns)); });
+}
+
+}  // namespace
+
+void CpuBackend::rms_norm_backward(Matrix x, const float* weight, float eps, Matrix dout, Matrix dx, float* dweight) {
+  const auto n = static_cast<float>(x.cols);
+  std::vector<float> scales(static_cast<size_t>(x.rows));
+  parallel_for(x.rows, 16, [&](int64_t t) {
+    const float* in = x.row(t);
+    const float* d = dout.row(t);
+    float* to = dx.row(t);
+    const float scale = 1.0f / std::sqrt(kernels_.dot(in, in, x.cols) / n + eps);
+    scales[static_cast<size_t>(t)] = scale;
+    double dot = 0;
+    for (int64_t c = 0; c < x.cols; ++c) dot += static_cast<double>(d[c] * weight[c] * in[c]);
+    const float pull = scale * scale * scale * static_cast<float>(dot) / n;
+    for (int64_t c = 0; c < x.cols; ++c) to[c] += d[c] * weight[c] * scale - in[c] * pull;
+  });
+  if (dweight == nullptr) return;
+  for_columns(x.cols, [&](int64_t begin, int64_t n_cols) {
+    double sums[kColumns] = {};
+    for (int64_t t = 0; t < x.rows; ++t) {
+      const float scale = scales[static_cast<size_t>(t)];
+      for (int64_t c = 0; c < n_cols; ++c)
+        sums[c] += static_cast<double>(dout.row(t)[begin + c] * x.row(t)[begin + c] * scale);
+    }
+    for (int64_t c = 0; c < n_cols; ++c) dweight[begin + c] += static_cast<float>(sums[c]);
+  });
+}
+
+void CpuBackend::softcap_backward(Matrix out, float cap, Matrix d) {
+  parallel_for(d.rows, 16, [&](int64_t t) {
+    for (int64_t c = 0; c < d.cols; ++c) {
+      const float tanh = out.row(t)[c] / cap;
+      d.row(t)[c] *= 1.0f - tanh * tanh;
+    }
+  });
+}
+
+void CpuBackend::gated_backward(Activation activation, Matrix gate, Matrix up, Matrix d, Matrix dup) {
+  const auto kernel = activation == Activation::kSwiglu  ? kernels_.swiglu_backward
+                      : activation == Activation::kGeglu ? kernels_.geglu_backward
+                                                         : kernels_.clamped_swiglu_backward;
+  parallel_for(gate.rows, 8, [&](int64_t t) { kernel(gate.row(t), up.row(t), d.row(t), dup.row(t), gate.cols); });
+}
+
+void CpuBackend::sigmoid_gate_backward(Matrix x, Matrix gate, Matrix d, Matrix dgate) {
+  parallel_for(x.rows, 16, [&](int64_t t) {
+    const auto sigmoid = [&](int64_t c) { return 1.0f / (1.0f + std::exp(-gate.row(t)[c])); };
+    float* dout = d.row(t);
+    if (gate.cols == 1) {
+      const float s = sigmoid(0);
+      *dgate.row(t) += kernels_.dot(dout, x.row(t), x.cols) * s * (1.0f - s);
+      kernels_.scale(dout, x.cols, s);
+      return;
+    }
+    for (int64_t c = 0; c < x.cols; ++c) {
+      const float s = sigmoid(c);
+      dgate.row(t)[c] += dout[c] * x.row(t)[c] * s * (1.0f - s);
+      dout[c] *= s;
+    }
+  });
+}
+
+void CpuBackend::gather_backward(Matrix drows, const Routing& routing, Matrix dx) {
+  parallel_for(routing.n_tokens, 16, [&](int64_t t) {
+    for (int64_t slot = t * routing.n_used; slot < (t + 1) * routing.n_used; ++slot)
+      kernels_.add_scaled(drows.row(routing.row[slot]), 1.0f, dx.row(t), dx.cols);
+  });
+}
+
+void CpuBackend::combine_backward(Matrix y, const Routing& routing, Matrix dout, Matrix dy, float* dweight) {
+  parallel_for(routing.n_tokens, 16, [&](int64_t t) {
+    for (int64_t slot = t * routing.n_used; slot < (t + 1) * routing.n_used; ++slot) {
+      const int64_t r = routing.row[slot];
+      dweight[slot] = kernels_.dot(dout.row(t), y.row(r), y.cols);
+      kernels_.add_scaled(dout.row(t), routing.weight[slot], dy.row(r), dy.cols);
+    }
+  });
+}
+
+void CpuBackend::sum_rows(Matrix x, float* sums) {
+  for_columns(x.cols, [&](int64_t begin, int64_t n) {
+    double totals[kColumns] = {};
+    for (int64_t t = 0; t < x.rows; ++t) {
+      for (int64_t c = 0; c < n; ++c) totals[c] += static_cast<double>(x.row(t)[begin + c]);
+    }
+    for (int64_t c = 0; c < n; ++c) sums[begin + c] += static_cast<float>(totals[c]);
+  });
+}
+
+void CpuBackend::row_sum_squares(Matrix x, float* sums) {
+  parallel_for(x.rows, 16, [&](int64_t t) { sums[t] = kernels_.dot(x.row(t), x.row(t), x.cols); });
+}
+
+void CpuBackend::divergence(Matrix logits, const TargetRows& target, float* loss) {
+  parallel_for(logits.rows, 1, [&](int64_t t) {
+    float* x = logits.row(t);
+    const int32_t* tokens = target.tokens + t * target.n;
+    const float* probs = target.probs + t * target.n;
+    const float max = kernels_.largest(x, logits.cols);
+    double cross = 0;  // sum p (log p - x)
+    for (int64_t i = 0; i < target.n; ++i) {
+      if (probs[i] > 0)
+        cross += static_cast<double>(probs[i]) * (std::log(static_cast<double>(probs[i])) - (x[tokens[i]] - max));
+    }
+    const float sum = kernels_.exponentials(x, logits.cols, max);
+    loss[t] = static_cast<float>(cross + std::log(static_cast<double>(sum)));
+    kernels_.scale(x, logits.cols, 1.0f / sum);
+    for (int64_t i = 0; i < target.n; ++i) x[tokens[i]] -= probs[i];
+  });
+}
+
+void CpuBackend::adam(const AdamArgs& args, int64_t n, const float* gradients, float* m, float* v, float* values) {
+  constexpr int64_t kValues = 4096;
+  parallel_for((n + kValues - 1) / kValues, 1, [&](int64_t part) {
+    for (int64_t i = part * kValues; i < std::min(n, (part + 1) * kValues); ++i) {
+      const float g = gradients[i];
+      m[i] = args.beta1 * m[i] + (1.0f - args.beta1) * g;
+      v[i] = args.beta2 * v[i] + (1.0f - args.beta2) * g * g;
+      if (v[i] == 0) continue;
+      const float size = args.size > 0 ? args.size : std::abs(values[i]);
+      values[i] -= args.rate * size * (m[i] / args.correction1) / std::sqrt(v[i] / args.correction2);
+    }
+  });
+}
+
+}  // namespace steelyard::compute
