@@ -8,11 +8,12 @@
 #include <vector>
 
 #include "compute/backend.h"
+#include "compute/scratch.h"
 
 namespace steelyard::model {
 
 // The forward pass is formulas over these, and reads as such only when they are short.
-using compute::Backend, compute::Buffer, compute::Matrix, compute::Routing, compute::Weight;
+using compute::Backend, compute::Buffer, compute::Matrix, compute::Routing, compute::Scratch, compute::Weight;
 
 enum class RopeScaling { kNone, kLinear, kYarn, kLongrope };
 

@@ -10,7 +10,7 @@
 #include "model/config.h"
 #include "model/kv_cache.h"
 #include "model/rope_table.h"
-#include "model/scratch.h"
+#include "compute/scratch.h"
 #include "model/weights.h"
 
 namespace steelyard::model {

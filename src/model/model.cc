@@ -7,22 +7,23 @@
 
 namespace steelyard::model {
 
-Model::Model(const gguf::Reader& reader, Backend& backend, CacheTypes cache_types)
-    : Model(reader, std::vector<Backend*>(read_config(reader.metadata()).layers.size(), &backend), cache_types) {}
+Model::Model(const gguf::Reader& reader, Backend& backend, CacheTypes cache_types, LoadedTensors* loaded)
+    : Model(reader, std::vector<Backend*>(read_config(reader.metadata()).layers.size(), &backend), cache_types,
+            loaded) {}
 
-Model::Model(const gguf::Reader& reader, std::vector<Backend*> backends, CacheTypes cache_types)
+Model::Model(const gguf::Reader& reader, std::vector<Backend*> backends, CacheTypes cache_types, LoadedTensors* loaded)
     : reader_(reader),
       config_(read_config(reader.metadata())),
       backends_(std::move(backends)),
       cache_types_(cache_types),
-      trunk_(bind_trunk(reader, config_, *backends_.front(), *backends_.back())) {
+      trunk_(bind_trunk(reader, config_, *backends_.front(), *backends_.back(), loaded)) {
   STEELYARD_CHECK(backends_.size() == config_.layers.size());
   for (const LayerConfig& layer : config_.layers) check_cache_types(layer.attention, cache_types);
   const auto n = static_cast<int>(config_.prediction.size());
   while (n_predictions_ < n && has_prediction(reader, config_, n_predictions_)) ++n_predictions_;
 }
 
-Layer Model::layer(int i, int64_t n_positions, std::span<const Layer> bound, LoadedWeights* loaded) const {
+Layer Model::layer(int i, int64_t n_positions, std::span<const Layer> bound, LoadedTensors* loaded) const {
   // Bound first: this proves that the widths, which determine the table's size, are those of real tensors.
   Backend& owner = backend(i);
   Layer layer{config_.block(static_cast<size_t>(i)), bind_layer(reader_, config_, i, owner, loaded), {}, &owner};

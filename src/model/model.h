@@ -15,11 +15,12 @@ class Model {
  public:
   /// Reads the configuration and binds the trunk. `reader` and `backend` outlive the model. Error for an unknown
   /// architecture, a missing or ill-typed key, a missing tensor or a wrong shape, or when heads do not divide into the
-  /// blocks of a cache type.
-  Model(const gguf::Reader& reader, Backend& backend, CacheTypes cache_types = {});
+  /// blocks of a cache type. `loaded`: gets the head's tensors (see layer()).
+  Model(const gguf::Reader& reader, Backend& backend, CacheTypes cache_types = {}, LoadedTensors* loaded = nullptr);
   /// The same on several backends, one per layer of the trunk. The embedding is on the first layer's backend, the head
   /// and prediction blocks are on the last layer's.
-  Model(const gguf::Reader& reader, std::vector<Backend*> backends, CacheTypes cache_types = {});
+  Model(const gguf::Reader& reader, std::vector<Backend*> backends, CacheTypes cache_types = {},
+        LoadedTensors* loaded = nullptr);
 
   const gguf::Reader& reader() const { return reader_; }
   const ModelConfig& config() const { return config_; }
@@ -36,7 +37,7 @@ class Model {
   /// Block i of the file, ready for positions below n_positions. `bound`: layers bound for as many positions, whose
   /// RoPE tables are shared where the angles are the same. `loaded`: weights are taken from it, and added to it,
   /// instead of being loaded each time.
-  Layer layer(int i, int64_t n_positions, std::span<const Layer> bound = {}, LoadedWeights* loaded = nullptr) const;
+  Layer layer(int i, int64_t n_positions, std::span<const Layer> bound = {}, LoadedTensors* loaded = nullptr) const;
 
   /// Of block i in the file.
   uint64_t block_bytes(int i) const;

@@ -15,7 +15,7 @@ namespace {
 class Binder {
  public:
   Binder(const gguf::Reader& reader, Backend& backend, std::string prefix, std::span<const std::string> required = {},
-         LoadedWeights* loaded = nullptr)
+         LoadedTensors* loaded = nullptr)
       : reader_(reader), backend_(backend), prefix_(std::move(prefix)), required_(required), loaded_(loaded) {}
 
   bool has(const std::string& name) const { return reader_.find(prefix_ + name) != nullptr; }
@@ -26,11 +26,17 @@ class Binder {
     if (type.decode == nullptr)
       fail(reader_.path(), "tensor {} has type {}, which holds no weights", tensor.name, type.name);
     const auto load = [&] {
-      return backend_.load({tensor.name, &type, n_in, n_out, n_slices, reader_.bytes(tensor).data()});
+      Weight weight = backend_.load({tensor.name, &type, n_in, n_out, n_slices, reader_.bytes(tensor).data()});
+      if (loaded_ != nullptr && loaded_->writable && type.n_scales > 0 && weight.memory == nullptr) {
+        weight.memory = backend_.allocate_copy(weight.data, tensor.n_bytes);
+        weight.data = weight.memory.get();
+      }
+      return weight;
     };
     if (loaded_ == nullptr) return load();
-    const auto there = loaded_->find(tensor.name);
-    return there != loaded_->end() ? there->second : loaded_->emplace(tensor.name, load()).first->second;
+    const auto there = loaded_->weights.find(tensor.name);
+    return there != loaded_->weights.end() ? there->second
+                                           : loaded_->weights.emplace(tensor.name, load()).first->second;
   }
 
   Weight weight_if(bool wanted, const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices = 1) const {
@@ -53,7 +59,9 @@ class Binder {
   }
 
   Vector vector(const std::string& name, int64_t n, int64_t n_slices = 1) const {
-    return uploaded(values(name, n, n_slices));
+    Vector out = uploaded(values(name, n, n_slices));
+    if (loaded_ != nullptr) loaded_->vectors[prefix_ + name] = out;
+    return out;
   }
 
   // [n_slices, n] of a tensor [n, n_slices].
@@ -81,6 +89,7 @@ class Binder {
     Vector out;
     out.memory = backend_.allocate_copy(host.data(), host.size() * sizeof(float));
     out.data = reinterpret_cast<const float*>(out.memory.get());
+    out.n = static_cast<int64_t>(host.size());
     return out;
   }
 
@@ -98,7 +107,7 @@ class Binder {
   Backend& backend_;
   std::string prefix_;
   std::span<const std::string> required_;
-  LoadedWeights* loaded_;
+  LoadedTensors* loaded_;
 };
 
 void bind_latent(const Binder& binder, const AttentionConfig& config, int64_t n_embd, AttentionWeights& w) {
@@ -213,8 +222,9 @@ std::vector<float> rope_factors(const Binder& binder, const gguf::Reader& reader
 
 }  // namespace
 
-TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, Backend& first, Backend& last) {
-  const Binder binder(reader, last, "");
+TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, Backend& first, Backend& last,
+                        LoadedTensors* loaded) {
+  const Binder binder(reader, last, "", {}, loaded);
   TrunkWeights w;
   w.token_embd = Binder(reader, first, "").weight("token_embd.weight", config.n_embd, config.n_vocab);
   w.output_norm = binder.vector("output_norm.weight", config.n_embd);
@@ -250,7 +260,7 @@ PredictionWeights bind_prediction(const gguf::Reader& reader, const ModelConfig&
 }
 
 LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, int layer, Backend& backend,
-                        LoadedWeights* loaded) {
+                        LoadedTensors* loaded) {
   const LayerConfig& description = config.block(static_cast<size_t>(layer));
   const Binder binder(reader, backend, fmt::format("blk.{}.", layer), description.required, loaded);
   return {bind_attention(binder, description, config.n_embd), bind_ffn(binder, description, config.n_embd)};

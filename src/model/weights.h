@@ -15,6 +15,7 @@ namespace steelyard::model {
 struct Vector {
   Buffer memory;
   const float* data = nullptr;
+  int64_t n = 0;
 };
 
 /// Gated delta net; d = head, Q = key_width, V = value_width, H = heads of values.
@@ -97,18 +98,24 @@ struct TrunkWeights {
   std::vector<float> rope_short, rope_long;
 };
 
-/// Weights by full name that are in a backend's memory. Binding takes them from here, and adds those that it loads. So
-/// a layer can be bound again without being loaded again, and others of the same shape can replace the file's.
-using LoadedWeights = std::map<std::string, Weight>;
+/// Tensors by full name that are in a backend's memory. Binding takes weights from here, and adds those that it loads.
+/// So a layer can be bound again without being loaded again, and others of the same shape can replace the file's.
+/// Vectors are added, too, as far as they lie as in the file.
+struct LoadedTensors {
+  std::map<std::string, Weight> weights;
+  std::map<std::string, Vector> vectors;
+  bool writable = false;  ///< weights that have scales (Format::n_scales) get memory of their own: scales may be changed
+};
 
 /// Binds tensors of `reader` for `backend`. Error naming file and tensor when one is missing or has another shape. The
 /// embedding goes to `first`, everything else to `last`; a tensor that is both goes to both.
-TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, Backend& first, Backend& last);
+TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, Backend& first, Backend& last,
+                        LoadedTensors* loaded = nullptr);
 /// Whether the file has block n_layers + i of config.prediction; files may be cut to the trunk.
 bool has_prediction(const gguf::Reader& reader, const ModelConfig& config, int i);
 PredictionWeights bind_prediction(const gguf::Reader& reader, const ModelConfig& config, int i, Backend& backend);
 /// `layer` is the block's number in the file, prediction blocks included.
 LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, int layer, Backend& backend,
-                        LoadedWeights* loaded = nullptr);
+                        LoadedTensors* loaded = nullptr);
 
 }  // namespace steelyard::model

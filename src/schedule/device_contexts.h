@@ -26,7 +26,7 @@ class DeviceContexts {
  private:
   struct Context {
     explicit Context(compute::Backend& backend) : scratch(backend) {}
-    model::Scratch scratch;
+    compute::Scratch scratch;
     compute::Buffer hidden_states;
     int64_t n_values = 0;
   };

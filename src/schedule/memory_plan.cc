@@ -5,7 +5,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "gguf/block_name.h"
-#include "model/scratch.h"
+#include "compute/scratch.h"
 #include "schedule/sweep_plan.h"
 
 namespace steelyard::schedule {
@@ -92,7 +92,7 @@ MemoryPlan plan_memory(const ModelTensors& model, const model::ModelConfig& conf
   const TokenBytes token = token_bytes(model.tensors, config);
   const uint64_t hidden_state = static_cast<uint64_t>(config.n_embd) * sizeof(float);
   plan.activations = static_cast<uint64_t>(request.n_batch) * (token.in_layer + 2 * token.input + hidden_state) +
-                     2 * model::Scratch::kBlock;
+                     2 * compute::Scratch::kBlock;
   plan.logits = static_cast<uint64_t>(request.n_outputs * config.n_vocab) * sizeof(float);
   return plan;
 }

@@ -1,4 +1,4 @@
-// Memory for activations inside one layer: allocated piece by piece, released all at once.
+// Memory for what lives as long as a pass through one layer: allocated piece by piece, released all at once.
 #pragma once
 
 #include <algorithm>
@@ -7,7 +7,7 @@
 
 #include "compute/backend.h"
 
-namespace steelyard::model {
+namespace steelyard::compute {
 
 class Scratch {
  public:
@@ -58,4 +58,4 @@ class Scratch {
   size_t used_ = 0;  // bytes taken of the last block
 };
 
-}  // namespace steelyard::model
+}  // namespace steelyard::compute
