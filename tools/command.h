@@ -22,5 +22,6 @@ void add_write(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_fit(CLI::App& app);
+void add_tune(CLI::App& app);
 
 }  // namespace steelyard::tools

@@ -17,9 +17,9 @@ namespace {
 
 // The tensor as it was decided and rounded, if the layer has it: not all tensors are matrices of a product.
 void replace(const plan::Decision& decision, const std::byte* rounded, compute::Backend& backend,
-             model::LoadedWeights& weights) {
-  const auto found = weights.find(decision.tensor->name);
-  if (found == weights.end()) return;
+             model::LoadedTensors& tensors) {
+  const auto found = tensors.weights.find(decision.tensor->name);
+  if (found == tensors.weights.end()) return;
   compute::Weight weight = std::exchange(found->second, {});
   weight.format = &format(decision.type);
   weight.data = rounded;
@@ -112,7 +112,7 @@ double CalibratedLayers::half_over_all() const {
 
 void CalibratedLayers::pass_layer(int number) {
   model_.will_need(number + 1);
-  model::LoadedWeights rounded;  // at first the file's
+  model::LoadedTensors rounded;  // at first the file's
   const model::Layer layer = model_.layer(number, original_->n_ctx(), {}, &rounded);
   std::vector<const plan::Decision*> wanted;
   bool all_finished = true;
@@ -142,7 +142,7 @@ void CalibratedLayers::pass_layer(int number) {
 }
 
 void CalibratedLayers::round_part(int number, const model::Layer& layer, model::LayerPart part,
-                                  std::span<const plan::Decision* const> wanted, model::LoadedWeights& rounded) {
+                                  std::span<const plan::Decision* const> wanted, model::LoadedTensors& rounded) {
   for (int stage = 0; stage < kStages; ++stage) {
     if (part_of(stage) != part) continue;
     std::set<std::string> names;

@@ -58,7 +58,7 @@ class CalibratedLayers : public quantize::LayerEncoder {
   void pass_layer(int number);
   // `rounded` has the layer's weights; quantized ones replace them.
   void round_part(int number, const model::Layer& layer, model::LayerPart part,
-                  std::span<const plan::Decision* const> wanted, model::LoadedWeights& rounded);
+                  std::span<const plan::Decision* const> wanted, model::LoadedTensors& rounded);
   Hessians watch(const model::Layer& layer, const model::Layer& rounded, model::LayerPart part,
                  const std::set<std::string>& weights, int64_t begin, int64_t end);
   bool share_broken();

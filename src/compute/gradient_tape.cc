@@ -139,7 +139,17 @@ void GradientTape::sigmoid_gate(Matrix x, Matrix gate) {
 
 void GradientTape::mul_mats(std::span<const Product> products) {
   backend_.mul_mats(products);
-  note([this, all = std::vector<Product>(products.begin(), products.end())] { products_backward(all); });
+  if (!recording_) return;
+  // The caller's routings end with its call, but not what they point to.
+  std::map<const Routing*, std::shared_ptr<const Routing>> routings;
+  std::vector<Product> all(products.begin(), products.end());
+  for (Product& product : all) {
+    if (product.routing == nullptr) continue;
+    auto& own = routings[product.routing];
+    if (own == nullptr) own = std::make_shared<const Routing>(*product.routing);
+    product.routing = own.get();
+  }
+  note([this, all = std::move(all), routings = std::move(routings)] { products_backward(all); });
 }
 
 void GradientTape::products_backward(const std::vector<Product>& products) {
@@ -193,7 +203,8 @@ void GradientTape::attentions(std::span<const Attention> sequences) {
 
 void GradientTape::route(Matrix logits, const RouteArgs& args, Routing& routing) {
   backend_.route(logits, args, routing);
-  note([=, this, of = routing] { backend_.route_backward(logits, args, of, gradient_of(of.weight), gradient(logits)); });
+  note(
+      [=, this, of = routing] { backend_.route_backward(logits, args, of, gradient_of(of.weight), gradient(logits)); });
 }
 
 void GradientTape::add_row_experts(Matrix y, const float* rows, const Routing& routing) {
@@ -210,9 +221,7 @@ void GradientTape::gather(Matrix x, const Routing& routing, Matrix out) {
 
 void GradientTape::combine(Matrix y, const Routing& routing, Matrix out) {
   backend_.combine(y, routing, out);
-  note([=, this] {
-    backend_.combine_backward(y, routing, gradient(out), gradient(y), gradient_of(routing.weight));
-  });
+  note([=, this] { backend_.combine_backward(y, routing, gradient(out), gradient(y), gradient_of(routing.weight)); });
 }
 
 // ---- what has no way back: models are refused before they come here
@@ -243,8 +252,7 @@ void GradientTape::second_moments_experts(Matrix x, Matrix y, const Routing& rou
 
 void GradientTape::mul_mats_transposed(std::span<const Product> products) { backend_.mul_mats_transposed(products); }
 void GradientTape::scale_gradients(std::span<const ScaleGradient> gradients) { backend_.scale_gradients(gradients); }
-void GradientTape::rms_norm_backward(Matrix x, const float* weight, float eps, Matrix dout, Matrix dx,
-                                     float* dweight) {
+void GradientTape::rms_norm_backward(Matrix x, const float* weight, float eps, Matrix dout, Matrix dx, float* dweight) {
   backend_.rms_norm_backward(x, weight, eps, dout, dx, dweight);
 }
 void GradientTape::softcap_backward(Matrix out, float cap, Matrix d) { backend_.softcap_backward(out, cap, d); }

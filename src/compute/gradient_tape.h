@@ -42,6 +42,9 @@ class GradientTape : public Backend {
   /// The gradient with respect to a view of memory that was allocated here, in the recording at hand.
   Matrix gradient(Matrix view);
 
+  /// gradient(view) += value.
+  void add_gradient(Matrix view, Matrix value) { backend_.add(gradient(view), value); }
+
   /// From now on, backward() adds the gradient of a parameter to `sums`: of a vector that operations read (norm gains,
   /// biases, sinks), by its address, or of the stored scales of a weight (Backend::scale_gradients), by that of its
   /// data.

@@ -84,12 +84,20 @@ void CompactBase::require(const tokenizer::Chunks& chunks, const ModelIdentity& 
   DivergenceBase::require(chunks, model);
 }
 
-TokenScore CompactBase::compare(int64_t chunk, int64_t index, tokenizer::TokenId target,
-                                std::span<const float> x) const {
-  const CompactRow values = load_compact_row(shape_, row(chunk, index));
+CompactRow CompactBase::checked_row(int64_t chunk, int64_t index) const {
+  CompactRow values = load_compact_row(shape_, row(chunk, index));
   const std::string damage = find_damage(shape_, values);
   if (!damage.empty()) fail(path(), "chunk {}, row {} has {}: damaged", chunk + 1, index, damage);
-  return evaluate::compare(shape_, values, x, target);
+  return values;
+}
+
+TokenScore CompactBase::compare(int64_t chunk, int64_t index, tokenizer::TokenId target,
+                                std::span<const float> x) const {
+  return evaluate::compare(shape_, checked_row(chunk, index), x, target);
+}
+
+void CompactBase::target(int64_t chunk, int64_t index, std::span<int32_t> tokens, std::span<float> probs) const {
+  spread(shape_, checked_row(chunk, index), tokens, probs);
 }
 
 std::vector<uint16_t> CompactBase::choices(int64_t chunk, int64_t index) const {

@@ -21,6 +21,8 @@ class CompactBase : public DivergenceBase {
   /// Also compares the vocabularies' hashes.
   void require(const tokenizer::Chunks& chunks, const ModelIdentity& model) const override;
   TokenScore compare(int64_t chunk, int64_t index, tokenizer::TokenId target, std::span<const float> x) const override;
+  int64_t n_targets() const override { return shape_.n_tokens(); }
+  void target(int64_t chunk, int64_t index, std::span<int32_t> tokens, std::span<float> probs) const override;
   const ExpertShape& experts() const override { return experts_; }
   std::vector<uint16_t> choices(int64_t chunk, int64_t index) const override;
 
@@ -29,6 +31,8 @@ class CompactBase : public DivergenceBase {
   const std::string& fingerprint() const { return fingerprint_; }
 
  private:
+  CompactRow checked_row(int64_t chunk, int64_t index) const;
+
   CompactShape shape_;
   ExpertShape experts_;
   std::string fingerprint_, vocabulary_;

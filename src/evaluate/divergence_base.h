@@ -34,6 +34,13 @@ class DivergenceBase {
   virtual TokenScore compare(int64_t chunk, int64_t index, tokenizer::TokenId target,
                              std::span<const float> x) const = 0;
 
+  /// Tokens that target() gives probabilities to.
+  virtual int64_t n_targets() const = 0;
+  /// The distribution at a scored position as probabilities that add up to 1, of n_targets tokens; each occurs once, or
+  /// again with 0. Where the base keeps a sample of its tail, that stands for all of the tail: its expected value over
+  /// samples is the distribution. Error when the base's row is damaged.
+  virtual void target(int64_t chunk, int64_t index, std::span<int32_t> tokens, std::span<float> probs) const = 0;
+
   /// The layers whose choices of experts the base has; without layers it has none.
   virtual const ExpertShape& experts() const = 0;
   /// The choices at a scored position [n_layers, n_used], ascending within a layer. Error when they are damaged.

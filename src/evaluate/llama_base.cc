@@ -69,6 +69,16 @@ TokenScore LlamaBase::compare(int64_t chunk, int64_t index, tokenizer::TokenId t
   return score;
 }
 
+void LlamaBase::target(int64_t chunk, int64_t index, std::span<int32_t> tokens, std::span<float> probs) const {
+  log_probs(chunk, index, probs);
+  double sum = 0;
+  for (float& p : probs) sum += p = std::exp(p);
+  for (size_t i = 0; i < probs.size(); ++i) {
+    tokens[i] = static_cast<int32_t>(i);
+    probs[i] = static_cast<float>(probs[i] / sum);
+  }
+}
+
 LlamaBaseWriter::LlamaBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, int64_t n_vocab,
                                  bool resumable, uint64_t written)
     : DivergenceBaseWriter(path, resumable, written), row_values_(row_values(n_vocab)) {

@@ -19,6 +19,8 @@ class LlamaBase : public DivergenceBase {
   explicit LlamaBase(MappedFile file);
 
   TokenScore compare(int64_t chunk, int64_t index, tokenizer::TokenId target, std::span<const float> x) const override;
+  int64_t n_targets() const override { return n_vocab(); }
+  void target(int64_t chunk, int64_t index, std::span<int32_t> tokens, std::span<float> probs) const override;
   const ExpertShape& experts() const override { return no_experts_; }
   std::vector<uint16_t> choices(int64_t, int64_t) const override { return {}; }
 

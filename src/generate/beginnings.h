@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "generate/random.h"
+#include "base/random.h"
 #include "gguf/metadata.h"
 #include "tokenizer/tokenizer.h"
 

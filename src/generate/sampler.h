@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "generate/random.h"
+#include "base/random.h"
 #include "tokenizer/vocabulary.h"
 
 namespace steelyard::generate {

@@ -1,10 +1,10 @@
-// The random numbers of sampling. A counter-based generator: number i of a seed is a function of both. It is the same
-// on every platform, which the distributions of <random> do not guarantee. Used by Sampler and Writer.
+// Random numbers of sampling. A counter-based generator: number i of a seed is a function of both. It is the same
+// on every platform, which the distributions of <random> do not guarantee. Used by generate and tune.
 #pragma once
 
 #include <cstdint>
 
-namespace steelyard::generate {
+namespace steelyard {
 
 class Random {
  public:
@@ -33,4 +33,4 @@ class Random {
   uint64_t counter_ = 0;
 };
 
-}  // namespace steelyard::generate
+}  // namespace steelyard
