@@ -24,7 +24,8 @@ void run_tune(const jobs::TuneOptions& options) {
 }  // namespace
 
 void add_tune(CLI::App& app) {
-  auto* command = app.add_subcommand("tune", "tune what is free in a quantized file to the model that it was made from");
+  auto* command =
+      app.add_subcommand("tune", "tune what is free in a quantized file to the model that it was made from");
   auto options = std::make_shared<jobs::TuneOptions>();
   command->add_option("model", options->model, "quantized GGUF file")->required();
   command->add_option("-o,--output", options->output, "output file")->required();

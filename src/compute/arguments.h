@@ -126,13 +126,16 @@ struct AttentionGradient {
   float* dsinks = nullptr;  ///< [n_head] or null
 };
 
-/// Rows of a distribution over tokens, of which only `n` tokens have a probability; entries at `row * n`. A token may
-/// occur several times: its probabilities add up.
+/// Rows of a distribution over tokens: the probabilities of some tokens, each named once. What is left of 1 is that of
+/// all others together.
 struct TargetRows {
   int64_t n;
-  const int32_t* tokens;  ///< [rows, n]
+  const int32_t* tokens;  ///< [rows, n]; -1: none
   const float* probs;     ///< [rows, n]
 };
+
+/// Of all others together, less than this counts as nothing: it is rounding.
+inline constexpr double kLeastRest = 1e-6;
 
 /// One step of Adam (Kingma, Ba 2015, algorithm 1) whose length is given in parts of a size: of `size`, or with
 /// size 0 of each value's own magnitude.

@@ -12,7 +12,7 @@
 namespace steelyard::evaluate {
 namespace {
 
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 1, kVersionWithFirst = 2;  // the second has the first scored position after the header
 
 // The head of the file; the layout of docs/perplexity.md.
 struct Header {
@@ -45,8 +45,12 @@ CompactBase::CompactBase(MappedFile file) : DivergenceBase(std::move(file)) {
   ByteReader in(bytes(), path());
   in.set_subject("the header is truncated");
   in.read(std::span(&header, 1));
-  if (header.version != kVersion) fail(path(), "has version {}, expected {}", header.version, kVersion);
-  set_counts(header.n_ctx, header.n_vocab, header.n_chunks);
+  const bool has_first = header.version == kVersionWithFirst;
+  if (header.version != kVersion && !has_first)
+    fail(path(), "has version {}, expected {} or {}", header.version, kVersion, kVersionWithFirst);
+  const int64_t first_scored = has_first ? int64_t{in.number<uint32_t>()} : -1;
+  const size_t header_bytes = sizeof(header) + (has_first ? sizeof(uint32_t) : 0);
+  set_counts(header.n_ctx, header.n_vocab, header.n_chunks, first_scored);
   const uint64_t n_layers = header.n_expert_layers;
   // Bounds that keep every product of these below 2^63.
   if (header.n_top < 1 || header.n_top > header.n_vocab || header.n_samples > header.n_vocab || n_layers > UINT16_MAX ||
@@ -57,7 +61,7 @@ CompactBase::CompactBase(MappedFile file) : DivergenceBase(std::move(file)) {
   experts_.n_expert = header.n_expert;
   experts_.n_used = header.n_used;
   shape_ = {header.n_vocab, header.n_top, header.n_samples, static_cast<int64_t>(n_layers * header.n_used)};
-  check_length(sizeof(header), n_layers * sizeof(int32_t), shape_.row_bytes());
+  check_length(header_bytes, n_layers * sizeof(int32_t), shape_.row_bytes());
 
   fingerprint_.assign(header.fingerprint, kSha256Digits);
   vocabulary_.assign(header.vocabulary, kSha256Digits);
@@ -69,7 +73,7 @@ CompactBase::CompactBase(MappedFile file) : DivergenceBase(std::move(file)) {
   if (std::ranges::any_of(ids, [&](tokenizer::TokenId id) { return id < 0 || id >= n_vocab(); })) {
     fail(path(), "a token is beyond the vocabulary of {}", n_vocab());
   }
-  in.seek(sizeof(header) + ids.size() * sizeof(tokenizer::TokenId));
+  in.seek(header_bytes + ids.size() * sizeof(tokenizer::TokenId));
   experts_.layers = in.values<int32_t>(n_layers);
   if (std::ranges::adjacent_find(experts_.layers, std::ranges::greater_equal()) != experts_.layers.end() ||
       (n_layers > 0 && experts_.layers[0] < 0)) {
@@ -97,7 +101,7 @@ TokenScore CompactBase::compare(int64_t chunk, int64_t index, tokenizer::TokenId
 }
 
 void CompactBase::target(int64_t chunk, int64_t index, std::span<int32_t> tokens, std::span<float> probs) const {
-  spread(shape_, checked_row(chunk, index), tokens, probs);
+  named_probabilities(shape_, checked_row(chunk, index), tokens, probs);
 }
 
 std::vector<uint16_t> CompactBase::choices(int64_t chunk, int64_t index) const {
@@ -120,7 +124,8 @@ CompactBaseWriter::CompactBaseWriter(const std::string& path, const tokenizer::C
       n_scored_(chunks.n_scored()) {
   Header header{};
   std::memcpy(header.magic, CompactBase::kMagic.data(), sizeof(header.magic));
-  header.version = kVersion;
+  const bool has_first = chunks.first_scored() != chunks.n_ctx() / 2;
+  header.version = has_first ? kVersionWithFirst : kVersion;
   header.n_ctx = static_cast<uint32_t>(chunks.n_ctx());
   header.n_vocab = static_cast<uint32_t>(model.n_vocab);
   header.n_chunks = static_cast<uint32_t>(chunks.count());
@@ -135,10 +140,11 @@ CompactBaseWriter::CompactBaseWriter(const std::string& path, const tokenizer::C
 
   const std::span<const int32_t> layers = model.experts.layers;
   const auto n_rows = static_cast<uint64_t>(chunks.count() * n_scored_);
-  file().reserve(sizeof(header) + chunks.tokens().size_bytes() + layers.size_bytes() + n_rows * shape_.row_bytes());
+  file().reserve(sizeof(header) + sizeof(uint32_t) + chunks.tokens().size_bytes() + layers.size_bytes() + n_rows * shape_.row_bytes());
   if (written > 0) return;
   ByteWriter out(file());
   out.values(std::span<const Header>(&header, 1));
+  if (has_first) out.number<uint32_t>(static_cast<uint32_t>(chunks.first_scored()));
   out.values(chunks.tokens());
   out.values(layers);
 }

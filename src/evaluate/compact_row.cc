@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
-#include <utility>
 
 #include "base/check.h"
 
@@ -137,21 +136,15 @@ std::string find_damage(const CompactShape& shape, const CompactRow& row) {
   return "";
 }
 
-void spread(const CompactShape& shape, const CompactRow& row, std::span<int32_t> tokens, std::span<float> probs) {
-  const auto n_top = static_cast<size_t>(shape.n_top), n = static_cast<size_t>(shape.n_tokens());
-  const double part = n > n_top ? row.tail_mass / static_cast<double>(n - n_top) : 0.0;
-  double sum = 0;
-  for (size_t i = 0, first = n_top; i < n; ++i) {
-    tokens[i] = row.tokens[i];
-    probs[i] = static_cast<float>(i < n_top ? std::exp(double{row.log_probs[i]}) : part);
-    sum += double{probs[i]};
-    if (i <= n_top) continue;
-    if (tokens[i] == tokens[first])  // the same token's parts follow each other
-      probs[first] += std::exchange(probs[i], 0.0f);
-    else
-      first = i;
+void named_probabilities(const CompactShape& shape, const CompactRow& row, std::span<int32_t> tokens,
+                         std::span<float> probs) {
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    // The same token's samples follow each other.
+    const bool again = static_cast<int64_t>(i) > shape.n_top && row.tokens[i] == row.tokens[i - 1];
+    const bool none = again || (static_cast<int64_t>(i) >= shape.n_top && row.tail_mass <= 0);
+    tokens[i] = none ? -1 : row.tokens[i];
+    probs[i] = none ? 0.0f : std::exp(row.log_probs[i]);
   }
-  for (float& p : probs.first(n)) p = static_cast<float>(p / sum);
 }
 
 TokenScore compare(const CompactShape& shape, const CompactRow& row, std::span<const float> x,

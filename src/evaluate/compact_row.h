@@ -48,9 +48,10 @@ CompactRow load_compact_row(const CompactShape& shape, std::span<const std::byte
 /// What is wrong with a row from a file; empty when nothing is.
 std::string find_damage(const CompactShape& shape, const CompactRow& row);
 
-/// The distribution of an undamaged row as probabilities of its tokens [n_tokens] that add up to 1: the sample has the
-/// tail's, in equal parts. A token that was sampled several times has all of its parts where it comes first, then 0.
-void spread(const CompactShape& shape, const CompactRow& row, std::span<int32_t> tokens, std::span<float> probs);
+/// The tokens of an undamaged row, each once, and their probabilities [n_tokens]; -1 in the place of one that was
+/// sampled again.
+void named_probabilities(const CompactShape& shape, const CompactRow& row, std::span<int32_t> tokens,
+                         std::span<float> probs);
 
 /// Scores logits x against an undamaged row.
 TokenScore compare(const CompactShape& shape, const CompactRow& row, std::span<const float> x,

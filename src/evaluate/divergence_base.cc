@@ -22,13 +22,15 @@ std::unique_ptr<DivergenceBase> DivergenceBase::open(const std::string& path) {
   fail(path, "is not a file of base log-probabilities");
 }
 
-void DivergenceBase::set_counts(int64_t n_ctx, int64_t n_vocab, int64_t n_chunks) {
+void DivergenceBase::set_counts(int64_t n_ctx, int64_t n_vocab, int64_t n_chunks, int64_t first_scored) {
   if (n_ctx < 4 || n_vocab < 1 || n_chunks < 1 || std::max({n_ctx, n_vocab, n_chunks}) > INT32_MAX) {
     fail(path(), "header says context {}, vocabulary {}, chunks {}: damaged", n_ctx, n_vocab, n_chunks);
   }
   n_ctx_ = n_ctx;
   n_vocab_ = n_vocab;
   n_chunks_ = n_chunks;
+  first_scored_ = first_scored < 0 ? n_ctx / 2 : first_scored;
+  if (first_scored_ > n_ctx - 2) fail(path(), "header says position {} of {}: damaged", first_scored, n_ctx);
 }
 
 void DivergenceBase::check_length(uint64_t tokens_begin, uint64_t between, uint64_t row_bytes) {
@@ -74,6 +76,9 @@ void DivergenceBase::require(const tokenizer::Chunks& chunks, const ModelIdentit
     fail(path(), "was made with a vocabulary of {}, the model has {}", n_vocab_, model.n_vocab);
   }
   if (n_ctx_ != chunks.n_ctx()) fail(path(), "was made with context {}, not {}", n_ctx_, chunks.n_ctx());
+  if (first_scored_ != chunks.first_scored()) {
+    fail(path(), "has the positions from {} on of each chunk, not from {} on", first_scored_, chunks.first_scored());
+  }
   if (n_chunks_ < chunks.count()) fail(path(), "has {} chunks, {} are wanted", n_chunks_, chunks.count());
   const auto ids = tokens();
   if (!std::ranges::equal(chunks.tokens(), std::span(ids).first(chunks.tokens().size()))) {

@@ -26,7 +26,7 @@ class DivergenceBase {
   /// Recognises the layout. Error when `path` is not a base file, is truncated, or its counts do not fit its length.
   static std::unique_ptr<DivergenceBase> open(const std::string& path);
 
-  /// Error unless the base was made with this vocabulary, context and text (at least as many chunks).
+  /// Error unless the base was made with this vocabulary, context, scored positions and text (at least as many chunks).
   virtual void require(const tokenizer::Chunks& chunks, const ModelIdentity& model) const;
 
   /// Scores row x [n_vocab] at scored position `index` of a chunk, whose next token is `target`. May be called from
@@ -34,11 +34,10 @@ class DivergenceBase {
   virtual TokenScore compare(int64_t chunk, int64_t index, tokenizer::TokenId target,
                              std::span<const float> x) const = 0;
 
-  /// Tokens that target() gives probabilities to.
+  /// Tokens that target() names, at most.
   virtual int64_t n_targets() const = 0;
-  /// The distribution at a scored position as probabilities that add up to 1, of n_targets tokens; each occurs once, or
-  /// again with 0. Where the base keeps a sample of its tail, that stands for all of the tail: its expected value over
-  /// samples is the distribution. Error when the base's row is damaged.
+  /// The distribution at a scored position as compute::TargetRows: probabilities [n_targets] of tokens that are named
+  /// once each, -1 for none. Error when the base's row is damaged.
   virtual void target(int64_t chunk, int64_t index, std::span<int32_t> tokens, std::span<float> probs) const = 0;
 
   /// The layers whose choices of experts the base has; without layers it has none.
@@ -54,7 +53,8 @@ class DivergenceBase {
   int64_t n_vocab() const { return n_vocab_; }
   int64_t n_chunks() const { return n_chunks_; }
   /// Scored positions per chunk.
-  int64_t n_scored() const { return n_ctx_ - 1 - n_ctx_ / 2; }
+  int64_t n_scored() const { return n_ctx_ - 1 - first_scored_; }
+  int64_t first_scored() const { return first_scored_; }
   /// SHA-256 of its length and first MiB: identifies the base.
   std::string digest() const;
   /// The text that the base was made with [n_chunks * n_ctx].
@@ -63,16 +63,17 @@ class DivergenceBase {
  protected:
   explicit DivergenceBase(MappedFile file) : file_(std::move(file)) {}
 
-  /// Takes the three counts of a header, all unchecked, and the offset where the tokens begin. Error unless the file
-  /// holds the tokens, `between` more bytes, and all rows of `row_bytes`.
-  void set_counts(int64_t n_ctx, int64_t n_vocab, int64_t n_chunks);
+  /// Takes the counts of a header, all unchecked, and the offset where the tokens begin. Error unless the file holds the
+  /// tokens, `between` more bytes, and all rows of `row_bytes`. first_scored: -1 where the header has none, half of the
+  /// context.
+  void set_counts(int64_t n_ctx, int64_t n_vocab, int64_t n_chunks, int64_t first_scored = -1);
   void check_length(uint64_t tokens_begin, uint64_t between, uint64_t row_bytes);
   std::span<const std::byte> bytes() const { return file_.bytes(); }
   std::span<const std::byte> row(int64_t chunk, int64_t index) const;
 
  private:
   MappedFile file_;
-  int64_t n_ctx_ = 0, n_vocab_ = 0, n_chunks_ = 0;
+  int64_t n_ctx_ = 0, n_vocab_ = 0, n_chunks_ = 0, first_scored_ = 0;
   uint64_t tokens_begin_ = 0, rows_begin_ = 0, row_bytes_ = 0;
 };
 

@@ -47,11 +47,12 @@ TuneResult tune(const TuneOptions& options, const ProgressCallback& progress) {
                         .files = options.files,
                         .model = {.model = options.teacher.empty() ? options.model : options.teacher}});
   text.read(tokenizer, model.config(), progress);
-  const tokenizer::Chunks& chunks = text.chunks();
+  tokenizer::Chunks chunks = text.chunks();
 
   std::string base_path = options.kl_divergence_base;
   if (!options.teacher.empty()) {
     base_path = options.output + ".teacher";
+    chunks.score_from(getenv("FS") ? atoi(getenv("FS")) : 0);
     const OpenModel teacher({.model = options.teacher});
     const tokenizer::Tokenizer its_tokenizer(teacher.reader().metadata());
     const evaluate::ModelIdentity identity =
@@ -64,6 +65,7 @@ TuneResult tune(const TuneOptions& options, const ProgressCallback& progress) {
     evaluate::evaluate(teacher.model(), identity, chunks, nullptr, how, [](std::span<const evaluate::TokenScore>) {});
   }
   const auto base = evaluate::DivergenceBase::open(base_path);
+  chunks.score_from(base->first_scored());
   base->require(chunks, evaluate::model_identity(source, model.config(), tokenizer));
 
   schedule::SweepOptions sweeping{.n_batch = options.tuning.step_chunks * chunks.n_ctx(), .keep_layers = true};

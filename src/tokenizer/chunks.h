@@ -36,6 +36,9 @@ class Chunks {
   static Chunks written(std::vector<std::vector<TokenId>> chunks, std::vector<std::vector<int64_t>> starts,
                         int64_t n_ctx, const std::string& source);
 
+  /// Scores positions `first` .. n_ctx - 2 of each chunk from now on: for a text that a model is tuned on.
+  void score_from(int64_t first) { first_scored_ = first; }
+
   int64_t n_ctx() const { return n_ctx_; }
   int64_t count() const { return count_; }
   /// Scored positions per chunk.

@@ -96,8 +96,12 @@ void Parameters::apply(const Parameter& parameter) {
 void Parameters::step(double share, int64_t number) {
   const auto correction = [&](float beta) { return static_cast<float>(1 - std::pow(double{beta}, number)); };
   for (const Parameter& parameter : all_) {
-    const compute::AdamArgs args{static_cast<float>(share * parameter.rate), parameter.size, kBeta1, kBeta2,
-                                 correction(kBeta1), correction(kBeta2)};
+    const compute::AdamArgs args{static_cast<float>(share * parameter.rate),
+                                 parameter.size,
+                                 kBeta1,
+                                 kBeta2,
+                                 correction(kBeta1),
+                                 correction(kBeta2)};
     backend_.adam(args, parameter.n, floats(parameter.gradients), floats(parameter.m), floats(parameter.v),
                   floats(parameter.values));
     backend_.zero(parameter.gradients.get(), static_cast<size_t>(parameter.n) * sizeof(float));

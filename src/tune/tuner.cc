@@ -35,10 +35,12 @@ const Comparison& Tuner::best() const { return *std::ranges::min_element(compari
 std::vector<int64_t> Tuner::chunks_of(int64_t step) const {
   const int64_t n = chunks_.count() - settings_.n_held_out;
   std::vector<int64_t> order(static_cast<size_t>(n)), out;
-  for (int64_t i = (step - 1) * settings_.chunks_per_step; std::ssize(out) < std::min(n, settings_.chunks_per_step); ++i) {
+  for (int64_t i = (step - 1) * settings_.chunks_per_step; std::ssize(out) < std::min(n, settings_.chunks_per_step);
+       ++i) {
     std::iota(order.begin(), order.end(), 0);
     Random random(settings_.seed, static_cast<uint64_t>(i / n));
-    for (int64_t j = n - 1; j > 0; --j) std::swap(order[static_cast<size_t>(j)], order[static_cast<size_t>(random.below(j + 1))]);
+    for (int64_t j = n - 1; j > 0; --j)
+      std::swap(order[static_cast<size_t>(j)], order[static_cast<size_t>(random.below(j + 1))]);
     out.push_back(order[static_cast<size_t>(i % n)]);
   }
   return out;
@@ -59,7 +61,9 @@ double Tuner::train(std::span<const int64_t> chunks) {
     probs_ = backend.allocate_copy(probs.data(), probs.size() * sizeof(float));
     losses_ = backend.allocate(n_rows * sizeof(float));
     auto* const on_device = reinterpret_cast<float*>(losses_.get());
-    backend.divergence(logits, {n, reinterpret_cast<const int32_t*>(tokens_.get()), reinterpret_cast<const float*>(probs_.get())}, on_device);
+    backend.divergence(
+        logits, {n, reinterpret_cast<const int32_t*>(tokens_.get()), reinterpret_cast<const float*>(probs_.get())},
+        on_device);
     backend.download(losses.data(), on_device, n_rows * sizeof(float));
     for (const float loss : losses) sum += loss;
   });
@@ -80,7 +84,8 @@ double Tuner::compare() {
     parallel_for(logits.rows, 1, [&](int64_t r) {
       const auto target = chunks_.targets(chunk)[static_cast<size_t>(first + r)];
       rows[static_cast<size_t>(r)] =
-          base_.compare(chunk, first + r, target, std::span(host).subspan(static_cast<size_t>(r) * n_vocab, n_vocab)).kld;
+          base_.compare(chunk, first + r, target, std::span(host).subspan(static_cast<size_t>(r) * n_vocab, n_vocab))
+              .kld;
     });
     for (const double kld : rows) sum += kld;
   });

@@ -117,15 +117,29 @@ void CpuBackend::divergence(Matrix logits, const TargetRows& target, float* loss
     const int32_t* tokens = target.tokens + t * target.n;
     const float* probs = target.probs + t * target.n;
     const float max = kernels_.largest(x, logits.cols);
-    double cross = 0;  // sum p (log p - x)
+    double cross = 0, rest_p = 1;  // sum p (log p - x)
     for (int64_t i = 0; i < target.n; ++i) {
-      if (probs[i] > 0)
-        cross += static_cast<double>(probs[i]) * (std::log(static_cast<double>(probs[i])) - (x[tokens[i]] - max));
+      if (tokens[i] < 0) continue;
+      const auto p = static_cast<double>(probs[i]);
+      if (p > 0) cross += p * (std::log(p) - static_cast<double>(x[tokens[i]] - max));
+      rest_p -= p;
     }
     const float sum = kernels_.exponentials(x, logits.cols, max);
-    loss[t] = static_cast<float>(cross + std::log(static_cast<double>(sum)));
-    kernels_.scale(x, logits.cols, 1.0f / sum);
-    for (int64_t i = 0; i < target.n; ++i) x[tokens[i]] -= probs[i];
+    double rest_q = 1;
+    std::vector<float> gradients(static_cast<size_t>(target.n));
+    for (int64_t i = 0; i < target.n; ++i) {
+      if (tokens[i] < 0) continue;
+      const float q = x[tokens[i]] / sum;
+      rest_q -= static_cast<double>(q);
+      gradients[static_cast<size_t>(i)] = q - probs[i];
+    }
+    const bool counts = rest_p >= kLeastRest && rest_q >= kLeastRest;
+    const double log_sum = std::log(static_cast<double>(sum));
+    loss[t] = static_cast<float>(cross + log_sum * (1 - rest_p) + (counts ? rest_p * std::log(rest_p / rest_q) : 0.0));
+    kernels_.scale(x, logits.cols, counts ? static_cast<float>(1 - rest_p / rest_q) / sum : 0.0f);
+    for (int64_t i = 0; i < target.n; ++i) {
+      if (tokens[i] >= 0) x[tokens[i]] = gradients[static_cast<size_t>(i)];
+    }
   });
 }
 

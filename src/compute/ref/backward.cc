@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <utility>
 #include <vector>
 
 #include "compute/ref/ref_backend.h"
@@ -212,18 +213,26 @@ void RefBackend::divergence(Matrix logits, const TargetRows& target, float* loss
   for (int64_t t = 0; t < logits.rows; ++t) {
     float* x = logits.row(t);
     const double max = *std::max_element(x, x + logits.cols);
-    double sum = 0, divergence = 0;
+    double sum = 0;
     for (int64_t i = 0; i < logits.cols; ++i) sum += std::exp(x[i] - max);
     const double log_sum = max + std::log(sum);
-    const auto each = [&](const auto& visit) {
-      for (int64_t j = t * target.n; j < (t + 1) * target.n; ++j) {
-        if (target.probs[j] > 0) visit(target.tokens[j], static_cast<double>(target.probs[j]));
-      }
-    };
-    each([&](int32_t i, double p) { divergence += p * (std::log(p) - (x[i] - log_sum)); });
+    double divergence = 0, rest_p = 1, rest_q = 1;
+    std::vector<std::pair<int32_t, double>> named;  // tokens and their gradients
+    for (int64_t j = t * target.n; j < (t + 1) * target.n; ++j) {
+      const int32_t i = target.tokens[j];
+      if (i < 0) continue;
+      const double p = target.probs[j], log_q = x[i] - log_sum, q = std::exp(log_q);
+      if (p > 0) divergence += p * (std::log(p) - log_q);
+      rest_p -= p;
+      rest_q -= q;
+      named.emplace_back(i, q - p);
+    }
+    const bool counts = rest_p >= kLeastRest && rest_q >= kLeastRest;
+    if (counts) divergence += rest_p * std::log(rest_p / rest_q);
+    const double share = counts ? 1 - rest_p / rest_q : 0;
     loss[t] = static_cast<float>(divergence);
-    for (int64_t i = 0; i < logits.cols; ++i) x[i] = static_cast<float>(std::exp(x[i] - log_sum));
-    each([&](int32_t i, double p) { x[i] = static_cast<float>(x[i] - p); });
+    for (int64_t i = 0; i < logits.cols; ++i) x[i] = static_cast<float>(std::exp(x[i] - log_sum) * share);
+    for (const auto& [i, d] : named) x[i] = static_cast<float>(d);
   }
 }
 
