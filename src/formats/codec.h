@@ -23,6 +23,12 @@
 //   static float value(const Block&);
 //   static Floats values(const Block*);                 the same of kLanes blocks; may be left out
 //
+// Where the numbers of Format::read_scales are not members of Block that are halves named d, and d_min, dmin or m:
+//
+//   static constexpr int kStoredScales;
+//   STEELYARD_HD static void read_scales(const Block&, float* scales);
+//   STEELYARD_HD static void write_scales(const float* scales, Block&);
+//
 // If the type can be written by quantizing, the steps of formats/encoder.h, most of them from a base that types of one
 // kind share (formats/search/*_encoder.h, one_scale.h, affine.h):
 //
@@ -81,6 +87,67 @@ template <class F>
 concept Rescalable = requires(typename F::Scales& scales) {
   F::rescale(nullptr, nullptr, 0, Effort::kNormal, scales);
 };
+
+/// A struct (a Block, or a part of one) with a half d, and perhaps another, under which values are linear.
+template <class T>
+concept HasScale = requires(T part) {
+  requires std::is_same_v<decltype(part.d), Half>;
+};
+
+/// How many these are; 0 in other structs.
+template <class T>
+constexpr int count_halves() {
+  int n = 0;
+  if constexpr (HasScale<T>) ++n;
+  if constexpr (requires(T part) { part.d_min; }) ++n;
+  if constexpr (requires(T part) { part.dmin; }) ++n;
+  if constexpr (requires(T part) { part.m; }) ++n;
+  return n;
+}
+
+/// Its halves as numbers, and numbers as its halves.
+template <HasScale T>
+STEELYARD_HD void read_halves(const T& part, float* scales) {
+  scales[0] = to_float(part.d);
+  if constexpr (requires { part.d_min; }) scales[1] = to_float(part.d_min);
+  if constexpr (requires { part.dmin; }) scales[1] = to_float(part.dmin);
+  if constexpr (requires { part.m; }) scales[1] = to_float(part.m);
+}
+template <HasScale T>
+STEELYARD_HD void write_halves(const float* scales, T& part) {
+  part.d = finite_half(scales[0]);
+  if constexpr (requires { part.d_min; }) part.d_min = finite_half(scales[1]);
+  if constexpr (requires { part.dmin; }) part.dmin = finite_half(scales[1]);
+  if constexpr (requires { part.m; }) part.m = finite_half(scales[1]);
+}
+
+/// Format::n_scales, read_scales and write_scales of F.
+template <class F>
+inline constexpr int kStoredScales = [] {
+  if constexpr (requires { F::kStoredScales; })
+    return F::kStoredScales;
+  else
+    return count_halves<typename F::Block>();
+}();
+
+template <class F>
+concept StoresScales = (kStoredScales<F> > 0);
+
+template <StoresScales F>
+STEELYARD_HD void read_scales(const typename F::Block& block, float* scales) {
+  if constexpr (requires { F::read_scales(block, scales); })
+    F::read_scales(block, scales);
+  else
+    read_halves(block, scales);
+}
+
+template <StoresScales F>
+STEELYARD_HD void write_scales(const float* scales, typename F::Block& block) {
+  if constexpr (requires { F::write_scales(scales, block); })
+    F::write_scales(scales, block);
+  else
+    write_halves(scales, block);
+}
 
 constexpr std::string_view type_name(Type type) {
   switch (type) {
@@ -296,6 +363,8 @@ constexpr Format make_format() {
   static_assert(std::endian::native == std::endian::little, "blocks are read in place and GGUF is little-endian");
   static_assert(alignof(typename F::Block) == 1 && std::is_trivially_copyable_v<typename F::Block>);
   static_assert(F::kBlockLen <= kMaxBlockLen && (F::kBlockLen % kGroupLen == 0 || !Grouped<F>));
+  static_assert(kStoredScales<F> <= kMaxStoredScales);
+  if constexpr (Grouped<F>) static_assert(kStoredScales<F> == 0 || kStoredScales<F> == (F::kHasMin ? 2 : 1));
   Format format = {
       .type = F::kType,
       .name = type_name(F::kType),
@@ -306,10 +375,19 @@ constexpr Format make_format() {
       .fallback = F::kFallback,
       .decode = nullptr,
       .unpack = nullptr,
+      .n_scales = kStoredScales<F>,
+      .read_scales = nullptr,
+      .write_scales = nullptr,
       .encoder = nullptr,
   };
   if constexpr (Grouped<F> || Plain<F>) format.decode = decode_blocks<F>;
   if constexpr (Grouped<F>) format.unpack = unpack_group<F>;
+  if constexpr (StoresScales<F>) {
+    format.read_scales = [](const std::byte* block, float* scales) { read_scales<F>(*as_blocks<F>(block), scales); };
+    format.write_scales = [](const float* scales, std::byte* block) {
+      write_scales<F>(scales, *reinterpret_cast<typename F::Block*>(block));
+    };
+  }
   if constexpr (Encodable<F>) format.encoder = &kEncoder<F>;
   return format;
 }

@@ -19,6 +19,11 @@ struct F32 : PlainEncoder<F32> {
   /// kLanes of them.
   STEELYARD_HD static Floats values(const Block* blocks) { return read<Floats>(blocks); }
   static float value(const Block& block) { return block.value; }
+
+  static constexpr int kStoredScales = 1;
+  STEELYARD_HD static void read_scales(const Block& block, float* scales) { *scales = block.value; }
+  STEELYARD_HD static void write_scales(const float* scales, Block& block) { block.value = *scales; }
+
   static Block encode(float value);
 };
 

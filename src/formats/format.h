@@ -30,6 +30,9 @@ enum class Importance {
   kRequired,  ///< unusable results without it (1- and 2-bit codebooks)
 };
 
+/// The most numbers that Format::read_scales gives.
+inline constexpr int kMaxStoredScales = 2;
+
 /// One type. All function pointers take whole blocks; none allocates, throws, prints or starts threads.
 struct Format {
   Type type;
@@ -48,6 +51,20 @@ struct Format {
   /// Unpacks group `g` (16 values: 16g .. 16g+15) of one block. Null for types without groups (F32, F16, BF16, F64,
   /// integers).
   void (*unpack)(const std::byte* block, int g, Group& out);
+
+  /// How many numbers a block stores that its values are linear in and that can be set freely, so that they can be
+  /// tuned while the codes stay: value i = sum over k of scales[k] * unit[k][i], where unit[k] is what decode gives for
+  /// the block with scales[k] = 1 and the others 0 (equal but for float rounding). They are halves: d, and d_min, dmin
+  /// or m where there are minima or offsets; of F32 the value itself. 0 where there are none (exponents, E4M3 scales,
+  /// integers, F16, BF16, F64).
+  int n_scales;
+
+  /// These numbers of one block: [n_scales]. Null when n_scales is 0.
+  void (*read_scales)(const std::byte* block, float* scales);
+
+  /// Stores them: each becomes the nearest half, or the largest finite one of its sign (of F32 the value as it is). No
+  /// other bit of the block changes. None may be a NaN. Null when n_scales is 0.
+  void (*write_scales)(const float* scales, std::byte* block);
 
   /// Null for types that cannot be written by quantizing.
   const Encoder* encoder;

@@ -12,7 +12,7 @@ STEELYARD_HD void IQ1_M::pack(const Scales& scales, const uint32_t* codes, Block
   for (int b = 0; b < kSubBlocks; ++b) {
     block.scales[b / 4] |= static_cast<uint16_t>(scales.sub_scale[b] << (3 * (b % 4)));
   }
-  for (int k = 0; k < 4; ++k) block.scales[k] |= static_cast<uint16_t>((scales.d.bits >> (4 * k) & 15) << 12);
+  write_d(scales.d, block);
 }
 
 constinit const Format kIQ1_MFormat = make_format<IQ1_M>();

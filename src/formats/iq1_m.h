@@ -33,16 +33,30 @@ struct IQ1_M : CodebookEncoder<IQ1_M> {
   };
   static_assert(sizeof(Block) == 56);
 
+  STEELYARD_HD static Half read_d(const Block& block) {
+    uint32_t bits = 0;
+    for (int k = 0; k < 4; ++k) bits |= static_cast<uint32_t>(block.scales[k] >> 12) << (4 * k);
+    return {static_cast<uint16_t>(bits)};
+  }
+
+  STEELYARD_HD static void write_d(Half d, Block& block) {
+    for (int k = 0; k < 4; ++k) {
+      block.scales[k] = static_cast<uint16_t>((block.scales[k] & 0x0FFFu) | (d.bits >> (4 * k) & 15u) << 12);
+    }
+  }
+
+  static constexpr int kStoredScales = 1;
+  STEELYARD_HD static void read_scales(const Block& block, float* scales) { *scales = to_float(read_d(block)); }
+  STEELYARD_HD static void write_scales(const float* scales, Block& block) { write_d(finite_half(*scales), block); }
+
   STEELYARD_HD static void unpack(const Block& block, int g, Group& out) {
     for (int k = 0; k < 2; ++k) {
       const uint32_t high_and_shift = block.high_and_shifts[g] >> (4 * k);
       const int shift = (high_and_shift & 8u) != 0 ? -1 : 1;
       store_iq1(grid()[block.low[2 * g + k] | ((high_and_shift & 7u) << 8)], shift, out.q + 8 * k);
     }
-    uint32_t d_bits = 0;
-    for (int k = 0; k < 4; ++k) d_bits |= static_cast<uint32_t>(block.scales[k] >> 12) << (4 * k);
     const int scale = (block.scales[g / 4] >> (3 * (g % 4))) & 7;
-    out.scale = scale_of(Half{static_cast<uint16_t>(d_bits)}, scale);
+    out.scale = scale_of(read_d(block), scale);
     out.min = 0.0f;
   }
 

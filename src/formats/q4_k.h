@@ -43,6 +43,10 @@ struct Q4_K : AffineEncoder<Q4_K> {
     blocks->scales.unpack(out);
   }
 
+  static constexpr int kStoredScales = 2;
+  STEELYARD_HD static void read_scales(const Block& block, float* scales) { read_halves(block.scales, scales); }
+  STEELYARD_HD static void write_scales(const float* scales, Block& block) { write_halves(scales, block.scales); }
+
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 

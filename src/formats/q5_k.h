@@ -50,6 +50,10 @@ struct Q5_K : AffineEncoder<Q5_K> {
     blocks->scales.unpack(out);
   }
 
+  static constexpr int kStoredScales = 2;
+  STEELYARD_HD static void read_scales(const Block& block, float* scales) { read_halves(block.scales, scales); }
+  STEELYARD_HD static void write_scales(const float* scales, Block& block) { write_halves(scales, block.scales); }
+
   STEELYARD_HD static void pack(const Scales& scales, const uint32_t* codes, Block& block);
 };
 

@@ -42,11 +42,6 @@ STEELYARD_HD float largest_of(const float* values, int n) {
 
 }  // namespace
 
-STEELYARD_HD Half finite_half(float value) {
-  constexpr float kMax = 65504.0f;
-  return to_half(std::clamp(value, -kMax, kMax));
-}
-
 STEELYARD_HD void importance_objective(const float* x, const float* importance, int n, float* w) {
   // Powers of two bring both near 1, so that no sum overflows and the scale of neither matters.
   const PowerOfTwo x_power(-exponent_of(largest_of(x, n)));

@@ -19,7 +19,10 @@ namespace steelyard::formats::inline STEELYARD_TARGET {
 
 /// The half nearest to `value`, or the largest finite one of its sign, because an infinite scale would spoil a whole
 /// block.
-STEELYARD_HD Half finite_half(float value);
+STEELYARD_HD inline Half finite_half(float value) {
+  constexpr float kMax = 65504.0f;
+  return to_half(std::clamp(value, -kMax, kMax));
+}
 
 /// w[i] = importance[i] * (2 mean(x^2) + x[i]^2)^(1/4): importance weighs columns, the root protects large weights.
 /// With the exponents 0 (importance alone) and 1/2 (llama.cpp's rule for its i-quants) a model diverges more from its
