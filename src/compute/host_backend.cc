@@ -127,6 +127,7 @@ void HostBackend::sum_rows_experts(Matrix x, const Routing& routing, float* sums
 
 void HostBackend::write_scales(const Weight& weight, const float* scales) {
   const formats::Format& format = *weight.format;
+  if (format.n_scales == 0) return;
   auto* const blocks = const_cast<std::byte*>(weight.data);  // the caller's own: see operations.def
   const int64_t n_blocks = weight.n_slices * weight.n_out * weight.n_in / format.block_len;
   parallel_for(n_blocks, 1024,

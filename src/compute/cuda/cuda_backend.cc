@@ -5,42 +5,14 @@
 #include "base/error.h"
 #include "compute/cuda/cuda.h"
 #include "compute/cuda/operations.h"
+#include "compute/cuda/product_batches.h"
 
 namespace steelyard::compute {
 namespace {
 
-using cuda::PreparedInput;
-using cuda::ProductArgs;
-
 // Size of a product, rows times columns of the result, from which on calling cuBLAS is worth it.
 constexpr int64_t kBlasResults = 64 * 1024;
 constexpr int kTensorCores = 80;  // the capability that has them for bfloat16 and int8
-
-cuda::ProductArgs product_args(const Weight& weight, int64_t slice, Matrix x, Matrix out) {
-  STEELYARD_CHECK(x.cols == weight.n_in && out.cols == weight.n_out && x.rows == out.rows);
-  cuda::ProductArgs args{};
-  args.weights = weight.row(slice, 0);
-  args.row_bytes = weight.row_bytes();
-  args.slice_bytes = weight.row_bytes() * weight.n_out;
-  args.n_in = weight.n_in;
-  args.n_out = weight.n_out;
-  args.x = x.data;
-  args.x_stride = x.stride;
-  args.out = out.data;
-  args.out_stride = out.stride;
-  args.n_rows = x.rows;
-  args.n_batch = 1;
-  return args;
-}
-
-// Whether `next` is the slice after `last` of the same tensor, with the same steps in x and out as the batch so far.
-bool continues(const cuda::ProductArgs& batch, const Product& first, const Product& last, const Product& next) {
-  return first.routing == nullptr && next.routing == nullptr && next.weight == first.weight &&
-         next.slice == last.slice + 1 && next.x.rows == first.x.rows && next.x.stride == first.x.stride &&
-         next.out.stride == first.out.stride &&
-         (batch.n_batch == 1 ||
-          (next.x.data - last.x.data == batch.x_step && next.out.data - last.out.data == batch.out_step));
-}
 
 }  // namespace
 
@@ -51,7 +23,10 @@ CudaBackend::CudaBackend(int device, Precision precision)
       scales_(device_),
       sums_(device_),
       ids_(device_),
-      partial_(device_) {
+      partial_(device_),
+      values_(device_),
+      gradients_(device_),
+      blocks_(device_) {
   if (cublasCreate(&blas_) != CUBLAS_STATUS_SUCCESS) fail(device_.name(), "cuBLAS cannot be started");
   cublasSetStream(blas_, device_.stream());
 }
@@ -149,19 +124,10 @@ void CudaBackend::multiply_by_blas(const cuda::ProductArgs& args) {
 
 void CudaBackend::mul_mats(std::span<const Product> products) {
   device_.use();
-  for (size_t begin = 0, end = 0; begin < products.size(); begin = end) {
-    const Product& first = products[begin];
-    cuda::ProductArgs args = product_args(*first.weight, first.slice, first.x, first.out);
-    for (end = begin + 1; end < products.size() && continues(args, first, products[end - 1], products[end]); ++end) {
-      args.x_step = products[end].x.data - products[end - 1].x.data;
-      args.out_step = products[end].out.data - products[end - 1].out.data;
-      ++args.n_batch;
-    }
-    if (first.routing != nullptr) {
-      args.row_begin = first.routing->row_begin;
-      args.n_expert = first.routing->n_expert;
-    }
-    multiply(*first.weight->format, args);
+  while (!products.empty()) {
+    const cuda::ProductBatch batch = cuda::first_batch(products);
+    multiply(*products[0].weight->format, batch.args);
+    products = products.subspan(batch.n);
   }
 }
 

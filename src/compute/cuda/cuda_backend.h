@@ -42,12 +42,19 @@ class CudaBackend : public Backend {
   void multiply(const formats::Format& format, cuda::ProductArgs args);
   void multiply_by_blas(const cuda::ProductArgs& args);
   void attend(const AttentionArgs& args, Matrix out);
+  // Of cuda_backward.cc: rows of a weight that experts have tokens for; these rows in F32, until the next call; and the
+  // gradients of some rows' stored scales.
+  const int32_t* used_rows(const cuda::ProductArgs& part);
+  const float* decode(const formats::Format& format, const std::byte* blocks, const cuda::ProductArgs& part,
+                      const int32_t* rows);
+  void add_scale_gradients(const formats::Format& format, const cuda::ProductArgs& part, float* sums);
   void run(cudaError_t launched, const char* what) const { device_.check(launched, what); }
 
   cuda::Device device_;
   const Precision precision_;
   cublasHandle_t blas_ = nullptr;
   cuda::Workspace codes_, scales_, sums_, ids_, partial_;
+  cuda::Workspace values_, gradients_, blocks_;  // of backward passes
 };
 
 }  // namespace steelyard::compute

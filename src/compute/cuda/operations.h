@@ -52,4 +52,29 @@ cudaError_t sum_squares(Matrix x, int64_t n_expert, const int32_t* row_begin, do
 cudaError_t second_moments(Matrix x, Matrix y, int64_t n_expert, const int32_t* row_begin, float* sums, int64_t* counts,
                            cudaStream_t stream);
 
+// ---- backward_rows.cu
+/// Parts in which rows are summed; `parts`: [row_parts(rows), cols], uninitialised.
+int64_t row_parts(int64_t n_rows);
+cudaError_t sum_rows(Matrix x, double* parts, float* sums, cudaStream_t stream);
+cudaError_t row_sum_squares(Matrix x, float* sums, cudaStream_t stream);
+/// factors: [rows], uninitialised.
+cudaError_t rms_norm_backward(Matrix x, const float* weight, float eps, Matrix dout, Matrix dx, float* dweight,
+                              float* factors, double* parts, cudaStream_t stream);
+cudaError_t softcap_backward(Matrix out, float cap, Matrix d, cudaStream_t stream);
+cudaError_t gated_backward(Activation activation, Matrix gate, Matrix up, Matrix d, Matrix dup, cudaStream_t stream);
+cudaError_t sigmoid_gate_backward(Matrix x, Matrix gate, Matrix d, Matrix dgate, cudaStream_t stream);
+
+// ---- backward_experts.cu
+cudaError_t gather_backward(Matrix drows, const Routing& routing, Matrix dx, cudaStream_t stream);
+cudaError_t combine_backward(Matrix y, const Routing& routing, Matrix dout, Matrix dy, float* dweight,
+                             cudaStream_t stream);
+cudaError_t sum_rows_experts(Matrix x, const Routing& routing, float* sums, cudaStream_t stream);
+cudaError_t route_backward(Matrix logits, const RouteArgs& args, const Routing& routing, const float* dweight,
+                           Matrix dlogits, cudaStream_t stream);
+
+// ---- loss.cu
+cudaError_t divergence(Matrix logits, const TargetRows& target, float* loss, cudaStream_t stream);
+cudaError_t adam(const AdamArgs& args, int64_t n, const float* gradients, float* m, float* v, float* values,
+                 cudaStream_t stream);
+
 }  // namespace steelyard::compute::cuda

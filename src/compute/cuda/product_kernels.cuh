@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "compute/cuda/row_products.cuh"
+#include "compute/cuda/stored_scales.cuh"
 #include "compute/cuda/tensor_products.cuh"
 #include "compute/cuda/tile_products.cuh"
 
@@ -46,6 +47,14 @@ ProductKernels make_product_kernels() {
     kernels.split_tiles = [](const ProductArgs& args, cudaStream_t stream) {
       return CUDA_LAUNCH((multiply_tensor_tiles<F, Bf16Codes>), grid_of(args, kTileRows, kTileTokens),
                          dim3(kTensorThreads), 0, stream, args);
+    };
+  }
+  if constexpr (formats::StoresScales<F>) {
+    kernels.write_scales = [](std::byte* blocks, int64_t n_blocks, const float* scales, int64_t unit,
+                              cudaStream_t stream) {
+      return CUDA_LAUNCH((write_block_scales<F>),
+                         dim3(static_cast<unsigned>((n_blocks + kScaleThreads - 1) / kScaleThreads)),
+                         dim3(kScaleThreads), 0, stream, blocks, n_blocks, scales, unit);
     };
   }
   return kernels;

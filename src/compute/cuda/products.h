@@ -65,9 +65,12 @@ struct ProductKernels {
   ProductKernel tiles = nullptr;        ///< in F32
   ProductKernel coded_tiles = nullptr;  ///< int8 tensor cores, on codes
   ProductKernel split_tiles = nullptr;  ///< bfloat16 tensor cores, on parts
-  /// out[t] = row ids[t] of a table; n_out ids.
+  /// out[t] = row ids[t] of a table; n ids, of which negative ones are left out.
   cudaError_t (*decode)(const std::byte* table, int64_t row_bytes, int64_t n_in, const int32_t* ids, int64_t n,
                         float* out, int64_t out_stride, cudaStream_t) = nullptr;
+  /// Sets what blocks store as scales (stored_scales.cuh).
+  cudaError_t (*write_scales)(std::byte* blocks, int64_t n_blocks, const float* scales, int64_t unit,
+                              cudaStream_t) = nullptr;
 };
 
 /// Kernels of a format; all null for types that hold no weights.

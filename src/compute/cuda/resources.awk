@@ -7,11 +7,12 @@
   target = quoted[4]
   gsub(/\(anonymous namespace\)::|steelyard::|compute::|cuda::|formats::|scalar::|void /, "", kernel)
   sub(/\(LdlqStep\)/, "step ", kernel)
+  sub(/\(Over\)/, "over ", kernel)
   sub(/\(.*/, "", kernel)                                   # parameters
   sub(/device_[a-z0-9_]+::/, "", kernel)                    # the namespace of a type's encoder
   if (kernel ~ /^(encode_on_device|ldlq_step)/) sub(/<[A-Z0-9_]+(, )?/, "<", kernel)  # the type
   sub(/<>/, "", kernel)
-  if (kernel ~ /^(multiply_|decode_rows)/) {  # the type, but not the kind of codes
+  if (kernel ~ /^(multiply_|decode_rows|write_block_scales)/) {  # the type, but not the kind of codes
     codes = kernel ~ /Int8Codes/ ? "<int8>" : kernel ~ /Bf16Codes/ ? "<bfloat16>" : ""
     sub(/<.*/, codes, kernel)
   }

@@ -69,10 +69,11 @@ __global__ void __launch_bounds__(kRowsOfBlock* kWarp) multiply_coded_rows(Produ
   if (lane == 0) args.out[tile.first * args.out_stride + batch * args.out_step + o] = sum;
 }
 
-/// out[t] = row ids[t]; a thread per 16 values.
+/// out[t] = row ids[t], if there is one; a thread per 16 values.
 template <class F>
 __global__ void decode_rows(const std::byte* table, int64_t row_bytes, int64_t n_in, const int32_t* ids, float* out,
                             int64_t out_stride) {
+  if (ids[blockIdx.x] < 0) return;
   const std::byte* row = table + ids[blockIdx.x] * row_bytes;
   for (int64_t g = threadIdx.x; g * formats::kGroupLen < n_in; g += blockDim.x) {
     float values[formats::kGroupLen];

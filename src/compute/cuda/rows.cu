@@ -1,34 +1,9 @@
 // Operations on rows of activations: a block per row.
-#include "compute/cuda/device.h"
 #include "compute/cuda/operations.h"
+#include "compute/cuda/rows.cuh"
 
 namespace steelyard::compute::cuda {
 namespace {
-
-constexpr unsigned kMaxThreads = 256;
-
-// Whole warps that suit a row of n values.
-dim3 threads_for(int64_t n) {
-  const auto warps = static_cast<unsigned>((n + kWarp - 1) / kWarp);
-  return dim3((warps < 1 ? 1 : warps > kMaxThreads / kWarp ? kMaxThreads / kWarp : warps) * kWarp);
-}
-
-/// x[r][c] = change(x[r][c], r, c).
-template <class Change>
-__global__ void __launch_bounds__(kMaxThreads) change_rows(Matrix x, Change change) {
-  const int64_t r = blockIdx.x;
-  for (int64_t c = threadIdx.x; c < x.cols; c += blockDim.x) {
-    float& value = x.data[r * x.stride + c];
-    value = change(value, r, c);
-  }
-}
-
-template <class Change>
-cudaError_t launch_change(Matrix x, Change change, cudaStream_t stream) {
-  if (x.rows == 0) return cudaSuccess;
-  return CUDA_LAUNCH((change_rows<Change>), dim3(static_cast<unsigned>(x.rows)), threads_for(x.cols), 0, stream, x,
-                     change);
-}
 
 struct Add {
   Matrix y;
@@ -52,8 +27,6 @@ struct Softcap {
     return limit * tanhf(value / limit);
   }
 };
-
-__device__ float sigmoid(float z) { return 1.0f / (1.0f + expf(-z)); }
 
 struct Swiglu {
   __device__ float operator()(float g, float u) const { return g * sigmoid(g) * u; }
@@ -85,22 +58,17 @@ struct SigmoidGate {
 };
 
 __global__ void __launch_bounds__(kMaxThreads) norm_rows(Matrix x, const float* weight, float eps, Matrix out) {
-  CUDA_SHARED(partial, float[kWarp]);
   const float* in = x.data + blockIdx.x * x.stride;
   float* to = out.data + blockIdx.x * out.stride;
   float sum = 0;
   for (int64_t c = threadIdx.x; c < x.cols; c += blockDim.x) sum = fmaf(in[c], in[c], sum);
-  sum = warp_sum(sum);
-  const unsigned lane = threadIdx.x % kWarp, n_warps = blockDim.x / kWarp;
-  if (lane == 0) partial[threadIdx.x / kWarp] = sum;
-  __syncthreads();
-  sum = warp_sum(lane < n_warps ? partial[lane] : 0.0f);
+  sum = block_sum(sum);
   const float factor = 1.0f / sqrtf(sum / static_cast<float>(x.cols) + eps);
   for (int64_t c = threadIdx.x; c < x.cols; c += blockDim.x) to[c] = in[c] * factor * weight[c];
 }
 
 struct Rope {
-  int64_t n_head, head_stride, half, neighbours;
+  int64_t n_head, head_stride, half, neighbours, transposed;
   const float *cos, *sin;  // of the first row
 };
 
@@ -111,7 +79,8 @@ __global__ void __launch_bounds__(kMaxThreads) rope_rows(Matrix x, Rope args) {
     const int64_t i = k % half;
     float* head = x.data + blockIdx.x * x.stride + k / half * args.head_stride;
     float &first = head[neighbours ? 2 * i : i], &second = head[neighbours ? 2 * i + 1 : i + half];
-    const float a = first, b = second, cos = args.cos[at + i], sin = args.sin[at + i];
+    const float a = first, b = second, cos = args.cos[at + i];
+    const float sin = args.transposed != 0 ? -args.sin[at + i] : args.sin[at + i];
     first = a * cos - b * sin;
     second = a * sin + b * cos;
   }
@@ -149,8 +118,13 @@ cudaError_t sigmoid_gate(Matrix x, Matrix gate, cudaStream_t stream) {
 cudaError_t rope(Matrix x, const RopeArgs& args, cudaStream_t stream) {
   if (x.rows == 0) return cudaSuccess;
   const int64_t half = args.n_dims / 2, begin = args.first_position * half;
-  const Rope launch{args.n_head,      args.head_stride, half, static_cast<int64_t>(args.pairs == RopePairs::kNorm),
-                    args.cos + begin, args.sin + begin};
+  const Rope launch{args.n_head,
+                    args.head_stride,
+                    half,
+                    static_cast<int64_t>(args.pairs == RopePairs::kNorm),
+                    static_cast<int64_t>(args.transposed),
+                    args.cos + begin,
+                    args.sin + begin};
   return CUDA_LAUNCH(rope_rows, dim3(static_cast<unsigned>(x.rows)), threads_for(args.n_head * half), 0, stream, x,
                      launch);
 }

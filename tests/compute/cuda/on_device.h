@@ -95,6 +95,11 @@ class DeviceRouting {
   DeviceValues<float> weight_;
 };
 
+/// Appends the rows of a matrix.
+inline void append(std::vector<float>& values, Matrix m) {
+  for (int64_t r = 0; r < m.rows; ++r) values.insert(values.end(), m.row(r), m.row(r) + m.cols);
+}
+
 /// The types that a device encodes.
 inline std::vector<const formats::Format*> device_formats() {
   std::vector<const formats::Format*> formats;

@@ -27,6 +27,7 @@ Modules run_as_ptx() {
 bool is_of_a_type(const std::string& kernel) {
   return kernel.starts_with("steelyard::compute::cuda::multiply_") ||
          kernel.starts_with("steelyard::compute::cuda::decode_rows<") ||
+         kernel.starts_with("steelyard::compute::cuda::write_block_scales<") ||
          kernel.starts_with("steelyard::compute::cuda::encode_on_device<");
 }
 
