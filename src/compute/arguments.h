@@ -134,7 +134,8 @@ struct TargetRows {
   const float* probs;     ///< [rows, n]
 };
 
-/// Of all others together, less than this counts as nothing: it is rounding.
+/// What others have together is a difference of 1 and a sum. Less than this is rounding: of p it counts as nothing, and
+/// q has at least as much.
 inline constexpr double kLeastRest = 1e-6;
 
 /// One step of Adam (Kingma, Ba 2015, algorithm 1) whose length is given in parts of a size: of `size`, or with

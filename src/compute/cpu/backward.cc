@@ -133,10 +133,12 @@ void CpuBackend::divergence(Matrix logits, const TargetRows& target, float* loss
       rest_q -= static_cast<double>(q);
       gradients[static_cast<size_t>(i)] = q - probs[i];
     }
-    const bool counts = rest_p >= kLeastRest && rest_q >= kLeastRest;
+    const double named_p = 1 - rest_p;
+    rest_q = std::max(rest_q, kLeastRest);
+    if (rest_p < kLeastRest) rest_p = 0;
     const double log_sum = std::log(static_cast<double>(sum));
-    loss[t] = static_cast<float>(cross + log_sum * (1 - rest_p) + (counts ? rest_p * std::log(rest_p / rest_q) : 0.0));
-    kernels_.scale(x, logits.cols, counts ? static_cast<float>(1 - rest_p / rest_q) / sum : 0.0f);
+    loss[t] = static_cast<float>(cross + log_sum * named_p + (rest_p > 0 ? rest_p * std::log(rest_p / rest_q) : 0.0));
+    kernels_.scale(x, logits.cols, static_cast<float>(1 - rest_p / rest_q) / sum);
     for (int64_t i = 0; i < target.n; ++i) {
       if (tokens[i] >= 0) x[tokens[i]] = gradients[static_cast<size_t>(i)];
     }

@@ -202,7 +202,8 @@ void CudaBackend::row_sum_squares(Matrix x, float* sums) {
 
 void CudaBackend::divergence(Matrix logits, const TargetRows& target, float* loss) {
   device_.use();
-  run(cuda::divergence(logits, target, loss, device_.stream()), "divergence");
+  auto* const named = gradients_.array<float>(static_cast<size_t>(logits.rows * target.n));
+  run(cuda::divergence(logits, target, named, loss, device_.stream()), "divergence");
 }
 
 void CudaBackend::adam(const AdamArgs& args, int64_t n, const float* gradients, float* m, float* v, float* values) {

@@ -5,38 +5,44 @@
 namespace steelyard::compute::cuda {
 namespace {
 
-// A block per row. The loss of a good model is the small difference of large terms: they are added in F64.
+// A block per row. The loss of a good model is the small difference of large terms: they are added in F64. named:
+// [rows, n], the gradients of the tokens that the target names, until the others are written.
 __global__ void __launch_bounds__(kMaxThreads)
-    diverge_rows(Matrix logits, int64_t n, const int32_t* tokens, const float* probs, float* loss) {
+    diverge_rows(Matrix logits, int64_t n, const int32_t* tokens, const float* probs, float* named, float* loss) {
+  CUDA_SHARED(share, float);  // of q that is the gradient of the tokens that are not named
   float* x = logits.data + blockIdx.x * logits.stride;
   tokens += blockIdx.x * n;
   probs += blockIdx.x * n;
+  named += blockIdx.x * n;
   float largest = -__int_as_float(0x7F800000), sum = 0;
   for (int64_t c = threadIdx.x; c < logits.cols; c += blockDim.x) largest = fmaxf(largest, x[c]);
   largest = block_max(largest);
   for (int64_t c = threadIdx.x; c < logits.cols; c += blockDim.x) sum += expf(x[c] - largest);
   sum = block_sum(sum);
+  for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
+    if (tokens[i] >= 0) named[i] = expf(x[tokens[i]] - largest) / sum - probs[i];
+  }
   if (threadIdx.x == 0) {
     const double log_sum = log(static_cast<double>(sum)) + static_cast<double>(largest);
-    double total = 0;
+    double total = 0, rest_p = 1, rest_q = 1;
     for (int64_t i = 0; i < n; ++i) {
-      const double p = probs[i];
-      if (p > 0) total += p * (log(p) - (static_cast<double>(x[tokens[i]]) - log_sum));
+      if (tokens[i] < 0) continue;
+      const double p = probs[i], log_q = static_cast<double>(x[tokens[i]]) - log_sum;
+      if (p > 0) total += p * (log(p) - log_q);
+      rest_p -= p;
+      rest_q -= exp(log_q);
     }
+    rest_q = rest_q > kLeastRest ? rest_q : kLeastRest;
+    if (rest_p < kLeastRest) rest_p = 0;
+    if (rest_p > 0) total += rest_p * log(rest_p / rest_q);
+    share = static_cast<float>(1 - rest_p / rest_q);
     loss[blockIdx.x] = static_cast<float>(total);
   }
   __syncthreads();
-  for (int64_t c = threadIdx.x; c < logits.cols; c += blockDim.x) x[c] = expf(x[c] - largest) / sum;
+  for (int64_t c = threadIdx.x; c < logits.cols; c += blockDim.x) x[c] = expf(x[c] - largest) / sum * share;
   __syncthreads();
-  // The first entry of a token takes those of the others.
   for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
-    const int32_t token = tokens[i];
-    bool first = true;
-    for (int64_t j = 0; j < i && first; ++j) first = tokens[j] != token;
-    if (!first) continue;
-    float p = probs[i];
-    for (int64_t j = i + 1; j < n; ++j) p += tokens[j] == token ? probs[j] : 0.0f;
-    x[token] -= p;
+    if (tokens[i] >= 0) x[tokens[i]] = named[i];
   }
 }
 
@@ -54,10 +60,10 @@ __global__ void __launch_bounds__(kMaxThreads)
 
 }  // namespace
 
-cudaError_t divergence(Matrix logits, const TargetRows& target, float* loss, cudaStream_t stream) {
+cudaError_t divergence(Matrix logits, const TargetRows& target, float* named, float* loss, cudaStream_t stream) {
   if (logits.rows == 0) return cudaSuccess;
   return CUDA_LAUNCH(diverge_rows, dim3(static_cast<unsigned>(logits.rows)), threads_for(logits.cols), 0, stream,
-                     logits, target.n, target.tokens, target.probs, loss);
+                     logits, target.n, target.tokens, target.probs, named, loss);
 }
 
 cudaError_t adam(const AdamArgs& args, int64_t n, const float* gradients, float* m, float* v, float* values,

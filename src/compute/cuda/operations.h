@@ -73,7 +73,8 @@ cudaError_t route_backward(Matrix logits, const RouteArgs& args, const Routing& 
                            Matrix dlogits, cudaStream_t stream);
 
 // ---- loss.cu
-cudaError_t divergence(Matrix logits, const TargetRows& target, float* loss, cudaStream_t stream);
+/// named: [rows, target.n].
+cudaError_t divergence(Matrix logits, const TargetRows& target, float* named, float* loss, cudaStream_t stream);
 cudaError_t adam(const AdamArgs& args, int64_t n, const float* gradients, float* m, float* v, float* values,
                  cudaStream_t stream);
 

@@ -227,9 +227,10 @@ void RefBackend::divergence(Matrix logits, const TargetRows& target, float* loss
       rest_q -= q;
       named.emplace_back(i, q - p);
     }
-    const bool counts = rest_p >= kLeastRest && rest_q >= kLeastRest;
-    if (counts) divergence += rest_p * std::log(rest_p / rest_q);
-    const double share = counts ? 1 - rest_p / rest_q : 0;
+    rest_q = std::max(rest_q, kLeastRest);
+    if (rest_p < kLeastRest) rest_p = 0;
+    if (rest_p > 0) divergence += rest_p * std::log(rest_p / rest_q);
+    const double share = 1 - rest_p / rest_q;
     loss[t] = static_cast<float>(divergence);
     for (int64_t i = 0; i < logits.cols; ++i) x[i] = static_cast<float>(std::exp(x[i] - log_sum) * share);
     for (const auto& [i, d] : named) x[i] = static_cast<float>(d);

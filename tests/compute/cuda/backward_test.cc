@@ -185,7 +185,8 @@ TEST_F(CudaBackward, Route) {
   }
 }
 
-// Targets with repeated tokens and without a probability; targets that are the model's own, whose divergence is small.
+// Targets that name some tokens, without a probability too, and targets that name all; targets that are the model's
+// own, whose divergence is small.
 TEST_F(CudaBackward, Divergence) {
   for (const int64_t cols : {1, 40, 777}) {
     for (const bool own : {false, true}) {
@@ -203,8 +204,9 @@ TEST_F(CudaBackward, Divergence) {
               double sum = 0;
               for (int64_t i = 0; i < n; ++i) sum += own ? std::exp(1.01 * x[i]) : i % 4;
               for (int64_t i = 0; i < n; ++i) {
-                tokens.push_back(static_cast<int32_t>(own ? i : i / 2 * 5 % cols));
-                probs.push_back(static_cast<float>(n == 1 ? 1 : (own ? std::exp(1.01 * x[i]) : i % 4) / sum));
+                tokens.push_back(!own && i % 4 == 3 ? -1 : static_cast<int32_t>(own ? i : i * 3 % cols));
+                // A part of 1 is left to the others.
+                probs.push_back(static_cast<float>(n == 1 ? 1 : (own ? std::exp(1.01 * x[i]) : i % 4 / 1.5) / sum));
               }
             }
             std::vector<float> loss(kRows, -1.0f);
