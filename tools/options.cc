@@ -173,6 +173,26 @@ void add_options(CLI::App& command, jobs::ShapingOptions& options) {
       ->excludes(size);
 }
 
+void add_options(CLI::App& command, jobs::TuningOptions& options) {
+  command.add_option("--steps", options.steps, "tuning: number of steps")->capture_default_str();
+  command.add_option("--step-chunks", options.step_chunks, "tuning: chunks of text per step")->capture_default_str();
+  command
+      .add_option("--held-out", options.held_out,
+                  "tuning: chunks at the end of the text that decide which step is best; a quarter of the text at most")
+      ->capture_default_str();
+  command.add_option("--compare-every", options.compare_every, "tuning: steps between two comparisons on them")
+      ->capture_default_str();
+  command
+      .add_option("--rate-vectors", options.rate_vectors,
+                  "tuning: step size of norms, biases and sinks, in parts of a tensor's root mean square; 0: they stay")
+      ->capture_default_str();
+  command.add_option("--rate-routers", options.rate_routers, "tuning: the same for routers")->capture_default_str();
+  command
+      .add_option("--rate-scales", options.rate_scales, "tuning: the same for block scales, in parts of each of them")
+      ->capture_default_str();
+  command.add_option("--tune-seed", options.tune_seed, "tuning: seed of the order of chunks")->capture_default_str();
+}
+
 void add_options(CLI::App& command, jobs::WritingOptions& options) {
   command.add_option("-s,--seed", options.seed, "seed of the text; the same seed gives the same text")
       ->capture_default_str();
@@ -210,6 +230,18 @@ void add_options(CLI::App& command, jobs::ResumeOptions& options) {
                   "step")
       ->check(CLI::Range(0.0, 86400.0))
       ->capture_default_str();
+}
+
+void print_tuning(const jobs::TuneResult& result) {
+  print_out("tuned {} numbers of {} tensors: KL divergence on held-out text\n", result.n_parameters, result.n_tensors);
+  for (const jobs::TuneComparison& at : result.comparisons) {
+    print_out("  after {:4} steps {:9.6f}{}\n", at.step, at.divergence, at.step == result.best_step ? "  kept" : "");
+  }
+  if (result.best_step == 0)
+    print_out("nothing was better than the file as it was: {} is a copy of it\n", result.output);
+  else
+    print_out("divergence {:.6f} -> {:.6f} ({:.3f})\n", result.divergence_before, result.divergence,
+              result.divergence / result.divergence_before);
 }
 
 void print_writing(const jobs::WritingFigures& figures) {

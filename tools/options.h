@@ -11,6 +11,7 @@
 #include "jobs/shaping.h"
 #include "jobs/sweep_options.h"
 #include "jobs/text_options.h"
+#include "jobs/tuning.h"
 #include "jobs/threads.h"
 
 namespace steelyard::tools {
@@ -38,12 +39,17 @@ void add_options(CLI::App& command, jobs::PlanSource& options);
 void add_options(CLI::App& command, jobs::ShapingOptions& options);
 /// What shapes a text that a model writes: --seed, --temp, --top-p, --chats, --excerpts.
 void add_options(CLI::App& command, jobs::WritingOptions& options);
+/// --steps and whatever else shapes a tuned file.
+void add_options(CLI::App& command, jobs::TuningOptions& options);
 /// --strict.
 void add_strict(CLI::App& command, bool& strict);
 /// --resume and --save-every.
 void add_options(CLI::App& command, jobs::ResumeOptions& options);
 
 // ---- what is printed of results that several jobs have
+
+/// What tuning did.
+void print_tuning(const jobs::TuneResult& result);
 
 /// --writer and --save-text.
 void add_options(CLI::App& command, jobs::WriterFiles& options);

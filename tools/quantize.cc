@@ -77,6 +77,7 @@ void run_quantize(jobs::QuantizeOptions& options) {
   if (result.writing) print_writing(*result.writing);
   if (!options.calibrate.empty()) print_rounding(result.rounding);
   if (result.half_text_loss > 0) print_doubling(result.half_text_loss);
+  if (result.tuning) print_tuning(*result.tuning);
   print_out("wrote {}: {} bytes, {:.4f} bits per weight{}\n", fmt::join(result.paths, " "), result.bytes,
             result.bits_per_weight, options.verify ? ", read back and verified" : "");
 }
@@ -104,6 +105,11 @@ void add_quantize(CLI::App& app) {
                       "calibration text: quantize layer by layer with LDLQ/GPTQ error feedback; self: the model "
                       "writes it, self:N that many tokens, self+FILE a part");
   add_options(*command, options->files);
+  auto* tune = command->add_flag("--tune", options->tune,
+                                 "with --calibrate: tune norms, routers and block scales to the model afterwards, on "
+                                 "the same text");
+  from->excludes(tune);
+  add_options(*command, options->tuning);
   command
       ->add_option("--backend", options->backend,
                    "device that encodes: cpu or cuda[:N], with the same bytes; with --calibrate also the device of the "

@@ -10,38 +10,38 @@ namespace {
 
 void run_tune(const jobs::TuneOptions& options) {
   ProgressLine line;
-  const jobs::TuneResult result = jobs::tune(options, [&](const jobs::Progress& progress) {
-    if (progress.stage == "tune" && !progress.data.is_null())
-      print_out("step {}: held out {:.6f} (before {:.6f}), training {:.6f}\n", progress.done,
-                progress.data["divergence"].get<double>(), progress.data["before"].get<double>(),
-                progress.data["training"].get<double>());
-    else
-      line.show(progress);
-  });
-  print_out("wrote {}\n", result.output);
+  const jobs::TuneResult result = jobs::tune(options, [&](const jobs::Progress& progress) { line.show(progress); });
+  print_tuning(result);
+  print_out("wrote {}: {} bytes\n", result.output, result.bytes);
 }
 
 }  // namespace
 
 void add_tune(CLI::App& app) {
   auto* command =
-      app.add_subcommand("tune", "tune what is free in a quantized file to the model that it was made from");
+      app.add_subcommand("tune", "tune norms, routers and block scales of a quantized file to its original");
   auto options = std::make_shared<jobs::TuneOptions>();
-  command->add_option("model", options->model, "quantized GGUF file")->required();
-  command->add_option("-o,--output", options->output, "output file")->required();
+  command->add_option("model", options->model, "quantized GGUF file, or the first of its shards")->required();
+  command->add_option("-o,--output", options->output, "GGUF file to write")->required();
   add_options(*command, options->text);
-  command->add_option("--kl-divergence-base", options->kl_divergence_base, "base");
-  command->add_option("--teacher", options->teacher, "teacher");
-  command->add_option("--backend", options->backend, "backend");
-  command->add_option("--threads", options->threads, "threads");
-  command->add_option("--steps", options->tuning.steps, "");
-  command->add_option("--step-chunks", options->tuning.step_chunks, "");
-  command->add_option("--held-out", options->tuning.held_out, "");
-  command->add_option("--compare-every", options->tuning.compare_every, "");
-  command->add_option("--rate-vectors", options->tuning.rate_vectors, "");
-  command->add_option("--rate-routers", options->tuning.rate_routers, "");
-  command->add_option("--rate-scales", options->tuning.rate_scales, "");
-  command->add_option("--tune-seed", options->tuning.tune_seed, "");
+  auto* base = command->add_option("--kl-divergence-base", options->kl_divergence_base,
+                                   "base file of the original for this text (perplexity --kl-divergence-base); without "
+                                   "-f, its text");
+  command->add_option("--teacher", options->teacher, "the original: its distributions are computed first")
+      ->excludes(base);
+  command
+      ->add_option("--own-share", options->own_share, "with -f self+FILE: share of the chunks that the teacher writes")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  add_options(*command, options->writing);
+  add_options(*command, options->files);
+  add_options(*command, options->tuning);
+  command->add_option("--time", options->time, "time for tuning, at most: 90, 90s, 20m, 2h; steps are fewer then")
+      ->transform(CLI::AsNumberWithUnit(std::map<std::string, double>{{"s", 1}, {"m", 60}, {"h", 3600}}));
+  command->add_option("--backend", options->backend, "device that computes: cpu or cuda[:N]")->capture_default_str();
+  add_threads(*command, options->threads);
+  add_bytes(*command, "--memory", options->memory, "memory limit, e.g. 16GiB");
+  add_options(*command, options->resume);
   command->callback([options] { run_tune(*options); });
 }
 

@@ -63,10 +63,9 @@ calibrate::CalibrationSettings Calibration::settings() const {
   return settings;
 }
 
-void Calibration::start() {
+void Calibration::read() {
   if (options_.restart) std::filesystem::remove(options_.output + kProgressSuffix);
   text_.read(tokenizer_, model_.config(), progress_);
-  layers_.start(text_.chunks(), settings());
 }
 
 std::vector<RoundedTensor> Calibration::rounded() const {

@@ -18,8 +18,10 @@ class Calibration {
 
   /// Before start() they only say what they will encode.
   calibrate::CalibratedLayers& layers() { return layers_; }
-  /// Writes the text, if the model is to write it, and sends it on its way.
-  void start();
+  /// Writes the text, if the model is to write it.
+  void read();
+  /// Sends it on its way.
+  void start() { layers_.start(text_.chunks(), settings()); }
   const CalibrationText& text() const { return text_; }
   /// CalibratedLayers::half_over_all().
   double half_over_all() const { return layers_.half_over_all(); }

@@ -1,6 +1,7 @@
 #include "jobs/quantize.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <set>
 
 #include "base/error.h"
@@ -9,6 +10,7 @@
 #include "jobs/calibration.h"
 #include "jobs/repeat.h"
 #include "jobs/threads.h"
+#include "quantize/provenance.h"
 #include "quantize/quantize.h"
 #include "simd/target.h"
 
@@ -19,6 +21,11 @@ void check_options(const QuantizeOptions& options) {
   if (options.output.empty() && !options.dry_run) fail("", "no output file given");
   if (options.resume && options.restart) fail("", "--restart excludes --resume");
   options.shaping.check();
+  options.tuning.check();
+  if (options.tune && options.calibrate.empty()) fail("", "--tune needs a text: --calibrate TEXT");
+  if (options.tune && !options.from.empty()) fail("", "--tune and --from cannot be combined");
+  if (options.tune && (options.shaping.split_max_size > 0 || options.shaping.keep_split))
+    fail("", "--tune writes one file: leave out --split-max-size and --keep-split");
   if (options.from.empty()) return;
   // A repetition takes nothing from the options that would make it another run.
   if (to_json(options.source) != to_json(PlanSource()) || to_json(options.shaping) != to_json(ShapingOptions())) {
@@ -49,6 +56,47 @@ quantize::ResumePolicy resume_policy(const QuantizeOptions& options) {
                            : quantize::ResumePolicy::kRefuse;
 }
 
+// A file that is to be tuned has another name until it is, and tuning keeps its progress beside it.
+std::string quantized_path(const QuantizeOptions& options) { return options.output + (options.tune ? ".untuned" : ""); }
+std::string tuning_progress(const QuantizeOptions& options) { return options.output + ".tune"; }
+
+// Whether an interrupted run has quantized the file already, and only tuning is left. Error where it was another run,
+// or the user does not say what is to become of it.
+bool is_quantized(const QuantizeOptions& options, const Recipe& recipe, const gguf::Reader& source) {
+  const std::string path = quantized_path(options);
+  if (!options.tune || !std::filesystem::exists(path)) return false;
+  if (options.restart) {
+    std::filesystem::remove(path);
+    std::filesystem::remove(tuning_progress(options));
+    return false;
+  }
+  if (!options.resume) fail(path, "is of an interrupted run: --resume goes on with it, --restart discards it");
+  const quantize::Recorded recorded = quantize::read_provenance(gguf::Reader(path));
+  const quantize::Provenance &was = recorded.provenance, &is = recipe.provenance;
+  if (was.plan != is.plan || was.options != is.options || was.imatrix_sha256 != is.imatrix_sha256 ||
+      was.calibration_sha256 != is.calibration_sha256 || recorded.source_header != quantize::header_sha256(source)) {
+    fail(path, "is of an interrupted run with another model, plan, text or options: --restart discards it");
+  }
+  return true;
+}
+
+TuneResult tune_result(const QuantizeOptions& options, const CalibrationText& text, const ProgressCallback& progress) {
+  const TuneResult result = run_tuning({.model = quantized_path(options),
+                                        .output = options.output,
+                                        .teacher = options.model,
+                                        .base = "",
+                                        .backend = options.backend,
+                                        .memory = options.memory,
+                                        .tuning = options.tuning,
+                                        .resume = {.resume = tuning_progress(options)},
+                                        .replace = !options.resume,
+                                        .text = text.source().recorded(),
+                                        .text_sha256 = text.sha256()},
+                                       text.chunks(), progress);
+  std::filesystem::remove(quantized_path(options));
+  return result;
+}
+
 void report(const quantize::QuantizeProgress& at, const ProgressCallback& progress) {
   const std::string item =
       at.info == nullptr ? "" : fmt::format("[{}/{}] {}", at.tensor + 1, at.n_tensors, printable(at.info->name, 64));
@@ -57,6 +105,31 @@ void report(const quantize::QuantizeProgress& at, const ProgressCallback& progre
             .total = static_cast<int64_t>(at.total),
             .unit = "weights",
             .item = item});
+}
+
+// Encodes and writes; the first progress shows the plan.
+void write(const QuantizeOptions& options, const quantize::QuantizeJob& job, const Recipe& recipe,
+           formats::DeviceEncoder* device, const gguf::Metadata& metadata, QuantizeResult& result,
+           const ProgressCallback& progress) {
+  const quantize::QuantizeTarget target{.path = quantized_path(options),
+                                        .provenance = recipe.provenance,
+                                        .effort = recipe.shaping.chosen_effort(),
+                                        .device = device,
+                                        .split = recipe.shaping.split(),
+                                        .slab_bytes = options.slab,
+                                        .resume_policy = resume_policy(options),
+                                        .verify = options.verify,
+                                        .metadata = &metadata,
+                                        .expected = recipe.expected};
+  bool plan_is_out = false;
+  const auto written = quantize(job, target, [&](const quantize::QuantizeProgress& at) {
+    if (!progress) return;
+    if (!plan_is_out) progress({.stage = "plan", .data = to_json(result)});
+    plan_is_out = true;
+    report(at, progress);
+  });
+  result.paths = written.paths;
+  result.bytes = written.bytes;
 }
 
 }  // namespace
@@ -98,34 +171,23 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
     return result;
   }
   if (calibration) {
-    quantize::check_interrupted(options.output, resume_policy(options));
-    calibration->start();
+    quantize::check_interrupted(quantized_path(options), resume_policy(options));
+    calibration->read();
     set_calibration(made_from, options, calibration->text());
     result.writing = calibration->text().writing();
   }
-
-  const quantize::QuantizeTarget target{.path = options.output,
-                                        .provenance = made_from.provenance,
-                                        .effort = shaping.chosen_effort(),
-                                        .device = device.get(),
-                                        .split = shaping.split(),
-                                        .slab_bytes = options.slab,
-                                        .resume_policy = resume_policy(options),
-                                        .verify = options.verify,
-                                        .metadata = &model.metadata,
-                                        .expected = made_from.expected};
-  bool plan_is_out = false;
-  const auto written = quantize(job, target, [&](const quantize::QuantizeProgress& at) {
-    if (!progress) return;
-    if (!plan_is_out) progress({.stage = "plan", .data = to_json(result)});
-    plan_is_out = true;
-    report(at, progress);
-  });
-  result.paths = written.paths;
-  result.bytes = written.bytes;
+  if (!is_quantized(options, made_from, source)) {
+    if (calibration) calibration->start();
+    write(options, job, made_from, device.get(), model.metadata, result, progress);
+  }
   if (calibration) {
     result.rounding = calibration->rounded();
     result.half_text_loss = calibration->half_over_all();
+    if (options.tune) {
+      result.tuning = tune_result(options, calibration->text(), progress);
+      result.paths = {options.output};
+      result.bytes = result.tuning->bytes;
+    }
     calibration->text().finish();
   }
   return result;

@@ -5,6 +5,7 @@
 //   "plan"       once, when nothing more can be refused before the work: all of the result but what writing adds to it
 //   "write"      where the model writes its calibration text: `done` of `total` chunks
 //   "calibrate"  often, while the calibration text passes through a layer: `item` is the layer; there is no `total`
+//   "teacher", "tuning", "tune"  where the result is tuned (tuning.h)
 //   "encode"     often: `done` of `total` weights; `item` is the tensor at work, "[3/70] blk.0.ffn_up.weight"
 #pragma once
 
@@ -16,6 +17,7 @@
 #include "jobs/calibration_text.h"
 #include "jobs/plan.h"
 #include "jobs/shaping.h"
+#include "jobs/tuning.h"
 
 namespace steelyard::jobs {
 
@@ -24,9 +26,11 @@ struct QuantizeOptions {
   std::string output;  ///< GGUF file to write; may be empty in a dry run
   PlanSource source;
   ShapingOptions shaping;
-  std::string imatrix;                ///< importance file; empty: none
-  std::string calibrate;              ///< text for the layers while they are quantized (TextSource); empty: none
-  WriterFiles files;                  ///< of a text that the model writes
+  std::string imatrix;    ///< importance file; empty: none
+  std::string calibrate;  ///< text for the layers while they are quantized (TextSource); empty: none
+  WriterFiles files;      ///< of a text that the model writes
+  bool tune = false;      ///< afterwards, on the same text (tuning.h)
+  TuningOptions tuning;
   std::string from;                   ///< file to make again: plan and shaping options are in its metadata
   std::string backend = "cpu";        ///< where rows are encoded and the calibration text passes: cpu, cuda, cuda:N
   uint64_t slab = uint64_t{1} << 30;  ///< bytes for weights on their way, at most
@@ -47,6 +51,8 @@ struct QuantizeOptions {
     visit("imatrix", self.imatrix);
     visit("calibrate", self.calibrate);
     visit.group(self.files);
+    visit("tune", self.tune);
+    visit.group(self.tuning);
     visit("from", self.from);
     visit("backend", self.backend);
     visit.bytes("slab", self.slab);
@@ -89,6 +95,7 @@ struct QuantizeResult {
   /// What outputs lose on held-out chunks with half of the calibration text, over what they lose with all of it: how
   /// much its last doubling has brought. 0: not known.
   double half_text_loss = 0;
+  std::optional<TuneResult> tuning;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -103,6 +110,7 @@ struct QuantizeResult {
     visit("writing", self.writing);
     visit("rounding", self.rounding);
     visit("half_text_loss", self.half_text_loss);
+    visit("tuning", self.tuning);
   }
 };
 

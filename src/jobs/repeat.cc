@@ -46,6 +46,8 @@ Recipe recipe(const QuantizeOptions& options) {
 
 Recipe repeat(const QuantizeOptions& options, const gguf::Reader& source, std::optional<imatrix::Imatrix>& imatrix) {
   const gguf::Reader file(options.from, gguf::ReadMode::kHeader);
+  if (quantize::is_tuned(file.metadata()))
+    fail(options.from, "was tuned: what it was before can be made again, but not by way of this file");
   const quantize::Recorded recorded = quantize::read_provenance(file);
   const quantize::Provenance& provenance = recorded.provenance;
   if (std::ranges::find(kSameBytes, provenance.version) == std::end(kSameBytes)) {

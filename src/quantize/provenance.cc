@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -24,6 +25,14 @@ constexpr std::string_view kSourceFile = "steelyard.source.file";
 constexpr std::string_view kSourceHeader = "steelyard.source.header.sha256";
 constexpr std::string_view kSourceHash = "steelyard.source.sha256";
 constexpr std::string_view kTensorHashes = "steelyard.tensor.sha256";
+
+constexpr std::string_view kTuneOptions = "steelyard.tune.options";
+constexpr std::string_view kTuneText = "steelyard.tune.text";
+constexpr std::string_view kTuneTextHash = "steelyard.tune.text.sha256";
+constexpr std::string_view kTuneTeacher = "steelyard.tune.teacher";
+constexpr std::string_view kTuneSourceFile = "steelyard.tune.source.file";
+constexpr std::string_view kTuneSourceHeader = "steelyard.tune.source.header.sha256";
+constexpr std::string_view kTuneSteps = "steelyard.tune.steps";
 
 std::string unknown_hash() { return std::string(kSha256Digits, '0'); }
 
@@ -62,6 +71,25 @@ void complete_provenance(gguf::Metadata& metadata, const std::string& source_sha
   for (const TensorHashes& tensor : tensors) hashes.push_back(tensor.result);
   metadata.set_strings(kTensorHashes, hashes);
 }
+
+void add_tuning(gguf::Metadata& metadata, const Tuning& tuning, std::span<const std::string> hashes) {
+  metadata.set_string(kTuneOptions, tuning.options);
+  metadata.set_string(kTuneText, tuning.text);
+  metadata.set_string(kTuneTextHash, tuning.text_sha256);
+  metadata.set_string(kTuneTeacher, tuning.teacher);
+  metadata.set_string(kTuneSourceFile, tuning.source_file);
+  metadata.set_string(kTuneSourceHeader, tuning.source_header);
+  metadata.set_integer(kTuneSteps, static_cast<uint32_t>(tuning.steps));
+  if (!metadata.contains(kTensorHashes)) return;
+  std::vector<std::string> all;
+  for (const std::string_view hash : metadata.strings(kTensorHashes)) all.emplace_back(hash);
+  for (size_t i = 0; i < std::min(all.size(), hashes.size()); ++i) {
+    if (!hashes[i].empty()) all[i] = hashes[i];
+  }
+  metadata.set_strings(kTensorHashes, all);
+}
+
+bool is_tuned(const gguf::Metadata& metadata) { return metadata.contains(kTuneOptions); }
 
 Recorded read_provenance(const gguf::Reader& file) {
   const gguf::Metadata& metadata = file.metadata();

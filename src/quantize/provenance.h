@@ -42,6 +42,23 @@ void add_provenance(gguf::Metadata& metadata, const Provenance& provenance, cons
 void complete_provenance(gguf::Metadata& metadata, const std::string& source_sha256,
                          std::span<const TensorHashes> tensors);
 
+/// How free numbers of a quantized file were tuned afterwards (tune/).
+struct Tuning {
+  std::string options;  ///< JSON
+  std::string text;     ///< name; empty: that of the base
+  std::string text_sha256;
+  std::string teacher;        ///< file, without folder
+  std::string source_file;    ///< that was tuned, without folder
+  std::string source_header;  ///< header_sha256() of it
+  int64_t steps = 0;          ///< after which the result was taken
+};
+
+/// Records it, beside what is recorded of the quantization. hashes: of the tensors that were changed, in file order,
+/// others empty; they replace those of the quantization where there are any.
+void add_tuning(gguf::Metadata& metadata, const Tuning& tuning, std::span<const std::string> hashes);
+/// Whether a file was.
+bool is_tuned(const gguf::Metadata& metadata);
+
 /// What a result says about how it was made.
 struct Recorded {
   Provenance provenance;

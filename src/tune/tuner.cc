@@ -46,6 +46,10 @@ std::vector<int64_t> Tuner::chunks_of(int64_t step) const {
   return out;
 }
 
+void Tuner::shorten(int64_t steps) {
+  settings_.steps = std::clamp(steps, std::max<int64_t>(next_, 1), settings_.steps);
+}
+
 double Tuner::train(std::span<const int64_t> chunks) {
   const int64_t n = base_.n_targets();
   double sum = 0;

@@ -3,8 +3,9 @@
 // run is the result, the beginning included: where nothing beats the file, nothing is changed.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
-#include <functional>
+#include <string>
 #include <vector>
 
 #include "evaluate/divergence_base.h"
@@ -16,7 +17,7 @@ namespace steelyard::tune {
 
 struct TunerSettings {
   int64_t steps = 0;
-  int64_t chunks_per_step = 2;
+  int64_t chunks_per_step = 0;
   int64_t n_held_out = 0;     ///< chunks, the last ones of the text; at least 1
   int64_t compare_every = 0;  ///< steps
   uint64_t seed = 0;          ///< of the order of chunks
@@ -36,12 +37,21 @@ class Tuner {
         Parameters& parameters, const TunerSettings& settings);
 
   bool finished() const { return next_ > settings_.steps; }
+  int64_t steps() const { return settings_.steps; }
+  int64_t done() const { return std::max<int64_t>(next_ - 1, 0); }
+  /// Fewer steps than were planned, but not fewer than were done.
+  void shorten(int64_t steps);
   /// The next step, or at first the comparison of the file as it is. Returns the number of steps done.
   int64_t advance();
 
   const std::vector<Comparison>& comparisons() const { return comparisons_; }
   /// Of the result; the first comparison is of the file.
   const Comparison& best() const;
+
+  /// Writes all state to a file of this identity, and goes on from it; false where there is no such file. Error when it
+  /// is damaged or of another run.
+  void save(const std::string& path, const std::string& identity) const;
+  bool load(const std::string& path, const std::string& identity);
 
  private:
   double compare();

@@ -1,0 +1,299 @@
+#include "jobs/tuning.h"
+
+#include <chrono>
+#include <filesystem>
+#include <optional>
+
+#include "base/atomic_file.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/sha256.h"
+#include "evaluate/compact_base.h"
+#include "evaluate/evaluation.h"
+#include "gguf/fingerprint.h"
+#include "gguf/shards.h"
+#include "gguf/writer.h"
+#include "jobs/model_options.h"
+#include "jobs/shaping.h"
+#include "quantize/provenance.h"
+#include "tune/tuner.h"
+
+namespace steelyard::jobs {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+// Tokens that pass a layer together; a step's chunks come in batches of so many.
+constexpr int64_t kBatch = 2048;
+// Steps after which their time is known.
+constexpr int64_t kTimedSteps = 5;
+
+// Where the teacher's distributions are, while they are needed.
+std::string teacher_path(const TuningRun& run) {
+  return (run.resume.resume.empty() ? run.output : run.resume.resume) + ".teacher";
+}
+
+// Removes the file, unless a later run is to find it.
+class TemporaryFile {
+ public:
+  TemporaryFile(std::string path, bool keep) : path_(std::move(path)), keep_(keep) {}
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  ~TemporaryFile() {
+    if (!keep_) remove();
+  }
+  void remove() const {
+    std::error_code ignored;  // there may be none
+    std::filesystem::remove(path_, ignored);
+  }
+
+ private:
+  std::string path_;
+  bool keep_;
+};
+
+// Whether a base of these chunks was made with the model already, by an interrupted run.
+bool is_made(const std::string& path, const tokenizer::Chunks& chunks, const evaluate::ModelIdentity& teacher) {
+  if (!std::filesystem::exists(path)) return false;
+  try {
+    const auto base = evaluate::DivergenceBase::open(path);
+    base->require(chunks, teacher);
+    const auto* const compact = dynamic_cast<const evaluate::CompactBase*>(base.get());
+    return compact != nullptr && compact->fingerprint() == teacher.fingerprint;
+  } catch (const Error&) {  // another run's
+    return false;
+  }
+}
+
+// The teacher's distributions at all positions of the chunks, layer by layer where it exceeds the memory.
+void write_base(const TuningRun& run, const tokenizer::Chunks& chunks, const ProgressCallback& progress) {
+  const std::string path = teacher_path(run);
+  const SweepChoice choice{.memory = run.memory};
+  const OpenModel teacher({.model = run.teacher, .backend = {run.backend}}, chunks.n_ctx(), &choice);
+  const tokenizer::Tokenizer tokenizer(teacher.reader().metadata());
+  const model::ModelConfig& config = teacher.model().config();
+  const evaluate::ModelIdentity identity = evaluate::model_identity(teacher.reader(), config, tokenizer);
+  if (is_made(path, chunks, identity)) return;
+  evaluate::EvaluationOptions how;
+  how.sweep =
+      choice.sweep(teacher.reader(), config, evaluation_bytes(chunks, identity), chunks.n_ctx(), /*output=*/path);
+  how.sweep.starts = [&](int64_t chunk) { return chunks.starts(chunk); };
+  how.settings = teacher.settings();
+  how.base_path = path;
+  how.write_base = true;
+  if (!run.resume.resume.empty()) how.progress_path = path + ".progress";
+  how.save_every = run.resume.interval();
+  evaluate::evaluate(teacher.model(), identity, chunks, nullptr, how,
+                     [&](std::span<const evaluate::TokenScore> scores) {
+                       if (progress)
+                         progress({.stage = "teacher",
+                                   .done = std::ssize(scores) / chunks.n_scored(),
+                                   .total = chunks.count(),
+                                   .unit = "chunks"});
+                     });
+  if (!how.progress_path.empty()) std::filesystem::remove(how.progress_path);
+}
+
+// Everything that is computed with; members are made in this order.
+class Bench {
+ public:
+  Bench(const TuningRun& run, tokenizer::Chunks chunks, const evaluate::DivergenceBase& base)
+      : run_(run),
+        chunks_(std::move(chunks)),
+        base_(base),
+        file_(run.model),
+        backend_(compute::make_backend(run.backend)),
+        tape_(*backend_),
+        model_(file_, tape_, {}, &loaded_),
+        tokenizer_(file_.metadata()),
+        sweep_((check(), model_), tape_, chunks_.n_ctx(), {chunks_.first_scored(), chunks_.n_scored()},
+               [this](int64_t chunk) { return chunks_.input(chunk); }, sweep_options(), &loaded_),
+        parameters_(file_, loaded_, {run.tuning.rate_vectors, run.tuning.rate_routers, run.tuning.rate_scales}, tape_),
+        tuner_(chunks_, base, sweep_, parameters_, settings()) {
+    if (parameters_.count() == 0) fail(run.model, "has nothing to tune");
+  }
+
+  const gguf::Reader& file() const { return file_; }
+  const tune::Parameters& parameters() const { return parameters_; }
+  tune::Tuner& tuner() { return tuner_; }
+  int64_t n_training() const { return chunks_.count() - settings().n_held_out; }
+
+  // What must be equal for two runs to give the same bits.
+  std::string identity() const {
+    return sha256(fmt::format("{}\n{}\n{}\n{}\n{}", gguf::fingerprint(file_), base_.digest(),
+                              sha256(std::as_bytes(chunks_.tokens())), to_json(run_.tuning).dump(), tape_.name()));
+  }
+
+ private:
+  void check() const {
+    const int64_t most = model_.config().n_context;
+    if (chunks_.n_ctx() > most) fail("", "a context of {} tokens exceeds the model's {}", chunks_.n_ctx(), most);
+    base_.require(chunks_, evaluate::model_identity(file_, model_.config(), tokenizer_));
+    // Weights are copied, because their scales change, and hidden states are kept between layers.
+    const uint64_t memory = run_.memory > 0 ? run_.memory : physical_memory() / 5 * 4;
+    uint64_t needed = 0;
+    for (const gguf::TensorInfo& tensor : file_.tensors()) needed += tensor.n_bytes;
+    if (!backend_->free_memory() && needed > memory)
+      fail(run_.model, "tuning needs {} bytes for the model, {} may be used", needed, memory);
+  }
+
+  schedule::SweepOptions sweep_options() const {
+    schedule::SweepOptions options{.n_batch = std::max(kBatch, chunks_.n_ctx()), .keep_layers = true};
+    options.hidden_state_bytes = (run_.memory > 0 ? run_.memory : physical_memory() / 5 * 4) / 4;
+    options.scratch_folder = std::filesystem::path(run_.output).parent_path().string();
+    options.starts = [this](int64_t chunk) { return chunks_.starts(chunk); };
+    return options;
+  }
+
+  tune::TunerSettings settings() const {
+    const TuningOptions& tuning = run_.tuning;
+    return {.steps = tuning.steps,
+            .chunks_per_step = tuning.step_chunks,
+            .n_held_out = std::min(tuning.held_out, std::max<int64_t>(1, chunks_.count() / 4)),
+            .compare_every = tuning.compare_every,
+            .seed = static_cast<uint64_t>(tuning.tune_seed)};
+  }
+
+  const TuningRun& run_;
+  const tokenizer::Chunks chunks_;
+  const evaluate::DivergenceBase& base_;
+  const gguf::Reader file_;
+  const std::unique_ptr<compute::Backend> backend_;
+  compute::GradientTape tape_;
+  model::LoadedTensors loaded_{.weights = {}, .vectors = {}, .writable = true};
+  const model::Model model_;
+  const tokenizer::Tokenizer tokenizer_;
+  schedule::GradientSweep sweep_;
+  tune::Parameters parameters_;
+  tune::Tuner tuner_;
+};
+
+TuneComparison shown(const tune::Comparison& at) { return {at.step, at.divergence, at.training}; }
+
+// All steps that are left; returns how many there were before.
+int64_t take_steps(const TuningRun& run, Bench& bench, const ProgressCallback& progress) {
+  tune::Tuner& tuner = bench.tuner();
+  const std::string& path = run.resume.resume;
+  const std::string identity = path.empty() ? "" : bench.identity();
+  const auto resumed = [&] {
+    try {
+      return !path.empty() && tuner.load(path, identity);
+    } catch (const Error&) {
+      if (!run.replace) throw;
+      return false;
+    }
+  };
+  const Clock::time_point begin = Clock::now();
+  Clock::time_point saved = begin, first_step = begin;
+  const int64_t before = resumed() ? tuner.done() : 0;
+  for (int64_t taken = 0; !tuner.finished(); ++taken) {
+    const size_t n_compared = tuner.comparisons().size();
+    const int64_t step = tuner.advance();
+    if (taken == 0) first_step = Clock::now();
+    if (run.time > 0 && taken == kTimedSteps) {
+      const double each = seconds_since(first_step) / kTimedSteps;
+      tuner.shorten(step + static_cast<int64_t>((run.time - seconds_since(begin)) / each));
+    }
+    if (!path.empty() && Clock::now() - saved >= run.resume.interval()) {
+      tuner.save(path, identity);
+      saved = Clock::now();
+    }
+    if (!progress) continue;
+    Progress at{.stage = "tune", .done = step, .total = tuner.steps(), .unit = "steps"};
+    if (tuner.comparisons().size() > n_compared) at.data = to_json(shown(tuner.comparisons().back()));
+    progress(at);
+  }
+  return before;
+}
+
+// The file with tuned bytes in the place of its own, and in its metadata how they came about. Without them, the file.
+void write_result(const TuningRun& run, const Bench& bench, const TuneResult& result) {
+  const gguf::Reader& file = bench.file();
+  gguf::Metadata metadata = file.metadata();
+  gguf::erase_split_keys(metadata);
+  std::vector<std::vector<std::byte>> tuned;
+  std::vector<std::string> hashes;
+  for (const gguf::TensorInfo& tensor : file.tensors()) {
+    tuned.push_back(bench.parameters().bytes(tensor));
+    hashes.push_back(tuned.back().empty() ? "" : sha256(tuned.back()));
+  }
+  if (bench.parameters().changed()) {
+    quantize::add_tuning(metadata,
+                         {.options = to_json(run.tuning).dump(),
+                          .text = run.text,
+                          .text_sha256 = run.text_sha256,
+                          .teacher = std::filesystem::path(run.teacher.empty() ? run.base : run.teacher).filename(),
+                          .source_file = std::filesystem::path(run.model).filename(),
+                          .source_header = quantize::header_sha256(file),
+                          .steps = result.best_step},
+                         hashes);
+  }
+  gguf::Writer out(run.output, metadata, {file.tensors().begin(), file.tensors().end()});
+  for (size_t i = 0; i < tuned.size(); ++i)
+    out.append(tuned[i].empty() ? file.bytes(file.tensors()[i]) : std::span<const std::byte>(tuned[i]));
+  out.finish();
+}
+
+}  // namespace
+
+void TuningOptions::check() const {
+  const auto at_least = [](const char* flag, int64_t value, int64_t least) {
+    if (value < least) fail("", "{}: expected at least {}, found {}", flag, least, value);
+  };
+  at_least("--steps", steps, 1);
+  at_least("--step-chunks", step_chunks, 1);
+  at_least("--held-out", held_out, 1);
+  at_least("--compare-every", compare_every, 1);
+  at_least("--tune-seed", tune_seed, 0);
+  const std::pair<const char*, double> rates[] = {
+      {"--rate-vectors", rate_vectors}, {"--rate-routers", rate_routers}, {"--rate-scales", rate_scales}};
+  for (const auto& [flag, rate] : rates) {
+    if (!(rate >= 0 && rate <= 1)) fail("", "{}: expected a number from 0 to 1, found {}", flag, rate);
+  }
+}
+
+TuneResult run_tuning(const TuningRun& run, tokenizer::Chunks chunks, const ProgressCallback& progress) {
+  run.tuning.check();
+  if (!(run.time >= 0)) fail("", "--time: expected seconds, found {}", run.time);
+  if (chunks.count() < 2) fail("", "tuning needs at least 2 chunks of text, found {}", chunks.count());
+  const std::string& resume = run.resume.resume;
+  std::string base_path = run.base;
+  std::optional<TemporaryFile> made;
+  if (!run.teacher.empty()) {
+    base_path = teacher_path(run);
+    made.emplace(base_path, !resume.empty());
+    chunks.score_from(0);
+    write_base(run, chunks, progress);
+  }
+  TuneResult result{.output = run.output};
+  {
+    const auto base = evaluate::DivergenceBase::open(base_path);
+    chunks.score_from(base->first_scored());
+    Bench bench(run, std::move(chunks), *base);
+    result.n_parameters = bench.parameters().count();
+    result.n_tensors = bench.parameters().n_tensors();
+    if (progress) {
+      progress({.stage = "tuning",
+                .data = {{"n_parameters", result.n_parameters},
+                         {"n_tensors", result.n_tensors},
+                         {"n_training", bench.n_training()},
+                         {"steps", bench.tuner().steps()}}});
+    }
+    const Clock::time_point begin = Clock::now();
+    result.resumed_steps = take_steps(run, bench, progress);
+    result.seconds = seconds_since(begin);
+    for (const tune::Comparison& at : bench.tuner().comparisons()) result.comparisons.push_back(shown(at));
+    result.best_step = bench.tuner().best().step;
+    result.divergence_before = bench.tuner().comparisons().front().divergence;
+    result.divergence = bench.tuner().best().divergence;
+    write_result(run, bench, result);
+  }
+  result.bytes = std::filesystem::file_size(run.output);
+  if (made) made->remove();
+  if (!resume.empty()) std::filesystem::remove(resume);
+  return result;
+}
+
+}  // namespace steelyard::jobs

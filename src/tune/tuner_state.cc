@@ -1,0 +1,49 @@
+// The state of an interrupted run as a resume file: where it is, its comparisons, and all parameters.
+#include "base/byte_writer.h"
+#include "base/resume_file.h"
+#include "tune/tuner.h"
+
+namespace steelyard::tune {
+namespace {
+
+constexpr ResumeKind kKind{"STEELTUN", "a tuning run", "model, text, teacher, options"};
+
+}  // namespace
+
+void Tuner::save(const std::string& path, const std::string& identity) const {
+  ResumeFileWriter file(path, kKind, identity);
+  ByteWriter out(file);
+  out.number<int64_t>(next_);
+  out.number<int64_t>(settings_.steps);
+  out.number<double>(training_);
+  out.number<int64_t>(n_training_);
+  out.number<int64_t>(std::ssize(comparisons_));
+  for (const Comparison& at : comparisons_) {
+    out.number<int64_t>(at.step);
+    out.number<double>(at.divergence);
+    out.number<double>(at.training);
+  }
+  parameters_.save([&](std::span<const float> values) { out.values(values); });
+  file.finish();
+}
+
+bool Tuner::load(const std::string& path, const std::string& identity) {
+  std::optional<ResumeFile> file = ResumeFile::open(path, kKind, identity);
+  if (!file) return false;
+  ByteReader& in = file->state();
+  next_ = in.number<int64_t>(1);
+  settings_.steps = in.number<int64_t>(1, settings_.steps);
+  training_ = in.number<double>();
+  n_training_ = in.number<int64_t>(0);
+  comparisons_.resize(static_cast<size_t>(in.number<int64_t>(1, next_)));
+  for (Comparison& at : comparisons_) {
+    at.step = in.number<int64_t>(0, settings_.steps);
+    at.divergence = in.number<double>();
+    at.training = in.number<double>();
+  }
+  parameters_.load([&](std::span<float> values) { in.read(values); });
+  in.expect_end();
+  return true;
+}
+
+}  // namespace steelyard::tune
