@@ -23,6 +23,7 @@ struct TuningOptions {
   int64_t step_chunks = 4;     ///< chunks of a step
   int64_t held_out = 16;       ///< chunks at the end of the text that decide and are not trained on
   int64_t compare_every = 25;  ///< steps between two looks at them
+  // Lengths of steps for a divergence from 0.06 on; in proportion below it.
   double rate_vectors =
       0.002;  ///< of a step at most, in parts of a tensor's root mean square: F32 vectors; 0: they stay
   double rate_routers = 0.002;  ///< the same for routers

@@ -21,6 +21,10 @@ double share_of(int64_t step, int64_t steps) {
   return warm * 0.5 * (1 + std::cos(std::numbers::pi * along));
 }
 
+// Where little is lost there is little to correct, and steps of full length do more harm than good: rates are those for
+// a divergence of this much, and smaller in proportion below it (docs/results/tuning.md).
+constexpr double kFullDivergence = 0.06;
+
 }  // namespace
 
 Tuner::Tuner(const tokenizer::Chunks& chunks, const evaluate::DivergenceBase& base, schedule::GradientSweep& sweep,
@@ -104,7 +108,8 @@ int64_t Tuner::advance() {
     const std::vector<int64_t> chunks = chunks_of(step);
     training_ += train(chunks);
     ++n_training_;
-    parameters_.step(share_of(step, settings_.steps), step);
+    const double lost = std::min(1.0, comparisons_.front().divergence / kFullDivergence);
+    parameters_.step(lost * share_of(step, settings_.steps), step);
   }
   if (step % settings_.compare_every == 0 || step == settings_.steps) {
     const double divergence = compare();
