@@ -59,9 +59,10 @@ class Binder {
   }
 
   Vector vector(const std::string& name, int64_t n, int64_t n_slices = 1) const {
-    Vector out = uploaded(values(name, n, n_slices));
-    if (loaded_ != nullptr) loaded_->vectors[prefix_ + name] = out;
-    return out;
+    if (loaded_ == nullptr) return uploaded(values(name, n, n_slices));
+    const auto there = loaded_->vectors.find(prefix_ + name);
+    if (there != loaded_->vectors.end()) return there->second;
+    return loaded_->vectors.emplace(prefix_ + name, uploaded(values(name, n, n_slices))).first->second;
   }
 
   // [n_slices, n] of a tensor [n, n_slices].
