@@ -98,13 +98,14 @@ struct TrunkWeights {
   std::vector<float> rope_short, rope_long;
 };
 
-/// Tensors by full name that are in a backend's memory. Binding takes them from here, and adds those that it loads. So a
-/// layer can be bound again without being loaded again, and others of the same shape can replace the file's. Of vectors
-/// this holds those that lie as in the file.
+/// Tensors by full name that are in a backend's memory. Binding takes them from here, and adds those that it loads. So
+/// a layer can be bound again without being loaded again, and others of the same shape can replace the file's. Of
+/// vectors this holds those that lie as in the file.
 struct LoadedTensors {
   std::map<std::string, Weight> weights;
   std::map<std::string, Vector> vectors;
-  bool writable = false;  ///< weights that have scales (Format::n_scales) get memory of their own: scales may be changed
+  bool writable =
+      false;  ///< weights that have scales (Format::n_scales) get memory of their own: scales may be changed
 };
 
 /// Binds tensors of `reader` for `backend`. Error naming file and tensor when one is missing or has another shape. The

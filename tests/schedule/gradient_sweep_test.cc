@@ -7,9 +7,8 @@
 #include <random>
 
 #include "compute/differences.h"
-#include "compute/ref/ref_backend.h"
-#include "compute/routing.h"
 #include "error_of.h"
+#include "schedule/holding_backend.h"
 #include "support.h"
 
 namespace steelyard::schedule {
@@ -20,64 +19,6 @@ using compute::Matrix, compute::Numbers;
 constexpr int64_t kContext = 24;
 constexpr int64_t kEntries = 5;  // of a target distribution
 constexpr GradientSweep::Scored kScored = {4, 20};
-
-// Computes as in an earlier pass, call by call, where a step could change what derivatives do not see: it chooses the
-// same experts, and clamps the same gates and values (ClampedSwiglu).
-class HoldingBackend : public compute::RefBackend {
- public:
-  enum class Mode { kFree, kNote, kHold };
-  void begin_pass(Mode mode) {
-    mode_ = mode;
-    n_routed_ = n_gated_ = 0;
-  }
-
-  void route(Matrix logits, const compute::RouteArgs& args, compute::Routing& routing) override {
-    if (mode_ != Mode::kHold) {
-      RefBackend::route(logits, args, routing);
-      if (mode_ == Mode::kNote) experts_.emplace_back(routing.expert, routing.expert + routing.n_slots());
-      return;
-    }
-    const std::vector<int32_t>& chosen = experts_.at(n_routed_++);
-    std::vector<float> bias(static_cast<size_t>(routing.n_expert)), scratch(2 * bias.size());
-    compute::RouteArgs forced = args;
-    forced.bias = bias.data();
-    forced.n_group = forced.n_group_used = 1;
-    for (int64_t t = 0; t < routing.n_tokens; ++t) {
-      const int64_t slot = t * routing.n_used;
-      std::ranges::fill(bias, 0.0f);
-      for (int64_t i = slot; i < slot + routing.n_used; ++i)
-        bias[static_cast<size_t>(chosen[static_cast<size_t>(i)])] = 1e4f;
-      compute::select_experts({logits.row(t), bias.size()}, forced, scratch, routing.expert + slot,
-                              routing.weight + slot);
-    }
-    compute::sort_by_expert(routing);
-  }
-
-  void gated(compute::Activation activation, Matrix gate, Matrix up) override {
-    if (activation != compute::Activation::kClampedSwiglu || mode_ == Mode::kFree)
-      return RefBackend::gated(activation, gate, up);
-    const bool notes = mode_ == Mode::kNote;
-    if (notes) clamped_.emplace_back();
-    std::vector<bool>& clamped = notes ? clamped_.back() : clamped_.at(n_gated_++);
-    size_t at = 0;
-    const auto held = [&](double value, double low) {
-      if (notes) clamped.push_back(value < low || value > 7);
-      return clamped.at(at++) ? std::copysign(7.0, value) : value;
-    };
-    for (int64_t t = 0; t < gate.rows; ++t) {
-      for (int64_t c = 0; c < gate.cols; ++c) {
-        const double g = held(gate.row(t)[c], -std::numeric_limits<double>::infinity()), u = held(up.row(t)[c], -7);
-        gate.row(t)[c] = static_cast<float>(g / (1 + std::exp(-1.702 * g)) * (u + 1));
-      }
-    }
-  }
-
- private:
-  Mode mode_ = Mode::kFree;
-  std::vector<std::vector<int32_t>> experts_;
-  std::vector<std::vector<bool>> clamped_;
-  size_t n_routed_ = 0, n_gated_ = 0;
-};
 
 // A model on a tape, with all its parameters collected.
 class Tuned {
@@ -151,9 +92,8 @@ class Tuned {
     for (int64_t t = 0; t < logits.rows; ++t) {
       const int64_t position = chunk * n_ctx_ + kScored.first + first + t;
       std::mt19937 random(static_cast<uint32_t>(position));
-      const auto any = static_cast<int64_t>(random() % static_cast<uint32_t>(logits.cols));
       for (int64_t i = 0; i < kEntries; ++i) {
-        target.tokens.push_back(static_cast<int32_t>((any + 7 * i) % logits.cols));
+        target.tokens.push_back(static_cast<int32_t>(random() % static_cast<uint32_t>(logits.cols)));
         target.probs.push_back(i == 0 ? 0.6f : 0.1f);
       }
     }
@@ -198,7 +138,8 @@ int kind_of(const std::string& name) {
 
 class GoldenGradients : public testing::TestWithParam<const char*> {};
 
-// Each kind of parameters apart. A unit of a step is a tensor's root mean square.
+// Each kind of parameters apart. A unit of a step is a tensor's root mean square. Steps are short where attention is
+// sharp, and long for routers, which hardly move the loss. What limits the tolerance is that hidden states are floats.
 TEST_P(GoldenGradients, AreThoseOfTheDifferences) {
   auto backend = std::make_unique<HoldingBackend>();
   HoldingBackend& holding = *backend;
@@ -222,13 +163,13 @@ TEST_P(GoldenGradients, AreThoseOfTheDifferences) {
   }
   EXPECT_FALSE(kinds[0].empty());
   EXPECT_FALSE(kinds[2].empty());
-  // Of the loss along a direction, the higher derivatives are large, but the router's: a choice is held. With smaller
-  // steps the rounding of activations to floats shows; it is what most of this tolerance is for.
-  constexpr double kSteps[] = {1e-3, 1e-2, 1e-3}, kTolerance = 2e-4;
-  for (size_t kind = 0; kind < 3; ++kind) {
-    if (kinds[kind].empty()) continue;
+  const std::string name = GetParam();
+  const bool sharp = name == "deepseek2_yarn" || name == "deepseek3" || name == "gpt-oss";
+  for (const std::vector<compute::Input>& kind : kinds) {
+    if (kind.empty()) continue;
+    const double step = &kind == &kinds[1] ? 1e-2 : sharp ? 1.5e-3 : 3e-3;
     const auto held = [&] { return evaluate(HoldingBackend::Mode::kHold); };
-    EXPECT_LE(compute::directional_error(kinds[kind], held, kSteps[kind], 2), kTolerance) << "kind " << kind;
+    EXPECT_LE(compute::directional_error(kind, held, step, 2), 2e-4) << &kind - kinds;
   }
 }
 
