@@ -220,12 +220,12 @@ TEST_F(ExpertsBackward, Route) {
 }
 
 TEST_F(Backward, Divergence) {
-  // A token twice, and entries without a probability.
+  // An entry of no token, one without a probability, and a part that is left to all other tokens.
   constexpr int64_t kEntries = 5;
   std::vector<int32_t> tokens;
   std::vector<float> probs;
   for (int32_t t = 0; t < kRows; ++t) {
-    tokens.insert(tokens.end(), {t, 11 - t, t, 6, 0});
+    tokens.insert(tokens.end(), {t, 11 - t, -1, 6, 5});
     probs.insert(probs.end(), {0.125f, 0.5f, 0.25f, 0.125f, 0.0f});
   }
   const TargetRows target{kEntries, tokens.data(), probs.data()};
@@ -241,11 +241,15 @@ TEST_F(Backward, Divergence) {
 
   loss();
   for (int64_t t = 0; t < kRows; ++t) {
-    double sum = 0, expected = 0;
+    double sum = 0, expected = 0, named = 0;
     for (int64_t c = 0; c < kCols; ++c) sum += std::exp(double{x_.matrix().row(t)[c]});
     for (auto i = static_cast<size_t>(t * kEntries); i < static_cast<size_t>((t + 1) * kEntries); ++i) {
-      if (probs[i] > 0) expected += probs[i] * (std::log(probs[i]) - x_.matrix().row(t)[tokens[i]] + std::log(sum));
+      if (tokens[i] < 0) continue;
+      const double log_q = x_.matrix().row(t)[tokens[i]] - std::log(sum);
+      if (probs[i] > 0) expected += probs[i] * (std::log(probs[i]) - log_q);
+      named += std::exp(log_q);
     }
+    expected += 0.25 * std::log(0.25 / (1 - named));
     EXPECT_NEAR(losses[static_cast<size_t>(t)], expected, 1e-5);
   }
 

@@ -92,8 +92,9 @@ class Tuned {
     for (int64_t t = 0; t < logits.rows; ++t) {
       const int64_t position = chunk * n_ctx_ + kScored.first + first + t;
       std::mt19937 random(static_cast<uint32_t>(position));
+      const auto any = static_cast<int64_t>(random() % static_cast<uint32_t>(logits.cols));
       for (int64_t i = 0; i < kEntries; ++i) {
-        target.tokens.push_back(static_cast<int32_t>(random() % static_cast<uint32_t>(logits.cols)));
+        target.tokens.push_back(static_cast<int32_t>((any + 7 * i) % logits.cols));
         target.probs.push_back(i == 0 ? 0.6f : 0.1f);
       }
     }
