@@ -184,11 +184,16 @@ void add_options(CLI::App& command, jobs::TuningOptions& options) {
       ->capture_default_str();
   command
       .add_option("--rate-vectors", options.rate_vectors,
-                  "tuning: step size of norms, biases and sinks, in parts of a tensor's root mean square; 0: they stay")
+                  "tuning: step size of norms, in parts of each gain, of biases and sinks, in parts of their root mean "
+                  "square; 0: they stay")
       ->capture_default_str();
-  command.add_option("--rate-routers", options.rate_routers, "tuning: the same for routers")->capture_default_str();
   command
-      .add_option("--rate-scales", options.rate_scales, "tuning: the same for block scales, in parts of each of them")
+      .add_option("--rate-routers", options.rate_routers,
+                  "tuning: step size of routers, in parts of their root mean square")
+      ->capture_default_str();
+  command
+      .add_option("--rate-scales", options.rate_scales,
+                  "tuning: step size of block scales, in parts of each, for types of 2.5 bits; half of it per bit more")
       ->capture_default_str();
   command.add_option("--tune-seed", options.tune_seed, "tuning: seed of the order of chunks")->capture_default_str();
 }

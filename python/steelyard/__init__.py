@@ -18,7 +18,7 @@ from .lib import _core  # noqa: E402
 
 Error = _core.Error
 __version__ = _core.__version__
-__all__ = ["Error", "plan", "quantize", "imatrix", "write", "perplexity", "fit", "bench", "inspect", "options"]
+__all__ = ["Error", "plan", "quantize", "imatrix", "write", "tune", "perplexity", "fit", "bench", "inspect", "options"]
 
 
 def _call(job, progress, options, **named):
@@ -50,6 +50,11 @@ def imatrix(model=None, *, progress=None, **options):
 def write(model, output_file, *, progress=None, **options):
     """Lets a model write text by itself, to calibrate on."""
     return _call("write", progress, options, model=model, output_file=output_file)
+
+
+def tune(model, output, *, progress=None, **options):
+    """Tunes norms, routers and block scales of a quantized file to the model that it was made from."""
+    return _call("tune", progress, options, model=model, output=output)
 
 
 def perplexity(model, *, progress=None, **options):

@@ -1,5 +1,7 @@
 #include "jobs/tune.h"
 
+#include <filesystem>
+
 #include "base/error.h"
 #include "evaluate/divergence_base.h"
 #include "jobs/outputs.h"
@@ -62,7 +64,8 @@ TuneResult tune(const TuneOptions& options, const ProgressCallback& progress) {
                 .memory = options.memory,
                 .tuning = options.tuning,
                 .time = options.time,
-                .resume = options.resume};
+                .resume = options.resume,
+                .source = std::filesystem::path(options.model).filename()};
   const gguf::Reader file(options.model, gguf::ReadMode::kHeader);
   const tokenizer::Tokenizer tokenizer(file.metadata());
   if (options.text.file.empty()) return run_tuning(run, chunks_of_base(options, tokenizer), progress);

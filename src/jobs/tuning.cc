@@ -15,6 +15,7 @@
 #include "gguf/writer.h"
 #include "jobs/model_options.h"
 #include "jobs/shaping.h"
+#include "model/architecture.h"
 #include "quantize/provenance.h"
 #include "tune/tuner.h"
 
@@ -75,7 +76,11 @@ void write_base(const TuningRun& run, const tokenizer::Chunks& chunks, const Pro
   const tokenizer::Tokenizer tokenizer(teacher.reader().metadata());
   const model::ModelConfig& config = teacher.model().config();
   const evaluate::ModelIdentity identity = evaluate::model_identity(teacher.reader(), config, tokenizer);
-  if (is_made(path, chunks, identity)) return;
+  const std::string unfinished = path + ".progress";
+  if (is_made(path, chunks, identity)) {
+    std::filesystem::remove(unfinished);
+    return;
+  }
   evaluate::EvaluationOptions how;
   how.sweep =
       choice.sweep(teacher.reader(), config, evaluation_bytes(chunks, identity), chunks.n_ctx(), /*output=*/path);
@@ -83,7 +88,7 @@ void write_base(const TuningRun& run, const tokenizer::Chunks& chunks, const Pro
   how.settings = teacher.settings();
   how.base_path = path;
   how.write_base = true;
-  if (!run.resume.resume.empty()) how.progress_path = path + ".progress";
+  if (!run.resume.resume.empty()) how.progress_path = unfinished;
   how.save_every = run.resume.interval();
   evaluate::evaluate(teacher.model(), identity, chunks, nullptr, how,
                      [&](std::span<const evaluate::TokenScore> scores) {
@@ -94,6 +99,14 @@ void write_base(const TuningRun& run, const tokenizer::Chunks& chunks, const Pro
                                    .unit = "chunks"});
                      });
   if (!how.progress_path.empty()) std::filesystem::remove(how.progress_path);
+}
+
+// What the header says, before the teacher is at work.
+void check_model(const TuningRun& run, int64_t n_ctx) {
+  const gguf::Reader file(run.model, gguf::ReadMode::kHeader);
+  const model::ModelConfig config = model::read_config(file.metadata());
+  schedule::GradientSweep::require_backward(file.path(), config);
+  if (n_ctx > config.n_context) fail("", "a context of {} tokens exceeds the model's {}", n_ctx, config.n_context);
 }
 
 // Everything that is computed with; members are made in this order.
@@ -128,8 +141,6 @@ class Bench {
 
  private:
   void check() const {
-    const int64_t most = model_.config().n_context;
-    if (chunks_.n_ctx() > most) fail("", "a context of {} tokens exceeds the model's {}", chunks_.n_ctx(), most);
     base_.require(chunks_, evaluate::model_identity(file_, model_.config(), tokenizer_));
     // Weights are copied, because their scales change, and hidden states are kept between layers.
     const uint64_t memory = run_.memory > 0 ? run_.memory : physical_memory() / 5 * 4;
@@ -225,7 +236,7 @@ void write_result(const TuningRun& run, const Bench& bench, const TuneResult& re
                           .text = run.text,
                           .text_sha256 = run.text_sha256,
                           .teacher = std::filesystem::path(run.teacher.empty() ? run.base : run.teacher).filename(),
-                          .source_file = std::filesystem::path(run.model).filename(),
+                          .source_file = run.source,
                           .source_header = quantize::header_sha256(file),
                           .steps = result.best_step},
                          hashes);
@@ -258,6 +269,7 @@ TuneResult run_tuning(const TuningRun& run, tokenizer::Chunks chunks, const Prog
   run.tuning.check();
   if (!(run.time >= 0)) fail("", "--time: expected seconds, found {}", run.time);
   if (chunks.count() < 2) fail("", "tuning needs at least 2 chunks of text, found {}", chunks.count());
+  check_model(run, chunks.n_ctx());
   const std::string& resume = run.resume.resume;
   std::string base_path = run.base;
   std::optional<TemporaryFile> made;

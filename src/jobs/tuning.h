@@ -23,11 +23,10 @@ struct TuningOptions {
   int64_t step_chunks = 4;     ///< chunks of a step
   int64_t held_out = 16;       ///< chunks at the end of the text that decide and are not trained on
   int64_t compare_every = 25;  ///< steps between two looks at them
-  // Lengths of steps for a divergence from 0.06 on; in proportion below it.
-  double rate_vectors =
-      0.002;  ///< of a step at most, in parts of a tensor's root mean square: F32 vectors; 0: they stay
-  double rate_routers = 0.002;  ///< the same for routers
-  double rate_scales = 0.004;   ///< in parts of each block's scale
+  /// Lengths of steps. Of vectors and routers those for a divergence from 0.06 on, in proportion below it.
+  double rate_vectors = 0.001;  ///< in parts of each gain of a norm, or of a bias' root mean square; 0: they stay
+  double rate_routers = 0.001;  ///< in parts of a router's root mean square
+  double rate_scales = 0.004;   ///< in parts of each scale for types of 2.5 bits and less; half of it per bit more
   int64_t tune_seed = 0;        ///< of the order of chunks
 
   /// Error for values out of range.
@@ -97,6 +96,7 @@ struct TuningRun {
   double time = 0;          ///< seconds for steps and comparisons, at most; 0: no limit
   ResumeOptions resume;     ///< the teacher's distributions are kept beside it
   bool replace = false;     ///< the progress of another run, instead of refusing it
+  std::string source;       ///< name of the quantized file, to be recorded; empty: it is made for this run only
   std::string text;         ///< name of the text, to be recorded
   std::string text_sha256;  ///< the same
 };

@@ -20,11 +20,15 @@ GradientSweep::GradientSweep(const model::Model& model, compute::GradientTape& t
       loaded_(loaded),
       contexts_(model.config().norm_eps) {
   STEELYARD_CHECK(&model.backend() == &tape && scored.first >= 0 && scored.first + scored.n <= n_ctx);
-  for (size_t i = 0; i < model.config().layers.size(); ++i) {
-    if (model.config().layers[i].attention.mixer == model::Mixer::kDeltaNet)
-      fail(model.reader().path(), "blk.{} is a gated delta net, which has no backward pass here", i);
-  }
+  require_backward(model.reader().path(), model.config());
   if (options.keep_layers && model.n_layers() > 0) layer(model.n_layers() - 1);
+}
+
+void GradientSweep::require_backward(const std::string& path, const model::ModelConfig& config) {
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    if (config.layers[i].attention.mixer == model::Mixer::kDeltaNet)
+      fail(path, "blk.{} is a gated delta net, which has no backward pass here", i);
+  }
 }
 
 // 64 MiB of logits.

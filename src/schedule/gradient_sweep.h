@@ -32,9 +32,12 @@ class GradientSweep {
   };
 
   /// `model` is bound to `tape`, and both outlive the sweep. `loaded`: where layers take their weights from, or null.
-  /// Error, naming the layer, for a model whose layers have no backward pass.
+  /// Error as require_backward.
   GradientSweep(const model::Model& model, compute::GradientTape& tape, int64_t n_ctx, Scored scored, ChunkIds ids,
                 const SweepOptions& options = {}, model::LoadedTensors* loaded = nullptr);
+
+  /// Error naming the first layer without a backward pass.
+  static void require_backward(const std::string& path, const model::ModelConfig& config);
 
   /// Adds the gradients of the loss over these chunks to what `tape` collects. `observer` may be null.
   void run(std::span<const int64_t> chunks, const Loss& loss, compute::GradientObserver* observer = nullptr);

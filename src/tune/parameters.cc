@@ -32,6 +32,17 @@ std::vector<float> read_scales(const gguf::TensorInfo& tensor, const std::byte* 
   return scales;
 }
 
+// Of the rate of scales: each bit of a type halves its error, and with it what there is to correct.
+double share_of_bits(const formats::Format& format) {
+  constexpr double kFullBits = 2.5;
+  const double bits = 8.0 * format.block_bytes / format.block_len;
+  return std::min(1.0, std::exp2(kFullBits - bits));
+}
+
+// Gains differ by orders of magnitude within a tensor, and act as factors: steps are in parts of each. Biases and sinks
+// are added, and may be near 0.
+bool is_gain(const std::string& name) { return name.ends_with("norm.weight"); }
+
 bool is_router(const std::string& name) { return name.find(".ffn_gate_inp") != std::string::npos; }
 
 }  // namespace
@@ -48,13 +59,15 @@ Parameters::Parameters(const gguf::Reader& file, const model::LoadedTensors& loa
          .vector = const_cast<float*>(vector.data),  // in memory of its own
          .n = vector.n,
          .rate = rates.vectors,
-         .size = root_mean_square(values)},
+         .size = is_gain(name) ? 0.0f : root_mean_square(values)},
         values, vector.data, tape);
   }
   for (const auto& [name, weight] : loaded.weights) {
     const gguf::TensorInfo& tensor = *file.find(name);
     const bool router = tensor.type == formats::Type::F32 && is_router(name);
-    const double rate = router ? rates.routers : weight.format->is_quantized() ? rates.scales : 0.0;
+    const double rate = router                          ? rates.routers
+                        : weight.format->is_quantized() ? rates.scales * share_of_bits(*weight.format)
+                                                        : 0.0;
     if (rate == 0 || weight.format->n_scales == 0) continue;
     const std::vector<float> values = read_scales(tensor, file.bytes(tensor).data());
     add({.name = name,
@@ -62,6 +75,7 @@ Parameters::Parameters(const gguf::Reader& file, const model::LoadedTensors& loa
          .vector = nullptr,
          .n = std::ssize(values),
          .rate = rate,
+         .of_blocks = !router,
          .size = router ? root_mean_square(values) : 0.0f},
         values, weight.data, tape);
   }
@@ -93,15 +107,12 @@ void Parameters::apply(const Parameter& parameter) {
   }
 }
 
-void Parameters::step(double share, int64_t number) {
+void Parameters::step(double share, double corrections, int64_t number) {
   const auto correction = [&](float beta) { return static_cast<float>(1 - std::pow(double{beta}, number)); };
   for (const Parameter& parameter : all_) {
-    const compute::AdamArgs args{static_cast<float>(share * parameter.rate),
-                                 parameter.size,
-                                 kBeta1,
-                                 kBeta2,
-                                 correction(kBeta1),
-                                 correction(kBeta2)};
+    const double rate = share * parameter.rate * (parameter.of_blocks ? 1.0 : corrections);
+    const compute::AdamArgs args{static_cast<float>(rate), parameter.size,    kBeta1, kBeta2,
+                                 correction(kBeta1),       correction(kBeta2)};
     backend_.adam(args, parameter.n, floats(parameter.gradients), floats(parameter.m), floats(parameter.v),
                   floats(parameter.values));
     backend_.zero(parameter.gradients.get(), static_cast<size_t>(parameter.n) * sizeof(float));

@@ -19,9 +19,9 @@ namespace steelyard::tune {
 
 /// How far a step moves a kind of parameter, as a part of its size; 0: it stays as it is.
 struct Rates {
-  double vectors = 0;  ///< of the root mean square of the tensor
-  double routers = 0;  ///< the same
-  double scales = 0;   ///< of each scale
+  double vectors = 0;  ///< of each gain of a norm; of biases and sinks, of their root mean square
+  double routers = 0;  ///< of the root mean square of the tensor
+  double scales = 0;   ///< of each scale, for types of 2.5 bits; of others in proportion to what they lose
 };
 
 class Parameters {
@@ -35,8 +35,9 @@ class Parameters {
   int64_t count() const;
   int64_t n_tensors() const { return static_cast<int64_t>(all_.size()); }
 
-  /// One step of Adam along the gradients collected since the last one. `share`: of the rates. number: 1, 2, ...
-  void step(double share, int64_t number);
+  /// One step of Adam along the gradients collected since the last one. `share`: of the rates; `corrections`: once more
+  /// of those of vectors and routers, which correct what all of the model has lost. number: 1, 2, ...
+  void step(double share, double corrections, int64_t number);
 
   /// The values are worth keeping: bytes() is of these. At first, the file's are kept.
   void keep();
@@ -56,7 +57,8 @@ class Parameters {
     float* vector;                  // where the model reads it; null for a weight
     int64_t n;
     double rate;
-    float size;  // AdamArgs
+    bool of_blocks = false;  // scales
+    float size;              // AdamArgs
     compute::Buffer values, gradients, m, v;
     std::vector<float> kept;
   };

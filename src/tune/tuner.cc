@@ -21,8 +21,9 @@ double share_of(int64_t step, int64_t steps) {
   return warm * 0.5 * (1 + std::cos(std::numbers::pi * along));
 }
 
-// Where little is lost there is little to correct, and steps of full length do more harm than good: rates are those for
-// a divergence of this much, and smaller in proportion below it (docs/results/tuning.md).
+// Where little is lost there is little to correct, and steps of full length do more harm than good: the rates of
+// vectors and routers are those for a divergence of this much, and smaller in proportion below it
+// (docs/results/tuning.md).
 constexpr double kFullDivergence = 0.06;
 
 }  // namespace
@@ -109,7 +110,7 @@ int64_t Tuner::advance() {
     training_ += train(chunks);
     ++n_training_;
     const double lost = std::min(1.0, comparisons_.front().divergence / kFullDivergence);
-    parameters_.step(lost * share_of(step, settings_.steps), step);
+    parameters_.step(share_of(step, settings_.steps), lost, step);
   }
   if (step % settings_.compare_every == 0 || step == settings_.steps) {
     const double divergence = compare();
