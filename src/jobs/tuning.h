@@ -23,7 +23,7 @@ struct TuningOptions {
   int64_t step_chunks = 4;     ///< chunks of a step
   int64_t held_out = 16;       ///< chunks at the end of the text that decide and are not trained on
   int64_t compare_every = 25;  ///< steps between two looks at them
-  /// Lengths of steps. Of vectors and routers those for a divergence from 0.06 on, in proportion below it.
+  /// Lengths of steps. Those for a divergence from 0.06 on, smaller below it.
   double rate_vectors = 0.001;  ///< in parts of each gain of a norm, or of a bias' root mean square; 0: they stay
   double rate_routers = 0.001;  ///< in parts of a router's root mean square
   double rate_scales = 0.004;   ///< in parts of each scale for types of 2.5 bits and less; half of it per bit more

@@ -107,10 +107,10 @@ void Parameters::apply(const Parameter& parameter) {
   }
 }
 
-void Parameters::step(double share, double corrections, int64_t number) {
+void Parameters::step(double share, double lost, int64_t number) {
   const auto correction = [&](float beta) { return static_cast<float>(1 - std::pow(double{beta}, number)); };
   for (const Parameter& parameter : all_) {
-    const double rate = share * parameter.rate * (parameter.of_blocks ? 1.0 : corrections);
+    const double rate = share * parameter.rate * (parameter.of_blocks ? std::sqrt(lost) : lost);
     const compute::AdamArgs args{static_cast<float>(rate), parameter.size,    kBeta1, kBeta2,
                                  correction(kBeta1),       correction(kBeta2)};
     backend_.adam(args, parameter.n, floats(parameter.gradients), floats(parameter.m), floats(parameter.v),

@@ -35,9 +35,10 @@ class Parameters {
   int64_t count() const;
   int64_t n_tensors() const { return static_cast<int64_t>(all_.size()); }
 
-  /// One step of Adam along the gradients collected since the last one. `share`: of the rates; `corrections`: once more
-  /// of those of vectors and routers, which correct what all of the model has lost. number: 1, 2, ...
-  void step(double share, double corrections, int64_t number);
+  /// One step of Adam along the gradients collected since the last one. share: of the rates. lost: the part of a full
+  /// loss that there is to correct, once more of the rates of vectors and routers, its root of those of scales, which
+  /// have errors of their own. number: 1, 2, ...
+  void step(double share, double lost, int64_t number);
 
   /// The values are worth keeping: bytes() is of these. At first, the file's are kept.
   void keep();

@@ -21,9 +21,8 @@ double share_of(int64_t step, int64_t steps) {
   return warm * 0.5 * (1 + std::cos(std::numbers::pi * along));
 }
 
-// Where little is lost there is little to correct, and steps of full length do more harm than good: the rates of
-// vectors and routers are those for a divergence of this much, and smaller in proportion below it
-// (docs/results/tuning.md).
+// Where little is lost there is little to correct, and steps of full length do more harm than good: rates are those for
+// a divergence of this much, and smaller below it (docs/results/tuning.md).
 constexpr double kFullDivergence = 0.06;
 
 }  // namespace

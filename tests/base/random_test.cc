@@ -1,12 +1,12 @@
 // The generator against published values, and the independence of its streams.
-#include "generate/random.h"
+#include "base/random.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <set>
 
-namespace steelyard::generate {
+namespace steelyard {
 namespace {
 
 // SplitMix64 from seed 0, as published with the algorithm.
@@ -75,4 +75,4 @@ TEST(Random, BelowIsUniform) {
 }
 
 }  // namespace
-}  // namespace steelyard::generate
+}  // namespace steelyard
