@@ -11,8 +11,8 @@
 #include "jobs/shaping.h"
 #include "jobs/sweep_options.h"
 #include "jobs/text_options.h"
-#include "jobs/tuning.h"
 #include "jobs/threads.h"
+#include "jobs/tuning.h"
 
 namespace steelyard::tools {
 

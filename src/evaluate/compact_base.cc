@@ -140,7 +140,8 @@ CompactBaseWriter::CompactBaseWriter(const std::string& path, const tokenizer::C
 
   const std::span<const int32_t> layers = model.experts.layers;
   const auto n_rows = static_cast<uint64_t>(chunks.count() * n_scored_);
-  file().reserve(sizeof(header) + sizeof(uint32_t) + chunks.tokens().size_bytes() + layers.size_bytes() + n_rows * shape_.row_bytes());
+  file().reserve(sizeof(header) + sizeof(uint32_t) + chunks.tokens().size_bytes() + layers.size_bytes() +
+                 n_rows * shape_.row_bytes());
   if (written > 0) return;
   ByteWriter out(file());
   out.values(std::span<const Header>(&header, 1));

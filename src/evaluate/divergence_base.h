@@ -63,9 +63,9 @@ class DivergenceBase {
  protected:
   explicit DivergenceBase(MappedFile file) : file_(std::move(file)) {}
 
-  /// Takes the counts of a header, all unchecked, and the offset where the tokens begin. Error unless the file holds the
-  /// tokens, `between` more bytes, and all rows of `row_bytes`. first_scored: -1 where the header has none, half of the
-  /// context.
+  /// Takes the counts of a header, all unchecked, and the offset where the tokens begin. Error unless the file holds
+  /// the tokens, `between` more bytes, and all rows of `row_bytes`. first_scored: -1 where the header has none, half of
+  /// the context.
   void set_counts(int64_t n_ctx, int64_t n_vocab, int64_t n_chunks, int64_t first_scored = -1);
   void check_length(uint64_t tokens_begin, uint64_t between, uint64_t row_bytes);
   std::span<const std::byte> bytes() const { return file_.bytes(); }

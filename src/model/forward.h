@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "compute/observer.h"
+#include "compute/scratch.h"
 #include "model/config.h"
 #include "model/kv_cache.h"
 #include "model/rope_table.h"
-#include "compute/scratch.h"
 #include "model/weights.h"
 
 namespace steelyard::model {

@@ -4,8 +4,8 @@
 
 #include "base/checked.h"
 #include "base/error.h"
-#include "gguf/block_name.h"
 #include "compute/scratch.h"
+#include "gguf/block_name.h"
 #include "schedule/sweep_plan.h"
 
 namespace steelyard::schedule {
