@@ -43,6 +43,9 @@ double share_of_bits(const formats::Format& format) {
 // are added, and may be near 0.
 bool is_gain(const std::string& name) { return name.ends_with("norm.weight"); }
 
+// Only chooses experts, and so has no gradient.
+bool is_selection_bias(const std::string& name) { return name.ends_with("exp_probs_b.bias"); }
+
 bool is_router(const std::string& name) { return name.find(".ffn_gate_inp") != std::string::npos; }
 
 }  // namespace
@@ -52,7 +55,7 @@ Parameters::Parameters(const gguf::Reader& file, const model::LoadedTensors& loa
     : file_(file), backend_(tape) {
   for (const auto& [name, vector] : loaded.vectors) {
     const gguf::TensorInfo& tensor = *file.find(name);
-    if (tensor.type != formats::Type::F32 || rates.vectors == 0) continue;
+    if (tensor.type != formats::Type::F32 || rates.vectors == 0 || is_selection_bias(name)) continue;
     const std::span values(reinterpret_cast<const float*>(file.bytes(tensor).data()), static_cast<size_t>(vector.n));
     add({.name = name,
          .weight = nullptr,
