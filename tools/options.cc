@@ -238,6 +238,7 @@ void add_options(CLI::App& command, jobs::ResumeOptions& options) {
 }
 
 void print_tuning(const jobs::TuneResult& result) {
+  if (result.resumed_steps > 0) print_out("continued after {} steps of an earlier run\n", result.resumed_steps);
   print_out("tuned {} numbers of {} tensors: KL divergence on held-out text\n", result.n_parameters, result.n_tensors);
   for (const jobs::TuneComparison& at : result.comparisons) {
     print_out("  after {:4} steps {:9.6f}{}\n", at.step, at.divergence, at.step == result.best_step ? "  kept" : "");

@@ -8,6 +8,7 @@
 #include "compute/backends.h"
 #include "imatrix/selection.h"
 #include "jobs/calibration.h"
+#include "jobs/outputs.h"
 #include "jobs/repeat.h"
 #include "jobs/threads.h"
 #include "quantize/provenance.h"
@@ -81,18 +82,18 @@ bool is_quantized(const QuantizeOptions& options, const Recipe& recipe, const gg
 }
 
 TuneResult tune_result(const QuantizeOptions& options, const CalibrationText& text, const ProgressCallback& progress) {
-  const TuneResult result = run_tuning({.model = quantized_path(options),
-                                        .output = options.output,
-                                        .teacher = options.model,
-                                        .base = "",
-                                        .backend = options.backend,
-                                        .memory = options.memory,
-                                        .tuning = options.tuning,
-                                        .resume = {.resume = tuning_progress(options)},
-                                        .replace = !options.resume,
-                                        .text = text.source().recorded(),
-                                        .text_sha256 = text.sha256()},
-                                       text.chunks(), progress);
+  TuningRun run;
+  run.model = quantized_path(options);
+  run.output = options.output;
+  run.teacher = options.model;
+  run.backend = options.backend;
+  run.memory = options.memory;
+  run.tuning = options.tuning;
+  run.replace = !options.resume;
+  run.text = text.source().recorded();
+  run.text_sha256 = text.sha256();
+  run.resume.resume = tuning_progress(options);
+  const TuneResult result = run_tuning(run, text.chunks(), progress);
   std::filesystem::remove(quantized_path(options));
   return result;
 }
@@ -153,6 +154,7 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
   if (calibrates && !shaping.prune_layers.empty()) {
     fail("", "--calibrate and --prune-layers cannot be combined: prune the layers in a separate run first");
   }
+  if (options.tune) check_tunable(source, shaping.ctx_size);
   const std::unique_ptr<formats::DeviceEncoder> device = compute::make_device_encoder(options.backend);
   std::optional<Calibration> calibration;
   if (calibrates) calibration.emplace(source, resolution, options, shaping, device.get(), progress);
@@ -172,7 +174,11 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
   }
   if (calibration) {
     quantize::check_interrupted(quantized_path(options), resume_policy(options));
+    if (options.tune)
+      check_output(options.output,
+                   {options.model, options.imatrix, options.files.writer, TextSource::parse(options.calibrate).file});
     calibration->read();
+    if (options.tune) check_tuning_text(calibration->text().chunks());
     set_calibration(made_from, options, calibration->text());
     result.writing = calibration->text().writing();
   }

@@ -13,6 +13,7 @@ namespace {
 
 void check(const TuneOptions& options) {
   options.tuning.check();
+  if (!(options.time >= 0)) fail("", "--time: expected seconds, found {}", options.time);
   if (options.output.empty()) fail("", "--output is required");
   if (options.teacher.empty() == options.kl_divergence_base.empty())
     fail("", "give one of --teacher MODEL and --kl-divergence-base FILE");
@@ -69,6 +70,7 @@ TuneResult tune(const TuneOptions& options, const ProgressCallback& progress) {
   const gguf::Reader file(options.model, gguf::ReadMode::kHeader);
   const tokenizer::Tokenizer tokenizer(file.metadata());
   if (options.text.file.empty()) return run_tuning(run, chunks_of_base(options, tokenizer), progress);
+  check_tunable(file, options.text.ctx_size);
   CalibrationText text(text_settings(options));
   text.read(tokenizer, model::read_config(file.metadata()), progress);
   run.text = text.source().recorded();

@@ -14,6 +14,7 @@
 #include "gguf/shards.h"
 #include "gguf/writer.h"
 #include "jobs/model_options.h"
+#include "jobs/outputs.h"
 #include "jobs/shaping.h"
 #include "model/architecture.h"
 #include "quantize/provenance.h"
@@ -101,12 +102,24 @@ void write_base(const TuningRun& run, const tokenizer::Chunks& chunks, const Pro
   if (!how.progress_path.empty()) std::filesystem::remove(how.progress_path);
 }
 
-// What the header says, before the teacher is at work.
-void check_model(const TuningRun& run, int64_t n_ctx) {
-  const gguf::Reader file(run.model, gguf::ReadMode::kHeader);
-  const model::ModelConfig config = model::read_config(file.metadata());
-  schedule::GradientSweep::require_backward(file.path(), config);
-  if (n_ctx > config.n_context) fail("", "a context of {} tokens exceeds the model's {}", n_ctx, config.n_context);
+evaluate::ModelIdentity identity_of(const gguf::Reader& file) {
+  return evaluate::model_identity(file, model::read_config(file.metadata()), tokenizer::Tokenizer(file.metadata()));
+}
+
+// What would stop the run after the teacher's work.
+void check_models(const TuningRun& run, int64_t n_ctx) {
+  const gguf::Reader file(run.model);
+  check_tunable(file, n_ctx);
+  // Weights are copied, because their scales change, and hidden states are kept between layers.
+  const uint64_t memory = run.memory > 0 ? run.memory : physical_memory() / 5 * 4;
+  uint64_t needed = 0;
+  for (const gguf::TensorInfo& tensor : file.tensors()) needed += tensor.n_bytes;
+  if (needed > memory && !compute::make_backend(run.backend)->free_memory())
+    fail(run.model, "tuning needs {} bytes for the model, {} may be used", needed, memory);
+  if (run.teacher.empty()) return;
+  check_output(teacher_path(run), {run.model, run.teacher});
+  if (identity_of(gguf::Reader(run.teacher)).vocabulary != identity_of(file).vocabulary)
+    fail(run.teacher, "has another vocabulary or BOS than {}", run.model);
 }
 
 // Everything that is computed with; members are made in this order.
@@ -140,15 +153,7 @@ class Bench {
   }
 
  private:
-  void check() const {
-    base_.require(chunks_, evaluate::model_identity(file_, model_.config(), tokenizer_));
-    // Weights are copied, because their scales change, and hidden states are kept between layers.
-    const uint64_t memory = run_.memory > 0 ? run_.memory : physical_memory() / 5 * 4;
-    uint64_t needed = 0;
-    for (const gguf::TensorInfo& tensor : file_.tensors()) needed += tensor.n_bytes;
-    if (!backend_->free_memory() && needed > memory)
-      fail(run_.model, "tuning needs {} bytes for the model, {} may be used", needed, memory);
-  }
+  void check() const { base_.require(chunks_, evaluate::model_identity(file_, model_.config(), tokenizer_)); }
 
   schedule::SweepOptions sweep_options() const {
     schedule::SweepOptions options{.n_batch = std::max(kBatch, chunks_.n_ctx()), .keep_layers = true};
@@ -205,7 +210,8 @@ int64_t take_steps(const TuningRun& run, Bench& bench, const ProgressCallback& p
     if (taken == 0) first_step = Clock::now();
     if (run.time > 0 && taken == kTimedSteps) {
       const double each = seconds_since(first_step) / kTimedSteps;
-      tuner.shorten(step + static_cast<int64_t>((run.time - seconds_since(begin)) / each));
+      const double left = (run.time - seconds_since(begin)) / each;
+      tuner.shorten(step + static_cast<int64_t>(std::min(left, static_cast<double>(tuner.steps()))));
     }
     if (!path.empty() && Clock::now() - saved >= run.resume.interval()) {
       tuner.save(path, identity);
@@ -265,11 +271,20 @@ void TuningOptions::check() const {
   }
 }
 
+void check_tunable(const gguf::Reader& model, int64_t n_ctx) {
+  const model::ModelConfig config = model::read_config(model.metadata());
+  schedule::GradientSweep::require_backward(model.path(), config);
+  if (n_ctx > config.n_context) fail("", "a context of {} tokens exceeds the model's {}", n_ctx, config.n_context);
+}
+
+void check_tuning_text(const tokenizer::Chunks& chunks) {
+  if (chunks.count() < 2) fail("", "tuning needs at least 2 chunks of text, found {}", chunks.count());
+}
+
 TuneResult run_tuning(const TuningRun& run, tokenizer::Chunks chunks, const ProgressCallback& progress) {
   run.tuning.check();
-  if (!(run.time >= 0)) fail("", "--time: expected seconds, found {}", run.time);
-  if (chunks.count() < 2) fail("", "tuning needs at least 2 chunks of text, found {}", chunks.count());
-  check_model(run, chunks.n_ctx());
+  check_tuning_text(chunks);
+  check_models(run, chunks.n_ctx());
   const std::string& resume = run.resume.resume;
   std::string base_path = run.base;
   std::optional<TemporaryFile> made;

@@ -3,7 +3,7 @@
 //
 // Progress:
 //   "teacher"   where the teacher's distributions are computed first: `done` of `total` chunks
-//   "tuning"    once, before the first step: data {n_parameters, n_tensors, n_training, n_held_out}
+//   "tuning"    once, before the first step: data {n_parameters, n_tensors, n_training, steps}
 //   "tune"      after each step: `done` of `total` steps; after a comparison with data of TuneComparison
 #pragma once
 
@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "gguf/reader.h"
 #include "jobs/progress.h"
 #include "jobs/text_options.h"
 #include "tokenizer/chunks.h"
@@ -100,6 +101,11 @@ struct TuningRun {
   std::string text;         ///< name of the text, to be recorded
   std::string text_sha256;  ///< the same
 };
+
+/// Error for a model that cannot be tuned on chunks of so many tokens. Its header says so, before any work.
+void check_tunable(const gguf::Reader& model, int64_t n_ctx);
+/// Error for a text that leaves nothing to train on beside what is held out.
+void check_tuning_text(const tokenizer::Chunks& chunks);
 
 /// Error for options out of range, for too few chunks, and for a model, teacher and base that do not fit together or
 /// into memory.

@@ -51,6 +51,7 @@ std::vector<int64_t> Tuner::chunks_of(int64_t step) const {
 }
 
 void Tuner::shorten(int64_t steps) {
+  if (finished()) return;
   settings_.steps = std::clamp(steps, std::max<int64_t>(next_, 1), settings_.steps);
 }
 
