@@ -33,9 +33,24 @@ class BaseFile : public testing::TestWithParam<BaseLayout> {
           const TokenScore score = base->compare(c, i, 5, x);
           EXPECT_TRUE(std::isfinite(score.base_nll));
           base->choices(c, i);
+          expect_named_once(*base, c, i);
         }
       }
     });
+  }
+
+  // What target() names are tokens of the vocabulary, each once.
+  static void expect_named_once(const DivergenceBase& base, int64_t chunk, int64_t index) {
+    std::vector<int32_t> tokens(static_cast<size_t>(base.n_targets()));
+    std::vector<float> probs(tokens.size());
+    base.target(chunk, index, tokens, probs);
+    std::vector<bool> named(static_cast<size_t>(base.n_vocab()));
+    for (const int32_t token : tokens) {
+      if (token == -1) continue;
+      ASSERT_TRUE(token >= 0 && token < base.n_vocab());
+      EXPECT_FALSE(named[static_cast<size_t>(token)]) << token;
+      named[static_cast<size_t>(token)] = true;
+    }
   }
 
   template <typename T>
