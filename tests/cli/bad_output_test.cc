@@ -6,16 +6,19 @@
 namespace steelyard::test {
 namespace {
 
+using Words = std::vector<std::string>;
+
 class BadOutput : public FailureTest {
  protected:
   // A command for each kind of output, writing to `path`.
-  std::vector<std::vector<std::string>> writers(const std::string& path) const {
+  std::vector<Words> writers(const std::string& path) const {
     const std::string base = golden("imatrix/deepseek2/kld_base_f32.bin"), ids = golden("models/llama/tokens.json");
     return {{"quantize", llama_, path, "Q8_0"},
             {"quantize", llama_, path, "Q4_K"},  // warns of fallbacks
             {"imatrix", "-m", llama_, "-f", text_, "-c", "64", "--chunks", "2", "-o", path},
             {"write", "-m", llama_, "-c", "64", "--chunks", "2", "-o", path},
             {"imatrix", "-m", llama_, "-f", "self", "-c", "64", "--chunks", "2", "--save-text", path, "-o", kept_},
+            {"tune", llama_, "--teacher", llama_, "-f", text_, "-c", "64", "--chunks", "2", "--steps", "1", "-o", path},
             {"imatrix", "--in-file", golden("imatrix/deepseek2/imatrix.dat"), "-o", path},
             {"perplexity", "-m", llama_, "-f", text_, "-c", "64", "--chunks", "2", "--kl-divergence-base", path},
             {"perplexity", "-m", long_path_, "-f", text_, "-c", "64", "--chunks", "2", "--json", path},
@@ -77,6 +80,9 @@ TEST_F(BadOutput, TheInputItself) {
                  "is also the input");
     expect_fails({"quantize", model, out_, "Q8_0", "--calibrate", "self", "-c", "64", "--save-text", path},
                  "is also the input");
+    expect_fails({"tune", model, "--teacher", llama_, "-f", text, "-c", "64", "-o", path}, "is also the input");
+    expect_fails({"tune", llama_, "--teacher", model, "-f", text, "-c", "64", "-o", path}, "is also the input");
+    expect_fails({"quantize", model, path, "Q8_0", "--calibrate", text, "-c", "64", "--tune"}, "is also the input");
     for (const char* flag : {"--json", "--kl-divergence-base"}) {
       expect_fails({"perplexity", "-m", model, "-f", text, "-c", "64", flag, path}, "is also the input");
     }
@@ -85,6 +91,18 @@ TEST_F(BadOutput, TheInputItself) {
   expect_fails({"imatrix", "-m", model, "-f", text, "-c", "64", "-o", text}, "is also the input");
   expect_fails({"imatrix", "-m", model, "-f", "self+" + text, "-c", "64", "-o", text}, "is also the input");
   expect_fails({"perplexity", "-m", model, "--tokens", ids_, "--json", ids_}, "is also the input");
+  expect_fails({"quantize", model, text, "Q8_0", "--calibrate", text, "-c", "64", "--tune"}, "is also the input");
+  // Progress is removed at the end, and would take the result with it, which is not there yet.
+  const Words progress = {"-f", text, "-c", "64", "--resume"};
+  for (Words words :
+       {Words{"tune", model, "--teacher", llama_, "-o", out_}, Words{"imatrix", "-m", model, "-o", out_}}) {
+    words.insert(words.end(), progress.begin(), progress.end());
+    for (const std::string& path : {out_, folder_ / "./out.gguf"}) {
+      words.push_back(path);
+      expect_fails(words, "is also the input");
+      words.pop_back();
+    }
+  }
 }
 
 TEST_F(BadOutput, Stdout) {

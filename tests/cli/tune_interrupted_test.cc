@@ -1,6 +1,7 @@
 // Tuning that is killed at random moments: with --resume it ends in the bytes of an uninterrupted run, and leaves
 // nothing behind. STEELYARD_KILLS sets the number of kills.
 #include <chrono>
+#include <functional>
 #include <random>
 #include <thread>
 
@@ -13,21 +14,40 @@ using Words = std::vector<std::string>;
 
 class TuneInterrupted : public FailureTest {
  protected:
-  static void succeed(const Words& words) {
-    const CommandResult result = run(words);
+  static CommandResult succeed(const Words& words) {
+    CommandResult result = run(words);
     EXPECT_EQ(result.exit_code, 0) << result.err;
+    return result;
   }
 
-  // Kills `command` at random moments of its time, and lets it end with --resume; `out` must have these bytes.
-  void kill_and_resume(const Words& command, const std::string& out, const std::string& whole, double seconds) {
-    for (int i = 0; i < kills(4); ++i) {
+  // Kills `command` at random moments of its time, every other time after it has kept its first progress, and lets it
+  // end with --resume; `out` must have these bytes. continues: whether a run's output says that it used the progress.
+  void kill_and_resume(const Words& command, const std::string& out, const std::string& progress,
+                       const std::string& whole, double seconds,
+                       const std::function<bool(const std::string&)>& continues) {
+    int went_on = 0;
+    for (int i = 0; i < kills(5); ++i) {
       {
         BackgroundCommand at_work(with_binary(command));
-        std::this_thread::sleep_for(
-            std::chrono::duration<double>(seconds * std::uniform_real_distribution<>(0, 1)(random_)));
+        const bool after_progress = i % 2 == 1;
+        if (!after_progress || at_work.wait_for([&] { return std::filesystem::exists(progress); })) {
+          const double most = after_progress ? seconds / 4 : seconds;
+          std::this_thread::sleep_for(
+              std::chrono::duration<double>(most * std::uniform_real_distribution<>(0, 1)(random_)));
+        }
         at_work.kill();
       }
-      if (!std::filesystem::exists(out)) succeed(command);
+      if (i % 3 == 2) {  // sometimes the resumed run is killed, too
+        BackgroundCommand at_work(with_binary(command));
+        std::this_thread::sleep_for(std::chrono::duration<double>(seconds / 3));
+        at_work.kill();
+      }
+      const bool is_kept = std::filesystem::exists(progress);
+      if (is_kept || !std::filesystem::exists(out)) {
+        const CommandResult result = succeed(command);
+        EXPECT_TRUE(is_kept || !continues(result.out)) << result.out;
+        went_on += continues(result.out);
+      }
       ASSERT_TRUE(read_text(out) == whole) << "kill " << i;
       for (const auto& [path, content] : files()) {
         const bool temporary = path.ends_with(".tmp");  // a killed run's, which has the process's number in its name
@@ -35,6 +55,7 @@ class TuneInterrupted : public FailureTest {
         if (temporary || path == out) std::filesystem::remove(path);
       }
     }
+    EXPECT_GT(went_on, 0);
   }
 
   template <typename Action>
@@ -60,7 +81,8 @@ TEST_F(TuneInterrupted, Tune) {
   const double seconds = seconds_of([&] { succeed(command(whole)); });
   Words resumed = command(out_);
   resumed.insert(resumed.end(), {"--resume", folder_ / "progress", "--save-every", "0"});
-  kill_and_resume(resumed, out_, read_text(whole), seconds);
+  kill_and_resume(resumed, out_, folder_ / "progress", read_text(whole), seconds,
+                  [](const std::string& said) { return said.find("steps of an earlier run") != std::string::npos; });
 }
 
 TEST_F(TuneInterrupted, QuantizeAndTune) {
@@ -73,7 +95,8 @@ TEST_F(TuneInterrupted, QuantizeAndTune) {
   const double seconds = seconds_of([&] { succeed(command(whole)); });
   Words resumed = command(out_);
   resumed.push_back("--resume");
-  kill_and_resume(resumed, out_, read_text(whole), seconds);
+  kill_and_resume(resumed, out_, out_ + ".untuned", read_text(whole), seconds,
+                  [](const std::string& said) { return said.find("encoding") == std::string::npos; });
 }
 
 }  // namespace

@@ -63,6 +63,21 @@ def test_own_text(tmp_path):
     assert kept["collected"]["n_chunks"] == 4
 
 
+def test_tune(tmp_path):
+    steelyard.quantize(MODEL, tmp_path / "q.gguf", "Q4_0", effort="fast")
+    events = []
+    tuned = steelyard.tune(
+        tmp_path / "q.gguf", tmp_path / "tuned.gguf", teacher=MODEL, file=TEXT, ctx_size=32, chunks=6,
+        steps=2, step_chunks=2, held_out=2, compare_every=1, progress=events.append,
+    )
+    assert [at["step"] for at in tuned["comparisons"]] == [0, 1, 2]
+    assert tuned["divergence"] <= tuned["divergence_before"]
+    assert tuned["bytes"] == (tmp_path / "tuned.gguf").stat().st_size
+    assert [event["stage"] for event in events][-4:] == ["tuning", "tune", "tune", "tune"]
+    with pytest.raises(steelyard.Error, match="teacher"):
+        steelyard.tune(tmp_path / "q.gguf", tmp_path / "other.gguf", file=TEXT)
+
+
 def test_fit():
     assert steelyard.fit(MODEL, "1GiB")["fits"]
     assert not steelyard.fit(MODEL, "8MiB", reserve=0)["fits"]
