@@ -15,4 +15,6 @@ uint64_t physical_memory() {
   return bytes;
 }
 
+uint64_t usable_memory(uint64_t allowed) { return allowed > 0 ? allowed : physical_memory() / 5 * 4; }
+
 }  // namespace steelyard

@@ -49,7 +49,7 @@ Calibration::Calibration(const gguf::Reader& source, const plan::Resolution& res
 calibrate::CalibrationSettings Calibration::settings() const {
   calibrate::CalibrationSettings settings{
       .rounding = {.ldlq = {.effort = shaping_.chosen_effort()}, .device = device_}};
-  const uint64_t memory = options_.memory > 0 ? options_.memory : physical_memory() / 5 * 4;
+  const uint64_t memory = usable_memory(options_.memory);
   const schedule::SweepPlan plan =
       plan_sweep(source_, model_.config(), memory, calibrate::hessian_bytes(resolution_), text_.chunks().n_ctx(),
                  settings.sweep.n_batch, schedule::SweepOrder::kLayer);

@@ -59,7 +59,7 @@ int64_t fitting(const model::Model& model, int64_t n_ctx, uint64_t memory) {
   for (const model::LayerConfig& layer : model.config().layers) {
     bytes += kv_layer_bytes(layer.attention, n_ctx, model.cache_types());
   }
-  if (memory == 0) memory = physical_memory() / 5 * 4;
+  memory = usable_memory(memory);
   const uint64_t usable = model.backend().free_memory().value_or(memory) / 2;
   return static_cast<int64_t>(std::clamp<uint64_t>(usable / bytes, 2, static_cast<uint64_t>(kMostParallel)));
 }

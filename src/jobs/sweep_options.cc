@@ -17,8 +17,7 @@ schedule::SweepPlan SweepChoice::plan(const gguf::Reader& reader, const model::M
       fail("", "--order: expected layer or token, found \"{}\"", printable(order));
     wanted = order == "layer" ? schedule::SweepOrder::kLayer : schedule::SweepOrder::kToken;
   }
-  return plan_sweep(reader, config, memory > 0 ? memory : physical_memory() / 5 * 4, result_bytes, n_ctx, batch_size,
-                    wanted);
+  return plan_sweep(reader, config, usable_memory(memory), result_bytes, n_ctx, batch_size, wanted);
 }
 
 schedule::SweepOptions SweepChoice::sweep(const gguf::Reader& reader, const model::ModelConfig& config,

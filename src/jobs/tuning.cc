@@ -56,6 +56,10 @@ class TemporaryFile {
   bool keep_;
 };
 
+evaluate::ModelIdentity identity_of(const gguf::Reader& file) {
+  return evaluate::model_identity(file, model::read_config(file.metadata()), tokenizer::Tokenizer(file.metadata()));
+}
+
 // Whether a base of these chunks was made with the model already, by an interrupted run.
 bool is_made(const std::string& path, const tokenizer::Chunks& chunks, const evaluate::ModelIdentity& teacher) {
   if (!std::filesystem::exists(path)) return false;
@@ -74,9 +78,8 @@ void write_base(const TuningRun& run, const tokenizer::Chunks& chunks, const Pro
   const std::string path = teacher_path(run);
   const SweepChoice choice{.memory = run.memory};
   const OpenModel teacher({.model = run.teacher, .backend = {run.backend}}, chunks.n_ctx(), &choice);
-  const tokenizer::Tokenizer tokenizer(teacher.reader().metadata());
   const model::ModelConfig& config = teacher.model().config();
-  const evaluate::ModelIdentity identity = evaluate::model_identity(teacher.reader(), config, tokenizer);
+  const evaluate::ModelIdentity identity = identity_of(teacher.reader());
   const std::string unfinished = path + ".progress";
   if (is_made(path, chunks, identity)) {
     std::filesystem::remove(unfinished);
@@ -102,16 +105,12 @@ void write_base(const TuningRun& run, const tokenizer::Chunks& chunks, const Pro
   if (!how.progress_path.empty()) std::filesystem::remove(how.progress_path);
 }
 
-evaluate::ModelIdentity identity_of(const gguf::Reader& file) {
-  return evaluate::model_identity(file, model::read_config(file.metadata()), tokenizer::Tokenizer(file.metadata()));
-}
-
 // What would stop the run after the teacher's work.
 void check_models(const TuningRun& run, int64_t n_ctx) {
   const gguf::Reader file(run.model);
   check_tunable(file, n_ctx);
   // Weights are copied, because their scales change, and hidden states are kept between layers.
-  const uint64_t memory = run.memory > 0 ? run.memory : physical_memory() / 5 * 4;
+  const uint64_t memory = usable_memory(run.memory);
   uint64_t needed = 0;
   for (const gguf::TensorInfo& tensor : file.tensors()) needed += tensor.n_bytes;
   if (needed > memory && !compute::make_backend(run.backend)->free_memory())
@@ -123,9 +122,9 @@ void check_models(const TuningRun& run, int64_t n_ctx) {
 }
 
 // Everything that is computed with; members are made in this order.
-class Bench {
+class Workbench {
  public:
-  Bench(const TuningRun& run, tokenizer::Chunks chunks, const evaluate::DivergenceBase& base)
+  Workbench(const TuningRun& run, tokenizer::Chunks chunks, const evaluate::DivergenceBase& base)
       : run_(run),
         chunks_(std::move(chunks)),
         base_(base),
@@ -133,9 +132,9 @@ class Bench {
         backend_(compute::make_backend(run.backend)),
         tape_(*backend_),
         model_(file_, tape_, {}, &loaded_),
-        tokenizer_(file_.metadata()),
-        sweep_((check(), model_), tape_, chunks_.n_ctx(), {chunks_.first_scored(), chunks_.n_scored()},
-               [this](int64_t chunk) { return chunks_.input(chunk); }, sweep_options(), &loaded_),
+        sweep_(
+            model_, tape_, chunks_.n_ctx(), {chunks_.first_scored(), chunks_.n_scored()},
+            [this](int64_t chunk) { return chunks_.input(chunk); }, sweep_options(), &loaded_),
         parameters_(file_, loaded_, {run.tuning.rate_vectors, run.tuning.rate_routers, run.tuning.rate_scales}, tape_),
         tuner_(chunks_, base, sweep_, parameters_, settings()) {
     if (parameters_.count() == 0) fail(run.model, "has nothing to tune");
@@ -153,11 +152,9 @@ class Bench {
   }
 
  private:
-  void check() const { base_.require(chunks_, evaluate::model_identity(file_, model_.config(), tokenizer_)); }
-
   schedule::SweepOptions sweep_options() const {
     schedule::SweepOptions options{.n_batch = std::max(kBatch, chunks_.n_ctx()), .keep_layers = true};
-    options.hidden_state_bytes = (run_.memory > 0 ? run_.memory : physical_memory() / 5 * 4) / 4;
+    options.hidden_state_bytes = usable_memory(run_.memory) / 4;
     options.scratch_folder = std::filesystem::path(run_.output).parent_path().string();
     options.starts = [this](int64_t chunk) { return chunks_.starts(chunk); };
     return options;
@@ -180,7 +177,6 @@ class Bench {
   compute::GradientTape tape_;
   model::LoadedTensors loaded_{.weights = {}, .vectors = {}, .writable = true};
   const model::Model model_;
-  const tokenizer::Tokenizer tokenizer_;
   schedule::GradientSweep sweep_;
   tune::Parameters parameters_;
   tune::Tuner tuner_;
@@ -189,7 +185,7 @@ class Bench {
 TuneComparison shown(const tune::Comparison& at) { return {at.step, at.divergence, at.training}; }
 
 // All steps that are left; returns how many there were before.
-int64_t take_steps(const TuningRun& run, Bench& bench, const ProgressCallback& progress) {
+int64_t take_steps(const TuningRun& run, Workbench& bench, const ProgressCallback& progress) {
   tune::Tuner& tuner = bench.tuner();
   const std::string& path = run.resume.resume;
   const std::string identity = path.empty() ? "" : bench.identity();
@@ -226,17 +222,17 @@ int64_t take_steps(const TuningRun& run, Bench& bench, const ProgressCallback& p
 }
 
 // The file with tuned bytes in the place of its own, and in its metadata how they came about. Without them, the file.
-void write_result(const TuningRun& run, const Bench& bench, const TuneResult& result) {
+void write_result(const TuningRun& run, const Workbench& bench, const TuneResult& result) {
   const gguf::Reader& file = bench.file();
   gguf::Metadata metadata = file.metadata();
   gguf::erase_split_keys(metadata);
-  std::vector<std::vector<std::byte>> tuned;
-  std::vector<std::string> hashes;
-  for (const gguf::TensorInfo& tensor : file.tensors()) {
-    tuned.push_back(bench.parameters().bytes(tensor));
-    hashes.push_back(tuned.back().empty() ? "" : sha256(tuned.back()));
-  }
   if (bench.parameters().changed()) {
+    // The header with them comes first, and only one tensor's bytes are in memory at a time: they are made twice.
+    std::vector<std::string> hashes;
+    for (const gguf::TensorInfo& tensor : file.tensors()) {
+      const std::vector<std::byte> tuned = bench.parameters().bytes(tensor);
+      hashes.push_back(tuned.empty() ? "" : sha256(tuned));
+    }
     quantize::add_tuning(metadata,
                          {.options = to_json(run.tuning).dump(),
                           .text = run.text,
@@ -248,8 +244,10 @@ void write_result(const TuningRun& run, const Bench& bench, const TuneResult& re
                          hashes);
   }
   gguf::Writer out(run.output, metadata, {file.tensors().begin(), file.tensors().end()});
-  for (size_t i = 0; i < tuned.size(); ++i)
-    out.append(tuned[i].empty() ? file.bytes(file.tensors()[i]) : std::span<const std::byte>(tuned[i]));
+  for (const gguf::TensorInfo& tensor : file.tensors()) {
+    const std::vector<std::byte> tuned = bench.parameters().bytes(tensor);
+    out.append(tuned.empty() ? file.bytes(tensor) : std::span<const std::byte>(tuned));
+  }
   out.finish();
 }
 
@@ -298,7 +296,8 @@ TuneResult run_tuning(const TuningRun& run, tokenizer::Chunks chunks, const Prog
   {
     const auto base = evaluate::DivergenceBase::open(base_path);
     chunks.score_from(base->first_scored());
-    Bench bench(run, std::move(chunks), *base);
+    base->require(chunks, identity_of(gguf::Reader(run.model)));
+    Workbench bench(run, std::move(chunks), *base);
     result.n_parameters = bench.parameters().count();
     result.n_tensors = bench.parameters().n_tensors();
     if (progress) {

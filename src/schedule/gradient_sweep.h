@@ -26,7 +26,7 @@ class GradientSweep {
   /// The loss of rows [first, first + logits.rows) of a chunk's scored positions: sets `logits` [rows, n_vocab] to its
   /// gradient. Called for some rows at a time.
   using Loss = std::function<void(int64_t chunk, int64_t first, compute::Matrix logits, compute::Backend& backend)>;
-  /// Positions [first_scored, first_scored + n_scored) of each chunk have logits.
+  /// Positions [first, first + n) of each chunk have logits.
   struct Scored {
     int64_t first, n;
   };
@@ -43,10 +43,6 @@ class GradientSweep {
   void run(std::span<const int64_t> chunks, const Loss& loss, compute::GradientObserver* observer = nullptr);
   /// The same without the way back: `loss` only reads.
   void evaluate(std::span<const int64_t> chunks, const Loss& loss);
-  /// Of GradientSweep: what is kept between layers for a chunk.
-  static uint64_t kept_bytes(const model::ModelConfig& config, int64_t n_ctx) {
-    return static_cast<uint64_t>(n_ctx * config.n_embd) * (config.layers.size() + 2) * sizeof(float);
-  }
 
  private:
   size_t chunk_values() const { return static_cast<size_t>(n_ctx_ * width_); }

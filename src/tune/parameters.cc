@@ -78,7 +78,6 @@ Parameters::Parameters(const gguf::Reader& file, const model::LoadedTensors& loa
          .vector = nullptr,
          .n = std::ssize(values),
          .rate = rate,
-         .of_blocks = !router,
          .size = router ? root_mean_square(values) : 0.0f},
         values, weight.data, tape);
   }
@@ -113,7 +112,8 @@ void Parameters::apply(const Parameter& parameter) {
 void Parameters::step(double share, double lost, int64_t number) {
   const auto correction = [&](float beta) { return static_cast<float>(1 - std::pow(double{beta}, number)); };
   for (const Parameter& parameter : all_) {
-    const double rate = share * parameter.rate * (parameter.of_blocks ? std::sqrt(lost) : lost);
+    const bool scales = parameter.weight != nullptr && parameter.weight->format->is_quantized();
+    const double rate = share * parameter.rate * (scales ? std::sqrt(lost) : lost);
     const compute::AdamArgs args{static_cast<float>(rate), parameter.size,    kBeta1, kBeta2,
                                  correction(kBeta1),       correction(kBeta2)};
     backend_.adam(args, parameter.n, floats(parameter.gradients), floats(parameter.m), floats(parameter.v),

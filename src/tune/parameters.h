@@ -58,8 +58,7 @@ class Parameters {
     float* vector;                  // where the model reads it; null for a weight
     int64_t n;
     double rate;
-    bool of_blocks = false;  // scales
-    float size;              // AdamArgs
+    float size;  // AdamArgs
     compute::Buffer values, gradients, m, v;
     std::vector<float> kept;
   };

@@ -37,14 +37,15 @@ const Comparison& Tuner::best() const { return *std::ranges::min_element(compari
 
 // Each chunk once, in an order of its own, before any comes again.
 std::vector<int64_t> Tuner::chunks_of(int64_t step) const {
-  const int64_t n = chunks_.count() - settings_.n_held_out;
+  const int64_t n = chunks_.count() - settings_.n_held_out, n_chunks = std::min(n, settings_.chunks_per_step);
   std::vector<int64_t> order(static_cast<size_t>(n)), out;
-  for (int64_t i = (step - 1) * settings_.chunks_per_step; std::ssize(out) < std::min(n, settings_.chunks_per_step);
-       ++i) {
-    std::iota(order.begin(), order.end(), 0);
-    Random random(settings_.seed, static_cast<uint64_t>(i / n));
-    for (int64_t j = n - 1; j > 0; --j)
-      std::swap(order[static_cast<size_t>(j)], order[static_cast<size_t>(random.below(j + 1))]);
+  for (int64_t i = (step - 1) * settings_.chunks_per_step; std::ssize(out) < n_chunks; ++i) {
+    if (out.empty() || i % n == 0) {
+      std::iota(order.begin(), order.end(), 0);
+      Random random(settings_.seed, static_cast<uint64_t>(i / n));
+      for (int64_t j = n - 1; j > 0; --j)
+        std::swap(order[static_cast<size_t>(j)], order[static_cast<size_t>(random.below(j + 1))]);
+    }
     out.push_back(order[static_cast<size_t>(i % n)]);
   }
   return out;
@@ -66,12 +67,13 @@ double Tuner::train(std::span<const int64_t> chunks) {
       base_.target(chunk, first + r, std::span(tokens).subspan(static_cast<size_t>(r * n), static_cast<size_t>(n)),
                    std::span(probs).subspan(static_cast<size_t>(r * n), static_cast<size_t>(n)));
     });
-    tokens_ = backend.allocate_copy(tokens.data(), tokens.size() * sizeof(int32_t));
-    probs_ = backend.allocate_copy(probs.data(), probs.size() * sizeof(float));
-    losses_ = backend.allocate(n_rows * sizeof(float));
-    auto* const on_device = reinterpret_cast<float*>(losses_.get());
+    const compute::Buffer device_tokens = backend.allocate_copy(tokens.data(), tokens.size() * sizeof(int32_t));
+    const compute::Buffer device_probs = backend.allocate_copy(probs.data(), probs.size() * sizeof(float));
+    const compute::Buffer device_losses = backend.allocate(n_rows * sizeof(float));
+    auto* const on_device = reinterpret_cast<float*>(device_losses.get());
     backend.divergence(
-        logits, {n, reinterpret_cast<const int32_t*>(tokens_.get()), reinterpret_cast<const float*>(probs_.get())},
+        logits,
+        {n, reinterpret_cast<const int32_t*>(device_tokens.get()), reinterpret_cast<const float*>(device_probs.get())},
         on_device);
     backend.download(losses.data(), on_device, n_rows * sizeof(float));
     for (const float loss : losses) sum += loss;

@@ -67,7 +67,6 @@ class Tuner {
   std::vector<Comparison> comparisons_;
   double training_ = 0;  // sum since the last comparison
   int64_t n_training_ = 0;
-  compute::Buffer tokens_, probs_, losses_;
 };
 
 }  // namespace steelyard::tune

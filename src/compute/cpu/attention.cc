@@ -16,12 +16,7 @@ namespace steelyard::compute {
 namespace {
 
 constexpr int64_t kKeys = 64;      // of a tile
-constexpr int64_t kRows = 60;      // of a task: whole register tiles of every kernel
 constexpr int64_t kRowsAlone = 4;  // of a task for a single query: there is little to share, and threads to feed
-// Products of queries and keys below which it is not worth waking other threads.
-constexpr int64_t kSerialProducts = 1 << 16;
-
-int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 // Keys [begin, end) that the query at `position` sees.
 struct KeyRange {
@@ -48,7 +43,7 @@ class CpuBackend::AttentionTask {
         n_group_(args.n_head / args.n_head_kv),
         decode_k_(args.k.format->decode),
         decode_v_(args.v.format->decode),
-        value_width_(round_up(args.head_v, gemm_.panel)),
+        value_width_(cpu::round_up(args.head_v, gemm_.panel)),
         queries_(workspace.array<float>(0, n * args.head_k)),
         keys_(workspace.array<float>(1, kKeys * args.head_k)),
         panels_(workspace.array<float>(2, kKeys * args.head_k)),
@@ -183,7 +178,7 @@ void CpuBackend::attentions(std::span<const Attention> sequences) {
   for (const Attention& sequence : sequences) {
     const AttentionArgs& args = sequence.args;
     const int64_t n_group = args.n_head / args.n_head_kv, n_rows = args.q.rows * n_group;
-    const int64_t rows = args.q.rows == 1 ? kRowsAlone : kRows;
+    const int64_t rows = args.q.rows == 1 ? kRowsAlone : cpu::kRowsAtOnce;
     n_products += args.q.rows * args.n_head * args.head_k * (args.first_position + args.q.rows);
     for (int64_t first = 0; first < n_rows; first += rows) {
       const int64_t n = std::min(rows, n_rows - first);
@@ -194,7 +189,7 @@ void CpuBackend::attentions(std::span<const Attention> sequences) {
   // The longest first: better balance.
   std::ranges::stable_sort(parts, std::greater(), &Part::n_keys);
   std::vector<Workspace>& all_workspaces = workspaces();
-#pragma omp parallel for schedule(dynamic) if (n_products >= kSerialProducts)
+#pragma omp parallel for schedule(dynamic) if (n_products >= cpu::kSerialProducts)
   for (const Part& part : parts) {
     AttentionTask(*this, part.of->args, part.of->out, part.kv, part.first, part.n,
                   all_workspaces[static_cast<size_t>(omp_get_thread_num())])

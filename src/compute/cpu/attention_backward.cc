@@ -13,10 +13,6 @@
 namespace steelyard::compute {
 namespace {
 
-constexpr int64_t kRows = 60;  // whole register tiles of every kernel
-
-int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-
 Matrix floats(const TypedRows& rows) {
   STEELYARD_CHECK(rows.format->type == formats::Type::F32);
   return {reinterpret_cast<float*>(rows.data), rows.rows, rows.cols, rows.stride / static_cast<int64_t>(sizeof(float))};
@@ -34,8 +30,8 @@ class CpuBackend::AttentionBackwardTask {
         args_(at.args),
         head_(head),
         n_keys_(args_.first_position + args_.q.rows),
-        k_width_(round_up(args_.head_k, gemm_.panel)),
-        v_width_(round_up(args_.head_v, gemm_.panel)),
+        k_width_(cpu::round_up(args_.head_k, gemm_.panel)),
+        v_width_(cpu::round_up(args_.head_v, gemm_.panel)),
         keys_(head_columns(floats(args_.k), args_.head_k)),
         values_(head_columns(floats(args_.v), args_.head_v)),
         dk_(dk),
@@ -43,7 +39,7 @@ class CpuBackend::AttentionBackwardTask {
 
   /// The gradient of the head's sink.
   double run() {
-    const int64_t n_padded = round_up(n_keys_, gemm_.panel);
+    const int64_t n_padded = cpu::round_up(n_keys_, gemm_.panel);
     key_panels_.resize(static_cast<size_t>(n_padded * args_.head_k));
     value_panels_.resize(static_cast<size_t>(n_padded * args_.head_v));
     for (int64_t s = 0; s < n_keys_; s += gemm_.panel) {
@@ -52,12 +48,12 @@ class CpuBackend::AttentionBackwardTask {
       gemm_.pack(values_.row(s), values_.stride, n, args_.head_v, value_panels_.data() + s * args_.head_v);
     }
     wide_keys_ = widened(keys_, n_keys_, k_width_);
-    scores_.resize(static_cast<size_t>(kRows * n_padded));
+    scores_.resize(static_cast<size_t>(cpu::kRowsAtOnce * n_padded));
     dscores_.resize(scores_.size());
     transposed_.resize(scores_.size());
     double dsink = 0;
-    for (int64_t first = 0; first < args_.q.rows; first += kRows)
-      dsink += pass(first, std::min(kRows, args_.q.rows - first), n_padded);
+    for (int64_t first = 0; first < args_.q.rows; first += cpu::kRowsAtOnce)
+      dsink += pass(first, std::min(cpu::kRowsAtOnce, args_.q.rows - first), n_padded);
     return dsink;
   }
 
@@ -154,7 +150,7 @@ class CpuBackend::AttentionBackwardTask {
   float* const dv_;
   std::vector<float> key_panels_, value_panels_;  // every panel [width of a head, panel]
   std::vector<float> wide_keys_;                  // [n_keys, k_width]
-  std::vector<float> scores_, dscores_;           // [kRows, n_keys in whole panels]
+  std::vector<float> scores_, dscores_;           // [kRowsAtOnce, n_keys in whole panels]
   std::vector<float> transposed_;
 };
 

@@ -18,6 +18,16 @@
 #include "simd/target.h"
 
 namespace steelyard::compute {
+namespace cpu {
+
+/// Rows of activations that meet a panel at a time: whole register tiles of every target's kernels.
+inline constexpr int64_t kRowsAtOnce = 60;
+/// Multiplications below which other threads are not worth waking.
+inline constexpr int64_t kSerialProducts = 1 << 16;
+
+inline int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+}  // namespace cpu
 
 class CpuBackend : public HostBackend {
  public:

@@ -23,10 +23,6 @@ constexpr int64_t kTokensOfTask = 512;
 // Values of a row that are decoded at a time, a multiple of every block length: panels of so many stay in the second
 // level cache, as many values of a few tokens in the first.
 constexpr int64_t kDepth = 768;
-// Tokens that meet all panels of the task before the next ones do; whole register tiles of every kernel.
-constexpr int64_t kTokensAtOnce = 60;
-// Weights times tokens below which other threads are not worth waking.
-constexpr int64_t kSerialProducts = 1 << 16;
 
 // Rows are cut into even pieces of at most kDepth, in multiples of the longest block.
 int64_t depth_of(int64_t n_in) {
@@ -125,7 +121,7 @@ void CpuBackend::multiply(std::span<const Product> products) {
     encode_inputs(job);
   }
   std::vector<Workspace>& all_workspaces = workspaces();
-  if (n_products < kSerialProducts) {  // an `if` clause would still make a team, of one
+  if (n_products < cpu::kSerialProducts) {  // an `if` clause would still make a team, of one
     for (const Task& task : tasks_) run(task, all_workspaces[0]);
     return;
   }
@@ -184,9 +180,9 @@ void CpuBackend::multiply_panels(const Job& job, const Task& task, Workspace& wo
       }
       gemm_.pack(rows, k, n, k, panels + o * k);
     }
-    for (int64_t t = 0; t < x.rows; t += kTokensAtOnce) {
+    for (int64_t t = 0; t < x.rows; t += cpu::kRowsAtOnce) {
       for (int64_t o = 0; o < task.n_rows; o += panel) {
-        gemm_.multiply(std::min(kTokensAtOnce, x.rows - t), std::min(panel, task.n_rows - o), k, x.row(t) + begin,
+        gemm_.multiply(std::min(cpu::kRowsAtOnce, x.rows - t), std::min(panel, task.n_rows - o), k, x.row(t) + begin,
                        x.stride, panels + o * k, panel, out.row(t) + task.row + o, out.stride, begin > 0);
       }
     }
@@ -215,9 +211,9 @@ void CpuBackend::multiply_byte_panels(const Job& job, const Task& task, Workspac
                        unpacked);
       byte_panels_.pack(unpacked, n, panel_of(o));
     }
-    for (int64_t t = 0; t < task.n_tokens; t += kTokensAtOnce) {
+    for (int64_t t = 0; t < task.n_tokens; t += cpu::kRowsAtOnce) {
       for (int64_t o = 0; o < task.n_rows; o += panel) {
-        byte_panels_.multiply(kind, std::min(kTokensAtOnce, task.n_tokens - t), std::min(panel, task.n_rows - o),
+        byte_panels_.multiply(kind, std::min(cpu::kRowsAtOnce, task.n_tokens - t), std::min(panel, task.n_rows - o),
                               inputs.at(t, begin), panel_of(o), out.row(t) + task.row + o, out.stride, begin > 0);
       }
     }
@@ -245,9 +241,9 @@ void CpuBackend::multiply_coded_panels(const Job& job, const Task& task, Workspa
       }
       gemm_.pack_codes(rows, coded_k, n, coded_k / 2, panels + o * coded_k);
     }
-    for (int64_t t = 0; t < task.n_tokens; t += kTokensAtOnce) {
+    for (int64_t t = 0; t < task.n_tokens; t += cpu::kRowsAtOnce) {
       for (int64_t o = 0; o < task.n_rows; o += panel) {
-        gemm_.multiply_codes(std::min(kTokensAtOnce, task.n_tokens - t), std::min(panel, task.n_rows - o), n_blocks,
+        gemm_.multiply_codes(std::min(cpu::kRowsAtOnce, task.n_tokens - t), std::min(panel, task.n_rows - o), n_blocks,
                              inputs + t * width + begin, width, input_scales + (t * width + begin) / cpu::kCodeBlock,
                              width / cpu::kCodeBlock, panels + o * coded_k, scales + o * n_blocks,
                              out.row(t) + task.row + o, out.stride, begin > 0);

@@ -13,11 +13,6 @@ namespace {
 constexpr int64_t kColumns = 256;       // of a task: a multiple of every block length
 constexpr int64_t kDepth = 256;         // rows of a weight, or tokens, that are in panels at a time
 constexpr int64_t kTokensOfTask = 480;  // whole register tiles of every kernel
-constexpr int64_t kTokensAtOnce = 60;
-constexpr int64_t kRowsOfTask = 60;
-constexpr int64_t kSerialProducts = 1 << 16;
-
-int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 // Writes rows [n_rows, n] of `at(r)` into panels one after the other [n / panel, depth, panel], zeros beside them.
 template <typename RowAt>
@@ -63,7 +58,7 @@ void CpuBackend::multiply_transposed(std::span<const Product> products) {
     }
   }
   std::vector<Workspace>& all_workspaces = workspaces();
-#pragma omp parallel for schedule(dynamic) if (n_products >= kSerialProducts)
+#pragma omp parallel for schedule(dynamic) if (n_products >= cpu::kSerialProducts)
   for (const Part& part : parts) {
     Workspace& workspace = all_workspaces[static_cast<size_t>(omp_get_thread_num())];
     float* row = workspace.array<float>(0, kColumns);
@@ -83,9 +78,9 @@ void CpuBackend::multiply_transposed(std::span<const Product> products) {
           return row;
         };
         into_panels(depth, n, panel, depth, decoded, panels);
-        for (int64_t t = 0; t < dz.rows; t += kTokensAtOnce) {
+        for (int64_t t = 0; t < dz.rows; t += cpu::kRowsAtOnce) {
           for (int64_t c = 0; c < n; c += panel) {
-            gemm_.multiply(std::min(kTokensAtOnce, dz.rows - t), std::min(panel, n - c), depth, dz.row(t) + o,
+            gemm_.multiply(std::min(cpu::kRowsAtOnce, dz.rows - t), std::min(panel, n - c), depth, dz.row(t) + o,
                            dz.stride, panels + c * depth, panel, dx.row(t) + part.column + c, dx.stride, true);
           }
         }
@@ -123,7 +118,7 @@ void add_block_gradients(const formats::Format& format, const std::byte* blocks,
 }  // namespace
 
 // A task owns the scales of some rows of one slice. Their gradient is the sum over tokens of outer products, block by
-// block; those products exist for kRowsOfTask by kColumns weights at a time.
+// block; those products exist for kRowsAtOnce by kColumns weights at a time.
 void CpuBackend::add_scale_gradients(std::span<const ScaleGradient> gradients) {
   struct Part {
     const ScaleGradient* of;
@@ -134,20 +129,20 @@ void CpuBackend::add_scale_gradients(std::span<const ScaleGradient> gradients) {
   for (const ScaleGradient& gradient : gradients) {
     n_products += count_products(gradient.product);
     const int64_t n_out = gradient.product.weight->n_out;
-    for (int64_t row = 0; row < n_out; row += kRowsOfTask)
-      parts.push_back({&gradient, row, std::min(kRowsOfTask, n_out - row)});
+    for (int64_t row = 0; row < n_out; row += cpu::kRowsAtOnce)
+      parts.push_back({&gradient, row, std::min(cpu::kRowsAtOnce, n_out - row)});
   }
   std::vector<Workspace>& all_workspaces = workspaces();
-#pragma omp parallel for schedule(dynamic) if (n_products >= kSerialProducts)
+#pragma omp parallel for schedule(dynamic) if (n_products >= cpu::kSerialProducts)
   for (const Part& part : parts) {
     Workspace& workspace = all_workspaces[static_cast<size_t>(omp_get_thread_num())];
     const Product& product = part.of->product;
     const Weight& weight = *product.weight;
     const formats::Format& format = *weight.format;
     const int64_t panel = gemm_.panel, n_blocks = weight.n_in / format.block_len;
-    float* errors = workspace.array<float>(0, kRowsOfTask * kDepth);  // [n_rows, tokens]
-    float* panels = workspace.array<float>(1, kDepth * kColumns);     // of inputs
-    float* outer = workspace.array<float>(2, kRowsOfTask * kColumns);
+    float* errors = workspace.array<float>(0, cpu::kRowsAtOnce * kDepth);  // [n_rows, tokens]
+    float* panels = workspace.array<float>(1, kDepth * kColumns);          // of inputs
+    float* outer = workspace.array<float>(2, cpu::kRowsAtOnce * kColumns);
     for (int64_t column = 0; column < weight.n_in; column += kColumns) {
       const int64_t n = std::min(kColumns, weight.n_in - column);
       for (int64_t t = 0; t < product.x.rows; t += kDepth) {
