@@ -184,16 +184,16 @@ void add_options(CLI::App& command, jobs::TuningOptions& options) {
       ->capture_default_str();
   command
       .add_option("--rate-vectors", options.rate_vectors,
-                  "tuning: step size of norms, in parts of each gain, of biases and sinks, in parts of their root mean "
-                  "square; 0: they stay")
+                  "tuning: step size of norms, biases and sinks: what a step changes of the divergence, as a part of "
+                  "it, at most, for a divergence of 1; 0: they stay")
       ->capture_default_str();
   command
       .add_option("--rate-routers", options.rate_routers,
-                  "tuning: step size of routers, in parts of their root mean square")
+                  "tuning: step size of routers, in the same parts")
       ->capture_default_str();
   command
       .add_option("--rate-scales", options.rate_scales,
-                  "tuning: step size of block scales, in parts of each, for types of 2.5 bits; half of it per bit more")
+                  "tuning: step size of block scales, in the same parts")
       ->capture_default_str();
   command.add_option("--tune-seed", options.tune_seed, "tuning: seed of the order of chunks")->capture_default_str();
 }

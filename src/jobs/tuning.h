@@ -24,10 +24,10 @@ struct TuningOptions {
   int64_t step_chunks = 4;     ///< chunks of a step
   int64_t held_out = 16;       ///< chunks at the end of the text that decide and are not trained on
   int64_t compare_every = 25;  ///< steps between two looks at them
-  /// Lengths of steps. Those for a divergence from 0.06 on, smaller below it.
-  double rate_vectors = 0.001;  ///< in parts of each gain of a norm, or of a bias' root mean square; 0: they stay
-  double rate_routers = 0.001;  ///< in parts of a router's root mean square
-  double rate_scales = 0.004;   ///< in parts of each scale for types of 2.5 bits and less; half of it per bit more
+  /// Lengths of steps (tune::Rates): what a step changes of the divergence, as a part of it, at most.
+  double rate_vectors = 0.2;  ///< norm gains, biases, sinks; for a divergence of 1, otherwise times its root
+  double rate_routers = 0.2;  ///< the same
+  double rate_scales = 0.6;    ///< scales of blocks
   int64_t tune_seed = 0;        ///< of the order of chunks
 
   /// Error for values out of range.

@@ -10,6 +10,7 @@ namespace steelyard::tune {
 namespace {
 
 constexpr float kBeta1 = 0.9f, kBeta2 = 0.95f;
+constexpr double kLongest = 1;  // no value moves by more than itself, however little its kind changes
 
 float* floats(const compute::Buffer& buffer) { return reinterpret_cast<float*>(buffer.get()); }
 
@@ -32,11 +33,9 @@ std::vector<float> read_scales(const gguf::TensorInfo& tensor, const std::byte* 
   return scales;
 }
 
-// Of the rate of scales: each bit of a type halves its error, and with it what there is to correct.
-double share_of_bits(const formats::Format& format) {
-  constexpr double kFullBits = 2.5;
-  const double bits = 8.0 * format.block_bytes / format.block_len;
-  return std::min(1.0, std::exp2(kFullBits - bits));
+// Each bit of a type halves its error, and with it what there is to correct.
+float share_of_bits(const formats::Format& format) {
+  return std::exp2(-8.0f * static_cast<float>(format.block_bytes) / static_cast<float>(format.block_len));
 }
 
 // Gains differ by orders of magnitude within a tensor, and act as factors: steps are in parts of each. Biases and sinks
@@ -52,7 +51,7 @@ bool is_router(const std::string& name) { return name.find(".ffn_gate_inp") != s
 
 Parameters::Parameters(const gguf::Reader& file, const model::LoadedTensors& loaded, const Rates& rates,
                        compute::GradientTape& tape)
-    : file_(file), backend_(tape) {
+    : file_(file), rates_(rates), backend_(tape) {
   for (const auto& [name, vector] : loaded.vectors) {
     const gguf::TensorInfo& tensor = *file.find(name);
     if (tensor.type != formats::Type::F32 || rates.vectors == 0 || is_selection_bias(name)) continue;
@@ -61,23 +60,23 @@ Parameters::Parameters(const gguf::Reader& file, const model::LoadedTensors& loa
          .weight = nullptr,
          .vector = const_cast<float*>(vector.data),  // in memory of its own
          .n = vector.n,
-         .rate = rates.vectors,
+         .kind = &Rates::vectors,
+         .length = 1,
          .size = is_gain(name) ? 0.0f : root_mean_square(values)},
         values, vector.data, tape);
   }
   for (const auto& [name, weight] : loaded.weights) {
     const gguf::TensorInfo& tensor = *file.find(name);
     const bool router = tensor.type == formats::Type::F32 && is_router(name);
-    const double rate = router                          ? rates.routers
-                        : weight.format->is_quantized() ? rates.scales * share_of_bits(*weight.format)
-                                                        : 0.0;
-    if (rate == 0 || weight.format->n_scales == 0) continue;
+    const auto kind = router ? &Rates::routers : &Rates::scales;
+    if (!(router || weight.format->is_quantized()) || rates.*kind == 0 || weight.format->n_scales == 0) continue;
     const std::vector<float> values = read_scales(tensor, file.bytes(tensor).data());
     add({.name = name,
          .weight = &weight,
          .vector = nullptr,
          .n = std::ssize(values),
-         .rate = rate,
+         .kind = kind,
+         .length = router ? 1 : share_of_bits(*weight.format),
          .size = router ? root_mean_square(values) : 0.0f},
         values, weight.data, tape);
   }
@@ -109,13 +108,32 @@ void Parameters::apply(const Parameter& parameter) {
   }
 }
 
-void Parameters::step(double share, double lost, int64_t number) {
+void Parameters::set_lengths(double divergence, int64_t n_positions) {
+  const auto change = [&](const Parameter& parameter) {  // of the divergence, if all move to the same side
+    const auto n = static_cast<size_t>(parameter.n);
+    std::vector<float> gradients(n), values(n, parameter.size);
+    backend_.download(gradients.data(), parameter.gradients.get(), n * sizeof(float));
+    if (parameter.size == 0) backend_.download(values.data(), parameter.values.get(), n * sizeof(float));
+    double sum = 0;
+    for (size_t i = 0; i < n; ++i) sum += std::abs(double{gradients[i]} * values[i]);
+    return parameter.length * sum / static_cast<double>(n_positions);
+  };
+  for (const auto kind : {&Rates::vectors, &Rates::routers, &Rates::scales}) {
+    double sum = 0;
+    for (const Parameter& parameter : all_) sum += parameter.kind == kind ? change(parameter) : 0;
+    const double wanted = rates_.*kind * divergence * (kind == &Rates::scales ? std::sqrt(divergence) : divergence);
+    const double factor = sum > 0 ? wanted / sum : 0;
+    for (Parameter& parameter : all_)
+      if (parameter.kind == kind)
+        parameter.length = static_cast<float>(std::min(kLongest, parameter.length * factor));
+  }
+}
+
+void Parameters::step(double share, int64_t number) {
   const auto correction = [&](float beta) { return static_cast<float>(1 - std::pow(double{beta}, number)); };
   for (const Parameter& parameter : all_) {
-    const bool scales = parameter.weight != nullptr && parameter.weight->format->is_quantized();
-    const double rate = share * parameter.rate * (scales ? std::sqrt(lost) : lost);
-    const compute::AdamArgs args{static_cast<float>(rate), parameter.size,    kBeta1, kBeta2,
-                                 correction(kBeta1),       correction(kBeta2)};
+    const compute::AdamArgs args{static_cast<float>(share * parameter.length), parameter.size,     kBeta1, kBeta2,
+                                 correction(kBeta1),                           correction(kBeta2)};
     backend_.adam(args, parameter.n, floats(parameter.gradients), floats(parameter.m), floats(parameter.v),
                   floats(parameter.values));
     backend_.zero(parameter.gradients.get(), static_cast<size_t>(parameter.n) * sizeof(float));
@@ -151,6 +169,7 @@ void Parameters::save(const std::function<void(std::span<const float>)>& write) 
   std::vector<float> host;
   write(std::vector<float>{kept_ ? 1.0f : 0.0f});
   for (const Parameter& parameter : all_) {
+    write({&parameter.length, 1});
     host.resize(static_cast<size_t>(parameter.n));
     for (const compute::Buffer* buffer : {&parameter.values, &parameter.m, &parameter.v}) {
       backend_.download(host.data(), buffer->get(), host.size() * sizeof(float));
@@ -165,6 +184,7 @@ void Parameters::load(const std::function<void(std::span<float>)>& read) {
   read(host);
   kept_ = host[0] != 0;
   for (Parameter& parameter : all_) {
+    read({&parameter.length, 1});
     host.resize(static_cast<size_t>(parameter.n));
     for (const compute::Buffer* buffer : {&parameter.values, &parameter.m, &parameter.v}) {
       read(host);

@@ -17,11 +17,14 @@
 
 namespace steelyard::tune {
 
-/// How far a step moves a kind of parameter, as a part of its size; 0: it stays as it is.
+/// How far steps go, for each kind of parameter: what a step of full length changes of the divergence, as a part of it,
+/// if all numbers of the kind move to the same side of it. 0: they stay as they are. So one rate is right for models
+/// that differ in how steep they are. What norms and routers can mend falls faster than the divergence, so theirs is
+/// for a divergence of one nat, and in proportion to its root.
 struct Rates {
-  double vectors = 0;  ///< of each gain of a norm; of biases and sinks, of their root mean square
-  double routers = 0;  ///< of the root mean square of the tensor
-  double scales = 0;   ///< of each scale, for types of 2.5 bits; of others in proportion to what they lose
+  double vectors = 0;  ///< gains, in parts of each; biases and sinks, in parts of their root mean square
+  double routers = 0;  ///< in parts of the root mean square of the tensor
+  double scales = 0;   ///< in parts of each scale, half as long for each bit that a type has more
 };
 
 class Parameters {
@@ -35,10 +38,11 @@ class Parameters {
   int64_t count() const;
   int64_t n_tensors() const { return static_cast<int64_t>(all_.size()); }
 
-  /// One step of Adam along the gradients collected since the last one. share: of the rates. lost: the part of a full
-  /// loss that there is to correct, once more of the rates of vectors and routers, its root of those of scales, which
-  /// have errors of their own. number: 1, 2, ...
-  void step(double share, double lost, int64_t number);
+  /// Finds the lengths of all steps, before the first: the gradients collected are those of a divergence of so many
+  /// nats per position.
+  void set_lengths(double divergence, int64_t n_positions);
+  /// One step of Adam along the gradients collected since the last one. share: of the full length. number: 1, 2, ...
+  void step(double share, int64_t number);
 
   /// The values are worth keeping: bytes() is of these. At first, the file's are kept.
   void keep();
@@ -57,8 +61,9 @@ class Parameters {
     const compute::Weight* weight;  // null for a vector
     float* vector;                  // where the model reads it; null for a weight
     int64_t n;
-    double rate;
-    float size;  // AdamArgs
+    double Rates::*kind;
+    float length;  // of a step; until set_lengths, in proportion to others of the kind
+    float size;    // AdamArgs
     compute::Buffer values, gradients, m, v;
     std::vector<float> kept;
   };
@@ -67,6 +72,7 @@ class Parameters {
   void apply(const Parameter& parameter);
 
   const gguf::Reader& file_;
+  Rates rates_;
   compute::Backend& backend_;
   std::vector<Parameter> all_;
   bool kept_ = false;

@@ -21,10 +21,6 @@ double share_of(int64_t step, int64_t steps) {
   return warm * 0.5 * (1 + std::cos(std::numbers::pi * along));
 }
 
-// Where little is lost there is little to correct, and steps of full length do more harm than good: rates are those for
-// a divergence of this much, and smaller below it (docs/results/tuning.md).
-constexpr double kFullDivergence = 0.06;
-
 }  // namespace
 
 Tuner::Tuner(const tokenizer::Chunks& chunks, const evaluate::DivergenceBase& base, schedule::GradientSweep& sweep,
@@ -109,10 +105,11 @@ int64_t Tuner::advance() {
   const int64_t step = next_++;
   if (step > 0) {
     const std::vector<int64_t> chunks = chunks_of(step);
-    training_ += train(chunks);
+    const double divergence = train(chunks);
+    training_ += divergence;
     ++n_training_;
-    const double lost = std::min(1.0, comparisons_.front().divergence / kFullDivergence);
-    parameters_.step(share_of(step, settings_.steps), lost, step);
+    if (step == 1) parameters_.set_lengths(divergence, std::ssize(chunks) * chunks_.n_scored());
+    parameters_.step(share_of(step, settings_.steps), step);
   }
   if (step % settings_.compare_every == 0 || step == settings_.steps) {
     const double divergence = compare();

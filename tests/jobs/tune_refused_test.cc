@@ -86,7 +86,7 @@ TEST_F(TuneRefused, RefusesInOneLine) {
   expect_refused([](TuneOptions& options) { options.tuning.held_out = 0; }, "--held-out");
   expect_refused([](TuneOptions& options) { options.tuning.compare_every = 0; }, "--compare-every");
   expect_refused([](TuneOptions& options) { options.tuning.tune_seed = -1; }, "--tune-seed");
-  expect_refused([](TuneOptions& options) { options.tuning.rate_routers = 1.5; }, "--rate-routers");
+  expect_refused([](TuneOptions& options) { options.tuning.rate_routers = INFINITY; }, "--rate-routers");
   expect_refused([](TuneOptions& options) { options.tuning.rate_vectors = std::nan(""); }, "--rate-vectors");
   expect_refused([](TuneOptions& options) { options.tuning.rate_vectors = options.tuning.rate_scales = 0; },
                  "nothing to tune");

@@ -62,7 +62,7 @@ TEST_F(TuneTest, IsTheSameForAnyNumberOfThreads) {
 
 // Steps far too long: nothing beats the file.
 TEST_F(TuneTest, CopiesTheFileWhereNothingIsBetter) {
-  options_.tuning.rate_scales = options_.tuning.rate_vectors = 1;
+  options_.tuning.rate_scales = options_.tuning.rate_vectors = 1e6;
   options_.tuning.steps = 4;
   EXPECT_EQ(tune(options_).best_step, 0);
   EXPECT_TRUE(test::read_text(options_.output) == test::read_text(options_.model));

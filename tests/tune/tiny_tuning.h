@@ -63,7 +63,7 @@ class Teacher {
   std::unique_ptr<evaluate::DivergenceBase> base_;
 };
 
-constexpr Rates kRates = {.vectors = 0.001, .routers = 0.001, .scales = 0.004};
+constexpr Rates kRates = {.vectors = 0.2, .routers = 0.2, .scales = 0.6};
 
 /// Everything that tunes the file `path`.
 class TinyTuning {

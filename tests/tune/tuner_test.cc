@@ -121,7 +121,7 @@ TEST_F(TunerTest, TheBestOfTheHeldOutIsTheResult) {
 // It is better first, and then thrown off by longer steps: the better state is kept, not the last.
 TEST_F(TunerTest, ALaterStateThatIsWorseIsNotTheResult) {
   const auto run = tuning({.steps = 40, .chunks_per_step = 2, .n_held_out = 2, .compare_every = 1, .seed = 0},
-                          {.vectors = 0.03, .routers = 0, .scales = 0.12});
+                          {.vectors = 50, .routers = 0, .scales = 50});
   run->finish();
   const Comparison best = run->tuner.best();
   ASSERT_GT(best.step, 0);
@@ -133,7 +133,7 @@ TEST_F(TunerTest, ALaterStateThatIsWorseIsNotTheResult) {
 }
 
 TEST_F(TunerTest, WhereNothingBeatsTheFileNothingChanges) {
-  const auto run = tuning(settings_, {.vectors = 1, .routers = 1, .scales = 1});
+  const auto run = tuning(settings_, {.vectors = 1e6, .routers = 0, .scales = 1e6});
   run->finish();
   EXPECT_EQ(run->tuner.best().step, 0);
   EXPECT_FALSE(run->parameters.changed());
