@@ -53,18 +53,6 @@ std::set<const gguf::TensorInfo*> take_indexed(const RE2& regex, const LayerSet&
 
 std::string cite(const PlanRule& rule) { return fmt::format("{} `{}`", rule.where(), printable(rule.pattern)); }
 
-// The first type of the chain of fallbacks whose blocks divide the rows of this tensor.
-formats::Type storable(formats::Type type, const gguf::TensorInfo& tensor) {
-  while (tensor.ne[0] % format(type).block_len != 0) {
-    const std::optional<formats::Type> fallback = format(type).fallback;
-    if (!fallback) {
-      fail(printable(tensor.name), "rows of {} do not divide into blocks of {}", tensor.ne[0], format(type).name);
-    }
-    type = *fallback;
-  }
-  return type;
-}
-
 // F32 is always safe. Any other type for a protected tensor would break files for the runtimes that load them.
 bool is_granted(const PlanRule& rule) { return rule.type == formats::Type::F32; }
 
@@ -107,6 +95,17 @@ void accumulate_shrinkage(const Decision& decision, Resolution& resolution) {
 }
 
 }  // namespace
+
+formats::Type storable(formats::Type type, const gguf::TensorInfo& tensor) {
+  while (tensor.ne[0] % format(type).block_len != 0) {
+    const std::optional<formats::Type> fallback = format(type).fallback;
+    if (!fallback) {
+      fail(printable(tensor.name), "rows of {} do not divide into blocks of {}", tensor.ne[0], format(type).name);
+    }
+    type = *fallback;
+  }
+  return type;
+}
 
 std::vector<const Decision*> Resolution::by_layer() const {
   std::vector<const Decision*> sorted;

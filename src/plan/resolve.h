@@ -53,6 +53,10 @@ struct Resolution {
   std::vector<const Decision*> by_layer() const;
 };
 
+/// What a tensor gets that is to be stored in `type`: the first of the chain of fallbacks whose blocks divide its rows.
+/// Error names the tensor when there is none.
+formats::Type storable(formats::Type type, const gguf::TensorInfo& tensor);
+
 /// Decides every tensor; `facts` are for the conditions of rules. The tensors must outlive the result. Error names the
 /// rule whose pattern cannot be compiled for this model, or the tensor whose size overflows.
 Resolution resolve(const Plan& plan, std::span<const gguf::TensorInfo> tensors, const Facts& facts = {});
