@@ -24,7 +24,7 @@
 namespace steelyard::search {
 namespace {
 
-constexpr size_t kMaxStates = 1024;
+constexpr size_t kMaxStates = 512;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Sums of losses are compared with this relative tolerance, so that rounding cannot make climb() go in circles.
 constexpr double kRounding = 1e-12;

@@ -30,6 +30,13 @@ struct Move {
   double cost = 0;  // loss + lambda * bytes
 };
 
+// The rules of a choice as groups of their own.
+struct RuleGroups {
+  std::vector<Group> groups;
+  std::vector<std::vector<Move>> moves;  // one per candidate; an empty one leaves all as it is
+  uint64_t least = 0;                    // bytes of the smallest candidates
+};
+
 class Simplifier {
  public:
   Simplifier(std::span<const gguf::TensorInfo> tensors, std::span<const Group> groups, const Allocation& start,
@@ -41,10 +48,12 @@ class Simplifier {
   Rules rules() const { return make_rules(kinds_, types_); }
   void apply(const Move& move);
   size_t count_after(const Move& move);
+  bool fits_after(const Move& move);
   std::optional<Move> move_to(const std::map<size_t, Type>& wanted) const;
   std::vector<Move> merges(const Rules& rules) const;
   bool merge();
-  bool allocate_rules();
+  RuleGroups rule_groups() const;
+  void allocate_rules();
   std::vector<Move> toggles(const Rules& rules) const;
   void fill(size_t max_rules);
   Allocation state() const { return weigh(groups_, chosen_, lambda_); }
@@ -188,20 +197,30 @@ std::vector<Move> Simplifier::merges(const Rules& rules) const {
   return moves;
 }
 
-// Applies the cheapest move that saves a rule. The budget is looked after later.
+// Whether the rules of then have types within the budget.
+bool Simplifier::fits_after(const Move& move) {
+  const std::vector<Type> types = types_;
+  const std::vector<size_t> chosen = chosen_;
+  apply(move);
+  const bool fits = rule_groups().least <= budget_;
+  types_ = types;
+  chosen_ = chosen;
+  return fits;
+}
+
+// Applies the cheapest move that saves a rule. The result may exceed the budget, but its rules have smaller types.
 bool Simplifier::merge() {
   const Rules before = rules();
   for (const Move& move : merges(before)) {
-    if (count_after(move) >= before.rules.size()) continue;
+    if (count_after(move) >= before.rules.size() || !fits_after(move)) continue;
     apply(move);
     return true;
   }
   return false;
 }
 
-// Each rule becomes one group, whose candidates are the types that all of its groups have, and the budget is allocated
-// anew. False when even the smallest of these do not fit.
-bool Simplifier::allocate_rules() {
+// Each rule becomes one group, whose candidates are the types that all of its groups have.
+RuleGroups Simplifier::rule_groups() const {
   // Groups that span several rules tie these together.
   const Rules now = rules();
   std::vector<size_t> root(groups_.size());
@@ -222,12 +241,10 @@ bool Simplifier::allocate_rules() {
   std::map<size_t, std::vector<size_t>> members;
   for (size_t g = 0; g < groups_.size(); ++g) members[find(g)].push_back(g);
 
-  std::vector<Group> merged;
-  std::vector<std::vector<Move>> moves;  // beside its candidates; an empty one leaves all as it is
-  uint64_t least = 0;
+  RuleGroups merged;
   for (const auto& [first, ids] : members) {
-    Group& group = merged.emplace_back();
-    std::vector<Move>& options = moves.emplace_back();
+    Group& group = merged.groups.emplace_back();
+    std::vector<Move>& options = merged.moves.emplace_back();
     Candidate present{groups_[first].candidates[chosen_[first]].type};
     std::map<size_t, Type> all;
     for (const size_t g : ids) {
@@ -247,12 +264,16 @@ bool Simplifier::allocate_rules() {
           {candidate.type, present.bytes + static_cast<uint64_t>(move->bytes), present.loss + move->loss});
       options.push_back(std::move(*move));
     }
-    least += group.candidates[undominated(group.candidates).front()].bytes;
+    merged.least += group.candidates[undominated(group.candidates).front()].bytes;
   }
-  if (least > budget_) return false;
-  const Allocation allocation = allocate(merged, budget_);
-  for (size_t i = 0; i < merged.size(); ++i) apply(moves[i][allocation.chosen[i]]);
-  return true;
+  return merged;
+}
+
+// The budget anew, to whole rules.
+void Simplifier::allocate_rules() {
+  const RuleGroups merged = rule_groups();
+  const Allocation allocation = allocate(merged.groups, budget_);
+  for (size_t i = 0; i < merged.groups.size(); ++i) apply(merged.moves[i][allocation.chosen[i]]);
 }
 
 // A layer into or out of a rule's set, for all of its kinds.
@@ -296,7 +317,8 @@ void Simplifier::fill(size_t max_rules) {
 }
 
 Allocation Simplifier::run(size_t max_rules) {
-  if (rules().rules.size() <= max_rules && state().bytes <= budget_) return state();
+  if (state().bytes > budget_) fail("", "the choice to simplify takes {} bytes, more than {}", state().bytes, budget_);
+  if (rules().rules.size() <= max_rules) return state();
   // Types of whole rules may come out such that they need more rules than before. Then one fewer is tried.
   std::optional<Allocation> best;
   for (size_t target = max_rules; target > 0; --target) {
@@ -306,7 +328,8 @@ Allocation Simplifier::run(size_t max_rules) {
     if (rules().rules.size() > target) break;
     const std::vector<size_t> chosen = chosen_;
     const std::vector<Type> types = types_;
-    if (allocate_rules() && rules().rules.size() <= max_rules) {
+    allocate_rules();
+    if (rules().rules.size() <= max_rules) {
       fill(max_rules);
       const Allocation found = state();
       if (!best || found.loss < best->loss) best = found;

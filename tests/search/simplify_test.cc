@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
 
 #include "error_of.h"
 #include "plan/resolve.h"
@@ -29,7 +32,7 @@ uint64_t bytes_under_plan(const Tensors& tensors, const std::vector<Group>& grou
 TEST(Search, FortySizesOfRealHeadersAreKeptAndUsed) {
   const std::vector<std::string> paths = real_headers();
   if (paths.empty()) GTEST_SKIP() << test::shared("skeletons") << " is absent";
-  double slowest = 0;
+  double slowest = 0, sum = 0;
   for (const std::string& path : paths) {
     SCOPED_TRACE(path);
     const Tensors tensors = read_tensors(path);
@@ -40,11 +43,16 @@ TEST(Search, FortySizesOfRealHeadersAreKeptAndUsed) {
       const auto begin = std::chrono::steady_clock::now();
       const Allocation allocation = allocate(groups, budget);
       slowest = std::max(slowest, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+      sum += std::log(allocation.loss);
       EXPECT_LE(allocation.bytes, budget);
       EXPECT_GE(static_cast<double>(allocation.bytes), 0.995 * static_cast<double>(budget));
-      if (i % 10 == 0) EXPECT_EQ(bytes_under_plan(tensors, groups, allocation), allocation.bytes);
+      if (i % 10 == 0) {
+        EXPECT_EQ(bytes_under_plan(tensors, groups, allocation), allocation.bytes);
+      }
     }
   }
+  if (std::getenv("STEELYARD_VERBOSE") != nullptr)
+    std::printf("slowest allocation: %.3f s; sum of logarithms %.9f\n", slowest, sum);
   RecordProperty("slowest_ms", static_cast<int>(slowest * 1e3));
 }
 
@@ -73,7 +81,42 @@ void expect_simpler(const std::string& path, const std::vector<double>& parts, c
 }
 
 TEST(Simplify, FewerRulesOnGoldenModels) {
-  for (const std::string& path : golden_models()) expect_simpler(path, {0.1, 0.3, 0.7}, {1000, 8, 4, 2, 1});
+  for (const std::string& path : golden_models()) expect_simpler(path, {0.3, 0.7}, {1000, 8, 4, 3});
+}
+
+// One rule is one type for all: the best of those that fit, if there is one.
+TEST(Simplify, OneRuleIsTheBestTypeForAll) {
+  size_t n_found = 0;
+  for (const std::string& path : golden_models()) {
+    SCOPED_TRACE(path);
+    const Tensors tensors = read_tensors(path);
+    const std::vector<Group> groups = made_up_groups(tensors, 8);
+    for (const double part : {0.1, 0.5, 0.9}) {
+      const uint64_t budget = budget_between(groups, part);
+      std::optional<double> least;
+      for (const formats::Format* format : targets()) {
+        Allocation uniform;
+        size_t n = 0;
+        for (const Group& group : groups) {
+          for (const Candidate& candidate : group.candidates) {
+            if (candidate.type != format->type) continue;
+            uniform.bytes += candidate.bytes;
+            uniform.loss += candidate.loss;
+            ++n;
+          }
+        }
+        if (n == groups.size() && uniform.bytes <= budget) least = std::min(least.value_or(1e300), uniform.loss);
+      }
+      Allocation simple;
+      const std::string error =
+          test::error_of([&] { simple = simplify(tensors, groups, allocate(groups, budget), budget, 1); });
+      EXPECT_EQ(error.empty(), least.has_value()) << error;
+      if (!least || !error.empty()) continue;
+      EXPECT_NEAR(simple.loss, *least, 1e-9 * *least);
+      ++n_found;
+    }
+  }
+  EXPECT_GE(n_found, 5u);
 }
 
 TEST(Simplify, FewerRulesOnRealHeaders) {
