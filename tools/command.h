@@ -23,5 +23,6 @@ void add_inspect(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_fit(CLI::App& app);
 void add_tune(CLI::App& app);
+void add_search(CLI::App& app);
 
 }  // namespace steelyard::tools

@@ -55,6 +55,7 @@ int main(int argc, char** argv) {
   steelyard::tools::add_bench(app);
   steelyard::tools::add_fit(app);
   steelyard::tools::add_tune(app);
+  steelyard::tools::add_search(app);
   steelyard::tools::add_generate_docs(app);
   try {
     steelyard::tools::parse(app, {argv + 1, argv + argc});

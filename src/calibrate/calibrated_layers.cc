@@ -141,6 +141,20 @@ void CalibratedLayers::pass_layer(int number) {
   }
 }
 
+void CalibratedLayers::try_types(const plan::Decision& decision, const RoundedTensor& rounded,
+                                 const HessianSums& watched, const HessianSums* held_out) {
+  const Trials& trials = *settings_.trials;
+  trials.hear(decision, rounded);
+  std::set<formats::Type> tried = {decision.type};
+  const auto index = static_cast<size_t>(&decision - resolution_.decisions.data());  // decisions are in the same order
+  for (const plan::Resolution& resolution : trials.resolutions) {
+    const plan::Decision& other = resolution.decisions[index];
+    if (!tried.insert(other.type).second || !covers(other)) continue;
+    tell_at_work();
+    trials.hear(other, round_tensor(source_, other, watched, held_out, settings_.rounding));
+  }
+}
+
 void CalibratedLayers::round_part(int number, const model::Layer& layer, model::LayerPart part,
                                   std::span<const plan::Decision* const> wanted, model::LoadedTensors& rounded) {
   for (int stage = 0; stage < kStages; ++stage) {
@@ -159,8 +173,9 @@ void CalibratedLayers::round_part(int number, const model::Layer& layer, model::
       const auto own = hessians.find(name), other = others.find(name);
       if (!names.contains(name) || own == hessians.end()) continue;
       tell_at_work();
-      RoundedTensor tensor = round_tensor(source_, *decision, *own->second,
-                                          other != others.end() ? other->second.get() : nullptr, settings_.rounding);
+      const HessianSums* const judges = other != others.end() ? other->second.get() : nullptr;
+      RoundedTensor tensor = round_tensor(source_, *decision, *own->second, judges, settings_.rounding);
+      if (settings_.trials != nullptr) try_types(*decision, tensor, *own->second, judges);
       reports_.push_back(std::move(tensor.report));
       if (const auto half = halves.find(name); half != halves.end() && other != others.end()) {
         const TextLoss loss =

@@ -23,10 +23,18 @@
 
 namespace steelyard::calibrate {
 
+/// Other types that tensors are also rounded in, only to see what that loses. One resolution of the source's tensors for
+/// each type; what a tensor falls back to is tried once.
+struct Trials {
+  std::vector<plan::Resolution> resolutions;
+  std::function<void(const plan::Decision& decision, const RoundedTensor& rounded)> hear;
+};
+
 struct CalibrationSettings {
   RoundingSettings rounding;
   int64_t held_out = 8;          ///< of so many chunks one is held out
   schedule::SweepOptions sweep;  ///< of each of the two models: where the text's hidden states are
+  const Trials* trials = nullptr;  ///< or null; outlives the encoder
   /// Called before every batch and before every tensor that is rounded, with the layer's number, from the thread that
   /// asks for the layer's tensors. May throw: the layer is then unfinished. May be empty.
   std::function<void(int layer)> at_work = {};
@@ -63,6 +71,8 @@ class CalibratedLayers : public quantize::LayerEncoder {
                  const std::set<std::string>& weights, int64_t begin, int64_t end);
   bool share_broken();
   bool compares_texts(int layer) const;
+  void try_types(const plan::Decision& decision, const RoundedTensor& rounded, const HessianSums& watched,
+                 const HessianSums* held_out);
   void tell_at_work() const {
     if (settings_.at_work) settings_.at_work(next_layer_ - 1);
   }

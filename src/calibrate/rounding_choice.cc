@@ -6,6 +6,7 @@
 #include <mutex>
 #include <numeric>
 #include <span>
+#include <utility>
 
 #include "base/check.h"
 #include "base/error.h"
@@ -38,12 +39,14 @@ class RoundedSlice {
     }
   }
 
-  // The way whose outputs lose least under this Hessian; fills `loss`. A way that was not possible is left out.
-  Rounding best(const std::vector<float>& hessian, const std::vector<float>& linear_term,
-                std::array<double, kRoundings>& loss) const {
+  // The way whose outputs lose least under this Hessian, and their error; fills `loss`. A way that was not possible is
+  // left out.
+  std::pair<Rounding, double> best(const std::vector<float>& hessian, const std::vector<float>& linear_term,
+                                   std::array<double, kRoundings>& loss) const {
     std::vector<float> decoded(rows_.size());
     const double whole = quantize::output_error(n_in_, hessian.data(), nullptr, rows_.data(), decoded.data(), n_out_);
     auto best = Rounding::kPlain;
+    double error = 0;
     for (const Rounding rounding : {Rounding::kPlain, Rounding::kDiagonal, Rounding::kLdlq}) {
       if (bytes(rounding).empty()) continue;
       to_.decode(bytes(rounding).data(), n_out_ * n_in_ / to_.block_len, decoded.data());
@@ -52,9 +55,11 @@ class RoundedSlice {
                                  rows_.data(), decoded.data(), n_out_);
       double& own = loss[static_cast<size_t>(rounding)];
       own = whole > 0.0 ? lost / whole : 0.0;
-      if (own <= loss[static_cast<size_t>(best)]) best = rounding;
+      if (own > loss[static_cast<size_t>(best)]) continue;
+      best = rounding;
+      error = lost;
     }
-    return best;
+    return {best, error};
   }
 
   const std::vector<std::byte>& bytes(Rounding rounding) const { return bytes_[static_cast<size_t>(rounding)]; }
@@ -131,7 +136,9 @@ RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& dec
   const HessianSums& judges = held_out != nullptr ? *held_out : watched;
   const SliceInputs inputs(watched, expert_prior(tensor, settings)), others(judges, 0.0);
   const std::span<const std::byte> stored = source.bytes(tensor);
-  RoundedTensor result{std::vector<std::byte>(static_cast<size_t>(decision.bytes)), {tensor.name, {}, {}}};
+  RoundedTensor result{std::vector<std::byte>(static_cast<size_t>(decision.bytes)),
+                       {tensor.name, {}, {}},
+                       std::vector<double>(static_cast<size_t>(n_slices))};
   const size_t from_bytes = stored.size() / static_cast<size_t>(n_slices);
   const size_t to_bytes = result.bytes.size() / static_cast<size_t>(n_slices);
 
@@ -149,7 +156,8 @@ RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& dec
     const RoundedSlice slice = rounded(to, rows, n_in, n_out, inputs, s, settings);
     const SliceInputs& judge = judges.counts[static_cast<size_t>(s)] > 0 ? others : inputs;
     std::array<double, kRoundings> loss = {};
-    const Rounding best = slice.best(judge.mean(s), judge.linear_term(s, rows, n_in), loss);
+    const auto [best, error] = slice.best(judge.mean(s), judge.linear_term(s, rows, n_in), loss);
+    result.error[static_cast<size_t>(s)] = error;
     std::ranges::copy(slice.bytes(best), result.bytes.data() + static_cast<size_t>(s) * to_bytes);
 
     const std::lock_guard lock(reporting);

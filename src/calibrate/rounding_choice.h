@@ -44,6 +44,8 @@ struct RoundingReport {
 struct RoundedTensor {
   std::vector<std::byte> bytes;
   RoundingReport report;
+  /// Of each slice as it was rounded: mean squared error per output, less what no rounding can change.
+  std::vector<double> error;
 };
 
 /// The tensor in the type that was decided. watched: the Hessian of its inputs, of its shape; held_out: those that

@@ -59,6 +59,7 @@ calibrate::CalibrationSettings Calibration::settings() const {
       progress_({.stage = "calibrate", .item = fmt::format("layer {} of {}", layer + 1, model_.n_layers())});
     };
   }
+  settings.trials = options_.trials;
   settings.sweep.scratch_folder = std::filesystem::path(options_.output).parent_path().string();
   return settings;
 }

@@ -19,6 +19,10 @@
 #include "jobs/shaping.h"
 #include "jobs/tuning.h"
 
+namespace steelyard::calibrate {
+struct Trials;
+}
+
 namespace steelyard::jobs {
 
 struct QuantizeOptions {
@@ -41,6 +45,7 @@ struct QuantizeOptions {
   bool restart = false;               ///< discard what an interrupted run left
   bool verify = false;                ///< read the result back from the disk before it gets its name
   bool strict = false;                ///< warnings about plan and importance are errors
+  const calibrate::Trials* trials = nullptr;  ///< of calibration: other types to try on the way; no option of a user's
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {

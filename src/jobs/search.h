@@ -1,0 +1,113 @@
+// Finds a plan for a size: what each tensor loses in each type under error feedback, what that does to the model's
+// output, the types that lose least for the bytes, and whether that is so when it is measured (docs/search.md).
+//
+// Progress: "gradients", "probe" once each; those of quantize (quantize.h) for each file that is made, and "measure" with
+// the data of a SearchMeasurement after it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "jobs/plan.h"
+#include "jobs/progress.h"
+#include "jobs/text_options.h"
+
+namespace steelyard::jobs {
+
+struct SearchOptions {
+  std::string model;   ///< GGUF file, or the first of its shards
+  std::string output;  ///< plan to write
+  TextOptions text;    ///< calibrates; the last `held_out` chunks judge
+  PlanSource source;   ///< where the search begins; none: the largest preset that fits
+  uint64_t size = 0;   ///< bytes of the whole file, at most; 0: bpw is given
+  double bpw = 0;      ///< bits per weight of tensor data, at most
+  std::vector<std::string> types;   ///< candidates; empty: those of default_search_types()
+  std::string effort = "fast";      ///< ShapingOptions::effort
+  int64_t held_out = 16;            ///< chunks, a quarter of the text at most
+  int64_t rounds = 3;               ///< proposals that are measured
+  std::string backend = "cpu";
+  uint64_t memory = 0;              ///< bytes to use; 0: most of what there is
+  int threads = 0;                  ///< 0: all cores
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("model", self.model);
+    visit("output", self.output);
+    visit.group(self.text);
+    visit.group(self.source);
+    visit.bytes("size", self.size);
+    visit("bpw", self.bpw);
+    visit("types", self.types);
+    visit("effort", self.effort);
+    visit("held_out", self.held_out);
+    visit("rounds", self.rounds);
+    visit("backend", self.backend);
+    visit.bytes("memory", self.memory);
+    visit("threads", self.threads);
+  }
+};
+
+/// A file that was made and measured on the held-out chunks.
+struct SearchMeasurement {
+  std::string plan;          ///< "start", a preset's name, or "proposal 1"
+  uint64_t bytes = 0;        ///< of tensor data
+  double divergence = 0;     ///< nats per token
+  double same_top = 0;       ///< share of tokens
+  double difference = 0;     ///< of the divergence from start's
+  double standard_error = 0; ///< of the difference, over chunks
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("plan", self.plan);
+    visit("bytes", self.bytes);
+    visit("divergence", self.divergence);
+    visit("same_top", self.same_top);
+    visit("difference", self.difference);
+    visit("standard_error", self.standard_error);
+  }
+};
+
+/// What one tensor in one type does, as estimated (search/loss_model.h).
+struct Sensitivity {
+  std::string tensor;
+  std::string type;
+  uint64_t bytes = 0;
+  double smooth = 0;  ///< nats per token
+  double jumps = 0;   ///< squared
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("tensor", self.tensor);
+    visit("type", self.type);
+    visit("bytes", self.bytes);
+    visit("smooth", self.smooth);
+    visit("jumps", self.jumps);
+  }
+};
+
+struct SearchResult {
+  std::string output;
+  std::string start;       ///< what the search began with
+  uint64_t budget = 0;     ///< bytes of tensor data
+  uint64_t bytes = 0;      ///< of the plan that was written
+  std::string chosen;      ///< which of `measured`; "start" where nothing is better
+  std::vector<SearchMeasurement> measured;
+  std::vector<Sensitivity> sensitivities;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("output", self.output);
+    visit("start", self.start);
+    visit("budget", self.budget);
+    visit("bytes", self.bytes);
+    visit("chosen", self.chosen);
+    visit("measured", self.measured);
+    visit("sensitivities", self.sensitivities);
+  }
+};
+
+/// Error for options out of range, a size that no plan fits, a model without a backward pass, and as quantize.
+SearchResult search(const SearchOptions& options, const ProgressCallback& progress = {});
+
+}  // namespace steelyard::jobs

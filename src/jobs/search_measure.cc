@@ -1,0 +1,67 @@
+#include "jobs/search_measure.h"
+
+#include <filesystem>
+
+#include "evaluate/evaluation.h"
+#include "jobs/model_options.h"
+#include "jobs/perplexity.h"
+
+namespace steelyard::jobs {
+
+evaluate::MeanEstimate paired_difference(const ChunkFigures& of, const ChunkFigures& from) {
+  std::vector<double> differences(of.divergence.size());
+  for (size_t i = 0; i < differences.size(); ++i) differences[i] = of.divergence[i] - from.divergence[i];
+  return evaluate::mean_estimate(differences);
+}
+
+HeldOut::HeldOut(const SearchOptions& options, int64_t first, int64_t count, std::string path)
+    : options_(options), path_(std::move(path)) {
+  PerplexityOptions base;
+  base.model.model = options.model;
+  base.model.backend = {options.backend};
+  base.model.threads = options.threads;
+  base.text = options.text;
+  base.text.from_chunk += first;
+  base.text.chunks = count;
+  base.sweep.memory = options.memory;
+  base.kl_divergence_base = path_;
+  base.scratch_folder = std::filesystem::path(path_).parent_path().string();
+  perplexity(base);
+}
+
+HeldOut::~HeldOut() {
+  std::error_code ignored;
+  std::filesystem::remove(path_, ignored);
+}
+
+ChunkFigures HeldOut::measure(const std::string& file) const {
+  const auto base = evaluate::DivergenceBase::open(path_);
+  const SweepChoice choice{.memory = options_.memory};
+  const OpenModel open({.model = file, .backend = {options_.backend}, .threads = options_.threads}, base->n_ctx(),
+                       &choice);
+  const tokenizer::Tokenizer tokenizer(open.reader().metadata());
+  const tokenizer::Chunks chunks(base->tokens(), base->n_ctx(), 0, chunk_bos(tokenizer), path_);
+  const evaluate::ModelIdentity identity =
+      evaluate::model_identity(open.reader(), open.model().config(), tokenizer);
+  evaluate::EvaluationOptions how;
+  how.sweep = choice.sweep(open.reader(), open.model().config(), evaluation_bytes(chunks, identity), chunks.n_ctx(),
+                           /*output=*/path_);
+  how.settings = open.settings();
+  how.base_path = path_;
+  const evaluate::EvaluationResult evaluated =
+      evaluate::evaluate(open.model(), identity, chunks, base.get(), how, [](auto) {});
+  ChunkFigures figures;
+  const auto n = static_cast<size_t>(chunks.n_scored());
+  for (size_t begin = 0; begin < evaluated.scores.size(); begin += n) {
+    double divergence = 0, same_top = 0;
+    for (size_t i = begin; i < begin + n; ++i) {
+      divergence += evaluated.scores[i].kld;
+      same_top += static_cast<double>(evaluated.scores[i].same_top);
+    }
+    figures.divergence.push_back(divergence / static_cast<double>(n));
+    figures.same_top.push_back(same_top / static_cast<double>(n));
+  }
+  return figures;
+}
+
+}  // namespace steelyard::jobs
