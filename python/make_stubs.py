@@ -19,13 +19,14 @@ POSITIONAL = {
     "imatrix": [("model", False)],
     "write": [("model", True), ("output_file", True)],
     "tune": [("model", True), ("output", True)],
+    "search": [("model", True), ("output", True)],
     "perplexity": [("model", True)],
     "fit": [("model", True), ("vram", True)],
     "bench": [("model", True)],
 }
 PATHS = {"model", "output", "file", "plan", "imatrix", "calibrate", "resume", "output_file", "tensor_type_file",
          "kl_divergence_base", "tokens", "dump_logits", "from", "writer", "save_text", "excerpts_of", "teacher"}
-SIZES = {"memory", "reserve", "slab", "split_max_size"}
+SIZES = {"memory", "size", "reserve", "slab", "split_max_size"}
 
 
 def kind(name, value):
@@ -65,7 +66,7 @@ def main():
     print("from collections.abc import Callable\nfrom os import PathLike\nfrom typing import Any\n")
     print("Path = str | PathLike[str]\nProgress = Callable[[dict[str, Any]], object] | None\n\n__version__: str\n")
     print("class Error(RuntimeError): ...\n\ndef options(job: str) -> dict[str, Any]: ...")
-    for job in ("plan", "quantize", "imatrix", "write", "tune", "perplexity", "fit", "bench", "inspect"):
+    for job in ("plan", "quantize", "imatrix", "write", "tune", "search", "perplexity", "fit", "bench", "inspect"):
         print(signature(job))
 
 

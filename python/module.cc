@@ -15,6 +15,7 @@
 #include "jobs/perplexity.h"
 #include "jobs/plan.h"
 #include "jobs/quantize.h"
+#include "jobs/search.h"
 #include "jobs/tune.h"
 #include "jobs/write.h"
 
@@ -69,6 +70,7 @@ PYBIND11_MODULE(_core, module) {
   add_job(module, defaults, "imatrix", &jobs::imatrix);
   add_job(module, defaults, "write", &jobs::write);
   add_job(module, defaults, "tune", &jobs::tune);
+  add_job(module, defaults, "search", &jobs::search);
   add_job(module, defaults, "perplexity", &jobs::perplexity);
   // Arithmetic over a header: there is no progress to speak of.
   add_job<jobs::FitOptions, jobs::FitResult>(

@@ -187,13 +187,9 @@ void add_options(CLI::App& command, jobs::TuningOptions& options) {
                   "tuning: step size of norms, biases and sinks: what a step changes of the divergence, as a part of "
                   "it, at most, for a divergence of 1; 0: they stay")
       ->capture_default_str();
-  command
-      .add_option("--rate-routers", options.rate_routers,
-                  "tuning: step size of routers, in the same parts")
+  command.add_option("--rate-routers", options.rate_routers, "tuning: step size of routers, in the same parts")
       ->capture_default_str();
-  command
-      .add_option("--rate-scales", options.rate_scales,
-                  "tuning: step size of block scales, in the same parts")
+  command.add_option("--rate-scales", options.rate_scales, "tuning: step size of block scales, in the same parts")
       ->capture_default_str();
   command.add_option("--tune-seed", options.tune_seed, "tuning: seed of the order of chunks")->capture_default_str();
 }

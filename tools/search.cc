@@ -17,8 +17,7 @@ void print_measured(const jobs::SearchMeasurement& at) {
 
 void run_search(const jobs::SearchOptions& options, const std::string& json) {
   ProgressLine line;
-  const jobs::SearchResult result =
-      jobs::search(options, [&](const jobs::Progress& progress) { line.show(progress); });
+  const jobs::SearchResult result = jobs::search(options, [&](const jobs::Progress& progress) { line.show(progress); });
   print_out("started from {}, {} bytes of tensor data may be used\n", result.start, result.budget);
   for (const jobs::SearchMeasurement& at : result.measured) print_measured(at);
   if (result.chosen == "start") print_out("nothing is better than {}\n", result.start);
@@ -29,20 +28,22 @@ void run_search(const jobs::SearchOptions& options, const std::string& json) {
 }  // namespace
 
 void add_search(CLI::App& app) {
-  auto* command = app.add_subcommand("search", "find a plan for a size: what each tensor loses, and what that does");
+  auto* command = app.add_subcommand(
+      "search",
+      "find a plan for a size; a plan that is given is what it begins with, otherwise the largest preset that fits");
   auto options = std::make_shared<jobs::SearchOptions>();
   auto json = std::make_shared<std::string>();
   command->add_option("model", options->model, "GGUF file, or the first of its shards")->required();
+  add_options(*command, options->source);
   command->add_option("-o,--output", options->output, "plan to write")->required();
   add_options(*command, options->text);
   auto* size = add_bytes(*command, "--size", options->size, "size of the quantized file, at most, e.g. 10.67GiB");
   command->add_option("--bpw", options->bpw, "instead: bits per weight of tensor data, at most")->excludes(size);
-  command->add_option("--plan", options->source.plan, "plan to begin with; without one, the largest preset that fits");
-  command->add_option("--preset", options->source.preset, "preset to begin with");
-  command->add_option("--types", options->types, "types to choose from")->delimiter(',');
+  command->add_option("--types", options->types, "types to choose from, between commas")->capture_default_str();
   command->add_option("--effort", options->effort, "search for less error in each tensor: fast, normal, best")
       ->capture_default_str();
-  command->add_option("--held-out", options->held_out, "chunks at the end of the text that judge")->capture_default_str();
+  command->add_option("--held-out", options->held_out, "chunks at the end of the text that judge")
+      ->capture_default_str();
   command->add_option("--rounds", options->rounds, "proposals that are measured")->capture_default_str();
   command->add_option("--backend", options->backend, "device that computes: cpu or cuda[:N]")->capture_default_str();
   add_threads(*command, options->threads);

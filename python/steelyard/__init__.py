@@ -18,7 +18,7 @@ from .lib import _core  # noqa: E402
 
 Error = _core.Error
 __version__ = _core.__version__
-__all__ = ["Error", "plan", "quantize", "imatrix", "write", "tune", "perplexity", "fit", "bench", "inspect", "options"]
+__all__ = ["Error", "plan", "quantize", "imatrix", "write", "tune", "search", "perplexity", "fit", "bench", "inspect", "options"]
 
 
 def _call(job, progress, options, **named):
@@ -55,6 +55,11 @@ def write(model, output_file, *, progress=None, **options):
 def tune(model, output, *, progress=None, **options):
     """Tunes norms, routers and block scales of a quantized file to the model that it was made from."""
     return _call("tune", progress, options, model=model, output=output)
+
+
+def search(model, output, *, progress=None, **options):
+    """Finds a plan for a size."""
+    return _call("search", progress, options, model=model, output=output)
 
 
 def perplexity(model, *, progress=None, **options):

@@ -23,8 +23,8 @@
 
 namespace steelyard::calibrate {
 
-/// Other types that tensors are also rounded in, only to see what that loses. One resolution of the source's tensors for
-/// each type; what a tensor falls back to is tried once.
+/// Other types that tensors are also rounded in, only to see what that loses. One resolution of the source's tensors
+/// for each type; what a tensor falls back to is tried once.
 struct Trials {
   std::vector<plan::Resolution> resolutions;
   std::function<void(const plan::Decision& decision, const RoundedTensor& rounded)> hear;
@@ -32,8 +32,8 @@ struct Trials {
 
 struct CalibrationSettings {
   RoundingSettings rounding;
-  int64_t held_out = 8;          ///< of so many chunks one is held out
-  schedule::SweepOptions sweep;  ///< of each of the two models: where the text's hidden states are
+  int64_t held_out = 8;            ///< of so many chunks one is held out
+  schedule::SweepOptions sweep;    ///< of each of the two models: where the text's hidden states are
   const Trials* trials = nullptr;  ///< or null; outlives the encoder
   /// Called before every batch and before every tensor that is rounded, with the layer's number, from the thread that
   /// asks for the layer's tensors. May throw: the layer is then unfinished. May be empty.

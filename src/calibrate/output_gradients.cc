@@ -45,9 +45,9 @@ OutputGradients::OutputGradients(const model::Model& model, compute::GradientTap
     const compute::Buffer tokens = backend.allocate_copy(labels.data(), n_rows * sizeof(int32_t));
     const compute::Buffer probs = backend.allocate_copy(certain.data(), n_rows * sizeof(float));
     const compute::Buffer losses = backend.allocate(n_rows * sizeof(float));
-    backend.divergence(
-        logits, {1, reinterpret_cast<const int32_t*>(tokens.get()), reinterpret_cast<const float*>(probs.get())},
-        reinterpret_cast<float*>(losses.get()));
+    backend.divergence(logits,
+                       {1, reinterpret_cast<const int32_t*>(tokens.get()), reinterpret_cast<const float*>(probs.get())},
+                       reinterpret_cast<float*>(losses.get()));
   };
   gradients.run(all, loss, this);
 }

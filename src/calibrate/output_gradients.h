@@ -1,8 +1,8 @@
 // What an error at the output of each linear does to the model's output. The KL divergence of a slightly wrong model is
 // ½ E[(g·δ)²] for an error δ of a linear's outputs: g is the gradient of -log p(label) there, with labels drawn from
-// the model itself, so that the expectation is the Fisher information (Martens, Grosse 2015, "Optimizing Neural Networks
-// with Kronecker-factored Approximate Curvature"). Errors of rounding point anywhere, so the mean of g² over outputs
-// stands for all directions.
+// the model itself, so that the expectation is the Fisher information (Martens, Grosse 2015, "Optimizing Neural
+// Networks with Kronecker-factored Approximate Curvature"). Errors of rounding point anywhere, so the mean of g² over
+// outputs stands for all directions.
 #pragma once
 
 #include <cstdint>

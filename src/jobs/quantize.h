@@ -14,14 +14,11 @@
 #include <string>
 #include <vector>
 
+#include "calibrate/calibrated_layers.h"
 #include "jobs/calibration_text.h"
 #include "jobs/plan.h"
 #include "jobs/shaping.h"
 #include "jobs/tuning.h"
-
-namespace steelyard::calibrate {
-struct Trials;
-}
 
 namespace steelyard::jobs {
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <sstream>
 
 #include "base/atomic_file.h"
 #include "base/data_folder.h"
@@ -25,22 +26,20 @@ namespace {
 
 using formats::Type;
 
-// Types that are read at full speed, a step of quality apart.
-constexpr Type kDefaultTypes[] = {Type::IQ1_M,  Type::IQ2_XXS, Type::IQ2_S, Type::IQ3_XXS, Type::IQ3_S,
-                                  Type::IQ4_XS, Type::Q4_K,    Type::Q5_K,  Type::Q6_K,    Type::Q8_0};
 // One-sided quantile of the normal distribution: a plan is better where chance says so once in a hundred.
 constexpr double kOnePercent = 2.33;
 // What a file's record of its own making takes besides the plan, and what it varies by.
 constexpr uint64_t kRecordBytes = 2048, kRecordVaries = 256;
 
 std::vector<Type> candidate_types(const SearchOptions& options) {
-  if (options.types.empty()) return {std::begin(kDefaultTypes), std::end(kDefaultTypes)};
   std::vector<Type> types;
-  for (const std::string& name : options.types) {
+  std::istringstream names(options.types);
+  for (std::string name; std::getline(names, name, ',');) {
     const formats::Format* const format = formats::find_format(name);
     if (format == nullptr || format->encoder == nullptr) fail("", "--types: {} is no type to quantize to", name);
     types.push_back(format->type);
   }
+  if (types.empty()) fail("", "--types: expected at least one type");
   return types;
 }
 
@@ -64,15 +63,23 @@ class Search {
   // A plan that was quantized by and measured.
   struct Made {
     std::string name, text;
-    search::Types types;      // of all tensors
-    uint64_t bytes;           // of their data
-    uint64_t header_bytes;    // of the file
+    search::Types types;    // of all tensors
+    uint64_t bytes;         // of their data
+    uint64_t header_bytes;  // of the file
     ChunkFigures figures;
+    bool is_preset = false;
   };
 
   std::string file() const { return options_.output + ".search.gguf"; }
   std::string plan_file() const { return options_.output + ".search.plan"; }
-  uint64_t data_bytes(const plan::Plan& plan) const { return resolve(plan, source_.tensors()).total_bytes; }
+  plan::Resolution resolved(const plan::Plan& plan) const {
+    return resolve(plan, source_.tensors(), plan::model_facts(source_.metadata(), /*has_imatrix=*/false));
+  }
+  uint64_t data_bytes(const plan::Plan& plan) const { return resolved(plan).total_bytes; }
+  bool gives_the_same(const plan::Plan& a, const plan::Plan& b) const {
+    return std::ranges::equal(resolved(a).decisions, resolved(b).decisions, {}, &plan::Decision::type,
+                              &plan::Decision::type);
+  }
   void set_budget();
   std::pair<std::string, plan::Plan> largest_preset() const;
   void cut_text();
@@ -94,7 +101,6 @@ class Search {
 
 // Before any file is there, its header is taken to be that of the source with a record.
 void Search::set_budget() {
-  if ((options_.size > 0) == (options_.bpw > 0)) fail("", "give one of --size and --bpw");
   uint64_t n_elements = 0, data = 0;
   for (const gguf::TensorInfo& tensor : source_.tensors()) {
     n_elements += static_cast<uint64_t>(tensor.n_elements());
@@ -128,8 +134,8 @@ void Search::cut_text() {
       read_chunks(options_.text, tokenizer::Tokenizer(source_.metadata()), options_.text.chunks).count();
   n_held_out_ = std::min(options_.held_out, n_all / 4);
   if (n_held_out_ < 2) fail(options_.text.file, "a search needs 8 chunks of text, found {}", n_all);
-  n_calibrating_ = std::min(n_all - n_held_out_,
-                            enough_chunks(model::read_config(source_.metadata()), options_.text.ctx_size));
+  n_calibrating_ =
+      std::min(n_all - n_held_out_, enough_chunks(model::read_config(source_.metadata()), options_.text.ctx_size));
 }
 
 tokenizer::Chunks Search::calibration_chunks() const {
@@ -186,7 +192,8 @@ search::Types Search::allocate(const SearchSignals& signals) {
   search::Types types;
   for (uint64_t plan_bytes = start.text.size();;) {
     if (options_.size > 0) result_.budget = options_.size - std::min(options_.size, other + plan_bytes);
-    if (result_.budget <= fixed) fail("", "tensors that have one type only need {} bytes, {} may be used", fixed, result_.budget);
+    if (result_.budget <= fixed)
+      fail("", "tensors that have one type only need {} bytes, {} may be used", fixed, result_.budget);
     types = allocate_types(signals.damages(), start.types, result_.budget - fixed);
     const uint64_t now = text_of(types, signals).size();
     if (options_.size == 0 || now <= plan_bytes) return types;
@@ -205,14 +212,16 @@ std::string Search::text_of(const search::Types& types, const SearchSignals& sig
 }
 
 // Jumps of several layers meet each other, and hidden states that are off already: what the best file loses beyond its
-// smooth losses, over what was estimated.
+// smooth losses, over what was estimated. A preset may have types that were not tried.
 double Search::fit_jumps(const std::vector<search::TensorDamage>& damages) const {
-  const Made& best =
-      *std::ranges::min_element(made_, {}, [](const Made& made) { return made.figures.mean_divergence(); });
-  const search::Divergence estimated = divergence(damages, best.types);
-  if (progress_) progress_({.stage = "estimate", .data = {{"smooth", estimated.smooth}, {"jumps", estimated.jumps}, {"measured", best.figures.mean_divergence()}}});
+  const Made* best = nullptr;
+  for (const Made& made : made_) {
+    if (made.is_preset) continue;
+    if (best == nullptr || made.figures.mean_divergence() < best->figures.mean_divergence()) best = &made;
+  }
+  const search::Divergence estimated = divergence(damages, best->types);
   if (estimated.jumps == 0) return 1;
-  return std::max(0.0, best.figures.mean_divergence() - estimated.smooth) / estimated.jumps;
+  return std::max(0.0, best->figures.mean_divergence() - estimated.smooth) / estimated.jumps;
 }
 
 SearchResult Search::run() {
@@ -223,7 +232,8 @@ SearchResult Search::run() {
   if (!options_.source.given() && preset_name.empty())
     fail("", "no preset fits into {} bytes of tensor data: give a plan that does", result_.budget);
   const plan::Plan start = options_.source.given() ? options_.source.load() : preset;
-  result_.start = options_.source.given() ? options_.source.plan + options_.source.preset : preset_name;
+  result_.start =
+      options_.source.given() ? options_.source.plan + options_.source.preset + options_.source.type : preset_name;
   if (const uint64_t needed = data_bytes(start); needed > result_.budget)
     fail("", "the plan {} needs {} bytes of tensor data, {} may be used", result_.start, needed, result_.budget);
 
@@ -232,8 +242,10 @@ SearchResult Search::run() {
   signals.compute_gradients(calibration_chunks());
   const HeldOut held_out(options_, n_calibrating_, n_held_out_, options_.output + ".search.kld");
   made_.push_back(make("start", start.text(), held_out, &signals.trials()));
-  if (options_.source.given() && !preset_name.empty())
+  if (!preset_name.empty() && !gives_the_same(preset, start)) {
     made_.push_back(make(preset_name, preset.text(), held_out, nullptr));
+    made_.back().is_preset = true;
+  }
   if (progress_) progress_({.stage = "probe", .item = "probes"});
   signals.probe(*evaluate::DivergenceBase::open(options_.output + ".search.kld"));
 
@@ -265,7 +277,16 @@ SearchResult Search::run() {
 
 }  // namespace
 
+void SearchOptions::check() const {
+  if (!(bpw >= 0 && std::isfinite(bpw))) fail("", "--bpw: expected a number above 0, found {}", bpw);
+  if ((size > 0) == (bpw > 0)) fail("", "give one of --size and --bpw");
+  if (held_out < 2) fail("", "--held-out: expected at least 2, found {}", held_out);
+  if (rounds < 1) fail("", "--rounds: expected at least 1, found {}", rounds);
+  if (text.ppl_stride != 0) fail("", "--ppl-stride: a search calibrates, its chunks do not overlap");
+}
+
 SearchResult search(const SearchOptions& options, const ProgressCallback& progress) {
+  options.check();
   use_threads(options.threads);
   check_output(options.output, {options.model, options.text.file, options.source.plan});
   return Search(options, progress).run();

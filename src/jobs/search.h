@@ -1,8 +1,8 @@
 // Finds a plan for a size: what each tensor loses in each type under error feedback, what that does to the model's
 // output, the types that lose least for the bytes, and whether that is so when it is measured (docs/search.md).
 //
-// Progress: "gradients", "probe" once each; those of quantize (quantize.h) for each file that is made, and "measure" with
-// the data of a SearchMeasurement after it.
+// Progress: "gradients", "probe" once each; those of quantize (quantize.h) for each file that is made, and "measure"
+// with the data of a SearchMeasurement after it.
 #pragma once
 
 #include <cstdint>
@@ -22,13 +22,18 @@ struct SearchOptions {
   PlanSource source;   ///< where the search begins; none: the largest preset that fits
   uint64_t size = 0;   ///< bytes of the whole file, at most; 0: bpw is given
   double bpw = 0;      ///< bits per weight of tensor data, at most
-  std::vector<std::string> types;   ///< candidates; empty: those of default_search_types()
-  std::string effort = "fast";      ///< ShapingOptions::effort
-  int64_t held_out = 16;            ///< chunks, a quarter of the text at most
-  int64_t rounds = 3;               ///< proposals that are measured
+  /// Candidates, between commas. Like a preset, a choice of ours: those that are read at full speed, a step of quality
+  /// apart.
+  std::string types = "IQ1_M,IQ2_XXS,IQ2_S,IQ3_XXS,IQ3_S,IQ4_XS,Q4_K,Q5_K,Q6_K,Q8_0";
+  std::string effort = "fast";  ///< ShapingOptions::effort
+  int64_t held_out = 16;        ///< chunks, a quarter of the text at most
+  int64_t rounds = 3;           ///< proposals that are measured
   std::string backend = "cpu";
-  uint64_t memory = 0;              ///< bytes to use; 0: most of what there is
-  int threads = 0;                  ///< 0: all cores
+  uint64_t memory = 0;  ///< bytes to use; 0: most of what there is
+  int threads = 0;      ///< 0: all cores
+
+  /// Error for values out of range.
+  void check() const;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -50,12 +55,12 @@ struct SearchOptions {
 
 /// A file that was made and measured on the held-out chunks.
 struct SearchMeasurement {
-  std::string plan;          ///< "start", a preset's name, or "proposal 1"
-  uint64_t bytes = 0;        ///< of tensor data
-  double divergence = 0;     ///< nats per token
-  double same_top = 0;       ///< share of tokens
-  double difference = 0;     ///< of the divergence from start's
-  double standard_error = 0; ///< of the difference, over chunks
+  std::string plan;           ///< "start", a preset's name, or "proposal 1"
+  uint64_t bytes = 0;         ///< of tensor data
+  double divergence = 0;      ///< nats per token
+  double same_top = 0;        ///< share of tokens
+  double difference = 0;      ///< of the divergence from start's
+  double standard_error = 0;  ///< of the difference, over chunks
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -88,10 +93,10 @@ struct Sensitivity {
 
 struct SearchResult {
   std::string output;
-  std::string start;       ///< what the search began with
-  uint64_t budget = 0;     ///< bytes of tensor data
-  uint64_t bytes = 0;      ///< of the plan that was written
-  std::string chosen;      ///< which of `measured`; "start" where nothing is better
+  std::string start;    ///< what the search began with
+  uint64_t budget = 0;  ///< bytes of tensor data
+  uint64_t bytes = 0;   ///< of the plan that was written
+  std::string chosen;   ///< which of `measured`; "start" where nothing is better
   std::vector<SearchMeasurement> measured;
   std::vector<Sensitivity> sensitivities;
 

@@ -41,8 +41,7 @@ ChunkFigures HeldOut::measure(const std::string& file) const {
                        &choice);
   const tokenizer::Tokenizer tokenizer(open.reader().metadata());
   const tokenizer::Chunks chunks(base->tokens(), base->n_ctx(), 0, chunk_bos(tokenizer), path_);
-  const evaluate::ModelIdentity identity =
-      evaluate::model_identity(open.reader(), open.model().config(), tokenizer);
+  const evaluate::ModelIdentity identity = evaluate::model_identity(open.reader(), open.model().config(), tokenizer);
   evaluate::EvaluationOptions how;
   how.sweep = choice.sweep(open.reader(), open.model().config(), evaluation_bytes(chunks, identity), chunks.n_ctx(),
                            /*output=*/path_);

@@ -50,8 +50,7 @@ class ProbedModel {
         backend_(compute::make_backend(options.backend)),
         tape_(*backend_),
         model_(source, tape_, {}, &loaded_),
-        chunks_(base.tokens(), base.n_ctx(), n_chunks,
-                chunk_bos(tokenizer::Tokenizer(source.metadata())), base.path()),
+        chunks_(base.tokens(), base.n_ctx(), n_chunks, chunk_bos(tokenizer::Tokenizer(source.metadata())), base.path()),
         sweep_(
             model_, tape_, base.n_ctx(), {base.first_scored(), base.n_scored()},
             [this](int64_t chunk) { return chunks_.input(chunk); }, sweep_options(options, base.n_ctx()), &loaded_) {}
@@ -146,7 +145,8 @@ void SearchSignals::probe(const evaluate::DivergenceBase& base) {
     for (search::Damage& damage : tensor.types) damage.smooth -= least;
   }
   if (!has_experts(model::read_config(source_.metadata()))) return;
-  const int64_t n_chunks = std::clamp<int64_t>(kProbePasses * n_calibrating_ / std::ssize(damages_), 1, base.n_chunks());
+  const int64_t n_chunks =
+      std::clamp<int64_t>(kProbePasses * n_calibrating_ / std::ssize(damages_), 1, base.n_chunks());
   ProbedModel probed(options_, source_, base, n_chunks);
   for (search::TensorDamage& tensor : damages_) {
     const Rounded& at = rounded_.at(tensor.tensor);

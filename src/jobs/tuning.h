@@ -27,8 +27,8 @@ struct TuningOptions {
   /// Lengths of steps (tune::Rates): what a step changes of the divergence, as a part of it, at most.
   double rate_vectors = 0.2;  ///< norm gains, biases, sinks; for a divergence of 1, otherwise times its root
   double rate_routers = 0.2;  ///< the same
-  double rate_scales = 0.6;    ///< scales of blocks
-  int64_t tune_seed = 0;        ///< of the order of chunks
+  double rate_scales = 0.6;   ///< scales of blocks
+  int64_t tune_seed = 0;      ///< of the order of chunks
 
   /// Error for values out of range.
   void check() const;

@@ -49,8 +49,7 @@ Types allocate_types(std::span<const TensorDamage> damages, const Types& start, 
     }
     const Allocation allocation = allocate(groups, budget_bytes);
     Types types = start;
-    for (size_t g = 0; g < groups.size(); ++g)
-      types[damages[g].tensor] = damages[g].types[allocation.chosen[g]].type;
+    for (size_t g = 0; g < groups.size(); ++g) types[damages[g].tensor] = damages[g].types[allocation.chosen[g]].type;
     const Divergence now = divergence(damages, types);
     if (!(now.sum() < least)) break;
     least = now.sum();

@@ -124,16 +124,19 @@ void Parameters::set_lengths(double divergence, int64_t n_positions) {
     const double wanted = rates_.*kind * divergence * (kind == &Rates::scales ? std::sqrt(divergence) : divergence);
     const double factor = sum > 0 ? wanted / sum : 0;
     for (Parameter& parameter : all_)
-      if (parameter.kind == kind)
-        parameter.length = static_cast<float>(std::min(kLongest, parameter.length * factor));
+      if (parameter.kind == kind) parameter.length = static_cast<float>(std::min(kLongest, parameter.length * factor));
   }
 }
 
 void Parameters::step(double share, int64_t number) {
   const auto correction = [&](float beta) { return static_cast<float>(1 - std::pow(double{beta}, number)); };
   for (const Parameter& parameter : all_) {
-    const compute::AdamArgs args{static_cast<float>(share * parameter.length), parameter.size,     kBeta1, kBeta2,
-                                 correction(kBeta1),                           correction(kBeta2)};
+    const compute::AdamArgs args{static_cast<float>(share * parameter.length),
+                                 parameter.size,
+                                 kBeta1,
+                                 kBeta2,
+                                 correction(kBeta1),
+                                 correction(kBeta2)};
     backend_.adam(args, parameter.n, floats(parameter.gradients), floats(parameter.m), floats(parameter.v),
                   floats(parameter.values));
     backend_.zero(parameter.gradients.get(), static_cast<size_t>(parameter.n) * sizeof(float));

@@ -18,6 +18,7 @@
 #include "jobs/plan.h"
 #include "jobs/quantize.h"
 #include "jobs/run.h"
+#include "jobs/search.h"
 #include "jobs/tune.h"
 #include "jobs/write.h"
 
@@ -82,6 +83,7 @@ TEST(Options, OfTheCommandLineAreThoseOfTheJobs) {
   expect_same<jobs::RunOptions>(add_run, "run", {"help", "devices", "n_gpu_layers", "interactive", "quiet"});
   expect_same<jobs::WriteOptions>(add_write, "write", {"help", "devices", "n_gpu_layers"});
   expect_same<jobs::TuneOptions>(add_tune, "tune", {"help", "chunk"}, {"ppl_stride"});
+  expect_same<jobs::SearchOptions>(add_search, "search", {"help", "json", "chunk"}, {"ppl_stride"});
   expect_same<jobs::BenchOptions>(add_bench, "bench", {"help", "json", "svg", "devices", "n_gpu_layers"});
   expect_same<jobs::InspectOptions>(add_inspect, "inspect", {"help", "json"});
 }

@@ -121,7 +121,7 @@ TEST_F(TunerTest, TheBestOfTheHeldOutIsTheResult) {
 // It is better first, and then thrown off by longer steps: the better state is kept, not the last.
 TEST_F(TunerTest, ALaterStateThatIsWorseIsNotTheResult) {
   const auto run = tuning({.steps = 40, .chunks_per_step = 2, .n_held_out = 2, .compare_every = 1, .seed = 0},
-                          {.vectors = 50, .routers = 0, .scales = 50});
+                          {.vectors = 5, .routers = 0, .scales = 5});
   run->finish();
   const Comparison best = run->tuner.best();
   ASSERT_GT(best.step, 0);

@@ -1,0 +1,162 @@
+// A search as a job: the plan fits and is not worse, estimates agree with what is measured, nothing is left behind.
+#include "jobs/search.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <functional>
+#include <set>
+
+#include "error_of.h"
+#include "gguf/reader.h"
+#include "jobs/perplexity.h"
+#include "jobs/quantize.h"
+#include "support.h"
+
+namespace steelyard::jobs {
+namespace {
+
+using testing::HasSubstr;
+
+class SearchTest : public testing::Test {
+ protected:
+  // For a quarter more bytes than all in `start`.
+  SearchOptions options(const std::string& golden_model, const std::string& start = "Q4_0") const {
+    SearchOptions options;
+    options.model = test::golden("models/" + golden_model + "/model.gguf");
+    options.output = folder_ / "found.plan";
+    options.text = {.file = std::string(STEELYARD_SOURCE_DIR) + "/calibration/default.txt", .ctx_size = 64, .chunks = 24};
+    options.source.type = start;
+    options.types = "Q4_0,Q4_1,Q5_0,Q5_1,Q8_0";
+    PlanOptions all;
+    all.model = options.model;
+    all.source = options.source;
+    options.bpw = 1.25 * plan(all).bits_per_weight;
+    options.held_out = 6;
+    options.threads = 2;
+    return options;
+  }
+  std::set<std::string> names() const {
+    std::set<std::string> found;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_ / ".")) found.insert(entry.path().filename());
+    return found;
+  }
+  static const SearchMeasurement& chosen(const SearchResult& result) {
+    return *std::ranges::find(result.measured, result.chosen, &SearchMeasurement::plan);
+  }
+
+  const test::TempFolder folder_;
+};
+
+TEST_F(SearchTest, FindsAPlanThatFitsAndIsBetter) {
+  for (const std::string model : {"llama", "deepseek3", "gpt-oss"}) {
+    const SearchOptions search_options = options(model);
+    const SearchResult result = search(search_options);
+    EXPECT_EQ(names(), (std::set<std::string>{"found.plan"})) << model;
+    EXPECT_EQ(result.measured.front().plan, "start");
+    EXPECT_NE(result.chosen, "start") << model;  // a quarter more bytes
+    EXPECT_LT(chosen(result).divergence, result.measured.front().divergence) << model;
+    EXPECT_LE(result.bytes, result.budget) << model;
+    PlanOptions plan_options;
+    plan_options.model = search_options.model;
+    plan_options.source.plan = search_options.output;
+    EXPECT_EQ(plan(plan_options).total_bytes, result.bytes) << model;
+  }
+}
+
+TEST_F(SearchTest, ASizeIsThatOfTheWholeFile) {
+  SearchOptions search_options = options("llama");
+  search_options.bpw = 0;
+  search_options.size = std::filesystem::file_size(search_options.model) / 4;
+  search(search_options);
+  QuantizeOptions quantize_options{.model = search_options.model, .output = folder_ / "q.gguf", .threads = 2};
+  quantize_options.source.plan = search_options.output;
+  quantize_options.calibrate = search_options.text.file;
+  quantize_options.shaping.ctx_size = 64;
+  quantize_options.shaping.chunks = 24;
+  quantize(quantize_options);
+  EXPECT_LE(std::filesystem::file_size(quantize_options.output), search_options.size);
+}
+
+// There is nothing to gain: all is in the largest type, and the preset is the same.
+TEST_F(SearchTest, WhereNothingIsBetterTheStartPlanIsWritten) {
+  SearchOptions search_options = options("llama", "Q8_0");
+  const SearchResult result = search(search_options);
+  EXPECT_EQ(result.chosen, "start");
+  EXPECT_EQ(result.bytes, result.measured.front().bytes);
+}
+
+TEST_F(SearchTest, IsTheSameForAnyNumberOfThreads) {
+  SearchOptions search_options = options("deepseek3");
+  search(search_options);
+  const std::string two = test::read_text(search_options.output);
+  search_options.threads = 1;
+  search(search_options);
+  EXPECT_EQ(test::read_text(search_options.output), two);
+}
+
+// One tensor alone in another type, in a model without experts: ½ E[(g·δ)²] is what is measured.
+TEST_F(SearchTest, SmoothLossesAreWhatIsMeasured) {
+  SearchOptions search_options = options("llama");
+  search_options.text.chunks = 48;
+  search_options.held_out = 12;
+  search_options.rounds = 1;
+  const SearchResult result = search(search_options);
+  PerplexityOptions base;
+  base.model = {.model = search_options.model, .threads = 2};
+  base.text = search_options.text;
+  base.kl_divergence_base = folder_ / "base";
+  perplexity(base);
+  for (const std::string tensor : {"blk.1.ffn_down.weight", "blk.0.attn_v.weight", "blk.0.ffn_up.weight"}) {
+    QuantizeOptions alone{.model = search_options.model, .output = folder_ / "alone.gguf", .threads = 2};
+    alone.source.type = "COPY";
+    alone.source.tensor_type = {"^" + tensor + "=Q4_0"};
+    alone.calibrate = search_options.text.file;
+    alone.shaping.effort = search_options.effort;
+    alone.shaping.ctx_size = 64;
+    alone.shaping.chunks = 36;
+    quantize(alone);
+    PerplexityOptions measure = base;
+    measure.model.model = alone.output;
+    measure.kl_divergence = true;
+    const double measured = perplexity(measure).divergence->mean_kld.mean;
+    const auto estimated = std::ranges::find_if(
+        result.sensitivities, [&](const Sensitivity& at) { return at.tensor == tensor && at.type == "Q4_0"; });
+    ASSERT_NE(estimated, result.sensitivities.end()) << tensor;
+    EXPECT_GT(estimated->smooth / measured, 0.5) << tensor;
+    EXPECT_LT(estimated->smooth / measured, 2) << tensor;
+    EXPECT_EQ(estimated->jumps, 0) << tensor;
+    std::filesystem::remove(alone.output);
+  }
+}
+
+TEST_F(SearchTest, RefusesWhatCannotBe) {
+  const auto expect_refused = [&](const std::function<void(SearchOptions&)>& change, const std::string& words) {
+    SearchOptions search_options = options("llama");
+    change(search_options);
+    const std::string error = test::error_of([&] { search(search_options); });
+    EXPECT_THAT(error, HasSubstr(words));
+    EXPECT_EQ(error.find('\n'), std::string::npos) << error;
+    EXPECT_EQ(names(), std::set<std::string>()) << words;
+  };
+  expect_refused([](SearchOptions& at) { at.bpw = 0; }, "--size");
+  expect_refused([](SearchOptions& at) { at.size = 1000000; }, "--size");
+  expect_refused([](SearchOptions& at) { at.bpw = 0, at.size = 100; }, "header");
+  expect_refused([](SearchOptions& at) { at.bpw = 3; }, "needs");
+  expect_refused([](SearchOptions& at) { at.bpw = 0.5, at.source.type = ""; }, "no preset fits");
+  expect_refused([](SearchOptions& at) { at.bpw = std::nan(""); }, "--bpw");
+  expect_refused([](SearchOptions& at) { at.bpw = -1; }, "--bpw");
+  expect_refused([](SearchOptions& at) { at.types = "Q4_0,nonsense"; }, "nonsense");
+  expect_refused([](SearchOptions& at) { at.types = "I32"; }, "I32");
+  expect_refused([](SearchOptions& at) { at.held_out = 1; }, "--held-out");
+  expect_refused([](SearchOptions& at) { at.rounds = 0; }, "--rounds");
+  expect_refused([](SearchOptions& at) { at.text.chunks = 4; }, "8 chunks");
+  expect_refused([](SearchOptions& at) { at.text.file = "/nowhere.txt"; }, "/nowhere.txt");
+  expect_refused([](SearchOptions& at) { at.output = at.model; }, "is also the input");
+  expect_refused([](SearchOptions& at) { at.model = test::golden("models/qwen3next/model.gguf"); }, "gated delta net");
+}
+
+}  // namespace
+}  // namespace steelyard::jobs
