@@ -105,6 +105,8 @@ void add_quantize(CLI::App& app) {
                       "calibration text: quantize layer by layer with LDLQ/GPTQ error feedback; self: the model "
                       "writes it, self:N that many tokens, self+FILE a part");
   add_options(*command, options->files);
+  add_bytes(*command, "--size", options->size,
+            "with --calibrate: size of the file, at most; a plan for it is searched first, and kept as OUTPUT.plan");
   auto* tune = command->add_flag("--tune", options->tune,
                                  "with --calibrate: tune norms, routers and block scales to the model afterwards, on "
                                  "the same text");

@@ -63,6 +63,7 @@ def quantize(
     calibrate: Path = ...,
     writer: Path = ...,
     save_text: Path = ...,
+    size: int | str = ...,
     tune: bool = ...,
     steps: int = ...,
     step_chunks: int = ...,

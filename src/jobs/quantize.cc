@@ -9,6 +9,7 @@
 #include "imatrix/selection.h"
 #include "jobs/calibration.h"
 #include "jobs/outputs.h"
+#include "jobs/quantize_to_size.h"
 #include "jobs/repeat.h"
 #include "jobs/threads.h"
 #include "quantize/provenance.h"
@@ -136,6 +137,7 @@ void write(const QuantizeOptions& options, const quantize::QuantizeJob& job, con
 }  // namespace
 
 QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& progress) {
+  if (options.size > 0) return quantize_to_size(options, progress);
   check_options(options);
   QuantizeResult result;
   result.threads = use_threads(options.threads);

@@ -30,6 +30,7 @@ struct QuantizeOptions {
   std::string imatrix;    ///< importance file; empty: none
   std::string calibrate;  ///< text for the layers while they are quantized (TextSource); empty: none
   WriterFiles files;      ///< of a text that the model writes
+  uint64_t size = 0;      ///< bytes of the file at most: its plan is searched (quantize_to_size.h); 0: `source` says it
   bool tune = false;      ///< afterwards, on the same text (tuning.h)
   TuningOptions tuning;
   std::string from;                   ///< file to make again: plan and shaping options are in its metadata
@@ -53,6 +54,7 @@ struct QuantizeOptions {
     visit("imatrix", self.imatrix);
     visit("calibrate", self.calibrate);
     visit.group(self.files);
+    visit.bytes("size", self.size);
     visit("tune", self.tune);
     visit.group(self.tuning);
     visit("from", self.from);

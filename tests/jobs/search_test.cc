@@ -27,7 +27,8 @@ class SearchTest : public testing::Test {
     SearchOptions options;
     options.model = test::golden("models/" + golden_model + "/model.gguf");
     options.output = folder_ / "found.plan";
-    options.text = {.file = std::string(STEELYARD_SOURCE_DIR) + "/calibration/default.txt", .ctx_size = 64, .chunks = 24};
+    options.text = {
+        .file = std::string(STEELYARD_SOURCE_DIR) + "/calibration/default.txt", .ctx_size = 64, .chunks = 24};
     options.source.type = start;
     options.types = "Q4_0,Q4_1,Q5_0,Q5_1,Q8_0";
     PlanOptions all;
@@ -152,6 +153,9 @@ TEST_F(SearchTest, RefusesWhatCannotBe) {
   expect_refused([](SearchOptions& at) { at.types = "I32"; }, "I32");
   expect_refused([](SearchOptions& at) { at.held_out = 1; }, "--held-out");
   expect_refused([](SearchOptions& at) { at.rounds = 0; }, "--rounds");
+  expect_refused([](SearchOptions& at) { at.text.file = "-"; }, "pipe");
+  expect_refused([](SearchOptions& at) { at.text.from_chunk = 1; }, "--from-chunk");
+  expect_refused([](SearchOptions& at) { at.text.parse_special = true; }, "--parse-special");
   expect_refused([](SearchOptions& at) { at.text.chunks = 4; }, "8 chunks");
   expect_refused([](SearchOptions& at) { at.text.file = "/nowhere.txt"; }, "/nowhere.txt");
   expect_refused([](SearchOptions& at) { at.output = at.model; }, "is also the input");

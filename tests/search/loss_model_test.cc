@@ -63,7 +63,8 @@ TEST(LossModelTest, AllocatesAsWellAsTryingAll) {
   for (int problem = 0; problem < 200; ++problem) {
     const bool jumps = problem % 2 == 1;
     const std::vector<TensorDamage> damages = made_up(random, kTensors, jumps);
-    const uint64_t least = bytes_of(damages, types_at(damages, 0)), most = bytes_of(damages, types_at(damages, kAll - 1));
+    const uint64_t least = bytes_of(damages, types_at(damages, 0)),
+                   most = bytes_of(damages, types_at(damages, kAll - 1));
     const uint64_t budget = least + static_cast<uint64_t>(random.below(static_cast<int64_t>(most - least + 1)));
     double best = INFINITY;
     for (int code = 0; code < kAll; ++code) {

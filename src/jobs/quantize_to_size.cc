@@ -1,0 +1,37 @@
+#include "jobs/quantize_to_size.h"
+
+#include <filesystem>
+
+#include "base/error.h"
+#include "jobs/outputs.h"
+#include "jobs/search.h"
+
+namespace steelyard::jobs {
+
+QuantizeResult quantize_to_size(const QuantizeOptions& options, const ProgressCallback& progress) {
+  if (options.output.empty()) fail("", "no output file given");
+  if (options.calibrate.empty()) fail("", "--size needs a text: --calibrate FILE");
+  if (TextSource::parse(options.calibrate).own)
+    fail("", "--size needs a text file; the model's own cannot be searched on");
+  if (!options.from.empty()) fail("", "--size and --from cannot be combined");
+  if (!options.imatrix.empty()) fail("", "--size calibrates: leave out --imatrix");
+  if (options.dry_run) fail("", "--size and --dry-run cannot be combined: steelyard search writes the plan alone");
+  check_output(options.output, {options.model, options.calibrate});
+  SearchOptions search_options;
+  search_options.model = options.model;
+  search_options.output = options.output + ".plan";
+  search_options.text = {
+      .file = options.calibrate, .ctx_size = options.shaping.ctx_size, .chunks = options.shaping.chunks};
+  search_options.source = options.source;
+  search_options.size = options.size;
+  search_options.backend = options.backend;
+  search_options.memory = options.memory;
+  search_options.threads = options.threads;
+  if (!options.resume || !std::filesystem::exists(search_options.output)) search(search_options, progress);
+  QuantizeOptions by_plan = options;
+  by_plan.size = 0;
+  by_plan.source = {.plan = search_options.output};
+  return quantize(by_plan, progress);
+}
+
+}  // namespace steelyard::jobs

@@ -1,0 +1,12 @@
+// quantize --size: a search for a plan (search.h), and quantization by it, in one.
+#pragma once
+
+#include "jobs/quantize.h"
+
+namespace steelyard::jobs {
+
+/// The plan lies beside the output, as OUT.plan, and stays there; a run with `resume` takes the one that it finds.
+/// Error as search and quantize, and for options that leave nothing to search.
+QuantizeResult quantize_to_size(const QuantizeOptions& options, const ProgressCallback& progress);
+
+}  // namespace steelyard::jobs
