@@ -204,9 +204,11 @@ search::Types Search::allocate(const SearchSignals& signals) {
 std::string Search::text_of(const search::Types& types, const SearchSignals& signals) const {
   search::PlanNotes notes;
   notes.head = "found by `steelyard search`";
+  // Shares of the root add up to it.
+  const double jumps = divergence(signals.damages(), types).jumps;
   for (const search::TensorDamage& tensor : signals.damages()) {
     const auto found = std::ranges::find(tensor.types, types.at(tensor.tensor), &search::Damage::type);
-    notes.losses[tensor.tensor] = found->smooth;
+    notes.losses[tensor.tensor] = found->smooth + (jumps > 0 ? found->jumps / jumps : 0);
   }
   return search::plan_text(source_.tensors(), types, notes);
 }

@@ -10,6 +10,7 @@
 #include "base/parallel.h"
 #include "calibrate/output_gradients.h"
 #include "compute/backends.h"
+#include "evaluate/sweep_divergence.h"
 #include "model/architecture.h"
 
 namespace steelyard::jobs {
@@ -74,20 +75,7 @@ class ProbedModel {
   double pass() {
     std::vector<int64_t> all(static_cast<size_t>(chunks_.count()));
     std::iota(all.begin(), all.end(), 0);
-    double sum = 0;
-    sweep_.evaluate(all, [&](int64_t chunk, int64_t first, compute::Matrix logits, compute::Backend& backend) {
-      const auto n_vocab = static_cast<size_t>(logits.cols);
-      std::vector<float> host(static_cast<size_t>(logits.rows) * n_vocab);
-      backend.download(host.data(), logits.data, host.size() * sizeof(float));
-      std::vector<double> rows(static_cast<size_t>(logits.rows));
-      parallel_for(logits.rows, 1, [&](int64_t r) {
-        const auto target = chunks_.targets(chunk)[static_cast<size_t>(first + r)];
-        const std::span<const float> row = std::span(host).subspan(static_cast<size_t>(r) * n_vocab, n_vocab);
-        rows[static_cast<size_t>(r)] = base_.compare(chunk, first + r, target, row).kld;
-      });
-      sum = std::accumulate(rows.begin(), rows.end(), sum);
-    });
-    return sum / static_cast<double>(chunks_.count() * base_.n_scored());
+    return evaluate::sweep_divergence(sweep_, chunks_, base_, all);
   }
 
   const evaluate::DivergenceBase& base_;

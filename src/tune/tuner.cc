@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/parallel.h"
 #include "base/random.h"
+#include "evaluate/sweep_divergence.h"
 
 namespace steelyard::tune {
 namespace {
@@ -82,21 +83,7 @@ double Tuner::train(std::span<const int64_t> chunks) {
 double Tuner::compare() {
   std::vector<int64_t> held_out(static_cast<size_t>(settings_.n_held_out));
   std::iota(held_out.begin(), held_out.end(), chunks_.count() - settings_.n_held_out);
-  double sum = 0;
-  sweep_.evaluate(held_out, [&](int64_t chunk, int64_t first, compute::Matrix logits, compute::Backend& backend) {
-    const auto n_vocab = static_cast<size_t>(logits.cols);
-    std::vector<float> host(static_cast<size_t>(logits.rows) * n_vocab);
-    backend.download(host.data(), logits.data, host.size() * sizeof(float));
-    std::vector<double> rows(static_cast<size_t>(logits.rows));
-    parallel_for(logits.rows, 1, [&](int64_t r) {
-      const auto target = chunks_.targets(chunk)[static_cast<size_t>(first + r)];
-      rows[static_cast<size_t>(r)] =
-          base_.compare(chunk, first + r, target, std::span(host).subspan(static_cast<size_t>(r) * n_vocab, n_vocab))
-              .kld;
-    });
-    for (const double kld : rows) sum += kld;
-  });
-  const double mean = sum / static_cast<double>(settings_.n_held_out * chunks_.n_scored());
+  const double mean = evaluate::sweep_divergence(sweep_, chunks_, base_, held_out);
   if (!std::isfinite(mean)) fail(base_.path(), "the divergence of the held-out chunks is {}", mean);
   return mean;
 }
