@@ -37,6 +37,8 @@ void add_search(CLI::App& app) {
   add_options(*command, options->source);
   command->add_option("-o,--output", options->output, "plan to write")->required();
   add_options(*command, options->text);
+  command->add_option("--imatrix", options->imatrix,
+                      "importance matrix that the plan will be used with, instead of --calibrate");
   auto* size = add_bytes(*command, "--size", options->size, "size of the quantized file, at most, e.g. 10.67GiB");
   command->add_option("--bpw", options->bpw, "instead: bits per weight of tensor data, at most")->excludes(size);
   command->add_option("--types", options->types, "types to choose from, between commas")->capture_default_str();
@@ -45,6 +47,8 @@ void add_search(CLI::App& app) {
   command->add_option("--held-out", options->held_out, "chunks at the end of the text that judge")
       ->capture_default_str();
   command->add_option("--rounds", options->rounds, "proposals that are measured")->capture_default_str();
+  command->add_option("--resume", options->resume,
+                      "file for what was measured: continue from it if it exists, also for another size");
   command->add_option("--backend", options->backend, "device that computes: cpu or cuda[:N]")->capture_default_str();
   add_threads(*command, options->threads);
   add_bytes(*command, "--memory", options->memory, "memory limit, e.g. 16GiB");

@@ -144,15 +144,28 @@ void CalibratedLayers::pass_layer(int number) {
 void CalibratedLayers::try_types(const plan::Decision& decision, const RoundedTensor& rounded,
                                  const HessianSums& watched, const HessianSums* held_out) {
   const Trials& trials = *settings_.trials;
-  trials.hear(decision, rounded);
+  const auto in_trial = [&](const plan::Decision& in) {
+    RoundedTensor tensor;
+    if (trials.round) {
+      tensor.bytes = trials.round(in);
+      tensor.error = rounding_error(source_, in, tensor.bytes, watched, held_out, settings_.rounding);
+    } else if (const auto sample = trials.sample(in)) {
+      tensor.error = sampled_error(source_, in, watched, held_out, settings_.rounding, *sample);
+    } else {
+      tensor = round_tensor(source_, in, watched, held_out, settings_.rounding);
+    }
+    return tensor;
+  };
+  trials.hear(decision, trials.round || trials.sample(decision) ? in_trial(decision) : rounded);
   std::set<formats::Type> tried = {decision.type};
   const auto index = static_cast<size_t>(&decision - resolution_.decisions.data());  // decisions are in the same order
   for (const plan::Resolution& resolution : trials.resolutions) {
     const plan::Decision& other = resolution.decisions[index];
     if (!tried.insert(other.type).second || !covers(other)) continue;
     tell_at_work();
-    trials.hear(other, round_tensor(source_, other, watched, held_out, settings_.rounding));
+    trials.hear(other, in_trial(other));
   }
+  trials.heard(decision.tensor->name);
 }
 
 void CalibratedLayers::round_part(int number, const model::Layer& layer, model::LayerPart part,

@@ -27,7 +27,14 @@ namespace steelyard::calibrate {
 /// for each type; what a tensor falls back to is tried once.
 struct Trials {
   std::vector<plan::Resolution> resolutions;
+  /// Another way of rounding than the calibration's; may be empty.
+  std::function<std::vector<std::byte>(const plan::Decision& decision)> round;
+  /// Which part of a tensor is rounded where its bytes are not needed; none: all of it.
+  std::function<std::optional<ErrorSample>(const plan::Decision& decision)> sample;
+  /// Without bytes where only a part was rounded.
   std::function<void(const plan::Decision& decision, const RoundedTensor& rounded)> hear;
+  /// All types of a tensor were heard.
+  std::function<void(const std::string& tensor)> heard;
 };
 
 struct CalibrationSettings {

@@ -17,6 +17,13 @@
 namespace steelyard::calibrate {
 namespace {
 
+// At the outputs of a slice, whose `rows` became `rounded`. linear_term: empty where there is none.
+double error_of(int64_t n_in, const std::vector<float>& hessian, const std::vector<float>& linear_term,
+                const std::vector<float>& rows, const std::vector<float>& rounded, int64_t n_out) {
+  return quantize::output_error(n_in, hessian.data(), linear_term.empty() ? nullptr : linear_term.data(), rows.data(),
+                                rounded.data(), n_out);
+}
+
 // One slice of a tensor, rounded by every method.
 class RoundedSlice {
  public:
@@ -50,9 +57,7 @@ class RoundedSlice {
     for (const Rounding rounding : {Rounding::kPlain, Rounding::kDiagonal, Rounding::kLdlq}) {
       if (bytes(rounding).empty()) continue;
       to_.decode(bytes(rounding).data(), n_out_ * n_in_ / to_.block_len, decoded.data());
-      const double lost =
-          quantize::output_error(n_in_, hessian.data(), linear_term.empty() ? nullptr : linear_term.data(),
-                                 rows_.data(), decoded.data(), n_out_);
+      const double lost = error_of(n_in_, hessian, linear_term, rows_, decoded, n_out_);
       double& own = loss[static_cast<size_t>(rounding)];
       own = whole > 0.0 ? lost / whole : 0.0;
       if (own > loss[static_cast<size_t>(best)]) continue;
@@ -124,47 +129,124 @@ RoundedSlice rounded(const formats::Format& to, const std::vector<float>& rows, 
   return result;
 }
 
+// The weights of one slice.
+std::vector<float> slice_rows(const gguf::Reader& source, const gguf::TensorInfo& tensor, int64_t slice) {
+  const formats::Format& from = format(tensor.type);
+  const int64_t n_in = tensor.ne[0], n_out = tensor.ne[1];
+  const std::span<const std::byte> stored = source.bytes(tensor);
+  const size_t slice_bytes = stored.size() / static_cast<size_t>(tensor.ne[2] * tensor.ne[3]);
+  std::vector<float> rows(static_cast<size_t>(n_out * n_in));
+  from.decode(stored.data() + static_cast<size_t>(slice) * slice_bytes, n_out * n_in / from.block_len, rows.data());
+  if (const auto bad = std::ranges::find_if_not(rows, [](float x) { return std::isfinite(x); }); bad != rows.end()) {
+    const int64_t at = bad - rows.begin();
+    throw quantize::BadWeight(source.path(),
+                              fmt::format("tensor {} holds {} in row {}, column {}", printable(tensor.name), *bad,
+                                          slice * n_out + at / n_in, at % n_in));
+  }
+  return rows;
+}
+
+// A tensor, what it is rounded with, and what its slices are judged by.
+struct Judged {
+  Judged(const gguf::TensorInfo& tensor, const HessianSums& watched, const HessianSums* held_out,
+         const RoundingSettings& settings)
+      : n_in(tensor.ne[0]),
+        n_out(tensor.ne[1]),
+        n_slices(tensor.ne[2] * tensor.ne[3]),
+        inputs(watched, expert_prior(tensor, settings)),
+        judges(held_out != nullptr ? *held_out : watched),
+        others(judges, 0.0) {
+    STEELYARD_CHECK(watched.n == n_in && watched.n_slices == n_slices);
+  }
+
+  const SliceInputs& judge(int64_t slice) const {
+    return judges.counts[static_cast<size_t>(slice)] > 0 ? others : inputs;
+  }
+
+  int64_t n_in, n_out, n_slices;
+  SliceInputs inputs;
+  const HessianSums& judges;
+  SliceInputs others;
+};
+
 }  // namespace
 
 RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& decision, const HessianSums& watched,
                            const HessianSums* held_out, const RoundingSettings& settings) {
   const gguf::TensorInfo& tensor = *decision.tensor;
-  const formats::Format& from = format(tensor.type);
   const formats::Format& to = format(decision.type);
-  const int64_t n_in = tensor.ne[0], n_out = tensor.ne[1], n_slices = tensor.ne[2] * tensor.ne[3];
-  STEELYARD_CHECK(watched.n == n_in && watched.n_slices == n_slices);
-  const HessianSums& judges = held_out != nullptr ? *held_out : watched;
-  const SliceInputs inputs(watched, expert_prior(tensor, settings)), others(judges, 0.0);
-  const std::span<const std::byte> stored = source.bytes(tensor);
+  const Judged judged(tensor, watched, held_out, settings);
   RoundedTensor result{std::vector<std::byte>(static_cast<size_t>(decision.bytes)),
                        {tensor.name, {}, {}},
-                       std::vector<double>(static_cast<size_t>(n_slices))};
-  const size_t from_bytes = stored.size() / static_cast<size_t>(n_slices);
-  const size_t to_bytes = result.bytes.size() / static_cast<size_t>(n_slices);
+                       std::vector<double>(static_cast<size_t>(judged.n_slices))};
+  const size_t to_bytes = result.bytes.size() / static_cast<size_t>(judged.n_slices);
 
   std::mutex reporting;
   // Slices run in parallel; within a single slice its rows do.
-  parallel_for(n_slices, 1, [&](int64_t s) {
-    std::vector<float> rows(static_cast<size_t>(n_out * n_in));
-    from.decode(stored.data() + static_cast<size_t>(s) * from_bytes, n_out * n_in / from.block_len, rows.data());
-    if (const auto bad = std::ranges::find_if_not(rows, [](float x) { return std::isfinite(x); }); bad != rows.end()) {
-      const int64_t at = bad - rows.begin();
-      throw quantize::BadWeight(source.path(),
-                                fmt::format("tensor {} holds {} in row {}, column {}", printable(tensor.name), *bad,
-                                            s * n_out + at / n_in, at % n_in));
-    }
-    const RoundedSlice slice = rounded(to, rows, n_in, n_out, inputs, s, settings);
-    const SliceInputs& judge = judges.counts[static_cast<size_t>(s)] > 0 ? others : inputs;
+  parallel_for(judged.n_slices, 1, [&](int64_t s) {
+    const std::vector<float> rows = slice_rows(source, tensor, s);
+    const RoundedSlice slice = rounded(to, rows, judged.n_in, judged.n_out, judged.inputs, s, settings);
+    const SliceInputs& judge = judged.judge(s);
     std::array<double, kRoundings> loss = {};
-    const auto [best, error] = slice.best(judge.mean(s), judge.linear_term(s, rows, n_in), loss);
+    const auto [best, error] = slice.best(judge.mean(s), judge.linear_term(s, rows, judged.n_in), loss);
     result.error[static_cast<size_t>(s)] = error;
     std::ranges::copy(slice.bytes(best), result.bytes.data() + static_cast<size_t>(s) * to_bytes);
 
     const std::lock_guard lock(reporting);
-    for (size_t w = 0; w < kRoundings; ++w) result.report.loss[w] += loss[w] / static_cast<double>(n_slices);
+    for (size_t w = 0; w < kRoundings; ++w) result.report.loss[w] += loss[w] / static_cast<double>(judged.n_slices);
     ++result.report.chosen[static_cast<size_t>(best)];
   });
   return result;
+}
+
+std::vector<double> sampled_error(const gguf::Reader& source, const plan::Decision& decision,
+                                  const HessianSums& watched, const HessianSums* held_out,
+                                  const RoundingSettings& settings, const ErrorSample& sample) {
+  const gguf::TensorInfo& tensor = *decision.tensor;
+  const Judged judged(tensor, watched, held_out, settings);
+  std::vector<int64_t> by_rank(static_cast<size_t>(judged.n_slices));
+  std::iota(by_rank.begin(), by_rank.end(), 0);
+  std::ranges::stable_sort(by_rank, {}, [&](int64_t s) { return sample.ranks[static_cast<size_t>(s)]; });
+  const int64_t n_taken = std::min(sample.n_slices, judged.n_slices), n_rows = std::min(sample.n_rows, judged.n_out);
+  std::vector<double> taken(static_cast<size_t>(n_taken)), error(by_rank.size());
+  // The middle of each of n_taken parts.
+  const auto part = [&](int64_t rank) { return rank * n_taken / judged.n_slices; };
+  const auto middle = [&](int64_t i) { return (2 * i + 1) * judged.n_slices / (2 * n_taken); };
+  parallel_for(n_taken, 1, [&](int64_t i) {
+    const int64_t s = by_rank[static_cast<size_t>(middle(i))];
+    const std::vector<float> all = slice_rows(source, tensor, s);
+    std::vector<float> rows;
+    for (int64_t r = 0; r < n_rows; ++r) {
+      const auto row = all.begin() + r * judged.n_out / n_rows * judged.n_in;
+      rows.insert(rows.end(), row, row + judged.n_in);
+    }
+    const RoundedSlice slice = rounded(format(decision.type), rows, judged.n_in, n_rows, judged.inputs, s, settings);
+    const SliceInputs& judge = judged.judge(s);
+    std::array<double, kRoundings> loss = {};
+    taken[static_cast<size_t>(i)] = slice.best(judge.mean(s), judge.linear_term(s, rows, judged.n_in), loss).second;
+  });
+  for (int64_t rank = 0; rank < judged.n_slices; ++rank)
+    error[static_cast<size_t>(by_rank[static_cast<size_t>(rank)])] = taken[static_cast<size_t>(part(rank))];
+  return error;
+}
+
+std::vector<double> rounding_error(const gguf::Reader& source, const plan::Decision& decision,
+                                   std::span<const std::byte> bytes, const HessianSums& watched,
+                                   const HessianSums* held_out, const RoundingSettings& settings) {
+  const gguf::TensorInfo& tensor = *decision.tensor;
+  const formats::Format& to = format(decision.type);
+  const Judged judged(tensor, watched, held_out, settings);
+  std::vector<double> error(static_cast<size_t>(judged.n_slices));
+  const size_t slice_bytes = bytes.size() / error.size();
+  parallel_for(judged.n_slices, 1, [&](int64_t s) {
+    const std::vector<float> rows = slice_rows(source, tensor, s);
+    std::vector<float> decoded(rows.size());
+    to.decode(bytes.data() + static_cast<size_t>(s) * slice_bytes, std::ssize(rows) / to.block_len, decoded.data());
+    const SliceInputs& judge = judged.judge(s);
+    error[static_cast<size_t>(s)] =
+        error_of(judged.n_in, judge.mean(s), judge.linear_term(s, rows, judged.n_in), rows, decoded, judged.n_out);
+  });
+  return error;
 }
 
 TextLoss compare_texts(const gguf::Reader& source, const plan::Decision& decision, const HessianSums& part,

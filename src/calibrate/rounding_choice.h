@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,21 @@ struct RoundedTensor {
 /// BadWeight where a weight is not finite.
 RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& decision, const HessianSums& watched,
                            const HessianSums* held_out, const RoundingSettings& settings);
+
+/// RoundedTensor::error, estimated from so many slices and so many rows of each. The slices are spread over `ranks`
+/// [n_slices], and a slice that was not taken has the error of the next one by rank that was.
+struct ErrorSample {
+  int64_t n_slices, n_rows;
+  std::span<const double> ranks;
+};
+std::vector<double> sampled_error(const gguf::Reader& source, const plan::Decision& decision,
+                                  const HessianSums& watched, const HessianSums* held_out,
+                                  const RoundingSettings& settings, const ErrorSample& sample);
+
+/// RoundedTensor::error of a tensor that was rounded to `bytes` in another way.
+std::vector<double> rounding_error(const gguf::Reader& source, const plan::Decision& decision,
+                                   std::span<const std::byte> bytes, const HessianSums& watched,
+                                   const HessianSums* held_out, const RoundingSettings& settings);
 
 /// What outputs lose on held-out chunks with feedback from a part of the text, and from all of it.
 struct TextLoss {

@@ -1,5 +1,6 @@
 // The start plan is calibrated, and on the way every tensor is rounded in all types (SearchSignals). Then proposals are
-// made, quantized and measured on chunks that nothing was calibrated on, beside the start plan and the best preset.
+// made, quantized and measured (SearchFiles) on chunks that nothing was calibrated on, beside the start plan and the
+// best preset.
 #include "jobs/search.h"
 
 #include <algorithm>
@@ -10,10 +11,12 @@
 #include "base/atomic_file.h"
 #include "base/data_folder.h"
 #include "base/error.h"
-#include "gguf/block_name.h"
+#include "base/sha256.h"
+#include "gguf/fingerprint.h"
+#include "imatrix/imatrix.h"
+#include "jobs/calibration_text.h"
 #include "jobs/outputs.h"
-#include "jobs/quantize.h"
-#include "jobs/search_measure.h"
+#include "jobs/search_files.h"
 #include "jobs/search_signals.h"
 #include "jobs/threads.h"
 #include "model/architecture.h"
@@ -25,11 +28,12 @@ namespace steelyard::jobs {
 namespace {
 
 using formats::Type;
+using Damages = std::vector<search::TensorDamage>;
 
 // One-sided quantile of the normal distribution: a plan is better where chance says so once in a hundred.
 constexpr double kOnePercent = 2.33;
-// What a file's record of its own making takes besides the plan, and what it varies by.
-constexpr uint64_t kRecordBytes = 2048, kRecordVaries = 256;
+// What a file's record of its own making varies by, besides the plan.
+constexpr uint64_t kRecordVaries = 256;
 
 std::vector<Type> candidate_types(const SearchOptions& options) {
   std::vector<Type> types;
@@ -47,33 +51,15 @@ class Search {
  public:
   Search(const SearchOptions& options, const ProgressCallback& progress)
       : options_(options), progress_(progress), source_(options.model), types_(candidate_types(options)) {
+    if (!options.imatrix.empty()) imatrix_ = imatrix::Imatrix::load(options.imatrix);
     result_.output = options.output;
   }
-  ~Search() {
-    std::error_code ignored;
-    std::filesystem::remove(file(), ignored);
-    std::filesystem::remove(plan_file(), ignored);
-  }
-  Search(const Search&) = delete;
-  Search& operator=(const Search&) = delete;
 
   SearchResult run();
 
  private:
-  // A plan that was quantized by and measured.
-  struct Made {
-    std::string name, text;
-    search::Types types;    // of all tensors
-    uint64_t bytes;         // of their data
-    uint64_t header_bytes;  // of the file
-    ChunkFigures figures;
-    bool is_preset = false;
-  };
-
-  std::string file() const { return options_.output + ".search.gguf"; }
-  std::string plan_file() const { return options_.output + ".search.plan"; }
   plan::Resolution resolved(const plan::Plan& plan) const {
-    return resolve(plan, source_.tensors(), plan::model_facts(source_.metadata(), /*has_imatrix=*/false));
+    return resolve(plan, source_.tensors(), plan::model_facts(source_.metadata(), imatrix_.has_value()));
   }
   uint64_t data_bytes(const plan::Plan& plan) const { return resolved(plan).total_bytes; }
   bool gives_the_same(const plan::Plan& a, const plan::Plan& b) const {
@@ -84,22 +70,26 @@ class Search {
   std::pair<std::string, plan::Plan> largest_preset() const;
   void cut_text();
   tokenizer::Chunks calibration_chunks() const;
-  Made make(const std::string& name, const std::string& plan_text, const HeldOut& held_out,
-            const calibrate::Trials* trials);
-  search::Types allocate(const SearchSignals& signals);
-  std::string text_of(const search::Types& types, const SearchSignals& signals) const;
-  double fit_jumps(const std::vector<search::TensorDamage>& damages) const;
+  std::string identity() const;
+  void collect(SearchSignals& signals, SearchFiles& files, SearchState& state, const std::string& plan);
+  void add(MadeFile made);
+  search::Types allocate(const Damages& damages);
+  std::string text_of(const search::Types& types, const Damages& damages) const;
+  double fit_jumps(const Damages& damages) const;
+  void propose(SearchFiles& files, const Damages& damages);
+  const MadeFile& best() const;
 
   const SearchOptions& options_;
   const ProgressCallback& progress_;
   const gguf::Reader source_;
   const std::vector<Type> types_;
+  std::optional<imatrix::Imatrix> imatrix_;
   SearchResult result_;
   int64_t n_calibrating_ = 0, n_held_out_ = 0;
-  std::vector<Made> made_;  // the first: by the start plan
+  std::vector<MadeFile> made_;  // the first: by the start plan
 };
 
-// Before any file is there, its header is taken to be that of the source with a record.
+// Before any file is there, its header is taken to be that of the source.
 void Search::set_budget() {
   uint64_t n_elements = 0, data = 0;
   for (const gguf::TensorInfo& tensor : source_.tensors()) {
@@ -110,8 +100,7 @@ void Search::set_budget() {
     result_.budget = static_cast<uint64_t>(options_.bpw * static_cast<double>(n_elements) / 8);
     return;
   }
-  const uint64_t all = std::max<uint64_t>(data, std::filesystem::file_size(options_.model));
-  const uint64_t header = all - data + kRecordBytes;
+  const uint64_t header = std::max<uint64_t>(data, std::filesystem::file_size(options_.model)) - data;
   if (options_.size <= header) fail("", "--size: a header alone has {} bytes", header);
   result_.budget = options_.size - header;
 }
@@ -142,71 +131,65 @@ tokenizer::Chunks Search::calibration_chunks() const {
   return read_chunks(options_.text, tokenizer::Tokenizer(source_.metadata()), n_calibrating_);
 }
 
-Search::Made Search::make(const std::string& name, const std::string& plan_text, const HeldOut& held_out,
-                          const calibrate::Trials* trials) {
-  write_file(plan_file(), plan_text);
-  QuantizeOptions quantize;
-  quantize.model = options_.model;
-  quantize.output = file();
-  quantize.source.plan = plan_file();
-  quantize.calibrate = options_.text.file;
-  quantize.shaping.effort = options_.effort;
-  quantize.shaping.ctx_size = options_.text.ctx_size;
-  quantize.shaping.chunks = n_calibrating_;
-  quantize.backend = options_.backend;
-  quantize.memory = options_.memory;
-  quantize.threads = options_.threads;
-  quantize.restart = true;
-  quantize.trials = trials;
-  jobs::quantize(quantize, [this](const Progress& at) {
-    if (progress_ && at.stage != "plan") progress_(at);
-  });
-  Made made{name, plan_text, {}, 0, 0, held_out.measure(file())};
-  const gguf::Reader reader(file(), gguf::ReadMode::kHeader);
-  for (const gguf::TensorInfo& tensor : reader.tensors()) {
-    made.types[tensor.name] = tensor.type;
-    made.bytes += tensor.n_bytes;
+// Everything that what is measured depends on, which is not the size.
+std::string Search::identity() const {
+  const auto hash = [](const std::string& path) { return path.empty() ? "" : sha256_of_file(path); };
+  return sha256(fmt::format("{}\n{}\n{}\n{} {} {}\n{}\n{}", gguf::fingerprint(source_), hash(options_.text.file),
+                            hash(options_.imatrix), options_.text.ctx_size, n_calibrating_, n_held_out_, options_.types,
+                            options_.effort));
+}
+
+// Once for all sizes: beside another plan tensors would lose nearly the same.
+void Search::collect(SearchSignals& signals, SearchFiles& files, SearchState& state, const std::string& plan) {
+  if (!state.heard) {
+    if (state.plan != plan) state.in_layers.clear();
+    state.plan = plan;
+    files.try_types(plan, signals.trials(files.base()));
+    state.heard = true;
+    state.save();
   }
-  made.header_bytes = std::filesystem::file_size(file()) - made.bytes;
+  if (progress_) progress_({.stage = "probe", .item = "embedding and output"});
+  signals.probe_outside(files.base());
+}
+
+void Search::add(MadeFile made) {
   const evaluate::MeanEstimate difference =
       made_.empty() ? evaluate::MeanEstimate() : paired_difference(made.figures, made_.front().figures);
-  result_.measured.push_back({.plan = name,
+  result_.measured.push_back({.plan = made.name,
                               .bytes = made.bytes,
                               .divergence = made.figures.mean_divergence(),
                               .same_top = evaluate::mean_estimate(made.figures.same_top).mean,
                               .difference = difference.mean,
                               .standard_error = difference.standard_error});
-  if (progress_) progress_({.stage = "measure", .data = to_json(result_.measured.back()), .item = name});
-  return made;
+  if (progress_) progress_({.stage = "measure", .data = to_json(result_.measured.back()), .item = made.name});
+  made_.push_back(std::move(made));
 }
 
 // The header of a file is that of the first with another plan in it.
-search::Types Search::allocate(const SearchSignals& signals) {
-  const Made& start = made_.front();
+search::Types Search::allocate(const Damages& damages) {
+  const MadeFile& start = made_.front();
   uint64_t fixed = start.bytes;
-  for (const search::TensorDamage& tensor : signals.damages()) {
-    const auto found = std::ranges::find(tensor.types, start.types.at(tensor.tensor), &search::Damage::type);
-    fixed -= found->bytes;
-  }
-  const uint64_t other = start.header_bytes - start.text.size() + kRecordVaries;
+  for (const search::TensorDamage& tensor : damages)
+    fixed -= *gguf::tensor_bytes(format(start.types.at(tensor.tensor)), source_.find(tensor.tensor)->ne);
+  const uint64_t other = start.header_bytes - start.plan.size() + kRecordVaries;
   search::Types types;
-  for (uint64_t plan_bytes = start.text.size();;) {
+  for (uint64_t plan_bytes = start.plan.size();;) {
     if (options_.size > 0) result_.budget = options_.size - std::min(options_.size, other + plan_bytes);
     if (result_.budget <= fixed)
       fail("", "tensors that have one type only need {} bytes, {} may be used", fixed, result_.budget);
-    types = allocate_types(signals.damages(), start.types, result_.budget - fixed);
-    const uint64_t now = text_of(types, signals).size();
+    types = allocate_types(damages, start.types, result_.budget - fixed);
+    const uint64_t now = text_of(types, damages).size();
     if (options_.size == 0 || now <= plan_bytes) return types;
     plan_bytes = now + kRecordVaries;
   }
 }
 
-std::string Search::text_of(const search::Types& types, const SearchSignals& signals) const {
+std::string Search::text_of(const search::Types& types, const Damages& damages) const {
   search::PlanNotes notes;
   notes.head = "found by `steelyard search`";
   // Shares of the root add up to it.
-  const double jumps = divergence(signals.damages(), types).jumps;
-  for (const search::TensorDamage& tensor : signals.damages()) {
+  const double jumps = divergence(damages, types).jumps;
+  for (const search::TensorDamage& tensor : damages) {
     const auto found = std::ranges::find(tensor.types, types.at(tensor.tensor), &search::Damage::type);
     notes.losses[tensor.tensor] = found->smooth + (jumps > 0 ? found->jumps / jumps : 0);
   }
@@ -214,16 +197,54 @@ std::string Search::text_of(const search::Types& types, const SearchSignals& sig
 }
 
 // Jumps of several layers meet each other, and hidden states that are off already: what the best file loses beyond its
-// smooth losses, over what was estimated. A preset may have types that were not tried.
-double Search::fit_jumps(const std::vector<search::TensorDamage>& damages) const {
-  const Made* best = nullptr;
-  for (const Made& made : made_) {
-    if (made.is_preset) continue;
+// smooth losses, over what was estimated. Files with types that were not tried have no estimate.
+double Search::fit_jumps(const Damages& damages) const {
+  const auto is_estimated = [&](const MadeFile& made) {
+    return std::ranges::all_of(damages, [&](const search::TensorDamage& tensor) {
+      return std::ranges::find(tensor.types, made.types.at(tensor.tensor), &search::Damage::type) != tensor.types.end();
+    });
+  };
+  const MadeFile* best = nullptr;
+  for (const MadeFile& made : made_) {
+    if (!is_estimated(made)) continue;
     if (best == nullptr || made.figures.mean_divergence() < best->figures.mean_divergence()) best = &made;
   }
+  if (best == nullptr) return 1;
   const search::Divergence estimated = divergence(damages, best->types);
   if (estimated.jumps == 0) return 1;
   return std::max(0.0, best->figures.mean_divergence() - estimated.smooth) / estimated.jumps;
+}
+
+void Search::propose(SearchFiles& files, const Damages& measured) {
+  Damages damages = measured;
+  for (int64_t round = 1; round <= options_.rounds; ++round) {
+    const double factor = fit_jumps(measured);
+    for (size_t i = 0; i < damages.size(); ++i)
+      for (size_t t = 0; t < damages[i].types.size(); ++t)
+        damages[i].types[t].jumps = measured[i].types[t].jumps * factor * factor;
+    const search::Types types = allocate(damages);
+    if (std::ranges::any_of(made_, [&](const MadeFile& made) { return made.types == types; })) break;
+    add(files.make(fmt::format("proposal {}", round), text_of(types, damages)));
+  }
+  for (const search::TensorDamage& tensor : damages)
+    for (const search::Damage& damage : tensor.types)
+      result_.sensitivities.push_back({.tensor = tensor.tensor,
+                                       .type = std::string(format(damage.type).name),
+                                       .bytes = damage.bytes,
+                                       .smooth = damage.smooth,
+                                       .jumps = damage.jumps});
+}
+
+// The start plan, unless another is significantly better.
+const MadeFile& Search::best() const {
+  const MadeFile* best = &made_.front();
+  for (const MadeFile& made : made_) {
+    const evaluate::MeanEstimate gain = paired_difference(made.figures, made_.front().figures);
+    if (gain.mean + kOnePercent * gain.standard_error < 0 &&
+        made.figures.mean_divergence() < best->figures.mean_divergence())
+      best = &made;
+  }
+  return *best;
 }
 
 SearchResult Search::run() {
@@ -236,44 +257,26 @@ SearchResult Search::run() {
   const plan::Plan start = options_.source.given() ? options_.source.load() : preset;
   result_.start =
       options_.source.given() ? options_.source.plan + options_.source.preset + options_.source.type : preset_name;
-  if (const uint64_t needed = data_bytes(start); needed > result_.budget)
+  const plan::Resolution resolution = resolved(start);
+  if (const uint64_t needed = resolution.total_bytes; needed > result_.budget)
     fail("", "the plan {} needs {} bytes of tensor data, {} may be used", result_.start, needed, result_.budget);
 
-  SearchSignals signals(options_, source_, types_);
+  SearchState state(options_.resume, options_.resume.empty() ? "" : identity());
+  SearchSignals signals(options_, source_, resolution, types_, imatrix_ ? &*imatrix_ : nullptr, state);
   if (progress_) progress_({.stage = "gradients", .item = "gradients"});
   signals.compute_gradients(calibration_chunks());
-  const HeldOut held_out(options_, n_calibrating_, n_held_out_, options_.output + ".search.kld");
-  made_.push_back(make("start", start.text(), held_out, &signals.trials()));
-  if (!preset_name.empty() && !gives_the_same(preset, start)) {
-    made_.push_back(make(preset_name, preset.text(), held_out, nullptr));
-    made_.back().is_preset = true;
-  }
-  if (progress_) progress_({.stage = "probe", .item = "probes"});
-  signals.probe(*evaluate::DivergenceBase::open(options_.output + ".search.kld"));
-
-  for (int64_t round = 1; round <= options_.rounds; ++round) {
-    signals.scale_jumps(fit_jumps(signals.damages()));
-    const search::Types types = allocate(signals);
-    if (std::ranges::any_of(made_, [&](const Made& made) { return made.types == types; })) break;
-    made_.push_back(make(fmt::format("proposal {}", round), text_of(types, signals), held_out, nullptr));
-  }
-  size_t best = 0;
-  for (size_t i = 1; i < made_.size(); ++i) {
-    const evaluate::MeanEstimate gain = paired_difference(made_[i].figures, made_.front().figures);
-    if (gain.mean + kOnePercent * gain.standard_error < 0 &&
-        made_[i].figures.mean_divergence() < made_[best].figures.mean_divergence())
-      best = i;
-  }
-  write_file(options_.output, made_[best].text);
-  result_.chosen = made_[best].name;
-  result_.bytes = made_[best].bytes;
-  for (const search::TensorDamage& tensor : signals.damages())
-    for (const search::Damage& damage : tensor.types)
-      result_.sensitivities.push_back({.tensor = tensor.tensor,
-                                       .type = std::string(format(damage.type).name),
-                                       .bytes = damage.bytes,
-                                       .smooth = damage.smooth,
-                                       .jumps = damage.jumps});
+  SearchFiles files(options_, source_, n_calibrating_, n_held_out_, state, progress_);
+  collect(signals, files, state, start.text());
+  add(files.make("start", start.text()));
+  if (const uint64_t needed = made_.front().bytes + made_.front().header_bytes;
+      options_.size > 0 && needed > options_.size)
+    fail("", "the plan {} gives a file of {} bytes, --size is {}", result_.start, needed, options_.size);
+  if (!preset_name.empty() && !gives_the_same(preset, start)) add(files.make(preset_name, preset.text()));
+  propose(files, signals.damages());
+  const MadeFile& found = best();
+  write_file(options_.output, found.plan);
+  result_.chosen = found.name;
+  result_.bytes = found.bytes;
   return std::move(result_);
 }
 
@@ -290,10 +293,19 @@ void SearchOptions::check() const {
   if (text.ppl_stride != 0) fail("", "--ppl-stride: a search calibrates, its chunks do not overlap");
 }
 
+ShapingOptions SearchOptions::shaping() const {
+  ShapingOptions shaping;
+  shaping.effort = effort;
+  shaping.ctx_size = text.ctx_size;
+  return shaping;
+}
+
 SearchResult search(const SearchOptions& options, const ProgressCallback& progress) {
   options.check();
   use_threads(options.threads);
-  check_output(options.output, {options.model, options.text.file, options.source.plan});
+  const std::vector<std::string> inputs = {options.model, options.text.file, options.source.plan, options.imatrix};
+  check_output(options.output, inputs);
+  if (!options.resume.empty()) check_output(options.resume, inputs);
   return Search(options, progress).run();
 }
 

@@ -11,29 +11,35 @@
 
 #include "jobs/plan.h"
 #include "jobs/progress.h"
+#include "jobs/shaping.h"
 #include "jobs/text_options.h"
 
 namespace steelyard::jobs {
 
 struct SearchOptions {
-  std::string model;   ///< GGUF file, or the first of its shards
-  std::string output;  ///< plan to write
-  TextOptions text;    ///< calibrates; the last `held_out` chunks judge
-  PlanSource source;   ///< where the search begins; none: the largest preset that fits
-  uint64_t size = 0;   ///< bytes of the whole file, at most; 0: bpw is given
-  double bpw = 0;      ///< bits per weight of tensor data, at most
+  std::string model;    ///< GGUF file, or the first of its shards
+  std::string output;   ///< plan to write
+  TextOptions text;     ///< calibrates; the last `held_out` chunks judge
+  PlanSource source;    ///< where the search begins; none: the largest preset that fits
+  std::string imatrix;  ///< file that the plan will be used with; empty: files are calibrated
+  uint64_t size = 0;    ///< bytes of the whole file, at most; 0: bpw is given
+  double bpw = 0;       ///< bits per weight of tensor data, at most
   /// Candidates, between commas. Like a preset, a choice of ours: those that are read at full speed, a step of quality
   /// apart.
   std::string types = "IQ1_M,IQ2_XXS,IQ2_S,IQ3_XXS,IQ3_S,IQ4_XS,Q4_K,Q5_K,Q6_K,Q8_0";
   std::string effort = "fast";  ///< ShapingOptions::effort
   int64_t held_out = 16;        ///< chunks, a quarter of the text at most
   int64_t rounds = 3;           ///< proposals that are measured
+  /// File for what was measured: an interrupted search goes on from it, and other sizes begin with it. Empty: none.
+  std::string resume;
   std::string backend = "cpu";
   uint64_t memory = 0;  ///< bytes to use; 0: most of what there is
   int threads = 0;      ///< 0: all cores
 
   /// Error for values out of range.
   void check() const;
+  /// How files are quantized.
+  ShapingOptions shaping() const;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -41,12 +47,14 @@ struct SearchOptions {
     visit("output", self.output);
     visit.group(self.text);
     visit.group(self.source);
+    visit("imatrix", self.imatrix);
     visit.bytes("size", self.size);
     visit("bpw", self.bpw);
     visit("types", self.types);
     visit("effort", self.effort);
     visit("held_out", self.held_out);
     visit("rounds", self.rounds);
+    visit("resume", self.resume);
     visit("backend", self.backend);
     visit.bytes("memory", self.memory);
     visit("threads", self.threads);

@@ -3,23 +3,24 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <numeric>
-#include <utility>
 
 #include "base/memory.h"
-#include "base/parallel.h"
 #include "calibrate/output_gradients.h"
 #include "compute/backends.h"
-#include "evaluate/sweep_divergence.h"
 #include "model/architecture.h"
+#include "quantize/encode.h"
 
 namespace steelyard::jobs {
 namespace {
 
+// Of a tensor whose bytes are not needed. Rows of a matrix lose alike, and so do experts that are as often chosen.
+constexpr int64_t kSampledSlices = 8, kSampledRows = 128;
 // Tokens that pass a layer together.
 constexpr int64_t kBatch = 2048;
-// What all probes cost together, in passes of the calibration text.
+// What all probes of layers cost together, in passes of the calibration text.
 constexpr int64_t kProbePasses = 4;
+// Of each type of a tensor outside of layers.
+constexpr int64_t kOutsideChunks = 8;
 
 double bits(formats::Type type) { return 8.0 * format(type).block_bytes / format(type).block_len; }
 
@@ -29,126 +30,154 @@ formats::Type probe_type(const std::vector<formats::Type>& types) {
   return *std::ranges::min_element(types, {}, [](formats::Type type) { return std::abs(bits(type) - kBits); });
 }
 
-std::string folder_of(const std::string& path) { return std::filesystem::path(path).parent_path().string(); }
-
-schedule::SweepOptions sweep_options(const SearchOptions& options, int64_t n_ctx) {
-  schedule::SweepOptions sweep{.n_batch = std::max(kBatch, n_ctx)};
-  sweep.hidden_state_bytes = usable_memory(options.memory) / 4;
-  sweep.scratch_folder = folder_of(options.output);
-  return sweep;
+// A candidate in a saved tensor.
+SavedLoss* find_type(SavedTensor& tensor, formats::Type type) {
+  const auto found = std::ranges::find(tensor.types, format(type).name, &SavedLoss::type);
+  return found != tensor.types.end() ? &*found : nullptr;
 }
-
-bool has_experts(const model::ModelConfig& config) {
-  return std::ranges::any_of(config.layers, [](const auto& layer) { return layer.ffn.n_expert > 0; });
-}
-
-// A model with some tensors in other types, measured on the chunks of a base.
-class ProbedModel {
- public:
-  ProbedModel(const SearchOptions& options, const gguf::Reader& source, const evaluate::DivergenceBase& base,
-              int64_t n_chunks)
-      : base_(base),
-        backend_(compute::make_backend(options.backend)),
-        tape_(*backend_),
-        model_(source, tape_, {}, &loaded_),
-        chunks_(base.tokens(), base.n_ctx(), n_chunks, chunk_bos(tokenizer::Tokenizer(source.metadata())), base.path()),
-        sweep_(
-            model_, tape_, base.n_ctx(), {base.first_scored(), base.n_scored()},
-            [this](int64_t chunk) { return chunks_.input(chunk); }, sweep_options(options, base.n_ctx()), &loaded_) {}
-
-  // With these bytes in the place of a tensor's own.
-  double divergence(const std::string& tensor, formats::Type type, const std::vector<std::byte>& bytes) {
-    if (!bound_) static_cast<void>(pass());  // binds all weights
-    bound_ = true;
-    compute::Weight& weight = loaded_.weights.at(tensor);
-    compute::Weight host = weight;
-    host.format = &format(type);
-    host.data = bytes.data();
-    host.memory = nullptr;
-    const compute::Weight own = std::exchange(weight, backend_->load(std::move(host)));
-    const double mean = pass();
-    weight = own;
-    return mean;
-  }
-
- private:
-  double pass() {
-    std::vector<int64_t> all(static_cast<size_t>(chunks_.count()));
-    std::iota(all.begin(), all.end(), 0);
-    return evaluate::sweep_divergence(sweep_, chunks_, base_, all);
-  }
-
-  const evaluate::DivergenceBase& base_;
-  const std::unique_ptr<compute::Backend> backend_;
-  compute::GradientTape tape_;
-  model::LoadedTensors loaded_;
-  const model::Model model_;
-  const tokenizer::Chunks chunks_;
-  schedule::GradientSweep sweep_;
-  bool bound_ = false;
-};
 
 }  // namespace
 
-SearchSignals::SearchSignals(const SearchOptions& options, const gguf::Reader& source,
-                             const std::vector<formats::Type>& types)
-    : options_(options), source_(source), low_(probe_type(types)), scratch_(folder_of(options.output)) {
+SearchSignals::SearchSignals(const SearchOptions& options, const gguf::Reader& source, const plan::Resolution& start,
+                             const std::vector<formats::Type>& types, const imatrix::Imatrix* imatrix,
+                             SearchState& state)
+    : options_(options), source_(source), start_(start), imatrix_(imatrix), state_(state), low_(probe_type(types)) {
+  if (imatrix != nullptr && options.shaping().chosen_effort() == formats::Effort::kBest)
+    inputs_.emplace(source, start, *imatrix);
   for (const formats::Type type : types)
     trials_.resolutions.push_back(resolve(plan::Plan::uniform(type), source.tensors()));
+  if (imatrix != nullptr) trials_.round = [this](const plan::Decision& decision) { return round(decision); };
+  trials_.sample = [this](const plan::Decision& decision) { return sample(decision); };
   trials_.hear = [this](const plan::Decision& decision, const calibrate::RoundedTensor& rounded) {
     hear(decision, rounded);
   };
+  trials_.heard = [this](const std::string& tensor) { heard(tensor); };
+}
+
+bool SearchSignals::has_experts() const {
+  const model::ModelConfig config = model::read_config(source_.metadata());
+  return std::ranges::any_of(config.layers, [](const auto& layer) { return layer.ffn.n_expert > 0; });
+}
+
+schedule::SweepOptions SearchSignals::sweep_options(int64_t n_ctx) const {
+  schedule::SweepOptions sweep{.n_batch = std::max(kBatch, n_ctx)};
+  sweep.hidden_state_bytes = usable_memory(options_.memory) / 4;
+  sweep.scratch_folder = std::filesystem::path(options_.output).parent_path().string();
+  return sweep;
+}
+
+// As quantize() does it without calibration.
+std::vector<std::byte> SearchSignals::round(const plan::Decision& decision) const {
+  return quantize::encode_tensor(source_, decision, imatrix_, options_.shaping().chosen_effort(),
+                                 inputs_ ? &*inputs_ : nullptr);
 }
 
 void SearchSignals::compute_gradients(const tokenizer::Chunks& chunks) {
   n_calibrating_ = chunks.count();
-  const auto backend = compute::make_backend(options_.backend);
-  compute::GradientTape tape(*backend);
-  const model::Model model(source_, tape);
-  const calibrate::OutputGradients gradients(model, tape, chunks, sweep_options(options_, chunks.n_ctx()), /*seed=*/0);
-  for (const gguf::TensorInfo& tensor : source_.tensors()) {
-    if (auto curvature = gradients.curvature(tensor.name); !curvature.empty())
-      curvatures_.emplace(tensor.name, std::move(curvature));
+  if (state_.curvatures.empty()) {
+    const auto backend = compute::make_backend(options_.backend);
+    compute::GradientTape tape(*backend);
+    const model::Model model(source_, tape);
+    const calibrate::OutputGradients gradients(model, tape, chunks, sweep_options(chunks.n_ctx()), /*seed=*/0);
+    for (const gguf::TensorInfo& tensor : source_.tensors()) {
+      if (auto curvature = gradients.curvature(tensor.name); !curvature.empty())
+        state_.curvatures.push_back({tensor.name, std::move(curvature)});
+    }
+    state_.save();
   }
+  for (const SavedCurvature& curvature : state_.curvatures) curvatures_[curvature.tensor] = curvature.by_slice;
+}
+
+const calibrate::Trials& SearchSignals::trials(const evaluate::DivergenceBase& base) {
+  if (has_experts()) {
+    const int64_t n_chunks =
+        std::clamp<int64_t>(kProbePasses * n_calibrating_ / std::ssize(curvatures_), 1, base.n_chunks());
+    probe_ = std::make_unique<SearchProbe>(source_, base, n_chunks, options_.backend, sweep_options(base.n_ctx()));
+  }
+  return trials_;
+}
+
+// Bytes are needed for probes only.
+std::optional<calibrate::ErrorSample> SearchSignals::sample(const plan::Decision& decision) const {
+  const auto curvature = curvatures_.find(decision.tensor->name);
+  if (curvature == curvatures_.end()) return std::nullopt;
+  if (probe_ != nullptr && decision.type == plan::storable(low_, *decision.tensor)) return std::nullopt;
+  return calibrate::ErrorSample{kSampledSlices, kSampledRows, curvature->second};
 }
 
 void SearchSignals::hear(const plan::Decision& decision, const calibrate::RoundedTensor& rounded) {
   const std::string& name = decision.tensor->name;
+  if (now_.tensor != name) now_ = {.tensor = name};
   const auto curvature = curvatures_.find(name);
   if (curvature == curvatures_.end()) return;  // no linear
   double loss = 0;
   for (size_t s = 0; s < rounded.error.size(); ++s) loss += curvature->second[s] * rounded.error[s];
-  if (damages_.empty() || damages_.back().tensor != name) damages_.push_back({name, {}});
-  damages_.back().types.push_back({decision.type, decision.bytes, loss, 0});
+  now_.types.push_back({std::string(format(decision.type).name), decision.bytes, loss});
   if (decision.type != plan::storable(low_, *decision.tensor)) return;
-  scratch_.write_at(n_scratch_, rounded.bytes);
-  rounded_[name] = {decision.type, n_scratch_, rounded.bytes.size()};
-  n_scratch_ += rounded.bytes.size();
+  low_type_ = decision.type;
+  low_bytes_ = rounded.bytes;
 }
 
-void SearchSignals::probe(const evaluate::DivergenceBase& base) {
-  // Errors are known up to what no rounding of a tensor can change, which the best type has nearly none beside.
-  for (search::TensorDamage& tensor : damages_) {
-    const double least = std::ranges::min_element(tensor.types, {}, &search::Damage::smooth)->smooth;
-    for (search::Damage& damage : tensor.types) damage.smooth -= least;
-  }
-  if (!has_experts(model::read_config(source_.metadata()))) return;
-  const int64_t n_chunks =
-      std::clamp<int64_t>(kProbePasses * n_calibrating_ / std::ssize(damages_), 1, base.n_chunks());
-  ProbedModel probed(options_, source_, base, n_chunks);
-  for (search::TensorDamage& tensor : damages_) {
-    const Rounded& at = rounded_.at(tensor.tensor);
-    std::vector<std::byte> bytes(at.n_bytes);
-    scratch_.read_at(at.offset, bytes);
-    const double smooth = std::ranges::find(tensor.types, at.type, &search::Damage::type)->smooth;
-    const double jump = std::max(0.0, probed.divergence(tensor.tensor, at.type, bytes) - smooth);
-    for (search::Damage& damage : tensor.types) damage.jumps = smooth > 0 ? jump * jump * damage.smooth / smooth : 0;
+void SearchSignals::heard(const std::string& tensor) {
+  if (now_.types.empty()) return;
+  if (probe_ != nullptr) now_.probed = probe_->loss(tensor, low_type_, low_bytes_.data());
+  if (SavedTensor* const before = find(state_.in_layers, tensor))
+    *before = now_;
+  else
+    state_.in_layers.push_back(now_);
+  state_.save();
+}
+
+// There are two at most, so each is measured in every type.
+void SearchSignals::probe_outside(const evaluate::DivergenceBase& base) {
+  probe_.reset();
+  SearchProbe probe(source_, base, std::min(kOutsideChunks, base.n_chunks()), options_.backend,
+                    sweep_options(base.n_ctx()));
+  for (size_t i = 0; i < start_.decisions.size(); ++i) {
+    const std::string& name = start_.decisions[i].tensor->name;
+    if (!probe.is_outside(name) || start_.decisions[i].reason == plan::Reason::kProtected) continue;
+    if (find(state_.outside, name) == nullptr) state_.outside.push_back({.tensor = name});
+    const auto measure = [&](const plan::Decision& decision) {
+      SavedTensor& tensor = *find(state_.outside, name);
+      if (find_type(tensor, decision.type) != nullptr) return;
+      const bool is_kept = decision.type == decision.tensor->type;
+      const double loss = is_kept ? 0 : probe.loss(name, decision.type, round(decision).data());
+      tensor.types.push_back({std::string(format(decision.type).name), decision.bytes, std::max(0.0, loss)});
+      state_.save();
+    };
+    measure(start_.decisions[i]);
+    for (const plan::Resolution& resolution : trials_.resolutions) measure(resolution.decisions[i]);
   }
 }
 
-void SearchSignals::scale_jumps(double factor) {
-  for (search::TensorDamage& tensor : damages_)
-    for (search::Damage& damage : tensor.types) damage.jumps *= factor * factor;
+std::vector<search::TensorDamage> SearchSignals::damages() const {
+  std::vector<search::TensorDamage> damages;
+  const auto add = [&](const SavedTensor& tensor) -> search::TensorDamage& {
+    damages.push_back({tensor.tensor, {}});
+    for (const SavedLoss& at : tensor.types)
+      damages.back().types.push_back({formats::find_format(at.type)->type, at.bytes, at.loss, 0});
+    return damages.back();
+  };
+  for (const SavedTensor& tensor : state_.in_layers) {
+    search::TensorDamage& damage = add(tensor);
+    // Errors are known up to what no rounding of a tensor can change, which the best type has nearly none beside.
+    const double least = std::ranges::min_element(damage.types, {}, &search::Damage::smooth)->smooth;
+    for (search::Damage& at : damage.types) at.smooth -= least;
+    if (!tensor.probed) continue;
+    const gguf::TensorInfo& info = *source_.find(tensor.tensor);
+    const double smooth = std::ranges::find(damage.types, plan::storable(low_, info), &search::Damage::type)->smooth;
+    const double jump = std::max(0.0, *tensor.probed - smooth);
+    for (search::Damage& at : damage.types) at.jumps = smooth > 0 ? jump * jump * at.smooth / smooth : 0;
+  }
+  // What the output matrix does is smooth. The embedding comes before all routers.
+  const std::string output = source_.find("output.weight") != nullptr ? "output.weight" : "token_embd.weight";
+  for (const SavedTensor& tensor : state_.outside) {
+    search::TensorDamage& damage = add(tensor);
+    if (!has_experts() || tensor.tensor == output) continue;
+    for (search::Damage& at : damage.types) at = {at.type, at.bytes, 0, at.smooth * at.smooth};
+  }
+  std::ranges::sort(damages, {}, &search::TensorDamage::tensor);
+  return damages;
 }
 
 }  // namespace steelyard::jobs

@@ -227,7 +227,9 @@ TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, B
                         LoadedTensors* loaded) {
   const Binder binder(reader, last, "", {}, loaded);
   TrunkWeights w;
-  w.token_embd = Binder(reader, first, "").weight("token_embd.weight", config.n_embd, config.n_vocab);
+  const bool replaceable = loaded != nullptr && loaded->embedding && &first == &last;
+  w.token_embd = Binder(reader, first, "", {}, replaceable ? loaded : nullptr)
+                     .weight("token_embd.weight", config.n_embd, config.n_vocab);
   w.output_norm = binder.vector("output_norm.weight", config.n_embd);
   const bool tied = !config.output_required && !binder.has("output.weight");
   const char* const output = tied ? "token_embd.weight" : "output.weight";

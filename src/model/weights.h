@@ -104,8 +104,10 @@ struct TrunkWeights {
 struct LoadedTensors {
   std::map<std::string, Weight> weights;
   std::map<std::string, Vector> vectors;
-  bool writable =
-      false;  ///< weights that have scales (Format::n_scales) get memory of their own: scales may be changed
+  /// Weights that have scales (Format::n_scales) get memory of their own: scales may be changed.
+  bool writable = false;
+  /// The embedding is among the weights, where all layers are on one backend. It has no gradients.
+  bool embedding = false;
 };
 
 /// Binds tensors of `reader` for `backend`. Error naming file and tensor when one is missing or has another shape. The

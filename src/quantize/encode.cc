@@ -101,4 +101,23 @@ void RowEncoder::encode_slice(size_t slice, int64_t begin, int64_t n, std::byte*
   }
 }
 
+std::vector<std::byte> encode_tensor(const gguf::Reader& source, const plan::Decision& decision,
+                                     const imatrix::Imatrix* imatrix, formats::Effort effort,
+                                     const HessianEstimates* inputs) {
+  const gguf::TensorInfo& tensor = *decision.tensor;
+  RowEncoder encoder(tensor, source.bytes(tensor), format(decision.type), imatrix, effort, source.path(),
+                     inputs != nullptr ? inputs->find(tensor) : nullptr);
+  std::vector<std::byte> bytes(static_cast<size_t>(decision.bytes));
+  const int64_t per_slice = tensor.ne[1], at_once = std::max<int64_t>(encoder.min_rows(), 16);
+  for (int64_t begin = 0; begin < tensor.n_rows(); begin += per_slice) {
+    encoder.prepare(begin, per_slice);
+    parallel_for((per_slice + at_once - 1) / at_once, 1, [&](int64_t part) {
+      const int64_t row = part * at_once;
+      encoder.encode(begin + row, std::min(at_once, per_slice - row),
+                     bytes.data() + static_cast<size_t>(begin + row) * encoder.target_row_bytes());
+    });
+  }
+  return bytes;
+}
+
 }  // namespace steelyard::quantize

@@ -11,8 +11,10 @@
 
 #include "base/error.h"
 #include "formats/device_encoder.h"
+#include "gguf/reader.h"
 #include "gguf/tensor_info.h"
 #include "imatrix/imatrix.h"
+#include "plan/resolve.h"
 #include "quantize/hessian_estimate.h"
 #include "quantize/ldlq.h"
 
@@ -68,5 +70,10 @@ class RowEncoder {
   std::vector<std::vector<float>> importance_;    // [slices][ne0]; a slice without importance is empty
   std::vector<std::optional<LdlqEncoder>> ldlq_;  // [slices] with an input; those that are prepared
 };
+
+/// All rows of a tensor in its decided type, on the CPU. `inputs`: estimated Hessians, or null. BadWeight as encode().
+std::vector<std::byte> encode_tensor(const gguf::Reader& source, const plan::Decision& decision,
+                                     const imatrix::Imatrix* imatrix, formats::Effort effort,
+                                     const HessianEstimates* inputs = nullptr);
 
 }  // namespace steelyard::quantize

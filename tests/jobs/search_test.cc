@@ -7,10 +7,13 @@
 #include <cmath>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <set>
 
+#include "base/atomic_file.h"
 #include "error_of.h"
 #include "gguf/reader.h"
+#include "jobs/imatrix.h"
 #include "jobs/perplexity.h"
 #include "jobs/quantize.h"
 #include "support.h"
@@ -79,6 +82,81 @@ TEST_F(SearchTest, ASizeIsThatOfTheWholeFile) {
   quantize_options.shaping.chunks = 24;
   quantize(quantize_options);
   EXPECT_LE(std::filesystem::file_size(quantize_options.output), search_options.size);
+}
+
+// What was measured for one size serves another, which tries nothing again.
+TEST_F(SearchTest, GoesOnFromWhatWasMeasured) {
+  for (const std::string model : {"llama", "deepseek3"}) {
+    SearchOptions search_options = options(model);
+    search_options.resume = folder_ / "state";
+    std::filesystem::remove(search_options.resume);
+    int n_calibrated = 0;
+    const ProgressCallback count = [&](const Progress& at) { n_calibrated += at.stage == "calibrate"; };
+    search(search_options, count);
+    const std::string found = test::read_text(search_options.output);
+    EXPECT_GT(n_calibrated, 0);
+
+    n_calibrated = 0;
+    search(search_options, count);
+    EXPECT_EQ(n_calibrated, 0) << model;
+    EXPECT_EQ(test::read_text(search_options.output), found) << model;
+
+    search_options.bpw *= 1.1;
+    search(search_options, count);
+    const std::string larger = test::read_text(search_options.output);
+    EXPECT_GT(n_calibrated, 0) << model;
+    EXPECT_NE(larger, found) << model;
+    search_options.resume.clear();
+    search(search_options);
+    EXPECT_EQ(test::read_text(search_options.output), larger) << model;
+  }
+}
+
+TEST_F(SearchTest, RefusesTheProgressOfAnotherSearch) {
+  SearchOptions search_options = options("llama");
+  search_options.resume = folder_ / "state";
+  search_options.rounds = 1;
+  search(search_options);
+  search_options.types = "Q4_0,Q8_0";
+  EXPECT_THAT(test::error_of([&] { search(search_options); }), HasSubstr("another model, text"));
+  write_file(search_options.resume, "nonsense");
+  EXPECT_THAT(test::error_of([&] { search(search_options); }), HasSubstr("is not the progress of a search"));
+}
+
+// With an importance matrix, files are made without calibration, and so are those that a plan is used for.
+TEST_F(SearchTest, WithAnImatrixItIsThatRoundingWhichIsMeasured) {
+  SearchOptions search_options = options("deepseek3");
+  ImatrixOptions imatrix;
+  imatrix.model.model = search_options.model;
+  imatrix.text = search_options.text;
+  imatrix.output_file = folder_ / "imatrix.gguf";
+  search_options.imatrix = imatrix.output_file;
+  jobs::imatrix(imatrix);
+  const SearchResult result = search(search_options);
+  EXPECT_NE(result.chosen, "start");
+  EXPECT_LT(chosen(result).divergence, result.measured.front().divergence);
+  SearchOptions calibrated = search_options;
+  calibrated.imatrix.clear();
+  const SearchResult other = search(calibrated);
+  EXPECT_NE(result.measured.front().divergence, other.measured.front().divergence);
+  EXPECT_EQ(names(), (std::set<std::string>{"found.plan", "imatrix.gguf"}));
+}
+
+// The embedding and the output are most of a small model, and have types to choose like others.
+TEST_F(SearchTest, TensorsOutsideOfLayersAreMeasured) {
+  for (const std::string model : {"llama", "gemma3", "deepseek3"}) {
+    const SearchOptions search_options = options(model);
+    const SearchResult result = search(search_options);
+    const gguf::Reader reader(search_options.model, gguf::ReadMode::kHeader);
+    for (const std::string tensor : {"token_embd.weight", "output.weight"}) {
+      if (reader.find(tensor) == nullptr) continue;
+      std::map<uint64_t, double> losses;  // by bytes
+      for (const Sensitivity& at : result.sensitivities)
+        if (at.tensor == tensor) losses[at.bytes] = at.smooth + std::sqrt(at.jumps);
+      ASSERT_EQ(losses.size(), 5) << model << " " << tensor;
+      EXPECT_GT(losses.begin()->second, losses.rbegin()->second) << model << " " << tensor;
+    }
+  }
 }
 
 // There is nothing to gain: all is in the largest type, and the preset is the same.

@@ -1,0 +1,103 @@
+#include "jobs/search_files.h"
+
+#include <algorithm>
+#include <exception>
+#include <filesystem>
+
+#include "base/atomic_file.h"
+#include "base/sha256.h"
+#include "jobs/quantize.h"
+
+namespace steelyard::jobs {
+namespace {
+
+constexpr const char* kSuffix = ".search.";  // of all files beside the output
+
+void remove_beside(const std::string& output) {
+  const std::filesystem::path path = output;
+  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  const std::string prefix = path.filename().string() + kSuffix;
+  std::error_code ignored;
+  std::vector<std::filesystem::path> found;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored))
+    if (entry.path().filename().string().starts_with(prefix)) found.push_back(entry.path());
+  for (const std::filesystem::path& file : found) std::filesystem::remove(file, ignored);
+}
+
+}  // namespace
+
+SearchFiles::SearchFiles(const SearchOptions& options, const gguf::Reader& source, int64_t n_calibrating,
+                         int64_t n_held_out, SearchState& state, const ProgressCallback& progress)
+    : options_(options),
+      source_(source),
+      n_calibrating_(n_calibrating),
+      state_(state),
+      progress_(progress),
+      exceptions_(std::uncaught_exceptions()),
+      held_out_(options, n_calibrating, n_held_out, options.output + kSuffix + "kld"),
+      base_(evaluate::DivergenceBase::open(options.output + kSuffix + "kld")) {}
+
+SearchFiles::~SearchFiles() {
+  if (!state_.is_kept() || std::uncaught_exceptions() == exceptions_) remove_beside(options_.output);
+}
+
+// By the plan, so that an interrupted file is only gone on with by the same.
+std::string SearchFiles::path(const std::string& plan) const {
+  return options_.output + kSuffix + sha256(plan).substr(0, 8) + ".gguf";
+}
+
+void SearchFiles::quantize(const std::string& plan, bool calibrate, const calibrate::Trials* trials) {
+  const std::string plan_file = options_.output + kSuffix + "plan";
+  write_file(plan_file, plan);
+  QuantizeOptions quantize;
+  quantize.model = options_.model;
+  quantize.output = path(plan);
+  quantize.source.plan = plan_file;
+  quantize.shaping = options_.shaping();
+  if (calibrate) {
+    quantize.calibrate = options_.text.file;
+    quantize.shaping.chunks = n_calibrating_;
+  } else {
+    quantize.imatrix = options_.imatrix;
+  }
+  quantize.backend = options_.backend;
+  quantize.memory = options_.memory;
+  quantize.threads = options_.threads;
+  quantize.resume = state_.is_kept();
+  quantize.restart = !quantize.resume;
+  quantize.trials = trials;
+  jobs::quantize(quantize, [this](const Progress& at) {
+    if (progress_ && at.stage != "plan") progress_(at);
+  });
+}
+
+void SearchFiles::try_types(const std::string& plan, const calibrate::Trials& trials) {
+  quantize(plan, /*calibrate=*/true, &trials);
+  tried_ = path(plan);
+  if (!options_.imatrix.empty()) std::filesystem::remove(tried_);
+}
+
+MadeFile SearchFiles::make(const std::string& name, const std::string& plan) {
+  auto saved = std::ranges::find(state_.files, plan, &SavedFile::plan);
+  if (saved == state_.files.end()) {
+    const std::string file = path(plan);
+    if (file != tried_ || !std::filesystem::exists(file)) quantize(plan, options_.imatrix.empty(), nullptr);
+    const ChunkFigures figures = held_out_.measure(file);
+    const gguf::Reader reader(file, gguf::ReadMode::kHeader);
+    uint64_t header_bytes = std::filesystem::file_size(file);
+    for (const gguf::TensorInfo& tensor : reader.tensors()) header_bytes -= tensor.n_bytes;
+    state_.files.push_back({plan, header_bytes, figures.divergence, figures.same_top});
+    state_.save();
+    std::filesystem::remove(file);
+    saved = std::prev(state_.files.end());
+  }
+  MadeFile made{.name = name, .plan = plan, .header_bytes = saved->header_bytes};
+  made.figures = {saved->divergence, saved->same_top};
+  const plan::Resolution resolution = resolve(plan::Plan::parse(plan, name), source_.tensors(),
+                                              plan::model_facts(source_.metadata(), !options_.imatrix.empty()));
+  for (const plan::Decision& decision : resolution.decisions) made.types[decision.tensor->name] = decision.type;
+  made.bytes = resolution.total_bytes;
+  return made;
+}
+
+}  // namespace steelyard::jobs
