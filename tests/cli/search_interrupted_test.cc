@@ -13,7 +13,7 @@ using Words = std::vector<std::string>;
 
 class SearchInterrupted : public FailureTest {
  protected:
-  void expect_the_same_plan(const std::string& model, const Words& more) {
+  void expect_the_same_plan(const std::string& model, const std::string& bpw, const Words& more) {
     const std::string plan = folder_ / "found.plan", state = folder_ / "state";
     const auto command = [&](const Words& words) {
       Words all = {"search",
@@ -30,7 +30,7 @@ class SearchInterrupted : public FailureTest {
                    "-o",
                    plan,
                    "--bpw",
-                   "7",
+                   bpw,
                    "--types",
                    "Q4_0,Q5_0,Q6_K,Q8_0",
                    "--rounds",
@@ -72,15 +72,15 @@ class SearchInterrupted : public FailureTest {
   const std::string text_ = std::string(STEELYARD_SOURCE_DIR) + "/calibration/default.txt";
 };
 
-TEST_F(SearchInterrupted, Calibrated) { expect_the_same_plan(llama_, {}); }
+TEST_F(SearchInterrupted, Calibrated) { expect_the_same_plan(llama_, "7", {}); }
 
-TEST_F(SearchInterrupted, WithExperts) { expect_the_same_plan(golden("models/deepseek3/model.gguf"), {}); }
+TEST_F(SearchInterrupted, WithExperts) { expect_the_same_plan(golden("models/deepseek3/model.gguf"), "9", {}); }
 
 TEST_F(SearchInterrupted, WithAnImatrix) {
   const std::string imatrix = folder_ / "imatrix.gguf";
   const CommandResult made = run({"imatrix", "-m", llama_, "-f", text_, "-c", "64", "--chunks", "12", "-o", imatrix});
   ASSERT_EQ(made.exit_code, 0) << made.err;
-  expect_the_same_plan(llama_, {"--imatrix", imatrix});
+  expect_the_same_plan(llama_, "7", {"--imatrix", imatrix});
 }
 
 }  // namespace
