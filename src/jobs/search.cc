@@ -144,6 +144,8 @@ void Search::collect(SearchSignals& signals, SearchFiles& files, SearchState& st
   if (!state.heard) {
     if (state.plan != plan) state.in_layers.clear();
     state.plan = plan;
+    // A file that an interrupted run began has tensors that are not tried again: all of them must be in the state.
+    if (state.in_layers.empty()) files.forget(plan);
     files.try_types(plan, signals.trials(files.base()));
     state.heard = true;
     state.save();

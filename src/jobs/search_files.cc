@@ -13,14 +13,17 @@ namespace {
 
 constexpr const char* kSuffix = ".search.";  // of all files beside the output
 
-void remove_beside(const std::string& output) {
-  const std::filesystem::path path = output;
-  const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
-  const std::string prefix = path.filename().string() + kSuffix;
+// Files that are called so, or longer.
+void remove_all_that_begins(const std::string& beginning) {
+  const std::filesystem::path path = beginning;
   std::error_code ignored;
   std::vector<std::filesystem::path> found;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored))
-    if (entry.path().filename().string().starts_with(prefix)) found.push_back(entry.path());
+  for (const auto& entry :
+       std::filesystem::directory_iterator(path.has_parent_path() ? path.parent_path() : ".", ignored)) {
+    if (entry.path().filename().string().starts_with(path.filename().string())) found.push_back(entry.path());
+  }
+  // A journal vouches for a file, so it goes first.
+  std::ranges::partition(found, [](const std::filesystem::path& file) { return file.extension() == ".journal"; });
   for (const std::filesystem::path& file : found) std::filesystem::remove(file, ignored);
 }
 
@@ -38,7 +41,7 @@ SearchFiles::SearchFiles(const SearchOptions& options, const gguf::Reader& sourc
       base_(evaluate::DivergenceBase::open(options.output + kSuffix + "kld")) {}
 
 SearchFiles::~SearchFiles() {
-  if (!state_.is_kept() || std::uncaught_exceptions() == exceptions_) remove_beside(options_.output);
+  if (!state_.is_kept() || std::uncaught_exceptions() == exceptions_) remove_all_that_begins(options_.output + kSuffix);
 }
 
 // By the plan, so that an interrupted file is only gone on with by the same.
@@ -70,6 +73,8 @@ void SearchFiles::quantize(const std::string& plan, bool calibrate, const calibr
     if (progress_ && at.stage != "plan") progress_(at);
   });
 }
+
+void SearchFiles::forget(const std::string& plan) const { remove_all_that_begins(path(plan)); }
 
 void SearchFiles::try_types(const std::string& plan, const calibrate::Trials& trials) {
   quantize(plan, /*calibrate=*/true, &trials);

@@ -38,6 +38,8 @@ class SearchFiles {
 
   const evaluate::DivergenceBase& base() const { return *base_; }
 
+  /// What an interrupted run has quantized by a plan is not gone on with.
+  void forget(const std::string& plan) const;
   /// Calibrates by a plan and tries types on the way.
   void try_types(const std::string& plan, const calibrate::Trials& trials);
   /// What the state does not have is made.

@@ -4,11 +4,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <functional>
 #include <map>
 #include <set>
+#include <thread>
+#include <utility>
 
 #include "base/atomic_file.h"
 #include "error_of.h"
@@ -110,6 +113,29 @@ TEST_F(SearchTest, GoesOnFromWhatWasMeasured) {
     search(search_options);
     EXPECT_EQ(test::read_text(search_options.output), larger) << model;
   }
+}
+
+// A stopped run leaves a file with some tensors; without the progress that belongs to it they are tried again.
+TEST_F(SearchTest, AFileWithoutItsProgressIsBegunAnew) {
+  SearchOptions search_options = options("llama");
+  search_options.resume = folder_ / "state";
+  const SearchResult whole = search(search_options);
+  const std::string found = test::read_text(search_options.output);
+  std::filesystem::remove(search_options.resume);
+  bool waited = false;
+  const ProgressCallback stop = [&](const Progress& at) {
+    if (at.item.starts_with("layer 1 ") && !std::exchange(waited, true)) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));  // so that the next tensor is recorded
+    } else if (at.item.starts_with("layer 2 ")) {
+      throw std::runtime_error("stopped");
+    }
+  };
+  EXPECT_THROW(search(search_options, stop), std::runtime_error);
+  EXPECT_THAT(names(), testing::Contains(testing::EndsWith(".journal")));
+  std::filesystem::remove(search_options.resume);
+  EXPECT_EQ(search(search_options).sensitivities.size(), whole.sensitivities.size());
+  EXPECT_EQ(test::read_text(search_options.output), found);
+  EXPECT_EQ(names(), (std::set<std::string>{"found.plan", "state"}));
 }
 
 TEST_F(SearchTest, RefusesTheProgressOfAnotherSearch) {
