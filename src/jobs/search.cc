@@ -32,6 +32,8 @@ using Damages = std::vector<search::TensorDamage>;
 
 // One-sided quantile of the normal distribution: a plan is better where chance says so once in a hundred.
 constexpr double kOnePercent = 2.33;
+// A proposal must be better than the best file by so much, as estimated: to make it takes a calibration.
+constexpr double kWorthMaking = 0.02;
 // What a file's record of its own making varies by, besides the plan.
 constexpr uint64_t kRecordVaries = 256;
 
@@ -75,6 +77,7 @@ class Search {
   void add(MadeFile made);
   search::Types allocate(const Damages& damages);
   std::string text_of(const search::Types& types, const Damages& damages) const;
+  const MadeFile* best_estimated(const Damages& damages) const;
   double fit_jumps(const Damages& damages) const;
   void propose(SearchFiles& files, const Damages& damages);
   const MadeFile& best() const;
@@ -198,9 +201,8 @@ std::string Search::text_of(const search::Types& types, const Damages& damages) 
   return search::plan_text(source_.tensors(), types, notes);
 }
 
-// Jumps of several layers meet each other, and hidden states that are off already: what the best file loses beyond its
-// smooth losses, over what was estimated. Files with types that were not tried have no estimate.
-double Search::fit_jumps(const Damages& damages) const {
+// Files with types that were not tried have no estimate.
+const MadeFile* Search::best_estimated(const Damages& damages) const {
   const auto is_estimated = [&](const MadeFile& made) {
     return std::ranges::all_of(damages, [&](const search::TensorDamage& tensor) {
       return std::ranges::find(tensor.types, made.types.at(tensor.tensor), &search::Damage::type) != tensor.types.end();
@@ -211,6 +213,13 @@ double Search::fit_jumps(const Damages& damages) const {
     if (!is_estimated(made)) continue;
     if (best == nullptr || made.figures.mean_divergence() < best->figures.mean_divergence()) best = &made;
   }
+  return best;
+}
+
+// Jumps of several layers meet each other, and hidden states that are off already: what the best file loses beyond its
+// smooth losses, over what was estimated.
+double Search::fit_jumps(const Damages& damages) const {
+  const MadeFile* const best = best_estimated(damages);
   if (best == nullptr) return 1;
   const search::Divergence estimated = divergence(damages, best->types);
   if (estimated.jumps == 0) return 1;
@@ -225,7 +234,10 @@ void Search::propose(SearchFiles& files, const Damages& measured) {
       for (size_t t = 0; t < damages[i].types.size(); ++t)
         damages[i].types[t].jumps = measured[i].types[t].jumps * factor * factor;
     const search::Types types = allocate(damages);
-    if (std::ranges::any_of(made_, [&](const MadeFile& made) { return made.types == types; })) break;
+    const MadeFile* const before = best_estimated(damages);
+    if (before != nullptr &&
+        divergence(damages, types).sum() > (1 - kWorthMaking) * divergence(damages, before->types).sum())
+      break;
     add(files.make(fmt::format("proposal {}", round), text_of(types, damages)));
   }
   for (const search::TensorDamage& tensor : damages)
