@@ -70,22 +70,11 @@ void add_fit(CLI::App& app) {
   auto options = std::make_shared<jobs::FitOptions>();
   auto json = std::make_shared<bool>(false);
   command->add_option("model,-m,--model", options->model, "GGUF model (only its header is read)")->required();
-  command->add_option("--vram", options->vram, "memory of each device: 24GiB, 24GiBx6, or a list: 24GiBx2,16GiB")
-      ->required();
+  add_options(*command, options->devices)->required();
   command->add_option("-c,--ctx-size", options->ctx_size, "context in tokens; default: the largest that fits")
       ->check(CLI::Range(int64_t{1}, int64_t{INT32_MAX}));
   add_options(*command, options->source);
   command->add_option("--imatrix", options->imatrix, "with a plan: resolve it as if this importance matrix were used");
-  add_options(*command, options->cache);
-  command->add_option("--sequences", options->sequences, "number of parallel sequences, each with this context")
-      ->check(CLI::Range(1, 1 << 16))
-      ->capture_default_str();
-  command->add_option("-b,--batch-size", options->batch_size, "prompt tokens per batch")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  add_options(*command, options->placement);
-  add_bytes(*command, "--reserve", options->reserve, "memory per device that is reserved for driver and libraries")
-      ->default_str("512MiB");
   command->add_flag("--json", *json, "print JSON, with sizes in bytes");
   command->callback([options, json] {
     const jobs::FitResult result = jobs::fit(*options);

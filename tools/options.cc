@@ -50,6 +50,35 @@ void add_options(CLI::App& command, jobs::PlacementOptions& options) {
       ->check(CLI::NonNegativeNumber);
 }
 
+CLI::Option* add_options(CLI::App& command, jobs::DeviceOptions& options) {
+  auto* vram =
+      command.add_option("--vram", options.vram, "memory of each device: 24GiB, 24GiBx6, or a list: 24GiBx2,16GiB");
+  const size_t n_before = command.get_options().size();
+  add_options(command, options.cache);
+  command.add_option("--sequences", options.sequences, "number of parallel sequences, each with this context")
+      ->check(CLI::Range(1, 1 << 16))
+      ->capture_default_str();
+  command.add_option("-b,--batch-size", options.batch_size, "prompt tokens per batch")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  add_options(command, options.placement);
+  add_bytes(command, "--reserve", options.reserve, "memory per device that is reserved for driver and libraries")
+      ->default_str("512MiB");
+  const std::vector<CLI::Option*> all = command.get_options({});
+  for (size_t i = n_before; i < all.size(); ++i) all[i]->needs(vram);
+  return vram;
+}
+
+void add_options(CLI::App& command, jobs::SteeringOptions& options) {
+  command
+      .add_option("--fix", options.fix,
+                  "REGEX=TYPE: these tensors get this type, and nothing is chosen for them; may be repeated")
+      ->allow_extra_args(false);
+  command.add_flag("--tie", options.tie, "one type for gate and up of a layer");
+  command.add_option("--simple", options.simple, "rules of the plan that is found, at most; default: any number")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+}
+
 void add_options(CLI::App& command, jobs::ModelOptions& options) {
   command.add_option("model,-m,--model", options.model, "GGUF model, or the first of its shards")->required();
   add_threads(command, options.threads);

@@ -5,9 +5,11 @@
 #include <CLI/CLI.hpp>
 
 #include "jobs/calibration_text.h"
+#include "jobs/device_options.h"
 #include "jobs/model_options.h"
 #include "jobs/own_text.h"
 #include "jobs/plan.h"
+#include "jobs/search_steering.h"
 #include "jobs/shaping.h"
 #include "jobs/sweep_options.h"
 #include "jobs/text_options.h"
@@ -25,6 +27,10 @@ CLI::Option* add_bytes(CLI::App& command, const std::string& name, uint64_t& byt
 void add_options(CLI::App& command, jobs::CacheOptions& options);
 /// --tensor-split and --gpu-layers.
 void add_options(CLI::App& command, jobs::PlacementOptions& options);
+/// --vram, which is returned, and what of the devices' memory is needed besides weights, which needs it.
+CLI::Option* add_options(CLI::App& command, jobs::DeviceOptions& options);
+/// --fix, --tie and --simple.
+void add_options(CLI::App& command, jobs::SteeringOptions& options);
 /// -m, --backend, --devices, --precision, --threads, placement and cache.
 void add_options(CLI::App& command, jobs::ModelOptions& options);
 /// -b, --memory and --order.

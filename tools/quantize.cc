@@ -105,8 +105,21 @@ void add_quantize(CLI::App& app) {
                       "calibration text: quantize layer by layer with LDLQ/GPTQ error feedback; self: the model "
                       "writes it, self:N that many tokens, self+FILE a part");
   add_options(*command, options->files);
-  add_bytes(*command, "--size", options->size,
-            "with --calibrate: size of the file, at most; a plan for it is searched first, and kept as OUTPUT.plan");
+  auto* size = add_bytes(
+      *command, "--size", options->size,
+      "with --calibrate: size of the file, at most; a plan for it is searched first, and kept as OUTPUT.plan");
+  auto* context = command->get_option("--ctx-size");
+  context->description(
+      "with --calibrate: tokens per chunk; with --vram the context that devices have room for, and chunks of 512 "
+      "tokens "
+      "at most");
+  add_options(*command, options->devices)
+      ->description(
+          "instead of --size: fill the memory of devices, each of this size: 16GiB, 24GiBx6, or a list: "
+          "24GiBx2,16GiB")
+      ->needs(context)
+      ->excludes(size);
+  add_options(*command, options->steering);
   auto* tune = command->add_flag("--tune", options->tune,
                                  "with --calibrate: tune norms, routers and block scales to the model afterwards, on "
                                  "the same text");

@@ -1,5 +1,7 @@
-// steelyard search: finds a plan for a size.
+// steelyard search: finds a plan for a size, or for the memory of devices.
 #include "jobs/search.h"
+
+#include <fmt/ranges.h>
 
 #include "base/atomic_file.h"
 #include "command.h"
@@ -15,22 +17,47 @@ void print_measured(const jobs::SearchMeasurement& at) {
   print_out("\n");
 }
 
+void print_limit(const jobs::RuleLimit& limit) {
+  print_out("at most {} rules: {} instead of {}, and a predicted divergence of {:.6f} instead of {:.6f}\n",
+            limit.max_rules, limit.rules, limit.rules_without, limit.divergence, limit.divergence_without);
+}
+
+// A device that is not full has its largest types, or a plan that was not made for it.
+void print_devices(const jobs::SearchResult& result) {
+  constexpr double kFull = 0.98;
+  bool is_full = true;
+  for (size_t d = 0; d < result.devices.size(); ++d) {
+    const jobs::FitDevice& device = result.devices[d];
+    const double share = static_cast<double>(device.needed) / static_cast<double>(device.free);
+    is_full = is_full && share >= kFull;
+    print_out("  device {}: {} layers, {} of {} bytes ({:.2f} %)\n", d, device.n_layers, device.needed, device.free,
+              100 * share);
+  }
+  if (!is_full && result.has_largest_types)
+    print_out("room is left: every tensor has the largest of --types\n");
+  else if (!is_full)
+    print_out("room is left on a device\n");
+  if (!result.tensor_split.empty()) print_out("run it with --tensor-split {}\n", fmt::join(result.tensor_split, ","));
+}
+
 void run_search(const jobs::SearchOptions& options, const std::string& json) {
   ProgressLine line;
   const jobs::SearchResult result = jobs::search(options, [&](const jobs::Progress& progress) { line.show(progress); });
   print_out("started from {}, {} bytes of tensor data may be used\n", result.start, result.budget);
   for (const jobs::SearchMeasurement& at : result.measured) print_measured(at);
   if (result.chosen == "start") print_out("nothing is better than {}\n", result.start);
+  if (result.limit) print_limit(*result.limit);
   print_out("wrote {}: {}, {} bytes of tensor data\n", result.output, result.chosen, result.bytes);
+  print_devices(result);
   if (!json.empty()) write_file(json, jobs::to_json(result).dump(1) + "\n");
 }
 
 }  // namespace
 
 void add_search(CLI::App& app) {
-  auto* command = app.add_subcommand(
-      "search",
-      "find a plan for a size; a plan that is given is what it begins with, otherwise the largest preset that fits");
+  auto* command = app.add_subcommand("search",
+                                     "find a plan for a size or for the memory of devices; a plan that is given is "
+                                     "what it begins with, otherwise the largest preset that fits");
   auto options = std::make_shared<jobs::SearchOptions>();
   auto json = std::make_shared<std::string>();
   command->add_option("model", options->model, "GGUF file, or the first of its shards")->required();
@@ -39,8 +66,18 @@ void add_search(CLI::App& app) {
   add_options(*command, options->text);
   command->add_option("--imatrix", options->imatrix,
                       "importance matrix that the plan will be used with, instead of --calibrate");
+  auto* context = command->get_option("--ctx-size");
+  context->description(
+      "tokens per chunk; with --vram the context that devices have room for, and chunks of 512 tokens at most");
   auto* size = add_bytes(*command, "--size", options->size, "size of the quantized file, at most, e.g. 10.67GiB");
-  command->add_option("--bpw", options->bpw, "instead: bits per weight of tensor data, at most")->excludes(size);
+  auto* bpw = command->add_option("--bpw", options->bpw, "instead: bits per weight of tensor data, at most");
+  bpw->excludes(size);
+  add_options(*command, options->devices)
+      ->description("instead: fill the memory of devices, each of this size: 16GiB, 24GiBx6, or a list: 24GiBx2,16GiB")
+      ->needs(context)
+      ->excludes(size)
+      ->excludes(bpw);
+  add_options(*command, options->steering);
   command->add_option("--types", options->types, "types to choose from, between commas")->capture_default_str();
   command->add_option("--effort", options->effort, "search for less error in each tensor: fast, normal, best")
       ->capture_default_str();

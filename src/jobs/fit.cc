@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "base/byte_size.h"
 #include "base/error.h"
 #include "imatrix/imatrix.h"
 #include "model/architecture.h"
@@ -25,16 +24,6 @@ FitDevice describe(const schedule::MemoryPlan& plan, schedule::LayerRange layers
           .activations = memory.activations,
           .needed = memory.total(),
           .free = free};
-}
-
-// A number without a unit was meant in another than bytes.
-std::vector<uint64_t> memory_of_devices(const std::string& vram) {
-  constexpr uint64_t kLeast = 1 << 20;
-  std::vector<uint64_t> sizes = parse_byte_list(vram);
-  for (const uint64_t bytes : sizes) {
-    if (bytes > 0 && bytes < kLeast) fail("", "--vram {}: {} bytes? Give a unit: {}GiB", printable(vram), bytes, bytes);
-  }
-  return sizes;
 }
 
 std::string name_of_plan(const PlanSource& source) {
@@ -70,20 +59,11 @@ class PlannedModel {
 }  // namespace
 
 FitResult fit(const FitOptions& options) {
-  std::vector<uint64_t> free_bytes = memory_of_devices(options.vram);
-  for (uint64_t& bytes : free_bytes) bytes -= std::min(bytes, options.reserve);
-  const schedule::PlacementRequest placement = options.placement.request(free_bytes);
+  const std::vector<uint64_t> free_bytes = options.devices.free_bytes();
+  const schedule::PlacementRequest placement = options.devices.placement.request(free_bytes);
   const gguf::Reader reader(options.model, gguf::ReadMode::kHeader);
   const model::ModelConfig config = model::read_config(reader.metadata());
-  schedule::MemoryRequest request{.n_context = options.ctx_size,
-                                  .n_sequences = options.sequences,
-                                  .n_batch = options.batch_size,
-                                  .cache_types = options.cache.types()};
-  for (const model::LayerConfig& layer : config.layers) check_cache_types(layer.attention, request.cache_types);
-  if (request.n_context > config.n_context) {
-    fail("", "a context of {} tokens exceeds the model's {}", request.n_context, config.n_context);
-  }
-
+  schedule::MemoryRequest request = options.devices.memory_request(config, options.ctx_size);
   const PlannedModel planned(options, reader);
   const schedule::ModelTensors& tensors = planned.tensors();
 
@@ -97,7 +77,7 @@ FitResult fit(const FitOptions& options) {
   result.batch = request.n_batch;
   result.cache_type_k = format(request.cache_types.keys).name;
   result.cache_type_v = format(request.cache_types.values).name;
-  result.reserve = options.reserve;
+  result.reserve = options.devices.reserve;
   result.largest_context = largest_context(tensors, config, request, [&](const schedule::MemoryPlan& plan) {
     return fits(plan, place_layers(plan, placement), free_bytes);
   });

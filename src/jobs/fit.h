@@ -6,33 +6,23 @@
 #include <string>
 #include <vector>
 
-#include "jobs/model_options.h"
+#include "jobs/device_options.h"
 #include "jobs/plan.h"
 
 namespace steelyard::jobs {
 
 struct FitOptions {
   std::string model;
-  std::string vram;                 ///< memory of the devices: "24GiB", "24GiBx6", "24GiBx2,16GiB"
-  uint64_t reserve = 512ull << 20;  ///< bytes of each device that driver and libraries take
-  int64_t ctx_size = 0;             ///< 0: the most that fit
-  int64_t sequences = 1;            ///< texts at a time, each with so much context
-  int64_t batch_size = 512;         ///< tokens of a prompt that go through a layer at once
-  PlacementOptions placement;
-  CacheOptions cache;
+  int64_t ctx_size = 0;  ///< 0: the most that fit
+  DeviceOptions devices;
   PlanSource source;    ///< the types that tensors would have; none: those of the file
   std::string imatrix;  ///< of a plan: importance file, decide as if it were used; empty: none
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("model", self.model);
-    visit("vram", self.vram);
-    visit.bytes("reserve", self.reserve);
     visit("ctx_size", self.ctx_size);
-    visit("sequences", self.sequences);
-    visit("batch_size", self.batch_size);
-    visit.group(self.placement);
-    visit.group(self.cache);
+    visit.group(self.devices);
     visit.group(self.source);
     visit("imatrix", self.imatrix);
   }

@@ -137,7 +137,8 @@ void write(const QuantizeOptions& options, const quantize::QuantizeJob& job, con
 }  // namespace
 
 QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& progress) {
-  if (options.size > 0) return quantize_to_size(options, progress);
+  if (options.size > 0 || !options.devices.vram.empty()) return quantize_to_size(options, progress);
+  if (options.steering.given()) fail("", "--fix, --tie and --simple need --size or --vram");
   check_options(options);
   QuantizeResult result;
   result.threads = use_threads(options.threads);

@@ -16,7 +16,9 @@
 
 #include "calibrate/calibrated_layers.h"
 #include "jobs/calibration_text.h"
+#include "jobs/device_options.h"
 #include "jobs/plan.h"
+#include "jobs/search_steering.h"
 #include "jobs/shaping.h"
 #include "jobs/tuning.h"
 
@@ -31,7 +33,9 @@ struct QuantizeOptions {
   std::string calibrate;  ///< text for the layers while they are quantized (TextSource); empty: none
   WriterFiles files;      ///< of a text that the model writes
   uint64_t size = 0;      ///< bytes of the file at most: its plan is searched (quantize_to_size.h); 0: `source` says it
-  bool tune = false;      ///< afterwards, on the same text (tuning.h)
+  DeviceOptions devices;  ///< instead of `size`: the memory of devices; shaping.ctx_size is then their context
+  SteeringOptions steering;  ///< of the plan that is searched
+  bool tune = false;         ///< afterwards, on the same text (tuning.h)
   TuningOptions tuning;
   std::string from;                   ///< file to make again: plan and shaping options are in its metadata
   std::string backend = "cpu";        ///< where rows are encoded and the calibration text passes: cpu, cuda, cuda:N
@@ -55,6 +59,8 @@ struct QuantizeOptions {
     visit("calibrate", self.calibrate);
     visit.group(self.files);
     visit.bytes("size", self.size);
+    visit.group(self.devices);
+    visit.group(self.steering);
     visit("tune", self.tune);
     visit.group(self.tuning);
     visit("from", self.from);

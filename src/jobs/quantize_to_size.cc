@@ -1,6 +1,7 @@
 #include "jobs/quantize_to_size.h"
 
 #include <filesystem>
+#include <string_view>
 
 #include "base/error.h"
 #include "jobs/outputs.h"
@@ -10,12 +11,13 @@ namespace steelyard::jobs {
 
 QuantizeResult quantize_to_size(const QuantizeOptions& options, const ProgressCallback& progress) {
   if (options.output.empty()) fail("", "no output file given");
-  if (options.calibrate.empty()) fail("", "--size needs a text: --calibrate FILE");
+  const std::string_view limit = options.size > 0 ? "--size" : "--vram";
+  if (options.calibrate.empty()) fail("", "{} needs a text: --calibrate FILE", limit);
   if (TextSource::parse(options.calibrate).own)
-    fail("", "--size needs a text file; the model's own cannot be searched on");
-  if (!options.from.empty()) fail("", "--size and --from cannot be combined");
-  if (!options.imatrix.empty()) fail("", "--size calibrates: leave out --imatrix");
-  if (options.dry_run) fail("", "--size and --dry-run cannot be combined: steelyard search writes the plan alone");
+    fail("", "{} needs a text file; the model's own cannot be searched on", limit);
+  if (!options.from.empty()) fail("", "{} and --from cannot be combined", limit);
+  if (!options.imatrix.empty()) fail("", "{} calibrates: leave out --imatrix", limit);
+  if (options.dry_run) fail("", "{} and --dry-run cannot be combined: steelyard search writes the plan alone", limit);
   check_output(options.output, {options.model, options.calibrate});
   SearchOptions search_options;
   search_options.model = options.model;
@@ -24,12 +26,17 @@ QuantizeResult quantize_to_size(const QuantizeOptions& options, const ProgressCa
       .file = options.calibrate, .ctx_size = options.shaping.ctx_size, .chunks = options.shaping.chunks};
   search_options.source = options.source;
   search_options.size = options.size;
+  search_options.devices = options.devices;
+  search_options.steering = options.steering;
   search_options.backend = options.backend;
   search_options.memory = options.memory;
   search_options.threads = options.threads;
   if (!options.resume || !std::filesystem::exists(search_options.output)) search(search_options, progress);
   QuantizeOptions by_plan = options;
   by_plan.size = 0;
+  by_plan.devices = {};
+  by_plan.steering = {};
+  by_plan.shaping.ctx_size = search_options.chunk_size();
   by_plan.source = {.plan = search_options.output};
   return quantize(by_plan, progress);
 }

@@ -1,4 +1,4 @@
-// quantize --size: a search for a plan (search.h), and quantization by it, in one.
+// quantize --size and --vram: a search for a plan (search.h), and quantization by it, in one.
 #pragma once
 
 #include "jobs/quantize.h"

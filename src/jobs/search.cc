@@ -6,7 +6,8 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <sstream>
+#include <map>
+#include <memory>
 
 #include "base/atomic_file.h"
 #include "base/data_folder.h"
@@ -16,43 +17,42 @@
 #include "imatrix/imatrix.h"
 #include "jobs/calibration_text.h"
 #include "jobs/outputs.h"
+#include "jobs/search_budget.h"
 #include "jobs/search_files.h"
 #include "jobs/search_signals.h"
 #include "jobs/threads.h"
 #include "model/architecture.h"
 #include "plan/plan_names.h"
 #include "schedule/gradient_sweep.h"
-#include "search/plan_text.h"
+#include "search/loss_model.h"
 
 namespace steelyard::jobs {
 namespace {
 
-using formats::Type;
 using Damages = std::vector<search::TensorDamage>;
 
 // One-sided quantile of the normal distribution: a plan is better where chance says so once in a hundred.
 constexpr double kOnePercent = 2.33;
 // A proposal must be better than the best file by so much, as estimated: to make it takes a calibration.
 constexpr double kWorthMaking = 0.02;
-// What a file's record of its own making varies by, besides the plan.
-constexpr uint64_t kRecordVaries = 256;
 
-std::vector<Type> candidate_types(const SearchOptions& options) {
-  std::vector<Type> types;
-  std::istringstream names(options.types);
-  for (std::string name; std::getline(names, name, ',');) {
-    const formats::Format* const format = formats::find_format(name);
-    if (format == nullptr || format->encoder == nullptr) fail("", "--types: {} is no type to quantize to", name);
-    types.push_back(format->type);
-  }
-  if (types.empty()) fail("", "--types: expected at least one type");
-  return types;
+std::unique_ptr<SearchBudget> make_budget(const SearchOptions& options, int64_t n_context, const gguf::Reader& source) {
+  if (options.size > 0) return size_budget(source, options.size);
+  if (options.bpw > 0) return bits_budget(source, options.bpw);
+  return device_budget(source, options.devices, n_context);
 }
 
 class Search {
  public:
-  Search(const SearchOptions& options, const ProgressCallback& progress)
-      : options_(options), progress_(progress), source_(options.model), types_(candidate_types(options)) {
+  // n_context: of devices
+  Search(const SearchOptions& options, int64_t n_context, const ProgressCallback& progress)
+      : options_(options),
+        progress_(progress),
+        source_(options.model),
+        types_(candidate_types(options.types)),
+        n_context_(n_context),
+        budget_(make_budget(options, n_context, source_)),
+        fixed_(fixed_types(options.steering, source_, !options.imatrix.empty())) {
     if (!options.imatrix.empty()) imatrix_ = imatrix::Imatrix::load(options.imatrix);
     result_.output = options.output;
   }
@@ -63,20 +63,24 @@ class Search {
   plan::Resolution resolved(const plan::Plan& plan) const {
     return resolve(plan, source_.tensors(), plan::model_facts(source_.metadata(), imatrix_.has_value()));
   }
-  uint64_t data_bytes(const plan::Plan& plan) const { return resolved(plan).total_bytes; }
+  search::Types types_under(const plan::Plan& plan) const {
+    search::Types types;
+    const plan::Resolution resolution = resolved(plan);
+    for (const plan::Decision& decision : resolution.decisions) types[decision.tensor->name] = decision.type;
+    return types;
+  }
   bool gives_the_same(const plan::Plan& a, const plan::Plan& b) const {
     return std::ranges::equal(resolved(a).decisions, resolved(b).decisions, {}, &plan::Decision::type,
                               &plan::Decision::type);
   }
-  void set_budget();
   std::pair<std::string, plan::Plan> largest_preset() const;
   void cut_text();
   tokenizer::Chunks calibration_chunks() const;
   std::string identity() const;
   void collect(SearchSignals& signals, SearchFiles& files, SearchState& state, const std::string& plan);
   void add(MadeFile made);
-  search::Types allocate(const Damages& damages);
-  std::string text_of(const search::Types& types, const Damages& damages) const;
+  Choice choose(const Damages& damages);
+  void fit_devices(const MadeFile& written);
   const MadeFile* best_estimated(const Damages& damages) const;
   double fit_jumps(const Damages& damages) const;
   void propose(SearchFiles& files, const Damages& damages);
@@ -85,36 +89,24 @@ class Search {
   const SearchOptions& options_;
   const ProgressCallback& progress_;
   const gguf::Reader source_;
-  const std::vector<Type> types_;
+  const std::vector<formats::Type> types_;
+  const int64_t n_context_;
+  const std::unique_ptr<SearchBudget> budget_;
+  const search::Types fixed_;
   std::optional<imatrix::Imatrix> imatrix_;
   SearchResult result_;
   int64_t n_calibrating_ = 0, n_held_out_ = 0;
-  std::vector<MadeFile> made_;  // the first: by the start plan
+  std::vector<MadeFile> made_;             // the first: by the start plan
+  std::map<std::string, Choice> choices_;  // by name: what proposals are
 };
-
-// Before any file is there, its header is taken to be that of the source.
-void Search::set_budget() {
-  uint64_t n_elements = 0, data = 0;
-  for (const gguf::TensorInfo& tensor : source_.tensors()) {
-    n_elements += static_cast<uint64_t>(tensor.n_elements());
-    data += tensor.n_bytes;
-  }
-  if (options_.bpw > 0) {
-    result_.budget = static_cast<uint64_t>(options_.bpw * static_cast<double>(n_elements) / 8);
-    return;
-  }
-  const uint64_t header = std::max<uint64_t>(data, std::filesystem::file_size(options_.model)) - data;
-  if (options_.size <= header) fail("", "--size: a header alone has {} bytes", header);
-  result_.budget = options_.size - header;
-}
 
 std::pair<std::string, plan::Plan> Search::largest_preset() const {
   std::pair<std::string, plan::Plan> largest;
   uint64_t most = 0;
   for (const std::string& name : plan::preset_names(data_folder("plans"))) {
-    plan::Plan preset = plan::Plan::preset(data_folder("plans"), name);
-    const uint64_t needed = data_bytes(preset);
-    if (needed > result_.budget || needed <= most) continue;
+    plan::Plan preset = options_.steering.before(plan::Plan::preset(data_folder("plans"), name));
+    const uint64_t needed = resolved(preset).total_bytes;
+    if (needed <= most || budget_->missing(types_under(preset)) > 0) continue;
     most = needed;
     largest = {name, std::move(preset)};
   }
@@ -170,35 +162,32 @@ void Search::add(MadeFile made) {
   made_.push_back(std::move(made));
 }
 
-// The header of a file is that of the first with another plan in it.
-search::Types Search::allocate(const Damages& damages) {
-  const MadeFile& start = made_.front();
-  uint64_t fixed = start.bytes;
-  for (const search::TensorDamage& tensor : damages)
-    fixed -= *gguf::tensor_bytes(format(start.types.at(tensor.tensor)), source_.find(tensor.tensor)->ne);
-  const uint64_t other = start.header_bytes - start.plan.size() + kRecordVaries;
-  search::Types types;
-  for (uint64_t plan_bytes = start.plan.size();;) {
-    if (options_.size > 0) result_.budget = options_.size - std::min(options_.size, other + plan_bytes);
-    if (result_.budget <= fixed)
-      fail("", "tensors that have one type only need {} bytes, {} may be used", fixed, result_.budget);
-    types = allocate_types(damages, start.types, result_.budget - fixed);
-    const uint64_t now = text_of(types, damages).size();
-    if (options_.size == 0 || now <= plan_bytes) return types;
-    plan_bytes = now + kRecordVaries;
-  }
+Choice Search::choose(const Damages& damages) {
+  ChoiceProblem problem{.tensors = source_.tensors(),
+                        .damages = with_all_tensors(source_.tensors(), damages, fixed_, made_.front().types),
+                        .measured = damages,
+                        .ties = {},
+                        .max_rules = options_.steering.simple};
+  if (options_.steering.tie) problem.ties = gates_with_ups(source_.tensors());
+  Choice choice = budget_->choose(problem);
+  result_.budget = choice.budget;
+  result_.limit = choice.limit;
+  return choice;
 }
 
-std::string Search::text_of(const search::Types& types, const Damages& damages) const {
-  search::PlanNotes notes;
-  notes.head = "found by `steelyard search`";
-  // Shares of the root add up to it.
-  const double jumps = divergence(damages, types).jumps;
-  for (const search::TensorDamage& tensor : damages) {
-    const auto found = std::ranges::find(tensor.types, types.at(tensor.tensor), &search::Damage::type);
-    notes.losses[tensor.tensor] = found->smooth + (jumps > 0 ? found->jumps / jumps : 0);
-  }
-  return search::plan_text(source_.tensors(), types, notes);
+// What `fit` says of the plan that was written.
+void Search::fit_devices(const MadeFile& written) {
+  if (options_.devices.vram.empty()) return;
+  FitOptions fit_options{.model = options_.model, .ctx_size = n_context_, .devices = options_.devices};
+  fit_options.source.plan = options_.output;
+  fit_options.imatrix = options_.imatrix;
+  const Choice& choice = choices_[written.name];  // an empty one of a plan that was not chosen
+  if (!choice.tensor_split.empty()) fit_options.devices.placement.tensor_split = choice.tensor_split;
+  const FitResult fitted = fit(fit_options);
+  if (!fitted.fits) fail(options_.output, "does not fit --vram {}", options_.devices.vram);
+  result_.devices = fitted.devices;
+  result_.has_largest_types = choice.has_largest_types;
+  result_.tensor_split = choice.tensor_split;
 }
 
 // Files with types that were not tried have no estimate.
@@ -233,12 +222,13 @@ void Search::propose(SearchFiles& files, const Damages& measured) {
     for (size_t i = 0; i < damages.size(); ++i)
       for (size_t t = 0; t < damages[i].types.size(); ++t)
         damages[i].types[t].jumps = measured[i].types[t].jumps * factor * factor;
-    const search::Types types = allocate(damages);
+    Choice choice = choose(damages);
     const MadeFile* const before = best_estimated(damages);
     if (before != nullptr &&
-        divergence(damages, types).sum() > (1 - kWorthMaking) * divergence(damages, before->types).sum())
+        divergence(damages, choice.types).sum() > (1 - kWorthMaking) * divergence(damages, before->types).sum())
       break;
-    add(files.make(fmt::format("proposal {}", round), text_of(types, damages)));
+    add(files.make(fmt::format("proposal {}", round), choice.text));
+    choices_[made_.back().name] = std::move(choice);
   }
   for (const search::TensorDamage& tensor : damages)
     for (const search::Damage& damage : tensor.types)
@@ -251,8 +241,11 @@ void Search::propose(SearchFiles& files, const Damages& measured) {
 
 // The start plan, unless another is significantly better.
 const MadeFile& Search::best() const {
+  // A preset knows of no demands. It is only measured then.
+  const bool has_demands = options_.steering.tie || options_.steering.simple > 0;
   const MadeFile* best = &made_.front();
   for (const MadeFile& made : made_) {
+    if (made.is_preset && has_demands) continue;
     const evaluate::MeanEstimate gain = paired_difference(made.figures, made_.front().figures);
     if (gain.mean + kOnePercent * gain.standard_error < 0 &&
         made.figures.mean_divergence() < best->figures.mean_divergence())
@@ -263,17 +256,21 @@ const MadeFile& Search::best() const {
 
 SearchResult Search::run() {
   schedule::GradientSweep::require_backward(options_.model, model::read_config(source_.metadata()));
-  set_budget();
+  result_.budget = budget_->bytes();
+  if (const uint64_t missing = budget_->missing(smallest_types(source_.tensors(), types_, fixed_));
+      missing > 0 && !options_.devices.vram.empty())
+    fail("", "{} bytes are missing: not even the smallest of --types fit", missing);
   cut_text();
   auto [preset_name, preset] = largest_preset();
   if (!options_.source.given() && preset_name.empty())
     fail("", "no preset fits into {} bytes of tensor data: give a plan that does", result_.budget);
-  const plan::Plan start = options_.source.given() ? options_.source.load() : preset;
+  const plan::Plan start = options_.source.given() ? options_.steering.before(options_.source.load()) : preset;
   result_.start =
       options_.source.given() ? options_.source.plan + options_.source.preset + options_.source.type : preset_name;
   const plan::Resolution resolution = resolved(start);
-  if (const uint64_t needed = resolution.total_bytes; needed > result_.budget)
-    fail("", "the plan {} needs {} bytes of tensor data, {} may be used", result_.start, needed, result_.budget);
+  if (const uint64_t missing = budget_->missing(types_under(start)); missing > 0)
+    fail("", "the plan {} needs {} bytes more than the {} bytes of tensor data that may be used", result_.start,
+         missing, result_.budget);
 
   SearchState state(options_.resume, options_.resume.empty() ? "" : identity());
   SearchSignals signals(options_, source_, resolution, types_, imatrix_ ? &*imatrix_ : nullptr, state);
@@ -285,10 +282,15 @@ SearchResult Search::run() {
   if (const uint64_t needed = made_.front().bytes + made_.front().header_bytes;
       options_.size > 0 && needed > options_.size)
     fail("", "the plan {} gives a file of {} bytes, --size is {}", result_.start, needed, options_.size);
-  if (!preset_name.empty() && !gives_the_same(preset, start)) add(files.make(preset_name, preset.text()));
+  budget_->learn(made_.front().types, made_.front().bytes + made_.front().header_bytes, made_.front().plan.size());
+  if (!preset_name.empty() && !gives_the_same(preset, start)) {
+    add(files.make(preset_name, preset.text()));
+    made_.back().is_preset = true;
+  }
   propose(files, signals.damages());
   const MadeFile& found = best();
   write_file(options_.output, found.plan);
+  fit_devices(found);
   result_.chosen = found.name;
   result_.bytes = found.bytes;
   return std::move(result_);
@@ -298,7 +300,8 @@ SearchResult Search::run() {
 
 void SearchOptions::check() const {
   if (!(bpw >= 0 && std::isfinite(bpw))) fail("", "--bpw: expected a number above 0, found {}", bpw);
-  if ((size > 0) == (bpw > 0)) fail("", "give one of --size and --bpw");
+  if (int{size > 0} + int{bpw > 0} + int{!devices.vram.empty()} != 1) fail("", "give one of --size, --bpw and --vram");
+  steering.check();
   if (held_out < 2) fail("", "--held-out: expected at least 2, found {}", held_out);
   if (rounds < 1) fail("", "--rounds: expected at least 1, found {}", rounds);
   // The text is read again for each file that is made, as quantize reads it.
@@ -314,13 +317,20 @@ ShapingOptions SearchOptions::shaping() const {
   return shaping;
 }
 
+int64_t SearchOptions::chunk_size() const {
+  return devices.vram.empty() ? text.ctx_size : std::min(text.ctx_size, TextOptions().ctx_size);
+}
+
 SearchResult search(const SearchOptions& options, const ProgressCallback& progress) {
   options.check();
   use_threads(options.threads);
   const std::vector<std::string> inputs = {options.model, options.text.file, options.source.plan, options.imatrix};
   check_output(options.output, inputs);
   if (!options.resume.empty()) check_output(options.resume, inputs);
-  return Search(options, progress).run();
+  // Chunks of the text are another matter than the context that devices have room for.
+  SearchOptions cut = options;
+  cut.text.ctx_size = options.chunk_size();
+  return Search(cut, options.text.ctx_size, progress).run();
 }
 
 }  // namespace steelyard::jobs

@@ -1,29 +1,37 @@
-// Finds a plan for a size: what each tensor loses in each type under error feedback, what that does to the model's
-// output, the types that lose least for the bytes, and whether that is so when it is measured (docs/search.md).
+// Finds a plan for a size, or for the memory of devices: what each tensor loses in each type under error feedback, what
+// that does to the model's output, the types that lose least for the bytes, and whether that is so when it is measured
+// (docs/search.md).
 //
 // Progress: "gradients", "probe" once each; those of quantize (quantize.h) for each file that is made, and "measure"
 // with the data of a SearchMeasurement after it.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "jobs/device_options.h"
+#include "jobs/fit.h"
 #include "jobs/plan.h"
 #include "jobs/progress.h"
+#include "jobs/search_choice.h"
+#include "jobs/search_steering.h"
 #include "jobs/shaping.h"
 #include "jobs/text_options.h"
 
 namespace steelyard::jobs {
 
 struct SearchOptions {
-  std::string model;    ///< GGUF file, or the first of its shards
-  std::string output;   ///< plan to write
-  TextOptions text;     ///< calibrates; the last `held_out` chunks judge
-  PlanSource source;    ///< where the search begins; none: the largest preset that fits
-  std::string imatrix;  ///< file that the plan will be used with; empty: files are calibrated
-  uint64_t size = 0;    ///< bytes of the whole file, at most; 0: bpw is given
-  double bpw = 0;       ///< bits per weight of tensor data, at most
+  std::string model;      ///< GGUF file, or the first of its shards
+  std::string output;     ///< plan to write
+  TextOptions text;       ///< calibrates; the last `held_out` chunks judge. With devices, ctx_size is their context
+  PlanSource source;      ///< where the search begins; none: the largest preset that fits
+  std::string imatrix;    ///< file that the plan will be used with; empty: files are calibrated
+  uint64_t size = 0;      ///< bytes of the whole file, at most; 0: another limit is given
+  double bpw = 0;         ///< bits per weight of tensor data, at most; 0: another limit is given
+  DeviceOptions devices;  ///< whose memory the model shall fill; without `vram`: another limit is given
+  SteeringOptions steering;
   /// Candidates, between commas. Like a preset, a choice of ours: those that are read at full speed, a step of quality
   /// apart.
   std::string types = "IQ1_M,IQ2_XXS,IQ2_S,IQ3_XXS,IQ3_S,IQ4_XS,Q4_K,Q5_K,Q6_K,Q8_0";
@@ -40,6 +48,8 @@ struct SearchOptions {
   void check() const;
   /// How files are quantized.
   ShapingOptions shaping() const;
+  /// Tokens of a chunk of the text: where devices have a context, no more than are usual.
+  int64_t chunk_size() const;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -50,6 +60,8 @@ struct SearchOptions {
     visit("imatrix", self.imatrix);
     visit.bytes("size", self.size);
     visit("bpw", self.bpw);
+    visit.group(self.devices);
+    visit.group(self.steering);
     visit("types", self.types);
     visit("effort", self.effort);
     visit("held_out", self.held_out);
@@ -106,6 +118,10 @@ struct SearchResult {
   uint64_t bytes = 0;   ///< of the plan that was written
   std::string chosen;   ///< which of `measured`; "start" where nothing is better
   std::vector<SearchMeasurement> measured;
+  std::optional<RuleLimit> limit;    ///< of the last proposal, where a plan must have few rules
+  std::vector<FitDevice> devices;    ///< with the plan that was written
+  bool has_largest_types = false;    ///< of devices: nothing larger can be chosen, whatever room is left
+  std::vector<double> tensor_split;  ///< layers of several devices under it; empty: as `fit` chooses
   std::vector<Sensitivity> sensitivities;
 
   template <class Self, class Visit>
@@ -116,11 +132,15 @@ struct SearchResult {
     visit("bytes", self.bytes);
     visit("chosen", self.chosen);
     visit("measured", self.measured);
+    visit("limit", self.limit);
+    visit("devices", self.devices);
+    visit("has_largest_types", self.has_largest_types);
+    visit("tensor_split", self.tensor_split);
     visit("sensitivities", self.sensitivities);
   }
 };
 
-/// Error for options out of range, a size that no plan fits, a model without a backward pass, and as quantize.
+/// Error for options out of range, a budget that no plan fits, a model without a backward pass, and as quantize.
 SearchResult search(const SearchOptions& options, const ProgressCallback& progress = {});
 
 }  // namespace steelyard::jobs

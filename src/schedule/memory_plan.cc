@@ -45,6 +45,14 @@ uint64_t table_bytes(const model::ModelConfig& config, int64_t n_positions) {
 
 }  // namespace
 
+TensorPlace place_of(std::string_view tensor, size_t n_layers) {
+  using Kind = TensorPlace::Kind;
+  const auto block = gguf::block_of(tensor);
+  if (!block) return {tensor.starts_with("token_embd") ? Kind::kEmbedding : Kind::kOutput};
+  const auto layer = static_cast<size_t>(*block);
+  return layer < n_layers ? TensorPlace{Kind::kLayer, layer} : TensorPlace{Kind::kPrediction};
+}
+
 DeviceMemory MemoryPlan::on_device(LayerRange range) const {
   DeviceMemory device;
   if (range.empty()) return device;
@@ -65,13 +73,13 @@ MemoryPlan plan_memory(const ModelTensors& model, const model::ModelConfig& conf
   plan.layers.resize(config.layers.size());
   for (const gguf::TensorInfo& tensor : model.tensors) {
     const uint64_t bytes = bound_bytes(tensor);
-    const auto block = gguf::block_of(tensor.name);
-    if (!block)
-      (tensor.name.starts_with("token_embd") ? plan.embedding : plan.output) += bytes;
-    else if (const auto i = static_cast<size_t>(*block); i < plan.layers.size())
-      plan.layers[i].weights += bytes;
-    else
+    const TensorPlace place = place_of(tensor.name, plan.layers.size());
+    if (place.kind == TensorPlace::Kind::kLayer)
+      plan.layers[place.layer].weights += bytes;
+    else if (place.kind == TensorPlace::Kind::kPrediction)
       plan.prediction += bytes;
+    else
+      (place.kind == TensorPlace::Kind::kEmbedding ? plan.embedding : plan.output) += bytes;
   }
   const auto end = model.tensors.end();
   if (std::ranges::find(model.tensors, "output.weight", &gguf::TensorInfo::name) == end)

@@ -8,6 +8,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -56,6 +57,17 @@ struct DeviceMemory {
 
   uint64_t total() const { return weights + caches + tables + activations; }
 };
+
+/// Where a tensor lies.
+struct TensorPlace {
+  enum class Kind { kLayer, kEmbedding, kOutput, kPrediction };
+
+  Kind kind;
+  size_t layer = 0;  ///< of kLayer
+};
+
+/// In a model whose trunk has so many layers.
+TensorPlace place_of(std::string_view tensor, size_t n_layers);
 
 struct MemoryPlan {
   std::vector<LayerMemory> layers;  ///< of the trunk

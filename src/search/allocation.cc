@@ -20,6 +20,7 @@
 #include "base/check.h"
 #include "base/checked.h"
 #include "base/error.h"
+#include "search/hull.h"
 
 namespace steelyard::search {
 namespace {
@@ -137,19 +138,9 @@ void Problem::relax() {
   };
   std::vector<Step> steps;
   for (size_t i = 0; i < items_.size(); ++i) {
-    const std::vector<Option>& options = items_[i].options;
-    for (size_t from = 0; from + 1 < options.size();) {
-      Step best{-1, i, from};
-      for (size_t to = from + 1; to < options.size(); ++to) {
-        const double slope =
-            (options[from].loss - options[to].loss) / static_cast<double>(options[to].bytes - options[from].bytes);
-        if (slope >= best.slope) best = {slope, i, to};
-      }
-      // Rounding must not put a step before the one that it goes on from.
-      if (from > 0) best.slope = std::min(best.slope, steps.back().slope);
-      steps.push_back(best);
-      from = best.option;
-    }
+    std::vector<HullPoint> points;
+    for (const Option& option : items_[i].options) points.push_back({option.bytes, option.loss});
+    for (const HullStep& step : hull_steps(points)) steps.push_back({step.slope, i, step.to});
   }
   std::stable_sort(steps.begin(), steps.end(), [](const Step& a, const Step& b) { return a.slope > b.slope; });
   for (const Step& step : steps) {

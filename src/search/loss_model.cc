@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 
 #include "base/check.h"
+#include "base/error.h"
 #include "search/allocation.h"
+#include "search/simplify.h"
 
 namespace steelyard::search {
 namespace {
@@ -13,6 +16,25 @@ const Damage& damage_in(const TensorDamage& tensor, const Types& types) {
   const auto found = std::ranges::find(tensor.types, types.at(tensor.tensor), &Damage::type);
   STEELYARD_CHECK(found != tensor.types.end());
   return *found;
+}
+
+size_t part_of(const std::string& tensor, const ChoiceLimits& limits) {
+  const auto found = limits.parts.find(tensor);
+  return found == limits.parts.end() ? 0 : found->second;
+}
+
+// One more tensor in a group: what is left are the types that all have.
+void join(Group& group, const std::string& tensor, const std::vector<Candidate>& own) {
+  std::vector<Candidate> common;
+  for (const Candidate& candidate : group.candidates) {
+    const auto same = std::ranges::find(own, candidate.type, &Candidate::type);
+    if (same != own.end())
+      common.push_back({candidate.type, candidate.bytes + same->bytes, candidate.loss + same->loss});
+  }
+  if (common.empty())
+    fail("", "{} and {} are tied and have no type in common", printable(group.tensors.front()), printable(tensor));
+  group.tensors.push_back(tensor);
+  group.candidates = std::move(common);
 }
 
 }  // namespace
@@ -28,28 +50,67 @@ Divergence divergence(std::span<const TensorDamage> damages, const Types& types)
   return sum;
 }
 
-// The root is concave, so its tangent at a choice bounds it from above: each step of the loop is at least as good as
-// the one before, and it ends where none is better.
-Types allocate_types(std::span<const TensorDamage> damages, const Types& start, uint64_t budget_bytes) {
-  constexpr int kMostSteps = 20;
-  Types best;
-  double least = INFINITY, jumps = 0;
-  for (const TensorDamage& tensor : damages) {
-    const auto largest = std::ranges::max_element(tensor.types, {}, &Damage::jumps);
-    jumps += largest->jumps;
-  }
-  jumps = std::sqrt(jumps);
-  for (int step = 0; step < kMostSteps; ++step) {
-    const double slope = jumps > 0 ? 0.5 / jumps : 0;
-    std::vector<Group> groups;
-    for (const TensorDamage& tensor : damages) {
-      groups.push_back({{tensor.tensor}, {}});
-      for (const Damage& damage : tensor.types)
-        groups.back().candidates.push_back({damage.type, damage.bytes, damage.smooth + slope * damage.jumps});
+std::vector<TensorDamage> with_all_tensors(std::span<const gguf::TensorInfo> tensors,
+                                           std::span<const TensorDamage> damages, const Types& fixed,
+                                           const Types& others) {
+  std::map<std::string_view, const TensorDamage*> known;
+  for (const TensorDamage& damage : damages) known[damage.tensor] = &damage;
+  std::vector<TensorDamage> all;
+  for (const gguf::TensorInfo& tensor : tensors) {
+    const auto found = known.find(tensor.name);
+    const auto is_fixed = fixed.find(tensor.name);
+    if (found != known.end() && is_fixed == fixed.end()) {
+      all.push_back(*found->second);
+      continue;
     }
-    const Allocation allocation = allocate(groups, budget_bytes);
-    Types types = start;
-    for (size_t g = 0; g < groups.size(); ++g) types[damages[g].tensor] = damages[g].types[allocation.chosen[g]].type;
+    const auto other = others.find(tensor.name);
+    Damage only{.type = is_fixed != fixed.end() ? is_fixed->second
+                        : other != others.end() ? other->second
+                                                : tensor.type};
+    only.bytes = gguf::tensor_bytes(format(only.type), tensor.ne).value_or(0);
+    if (found != known.end()) {
+      const auto same = std::ranges::find(found->second->types, only.type, &Damage::type);
+      if (same != found->second->types.end()) only = *same;
+    }
+    all.push_back({tensor.name, {only}});
+  }
+  return all;
+}
+
+std::vector<Group> tangent_groups(std::span<const TensorDamage> damages, std::span<const std::vector<std::string>> ties,
+                                  double jumps) {
+  const double slope = jumps > 0 ? 0.5 / jumps : 0;
+  std::map<std::string_view, size_t> tie_of;
+  for (size_t t = 0; t < ties.size(); ++t) {
+    for (const std::string& tensor : ties[t]) tie_of[tensor] = t;
+  }
+  std::vector<Group> groups;
+  std::map<size_t, size_t> group_of;  // tie to group
+  for (const TensorDamage& tensor : damages) {
+    std::vector<Candidate> own;
+    for (const Damage& damage : tensor.types)
+      own.push_back({damage.type, damage.bytes, damage.smooth + slope * damage.jumps});
+    const auto tie = tie_of.find(tensor.tensor);
+    if (tie != tie_of.end()) {
+      const auto [group, is_first] = group_of.emplace(tie->second, groups.size());
+      if (!is_first) {
+        join(groups[group->second], tensor.tensor, own);
+        continue;
+      }
+    }
+    groups.push_back({{tensor.tensor}, std::move(own)});
+  }
+  return groups;
+}
+
+// The root is concave, so its tangent at a choice bounds it from above: each step of the loop is at least as good as
+// the one before where `choose` is exact, and it ends where none is better.
+Types follow_tangents(std::span<const TensorDamage> damages, std::span<const std::vector<std::string>> ties,
+                      double jumps, int most_steps, const std::function<Types(std::span<const Group>)>& choose) {
+  Types best;
+  double least = INFINITY;
+  for (int step = 0; step < most_steps; ++step) {
+    Types types = choose(tangent_groups(damages, ties, jumps));
     const Divergence now = divergence(damages, types);
     if (!(now.sum() < least)) break;
     least = now.sum();
@@ -57,6 +118,24 @@ Types allocate_types(std::span<const TensorDamage> damages, const Types& start, 
     best = std::move(types);
   }
   return best;
+}
+
+Types allocate_types(std::span<const TensorDamage> damages, const ChoiceLimits& limits) {
+  constexpr int kMostSteps = 20;
+  double jumps = 0;
+  for (const TensorDamage& tensor : damages) jumps += std::ranges::max(tensor.types, {}, &Damage::jumps).jumps;
+  return follow_tangents(damages, limits.ties, std::sqrt(jumps), kMostSteps, [&](std::span<const Group> groups) {
+    std::vector<std::vector<Group>> parts(limits.budgets.size());
+    for (const Group& group : groups) {
+      const size_t part = part_of(group.tensors.front(), limits);
+      for (const std::string& tensor : group.tensors) STEELYARD_CHECK(part_of(tensor, limits) == part);
+      parts.at(part).push_back(group);
+    }
+    Types types;
+    for (size_t part = 0; part < parts.size(); ++part)
+      types.merge(types_of(parts[part], allocate(parts[part], limits.budgets[part]).chosen));
+    return types;
+  });
 }
 
 }  // namespace steelyard::search

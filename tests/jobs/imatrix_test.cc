@@ -252,7 +252,10 @@ TEST_F(ImatrixOnOwnText, Mixtures) {
 }
 
 TEST_F(ImatrixOnOwnText, ASmallerFileOfTheModelMayWrite) {
-  QuantizeOptions small{.model = own("").model.model, .output = folder_ / "small.gguf", .threads = 2};
+  QuantizeOptions small;
+  small.model = own("").model.model;
+  small.output = folder_ / "small.gguf";
+  small.threads = 2;
   small.source.type = "Q8_0";
   quantize(small);
   ImatrixOptions options = own("a.gguf");

@@ -49,6 +49,18 @@ TEST_F(QuantizeToSize, FitsAndKeepsThePlan) {
   EXPECT_GT(types.size(), 2u);  // norms, and not all the rest alike
 }
 
+// With devices the context is theirs, and chunks are no longer than usual.
+TEST_F(QuantizeToSize, FillsDevices) {
+  options_.size = 0;
+  options_.devices = {.vram = "1GiB"};
+  options_.steering.fix = {"attn_v=Q5_1"};
+  const QuantizeResult result = quantize(options_);
+  EXPECT_EQ(names(), (std::set<std::string>{"out.gguf", "out.gguf.plan"}));
+  const gguf::Reader file(options_.output);
+  EXPECT_EQ(file.find("blk.0.attn_v.weight")->type, formats::Type::Q5_1);
+  EXPECT_NE(file.find("blk.0.attn_q.weight")->type, formats::Type::Q4_0);  // there is room for more
+}
+
 // A plan that is there is used as it is.
 TEST_F(QuantizeToSize, GoesOnWithItsPlan) {
   std::ofstream(options_.output + ".plan") << "* = Q5_1\n";
@@ -71,6 +83,10 @@ TEST_F(QuantizeToSize, Refused) {
   expect_refused([](QuantizeOptions& at) { at.dry_run = true; }, "--dry-run");
   expect_refused([](QuantizeOptions& at) { at.output = ""; }, "no output");
   expect_refused([](QuantizeOptions& at) { at.size = 1000; }, "header");
+  expect_refused([](QuantizeOptions& at) { at.devices.vram = "1GiB"; }, "one of");
+  expect_refused([](QuantizeOptions& at) { at.size = 0, at.devices.vram = "1GiB", at.calibrate = ""; },
+                 "--vram needs a text");
+  expect_refused([](QuantizeOptions& at) { at.size = 0, at.steering.tie = true; }, "--tie");
 }
 
 }  // namespace

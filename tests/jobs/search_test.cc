@@ -16,9 +16,11 @@
 #include "base/atomic_file.h"
 #include "error_of.h"
 #include "gguf/reader.h"
+#include "jobs/fit.h"
 #include "jobs/imatrix.h"
 #include "jobs/perplexity.h"
 #include "jobs/quantize.h"
+#include "plan/plan.h"
 #include "support.h"
 
 namespace steelyard::jobs {
@@ -185,6 +187,77 @@ TEST_F(SearchTest, TensorsOutsideOfLayersAreMeasured) {
   }
 }
 
+// What is demanded of the types is so in the plan that is written, and in what it starts from.
+TEST_F(SearchTest, FixedTypesTiesAndFewRulesAreInThePlan) {
+  SearchOptions search_options = options("deepseek3");
+  search_options.rounds = 1;
+  search_options.steering = {.fix = {"blk.{1}.ffn_(gate|up)_exps=Q8_0", "attn_output=Q5_1"}, .tie = true, .simple = 6};
+  const SearchResult result = search(search_options);
+  EXPECT_EQ(result.chosen, "proposal 1");
+  EXPECT_LE(result.bytes, result.budget);
+  ASSERT_TRUE(result.limit.has_value());
+  EXPECT_LE(result.limit->rules, 6);
+  EXPECT_GE(result.limit->divergence, result.limit->divergence_without);
+  EXPECT_LE(plan::Plan::load(search_options.output).rules().size() + 1, 6u);
+  PlanOptions plan_options;
+  plan_options.model = search_options.model;
+  plan_options.source.plan = search_options.output;
+  std::map<std::string, std::string> types;
+  for (const PlannedTensor& tensor : plan(plan_options).tensors) types[tensor.name] = tensor.type;
+  EXPECT_EQ(types.at("blk.1.ffn_gate_exps.weight"), "Q8_0");
+  for (const std::string layer : {"blk.0.", "blk.1.", "blk.2."})
+    EXPECT_EQ(types.at(layer + "attn_output.weight"), "F16");
+  for (const auto& [name, type] : types) {
+    const size_t at = name.find("ffn_gate");
+    if (at == std::string::npos || !name.ends_with(".weight") || name.ends_with("_inp.weight")) continue;
+    EXPECT_EQ(types.at(std::string(name).replace(at, 8, "ffn_up")), type) << name;
+  }
+}
+
+TEST_F(SearchTest, DevicesAreFilledAsFitSays) {
+  for (const bool two : {false, true}) {
+    SearchOptions search_options = options("llama");
+    FitOptions fit_options{.model = search_options.model, .ctx_size = 64, .devices = {.vram = "1GiB", .reserve = 0}};
+    if (two) fit_options.devices.vram = "1GiBx2";
+    fit_options.source.type = "Q4_1";
+    const FitResult start = fit(fit_options);
+    search_options.bpw = 0;
+    search_options.rounds = 1;
+    search_options.devices = fit_options.devices;
+    search_options.devices.vram = "";
+    for (const FitDevice& device : start.devices)
+      search_options.devices.vram +=
+          (search_options.devices.vram.empty() ? "" : ",") + std::to_string(device.needed + device.weights / 5);
+    const SearchResult result = search(search_options);
+    EXPECT_EQ(names(), (std::set<std::string>{"found.plan"}));
+    EXPECT_NE(result.chosen, "start");
+    ASSERT_EQ(result.devices.size(), two ? 2u : 1u);
+    const bool is_preset = !result.chosen.starts_with("proposal");
+    EXPECT_EQ(result.tensor_split.size(), two && !is_preset ? 2u : 0u);
+    EXPECT_LE(result.measured.back().bytes, result.budget);
+    EXPECT_GE(static_cast<double>(result.measured.back().bytes), 0.98 * static_cast<double>(result.budget));
+    fit_options.devices = search_options.devices;
+    fit_options.devices.placement.tensor_split = result.tensor_split;
+    fit_options.source = {.plan = search_options.output};
+    const FitResult found = fit(fit_options);
+    EXPECT_TRUE(found.fits);
+    for (size_t d = 0; d < found.devices.size(); ++d) {
+      EXPECT_EQ(found.devices[d].needed, result.devices[d].needed);
+    }
+  }
+}
+
+// The context of devices is not that of the text.
+TEST_F(SearchTest, ChunksAreShortWhateverDevicesHold) {
+  SearchOptions search_options;
+  search_options.text.ctx_size = 16384;
+  EXPECT_EQ(search_options.chunk_size(), 16384);
+  search_options.devices.vram = "16GiB";
+  EXPECT_EQ(search_options.chunk_size(), 512);
+  search_options.text.ctx_size = 64;
+  EXPECT_EQ(search_options.chunk_size(), 64);
+}
+
 // There is nothing to gain: all is in the largest type, and the preset is the same.
 TEST_F(SearchTest, WhereNothingIsBetterTheStartPlanIsWritten) {
   SearchOptions search_options = options("llama", "Q8_0");
@@ -251,6 +324,14 @@ TEST_F(SearchTest, RefusesWhatCannotBe) {
   expect_refused([](SearchOptions& at) { at.bpw = 0, at.size = 100; }, "header");
   expect_refused([](SearchOptions& at) { at.bpw = 3; }, "needs");
   expect_refused([](SearchOptions& at) { at.bpw = 0.5, at.source.type = ""; }, "no preset fits");
+  expect_refused([](SearchOptions& at) { at.devices.vram = "1GiB"; }, "one of --size, --bpw and --vram");
+  expect_refused([](SearchOptions& at) { at.bpw = 0, at.devices.vram = "1"; }, "unit");
+  expect_refused([](SearchOptions& at) { at.bpw = 0, at.devices.vram = "1MiB"; }, "bytes are missing");
+  expect_refused([](SearchOptions& at) { at.bpw = 0, at.devices.vram = "1GiB", at.text.ctx_size = 1 << 30; },
+                 "exceeds the model's");
+  expect_refused([](SearchOptions& at) { at.steering.fix = {"ffn_dwon=Q4_0"}; }, "matches no tensor");
+  expect_refused([](SearchOptions& at) { at.steering.fix = {"ffn=Q4_9"}; }, "Q4_9");
+  expect_refused([](SearchOptions& at) { at.steering.simple = -1; }, "--simple");
   expect_refused([](SearchOptions& at) { at.bpw = std::nan(""); }, "--bpw");
   expect_refused([](SearchOptions& at) { at.bpw = -1; }, "--bpw");
   expect_refused([](SearchOptions& at) { at.types = "Q4_0,nonsense"; }, "nonsense");

@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 
+#include "base/byte_size.h"
 #include "command.h"
 #include "jobs/bench.h"
 #include "jobs/fit.h"
@@ -70,7 +71,7 @@ void expect_same(void (*add)(CLI::App&), const std::string& subcommand, const Na
 
 TEST(Options, OfTheCommandLineAreThoseOfTheJobs) {
   expect_same<jobs::PlanOptions>(add_plan, "plan", {"help", "json"});
-  expect_same<jobs::QuantizeOptions>(add_quantize, "quantize", {"help"});
+  expect_same<jobs::QuantizeOptions>(add_quantize, "quantize", {"help", "n_gpu_layers"});
   expect_same<jobs::ImatrixOptions>(add_imatrix, "imatrix", {"help", "devices", "chunk", "n_gpu_layers"},
                                     {"ppl_stride"});
   expect_same<jobs::FitOptions>(add_fit, "fit", {"help", "json", "n_gpu_layers"});
@@ -83,7 +84,7 @@ TEST(Options, OfTheCommandLineAreThoseOfTheJobs) {
   expect_same<jobs::RunOptions>(add_run, "run", {"help", "devices", "n_gpu_layers", "interactive", "quiet"});
   expect_same<jobs::WriteOptions>(add_write, "write", {"help", "devices", "n_gpu_layers"});
   expect_same<jobs::TuneOptions>(add_tune, "tune", {"help", "chunk"}, {"ppl_stride"});
-  expect_same<jobs::SearchOptions>(add_search, "search", {"help", "json", "chunk"}, {"ppl_stride"});
+  expect_same<jobs::SearchOptions>(add_search, "search", {"help", "json", "chunk", "n_gpu_layers"}, {"ppl_stride"});
   expect_same<jobs::BenchOptions>(add_bench, "bench", {"help", "json", "svg", "devices", "n_gpu_layers"});
   expect_same<jobs::InspectOptions>(add_inspect, "inspect", {"help", "json"});
 }
@@ -99,7 +100,9 @@ TEST(Options, DefaultsOfTheCommandLineAreThoseOfTheJobs) {
     const CLI::Option* option = app.get_subcommand("quantize")->get_option_no_throw(flag);
     if (option == nullptr || option->get_default_str().empty()) continue;
     const std::string written = value.is_string() ? value.get<std::string>() : value.dump();
-    EXPECT_TRUE(written == option->get_default_str() || written == option->get_default_str() + ".0") << flag;
+    const std::string is = option->get_type_name() == "SIZE" ? std::to_string(parse_bytes(option->get_default_str()))
+                                                             : option->get_default_str();
+    EXPECT_TRUE(written == is || written == is + ".0") << flag << " " << is;
   }
 }
 
