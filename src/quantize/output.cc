@@ -173,7 +173,7 @@ void Output::resume() {
 // Compares the files' contents with the hashes of the finished tensors.
 void Output::check_content(const std::string& doubt) const {
   std::vector<MappedFile> maps;
-  for (const File& file : files_) maps.emplace_back(file.file.is_open() ? file.partial() : file.path);
+  for (const File& file : files_) maps.emplace_back(file.place());
   parallel_for(static_cast<int64_t>(finished_.size()), 1, [&](int64_t i) {
     const auto& [number, tensor] = locations_[static_cast<size_t>(i)];
     const MappedFile& map = maps[number];
@@ -189,7 +189,7 @@ void Output::check_content(const std::string& doubt) const {
 std::span<const std::byte> Output::content(size_t i) {
   STEELYARD_CHECK(i < finished_.size());
   if (maps_.empty()) {
-    for (const File& file : files_) maps_.emplace_back(file.partial());
+    for (const File& file : files_) maps_.emplace_back(file.place());
   }
   const auto& [number, tensor] = locations_[i];
   return maps_[number].bytes().subspan(files_[number].layout.begin(*tensor), tensor->n_bytes);

@@ -70,6 +70,8 @@ class Output {
     OutputFile file;  // closed once it has its final name
 
     std::string partial() const { return path + ".partial"; }
+    /// Where its bytes are: a complete file may have its final name already.
+    std::string place() const { return file.is_open() ? partial() : path; }
   };
   struct TensorLocation {
     size_t file;

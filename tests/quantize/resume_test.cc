@@ -14,6 +14,7 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "error_of.h"
+#include "quantize/layer_encoder.h"
 #include "quantize/quantize.h"
 #include "support.h"
 
@@ -24,6 +25,16 @@ using testing::HasSubstr;
 namespace fs = std::filesystem;
 
 constexpr const char* kPlan = "exps = Q4_K\n* = Q8_0\n";
+
+// Knows of no tensor, but reads what an earlier run has finished, as calibration does.
+class Reading : public LayerEncoder {
+ public:
+  bool covers(const plan::Decision&) const override { return false; }
+  std::optional<std::vector<std::byte>> encode(const plan::Decision&) override { return std::nullopt; }
+  void finished(const plan::Decision& decision, std::span<const std::byte> bytes) override {
+    EXPECT_EQ(bytes.size(), decision.bytes);
+  }
+};
 
 class Resume : public testing::Test {
  protected:
@@ -49,10 +60,12 @@ class Resume : public testing::Test {
                                 .split = {.max_bytes = run.split},
                                 .resume_policy = run.resume_policy};
     size_t last = n_tensors_;
-    return quantize({reader, resolution}, target, [&](const QuantizeProgress& progress) {
-      if (progress.info != nullptr && progress.tensor != last) on_tensor(progress.tensor);
-      last = progress.tensor;
-    });
+    Reading layers;
+    return quantize({.source = reader, .resolution = resolution, .layers = &layers}, target,
+                    [&](const QuantizeProgress& progress) {
+                      if (progress.info != nullptr && progress.tensor != last) on_tensor(progress.tensor);
+                      last = progress.tensor;
+                    });
   }
 
   // The threads of the parent did not come along, and nothing may return into its tests.
