@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <map>
+
 #include "base/byte_size.h"
 #include "base/error.h"
 #include "compute/backends.h"
@@ -24,6 +26,11 @@ CLI::Option* add_bytes(CLI::App& command, const std::string& name, uint64_t& byt
     }
   };
   return command.add_option(name, bytes, help)->type_name("SIZE")->transform(CLI::Validator(to_number, "", "size"));
+}
+
+void add_time(CLI::App& command, const std::string& name, double& seconds, const std::string& help) {
+  command.add_option(name, seconds, help)
+      ->transform(CLI::AsNumberWithUnit(std::map<std::string, double>{{"s", 1}, {"m", 60}, {"h", 3600}}));
 }
 
 void add_options(CLI::App& command, jobs::CacheOptions& options) {

@@ -23,6 +23,8 @@ using jobs::kMaxThreads;
 void add_threads(CLI::App& command, int& threads);
 /// An option for a size as people write it: 24GiB, 16000MB (base/byte_size.h).
 CLI::Option* add_bytes(CLI::App& command, const std::string& name, uint64_t& bytes, const std::string& help);
+/// An option for a time as people write it: 90, 90s, 20m, 2h.
+void add_time(CLI::App& command, const std::string& name, double& seconds, const std::string& help);
 /// --cache-type-k and -v.
 void add_options(CLI::App& command, jobs::CacheOptions& options);
 /// --tensor-split and --gpu-layers.

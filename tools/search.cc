@@ -84,6 +84,8 @@ void add_search(CLI::App& app) {
   command->add_option("--held-out", options->held_out, "chunks at the end of the text that judge")
       ->capture_default_str();
   command->add_option("--rounds", options->rounds, "proposals that are measured")->capture_default_str();
+  add_time(*command, "--time", options->time,
+           "time, at most: 90, 90s, 20m, 2h; proposals are fewer then, one at least");
   command->add_option("--resume", options->resume,
                       "file for what was measured: continue from it if it exists, also for another size");
   command->add_option("--backend", options->backend, "device that computes: cpu or cuda[:N]")->capture_default_str();

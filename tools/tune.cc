@@ -36,8 +36,7 @@ void add_tune(CLI::App& app) {
   add_options(*command, options->writing);
   add_options(*command, options->files);
   add_options(*command, options->tuning);
-  command->add_option("--time", options->time, "time for tuning, at most: 90, 90s, 20m, 2h; steps are fewer then")
-      ->transform(CLI::AsNumberWithUnit(std::map<std::string, double>{{"s", 1}, {"m", 60}, {"h", 3600}}));
+  add_time(*command, "--time", options->time, "time for tuning, at most: 90, 90s, 20m, 2h; steps are fewer then");
   command->add_option("--backend", options->backend, "device that computes: cpu or cuda[:N]")->capture_default_str();
   add_threads(*command, options->threads);
   add_bytes(*command, "--memory", options->memory, "memory limit, e.g. 16GiB");

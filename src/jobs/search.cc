@@ -4,6 +4,7 @@
 #include "jobs/search.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <map>
@@ -29,6 +30,7 @@
 namespace steelyard::jobs {
 namespace {
 
+using Clock = std::chrono::steady_clock;
 using Damages = std::vector<search::TensorDamage>;
 
 // One-sided quantile of the normal distribution: a plan is better where chance says so once in a hundred.
@@ -86,6 +88,7 @@ class Search {
   void propose(SearchFiles& files, const Damages& damages);
   const MadeFile& best() const;
 
+  const Clock::time_point began_ = Clock::now();
   const SearchOptions& options_;
   const ProgressCallback& progress_;
   const gguf::Reader source_;
@@ -217,7 +220,12 @@ double Search::fit_jumps(const Damages& damages) const {
 
 void Search::propose(SearchFiles& files, const Damages& measured) {
   Damages damages = measured;
+  Clock::time_point round_began = Clock::now();
   for (int64_t round = 1; round <= options_.rounds; ++round) {
+    const Clock::time_point now = Clock::now();
+    const std::chrono::duration<double> since_begin = now - began_, last_round = now - round_began;
+    if (round > 1 && options_.time > 0 && (since_begin + last_round).count() > options_.time) break;
+    round_began = now;
     const double factor = fit_jumps(measured);
     for (size_t i = 0; i < damages.size(); ++i)
       for (size_t t = 0; t < damages[i].types.size(); ++t)
@@ -301,6 +309,7 @@ SearchResult Search::run() {
 void SearchOptions::check() const {
   if (!(bpw >= 0 && std::isfinite(bpw))) fail("", "--bpw: expected a number above 0, found {}", bpw);
   if (int{size > 0} + int{bpw > 0} + int{!devices.vram.empty()} != 1) fail("", "give one of --size, --bpw and --vram");
+  if (!(time >= 0 && std::isfinite(time))) fail("", "--time: expected a number above 0, found {}", time);
   steering.check();
   if (held_out < 2) fail("", "--held-out: expected at least 2, found {}", held_out);
   if (rounds < 1) fail("", "--rounds: expected at least 1, found {}", rounds);

@@ -38,6 +38,7 @@ struct SearchOptions {
   std::string effort = "fast";  ///< ShapingOptions::effort
   int64_t held_out = 16;        ///< chunks, a quarter of the text at most
   int64_t rounds = 3;           ///< proposals that are measured
+  double time = 0;              ///< seconds, at most: proposals are fewer then, one at least; 0: no limit
   /// File for what was measured: an interrupted search goes on from it, and other sizes begin with it. Empty: none.
   std::string resume;
   std::string backend = "cpu";
@@ -66,6 +67,7 @@ struct SearchOptions {
     visit("effort", self.effort);
     visit("held_out", self.held_out);
     visit("rounds", self.rounds);
+    visit("time", self.time);
     visit("resume", self.resume);
     visit("backend", self.backend);
     visit.bytes("memory", self.memory);

@@ -69,6 +69,25 @@ TEST_F(QuantizeToSize, GoesOnWithItsPlan) {
   EXPECT_EQ(gguf::Reader(options_.output).find("blk.0.attn_q.weight")->type, formats::Type::Q5_1);
 }
 
+TEST_F(QuantizeToSize, GoesOnWithItsSearch) {
+  quantize(options_);
+  const std::string whole = test::read_text(options_.output), plan = test::read_text(options_.output + ".plan");
+  std::filesystem::remove(options_.output + ".plan");
+  bool is_measured = false;
+  EXPECT_THROW(quantize(options_,
+                        [&](const Progress& at) {
+                          is_measured = is_measured || at.stage == "measure";
+                          if (is_measured && at.stage == "calibrate") throw std::runtime_error("stopped");
+                        }),
+               std::runtime_error);
+  EXPECT_TRUE(names().contains("out.gguf.search"));
+  options_.resume = true;
+  quantize(options_);
+  EXPECT_TRUE(test::read_text(options_.output + ".plan") == plan);
+  EXPECT_TRUE(test::read_text(options_.output) == whole);
+  EXPECT_EQ(names(), (std::set<std::string>{"out.gguf", "out.gguf.plan"}));
+}
+
 TEST_F(QuantizeToSize, Refused) {
   const auto expect_refused = [&](const std::function<void(QuantizeOptions&)>& change, const std::string& words) {
     QuantizeOptions options = options_;
