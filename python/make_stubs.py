@@ -25,7 +25,8 @@ POSITIONAL = {
     "bench": [("model", True)],
 }
 PATHS = {"model", "output", "file", "plan", "imatrix", "calibrate", "resume", "output_file", "tensor_type_file",
-         "kl_divergence_base", "tokens", "dump_logits", "from", "writer", "save_text", "excerpts_of", "teacher"}
+         "kl_divergence_base", "tokens", "dump_logits", "from", "writer", "save_text", "excerpts_of", "teacher",
+         "report"}
 SIZES = {"memory", "size", "reserve", "slab", "split_max_size"}
 
 

@@ -61,8 +61,9 @@ void run(CommandLine& line) {
   if (wanted > 1) fail("", "give one of --hellaswag, --winogrande and --multiple-choice");
   const std::vector<Limit> limits = parse_limits(line.fail_above);
   if (!limits.empty() && wanted == 1) fail("", "--fail-above: tasks have scores, and no figures that it knows");
+  if (!options.report.empty() && wanted == 1) fail("", "--report: tasks have scores, and no divergence to show");
   check(limits, options);
-  if (!line.json.empty()) jobs::check_output(line.json, options.inputs());
+  if (!line.json.empty()) jobs::check_output(line.json, options.inputs(), {options.report});
   if (wanted == 1) return score_tasks(line, *std::ranges::find(line.tasks, true, &Tasks::wanted));
   options.scratch_folder = std::filesystem::path(line.json).parent_path().string();
   ProgressLine progress_line;
@@ -89,6 +90,7 @@ void add_perplexity(CLI::App& app) {
   add_options(*command, options.model);
   add_options(*command, options.text);
   command->add_option("--json", line->json, "write the results to this JSON file");
+  command->add_option("--report", options.report, "HTML file to write: the figures as pictures, the worst tokens");
   command->add_option("--tokens", options.tokens, "evaluate a single sequence: file with a JSON array of token ids");
   command->add_option("--dump-logits", options.dump_logits,
                       "with --tokens: write all logits to this file, as "

@@ -49,6 +49,7 @@ void run_search(const jobs::SearchOptions& options, const std::string& json) {
   if (result.limit) print_limit(*result.limit);
   print_out("wrote {}: {}, {} bytes of tensor data\n", result.output, result.chosen, result.bytes);
   print_devices(result);
+  if (!options.report.empty()) print_out("wrote {}\n", options.report);
   if (!json.empty()) write_file(json, jobs::to_json(result).dump(1) + "\n");
 }
 
@@ -63,6 +64,7 @@ void add_search(CLI::App& app) {
   command->add_option("model", options->model, "GGUF file, or the first of its shards")->required();
   add_options(*command, options->source);
   command->add_option("-o,--output", options->output, "plan to write")->required();
+  command->add_option("--report", options->report, "HTML file to write: what was found, with pictures");
   add_options(*command, options->text);
   command->add_option("--imatrix", options->imatrix,
                       "importance matrix that the plan will be used with, instead of --calibrate");

@@ -197,6 +197,7 @@ def search(
     output: Path,
     *,
     progress: Progress = ...,
+    report: Path = ...,
     file: Path = ...,
     ctx_size: int = ...,
     chunks: int = ...,
@@ -263,6 +264,7 @@ def perplexity(
     self_check: bool = ...,
     tokens: Path = ...,
     dump_logits: Path = ...,
+    report: Path = ...,
     scratch_folder: str = ...,
 ) -> dict[str, Any]: ...
 def fit(

@@ -121,6 +121,8 @@ EvaluationResult evaluate(const model::Model& model, const ModelIdentity& identi
                          options.layer_done};
   score_chunks(model, chunks, identity.n_vocab, how, [&](const ScoredLogits& rows) {
     run.add(rows);
+    if (options.rows_scored)
+      options.rows_scored(rows, std::span(run.progress().scores).last(static_cast<size_t>(rows.n_rows)));
     progress(run.progress().scores);
     if (base != nullptr && rows.first + rows.n_rows == chunks.n_scored()) base->release(rows.chunk);
     // Only whole batches: a resumed run forms the same ones, and so gets the same digits.

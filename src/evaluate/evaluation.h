@@ -38,6 +38,8 @@ struct EvaluationOptions {
   std::string progress_path;  ///< empty: an interruption loses the run
   std::chrono::milliseconds save_every{5000};
   std::function<void(int64_t done, int64_t count)> layer_done;  ///< layer-major: called after each; may be empty
+  /// Called with logits and what was made of them, for who wants more of some rows; may be empty.
+  std::function<void(const ScoredLogits& rows, std::span<const TokenScore> scores)> rows_scored;
 };
 
 struct EvaluationResult {

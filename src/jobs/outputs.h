@@ -6,7 +6,9 @@
 
 namespace steelyard::jobs {
 
-/// Error unless `path` can be written and is none of `inputs`, under whatever name. Empty inputs are none.
-void check_output(const std::string& path, const std::vector<std::string>& inputs);
+/// Error unless `path` can be written and is none of `inputs` and `other_outputs`, under whatever name. Empty names are
+/// none.
+void check_output(const std::string& path, const std::vector<std::string>& inputs,
+                  const std::vector<std::string>& other_outputs = {});
 
 }  // namespace steelyard::jobs

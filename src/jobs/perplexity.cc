@@ -9,6 +9,7 @@
 #include "evaluate/perplexity.h"
 #include "evaluate/self_check.h"
 #include "evaluate/sequence.h"
+#include "jobs/evaluation_report.h"
 #include "jobs/outputs.h"
 
 namespace steelyard::jobs {
@@ -117,6 +118,11 @@ PerplexityResult Run::evaluate_text() {
       options_.kl_divergence_base_format == "llama" ? evaluate::BaseLayout::kLlama : evaluate::BaseLayout::kCompact;
   how.progress_path = options_.resume.resume;
   how.save_every = options_.resume.interval();
+  WorstTokens worst(chunks.n_scored());
+  if (base && !options_.report.empty())
+    how.rows_scored = [&](const evaluate::ScoredLogits& rows, std::span<const evaluate::TokenScore> scores) {
+      worst.see(rows, scores);
+    };
   report({.stage = "plan",
           .data = {{"n_ctx", chunks.n_ctx()},
                    {"n_chunks", chunks.count()},
@@ -130,6 +136,11 @@ PerplexityResult Run::evaluate_text() {
   if (base) {
     result_.divergence = figures(divergence(evaluated.scores));
     if (!evaluated.routers.empty()) result_.router_agreement = agreement(evaluated.routers, evaluated.experts);
+  }
+  if (!options_.report.empty()) {
+    std::optional<report::DivergenceDetails> details;
+    if (base) details = divergence_details(evaluated, chunks, *base, tokenizer, worst);
+    write_file(options_.report, perplexity_page(options_, result_, evaluated, std::move(details)));
   }
   return std::move(result_);
 }
@@ -193,6 +204,8 @@ void check(const PerplexityOptions& options) {
   if (!options.dump_logits.empty() && options.tokens.empty()) fail("", "--dump-logits needs --tokens FILE");
   if (!options.tokens.empty() && !options.text.file.empty()) fail("", "--file and --tokens cannot be combined");
   if (options.text.from_chunk != 0 && options.text.file.empty()) fail("", "--from-chunk needs a text: -f FILE");
+  if (!options.report.empty() && (options.self_check || !options.tokens.empty()))
+    fail("", "--report shows a text's evaluation: --self-check and --tokens have none");
   const std::string& format = options.kl_divergence_base_format;
   if (format != "compact" && format != "llama") {
     fail("", "--kl-divergence-base-format: expected compact or llama, found \"{}\"", printable(format));
@@ -201,6 +214,8 @@ void check(const PerplexityOptions& options) {
                                     options.kl_divergence ? std::string() : options.kl_divergence_base}) {
     if (!output.empty()) check_output(output, options.inputs());
   }
+  if (!options.report.empty())
+    check_output(options.report, options.inputs(), {options.kl_divergence_base, options.resume.resume});
 }
 
 PerplexityResult perplexity(const PerplexityOptions& options, const ProgressCallback& progress) {

@@ -29,6 +29,7 @@ struct PerplexityOptions {
   bool self_check = false;                            ///< the model against itself in other batches
   std::string tokens;          ///< instead of a text: file with one sequence, a JSON array of ids
   std::string dump_logits;     ///< of that sequence: file for all logits, little-endian float32
+  std::string report;          ///< HTML file for a report of a text's evaluation; empty: none
   std::string scratch_folder;  ///< for activations that exceed the memory; empty: the working directory
 
   template <class Self, class Visit>
@@ -43,6 +44,7 @@ struct PerplexityOptions {
     visit("self_check", self.self_check);
     visit("tokens", self.tokens);
     visit("dump_logits", self.dump_logits);
+    visit("report", self.report);
     visit("scratch_folder", self.scratch_folder);
   }
 

@@ -20,6 +20,7 @@
 #include "jobs/outputs.h"
 #include "jobs/search_budget.h"
 #include "jobs/search_files.h"
+#include "jobs/search_report.h"
 #include "jobs/search_signals.h"
 #include "jobs/threads.h"
 #include "model/architecture.h"
@@ -301,6 +302,8 @@ SearchResult Search::run() {
   fit_devices(found);
   result_.chosen = found.name;
   result_.bytes = found.bytes;
+  if (!options_.report.empty())
+    write_file(options_.report, search_report({options_, source_, result_, n_calibrating_, n_held_out_, made_}));
   return std::move(result_);
 }
 
@@ -336,6 +339,7 @@ SearchResult search(const SearchOptions& options, const ProgressCallback& progre
   const std::vector<std::string> inputs = {options.model, options.text.file, options.source.plan, options.imatrix};
   check_output(options.output, inputs);
   if (!options.resume.empty()) check_output(options.resume, inputs);
+  if (!options.report.empty()) check_output(options.report, inputs, {options.output, options.resume});
   // Chunks of the text are another matter than the context that devices have room for.
   SearchOptions cut = options;
   cut.text.ctx_size = options.chunk_size();

@@ -25,6 +25,7 @@ namespace steelyard::jobs {
 struct SearchOptions {
   std::string model;      ///< GGUF file, or the first of its shards
   std::string output;     ///< plan to write
+  std::string report;     ///< HTML file for a report; empty: none
   TextOptions text;       ///< calibrates; the last `held_out` chunks judge. With devices, ctx_size is their context
   PlanSource source;      ///< where the search begins; none: the largest preset that fits
   std::string imatrix;    ///< file that the plan will be used with; empty: files are calibrated
@@ -56,6 +57,7 @@ struct SearchOptions {
   static void fields(Self& self, Visit&& visit) {
     visit("model", self.model);
     visit("output", self.output);
+    visit("report", self.report);
     visit.group(self.text);
     visit.group(self.source);
     visit("imatrix", self.imatrix);

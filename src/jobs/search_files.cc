@@ -84,10 +84,12 @@ void SearchFiles::try_types(const std::string& plan, const calibrate::Trials& tr
 
 MadeFile SearchFiles::make(const std::string& name, const std::string& plan) {
   auto saved = std::ranges::find(state_.files, plan, &SavedFile::plan);
+  report::DivergenceDetails details;
   if (saved == state_.files.end()) {
     const std::string file = path(plan);
     if (file != tried_ || !std::filesystem::exists(file)) quantize(plan, options_.imatrix.empty(), nullptr);
     const ChunkFigures figures = held_out_.measure(file);
+    details = figures.details;
     const gguf::Reader reader(file, gguf::ReadMode::kHeader);
     uint64_t header_bytes = std::filesystem::file_size(file);
     for (const gguf::TensorInfo& tensor : reader.tensors()) header_bytes -= tensor.n_bytes;
@@ -97,7 +99,7 @@ MadeFile SearchFiles::make(const std::string& name, const std::string& plan) {
     saved = std::prev(state_.files.end());
   }
   MadeFile made{.name = name, .plan = plan, .header_bytes = saved->header_bytes};
-  made.figures = {saved->divergence, saved->same_top};
+  made.figures = {saved->divergence, saved->same_top, std::move(details)};
   const plan::Resolution resolution = resolve(plan::Plan::parse(plan, name), source_.tensors(),
                                               plan::model_facts(source_.metadata(), !options_.imatrix.empty()));
   for (const plan::Decision& decision : resolution.decisions) made.types[decision.tensor->name] = decision.type;

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "evaluate/evaluation.h"
+#include "jobs/evaluation_report.h"
 #include "jobs/model_options.h"
 #include "jobs/perplexity.h"
 
@@ -47,6 +48,11 @@ ChunkFigures HeldOut::measure(const std::string& file) const {
                            /*output=*/path_);
   how.settings = open.settings();
   how.base_path = path_;
+  WorstTokens worst(chunks.n_scored());
+  if (!options_.report.empty())
+    how.rows_scored = [&](const evaluate::ScoredLogits& rows, std::span<const evaluate::TokenScore> scores) {
+      worst.see(rows, scores);
+    };
   const evaluate::EvaluationResult evaluated =
       evaluate::evaluate(open.model(), identity, chunks, base.get(), how, [](auto) {});
   ChunkFigures figures;
@@ -60,6 +66,7 @@ ChunkFigures HeldOut::measure(const std::string& file) const {
     figures.divergence.push_back(divergence / static_cast<double>(n));
     figures.same_top.push_back(same_top / static_cast<double>(n));
   }
+  if (!options_.report.empty()) figures.details = divergence_details(evaluated, chunks, *base, tokenizer, worst);
   return figures;
 }
 

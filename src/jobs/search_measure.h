@@ -6,13 +6,15 @@
 
 #include "evaluate/statistics.h"
 #include "jobs/search.h"
+#include "report/evaluation_page.h"
 
 namespace steelyard::jobs {
 
 /// By held-out chunk.
 struct ChunkFigures {
-  std::vector<double> divergence;  ///< mean of its tokens, in nats
-  std::vector<double> same_top;    ///< share of its tokens
+  std::vector<double> divergence;     ///< mean of its tokens, in nats
+  std::vector<double> same_top;       ///< share of its tokens
+  report::DivergenceDetails details;  ///< for a report; empty where none is wanted
 
   double mean_divergence() const { return evaluate::mean_estimate(divergence).mean; }
 };
