@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "calibrate/output_gradients.h"
 #include "compute/backends.h"
+#include "gguf/block_name.h"
 #include "model/architecture.h"
 #include "quantize/encode.h"
 
@@ -66,6 +67,13 @@ schedule::SweepOptions SearchSignals::sweep_options(int64_t n_ctx) const {
   return sweep;
 }
 
+// Types that need importance are refused where there is none. Calibration knows that of layers.
+bool SearchSignals::has_importance(const plan::Decision& decision) const {
+  if (format(decision.type).importance != formats::Importance::kRequired) return true;
+  const gguf::TensorInfo& tensor = *decision.tensor;
+  return imatrix_ != nullptr ? imatrix_->find(tensor) != nullptr : gguf::block_of(tensor.name).has_value();
+}
+
 // As quantize() does it without calibration.
 std::vector<std::byte> SearchSignals::round(const plan::Decision& decision) const {
   return quantize::encode_tensor(source_, decision, imatrix_, options_.shaping().chosen_effort(),
@@ -107,9 +115,12 @@ std::optional<calibrate::ErrorSample> SearchSignals::sample(const plan::Decision
 
 void SearchSignals::hear(const plan::Decision& decision, const calibrate::RoundedTensor& rounded) {
   const std::string& name = decision.tensor->name;
-  if (now_.tensor != name) now_ = {.tensor = name};
+  if (now_.tensor != name) {
+    now_ = {.tensor = name};
+    low_bytes_.clear();
+  }
   const auto curvature = curvatures_.find(name);
-  if (curvature == curvatures_.end()) return;  // no linear
+  if (curvature == curvatures_.end() || !has_importance(decision)) return;  // or no linear
   double loss = 0;
   for (size_t s = 0; s < rounded.error.size(); ++s) loss += curvature->second[s] * rounded.error[s];
   now_.types.push_back({std::string(format(decision.type).name), decision.bytes, loss});
@@ -120,7 +131,7 @@ void SearchSignals::hear(const plan::Decision& decision, const calibrate::Rounde
 
 void SearchSignals::heard(const std::string& tensor) {
   if (now_.types.empty()) return;
-  if (probe_ != nullptr) now_.probed = probe_->loss(tensor, low_type_, low_bytes_.data());
+  if (probe_ != nullptr && !low_bytes_.empty()) now_.probed = probe_->loss(tensor, low_type_, low_bytes_.data());
   if (SavedTensor* const before = find(state_.in_layers, tensor))
     *before = now_;
   else
@@ -139,7 +150,7 @@ void SearchSignals::probe_outside(const evaluate::DivergenceBase& base) {
     if (find(state_.outside, name) == nullptr) state_.outside.push_back({.tensor = name});
     const auto measure = [&](const plan::Decision& decision) {
       SavedTensor& tensor = *find(state_.outside, name);
-      if (find_type(tensor, decision.type) != nullptr) return;
+      if (find_type(tensor, decision.type) != nullptr || !has_importance(decision)) return;
       const bool is_kept = decision.type == decision.tensor->type;
       const double loss = is_kept ? 0 : probe.loss(name, decision.type, round(decision).data());
       tensor.types.push_back({std::string(format(decision.type).name), decision.bytes, std::max(0.0, loss)});

@@ -44,6 +44,7 @@ class SearchSignals {
   void hear(const plan::Decision& decision, const calibrate::RoundedTensor& rounded);
   void heard(const std::string& tensor);
   bool has_experts() const;
+  bool has_importance(const plan::Decision& decision) const;
   schedule::SweepOptions sweep_options(int64_t n_ctx) const;
   std::vector<std::byte> round(const plan::Decision& decision) const;
 

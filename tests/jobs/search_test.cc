@@ -258,6 +258,20 @@ TEST_F(SearchTest, ChunksAreShortWhateverDevicesHold) {
   EXPECT_EQ(search_options.chunk_size(), 64);
 }
 
+// Such a type is refused where nothing is known of a tensor's inputs.
+TEST_F(SearchTest, TypesThatNeedImportanceAreNoChoiceOutsideOfLayers) {
+  SearchOptions search_options = options("llama");
+  search_options.model = test::golden("imatrix/deepseek2_k256/model.gguf");
+  search_options.types = "IQ2_XXS,IQ3_XXS,Q4_K,Q8_0";
+  search_options.source.type = "Q4_K";
+  search_options.bpw = 5.2;
+  const SearchResult result = search(search_options);
+  std::set<std::string> types;
+  for (const Sensitivity& at : result.sensitivities)
+    if (at.tensor == "output.weight") types.insert(at.type);
+  EXPECT_EQ(types, (std::set<std::string>{"Q4_K", "Q8_0"}));
+}
+
 // There is nothing to gain: all is in the largest type, and the preset is the same.
 TEST_F(SearchTest, WhereNothingIsBetterTheStartPlanIsWritten) {
   SearchOptions search_options = options("llama", "Q8_0");
