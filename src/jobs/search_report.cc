@@ -163,10 +163,26 @@ class Filler {
     const search::Types fixed = fixed_types(of_.options.steering, of_.source, !of_.options.imatrix.empty());
     choices_ = with_all_tensors(of_.source.tensors(), damages_, fixed, types);
     if (of_.options.steering.tie) ties_ = gates_with_ups(of_.source.tensors());
+    for (const std::vector<std::string>& tie : ties_) keep_common_types(tie);
     for (const search::TensorDamage& tensor : choices_) {
       least_ += std::ranges::min_element(tensor.types, {}, &search::Damage::bytes)->bytes;
       most_ += std::ranges::max_element(tensor.types, {}, &search::Damage::bytes)->bytes;
     }
+  }
+
+  // So that the smallest types of all tensors are a choice.
+  void keep_common_types(const std::vector<std::string>& tie) {
+    std::vector<search::TensorDamage*> tied;
+    for (search::TensorDamage& tensor : choices_) {
+      if (std::ranges::find(tie, tensor.tensor) != tie.end()) tied.push_back(&tensor);
+    }
+    const auto is_common = [&](const search::Damage& damage) {
+      return std::ranges::all_of(tied, [&](const search::TensorDamage* other) {
+        return std::ranges::find(other->types, damage.type, &search::Damage::type) != other->types.end();
+      });
+    };
+    for (search::TensorDamage* tensor : tied)
+      std::erase_if(tensor->types, [&](const search::Damage& damage) { return !is_common(damage); });
   }
 
   search::Types best_types(uint64_t budget) const {
@@ -180,9 +196,7 @@ class Filler {
   }
 
   void add_frontier() {
-    std::set<uint64_t> budgets = {most_};
-    // Ties may need more than the smallest types.
-    if (ties_.empty()) budgets.insert(least_);
+    std::set<uint64_t> budgets = {least_, most_};
     // The curve bends most at its beginning: steps grow with the size.
     for (int i = 1; i + 1 < kPoints && least_ > 0; ++i) {
       const double grown = std::pow(static_cast<double>(most_) / static_cast<double>(least_), i / (kPoints - 1.0));
