@@ -309,36 +309,12 @@ SearchResult Search::run() {
 
 }  // namespace
 
-void SearchOptions::check() const {
-  if (!(bpw >= 0 && std::isfinite(bpw))) fail("", "--bpw: expected a number above 0, found {}", bpw);
-  if (int{size > 0} + int{bpw > 0} + int{!devices.vram.empty()} != 1) fail("", "give one of --size, --bpw and --vram");
-  if (!(time >= 0 && std::isfinite(time))) fail("", "--time: expected a number above 0, found {}", time);
-  steering.check();
-  if (held_out < 2) fail("", "--held-out: expected at least 2, found {}", held_out);
-  if (rounds < 1) fail("", "--rounds: expected at least 1, found {}", rounds);
-  // The text is read again for each file that is made, as quantize reads it.
-  if (text.file == "-") fail("", "-f: a search reads its text several times, which a pipe cannot be");
-  if (text.from_chunk != 0 || text.parse_special) fail("", "--from-chunk and --parse-special: calibration has neither");
-  if (text.ppl_stride != 0) fail("", "--ppl-stride: a search calibrates, its chunks do not overlap");
-}
-
-ShapingOptions SearchOptions::shaping() const {
-  ShapingOptions shaping;
-  shaping.effort = effort;
-  shaping.ctx_size = text.ctx_size;
-  return shaping;
-}
-
-int64_t SearchOptions::chunk_size() const {
-  return devices.vram.empty() ? text.ctx_size : std::min(text.ctx_size, TextOptions().ctx_size);
-}
-
 SearchResult search(const SearchOptions& options, const ProgressCallback& progress) {
   options.check();
   use_threads(options.threads);
   const std::vector<std::string> inputs = {options.model, options.text.file, options.source.plan, options.imatrix};
   check_output(options.output, inputs);
-  if (!options.resume.empty()) check_output(options.resume, inputs);
+  if (!options.resume.empty()) check_output(options.resume, inputs, {options.output});
   if (!options.report.empty()) check_output(options.report, inputs, {options.output, options.resume});
   // Chunks of the text are another matter than the context that devices have room for.
   SearchOptions cut = options;

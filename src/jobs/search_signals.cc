@@ -61,8 +61,12 @@ bool SearchSignals::has_experts() const {
 }
 
 schedule::SweepOptions SearchSignals::sweep_options(int64_t n_ctx) const {
-  schedule::SweepOptions sweep{.n_batch = std::max(kBatch, n_ctx)};
-  sweep.hidden_state_bytes = usable_memory(options_.memory) / 4;
+  const uint64_t memory = usable_memory(options_.memory);
+  uint64_t model_bytes = 0;
+  for (const gguf::TensorInfo& tensor : source_.tensors()) model_bytes += tensor.n_bytes;
+  // Layers that are not kept leave the memory, and are read again.
+  schedule::SweepOptions sweep{.n_batch = std::max(kBatch, n_ctx), .keep_layers = model_bytes <= memory / 2};
+  sweep.hidden_state_bytes = memory / 4;
   sweep.scratch_folder = std::filesystem::path(options_.output).parent_path().string();
   return sweep;
 }

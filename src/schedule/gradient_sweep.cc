@@ -69,6 +69,8 @@ const model::Layer& GradientSweep::layer(int i) {
       kept_.push_back(model_.layer(static_cast<int>(std::ssize(kept_)), n_ctx_, kept_, loaded_));
     return kept_[static_cast<size_t>(i)];
   }
+  if (now_ != nullptr && now_number_ != i) model_.release(now_number_);
+  now_number_ = i;
   now_ = std::make_unique<model::Layer>(model_.layer(i, n_ctx_, {}, loaded_));
   return *now_;
 }

@@ -70,6 +70,7 @@ class GradientSweep {
   DeviceContexts contexts_;
   std::vector<model::Layer> kept_;     // keep_layers
   std::unique_ptr<model::Layer> now_;  // else
+  int now_number_ = 0;                 // of it
   struct Caches {
     model::AttentionConfig config;
     std::vector<model::KvLayer> of_chunks;
