@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "base/atomic_file.h"
+#include "base/memory.h"
 #include "base/sha256.h"
 #include "jobs/quantize.h"
 
@@ -64,7 +65,8 @@ void SearchFiles::quantize(const std::string& plan, bool calibrate, const calibr
     quantize.imatrix = options_.imatrix;
   }
   quantize.backend = options_.backend;
-  quantize.memory = options_.memory;
+  // A quarter is for the hidden states of probes.
+  quantize.memory = trials != nullptr ? usable_memory(options_.memory) / 4 * 3 : options_.memory;
   quantize.threads = options_.threads;
   quantize.resume = state_.is_kept();
   quantize.restart = !quantize.resume;
