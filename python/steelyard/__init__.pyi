@@ -231,6 +231,7 @@ def search(
     effort: str = ...,
     held_out: int = ...,
     rounds: int = ...,
+    time: float = ...,
     resume: Path = ...,
     backend: str = ...,
     memory: int | str = ...,

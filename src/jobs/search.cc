@@ -240,8 +240,8 @@ void Search::propose(SearchFiles& files, const Damages& measured) {
                                        .jumps = damage.jumps});
 }
 
-// The start plan, unless another is significantly better; of several the first that no later one is significantly better
-// than. Held-out text is short, and what it prefers by chance is not better on other text.
+// The start plan, unless another is significantly better; of several the first that no later one is significantly
+// better than. Held-out text is short, and what it prefers by chance is not better on other text.
 const MadeFile& Search::best() const {
   // A preset knows of no demands. It is only measured then.
   const bool has_demands = options_.steering.tie || options_.steering.simple > 0;
