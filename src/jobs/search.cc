@@ -198,9 +198,8 @@ void Search::fit_devices(const MadeFile& written) {
 // smooth losses, over what was estimated. Files with types that were not tried have no estimate.
 double Search::fit_jumps(const Damages& damages) const {
   const auto is_estimated = [&](const MadeFile& made) {
-    return std::ranges::all_of(damages, [&](const search::TensorDamage& tensor) {
-      return std::ranges::find(tensor.types, made.types.at(tensor.tensor), &search::Damage::type) != tensor.types.end();
-    });
+    return std::ranges::all_of(
+        damages, [&](const search::TensorDamage& tensor) { return damage_in(tensor, made.types) != nullptr; });
   };
   const MadeFile* best = nullptr;
   for (const MadeFile& made : made_) {

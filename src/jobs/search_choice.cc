@@ -62,20 +62,14 @@ search::Types choose_simple(const ChoiceProblem& problem, uint64_t budget, const
 void write_choice(const ChoiceProblem& problem, const std::string& note, Choice& choice) {
   search::PlanNotes notes;
   notes.head = "found by `steelyard search`" + (note.empty() ? note : "\n" + note);
-  const search::Divergence sum = divergence(problem.damages, choice.types);
-  choice.divergence = sum.sum();
+  notes.losses = losses(problem.measured, choice.types);
+  choice.divergence = divergence(problem.damages, choice.types).sum();
   choice.has_largest_types = std::ranges::all_of(problem.damages, [&](const search::TensorDamage& tensor) {
     const search::Damage& now = *std::ranges::find(tensor.types, choice.types.at(tensor.tensor), &search::Damage::type);
     return std::ranges::none_of(tensor.types, [&](const search::Damage& other) {
       return other.bytes > now.bytes && other.smooth + other.jumps < now.smooth + now.jumps;
     });
   });
-  // Shares of the root add up to it.
-  for (const search::TensorDamage& tensor : problem.measured) {
-    const auto found = std::ranges::find(tensor.types, choice.types.at(tensor.tensor), &search::Damage::type);
-    if (found == tensor.types.end()) continue;
-    notes.losses[tensor.tensor] = found->smooth + (sum.jumps > 0 ? found->jumps / sum.jumps : 0);
-  }
   choice.text = search::plan_text(problem.tensors, choice.types, notes);
 }
 

@@ -1,5 +1,7 @@
 #include "jobs/search_files.h"
 
+#include <re2/re2.h>
+
 #include <algorithm>
 #include <exception>
 #include <filesystem>
@@ -14,19 +16,30 @@ namespace {
 
 constexpr const char* kSuffix = ".search.";  // of all files beside the output
 
-// Files that are called so, or longer.
-void remove_all_that_begins(const std::string& beginning) {
-  const std::filesystem::path path = beginning;
+// The names that a search writes under after "OUT.search.": a base, a plan, files by the hash of their plan, and what
+// these have while they are written. Others that begin alike are the user's.
+bool is_ours(const std::string& name) {
+  static const re2::RE2 ours(R"((kld|plan|[0-9a-f]{8}\.gguf)(\.partial|\.journal|\.text)?(\.[0-9]+\.tmp)?)");
+  return re2::RE2::FullMatch(name, ours);
+}
+
+// Those of one kind ("1f2e3d4c.gguf"), or all.
+void remove_files(const std::string& output, const std::string& kind = "") {
+  const std::filesystem::path path = output + kSuffix;
+  const std::string prefix = path.filename().string();
   std::error_code ignored;
   std::vector<std::filesystem::path> found;
   for (const auto& entry :
        std::filesystem::directory_iterator(path.has_parent_path() ? path.parent_path() : ".", ignored)) {
-    if (entry.path().filename().string().starts_with(path.filename().string())) found.push_back(entry.path());
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(prefix + kind) && is_ours(name.substr(prefix.size()))) found.push_back(entry.path());
   }
   // A journal vouches for a file, so it goes first.
   std::ranges::partition(found, [](const std::filesystem::path& file) { return file.extension() == ".journal"; });
   for (const std::filesystem::path& file : found) std::filesystem::remove(file, ignored);
 }
+
+std::string name_of(const std::string& plan) { return sha256(plan).substr(0, 8) + ".gguf"; }
 
 }  // namespace
 
@@ -42,13 +55,11 @@ SearchFiles::SearchFiles(const SearchOptions& options, const gguf::Reader& sourc
       base_(evaluate::DivergenceBase::open(options.output + kSuffix + "kld")) {}
 
 SearchFiles::~SearchFiles() {
-  if (!state_.is_kept() || std::uncaught_exceptions() == exceptions_) remove_all_that_begins(options_.output + kSuffix);
+  if (!state_.is_kept() || std::uncaught_exceptions() == exceptions_) remove_files(options_.output);
 }
 
 // By the plan, so that an interrupted file is only gone on with by the same.
-std::string SearchFiles::path(const std::string& plan) const {
-  return options_.output + kSuffix + sha256(plan).substr(0, 8) + ".gguf";
-}
+std::string SearchFiles::path(const std::string& plan) const { return options_.output + kSuffix + name_of(plan); }
 
 void SearchFiles::quantize(const std::string& plan, bool calibrate, const calibrate::Trials* trials) {
   const std::string plan_file = options_.output + kSuffix + "plan";
@@ -76,7 +87,7 @@ void SearchFiles::quantize(const std::string& plan, bool calibrate, const calibr
   });
 }
 
-void SearchFiles::forget(const std::string& plan) const { remove_all_that_begins(path(plan)); }
+void SearchFiles::forget(const std::string& plan) const { remove_files(options_.output, name_of(plan)); }
 
 void SearchFiles::try_types(const std::string& plan, const calibrate::Trials& trials) {
   quantize(plan, /*calibrate=*/true, &trials);

@@ -6,7 +6,6 @@
 
 #include "compute/backends.h"
 #include "evaluate/sweep_divergence.h"
-#include "gguf/block_name.h"
 #include "jobs/model_options.h"
 #include "schedule/gradient_sweep.h"
 
@@ -35,14 +34,9 @@ double SearchProbe::loss(const std::string& tensor, formats::Type type, const st
   return mean - own_;
 }
 
-bool SearchProbe::is_outside(const std::string& tensor) const {
-  return !gguf::block_of(tensor) && loaded_.weights.contains(tensor);
-}
-
 // The model is bound anew, so that tensors outside of layers may be others too.
 double SearchProbe::pass() {
   const model::Model model(source_, tape_, {}, &loaded_);
-  output_ = model.output().name;
   schedule::GradientSweep sweep(
       model, tape_, base_.n_ctx(), {base_.first_scored(), base_.n_scored()},
       [this](int64_t chunk) { return chunks_.input(chunk); }, sweep_, &loaded_);

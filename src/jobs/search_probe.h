@@ -23,11 +23,6 @@ class SearchProbe {
   /// Nats per position with these bytes in the place of the tensor's own.
   double loss(const std::string& tensor, formats::Type type, const std::byte* bytes);
 
-  /// Whether it is a matrix of the model outside of its layers: the embedding, or the output.
-  bool is_outside(const std::string& tensor) const;
-  /// The output matrix, which may be the embedding too.
-  const std::string& output() const { return output_; }
-
  private:
   double pass();
 
@@ -38,7 +33,6 @@ class SearchProbe {
   model::LoadedTensors loaded_ = {.embedding = true};  // all, after the first pass
   const tokenizer::Chunks chunks_;
   const schedule::SweepOptions sweep_;
-  std::string output_;
   const double own_;
 };
 

@@ -48,13 +48,6 @@ std::string group_of(const std::string& tensor) {
   return "other";
 }
 
-const search::Damage* damage_in(const search::TensorDamage& tensor, const search::Types& types) {
-  const auto type = types.find(tensor.tensor);
-  if (type == types.end()) return nullptr;
-  const auto found = std::ranges::find(tensor.types, type->second, &search::Damage::type);
-  return found == tensor.types.end() ? nullptr : &*found;
-}
-
 // As the search has chosen by them.
 std::vector<search::TensorDamage> damages_of(const SearchResult& result) {
   std::vector<search::TensorDamage> damages;
@@ -119,22 +112,6 @@ class Filler {
         plan.estimated = divergence(damages_, types).sum();
       page_.plans.push_back(std::move(plan));
     }
-  }
-
-  // Each tensor's part of the estimate. Parts of the root add up to it.
-  static std::map<std::string, double> losses(const std::vector<search::TensorDamage>& damages,
-                                              const search::Types& types) {
-    double jumps = 0;
-    for (const search::TensorDamage& tensor : damages) {
-      if (const search::Damage* damage = damage_in(tensor, types)) jumps += damage->jumps;
-    }
-    jumps = std::sqrt(jumps);
-    std::map<std::string, double> parts;
-    for (const search::TensorDamage& tensor : damages) {
-      if (const search::Damage* damage = damage_in(tensor, types))
-        parts[tensor.tensor] = damage->smooth + (jumps > 0 ? damage->jumps / jumps : 0);
-    }
-    return parts;
   }
 
   void add_tensors() {

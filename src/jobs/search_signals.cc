@@ -23,12 +23,18 @@ constexpr int64_t kProbePasses = 4;
 // Of each type of a tensor outside of layers.
 constexpr int64_t kOutsideChunks = 8;
 
+constexpr std::string_view kEmbedding = "token_embd.weight", kOutput = "output.weight";
+
 double bits(formats::Type type) { return 8.0 * format(type).block_bytes / format(type).block_len; }
 
 // Far enough down that choices of experts change visibly, and near enough that a layer still works.
 formats::Type probe_type(const std::vector<formats::Type>& types) {
   constexpr double kBits = 2.56;
   return *std::ranges::min_element(types, {}, [](formats::Type type) { return std::abs(bits(type) - kBits); });
+}
+
+bool has_experts(const model::ModelConfig& config) {
+  return std::ranges::any_of(config.layers, [](const auto& layer) { return layer.ffn.n_expert > 0; });
 }
 
 // A candidate in a saved tensor.
@@ -42,7 +48,13 @@ SavedLoss* find_type(SavedTensor& tensor, formats::Type type) {
 SearchSignals::SearchSignals(const SearchOptions& options, const gguf::Reader& source, const plan::Resolution& start,
                              const std::vector<formats::Type>& types, const imatrix::Imatrix* imatrix,
                              SearchState& state)
-    : options_(options), source_(source), start_(start), imatrix_(imatrix), state_(state), low_(probe_type(types)) {
+    : options_(options),
+      source_(source),
+      start_(start),
+      imatrix_(imatrix),
+      state_(state),
+      low_(probe_type(types)),
+      has_experts_(has_experts(model::read_config(source.metadata()))) {
   if (imatrix != nullptr && options.shaping().chosen_effort() == formats::Effort::kBest)
     inputs_.emplace(source, start, *imatrix);
   for (const formats::Type type : types)
@@ -53,11 +65,6 @@ SearchSignals::SearchSignals(const SearchOptions& options, const gguf::Reader& s
     hear(decision, rounded);
   };
   trials_.heard = [this](const std::string& tensor) { heard(tensor); };
-}
-
-bool SearchSignals::has_experts() const {
-  const model::ModelConfig config = model::read_config(source_.metadata());
-  return std::ranges::any_of(config.layers, [](const auto& layer) { return layer.ffn.n_expert > 0; });
 }
 
 schedule::SweepOptions SearchSignals::sweep_options(int64_t n_ctx) const {
@@ -101,7 +108,7 @@ void SearchSignals::compute_gradients(const tokenizer::Chunks& chunks) {
 }
 
 const calibrate::Trials& SearchSignals::trials(const evaluate::DivergenceBase& base) {
-  if (has_experts()) {
+  if (has_experts_) {
     const int64_t n_chunks =
         std::clamp<int64_t>(kProbePasses * n_calibrating_ / std::ssize(curvatures_), 1, base.n_chunks());
     probe_ = std::make_unique<SearchProbe>(source_, base, n_chunks, options_.backend, sweep_options(base.n_ctx()));
@@ -128,14 +135,13 @@ void SearchSignals::hear(const plan::Decision& decision, const calibrate::Rounde
   double loss = 0;
   for (size_t s = 0; s < rounded.error.size(); ++s) loss += curvature->second[s] * rounded.error[s];
   now_.types.push_back({std::string(format(decision.type).name), decision.bytes, loss});
-  if (decision.type != plan::storable(low_, *decision.tensor)) return;
-  low_type_ = decision.type;
-  low_bytes_ = rounded.bytes;
+  if (decision.type == plan::storable(low_, *decision.tensor)) low_bytes_ = rounded.bytes;
 }
 
 void SearchSignals::heard(const std::string& tensor) {
   if (now_.types.empty()) return;
-  if (probe_ != nullptr && !low_bytes_.empty()) now_.probed = probe_->loss(tensor, low_type_, low_bytes_.data());
+  if (probe_ != nullptr && !low_bytes_.empty())
+    now_.probed = probe_->loss(tensor, plan::storable(low_, *source_.find(tensor)), low_bytes_.data());
   if (SavedTensor* const before = find(state_.in_layers, tensor))
     *before = now_;
   else
@@ -146,23 +152,27 @@ void SearchSignals::heard(const std::string& tensor) {
 // There are two at most, so each is measured in every type.
 void SearchSignals::probe_outside(const evaluate::DivergenceBase& base) {
   probe_.reset();
-  SearchProbe probe(source_, base, std::min(kOutsideChunks, base.n_chunks()), options_.backend,
-                    sweep_options(base.n_ctx()));
   for (size_t i = 0; i < start_.decisions.size(); ++i) {
     const std::string& name = start_.decisions[i].tensor->name;
-    if (!probe.is_outside(name) || start_.decisions[i].reason == plan::Reason::kProtected) continue;
+    if ((name != kEmbedding && name != kOutput) || start_.decisions[i].reason == plan::Reason::kProtected) continue;
     if (find(state_.outside, name) == nullptr) state_.outside.push_back({.tensor = name});
     const auto measure = [&](const plan::Decision& decision) {
       SavedTensor& tensor = *find(state_.outside, name);
       if (find_type(tensor, decision.type) != nullptr || !has_importance(decision)) return;
-      const bool is_kept = decision.type == decision.tensor->type;
-      const double loss = is_kept ? 0 : probe.loss(name, decision.type, round(decision).data());
+      double loss = 0;
+      if (decision.type != decision.tensor->type) {
+        if (probe_ == nullptr)
+          probe_ = std::make_unique<SearchProbe>(source_, base, std::min(kOutsideChunks, base.n_chunks()),
+                                                 options_.backend, sweep_options(base.n_ctx()));
+        loss = probe_->loss(name, decision.type, round(decision).data());
+      }
       tensor.types.push_back({std::string(format(decision.type).name), decision.bytes, std::max(0.0, loss)});
       state_.save();
     };
     measure(start_.decisions[i]);
     for (const plan::Resolution& resolution : trials_.resolutions) measure(resolution.decisions[i]);
   }
+  probe_.reset();
 }
 
 std::vector<search::TensorDamage> SearchSignals::damages() const {
@@ -185,10 +195,10 @@ std::vector<search::TensorDamage> SearchSignals::damages() const {
     for (search::Damage& at : damage.types) at.jumps = smooth > 0 ? jump * jump * at.smooth / smooth : 0;
   }
   // What the output matrix does is smooth. The embedding comes before all routers.
-  const std::string output = source_.find("output.weight") != nullptr ? "output.weight" : "token_embd.weight";
+  const std::string_view output = source_.find(std::string(kOutput)) != nullptr ? kOutput : kEmbedding;
   for (const SavedTensor& tensor : state_.outside) {
     search::TensorDamage& damage = add(tensor);
-    if (!has_experts() || tensor.tensor == output) continue;
+    if (!has_experts_ || tensor.tensor == output) continue;
     for (search::Damage& at : damage.types) at = {at.type, at.bytes, 0, at.smooth * at.smooth};
   }
   std::ranges::sort(damages, {}, &search::TensorDamage::tensor);

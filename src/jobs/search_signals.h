@@ -43,7 +43,6 @@ class SearchSignals {
   std::optional<calibrate::ErrorSample> sample(const plan::Decision& decision) const;
   void hear(const plan::Decision& decision, const calibrate::RoundedTensor& rounded);
   void heard(const std::string& tensor);
-  bool has_experts() const;
   bool has_importance(const plan::Decision& decision) const;
   schedule::SweepOptions sweep_options(int64_t n_ctx) const;
   std::vector<std::byte> round(const plan::Decision& decision) const;
@@ -53,15 +52,15 @@ class SearchSignals {
   const plan::Resolution& start_;
   const imatrix::Imatrix* imatrix_;
   SearchState& state_;
-  const formats::Type low_;                           // that probes round to
+  const formats::Type low_;  // that probes round to
+  const bool has_experts_;
   std::optional<quantize::HessianEstimates> inputs_;  // of an imatrix, with the best effort
   calibrate::Trials trials_;
   int64_t n_calibrating_ = 0;  // chunks
   std::map<std::string, std::vector<double>> curvatures_;
-  std::unique_ptr<SearchProbe> probe_;  // of tensors in layers
+  std::unique_ptr<SearchProbe> probe_;  // of tensors in layers, then outside
   // Of the tensor that is heard.
   SavedTensor now_;
-  formats::Type low_type_ = {};
   std::vector<std::byte> low_bytes_;
 };
 

@@ -12,12 +12,6 @@
 namespace steelyard::search {
 namespace {
 
-const Damage& damage_in(const TensorDamage& tensor, const Types& types) {
-  const auto found = std::ranges::find(tensor.types, types.at(tensor.tensor), &Damage::type);
-  STEELYARD_CHECK(found != tensor.types.end());
-  return *found;
-}
-
 size_t part_of(const std::string& tensor, const ChoiceLimits& limits) {
   const auto found = limits.parts.find(tensor);
   return found == limits.parts.end() ? 0 : found->second;
@@ -39,12 +33,34 @@ void join(Group& group, const std::string& tensor, const std::vector<Candidate>&
 
 }  // namespace
 
+const Damage* damage_in(const TensorDamage& tensor, const Types& types) {
+  const auto type = types.find(tensor.tensor);
+  if (type == types.end()) return nullptr;
+  const auto found = std::ranges::find(tensor.types, type->second, &Damage::type);
+  return found == tensor.types.end() ? nullptr : &*found;
+}
+
+std::map<std::string, double> losses(std::span<const TensorDamage> damages, const Types& types) {
+  double jumps = 0;
+  for (const TensorDamage& tensor : damages) {
+    if (const Damage* const damage = damage_in(tensor, types)) jumps += damage->jumps;
+  }
+  jumps = std::sqrt(jumps);
+  std::map<std::string, double> parts;
+  for (const TensorDamage& tensor : damages) {
+    if (const Damage* const damage = damage_in(tensor, types))
+      parts[tensor.tensor] = damage->smooth + (jumps > 0 ? damage->jumps / jumps : 0);
+  }
+  return parts;
+}
+
 Divergence divergence(std::span<const TensorDamage> damages, const Types& types) {
   Divergence sum;
   for (const TensorDamage& tensor : damages) {
-    const Damage& damage = damage_in(tensor, types);
-    sum.smooth += damage.smooth;
-    sum.jumps += damage.jumps;
+    const Damage* const damage = damage_in(tensor, types);
+    STEELYARD_CHECK(damage != nullptr);
+    sum.smooth += damage->smooth;
+    sum.jumps += damage->jumps;
   }
   sum.jumps = std::sqrt(sum.jumps);
   return sum;

@@ -38,6 +38,13 @@ struct Divergence {
   double sum() const { return smooth + jumps; }
 };
 
+/// Of a tensor in its type there; null where nothing is known of it.
+const Damage* damage_in(const TensorDamage& tensor, const Types& types);
+
+/// What each tensor adds to the divergence: its smooth loss, and its share of the root. Those of whose type nothing is
+/// known are left out.
+std::map<std::string, double> losses(std::span<const TensorDamage> damages, const Types& types);
+
 /// Of all tensors together. Every one must be in `types`, with a type that it has damage of.
 Divergence divergence(std::span<const TensorDamage> damages, const Types& types);
 

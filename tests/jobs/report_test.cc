@@ -23,11 +23,6 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 
-void expect_sound(const std::string& html) {
-  EXPECT_EQ(test::markup_error(html), "");
-  EXPECT_EQ(test::forbidden(html), "");
-}
-
 class ReportTest : public testing::Test {
  protected:
   std::string page() const { return test::read_text(folder_ / "report.html"); }
@@ -78,7 +73,7 @@ TEST_F(ReportTest, OfASearchSaysWhatItsResultSays) {
   EXPECT_EQ(test::read_text(options.output), plan_text);
 
   const std::string html = page();
-  expect_sound(html);
+  test::expect_sound(html);
   EXPECT_THAT(html, HasSubstr(result.chosen + " (chosen)"));
   for (const SearchMeasurement& measured : result.measured) {
     EXPECT_THAT(html, HasSubstr(">" + report::count_text(measured.bytes) + "</small>")) << measured.plan;
@@ -112,7 +107,7 @@ TEST_F(ReportTest, ADenseModelHasNoRouters) {
   SearchOptions options = search_options("llama");
   options.report = folder_ / "report.html";
   search(options);
-  expect_sound(page());
+  test::expect_sound(page());
   EXPECT_THAT(page(), Not(HasSubstr("Router agreement")));
   EXPECT_THAT(page(), HasSubstr("<td>dense feed-forward</td>"));
 }
@@ -124,7 +119,7 @@ TEST_F(ReportTest, ASearchWithoutAChoice) {
   options.bpw = 16;
   options.report = folder_ / "report.html";
   EXPECT_EQ(search(options).chosen, "start");
-  expect_sound(page());
+  test::expect_sound(page());
   EXPECT_THAT(page(), HasSubstr("Nothing that was measured is better"));
   EXPECT_THAT(page(), HasSubstr("No type would change"));
 }
@@ -136,7 +131,7 @@ TEST_F(ReportTest, OfAPresetThatWasChosen) {
   options.report = folder_ / "report.html";
   const SearchResult result = search(options);
   ASSERT_EQ(result.measured[1].plan, result.chosen);
-  expect_sound(page());
+  test::expect_sound(page());
   EXPECT_THAT(page(), HasSubstr(result.chosen + " (chosen)"));
   EXPECT_THAT(page(), HasSubstr("types were not tried: losses"));
   EXPECT_THAT(page(), HasSubstr("loss not estimated"));
@@ -150,7 +145,7 @@ TEST_F(ReportTest, OfASearchThatGoesOn) {
   const SearchResult result = search(options);
   EXPECT_THAT(page(), HasSubstr("Worst tokens"));
   EXPECT_EQ(to_json(search(options)), to_json(result));
-  expect_sound(page());
+  test::expect_sound(page());
   EXPECT_THAT(page(), Not(HasSubstr("<h2>Worst tokens")));
   EXPECT_THAT(page(), HasSubstr("which was an earlier one"));
   EXPECT_THAT(page(), HasSubstr("best types for the bytes"));
@@ -163,7 +158,7 @@ TEST_F(ReportTest, OfADivergenceSaysWhatItsResultSays) {
   const PerplexityResult result = perplexity(options);
   EXPECT_EQ(to_json(result), to_json(without));
   const std::string html = page();
-  expect_sound(html);
+  test::expect_sound(html);
   for (const double value : {result.divergence->kld.median, result.divergence->kld.p90, result.divergence->kld.p95,
                              result.divergence->kld.p99, result.divergence->kld.p99_9, result.divergence->kld.max,
                              result.divergence->mean_kld.mean})
@@ -221,7 +216,7 @@ TEST_F(ReportTest, AResumedRunDoesNotKnowWhatWasSaidBefore) {
                std::runtime_error);
   EXPECT_EQ(perplexity(options).resumed_chunks, 3);
   const std::string resumed = page();
-  expect_sound(resumed);
+  test::expect_sound(resumed);
   const size_t unknown = test::count(resumed, "<td>–</td>");
   EXPECT_GT(unknown, 0u);
   EXPECT_LT(unknown, 24u);
@@ -234,7 +229,7 @@ TEST_F(ReportTest, OfPerplexityAlone) {
   options.text = {.file = test::golden("imatrix/text.txt"), .ctx_size = 64, .chunks = 1};
   options.report = folder_ / "report.html";
   const PerplexityResult result = perplexity(options);
-  expect_sound(page());
+  test::expect_sound(page());
   EXPECT_THAT(page(), HasSubstr("<span class=\"value\">" + report::number_text(result.perplexity) + "</span>"));
   EXPECT_THAT(page(), Not(HasSubstr("Worst tokens")));
 }

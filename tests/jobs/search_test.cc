@@ -140,6 +140,17 @@ TEST_F(SearchTest, AFileWithoutItsProgressIsBegunAnew) {
   EXPECT_EQ(names(), (std::set<std::string>{"found.plan", "state"}));
 }
 
+TEST_F(SearchTest, FilesOfTheUserThatBeginAlikeStay) {
+  SearchOptions search_options = options("llama");
+  search_options.rounds = 1;
+  search_options.resume = search_options.output + ".search.state";
+  search_options.report = search_options.output + ".search.html";
+  write_file(search_options.output + ".search.planned", "mine");
+  search(search_options);
+  EXPECT_EQ(names(), (std::set<std::string>{"found.plan", "found.plan.search.html", "found.plan.search.planned",
+                                            "found.plan.search.state"}));
+}
+
 TEST_F(SearchTest, RefusesTheProgressOfAnotherSearch) {
   SearchOptions search_options = options("llama");
   search_options.resume = folder_ / "state";

@@ -12,14 +12,9 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 
-void expect_sound(const std::string& html) {
-  EXPECT_EQ(test::markup_error(html), "");
-  EXPECT_EQ(test::forbidden(html), "");
-}
-
 TEST(SearchPage, NumbersAreThoseOfTheData) {
   const std::string html = search_page(test::large_page(92));
-  expect_sound(html);
+  test::expect_sound(html);
   for (const char* const text : {"large-bf16.gguf",
                                  "found.plan",
                                  "proposal 1 (chosen)",
@@ -97,7 +92,7 @@ TEST(SearchPage, TextFromFilesIsNoMarkup) {
   data.plans[1].name = "\">";
   data.more->changes[0].kind = "<c>";
   const std::string html = search_page(data);
-  expect_sound(html);
+  test::expect_sound(html);
   EXPECT_THAT(html, HasSubstr("&lt;script&gt;"));
   EXPECT_THAT(html, HasSubstr("Say &lt;b&gt;"));
   EXPECT_THAT(html, HasSubstr("␣&quot;quoted&quot;↵"));
@@ -111,7 +106,7 @@ TEST(SearchPage, NextToNothingIsAPageToo) {
   data.divergence.kld_by_chunk = {0};
   data.divergence.percentiles = {{"median", 0}, {"largest", 0}};
   std::string html = search_page(data);
-  expect_sound(html);
+  test::expect_sound(html);
   EXPECT_THAT(html, HasSubstr("Nothing that was measured is better"));
   EXPECT_THAT(html, HasSubstr("No token diverges"));
   EXPECT_THAT(html, Not(HasSubstr("Router")));
@@ -120,7 +115,7 @@ TEST(SearchPage, NextToNothingIsAPageToo) {
   data.frontier = {{4, 0}};
   data.more = MoreBytes{};
   html = search_page(data);
-  expect_sound(html);
+  test::expect_sound(html);
   EXPECT_THAT(html, HasSubstr("No type would change"));
 }
 
@@ -134,7 +129,7 @@ TEST(SearchPage, BrokenNumbersAreDashes) {
   data.divergence.percentiles[0].kld = std::nan("");
   data.divergence.kld_by_chunk[0] = std::nan("");
   data.divergence.routers->layers[0].overlap = std::nan("");
-  expect_sound(search_page(data));
+  test::expect_sound(search_page(data));
 }
 
 TEST(EvaluationPage, WithABase) {
@@ -146,7 +141,7 @@ TEST(EvaluationPage, WithABase) {
   data.base_running = {39, 49, 56.48};
   data.divergence = test::large_page(4).divergence;
   const std::string html = evaluation_page(data);
-  expect_sound(html);
+  test::expect_sound(html);
   for (const char* const text :
        {"<h1>q.gguf</h1>", "compared with b.kld", "57.06", "± 2.3", "56.48", "1.0101", "± 0.0046", "765 tokens",
         "Worst tokens", "Router agreement", "51.2 % → 1.25 %", "original: 39.00 after chunk 1",
@@ -159,7 +154,7 @@ TEST(EvaluationPage, WithoutABaseThereIsOnlyPerplexity) {
   data.perplexity = {57.06, 0};
   data.running = {57.06};
   const std::string html = evaluation_page(data);
-  expect_sound(html);
+  test::expect_sound(html);
   EXPECT_THAT(html, HasSubstr("on t.txt"));
   EXPECT_THAT(html, HasSubstr("model: 57.06 after chunk 1"));
   EXPECT_THAT(html, Not(HasSubstr("Worst tokens")));

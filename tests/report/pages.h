@@ -1,6 +1,8 @@
 // What tests of pages share: whether markup is well-formed and loads nothing, and pages with much and with little.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <cmath>
 #include <cstdint>
 #include <regex>
@@ -57,6 +59,11 @@ inline std::string forbidden(const std::string& html) {
   static const std::regex kNumber(R"([^A-Za-z](nan|inf)[^A-Za-z])");
   std::smatch match;
   return std::regex_search(html, match, kNumber) ? match[0].str() : "";
+}
+
+inline void expect_sound(const std::string& html) {
+  EXPECT_EQ(markup_error(html), "");
+  EXPECT_EQ(forbidden(html), "");
 }
 
 inline size_t count(std::string_view text, std::string_view what) {
