@@ -8,26 +8,14 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/markup.h"
 
 namespace steelyard::measure {
 namespace {
 
 constexpr double kWidth = 760, kHeight = 560, kLeft = 84, kRight = 28, kTop = 78, kPanel = 170, kGap = 66;
 
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : printable(text)) {
-    if (c == '&')
-      out += "&amp;";
-    else if (c == '<')
-      out += "&lt;";
-    else if (c == '>')
-      out += "&gt;";
-    else
-      out += c;
-  }
-  return out;
-}
+std::string escaped(const std::string& text) { return marked_up(printable(text)); }
 
 // 4096 as 4K.
 std::string context_name(int64_t n) {

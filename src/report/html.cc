@@ -7,29 +7,10 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/markup.h"
 #include "report/style.h"
 
 namespace steelyard::report {
-namespace {
-
-std::string marked_up(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '&')
-      out += "&amp;";
-    else if (c == '<')
-      out += "&lt;";
-    else if (c == '>')
-      out += "&gt;";
-    else if (c == '"')
-      out += "&quot;";
-    else
-      out += c;
-  }
-  return out;
-}
-
-}  // namespace
 
 std::string escaped(std::string_view text) { return marked_up(printable(text, SIZE_MAX)); }
 

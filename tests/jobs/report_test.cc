@@ -13,6 +13,7 @@
 #include "jobs/perplexity.h"
 #include "jobs/quantize.h"
 #include "jobs/search.h"
+#include "jobs/search_options.h"
 #include "report/html.h"
 #include "report/pages.h"
 #include "support.h"
@@ -28,20 +29,8 @@ class ReportTest : public testing::Test {
   std::string page() const { return test::read_text(folder_ / "report.html"); }
 
   SearchOptions search_options(const std::string& golden_model) const {
-    SearchOptions options;
-    options.model = test::golden("models/" + golden_model + "/model.gguf");
-    options.output = folder_ / "found.plan";
-    options.text = {
-        .file = std::string(STEELYARD_SOURCE_DIR) + "/calibration/default.txt", .ctx_size = 64, .chunks = 24};
-    options.source.type = "Q4_0";
-    options.types = "Q4_0,Q5_0,Q8_0";
-    PlanOptions all;
-    all.model = options.model;
-    all.source = options.source;
-    options.bpw = 1.25 * plan(all).bits_per_weight;
-    options.held_out = 6;
+    SearchOptions options = small_search(golden_model, folder_, "Q4_0", "Q4_0,Q5_0,Q8_0");
     options.rounds = 1;
-    options.threads = 2;
     return options;
   }
 

@@ -20,6 +20,7 @@
 #include "jobs/imatrix.h"
 #include "jobs/perplexity.h"
 #include "jobs/quantize.h"
+#include "jobs/search_options.h"
 #include "plan/plan.h"
 #include "support.h"
 
@@ -32,20 +33,7 @@ class SearchTest : public testing::Test {
  protected:
   // For a quarter more bytes than all in `start`.
   SearchOptions options(const std::string& golden_model, const std::string& start = "Q4_0") const {
-    SearchOptions options;
-    options.model = test::golden("models/" + golden_model + "/model.gguf");
-    options.output = folder_ / "found.plan";
-    options.text = {
-        .file = std::string(STEELYARD_SOURCE_DIR) + "/calibration/default.txt", .ctx_size = 64, .chunks = 24};
-    options.source.type = start;
-    options.types = "Q4_0,Q4_1,Q5_0,Q5_1,Q8_0";
-    PlanOptions all;
-    all.model = options.model;
-    all.source = options.source;
-    options.bpw = 1.25 * plan(all).bits_per_weight;
-    options.held_out = 6;
-    options.threads = 2;
-    return options;
+    return small_search(golden_model, folder_, start, "Q4_0,Q4_1,Q5_0,Q5_1,Q8_0");
   }
   std::set<std::string> names() const {
     std::set<std::string> found;
