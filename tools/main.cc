@@ -9,6 +9,7 @@
 #include <new>
 #include <string>
 
+#include "base/signals.h"
 #include "command.h"
 #include "documents.h"
 #include "parse.h"
@@ -38,6 +39,8 @@ void limit_spinning(char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  steelyard::open_standard_streams();
+  steelyard::handle_signals();
   limit_spinning(argv);
   CLI::App app(
       "Quantizes GGUF models, with more bits for the tensors that need them: calibrate, plan, quantize, "

@@ -3,6 +3,7 @@
 #include "jobs/perplexity.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 
 #include "base/atomic_file.h"
@@ -67,15 +68,19 @@ void run(CommandLine& line) {
   if (wanted == 1) return score_tasks(line, *std::ranges::find(line.tasks, true, &Tasks::wanted));
   options.scratch_folder = std::filesystem::path(line.json).parent_path().string();
   ProgressLine progress_line;
-  const jobs::PerplexityResult result =
-      jobs::perplexity(options, [&](const jobs::Progress& progress) { show(progress, progress_line); });
-  if (options.self_check)
-    print_noise_floor(result);
-  else if (result.n_tokens)
-    print_sequence(result);
-  else
-    print_text(result);
-  write(line.json, result);
+  // What is said and written before the run's progress is removed.
+  const auto publish = [&](const jobs::PerplexityResult& result) {
+    if (options.self_check)
+      print_noise_floor(result);
+    else if (result.n_tokens)
+      print_sequence(result);
+    else
+      print_text(result);
+    if (std::fflush(stdout) != 0) fail("", "cannot write the output");
+    write(line.json, result);
+  };
+  const jobs::PerplexityResult result = jobs::perplexity(
+      options, [&](const jobs::Progress& progress) { show(progress, progress_line); }, publish);
   if (const std::string excess = exceeded(limits, result); !excess.empty()) throw LimitExceeded(excess);
 }
 

@@ -1,6 +1,7 @@
 #include "base/atomic_file.h"
 
 #include <fcntl.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,59 +15,76 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "base/output_target.h"
+#include "base/system_calls.h"
 
 namespace steelyard {
 
-void check_replaceable(const std::string& path) {
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) return;
-  if (!S_ISREG(status.st_mode)) fail(path, "exists and is not a regular file");
-  // Of "/dev/stdout" with a redirection the link would be replaced, and the redirected file would have nothing.
-  for (const int stream : {STDOUT_FILENO, STDERR_FILENO}) {
-    struct stat redirected {};
-    if (::fstat(stream, &redirected) == 0 && redirected.st_dev == status.st_dev && redirected.st_ino == status.st_ino) {
-      fail(path, "is where standard {} goes", stream == STDOUT_FILENO ? "output" : "error");
-    }
-  }
+namespace {
+
+// Nobody can foresee the name, and it must be new, so nothing that others put there is written to.
+std::string random_name(const std::string& target) {
+  uint32_t number = 0;
+  if (::getrandom(&number, sizeof(number), 0) != sizeof(number)) number = static_cast<uint32_t>(::getpid());
+  return fmt::format("{}.{:06x}.tmp", target, number & 0xFFFFFF);
 }
 
-void rename_into_place(const std::string& from, const std::string& path) {
-  if (::rename(from.c_str(), path.c_str()) != 0) fail(path, "cannot rename into place: {}", std::strerror(errno));
-}
+}  // namespace
 
 AtomicFile::AtomicFile(const std::string& path)
-    : path_((check_replaceable(path), path)),
-      temporary_(fmt::format("{}.{}.tmp", path, ::getpid())),
-      file_(temporary_, path) {}
+    : target_(output_target(path)), path_(random_name(target_)), file_(path_, target_, OutputFile::Content::kNew) {
+  temporary_ = TemporaryFile(path_);
+}
 
 AtomicFile::AtomicFile(const std::string& path, Resume from)
-    : path_((check_replaceable(path), path)), temporary_(path + ".partial"), size_(from.size), keep_(true) {
-  std::error_code ignored;  // of a file that is not there
-  const auto found = from.size > 0 ? std::filesystem::file_size(temporary_, ignored) : 0;
-  if (ignored || found < from.size) fail(temporary_, "has less than the {} bytes that were written", from.size);
-  file_ = OutputFile(temporary_, path, from.size > 0 ? OutputFile::Content::kKeep : OutputFile::Content::kDiscard);
+    : target_(output_target(path)), path_(target_ + ".partial"), size_(from.size), resumable_(true) {
+  std::error_code absent;
+  const auto found = std::filesystem::file_size(path_, absent);
+  if (from.complete && absent && std::filesystem::file_size(target_, absent) == from.size && !absent) {
+    renamed_ = true;
+    return;
+  }
+  if (from.size > 0 && (absent || found < from.size)) {
+    fail(path_, "has less than the {} bytes that were written", from.size);
+  }
+  if (from.size == 0 && !from.ours && !absent) {
+    fail(path_, "exists, and no interrupted run speaks of it; remove it to begin");
+  }
+  file_ = OutputFile(path_, target_, from.size > 0 ? OutputFile::Content::kKeep : OutputFile::Content::kDiscard);
+  if (from.size == 0) temporary_ = TemporaryFile(path_);
   file_.resize(from.size);
 }
 
-AtomicFile::~AtomicFile() {
-  if (!file_.is_open()) return;
-  file_.close();
-  if (keep_) return;
-  ::unlink(temporary_.c_str());
-}
+AtomicFile::~AtomicFile() = default;
 
 void AtomicFile::append(std::span<const std::byte> bytes) {
+  STEELYARD_CHECK(!renamed_);
   file_.write_at(size_, bytes);
   size_ += bytes.size();
 }
 
-void AtomicFile::finish() {
+void AtomicFile::reserve(uint64_t bytes) {
+  if (!renamed_) file_.reserve(bytes);
+}
+
+void AtomicFile::sync() {
+  if (renamed_) return;
+  file_.sync();
+  if (resumable_) temporary_.keep();
+}
+
+void AtomicFile::finish() { finish_locked(); }
+
+OutputFile AtomicFile::finish_locked() {
+  check_mapped_files_unchanged();
+  if (renamed_) return {};
   // The reservation may exceed what was written; the file must not keep blocks beyond its end.
   file_.resize(size_);
   file_.sync();
-  rename_into_place(temporary_, path_);
-  file_.close();
-  sync_folder_of(path_);
+  rename_into_place(path_, target_);
+  temporary_.keep();
+  sync_folder_of(target_);
+  return std::move(file_);
 }
 
 void write_file(const std::string& path, std::string_view text) {
@@ -86,13 +104,13 @@ bool is_stream(const std::string& path) {
 }
 
 std::string read_stream(const std::string& path) {
-  const int fd = path == "-" ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = path == "-" ? ::dup(STDIN_FILENO) : System::open(path, O_RDONLY);
   if (fd < 0) fail(path, "cannot open: {}", std::strerror(errno));
   const std::unique_ptr<const int, void (*)(const int*)> closer(&fd, [](const int* open) { ::close(*open); });
   std::string text;
   std::array<char, 1 << 16> buffer;
   for (;;) {
-    const ssize_t n = ::read(fd, buffer.data(), buffer.size());
+    const ssize_t n = System::read(fd, buffer.data(), buffer.size());
     if (n == 0) return text;
     if (n < 0 && errno != EINTR) fail(path, "cannot read: {}", std::strerror(errno));
     if (n < 0) continue;

@@ -8,18 +8,22 @@
 #include <string_view>
 
 #include "base/output_file.h"
+#include "base/temporary_file.h"
 
 namespace steelyard {
 
 class AtomicFile {
  public:
-  /// Creates "<path>.<pid>.tmp" in the directory of `path`. Error if that is impossible, or if `path` exists and is not
-  /// a regular file. An existing `path` stays as it is until finish().
+  /// Creates "<path>.<6 random digits>.tmp" beside the file that `path` names (output_target.h). Error if that is
+  /// impossible. An existing file stays as it is until finish().
   explicit AtomicFile(const std::string& path);
-  /// As above, but an interruption does not lose the file: the temporary file is "<path>.partial", and stays unless
-  /// finish() renames it. It begins with the first `size` bytes of the existing one. Error when that has fewer.
+  /// As above, but an interruption does not lose the file: the temporary file is "<path>.partial", and from the first
+  /// sync() on it stays unless finish() renames it.
   struct Resume {
-    uint64_t size;
+    uint64_t size;  ///< it begins with so many bytes of the existing one; Error when that has fewer
+    bool complete =
+        false;         ///< nothing will be appended: renaming may have been done already, then finish() does nothing
+    bool ours = true;  ///< when nothing is kept: whether an existing one is known to be of an earlier run. Error if not
   };
   AtomicFile(const std::string& path, Resume from);
   AtomicFile(const AtomicFile&) = delete;
@@ -32,31 +36,29 @@ class AtomicFile {
   void append(std::string_view text) { append(std::as_bytes(std::span(text.data(), text.size()))); }
 
   /// As OutputFile::reserve.
-  void reserve(uint64_t bytes) { file_.reserve(bytes); }
+  void reserve(uint64_t bytes);
 
   /// Returns when the appended bytes are on the disk.
-  void sync() { file_.sync(); }
+  void sync();
 
   /// Bytes appended so far.
   uint64_t size() const { return size_; }
 
-  /// Syncs the file, renames it to the target, syncs the directory. Nothing may be appended afterwards.
+  /// Syncs the file, renames it to the target, syncs the directory. Nothing may be appended afterwards. Error, and no
+  /// result, if a file that is mapped has changed since it was opened (mapped_file.h).
   void finish();
+  /// The same, but the file stays open, with its lock.
+  OutputFile finish_locked();
 
  private:
-  std::string path_;
-  std::string temporary_;
+  std::string target_;  // what the name stands for
+  std::string path_;    // the temporary file's
+  TemporaryFile temporary_;
   OutputFile file_;
   uint64_t size_ = 0;
-  bool keep_ = false;  // the temporary file
+  bool resumable_ = false;
+  bool renamed_ = false;  // by an earlier run
 };
-
-/// Error if `path` exists and is not a regular file: renaming over a folder or a device would fail, or worse. Error,
-/// too, if standard output or standard error goes there.
-void check_replaceable(const std::string& path);
-
-/// Renames a file whose content is on the disk to `path`. Error if that fails.
-void rename_into_place(const std::string& from, const std::string& path);
 
 /// Writes `text` as the whole content of `path`, atomically.
 void write_file(const std::string& path, std::string_view text);

@@ -1,11 +1,11 @@
 #include "calibrate/collect.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <limits>
 #include <optional>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "calibrate/chunk_sweep.h"
 #include "calibrate/collect_state.h"
 #include "calibrate/imatrix_collector.h"
@@ -23,11 +23,12 @@ class Collection {
         chunks_(chunks),
         options_(options),
         collectors_{ImatrixCollector(options.with_output)},
-        sweep_(model, chunks.n_ctx(), ids_of(chunks), options_for(chunks, options.sweep)) {}
+        sweep_(model, chunks.n_ctx(), ids_of(chunks), options_for(chunks, options.sweep)),
+        progress_(open_collect_state(options.progress_path, options.identity)) {}
 
   CollectResult run(const CollectProgress& progress) {
     const int64_t round = options_.round > 0 ? std::min(options_.round, chunks_.count()) : chunks_.count();
-    if (!options_.progress_path.empty()) resume();
+    resume();
     next_save_ = std::chrono::steady_clock::now() + options_.save_every;
     int64_t done = 0;  // chunks
     for (int64_t begin = 0; begin < chunks_.count(); begin += round) {
@@ -107,8 +108,7 @@ class Collection {
   }
 
   void resume() {
-    std::optional<CollectState> earlier =
-        load_collect_state(options_.progress_path, options_.identity, sweep_, chunks_.count(), model_.n_layers());
+    std::optional<CollectState> earlier = load_collect_state(progress_, sweep_, chunks_.count(), model_.n_layers());
     if (!earlier) return;
     state_ = std::move(*earlier);
     entries() = std::move(state_.entries);
@@ -119,10 +119,10 @@ class Collection {
   // Within a window the hidden states are saved with the state. A window of one batch is too short for that.
   void save_if_due(bool within_window) {
     const auto begin = std::chrono::steady_clock::now();
-    if (options_.progress_path.empty() || begin < next_save_) return;
+    if (!progress_.is_kept() || begin < next_save_) return;
     if (within_window && options_.sweep.keep_layers) return;
     state_.window_broken = within_window ? sweep_.broken() : BrokenChunks();
-    save_collect_state(options_.progress_path, options_.identity, state_, entries(), within_window ? &sweep_ : nullptr);
+    save_collect_state(progress_, state_, entries(), within_window ? &sweep_ : nullptr);
     if (options_.save_every.count() == 0) return;
     const auto end = std::chrono::steady_clock::now();
     next_save_ = end + std::max<std::chrono::steady_clock::duration>(options_.save_every, 20 * (end - begin));
@@ -131,6 +131,9 @@ class Collection {
   CollectResult finish(int64_t done) {
     const auto n_broken = static_cast<int64_t>(state_.broken.size());
     if (n_broken == done) fail("", "all {} chunks give numbers that are not finite: the model is broken", done);
+    // What follows until the result is safe can be interrupted, too.
+    save_collect_state(progress_, state_, entries(), nullptr);
+    check_mapped_files_unchanged();
     CollectResult result;
     result.imatrix.entries = std::move(entries());
     result.imatrix.datasets = {options_.dataset};
@@ -140,6 +143,7 @@ class Collection {
     result.n_chunks = done;
     result.resumed_chunks = resumed_.first;
     result.resumed_layers = resumed_.second;
+    result.progress = std::move(progress_);
     return result;
   }
 
@@ -149,6 +153,7 @@ class Collection {
   std::vector<ImatrixCollector> collectors_;  // one for each layer that passes at a time
   schedule::LayerSweep sweep_;
   std::optional<schedule::PredictionBlocks> prediction_;
+  ResumeFile progress_;
   CollectState state_;  // its entries are the collectors'
   bool restored_ = false;
   std::pair<int64_t, int> resumed_;  // chunks and layers of an earlier run
@@ -165,9 +170,7 @@ int64_t least_expert_tokens(const std::map<std::string, imatrix::ImatrixEntry>& 
 
 CollectResult collect_imatrix(const model::Model& model, const tokenizer::Chunks& chunks, const CollectOptions& options,
                               const CollectProgress& progress) {
-  CollectResult result = Collection(model, chunks, options).run(progress);
-  if (!options.progress_path.empty()) std::filesystem::remove(options.progress_path);
-  return result;
+  return Collection(model, chunks, options).run(progress);
 }
 
 }  // namespace steelyard::calibrate

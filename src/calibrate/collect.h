@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/resume_file.h"
 #include "imatrix/imatrix.h"
 #include "schedule/layer_sweep.h"
 #include "tokenizer/chunks.h"
@@ -39,6 +40,7 @@ struct CollectResult {
   int64_t n_chunks = 0;        ///< that passed, broken ones included
   int64_t resumed_chunks = 0;  ///< done by an earlier run; of the chunks after them resumed_layers layers, too
   int resumed_layers = 0;
+  ResumeFile progress;  ///< to be removed by whoever has the importance in safety
 };
 
 /// Called after every step (one layer for a window): `done` of `count` steps of the round over chunks [round_begin,

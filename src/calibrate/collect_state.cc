@@ -9,7 +9,7 @@ namespace {
 
 constexpr ResumeKind kKind{"STEELIMX", "a collection", "model, text"};
 
-void write_broken(ByteWriter<ResumeFileWriter>& out, const BrokenChunks& broken) {
+void write_broken(ByteWriter<ResumeFile::Writer>& out, const BrokenChunks& broken) {
   out.number<int64_t>(static_cast<int64_t>(broken.size()));
   for (const auto& [chunk, layer] : broken) {
     out.number<int64_t>(chunk);
@@ -28,32 +28,36 @@ BrokenChunks read_broken(ByteReader& in, int64_t n_chunks, int n_layers) {
 
 }  // namespace
 
-void save_collect_state(const std::string& path, const std::string& identity, const CollectState& state,
-                        const std::map<std::string, imatrix::ImatrixEntry>& entries, schedule::LayerSweep* sweep) {
-  STEELYARD_CHECK((sweep != nullptr) == (state.next_layer > 0));
-  ResumeFileWriter file(path, kKind, identity);
-  ByteWriter out(file);
-  const int64_t window = sweep != nullptr ? state.window : 0;
-  for (const int64_t value : {state.next_chunk, int64_t{state.next_layer}, window}) out.number<int64_t>(value);
-  write_broken(out, state.broken);
-  write_broken(out, state.window_broken);
-  out.number<int64_t>(static_cast<int64_t>(entries.size()));
-  for (const auto& [name, entry] : entries) {
-    out.string<int64_t>(name);
-    out.number<int64_t>(entry.n_in);
-    out.number<int64_t>(entry.n_expert);
-    out.values(std::span<const double>(entry.in_sum2));
-    out.values(std::span<const int64_t>(entry.counts));
-  }
-  if (sweep != nullptr) sweep->save([&](std::span<const float> hidden_states) { out.values(hidden_states); });
-  file.finish();
+ResumeFile open_collect_state(const std::string& path, const std::string& identity) {
+  return path.empty() ? ResumeFile() : ResumeFile(path, kKind, identity);
 }
 
-std::optional<CollectState> load_collect_state(const std::string& path, const std::string& identity,
-                                               schedule::LayerSweep& sweep, int64_t n_chunks, int n_layers) {
-  std::optional<ResumeFile> file = ResumeFile::open(path, kKind, identity);
-  if (!file) return std::nullopt;
-  ByteReader& in = file->state();
+void save_collect_state(ResumeFile& file, const CollectState& state,
+                        const std::map<std::string, imatrix::ImatrixEntry>& entries, schedule::LayerSweep* sweep) {
+  STEELYARD_CHECK((sweep != nullptr) == (state.next_layer > 0));
+  file.save([&](ResumeFile::Writer& writer) {
+    ByteWriter out(writer);
+    const int64_t window = sweep != nullptr ? state.window : 0;
+    for (const int64_t value : {state.next_chunk, int64_t{state.next_layer}, window}) out.number<int64_t>(value);
+    write_broken(out, state.broken);
+    write_broken(out, state.window_broken);
+    out.number<int64_t>(static_cast<int64_t>(entries.size()));
+    for (const auto& [name, entry] : entries) {
+      out.string<int64_t>(name);
+      out.number<int64_t>(entry.n_in);
+      out.number<int64_t>(entry.n_expert);
+      out.values(std::span<const double>(entry.in_sum2));
+      out.values(std::span<const int64_t>(entry.counts));
+    }
+    if (sweep != nullptr) sweep->save([&](std::span<const float> hidden_states) { out.values(hidden_states); });
+  });
+}
+
+std::optional<CollectState> load_collect_state(const ResumeFile& file, schedule::LayerSweep& sweep, int64_t n_chunks,
+                                               int n_layers) {
+  std::optional<ResumeState> saved = file.load();
+  if (!saved) return std::nullopt;
+  ByteReader& in = saved->content();
   CollectState state;
   state.next_chunk = in.number<int64_t>(0, n_chunks);
   state.next_layer = static_cast<int>(in.number<int64_t>(0, n_layers));

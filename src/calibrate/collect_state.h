@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/resume_file.h"
 #include "imatrix/imatrix.h"
 #include "schedule/layer_sweep.h"
 
@@ -26,14 +27,17 @@ struct CollectState {
   std::map<std::string, imatrix::ImatrixEntry> entries;
 };
 
-/// Writes the state atomically. `identity` [64 characters] identifies the run. sweep: null outside a window. The
-/// entries are passed separately, because they belong to the collector.
-void save_collect_state(const std::string& path, const std::string& identity, const CollectState& state,
+/// The file of a run's state. path: empty keeps none. `identity` [64 characters] identifies the run.
+ResumeFile open_collect_state(const std::string& path, const std::string& identity);
+
+/// Durable on return. sweep: null outside a window. The entries are passed separately, because they belong to the
+/// collector.
+void save_collect_state(ResumeFile& file, const CollectState& state,
                         const std::map<std::string, imatrix::ImatrixEntry>& entries, schedule::LayerSweep* sweep);
 
-/// Returns nothing when there is no such file. Within a window the sweep is restored. Error when the file is damaged or
+/// Returns nothing when none was saved. Within a window the sweep is restored. Error when the file is damaged or
 /// belongs to another run.
-std::optional<CollectState> load_collect_state(const std::string& path, const std::string& identity,
-                                               schedule::LayerSweep& sweep, int64_t n_chunks, int n_layers);
+std::optional<CollectState> load_collect_state(const ResumeFile& file, schedule::LayerSweep& sweep, int64_t n_chunks,
+                                               int n_layers);
 
 }  // namespace steelyard::calibrate

@@ -118,8 +118,8 @@ std::vector<uint16_t> CompactBase::choices(int64_t chunk, int64_t index) const {
 }
 
 CompactBaseWriter::CompactBaseWriter(const std::string& path, const tokenizer::Chunks& chunks,
-                                     const ModelIdentity& model, bool resumable, uint64_t written)
-    : DivergenceBaseWriter(path, resumable, written),
+                                     const ModelIdentity& model, std::optional<AtomicFile::Resume> resume)
+    : DivergenceBaseWriter(path, resume),
       shape_(compact_shape(model.n_vocab, model.experts.n_choices())),
       n_scored_(chunks.n_scored()) {
   Header header{};
@@ -142,7 +142,7 @@ CompactBaseWriter::CompactBaseWriter(const std::string& path, const tokenizer::C
   const auto n_rows = static_cast<uint64_t>(chunks.count() * n_scored_);
   file().reserve(sizeof(header) + sizeof(uint32_t) + chunks.tokens().size_bytes() + layers.size_bytes() +
                  n_rows * shape_.row_bytes());
-  if (written > 0) return;
+  if (resume && resume->size > 0) return;
   ByteWriter out(file());
   out.values(std::span<const Header>(&header, 1));
   if (has_first) out.number<uint32_t>(static_cast<uint32_t>(chunks.first_scored()));

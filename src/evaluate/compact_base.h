@@ -41,7 +41,7 @@ class CompactBase : public DivergenceBase {
 class CompactBaseWriter : public DivergenceBaseWriter {
  public:
   CompactBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, const ModelIdentity& model,
-                    bool resumable, uint64_t written);
+                    std::optional<AtomicFile::Resume> resume);
   void add(const ScoredLogits& rows) override;
 
  private:

@@ -86,9 +86,8 @@ void DivergenceBase::require(const tokenizer::Chunks& chunks, const ModelIdentit
   }
 }
 
-DivergenceBaseWriter::DivergenceBaseWriter(const std::string& path, bool resumable, uint64_t written)
-    : file_(resumable ? std::make_unique<AtomicFile>(path, AtomicFile::Resume{written})
-                      : std::make_unique<AtomicFile>(path)) {}
+DivergenceBaseWriter::DivergenceBaseWriter(const std::string& path, std::optional<AtomicFile::Resume> resume)
+    : file_(resume ? std::make_unique<AtomicFile>(path, *resume) : std::make_unique<AtomicFile>(path)) {}
 
 uint64_t DivergenceBaseWriter::make_durable() {
   file_->sync();
@@ -97,12 +96,12 @@ uint64_t DivergenceBaseWriter::make_durable() {
 
 std::unique_ptr<DivergenceBaseWriter> DivergenceBaseWriter::create(BaseLayout layout, const std::string& path,
                                                                    const tokenizer::Chunks& chunks,
-                                                                   const ModelIdentity& model, bool resumable,
-                                                                   uint64_t written) {
+                                                                   const ModelIdentity& model,
+                                                                   std::optional<AtomicFile::Resume> resume) {
   if (layout == BaseLayout::kLlama) {
-    return std::make_unique<LlamaBaseWriter>(path, chunks, model.n_vocab, resumable, written);
+    return std::make_unique<LlamaBaseWriter>(path, chunks, model.n_vocab, resume);
   }
-  return std::make_unique<CompactBaseWriter>(path, chunks, model, resumable, written);
+  return std::make_unique<CompactBaseWriter>(path, chunks, model, resume);
 }
 
 }  // namespace steelyard::evaluate

@@ -84,11 +84,11 @@ class DivergenceBaseWriter {
  public:
   virtual ~DivergenceBaseWriter() = default;
 
-  /// resumable: the file can be continued after an interruption (AtomicFile); `written` is then the length that an
-  /// earlier writer last made durable.
+  /// resume: the file can be continued after an interruption; its size is the length that an earlier writer last made
+  /// durable.
   static std::unique_ptr<DivergenceBaseWriter> create(BaseLayout layout, const std::string& path,
                                                       const tokenizer::Chunks& chunks, const ModelIdentity& model,
-                                                      bool resumable, uint64_t written);
+                                                      std::optional<AtomicFile::Resume> resume);
 
   virtual void add(const ScoredLogits& rows) = 0;
 
@@ -97,7 +97,7 @@ class DivergenceBaseWriter {
   void finish() { file_->finish(); }
 
  protected:
-  DivergenceBaseWriter(const std::string& path, bool resumable, uint64_t written);
+  DivergenceBaseWriter(const std::string& path, std::optional<AtomicFile::Resume> resume);
   AtomicFile& file() { return *file_; }
 
  private:

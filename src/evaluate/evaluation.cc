@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "base/parallel.h"
 #include "base/sha256.h"
 #include "schedule/non_finite.h"
@@ -97,9 +97,8 @@ EvaluationResult evaluate(const model::Model& model, const ModelIdentity& identi
   const ExpertShape& experts = identity.experts;
   const bool compare_routers = base != nullptr && !experts.layers.empty() && base->experts() == experts;
   const std::string run_id = run_identity(identity, chunks, base, options);
-  const bool resumable = !options.progress_path.empty();
-  std::optional<Progress> earlier;
-  if (resumable) earlier = load_progress(options.progress_path, run_id);
+  ResumeFile file = open_progress(options.progress_path, run_id);
+  std::optional<Progress> earlier = load_progress(file);
   const auto n_scored = static_cast<size_t>(chunks.n_scored());
   const size_t n_routers = compare_routers ? experts.layers.size() : 0;
   if (earlier && (earlier->scores.size() % n_scored != 0 || earlier->routers.size() != n_routers)) {
@@ -110,8 +109,10 @@ EvaluationResult evaluate(const model::Model& model, const ModelIdentity& identi
 
   std::unique_ptr<DivergenceBaseWriter> writer;
   if (options.write_base) {
-    writer = DivergenceBaseWriter::create(options.layout, options.base_path, chunks, identity, resumable,
-                                          earlier->base_bytes);
+    std::optional<AtomicFile::Resume> resume;
+    if (file.is_kept())
+      resume = {.size = earlier->base_bytes, .complete = done == chunks.count(), .ours = file.was_there()};
+    writer = DivergenceBaseWriter::create(options.layout, options.base_path, chunks, identity, resume);
   }
   Run run(model, identity.path, chunks, base, writer.get(), compare_routers, std::move(*earlier));
   ExpertRecorder recorder(experts, chunks);
@@ -127,15 +128,18 @@ EvaluationResult evaluate(const model::Model& model, const ModelIdentity& identi
     if (base != nullptr && rows.first + rows.n_rows == chunks.n_scored()) base->release(rows.chunk);
     // Only whole batches: a resumed run forms the same ones, and so gets the same digits.
     const auto now = std::chrono::steady_clock::now();
-    if (resumable && rows.batch_ends && now - last_saved >= options.save_every) {
-      save_progress(options.progress_path, run_id, run.durable_progress());
+    if (file.is_kept() && rows.batch_ends && now - last_saved >= options.save_every) {
+      save_progress(file, run.durable_progress());
       last_saved = now;
     }
   });
+  // All of it, so that whoever publishes the figures can be interrupted, too; and once the base has its name, this says
+  // so.
+  if (file.is_kept() && done < chunks.count()) save_progress(file, run.durable_progress());
   if (writer) writer->finish();
-  if (resumable) std::filesystem::remove(options.progress_path);
+  check_mapped_files_unchanged();
   Progress& result = run.progress();
-  return {std::move(result.scores), std::move(result.routers), experts, done};
+  return {std::move(result.scores), std::move(result.routers), experts, done, std::move(file)};
 }
 
 }  // namespace steelyard::evaluate

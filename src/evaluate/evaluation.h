@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/resume_file.h"
 #include "evaluate/divergence_base.h"
 #include "evaluate/expert_recorder.h"
 #include "evaluate/score.h"
@@ -23,10 +24,12 @@ struct Progress {
   std::vector<RouterCounts> routers;  ///< per layer with experts, when the base has their choices
 };
 
-/// Writes progress atomically; `identity` identifies the run.
-void save_progress(const std::string& path, const std::string& identity, const Progress& progress);
-/// Returns nothing when there is no such file. Error when it is damaged or belongs to another run.
-std::optional<Progress> load_progress(const std::string& path, const std::string& identity);
+/// The file of a run's progress. path: empty keeps none. `identity` identifies the run.
+ResumeFile open_progress(const std::string& path, const std::string& identity);
+/// Durable on return.
+void save_progress(ResumeFile& file, const Progress& progress);
+/// Returns nothing when none was saved. Error when the file is damaged or belongs to another run.
+std::optional<Progress> load_progress(const ResumeFile& file);
 
 struct EvaluationOptions {
   schedule::SweepOptions
@@ -47,6 +50,7 @@ struct EvaluationResult {
   std::vector<RouterCounts> routers;
   ExpertShape experts;         ///< the layers that routers are of
   int64_t resumed_chunks = 0;  ///< that an earlier run had done
+  ResumeFile progress;         ///< to be removed by whoever has these results in safety
 };
 
 /// What an evaluation keeps in memory besides the sweep: logits, and the figures of each scored token.

@@ -80,11 +80,11 @@ void LlamaBase::target(int64_t chunk, int64_t index, std::span<int32_t> tokens, 
 }
 
 LlamaBaseWriter::LlamaBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, int64_t n_vocab,
-                                 bool resumable, uint64_t written)
-    : DivergenceBaseWriter(path, resumable, written), row_values_(row_values(n_vocab)) {
+                                 std::optional<AtomicFile::Resume> resume)
+    : DivergenceBaseWriter(path, resume), row_values_(row_values(n_vocab)) {
   const auto n_rows = static_cast<uint64_t>(chunks.count() * chunks.n_scored());
   file().reserve(kHeaderBytes + chunks.tokens().size_bytes() + n_rows * row_values_ * sizeof(uint16_t));
-  if (written > 0) return;
+  if (resume && resume->size > 0) return;
   ByteWriter out(file());
   out.text(LlamaBase::kMagic);
   for (const int64_t count : {chunks.n_ctx(), n_vocab, chunks.count()}) {

@@ -33,8 +33,8 @@ class LlamaBase : public DivergenceBase {
 
 class LlamaBaseWriter : public DivergenceBaseWriter {
  public:
-  LlamaBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, int64_t n_vocab, bool resumable,
-                  uint64_t written);
+  LlamaBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, int64_t n_vocab,
+                  std::optional<AtomicFile::Resume> resume);
   void add(const ScoredLogits& rows) override;
 
  private:

@@ -11,21 +11,23 @@ constexpr ResumeKind kKind{"STEELPRG", "an evaluation", "model, text, base"};
 
 }  // namespace
 
-void save_progress(const std::string& path, const std::string& identity, const Progress& progress) {
-  ResumeFileWriter file(path, kKind, identity);
-  ByteWriter out(file);
-  out.number<uint64_t>(progress.base_bytes);
-  out.number<uint64_t>(progress.scores.size());
-  out.number<uint64_t>(progress.routers.size());
-  out.values(std::span<const TokenScore>(progress.scores));
-  out.values(std::span<const RouterCounts>(progress.routers));
-  file.finish();
+ResumeFile open_progress(const std::string& path, const std::string& identity) { return {path, kKind, identity}; }
+
+void save_progress(ResumeFile& file, const Progress& progress) {
+  file.save([&](ResumeFile::Writer& writer) {
+    ByteWriter out(writer);
+    out.number<uint64_t>(progress.base_bytes);
+    out.number<uint64_t>(progress.scores.size());
+    out.number<uint64_t>(progress.routers.size());
+    out.values(std::span<const TokenScore>(progress.scores));
+    out.values(std::span<const RouterCounts>(progress.routers));
+  });
 }
 
-std::optional<Progress> load_progress(const std::string& path, const std::string& identity) {
-  std::optional<ResumeFile> file = ResumeFile::open(path, kKind, identity);
-  if (!file) return std::nullopt;
-  ByteReader& in = file->state();
+std::optional<Progress> load_progress(const ResumeFile& file) {
+  std::optional<ResumeState> state = file.load();
+  if (!state) return std::nullopt;
+  ByteReader& in = state->content();
   Progress progress;
   progress.base_bytes = in.number<uint64_t>();
   const auto n_scores = in.number<uint64_t>(), n_routers = in.number<uint64_t>();

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/temporary_file.h"
 #include "calibrate/layer_stages.h"
 #include "schedule/sweep_plan.h"
 
@@ -65,7 +66,7 @@ calibrate::CalibrationSettings Calibration::settings() const {
 }
 
 void Calibration::read() {
-  if (options_.restart) std::filesystem::remove(options_.output + kProgressSuffix);
+  if (options_.restart) remove_file(options_.output + kProgressSuffix);
   text_.read(tokenizer_, model_.config(), progress_);
 }
 

@@ -22,6 +22,7 @@ class Calibration {
   void read();
   /// Sends it on its way.
   void start() { layers_.start(text_.chunks(), settings()); }
+  CalibrationText& text() { return text_; }
   const CalibrationText& text() const { return text_; }
   /// CalibratedLayers::half_over_all().
   double half_over_all() const { return layers_.half_over_all(); }

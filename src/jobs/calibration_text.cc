@@ -170,9 +170,9 @@ void CalibrationText::write_more(const ProgressCallback& progress) {
   chunks_ = write_chunks(chunks_->count() + n_first_, progress);
 }
 
-void CalibrationText::finish() const {
-  if (settings_.source.own && !settings_.progress.resume.empty()) std::filesystem::remove(settings_.progress.resume);
-}
+void CalibrationText::finish() { take_progress().remove(); }
+
+ResumeFile CalibrationText::take_progress() { return own_ ? own_->take_progress() : ResumeFile(); }
 
 std::optional<WritingFigures> CalibrationText::writing() const {
   return own_ ? std::optional(own_->figures()) : std::nullopt;

@@ -63,7 +63,9 @@ class CalibrationText {
   /// Own text alone: adds as many chunks as it began with.
   void write_more(const ProgressCallback& progress);
   /// Removes the progress.
-  void finish() const;
+  void finish();
+  /// For who removes it later.
+  ResumeFile take_progress();
 
   const TextSource& source() const { return settings_.source; }
   /// The n_chunks with which it is read again the same: what is to be recorded.

@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "base/sha256.h"
 #include "calibrate/collect.h"
 #include "gguf/fingerprint.h"
@@ -104,7 +105,13 @@ std::vector<BlockCoverage> block_coverage(const imatrix::Imatrix& imatrix, int64
   return rows;
 }
 
-imatrix::Imatrix collect(const ImatrixOptions& options, ImatrixResult& result, const ProgressCallback& progress) {
+// What was collected, and what to remove when it is in safety.
+struct Collected {
+  imatrix::Imatrix imatrix;
+  ResumeFile progress, progress_of_text;
+};
+
+Collected collect(const ImatrixOptions& options, ImatrixResult& result, const ProgressCallback& progress) {
   const OpenModel model(options.model, options.text.ctx_size, &options.sweep);
   const tokenizer::Tokenizer tokenizer(model.reader().metadata());
   CalibrationText written(text_settings(options));
@@ -134,7 +141,6 @@ imatrix::Imatrix collect(const ImatrixOptions& options, ImatrixResult& result, c
                   .unit = how.sweep.keep_layers ? "batches" : "layers",
                   .item = fmt::format("chunks {} to {}", first_chunk + 1, end_chunk)});
       });
-  written.finish();
   text.writing = written.writing();
   text.n_chunks = chunks.count();
   text.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() -
@@ -146,7 +152,7 @@ imatrix::Imatrix collect(const ImatrixOptions& options, ImatrixResult& result, c
   text.broken = broken_chunks(collected, model.model().n_layers());
   text.wanted_expert_tokens = options.min_expert_tokens > 0 ? options.min_expert_tokens : kFewTokens;
   text.coverage = block_coverage(collected.imatrix, text.wanted_expert_tokens);
-  return std::move(collected.imatrix);
+  return {std::move(collected.imatrix), std::move(collected.progress), written.take_progress()};
 }
 
 // A header is enough, so that it can be known before a download.
@@ -179,6 +185,7 @@ void check_options(const ImatrixOptions& options) {
   }
   if (options.dry_run) return;
   if (options.output_file.empty()) fail("", "--output-file is required");
+  for (const std::string& path : options.in_file) MappedFile{path};  // a name that is wrong shows before the work
   const std::vector<std::string> inputs = {options.model.model, TextSource::parse(options.text.file).file};
   check_output(options.output_file, inputs);
   if (!options.resume.resume.empty()) check_output(options.resume.resume, {inputs[0], inputs[1], options.output_file});
@@ -193,22 +200,25 @@ ImatrixResult imatrix(const ImatrixOptions& options, const ProgressCallback& pro
     result.costs = costs(options);
     return result;
   }
-  std::optional<imatrix::Imatrix> sums;
+  std::optional<Collected> sums;
   if (!options.text.file.empty()) {
     if (options.model.model.empty()) fail("", "no model given: -m MODEL");
     sums = collect(options, result, progress);
   }
+  // Should one of them be no importance, the collection's progress is still there.
   for (const std::string& path : options.in_file) {
     imatrix::Imatrix input = imatrix::Imatrix::load(path);
     if (sums)
-      sums->merge(input);
+      sums->imatrix.merge(input);
     else
-      sums = std::move(input);
+      sums.emplace().imatrix = std::move(input);
   }
   if (!sums) fail("", "give -m MODEL -f TEXT to collect, or --in-file FILE to convert or merge");
-  sums->save(options.output_file);
+  sums->imatrix.save(options.output_file);
+  sums->progress.remove();
+  sums->progress_of_text.remove();
   result.output_file = options.output_file;
-  result.n_entries = static_cast<int64_t>(sums->entries.size());
+  result.n_entries = static_cast<int64_t>(sums->imatrix.entries.size());
   return result;
 }
 

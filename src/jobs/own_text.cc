@@ -2,14 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 
 #include "base/atomic_file.h"
 #include "base/byte_writer.h"
 #include "base/data_folder.h"
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/resume_file.h"
 #include "gguf/fingerprint.h"
 
 namespace steelyard::jobs {
@@ -20,24 +18,24 @@ constexpr ResumeKind kKind{"STEELTXT", "writing a text", "model, text"};
 // More chunks at a time do not make a step cheaper for each, and their caches take memory.
 constexpr int64_t kMostParallel = 64;
 
-void save(const std::string& path, const std::string& identity, const std::vector<generate::WrittenChunk>& chunks) {
-  ResumeFileWriter file(path, kKind, identity);
-  ByteWriter out(file);
-  out.number<uint64_t>(chunks.size());
-  for (const generate::WrittenChunk& chunk : chunks) {
-    out.number<uint64_t>(chunk.starts.size());
-    out.values(std::span<const tokenizer::TokenId>(chunk.ids));
-    out.values(std::span<const int64_t>(chunk.starts));
-    for (const int64_t count : {chunk.n_ended, chunk.n_looped, chunk.n_dropped}) out.number<int64_t>(count);
-  }
-  file.finish();
+void save(ResumeFile& file, const std::vector<generate::WrittenChunk>& chunks) {
+  file.save([&](ResumeFile::Writer& writer) {
+    ByteWriter out(writer);
+    out.number<uint64_t>(chunks.size());
+    for (const generate::WrittenChunk& chunk : chunks) {
+      out.number<uint64_t>(chunk.starts.size());
+      out.values(std::span<const tokenizer::TokenId>(chunk.ids));
+      out.values(std::span<const int64_t>(chunk.starts));
+      for (const int64_t count : {chunk.n_ended, chunk.n_looped, chunk.n_dropped}) out.number<int64_t>(count);
+    }
+  });
 }
 
-std::vector<generate::WrittenChunk> load(const std::string& path, const std::string& identity, int64_t n_ctx) {
+std::vector<generate::WrittenChunk> load(const ResumeFile& file, ResumeFile::Unusable unusable, int64_t n_ctx) {
   std::vector<generate::WrittenChunk> chunks;
-  std::optional<ResumeFile> file = ResumeFile::open(path, kKind, identity);
-  if (!file) return chunks;
-  ByteReader& in = file->state();
+  std::optional<ResumeState> state = file.load(unusable);
+  if (!state) return chunks;
+  ByteReader& in = state->content();
   const auto n_chunks = in.number<uint64_t>();
   for (uint64_t c = 0; c < n_chunks; ++c) {
     generate::WrittenChunk chunk;
@@ -107,14 +105,11 @@ OwnText::OwnText(const OpenModel& model, const tokenizer::Tokenizer& tokenizer, 
   text_.n_ctx = n_ctx;
   text_.write = to_json(options);
   text_.write["excerpts_sha256"] = sha256(excerpts_);
-  identity_ = sha256(fmt::format("{}\n{}\n{}\n{}", gguf::fingerprint(model.reader()), model.settings(),
-                                 text_.write.dump(-1, ' ', false, Json::error_handler_t::replace), n_ctx));
-  if (run_.resume.resume.empty()) return;
-  try {
-    text_.chunks = load(run_.resume.resume, identity_, n_ctx);
-  } catch (const Error&) {
-    if (!run_.replace) throw;
-  }
+  const std::string identity =
+      sha256(fmt::format("{}\n{}\n{}\n{}", gguf::fingerprint(model.reader()), model.settings(),
+                         text_.write.dump(-1, ' ', false, Json::error_handler_t::replace), n_ctx));
+  progress_ = ResumeFile(run_.resume.resume, kKind, identity);
+  text_.chunks = load(progress_, run_.replace ? ResumeFile::Unusable::kReplace : ResumeFile::Unusable::kRefuse, n_ctx);
   n_resumed_ = std::ssize(text_.chunks);
 }
 
@@ -139,7 +134,6 @@ void OwnText::count(int64_t n_chunks) {
 }
 
 void OwnText::write_missing(int64_t n_chunks, const ProgressCallback& progress) {
-  const std::string& path = run_.resume.resume;
   const auto begin = std::chrono::steady_clock::now();
   auto next_save = begin + run_.resume.interval();
   const auto n_written = [&] { return std::ssize(text_.chunks); };
@@ -154,8 +148,8 @@ void OwnText::write_missing(int64_t n_chunks, const ProgressCallback& progress) 
                  figures_.n_tokens += options_.n_ctx;
                  tell();
                  const auto now = std::chrono::steady_clock::now();
-                 if (path.empty() || (now < next_save && n_written() < n_chunks)) return;
-                 save(path, identity_, text_.chunks);
+                 if (!progress_.is_kept() || (now < next_save && n_written() < n_chunks)) return;
+                 save(progress_, text_.chunks);
                  next_save = now + run_.resume.interval();
                });
   figures_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

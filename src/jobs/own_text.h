@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "base/resume_file.h"
 #include "jobs/model_options.h"
 #include "jobs/progress.h"
 #include "jobs/saved_text.h"
@@ -74,6 +75,9 @@ class OwnText {
   /// Writes until there are n_chunks, and saves them as progress. Progress: stage "write", `done` of `total` chunks.
   void write(int64_t n_chunks, const ProgressCallback& progress);
 
+  /// The file of progress, to be removed by whoever has the text in safety.
+  ResumeFile take_progress() { return std::move(progress_); }
+
   /// What is written; may have more chunks than were asked for, by an earlier run.
   const SavedText& text() const { return text_; }
   /// Of the chunks that were asked for last.
@@ -89,7 +93,7 @@ class OwnText {
   generate::Beginnings beginnings_;
   generate::WriterOptions options_;
   Run run_;
-  std::string identity_;  // of the progress
+  ResumeFile progress_;
   SavedText text_;
   int64_t n_resumed_ = 0;  // chunks
   WritingFigures figures_;

@@ -4,6 +4,7 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "evaluate/divergence.h"
 #include "evaluate/evaluation.h"
 #include "evaluate/perplexity.h"
@@ -26,6 +27,7 @@ class Run {
   PerplexityResult evaluate_text();
   PerplexityResult noise_floor();
   PerplexityResult one_sequence();
+  void remove_progress() { progress_file_.remove(); }
 
  private:
   void check_context(int64_t n) const;
@@ -41,6 +43,7 @@ class Run {
   const ProgressCallback& progress_;
   OpenModel open_;
   PerplexityResult result_;
+  ResumeFile progress_file_;
   size_t n_seen_ = 0;  // scores that report_chunks has seen
   double sum_ = 0;     // of their nll
 };
@@ -127,12 +130,13 @@ PerplexityResult Run::evaluate_text() {
           .data = {{"n_ctx", chunks.n_ctx()},
                    {"n_chunks", chunks.count()},
                    {"order", how.sweep.keep_layers ? "token" : "layer"}}});
-  const evaluate::EvaluationResult evaluated =
+  evaluate::EvaluationResult evaluated =
       evaluate::evaluate(model, identity, chunks, base.get(), how,
                          [this](std::span<const evaluate::TokenScore> scores) { report_chunks(scores); });
   take(perplexity(evaluated.scores));
   result_.running = running_perplexity(evaluated.scores, chunks.n_scored());
   result_.resumed_chunks = evaluated.resumed_chunks;
+  progress_file_ = std::move(evaluated.progress);
   if (base) {
     result_.divergence = figures(divergence(evaluated.scores));
     if (!evaluated.routers.empty()) result_.router_agreement = agreement(evaluated.routers, evaluated.experts);
@@ -218,11 +222,17 @@ void check(const PerplexityOptions& options) {
     check_output(options.report, options.inputs(), {options.kl_divergence_base, options.resume.resume});
 }
 
-PerplexityResult perplexity(const PerplexityOptions& options, const ProgressCallback& progress) {
+PerplexityResult perplexity(const PerplexityOptions& options, const ProgressCallback& progress,
+                            const std::function<void(const PerplexityResult&)>& published) {
   check(options);
   Run run(options, progress);
-  if (options.self_check) return run.noise_floor();
-  return options.tokens.empty() ? run.evaluate_text() : run.one_sequence();
+  PerplexityResult result = options.self_check       ? run.noise_floor()
+                            : options.tokens.empty() ? run.evaluate_text()
+                                                     : run.one_sequence();
+  check_mapped_files_unchanged();
+  if (published) published(result);
+  run.remove_progress();
+  return result;
 }
 
 }  // namespace steelyard::jobs

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/temporary_file.h"
 #include "compute/backends.h"
 #include "imatrix/selection.h"
 #include "jobs/calibration.h"
@@ -68,8 +69,8 @@ bool is_quantized(const QuantizeOptions& options, const Recipe& recipe, const gg
   const std::string path = quantized_path(options);
   if (!options.tune || !std::filesystem::exists(path)) return false;
   if (options.restart) {
-    std::filesystem::remove(path);
-    std::filesystem::remove(tuning_progress(options));
+    remove_file(path);
+    remove_file(tuning_progress(options));
     return false;
   }
   if (!options.resume) fail(path, "is of an interrupted run: --resume goes on with it, --restart discards it");
@@ -95,7 +96,7 @@ TuneResult tune_result(const QuantizeOptions& options, const CalibrationText& te
   run.text_sha256 = text.sha256();
   run.resume.resume = tuning_progress(options);
   const TuneResult result = run_tuning(run, text.chunks(), progress);
-  std::filesystem::remove(quantized_path(options));
+  remove_file(quantized_path(options));
   return result;
 }
 

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/temporary_file.h"
 #include "jobs/outputs.h"
 #include "jobs/search.h"
 
@@ -32,9 +33,9 @@ QuantizeResult quantize_to_size(const QuantizeOptions& options, const ProgressCa
   search_options.memory = options.memory;
   search_options.threads = options.threads;
   search_options.resume = options.output + ".search";
-  if (!options.resume) std::filesystem::remove(search_options.resume);
+  if (!options.resume) remove_file(search_options.resume);
   if (!options.resume || !std::filesystem::exists(search_options.output)) search(search_options, progress);
-  std::filesystem::remove(search_options.resume);
+  remove_file(search_options.resume);
   QuantizeOptions by_plan = options;
   by_plan.size = 0;
   by_plan.devices = {};

@@ -9,6 +9,7 @@
 #include "base/atomic_file.h"
 #include "base/memory.h"
 #include "base/sha256.h"
+#include "base/temporary_file.h"
 #include "jobs/quantize.h"
 
 namespace steelyard::jobs {
@@ -19,7 +20,7 @@ constexpr const char* kSuffix = ".search.";  // of all files beside the output
 // The names that a search writes under after "OUT.search.": a base, a plan, files by the hash of their plan, and what
 // these have while they are written. Others that begin alike are the user's.
 bool is_ours(const std::string& name) {
-  static const re2::RE2 ours(R"((kld|plan|[0-9a-f]{8}\.gguf)(\.partial|\.journal|\.text)?(\.[0-9]+\.tmp)?)");
+  static const re2::RE2 ours(R"((kld|plan|[0-9a-f]{8}\.gguf)(\.partial|\.journal|\.text)?(\.[0-9a-f]+\.tmp)?)");
   return re2::RE2::FullMatch(name, ours);
 }
 
@@ -36,7 +37,7 @@ void remove_files(const std::string& output, const std::string& kind = "") {
   }
   // A journal vouches for a file, so it goes first.
   std::ranges::partition(found, [](const std::filesystem::path& file) { return file.extension() == ".journal"; });
-  for (const std::filesystem::path& file : found) std::filesystem::remove(file, ignored);
+  for (const std::filesystem::path& file : found) TemporaryFile(file).remove();
 }
 
 std::string name_of(const std::string& plan) { return sha256(plan).substr(0, 8) + ".gguf"; }
@@ -63,6 +64,11 @@ std::string SearchFiles::path(const std::string& plan) const { return options_.o
 
 void SearchFiles::quantize(const std::string& plan, bool calibrate, const calibrate::Trials* trials) {
   const std::string plan_file = options_.output + kSuffix + "plan";
+  if (!state_.is_kept()) {
+    for (const std::string& name : {plan_file, path(plan), path(plan) + ".partial", path(plan) + ".journal"}) {
+      made_.emplace_back(name);
+    }
+  }
   write_file(plan_file, plan);
   QuantizeOptions quantize;
   quantize.model = options_.model;
@@ -92,7 +98,7 @@ void SearchFiles::forget(const std::string& plan) const { remove_files(options_.
 void SearchFiles::try_types(const std::string& plan, const calibrate::Trials& trials) {
   quantize(plan, /*calibrate=*/true, &trials);
   tried_ = path(plan);
-  if (!options_.imatrix.empty()) std::filesystem::remove(tried_);
+  if (!options_.imatrix.empty()) remove_file(tried_);
 }
 
 MadeFile SearchFiles::make(const std::string& name, const std::string& plan) {
@@ -108,7 +114,7 @@ MadeFile SearchFiles::make(const std::string& name, const std::string& plan) {
     for (const gguf::TensorInfo& tensor : reader.tensors()) header_bytes -= tensor.n_bytes;
     state_.files.push_back({plan, header_bytes, figures.divergence, figures.same_top});
     state_.save();
-    std::filesystem::remove(file);
+    remove_file(file);
     saved = std::prev(state_.files.end());
   }
   MadeFile made{.name = name, .plan = plan, .header_bytes = saved->header_bytes};

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "base/temporary_file.h"
 #include "calibrate/calibrated_layers.h"
 #include "evaluate/divergence_base.h"
 #include "gguf/reader.h"
@@ -57,7 +58,8 @@ class SearchFiles {
   int exceptions_;  // when it was made
   HeldOut held_out_;
   std::unique_ptr<evaluate::DivergenceBase> base_;
-  std::string tried_;  // path of the file that try_types() left
+  std::vector<TemporaryFile> made_;  // of a search that cannot be gone on with
+  std::string tried_;                // path of the file that try_types() left
 };
 
 }  // namespace steelyard::jobs

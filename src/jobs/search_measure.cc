@@ -16,7 +16,7 @@ evaluate::MeanEstimate paired_difference(const ChunkFigures& of, const ChunkFigu
 }
 
 HeldOut::HeldOut(const SearchOptions& options, int64_t first, int64_t count, std::string path)
-    : options_(options), path_(std::move(path)) {
+    : options_(options), path_(std::move(path)), base_(path_) {
   PerplexityOptions base;
   base.model.model = options.model;
   base.model.backend = {options.backend};
@@ -28,11 +28,6 @@ HeldOut::HeldOut(const SearchOptions& options, int64_t first, int64_t count, std
   base.kl_divergence_base = path_;
   base.scratch_folder = std::filesystem::path(path_).parent_path().string();
   perplexity(base);
-}
-
-HeldOut::~HeldOut() {
-  std::error_code ignored;
-  std::filesystem::remove(path_, ignored);
 }
 
 ChunkFigures HeldOut::measure(const std::string& file) const {

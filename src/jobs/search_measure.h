@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/temporary_file.h"
 #include "evaluate/statistics.h"
 #include "jobs/search.h"
 #include "report/evaluation_page.h"
@@ -26,7 +27,6 @@ class HeldOut {
  public:
   /// Computes the model's distributions on the chunks from `first` on and keeps them in the file `path`.
   HeldOut(const SearchOptions& options, int64_t first, int64_t count, std::string path);
-  ~HeldOut();
   HeldOut(const HeldOut&) = delete;
   HeldOut& operator=(const HeldOut&) = delete;
 
@@ -35,6 +35,7 @@ class HeldOut {
  private:
   const SearchOptions& options_;
   std::string path_;
+  TemporaryFile base_;
 };
 
 }  // namespace steelyard::jobs

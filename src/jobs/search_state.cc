@@ -12,20 +12,15 @@ constexpr ResumeKind kKind{.magic = "SYSEARC1", .task = "a search", .inputs = "m
 
 }  // namespace
 
-SearchState::SearchState(std::string path, std::string identity)
-    : path_(std::move(path)), identity_(std::move(identity)) {
-  if (!is_kept()) return;
-  auto file = ResumeFile::open(path_, kKind, identity_);
-  if (!file) return;
-  read_json(Json::parse(file->state().text(file->state().remaining()), nullptr, /*allow_exceptions=*/false), *this,
-            path_);
+SearchState::SearchState(const std::string& path, std::string identity) : file_(path, kKind, std::move(identity)) {
+  std::optional<ResumeState> saved = file_.load();
+  if (!saved) return;
+  ByteReader& in = saved->content();
+  read_json(Json::parse(in.text(in.remaining()), nullptr, /*allow_exceptions=*/false), *this, path);
 }
 
-void SearchState::save() const {
-  if (!is_kept()) return;
-  ResumeFileWriter file(path_, kKind, identity_);
-  file.append(to_json(*this).dump());
-  file.finish();
+void SearchState::save() {
+  file_.save([&](ResumeFile::Writer& out) { out.append(to_json(*this).dump()); });
 }
 
 SavedTensor* find(std::vector<SavedTensor>& tensors, const std::string& name) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/resume_file.h"
 #include "formats/format.h"
 #include "jobs/json.h"
 
@@ -69,11 +70,11 @@ class SearchState {
  public:
   /// path: empty to keep nothing. Goes on from the file where it exists; Error where it is damaged or of a search with
   /// another identity.
-  SearchState(std::string path, std::string identity);
+  SearchState(const std::string& path, std::string identity);
 
-  bool is_kept() const { return !path_.empty(); }
+  bool is_kept() const { return file_.is_kept(); }
   /// Durable on return.
-  void save() const;
+  void save();
 
   std::string plan;                        ///< that tensors were calibrated by; empty: none was
   bool heard = false;                      ///< all of that plan
@@ -92,7 +93,7 @@ class SearchState {
   }
 
  private:
-  std::string path_, identity_;
+  ResumeFile file_;
 };
 
 /// The element of that name; null where there is none.

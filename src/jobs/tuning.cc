@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/sha256.h"
+#include "base/temporary_file.h"
 #include "evaluate/compact_base.h"
 #include "evaluate/evaluation.h"
 #include "gguf/fingerprint.h"
@@ -37,25 +38,6 @@ std::string teacher_path(const TuningRun& run) {
   return (run.resume.resume.empty() ? run.output : run.resume.resume) + ".teacher";
 }
 
-// Removes the file, unless a later run is to find it.
-class TemporaryFile {
- public:
-  TemporaryFile(std::string path, bool keep) : path_(std::move(path)), keep_(keep) {}
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  ~TemporaryFile() {
-    if (!keep_) remove();
-  }
-  void remove() const {
-    std::error_code ignored;  // there may be none
-    std::filesystem::remove(path_, ignored);
-  }
-
- private:
-  std::string path_;
-  bool keep_;
-};
-
 evaluate::ModelIdentity identity_of(const gguf::Reader& file) {
   return evaluate::model_identity(file, model::read_config(file.metadata()), tokenizer::Tokenizer(file.metadata()));
 }
@@ -81,10 +63,7 @@ void write_base(const TuningRun& run, const tokenizer::Chunks& chunks, const Pro
   const model::ModelConfig& config = teacher.model().config();
   const evaluate::ModelIdentity identity = identity_of(teacher.reader());
   const std::string unfinished = path + ".progress";
-  if (is_made(path, chunks, identity)) {
-    std::filesystem::remove(unfinished);
-    return;
-  }
+  if (is_made(path, chunks, identity)) return remove_file(unfinished);
   evaluate::EvaluationOptions how;
   how.sweep =
       choice.sweep(teacher.reader(), config, evaluation_bytes(chunks, identity), chunks.n_ctx(), /*output=*/path);
@@ -94,15 +73,15 @@ void write_base(const TuningRun& run, const tokenizer::Chunks& chunks, const Pro
   how.write_base = true;
   if (!run.resume.resume.empty()) how.progress_path = unfinished;
   how.save_every = run.resume.interval();
-  evaluate::evaluate(teacher.model(), identity, chunks, nullptr, how,
-                     [&](std::span<const evaluate::TokenScore> scores) {
-                       if (progress)
-                         progress({.stage = "teacher",
-                                   .done = std::ssize(scores) / chunks.n_scored(),
-                                   .total = chunks.count(),
-                                   .unit = "chunks"});
-                     });
-  if (!how.progress_path.empty()) std::filesystem::remove(how.progress_path);
+  evaluate::EvaluationResult made = evaluate::evaluate(teacher.model(), identity, chunks, nullptr, how,
+                                                       [&](std::span<const evaluate::TokenScore> scores) {
+                                                         if (progress)
+                                                           progress({.stage = "teacher",
+                                                                     .done = std::ssize(scores) / chunks.n_scored(),
+                                                                     .total = chunks.count(),
+                                                                     .unit = "chunks"});
+                                                       });
+  made.progress.remove();
 }
 
 // What would stop the run after the teacher's work.
@@ -185,21 +164,12 @@ class Workbench {
 TuneComparison shown(const tune::Comparison& at) { return {at.step, at.divergence, at.training}; }
 
 // All steps that are left; returns how many there were before.
-int64_t take_steps(const TuningRun& run, Workbench& bench, const ProgressCallback& progress) {
+int64_t take_steps(const TuningRun& run, Workbench& bench, ResumeFile& state, const ProgressCallback& progress) {
   tune::Tuner& tuner = bench.tuner();
-  const std::string& path = run.resume.resume;
-  const std::string identity = path.empty() ? "" : bench.identity();
-  const auto resumed = [&] {
-    try {
-      return !path.empty() && tuner.load(path, identity);
-    } catch (const Error&) {
-      if (!run.replace) throw;
-      return false;
-    }
-  };
+  const bool resumed = tuner.load(state, run.replace ? ResumeFile::Unusable::kReplace : ResumeFile::Unusable::kRefuse);
   const Clock::time_point begin = Clock::now();
   Clock::time_point saved = begin, first_step = begin;
-  const int64_t before = resumed() ? tuner.done() : 0;
+  const int64_t before = resumed ? tuner.done() : 0;
   for (int64_t taken = 0; !tuner.finished(); ++taken) {
     const size_t n_compared = tuner.comparisons().size();
     const int64_t step = tuner.advance();
@@ -209,8 +179,8 @@ int64_t take_steps(const TuningRun& run, Workbench& bench, const ProgressCallbac
       const double left = (run.time - seconds_since(begin)) / each;
       tuner.shorten(step + static_cast<int64_t>(std::min(left, static_cast<double>(tuner.steps()))));
     }
-    if (!path.empty() && Clock::now() - saved >= run.resume.interval()) {
-      tuner.save(path, identity);
+    if (state.is_kept() && Clock::now() - saved >= run.resume.interval()) {
+      tuner.save(state);
       saved = Clock::now();
     }
     if (!progress) continue;
@@ -218,6 +188,7 @@ int64_t take_steps(const TuningRun& run, Workbench& bench, const ProgressCallbac
     if (tuner.comparisons().size() > n_compared) at.data = to_json(shown(tuner.comparisons().back()));
     progress(at);
   }
+  tuner.save(state);  // what follows until the result is safe can be interrupted, too
   return before;
 }
 
@@ -285,14 +256,15 @@ TuneResult run_tuning(const TuningRun& run, tokenizer::Chunks chunks, const Prog
   check_models(run, chunks.n_ctx());
   const std::string& resume = run.resume.resume;
   std::string base_path = run.base;
-  std::optional<TemporaryFile> made;
+  TemporaryFile made;
   if (!run.teacher.empty()) {
     base_path = teacher_path(run);
-    made.emplace(base_path, !resume.empty());
+    if (resume.empty()) made = TemporaryFile(base_path);
     chunks.score_from(0);
     write_base(run, chunks, progress);
   }
   TuneResult result{.output = run.output};
+  ResumeFile state;
   {
     const auto base = evaluate::DivergenceBase::open(base_path);
     chunks.score_from(base->first_scored());
@@ -308,7 +280,8 @@ TuneResult run_tuning(const TuningRun& run, tokenizer::Chunks chunks, const Prog
                          {"steps", bench.tuner().steps()}}});
     }
     const Clock::time_point begin = Clock::now();
-    result.resumed_steps = take_steps(run, bench, progress);
+    state = tune::Tuner::open_state(resume, resume.empty() ? "" : bench.identity());
+    result.resumed_steps = take_steps(run, bench, state, progress);
     result.seconds = seconds_since(begin);
     for (const tune::Comparison& at : bench.tuner().comparisons()) result.comparisons.push_back(shown(at));
     result.best_step = bench.tuner().best().step;
@@ -317,8 +290,8 @@ TuneResult run_tuning(const TuningRun& run, tokenizer::Chunks chunks, const Prog
     write_result(run, bench, result);
   }
   result.bytes = std::filesystem::file_size(run.output);
-  if (made) made->remove();
-  if (!resume.empty()) std::filesystem::remove(resume);
+  if (!run.teacher.empty()) remove_file(base_path);
+  state.remove();
   return result;
 }
 

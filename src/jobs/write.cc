@@ -1,7 +1,5 @@
 #include "jobs/write.h"
 
-#include <filesystem>
-
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/sha256.h"
@@ -21,7 +19,7 @@ WriteResult write(const WriteOptions& options, const ProgressCallback& progress)
   own.write(options.chunks, progress);
   const std::string content = print(own.text(), options.chunks, tokenizer);
   write_file(options.output_file, content);
-  if (!options.resume.resume.empty()) std::filesystem::remove(options.resume.resume);
+  own.take_progress().remove();
   return {options.output_file, sha256(content), own.figures()};
 }
 

@@ -1,12 +1,5 @@
 #include "quantize/journal.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 #include <optional>
 
 #include "base/atomic_file.h"
@@ -110,85 +103,49 @@ JournalContent parse_journal(std::string_view text) {
   return parser.result();
 }
 
-Journal::Journal(std::string path, std::string target) : path_(std::move(path)), target_(std::move(target)) {
-  check_replaceable(path_);
-  for (;;) {
-    fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (fd_ < 0) fail(target_, "cannot write here: {}", std::strerror(errno));
-    if (::flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-      ::close(fd_);
-      fd_ = -1;
-      fail(target_, "another run is writing it");
-    }
-    // The last run that held the lock may have removed the file. Then the name is free, or another file's.
-    struct stat ours {
-    }, named{};
-    const bool same = ::fstat(fd_, &ours) == 0 && ::stat(path_.c_str(), &named) == 0 && ours.st_ino == named.st_ino &&
-                      ours.st_dev == named.st_dev;
-    if (same) break;
-    ::close(fd_);
-  }
-  const std::string text = read_file(path_);
+Journal::Journal(std::string path, std::string target) : log_(std::move(path), std::move(target)) {
+  const std::string text = log_.content();
   content_ = parse_journal(text);
-  own_ = text.empty();
-}
-
-Journal::~Journal() {
-  if (fd_ < 0) return;
-  if (own_ && content_.tensors.empty() && !content_.complete) ::unlink(path_.c_str());
-  ::close(fd_);
+  if (text.empty()) log_.set_worthless();
+  // An interruption may have torn its first line, and nothing else.
+  std::string checksum;
+  const std::string first = sealed(checksum, kMagic);
+  if (!text.starts_with(first) && !first.starts_with(text)) {
+    fail(log_.path(), "is not a journal of this program; move it away to begin");
+  }
 }
 
 void Journal::begin(const RunIdentity& identity) {
   content_ = {};
   resume();
-  own_ = true;
+  log_.set_worthless();
   std::string lines = sealed(content_.checksum, kMagic);
   for (const auto& [name, value] : identity) {
     STEELYARD_CHECK(name.find(' ') == std::string::npos && value.find('\n') == std::string::npos);
     lines += sealed(content_.checksum, fmt::format("{} {}", name, value));
   }
   lines += sealed(content_.checksum, kBegin);
-  write(lines);
+  log_.append(lines);
   content_.identity = identity;
-  sync_folder_of(path_);
+  sync_folder_of(log_.path());
 }
 
-void Journal::resume() {
-  const auto end = static_cast<off_t>(content_.n_bytes);
-  if (::ftruncate(fd_, end) != 0 || ::lseek(fd_, end, SEEK_SET) != end) {
-    fail(path_, "cannot write: {}", std::strerror(errno));
-  }
-}
+void Journal::resume() { log_.cut(content_.n_bytes); }
 
 void Journal::append(std::span<const TensorHashes> tensors) {
   if (tensors.empty()) return;
   std::string lines;
   size_t index = content_.tensors.size();
   for (const TensorHashes& hashes : tensors) lines += sealed(content_.checksum, tensor_line(index++, hashes));
-  write(lines);
+  log_.append(lines);
+  log_.set_worth_keeping();
   content_.tensors.insert(content_.tensors.end(), tensors.begin(), tensors.end());
 }
 
 void Journal::append_complete() {
-  write(sealed(content_.checksum, kComplete));
+  log_.append(sealed(content_.checksum, kComplete));
+  log_.set_worth_keeping();
   content_.complete = true;
-}
-
-void Journal::remove() {
-  ::unlink(path_.c_str());
-  ::close(fd_);
-  fd_ = -1;
-}
-
-void Journal::write(std::string_view lines) {
-  while (!lines.empty()) {
-    const ssize_t written = ::write(fd_, lines.data(), lines.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail(target_, "cannot write its journal: {}", std::strerror(errno));
-    lines.remove_prefix(static_cast<size_t>(written));
-  }
-  if (::fdatasync(fd_) != 0) fail(target_, "cannot sync its journal: {}", std::strerror(errno));
 }
 
 }  // namespace steelyard::quantize

@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/log_file.h"
+
 namespace steelyard::quantize {
 
 /// SHA-256 of a finished tensor's bytes, in the source and in the result.
@@ -40,14 +42,14 @@ JournalContent parse_journal(std::string_view text);
 
 class Journal {
  public:
-  /// Opens or creates `path` and locks it. Error naming `target` if that is impossible or another run holds it.
+  /// Opens or creates `path` and locks it. Error naming `target` if that is impossible or another run holds it, and
+  /// naming `path` if it is a file of something else: it is not overwritten, whatever the user asked for.
   Journal(std::string path, std::string target);
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
-  /// Removes the file if this journal created it and it vouches for nothing.
-  ~Journal();
-
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return log_.path(); }
+  /// Whether an earlier run made the journal: then the partial files beside it are that run's.
+  bool was_there() const { return !log_.was_created(); }
   const JournalContent& content() const { return content_; }
 
   /// Starts over: afterwards the journal has only the identity of the run.
@@ -58,15 +60,10 @@ class Journal {
   void append(std::span<const TensorHashes> tensors);
   void append_complete();
   /// The work is done and needs no journal any more.
-  void remove();
+  void remove() { log_.remove(); }
 
  private:
-  void write(std::string_view lines);
-
-  std::string path_;
-  std::string target_;
-  int fd_ = -1;
-  bool own_ = false;  // nothing of another run is in it
+  LogFile log_;  // worthless while nothing of another run is in it, and it vouches for nothing
   JournalContent content_;
 };
 

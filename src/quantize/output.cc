@@ -1,7 +1,5 @@
 #include "quantize/output.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <filesystem>
 
@@ -9,8 +7,10 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "base/output_target.h"
 #include "base/parallel.h"
 #include "base/sha256.h"
+#include "base/temporary_file.h"
 
 namespace steelyard::quantize {
 namespace {
@@ -50,11 +50,10 @@ void refuse_unfinished(const std::string& target, const Journal& journal, Resume
 }  // namespace
 
 void check_interrupted(const std::string& target, ResumePolicy resume_policy) {
-  check_replaceable(target);
   refuse_unfinished(target, Journal(journal_path(target), target), resume_policy);
 }
 
-std::string journal_path(const std::string& target) { return target + ".journal"; }
+std::string journal_path(const std::string& target) { return output_target(target) + ".journal"; }
 
 std::vector<std::string> written_paths(const std::string& target, const std::vector<ShardFile>& files) {
   std::vector<std::string> paths = {journal_path(target)};
@@ -67,11 +66,10 @@ std::vector<std::string> written_paths(const std::string& target, const std::vec
 
 Output::Output(const std::string& target, const std::vector<ShardFile>& files, RunIdentity identity,
                ResumePolicy resume_policy)
-    : target_(target), journal_((check_replaceable(target), journal_path(target)), target) {
+    : target_(target), journal_(journal_path(target), target) {
   Sha256 headers;
   for (const ShardFile& file : files) {
-    check_replaceable(file.path);
-    files_.push_back({file.path, gguf::lay_out(file.path, file.metadata, file.tensors), {}});
+    files_.push_back({output_target(file.path), gguf::lay_out(file.path, file.metadata, file.tensors), {}});
     headers.update(files_.back().layout.header);
   }
   for (size_t i = 0; i < files_.size(); ++i) {
@@ -87,32 +85,20 @@ Output::Output(const std::string& target, const std::vector<ShardFile>& files, R
     refuse_other_identity(identity);
     resume();
   } else {
-    try {
-      begin(identity);
-    } catch (...) {
-      abandon();
-      throw;
-    }
+    begin(identity, resume_policy);
   }
   next_sync_ = Clock::now();
 }
 
-Output::~Output() {
-  const JournalContent& content = journal_.content();
-  if (content.tensors.empty() && !content.complete) abandon();
-}
-
 void Output::discard() {
-  journal_.remove();
-  abandon();
-}
-
-void Output::abandon() {
+  // Without a journal nobody would know whose the files are, so it goes last.
   for (File& file : files_) {
     if (!file.file.is_open()) continue;
+    remove_file(file.partial());
     file.file.close();
-    ::unlink(file.partial().c_str());
   }
+  for (TemporaryFile& file : worthless_) file.keep();
+  journal_.remove();
 }
 
 std::vector<std::string> Output::paths() const {
@@ -140,13 +126,19 @@ void Output::refuse_other_identity(const RunIdentity& identity) const {
   }
 }
 
-void Output::begin(const RunIdentity& identity) {
+void Output::begin(const RunIdentity& identity, ResumePolicy resume_policy) {
+  for (const File& file : files_) {
+    check_replaceable(file.partial());
+    if (journal_.was_there() || resume_policy == ResumePolicy::kDiscard || !std::filesystem::exists(file.partial()))
+      continue;
+    fail(file.partial(), "exists, and no interrupted run speaks of it; --restart overwrites it");
+  }
   const size_t n_before = shard_count(journal_.content().identity);
   journal_.begin(identity);
-  for (const std::string& path : shard_paths(target_, n_before)) ::unlink((path + ".partial").c_str());
+  for (const std::string& path : shard_paths(target_, n_before)) remove_file(output_target(path) + ".partial");
   for (File& file : files_) {
-    check_replaceable(file.partial());
-    file.file = OutputFile(file.partial(), file.path);
+    file.file = OutputFile(file.partial(), file.path, OutputFile::Content::kDiscard);
+    worthless_.emplace_back(file.partial());
     file.file.reserve(file.layout.file_bytes);
     file.file.write_at(0, std::as_bytes(std::span(file.layout.header)));
   }
@@ -161,7 +153,7 @@ void Output::resume() {
     std::error_code ignored;
     // In a complete result, files that have their final names already need no partial one.
     if (found.complete && !std::filesystem::exists(file.partial(), ignored)) continue;
-    file.file = OutputFile(file.partial(), file.partial(), OutputFile::Content::kKeep);
+    file.file = OutputFile(file.partial(), file.path, OutputFile::Content::kKeep);
     if (found.complete) continue;
     file.file.reserve(file.layout.file_bytes);
     file.file.write_at(0, std::as_bytes(std::span(file.layout.header)));
@@ -173,7 +165,7 @@ void Output::resume() {
 // Compares the files' contents with the hashes of the finished tensors.
 void Output::check_content(const std::string& doubt) const {
   std::vector<MappedFile> maps;
-  for (const File& file : files_) maps.emplace_back(file.place());
+  for (const File& file : files_) maps.emplace_back(file.place(), MappedFile::Writer::kOurs);
   parallel_for(static_cast<int64_t>(finished_.size()), 1, [&](int64_t i) {
     const auto& [number, tensor] = locations_[static_cast<size_t>(i)];
     const MappedFile& map = maps[number];
@@ -189,7 +181,7 @@ void Output::check_content(const std::string& doubt) const {
 std::span<const std::byte> Output::content(size_t i) {
   STEELYARD_CHECK(i < finished_.size());
   if (maps_.empty()) {
-    for (const File& file : files_) maps_.emplace_back(file.place());
+    for (const File& file : files_) maps_.emplace_back(file.place(), MappedFile::Writer::kOurs);
   }
   const auto& [number, tensor] = locations_[i];
   return maps_[number].bytes().subspan(files_[number].layout.begin(*tensor), tensor->n_bytes);
@@ -233,6 +225,7 @@ void Output::checkpoint() {
     const size_t first = locations_[finished_.size() - fresh.size()].file, last = locations_[finished_.size() - 1].file;
     for (size_t i = first; i <= last; ++i) files_[i].file.sync();
     journal_.append(fresh);
+    for (TemporaryFile& file : worthless_) file.keep();
   }
   unsynced_bytes_ = 0;
   const auto end = Clock::now();
@@ -249,6 +242,7 @@ void Output::verify() {
 
 void Output::finish(const std::string& header) {
   STEELYARD_CHECK(finished_.size() == locations_.size() && header.size() == files_[0].layout.header.size());
+  check_mapped_files_unchanged();
   if (!journal_.content().complete) {
     checkpoint();
     files_[0].file.write_at(0, std::as_bytes(std::span(header)));
@@ -257,6 +251,7 @@ void Output::finish(const std::string& header) {
       file.file.sync();
     }
     journal_.append_complete();
+    for (TemporaryFile& file : worthless_) file.keep();  // also of a model without tensors
   }
   for (File& file : files_) {
     if (!file.file.is_open()) continue;

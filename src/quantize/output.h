@@ -15,6 +15,7 @@
 
 #include "base/mapped_file.h"
 #include "base/output_file.h"
+#include "base/temporary_file.h"
 #include "gguf/layout.h"
 #include "quantize/journal.h"
 #include "quantize/shards.h"
@@ -36,8 +37,6 @@ class Output {
          ResumePolicy resume_policy);
   Output(const Output&) = delete;
   Output& operator=(const Output&) = delete;
-  ~Output();
-
   size_t n_tensors() const { return locations_.size(); }
   /// Tensors that are finished; at first those of an interrupted run.
   const std::vector<TensorHashes>& finished() const { return finished_; }
@@ -79,8 +78,7 @@ class Output {
   };
 
   void refuse_other_identity(const RunIdentity& identity) const;
-  void begin(const RunIdentity& identity);
-  void abandon();
+  void begin(const RunIdentity& identity, ResumePolicy resume_policy);
   void resume();
   void check_content(const std::string& doubt) const;
   void checkpoint();
@@ -92,6 +90,8 @@ class Output {
   std::vector<MappedFile> maps_;           // of the partial files, once content() was asked for
   std::vector<TensorLocation> locations_;  // [n_tensors]
   std::vector<TensorHashes> finished_;     // the first of them are in the journal, the others wait for a checkpoint
+
+  std::vector<TemporaryFile> worthless_;  // the partial files, while the journal vouches for nothing in them
 
   uint64_t unsynced_bytes_ = 0;
   std::chrono::steady_clock::time_point next_sync_;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/resume_file.h"
 #include "evaluate/divergence_base.h"
 #include "schedule/gradient_sweep.h"
 #include "tokenizer/chunks.h"
@@ -48,10 +49,12 @@ class Tuner {
   /// Of the result; the first comparison is of the file.
   const Comparison& best() const;
 
-  /// Writes all state to a file of this identity, and goes on from it; false where there is no such file. Error when it
-  /// is damaged or of another run.
-  void save(const std::string& path, const std::string& identity) const;
-  bool load(const std::string& path, const std::string& identity);
+  /// The file of a run's state. path: empty keeps none. `identity` identifies the run.
+  static ResumeFile open_state(const std::string& path, const std::string& identity);
+  /// All state; durable on return.
+  void save(ResumeFile& file) const;
+  /// Goes on from it; false where none was saved. Error when it is damaged or of another run.
+  bool load(const ResumeFile& file, ResumeFile::Unusable unusable = ResumeFile::Unusable::kRefuse);
 
  private:
   double compare();

@@ -10,27 +10,31 @@ constexpr ResumeKind kKind{"STEELTUN", "a tuning run", "model, text, teacher, op
 
 }  // namespace
 
-void Tuner::save(const std::string& path, const std::string& identity) const {
-  ResumeFileWriter file(path, kKind, identity);
-  ByteWriter out(file);
-  out.number<int64_t>(next_);
-  out.number<int64_t>(settings_.steps);
-  out.number<double>(training_);
-  out.number<int64_t>(n_training_);
-  out.number<int64_t>(std::ssize(comparisons_));
-  for (const Comparison& at : comparisons_) {
-    out.number<int64_t>(at.step);
-    out.number<double>(at.divergence);
-    out.number<double>(at.training);
-  }
-  parameters_.save([&](std::span<const float> values) { out.values(values); });
-  file.finish();
+ResumeFile Tuner::open_state(const std::string& path, const std::string& identity) {
+  return path.empty() ? ResumeFile() : ResumeFile(path, kKind, identity);
 }
 
-bool Tuner::load(const std::string& path, const std::string& identity) {
-  std::optional<ResumeFile> file = ResumeFile::open(path, kKind, identity);
-  if (!file) return false;
-  ByteReader& in = file->state();
+void Tuner::save(ResumeFile& file) const {
+  file.save([&](ResumeFile::Writer& writer) {
+    ByteWriter out(writer);
+    out.number<int64_t>(next_);
+    out.number<int64_t>(settings_.steps);
+    out.number<double>(training_);
+    out.number<int64_t>(n_training_);
+    out.number<int64_t>(std::ssize(comparisons_));
+    for (const Comparison& at : comparisons_) {
+      out.number<int64_t>(at.step);
+      out.number<double>(at.divergence);
+      out.number<double>(at.training);
+    }
+    parameters_.save([&](std::span<const float> values) { out.values(values); });
+  });
+}
+
+bool Tuner::load(const ResumeFile& file, ResumeFile::Unusable unusable) {
+  std::optional<ResumeState> state = file.load(unusable);
+  if (!state) return false;
+  ByteReader& in = state->content();
   next_ = in.number<int64_t>(1);
   settings_.steps = in.number<int64_t>(1, settings_.steps);
   training_ = in.number<double>();

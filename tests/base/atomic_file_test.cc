@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "error_of.h"
 #include "support.h"
 
@@ -149,6 +150,98 @@ TEST(AtomicFileTest, RefusesTargetsThatAreNoFiles) {
   EXPECT_NE(error_of([&] { AtomicFile file(folder / ""); }).find("not a regular file"), std::string::npos);
   EXPECT_NE(error_of([] { AtomicFile file("/dev/full"); }).find("not a regular file"), std::string::npos);
   EXPECT_NE(error_of([&] { AtomicFile file(folder / "absent/out"); }).find("No such file"), std::string::npos);
+}
+
+TEST(AtomicFileTest, WritesThroughLinks) {
+  const test::TempFolder folder;
+  std::filesystem::create_directory(folder / "disk");
+  write_file(folder / "disk/real", "old");
+  std::filesystem::create_symlink("disk/real", folder / "link");
+  std::filesystem::create_symlink(folder / "link", folder / "second");
+  std::filesystem::create_symlink("disk/absent", folder / "dangling");
+  write_file(folder / "second", "new");
+  write_file(folder / "dangling", "first");
+  for (const char* link : {"link", "second", "dangling"}) EXPECT_TRUE(std::filesystem::is_symlink(folder / link));
+  EXPECT_EQ(test::read_text(folder / "disk/real"), "new");
+  EXPECT_EQ(test::read_text(folder / "disk/absent"), "first");
+  std::filesystem::create_symlink(folder / "circle", folder / "circle");
+  EXPECT_NE(error_of([&] { write_file(folder / "circle", ""); }).find("Too many levels"), std::string::npos);
+}
+
+TEST(AtomicFileTest, KeepsTheModeOfTheOlderFile) {
+  const test::TempFolder folder;
+  const auto mode = [&] {
+    struct stat status {};
+    ::stat((folder / "out").c_str(), &status);
+    return status.st_mode & 0777;
+  };
+  const mode_t before = ::umask(027);
+  write_file(folder / "out", "new");
+  EXPECT_EQ(mode(), 0640u);
+  for (const mode_t wanted : {0600, 0666, 0444}) {
+    ASSERT_EQ(::chmod((folder / "out").c_str(), wanted), 0);
+    write_file(folder / "out", "newer");
+    EXPECT_EQ(mode(), wanted);
+    AtomicFile resumable(folder / "out", AtomicFile::Resume{0});
+    struct stat partial {};
+    ASSERT_EQ(::stat((folder / "out.partial").c_str(), &partial), 0);
+    EXPECT_EQ(partial.st_mode & 0777, wanted) << "nobody may read it early";
+  }
+  ::umask(before);
+}
+
+TEST(AtomicFileTest, WhatCannotBeGoneOnWithDoesNotStay) {
+  const test::TempFolder folder;
+  { AtomicFile(folder / "out", AtomicFile::Resume{0}).append("nothing vouches for this"); }
+  EXPECT_EQ(files_in(folder / ""), 0u);
+  {
+    AtomicFile file(folder / "out", AtomicFile::Resume{0});
+    file.append("four");
+    file.sync();
+    file.append(", and more");
+  }
+  EXPECT_EQ(files_in(folder / ""), 1u);
+  AtomicFile file(folder / "out", AtomicFile::Resume{4});
+  file.append("teen");
+  file.finish();
+  EXPECT_EQ(test::read_text(folder / "out"), "fourteen");
+}
+
+// Killed after the renaming, before its progress was removed.
+TEST(AtomicFileTest, ACompleteFileMayHaveItsNameAlready) {
+  const test::TempFolder folder;
+  write_file(folder / "out", "whole");
+  EXPECT_THROW(AtomicFile(folder / "out", AtomicFile::Resume{.size = 5}), Error);
+  EXPECT_THROW(AtomicFile(folder / "out", AtomicFile::Resume{.size = 4, .complete = true}), Error);
+  AtomicFile file(folder / "out", AtomicFile::Resume{.size = 5, .complete = true});
+  file.sync();
+  file.finish();
+  EXPECT_EQ(test::read_text(folder / "out"), "whole");
+}
+
+TEST(AtomicFileTest, SomebodysPartialFileIsNotOverwritten) {
+  const test::TempFolder folder;
+  write_file(folder / "out.partial", "half a download");
+  EXPECT_NE(error_of([&] { AtomicFile(folder / "out", AtomicFile::Resume{.size = 0, .ours = false}); }).find("exists"),
+            std::string::npos);
+  EXPECT_EQ(test::read_text(folder / "out.partial"), "half a download");
+}
+
+TEST(AtomicFileTest, IsNotPublishedWhenAMappedFileHasChanged) {
+  const test::TempFolder folder;
+  write_file(folder / "source", "text");
+  const auto publish = [&] { return error_of([&] { write_file(folder / "out", "made of it"); }); };
+  {
+    const MappedFile source(folder / "source"), ours(folder / "source", MappedFile::Writer::kOurs);
+    EXPECT_EQ(publish(), "");
+    std::filesystem::last_write_time(folder / "source", std::filesystem::file_time_type::clock::now());
+    EXPECT_EQ(publish(), folder / "source" + ": was changed while it was read");
+    EXPECT_EQ(files_in(folder / ""), 2u);
+  }
+  EXPECT_EQ(publish(), "");
+  const MappedFile source(folder / "source");
+  write_file(folder / "source", "another file under its name");  // the one that is mapped stays as it was
+  EXPECT_EQ(publish(), "");
 }
 
 TEST(AtomicFileTest, RelativeNamesWork) {

@@ -7,6 +7,7 @@
 
 #include "base/byte_writer.h"
 #include "base/error.h"
+#include "error_of.h"
 #include "support.h"
 
 namespace steelyard {
@@ -18,25 +19,26 @@ constexpr ResumeKind kKind{"STEELTST", "a test", "model, text"};
 
 class ResumeFileTest : public testing::Test {
  protected:
+  ResumeFile open(const ResumeKind& kind = kKind) const { return {path_, kind, identity_}; }
   void save(uint64_t value) const {
-    ResumeFileWriter file(path_, kKind, identity_);
-    ByteWriter out(file);
-    out.number<uint64_t>(value);
-    out.string<uint32_t>("state");
-    file.finish();
+    open().save([&](ResumeFile::Writer& writer) {
+      ByteWriter out(writer);
+      out.number<uint64_t>(value);
+      out.string<uint32_t>("state");
+    });
   }
   uint64_t load() const {
-    std::optional<ResumeFile> file = ResumeFile::open(path_, kKind, identity_);
-    const auto value = file->state().number<uint64_t>();
-    EXPECT_EQ(file->state().string<uint32_t>(), "state");
-    file->state().expect_end();
+    std::optional<ResumeState> state = open().load();
+    const auto value = state->content().number<uint64_t>();
+    EXPECT_EQ(state->content().string<uint32_t>(), "state");
+    state->content().expect_end();
     return value;
   }
   // Not synced, unlike write_file: these tests write many.
   void put(const std::string& bytes) const { std::ofstream(path_, std::ios::binary) << bytes; }
   std::string error_of_load(const ResumeKind& kind, const std::string& identity) const {
     try {
-      ResumeFile::open(path_, kind, identity);
+      ResumeFile(path_, kind, identity).load();
     } catch (const Error& error) {
       EXPECT_THAT(error.what(), testing::StartsWith(path_ + ": "));
       return error.what();
@@ -49,7 +51,52 @@ class ResumeFileTest : public testing::Test {
   const std::string identity_ = std::string(kSha256Digits, 'a');
 };
 
-TEST_F(ResumeFileTest, NoFileNoState) { EXPECT_FALSE(ResumeFile::open(path_, kKind, identity_).has_value()); }
+TEST_F(ResumeFileTest, NoFileNoState) {
+  {
+    const ResumeFile file = open();
+    EXPECT_FALSE(file.was_there());
+    EXPECT_FALSE(file.load().has_value());
+    EXPECT_TRUE(std::filesystem::exists(path_)) << "it is held from the beginning";
+  }
+  EXPECT_FALSE(std::filesystem::exists(path_)) << "and there is nothing to keep";
+  ResumeFile none;
+  EXPECT_FALSE(none.is_kept());
+  EXPECT_FALSE(none.load().has_value());
+  none.save([](ResumeFile::Writer&) { FAIL() << "there is nowhere to save"; });
+  none.remove();
+}
+
+// A run that is killed before its first state leaves an empty file.
+TEST_F(ResumeFileTest, AnEmptyFileHasNoState) {
+  put("");
+  EXPECT_FALSE(open().load().has_value());
+}
+
+TEST_F(ResumeFileTest, OneRunAtATime) {
+  const auto expect_held = [&] { EXPECT_EQ(test::error_of([&] { open(); }), path_ + ": another run is writing it"); };
+  ResumeFile file = open();
+  expect_held();
+  file.save([](ResumeFile::Writer& writer) { writer.append("one"); });
+  expect_held();
+  ResumeFile moved = std::move(file);
+  moved.save([](ResumeFile::Writer& writer) { writer.append("two"); });
+  expect_held();
+  moved.remove();
+  EXPECT_FALSE(std::filesystem::exists(path_));
+  EXPECT_NO_THROW(open());
+}
+
+TEST_F(ResumeFileTest, ReplacesWhatIsDamagedOrOfAnotherRunButNothingElse) {
+  constexpr auto kReplace = ResumeFile::Unusable::kReplace;
+  save(1);
+  EXPECT_TRUE(open().load(kReplace).has_value());
+  EXPECT_FALSE(ResumeFile(path_, kKind, std::string(kSha256Digits, 'b')).load(kReplace).has_value());
+  put(test::read_text(path_) + "x");
+  EXPECT_FALSE(open().load(kReplace).has_value());
+  put("my notes");
+  EXPECT_THROW(open().load(kReplace), Error);
+  EXPECT_EQ(test::read_text(path_), "my notes");
+}
 
 TEST_F(ResumeFileTest, TheLastStateCounts) {
   save(1);
@@ -60,7 +107,11 @@ TEST_F(ResumeFileTest, TheLastStateCounts) {
 
 TEST_F(ResumeFileTest, WithoutFinishTheOldOneStays) {
   save(1);
-  ResumeFileWriter(path_, kKind, identity_).append("half");
+  EXPECT_THROW(open().save([](ResumeFile::Writer& writer) {
+    writer.append("half");
+    throw Error("", "stop");
+  }),
+               Error);
   EXPECT_EQ(load(), 1u);
 }
 
@@ -85,6 +136,7 @@ TEST_F(ResumeFileTest, CutOrChangedAnywhere) {
     changed[at] = static_cast<char>(changed[at] ^ 4);
     put(changed);
     EXPECT_THAT(error_of_load(kKind, identity_), HasSubstr(at < 8 ? "is not the progress" : "is damaged")) << at;
+    if (at == 0) continue;
     put(whole.substr(0, at));
     EXPECT_NE(error_of_load(kKind, identity_), "") << at;
   }
@@ -93,7 +145,7 @@ TEST_F(ResumeFileTest, CutOrChangedAnywhere) {
 TEST_F(ResumeFileTest, RandomBytes) {
   std::mt19937 random(3);
   for (int round = 0; round < 200; ++round) {
-    std::string bytes(random() % 400, '\0');
+    std::string bytes(1 + random() % 400, '\0');
     for (char& byte : bytes) byte = static_cast<char>(random());
     if (round % 2 == 0) bytes.insert(0, kKind.magic);
     put(bytes);
@@ -103,12 +155,10 @@ TEST_F(ResumeFileTest, RandomBytes) {
 
 // A state that does not fit its own checksum's promise: written by a program with another layout.
 TEST_F(ResumeFileTest, AStateThatEndsTooEarlyIsDamage) {
-  ResumeFileWriter file(path_, kKind, identity_);
-  ByteWriter(file).number<uint32_t>(1);
-  file.finish();
-  std::optional<ResumeFile> opened = ResumeFile::open(path_, kKind, identity_);
+  open().save([](ResumeFile::Writer& writer) { ByteWriter(writer).number<uint32_t>(1); });
+  std::optional<ResumeState> opened = open().load();
   try {
-    opened->state().number<uint64_t>();
+    opened->content().number<uint64_t>();
     FAIL() << "read 8 bytes of 4";
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), HasSubstr("progress: is damaged: needs 8 bytes"));

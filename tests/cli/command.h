@@ -69,8 +69,6 @@ inline void limit(int resource, rlim_t value) {
 #endif
   limit(RLIMIT_FSIZE, limits.file_size);
   limit(RLIMIT_CORE, 0);
-  // A write beyond the limit should fail as on a full disk, and not kill the process.
-  if (limits.file_size != RLIM_INFINITY) ::signal(SIGXFSZ, SIG_IGN);
   ::execv(argv[0], argv);
   ::_exit(127);
 }
@@ -131,14 +129,17 @@ inline CommandResult run_command(const std::vector<std::string>& command, const 
 /// A command at work, its output thrown away, to be killed. Killed at the latest with this object.
 class BackgroundCommand {
  public:
-  explicit BackgroundCommand(const std::vector<std::string>& command) {
+  /// err: where its standard error goes.
+  explicit BackgroundCommand(const std::vector<std::string>& command, const std::string& err = "/dev/null") {
     std::vector<char*> argv;
     for (const std::string& argument : command) argv.push_back(const_cast<char*>(argument.c_str()));
     argv.push_back(nullptr);
     const int null = command_detail::checked(::open("/dev/null", O_RDWR | O_CLOEXEC), "/dev/null");
+    const int error = command_detail::checked(::open(err.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600), err.c_str());
     child_ = command_detail::checked(::fork(), "fork");
-    if (child_ == 0) command_detail::become(argv.data(), null, null, {});
+    if (child_ == 0) command_detail::become(argv.data(), null, error, {});
     ::close(null);
+    ::close(error);
   }
   BackgroundCommand(const BackgroundCommand&) = delete;
   ~BackgroundCommand() { kill(); }
@@ -152,9 +153,9 @@ class BackgroundCommand {
     return true;
   }
   /// True if it was still at work.
-  bool kill() {
+  bool kill(int signal = SIGKILL) {
     if (status_) return WIFSIGNALED(*status_);
-    ::kill(child_, SIGKILL);
+    ::kill(child_, signal);
     ended(0);
     return WIFSIGNALED(*status_);
   }

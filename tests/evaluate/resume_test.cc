@@ -5,6 +5,7 @@
 #include <cstring>
 #include <filesystem>
 #include <tuple>
+#include <utility>
 
 #include "base/error.h"
 #include "evaluate/divergence.h"
@@ -69,6 +70,42 @@ TEST_P(Resume, BaseOfEitherLayout) {
   }
 }
 
+// Killed after the base has its name, before somebody has the figures.
+TEST_P(Resume, WithTheBaseInItsPlace) {
+  for (const BaseLayout layout : {BaseLayout::kCompact, BaseLayout::kLlama}) {
+    EvaluationOptions how = options();
+    how.write_base = true;
+    how.layout = layout;
+    how.base_path = folder_ / "base";
+    EvaluationResult whole = evaluate(tiny_.model, tiny_.identity, tiny_.chunks, nullptr, how, [](auto) {});
+    const std::string base = test::read_text(folder_ / "base");
+    whole.progress = {};  // given up, not removed
+    EXPECT_TRUE(std::filesystem::exists(folder_ / "progress"));
+    const EvaluationResult again = tiny_.run(how);
+    EXPECT_EQ(again.resumed_chunks, tiny_.chunks.count());
+    expect_same_bits(whole, again);
+    EXPECT_TRUE(test::read_text(folder_ / "base") == base);
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "progress"));
+    std::filesystem::remove(folder_ / "base");
+  }
+}
+
+TEST_P(Resume, OneRunAtATime) {
+  EvaluationOptions how = options();
+  how.write_base = true;
+  how.base_path = folder_ / "base";
+  bool tried = false;
+  const EvaluationResult whole = tiny_.run(how, nullptr, [&](auto) {
+    if (std::exchange(tried, true)) return;
+    EXPECT_THROW(tiny_.run(how), Error) << "the progress is held";
+    EvaluationOptions other = how;
+    other.progress_path = folder_ / "other";
+    EXPECT_THROW(tiny_.run(other), Error) << "the base is held";
+  });
+  EXPECT_TRUE(tried);
+  EXPECT_EQ(whole.scores.size(), 8u * 31);
+}
+
 TEST_P(Resume, Divergence) {
   tiny_.write_base(folder_ / "base", BaseLayout::kCompact);
   const auto base = DivergenceBase::open(folder_ / "base");
@@ -130,6 +167,7 @@ TEST_P(Resume, DamagedProgress) {
     damaged[at] = static_cast<char>(damaged[at] + 1);
     std::ofstream(how.progress_path, std::ios::binary) << damaged;
     EXPECT_THROW(tiny_.run(how), Error) << at;
+    if (at == 0) continue;  // an empty file is of a run that has saved nothing yet
     std::ofstream(how.progress_path, std::ios::binary) << progress.substr(0, at);
     EXPECT_THROW(tiny_.run(how), Error) << "cut at " << at;
   }

@@ -22,7 +22,9 @@ struct TinyRun {
   EvaluationResult run(
       const EvaluationOptions& options, const DivergenceBase* base = nullptr,
       const EvaluationProgress& progress = [](auto) {}) const {
-    return evaluate(model, identity, chunks, base, options, progress);
+    EvaluationResult result = evaluate(model, identity, chunks, base, options, progress);
+    result.progress.remove();
+    return result;
   }
   void write_base(const std::string& path, BaseLayout layout) const {
     EvaluationOptions options;

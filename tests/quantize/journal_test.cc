@@ -7,6 +7,7 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/sha256.h"
+#include "error_of.h"
 #include "support.h"
 
 namespace steelyard::quantize {
@@ -144,9 +145,20 @@ TEST_F(JournalTest, LeavesNothingThatVouchesForNothing) {
 }
 
 TEST_F(JournalTest, AForeignFileStays) {
-  write_file(path_, "my diary\ndear diary\n");
-  { Journal journal(path_, "target"); }
-  EXPECT_EQ(read_file(path_), "my diary\ndear diary\n");
+  for (const char* text : {"my diary\ndear diary\n", "my diary", "one line\n", "\n"}) {
+    write_file(path_, text);
+    EXPECT_EQ(test::error_of([&] { Journal(path_, "target"); }),
+              path_ + ": is not a journal of this program; move it away to begin");
+    EXPECT_EQ(read_file(path_), text);
+  }
+}
+
+TEST_F(JournalTest, ATornFirstLineIsOfThisProgram) {
+  const std::string whole = written(/*complete=*/false);
+  for (size_t n = 0; n <= whole.find('\n') + 1; ++n) {
+    write_file(path_, whole.substr(0, n));
+    EXPECT_NO_THROW(Journal(path_, "target")) << n;
+  }
 }
 
 }  // namespace

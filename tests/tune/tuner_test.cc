@@ -39,6 +39,11 @@ class TunerTest : public testing::Test {
 
   const int threads_ = set_thread_count(0);
   const test::TempFolder folder_;
+  void save(const Tuner& tuner) const {
+    ResumeFile file = Tuner::open_state(state_, identity_);
+    tuner.save(file);
+  }
+
   const std::string model_ = folder_ / "q.gguf", state_ = folder_ / "state",
                     identity_ = sha256(std::string("this run"));
   const TunerSettings settings_ = {.steps = 6, .chunks_per_step = 2, .n_held_out = 2, .compare_every = 2, .seed = 0};
@@ -182,11 +187,11 @@ TEST_F(TunerTest, GoesOnFromASavedState) {
   whole->finish();
   for (int stop = 1; stop <= 7; ++stop) {
     const auto first = tuning(settings_);
-    EXPECT_FALSE(first->tuner.load(folder_ / "none", identity_));
+    EXPECT_FALSE(first->tuner.load(Tuner::open_state(folder_ / "none", identity_)));
     for (int i = 0; i < stop; ++i) first->tuner.advance();
-    first->tuner.save(state_, identity_);
+    save(first->tuner);
     const auto second = tuning(settings_);
-    ASSERT_TRUE(second->tuner.load(state_, identity_));
+    ASSERT_TRUE(second->tuner.load(Tuner::open_state(state_, identity_)));
     EXPECT_EQ(second->tuner.done(), stop - 1);
     second->finish();
     EXPECT_EQ(second->bytes(), whole->bytes()) << stop;
@@ -203,10 +208,10 @@ TEST_F(TunerTest, AShortenedRunGoesOn) {
   const auto first = tuning(settings_);
   for (int i = 0; i < 3; ++i) first->tuner.advance();
   first->tuner.shorten(4);
-  first->tuner.save(state_, identity_);
+  save(first->tuner);
   first->finish();
   const auto second = tuning(settings_);
-  ASSERT_TRUE(second->tuner.load(state_, identity_));
+  ASSERT_TRUE(second->tuner.load(Tuner::open_state(state_, identity_)));
   second->finish();
   EXPECT_EQ(second->tuner.done(), 4);
   EXPECT_EQ(second->bytes(), first->bytes());
@@ -215,15 +220,15 @@ TEST_F(TunerTest, AShortenedRunGoesOn) {
 TEST_F(TunerTest, AStateThatIsDamagedOrOfAnotherRun) {
   const auto run = tuning(settings_);
   for (int i = 0; i < 3; ++i) run->tuner.advance();
-  run->tuner.save(state_, identity_);
+  save(run->tuner);
   const std::string whole = test::read_text(state_);
   const auto error_of = [&](const std::string& bytes, const std::string& identity) {
     std::ofstream(state_, std::ios::binary) << bytes;
-    return test::error_of([&] { tuning(settings_)->tuner.load(state_, identity); });
+    return test::error_of([&] { tuning(settings_)->tuner.load(Tuner::open_state(state_, identity)); });
   };
   EXPECT_EQ(error_of(whole, identity_), "");
   EXPECT_THAT(error_of(whole, sha256(std::string("another run"))), HasSubstr("another model, text, teacher, options"));
-  EXPECT_THAT(error_of("", identity_), HasSubstr("not the progress of a tuning run"));
+  EXPECT_THAT(error_of("STEEL", identity_), HasSubstr("not the progress of a tuning run"));
   EXPECT_THAT(error_of("GGUF" + whole, identity_), HasSubstr("not the progress of a tuning run"));
   for (const size_t at : {size_t{8}, size_t{72}, size_t{80}, size_t{200}, whole.size() / 2, whole.size() - 1}) {
     std::string damaged = whole;

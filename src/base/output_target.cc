@@ -1,0 +1,64 @@
+#include "base/output_target.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "base/error.h"
+
+namespace steelyard {
+namespace {
+
+constexpr unsigned kPermissions = 0777;
+// As many as Linux follows.
+constexpr int kMaxLinks = 40;
+
+}  // namespace
+
+std::string output_target(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0) {
+    if (!S_ISREG(status.st_mode)) fail(path, "exists and is not a regular file");
+    // Of "/dev/stdout" with a redirection the redirected file would be replaced, and what is printed would be lost.
+    for (const int stream : {STDOUT_FILENO, STDERR_FILENO}) {
+      struct stat redirected {};
+      if (::fstat(stream, &redirected) == 0 && redirected.st_dev == status.st_dev &&
+          redirected.st_ino == status.st_ino) {
+        fail(path, "is where standard {} goes", stream == STDOUT_FILENO ? "output" : "error");
+      }
+    }
+  } else if (errno == ELOOP) {
+    fail(path, "cannot write here: {}", std::strerror(errno));
+  }
+  std::filesystem::path target = path;
+  for (int links = 0; links < kMaxLinks; ++links) {
+    std::error_code none;
+    const std::filesystem::path next = std::filesystem::read_symlink(target, none);
+    if (none) return target.string();
+    target = next.is_absolute() ? next : target.parent_path() / next;
+  }
+  fail(path, "cannot write here: {}", std::strerror(ELOOP));
+}
+
+void check_replaceable(const std::string& path) { output_target(path); }
+
+unsigned creation_mode(const std::string& target) {
+  struct stat status {};
+  return ::stat(target.c_str(), &status) == 0 ? status.st_mode & kPermissions : 0666;  // the umask takes from it
+}
+
+void take_over_mode(int fd, const std::string& target) {
+  struct stat older {
+  }, ours{};
+  if (::stat(target.c_str(), &older) != 0 || ::fstat(fd, &ours) != 0) return;
+  // Only root may give files away. What fails here leaves a file of this user, with the older one's mode.
+  if (older.st_uid != ours.st_uid || older.st_gid != ours.st_gid) {
+    [[maybe_unused]] const int ignored = ::fchown(fd, older.st_uid, older.st_gid);
+  }
+  ::fchmod(fd, older.st_mode & kPermissions);
+}
+
+}  // namespace steelyard

@@ -1,0 +1,64 @@
+#include "base/signals.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+
+#include "base/mapped_file.h"
+#include "base/temporary_file.h"
+
+namespace steelyard {
+namespace {
+
+void say(const char* text) { [[maybe_unused]] const ssize_t ignored = ::write(STDERR_FILENO, text, std::strlen(text)); }
+
+void interrupted(int signal) {
+  remove_temporary_files();
+  std::raise(signal);  // SA_RESETHAND: now the default, which ends the process
+}
+
+void cannot_read(int signal, siginfo_t* info, void*) {
+  const char* const path = mapped_path_at(info->si_addr);
+  if (path == nullptr) {  // memory that is no file's: a bug, or the machine
+    std::raise(signal);
+    return;
+  }
+  remove_temporary_files();
+  say("steelyard: ");
+  say(path);
+  say(": cannot be read any more: it became shorter, or its disk failed\n");
+  ::_exit(1);
+}
+
+void handle(int signal, int flags, void (*simple)(int), void (*detailed)(int, siginfo_t*, void*)) {
+  struct sigaction before {};
+  // What whoever started the program has switched off stays so: nohup, a shell's background jobs.
+  if (::sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN) return;
+  struct sigaction action {};
+  action.sa_flags = flags | SA_RESETHAND | SA_NODEFER;
+  if (detailed != nullptr)
+    action.sa_sigaction = detailed;
+  else
+    action.sa_handler = simple;
+  ::sigaction(signal, &action, nullptr);
+}
+
+}  // namespace
+
+void handle_signals() {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) handle(signal, 0, interrupted, nullptr);
+  handle(SIGBUS, SA_SIGINFO, nullptr, cannot_read);
+  std::signal(SIGXFSZ, SIG_IGN);
+}
+
+void open_standard_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(stream, F_GETFD) != -1) continue;
+    // The lowest free number is this one, because those below it are open.
+    [[maybe_unused]] const int opened = ::open("/dev/null", stream == STDIN_FILENO ? O_RDONLY : O_WRONLY);
+  }
+}
+
+}  // namespace steelyard

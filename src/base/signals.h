@@ -1,0 +1,16 @@
+// What the program does when the system interrupts it. Called at the beginning of main; a library leaves signals to its
+// program.
+#pragma once
+
+namespace steelyard {
+
+/// - SIGINT, SIGTERM and SIGHUP remove temporary files (temporary_file.h), then end the process as they always do.
+/// - SIGBUS, which comes when a mapped file shrinks or its disk fails, does so with one line that names the file.
+/// - A file that grows beyond the limit (RLIMIT_FSIZE) is an error of the write, not a signal.
+void handle_signals();
+
+/// Opens /dev/null as standard input, output and error where they are closed. Otherwise a file that is opened later
+/// would get their number, and receive what is printed.
+void open_standard_streams();
+
+}  // namespace steelyard
