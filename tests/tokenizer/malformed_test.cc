@@ -79,8 +79,12 @@ TEST(Malformed, RepeatedTokens) {
 }
 
 TEST(Malformed, RepeatedMarkedTokens) {
-  SmallModel model({}, {{"<u>", TokenType::kControl}, {"<u>", TokenType::kUserDefined}, {"<u>", TokenType::kUserDefined},
-                        {"<c>", TokenType::kControl}, {"<c>", TokenType::kControl}, {"<|im_end|>", TokenType::kNormal},
+  SmallModel model({}, {{"<u>", TokenType::kControl},
+                        {"<u>", TokenType::kUserDefined},
+                        {"<u>", TokenType::kUserDefined},
+                        {"<c>", TokenType::kControl},
+                        {"<c>", TokenType::kControl},
+                        {"<|im_end|>", TokenType::kNormal},
                         {"<|im_end|>", TokenType::kNormal}});
   const Tokenizer tokenizer(model.metadata());
   for (const bool parse_special : {false, true})
