@@ -55,7 +55,7 @@ Layout lay_out(const std::string& path, const Metadata& metadata, std::vector<Te
   std::unordered_set<std::string_view> names;
   for (TensorInfo& tensor : tensors) {
     STEELYARD_CHECK(!tensor.name.empty() && names.insert(tensor.name).second);
-    STEELYARD_CHECK(tensor.n_dims >= 1 && tensor.n_dims <= kMaxDims);
+    STEELYARD_CHECK(tensor.n_dims >= 0 && tensor.n_dims <= kMaxDims);
     const auto n_bytes = tensor_bytes(format(tensor.type), tensor.ne);
     STEELYARD_CHECK(n_bytes.has_value());
     tensor.n_bytes = *n_bytes;

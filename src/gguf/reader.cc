@@ -22,10 +22,10 @@ constexpr std::string_view kMagic = "GGUF";
 constexpr size_t kMaxKeyBytes = 65535;
 constexpr size_t kMaxNameBytes = 1024;
 
-// The smallest size of an entry: length and one byte of name, then type id and one byte of value, or n_dims, one
+// The smallest size of an entry: length and one byte of name, then type id and one byte of value, or n_dims, no
 // dimension, type id and offset.
 constexpr uint64_t kMinKeyValueBytes = 8 + 1 + 4 + 1;
-constexpr uint64_t kMinTensorInfoBytes = 8 + 1 + 4 + 8 + 4 + 8;
+constexpr uint64_t kMinTensorInfoBytes = 8 + 1 + 4 + 4 + 8;
 
 uint32_t read_version(ByteReader& in) {
   const std::string_view magic = in.text(kMagic.size());
@@ -66,16 +66,17 @@ std::vector<KeyValue> read_key_values(ByteReader& in, uint64_t count) {
   return entries;
 }
 
-// Shape of a tensor: 1 to 4 dimensions of at least 1, whose product fits int64.
+// Shape of a tensor: up to 4 dimensions, whose product fits int64. Without dimensions it is one value. A dimension of
+// length 0 makes it empty; the product of the others must fit then, so that no partial product wraps.
 void read_shape(ByteReader& in, TensorInfo& tensor) {
   const auto n_dims = in.number<uint32_t>();
-  if (n_dims < 1 || n_dims > kMaxDims) in.reject("found {} dimensions, expected 1 to {}", n_dims, kMaxDims);
+  if (n_dims > kMaxDims) in.reject("found {} dimensions, expected at most {}", n_dims, kMaxDims);
   tensor.n_dims = static_cast<int>(n_dims);
   int64_t product = 1;
   for (size_t d = 0; d < n_dims; ++d) {
     tensor.ne[d] = in.number<int64_t>();
-    if (tensor.ne[d] < 1) in.reject("found dimension {} of length {}, expected at least 1", d, tensor.ne[d]);
-    if (__builtin_mul_overflow(product, tensor.ne[d], &product)) {
+    if (tensor.ne[d] < 0) in.reject("found dimension {} of length {}, expected at least 0", d, tensor.ne[d]);
+    if (tensor.ne[d] > 0 && __builtin_mul_overflow(product, tensor.ne[d], &product)) {
       in.reject("found shape {}, expected fewer than 2^63 values", shape_string(tensor));
     }
   }
@@ -115,11 +116,13 @@ TensorInfo read_tensor_info(ByteReader& in, uint64_t alignment) {
   return tensor;
 }
 
-// Tensors of one shard may be in any order and leave gaps, but must not share bytes.
+// Tensors of one shard may be in any order and leave gaps, but must not share bytes. Empty ones have none.
 void check_disjoint(const std::string& path, std::span<const TensorInfo> tensors) {
   std::vector<const TensorInfo*> by_offset;
   by_offset.reserve(tensors.size());
-  for (const TensorInfo& tensor : tensors) by_offset.push_back(&tensor);
+  for (const TensorInfo& tensor : tensors) {
+    if (tensor.n_bytes > 0) by_offset.push_back(&tensor);
+  }
   std::sort(by_offset.begin(), by_offset.end(),
             [](const TensorInfo* a, const TensorInfo* b) { return a->offset < b->offset; });
   for (size_t i = 1; i < by_offset.size(); ++i) {
@@ -178,7 +181,7 @@ Metadata Reader::read_shard(const std::string& path) {
   const uint64_t data_bytes = file.size() - std::min<uint64_t>(file.size(), data_begin_.back());
   for (const TensorInfo& tensor : tensors) {
     const uint64_t end = tensor.offset + tensor.n_bytes;
-    if (mode_ == ReadMode::kData && end > data_bytes) {
+    if (mode_ == ReadMode::kData && tensor.n_bytes > 0 && end > data_bytes) {
       fail(path, "tensor '{}': found {} bytes in the data section, expected at least {}; the file is cut short",
            printable(tensor.name), data_bytes, end);
     }
@@ -226,17 +229,20 @@ uint64_t Reader::file_offset(const TensorInfo& tensor) const {
 }
 
 void Reader::will_need(const TensorInfo& tensor, uint64_t begin, uint64_t end) const {
+  if (begin >= end) return;
   const uint64_t at = file_offset(tensor);
   files_[static_cast<size_t>(tensor.shard)].will_need(at + begin, at + end);
 }
 
 void Reader::release(const TensorInfo& tensor, uint64_t begin, uint64_t end) const {
+  if (begin >= end) return;
   const uint64_t at = file_offset(tensor);
   files_[static_cast<size_t>(tensor.shard)].release(at + begin, at + end);
 }
 
 std::span<const std::byte> Reader::bytes(const TensorInfo& tensor) const {
   STEELYARD_CHECK(mode_ == ReadMode::kData);
+  if (tensor.n_bytes == 0) return {};  // its offset may lie beyond the end of the file
   const auto shard = static_cast<size_t>(tensor.shard);
   STEELYARD_CHECK(shard < files_.size());
   const std::span<const std::byte> data = files_[shard].bytes().subspan(data_begin_[shard]);

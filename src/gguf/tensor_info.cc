@@ -15,10 +15,10 @@ std::string shape_string(const TensorInfo& tensor) {
 }
 
 std::optional<uint64_t> tensor_bytes(const formats::Format& format, const std::array<int64_t, kMaxDims>& ne) {
-  if (ne[0] < 1) return std::nullopt;
+  if (ne[0] < 0) return std::nullopt;
   std::optional<uint64_t> bytes = row_bytes(format, static_cast<uint64_t>(ne[0]));
   for (size_t d = 1; d < ne.size() && bytes; ++d) {
-    bytes = ne[d] < 1 ? std::nullopt : checked_mul(*bytes, static_cast<uint64_t>(ne[d]));
+    bytes = ne[d] < 0 ? std::nullopt : checked_mul(*bytes, static_cast<uint64_t>(ne[d]));
   }
   return bytes;
 }

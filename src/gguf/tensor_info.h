@@ -14,8 +14,9 @@ inline constexpr int kMaxDims = 4;
 
 struct TensorInfo {
   std::string name;
-  int n_dims = 0;
-  std::array<int64_t, kMaxDims> ne = {1, 1, 1, 1};  ///< ne[0] is the row length; dimensions beyond n_dims are 1
+  int n_dims = 0;  ///< 0: one value
+  /// ne[0] is the row length; dimensions beyond n_dims are 1. One of 0 makes the tensor empty: it has no bytes.
+  std::array<int64_t, kMaxDims> ne = {1, 1, 1, 1};
   formats::Type type = formats::Type::F32;
   uint64_t offset = 0;   ///< from the start of the data section of its shard
   uint64_t n_bytes = 0;  ///< exact, without padding

@@ -13,6 +13,8 @@ Writer::Writer(const std::string& path, const Metadata& metadata, std::vector<Te
 }
 
 void Writer::append(std::span<const std::byte> bytes) {
+  if (bytes.empty()) return;  // of an empty tensor, which is passed over below
+  while (current_ < layout_.tensors.size() && layout_.tensors[current_].n_bytes == 0) ++current_;
   STEELYARD_CHECK(current_ < layout_.tensors.size());
   const uint64_t n_bytes = layout_.tensors[current_].n_bytes;
   STEELYARD_CHECK(bytes.size() <= n_bytes - current_bytes_);
@@ -27,6 +29,7 @@ void Writer::append(std::span<const std::byte> bytes) {
 }
 
 void Writer::finish() {
+  while (current_ < layout_.tensors.size() && layout_.tensors[current_].n_bytes == 0) ++current_;
   STEELYARD_CHECK(current_ == layout_.tensors.size() && file_.size() == layout_.file_bytes);
   file_.finish();
 }

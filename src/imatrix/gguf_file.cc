@@ -31,7 +31,7 @@ const gguf::TensorInfo& partner(const gguf::Reader& reader, const gguf::TensorIn
 }
 
 ImatrixEntry read_entry(const gguf::Reader& reader, const gguf::TensorInfo& sums, const gguf::TensorInfo& counts) {
-  if (sums.ne[2] != 1 || sums.ne[3] != 1) {
+  if (sums.n_elements() == 0 || sums.ne[2] != 1 || sums.ne[3] != 1) {
     fail(reader.path(), "{} is {}, expected [n_in, n_expert]", printable(sums.name), shape_string(sums));
   }
   ImatrixEntry entry{.n_in = sums.ne[0], .n_expert = sums.ne[1], .in_sum2 = {}, .counts = {}};

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "gguf/reader.h"
 #include "imatrix/imatrix.h"
+#include "jobs/model_findings.h"
 #include "plan/plan_names.h"
 #include "quantize/preflight.h"
 
@@ -124,8 +125,8 @@ PlanResult plan(const PlanOptions& options, const ProgressCallback& progress) {
   if (!options.imatrix.empty()) imatrix = imatrix::Imatrix::load(options.imatrix);
   const plan::Resolution resolution =
       resolve(options.source.load(), reader.tensors(), plan::model_facts(reader.metadata(), imatrix.has_value()));
-  const std::vector<plan::Finding> found =
-      findings(quantize::QuantizeJob{reader, resolution, imatrix ? &*imatrix : nullptr});
+  std::vector<plan::Finding> found = findings(quantize::QuantizeJob{reader, resolution, imatrix ? &*imatrix : nullptr});
+  add_model_findings(reader.metadata(), reader.tensors(), found);
   PlanResult result = describe(resolution, found);
   if (progress) progress({.stage = "plan", .data = to_json(result)});
   if (options.strict) refuse(found, true, options.model);

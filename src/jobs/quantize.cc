@@ -9,6 +9,7 @@
 #include "compute/backends.h"
 #include "imatrix/selection.h"
 #include "jobs/calibration.h"
+#include "jobs/model_findings.h"
 #include "jobs/outputs.h"
 #include "jobs/quantize_to_size.h"
 #include "jobs/repeat.h"
@@ -169,7 +170,10 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
                                   options.strict,
                                   calibration ? &calibration->layers() : nullptr};
   check(job);
-  result.plan = describe(resolution, findings(job));
+  std::vector<plan::Finding> found = findings(job);
+  add_model_findings(model.metadata, model.tensors, found);
+  if (options.strict) refuse(found, true, options.model);
+  result.plan = describe(resolution, found);
   result.bits_per_weight = resolution.bits_per_weight;
   if (device != nullptr) set_places(result, resolution, *device);
   if (options.dry_run) {

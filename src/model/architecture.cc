@@ -20,7 +20,45 @@ constexpr Architecture kArchitectures[] = {
 
 constexpr int64_t kMaxCount = std::numeric_limits<int32_t>::max();
 
+// What may differ from layer to layer: everything that only the layer's own configuration depends on.
+constexpr std::string_view kPerLayer[] = {"attention.head_count", "attention.head_count_kv", "attention.sliding_window",
+                                          "feed_forward_length"};
+
+constexpr int64_t kMaxLayers = 4096;
+
+// Error unless all entries are the same: then it is that of every layer.
+template <typename T>
+T only_value(const ModelKeys& keys, std::string_view key, const std::vector<T>& values) {
+  if (values.empty() || std::ssize(values) > kMaxLayers)
+    keys.reject(key, "is an array of {} entries, expected 1 to {}", values.size(), kMaxLayers);
+  const bool equal = std::ranges::all_of(values, [&](T value) { return value == values.front(); });
+  if (!equal) keys.reject(key, "differs from layer to layer, expected one value for all");
+  return values.front();
+}
+
 }  // namespace
+
+ModelKeys::ModelKeys(const gguf::Metadata& metadata, std::string_view architecture, int64_t n_vocab)
+    : metadata_(metadata), prefix_(std::string(architecture) + "."), n_vocab_(n_vocab) {
+  for (const std::string_view key : kPerLayer) {
+    if (!is_array(key)) continue;
+    std::vector<int64_t> values = metadata_.integers(prefix_ + std::string(key));
+    if (values.empty() || std::ranges::adjacent_find(values, std::ranges::not_equal_to()) == values.end()) continue;
+    // Blocks for prediction may have none.
+    const int64_t n_blocks = count("block_count"), n_predict = count("nextn_predict_layers", 0);
+    if (std::ssize(values) == n_blocks - n_predict && n_blocks <= kMaxLayers)
+      values.resize(static_cast<size_t>(n_blocks), values.back());
+    if (std::ssize(values) != n_blocks) reject(key, "has {} entries for {} blocks", values.size(), n_blocks);
+    per_layer_.emplace(key, std::move(values));
+  }
+}
+
+bool knows_architecture(const gguf::Metadata& metadata) {
+  const gguf::KeyValue* const entry = metadata.find("general.architecture");
+  if (entry == nullptr || entry->type != gguf::ValueType::kString) return false;
+  return std::ranges::find(kArchitectures, metadata.string(entry->key), &Architecture::name) !=
+         std::end(kArchitectures);
+}
 
 const Architecture& find_architecture(const gguf::Metadata& metadata) {
   const std::string_view name = metadata.string("general.architecture");
@@ -32,25 +70,65 @@ const Architecture& find_architecture(const gguf::Metadata& metadata) {
   fail(metadata.source(), "architecture \"{}\" is unknown (known: {})", printable(name), known);
 }
 
-ModelConfig read_config(const gguf::Metadata& metadata) {
+// The description is read once for each kind of block, and has that kind's blocks from there.
+ModelConfig read_config(const gguf::Metadata& metadata, int64_t n_vocab) {
   const Architecture& architecture = find_architecture(metadata);
-  return architecture.read(ModelKeys(metadata, architecture.name));
+  const ModelKeys keys(metadata, architecture.name, n_vocab);
+  ModelConfig config = architecture.read(keys);
+  if (keys.per_layer().empty()) return config;
+  std::map<std::vector<int64_t>, std::vector<size_t>> kinds;
+  for (size_t i = 0; i < config.layers.size() + config.prediction.size(); ++i) {
+    std::vector<int64_t> kind;
+    for (const auto& [key, values] : keys.per_layer()) kind.push_back(values[i]);
+    kinds[kind].push_back(i);
+  }
+  constexpr size_t kMostKinds = 256;  // keeps the work for a small file small
+  if (kinds.size() > kMostKinds) {
+    keys.reject(keys.per_layer().begin()->first, "gives {} kinds of layers, expected at most {}", kinds.size(),
+                kMostKinds);
+  }
+  for (const auto& [kind, blocks] : kinds) {
+    const ModelConfig of_kind = architecture.read(keys.of_block(blocks.front()));
+    for (const size_t i : blocks) {
+      if (i < config.layers.size())
+        config.layers[i] = of_kind.layers.at(i);
+      else
+        config.prediction[i - config.layers.size()] = of_kind.block(i);
+    }
+  }
+  return config;
+}
+
+bool ModelKeys::is_array(std::string_view key) const {
+  const gguf::KeyValue* const entry = metadata_.find(prefix_ + std::string(key));
+  return entry != nullptr && entry->type == gguf::ValueType::kArray;
+}
+
+int64_t ModelKeys::integer(std::string_view key) const {
+  if (const auto found = per_layer_.find(key); found != per_layer_.end()) return found->second[block_];
+  const std::string name = prefix_ + std::string(key);
+  return is_array(key) ? only_value(*this, key, metadata_.integers(name)) : metadata_.integer(name);
+}
+
+double ModelKeys::real(std::string_view key) const {
+  const std::string name = prefix_ + std::string(key);
+  return is_array(key) ? only_value(*this, key, metadata_.reals(name)) : metadata_.real(name);
 }
 
 int64_t ModelKeys::count(std::string_view key) const {
-  const int64_t value = metadata_.integer(prefix_ + std::string(key));
+  const int64_t value = integer(key);
   if (value < 1 || value > kMaxCount) reject(key, "is {}, expected 1 to {}", value, kMaxCount);
   return value;
 }
 
 int64_t ModelKeys::count(std::string_view key, int64_t absent) const {
-  const int64_t value = metadata_.integer(prefix_ + std::string(key), absent);
+  const int64_t value = contains(key) ? integer(key) : absent;
   if (value < 0 || value > kMaxCount) reject(key, "is {}, expected 0 to {}", value, kMaxCount);
   return value;
 }
 
 double ModelKeys::positive(std::string_view key) const {
-  const double value = metadata_.real(prefix_ + std::string(key));
+  const double value = real(key);
   if (!(value > 0) || !std::isfinite(value)) reject(key, "is {}, expected a number above 0", value);
   return value;
 }
@@ -58,13 +136,16 @@ double ModelKeys::positive(std::string_view key) const {
 double ModelKeys::positive(std::string_view key, double absent) const { return contains(key) ? positive(key) : absent; }
 
 double ModelKeys::non_negative(std::string_view key, double absent) const {
-  const double value = metadata_.real(prefix_ + std::string(key), absent);
+  const double value = contains(key) ? real(key) : absent;
   if (!(value >= 0) || !std::isfinite(value)) reject(key, "is {}, expected a number of at least 0", value);
   return value;
 }
 
 bool ModelKeys::boolean(std::string_view key, bool absent) const {
-  return metadata_.boolean(prefix_ + std::string(key), absent);
+  if (!is_array(key)) return metadata_.boolean(prefix_ + std::string(key), absent);
+  const int64_t value = integer(key);
+  if (value != 0 && value != 1) reject(key, "is {}, expected a bool", value);
+  return value == 1;
 }
 
 std::string_view ModelKeys::string(std::string_view key, std::string_view absent) const {
@@ -74,7 +155,9 @@ std::string_view ModelKeys::string(std::string_view key, std::string_view absent
 ModelConfig ModelKeys::model(const LayerConfig& layer) const {
   ModelConfig config;
   config.architecture = prefix_.substr(0, prefix_.size() - 1);
-  config.n_vocab = static_cast<int64_t>(metadata_.array_size("tokenizer.ggml.tokens"));
+  constexpr std::string_view kTokens = "tokenizer.ggml.tokens";
+  const bool counted = n_vocab_ == 0 || metadata_.contains(kTokens);
+  config.n_vocab = counted ? static_cast<int64_t>(metadata_.array_size(kTokens)) : n_vocab_;
   if (config.n_vocab < 1 || config.n_vocab > kMaxCount) reject("vocab_size", "cannot be read: the token list is empty");
   config.n_embd = count("embedding_length");
   config.n_context = count("context_length");
@@ -83,7 +166,6 @@ ModelConfig ModelKeys::model(const LayerConfig& layer) const {
   const int64_t n_blocks = count("block_count"), n_predict = count("nextn_predict_layers", 0);
   if (n_predict >= n_blocks)
     reject("nextn_predict_layers", "is {} of {} blocks: no trunk is left", n_predict, n_blocks);
-  constexpr int64_t kMaxLayers = 4096;
   if (n_blocks > kMaxLayers) reject("block_count", "is {}, expected at most {}", n_blocks, kMaxLayers);
   config.layers.assign(static_cast<size_t>(n_blocks - n_predict), layer);
   config.prediction.assign(static_cast<size_t>(n_predict), layer);
@@ -103,12 +185,19 @@ ModelConfig ModelKeys::model_with_dense_blocks(const LayerConfig& dense, const L
 AttentionConfig ModelKeys::attention(compute::RopePairs pairs) const {
   AttentionConfig attention;
   attention.n_head = count("attention.head_count");
-  attention.n_head_kv = count("attention.head_count_kv", attention.n_head);
+  constexpr std::string_view kKvHeads = "attention.head_count_kv", kHeads = "attention.head_count";
+  attention.n_head_kv = count(kKvHeads, attention.n_head);
+  // A layer without attention has 0 in the array. It gets the heads of the others, which it does not use.
+  const auto kv_heads = per_layer_.find(kKvHeads);
+  if (attention.n_head_kv == 0 && kv_heads != per_layer_.end())
+    attention.n_head_kv = std::ranges::max(kv_heads->second);
   if (attention.n_head_kv < 1 || attention.n_head % attention.n_head_kv != 0) {
     reject("attention.head_count_kv", "is {}, expected a divisor of head_count {}", attention.n_head_kv,
            attention.n_head);
   }
-  const int64_t head = std::max<int64_t>(1, count("embedding_length") / attention.n_head);
+  // The width of a head does not change with their number: it is the first layer's.
+  const int64_t n_head_first = of_block(0).count(kHeads);
+  const int64_t head = std::max<int64_t>(1, count("embedding_length") / n_head_first);
   attention.head_k = std::max<int64_t>(1, count("attention.key_length", head));
   attention.head_v = std::max<int64_t>(1, count("attention.value_length", head));
   attention.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(attention.head_k)));
@@ -154,19 +243,19 @@ RopeConfig ModelKeys::rope(compute::RopePairs pairs, int64_t n_dims_absent) cons
   return rope;
 }
 
-std::optional<std::vector<bool>> ModelKeys::per_layer(std::string_view key, size_t n_layers) const {
+std::optional<std::vector<bool>> ModelKeys::flags(std::string_view key, size_t n_layers) const {
   const gguf::KeyValue* entry = metadata_.find(prefix_ + std::string(key));
   if (entry == nullptr || entry->type != gguf::ValueType::kArray) return std::nullopt;
   const std::vector<int64_t> values = metadata_.integers(entry->key);
   if (values.size() < n_layers) reject(key, "has {} entries for {} layers", values.size(), n_layers);
-  std::vector<bool> flags(n_layers);
-  for (size_t i = 0; i < n_layers; ++i) flags[i] = values[i] != 0;
-  return flags;
+  std::vector<bool> out(n_layers);
+  for (size_t i = 0; i < n_layers; ++i) out[i] = values[i] != 0;
+  return out;
 }
 
 std::vector<bool> ModelKeys::windowed(size_t n_layers, int64_t period) const {
   constexpr std::string_view kKey = "attention.sliding_window_pattern";
-  if (const auto flags = per_layer(kKey, n_layers)) return *flags;
+  if (const auto given = flags(kKey, n_layers)) return *given;
   period = count(kKey, period);
   std::vector<bool> windowed(n_layers);
   for (size_t i = 0; i < n_layers; ++i) {
@@ -177,7 +266,7 @@ std::vector<bool> ModelKeys::windowed(size_t n_layers, int64_t period) const {
 
 std::vector<bool> ModelKeys::recurrent(size_t n_layers) const {
   constexpr std::string_view kKey = "attention.recurrent_layers", kInterval = "full_attention_interval";
-  if (const auto flags = per_layer(kKey, n_layers)) return *flags;
+  if (const auto given = flags(kKey, n_layers)) return *given;
   if (contains(kKey)) return std::vector<bool>(n_layers, boolean(kKey, false));
   const int64_t interval = contains(kInterval) ? count(kInterval) : 4;
   std::vector<bool> recurrent(n_layers);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,10 +16,23 @@
 namespace steelyard::model {
 
 /// Metadata of one model with the "<architecture>." prefix applied and every number checked against a range.
+///
+/// Some writers store an array with a number per layer where others store the number. An array of equal values is read
+/// as the value. A few keys may differ from layer to layer (PerLayer); these are read for one layer at a time.
 class ModelKeys {
  public:
-  ModelKeys(const gguf::Metadata& metadata, std::string_view architecture)
-      : metadata_(metadata), prefix_(std::string(architecture) + ".") {}
+  /// n_vocab: of files without a tokenizer; 0: they are refused.
+  ModelKeys(const gguf::Metadata& metadata, std::string_view architecture, int64_t n_vocab = 0);
+
+  /// Arrays of unequal values, by key: an entry for each block of the file.
+  using PerLayer = std::map<std::string, std::vector<int64_t>, std::less<>>;
+  const PerLayer& per_layer() const { return per_layer_; }
+  /// The same keys, read for block i.
+  ModelKeys of_block(size_t i) const {
+    ModelKeys keys = *this;
+    keys.block_ = i;
+    return keys;
+  }
 
   bool contains(std::string_view key) const { return metadata_.contains(prefix_ + std::string(key)); }
 
@@ -75,10 +89,17 @@ class ModelKeys {
 
  private:
   /// The first n_layers entries of an array; nothing when the key is absent or no array.
-  std::optional<std::vector<bool>> per_layer(std::string_view key, size_t n_layers) const;
+  std::optional<std::vector<bool>> flags(std::string_view key, size_t n_layers) const;
+  bool is_array(std::string_view key) const;
+  /// The number under `key`; of an array the entry of this block or, where all are equal, that of all.
+  int64_t integer(std::string_view key) const;
+  double real(std::string_view key) const;
 
   const gguf::Metadata& metadata_;
   std::string prefix_;
+  int64_t n_vocab_;
+  PerLayer per_layer_;
+  size_t block_ = 0;
 };
 
 /// One architecture: `read` fills a configuration from metadata.
@@ -90,7 +111,11 @@ struct Architecture {
 /// The architecture named by general.architecture. Error naming the known ones otherwise.
 const Architecture& find_architecture(const gguf::Metadata& metadata);
 
+/// Whether general.architecture names one of them.
+bool knows_architecture(const gguf::Metadata& metadata);
+
 /// The configuration that a file's metadata describe. Error for an unknown architecture, a missing or ill-typed key.
-ModelConfig read_config(const gguf::Metadata& metadata);
+/// n_vocab: of files without a tokenizer; 0: they are refused.
+ModelConfig read_config(const gguf::Metadata& metadata, int64_t n_vocab = 0);
 
 }  // namespace steelyard::model

@@ -1,5 +1,7 @@
 #include "model/forward.h"
 
+#include <algorithm>
+
 namespace steelyard::model {
 
 Matrix Products::add(const Weight& weight, Matrix x, const Routing* routing) {
@@ -30,21 +32,53 @@ void rope_heads(const Layer& layer, Matrix x, int64_t n_head, int64_t head_strid
                 std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
   const RopeConfig& rope = layer.config.attention.rope;
   for (const SequenceSlice& s : sequences) {
+    const RopeTable& table = s.extended && rope.scaling == RopeScaling::kLongrope ? layer.rope_long : layer.rope;
+    STEELYARD_CHECK(table.cos != nullptr);
     ctx.backend.rope(x.slice(s.first_row, s.n_rows),
-                     {n_head, head_stride, rope.n_dims, rope.pairs, layer.rope.cos, layer.rope.sin, s.first_position});
+                     {n_head, head_stride, rope.n_dims, rope.pairs, table.cos, table.sin, s.first_position});
   }
 }
 
+namespace {
+
+// Moves the last n of the first from + n rows to the beginning, in parts that do not overlap.
+void move_to_begin(compute::TypedRows rows, int64_t from, int64_t n, ForwardContext& ctx) {
+  const int64_t width = rows.stride / static_cast<int64_t>(sizeof(float));
+  const Matrix all{reinterpret_cast<float*>(rows.data), rows.rows, width, width};
+  for (int64_t begin = 0; begin < n; begin += from) {
+    const int64_t count = std::min(from, n - begin);
+    ctx.backend.copy(all.slice(from + begin, count), all.slice(begin, count));
+  }
+}
+
+// A cache with fewer rows than positions keeps what the next query sees, when it is full.
+void make_room(const SequenceSlice& s, ForwardContext& ctx) {
+  KvLayer& kv = *s.kv;
+  if (s.first_position == 0) kv.first = 0;
+  if (s.kv_begin + s.first_position - kv.first + s.n_rows <= kv.keys.rows) return;
+  const int64_t first = std::max(kv.first, s.first_position - (kv.window - 1));
+  const int64_t n_kept = s.first_position - first;
+  STEELYARD_CHECK(kv.window > 0 && s.kv_begin == 0 && n_kept + s.n_rows <= kv.keys.rows);
+  move_to_begin(kv.keys, first - kv.first, n_kept, ctx);
+  move_to_begin(kv.values, first - kv.first, n_kept, ctx);
+  kv.first = first;
+}
+
+}  // namespace
+
 void store_keys(Matrix keys, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
   for (const SequenceSlice& s : sequences) {
-    STEELYARD_CHECK(s.kv_begin + s.first_position + s.n_rows <= s.kv->keys.rows);
-    ctx.backend.store(keys.slice(s.first_row, s.n_rows), s.kv->keys.slice(s.kv_begin + s.first_position, s.n_rows));
+    make_room(s, ctx);
+    const int64_t row = s.kv_begin + s.first_position - s.kv->first;
+    STEELYARD_CHECK(row >= 0 && row + s.n_rows <= s.kv->keys.rows);
+    ctx.backend.store(keys.slice(s.first_row, s.n_rows), s.kv->keys.slice(row, s.n_rows));
   }
 }
 
 void store_values(Matrix values, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
   for (const SequenceSlice& s : sequences) {
-    ctx.backend.store(values.slice(s.first_row, s.n_rows), s.kv->values.slice(s.kv_begin + s.first_position, s.n_rows));
+    const int64_t row = s.kv_begin + s.first_position - s.kv->first;
+    ctx.backend.store(values.slice(s.first_row, s.n_rows), s.kv->values.slice(row, s.n_rows));
   }
 }
 
@@ -52,11 +86,12 @@ Matrix attend(compute::AttentionArgs args, std::span<const SequenceSlice> sequen
   const Matrix out = ctx.scratch.matrix(args.q.rows, args.n_head * args.head_v), queries = args.q;
   std::vector<compute::Attention> all;
   for (const SequenceSlice& s : sequences) {
-    const int64_t n_keys = s.first_position + s.n_rows;
+    const int64_t first_position = s.first_position - s.kv->first;  // only distances count
+    const int64_t n_keys = first_position + s.n_rows;
     args.q = queries.slice(s.first_row, s.n_rows);
     args.k = s.kv->keys.slice(s.kv_begin, n_keys);
     args.v = s.kv->values.slice(s.kv_begin, n_keys);
-    args.first_position = s.first_position;
+    args.first_position = first_position;
     all.push_back({args, out.slice(s.first_row, s.n_rows)});
   }
   ctx.backend.attentions(all);
@@ -111,7 +146,8 @@ void forward_layer(const Layer& layer, Matrix x, std::span<const SequenceSlice> 
 
 void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer& kv, ForwardContext& ctx,
                    LayerPart part) {
-  const SequenceSlice all{0, x.rows, first_position, &kv};
+  const SequenceSlice all{0,   x.rows, first_position,
+                          &kv, 0,      is_extended(layer.config.attention.rope, first_position + x.rows)};
   forward_layer(layer, x, std::span(&all, 1), ctx, part);
 }
 

@@ -20,8 +20,14 @@ struct Layer {
   LayerConfig config;
   LayerWeights weights;
   RopeTable rope;
-  Backend* backend;  ///< whose memory it is in; passes through it compute there
+  Backend* backend;          ///< whose memory it is in; passes through it compute there
+  RopeTable rope_long = {};  ///< longrope: for texts beyond the original context; empty where there is no room for one
 };
+
+/// Whether a text of n tokens has longrope's long factors, from its first token on.
+inline bool is_extended(const RopeConfig& rope, int64_t n) {
+  return rope.scaling == RopeScaling::kLongrope && n > rope.original_context;
+}
 
 /// The backend and scratch memory of a pass, and its observer.
 struct ForwardContext {
@@ -34,13 +40,14 @@ struct ForwardContext {
 /// Rows [first_row, first_row + n_rows) of a batch: consecutive tokens of one sequence at first_position. kv holds the
 /// earlier positions and receives these, from row kv_begin on: sequences may have parts of one cache, if those that
 /// have a recurrent state follow each other in it. first_position + n_rows must not exceed that part or the layer's
-/// RoPE table.
+/// RoPE table. extended: is_extended() of the whole text, which earlier positions in the cache were, too.
 struct SequenceSlice {
   int64_t first_row;
   int64_t n_rows;
   int64_t first_position;
   KvLayer* kv;
   int64_t kv_begin = 0;
+  bool extended = false;
 };
 
 /// A layer has two branches, which are added to the hidden states in order: attention or another mixer, then the FFN.
@@ -97,7 +104,7 @@ Matrix normed(const Vector& weight, Matrix x, ForwardContext& ctx);
 /// RoPE of n_head heads in the columns of x, head_stride apart, at the positions of the rows.
 void rope_heads(const Layer& layer, Matrix x, int64_t n_head, int64_t head_stride,
                 std::span<const SequenceSlice> sequences, ForwardContext& ctx);
-/// Rows into the sequences' caches.
+/// Rows into the sequences' caches. A cache of a window makes room for its keys and values first.
 void store_keys(Matrix keys, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 void store_values(Matrix values, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 /// Attention of each sequence's rows to its cache, in one call of the backend: [n, n_head * head_v] in scratch memory.

@@ -1,5 +1,7 @@
 #include "model/kv_cache.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace steelyard::model {
@@ -40,6 +42,7 @@ DeltaNetState make_delta_net_state(Backend& backend, const DeltaNetConfig& confi
 // Without memory.
 KvLayer kv_views(const AttentionConfig& config, int64_t n_positions, CacheTypes types) {
   KvLayer kv;
+  kv.window = config.window;
   kv.keys = typed_rows(types.keys, n_positions, config.key_width());
   if (config.value_width() > 0) kv.values = typed_rows(types.values, n_positions, config.value_width());
   return kv;
@@ -58,26 +61,32 @@ void check_cache_types(const AttentionConfig& config, CacheTypes types) {
   }
 }
 
-uint64_t kv_layer_bytes(const AttentionConfig& config, int64_t n_positions, CacheTypes types) {
+int64_t cache_rows(const AttentionConfig& config, int64_t n_positions, int64_t n_batch) {
+  constexpr int64_t kMoveEvery = 256;
+  if (config.window == 0 || config.mixer != Mixer::kAttention) return n_positions;
+  return std::min(n_positions, config.window - 1 + n_batch + kMoveEvery);
+}
+
+uint64_t kv_layer_bytes(const AttentionConfig& config, int64_t n_rows, CacheTypes types) {
   if (config.mixer == Mixer::kDeltaNet) {
     return static_cast<uint64_t>(rule_size(config.delta_net) + conv_size(config.delta_net)) * sizeof(float);
   }
-  const KvLayer kv = kv_views(config, n_positions, types);
-  return static_cast<uint64_t>(n_positions * (kv.keys.stride + kv.values.stride));
+  const KvLayer kv = kv_views(config, n_rows, types);
+  return static_cast<uint64_t>(n_rows * (kv.keys.stride + kv.values.stride));
 }
 
-KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, int64_t n_positions, CacheTypes types) {
-  const uint64_t bytes = kv_layer_bytes(config, n_positions, types);
+KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, int64_t n_rows, CacheTypes types) {
+  const uint64_t bytes = kv_layer_bytes(config, n_rows, types);
   if (config.mixer == Mixer::kDeltaNet) {
     KvLayer kv;
     kv.delta_net = make_delta_net_state(backend, config.delta_net, bytes);
     return kv;
   }
-  KvLayer kv = kv_views(config, n_positions, types);
+  KvLayer kv = kv_views(config, n_rows, types);
   kv.memory = backend.allocate(bytes);
   kv.keys.data = kv.memory.get();
   if (config.value_width() > 0)
-    kv.values.data = kv.memory.get() + n_positions * kv.keys.stride;
+    kv.values.data = kv.memory.get() + n_rows * kv.keys.stride;
   else
     kv.values = kv.keys.first_columns(config.kv_lora_rank);
   return kv;

@@ -25,22 +25,29 @@ struct DeltaNetState {
   int64_t n_positions = 0;
 };
 
-/// One or the other, depending on the layer's mixer.
+/// One or the other, depending on the layer's mixer. Row r is that of position first + r: of a layer with a window,
+/// earlier positions leave the cache when it is full.
 struct KvLayer {
   DeltaNetState delta_net;
   compute::TypedRows keys;    // [n_positions, key_width]
   compute::TypedRows values;  // [n_positions, value_width]; latent: the first kv_lora_rank columns of keys
   Buffer memory;
+  int64_t window = 0;  // the layer's
+  int64_t first = 0;
 };
+
+/// Rows of the cache of a text that grows to n_positions by at most n_batch at a time: with a window, enough for the
+/// window, for what comes next, and for not moving the window too often.
+int64_t cache_rows(const AttentionConfig& config, int64_t n_positions, int64_t n_batch);
 
 /// Error when the width of a head is not a multiple of a type's block length, or a type cannot be written.
 void check_cache_types(const AttentionConfig& config, CacheTypes types);
 
 /// What make_kv_layer allocates. types: must have passed the check.
-uint64_t kv_layer_bytes(const AttentionConfig& config, int64_t n_positions, CacheTypes types = {});
+uint64_t kv_layer_bytes(const AttentionConfig& config, int64_t n_rows, CacheTypes types = {});
 
-/// types: must have passed the check.
-KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, int64_t n_positions, CacheTypes types = {});
+/// n_rows: the number of positions, or of cache_rows. types: must have passed the check.
+KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, int64_t n_rows, CacheTypes types = {});
 
 using KvCache = std::vector<KvLayer>;  // one per layer of the trunk
 

@@ -4,8 +4,22 @@
 
 #include "base/error.h"
 #include "model/architecture.h"
+#include "model/inventory.h"
 
 namespace steelyard::model {
+namespace {
+
+// A model is not computed without a part of it.
+ModelConfig read_whole_config(const gguf::Reader& reader) {
+  ModelConfig config = read_config(reader.metadata());
+  const std::vector<std::string> unknown = take_inventory(reader.tensors(), config).unknown;
+  if (unknown.empty()) return config;
+  const std::string others = unknown.size() > 1 ? fmt::format(" and {} more", unknown.size() - 1) : "";
+  fail(reader.path(), "tensor {}{}: {} models have no such tensors here, and without them the numbers would be wrong",
+       unknown.front(), others, config.architecture);
+}
+
+}  // namespace
 
 Model::Model(const gguf::Reader& reader, Backend& backend, CacheTypes cache_types, LoadedTensors* loaded)
     : Model(reader, std::vector<Backend*>(read_config(reader.metadata()).layers.size(), &backend), cache_types,
@@ -13,7 +27,7 @@ Model::Model(const gguf::Reader& reader, Backend& backend, CacheTypes cache_type
 
 Model::Model(const gguf::Reader& reader, std::vector<Backend*> backends, CacheTypes cache_types, LoadedTensors* loaded)
     : reader_(reader),
-      config_(read_config(reader.metadata())),
+      config_(read_whole_config(reader)),
       backends_(std::move(backends)),
       cache_types_(cache_types),
       trunk_(bind_trunk(reader, config_, *backends_.front(), *backends_.back(), loaded)) {
@@ -30,8 +44,14 @@ Layer Model::layer(int i, int64_t n_positions, std::span<const Layer> bound, Loa
   const RopeConfig& rope = layer.config.attention.rope;
   const auto same = std::ranges::find_if(
       bound, [&](const Layer& other) { return other.backend == layer.backend && other.config.attention.rope == rope; });
-  const std::vector<float>& factors = n_positions > rope.original_context ? trunk_.rope_long : trunk_.rope_short;
-  layer.rope = same != bound.end() ? same->rope : make_rope_table(owner, rope, factors, n_positions);
+  if (same != bound.end()) {
+    layer.rope = same->rope;
+    layer.rope_long = same->rope_long;
+    return layer;
+  }
+  const bool extended = is_extended(rope, n_positions);
+  layer.rope = make_rope_table(owner, rope, trunk_.rope_short, extended ? rope.original_context : n_positions);
+  if (extended) layer.rope_long = make_rope_table(owner, rope, trunk_.rope_long, n_positions);
   return layer;
 }
 

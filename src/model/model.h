@@ -14,8 +14,8 @@ namespace steelyard::model {
 class Model {
  public:
   /// Reads the configuration and binds the trunk. `reader` and `backend` outlive the model. Error for an unknown
-  /// architecture, a missing or ill-typed key, a missing tensor or a wrong shape, or when heads do not divide into the
-  /// blocks of a cache type. `loaded`: gets the head's tensors (see layer()).
+  /// architecture, a missing or ill-typed key, a missing or unknown tensor or a wrong shape, or when heads do not
+  /// divide into the blocks of a cache type. `loaded`: gets the head's tensors (see layer()).
   Model(const gguf::Reader& reader, Backend& backend, CacheTypes cache_types = {}, LoadedTensors* loaded = nullptr);
   /// The same on several backends, one per layer of the trunk. The embedding is on the first layer's backend, the head
   /// and prediction blocks are on the last layer's.

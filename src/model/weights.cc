@@ -1,115 +1,14 @@
 #include "model/weights.h"
 
-#include <algorithm>
-#include <cmath>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
+#include "model/binder.h"
+#include "model/inventory.h"
 
 namespace steelyard::model {
 namespace {
-
-// Finds tensors by name and checks their shapes. Optional tensors that are listed in `required` must exist.
-class Binder {
- public:
-  Binder(const gguf::Reader& reader, Backend& backend, std::string prefix, std::span<const std::string> required = {},
-         LoadedTensors* loaded = nullptr)
-      : reader_(reader), backend_(backend), prefix_(std::move(prefix)), required_(required), loaded_(loaded) {}
-
-  bool has(const std::string& name) const { return reader_.find(prefix_ + name) != nullptr; }
-
-  Weight weight(const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices = 1) const {
-    const gguf::TensorInfo& tensor = find(name, {n_in, n_out, n_slices, 1});
-    const formats::Format& type = format(tensor.type);
-    if (type.decode == nullptr)
-      fail(reader_.path(), "tensor {} has type {}, which holds no weights", tensor.name, type.name);
-    const auto load = [&] {
-      Weight weight = backend_.load({tensor.name, &type, n_in, n_out, n_slices, reader_.bytes(tensor).data()});
-      if (loaded_ != nullptr && loaded_->writable && type.n_scales > 0 && weight.memory == nullptr) {
-        weight.memory = backend_.allocate_copy(weight.data, tensor.n_bytes);
-        weight.data = weight.memory.get();
-      }
-      return weight;
-    };
-    if (loaded_ == nullptr) return load();
-    const auto there = loaded_->weights.find(tensor.name);
-    return there != loaded_->weights.end() ? there->second
-                                           : loaded_->weights.emplace(tensor.name, load()).first->second;
-  }
-
-  Weight weight_if(bool wanted, const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices = 1) const {
-    return wanted ? weight(name, n_in, n_out, n_slices) : Weight{};
-  }
-
-  Weight optional_weight(const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices = 1) const {
-    return weight_if(has(name), name, n_in, n_out, n_slices);
-  }
-
-  // [n, n_slices], decoded, in host memory.
-  std::vector<float> values(const std::string& name, int64_t n, int64_t n_slices = 1) const {
-    const gguf::TensorInfo& tensor = find(name, {n, n_slices, 1, 1});
-    const formats::Format& type = format(tensor.type);
-    if (type.decode == nullptr)
-      fail(reader_.path(), "tensor {} has type {}, which holds no weights", tensor.name, type.name);
-    std::vector<float> out(static_cast<size_t>(n * n_slices));
-    type.decode(reader_.bytes(tensor).data(), n * n_slices / type.block_len, out.data());
-    return out;
-  }
-
-  Vector vector(const std::string& name, int64_t n, int64_t n_slices = 1) const {
-    if (loaded_ == nullptr) return uploaded(values(name, n, n_slices));
-    const auto there = loaded_->vectors.find(prefix_ + name);
-    if (there != loaded_->vectors.end()) return there->second;
-    return loaded_->vectors.emplace(prefix_ + name, uploaded(values(name, n, n_slices))).first->second;
-  }
-
-  // [n_slices, n] of a tensor [n, n_slices].
-  Vector transposed(const std::string& name, int64_t n, int64_t n_slices) const {
-    const std::vector<float> rows = values(name, n, n_slices);
-    std::vector<float> columns(rows.size());
-    for (int64_t s = 0; s < n_slices; ++s) {
-      for (int64_t i = 0; i < n; ++i)
-        columns[static_cast<size_t>(i * n_slices + s)] = rows[static_cast<size_t>(s * n + i)];
-    }
-    return uploaded(columns);
-  }
-
-  Vector vector_if(bool wanted, const std::string& name, int64_t n) const {
-    return wanted ? vector(name, n) : Vector{};
-  }
-
-  Vector optional(const std::string& name, int64_t n, int64_t n_slices = 1) const {
-    const bool wanted = has(name) || std::ranges::find(required_, name) != required_.end();
-    return wanted ? vector(name, n, n_slices) : Vector{};
-  }
-
- private:
-  Vector uploaded(const std::vector<float>& host) const {
-    Vector out;
-    out.memory = backend_.allocate_copy(host.data(), host.size() * sizeof(float));
-    out.data = reinterpret_cast<const float*>(out.memory.get());
-    out.n = static_cast<int64_t>(host.size());
-    return out;
-  }
-
-  const gguf::TensorInfo& find(const std::string& name, const std::array<int64_t, gguf::kMaxDims>& ne) const {
-    const gguf::TensorInfo* tensor = reader_.find(prefix_ + name);
-    if (tensor == nullptr) fail(reader_.path(), "tensor {} is missing", prefix_ + name);
-    if (tensor->ne != ne) {
-      fail(reader_.path(), "tensor {} has shape {}, expected [{}, {}, {}]", tensor->name, gguf::shape_string(*tensor),
-           ne[0], ne[1], ne[2]);
-    }
-    return *tensor;
-  }
-
-  const gguf::Reader& reader_;
-  Backend& backend_;
-  std::string prefix_;
-  std::span<const std::string> required_;
-  LoadedTensors* loaded_;
-};
 
 void bind_latent(const Binder& binder, const AttentionConfig& config, int64_t n_embd, AttentionWeights& w) {
   const int64_t rank = config.kv_lora_rank, q_rank = config.q_lora_rank, q_width = config.n_head * config.head_k;
@@ -123,6 +22,8 @@ void bind_latent(const Binder& binder, const AttentionConfig& config, int64_t n_
   w.kv_b = binder.weight_if(config.expanded, "attn_kv_b.weight", rank, expanded);
   w.k_b = binder.weight_if(!config.expanded, "attn_k_b.weight", config.n_nope(), rank, config.n_head);
   w.v_b = binder.weight_if(!config.expanded, "attn_v_b.weight", rank, config.head_v, config.n_head);
+  // Some files have both forms. One of them is enough.
+  for (const char* const form : {"attn_kv_b.weight", "attn_k_b.weight", "attn_v_b.weight"}) binder.expect(form);
 }
 
 void bind_heads(const Binder& binder, const AttentionConfig& config, int64_t n_embd, AttentionWeights& w) {
@@ -213,45 +114,26 @@ FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_em
   return w;
 }
 
-std::vector<float> rope_factors(const Binder& binder, const gguf::Reader& reader, const std::string& name, int64_t n) {
-  std::vector<float> factors = binder.values(name, n);
-  for (const float factor : factors) {
-    if (!(factor > 0) || !std::isfinite(factor)) fail(reader.path(), "tensor {} holds {}, expected > 0", name, factor);
-  }
-  return factors;
-}
-
-}  // namespace
-
-TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, Backend& first, Backend& last,
-                        LoadedTensors* loaded) {
-  const Binder binder(reader, last, "", {}, loaded);
+// The embedding comes through `first`, everything else through `last`; they bind for the same backend or not.
+TrunkWeights bind_trunk(const Binder& first, const Binder& last, bool same, const ModelConfig& config) {
   TrunkWeights w;
-  const bool replaceable = loaded != nullptr && loaded->embedding && &first == &last;
-  w.token_embd = Binder(reader, first, "", {}, replaceable ? loaded : nullptr)
-                     .weight("token_embd.weight", config.n_embd, config.n_vocab);
-  w.output_norm = binder.vector("output_norm.weight", config.n_embd);
-  const bool tied = !config.output_required && !binder.has("output.weight");
+  w.token_embd = first.weight("token_embd.weight", config.n_embd, config.n_vocab);
+  w.output_norm = last.vector("output_norm.weight", config.n_embd);
+  const bool tied = !config.output_required && !last.has("output.weight");
   const char* const output = tied ? "token_embd.weight" : "output.weight";
-  w.output = tied && &first == &last ? w.token_embd : binder.weight(output, config.n_embd, config.n_vocab);
-  w.output_bias = binder.optional("output.bias", config.n_vocab);
+  w.output = tied && same ? w.token_embd : last.weight(output, config.n_embd, config.n_vocab);
+  w.output_bias = last.optional("output.bias", config.n_vocab);
   const RopeConfig& rope = config.layers.front().attention.rope;
   if (rope.scaling == RopeScaling::kLongrope) {
-    w.rope_short = rope_factors(binder, reader, "rope_factors_short.weight", rope.n_dims / 2);
-    w.rope_long = rope_factors(binder, reader, "rope_factors_long.weight", rope.n_dims / 2);
-  } else if (binder.has("rope_freqs.weight")) {
-    w.rope_short = w.rope_long = rope_factors(binder, reader, "rope_freqs.weight", rope.n_dims / 2);
+    w.rope_short = last.rope_factors("rope_factors_short.weight", rope.n_dims / 2);
+    w.rope_long = last.rope_factors("rope_factors_long.weight", rope.n_dims / 2);
+  } else if (last.has("rope_freqs.weight")) {
+    w.rope_short = w.rope_long = last.rope_factors("rope_freqs.weight", rope.n_dims / 2);
   }
   return w;
 }
 
-bool has_prediction(const gguf::Reader& reader, const ModelConfig& config, int i) {
-  return reader.find(fmt::format("blk.{}.nextn.eh_proj.weight", config.layers.size() + static_cast<size_t>(i))) !=
-         nullptr;
-}
-
-PredictionWeights bind_prediction(const gguf::Reader& reader, const ModelConfig& config, int i, Backend& backend) {
-  const Binder binder(reader, backend, fmt::format("blk.{}.nextn.", config.layers.size() + static_cast<size_t>(i)));
+PredictionWeights bind_prediction(const Binder& binder, const ModelConfig& config) {
   PredictionWeights w;
   w.eh_proj = binder.weight("eh_proj.weight", 2 * config.n_embd, config.n_embd);
   w.enorm = binder.vector("enorm.weight", config.n_embd);
@@ -262,11 +144,54 @@ PredictionWeights bind_prediction(const gguf::Reader& reader, const ModelConfig&
   return w;
 }
 
+LayerWeights bind_layer(const Binder& binder, const LayerConfig& description, int64_t n_embd) {
+  binder.expect("attn_rot_embd.weight");  // of the first files: frequencies, which are computed
+  return {bind_attention(binder, description, n_embd), bind_ffn(binder, description, n_embd)};
+}
+
+std::string block_prefix(size_t block) { return fmt::format("blk.{}.", block); }
+
+std::string prediction_prefix(const ModelConfig& config, int i) {
+  return block_prefix(config.layers.size() + static_cast<size_t>(i)) + "nextn.";
+}
+
+}  // namespace
+
+TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, Backend& first, Backend& last,
+                        LoadedTensors* loaded) {
+  const bool same = &first == &last, replaceable = loaded != nullptr && loaded->embedding && same;
+  return bind_trunk(Binder(reader, first, "", {}, replaceable ? loaded : nullptr), Binder(reader, last, "", {}, loaded),
+                    same, config);
+}
+
+bool has_prediction(const gguf::Reader& reader, const ModelConfig& config, int i) {
+  return reader.find(prediction_prefix(config, i) + "eh_proj.weight") != nullptr;
+}
+
+PredictionWeights bind_prediction(const gguf::Reader& reader, const ModelConfig& config, int i, Backend& backend) {
+  return bind_prediction(Binder(reader, backend, prediction_prefix(config, i)), config);
+}
+
 LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, int layer, Backend& backend,
                         LoadedTensors* loaded) {
   const LayerConfig& description = config.block(static_cast<size_t>(layer));
-  const Binder binder(reader, backend, fmt::format("blk.{}.", layer), description.required, loaded);
-  return {bind_attention(binder, description, config.n_embd), bind_ffn(binder, description, config.n_embd)};
+  return bind_layer(Binder(reader, backend, block_prefix(static_cast<size_t>(layer)), description.required, loaded),
+                    description, config.n_embd);
+}
+
+Inventory take_inventory(std::span<const gguf::TensorInfo> tensors, const ModelConfig& config) {
+  Stock stock(tensors);
+  const Binder trunk(stock, "");
+  bind_trunk(trunk, trunk, true, config);
+  for (size_t i = 0; i < config.layers.size() + config.prediction.size(); ++i) {
+    const LayerConfig& description = config.block(i);
+    const std::string prefix = block_prefix(i);
+    const bool predicts = i >= config.layers.size();
+    if (predicts && !stock.has_block(static_cast<int64_t>(i))) continue;
+    bind_layer(Binder(stock, prefix, description.required), description, config.n_embd);
+    if (predicts) bind_prediction(Binder(stock, prefix + "nextn."), config);
+  }
+  return stock.result();
 }
 
 }  // namespace steelyard::model

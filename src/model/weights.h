@@ -93,7 +93,7 @@ struct TrunkWeights {
   Vector output_norm;
   Weight output;  // [D, V]
   Vector output_bias;
-  // Divisors of RoPE's frequencies [n_dims / 2] or empty, in host memory. The long ones are for positions beyond the
+  // Divisors of RoPE's frequencies [n_dims / 2] or empty, in host memory. The long ones are for texts beyond the
   // original context. Without longrope both are rope_freqs.
   std::vector<float> rope_short, rope_long;
 };

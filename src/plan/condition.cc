@@ -81,7 +81,7 @@ Facts model_facts(const gguf::Metadata& metadata, bool imatrix) {
   const int64_t kv_heads = first_integer(metadata, architecture + ".attention.head_count_kv", heads);
   return {.imatrix = imatrix,
           .gqa = heads > 0 && kv_heads > 0 ? heads / kv_heads : 0,
-          .experts = metadata.integer(architecture + ".expert_count", 0)};
+          .experts = first_integer(metadata, architecture + ".expert_count", 0)};
 }
 
 void Condition::add(const std::string& term, const std::string& where) {

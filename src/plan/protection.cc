@@ -47,6 +47,7 @@ constexpr ProtectedName kProtectedNames[] = {
 
 std::optional<std::string_view> protection(const gguf::TensorInfo& tensor) {
   const std::string_view name = tensor.name;
+  if (tensor.n_elements() == 0) return "empty";
   if (format(tensor.type).decode == nullptr) return "integers";
   if (!name.ends_with("weight")) return "not a weight";
   for (const ProtectedName& known : kProtectedNames) {

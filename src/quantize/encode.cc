@@ -105,6 +105,7 @@ std::vector<std::byte> encode_tensor(const gguf::Reader& source, const plan::Dec
                                      const imatrix::Imatrix* imatrix, formats::Effort effort,
                                      const HessianEstimates* inputs) {
   const gguf::TensorInfo& tensor = *decision.tensor;
+  if (tensor.n_elements() == 0) return {};
   RowEncoder encoder(tensor, source.bytes(tensor), format(decision.type), imatrix, effort, source.path(),
                      inputs != nullptr ? inputs->find(tensor) : nullptr);
   std::vector<std::byte> bytes(static_cast<size_t>(decision.bytes));

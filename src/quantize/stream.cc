@@ -34,6 +34,12 @@ int64_t TensorStream::slab_rows(const gguf::TensorInfo& tensor, const RowEncoder
 
 void TensorStream::push(const gguf::TensorInfo& tensor, RowEncoder& encoder,
                         const std::function<void(int64_t rows)>& progress) {
+  if (tensor.n_elements() == 0) {
+    finish();
+    const std::string of_nothing = sha256(std::string_view());
+    output_.finish_tensor({of_nothing, of_nothing});
+    return;
+  }
   const std::span<const std::byte> bytes = source_.bytes(tensor);
   const int64_t n_rows = tensor.n_rows(), at_once = slab_rows(tensor, encoder);
   const int64_t group_rows = encoder.on_device() ? at_once : std::max(encoder.min_rows(), kGroupValues / tensor.ne[0]);

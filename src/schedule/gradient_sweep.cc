@@ -82,8 +82,8 @@ void GradientSweep::forward(const model::Layer& layer, std::span<const int64_t> 
   while (found->of_chunks.size() < chunks.size()) found->of_chunks.push_back(make_kv_layer(tape_, config, n_ctx_));
   std::vector<model::SequenceSlice> slices;
   for (size_t i = 0; i < chunks.size(); ++i) {
-    add_text_slices(slices, options_.starts ? options_.starts(chunks[i]) : std::span<const int64_t>(kOneText),
-                    static_cast<int64_t>(i) * n_ctx_, 0, n_ctx_, found->of_chunks[i]);
+    add_text_slices(slices, layer, options_.starts ? options_.starts(chunks[i]) : std::span<const int64_t>(kOneText),
+                    n_ctx_, static_cast<int64_t>(i) * n_ctx_, 0, n_ctx_, found->of_chunks[i]);
   }
   model::ForwardContext ctx = contexts_.forward_context(tape_);
   forward_layer(layer, x, slices, ctx);

@@ -115,14 +115,14 @@ compute::Matrix LayerSweep::forward(Stage& stage, const model::Layer& layer, mod
     for (int64_t begin = 0; begin < n_ctx_; begin += n_batch_) {
       const int64_t end = std::min(begin + n_batch_, n_ctx_);
       std::vector<model::SequenceSlice> sequences;
-      add_text_slices(sequences, starts(chunks[0]), 0, begin, end, kv[0]);
+      add_text_slices(sequences, layer, starts(chunks[0]), n_ctx_, 0, begin, end, kv[0]);
       forward_layer(layer, x.slice(begin, end - begin), sequences, ctx, part);
     }
     return x;
   }
   std::vector<model::SequenceSlice> sequences;
   for (size_t s = 0; s < chunks.size(); ++s) {
-    add_text_slices(sequences, starts(chunks[s]), static_cast<int64_t>(s) * n_ctx_, 0, n_ctx_, kv[s]);
+    add_text_slices(sequences, layer, starts(chunks[s]), n_ctx_, static_cast<int64_t>(s) * n_ctx_, 0, n_ctx_, kv[s]);
   }
   forward_layer(layer, x, sequences, ctx, part);
   return x;

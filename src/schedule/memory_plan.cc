@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "compute/scratch.h"
 #include "gguf/block_name.h"
+#include "model/forward.h"
 #include "schedule/sweep_plan.h"
 
 namespace steelyard::schedule {
@@ -38,7 +39,8 @@ uint64_t table_bytes(const model::ModelConfig& config, int64_t n_positions) {
     const model::RopeConfig& rope = layer.attention.rope;
     if (std::ranges::find(distinct, rope) != distinct.end()) continue;
     distinct.push_back(rope);
-    values += static_cast<uint64_t>(n_positions) * static_cast<uint64_t>(rope.n_dims);  // half cosines, half sines
+    const int64_t rows = n_positions + (is_extended(rope, n_positions) ? rope.original_context : 0);
+    values += static_cast<uint64_t>(rows) * static_cast<uint64_t>(rope.n_dims);  // half cosines, half sines
   }
   return values * sizeof(float);
 }
@@ -88,7 +90,8 @@ MemoryPlan plan_memory(const ModelTensors& model, const model::ModelConfig& conf
   for (size_t i = 0; i < plan.layers.size(); ++i) {
     const model::AttentionConfig& attention = config.layers[i].attention;
     check_widths(attention, model.path);
-    const uint64_t bytes = kv_layer_bytes(attention, request.n_context, request.cache_types);
+    const int64_t n_rows = cache_rows(attention, request.n_context, request.n_batch);
+    const uint64_t bytes = kv_layer_bytes(attention, n_rows, request.cache_types);
     plan.layers[i].cache = checked_mul(bytes, static_cast<uint64_t>(request.n_sequences)).value_or(UINT64_MAX);
     const auto sum = checked_add(caches, plan.layers[i].cache);
     if (!sum || *sum > kMaxBytes) fail(model.path, "a cache of {} positions is beyond counting", request.n_context);

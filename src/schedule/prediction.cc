@@ -64,7 +64,7 @@ compute::Matrix PredictionBlocks::run(std::span<const Chunk> chunks, compute::Ma
       const auto next = std::span(chunk.ids).last(static_cast<size_t>(n));
       ctx.backend.copy(embed(block, next, ctx), embedding.slice(c * n, n));
       ctx.backend.copy(h.slice(c * had, n), before.slice(c * n, n));
-      add_text_slices(slices, chunk.starts, c * n, 0, n, block.caches[static_cast<size_t>(c)]);
+      add_text_slices(slices, block.layer, chunk.starts, n_ctx_, c * n, 0, n, block.caches[static_cast<size_t>(c)]);
     }
     ctx.backend.rms_norm(embedding, block.weights.enorm.data, ctx.norm_eps, embedding);
     ctx.backend.rms_norm(before, block.weights.hnorm.data, ctx.norm_eps, before);

@@ -6,9 +6,14 @@
 namespace steelyard::schedule {
 
 Session::Session(const model::Model& model, int64_t n_context, int64_t n_sequences)
-    : model_(model), n_context_(n_context), ids_(static_cast<size_t>(n_sequences)), contexts_(model.config().norm_eps) {
+    : model_(model),
+      n_context_(n_context),
+      n_batch_(std::min(MemoryRequest().n_batch, n_context)),
+      ids_(static_cast<size_t>(n_sequences)),
+      extended_(static_cast<size_t>(n_sequences)),
+      contexts_(model.config().norm_eps) {
   MemoryRequest request{n_context, n_sequences};
-  request.n_batch = std::min(request.n_batch, n_context);
+  request.n_batch = n_batch_;
   request.cache_types = model.cache_types();
   check_memory(model, request);
   for (int i = 0; i < model.n_layers(); ++i) {
@@ -18,7 +23,9 @@ Session::Session(const model::Model& model, int64_t n_context, int64_t n_sequenc
   for (int64_t s = 0; s < n_sequences; ++s) {
     model::KvCache& cache = caches_.emplace_back();
     for (const model::Layer& layer : layers_) {
-      cache.push_back(make_kv_layer(*layer.backend, layer.config.attention, n_context, model.cache_types()));
+      const model::AttentionConfig& attention = layer.config.attention;
+      const int64_t n_rows = cache_rows(attention, n_context, n_batch_);
+      cache.push_back(make_kv_layer(*layer.backend, attention, n_rows, model.cache_types()));
     }
   }
 }
@@ -29,12 +36,56 @@ compute::Matrix Session::forward(std::span<const int32_t> ids) {
 }
 
 compute::Matrix Session::forward_batch(std::span<const SequenceTokens> batch) {
+  for (const SequenceTokens& tokens : batch) {
+    if (std::ssize(tokens.ids) > n_context_ - position(tokens.sequence))
+      fail("", "context of {} tokens is full", n_context_);
+  }
+  for (const SequenceTokens& tokens : batch) {
+    const int64_t n = position(tokens.sequence) + std::ssize(tokens.ids);
+    const bool extended = std::ranges::any_of(
+        layers_, [&](const model::Layer& layer) { return is_extended(layer.config.attention.rope, n); });
+    if (extended != extended_[static_cast<size_t>(tokens.sequence)]) begin_again(tokens.sequence, extended);
+  }
+  return pass(batch);
+}
+
+// What the caches hold of a sequence is computed as part of a text that is extended, or is not.
+void Session::begin_again(int64_t sequence, bool extended) {
+  const std::vector<int32_t> ids = std::exchange(ids_[static_cast<size_t>(sequence)], {});
+  extended_[static_cast<size_t>(sequence)] = extended;
+  compute::MatmulObserver* const observer = std::exchange(observer_, nullptr);  // it has seen them
+  for (std::span<const int32_t> rest = ids; !rest.empty();) {
+    const SequenceTokens next{sequence, rest.first(std::min(rest.size(), static_cast<size_t>(n_batch_)))};
+    pass(std::span(&next, 1));
+    rest = rest.subspan(next.ids.size());
+  }
+  observer_ = observer;
+}
+
+// A cache of a window has room for a part of a long batch. Rows do not depend on each other but through the caches.
+void Session::pass_layer(const model::Layer& layer, compute::Matrix x, std::span<const model::SequenceSlice> slices,
+                         model::ForwardContext& ctx) const {
+  const auto is_short = [&](const model::SequenceSlice& s) { return s.n_rows <= n_batch_; };
+  if (std::ranges::all_of(slices, is_short) || cache_rows(layer.config.attention, n_context_, n_batch_) == n_context_)
+    return forward_layer(layer, x, slices, ctx);
+  for (const model::SequenceSlice& s : slices) {
+    for (int64_t begin = 0; begin < s.n_rows; begin += n_batch_) {
+      model::SequenceSlice part = s;
+      part.first_row = 0;
+      part.n_rows = std::min(n_batch_, s.n_rows - begin);
+      part.first_position += begin;
+      forward_layer(layer, x.slice(s.first_row + begin, part.n_rows), std::span(&part, 1), ctx);
+    }
+  }
+}
+
+compute::Matrix Session::pass(std::span<const SequenceTokens> batch) {
   int64_t n = 0;
   std::vector<model::SequenceSlice> slices;
   for (const SequenceTokens& tokens : batch) {
     const auto n_rows = static_cast<int64_t>(tokens.ids.size());
-    if (n_rows > n_context_ - position(tokens.sequence)) fail("", "context of {} tokens is full", n_context_);
-    slices.push_back({n, n_rows, position(tokens.sequence), nullptr});
+    slices.push_back({n, n_rows, position(tokens.sequence), nullptr, 0,
+                      static_cast<bool>(extended_[static_cast<size_t>(tokens.sequence)])});
     n += n_rows;
   }
   compute::Backend* at = &model_.backend(0);
@@ -47,7 +98,7 @@ compute::Matrix Session::forward_batch(std::span<const SequenceTokens> batch) {
       slices[i].kv = &caches_[static_cast<size_t>(batch[i].sequence)][layer];
     }
     model::ForwardContext ctx = contexts_.forward_context(*at, observer_);
-    forward_layer(layers_[layer], x, slices, ctx);
+    pass_layer(layers_[layer], x, slices, ctx);
   }
   for (size_t i = 0; i < batch.size(); ++i) {
     std::vector<int32_t>& ids = ids_[static_cast<size_t>(batch[i].sequence)];

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "model/model.h"
@@ -43,18 +44,26 @@ class Session {
   compute::Matrix forward(std::span<const int32_t> ids);
   /// Appends ids to one or more different sequences, whose rows follow each other in the result. Returns the hidden
   /// states after the last layer [n_ids, n_embd], valid until the next call. Error when the context is full or an id
-  /// exceeds the vocabulary.
+  /// exceeds the vocabulary. Where a text grows beyond longrope's original context, its angles change, and what the
+  /// caches hold of it is computed again: as if the text had been given as a whole.
   compute::Matrix forward_batch(std::span<const SequenceTokens> batch);
 
   /// Logits of (a slice of) the hidden states, valid until the next call of forward or logits.
   compute::Matrix logits(compute::Matrix x);
 
  private:
+  compute::Matrix pass(std::span<const SequenceTokens> batch);
+  void pass_layer(const model::Layer& layer, compute::Matrix x, std::span<const model::SequenceSlice> slices,
+                  model::ForwardContext& ctx) const;
+  void begin_again(int64_t sequence, bool extended);
+
   const model::Model& model_;
   int64_t n_context_;
+  int64_t n_batch_;  // of a sequence, at a time, through layers whose caches have a window
   std::vector<model::Layer> layers_;
   std::vector<model::KvCache> caches_;     // one per sequence
   std::vector<std::vector<int32_t>> ids_;  // one per sequence
+  std::vector<bool> extended_;             // of each sequence: what is_extended() said of the text in the caches
   DeviceContexts contexts_;
   compute::MatmulObserver* observer_ = nullptr;
 };

@@ -15,7 +15,11 @@ SpecialTokens::SpecialTokens(const Vocabulary& vocabulary) {
     if ((!on_demand && type != TokenType::kUserDefined) || text.empty()) continue;
     tokens_.push_back({text, id, on_demand});
   }
-  std::ranges::sort(tokens_, {}, &Token::text);
+  // A vocabulary may list a text more than once. One token of it is enough: one that needs no demand, the first of
+  // them.
+  std::ranges::sort(tokens_, {}, [](const Token& token) { return std::tuple(token.text, token.on_demand, token.id); });
+  const auto repeated = std::ranges::unique(tokens_, {}, &Token::text);
+  tokens_.erase(repeated.begin(), repeated.end());
   for (size_t first = 0; first < 256; ++first) starting_[first] = with_byte(tokens_, 0, static_cast<char>(first));
 }
 

@@ -35,22 +35,30 @@ struct Tokenizer::Parts {
         add_bos(metadata.boolean(kAddBosKey, plain_text->defaults().add_bos)),
         add_eos(metadata.boolean(kAddEosKey, false)),
         ends(vocabulary.ends_by_name()) {
-    if (add_bos && !bos) fail(key_location(metadata, kBosKey), "not set, but BOS is to be added");
-    if (add_eos && !eos) fail(key_location(metadata, kEosKey), "not set, but EOS is to be added");
+    // A file that names no token at all lacks something. One that names a token beyond the vocabulary says "none".
+    if (add_bos && !bos && !metadata.contains(kBosKey)) {
+      fail(key_location(metadata, kBosKey), "not set, but BOS is to be added");
+    }
+    if (add_eos && !eos && !metadata.contains(kEosKey)) {
+      fail(key_location(metadata, kEosKey), "not set, but EOS is to be added");
+    }
+    add_bos = add_bos && bos;
+    add_eos = add_eos && eos;
     if (eos) ends.insert(*eos);
     for (const std::string_view key : kEndKeys) {
       if (const std::optional<TokenId> id = token(metadata, key)) ends.insert(*id);
     }
   }
 
-  // A default that is not in the vocabulary counts as none.
+  // Files write -1 or 4294967295 for "none". An id that is not in the vocabulary counts as an absent key, as in
+  // llama.cpp, and a default that is not in it as none.
   std::optional<TokenId> token(const gguf::Metadata& metadata, std::string_view key, TokenId absent = -1) const {
-    if (!metadata.contains(key)) return vocabulary.contains(absent) ? std::optional(absent) : std::nullopt;
-    const int64_t id = metadata.integer(key);
-    if (!vocabulary.contains(id)) {
-      fail(key_location(metadata, key), "token {} is beyond the {} of the vocabulary", id, vocabulary.n_tokens());
+    constexpr double kBeyond = 0x1p31;  // ids of 64 bits may not fit an int64
+    if (metadata.contains(key) && !(metadata.real(key) >= kBeyond)) {
+      const int64_t id = metadata.integer(key);
+      if (vocabulary.contains(id)) return static_cast<TokenId>(id);
     }
-    return static_cast<TokenId>(id);
+    return vocabulary.contains(absent) ? std::optional(absent) : std::nullopt;
   }
 
   void check(TokenId id) const {

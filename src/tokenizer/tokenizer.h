@@ -19,7 +19,8 @@ namespace steelyard::tokenizer {
 class Tokenizer {
  public:
   /// Reads tokenizer.ggml.* of a model; `metadata` is not needed afterwards. Error names the key: an unknown kind or
-  /// pre-tokenizer, missing or malformed arrays, ids beyond the vocabulary, a BOS or EOS to add that is not set.
+  /// pre-tokenizer, missing or malformed arrays, a BOS or EOS to add that is not set. Special tokens whose id is not in
+  /// the vocabulary count as none, and are not added.
   explicit Tokenizer(const gguf::Metadata& metadata);
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;

@@ -1,8 +1,10 @@
 // See vocabulary.h.
 #include "tokenizer/vocabulary.h"
 
+#include <algorithm>
 #include <bit>
 #include <functional>
+#include <iterator>
 #include <limits>
 
 #include "base/error.h"
@@ -71,13 +73,12 @@ Vocabulary::Vocabulary(const gguf::Metadata& metadata) {
   texts_.reserve(total);  // views into it must stay
   tokens_.reserve(texts.size());
   slots_.resize(std::bit_ceil(texts.size() + texts.size() / 2 + 1));
-  const std::string where = key_location(metadata, kTokensKey);
-  for (const std::string_view text : texts) add(text, where);
+  for (const std::string_view text : texts) add(text);
   if (metadata.contains(kTypesKey)) read_types(metadata);
   apply_names();
 }
 
-void Vocabulary::add(std::string_view text, const std::string& where) {
+void Vocabulary::add(std::string_view text) {
   const auto id = static_cast<TokenId>(tokens_.size());
   const size_t begin = texts_.size();
   texts_ += text;
@@ -85,7 +86,10 @@ void Vocabulary::add(std::string_view text, const std::string& where) {
   if (text.empty()) return;
   const uint64_t hash = std::hash<std::string_view>()(text);
   Slot& slot = slots_[slot_of(text, hash)];
-  if (slot.id >= 0) fail(where, "tokens {} and {} are both '{}'", slot.id, id, printable(text));
+  if (slot.id >= 0) {
+    repeated_.push_back(id);
+    return;
+  }
   slot = {static_cast<uint32_t>(hash >> 32), id};
 }
 
@@ -116,20 +120,27 @@ void Vocabulary::read_types(const gguf::Metadata& metadata) {
   }
 }
 
+std::vector<TokenId> Vocabulary::all_spelled(std::string_view text) const {
+  std::vector<TokenId> ids;
+  if (const std::optional<TokenId> first = find(text)) ids.push_back(*first);
+  std::ranges::copy_if(repeated_, std::back_inserter(ids), [&](TokenId id) { return tokens_[id].text == text; });
+  return ids;
+}
+
 void Vocabulary::apply_names() {
   for (const Name& name : kNames) {
-    const std::optional<TokenId> id = find(name.text);
-    if (!id) continue;
-    tokens_[*id].type = name.type;
-    if (name.ends_generation) ends_by_name_.insert(*id);
+    for (const TokenId id : all_spelled(name.text)) {
+      tokens_[id].type = name.type;
+      if (name.ends_generation) ends_by_name_.insert(id);
+    }
   }
   // gpt-oss and solar-open close each message of a turn with <|end|>, the turn itself with one of the others.
   const bool calls = find("<|call|>") || find("<|calls|>");
   const bool returns = find("<|return|>") || find("<|flush|>");
-  const std::optional<TokenId> end = find("<|end|>");
-  if (calls && returns && end) {
-    ends_by_name_.erase(*end);
-    tokens_[*end].type = TokenType::kUserDefined;
+  if (!calls || !returns) return;
+  for (const TokenId end : all_spelled("<|end|>")) {
+    ends_by_name_.erase(end);
+    tokens_[end].type = TokenType::kUserDefined;
   }
 }
 

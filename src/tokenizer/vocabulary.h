@@ -28,7 +28,8 @@ enum class TokenType : uint8_t {
 
 class Vocabulary {
  public:
-  /// Error names the key: tokens missing, none or repeated, types of another number or kind.
+  /// Error names the key: tokens missing or none, types of another number or kind. Some files list a text more than
+  /// once: every id decodes, and the first of them is found.
   explicit Vocabulary(const gguf::Metadata& metadata);
   Vocabulary(const Vocabulary&) = delete;  // tokens_ points into texts_
   Vocabulary& operator=(const Vocabulary&) = delete;
@@ -52,7 +53,8 @@ class Vocabulary {
     uint32_t hash;    // part of the text's hash that does not decide the slot; most mismatches end here
     TokenId id = -1;  // -1: empty
   };
-  void add(std::string_view text, const std::string& where);
+  void add(std::string_view text);
+  std::vector<TokenId> all_spelled(std::string_view text) const;
   void read_types(const gguf::Metadata& metadata);
   void apply_names();
   size_t slot_of(std::string_view text, uint64_t hash) const;
@@ -62,6 +64,7 @@ class Vocabulary {
   // Tokens by text, with open addressing. Reading a model looks up three texts per merge, and with std::unordered_map
   // that was most of the time to load a tokenizer. The size is a power of two, and at least a third is empty.
   std::vector<Slot> slots_;
+  std::vector<TokenId> repeated_;  // tokens whose text an earlier one has; ascending
   std::unordered_set<TokenId> ends_by_name_;
 };
 

@@ -69,7 +69,7 @@ void use_reader(const Reader& reader, bool with_data) {
   uint64_t total = 0;
   for (const TensorInfo& tensor : reader.tensors()) {
     STEELYARD_CHECK(reader.find(tensor.name) == &tensor);
-    STEELYARD_CHECK(tensor.n_elements() > 0 && !shape_string(tensor).empty());
+    STEELYARD_CHECK(tensor.n_elements() >= 0 && !shape_string(tensor).empty());
     total += tensor.n_bytes;
     if (!with_data) continue;
     uint64_t sum = 0;

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "error_of.h"
+#include "model_copy.h"
 #include "support.h"
 
 namespace steelyard::jobs {
@@ -13,6 +14,7 @@ namespace {
 
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 
 const std::string kModel = test::golden("imatrix/deepseek2_k256/model.gguf");
 
@@ -53,6 +55,38 @@ TEST(PlanJob, TotalsAddUp) {
   EXPECT_EQ(tensors, result.tensors.size());
   EXPECT_EQ(elements, result.n_elements);
   EXPECT_DOUBLE_EQ(result.bits_per_weight, 8.0 * static_cast<double>(bytes) / static_cast<double>(elements));
+}
+
+// Found before the file is made, and not when it does not load.
+TEST(PlanJob, IncompleteModels) {
+  const auto findings_of = [](test::ModelCopy& copy) {
+    const test::TempFolder folder;
+    copy.save(folder / "copy.gguf");
+    std::string all;
+    for (const PlanFinding& finding : plan({.model = folder / "copy.gguf", .source = {.type = "Q8_0"}}).findings) {
+      all += finding.severity + ": " + finding.what + ":";
+      for (const std::string& subject : finding.subjects) all += " " + subject;
+      all += "\n";
+    }
+    return all;
+  };
+  const std::string golden = test::golden("models/llama/model.gguf");
+  test::ModelCopy copy(golden);
+  EXPECT_THAT(findings_of(copy), Not(HasSubstr("llama")));
+  copy.remove("blk.1.ffn_down.weight");
+  EXPECT_THAT(findings_of(copy), HasSubstr("warning: missing, and llama models need it: blk.1.ffn_down.weight"));
+  for (const char* key : {"tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.merges"})
+    copy.metadata.erase(key);
+  EXPECT_THAT(findings_of(copy), HasSubstr("llama models need it: blk.1.ffn_down.weight\n"));
+  copy.metadata.set_string("general.type", "adapter");
+  EXPECT_THAT(findings_of(copy), Not(HasSubstr("missing")));
+  copy.metadata.set_string("general.type", "model");
+  copy.metadata.erase("llama.embedding_length");
+  EXPECT_THAT(findings_of(copy), HasSubstr("note: whether tensors are missing is not known"));
+  copy.metadata.set_string("general.architecture", "of-my-own");
+  EXPECT_THAT(findings_of(copy), Not(HasSubstr("missing")));
+  const PlanOptions strict{.model = golden, .source = {.type = "Q8_0"}, .strict = true};
+  EXPECT_EQ(error_of(strict), "");
 }
 
 TEST(PlanJob, AnyCaseOfCopy) {

@@ -11,6 +11,8 @@
 #include "base/sha256.h"
 #include "error_of.h"
 #include "gguf/reader.h"
+#include "jobs/inspect.h"
+#include "model_copy.h"
 #include "quantize/provenance.h"
 #include "support.h"
 
@@ -41,6 +43,69 @@ class QuantizeJobTest : public testing::Test {
 
   const test::TempFolder folder_;
 };
+
+// Tensors without dimensions hold one value, and some markers hold none: both are carried through, in one file and in
+// shards, with importance, when a file is made again, verified and compared.
+TEST_F(QuantizeJobTest, ScalarsAndEmptyTensors) {
+  test::ModelCopy copy(kModel);
+  const auto add = [&](size_t at, const std::string& name, int n_dims, std::array<int64_t, 4> ne, formats::Type type,
+                       std::vector<std::byte> bytes) {
+    gguf::TensorInfo info;
+    info.name = name;
+    info.n_dims = n_dims;
+    info.ne = ne;
+    info.type = type;
+    copy.tensors.insert(copy.tensors.begin() + static_cast<std::ptrdiff_t>(at), {info, std::move(bytes)});
+  };
+  const std::vector<std::byte> value(4, std::byte{0x40});
+  add(copy.tensors.size(), "last", 1, {0, 1, 1, 1}, formats::Type::F32, {});
+  add(4, "logit_scale", 0, {1, 1, 1, 1}, formats::Type::F32, value);
+  add(3, "none.weight", 2, {256, 0, 1, 1}, formats::Type::F32, {});
+  add(3, "none_at_all.weight", 3, {0, 5, 2, 1}, formats::Type::F16, {});
+  add(0, "first", 1, {0, 1, 1, 1}, formats::Type::F32, {});
+  copy.save(folder_ / "source.gguf");
+  const auto options = [&](const std::string& name, const std::string& type) {
+    QuantizeOptions made = to(name, type);
+    made.model = folder_ / "source.gguf";
+    return made;
+  };
+  const auto expect_whole = [&](const std::string& path) {
+    const gguf::Reader result(path);
+    ASSERT_EQ(result.tensors().size(), copy.tensors.size());
+    for (size_t i = 0; i < copy.tensors.size(); ++i) {
+      EXPECT_EQ(result.tensors()[i].name, copy.tensors[i].info.name);
+      EXPECT_EQ(result.tensors()[i].ne, copy.tensors[i].info.ne);
+      EXPECT_EQ(result.tensors()[i].n_dims, copy.tensors[i].info.n_dims);
+    }
+    EXPECT_TRUE(std::ranges::equal(result.bytes(*result.find("logit_scale")), value));
+    EXPECT_EQ(result.find("none.weight")->type, formats::Type::F32);
+    inspect({.files = {path}, .verify = true});
+    inspect({.files = {path, folder_ / "source.gguf"}, .diff = true});
+    EXPECT_NO_THROW(to_json(inspect({.files = {path}})));
+  };
+  QuantizeOptions one = options("one.gguf", "Q8_0");
+  one.verify = true;
+  quantize(one);
+  expect_whole(folder_ / "one.gguf");
+
+  quantize({.model = folder_ / "source.gguf", .output = folder_ / "again.gguf", .from = folder_ / "one.gguf"});
+  EXPECT_TRUE(test::read_text(folder_ / "again.gguf") == test::read_text(folder_ / "one.gguf"));
+
+  QuantizeOptions shards = options("shards.gguf", "Q4_K");
+  shards.shaping.split_max_size = 1;  // a shard for each tensor with bytes
+  expect_whole(quantize(shards).paths.front());
+
+  QuantizeOptions weighted = options("weighted.gguf", "COPY");
+  weighted.imatrix = kImatrix;
+  quantize(weighted);
+  expect_whole(folder_ / "weighted.gguf");
+
+  QuantizeOptions all = options("f32.gguf", "COPY");
+  all.source.tensor_type = {".*=F32"};
+  all.imatrix = kImatrix;
+  quantize(all);
+  EXPECT_EQ(gguf::Reader(folder_ / "f32.gguf").find("none_at_all.weight")->ne[1], 5);
+}
 
 TEST_F(QuantizeJobTest, WritesWhatThePlanSays) {
   const QuantizeResult result = quantize(to("out.gguf", "Q4_K"));

@@ -53,11 +53,48 @@ TEST(Malformed, Tokens) {
   expect_error(metadata, {kFile, "tokenizer.ggml.tokens"});
   metadata.set_strings("tokenizer.ggml.tokens", {});
   expect_error(metadata, {kFile, "tokenizer.ggml.tokens", "found 0 tokens"});
-  model.add("a", TokenType::kNormal);
-  expect_error(model.metadata(), {kFile, "tokenizer.ggml.tokens", "tokens 97 and 256 are both 'a'"});
-  model.tokens.back() = "";  // padding, any number of times
+  model.add("", TokenType::kUnused);  // padding, any number of times
   model.add("", TokenType::kUnused);
   EXPECT_EQ(Tokenizer(model.metadata()).n_tokens(), 258);
+}
+
+// Some files list a text more than once: every id decodes, the first one encodes.
+TEST(Malformed, RepeatedTokens) {
+  SmallModel bpe(Pairs{{"a", "b"}});
+  bpe.add("a", TokenType::kNormal);
+  bpe.add("ab", TokenType::kNormal);
+  bpe.add("ab", TokenType::kUnused);
+  const Tokenizer of_bpe(bpe.metadata());
+  EXPECT_EQ(of_bpe.encode("aba", false, false), (std::vector<TokenId>{256, 'a'}));
+  EXPECT_EQ(of_bpe.decode(std::vector<TokenId>{257, 258, 256}), "aabab");
+
+  SmallSpm spm({{"a", -1}, {"b", -2}, {"ab", -3}});
+  spm.add("a", TokenType::kNormal, -1);
+  spm.add("ab", TokenType::kNormal, -3);
+  spm.add("<0x61>", TokenType::kByte);
+  spm.rest.set_boolean("tokenizer.ggml.add_space_prefix", false);
+  const Tokenizer of_spm(spm.metadata());
+  EXPECT_EQ(of_spm.encode("aba", false, false), (std::vector<TokenId>{261, 259}));
+  EXPECT_EQ(of_spm.decode(std::vector<TokenId>{262, 263, 264}), "aaba");
+}
+
+TEST(Malformed, RepeatedMarkedTokens) {
+  SmallModel model({}, {{"<u>", TokenType::kControl},
+                        {"<u>", TokenType::kUserDefined},
+                        {"<u>", TokenType::kUserDefined},
+                        {"<c>", TokenType::kControl},
+                        {"<c>", TokenType::kControl},
+                        {"<|im_end|>", TokenType::kNormal},
+                        {"<|im_end|>", TokenType::kNormal}});
+  const Tokenizer tokenizer(model.metadata());
+  for (const bool parse_special : {false, true})
+    EXPECT_EQ(tokenizer.encode("<u>", false, parse_special), (std::vector<TokenId>{257}));
+  EXPECT_EQ(tokenizer.encode("<c>", false, true), (std::vector<TokenId>{259}));
+  EXPECT_EQ(tokenizer.encode("<c>", false, false).size(), 3u);
+  for (const TokenId end : {261, 262}) {
+    EXPECT_TRUE(tokenizer.is_end_of_generation(end));
+    EXPECT_EQ(tokenizer.decode(std::vector<TokenId>{end}), "");
+  }
 }
 
 TEST(Malformed, TokenTypes) {
@@ -97,13 +134,29 @@ TEST(Malformed, Merges) {
 }
 
 TEST(Malformed, SpecialIds) {
-  for (const char* name : {"bos", "eos", "eot", "eom"}) {
-    SmallModel model;
+  for (const char* name : {"bos", "eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep"}) {
     const std::string key = std::string("tokenizer.ggml.") + name + "_token_id";
-    model.rest.set_integer(key, 256);
-    expect_error(model.metadata(), {kFile, key, "token 256 is beyond the 256 of the vocabulary"});
-    model.rest.set_integer(key, 0xFFFFFFFFu);
-    expect_error(model.metadata(), {kFile, key, "token 4294967295"});
+    const auto number = [&](gguf::ValueType type, const auto& value) {
+      return gguf::KeyValue{key, type, std::string(reinterpret_cast<const char*>(&value), sizeof(value))};
+    };
+    for (const gguf::KeyValue& none :
+         {number(gguf::ValueType::kUint32, uint32_t{4096}), number(gguf::ValueType::kUint32, 0xFFFFFFFFu),
+          number(gguf::ValueType::kInt32, int32_t{-1}), number(gguf::ValueType::kUint64, ~uint64_t{0})}) {
+      SmallModel model;  // its kind has no defaults
+      model.rest.set(none);
+      for (const char* add : {"bos", "eos"}) {
+        if (std::string(add) == name) model.rest.set_boolean(std::string("tokenizer.ggml.add_") + add + "_token", true);
+      }
+      const Tokenizer tokenizer(model.metadata());
+      EXPECT_FALSE(tokenizer.bos() || tokenizer.eos() || tokenizer.add_bos() || tokenizer.add_eos());
+      EXPECT_EQ(tokenizer.encode("a", true, true), (std::vector<TokenId>{'a'}));
+
+      SmallSpm spm;
+      spm.rest.set(none);
+      EXPECT_EQ(Tokenizer(spm.metadata()).bos(), 1);
+      EXPECT_EQ(Tokenizer(spm.metadata()).eos(), 2);
+    }
+    SmallModel model;
     model.rest.set_string(key, "x");
     expect_error(model.metadata(), {kFile, key});
   }
