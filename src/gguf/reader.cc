@@ -50,7 +50,7 @@ uint64_t read_count(ByteReader& in, std::string_view what, uint64_t min_bytes) {
 std::vector<KeyValue> read_key_values(ByteReader& in, uint64_t count) {
   std::vector<KeyValue> entries;
   entries.reserve(count);
-  std::unordered_set<std::string_view> keys;  // views of the map, which stays
+  std::unordered_set<std::string_view, TextHash> keys;  // views of the map, which stays
   for (uint64_t i = 0; i < count; ++i) {
     in.set_subject(fmt::format("key {} of {}", i + 1, count));
     const std::string_view key = in.string<uint64_t>();

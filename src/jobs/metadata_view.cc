@@ -43,7 +43,7 @@ std::vector<std::string> elements(const gguf::Metadata& metadata, const std::str
   uint32_t type;
   std::memcpy(&type, metadata.find(key)->raw.data(), sizeof(type));
   if (static_cast<gguf::ValueType>(type) == gguf::ValueType::kString) {
-    for (const std::string_view text : metadata.strings(key)) texts.push_back(Json(printable(text, 40)).dump());
+    for (const std::string_view text : metadata.strings(key)) texts.push_back(json_text(Json(printable(text, 40))));
   } else {
     for (const double number : metadata.reals(key)) texts.push_back(fmt::format("{}", number));
   }
@@ -86,7 +86,7 @@ std::string value_beside(const gguf::Metadata& metadata, const gguf::KeyValue& e
   constexpr size_t kShown = 6;
   const gguf::KeyValue* beside = other.find(entry.key);
   if (entry.type != gguf::ValueType::kArray || beside == nullptr || beside->type != gguf::ValueType::kArray) {
-    return fmt::format("{} {}", name(entry.type), value_of(metadata, entry).dump());
+    return fmt::format("{} {}", name(entry.type), json_text(value_of(metadata, entry)));
   }
   const std::vector<std::string> ours = elements(metadata, entry.key), theirs = elements(other, entry.key);
   const auto begin = std::ranges::mismatch(ours, theirs).in1;

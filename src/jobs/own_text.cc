@@ -108,7 +108,7 @@ OwnText::OwnText(const OpenModel& model, const tokenizer::Tokenizer& tokenizer, 
   text_.write = to_json(options);
   text_.write["excerpts_sha256"] = sha256(excerpts_);
   identity_ = sha256(fmt::format("{}\n{}\n{}\n{}", gguf::fingerprint(model.reader()), model.settings(),
-                                 text_.write.dump(-1, ' ', false, Json::error_handler_t::replace), n_ctx));
+                                 json_text(text_.write), n_ctx));
   if (run_.resume.resume.empty()) return;
   try {
     text_.chunks = load(run_.resume.resume, identity_, n_ctx);

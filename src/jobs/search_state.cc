@@ -24,7 +24,7 @@ SearchState::SearchState(std::string path, std::string identity)
 void SearchState::save() const {
   if (!is_kept()) return;
   ResumeFileWriter file(path_, kKind, identity_);
-  file.append(to_json(*this).dump());
+  file.append(json_text(to_json(*this)));
   file.finish();
 }
 

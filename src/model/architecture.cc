@@ -20,6 +20,29 @@ constexpr Architecture kArchitectures[] = {
 
 constexpr int64_t kMaxCount = std::numeric_limits<int32_t>::max();
 
+// What is counted is below 2^31, and so must be what a product of two counts makes wide. Then sums of some of them, and
+// the products with a context, stay within 64 bits wherever they are formed.
+void check_widths(const gguf::Metadata& metadata, const ModelConfig& config) {
+  for (size_t i = 0; i < config.layers.size() + config.prediction.size(); ++i) {
+    const AttentionConfig& attention = config.block(i).attention;
+    const FfnConfig& ffn = config.block(i).ffn;
+    const DeltaNetConfig& delta = attention.delta_net;
+    const int64_t widths[] = {attention.n_head * attention.head_k,
+                              attention.n_head * attention.head_v,
+                              attention.n_head_kv * attention.head_k,
+                              attention.n_head_kv * attention.head_v,
+                              delta.n_head * delta.head,
+                              delta.n_head_k * delta.head,
+                              ffn.n_ff,
+                              ffn.n_ff_shared};
+    for (const int64_t width : widths) {
+      if (width > kMaxCount) {
+        fail(metadata.source(), "block {} is {} wide, expected at most {}", i, width, kMaxCount);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 const Architecture& find_architecture(const gguf::Metadata& metadata) {
@@ -34,7 +57,9 @@ const Architecture& find_architecture(const gguf::Metadata& metadata) {
 
 ModelConfig read_config(const gguf::Metadata& metadata) {
   const Architecture& architecture = find_architecture(metadata);
-  return architecture.read(ModelKeys(metadata, architecture.name));
+  ModelConfig config = architecture.read(ModelKeys(metadata, architecture.name));
+  check_widths(metadata, config);
+  return config;
 }
 
 int64_t ModelKeys::count(std::string_view key) const {

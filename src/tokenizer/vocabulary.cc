@@ -1,11 +1,12 @@
 // See vocabulary.h.
 #include "tokenizer/vocabulary.h"
 
+#include <algorithm>
 #include <bit>
-#include <functional>
 #include <limits>
 
 #include "base/error.h"
+#include "base/text_hash.h"
 
 namespace steelyard::tokenizer {
 namespace {
@@ -83,7 +84,8 @@ void Vocabulary::add(std::string_view text, const std::string& where) {
   texts_ += text;
   tokens_.push_back({std::string_view(texts_).substr(begin)});
   if (text.empty()) return;
-  const uint64_t hash = std::hash<std::string_view>()(text);
+  longest_ = std::max(longest_, text.size());
+  const uint64_t hash = text_hash(text);
   Slot& slot = slots_[slot_of(text, hash)];
   if (slot.id >= 0) fail(where, "tokens {} and {} are both '{}'", slot.id, id, printable(text));
   slot = {static_cast<uint32_t>(hash >> 32), id};
@@ -99,7 +101,8 @@ size_t Vocabulary::slot_of(std::string_view text, uint64_t hash) const {
 }
 
 std::optional<TokenId> Vocabulary::find(std::string_view text) const {
-  const Slot& slot = slots_[slot_of(text, std::hash<std::string_view>()(text))];
+  if (text.size() > longest_) return std::nullopt;  // whoever joins tokens asks for what grows and grows
+  const Slot& slot = slots_[slot_of(text, text_hash(text))];
   return slot.id < 0 ? std::nullopt : std::optional(slot.id);
 }
 
