@@ -98,7 +98,8 @@ void add_run(CLI::App& app) {
   command->add_option("--stop", options.stop, "stop string, not printed; may be repeated")->allow_extra_args(false);
   command->add_flag("--no-special", options.no_special, "do not read text such as <|user|> as special tokens");
   command->add_flag("--show-special", options.show_special, "print control tokens that the model generates");
-  command->add_flag("--raw", line->raw, "on a terminal, too, print what the model says byte for byte, controls included");
+  command->add_flag("--raw", line->raw,
+                    "on a terminal, too, print what the model says byte for byte, controls included");
   command->add_flag("-q,--quiet", line->quiet, "do not print token counts and speed");
   command->callback([line] { run(*line); });
 }

@@ -91,14 +91,10 @@ bool is_stream(const std::string& path) {
 class Stream {
  public:
   explicit Stream(const std::string& path)
-      : path_(path),
-        fd_(path == "-" ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+      : path_(path), fd_(path == "-" ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
     struct stat status {};
     if (fd_ < 0 || ::fstat(fd_, &status) != 0) fail(path, "cannot open: {}", std::strerror(errno));
     may_lack_writer_ = path != "-" && S_ISFIFO(status.st_mode);
-    if (!S_ISCHR(status.st_mode) || ::isatty(fd_) == 1) return;
-    ::close(fd_);
-    fail(path, "is a device, expected a file or a pipe");  // some never end
   }
   Stream(const Stream&) = delete;
   ~Stream() { ::close(fd_); }

@@ -70,8 +70,8 @@ std::optional<int64_t> number_in(std::string_view text, int64_t low, int64_t hig
   return value;
 }
 
-// Draws `n` of `count` numbers, each once, in float arithmetic as llama-perplexity does. Like an array of all numbers in
-// which the one that is drawn makes room for the last, but only places where that has happened are kept.
+// Draws `n` of `count` numbers, each once, in float arithmetic as llama-perplexity does. Like an array of all numbers
+// in which the one that is drawn makes room for the last, but only places where that has happened are kept.
 std::vector<size_t> draw(size_t count, size_t n) {
   std::mt19937 random(1);
   const float scale = 1.0f / (1.0f + static_cast<float>(std::mt19937::max()));
@@ -83,7 +83,8 @@ std::vector<size_t> draw(size_t count, size_t n) {
   std::vector<size_t> drawn;
   for (size_t left = count; drawn.size() < n; --left) {
     // Rounding to float may give the size itself.
-    const auto at = std::min(left - 1, static_cast<size_t>(scale * static_cast<float>(random()) * static_cast<float>(left)));
+    const auto at =
+        std::min(left - 1, static_cast<size_t>(scale * static_cast<float>(random()) * static_cast<float>(left)));
     drawn.push_back(number_at(at));
     moved[at] = number_at(left - 1);
   }

@@ -135,7 +135,8 @@ const ImatrixEntry* Imatrix::find(const gguf::TensorInfo& tensor) const {
 
 // [n_in]; all zero where no slice needs it.
 std::vector<double> Imatrix::prior(const ImatrixEntry& entry) const {
-  const bool wanted = entry.n_expert > 1 && (prior_weight > 0 || std::ranges::find(entry.counts, 0) != entry.counts.end());
+  const bool wanted =
+      entry.n_expert > 1 && (prior_weight > 0 || std::ranges::find(entry.counts, 0) != entry.counts.end());
   return wanted ? layer_mean(entry) : std::vector<double>(static_cast<size_t>(entry.n_in), 0.0);
 }
 

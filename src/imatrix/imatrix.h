@@ -61,7 +61,8 @@ struct Imatrix {
   std::vector<std::vector<float>> importance(const gguf::TensorInfo& tensor) const;
 
  private:
-  std::vector<float> row(const ImatrixEntry& entry, int64_t n_in, int64_t slice, const std::vector<double>& prior) const;
+  std::vector<float> row(const ImatrixEntry& entry, int64_t n_in, int64_t slice,
+                         const std::vector<double>& prior) const;
   std::vector<double> prior(const ImatrixEntry& entry) const;
 };
 

@@ -3,8 +3,8 @@
 namespace steelyard::jobs {
 namespace {
 
-bool is_small(std::string_view text) {
-  constexpr int64_t kMostLevels = 16, kMostNames = 1000;
+bool is_small(std::string_view text, int64_t most_levels) {
+  constexpr int64_t kMostNames = 1000;
   int64_t levels = 0, names = 0;
   bool in_string = false;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -21,7 +21,7 @@ bool is_small(std::string_view text) {
       --levels;
     else if (c == ':')
       ++names;
-    if (levels > kMostLevels || names > kMostNames) return false;
+    if (levels > most_levels || names > kMostNames) return false;
   }
   return true;
 }
@@ -44,8 +44,9 @@ std::string json_text(const Json& json, int indent) {
   return done == 0 ? text : out.append(text, done);
 }
 
-Json parse_json(std::string_view text) {
-  return is_small(text) ? Json::parse(text, nullptr, /*allow_exceptions=*/false) : Json(Json::value_t::discarded);
+Json parse_json(std::string_view text, int64_t most_levels) {
+  return is_small(text, most_levels) ? Json::parse(text, nullptr, /*allow_exceptions=*/false)
+                                     : Json(Json::value_t::discarded);
 }
 
 }  // namespace steelyard::jobs

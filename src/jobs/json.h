@@ -45,7 +45,7 @@ std::string json_text(const Json& json, int indent = -1);
 
 /// JSON from a file. Discarded (is_discarded()) where the text is none, or has more levels or names than any options:
 /// the library needs a stack as deep as lists are nested, and time that grows with the square of an object's names.
-Json parse_json(std::string_view text);
+Json parse_json(std::string_view text, int64_t most_levels = 16);
 
 /// Sets the fields of `of` that `json` names; the others keep their values. Error for a name that is no field and for a
 /// value of another kind or out of range; `where` is what the message begins with.

@@ -24,17 +24,12 @@ Json lines_of(std::string_view text) {
   return lines.size() == 1 ? lines[0] : lines;
 }
 
-// The object that `text` spells; null if it spells none. What a file nests deeper than options ever are is refused:
-// printing it would take a stack of any depth.
+// The object that `text` spells; null if it spells none. What a file nests deeper than options ever are, or has more
+// names than they do, is none: it would take a stack of any depth, or time that grows with the square of the names.
 Json object_of(std::string_view text) {
-  constexpr int kMostDepth = 8;
-  bool deep = false;
-  const auto limit = [&](int depth, Json::parse_event_t, Json&) {
-    deep |= depth > kMostDepth;
-    return !deep;
-  };
-  Json json = Json::parse(text, limit, /*allow_exceptions=*/false);
-  return deep || !json.is_object() ? Json() : json;
+  constexpr int64_t kMostDepth = 8;
+  Json json = parse_json(text, kMostDepth);
+  return json.is_object() ? json : Json();
 }
 
 // The elements of an array as text.

@@ -72,7 +72,7 @@ LayerSet::Slice LayerSet::parse_term(std::string_view term, const std::string& w
 }
 
 LayerSet LayerSet::parse(std::string_view text, const std::string& where) {
-  constexpr size_t kMostTerms = 1024;  // each is asked about each layer
+  constexpr size_t kMostTerms = 4096;  // each is asked about each layer
   LayerSet set;
   for (const std::string_view term : split(text, ',')) {
     if (set.slices_.size() == kMostTerms) fail(where, "a layer set has more than {} terms", kMostTerms);

@@ -40,7 +40,8 @@ class Patterns {
     const std::string expression = patterns_.back().expression(layers_);
     n_bytes_ += expression.size();
     if (n_bytes_ > kMostBytes) {
-      fail(rule.where(), "the layer sets up to here stand for too many of the model's {} layers", layers_.present.size());
+      fail(rule.where(), "the layer sets up to here stand for too many of the model's {} layers",
+           layers_.present.size());
     }
     std::string error;
     if (set_.Add(expression, &error) < 0) fail(rule.where(), "bad regular expression: {}", printable(error));

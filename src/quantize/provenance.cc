@@ -38,9 +38,7 @@ std::string unknown_hash() { return std::string(kSha256Digits, '0'); }
 
 }  // namespace
 
-void erase_provenance(gguf::Metadata& metadata) {
-  metadata.erase_all(kProvenancePrefix);
-}
+void erase_provenance(gguf::Metadata& metadata) { metadata.erase_all(kProvenancePrefix); }
 
 void add_provenance(gguf::Metadata& metadata, const Provenance& provenance, const std::string& source_header,
                     size_t n_tensors) {

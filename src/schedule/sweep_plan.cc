@@ -58,8 +58,8 @@ TokenBytes token_bytes(std::span<const gguf::TensorInfo> tensors, const model::M
                                              static_cast<uint64_t>(attention.value_width())));
   }
   constexpr uint64_t kKindsOfLayers = 2, kHiddenStateCopies = 4;  // in the batch, on the host, twice for prediction
-  const uint64_t persistent = saturating_add(saturating_mul(kKindsOfLayers, cached),
-                                             kHiddenStateCopies * static_cast<uint64_t>(config.n_embd));
+  const uint64_t persistent =
+      saturating_add(saturating_mul(kKindsOfLayers, cached), kHiddenStateCopies * static_cast<uint64_t>(config.n_embd));
   const auto bytes = [](uint64_t n_values) { return saturating_mul(n_values, sizeof(float)); };
   return {bytes(widest), bytes(widest_layer), bytes(input), bytes(persistent)};
 }
@@ -78,8 +78,8 @@ SweepPlan plan_sweep(const gguf::Reader& reader, const model::ModelConfig& confi
                                      std::min(kLeastBatch, n_batch), n_batch);
   if (plan.n_batch > n_ctx) plan.n_batch -= plan.n_batch % n_ctx;
   const auto batch = static_cast<uint64_t>(plan.n_batch);
-  plan.activation_bytes = saturating_add(saturating_mul(batch, token.in_block),
-                                         saturating_mul(std::max(batch, chunk), token.persistent));
+  plan.activation_bytes =
+      saturating_add(saturating_mul(batch, token.in_block), saturating_mul(std::max(batch, chunk), token.persistent));
 
   const uint64_t used = saturating_add(kProgramBytes, result_bytes, plan.activation_bytes);
   const bool fits = reader.total_bytes() <= saturating_sub(memory, used);

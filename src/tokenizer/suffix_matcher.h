@@ -20,11 +20,11 @@ class SuffixMatcher {
   /// A word of the list. Those that begin a word, and are words themselves, form a chain from the longest to the
   /// shortest.
   struct Word {
-    uint32_t length;    // bytes
-    TokenId id;         // of tokens with this text the lowest
-    int32_t shorter;    // the next of the chain; kNone at its end
-    int32_t far;        // some later one of the chain, so that a search takes few steps
-    uint32_t place;     // in the chain, counted from its end
+    uint32_t length;  // bytes
+    TokenId id;       // of tokens with this text the lowest
+    int32_t shorter;  // the next of the chain; kNone at its end
+    int32_t far;      // some later one of the chain, so that a search takes few steps
+    uint32_t place;   // in the chain, counted from its end
   };
   static constexpr int32_t kNone = -1;
 

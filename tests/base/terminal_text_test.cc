@@ -47,7 +47,8 @@ TEST(TerminalText, CharactersMayEndInALaterPiece) {
 // No piece alone decides: cuts anywhere give the same, and no byte of it is a control.
 TEST(TerminalText, CutsMakeNoDifference) {
   std::mt19937 random(5);
-  const std::string_view parts[] = {"\x1b", "[31m", "é", "中", "😀", "\x9b", "\xc2", "\x80", "\n", "x", "\xf0\x9f", "\x7f"};
+  const std::string_view parts[] = {"\x1b", "[31m", "é",  "中", "😀",        "\x9b",
+                                    "\xc2", "\x80", "\n", "x",  "\xf0\x9f", "\x7f"};
   for (int round = 0; round < 2000; ++round) {
     std::string text;
     for (int i = 0; i < 8; ++i) text += parts[random() % std::size(parts)];

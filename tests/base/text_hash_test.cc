@@ -84,7 +84,8 @@ TEST(TextHash, NoContainerHashesInAnotherWay) {
       std::istringstream lines(test::read_text(entry.path().string()));
       for (std::string line; std::getline(lines, line);) {
         const std::string code = line.substr(0, line.find("//"));
-        const bool hashes = code.find("std::unordered_") != std::string::npos || code.find("std::hash<") != std::string::npos;
+        const bool hashes =
+            code.find("std::unordered_") != std::string::npos || code.find("std::hash<") != std::string::npos;
         EXPECT_TRUE(!hashes || code.find("TextHash") != std::string::npos) << entry.path() << ": " << line;
       }
     }

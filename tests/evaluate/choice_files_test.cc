@@ -63,8 +63,8 @@ TEST_F(ChoiceFilesTest, TasksMustNotShareBytes) {
 TEST_F(ChoiceFilesTest, TasksInAnyOrder) {
   const std::string one = task("one", {"yes", "no"}), two = task("and two", {"yes", "no", "maybe"});
   const uint32_t first = 4 + 4 * 3, second = first + static_cast<uint32_t>(one.size());
-  const auto bytes = num(uint32_t{3}) + num(second) + num(first) + num(static_cast<uint32_t>(second + two.size())) +
-                     one + two + one;
+  const auto bytes =
+      num(uint32_t{3}) + num(second) + num(first) + num(static_cast<uint32_t>(second + two.size())) + one + two + one;
   EXPECT_EQ(load_multiple_choice(save("tasks", bytes), tokenizer_, 2).size(), 2u);
 }
 
@@ -88,7 +88,8 @@ TEST_F(ChoiceFilesTest, HellaswagTakesTasksInTheOrderOfAList) {
   std::string text;
   for (size_t i = 0; i < kTasks; ++i) {
     // The number of words tells the task.
-    text += "a" + std::string(i % 40, 'b') + "\n0\n" + std::to_string(i) + " one\n" + std::to_string(i) + " two\nx y\nz w\n";
+    text += "a" + std::string(i % 40, 'b') + "\n0\n" + std::to_string(i) + " one\n" + std::to_string(i) +
+            " two\nx y\nz w\n";
   }
   std::vector<size_t> left(kTasks);
   std::iota(left.begin(), left.end(), size_t{0});

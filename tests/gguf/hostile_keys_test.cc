@@ -45,7 +45,8 @@ class HostileKeysTest : public testing::Test {
         [](const std::string& path) {
           const Reader reader(path, ReadMode::kHeader);
           size_t found = 0;
-          for (const KeyValue& entry : reader.metadata().entries()) found += reader.metadata().find(entry.key) == &entry;
+          for (const KeyValue& entry : reader.metadata().entries())
+            found += reader.metadata().find(entry.key) == &entry;
           for (const TensorInfo& tensor : reader.tensors()) found += reader.find(tensor.name) == &tensor;
           EXPECT_EQ(found, reader.metadata().entries().size() + reader.tensors().size());
         });

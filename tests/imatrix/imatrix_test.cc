@@ -404,7 +404,10 @@ TEST(Imatrix, CountsDoNotOverflow) {
   const test::TempFolder folder;
   constexpr int64_t kMost = int64_t{1} << 53;
   Imatrix many = small();
-  many.entries["e.weight"] = {.n_in = 1, .n_expert = 2000, .in_sum2 = std::vector<double>(2000, 1), .counts = std::vector<int64_t>(2000, kMost)};
+  many.entries["e.weight"] = {.n_in = 1,
+                              .n_expert = 2000,
+                              .in_sum2 = std::vector<double>(2000, 1),
+                              .counts = std::vector<int64_t>(2000, kMost)};
   EXPECT_THROW(many.save(folder / "a.gguf"), Error);
   Imatrix sum = small(), other = small();
   other.entries["a.weight"].counts = {kMost - 19};

@@ -128,13 +128,15 @@ TEST(Placement, OfEqualPlacementsTheFirst) {
     const std::vector<uint64_t> free_bytes(1 + random() % 3, 100);
     const int n = plan.all().end;
     // least[d][end] and where the last range begins, by trying every beginning in order.
-    std::vector<std::vector<double>> least(free_bytes.size() + 1, std::vector<double>(static_cast<size_t>(n) + 1, kNever));
+    std::vector<std::vector<double>> least(free_bytes.size() + 1,
+                                           std::vector<double>(static_cast<size_t>(n) + 1, kNever));
     std::vector<std::vector<int>> begin(free_bytes.size() + 1, std::vector<int>(static_cast<size_t>(n) + 1));
     least[0][0] = 0;
     for (size_t d = 0; d < free_bytes.size(); ++d) {
       for (int end = 0; end <= n; ++end) {
         for (int b = 0; b <= end; ++b) {
-          const double full = static_cast<double>(plan.on_device({b, end}).total()) / static_cast<double>(free_bytes[d]);
+          const double full =
+              static_cast<double>(plan.on_device({b, end}).total()) / static_cast<double>(free_bytes[d]);
           const double most = std::max(least[d][static_cast<size_t>(b)], full);
           if (most >= least[d + 1][static_cast<size_t>(end)]) continue;
           least[d + 1][static_cast<size_t>(end)] = most;
@@ -170,7 +172,9 @@ TEST(Placement, TimeGrowsWithTheLayers) {
     place_layers(plan, {free_bytes});
     most_layers(plan, {free_bytes});
   };
-  EXPECT_LT(test::growth(500, [](size_t n) { return plan_of(static_cast<int>(n), 100); }, work), test::kAboutLinear);
+  EXPECT_LT(test::growth(
+                500, [](size_t n) { return plan_of(static_cast<int>(n), 100); }, work),
+            test::kAboutLinear);
 }
 
 }  // namespace
