@@ -140,6 +140,7 @@ Reader::Reader(const std::string& path, ReadMode mode) : path_(path), mode_(mode
   read_remaining_shards();
 
   by_name_.reserve(tensors_.size());
+  int64_t n_elements = 0;
   for (size_t i = 0; i < tensors_.size(); ++i) {
     const TensorInfo& tensor = tensors_[i];
     const auto where = [&] { return files_[static_cast<size_t>(tensor.shard)].path(); };
@@ -149,6 +150,10 @@ Reader::Reader(const std::string& path, ReadMode mode) : path_(path), mode_(mode
     const auto total = checked_add(total_bytes_, tensor.n_bytes);
     if (!total) fail(where(), "tensor '{}': all tensors together exceed 2^64 bytes", printable(tensor.name));
     total_bytes_ = *total;
+    // Whoever counts them need not think of it.
+    if (__builtin_add_overflow(n_elements, tensor.n_elements(), &n_elements)) {
+      fail(where(), "tensor '{}': all tensors together exceed 2^63 values", printable(tensor.name));
+    }
   }
 }
 

@@ -11,12 +11,18 @@ namespace steelyard::schedule {
 namespace {
 
 std::vector<LayerRange> by_proportions(LayerRange layers, std::span<const double> proportions) {
-  const double sum = std::accumulate(proportions.begin(), proportions.end(), 0.0);
+  double sum = std::accumulate(proportions.begin(), proportions.end(), 0.0);
+  // Numbers so large that their sum is none are taken as parts of the largest.
+  const double unit = std::isfinite(sum) ? 1 : std::ranges::max(proportions);
+  if (unit != 1) {
+    sum = 0;
+    for (const double proportion : proportions) sum += proportion / unit;
+  }
   std::vector<LayerRange> ranges;
   double before = 0;
   int begin = layers.begin;
   for (const double proportion : proportions) {
-    before += proportion;
+    before += proportion / unit;
     const int end = layers.begin + static_cast<int>(std::lround(layers.size() * before / sum));
     ranges.push_back({begin, end});
     begin = end;

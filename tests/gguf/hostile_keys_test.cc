@@ -88,5 +88,15 @@ TEST_F(HostileKeysTest, KeysStayFoundWhenOthersGo) {
   EXPECT_EQ(copy.string("x.a"), "again");
 }
 
+// Each tensor is possible; their sum is not a number that anybody could count with.
+TEST_F(HostileKeysTest, ValuesBeyondCountingAreRefused) {
+  const std::string path = folder_ / "many";
+  const int64_t half = int64_t{1} << 62;
+  put(path, header({}, {tensor("a", {half}, 24, 0), tensor("b", {half - 1}, 24, uint64_t{1} << 62)}));
+  EXPECT_EQ(error_of([&] { Reader(path, ReadMode::kHeader); }), "");
+  put(path, header({}, {tensor("a", {half}, 24, 0), tensor("b", {half}, 24, uint64_t{1} << 62)}));
+  EXPECT_NE(error_of([&] { Reader(path, ReadMode::kHeader); }).find("exceed 2^63 values"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace steelyard::gguf

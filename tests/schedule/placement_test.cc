@@ -76,6 +76,7 @@ TEST(Placement, Proportions) {
   // Proportions that are numbers of layers are met exactly.
   EXPECT_EQ(split(47, {8, 8, 8, 8, 8, 7}),
             (std::vector<LayerRange>{{0, 8}, {8, 16}, {16, 24}, {24, 32}, {32, 40}, {40, 47}}));
+  EXPECT_EQ(split(10, {1e308, 1e308}), (std::vector<LayerRange>{{0, 5}, {5, 10}}));
   for (const std::vector<double>& bad : {std::vector<double>{0, 0}, {1, -1}, {1, NAN}, {1, INFINITY}}) {
     EXPECT_THROW(split(10, bad), Error);
   }
