@@ -26,8 +26,7 @@ namespace {
 
 using jobs::Json;
 
-// Bytes of files may be no UTF-8; Python's text must be.
-std::string text(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string text(const Json& json) { return jobs::json_text(json); }
 
 Json parsed(const std::string& options) { return Json::parse(options); }
 

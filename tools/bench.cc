@@ -83,7 +83,7 @@ void run(const CommandLine& line) {
       }
     }
   });
-  if (!line.json.empty()) write_file(line.json, jobs::to_json(result).dump(1) + "\n");
+  if (!line.json.empty()) write_file(line.json, jobs::json_text(jobs::to_json(result), 1) + "\n");
   if (!line.svg.empty()) write_file(line.svg, jobs::plot(result));
 }
 

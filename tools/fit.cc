@@ -79,7 +79,7 @@ void add_fit(CLI::App& app) {
   command->callback([options, json] {
     const jobs::FitResult result = jobs::fit(*options);
     if (*json)
-      print_out("{}\n", jobs::to_json(result).dump(1));
+      print_out("{}\n", jobs::json_text(jobs::to_json(result), 1));
     else
       print(result);
   });

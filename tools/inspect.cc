@@ -18,7 +18,7 @@ std::string shape_text(const std::vector<int64_t>& shape) { return fmt::format("
 
 // Without quotes where it is text.
 std::string plain(const jobs::Json& value) {
-  return value.is_string() ? printable(value.get<std::string>(), 4096) : value.dump(-1, ' ', /*ensure_ascii=*/true);
+  return value.is_string() ? printable(value.get<std::string>(), 4096) : jobs::json_text(value);
 }
 
 // Lists a line per element, options a line per name.
@@ -41,7 +41,7 @@ void print(const jobs::ModelContents& model) {
   print_out("GGUF v{}, {} shard{}, alignment {}\n\n", model.version, model.shards, model.shards == 1 ? "" : "s",
             model.alignment);
   for (const jobs::MetadataRow& row : model.metadata) {
-    if (!row.is_provenance) print_out("{:<48} {:<7} {}\n", printable(row.key), row.type, row.value.dump());
+    if (!row.is_provenance) print_out("{:<48} {:<7} {}\n", printable(row.key), row.type, jobs::json_text(row.value));
   }
   if (std::ranges::any_of(model.metadata, &jobs::MetadataRow::is_provenance)) print_out("\nprovenance\n");
   for (const jobs::MetadataRow& row : model.metadata) {
@@ -153,7 +153,7 @@ void add_inspect(CLI::App& app) {
     const jobs::InspectResult result =
         jobs::inspect(*options, [&](const jobs::Progress& progress) { line.show(progress); });
     if (*json)
-      print_out("{}\n", jobs::to_json(result).dump(1));
+      print_out("{}\n", jobs::json_text(jobs::to_json(result), 1));
     else
       std::visit([](const auto& contents) { print(contents); }, result);
   });

@@ -9,6 +9,7 @@
 #include <new>
 #include <string>
 
+#include "base/error.h"
 #include "base/signals.h"
 #include "command.h"
 #include "documents.h"
@@ -23,6 +24,7 @@ int report(std::string message, int exit_status = 1) {
   for (char& c : message) {
     if (c == '\n' || c == '\r') c = ' ';
   }
+  message = steelyard::printable(message, message.size() * 4);  // names in it may come from anywhere
   std::fprintf(stderr, "steelyard: %s\n", message.c_str());
   return exit_status;
 }

@@ -38,7 +38,7 @@ struct CommandLine {
 
 template <class Result>
 void write(const std::string& json, const Result& result) {
-  if (!json.empty()) write_file(json, jobs::to_json(result).dump(1) + "\n");
+  if (!json.empty()) write_file(json, jobs::json_text(jobs::to_json(result), 1) + "\n");
 }
 
 void score_tasks(const CommandLine& line, const Tasks& tasks) {

@@ -43,7 +43,7 @@ void add_plan(CLI::App& app) {
     jobs::plan(*options, [&](const jobs::Progress& progress) {
       jobs::PlanResult plan;
       jobs::read_json(progress.data, plan, "plan");
-      write_out(*json ? report(plan).dump(1) + "\n" : plan_report(plan));
+      write_out(*json ? jobs::json_text(report(plan), 1) + "\n" : plan_report(plan));
     });
   });
 }

@@ -8,6 +8,7 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/terminal_text.h"
 
 namespace steelyard::tools {
 namespace {
@@ -17,6 +18,8 @@ constexpr auto kLineInterval = std::chrono::seconds(10);
 
 bool line_is_shown = false;     // a progress line stands on the terminal
 bool output_is_at_line = true;  // nothing or a whole line was written to stdout
+bool is_raw = false;            // bytes go to a terminal as they are
+TerminalText terminal_text;     // of stdout where it is a terminal
 
 bool is_terminal(int descriptor) { return ::isatty(descriptor) == 1; }
 
@@ -51,7 +54,10 @@ std::string with_prefix(double number) {
 
 }  // namespace
 
-void write_out(const std::string& text) {
+void write_raw() { is_raw = true; }
+
+void write_out(const std::string& given) {
+  const std::string text = is_raw || !is_terminal(STDOUT_FILENO) ? given : terminal_text.push(given);
   if (text.empty()) return;
   take_line_off();
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) fail("", "cannot write the output");
@@ -60,6 +66,9 @@ void write_out(const std::string& text) {
 
 void end_line() {
   take_line_off();
+  const std::string waiting = terminal_text.finish();
+  std::fputs(waiting.c_str(), stdout);
+  output_is_at_line = output_is_at_line && waiting.empty();
   if (!output_is_at_line && is_terminal(STDOUT_FILENO)) std::fputc('\n', stdout);
   output_is_at_line = true;
   std::fflush(stdout);
@@ -94,7 +103,8 @@ void ProgressLine::show(const jobs::Progress& progress) {
   if (progress.done >= progress.total) return take_line_off();
   if (now < next_) return;
   next_ = now + (rewrites ? Clock::duration(kRewriteInterval) : Clock::duration(kLineInterval));
-  const std::string text = progress_text(progress, first_, std::chrono::duration<double>(now - begin_).count());
+  const std::string text =
+      printable(progress_text(progress, first_, std::chrono::duration<double>(now - begin_).count()), 4096);
   if (rewrites) {
     if (!output_is_at_line && is_terminal(STDOUT_FILENO)) return;
     std::fflush(stdout);

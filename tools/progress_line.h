@@ -13,8 +13,11 @@
 
 namespace steelyard::tools {
 
-/// Takes the progress line off the terminal, then writes to stdout. Error if that fails.
+/// Takes the progress line off the terminal, then writes to stdout. A terminal gets no control sequences
+/// (base/terminal_text.h). Error if writing fails.
 void write_out(const std::string& text);
+/// From here on a terminal gets every byte as it is.
+void write_raw();
 
 /// The same, formatted.
 template <typename... Args>

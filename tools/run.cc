@@ -18,6 +18,7 @@ struct CommandLine {
   jobs::RunOptions options;
   bool interactive = false;
   bool quiet = false;
+  bool raw = false;
 };
 
 std::optional<std::string> read_line() {
@@ -33,6 +34,7 @@ void print_pace(const char* what, const jobs::RunPace& timing) {
 
 void run(const CommandLine& line) {
   if (line.interactive && line.options.file == "-") fail("", "--file - and --interactive both read the standard input");
+  if (line.raw) write_raw();
   const auto show = [&](const jobs::Progress& progress) {
     if (progress.stage == "seed") {
       if (!line.quiet) fmt::print(stderr, "seed {}\n", progress.data.at("seed").get<int64_t>());
@@ -43,8 +45,8 @@ void run(const CommandLine& line) {
   };
   const jobs::RunResult result =
       jobs::run(line.options, show, line.interactive ? jobs::ReadLine(read_line) : jobs::ReadLine());
-  if (line.quiet) return;
   end_line();
+  if (line.quiet) return;
   if (result.finish_reason == "context") fmt::print(stderr, "the context of {} tokens is full\n", result.context);
   print_pace("prompt", result.prompt);
   print_pace("generation", result.generation);
@@ -96,6 +98,8 @@ void add_run(CLI::App& app) {
   command->add_option("--stop", options.stop, "stop string, not printed; may be repeated")->allow_extra_args(false);
   command->add_flag("--no-special", options.no_special, "do not read text such as <|user|> as special tokens");
   command->add_flag("--show-special", options.show_special, "print control tokens that the model generates");
+  command->add_flag("--raw", line->raw,
+                    "on a terminal, too, print what the model says byte for byte, controls included");
   command->add_flag("-q,--quiet", line->quiet, "do not print token counts and speed");
   command->callback([line] { run(*line); });
 }

@@ -50,7 +50,7 @@ void run_search(const jobs::SearchOptions& options, const std::string& json) {
   print_out("wrote {}: {}, {} bytes of tensor data\n", result.output, result.chosen, result.bytes);
   print_devices(result);
   if (!options.report.empty()) print_out("wrote {}\n", options.report);
-  if (!json.empty()) write_file(json, jobs::to_json(result).dump(1) + "\n");
+  if (!json.empty()) write_file(json, jobs::json_text(jobs::to_json(result), 1) + "\n");
 }
 
 }  // namespace

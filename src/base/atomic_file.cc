@@ -1,6 +1,7 @@
 #include "base/atomic_file.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,7 +11,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <memory>
+#include <span>
 
 #include "base/check.h"
 #include "base/error.h"
@@ -103,17 +104,54 @@ bool is_stream(const std::string& path) {
          (S_ISFIFO(status.st_mode) || S_ISCHR(status.st_mode) || S_ISSOCK(status.st_mode));
 }
 
+// A named pipe that nobody writes to would be waited for for ever, so it is opened without waiting. Some seconds are
+// left to a writer that comes at the same time.
+class Stream {
+ public:
+  explicit Stream(const std::string& path)
+      : path_(path), fd_(path == "-" ? ::dup(STDIN_FILENO) : System::open(path, O_RDONLY | O_NONBLOCK)) {
+    struct stat status {};
+    if (fd_ < 0 || ::fstat(fd_, &status) != 0) fail(path, "cannot open: {}", std::strerror(errno));
+    may_lack_writer_ = path != "-" && S_ISFIFO(status.st_mode);
+  }
+  Stream(const Stream&) = delete;
+  ~Stream() { ::close(fd_); }
+
+  // As read(), with 0 at the end only.
+  ssize_t read(std::span<char> to) {
+    constexpr int kTries = 50;
+    for (int tries = 0;;) {
+      const ssize_t n = System::read(fd_, to.data(), to.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0 && errno == EAGAIN) {  // there is a writer
+        may_lack_writer_ = false;
+        ::fcntl(fd_, F_SETFL, ::fcntl(fd_, F_GETFL) & ~O_NONBLOCK);
+        continue;
+      }
+      pollfd end{fd_, POLLIN, 0};
+      if (n != 0 || !may_lack_writer_ || ::poll(&end, 1, 0) != 0) {  // or there was one
+        may_lack_writer_ = false;
+        return n;
+      }
+      if (++tries > kTries) fail(path_, "is a pipe that nobody writes to");
+      ::usleep(100'000);
+    }
+  }
+
+ private:
+  const std::string path_;
+  const int fd_;
+  bool may_lack_writer_ = false;
+};
+
 std::string read_stream(const std::string& path) {
-  const int fd = path == "-" ? ::dup(STDIN_FILENO) : System::open(path, O_RDONLY);
-  if (fd < 0) fail(path, "cannot open: {}", std::strerror(errno));
-  const std::unique_ptr<const int, void (*)(const int*)> closer(&fd, [](const int* open) { ::close(*open); });
+  Stream stream(path);
   std::string text;
   std::array<char, 1 << 16> buffer;
   for (;;) {
-    const ssize_t n = System::read(fd, buffer.data(), buffer.size());
+    const ssize_t n = stream.read(buffer);
     if (n == 0) return text;
-    if (n < 0 && errno != EINTR) fail(path, "cannot read: {}", std::strerror(errno));
-    if (n < 0) continue;
+    if (n < 0) fail(path, "cannot read: {}", std::strerror(errno));
     text.append(buffer.data(), static_cast<size_t>(n));
     if (text.size() > kMaxPiped) fail(path, "more than {} MiB through a pipe: give a file", kMaxPiped >> 20);
   }

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/check.h"
+#include "base/error.h"
 #include "gguf/block_name.h"
 
 namespace steelyard::calibrate {
@@ -82,7 +82,9 @@ void ImatrixCollector::end_batch(compute::Backend& backend, bool counts) {
       if (entry.in_sum2.empty()) {
         entry = {input.n_in, input.n_expert, std::vector<double>(n_sums), std::vector<int64_t>(n_rows)};
       }
-      STEELYARD_CHECK(entry.n_in == input.n_in && entry.n_expert == input.n_expert);
+      if (entry.n_in != input.n_in || entry.n_expert != input.n_expert) {  // of a file to resume from
+        fail(name, "has [{}, {}] sums, expected [{}, {}]", entry.n_in, entry.n_expert, input.n_in, input.n_expert);
+      }
       for (size_t s = 0; s < n_sums; ++s) entry.in_sum2[s] += sums[s];
       for (size_t r = 0; r < n_rows; ++r) entry.counts[r] += input.routed ? rows[r] : input.tokens;
     }

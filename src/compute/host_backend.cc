@@ -21,8 +21,13 @@ Buffer HostBackend::allocate(size_t bytes) {
   return Buffer(static_cast<std::byte*>(memory), [](std::byte* p) { std::free(p); });
 }
 
-void HostBackend::upload(void* device, const void* host, size_t bytes) { std::memcpy(device, host, bytes); }
-void HostBackend::download(void* host, const void* device, size_t bytes) { std::memcpy(host, device, bytes); }
+// The pointer of no values may be null, which memcpy does not take.
+void HostBackend::upload(void* device, const void* host, size_t bytes) {
+  if (bytes > 0) std::memcpy(device, host, bytes);
+}
+void HostBackend::download(void* host, const void* device, size_t bytes) {
+  if (bytes > 0) std::memcpy(host, device, bytes);
+}
 void HostBackend::zero(void* device, size_t bytes) { std::memset(device, 0, bytes); }
 
 void HostBackend::embed(const Weight& table, std::span<const int32_t> ids, Matrix out) {

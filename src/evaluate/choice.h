@@ -23,17 +23,18 @@ struct Candidate {
 using ChoiceTask = std::vector<Candidate>;
 
 // ---- files. At most `max_tasks` tasks (all if <= 0); from a larger file always the same random choice. Errors name
-// the file, the task and what is wrong.
+// the file, the task and what is wrong; a candidate of more than `n_ctx` tokens is, too.
 
 /// Six lines per task: context, number of the right ending, four endings.
 std::vector<ChoiceTask> load_hellaswag(const std::string& path, const tokenizer::Tokenizer& tokenizer,
-                                       int64_t max_tasks);
+                                       int64_t max_tasks, int64_t n_ctx = INT64_MAX);
 /// A line per task: number, sentence with "_", two words for it, number of the right one; quotes around commas.
 std::vector<ChoiceTask> load_winogrande(const std::string& path, const tokenizer::Tokenizer& tokenizer,
-                                        int64_t max_tasks);
-/// Binary: questions with any number of answers. Questions with several right answers are not used.
+                                        int64_t max_tasks, int64_t n_ctx = INT64_MAX);
+/// Binary: questions with any number of answers. Questions with several right answers are not used. Error where
+/// tasks share bytes.
 std::vector<ChoiceTask> load_multiple_choice(const std::string& path, const tokenizer::Tokenizer& tokenizer,
-                                             int64_t max_tasks);
+                                             int64_t max_tasks, int64_t n_ctx = INT64_MAX);
 
 // ---- scores
 

@@ -2,8 +2,9 @@
 // answer are those of llama-perplexity (tools/perplexity/perplexity.cpp of llama.cpp).
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <charconv>
-#include <numeric>
+#include <map>
 #include <random>
 #include <string_view>
 
@@ -18,6 +19,12 @@ namespace {
 
 std::vector<tokenizer::TokenId> encode(const tokenizer::Tokenizer& tokenizer, const std::string& text) {
   return tokenizer.encode(text, /*add_special=*/true, /*parse_special=*/false);
+}
+
+// A question is repeated in every candidate. So the first that is too long is the last that takes memory.
+void refuse_longer(const Candidate& candidate, int64_t n_ctx, const std::string& path, size_t number) {
+  const auto n = std::ssize(candidate.ids);
+  if (n > n_ctx) fail(path, "task {} has {} tokens, more than the context of {}", number, n, n_ctx);
 }
 
 // Tokens with which all candidates begin.
@@ -63,30 +70,71 @@ std::optional<int64_t> number_in(std::string_view text, int64_t low, int64_t hig
   return value;
 }
 
-// Draws `n` of `count` numbers, each once, in float arithmetic as llama-perplexity does.
+// Draws `n` of `count` numbers, each once, in float arithmetic as llama-perplexity does. Like an array of all numbers
+// in which the one that is drawn makes room for the last, but only places where that has happened are kept.
 std::vector<size_t> draw(size_t count, size_t n) {
   std::mt19937 random(1);
   const float scale = 1.0f / (1.0f + static_cast<float>(std::mt19937::max()));
-  std::vector<size_t> left(count), drawn;
-  std::iota(left.begin(), left.end(), size_t{0});
-  for (size_t i = 0; i < n; ++i) {
+  std::map<size_t, size_t> moved;
+  const auto number_at = [&](size_t place) {
+    const auto found = moved.find(place);
+    return found != moved.end() ? found->second : place;
+  };
+  std::vector<size_t> drawn;
+  for (size_t left = count; drawn.size() < n; --left) {
     // Rounding to float may give the size itself.
-    const auto at = std::min(
-        left.size() - 1, static_cast<size_t>(scale * static_cast<float>(random()) * static_cast<float>(left.size())));
-    drawn.push_back(left[at]);
-    left[at] = left.back();
-    left.pop_back();
+    const auto at =
+        std::min(left - 1, static_cast<size_t>(scale * static_cast<float>(random()) * static_cast<float>(left)));
+    drawn.push_back(number_at(at));
+    moved[at] = number_at(left - 1);
   }
   return drawn;
 }
 
-// Numbers of the tasks to use: all in order, or a random choice.
-std::vector<size_t> chosen_tasks(size_t count, int64_t max_tasks) {
-  if (max_tasks > 0 && static_cast<size_t>(max_tasks) < count) return draw(count, static_cast<size_t>(max_tasks));
-  std::vector<size_t> all(count);
-  std::iota(all.begin(), all.end(), size_t{0});
-  return all;
-}
+// The tasks to use: all in order, or a random choice.
+class ChosenTasks {
+ public:
+  ChosenTasks(size_t count, int64_t max_tasks) : size_(count) {
+    if (max_tasks <= 0 || static_cast<size_t>(max_tasks) >= count) return;
+    drawn_ = draw(count, static_cast<size_t>(max_tasks));
+    size_ = drawn_.size();
+  }
+  size_t size() const { return size_; }
+  bool are_all() const { return drawn_.empty(); }
+  /// The number of the i-th.
+  size_t operator[](size_t i) const { return drawn_.empty() ? i : drawn_[i]; }
+
+ private:
+  size_t size_;
+  std::vector<size_t> drawn_;
+};
+
+// The numbers below `count` that have not been taken yet, in order: a Fenwick tree of how many are left, so that taking
+// one of them takes O(log n).
+class Remaining {
+ public:
+  explicit Remaining(size_t count) : size_(count), left_(count + 1) {
+    for (size_t i = 1; i <= count; ++i) left_[i] = i & -i;
+  }
+  size_t size() const { return size_; }
+
+  // The number that has `before` others left before it.
+  size_t take(size_t before) {
+    size_t at = 0;
+    for (size_t step = std::bit_floor(left_.size() - 1); step > 0; step /= 2) {
+      if (at + step >= left_.size() || left_[at + step] > before) continue;
+      at += step;
+      before -= left_[at];
+    }
+    for (size_t i = at + 1; i < left_.size(); i += i & -i) --left_[i];
+    --size_;
+    return at;
+  }
+
+ private:
+  size_t size_;
+  std::vector<size_t> left_;  // [i]: of the last (i & -i) of the first i numbers
+};
 
 struct WinograndeLine {
   std::string before, after;  // the blank
@@ -145,10 +193,46 @@ struct Answers {
   std::vector<uint32_t> labels;  // 1: right
 };
 
-Answers read_answers(ByteReader& in) {
+// Of a file's tasks, the bytes of each. Positions may lead anywhere, but two tasks must not share bytes: a file of some
+// kilobytes could have millions of long tasks otherwise.
+class TaskBytes {
+ public:
+  void add(size_t task, uint64_t begin, uint64_t end) { tasks_.push_back({begin, end, task}); }
+
+  void refuse_shared(const std::string& path) {
+    std::ranges::sort(tasks_, {}, &Range::begin);
+    for (size_t i = 1; i < tasks_.size(); ++i) {
+      if (tasks_[i].begin >= tasks_[i - 1].end) continue;
+      const auto [first, second] = std::minmax(tasks_[i - 1].task, tasks_[i].task);
+      fail(path, "tasks {} and {} lie in the same bytes", first + 1, second + 1);
+    }
+  }
+
+ private:
+  struct Range {
+    uint64_t begin, end;
+    size_t task;
+  };
+  std::vector<Range> tasks_;
+};
+
+uint32_t answer_count(ByteReader& in) {
   constexpr uint32_t kMost = 100;
   const auto n = in.number<uint32_t>();
   if (n > kMost) in.reject("found {} answers, expected at most {}", n, kMost);
+  return n;
+}
+
+// Whether there are any.
+bool skip_answers(ByteReader& in) {
+  const uint32_t n = answer_count(in);
+  for (uint32_t i = 0; i < n; ++i) in.string<uint32_t>();
+  in.bytes(n * sizeof(uint32_t));
+  return n > 0;
+}
+
+Answers read_answers(ByteReader& in) {
+  const uint32_t n = answer_count(in);
   Answers answers;
   for (uint32_t i = 0; i < n; ++i) answers.texts.emplace_back(in.string<uint32_t>());
   for (uint32_t i = 0; i < n; ++i) answers.labels.push_back(in.number<uint32_t>());
@@ -158,28 +242,26 @@ Answers read_answers(ByteReader& in) {
 }  // namespace
 
 std::vector<ChoiceTask> load_hellaswag(const std::string& path, const tokenizer::Tokenizer& tokenizer,
-                                       int64_t max_tasks) {
+                                       int64_t max_tasks, int64_t n_ctx) {
   constexpr size_t kLines = 6, kEndings = 4;
   const std::vector<std::string> lines = lines_of(read_file(path));
   if (lines.empty() || lines.size() % kLines != 0) {
     fail(path, "has {} lines, expected a multiple of {}", lines.size(), kLines);
   }
-  std::vector<size_t> left(lines.size() / kLines);
-  std::iota(left.begin(), left.end(), size_t{0});
+  Remaining left(lines.size() / kLines);
   const size_t n = max_tasks > 0 ? std::min(left.size(), static_cast<size_t>(max_tasks)) : left.size();
   std::mt19937 random(1);
   std::vector<ChoiceTask> tasks;
   for (size_t i = 0; i < n; ++i) {
     // Always drawn, even when all are used: the order decides what the running scores show.
-    const size_t drawn = std::uniform_int_distribution<size_t>(0, left.size() - 1)(random);
-    const size_t number = left[drawn];
-    left.erase(left.begin() + static_cast<std::ptrdiff_t>(drawn));
+    const size_t number = left.take(std::uniform_int_distribution<size_t>(0, left.size() - 1)(random));
     const auto line = [&](size_t l) -> const std::string& { return lines[number * kLines + l]; };
     const auto label = number_in(line(1), 0, kEndings - 1);
     if (!label) fail(path, "line {} is {}, expected the number of an ending", number * kLines + 2, printable(line(1)));
     ChoiceTask task;
     for (size_t e = 0; e < kEndings; ++e) {
       task.push_back({encode(tokenizer, line(0) + " " + line(2 + e)), 0, 0, static_cast<int64_t>(e) == *label});
+      refuse_longer(task.back(), n_ctx, path, number + 1);
     }
     score_endings(task, path, number + 1);
     tasks.push_back(std::move(task));
@@ -188,39 +270,53 @@ std::vector<ChoiceTask> load_hellaswag(const std::string& path, const tokenizer:
 }
 
 std::vector<ChoiceTask> load_winogrande(const std::string& path, const tokenizer::Tokenizer& tokenizer,
-                                        int64_t max_tasks) {
+                                        int64_t max_tasks, int64_t n_ctx) {
   const std::vector<std::string> lines = lines_of(read_file(path));
   if (lines.empty()) fail(path, "has no tasks");
   std::vector<WinograndeLine> parsed;
   for (const std::string& line : lines) parsed.push_back(parse_winogrande(line, path, parsed.size() + 1));
   std::vector<ChoiceTask> tasks;
-  for (const size_t i : chosen_tasks(parsed.size(), max_tasks)) {
-    tasks.push_back(winogrande_task(parsed[i], tokenizer, path, i + 1));
+  const ChosenTasks chosen(parsed.size(), max_tasks);
+  for (size_t c = 0; c < chosen.size(); ++c) {
+    tasks.push_back(winogrande_task(parsed[chosen[c]], tokenizer, path, chosen[c] + 1));
+    for (const Candidate& candidate : tasks.back()) refuse_longer(candidate, n_ctx, path, chosen[c] + 1);
   }
   return tasks;
 }
 
 std::vector<ChoiceTask> load_multiple_choice(const std::string& path, const tokenizer::Tokenizer& tokenizer,
-                                             int64_t max_tasks) {
+                                             int64_t max_tasks, int64_t n_ctx) {
   const MappedFile file(path);
   ByteReader in(file.bytes(), path);
   in.set_subject("the number of tasks");
   const auto count = in.number<uint32_t>(1);
   in.set_subject("the positions of the tasks");
-  const auto positions = in.values<uint32_t>(count);
-  std::vector<ChoiceTask> tasks;
-  const std::vector<size_t> chosen = chosen_tasks(count, max_tasks);
-  for (const size_t i : chosen) {
+  const auto positions = in.bytes(count * sizeof(uint32_t));
+  const ChosenTasks chosen(count, max_tasks);
+  std::vector<uint64_t> begins;
+  TaskBytes bytes;
+  for (size_t c = 0; c < chosen.size(); ++c) {
+    const size_t i = chosen[c];
     in.set_subject(fmt::format("task {}", i + 1));
-    if (chosen.size() < count) in.seek(positions[i]);
+    if (!chosen.are_all()) in.seek(load_number<uint32_t>(positions.data() + i * sizeof(uint32_t)));
+    begins.push_back(in.position());
+    const bool has_question = !in.string<uint32_t>().empty(), has_answers = skip_answers(in);
+    if (!has_question || !has_answers) fail(path, "task {} has no question or no answers", i + 1);
+    skip_answers(in);  // the ones with several right answers
+    bytes.add(i, begins.back(), in.position());
+  }
+  bytes.refuse_shared(path);
+  std::vector<ChoiceTask> tasks;
+  for (size_t c = 0; c < chosen.size(); ++c) {
+    const size_t i = chosen[c];
+    in.seek(begins[c]);
     const std::string question(in.string<uint32_t>());
     const Answers answers = read_answers(in);
-    read_answers(in);  // the ones with several right answers
-    if (question.empty() || answers.texts.empty()) fail(path, "task {} has no question or no answers", i + 1);
     ChoiceTask task;
     for (size_t a = 0; a < answers.texts.size(); ++a) {
       if (answers.texts[a].empty()) fail(path, "task {} has an empty answer", i + 1);
       task.push_back({encode(tokenizer, question + " " + answers.texts[a]), 0, 0, answers.labels[a] == 1});
+      refuse_longer(task.back(), n_ctx, path, i + 1);
     }
     score_endings(task, path, i + 1);
     tasks.push_back(std::move(task));

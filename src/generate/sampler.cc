@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <unordered_set>
+#include <set>
 
 #include "base/check.h"
 #include "base/error.h"
@@ -27,7 +27,7 @@ void check(const SamplingOptions& options) {
 }
 
 void penalise(std::span<float> logits, std::span<const tokenizer::TokenId> recent, double penalty) {
-  const std::unordered_set<tokenizer::TokenId> tokens(recent.begin(), recent.end());
+  const std::set<tokenizer::TokenId> tokens(recent.begin(), recent.end());
   for (const tokenizer::TokenId id : tokens) {
     float& logit = logits[static_cast<size_t>(id)];
     logit = static_cast<float>(logit > 0 ? logit / penalty : logit * penalty);

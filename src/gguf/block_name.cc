@@ -12,6 +12,9 @@ std::optional<BlockName> block_name(std::string_view tensor) {
   int64_t block = -1;
   const auto [end, error] = std::from_chars(tensor.data() + kPrefix.size(), last, block);
   if (error != std::errc() || end == last || *end != '.' || block < 0 || block > kMost) return std::nullopt;
+  // "blk.03." is another name than "blk.3.", and a model can have both.
+  const char first = tensor[kPrefix.size()];
+  if (first == '-' || (first == '0' && end != tensor.data() + kPrefix.size() + 1)) return std::nullopt;
   return BlockName{block, static_cast<size_t>(end - tensor.data())};
 }
 

@@ -13,7 +13,8 @@ struct BlockName {
   size_t end;     ///< where ".…" begins
 };
 
-/// Nothing for names of other tensors, and for "blk.3" with nothing after it.
+/// Nothing for names of other tensors, for "blk.3" with nothing after it, and for "blk.03.": block and rest are the
+/// name.
 std::optional<BlockName> block_name(std::string_view tensor);
 
 /// N alone.

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/text_hash.h"
 
 namespace steelyard::gguf {
 
@@ -52,7 +53,7 @@ uint64_t loadable_alignment(const std::string& path, const Metadata& metadata) {
 Layout lay_out(const std::string& path, const Metadata& metadata, std::vector<TensorInfo> tensors) {
   const uint64_t alignment = loadable_alignment(path, metadata);
   uint64_t data_bytes = 0;
-  std::unordered_set<std::string_view> names;
+  std::unordered_set<std::string_view, TextHash> names;
   for (TensorInfo& tensor : tensors) {
     STEELYARD_CHECK(!tensor.name.empty() && names.insert(tensor.name).second);
     STEELYARD_CHECK(tensor.n_dims >= 0 && tensor.n_dims <= kMaxDims);

@@ -139,11 +139,18 @@ std::string_view read_value(ByteReader& in, ValueType type) {
 }
 
 Metadata::Metadata(std::string source, std::vector<KeyValue> entries)
-    : source_(std::move(source)), entries_(std::move(entries)) {}
+    : source_(std::move(source)), entries_(std::move(entries)) {
+  index();
+}
+
+void Metadata::index() {
+  places_.clear();
+  for (size_t i = 0; i < entries_.size(); ++i) places_.emplace(entries_[i].key, i);
+}
 
 const KeyValue* Metadata::find(std::string_view key) const {
-  const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const KeyValue& e) { return e.key == key; });
-  return found == entries_.end() ? nullptr : &*found;
+  const auto found = places_.find(key);
+  return found == places_.end() ? nullptr : &entries_[found->second];
 }
 
 int64_t Metadata::integer(std::string_view key) const {
@@ -214,12 +221,11 @@ void Metadata::set(KeyValue entry) {
   read_value(in, entry.type);
   in.expect_end();
 
-  const auto same = [&](const KeyValue& e) { return e.key == entry.key; };
-  const auto found = std::find_if(entries_.begin(), entries_.end(), same);
-  if (found == entries_.end()) {
+  const auto [place, is_new] = places_.try_emplace(entry.key, entries_.size());
+  if (is_new) {
     entries_.push_back(std::move(entry));
   } else {
-    *found = std::move(entry);
+    entries_[place->second] = std::move(entry);
   }
 }
 
@@ -247,7 +253,14 @@ void Metadata::set_strings(std::string_view key, std::span<const std::string> va
 }
 
 void Metadata::erase(std::string_view key) {
+  if (!contains(key)) return;
   std::erase_if(entries_, [&](const KeyValue& e) { return e.key == key; });
+  index();
+}
+
+void Metadata::erase_all(std::string_view prefix) {
+  std::erase_if(entries_, [&](const KeyValue& e) { return e.key.starts_with(prefix); });
+  index();
 }
 
 uint64_t data_alignment(const Metadata& metadata) {

@@ -9,10 +9,12 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "base/byte_reader.h"
+#include "base/text_hash.h"
 
 namespace steelyard::gguf {
 
@@ -82,10 +84,15 @@ class Metadata {
   void set_string(std::string_view key, std::string_view value);
   void set_strings(std::string_view key, std::span<const std::string> values);
   void erase(std::string_view key);
+  /// All whose keys begin so.
+  void erase_all(std::string_view prefix);
 
  private:
+  void index();
+
   std::string source_;
   std::vector<KeyValue> entries_;
+  std::unordered_map<std::string, size_t, TextHash, std::equal_to<>> places_;  // of keys in entries_
 };
 
 inline constexpr std::string_view kAlignmentKey = "general.alignment";

@@ -50,7 +50,7 @@ uint64_t read_count(ByteReader& in, std::string_view what, uint64_t min_bytes) {
 std::vector<KeyValue> read_key_values(ByteReader& in, uint64_t count) {
   std::vector<KeyValue> entries;
   entries.reserve(count);
-  std::unordered_set<std::string_view> keys;  // views of the map, which stays
+  std::unordered_set<std::string_view, TextHash> keys;  // views of the map, which stays
   for (uint64_t i = 0; i < count; ++i) {
     in.set_subject(fmt::format("key {} of {}", i + 1, count));
     const std::string_view key = in.string<uint64_t>();
@@ -143,6 +143,7 @@ Reader::Reader(const std::string& path, ReadMode mode) : path_(path), mode_(mode
   read_remaining_shards();
 
   by_name_.reserve(tensors_.size());
+  int64_t n_elements = 0;
   for (size_t i = 0; i < tensors_.size(); ++i) {
     const TensorInfo& tensor = tensors_[i];
     const auto where = [&] { return files_[static_cast<size_t>(tensor.shard)].path(); };
@@ -152,6 +153,10 @@ Reader::Reader(const std::string& path, ReadMode mode) : path_(path), mode_(mode
     const auto total = checked_add(total_bytes_, tensor.n_bytes);
     if (!total) fail(where(), "tensor '{}': all tensors together exceed 2^64 bytes", printable(tensor.name));
     total_bytes_ = *total;
+    // Whoever counts them need not think of it.
+    if (__builtin_add_overflow(n_elements, tensor.n_elements(), &n_elements)) {
+      fail(where(), "tensor '{}': all tensors together exceed 2^63 values", printable(tensor.name));
+    }
   }
 }
 

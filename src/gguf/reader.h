@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/mapped_file.h"
+#include "base/text_hash.h"
 #include "gguf/metadata.h"
 #include "gguf/tensor_info.h"
 
@@ -69,7 +70,7 @@ class Reader {
   std::vector<MappedFile> files_;
   std::vector<uint64_t> data_begin_;  // per shard: start of the data section in the file
   std::vector<TensorInfo> tensors_;
-  std::unordered_map<std::string_view, size_t> by_name_;  // keys point into tensors_, which no longer grows
+  std::unordered_map<std::string_view, size_t, TextHash> by_name_;  // keys point into tensors_, which no longer grows
 };
 
 }  // namespace steelyard::gguf

@@ -41,10 +41,13 @@ void check(const Imatrix& imatrix, const std::string& path) {
         fail(path, "{}: sum of squares {} is {}, expected a number from 0 to the largest F32", printable(name), i, sum);
       }
     }
+    int64_t all = 0;
     for (size_t i = 0; i < entry.counts.size(); ++i) {
       if (entry.counts[i] < 0 || entry.counts[i] > kMaxCount) {
         fail(path, "{}: count {} is {}, expected 0 to 2^53", printable(name), i, entry.counts[i]);
       }
+      all += entry.counts[i];
+      if (all > kMaxCount) fail(path, "{}: the counts are more than 2^53 together", printable(name));
     }
   }
 }
@@ -93,8 +96,19 @@ void Imatrix::merge(const Imatrix& other) {
       fail(other.source, "{} is [{}, {}], expected [{}, {}] as in {}", printable(name), theirs.n_in, theirs.n_expert,
            ours->second.n_in, ours->second.n_expert, source);
     }
+    for (size_t i = 0; i < theirs.counts.size(); ++i) {
+      if (theirs.counts[i] > kMaxCount - ours->second.counts[i]) {
+        fail(other.source, "{}: count {} is beyond 2^53 together with {}", printable(name), i, source);
+      }
+    }
   }
-  if (entries.empty()) chunk_size = other.chunk_size;
+  const int64_t size = entries.empty() ? other.chunk_size : chunk_size;
+  // Chunks of another size count as the tokens that they hold; a started chunk counts as a whole one.
+  const int64_t n_more = (other.chunk_count * other.chunk_size + size - 1) / size;
+  if (n_more > kMaxChunks - chunk_count) {
+    fail(other.source, "its chunks, {} of {} tokens, are too many together with {}", n_more, size, source);
+  }
+  chunk_size = size;
   for (const auto& [name, theirs] : other.entries) {
     const auto [ours, is_new] = entries.try_emplace(name, theirs);
     if (is_new) continue;
@@ -102,8 +116,7 @@ void Imatrix::merge(const Imatrix& other) {
     for (size_t i = 0; i < theirs.counts.size(); ++i) ours->second.counts[i] += theirs.counts[i];
   }
   datasets.insert(datasets.end(), other.datasets.begin(), other.datasets.end());
-  // Chunks of another size count as the tokens that they hold; a started chunk counts as a whole one.
-  chunk_count += (other.chunk_count * other.chunk_size + chunk_size - 1) / chunk_size;
+  chunk_count += n_more;
 }
 
 const ImatrixEntry* Imatrix::find(const gguf::TensorInfo& tensor) const {
@@ -120,24 +133,51 @@ const ImatrixEntry* Imatrix::find(const gguf::TensorInfo& tensor) const {
   return &entry;
 }
 
-std::vector<float> Imatrix::importance(const gguf::TensorInfo& tensor, int64_t slice) const {
-  STEELYARD_CHECK(slice >= 0 && slice < tensor.ne[2] * tensor.ne[3] && prior_weight >= 0);
-  const ImatrixEntry* entry = find(tensor);
-  if (!entry || std::ranges::all_of(entry->counts, [](int64_t count) { return count == 0; })) return {};
+// [n_in]; all zero where no slice needs it.
+std::vector<double> Imatrix::prior(const ImatrixEntry& entry) const {
+  const bool wanted =
+      entry.n_expert > 1 && (prior_weight > 0 || std::ranges::find(entry.counts, 0) != entry.counts.end());
+  return wanted ? layer_mean(entry) : std::vector<double>(static_cast<size_t>(entry.n_in), 0.0);
+}
+
+std::vector<float> Imatrix::row(const ImatrixEntry& entry, int64_t n_in, int64_t slice,
+                                const std::vector<double>& prior) const {
   // One row per slice and one row for all slices have the same column layout. They differ only in the counts.
-  const double* sums = entry->in_sum2.data() + slice * tensor.ne[0];
-  const auto count = static_cast<double>(entry->counts[entry->n_expert == 1 ? 0 : slice]);
-  std::vector<double> prior(tensor.ne[0], 0.0);
-  double weight = 0;
-  if (entry->n_expert > 1 && (count == 0 || prior_weight > 0)) {
-    prior = layer_mean(*entry);
-    weight = count == 0 ? 1 : prior_weight;
-  }
-  std::vector<float> result(prior.size());
+  const double* sums = entry.in_sum2.data() + slice * n_in;
+  const auto count = static_cast<double>(entry.counts[static_cast<size_t>(entry.n_expert == 1 ? 0 : slice)]);
+  const double weight = entry.n_expert == 1 ? 0 : count == 0 ? 1 : prior_weight;
+  std::vector<float> result(static_cast<size_t>(n_in));
   for (size_t i = 0; i < result.size(); ++i) {
     result[i] = static_cast<float>((sums[i] + weight * prior[i]) / (count + weight));
   }
   return result;
+}
+
+namespace {
+
+bool is_unseen(const ImatrixEntry* entry) {
+  return entry == nullptr || std::ranges::all_of(entry->counts, [](int64_t count) { return count == 0; });
+}
+
+}  // namespace
+
+std::vector<float> Imatrix::importance(const gguf::TensorInfo& tensor, int64_t slice) const {
+  STEELYARD_CHECK(slice >= 0 && slice < tensor.ne[2] * tensor.ne[3] && prior_weight >= 0);
+  const ImatrixEntry* entry = find(tensor);
+  if (is_unseen(entry)) return {};
+  return row(*entry, tensor.ne[0], slice, prior(*entry));
+}
+
+std::vector<std::vector<float>> Imatrix::importance(const gguf::TensorInfo& tensor) const {
+  STEELYARD_CHECK(prior_weight >= 0);
+  std::vector<std::vector<float>> rows(static_cast<size_t>(tensor.ne[2] * tensor.ne[3]));
+  const ImatrixEntry* entry = find(tensor);
+  if (is_unseen(entry)) return rows;
+  const std::vector<double> mean = prior(*entry);
+  for (size_t slice = 0; slice < rows.size(); ++slice) {
+    rows[slice] = row(*entry, tensor.ne[0], static_cast<int64_t>(slice), mean);
+  }
+  return rows;
 }
 
 }  // namespace steelyard::imatrix

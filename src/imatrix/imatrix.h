@@ -57,6 +57,13 @@ struct Imatrix {
   /// of x^2. For an expert it is (in_sum2 + prior_weight * m) / (count + prior_weight), where m is the mean of x^2 over
   /// all inputs of the layer's experts. Empty when the tensor has no entry, or one that saw no input. Errors as find().
   std::vector<float> importance(const gguf::TensorInfo& tensor, int64_t slice) const;
+  /// The same of every slice. The mean of all experts, which is part of each, is formed once.
+  std::vector<std::vector<float>> importance(const gguf::TensorInfo& tensor) const;
+
+ private:
+  std::vector<float> row(const ImatrixEntry& entry, int64_t n_in, int64_t slice,
+                         const std::vector<double>& prior) const;
+  std::vector<double> prior(const ImatrixEntry& entry) const;
 };
 
 }  // namespace steelyard::imatrix

@@ -8,7 +8,7 @@ namespace steelyard::jobs {
 namespace {
 
 using Load = std::vector<evaluate::ChoiceTask> (*)(const std::string& path, const tokenizer::Tokenizer& tokenizer,
-                                                   int64_t max_tasks);
+                                                   int64_t max_tasks, int64_t n_ctx);
 
 Load loader(const std::string& kind) {
   if (kind == "hellaswag") return evaluate::load_hellaswag;
@@ -25,7 +25,7 @@ ChoiceResult choice(const ChoiceOptions& options, const ProgressCallback& progre
   if (options.batch_size < 1) fail("", "--batch-size is {}, expected at least 1", options.batch_size);
   const OpenModel open(options.model, options.ctx_size);
   const tokenizer::Tokenizer tokenizer(open.reader().metadata());
-  const std::vector<evaluate::ChoiceTask> tasks = load(options.file, tokenizer, options.tasks);
+  const std::vector<evaluate::ChoiceTask> tasks = load(options.file, tokenizer, options.tasks, options.ctx_size);
   const auto report = [&](Json data, int64_t done) {
     if (progress) progress({"tasks", done, std::ssize(tasks), "tasks", std::move(data)});
   };

@@ -167,7 +167,7 @@ schedule::Placement DeviceBudget::split(ChoiceProblem& problem) const {
     smallest_bytes += std::ranges::min(as_one.damages[i].types, {}, &search::Damage::bytes).bytes;
   }
   const auto elsewhere = static_cast<uint64_t>(static_cast<double>(bytes()) * static_cast<double>(n_elsewhere) /
-                                               static_cast<double>(n_elements));
+                                               static_cast<double>(std::max<uint64_t>(n_elements, 1)));
   const search::Types types = choose_types(as_one, std::max(smallest_bytes, bytes() + elsewhere));
   const double jumps = divergence(problem.damages, types).jumps;
   for (const search::Types& embedding : {types, least}) {
@@ -223,7 +223,7 @@ search::ChoiceLimits DeviceBudget::limits(const ChoiceProblem& problem, const sc
     sum += limits.budgets[d] = static_cast<uint64_t>(left);
   }
   limits.budgets[n] =
-      std::max(least_elsewhere, static_cast<uint64_t>(static_cast<double>(sum) * n_elsewhere / n_on_devices));
+      std::max(least_elsewhere, static_cast<uint64_t>(static_cast<double>(sum) * n_elsewhere / std::max(n_on_devices, 1.0)));
   return limits;
 }
 

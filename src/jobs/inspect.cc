@@ -1,9 +1,13 @@
 #include "jobs/inspect.h"
 
-#include <fstream>
+#include <cstring>
 #include <map>
+#include <string_view>
+#include <unordered_set>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
+#include "base/text_hash.h"
 #include "gguf/reader.h"
 #include "imatrix/imatrix.h"
 #include "jobs/metadata_view.h"
@@ -16,9 +20,9 @@ constexpr size_t kMostBytes = 1024;  // of a name
 
 // A GGUF file says what it is. The legacy layout of importance has no mark.
 bool is_model(const std::string& path) {
-  char magic[4] = {};
-  std::ifstream(path, std::ios::binary).read(magic, sizeof(magic));
-  return std::string_view(magic, sizeof(magic)) == "GGUF" &&
+  constexpr std::string_view kMagic = "GGUF";
+  const MappedFile file(path);  // refuses what is no file, such as a pipe, which would be waited for
+  return file.bytes().size() >= kMagic.size() && std::memcmp(file.bytes().data(), kMagic.data(), kMagic.size()) == 0 &&
          gguf::Reader(path, gguf::ReadMode::kHeader).metadata().string("general.type", "model") != "imatrix";
 }
 
@@ -49,7 +53,12 @@ Json to_json(const ModelContents& of) {
                {"shards", of.shards},           {"n_elements", of.n_elements},
                {"total_bytes", of.total_bytes}, {"bits_per_weight", of.bits_per_weight},
                {"metadata", Json::object()},    {"tensors", JsonWriter::of(of.tensors)}};
-  for (const MetadataRow& row : of.metadata) json["metadata"][row.key] = row.value;
+  // A name is not looked for in the object, which would compare it with all before. Only names cut short repeat.
+  auto& metadata = json["metadata"].get_ref<Json::object_t&>();
+  std::unordered_set<std::string_view, TextHash> names;
+  for (const MetadataRow& row : of.metadata) {
+    if (names.insert(row.key).second) metadata.push_back({row.key, row.value});
+  }
   return json;
 }
 

@@ -24,17 +24,12 @@ Json lines_of(std::string_view text) {
   return lines.size() == 1 ? lines[0] : lines;
 }
 
-// The object that `text` spells; null if it spells none. What a file nests deeper than options ever are is refused:
-// printing it would take a stack of any depth.
+// The object that `text` spells; null if it spells none. What a file nests deeper than options ever are, or has more
+// names than they do, is none: it would take a stack of any depth, or time that grows with the square of the names.
 Json object_of(std::string_view text) {
-  constexpr int kMostDepth = 8;
-  bool deep = false;
-  const auto limit = [&](int depth, Json::parse_event_t, Json&) {
-    deep |= depth > kMostDepth;
-    return !deep;
-  };
-  Json json = Json::parse(text, limit, /*allow_exceptions=*/false);
-  return deep || !json.is_object() ? Json() : json;
+  constexpr int64_t kMostDepth = 8;
+  Json json = parse_json(text, kMostDepth);
+  return json.is_object() ? json : Json();
 }
 
 // The elements of an array as text.
@@ -43,7 +38,7 @@ std::vector<std::string> elements(const gguf::Metadata& metadata, const std::str
   uint32_t type;
   std::memcpy(&type, metadata.find(key)->raw.data(), sizeof(type));
   if (static_cast<gguf::ValueType>(type) == gguf::ValueType::kString) {
-    for (const std::string_view text : metadata.strings(key)) texts.push_back(Json(printable(text, 40)).dump());
+    for (const std::string_view text : metadata.strings(key)) texts.push_back(json_text(Json(printable(text, 40))));
   } else {
     for (const double number : metadata.reals(key)) texts.push_back(fmt::format("{}", number));
   }
@@ -86,7 +81,7 @@ std::string value_beside(const gguf::Metadata& metadata, const gguf::KeyValue& e
   constexpr size_t kShown = 6;
   const gguf::KeyValue* beside = other.find(entry.key);
   if (entry.type != gguf::ValueType::kArray || beside == nullptr || beside->type != gguf::ValueType::kArray) {
-    return fmt::format("{} {}", name(entry.type), value_of(metadata, entry).dump());
+    return fmt::format("{} {}", name(entry.type), json_text(value_of(metadata, entry)));
   }
   const std::vector<std::string> ours = elements(metadata, entry.key), theirs = elements(other, entry.key);
   const auto begin = std::ranges::mismatch(ours, theirs).in1;

@@ -107,7 +107,7 @@ OwnText::OwnText(const OpenModel& model, const tokenizer::Tokenizer& tokenizer, 
   text_.write["excerpts_sha256"] = sha256(excerpts_);
   const std::string identity =
       sha256(fmt::format("{}\n{}\n{}\n{}", gguf::fingerprint(model.reader()), model.settings(),
-                         text_.write.dump(-1, ' ', false, Json::error_handler_t::replace), n_ctx));
+                         json_text(text_.write), n_ctx));
   progress_ = ResumeFile(run_.resume.resume, kKind, identity);
   text_.chunks = load(progress_, run_.replace ? ResumeFile::Unusable::kReplace : ResumeFile::Unusable::kRefuse, n_ctx);
   n_resumed_ = std::ssize(text_.chunks);

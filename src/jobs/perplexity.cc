@@ -164,7 +164,7 @@ PerplexityResult Run::noise_floor() {
 
 // The file is a JSON array of ids.
 std::vector<tokenizer::TokenId> read_ids(const std::string& path) {
-  const Json json = Json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+  const Json json = parse_json(read_file(path));
   if (!json.is_array() || json.empty()) fail(path, "expected a JSON array of token ids");
   std::vector<tokenizer::TokenId> ids;
   for (const Json& id : json) {

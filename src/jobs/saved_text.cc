@@ -39,7 +39,7 @@ struct Line {
 };
 
 // A token may be a part of a character, and so may the last one of a text.
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"; }
+std::string line_of(const Json& json) { return json_text(json) + "\n"; }
 
 Json parse_line(std::string_view line, const std::string& where, size_t number) {
   Json json = parse_json(line);
@@ -88,7 +88,7 @@ std::string print(const SavedText& text, int64_t n_chunks, const tokenizer::Toke
   const auto chunks = std::span(text.chunks).first(static_cast<size_t>(n_chunks));
   Json header = to_json(Header{.vocabulary = vocabulary_hash(tokenizer), .n_ctx = text.n_ctx, .n_chunks = n_chunks});
   header["write"] = text.write;
-  std::string content = dump(header);
+  std::string content = line_of(header);
   for (const generate::WrittenChunk& chunk : chunks) {
     Line line{chunk.ids, chunk.starts, {}};
     for (size_t i = 0; i < chunk.starts.size(); ++i) {
@@ -96,7 +96,7 @@ std::string print(const SavedText& text, int64_t n_chunks, const tokenizer::Toke
       const size_t end = i + 1 < chunk.starts.size() ? static_cast<size_t>(chunk.starts[i + 1]) : chunk.ids.size();
       line.text.push_back(tokenizer.decode(std::span(chunk.ids).subspan(begin, end - begin), /*special=*/true));
     }
-    content += dump(to_json(line));
+    content += line_of(to_json(line));
   }
   return content;
 }

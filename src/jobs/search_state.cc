@@ -20,7 +20,7 @@ SearchState::SearchState(const std::string& path, std::string identity) : file_(
 }
 
 void SearchState::save() {
-  file_.save([&](ResumeFile::Writer& out) { out.append(to_json(*this).dump()); });
+  file_.save([&](ResumeFile::Writer& out) { out.append(json_text(to_json(*this))); });
 }
 
 SavedTensor* find(std::vector<SavedTensor>& tensors, const std::string& name) {

@@ -102,7 +102,7 @@ formats::Effort ShapingOptions::chosen_effort() const {
 
 std::string recorded_options(const ShapingOptions& options) {
   try {
-    return to_json(options).dump();
+    return json_text(to_json(options));
   } catch (const Json::type_error&) {
     fail("", "the options cannot be recorded in the file: they hold text that is not UTF-8");
   }

@@ -127,7 +127,7 @@ class Workbench {
   // What must be equal for two runs to give the same bits.
   std::string identity() const {
     return sha256(fmt::format("{}\n{}\n{}\n{}\n{}", gguf::fingerprint(file_), base_.digest(),
-                              sha256(std::as_bytes(chunks_.tokens())), to_json(run_.tuning).dump(), tape_.name()));
+                              sha256(std::as_bytes(chunks_.tokens())), json_text(to_json(run_.tuning)), tape_.name()));
   }
 
  private:
@@ -205,7 +205,7 @@ void write_result(const TuningRun& run, const Workbench& bench, const TuneResult
       hashes.push_back(tuned.empty() ? "" : sha256(tuned));
     }
     quantize::add_tuning(metadata,
-                         {.options = to_json(run.tuning).dump(),
+                         {.options = json_text(to_json(run.tuning)),
                           .text = run.text,
                           .text_sha256 = run.text_sha256,
                           .teacher = std::filesystem::path(run.teacher.empty() ? run.base : run.teacher).filename(),

@@ -36,6 +36,29 @@ T only_value(const ModelKeys& keys, std::string_view key, const std::vector<T>& 
   return values.front();
 }
 
+// What is counted is below 2^31, and so must be what a product of two counts makes wide. Then sums of some of them, and
+// the products with a context, stay within 64 bits wherever they are formed.
+void check_widths(const gguf::Metadata& metadata, const ModelConfig& config) {
+  for (size_t i = 0; i < config.layers.size() + config.prediction.size(); ++i) {
+    const AttentionConfig& attention = config.block(i).attention;
+    const FfnConfig& ffn = config.block(i).ffn;
+    const DeltaNetConfig& delta = attention.delta_net;
+    const int64_t widths[] = {attention.n_head * attention.head_k,
+                              attention.n_head * attention.head_v,
+                              attention.n_head_kv * attention.head_k,
+                              attention.n_head_kv * attention.head_v,
+                              delta.n_head * delta.head,
+                              delta.n_head_k * delta.head,
+                              ffn.n_ff,
+                              ffn.n_ff_shared};
+    for (const int64_t width : widths) {
+      if (width > kMaxCount) {
+        fail(metadata.source(), "block {} is {} wide, expected at most {}", i, width, kMaxCount);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 ModelKeys::ModelKeys(const gguf::Metadata& metadata, std::string_view architecture, int64_t n_vocab)
@@ -75,7 +98,10 @@ ModelConfig read_config(const gguf::Metadata& metadata, int64_t n_vocab) {
   const Architecture& architecture = find_architecture(metadata);
   const ModelKeys keys(metadata, architecture.name, n_vocab);
   ModelConfig config = architecture.read(keys);
-  if (keys.per_layer().empty()) return config;
+  if (keys.per_layer().empty()) {
+    check_widths(metadata, config);
+    return config;
+  }
   std::map<std::vector<int64_t>, std::vector<size_t>> kinds;
   for (size_t i = 0; i < config.layers.size() + config.prediction.size(); ++i) {
     std::vector<int64_t> kind;
@@ -96,6 +122,7 @@ ModelConfig read_config(const gguf::Metadata& metadata, int64_t n_vocab) {
         config.prediction[i - config.layers.size()] = of_kind.block(i);
     }
   }
+  check_widths(metadata, config);
   return config;
 }
 

@@ -75,7 +75,8 @@ struct AttentionConfig {
   DeltaNetConfig delta_net;  ///< delta net only
 
   int64_t query_width() const { return n_head * head_k * (gated ? 2 : 1); }  ///< gates included
-  int64_t n_nope() const { return head_k - rope.n_dims; }  ///< latent: columns of a query head without RoPE
+  int64_t n_nope() const { return head_k - rope.n_dims; }     ///< latent: columns of a query head without RoPE
+  bool rotates() const { return mixer != Mixer::kDeltaNet; }  ///< positions act through `rope`
   bool absorbed() const { return mixer == Mixer::kLatent && !expanded; }
   int64_t key_width() const { return absorbed() ? kv_lora_rank + rope.n_dims : n_head_kv * head_k; }
   int64_t value_width() const { return absorbed() ? 0 : n_head_kv * head_v; }  ///< 0: a view of the keys

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "gguf/block_name.h"
 #include "model/architecture.h"
 #include "model/inventory.h"
 
@@ -35,15 +36,31 @@ Model::Model(const gguf::Reader& reader, std::vector<Backend*> backends, CacheTy
   for (const LayerConfig& layer : config_.layers) check_cache_types(layer.attention, cache_types);
   const auto n = static_cast<int>(config_.prediction.size());
   while (n_predictions_ < n && has_prediction(reader, config_, n_predictions_)) ++n_predictions_;
+  tensors_of_.resize(config_.layers.size() + config_.prediction.size());
+  for (const gguf::TensorInfo& tensor : reader.tensors()) {
+    const auto block = gguf::block_of(tensor.name);
+    if (block && static_cast<size_t>(*block) < tensors_of_.size()) {
+      tensors_of_[static_cast<size_t>(*block)].push_back(&tensor);
+    }
+  }
+}
+
+std::span<const gguf::TensorInfo* const> Model::tensors_of(int i) const {
+  if (i < 0 || static_cast<size_t>(i) >= tensors_of_.size()) return {};
+  return tensors_of_[static_cast<size_t>(i)];
 }
 
 Layer Model::layer(int i, int64_t n_positions, std::span<const Layer> bound, LoadedTensors* loaded) const {
   // Bound first: this proves that the widths, which determine the table's size, are those of real tensors.
   Backend& owner = backend(i);
   Layer layer{config_.block(static_cast<size_t>(i)), bind_layer(reader_, config_, i, owner, loaded), {}, &owner};
+  // A recurrence has no tensors that would prove the widths of its RoPE, and no use for a table.
+  if (!layer.config.attention.rotates()) return layer;
   const RopeConfig& rope = layer.config.attention.rope;
-  const auto same = std::ranges::find_if(
-      bound, [&](const Layer& other) { return other.backend == layer.backend && other.config.attention.rope == rope; });
+  const auto same = std::ranges::find_if(bound, [&](const Layer& other) {
+    const AttentionConfig& attention = other.config.attention;
+    return other.backend == layer.backend && attention.rotates() && attention.rope == rope;
+  });
   if (same != bound.end()) {
     layer.rope = same->rope;
     layer.rope_long = same->rope_long;
@@ -56,28 +73,19 @@ Layer Model::layer(int i, int64_t n_positions, std::span<const Layer> bound, Loa
 }
 
 uint64_t Model::block_bytes(int i) const {
-  const std::string prefix = fmt::format("blk.{}.", i);
   uint64_t bytes = 0;
-  for (const gguf::TensorInfo& tensor : reader_.tensors()) {
-    if (tensor.name.starts_with(prefix)) bytes += tensor.n_bytes;
-  }
+  for (const gguf::TensorInfo* tensor : tensors_of(i)) bytes += tensor->n_bytes;
   return bytes;
 }
 
 PredictionWeights Model::prediction(int i) const { return bind_prediction(reader_, config_, i, backend()); }
 
 void Model::will_need(int i) const {
-  const std::string prefix = fmt::format("blk.{}.", i);
-  for (const gguf::TensorInfo& tensor : reader_.tensors()) {
-    if (tensor.name.starts_with(prefix)) reader_.will_need(tensor, 0, tensor.n_bytes);
-  }
+  for (const gguf::TensorInfo* tensor : tensors_of(i)) reader_.will_need(*tensor, 0, tensor->n_bytes);
 }
 
 void Model::release(int i) const {
-  const std::string prefix = fmt::format("blk.{}.", i);
-  for (const gguf::TensorInfo& tensor : reader_.tensors()) {
-    if (tensor.name.starts_with(prefix)) reader_.release(tensor, 0, tensor.n_bytes);
-  }
+  for (const gguf::TensorInfo* tensor : tensors_of(i)) reader_.release(*tensor, 0, tensor->n_bytes);
 }
 
 void Model::release_embedding() const {

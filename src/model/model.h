@@ -66,12 +66,15 @@ class Model {
   Matrix logits(Matrix x, ForwardContext& ctx) const;
 
  private:
+  std::span<const gguf::TensorInfo* const> tensors_of(int i) const;
+
   const gguf::Reader& reader_;
   ModelConfig config_;
   std::vector<Backend*> backends_;  // of each layer of the trunk
   CacheTypes cache_types_;
   TrunkWeights trunk_;
   int n_predictions_ = 0;
+  std::vector<std::vector<const gguf::TensorInfo*>> tensors_of_;  // by block of the file
 };
 
 }  // namespace steelyard::model

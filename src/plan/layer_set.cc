@@ -72,8 +72,12 @@ LayerSet::Slice LayerSet::parse_term(std::string_view term, const std::string& w
 }
 
 LayerSet LayerSet::parse(std::string_view text, const std::string& where) {
+  constexpr size_t kMostTerms = 4096;  // each is asked about each layer
   LayerSet set;
-  for (const std::string_view term : split(text, ',')) set.slices_.push_back(parse_term(term, where));
+  for (const std::string_view term : split(text, ',')) {
+    if (set.slices_.size() == kMostTerms) fail(where, "a layer set has more than {} terms", kMostTerms);
+    set.slices_.push_back(parse_term(term, where));
+  }
   return set;
 }
 

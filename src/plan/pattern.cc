@@ -32,7 +32,7 @@ Pattern::Pattern(const std::string& text, const std::string& where) : where_(whe
   compile({});
 }
 
-std::unique_ptr<RE2> Pattern::compile(const Layers& layers) const {
+std::string Pattern::expression(const Layers& layers) const {
   std::string expression = pieces_[0];
   for (size_t i = 0; i < sets_.size(); ++i) {
     std::string members;
@@ -44,9 +44,13 @@ std::unique_ptr<RE2> Pattern::compile(const Layers& layers) const {
     expression += members.empty() ? "[^\\x00-\\x{10FFFF}]" : fmt::format("(?:{})\\b", members);
     expression += pieces_[i + 1];
   }
+  return expression;
+}
+
+std::unique_ptr<RE2> Pattern::compile(const Layers& layers) const {
   RE2::Options options;
   options.set_log_errors(false);
-  auto regex = std::make_unique<RE2>(expression, options);
+  auto regex = std::make_unique<RE2>(expression(layers), options);
   if (!regex->ok()) fail(where_, "bad regular expression: {}", printable(regex->error()));
   return regex;
 }

@@ -30,7 +30,9 @@ class Pattern {
   /// Error{where} when the text is empty, a layer set is wrong, or RE2 refuses the expression.
   Pattern(const std::string& text, const std::string& where);
 
-  /// The expression for a model with these layers. Error{where} if it grows beyond what RE2 accepts.
+  /// The regular expression for a model with these layers.
+  std::string expression(const Layers& layers) const;
+  /// The same compiled. Error{where} if it grows beyond what RE2 accepts.
   std::unique_ptr<RE2> compile(const Layers& layers) const;
 
  private:

@@ -4,6 +4,7 @@
 #include <array>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "base/atomic_file.h"
@@ -17,6 +18,8 @@ namespace {
 
 // A plan is written by hand. This limit refuses a model file that is passed by mistake, before it is read.
 constexpr uint64_t kMaxPlanBytes = 1 << 20;
+// Each may be asked about each tensor of a model. A model with a rule for every tensor has some thousands.
+constexpr size_t kMostRules = 16384;
 
 std::string lower(std::string_view text) {
   std::string result(text);
@@ -119,6 +122,9 @@ PlanRule Plan::parse_rule(std::string_view text, const std::string& file, int li
 
 Plan Plan::parse(std::string_view text, const std::string& name) {
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
+  if (text.size() > kMaxPlanBytes) {
+    fail(name, "{} bytes are too many for a plan (limit {})", text.size(), kMaxPlanBytes);
+  }
   Plan plan;
   std::map<std::pair<std::string, Condition>, int> seen;
   int line_number = 0;
@@ -133,9 +139,10 @@ Plan Plan::parse(std::string_view text, const std::string& name) {
     }
     if (rule.is_base()) {
       plan.base_ = std::move(rule);
-    } else {
-      plan.rules_.push_back(std::move(rule));
+      continue;
     }
+    if (plan.rules_.size() == kMostRules) fail(rule.where(), "a plan has at most {} rules", kMostRules);
+    plan.rules_.push_back(std::move(rule));
   }
   return plan;
 }
@@ -148,6 +155,7 @@ std::vector<PlanRule> Plan::parse_rule_list(std::string_view text, const std::st
     while (!(line = trim(line)).empty() && line[0] != '#') {
       const std::string_view word = line.substr(0, line.find_first_of(kBlanks));
       rules.push_back(parse_rule(word, name, line_number));
+      if (rules.size() > kMostRules) fail(rules.back().where(), "a plan has at most {} rules", kMostRules);
       line.remove_prefix(word.size());
     }
   }
@@ -185,20 +193,18 @@ void Plan::make_pure() {
 }
 
 void Plan::prepend(std::vector<PlanRule> rules) {
-  const auto same = [](const PlanRule& a, const PlanRule& b) {
-    return a.pattern == b.pattern && a.condition == b.condition;
-  };
-  for (auto rule = rules.begin(); rule != rules.end(); ++rule) {
-    if (std::any_of(rules.begin(), rule, [&](const PlanRule& earlier) { return same(earlier, *rule); })) {
-      fail(rule->where(), "`{}` is given twice", printable(rule->pattern));
-    }
-    const auto old =
-        std::find_if(rules_.begin(), rules_.end(), [&](const PlanRule& other) { return same(*rule, other); });
-    const PlanRule* replaced = old != rules_.end() ? &*old : rule->is_base() && base_ ? &*base_ : nullptr;
-    if (replaced == nullptr) continue;
-    rule->replaces = fmt::format("{} in {}", target_name(*replaced), replaced->where());
-    if (old != rules_.end()) rules_.erase(old);
+  using Key = std::pair<std::string, Condition>;
+  std::set<Key> given;
+  std::map<Key, const PlanRule*> present;
+  for (const PlanRule& rule : rules_) present.emplace(Key(rule.pattern, rule.condition), &rule);
+  for (PlanRule& rule : rules) {
+    const Key key(rule.pattern, rule.condition);
+    if (!given.insert(key).second) fail(rule.where(), "`{}` is given twice", printable(rule.pattern));
+    const auto old = present.find(key);
+    const PlanRule* replaced = old != present.end() ? old->second : rule.is_base() && base_ ? &*base_ : nullptr;
+    if (replaced != nullptr) rule.replaces = fmt::format("{} in {}", target_name(*replaced), replaced->where());
   }
+  std::erase_if(rules_, [&](const PlanRule& rule) { return given.contains(Key(rule.pattern, rule.condition)); });
   const auto base = std::find_if(rules.begin(), rules.end(), [](const PlanRule& rule) { return rule.is_base(); });
   if (base != rules.end()) {
     base_ = *base;

@@ -1,5 +1,8 @@
 #include "plan/resolve.h"
 
+#include <re2/re2.h>
+#include <re2/set.h>
+
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -18,16 +21,69 @@ namespace {
 // An active rule, and what it has decided.
 struct ActiveRule {
   const PlanRule* rule;
-  std::unique_ptr<RE2> regex;
   // If the rule tests an index: the tensors that have it. None: every tensor that the pattern matches.
   std::optional<std::set<const gguf::TensorInfo*>> indexed;
   size_t n_decided = 0;
   size_t n_protected = 0;                 // tensors it matched first, but which are protected
   const PlanRule* shadowed_by = nullptr;  // the first of the rules that took a tensor this one matches
 
-  bool matches(const gguf::TensorInfo& tensor) const {
-    return RE2::PartialMatch(tensor.name, *regex) && (!indexed || indexed->contains(&tensor));
+  bool takes(const gguf::TensorInfo& tensor) const { return !indexed || indexed->contains(&tensor); }
+};
+
+// The patterns of all active rules in one automaton, so that a name is read once and not once per rule.
+class Patterns {
+ public:
+  explicit Patterns(const Layers& layers) : layers_(layers), set_(options(), RE2::UNANCHORED) {}
+
+  void add(const PlanRule& rule) {
+    patterns_.emplace_back(rule.pattern, rule.where());
+    const std::string expression = patterns_.back().expression(layers_);
+    n_bytes_ += expression.size();
+    if (n_bytes_ > kMostBytes) {
+      fail(rule.where(), "the layer sets up to here stand for too many of the model's {} layers",
+           layers_.present.size());
+    }
+    std::string error;
+    if (set_.Add(expression, &error) < 0) fail(rule.where(), "bad regular expression: {}", printable(error));
   }
+  // After all were added.
+  void compile() { one_by_one_ = !patterns_.empty() && !set_.Compile(); }
+
+  // Numbers of the rules that match, in order.
+  const std::vector<int>& matching(const std::string& name) {
+    found_.clear();
+    RE2::Set::ErrorInfo error{RE2::Set::kNoError};
+    if (patterns_.empty()) return found_;
+    if (!one_by_one_ && (set_.Match(name, &found_, &error) || error.kind == RE2::Set::kNoError)) {
+      std::sort(found_.begin(), found_.end());
+      return found_;
+    }
+    // Patterns that are too much together. A few such names are no reason to give up on the others.
+    found_.clear();
+    while (compiled_.size() < patterns_.size()) compiled_.push_back(patterns_[compiled_.size()].compile(layers_));
+    for (size_t i = 0; i < compiled_.size(); ++i) {
+      if (RE2::PartialMatch(name, *compiled_[i])) found_.push_back(static_cast<int>(i));
+    }
+    return found_;
+  }
+
+ private:
+  static constexpr size_t kMostBytes = size_t{16} << 20;
+
+  static RE2::Options options() {
+    RE2::Options options;
+    options.set_log_errors(false);
+    options.set_max_mem(int64_t{256} << 20);
+    return options;
+  }
+
+  const Layers& layers_;
+  std::vector<Pattern> patterns_;
+  RE2::Set set_;
+  size_t n_bytes_ = 0;
+  bool one_by_one_ = false;
+  std::vector<std::unique_ptr<RE2>> compiled_;  // where the set does not work
+  std::vector<int> found_;
 };
 
 bool comes_before(const gguf::TensorInfo& a, const gguf::TensorInfo& b) {
@@ -35,14 +91,10 @@ bool comes_before(const gguf::TensorInfo& a, const gguf::TensorInfo& b) {
          std::pair(gguf::block_of(b.name), std::string_view(b.name));
 }
 
-// The tensors whose index is in `index`, among those that `regex` matches and that a plan may change. They are counted
+// The tensors whose index is in `index`, among those that a rule matches and that a plan may change. They are counted
 // by layer and then by name.
-std::set<const gguf::TensorInfo*> take_indexed(const RE2& regex, const LayerSet& index, int64_t n_layers,
-                                               std::span<const gguf::TensorInfo> tensors) {
-  std::vector<const gguf::TensorInfo*> matched;
-  for (const gguf::TensorInfo& tensor : tensors) {
-    if (!protection(tensor) && RE2::PartialMatch(tensor.name, regex)) matched.push_back(&tensor);
-  }
+std::set<const gguf::TensorInfo*> take_indexed(std::vector<const gguf::TensorInfo*> matched, const LayerSet& index,
+                                               int64_t n_layers) {
   std::sort(matched.begin(), matched.end(), [](const auto* a, const auto* b) { return comes_before(*a, *b); });
   std::set<const gguf::TensorInfo*> taken;
   for (size_t i = 0; i < matched.size(); ++i) {
@@ -124,11 +176,25 @@ Resolution resolve(const Plan& plan, std::span<const gguf::TensorInfo> tensors, 
     if (tensor.name == "output.weight") known.tied = false;
   }
   std::vector<ActiveRule> active;
+  Patterns patterns(layers);
+  bool has_index = false;
   for (const PlanRule& rule : plan.rules()) {
     if (!rule.condition.holds(known)) continue;
-    ActiveRule& added = active.emplace_back(ActiveRule{&rule, Pattern(rule.pattern, rule.where()).compile(layers)});
-    if (const auto& index = rule.condition.index()) {
-      added.indexed = take_indexed(*added.regex, *index, layers.count, tensors);
+    active.push_back({&rule});
+    patterns.add(rule);
+    has_index = has_index || rule.condition.index();
+  }
+  patterns.compile();
+  std::vector<std::vector<const gguf::TensorInfo*>> matched(active.size());  // of rules that test an index
+  for (const gguf::TensorInfo& tensor : tensors) {
+    if (!has_index || protection(tensor)) continue;
+    for (const int i : patterns.matching(tensor.name)) {
+      if (active[static_cast<size_t>(i)].rule->condition.index()) matched[static_cast<size_t>(i)].push_back(&tensor);
+    }
+  }
+  for (size_t i = 0; i < active.size(); ++i) {
+    if (const auto& index = active[i].rule->condition.index()) {
+      active[i].indexed = take_indexed(std::move(matched[i]), *index, layers.count);
     }
   }
 
@@ -140,10 +206,10 @@ Resolution resolve(const Plan& plan, std::span<const gguf::TensorInfo> tensors, 
   resolution.decisions.reserve(tensors.size());
   for (const gguf::TensorInfo& tensor : tensors) {
     ActiveRule* first = nullptr;
-    for (ActiveRule& candidate : active) {
-      // A rule that has decided something needs no further tracking. Only then may a match be skipped.
-      if (first != nullptr && candidate.n_decided > 0) continue;
-      if (!candidate.matches(tensor)) continue;
+    for (const int i : patterns.matching(tensor.name)) {
+      ActiveRule& candidate = active[static_cast<size_t>(i)];
+      // A rule that has decided something needs no further tracking.
+      if ((first != nullptr && candidate.n_decided > 0) || !candidate.takes(tensor)) continue;
       if (first == nullptr) {
         first = &candidate;
       } else if (candidate.shadowed_by == nullptr || first->rule < candidate.shadowed_by) {

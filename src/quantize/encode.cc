@@ -29,9 +29,7 @@ RowEncoder::RowEncoder(const gguf::TensorInfo& tensor, std::span<const std::byte
   importance_.resize(static_cast<size_t>(tensor.ne[2] * tensor.ne[3]));
   ldlq_.resize(importance_.size());
   if (imatrix == nullptr) return;
-  for (size_t slice = 0; slice < importance_.size(); ++slice) {
-    importance_[slice] = imatrix->importance(tensor, static_cast<int64_t>(slice));
-  }
+  importance_ = imatrix->importance(tensor);
 }
 
 void RowEncoder::decode(int64_t row, float* x) const {
@@ -55,7 +53,7 @@ uint64_t RowEncoder::slice_bytes() const {
 void RowEncoder::prepare(int64_t begin, int64_t n) {
   if (input_ == nullptr) return;
   const int64_t first = begin / tensor_.ne[1], last = (begin + n - 1) / tensor_.ne[1];
-  std::fill_n(ldlq_.begin(), first, std::nullopt);
+  for (; n_done_ < first; ++n_done_) ldlq_[static_cast<size_t>(n_done_)].reset();
   parallel_for(last - first + 1, 1, [&](int64_t i) {
     const int64_t slice = first + i;
     const std::vector<float>& importance = importance_[static_cast<size_t>(slice)];

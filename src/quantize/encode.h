@@ -69,6 +69,7 @@ class RowEncoder {
   size_t source_row_, target_row_;
   std::vector<std::vector<float>> importance_;    // [slices][ne0]; a slice without importance is empty
   std::vector<std::optional<LdlqEncoder>> ldlq_;  // [slices] with an input; those that are prepared
+  int64_t n_done_ = 0;                            // slices whose encoders are released
 };
 
 /// All rows of a tensor in its decided type, on the CPU. `inputs`: estimated Hessians, or null. BadWeight as encode().

@@ -1,6 +1,7 @@
 #include "quantize/output.h"
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 
 #include "base/atomic_file.h"
@@ -11,6 +12,7 @@
 #include "base/parallel.h"
 #include "base/sha256.h"
 #include "base/temporary_file.h"
+#include "gguf/shards.h"
 
 namespace steelyard::quantize {
 namespace {
@@ -31,7 +33,11 @@ constexpr std::string_view kShards = "shards";
 
 size_t shard_count(const RunIdentity& identity) {
   for (const auto& [name, value] : identity) {
-    if (name == kShards && !value.empty() && value.size() <= 5) return static_cast<size_t>(std::atoi(value.c_str()));
+    if (name != kShards) continue;
+    size_t count = 0;
+    const char* const end = value.data() + value.size();
+    const auto [parsed, error] = std::from_chars(value.data(), end, count);  // no sign
+    return error == std::errc() && parsed == end && count <= gguf::kMaxShards ? count : 0;
   }
   return 0;
 }

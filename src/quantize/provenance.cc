@@ -38,13 +38,7 @@ std::string unknown_hash() { return std::string(kSha256Digits, '0'); }
 
 }  // namespace
 
-void erase_provenance(gguf::Metadata& metadata) {
-  std::vector<std::string> keys;
-  for (const gguf::KeyValue& entry : metadata.entries()) {
-    if (entry.key.starts_with(kProvenancePrefix)) keys.push_back(entry.key);
-  }
-  for (const std::string& key : keys) metadata.erase(key);
-}
+void erase_provenance(gguf::Metadata& metadata) { metadata.erase_all(kProvenancePrefix); }
 
 void add_provenance(gguf::Metadata& metadata, const Provenance& provenance, const std::string& source_header,
                     size_t n_tensors) {

@@ -71,6 +71,9 @@ void check_expected(const Recorded& expected, const std::string& source, const O
   if (source != expected.source_sha256) {
     fail(path, "the source is not that of the file to repeat: found {}, expected {}", source, expected.source_sha256);
   }
+  if (expected.tensors.size() != output.finished().size()) {
+    fail(path, "has {} tensors, and the file to repeat has {}", output.finished().size(), expected.tensors.size());
+  }
   for (size_t i = 0; i < expected.tensors.size(); ++i) {
     if (output.finished()[i].result == expected.tensors[i]) continue;
     fail(path, "tensor {} comes out otherwise than in the file to repeat", i);

@@ -33,6 +33,7 @@ void LayerSweep::begin_window(int64_t first, int64_t n) {
   n_ = n;
   next_layer_ = 0;
   broken_.clear();
+  is_broken_.assign(static_cast<size_t>(n), false);
   ahead_ = {};
   if (stages_.empty()) stages_.push_back(std::make_unique<Stage>(model_.config().norm_eps));
   for (const auto& stage : stages_) reserve_buffers(*stage);
@@ -71,11 +72,17 @@ void LayerSweep::reserve_buffers(Stage& stage) const {
 
 bool LayerSweep::is_broken(int64_t chunk) const {
   const std::lock_guard lock(breaking_);
-  return std::ranges::find(broken_, chunk, &std::pair<int64_t, int>::first) != broken_.end();
+  return is_broken_[static_cast<size_t>(chunk - first_)];
+}
+
+void LayerSweep::break_off(int64_t chunk, int layer) {
+  const std::lock_guard lock(breaking_);
+  broken_.emplace_back(chunk, layer);
+  is_broken_[static_cast<size_t>(chunk - first_)] = true;
 }
 
 void LayerSweep::leave_out(int64_t chunk) {
-  if (!is_broken(chunk)) broken_.emplace_back(chunk, next_layer_);
+  if (!is_broken(chunk)) break_off(chunk, next_layer_);
 }
 
 void LayerSweep::start(int64_t first, int64_t n) {
@@ -86,7 +93,7 @@ void LayerSweep::start(int64_t first, int64_t n) {
   for (int64_t c = first; c < first + n; ++c) {
     model_.embed(ids_(c), x);
     backend.download(host.data(), x.data, hidden_state_values() * sizeof(float));
-    if (!all_finite(std::span(host).first(hidden_state_values()))) broken_.emplace_back(c, -1);
+    if (!all_finite(std::span(host).first(hidden_state_values()))) break_off(c, -1);
     store(c, host.data());
   }
   if (!options_.keep_layers) model_.release_embedding();
@@ -160,8 +167,7 @@ void LayerSweep::pass_batch(const StageRun& run, std::vector<int64_t> chunks, mo
       if (all_finite(std::span(own.host).subspan(i * each, each))) {
         rest.push_back(chunks[i]);
       } else {
-        const std::lock_guard lock(breaking_);
-        broken_.emplace_back(chunks[i], run.layer);
+        break_off(chunks[i], run.layer);
       }
     }
     whole = rest.size() == chunks.size();
@@ -294,7 +300,9 @@ void LayerSweep::restore(int64_t first, int64_t n, int next_layer, std::vector<s
     store(c, stage(0).host.data());
   }
   next_layer_ = next_layer;
-  broken_ = std::move(broken);
+  for (const auto& [chunk, layer] : broken) {
+    if (chunk >= first && chunk < first + n) break_off(chunk, layer);
+  }
 }
 
 }  // namespace steelyard::schedule

@@ -92,6 +92,7 @@ class LayerSweep {
   void load(int64_t chunk, float* to);
   void store(int64_t chunk, const float* from);
   bool is_broken(int64_t chunk) const;
+  void break_off(int64_t chunk, int layer);
 
   // For sweeps that compute one layer at a time.
   struct Stage {
@@ -142,6 +143,7 @@ class LayerSweep {
   std::future<std::vector<model::Layer>> ahead_;  // of layers to come, the first of which is
   int first_ahead_ = 0;
   std::vector<std::pair<int64_t, int>> broken_;
+  std::vector<bool> is_broken_;  // by chunk of the window: each is asked about once per layer
   mutable std::mutex breaking_;  // stages do at the same time
 };
 

@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/saturating.h"
 #include "compute/scratch.h"
 #include "gguf/block_name.h"
 #include "model/forward.h"
@@ -14,7 +15,7 @@ namespace {
 
 // Vectors are decoded when they are bound.
 uint64_t bound_bytes(const gguf::TensorInfo& tensor) {
-  return tensor.n_dims < 2 ? static_cast<uint64_t>(tensor.n_elements()) * sizeof(float) : tensor.n_bytes;
+  return tensor.n_dims < 2 ? saturating_mul(static_cast<uint64_t>(tensor.n_elements()), sizeof(float)) : tensor.n_bytes;
 }
 
 constexpr uint64_t kMaxBytes = uint64_t{1} << 60;
@@ -37,12 +38,22 @@ uint64_t table_bytes(const model::ModelConfig& config, int64_t n_positions) {
   uint64_t values = 0;
   for (const model::LayerConfig& layer : config.layers) {
     const model::RopeConfig& rope = layer.attention.rope;
-    if (std::ranges::find(distinct, rope) != distinct.end()) continue;
+    if (!layer.attention.rotates() || std::ranges::find(distinct, rope) != distinct.end()) continue;
     distinct.push_back(rope);
-    const int64_t rows = n_positions + (is_extended(rope, n_positions) ? rope.original_context : 0);
-    values += static_cast<uint64_t>(rows) * static_cast<uint64_t>(rope.n_dims);  // half cosines, half sines
+    // Half cosines, half sines.
+    const uint64_t rows = static_cast<uint64_t>(n_positions) +
+                          (is_extended(rope, n_positions) ? static_cast<uint64_t>(rope.original_context) : 0);
+    values = saturating_add(values, saturating_mul(rows, static_cast<uint64_t>(rope.n_dims)));
   }
-  return values * sizeof(float);
+  return saturating_mul(values, sizeof(float));
+}
+
+// Whoever asks adds all of it up.
+void refuse_beyond_counting(const MemoryPlan& plan, const std::string& path) {
+  uint64_t all = saturating_add(plan.embedding, plan.output, plan.tied_output, plan.prediction, plan.tables,
+                                plan.activations, plan.logits);
+  for (const LayerMemory& layer : plan.layers) all = saturating_add(all, layer.weights, layer.cache);
+  if (all > kMaxBytes) fail(path, "its tensors and what comes with them are beyond counting");
 }
 
 }  // namespace
@@ -56,12 +67,17 @@ TensorPlace place_of(std::string_view tensor, size_t n_layers) {
 }
 
 DeviceMemory MemoryPlan::on_device(LayerRange range) const {
-  DeviceMemory device;
-  if (range.empty()) return device;
+  DeviceMemory device = beside_layers(range);
   for (int i = range.begin; i < range.end; ++i) {
     device.weights += layers[static_cast<size_t>(i)].weights;
     device.caches += layers[static_cast<size_t>(i)].cache;
   }
+  return device;
+}
+
+DeviceMemory MemoryPlan::beside_layers(LayerRange range) const {
+  DeviceMemory device;
+  if (range.empty()) return device;
   const bool first = range.begin == 0, last = range.end == all().end;
   if (first) device.weights += embedding;
   if (last) device.weights += output + (first ? 0 : tied_output);
@@ -76,12 +92,11 @@ MemoryPlan plan_memory(const ModelTensors& model, const model::ModelConfig& conf
   for (const gguf::TensorInfo& tensor : model.tensors) {
     const uint64_t bytes = bound_bytes(tensor);
     const TensorPlace place = place_of(tensor.name, plan.layers.size());
-    if (place.kind == TensorPlace::Kind::kLayer)
-      plan.layers[place.layer].weights += bytes;
-    else if (place.kind == TensorPlace::Kind::kPrediction)
-      plan.prediction += bytes;
-    else
-      (place.kind == TensorPlace::Kind::kEmbedding ? plan.embedding : plan.output) += bytes;
+    uint64_t& sum = place.kind == TensorPlace::Kind::kLayer        ? plan.layers[place.layer].weights
+                    : place.kind == TensorPlace::Kind::kPrediction ? plan.prediction
+                    : place.kind == TensorPlace::Kind::kEmbedding  ? plan.embedding
+                                                                   : plan.output;
+    sum = saturating_add(sum, bytes);
   }
   const auto end = model.tensors.end();
   if (std::ranges::find(model.tensors, "output.weight", &gguf::TensorInfo::name) == end)
@@ -102,9 +117,12 @@ MemoryPlan plan_memory(const ModelTensors& model, const model::ModelConfig& conf
   // and workspaces come in blocks.
   const TokenBytes token = token_bytes(model.tensors, config);
   const uint64_t hidden_state = static_cast<uint64_t>(config.n_embd) * sizeof(float);
-  plan.activations = static_cast<uint64_t>(request.n_batch) * (token.in_layer + 2 * token.input + hidden_state) +
-                     2 * compute::Scratch::kBlock;
-  plan.logits = static_cast<uint64_t>(request.n_outputs * config.n_vocab) * sizeof(float);
+  const uint64_t each = saturating_add(token.in_layer, saturating_mul(2, token.input), hidden_state);
+  plan.activations =
+      saturating_add(saturating_mul(static_cast<uint64_t>(request.n_batch), each), 2 * compute::Scratch::kBlock);
+  plan.logits = saturating_mul(
+      saturating_mul(static_cast<uint64_t>(request.n_outputs), static_cast<uint64_t>(config.n_vocab)), sizeof(float));
+  refuse_beyond_counting(plan, model.path);
   return plan;
 }
 

@@ -82,6 +82,8 @@ struct MemoryPlan {
   LayerRange all() const { return {0, static_cast<int>(layers.size())}; }
   /// A device that holds no layer needs nothing.
   DeviceMemory on_device(LayerRange range) const;
+  /// What of it is not in `layers`.
+  DeviceMemory beside_layers(LayerRange range) const;
 };
 
 MemoryPlan plan_memory(const ModelTensors& model, const model::ModelConfig& config, const MemoryRequest& request);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "base/saturating.h"
 #include "gguf/block_name.h"
 
 namespace steelyard::schedule {
@@ -10,8 +11,6 @@ namespace {
 
 // The program itself, its vocabulary, and the panels of decoded weights in a backend.
 constexpr uint64_t kProgramBytes = uint64_t{48} << 20;
-
-uint64_t saturating_sub(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 
 // Blocks are in use one after the other, and so are the tensors outside them. An embedding that is also the output
 // matrix stays.
@@ -24,7 +23,7 @@ uint64_t weights_at_a_time(const gguf::Reader& reader) {
   }
   const gguf::TensorInfo* const embedding = reader.find("token_embd.weight");
   const bool tied = embedding != nullptr && reader.find("output.weight") == nullptr;
-  return most + (tied ? embedding->n_bytes : 0);
+  return saturating_add(most, tied ? embedding->n_bytes : 0);
 }
 
 }  // namespace
@@ -42,8 +41,9 @@ TokenBytes token_bytes(std::span<const gguf::TensorInfo> tensors, const model::M
     const int64_t n_experts = config.block(block).ffn.n_expert;
     const bool routed = tensor.ne[2] > 1 && tensor.ne[2] == n_experts;
     const auto times = static_cast<uint64_t>(routed ? config.block(block).ffn.n_used : tensor.ne[2]);
-    values[block] += static_cast<uint64_t>(tensor.ne[0] + tensor.ne[1]) * times;
-    if (block < config.layers.size()) input = std::max(input, static_cast<uint64_t>(tensor.ne[0]) * times);
+    const auto n_in = static_cast<uint64_t>(tensor.ne[0]), n_out = static_cast<uint64_t>(tensor.ne[1]);
+    values[block] = saturating_add(values[block], saturating_mul(n_in + n_out, times));  // both are below 2^63
+    if (block < config.layers.size()) input = std::max(input, saturating_mul(n_in, times));
   }
   uint64_t widest = 0, widest_layer = 0;
   for (const auto& [block, n] : values) {
@@ -52,11 +52,16 @@ TokenBytes token_bytes(std::span<const gguf::TensorInfo> tensors, const model::M
   }
   uint64_t cached = 0;
   for (const model::LayerConfig& layer : config.layers) {
-    cached = std::max(cached, static_cast<uint64_t>(layer.attention.key_width() + layer.attention.value_width()));
+    const model::AttentionConfig& attention = layer.attention;
+    if (!attention.rotates()) continue;  // a state, not a cache: it does not grow with the tokens
+    cached = std::max(cached, saturating_add(static_cast<uint64_t>(attention.key_width()),
+                                             static_cast<uint64_t>(attention.value_width())));
   }
   constexpr uint64_t kKindsOfLayers = 2, kHiddenStateCopies = 4;  // in the batch, on the host, twice for prediction
-  const uint64_t persistent = kKindsOfLayers * cached + kHiddenStateCopies * static_cast<uint64_t>(config.n_embd);
-  return {widest * sizeof(float), widest_layer * sizeof(float), input * sizeof(float), persistent * sizeof(float)};
+  const uint64_t persistent =
+      saturating_add(saturating_mul(kKindsOfLayers, cached), kHiddenStateCopies * static_cast<uint64_t>(config.n_embd));
+  const auto bytes = [](uint64_t n_values) { return saturating_mul(n_values, sizeof(float)); };
+  return {bytes(widest), bytes(widest_layer), bytes(input), bytes(persistent)};
 }
 
 SweepPlan plan_sweep(const gguf::Reader& reader, const model::ModelConfig& config, uint64_t memory,
@@ -66,19 +71,21 @@ SweepPlan plan_sweep(const gguf::Reader& reader, const model::ModelConfig& confi
   SweepPlan plan;
   // A quarter for activations, because products do not become faster beyond some thousand rows.
   constexpr int64_t kLeastBatch = 16;
-  uint64_t fitting = memory / 4 / (token.in_block + token.persistent);
-  if (fitting < chunk) fitting = saturating_sub(memory / 4, chunk * token.persistent) / token.in_block;
+  const uint64_t in_block = std::max<uint64_t>(token.in_block, 1);  // a file may have no blocks
+  uint64_t fitting = memory / 4 / saturating_add(in_block, token.persistent);
+  if (fitting < chunk) fitting = saturating_sub(memory / 4, saturating_mul(chunk, token.persistent)) / in_block;
   plan.n_batch = std::clamp<int64_t>(static_cast<int64_t>(std::min<uint64_t>(fitting, INT32_MAX)),
                                      std::min(kLeastBatch, n_batch), n_batch);
   if (plan.n_batch > n_ctx) plan.n_batch -= plan.n_batch % n_ctx;
   const auto batch = static_cast<uint64_t>(plan.n_batch);
-  plan.activation_bytes = batch * token.in_block + std::max(batch, chunk) * token.persistent;
+  plan.activation_bytes =
+      saturating_add(saturating_mul(batch, token.in_block), saturating_mul(std::max(batch, chunk), token.persistent));
 
-  const uint64_t used = kProgramBytes + result_bytes + plan.activation_bytes;
+  const uint64_t used = saturating_add(kProgramBytes, result_bytes, plan.activation_bytes);
   const bool fits = reader.total_bytes() <= saturating_sub(memory, used);
   plan.order = order.value_or(fits ? SweepOrder::kToken : SweepOrder::kLayer);
   plan.weight_bytes = plan.order == SweepOrder::kToken ? reader.total_bytes() : weights_at_a_time(reader);
-  plan.hidden_state_bytes = saturating_sub(memory, used + plan.weight_bytes);
+  plan.hidden_state_bytes = saturating_sub(memory, saturating_add(used, plan.weight_bytes));
   return plan;
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/text_hash.h"
 #include "plan/resolve.h"
 #include "search/rules.h"
 
@@ -80,7 +81,7 @@ Simplifier::Simplifier(std::span<const gguf::TensorInfo> tensors, std::span<cons
       tensors_of_(groups.size()),
       chosen_(start.chosen),
       types_(stored_types(tensors, types_of(groups, start.chosen))) {
-  std::unordered_map<std::string_view, size_t> places;
+  std::unordered_map<std::string_view, size_t, TextHash> places;
   for (size_t g = 0; g < groups.size(); ++g) {
     for (const std::string& name : groups[g].tensors) places[name] = g;
   }

@@ -52,7 +52,7 @@ Merges::Merges(const gguf::Metadata& metadata, const Vocabulary& vocabulary) {
 }
 
 size_t Merges::slot_of(uint64_t pair) const {
-  size_t i = pair * 0x9E3779B97F4A7C15u >> shift_;  // Fibonacci hashing
+  size_t i = hash_(pair) >> shift_;
   while (slots_[i].pair != pair && slots_[i].pair != kEmpty) i = (i + 1) & (slots_.size() - 1);
   return i;
 }

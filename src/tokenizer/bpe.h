@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/text_hash.h"
 #include "gguf/metadata.h"
 #include "tokenizer/plain_text.h"
 #include "tokenizer/pretokenizer.h"
@@ -42,6 +43,7 @@ class Merges {
 
   std::vector<Slot> slots_;  // open addressing; the size is a power of two and at least a third is empty
   int shift_;                // 64 - log2(size)
+  NumberHash hash_;
 };
 
 class Bpe final : public PlainText {

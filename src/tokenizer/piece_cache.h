@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/text_hash.h"
 #include "tokenizer/vocabulary.h"
 
 namespace steelyard::tokenizer {
@@ -32,7 +33,7 @@ class PieceCache {
     size_t begin;  // in ids
     size_t count;
   };
-  std::unordered_map<std::string_view, Range> ranges_;
+  std::unordered_map<std::string_view, Range, TextHash> ranges_;
 };
 
 }  // namespace steelyard::tokenizer

@@ -2,72 +2,121 @@
 #include "tokenizer/special_tokens.h"
 
 #include <algorithm>
-#include <map>
+#include <queue>
 #include <tuple>
 
 namespace steelyard::tokenizer {
+namespace {
+
+// A position of the text, and a token that begins there.
+struct Match {
+  size_t begin;
+  int32_t word;
+};
+
+// Chooses among tokens that overlap, in a stretch of the text where each overlaps with the one before. The order in
+// which matches are taken is that of divide(): longest, lowest id, leftmost. Only the longest match of a position waits
+// for its turn. When it does not fit any more the next that fits replaces it, which halves the room at least: what
+// blocks it has at least its length. So a position waits O(log n) times.
+class Stretch {
+ public:
+  Stretch(const SuffixMatcher& matcher, size_t begin, size_t end)
+      : matcher_(matcher), begin_(begin), covered_(end - begin) {}
+
+  // `matches` in order of the text; appends those that are taken, in order of the text.
+  void choose(std::span<const Match> matches, std::vector<Match>& taken) {
+    for (const Match& match : matches) waiting_.push(candidate(match));
+    const size_t first = taken.size();
+    while (!waiting_.empty()) {
+      const Candidate best = waiting_.top();
+      waiting_.pop();
+      if (covered_[best.begin - begin_] != 0) continue;
+      // All that is taken is at least as long, so what overlaps covers an end.
+      const size_t last = best.begin + best.length - 1 - begin_;
+      if (covered_[last] == 0) {
+        take(best);
+        taken.push_back({best.begin, best.word});
+        continue;
+      }
+      const size_t room = last + 1 - covered_[last] - (best.begin - begin_);
+      const int32_t shorter = matcher_.longest_within(best.word, room);
+      if (shorter != SuffixMatcher::kNone) waiting_.push(candidate({best.begin, shorter}));
+    }
+    std::sort(taken.begin() + static_cast<std::ptrdiff_t>(first), taken.end(),
+              [](const Match& a, const Match& b) { return a.begin < b.begin; });
+  }
+
+ private:
+  struct Candidate {
+    size_t length, begin;
+    TokenId id;
+    int32_t word;
+    bool operator<(const Candidate& other) const {  // the queue yields the greatest
+      return std::tuple(length, other.id, other.begin) < std::tuple(other.length, id, begin);
+    }
+  };
+  Candidate candidate(const Match& match) const {
+    const SuffixMatcher::Word& word = matcher_.word(match.word);
+    return {word.length, match.begin, word.id, match.word};
+  }
+  void take(const Candidate& best) {
+    for (size_t i = 0; i < best.length; ++i) covered_[best.begin - begin_ + i] = static_cast<uint32_t>(i + 1);
+  }
+
+  const SuffixMatcher& matcher_;
+  const size_t begin_;
+  std::vector<uint32_t> covered_;  // per byte: its place in the token that is taken there, from 1; 0: none is
+  std::priority_queue<Candidate> waiting_;
+};
+
+}  // namespace
 
 SpecialTokens::SpecialTokens(const Vocabulary& vocabulary) {
+  std::vector<std::tuple<std::string_view, bool, TokenId>> tokens;  // text, whether it is on demand, id
   for (TokenId id = 0; id < vocabulary.n_tokens(); ++id) {
     const TokenType type = vocabulary.type(id);
     const bool on_demand = type == TokenType::kControl || type == TokenType::kUnknown;
     const std::string_view text = vocabulary.text(id);
-    if ((!on_demand && type != TokenType::kUserDefined) || text.empty()) continue;
-    tokens_.push_back({text, id, on_demand});
+    if ((on_demand || type == TokenType::kUserDefined) && !text.empty()) tokens.emplace_back(text, on_demand, id);
   }
   // A vocabulary may list a text more than once. One token of it is enough: one that needs no demand, the first of
   // them.
-  std::ranges::sort(tokens_, {}, [](const Token& token) { return std::tuple(token.text, token.on_demand, token.id); });
-  const auto repeated = std::ranges::unique(tokens_, {}, &Token::text);
-  tokens_.erase(repeated.begin(), repeated.end());
-  for (size_t first = 0; first < 256; ++first) starting_[first] = with_byte(tokens_, 0, static_cast<char>(first));
-}
-
-// Those of `tokens`, which are sorted and share their first `at` bytes, that continue with `byte`.
-std::span<const SpecialTokens::Token> SpecialTokens::with_byte(std::span<const Token> tokens, size_t at, char byte) {
-  // A token that ends here sorts before all that continue.
-  const auto byte_at = [at](const Token& token) {
-    return at < token.text.size() ? int{static_cast<uint8_t>(token.text[at])} : -1;
-  };
-  const int wanted = static_cast<uint8_t>(byte);
-  return {std::ranges::lower_bound(tokens, wanted, {}, byte_at), std::ranges::upper_bound(tokens, wanted, {}, byte_at)};
+  std::ranges::sort(tokens);
+  const auto same_text = [](const auto& a, const auto& b) { return std::get<0>(a) == std::get<0>(b); };
+  const auto repeated = std::ranges::unique(tokens, same_text);
+  tokens.erase(repeated.begin(), repeated.end());
+  for (const auto& [text, on_demand, id] : tokens) {
+    all_.add(text, id);
+    if (!on_demand) always_.add(text, id);
+  }
+  all_.finish();
+  always_.finish();
 }
 
 std::vector<Fragment> SpecialTokens::divide(std::string_view text, bool parse_special) const {
-  struct Match {
-    size_t begin;
-    size_t length;
-    TokenId id;
-  };
-  std::vector<Match> matches;
-  for (size_t i = 0; i < text.size(); ++i) {
-    std::span<const Token> tokens = starting_[static_cast<uint8_t>(text[i])];
-    for (size_t length = 1; !tokens.empty(); ++length) {
-      const Token& shortest = tokens.front();
-      if (shortest.text.size() == length && (parse_special || !shortest.on_demand)) {
-        matches.push_back({i, length, shortest.id});
-      }
-      if (i + length == text.size()) break;
-      tokens = with_byte(tokens, length, text[i + length]);
+  const SuffixMatcher& matcher = parse_special ? all_ : always_;
+  std::vector<Match> matches, taken;
+  if (!matcher.empty()) matcher.match(text, [&](size_t begin, int32_t word) { matches.push_back({begin, word}); });
+  std::ranges::reverse(matches);
+  for (size_t i = 0; i < matches.size();) {
+    const size_t first = i, begin = matches[i].begin;
+    size_t end = begin;
+    for (; i < matches.size() && (i == first || matches[i].begin < end); ++i) {
+      end = std::max<size_t>(end, matches[i].begin + matcher.word(matches[i].word).length);
     }
-  }
-  std::sort(matches.begin(), matches.end(), [](const Match& a, const Match& b) {
-    return std::tuple(b.length, a.id, a.begin) < std::tuple(a.length, b.id, b.begin);
-  });
-  std::map<size_t, Match> taken;  // by begin; they do not overlap
-  for (const Match& match : matches) {
-    const auto next = taken.lower_bound(match.begin);
-    if (next != taken.end() && next->first < match.begin + match.length) continue;
-    if (next != taken.begin() && std::prev(next)->first + std::prev(next)->second.length > match.begin) continue;
-    taken.emplace_hint(next, match.begin, match);
+    const auto overlapping = std::span(matches).subspan(first, i - first);
+    if (overlapping.size() == 1)
+      taken.push_back(overlapping.front());
+    else
+      Stretch(matcher, begin, end).choose(overlapping, taken);
   }
 
   std::vector<Fragment> fragments;
   size_t done = 0;
-  for (const auto& [begin, match] : taken) {
+  for (const auto& [begin, word] : taken) {
     if (begin > done) fragments.push_back({text.substr(done, begin - done)});
-    fragments.push_back({text.substr(begin, match.length), match.id});
-    done = begin + match.length;
+    fragments.push_back({text.substr(begin, matcher.word(word).length), matcher.word(word).id});
+    done = begin + matcher.word(word).length;
   }
   if (done < text.size()) fragments.push_back({text.substr(done)});
   return fragments;

@@ -72,7 +72,7 @@ struct Tokenizer::Parts {
   std::optional<TokenId> eos;
   bool add_bos;
   bool add_eos;
-  std::unordered_set<TokenId> ends;
+  std::set<TokenId> ends;
 };
 
 Tokenizer::Tokenizer(const gguf::Metadata& metadata) : parts_(std::make_unique<const Parts>(metadata)) {}

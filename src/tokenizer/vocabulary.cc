@@ -3,11 +3,11 @@
 
 #include <algorithm>
 #include <bit>
-#include <functional>
 #include <iterator>
 #include <limits>
 
 #include "base/error.h"
+#include "base/text_hash.h"
 
 namespace steelyard::tokenizer {
 namespace {
@@ -84,7 +84,8 @@ void Vocabulary::add(std::string_view text) {
   texts_ += text;
   tokens_.push_back({std::string_view(texts_).substr(begin)});
   if (text.empty()) return;
-  const uint64_t hash = std::hash<std::string_view>()(text);
+  longest_ = std::max(longest_, text.size());
+  const uint64_t hash = text_hash(text);
   Slot& slot = slots_[slot_of(text, hash)];
   if (slot.id >= 0) {
     repeated_.push_back(id);
@@ -103,7 +104,8 @@ size_t Vocabulary::slot_of(std::string_view text, uint64_t hash) const {
 }
 
 std::optional<TokenId> Vocabulary::find(std::string_view text) const {
-  const Slot& slot = slots_[slot_of(text, std::hash<std::string_view>()(text))];
+  if (text.size() > longest_) return std::nullopt;  // whoever joins tokens asks for what grows and grows
+  const Slot& slot = slots_[slot_of(text, text_hash(text))];
   return slot.id < 0 ? std::nullopt : std::optional(slot.id);
 }
 

@@ -4,9 +4,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <vector>
 
 #include "gguf/metadata.h"
@@ -42,7 +42,7 @@ class Vocabulary {
   /// The token spelled `text`. Tokens without text are never found.
   std::optional<TokenId> find(std::string_view text) const;
   /// Tokens that end generation by their name. The Tokenizer adds those that a metadata key names.
-  const std::unordered_set<TokenId>& ends_by_name() const { return ends_by_name_; }
+  const std::set<TokenId>& ends_by_name() const { return ends_by_name_; }
 
  private:
   struct Token {
@@ -64,8 +64,9 @@ class Vocabulary {
   // Tokens by text, with open addressing. Reading a model looks up three texts per merge, and with std::unordered_map
   // that was most of the time to load a tokenizer. The size is a power of two, and at least a third is empty.
   std::vector<Slot> slots_;
+  size_t longest_ = 0;  // bytes of a token
   std::vector<TokenId> repeated_;  // tokens whose text an earlier one has; ascending
-  std::unordered_set<TokenId> ends_by_name_;
+  std::set<TokenId> ends_by_name_;
 };
 
 /// "file: key", the place of an error in metadata.

@@ -275,5 +275,28 @@ TEST(ReadFile, OfAnEndlessPipeThereIsALimit) {
   EXPECT_NE(error_of([] { read_file("/dev/zero"); }).find("more than 256 MiB through a pipe"), std::string::npos);
 }
 
+TEST(ReadFile, APipeThatNobodyWritesToIsRefused) {
+  const test::TempFolder folder;
+  const std::string path = folder / "pipe";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  EXPECT_NE(error_of([&] { read_file(path); }).find("nobody writes to"), std::string::npos);
+}
+
+// A writer that has nothing to say ends the pipe at once; one that thinks first is waited for.
+TEST(ReadFile, WaitsForAWriterThatIsThere) {
+  const test::TempFolder folder;
+  const std::string path = folder / "pipe";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  for (const std::string text : {"", "late"}) {
+    std::thread writer([&] {
+      std::ofstream out(path);
+      std::this_thread::sleep_for(std::chrono::milliseconds(300));
+      out << text;
+    });
+    EXPECT_EQ(read_file(path), text);
+    writer.join();
+  }
+}
+
 }  // namespace
 }  // namespace steelyard

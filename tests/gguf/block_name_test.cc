@@ -15,8 +15,9 @@ TEST(BlockName, NumberAndWhereItEnds) {
 }
 
 TEST(BlockName, OtherNames) {
-  for (const char* name : {"", "blk", "blk.", "blk.3", "blk.3x.y", "blk..y", "blk.-1.y", "blk.+1.y", "blk. 1.y",
-                           "ablk.1.y", "blk.1000001.y", "blk.99999999999999999999.y", "token_embd.weight"}) {
+  for (const char* name :
+       {"", "blk", "blk.", "blk.3", "blk.3x.y", "blk..y", "blk.-1.y", "blk.-0.y", "blk.03.y", "blk.00.y", "blk.+1.y",
+        "blk. 1.y", "ablk.1.y", "blk.1000001.y", "blk.99999999999999999999.y", "token_embd.weight"}) {
     EXPECT_FALSE(block_of(name).has_value()) << name;
   }
 }

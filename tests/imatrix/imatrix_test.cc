@@ -2,9 +2,11 @@
 #include "imatrix/imatrix.h"
 
 #include <cmath>
+#include <limits>
 
 #include "base/error.h"
 #include "gguf/reader.h"
+#include "growth.h"
 #include "imatrix/statistics.h"
 #include "support.h"
 
@@ -360,6 +362,61 @@ TEST(ImatrixStatistics, AnEntryWithoutInputsIsAllZero) {
   EXPECT_EQ(entry.min, 0);
   EXPECT_EQ(entry.mean, 0);
   EXPECT_EQ(entry.max, 0);
+}
+
+TEST(Imatrix, ImportanceOfAllSlicesIsThatOfEach) {
+  const gguf::TensorInfo experts = tensor("e.weight", {3, 7, 2, 1});
+  const gguf::TensorInfo heads = tensor("h.weight", {2, 7, 3, 1});
+  for (const double prior_weight : {0.0, 4.0}) {
+    Imatrix imatrix = small();
+    imatrix.entries["h.weight"] = {.n_in = 6, .n_expert = 1, .in_sum2 = {1, 2, 3, 4, 5, 6}, .counts = {2}};
+    imatrix.prior_weight = prior_weight;
+    for (const gguf::TensorInfo& info : {experts, heads, tensor("none.weight", {3, 7, 2, 1})}) {
+      const std::vector<std::vector<float>> all = imatrix.importance(info);
+      ASSERT_EQ(std::ssize(all), info.ne[2]);
+      for (int64_t slice = 0; slice < info.ne[2]; ++slice) {
+        EXPECT_EQ(all[static_cast<size_t>(slice)], imatrix.importance(info, slice)) << info.name;
+      }
+    }
+  }
+}
+
+TEST(Imatrix, TimeOfImportanceGrowsWithTheExperts) {
+  const double ratio = test::growth(
+      2000,
+      [](size_t n) {
+        Imatrix imatrix;
+        imatrix.entries["e.weight"] = {.n_in = 32,
+                                       .n_expert = static_cast<int64_t>(n),
+                                       .in_sum2 = std::vector<double>(32 * n, 1),
+                                       .counts = std::vector<int64_t>(n, 1)};
+        return imatrix;
+      },
+      [](const Imatrix& imatrix) {
+        const int64_t n = imatrix.entries.at("e.weight").n_expert;
+        EXPECT_EQ(std::ssize(imatrix.importance(tensor("e.weight", {32, 1, n, 1}))), n);
+      });
+  EXPECT_LT(ratio, test::kAboutLinear);
+}
+
+// What is added up stays a number: of experts of one entry, of two files, and of their chunks.
+TEST(Imatrix, CountsDoNotOverflow) {
+  const test::TempFolder folder;
+  constexpr int64_t kMost = int64_t{1} << 53;
+  Imatrix many = small();
+  many.entries["e.weight"] = {.n_in = 1,
+                              .n_expert = 2000,
+                              .in_sum2 = std::vector<double>(2000, 1),
+                              .counts = std::vector<int64_t>(2000, kMost)};
+  EXPECT_THROW(many.save(folder / "a.gguf"), Error);
+  Imatrix sum = small(), other = small();
+  other.entries["a.weight"].counts = {kMost - 19};
+  EXPECT_THROW(sum.merge(other), Error);
+  expect_equal(sum, small());
+  other = small();
+  other.chunk_count = other.chunk_size = std::numeric_limits<int32_t>::max();
+  EXPECT_THROW(sum.merge(other), Error);
+  expect_equal(sum, small());
 }
 
 }  // namespace

@@ -1,7 +1,9 @@
 // The job inspect: contents of models and importance, differences, checksums, and where a file comes from.
 #include "jobs/inspect.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 
 #include <stdexcept>
 
@@ -9,6 +11,8 @@
 #include "base/error.h"
 #include "base/sha256.h"
 #include "error_of.h"
+#include "gguf/writer.h"
+#include "growth.h"
 #include "jobs/metadata_view.h"
 #include "model_copy.h"
 #include "quantize/provenance.h"
@@ -170,6 +174,31 @@ TEST_F(InspectJob, Refuses) {
   read_json({{"files", {"a", "b"}}, {"diff", true}}, options, "options");
   EXPECT_EQ(options.files.size(), 2u);
   EXPECT_THROW(read_json({{"file", "a"}}, options, "options"), Error);
+}
+
+// Opening one for reading would wait for somebody to write.
+TEST_F(InspectJob, PipesAreRefused) {
+  const std::string path = folder_ / "pipe";
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  EXPECT_THAT(failure({.files = {path}}), HasSubstr("not a regular file"));
+}
+
+TEST_F(InspectJob, TimeGrowsWithTheKeys) {
+  const double ratio = test::growth(
+      2000,
+      [&](size_t n) {
+        gguf::Metadata metadata("a");
+        for (size_t i = 0; i < n; ++i) metadata.set_string(fmt::format("key.{}", i), "value");
+        const std::string path = folder_ / fmt::format("{}.gguf", n);
+        gguf::Writer(path, metadata, {}).finish();
+        return path;
+      },
+      [](const std::string& path) {
+        const gguf::Reader reader(path);
+        const Json json = to_json(InspectResult(inspect_model(path)));
+        EXPECT_EQ(json["metadata"].size(), reader.metadata().entries().size());
+      });
+  EXPECT_LT(ratio, test::kAboutLinear);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "gguf/reader.h"
 #include "jobs/inspect.h"
 #include "model_copy.h"
+#include "quantize/journal.h"
 #include "quantize/provenance.h"
 #include "support.h"
 
@@ -545,6 +546,46 @@ TEST_F(QuantizeJobTest, OtherVersionsAreRefused) {
   std::ofstream(folder_ / "other.gguf", std::ios::binary) << bytes;
   EXPECT_THAT(error_of({.model = kModel, .output = folder_ / "b.gguf", .from = folder_ / "other.gguf"}),
               HasSubstr("was written by version 9."));
+}
+
+// The file to repeat may have been changed since: more tensors, each with a hash.
+TEST_F(QuantizeJobTest, ARepetitionHasAsManyTensorsAsTheFile) {
+  quantize(to("a.gguf"));
+  for (const bool more : {true, false}) {
+    test::ModelCopy copy(folder_ / "a.gguf");
+    std::vector<std::string> hashes;
+    for (const std::string_view hash : copy.metadata.strings("steelyard.tensor.sha256")) hashes.emplace_back(hash);
+    for (int i = 0; more && i < 2000; ++i) {
+      copy.tensors.push_back(copy.tensors.back());
+      copy.tensors.back().info.name = "zz." + std::to_string(i);
+      hashes.emplace_back("");
+    }
+    if (!more) {
+      copy.tensors.pop_back();
+      hashes.pop_back();
+    }
+    copy.metadata.set_strings("steelyard.tensor.sha256", hashes);
+    copy.save(folder_ / "from.gguf");
+    EXPECT_THAT(error_of({.model = kModel, .output = folder_ / "b.gguf", .from = folder_ / "from.gguf"}),
+                HasSubstr("the file to repeat has"));
+    std::filesystem::remove(folder_ / "b.gguf.journal");
+    std::filesystem::remove(folder_ / "b.gguf.partial");
+  }
+}
+
+// What a journal says about shards decides which files are removed.
+TEST_F(QuantizeJobTest, AJournalsNumberOfShardsIsBelievedWithinReason) {
+  for (const std::string shards : {"-1", "+3", "3x", "99999999999999999999", "70000", ""}) {
+    QuantizeOptions options = to("out.gguf");
+    {
+      quantize::Journal journal(options.output + ".journal", options.output);
+      journal.begin({{"shards", shards}});
+      journal.append(std::vector<quantize::TensorHashes>{{sha256("a"), sha256("b")}});
+    }
+    options.restart = true;
+    quantize(options);
+    EXPECT_EQ(files(), (std::vector<std::string>{"out.gguf"})) << shards;
+  }
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Models with gated delta nets: their state over a session's life, older layouts, what the observer is shown, and which
 // descriptions are refused.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -9,6 +10,7 @@
 
 #include "base/error.h"
 #include "gguf/writer.h"
+#include "model/architecture.h"
 #include "model/model.h"
 #include "model/opening.h"
 #include "schedule/layer_sweep.h"
@@ -167,6 +169,41 @@ TEST(DeltaNetModel, RecurrentLayersByName) {
               HasSubstr("blk.0.attn_qkv.weight has shape [64, 128], expected [64, 192, 1]"));  // of full attention
   model.metadata.erase("qwen3next.full_attention_interval");
   EXPECT_EQ(model.error(), "");  // every fourth by default
+}
+
+// A recurrent layer has no tensor that proves the width of heads, and needs no table of that width.
+TEST(DeltaNetModel, WithoutAttentionThereAreNoRopeTables) {
+  const Golden golden("qwen3next");
+  Changed model(golden.path());
+  const std::string all("\x07\0\0\0\x04\0\0\0\0\0\0\0\x01\x01\x01\x01", 16);  // bool[4]
+  model.metadata.set({"qwen3next.attention.recurrent_layers", gguf::ValueType::kArray, all});
+  for (const char* key : {"attention.key_length", "attention.value_length", "rope.dimension_count"}) {
+    model.metadata.set_integer("qwen3next." + std::string(key), 1 << 25);
+  }
+  const gguf::Reader reader(model.write());
+  const auto backend = compute::make_backend("ref");
+  const Model bound(reader, *backend);
+  std::vector<Layer> layers;
+  for (int i = 0; i < 3; ++i) {
+    layers.push_back(bound.layer(i, 4096, layers));
+    EXPECT_EQ(layers.back().rope.cos, nullptr);
+  }
+}
+
+// Widths are products of two counts. Sums of them must stay within 64 bits before any tensor is looked at.
+TEST(DeltaNetModel, WidthsBeyondCountingAreRefused) {
+  for (const char* name : {"qwen3next", "llama", "deepseek2"}) {
+    const gguf::Reader reader(Golden(name).path());
+    for (const char* key : {"attention.head_count", "attention.head_count_kv"}) {
+      gguf::Metadata metadata = reader.metadata();
+      if (!metadata.contains(fmt::format("{}.{}", name, key))) continue;
+      metadata.set_integer(fmt::format("{}.attention.head_count", name), 1 << 30);
+      metadata.set_integer(fmt::format("{}.attention.head_count_kv", name), 1 << 30);
+      metadata.set_integer(fmt::format("{}.attention.key_length", name), 1 << 30);
+      metadata.set_integer(fmt::format("{}.attention.key_length_mla", name), 1 << 30);
+      EXPECT_NE(test::error_of([&] { read_config(metadata); }), "") << name;
+    }
+  }
 }
 
 // Where no output.weight is, token_embd takes its place; a missing shared width is that of a dense FFN.

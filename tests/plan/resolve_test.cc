@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "gguf/reader.h"
+#include "growth.h"
 #include "models.h"
 #include "plan/findings.h"
 #include "support.h"
@@ -350,6 +351,92 @@ TEST(Plans, FewerSharedHeadsOrExpertsNeedLess) {
   EXPECT_EQ(pick("IQ4_XS", {.gqa = 3}), formats::Type::IQ4_XS);
   EXPECT_EQ(pick("Q6_K", {.experts = 8}), formats::Type::Q8_0);
   EXPECT_EQ(pick("IQ2_XXS", {.imatrix = true, .experts = 8}), formats::Type::Q4_K);
+}
+
+// All patterns are matched together. What each alone would match decides.
+TEST(Resolve, PatternsTogetherMatchWhatEachDoes) {
+  std::mt19937 random(4);
+  const std::vector<std::string> patterns = {"attn",    "^blk",          "blk.{0,2:4}.attn_q", "blk\\.1\\.",
+                                             "weight$", "q|k",           "blk.{:1/2}.f",       "(a|b)+_u",
+                                             "\\d{2}",  "ffn_(up|gate)", "blk.{9}.x",          "[^k].w"};
+  std::vector<gguf::TensorInfo> tensors;
+  for (const char* part : {"attn_q", "attn_k", "ffn_up", "ffn_gate", "ffn_down"}) {
+    for (int layer = 0; layer < 12; ++layer) tensors.push_back(matrix(fmt::format("blk.{}.{}.weight", layer, part)));
+  }
+  Layers layers;
+  for (const gguf::TensorInfo& tensor : tensors) layers.add(tensor.name);
+  for (int round = 0; round < 40; ++round) {
+    std::vector<std::string> some;
+    std::ranges::sample(patterns, std::back_inserter(some), 1 + random() % 8, random);
+    std::ranges::shuffle(some, random);
+    std::string text;
+    for (const std::string& pattern : some) text += pattern + " = Q8_0\n";
+    const Plan plan = parse(text);
+    const Resolution resolution = resolve(plan, tensors);
+    for (const Decision& decision : resolution.decisions) {
+      std::string expected;
+      for (const PlanRule& rule : plan.rules()) {
+        const auto regex = Pattern(rule.pattern, "").compile(layers);
+        if (expected.empty() && RE2::PartialMatch(decision.tensor->name, *regex)) {
+          expected = fmt::format("{} `{}`", rule.where(), rule.pattern);
+        }
+      }
+      EXPECT_EQ(decision.rule, expected) << decision.tensor->name << "\n" << text;
+    }
+  }
+}
+
+// One number for both: a plan with a rule for each tensor of a model.
+TEST(Resolve, TimeGrowsWithRulesAndTensors) {
+  struct Case {
+    Plan plan;
+    std::vector<gguf::TensorInfo> tensors;
+  };
+  const double ratio = test::growth(
+      400,
+      [](size_t n) {
+        std::string text;
+        Case made;
+        for (size_t i = 0; i < n; ++i) {
+          made.tensors.push_back(matrix(fmt::format("blk.{}.ffn_up.weight", i)));
+          text += fmt::format("blk\\.{}\\.ffn_up = Q8_0\n", n - 1 - i);
+        }
+        made.plan = parse(text);
+        return made;
+      },
+      [](const Case& made) {
+        const Resolution resolution = resolve(made.plan, made.tensors);
+        EXPECT_TRUE(resolution.unused.empty());
+        for (const Decision& decision : resolution.decisions) EXPECT_EQ(decision.reason, Reason::kRule);
+      });
+  EXPECT_LT(ratio, test::kAboutLinear);
+}
+
+TEST(Plan, TimeToPutRulesInFrontGrowsWithTheirNumber) {
+  const auto rules = [](size_t n) {
+    std::vector<PlanRule> made;
+    for (size_t i = 0; i < n; ++i) made.push_back({.pattern = fmt::format("p{}", i), .type = formats::Type::F16});
+    return made;
+  };
+  const double ratio = test::growth(1000, rules, [](const std::vector<PlanRule>& made) {
+    Plan plan;
+    plan.prepend(made);
+    plan.prepend(made);
+    EXPECT_EQ(plan.rules().size(), made.size());
+    EXPECT_EQ(plan.rules()[0].replaces, "F16 in ");
+  });
+  EXPECT_LT(ratio, test::kAboutLinear);
+}
+
+TEST(Plan, HasLimits) {
+  std::string text;
+  for (int i = 0; i < 20000; ++i) text += fmt::format("p{}=F16\n", i);
+  EXPECT_THROW(parse(text), Error);
+  EXPECT_THROW(Plan::parse_rule_list(text, "a"), Error);
+  EXPECT_THROW(parse(std::string(2 << 20, '\n')), Error);
+  std::string set = "0";
+  for (int i = 0; i < 5000; ++i) set += ",0";
+  EXPECT_THROW(parse("blk.{" + set + "}.x = F16"), Error);
 }
 
 }  // namespace

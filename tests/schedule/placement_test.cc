@@ -7,6 +7,7 @@
 #include <random>
 
 #include "base/error.h"
+#include "growth.h"
 
 namespace steelyard::schedule {
 namespace {
@@ -75,6 +76,7 @@ TEST(Placement, Proportions) {
   // Proportions that are numbers of layers are met exactly.
   EXPECT_EQ(split(47, {8, 8, 8, 8, 8, 7}),
             (std::vector<LayerRange>{{0, 8}, {8, 16}, {16, 24}, {24, 32}, {32, 40}, {40, 47}}));
+  EXPECT_EQ(split(10, {1e308, 1e308}), (std::vector<LayerRange>{{0, 5}, {5, 10}}));
   for (const std::vector<double>& bad : {std::vector<double>{0, 0}, {1, -1}, {1, NAN}, {1, INFINITY}}) {
     EXPECT_THROW(split(10, bad), Error);
   }
@@ -115,6 +117,65 @@ TEST(Placement, PartOfTheLayers) {
   EXPECT_EQ(most_layers(plan, {{10, 10}}), 0);
   EXPECT_EQ(most_layers(plan, {{10000, 0}}), 10);
   EXPECT_EQ(place_layers(plan, {free_bytes, {}, 0}).host, plan.all());
+}
+
+// Layers on devices are the same whatever the search is: of equal placements the one whose ranges begin first, from the
+// last device to the first.
+TEST(Placement, OfEqualPlacementsTheFirst) {
+  std::mt19937 random(2);
+  for (int round = 0; round < 200; ++round) {
+    MemoryPlan plan = plan_of(1 + static_cast<int>(random() % 12), 0);
+    for (LayerMemory& layer : plan.layers) layer = {100 * (random() % 3), 0};
+    const std::vector<uint64_t> free_bytes(1 + random() % 3, 100);
+    const int n = plan.all().end;
+    // least[d][end] and where the last range begins, by trying every beginning in order.
+    std::vector<std::vector<double>> least(free_bytes.size() + 1,
+                                           std::vector<double>(static_cast<size_t>(n) + 1, kNever));
+    std::vector<std::vector<int>> begin(free_bytes.size() + 1, std::vector<int>(static_cast<size_t>(n) + 1));
+    least[0][0] = 0;
+    for (size_t d = 0; d < free_bytes.size(); ++d) {
+      for (int end = 0; end <= n; ++end) {
+        for (int b = 0; b <= end; ++b) {
+          const double full =
+              static_cast<double>(plan.on_device({b, end}).total()) / static_cast<double>(free_bytes[d]);
+          const double most = std::max(least[d][static_cast<size_t>(b)], full);
+          if (most >= least[d + 1][static_cast<size_t>(end)]) continue;
+          least[d + 1][static_cast<size_t>(end)] = most;
+          begin[d + 1][static_cast<size_t>(end)] = b;
+        }
+      }
+    }
+    std::vector<LayerRange> expected(free_bytes.size());
+    for (size_t d = free_bytes.size(); d > 0; --d) {
+      const int end = d == free_bytes.size() ? n : expected[d].begin;
+      expected[d - 1] = {begin[d][static_cast<size_t>(end)], end};
+    }
+    EXPECT_EQ(place_layers(plan, {free_bytes}).devices, expected);
+  }
+}
+
+TEST(Placement, MostLayersByMemoryAreTheMostThatFit) {
+  std::mt19937 random(3);
+  for (int round = 0; round < 200; ++round) {
+    MemoryPlan plan = plan_of(1 + static_cast<int>(random() % 12), 0);
+    for (LayerMemory& layer : plan.layers) layer = {random() % 500, random() % 100};
+    std::vector<uint64_t> free_bytes(1 + random() % 3);
+    for (uint64_t& bytes : free_bytes) bytes = 1 + random() % 2000;
+    int64_t most = plan.all().end;
+    while (most > 0 && !fits(plan, place_layers(plan, {free_bytes, {}, most}), free_bytes)) --most;
+    EXPECT_EQ(most_layers(plan, {free_bytes}), most);
+  }
+}
+
+TEST(Placement, TimeGrowsWithTheLayers) {
+  const std::vector<uint64_t> free_bytes(4, 100'000);
+  const auto work = [&](const MemoryPlan& plan) {
+    place_layers(plan, {free_bytes});
+    most_layers(plan, {free_bytes});
+  };
+  EXPECT_LT(test::growth(
+                500, [](size_t n) { return plan_of(static_cast<int>(n), 100); }, work),
+            test::kAboutLinear);
 }
 
 }  // namespace

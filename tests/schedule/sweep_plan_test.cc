@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
+#include "model_copy.h"
 #include "support.h"
 
 namespace steelyard::schedule {
@@ -60,6 +63,38 @@ TEST_F(SweepPlanTest, StreamsGetWhatIsLeft) {
   EXPECT_EQ(plan(32 * kMiB).hidden_state_bytes, 0u);
   EXPECT_GT(plan(1024 * kMiB).hidden_state_bytes, 512 * kMiB);
   EXPECT_LT(plan(1024 * kMiB).hidden_state_bytes, 1024 * kMiB);
+}
+
+// A header alone proves no size. Sums and products of what it says end at the largest number.
+TEST_F(SweepPlanTest, SizesThatDoNotFitDoNotWrap) {
+  model::ModelConfig config = model_.config();
+  gguf::TensorInfo tensor;
+  tensor.name = "blk.0.x";
+  tensor.n_dims = 2;
+  for (const int64_t n : {int64_t{1} << 61, (int64_t{1} << 62) - 1, std::numeric_limits<int64_t>::max()}) {
+    for (const int64_t slices : {int64_t{1}, int64_t{1} << 40}) {
+      tensor.ne = {n, 1, slices, 1};
+      const TokenBytes token = token_bytes(std::span(&tensor, 1), config);
+      EXPECT_GE(token.in_block, static_cast<uint64_t>(n));
+      EXPECT_GE(token.input, static_cast<uint64_t>(n));
+    }
+  }
+  config.layers[0].attention.mixer = model::Mixer::kAttention;
+  config.layers[0].attention.n_head_kv = config.layers[0].attention.head_k = config.layers[0].attention.head_v =
+      std::numeric_limits<int32_t>::max();
+  EXPECT_GE(token_bytes({}, config).persistent, uint64_t{1} << 63);
+}
+
+TEST_F(SweepPlanTest, WithoutBlocks) {
+  EXPECT_EQ(token_bytes({}, model_.config()).in_block, 0u);
+  test::ModelCopy copy(test::golden("models/deepseek2/model.gguf"));
+  std::erase_if(copy.tensors, [](const auto& tensor) { return tensor.info.name.starts_with("blk."); });
+  const test::TempFolder folder;
+  copy.save(folder / "none.gguf");
+  const gguf::Reader reader(folder / "none.gguf");
+  for (const uint64_t memory : {uint64_t{0}, kMiB, 1024 * kMiB}) {
+    EXPECT_GT(plan_sweep(reader, model_.config(), memory, 0, 512, 2048, std::nullopt).n_batch, 0);
+  }
 }
 
 }  // namespace

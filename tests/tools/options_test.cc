@@ -81,7 +81,7 @@ TEST(Options, OfTheCommandLineAreThoseOfTheJobs) {
       {"help", "json", "devices", "chunk", "n_gpu_layers", "fail_above", "hellaswag", "hellaswag_tasks", "winogrande",
        "winogrande_tasks", "multiple_choice", "multiple_choice_tasks"},
       {"scratch_folder"});
-  expect_same<jobs::RunOptions>(add_run, "run", {"help", "devices", "n_gpu_layers", "interactive", "quiet"});
+  expect_same<jobs::RunOptions>(add_run, "run", {"help", "devices", "n_gpu_layers", "interactive", "quiet", "raw"});
   expect_same<jobs::WriteOptions>(add_write, "write", {"help", "devices", "n_gpu_layers"});
   expect_same<jobs::TuneOptions>(add_tune, "tune", {"help", "chunk"}, {"ppl_stride"});
   expect_same<jobs::SearchOptions>(add_search, "search", {"help", "json", "chunk", "n_gpu_layers"}, {"ppl_stride"});

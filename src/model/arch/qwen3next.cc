@@ -13,7 +13,7 @@ DeltaNetConfig read_delta_net(const ModelKeys& keys) {
   config.head = keys.count("ssm.state_size");
   config.n_head = keys.count("ssm.time_step_rank");
   config.n_head_k = keys.count("ssm.group_count");
-  constexpr int64_t kMaxHead = 4096;  // a state has the square of it for every head
+  constexpr int64_t kMaxHead = 512;  // a state has the square of it for every head, four times what any model has
   if (config.head > kMaxHead) keys.reject("ssm.state_size", "is {}, expected at most {}", config.head, kMaxHead);
   if (config.n_head % config.n_head_k != 0) {
     keys.reject("ssm.group_count", "is {}, expected a divisor of ssm.time_step_rank {}", config.n_head_k,
