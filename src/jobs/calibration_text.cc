@@ -8,6 +8,7 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/sha256.h"
+#include "base/text_file.h"
 #include "jobs/outputs.h"
 
 namespace steelyard::jobs {
@@ -83,7 +84,7 @@ CalibrationText::CalibrationText(CalibrationTextSettings settings) : settings_(s
   if (!source.own && about_writing) {
     fail("", "--writer, --save-text, --seed and what else says how a model writes need a text called self");
   }
-  if (!source.file.empty()) content_ = read_file(source.file);
+  if (!source.file.empty()) content_ = read_text_file(source.file);
 }
 
 tokenizer::Chunks CalibrationText::read_file_chunks(const tokenizer::Tokenizer& tokenizer, int64_t n_chunks) const {

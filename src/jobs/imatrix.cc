@@ -149,6 +149,18 @@ imatrix::Imatrix collect(const ImatrixOptions& options, ImatrixResult& result, c
   return std::move(collected.imatrix);
 }
 
+// Entries that one of two files lacks. Files of one model differ where their collections chose tensors.
+void add_differences(const imatrix::Imatrix& ours, const imatrix::Imatrix& theirs, std::vector<plan::Finding>& found) {
+  const auto add_missing = [&](const imatrix::Imatrix& in, const imatrix::Imatrix& from) {
+    const std::string what = fmt::format("entry that {} lacks and {} has; are both of one model?", in.source, from.source);
+    for (const auto& [name, entry] : from.entries) {
+      if (!in.entries.contains(name)) add(found, plan::Severity::kWarning, what, printable(name));
+    }
+  };
+  add_missing(ours, theirs);
+  add_missing(theirs, ours);
+}
+
 // A header is enough, so that it can be known before a download.
 ImatrixCosts costs(const ImatrixOptions& options) {
   const gguf::Reader reader(options.model.model, gguf::ReadMode::kHeader);
@@ -198,13 +210,17 @@ ImatrixResult imatrix(const ImatrixOptions& options, const ProgressCallback& pro
     if (options.model.model.empty()) fail("", "no model given: -m MODEL");
     sums = collect(options, result, progress);
   }
+  std::vector<plan::Finding> found;
   for (const std::string& path : options.in_file) {
     imatrix::Imatrix input = imatrix::Imatrix::load(path);
-    if (sums)
+    if (sums) {
+      add_differences(*sums, input, found);
       sums->merge(input);
-    else
+    } else {
       sums = std::move(input);
+    }
   }
+  result.findings = described(found);
   if (!sums) fail("", "give -m MODEL -f TEXT to collect, or --in-file FILE to convert or merge");
   sums->save(options.output_file);
   result.output_file = options.output_file;

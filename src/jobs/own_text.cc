@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/resume_file.h"
+#include "base/text_file.h"
 #include "gguf/fingerprint.h"
 
 namespace steelyard::jobs {
@@ -67,7 +68,7 @@ int64_t fitting(const model::Model& model, int64_t n_ctx, uint64_t memory) {
 std::string read_excerpts(const WritingOptions& options) {
   options.check();
   if (options.excerpts == 0) return "";
-  return read_file(options.excerpts_of.empty() ? data_folder("calibration") + "/default.txt" : options.excerpts_of);
+  return read_text_file(options.excerpts_of.empty() ? data_folder("calibration") + "/default.txt" : options.excerpts_of);
 }
 
 generate::Beginnings beginnings(const OpenModel& open, const tokenizer::Tokenizer& tokenizer,

@@ -4,6 +4,7 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "base/text_file.h"
 #include "evaluate/divergence.h"
 #include "evaluate/evaluation.h"
 #include "evaluate/perplexity.h"
@@ -160,7 +161,7 @@ PerplexityResult Run::noise_floor() {
 
 // The file is a JSON array of ids.
 std::vector<tokenizer::TokenId> read_ids(const std::string& path) {
-  const Json json = Json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+  const Json json = Json::parse(read_text_file(path), nullptr, /*allow_exceptions=*/false);
   if (!json.is_array() || json.empty()) fail(path, "expected a JSON array of token ids");
   std::vector<tokenizer::TokenId> ids;
   for (const Json& id : json) {

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "compute/backends.h"
+#include "imatrix/matching.h"
 #include "imatrix/selection.h"
 #include "jobs/calibration.h"
 #include "jobs/outputs.h"
@@ -147,7 +148,7 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
   const bool header_only = options.dry_run && !calibrates;
   const gguf::Reader source(options.model, header_only ? gguf::ReadMode::kHeader : gguf::ReadMode::kData);
   std::optional<imatrix::Imatrix> imatrix;
-  if (!options.imatrix.empty()) imatrix = imatrix::Imatrix::load(options.imatrix);
+  if (!options.imatrix.empty()) imatrix = imatrix::load_for(options.imatrix, source.tensors());
   Recipe made_from = options.from.empty() ? recipe(options) : repeat(options, source, imatrix);
   const ShapingOptions& shaping = made_from.shaping;
   const quantize::EditedModel model = apply(shaping.edits(), source.metadata(), source.tensors());

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <random>
 
-#include "base/atomic_file.h"
 #include "base/error.h"
+#include "base/text_file.h"
 #include "generate/generator.h"
 
 namespace steelyard::jobs {
@@ -41,8 +41,11 @@ void check(const RunOptions& options) {
 }
 
 std::string read_prompt(const RunOptions& options) {
-  if (options.file.empty()) return options.prompt;
-  std::string text = read_file(options.file);
+  if (options.file.empty()) {
+    check_text(options.prompt, "--prompt");
+    return options.prompt;
+  }
+  std::string text = read_text_file(options.file);
   if (text.ends_with('\n')) text.pop_back();
   return text;
 }
@@ -112,6 +115,7 @@ RunResult run(const RunOptions& options, const ProgressCallback& progress, const
   while (dialogue) {
     const std::optional<std::string> line = read_line();
     if (!line) break;
+    check_text(*line, "a line of the dialogue");
     generator.append(encode(options, *line + "\n", tokenizer, generator.empty()));
     if (answer() == generate::FinishReason::kContext) {
       fail("", "the context of {} tokens is full; -c N makes it larger", result.context);

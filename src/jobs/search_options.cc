@@ -14,8 +14,7 @@ void SearchOptions::check() const {
   steering.check();
   if (held_out < 2) fail("", "--held-out: expected at least 2, found {}", held_out);
   if (rounds < 1) fail("", "--rounds: expected at least 1, found {}", rounds);
-  // The text is read again for each file that is made, as quantize reads it.
-  if (text.file == "-") fail("", "-f: a search reads its text several times, which a pipe cannot be");
+  if (text.file.empty()) fail("", "no text given: -f FILE");
   if (text.from_chunk != 0 || text.parse_special) fail("", "--from-chunk and --parse-special: calibration has neither");
   if (text.ppl_stride != 0) fail("", "--ppl-stride: a search calibrates, its chunks do not overlap");
 }

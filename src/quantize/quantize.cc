@@ -1,5 +1,6 @@
 #include "quantize/quantize.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "base/error.h"
@@ -77,6 +78,11 @@ void check_expected(const Recorded& expected, const std::string& source, const O
   }
 }
 
+// What the file has, and not what was made of it for this model.
+int64_t own_entries(const imatrix::Imatrix& imatrix) {
+  return std::ranges::count_if(imatrix.entries, [](const auto& entry) { return entry.second.shared_from.empty(); });
+}
+
 }  // namespace
 
 gguf::Metadata result_metadata(const QuantizeJob& job, const gguf::Metadata* edited) {
@@ -92,7 +98,7 @@ gguf::Metadata result_metadata(const QuantizeJob& job, const gguf::Metadata* edi
     metadata.set_string("quantize.imatrix.file", job.imatrix->source);
     metadata.set_string("quantize.imatrix.dataset",
                         job.imatrix->datasets.empty() ? std::string() : job.imatrix->datasets.front());
-    metadata.set_integer("quantize.imatrix.entries_count", static_cast<uint32_t>(job.imatrix->entries.size()));
+    metadata.set_integer("quantize.imatrix.entries_count", static_cast<uint32_t>(own_entries(*job.imatrix)));
     metadata.set_integer("quantize.imatrix.chunks_count", static_cast<uint32_t>(job.imatrix->chunk_count));
   }
   return metadata;
