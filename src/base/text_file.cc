@@ -17,8 +17,10 @@ struct Beginning {
 };
 
 // Byte order marks. Those of UTF-32 come first: one of them begins like one of UTF-16.
-constexpr Beginning kMarks[] = {
-    {"\xFF\xFE\0\0"sv, "UTF-32LE"}, {"\0\0\xFE\xFF"sv, "UTF-32BE"}, {"\xFF\xFE"sv, "UTF-16LE"}, {"\xFE\xFF"sv, "UTF-16BE"}};
+constexpr Beginning kMarks[] = {{"\xFF\xFE\0\0"sv, "UTF-32LE"},
+                                {"\0\0\xFE\xFF"sv, "UTF-32BE"},
+                                {"\xFF\xFE"sv, "UTF-16LE"},
+                                {"\xFE\xFF"sv, "UTF-16BE"}};
 constexpr std::string_view kMark = "\xEF\xBB\xBF";  // of UTF-8
 
 // Binary files that are taken for text by mistake.

@@ -108,8 +108,7 @@ void Imatrix::merge(const Imatrix& other) {
 
 bool fits(const ImatrixEntry& entry, const gguf::TensorInfo& tensor) {
   const int64_t n_slices = tensor.ne[2] * tensor.ne[3];
-  return entry.n_in * entry.n_expert == tensor.ne[0] * n_slices &&
-         (entry.n_expert == 1 || entry.n_expert == n_slices);
+  return entry.n_in * entry.n_expert == tensor.ne[0] * n_slices && (entry.n_expert == 1 || entry.n_expert == n_slices);
 }
 
 const ImatrixEntry* Imatrix::find(const gguf::TensorInfo& tensor) const {
@@ -118,8 +117,8 @@ const ImatrixEntry* Imatrix::find(const gguf::TensorInfo& tensor) const {
   const ImatrixEntry& entry = found->second;
   if (!fits(entry, tensor)) {
     fail(source, "{} is [{}, {}], expected [{}, {}] for a tensor {}: this is the imatrix of another model",
-         printable(tensor.name), entry.n_in, entry.n_expert, tensor.ne[0],
-         tensor.ne[2] * tensor.ne[3], gguf::shape_string(tensor));
+         printable(tensor.name), entry.n_in, entry.n_expert, tensor.ne[0], tensor.ne[2] * tensor.ne[3],
+         gguf::shape_string(tensor));
   }
   return &entry;
 }

@@ -62,6 +62,13 @@ TextSource TextSource::parse(const std::string& text) {
   return source;
 }
 
+OptionNames TextSource::unused() const {
+  OptionNames names;
+  if (!own || file.empty() || own_tokens > 0) names.insert("own_share");
+  if (file.empty()) names = names + OptionNames{"from_chunk", "parse_special"};
+  return names;
+}
+
 std::string TextSource::recorded() const {
   std::string text(own ? kSelf : "");
   if (own_tokens > 0) text += fmt::format(":{}", own_tokens);

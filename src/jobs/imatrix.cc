@@ -9,6 +9,7 @@
 #include "imatrix/coverage.h"
 #include "jobs/calibration_text.h"
 #include "jobs/outputs.h"
+#include "jobs/seeds.h"
 #include "measure/speed.h"
 #include "model/architecture.h"
 
@@ -152,7 +153,8 @@ imatrix::Imatrix collect(const ImatrixOptions& options, ImatrixResult& result, c
 // Entries that one of two files lacks. Files of one model differ where their collections chose tensors.
 void add_differences(const imatrix::Imatrix& ours, const imatrix::Imatrix& theirs, std::vector<plan::Finding>& found) {
   const auto add_missing = [&](const imatrix::Imatrix& in, const imatrix::Imatrix& from) {
-    const std::string what = fmt::format("entry that {} lacks and {} has; are both of one model?", in.source, from.source);
+    const std::string what =
+        fmt::format("entry that {} lacks and {} has; are both of one model?", in.source, from.source);
     for (const auto& [name, entry] : from.entries) {
       if (!in.entries.contains(name)) add(found, plan::Severity::kWarning, what, printable(name));
     }
@@ -190,16 +192,25 @@ void check_options(const ImatrixOptions& options) {
     fail("", "--min-expert-tokens: expected a number from 0, found {}", options.min_expert_tokens);
   }
   if (options.dry_run) return;
+  const TextSource source = TextSource::parse(options.text.file);
+  if (!options.text.file.empty()) {
+    refuse_given(options, source.unused(), fmt::format("with -f {}", options.text.file));
+    options.resume.check();
+  } else if (!options.in_file.empty()) {
+    refuse_others(options, {"in_file", "output_file", "threads"}, "without a text to collect on: -f TEXT");
+  }
   if (options.output_file.empty()) fail("", "--output-file is required");
-  const std::vector<std::string> inputs = {options.model.model, TextSource::parse(options.text.file).file};
+  const std::vector<std::string> inputs = {options.model.model, source.file};
   check_output(options.output_file, inputs);
   if (!options.resume.resume.empty()) check_output(options.resume.resume, {inputs[0], inputs[1], options.output_file});
 }
 
 }  // namespace
 
-ImatrixResult imatrix(const ImatrixOptions& options, const ProgressCallback& progress) {
-  check_options(options);
+ImatrixResult imatrix(const ImatrixOptions& given, const ProgressCallback& progress) {
+  check_options(given);
+  ImatrixOptions options = given;
+  options.writing.seed = chosen_seed(options.writing.seed, "--seed", !options.resume.resume.empty());
   ImatrixResult result;
   if (options.dry_run) {
     result.costs = costs(options);

@@ -84,8 +84,8 @@ std::vector<plan::Finding> findings(const QuantizeJob& job) {
   for (const plan::Decision* decision : job.resolution.by_layer()) add_tensor(job, *decision, found);
   if (job.imatrix != nullptr) {
     for (const std::string& name : job.imatrix->strangers) {
-      add(found, plan::Severity::kWarning, "entry of the imatrix that names no tensor of the model; is it of another model?",
-          printable(name));
+      add(found, plan::Severity::kWarning,
+          "entry of the imatrix that names no tensor of the model; is it of another model?", printable(name));
     }
   }
   std::stable_sort(found.begin(), found.end(),
