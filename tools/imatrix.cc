@@ -3,6 +3,7 @@
 
 #include "command.h"
 #include "options.h"
+#include "plan_report.h"
 #include "progress_line.h"
 
 namespace steelyard::tools {
@@ -71,6 +72,7 @@ void run_imatrix(const jobs::ImatrixOptions& options) {
   });
   if (result.costs) return print(*result.costs);
   if (result.collected) print(*result.collected, waits_for_experts);
+  write_out(findings_text(result.findings));
   print_out("wrote {}: {} entries\n", result.output_file, result.n_entries);
 }
 

@@ -11,6 +11,7 @@
 #include "command.h"
 #include "figure_limits.h"
 #include "jobs/choice.h"
+#include "jobs/given_options.h"
 #include "jobs/outputs.h"
 #include "options.h"
 #include "perplexity_report.h"
@@ -21,13 +22,14 @@ namespace {
 
 struct Tasks {
   const char *kind, *name, *help;
+  int64_t most = 0;  // by default
   bool wanted = false;
-  int64_t tasks = 0;
+  int64_t tasks = most;
 };
 
 struct CommandLine {
   jobs::PerplexityOptions options;
-  Tasks tasks[3] = {{"hellaswag", "HellaSwag", "score HellaSwag tasks: -f FILE with six lines each", false, 400},
+  Tasks tasks[3] = {{"hellaswag", "HellaSwag", "score HellaSwag tasks: -f FILE with six lines each", 400},
                     {"winogrande", "Winogrande", "score Winogrande tasks: -f FILE with comma-separated lines"},
                     {"multiple-choice", "multiple choice",
                      "score multiple-choice tasks: -f FILE in llama-perplexity's "
@@ -43,7 +45,9 @@ void write(const std::string& json, const Result& result) {
 
 void score_tasks(const CommandLine& line, const Tasks& tasks) {
   const jobs::PerplexityOptions& options = line.options;
-  jobs::check(options);
+  jobs::OptionNames used = jobs::names_of<jobs::ModelOptions>();
+  used.insert({"file", "ctx_size", "batch_size"});
+  refuse_others(options, used, fmt::format("with --{}", tasks.kind));
   TaskTable table;
   const jobs::ChoiceResult result = jobs::choice({.model = options.model,
                                                   .kind = tasks.kind,
@@ -61,6 +65,9 @@ void run(CommandLine& line) {
   const auto wanted = std::ranges::count(line.tasks, true, &Tasks::wanted);
   if (wanted > 1) fail("", "give one of --hellaswag, --winogrande and --multiple-choice");
   const std::vector<Limit> limits = parse_limits(line.fail_above);
+  for (const Tasks& tasks : line.tasks) {
+    if (!tasks.wanted && tasks.tasks != tasks.most) fail("", "--{0}-tasks: no effect without --{0}", tasks.kind);
+  }
   if (!limits.empty() && wanted == 1) fail("", "--fail-above: tasks have scores, and no figures that it knows");
   if (!options.report.empty() && wanted == 1) fail("", "--report: tasks have scores, and no divergence to show");
   check(limits, options);

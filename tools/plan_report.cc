@@ -71,16 +71,16 @@ std::string summary(const jobs::PlanResult& plan) {
                      static_cast<double>(plan.total_bytes) / kGiB, plan.bits_per_weight);
 }
 
-std::string findings_text(const jobs::PlanResult& plan) {
+std::string findings_text(const std::vector<jobs::PlanFinding>& findings) {
   std::string text;
-  for (const jobs::PlanFinding& finding : plan.findings) {
+  for (const jobs::PlanFinding& finding : findings) {
     text += fmt::format("{}: {}\n", finding.severity, describe(plan::Finding{{}, finding.what, finding.subjects}));
   }
   return text;
 }
 
 std::string plan_report(const jobs::PlanResult& plan) {
-  return table(plan) + "\n" + summary(plan) + findings_text(plan);
+  return table(plan) + "\n" + summary(plan) + findings_text(plan.findings);
 }
 
 }  // namespace steelyard::tools

@@ -14,7 +14,7 @@ std::string table(const jobs::PlanResult& plan);
 std::string summary(const jobs::PlanResult& plan);
 
 /// "warning: rule matches no tensor: x.plan:3 `foo`", a line for each finding.
-std::string findings_text(const jobs::PlanResult& plan);
+std::string findings_text(const std::vector<jobs::PlanFinding>& findings);
 
 /// All three.
 std::string plan_report(const jobs::PlanResult& plan);

@@ -74,6 +74,7 @@ void run_quantize(jobs::QuantizeOptions& options) {
     print_decisions(known, options);
   });
   if (options.dry_run) return;
+  write_out(findings_text(result.findings));
   if (result.writing) print_writing(*result.writing);
   if (!options.calibrate.empty()) print_rounding(result.rounding);
   if (result.half_text_loss > 0) print_doubling(result.half_text_loss);

@@ -6,6 +6,7 @@
 #include "base/atomic_file.h"
 #include "command.h"
 #include "options.h"
+#include "plan_report.h"
 #include "progress_line.h"
 
 namespace steelyard::tools {
@@ -43,6 +44,7 @@ void print_devices(const jobs::SearchResult& result) {
 void run_search(const jobs::SearchOptions& options, const std::string& json) {
   ProgressLine line;
   const jobs::SearchResult result = jobs::search(options, [&](const jobs::Progress& progress) { line.show(progress); });
+  write_out(findings_text(result.findings));
   print_out("started from {}, {} bytes of tensor data may be used\n", result.start, result.budget);
   for (const jobs::SearchMeasurement& at : result.measured) print_measured(at);
   if (result.chosen == "start") print_out("nothing is better than {}\n", result.start);

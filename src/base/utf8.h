@@ -1,4 +1,5 @@
-// What UTF-8 is, for code that shows bytes of files: messages (error.h) and what goes to a terminal (terminal_text.h).
+// What UTF-8 is: for messages (error.h), for what goes to a terminal (terminal_text.h), and for text that comes from outside
+// (text_file.h).
 #pragma once
 
 #include <cstddef>

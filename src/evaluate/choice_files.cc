@@ -11,7 +11,7 @@
 #include "base/atomic_file.h"
 #include "base/byte_reader.h"
 #include "base/error.h"
-#include "base/mapped_file.h"
+#include "base/text_file.h"
 #include "evaluate/choice.h"
 
 namespace steelyard::evaluate {
@@ -55,6 +55,7 @@ std::vector<std::string> lines_of(const std::string& text) {
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
     lines.push_back(text.substr(begin, end - begin));
+    if (lines.back().ends_with('\r')) lines.back().pop_back();
     begin = end + 1;
   }
   return lines;
@@ -244,7 +245,7 @@ Answers read_answers(ByteReader& in) {
 std::vector<ChoiceTask> load_hellaswag(const std::string& path, const tokenizer::Tokenizer& tokenizer,
                                        int64_t max_tasks, int64_t n_ctx) {
   constexpr size_t kLines = 6, kEndings = 4;
-  const std::vector<std::string> lines = lines_of(read_file(path));
+  const std::vector<std::string> lines = lines_of(read_text_file(path));
   if (lines.empty() || lines.size() % kLines != 0) {
     fail(path, "has {} lines, expected a multiple of {}", lines.size(), kLines);
   }
@@ -271,7 +272,7 @@ std::vector<ChoiceTask> load_hellaswag(const std::string& path, const tokenizer:
 
 std::vector<ChoiceTask> load_winogrande(const std::string& path, const tokenizer::Tokenizer& tokenizer,
                                         int64_t max_tasks, int64_t n_ctx) {
-  const std::vector<std::string> lines = lines_of(read_file(path));
+  const std::vector<std::string> lines = lines_of(read_text_file(path));
   if (lines.empty()) fail(path, "has no tasks");
   std::vector<WinograndeLine> parsed;
   for (const std::string& line : lines) parsed.push_back(parse_winogrande(line, path, parsed.size() + 1));
@@ -312,9 +313,11 @@ std::vector<ChoiceTask> load_multiple_choice(const std::string& path, const toke
     in.seek(begins[c]);
     const std::string question(in.string<uint32_t>());
     const Answers answers = read_answers(in);
+    check_text(question, fmt::format("{}: the question of task {}", path, i + 1));
     ChoiceTask task;
     for (size_t a = 0; a < answers.texts.size(); ++a) {
       if (answers.texts[a].empty()) fail(path, "task {} has an empty answer", i + 1);
+      check_text(answers.texts[a], fmt::format("{}: an answer of task {}", path, i + 1));
       task.push_back({encode(tokenizer, question + " " + answers.texts[a]), 0, 0, answers.labels[a] == 1});
       refuse_longer(task.back(), n_ctx, path, i + 1);
     }

@@ -119,16 +119,19 @@ void Imatrix::merge(const Imatrix& other) {
   chunk_count += n_more;
 }
 
+bool fits(const ImatrixEntry& entry, const gguf::TensorInfo& tensor) {
+  const int64_t n_slices = tensor.ne[2] * tensor.ne[3];
+  return entry.n_in * entry.n_expert == tensor.ne[0] * n_slices && (entry.n_expert == 1 || entry.n_expert == n_slices);
+}
+
 const ImatrixEntry* Imatrix::find(const gguf::TensorInfo& tensor) const {
   const auto found = entries.find(tensor.name);
   if (found == entries.end()) return nullptr;
   const ImatrixEntry& entry = found->second;
-  const int64_t n_slices = tensor.ne[2] * tensor.ne[3];
-  const bool fits =
-      entry.n_in * entry.n_expert == tensor.ne[0] * n_slices && (entry.n_expert == 1 || entry.n_expert == n_slices);
-  if (!fits) {
+  if (!fits(entry, tensor)) {
     fail(source, "{} is [{}, {}], expected [{}, {}] for a tensor {}: this is the imatrix of another model",
-         printable(tensor.name), entry.n_in, entry.n_expert, tensor.ne[0], n_slices, gguf::shape_string(tensor));
+         printable(tensor.name), entry.n_in, entry.n_expert, tensor.ne[0], tensor.ne[2] * tensor.ne[3],
+         gguf::shape_string(tensor));
   }
   return &entry;
 }

@@ -21,7 +21,11 @@ struct ImatrixEntry {
   int64_t n_expert = 1;         ///< 1 for a dense tensor
   std::vector<double> in_sum2;  ///< [n_expert][n_in] sum of x^2 over all inputs x of a column
   std::vector<int64_t> counts;  ///< [n_expert] inputs seen: tokens, or (token, slot) pairs routed to an expert
+  std::string shared_from;      ///< the entry that this is a copy of (matching.h); empty: the tensor's own
 };
+
+/// Whether an entry has a number for each column of each of the tensor's matrices.
+bool fits(const ImatrixEntry& entry, const gguf::TensorInfo& tensor);
 
 /// Measured: docs/results/prior-weight.md.
 inline constexpr double kDefaultPriorWeight = 4;
@@ -32,6 +36,7 @@ struct Imatrix {
   int64_t chunk_count = 0;                      ///< chunks of text seen
   int64_t chunk_size = 512;                     ///< tokens per chunk
   std::string source = "imatrix";               ///< the file, for messages
+  std::vector<std::string> strangers;           ///< entries of no tensor of the model at hand (matching.h)
 
   /// Pseudo-count of the layer mean in an expert's importance; at least 0. With 0, experts without any input still use
   /// the mean. Not stored in files: it is a setting of importance().

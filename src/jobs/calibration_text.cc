@@ -8,6 +8,7 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/sha256.h"
+#include "base/text_file.h"
 #include "jobs/outputs.h"
 
 namespace steelyard::jobs {
@@ -61,6 +62,13 @@ TextSource TextSource::parse(const std::string& text) {
   return source;
 }
 
+OptionNames TextSource::unused() const {
+  OptionNames names;
+  if (!own || file.empty() || own_tokens > 0) names.insert("own_share");
+  if (file.empty()) names = names + OptionNames{"from_chunk", "parse_special"};
+  return names;
+}
+
 std::string TextSource::recorded() const {
   std::string text(own ? kSelf : "");
   if (own_tokens > 0) text += fmt::format(":{}", own_tokens);
@@ -83,7 +91,7 @@ CalibrationText::CalibrationText(CalibrationTextSettings settings) : settings_(s
   if (!source.own && about_writing) {
     fail("", "--writer, --save-text, --seed and what else says how a model writes need a text called self");
   }
-  if (!source.file.empty()) content_ = read_file(source.file);
+  if (!source.file.empty()) content_ = read_text_file(source.file);
 }
 
 tokenizer::Chunks CalibrationText::read_file_chunks(const tokenizer::Tokenizer& tokenizer, int64_t n_chunks) const {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "jobs/given_options.h"
 #include "jobs/own_text.h"
 
 namespace steelyard::jobs {
@@ -18,6 +19,8 @@ struct TextSource {
 
   /// Error for a number that is none, and for "self+" without a file.
   static TextSource parse(const std::string& text);
+  /// Options about a text that this one has no use for: of what the model writes, or of what a file has.
+  OptionNames unused() const;
   /// The same without folders, which change: as it is recorded.
   std::string recorded() const;
 };

@@ -10,6 +10,7 @@
 #include "imatrix/coverage.h"
 #include "jobs/calibration_text.h"
 #include "jobs/outputs.h"
+#include "jobs/seeds.h"
 #include "measure/speed.h"
 #include "model/architecture.h"
 
@@ -155,6 +156,19 @@ Collected collect(const ImatrixOptions& options, ImatrixResult& result, const Pr
   return {std::move(collected.imatrix), std::move(collected.progress), written.take_progress()};
 }
 
+// Entries that one of two files lacks. Files of one model differ where their collections chose tensors.
+void add_differences(const imatrix::Imatrix& ours, const imatrix::Imatrix& theirs, std::vector<plan::Finding>& found) {
+  const auto add_missing = [&](const imatrix::Imatrix& in, const imatrix::Imatrix& from) {
+    const std::string what =
+        fmt::format("entry that {} lacks and {} has; are both of one model?", in.source, from.source);
+    for (const auto& [name, entry] : from.entries) {
+      if (!in.entries.contains(name)) add(found, plan::Severity::kWarning, what, printable(name));
+    }
+  };
+  add_missing(ours, theirs);
+  add_missing(theirs, ours);
+}
+
 // A header is enough, so that it can be known before a download.
 ImatrixCosts costs(const ImatrixOptions& options) {
   const gguf::Reader reader(options.model.model, gguf::ReadMode::kHeader);
@@ -184,17 +198,26 @@ void check_options(const ImatrixOptions& options) {
     fail("", "--min-expert-tokens: expected a number from 0, found {}", options.min_expert_tokens);
   }
   if (options.dry_run) return;
+  const TextSource source = TextSource::parse(options.text.file);
+  if (!options.text.file.empty()) {
+    refuse_given(options, source.unused(), fmt::format("with -f {}", options.text.file));
+    options.resume.check();
+  } else if (!options.in_file.empty()) {
+    refuse_others(options, {"in_file", "output_file", "threads"}, "without a text to collect on: -f TEXT");
+  }
   if (options.output_file.empty()) fail("", "--output-file is required");
   for (const std::string& path : options.in_file) MappedFile{path};  // a name that is wrong shows before the work
-  const std::vector<std::string> inputs = {options.model.model, TextSource::parse(options.text.file).file};
+  const std::vector<std::string> inputs = {options.model.model, source.file};
   check_output(options.output_file, inputs);
   if (!options.resume.resume.empty()) check_output(options.resume.resume, {inputs[0], inputs[1], options.output_file});
 }
 
 }  // namespace
 
-ImatrixResult imatrix(const ImatrixOptions& options, const ProgressCallback& progress) {
-  check_options(options);
+ImatrixResult imatrix(const ImatrixOptions& given, const ProgressCallback& progress) {
+  check_options(given);
+  ImatrixOptions options = given;
+  options.writing.seed = chosen_seed(options.writing.seed, "--seed", !options.resume.resume.empty());
   ImatrixResult result;
   if (options.dry_run) {
     result.costs = costs(options);
@@ -205,14 +228,18 @@ ImatrixResult imatrix(const ImatrixOptions& options, const ProgressCallback& pro
     if (options.model.model.empty()) fail("", "no model given: -m MODEL");
     sums = collect(options, result, progress);
   }
+  std::vector<plan::Finding> found;
   // Should one of them be no importance, the collection's progress is still there.
   for (const std::string& path : options.in_file) {
     imatrix::Imatrix input = imatrix::Imatrix::load(path);
-    if (sums)
+    if (sums) {
+      add_differences(sums->imatrix, input, found);
       sums->imatrix.merge(input);
-    else
+    } else {
       sums.emplace().imatrix = std::move(input);
+    }
   }
+  result.findings = described(found);
   if (!sums) fail("", "give -m MODEL -f TEXT to collect, or --in-file FILE to convert or merge");
   sums->imatrix.save(options.output_file);
   sums->progress.remove();

@@ -13,6 +13,7 @@
 
 #include "jobs/calibration_text.h"
 #include "jobs/model_options.h"
+#include "jobs/plan.h"
 #include "jobs/progress.h"
 #include "jobs/sweep_options.h"
 #include "jobs/text_options.h"
@@ -138,6 +139,7 @@ struct ImatrixResult {
   int64_t n_entries = 0;                   ///< in that file
   std::optional<CollectedText> collected;  ///< with a text
   std::optional<ImatrixCosts> costs;       ///< of a dry run
+  std::vector<PlanFinding> findings;       ///< about files that were merged
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -145,6 +147,7 @@ struct ImatrixResult {
     visit("n_entries", self.n_entries);
     visit("collected", self.collected);
     visit("costs", self.costs);
+    visit("findings", self.findings);
   }
 };
 

@@ -8,6 +8,7 @@
 #include "base/data_folder.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/text_file.h"
 #include "gguf/fingerprint.h"
 
 namespace steelyard::jobs {
@@ -65,7 +66,8 @@ int64_t fitting(const model::Model& model, int64_t n_ctx, uint64_t memory) {
 std::string read_excerpts(const WritingOptions& options) {
   options.check();
   if (options.excerpts == 0) return "";
-  return read_file(options.excerpts_of.empty() ? data_folder("calibration") + "/default.txt" : options.excerpts_of);
+  return read_text_file(options.excerpts_of.empty() ? data_folder("calibration") + "/default.txt"
+                                                    : options.excerpts_of);
 }
 
 generate::Beginnings beginnings(const OpenModel& open, const tokenizer::Tokenizer& tokenizer,
@@ -81,7 +83,8 @@ generate::Beginnings beginnings(const OpenModel& open, const tokenizer::Tokenize
 }  // namespace
 
 void WritingOptions::check() const {
-  if (seed < 0) fail("", "--seed must be at least 0");
+  if (seed < 0) fail("", "--seed must be at least 0, or -1 for another one each time");
+  if (!excerpts_of.empty() && excerpts == 0) fail("", "--excerpts-of needs --excerpts SHARE");
   if (!(chats >= 0 && excerpts >= 0 && chats + excerpts <= 1)) {
     fail("", "--chats is {} and --excerpts {}, expected shares from 0 to 1 whose sum is at most 1", chats, excerpts);
   }

@@ -13,7 +13,7 @@ namespace steelyard::jobs {
 
 /// What shapes a text that a model writes. docs/calibration.md has the measurements behind the defaults.
 struct WritingOptions {
-  int64_t seed = 0;
+  int64_t seed = 0;         ///< of a job -1, too: another one each time (seeds.h)
   double temp = 1;          ///< 1: the model's own distribution
   double top_p = 1;         ///< 1: nothing is cut off
   double chats = 0.75;      ///< share of texts that begin with the markup of a chat, where the model has it

@@ -5,12 +5,14 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "base/text_file.h"
 #include "evaluate/divergence.h"
 #include "evaluate/evaluation.h"
 #include "evaluate/perplexity.h"
 #include "evaluate/self_check.h"
 #include "evaluate/sequence.h"
 #include "jobs/evaluation_report.h"
+#include "jobs/given_options.h"
 #include "jobs/outputs.h"
 
 namespace steelyard::jobs {
@@ -58,6 +60,8 @@ tokenizer::Chunks Run::choose_chunks(const tokenizer::Tokenizer& tokenizer, cons
   const auto choose = [&] {
     if (!options_.text.file.empty()) return read_chunks(options_.text, tokenizer, options_.text.chunks);
     if (base == nullptr) fail("", "no text given: -f FILE");
+    if (options_.text.ctx_size != TextOptions().ctx_size && options_.text.ctx_size != base->n_ctx())
+      fail(options_.kl_divergence_base, "was made with context {}, not {}", base->n_ctx(), options_.text.ctx_size);
     std::vector<tokenizer::TokenId> ids = base->tokens();
     if (ids.size() < 2 * static_cast<size_t>(base->n_ctx())) {
       fail(options_.kl_divergence_base, "has a single chunk, at least two are needed");
@@ -164,7 +168,7 @@ PerplexityResult Run::noise_floor() {
 
 // The file is a JSON array of ids.
 std::vector<tokenizer::TokenId> read_ids(const std::string& path) {
-  const Json json = parse_json(read_file(path));
+  const Json json = parse_json(read_text_file(path));
   if (!json.is_array() || json.empty()) fail(path, "expected a JSON array of token ids");
   std::vector<tokenizer::TokenId> ids;
   for (const Json& id : json) {
@@ -200,6 +204,25 @@ std::vector<std::string> PerplexityOptions::inputs() const {
   return {model.model, text.file, tokens, kl_divergence ? kl_divergence_base : ""};
 }
 
+namespace {
+
+// What a kind of run has no use for is refused.
+void refuse_ignored(const PerplexityOptions& options) {
+  const OptionNames always = names_of<ModelOptions>() + OptionNames{"scratch_folder"};
+  if (!options.tokens.empty()) return refuse_others(options, always + OptionNames{"tokens", "dump_logits"}, "with --tokens");
+  const OptionNames text = always + OptionNames{"file", "ctx_size", "chunks", "from_chunk", "parse_special"};
+  if (options.self_check) return refuse_others(options, text + OptionNames{"ppl_stride", "self_check"}, "with --self-check");
+  options.resume.check();
+  if (options.kl_divergence) {
+    refuse_given(options, {"kl_divergence_base_format"}, "with --kl-divergence: a base that is read has its own");
+    if (options.text.file.empty()) refuse_given(options, {"parse_special"}, "on the base's text; -f TEXT gives another");
+  }
+  if (options.kl_divergence_base.empty())
+    refuse_given(options, {"kl_divergence_base_format"}, "without --kl-divergence-base");
+}
+
+}  // namespace
+
 void check(const PerplexityOptions& options) {
   const bool base = !options.kl_divergence_base.empty();
   if (options.kl_divergence && !base) fail("", "--kl-divergence needs --kl-divergence-base FILE");
@@ -210,6 +233,7 @@ void check(const PerplexityOptions& options) {
   if (options.text.from_chunk != 0 && options.text.file.empty()) fail("", "--from-chunk needs a text: -f FILE");
   if (!options.report.empty() && (options.self_check || !options.tokens.empty()))
     fail("", "--report shows a text's evaluation: --self-check and --tokens have none");
+  refuse_ignored(options);
   const std::string& format = options.kl_divergence_base_format;
   if (format != "compact" && format != "llama") {
     fail("", "--kl-divergence-base-format: expected compact or llama, found \"{}\"", printable(format));

@@ -7,7 +7,7 @@
 #include "base/data_folder.h"
 #include "base/error.h"
 #include "gguf/reader.h"
-#include "imatrix/imatrix.h"
+#include "imatrix/matching.h"
 #include "jobs/model_findings.h"
 #include "plan/plan_names.h"
 #include "quantize/preflight.h"
@@ -96,6 +96,13 @@ plan::Plan PlanSource::load() const {
   return loaded;
 }
 
+std::vector<PlanFinding> described(const std::vector<plan::Finding>& findings) {
+  std::vector<PlanFinding> named;
+  for (const plan::Finding& finding : findings)
+    named.push_back({std::string(name(finding.severity)), finding.what, finding.subjects});
+  return named;
+}
+
 PlanResult describe(const plan::Resolution& resolution, const std::vector<plan::Finding>& findings) {
   PlanResult result;
   for (const plan::Decision& decision : resolution.decisions) {
@@ -113,16 +120,14 @@ PlanResult describe(const plan::Resolution& resolution, const std::vector<plan::
   result.n_elements = resolution.n_elements;
   result.total_bytes = resolution.total_bytes;
   result.bits_per_weight = resolution.bits_per_weight;
-  for (const plan::Finding& finding : findings) {
-    result.findings.push_back({std::string(name(finding.severity)), finding.what, finding.subjects});
-  }
+  result.findings = described(findings);
   return result;
 }
 
 PlanResult plan(const PlanOptions& options, const ProgressCallback& progress) {
   const gguf::Reader reader(options.model, gguf::ReadMode::kHeader);
   std::optional<imatrix::Imatrix> imatrix;
-  if (!options.imatrix.empty()) imatrix = imatrix::Imatrix::load(options.imatrix);
+  if (!options.imatrix.empty()) imatrix = imatrix::load_for(options.imatrix, reader.tensors());
   const plan::Resolution resolution =
       resolve(options.source.load(), reader.tensors(), plan::model_facts(reader.metadata(), imatrix.has_value()));
   std::vector<plan::Finding> found = findings(quantize::QuantizeJob{reader, resolution, imatrix ? &*imatrix : nullptr});

@@ -135,6 +135,7 @@ struct PlanResult {
 /// Progress: stage "plan", once, with all of the result as data: with `strict` before the Error for what was found.
 PlanResult plan(const PlanOptions& options, const ProgressCallback& progress = {});
 
+std::vector<PlanFinding> described(const std::vector<plan::Finding>& findings);
 PlanResult describe(const plan::Resolution& resolution, const std::vector<plan::Finding>& findings);
 
 }  // namespace steelyard::jobs

@@ -7,12 +7,14 @@
 #include "base/error.h"
 #include "base/temporary_file.h"
 #include "compute/backends.h"
+#include "imatrix/matching.h"
 #include "imatrix/selection.h"
 #include "jobs/calibration.h"
 #include "jobs/model_findings.h"
 #include "jobs/outputs.h"
 #include "jobs/quantize_to_size.h"
 #include "jobs/repeat.h"
+#include "jobs/seeds.h"
 #include "jobs/threads.h"
 #include "quantize/provenance.h"
 #include "quantize/quantize.h"
@@ -20,6 +22,23 @@
 
 namespace steelyard::jobs {
 namespace {
+
+// What is given for a calibration, a tuning or importance that there is none of.
+void refuse_ignored(const QuantizeOptions& options) {
+  if (options.calibrate.empty()) {
+    refuse_given(options,
+                 names_of<WritingOptions>() + names_of<WriterFiles>() +
+                     OptionNames{"ctx_size", "chunks", "own_share", "memory"},
+                 "without --calibrate");
+  } else {
+    refuse_given(options, TextSource::parse(options.calibrate).unused() - OptionNames{"from_chunk", "parse_special"},
+                 fmt::format("with --calibrate {}", options.calibrate));
+  }
+  if (options.imatrix.empty())
+    refuse_given(options, {"prior_weight", "include_weights", "exclude_weights"}, "without --imatrix");
+  if (!options.tune) refuse_given(options, names_of<TuningOptions>(), "without --tune");
+  if (options.devices.vram.empty()) refuse_given(options, names_of<DeviceOptions>(), "without --vram");
+}
 
 void check_options(const QuantizeOptions& options) {
   if (options.output.empty() && !options.dry_run) fail("", "no output file given");
@@ -30,6 +49,7 @@ void check_options(const QuantizeOptions& options) {
   if (options.tune && !options.from.empty()) fail("", "--tune and --from cannot be combined");
   if (options.tune && (options.shaping.split_max_size > 0 || options.shaping.keep_split))
     fail("", "--tune writes one file: leave out --split-max-size and --keep-split");
+  refuse_ignored(options);
   if (options.from.empty()) return;
   // A repetition takes nothing from the options that would make it another run.
   if (to_json(options.source) != to_json(PlanSource()) || to_json(options.shaping) != to_json(ShapingOptions())) {
@@ -134,12 +154,19 @@ void write(const QuantizeOptions& options, const quantize::QuantizeJob& job, con
   });
   result.paths = written.paths;
   result.bytes = written.bytes;
+  result.findings = described(written.findings);
 }
 
 }  // namespace
 
-QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& progress) {
-  if (options.size > 0 || !options.devices.vram.empty()) return quantize_to_size(options, progress);
+QuantizeResult quantize(const QuantizeOptions& given, const ProgressCallback& progress) {
+  QuantizeOptions options = given;
+  options.shaping.writing.seed = chosen_seed(options.shaping.writing.seed, "--seed", options.resume);
+  options.tuning.tune_seed = chosen_seed(options.tuning.tune_seed, "--tune-seed", options.resume);
+  if (options.size > 0 || !options.devices.vram.empty()) {
+    if (!options.calibrate.empty() && options.from.empty()) check_options(options);  // before the search
+    return quantize_to_size(options, progress);
+  }
   if (options.steering.given()) fail("", "--fix, --tie and --simple need --size or --vram");
   check_options(options);
   QuantizeResult result;
@@ -149,7 +176,7 @@ QuantizeResult quantize(const QuantizeOptions& options, const ProgressCallback& 
   const bool header_only = options.dry_run && !calibrates;
   const gguf::Reader source(options.model, header_only ? gguf::ReadMode::kHeader : gguf::ReadMode::kData);
   std::optional<imatrix::Imatrix> imatrix;
-  if (!options.imatrix.empty()) imatrix = imatrix::Imatrix::load(options.imatrix);
+  if (!options.imatrix.empty()) imatrix = imatrix::load_for(options.imatrix, source.tensors());
   Recipe made_from = options.from.empty() ? recipe(options) : repeat(options, source, imatrix);
   const ShapingOptions& shaping = made_from.shaping;
   const quantize::EditedModel model = apply(shaping.edits(), source.metadata(), source.tensors());

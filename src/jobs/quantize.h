@@ -106,6 +106,7 @@ struct QuantizeResult {
   /// much its last doubling has brought. 0: not known.
   double half_text_loss = 0;
   std::optional<TuneResult> tuning;
+  std::vector<PlanFinding> findings;  ///< what only the encoded weights show: some that became zero
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -121,6 +122,7 @@ struct QuantizeResult {
     visit("rounding", self.rounding);
     visit("half_text_loss", self.half_text_loss);
     visit("tuning", self.tuning);
+    visit("findings", self.findings);
   }
 };
 

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/temporary_file.h"
+#include "base/text_file.h"
 #include "jobs/outputs.h"
 #include "jobs/search.h"
 
@@ -19,12 +20,14 @@ QuantizeResult quantize_to_size(const QuantizeOptions& options, const ProgressCa
   if (!options.from.empty()) fail("", "{} and --from cannot be combined", limit);
   if (!options.imatrix.empty()) fail("", "{} calibrates: leave out --imatrix", limit);
   if (options.dry_run) fail("", "{} and --dry-run cannot be combined: steelyard search writes the plan alone", limit);
+  if (!options.shaping.prune_layers.empty())
+    fail("", "{} and --prune-layers cannot be combined: prune the layers in a separate run first", limit);
   check_output(options.output, {options.model, options.calibrate});
+  const RereadableText text(options.calibrate, options.output + ".calibration");
   SearchOptions search_options;
   search_options.model = options.model;
   search_options.output = options.output + ".plan";
-  search_options.text = {
-      .file = options.calibrate, .ctx_size = options.shaping.ctx_size, .chunks = options.shaping.chunks};
+  search_options.text = {.file = text.path(), .ctx_size = options.shaping.ctx_size, .chunks = options.shaping.chunks};
   search_options.source = options.source;
   search_options.size = options.size;
   search_options.devices = options.devices;
@@ -37,6 +40,7 @@ QuantizeResult quantize_to_size(const QuantizeOptions& options, const ProgressCa
   if (!options.resume || !std::filesystem::exists(search_options.output)) search(search_options, progress);
   remove_file(search_options.resume);
   QuantizeOptions by_plan = options;
+  by_plan.calibrate = text.path();
   by_plan.size = 0;
   by_plan.devices = {};
   by_plan.steering = {};

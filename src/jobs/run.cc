@@ -1,11 +1,11 @@
 #include "jobs/run.h"
 
 #include <algorithm>
-#include <random>
 
-#include "base/atomic_file.h"
 #include "base/error.h"
+#include "base/text_file.h"
 #include "generate/generator.h"
+#include "jobs/seeds.h"
 
 namespace steelyard::jobs {
 namespace {
@@ -13,10 +13,6 @@ namespace {
 // Of a dialogue, and of an answer without a limit, whose need is not known beforehand.
 constexpr int64_t kUnknownNeed = 4096;
 constexpr int64_t kNoLimit = -1;  // of n_predict
-constexpr int64_t kRandomSeed = -1;
-
-// Short enough to be typed.
-int64_t draw_seed() { return static_cast<int64_t>(std::random_device()()); }
 
 const char* name(generate::FinishReason finish_reason) {
   switch (finish_reason) {
@@ -34,15 +30,18 @@ const char* name(generate::FinishReason finish_reason) {
 
 void check(const RunOptions& options) {
   if (options.n_predict < 1 && options.n_predict != kNoLimit) fail("", "-n must be at least 1, or -1 for no limit");
-  if (options.seed < kRandomSeed) fail("", "--seed must be at least 0, or -1 for another one each time");
   if (options.ctx_size < 0) fail("", "-c must be at least 1");
   if (options.batch_size < 1) fail("", "-b must be at least 1");
   check(options.sampling);
 }
 
 std::string read_prompt(const RunOptions& options) {
-  if (options.file.empty()) return options.prompt;
-  std::string text = read_file(options.file);
+  if (options.file.empty()) {
+    check_text(options.prompt, "--prompt");
+    return options.prompt;
+  }
+  std::string text = read_text_file(options.file);
+  if (!options.prompt.empty()) fail("", "--prompt and --file cannot be combined");
   if (text.ends_with('\n')) text.pop_back();
   return text;
 }
@@ -69,6 +68,8 @@ int64_t context(const RunOptions& options, int64_t most, int64_t n_prompt, bool 
 RunResult run(const RunOptions& options, const ProgressCallback& progress, const ReadLine& read_line) {
   const bool dialogue = read_line != nullptr;
   check(options);
+  RunResult result;
+  result.seed = chosen_seed(options.seed, "--seed");
   const std::string prompt = read_prompt(options);
   const OpenModel open(options.model, options.ctx_size);
   const tokenizer::Tokenizer tokenizer(open.reader().metadata());
@@ -76,14 +77,12 @@ RunResult run(const RunOptions& options, const ProgressCallback& progress, const
   if (!prompt.empty()) ids = encode(options, prompt, tokenizer, /*begins=*/true);
   if (ids.empty() && !dialogue) fail("", "the prompt is empty: give --prompt, --file or --interactive");
   const auto n_prompt = static_cast<int64_t>(ids.size());
-  RunResult result;
   result.context = context(options, open.model().config().n_context, n_prompt, dialogue);
   if (n_prompt >= result.context) fail("", "a prompt of {} tokens fills the context of {}", n_prompt, result.context);
 
   const auto report = [&](std::string_view stage, Json data) {
     if (progress) progress({.stage = stage, .data = std::move(data)});
   };
-  result.seed = options.seed == kRandomSeed ? draw_seed() : options.seed;
   if (options.seed == kRandomSeed) report("seed", {{"seed", result.seed}});
   generate::SamplingOptions sampling = options.sampling;
   sampling.seed = static_cast<uint64_t>(result.seed);
@@ -112,6 +111,7 @@ RunResult run(const RunOptions& options, const ProgressCallback& progress, const
   while (dialogue) {
     const std::optional<std::string> line = read_line();
     if (!line) break;
+    check_text(*line, "a line of the dialogue");
     generator.append(encode(options, *line + "\n", tokenizer, generator.empty()));
     if (answer() == generate::FinishReason::kContext) {
       fail("", "the context of {} tokens is full; -c N makes it larger", result.context);

@@ -14,8 +14,9 @@
 #include "base/data_folder.h"
 #include "base/error.h"
 #include "base/sha256.h"
+#include "base/text_file.h"
 #include "gguf/fingerprint.h"
-#include "imatrix/imatrix.h"
+#include "imatrix/matching.h"
 #include "jobs/calibration_text.h"
 #include "jobs/outputs.h"
 #include "jobs/search_budget.h"
@@ -25,6 +26,7 @@
 #include "jobs/threads.h"
 #include "model/architecture.h"
 #include "plan/plan_names.h"
+#include "quantize/preflight.h"
 #include "schedule/gradient_sweep.h"
 #include "search/loss_model.h"
 
@@ -57,7 +59,7 @@ class Search {
         n_context_(n_context),
         budget_(make_budget(options, n_context, source_)),
         fixed_(fixed_types(options.steering, source_, !options.imatrix.empty())) {
-    if (!options.imatrix.empty()) imatrix_ = imatrix::Imatrix::load(options.imatrix);
+    if (!options.imatrix.empty()) imatrix_ = imatrix::load_for(options.imatrix, source_.tensors());
     result_.output = options.output;
   }
 
@@ -271,6 +273,7 @@ SearchResult Search::run() {
     fail("", "the plan {} needs {} bytes more than the {} bytes of tensor data that may be used", result_.start,
          missing, result_.budget);
 
+  if (imatrix_) result_.findings = described(findings(quantize::QuantizeJob{source_, resolution, &*imatrix_}));
   SearchState state(options_.resume, options_.resume.empty() ? "" : identity());
   SearchSignals signals(options_, source_, resolution, types_, imatrix_ ? &*imatrix_ : nullptr, state);
   if (progress_) progress_({.stage = "gradients", .item = "gradients"});
@@ -309,6 +312,9 @@ SearchResult search(const SearchOptions& options, const ProgressCallback& progre
   // Chunks of the text are another matter than the context that devices have room for.
   SearchOptions cut = options;
   cut.text.ctx_size = options.chunk_size();
+  // It is read again for each file that is made, as quantize reads it.
+  const RereadableText text(options.text.file, options.output + ".search.text");
+  cut.text.file = text.path();
   return Search(cut, options.text.ctx_size, progress).run();
 }
 

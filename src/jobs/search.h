@@ -127,6 +127,7 @@ struct SearchResult {
   bool has_largest_types = false;    ///< of devices: nothing larger can be chosen, whatever room is left
   std::vector<double> tensor_split;  ///< layers of several devices under it; empty: as `fit` chooses
   std::vector<Sensitivity> sensitivities;
+  std::vector<PlanFinding> findings;  ///< about importance, where files are not calibrated
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -141,6 +142,7 @@ struct SearchResult {
     visit("has_largest_types", self.has_largest_types);
     visit("tensor_split", self.tensor_split);
     visit("sensitivities", self.sensitivities);
+    visit("findings", self.findings);
   }
 };
 

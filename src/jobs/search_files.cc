@@ -78,12 +78,13 @@ void SearchFiles::quantize(const std::string& plan, bool calibrate, const calibr
   if (calibrate) {
     quantize.calibrate = options_.text.file;
     quantize.shaping.chunks = n_calibrating_;
+    // A quarter is for the hidden states of probes.
+    quantize.memory = trials != nullptr ? usable_memory(options_.memory) / 4 * 3 : options_.memory;
   } else {
     quantize.imatrix = options_.imatrix;
+    quantize.shaping.ctx_size = ShapingOptions().ctx_size;  // of calibration
   }
   quantize.backend = options_.backend;
-  // A quarter is for the hidden states of probes.
-  quantize.memory = trials != nullptr ? usable_memory(options_.memory) / 4 * 3 : options_.memory;
   quantize.threads = options_.threads;
   quantize.resume = state_.is_kept();
   quantize.restart = !quantize.resume;

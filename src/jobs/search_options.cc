@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "jobs/given_options.h"
 #include "jobs/search.h"
 
 namespace steelyard::jobs {
@@ -12,10 +13,10 @@ void SearchOptions::check() const {
   if (int{size > 0} + int{bpw > 0} + int{!devices.vram.empty()} != 1) fail("", "give one of --size, --bpw and --vram");
   if (!(time >= 0 && std::isfinite(time))) fail("", "--time: expected a number above 0, found {}", time);
   steering.check();
+  if (devices.vram.empty()) refuse_given(*this, names_of<DeviceOptions>(), "without --vram");
   if (held_out < 2) fail("", "--held-out: expected at least 2, found {}", held_out);
   if (rounds < 1) fail("", "--rounds: expected at least 1, found {}", rounds);
-  // The text is read again for each file that is made, as quantize reads it.
-  if (text.file == "-") fail("", "-f: a search reads its text several times, which a pipe cannot be");
+  if (text.file.empty()) fail("", "no text given: -f FILE");
   if (text.from_chunk != 0 || text.parse_special) fail("", "--from-chunk and --parse-special: calibration has neither");
   if (text.ppl_stride != 0) fail("", "--ppl-stride: a search calibrates, its chunks do not overlap");
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "jobs/given_options.h"
 
 namespace steelyard::jobs {
 
@@ -19,6 +20,10 @@ tokenizer::Chunks read_chunks(const TextOptions& options, const tokenizer::Token
     return tokenizer::Chunks::strided(std::move(ids), options.ctx_size, options.ppl_stride, max_chunks, options.file);
   }
   return tokenizer::Chunks(std::move(ids), options.ctx_size, max_chunks, chunk_bos(tokenizer), options.file);
+}
+
+void ResumeOptions::check() const {
+  if (resume.empty()) refuse_given(*this, {"save_every"}, "without --resume");
 }
 
 }  // namespace steelyard::jobs

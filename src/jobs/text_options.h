@@ -41,6 +41,8 @@ struct ResumeOptions {
   std::chrono::milliseconds interval() const {
     return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(save_every));
   }
+  /// Error for a time between saves where there is no file.
+  void check() const;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "evaluate/divergence_base.h"
 #include "jobs/outputs.h"
+#include "jobs/seeds.h"
 #include "jobs/threads.h"
 #include "model/architecture.h"
 
@@ -21,6 +22,15 @@ void check(const TuneOptions& options) {
   if (options.text.file.empty() && options.kl_divergence_base.empty()) fail("", "no text given: -f FILE");
   const TextSource source = TextSource::parse(options.text.file);
   if (source.own && options.teacher.empty()) fail("", "-f self: a text that the teacher writes needs --teacher MODEL");
+  if (options.text.file.empty()) {
+    refuse_given(options,
+                 names_of<WritingOptions>() + names_of<WriterFiles>() +
+                     OptionNames{"from_chunk", "parse_special", "own_share"},
+                 "on the base's text; -f TEXT gives another");
+  } else {
+    refuse_given(options, source.unused(), fmt::format("with -f {}", options.text.file));
+  }
+  options.resume.check();
   const std::vector<std::string> inputs = {options.model, options.teacher, options.kl_divergence_base, source.file};
   check_output(options.output, inputs);
   if (!options.resume.resume.empty()) {
@@ -32,6 +42,8 @@ void check(const TuneOptions& options) {
 
 tokenizer::Chunks chunks_of_base(const TuneOptions& options, const tokenizer::Tokenizer& tokenizer) {
   const auto base = evaluate::DivergenceBase::open(options.kl_divergence_base);
+  if (options.text.ctx_size != TextOptions().ctx_size && options.text.ctx_size != base->n_ctx())
+    fail(options.kl_divergence_base, "was made with context {}, not {}", base->n_ctx(), options.text.ctx_size);
   return {base->tokens(), base->n_ctx(), options.text.chunks, chunk_bos(tokenizer), options.kl_divergence_base};
 }
 
@@ -54,7 +66,11 @@ CalibrationTextSettings text_settings(const TuneOptions& options) {
 
 }  // namespace
 
-TuneResult tune(const TuneOptions& options, const ProgressCallback& progress) {
+TuneResult tune(const TuneOptions& given, const ProgressCallback& progress) {
+  TuneOptions options = given;
+  const bool goes_on = !options.resume.resume.empty();
+  options.writing.seed = chosen_seed(options.writing.seed, "--seed", goes_on);
+  options.tuning.tune_seed = chosen_seed(options.tuning.tune_seed, "--tune-seed", goes_on);
   check(options);
   use_threads(options.threads);
   TuningRun run{.model = options.model,

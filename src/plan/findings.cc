@@ -1,6 +1,7 @@
 #include "plan/findings.h"
 
 #include <algorithm>
+#include <map>
 
 #include "base/error.h"
 
@@ -29,8 +30,28 @@ void add(std::vector<Finding>& findings, Severity severity, std::string_view wha
   found->subjects.push_back(std::move(subject));
 }
 
+namespace {
+
+// A file of which nothing is quantized is hardly what somebody wanted who asked for types.
+void add_nothing_changes(const Resolution& resolution, std::vector<Finding>& found) {
+  const auto changes = [](const Decision& decision) { return decision.type != decision.tensor->type; };
+  if (!resolution.asks_for_types || std::ranges::any_of(resolution.decisions, changes)) return;
+  std::map<std::string, int64_t> reasons;
+  for (const Decision& decision : resolution.decisions) {
+    ++reasons[decision.reason == Reason::kProtected ? fmt::format("protected ({})", decision.protection)
+              : decision.reason == Reason::kNoRule  ? "without a rule"
+                                                    : fmt::format("{} already", format(decision.type).name)];
+  }
+  const std::string_view what = "nothing is quantized, every tensor keeps its type";
+  for (const auto& [reason, n] : reasons) add(found, Severity::kWarning, what, fmt::format("{} {}", n, reason));
+  if (reasons.empty()) add(found, Severity::kWarning, what, "the file has no tensors");
+}
+
+}  // namespace
+
 std::vector<Finding> findings(const Resolution& resolution) {
   std::vector<Finding> found;
+  add_nothing_changes(resolution, found);
   for (const UnusedRule& unused : resolution.unused) {
     const std::string rule = fmt::format("{} `{}`", unused.rule.where(), printable(unused.rule.pattern));
     if (!unused.shadowed_by.empty()) {

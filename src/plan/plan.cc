@@ -7,9 +7,9 @@
 #include <set>
 #include <utility>
 
-#include "base/atomic_file.h"
 #include "base/edit_distance.h"
 #include "base/error.h"
+#include "base/text_file.h"
 #include "plan/plan_names.h"
 #include "plan/text.h"
 
@@ -70,7 +70,7 @@ std::string read_plan_file(const std::string& path) {
   std::error_code error;
   const uint64_t bytes = std::filesystem::file_size(path, error);
   if (!error && bytes > kMaxPlanBytes) fail(path, "{} bytes are too many for a plan (limit {})", bytes, kMaxPlanBytes);
-  return read_file(path);
+  return read_text_file(path);
 }
 
 // A comment starts at a '#' that begins the line or follows a blank, so that a pattern may contain '#'.

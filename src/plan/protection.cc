@@ -43,11 +43,20 @@ constexpr ProtectedName kProtectedNames[] = {
     {"time_mix_lerp_fused.weight", "small"},
 };
 
+// The weight that a matrix of an adapter belongs to: "blk.0.attn_q.weight.lora_a" is a factor of what is added to
+// "blk.0.attn_q.weight". Other names stay.
+std::string_view adapted_weight(std::string_view name) {
+  for (const std::string_view factor : {".lora_a", ".lora_b"}) {
+    if (name.ends_with(factor)) return name.substr(0, name.size() - factor.size());
+  }
+  return name;
+}
+
 }  // namespace
 
 std::optional<std::string_view> protection(const gguf::TensorInfo& tensor) {
-  const std::string_view name = tensor.name;
   if (tensor.n_elements() == 0) return "empty";
+  const std::string_view name = adapted_weight(tensor.name);
   if (format(tensor.type).decode == nullptr) return "integers";
   if (!name.ends_with("weight")) return "not a weight";
   for (const ProtectedName& known : kProtectedNames) {

@@ -47,6 +47,8 @@ struct Resolution {
   double bits_per_weight = 0;      ///< 8 * total_bytes / n_elements; 0 for no elements
   std::vector<UnusedRule> unused;  ///< those written with `=`, in the order of the plan
 
+  bool asks_for_types = false;  ///< the plan names a type somewhere: it is not a copy that is wanted
+
   std::vector<PlanRule> replacing;  ///< those that took the place of another (PlanRule::replaces)
 
   /// The decisions by layer, then by name: an order for people, whatever the order in the file.

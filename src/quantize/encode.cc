@@ -23,7 +23,8 @@ RowEncoder::RowEncoder(const gguf::TensorInfo& tensor, std::span<const std::byte
       input_(imatrix != nullptr && !copies() && to_.unpack != nullptr ? input : nullptr),
       device_(device != nullptr && !copies() && device->encodes(to_.type) ? device : nullptr),
       source_row_(*row_bytes(from_, static_cast<uint64_t>(tensor.ne[0]))),
-      target_row_(*row_bytes(to_, static_cast<uint64_t>(tensor.ne[0]))) {
+      target_row_(*row_bytes(to_, static_cast<uint64_t>(tensor.ne[0]))),
+      lost_(tensor, source, target) {
   if (copies()) return;
   STEELYARD_CHECK(from_.decode != nullptr && to_.encoder != nullptr);
   importance_.resize(static_cast<size_t>(tensor.ne[2] * tensor.ne[3]));
@@ -96,6 +97,7 @@ void RowEncoder::encode_slice(size_t slice, int64_t begin, int64_t n, std::byte*
     } else {
       to_.encoder->encode_row(rows.data(), importance, n_cols / to_.block_len, effort_, out);
     }
+    lost_.look(begin + first, at_once, out);
   }
 }
 

@@ -17,6 +17,7 @@
 #include "plan/resolve.h"
 #include "quantize/hessian_estimate.h"
 #include "quantize/ldlq.h"
+#include "quantize/lost_rows.h"
 
 namespace steelyard::quantize {
 
@@ -54,6 +55,9 @@ class RowEncoder {
   /// BadWeight naming tensor, row and column for a value that is not finite.
   void encode(int64_t begin, int64_t n, std::byte* out) const;
 
+  /// Weights of the rows encoded so far that are not there any more.
+  const LostRows& lost() const { return lost_; }
+
  private:
   void decode(int64_t row, float* x) const;
   void encode_slice(size_t slice, int64_t begin, int64_t n, std::byte* out) const;
@@ -70,6 +74,7 @@ class RowEncoder {
   std::vector<std::vector<float>> importance_;    // [slices][ne0]; a slice without importance is empty
   std::vector<std::optional<LdlqEncoder>> ldlq_;  // [slices] with an input; those that are prepared
   int64_t n_done_ = 0;                            // slices whose encoders are released
+  mutable LostRows lost_;  // thread-safe
 };
 
 /// All rows of a tensor in its decided type, on the CPU. `inputs`: estimated Hessians, or null. BadWeight as encode().

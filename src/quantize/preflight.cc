@@ -34,6 +34,10 @@ void add_importance(const QuantizeJob& job, const gguf::TensorInfo& tensor, cons
     return;
   }
   if (to.importance == formats::Importance::kIgnored) return;
+  if (entry != nullptr && !entry->shared_from.empty()) {
+    add(found, plan::Severity::kNote, "has the importance of a matrix with the same input",
+        fmt::format("{} (of {})", name, printable(entry->shared_from)));
+  }
   const imatrix::Coverage seen = entry != nullptr ? coverage(*entry, job.imatrix->prior_weight) : imatrix::Coverage{};
   if (entry == nullptr || !seen.is_known()) {
     // Calibration observes the layers. The matrices around them are usually left out, so their absence is no surprise.
@@ -78,6 +82,12 @@ void add_tensor(const QuantizeJob& job, const plan::Decision& decision, std::vec
 std::vector<plan::Finding> findings(const QuantizeJob& job) {
   std::vector<plan::Finding> found = findings(job.resolution);
   for (const plan::Decision* decision : job.resolution.by_layer()) add_tensor(job, *decision, found);
+  if (job.imatrix != nullptr) {
+    for (const std::string& name : job.imatrix->strangers) {
+      add(found, plan::Severity::kWarning,
+          "entry of the imatrix that names no tensor of the model; is it of another model?", printable(name));
+    }
+  }
   std::stable_sort(found.begin(), found.end(),
                    [](const plan::Finding& a, const plan::Finding& b) { return a.severity < b.severity; });
   return found;

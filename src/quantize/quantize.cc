@@ -1,5 +1,6 @@
 #include "quantize/quantize.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "base/error.h"
@@ -8,6 +9,7 @@
 #include "gguf/shards.h"
 #include "quantize/encode.h"
 #include "quantize/hessian_estimate.h"
+#include "quantize/lost_rows.h"
 #include "quantize/stream.h"
 
 namespace steelyard::quantize {
@@ -52,6 +54,23 @@ void check_resumed(const QuantizeJob& job, std::span<const TensorHashes> finishe
   });
 }
 
+// Looks at a tensor that was encoded elsewhere.
+void add_lost(const plan::Decision& decision, std::span<const std::byte> source, std::span<const std::byte> result,
+              std::vector<plan::Finding>& found) {
+  const gguf::TensorInfo& tensor = *decision.tensor;
+  const formats::Format& to = format(decision.type);
+  if (tensor.type == decision.type) return;
+  LostRows lost(tensor, source, to);
+  const auto row_bytes = result.size() / static_cast<size_t>(std::max<int64_t>(1, tensor.n_rows()));
+  constexpr int64_t kRows = 64;  // at a time
+  parallel_for((tensor.n_rows() + kRows - 1) / kRows, 1, [&](int64_t group) {
+    const int64_t begin = group * kRows;
+    lost.look(begin, std::min(kRows, tensor.n_rows() - begin),
+              result.data() + static_cast<size_t>(begin) * row_bytes);
+  });
+  lost.add_to(found);
+}
+
 // Where a run begins that finds `n_finished` tensors done.
 QuantizeProgress state_after(std::span<const plan::Decision> decisions, size_t n_finished) {
   QuantizeProgress progress{.tensor = n_finished, .n_tensors = decisions.size()};
@@ -80,6 +99,11 @@ void check_expected(const Recorded& expected, const std::string& source, const O
   }
 }
 
+// What the file has, and not what was made of it for this model.
+int64_t own_entries(const imatrix::Imatrix& imatrix) {
+  return std::ranges::count_if(imatrix.entries, [](const auto& entry) { return entry.second.shared_from.empty(); });
+}
+
 }  // namespace
 
 gguf::Metadata result_metadata(const QuantizeJob& job, const gguf::Metadata* edited) {
@@ -95,7 +119,7 @@ gguf::Metadata result_metadata(const QuantizeJob& job, const gguf::Metadata* edi
     metadata.set_string("quantize.imatrix.file", job.imatrix->source);
     metadata.set_string("quantize.imatrix.dataset",
                         job.imatrix->datasets.empty() ? std::string() : job.imatrix->datasets.front());
-    metadata.set_integer("quantize.imatrix.entries_count", static_cast<uint32_t>(job.imatrix->entries.size()));
+    metadata.set_integer("quantize.imatrix.entries_count", static_cast<uint32_t>(own_entries(*job.imatrix)));
     metadata.set_integer("quantize.imatrix.chunks_count", static_cast<uint32_t>(job.imatrix->chunk_count));
   }
   return metadata;
@@ -114,6 +138,9 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
   Output output(target.path, files, run_identity(target.provenance, source_header, states), target.resume_policy);
   QuantizeProgress progress = state_after(decisions, output.finished().size());
   callback(progress);
+  std::vector<plan::Finding> found;
+  for (size_t i = 0; i < output.finished().size(); ++i)
+    add_lost(decisions[i], job.source.bytes(*decisions[i].tensor), output.content(i), found);
   check_resumed(job, output.finished());
   LayerEncoder* const layers = job.layers;
   for (size_t i = 0; layers != nullptr && i < output.finished().size(); ++i) {
@@ -142,11 +169,13 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
       if (calibrated) {
         stream.finish();
         output.write(0, *calibrated);
+        add_lost(decisions[i], job.source.bytes(tensor), *calibrated, found);
         output.finish_tensor({sha256(job.source.bytes(tensor)), sha256(*calibrated)});
         job.source.release(tensor, 0, tensor.n_bytes);
         on_rows(tensor.n_rows());
       } else {
         stream.push(tensor, encoder, on_rows);
+        encoder.lost().add_to(found);
       }
     } catch (const BadWeight&) {
       output.discard();
@@ -159,6 +188,12 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
   check_source(job.source, states);
   const std::string source_hash = source_sha256(source_header, output.finished());
   if (target.expected) check_expected(*target.expected, source_hash, output, target.path);
+  try {
+    refuse(found, job.strict, target.path);
+  } catch (const Error&) {
+    output.discard();
+    throw;
+  }
   if (target.verify) output.verify();
   complete_provenance(metadata, source_hash, output.finished());
   const ShardFile first = cut_files().front();
@@ -169,7 +204,7 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
               .done = job.resolution.n_elements,
               .total = job.resolution.n_elements};
   callback(progress);
-  return {output.paths(), output.total_bytes()};
+  return {output.paths(), output.total_bytes(), std::move(found)};
 }
 
 }  // namespace steelyard::quantize

@@ -46,10 +46,12 @@ using QuantizeCallback = std::function<void(const QuantizeProgress& progress)>;
 struct QuantizeResult {
   std::vector<std::string> paths;  ///< of the files written
   uint64_t bytes = 0;              ///< of all of them
+  std::vector<plan::Finding> findings = {};  ///< what only the encoded weights show (lost_rows.h)
 };
 
 /// Writes the result. Throws before any byte is written when check(job) finds an error or the disk is too small. When
-/// anything fails later, or the source changes on the way, nothing is left under the final names.
+/// anything fails later, or the source changes on the way, nothing is left under the final names. A strict job also
+/// fails at the end, when the encoded weights give a warning.
 QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, const QuantizeCallback& progress);
 
 /// The metadata of the result: the source's (or `metadata`, if not null), without what no longer holds (shard numbers,

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "base/atomic_file.h"
 #include "base/check.h"
 #include "base/error.h"
+#include "base/text_file.h"
 
 namespace steelyard::tokenizer {
 
@@ -78,7 +78,7 @@ std::vector<TokenId> tokenize_text(const Tokenizer& tokenizer, std::string text,
 }
 
 std::vector<TokenId> tokenize_file(const Tokenizer& tokenizer, const std::string& path, bool parse_special) {
-  return tokenize_text(tokenizer, read_file(path), parse_special);
+  return tokenize_text(tokenizer, read_text_file(path), parse_special);
 }
 
 std::optional<TokenId> chunk_bos(const Tokenizer& tokenizer) {

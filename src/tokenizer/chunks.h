@@ -72,7 +72,7 @@ class Chunks {
 /// asks.
 std::vector<TokenId> tokenize_text(const Tokenizer& tokenizer, std::string text, bool parse_special);
 
-/// The same of a file, or of a pipe (read_file). Error when it cannot be read.
+/// The same of a file, or of a pipe. Error when it cannot be read or is no text (read_text_file).
 std::vector<TokenId> tokenize_file(const Tokenizer& tokenizer, const std::string& path, bool parse_special);
 
 /// BOS for Chunks: the model's, if it wants one.

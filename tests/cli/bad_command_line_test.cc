@@ -65,7 +65,7 @@ TEST_F(BadCommandLine, OwnText) {
       words.insert(words.end(), flags.begin(), flags.end());
       expect_fails(words, reason);
     };
-    refused({"--seed", "-1"}, "--seed must be at least 0");
+    refused({"--seed", "-2"}, "--seed must be at least 0");
     refused({"--seed", "1.5"}, "--seed");
     refused({"--temp", "-1"}, "temperature");
     refused({"--temp", "hot"}, "--temp");

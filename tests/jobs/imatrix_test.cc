@@ -397,5 +397,55 @@ TEST_F(ImatrixOnOwnText, Refuses) {
   EXPECT_EQ(n_files(), 0);
 }
 
+// ---- files
+
+TEST_F(ImatrixJob, MergingFilesOfDifferentModelsWarns) {
+  imatrix(collect("a.gguf"));
+  imatrix(collect("b.gguf"));
+  ImatrixOptions other = collect("other.gguf");
+  other.model.model = test::golden("models/llama/model.gguf");
+  imatrix(other);
+  const auto merged = [&](const std::vector<std::string>& files) {
+    ImatrixOptions options;
+    for (const std::string& file : files) options.in_file.push_back(folder_ / file);
+    options.output_file = folder_ / "merged.gguf";
+    return imatrix(options).findings;
+  };
+  EXPECT_TRUE(merged({"a.gguf", "b.gguf"}).empty());
+  const std::vector<PlanFinding> found = merged({"a.gguf", "other.gguf"});
+  ASSERT_EQ(found.size(), 2u) << "each lacks what the other has";
+  EXPECT_EQ(found[0].severity, "warning");
+  EXPECT_THAT(found[0].what, HasSubstr("are both of one model?"));
+  // And what is collected now.
+  ImatrixOptions added = collect("added.gguf");
+  added.in_file = {folder_ / "other.gguf"};
+  EXPECT_EQ(imatrix(added).findings.size(), 2u);
+}
+
+TEST_F(ImatrixJob, RefusesWhatItWouldIgnore) {
+  imatrix(collect("a.gguf"));
+  const auto merging = [&](const auto& change) {
+    ImatrixOptions options;
+    options.in_file = {folder_ / "a.gguf"};
+    options.output_file = folder_ / "b.gguf";
+    change(options);
+    return error_of(options);
+  };
+  EXPECT_THAT(merging([](auto& options) { options.text.ctx_size = 64; }), HasSubstr("--ctx-size: no effect without a text"));
+  EXPECT_THAT(merging([](auto& options) { options.model.model = "m.gguf"; }), HasSubstr("--model: no effect without a text"));
+  EXPECT_THAT(merging([](auto& options) { options.process_output = true; }), HasSubstr("--process-output: no effect"));
+  EXPECT_EQ(merging([](auto& options) { options.model.threads = 2; }), "");
+  ImatrixOptions options = collect("c.gguf");
+  options.own_share = 0.5;
+  EXPECT_THAT(error_of(options), HasSubstr("--own-share: no effect with -f "));
+  options = collect("c.gguf");
+  options.text.file = "self";
+  options.text.parse_special = true;
+  EXPECT_THAT(error_of(options), HasSubstr("--parse-special: no effect with -f self"));
+  options = collect("c.gguf");
+  options.resume.save_every = 1;
+  EXPECT_THAT(error_of(options), HasSubstr("--save-every: no effect without --resume"));
+}
+
 }  // namespace
 }  // namespace steelyard::jobs

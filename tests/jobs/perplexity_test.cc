@@ -212,5 +212,34 @@ TEST_F(PerplexityJob, RefusesBeforeTheWork) {
   EXPECT_TRUE(folder_is_empty());
 }
 
+// What a kind of run does not do is refused, before the model is opened.
+TEST_F(PerplexityJob, RefusesWhatAKindOfRunIgnores) {
+  const PerplexityOptions good = options_;
+  const auto expect = [&](const std::string& reason, const auto& change) {
+    options_ = good;
+    change(options_);
+    EXPECT_EQ(failure(), reason);
+  };
+  const auto self_check = [](auto change) {
+    return [change](PerplexityOptions& options) { options.self_check = true, change(options); };
+  };
+  expect("--order: no effect with --self-check", self_check([](auto& options) { options.sweep.order = "layer"; }));
+  expect("--memory, --batch-size: no effect with --self-check", self_check([](auto& options) {
+           options.sweep = {.memory = uint64_t{1} << 30, .batch_size = 5};
+         }));
+  expect("--resume: no effect with --self-check", self_check([&](auto& options) { options.resume.resume = folder_ / "p"; }));
+  const auto tokens = [](auto change) {
+    return [change](PerplexityOptions& options) { options.text = {}, options.tokens = "ids.json", change(options); };
+  };
+  expect("--kl-divergence-base: no effect with --tokens", tokens([&](auto& options) { options.kl_divergence_base = folder_ / "b"; }));
+  expect("--self-check: no effect with --tokens", tokens([](auto& options) { options.self_check = true; }));
+  expect("--chunks: no effect with --tokens", tokens([](auto& options) { options.text.chunks = 3; }));
+  expect("--ppl-stride: no effect with --tokens", tokens([](auto& options) { options.text.ppl_stride = 3; }));
+  expect("--save-every: no effect without --resume", [](auto& options) { options.resume.save_every = 1; });
+  expect("--kl-divergence-base-format: no effect without --kl-divergence-base",
+         [](auto& options) { options.kl_divergence_base_format = "llama"; });
+  EXPECT_TRUE(folder_is_empty());
+}
+
 }  // namespace
 }  // namespace steelyard::jobs

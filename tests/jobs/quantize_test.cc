@@ -588,5 +588,45 @@ TEST_F(QuantizeJobTest, AJournalsNumberOfShardsIsBelievedWithinReason) {
   }
 }
 
+// ---- what is refused because it would be ignored, and what only the encoded weights show
+
+TEST_F(QuantizeJobTest, RefusesWhatItWouldIgnore) {
+  const auto refusal = [&](const auto& change) {
+    QuantizeOptions options = to("out.gguf");
+    change(options);
+    return error_of(options);
+  };
+  EXPECT_EQ(refusal([](auto& options) { options.shaping.writing.seed = 3, options.shaping.chunks = 4; }),
+            "--chunks, --seed: no effect without --calibrate");
+  EXPECT_EQ(refusal([](auto& options) { options.shaping.ctx_size = 64; }), "--ctx-size: no effect without --calibrate");
+  EXPECT_EQ(refusal([](auto& options) { options.files.writer = "w.gguf"; }), "--writer: no effect without --calibrate");
+  EXPECT_EQ(refusal([](auto& options) { options.memory = 1 << 20; }), "--memory: no effect without --calibrate");
+  EXPECT_EQ(refusal([](auto& options) { options.shaping.prior_weight = 1; }), "--prior-weight: no effect without --imatrix");
+  EXPECT_EQ(refusal([](auto& options) { options.shaping.exclude_weights = {"ffn"}; }),
+            "--exclude-weights: no effect without --imatrix");
+  EXPECT_EQ(refusal([](auto& options) { options.tuning.steps = 3; }), "--steps: no effect without --tune");
+  EXPECT_EQ(refusal([](auto& options) { options.devices.reserve = 3; }), "--reserve: no effect without --vram");
+  EXPECT_THAT(files(), IsEmpty());
+}
+
+TEST_F(QuantizeJobTest, ATensorThatBecomesZeroIsAWarning) {
+  test::ModelCopy model(kModel);
+  const auto tensor = model.find("blk.1.ffn_up_exps.weight");
+  ASSERT_EQ(tensor->info.type, formats::Type::F32);
+  for (size_t i = 0; i < tensor->bytes.size(); i += sizeof(float)) model.set_value(tensor->info.name, i / sizeof(float), 1e-12f);
+  model.save(folder_ / "tiny.gguf");
+  QuantizeOptions options = to("out.gguf");
+  options.model = folder_ / "tiny.gguf";
+  const QuantizeResult result = quantize(options);
+  ASSERT_EQ(result.findings.size(), 1u);
+  EXPECT_EQ(result.findings[0].severity, "warning");
+  EXPECT_THAT(result.findings[0].what, HasSubstr("became zero"));
+  EXPECT_EQ(result.findings[0].subjects, std::vector<std::string>{"blk.1.ffn_up_exps.weight (Q8_0)"});
+  options.output = folder_ / "strict.gguf";
+  options.strict = true;
+  EXPECT_THAT(error_of(options), HasSubstr("became zero"));
+  EXPECT_EQ(files().size(), 2u) << "the model and the first file";
+}
+
 }  // namespace
 }  // namespace steelyard::jobs

@@ -351,7 +351,7 @@ TEST_F(SearchTest, RefusesWhatCannotBe) {
   expect_refused([](SearchOptions& at) { at.types = "I32"; }, "I32");
   expect_refused([](SearchOptions& at) { at.held_out = 1; }, "--held-out");
   expect_refused([](SearchOptions& at) { at.rounds = 0; }, "--rounds");
-  expect_refused([](SearchOptions& at) { at.text.file = "-"; }, "pipe");
+  expect_refused([](SearchOptions& at) { at.text.file = ""; }, "no text given");
   expect_refused([](SearchOptions& at) { at.text.from_chunk = 1; }, "--from-chunk");
   expect_refused([](SearchOptions& at) { at.text.parse_special = true; }, "--parse-special");
   expect_refused([](SearchOptions& at) { at.text.chunks = 4; }, "8 chunks");

@@ -166,5 +166,27 @@ TEST_F(WriteJob, Refuses) {
   EXPECT_THAT(error_of(options), HasSubstr("is also the input"));
 }
 
+TEST_F(WriteJob, ARandomSeedIsInTheText) {
+  const auto seed_of = [&](const std::string& name) {
+    WriteOptions options = to(name);
+    options.writing.seed = -1;
+    write(options);
+    const tokenizer::Tokenizer tokenizer(gguf::Reader(kModel, gguf::ReadMode::kHeader).metadata());
+    return parse_saved_text(test::read_text(options.output_file), tokenizer, "t").write.at("seed").get<int64_t>();
+  };
+  const int64_t seed = seed_of("a.text");
+  EXPECT_GE(seed, 0);
+  EXPECT_NE(seed_of("b.text"), seed);
+  WriteOptions again = to("c.text");
+  again.writing.seed = seed;
+  write(again);
+  EXPECT_EQ(test::read_text(folder_ / "c.text"), test::read_text(folder_ / "a.text"));
+  again.writing.seed = -1;
+  again.resume.resume = folder_ / "progress";
+  EXPECT_THAT(error_of(again), HasSubstr("--seed -1 and --resume cannot be combined"));
+  again.writing.seed = -2;
+  EXPECT_THAT(error_of(again), HasSubstr("--seed must be at least 0, or -1"));
+}
+
 }  // namespace
 }  // namespace steelyard::jobs

@@ -102,5 +102,19 @@ TEST(Findings, RefuseErrorsAndUnderStrictnessWarnings) {
   }
 }
 
+// Whatever the reason: a file of an adapter whose tensors are no weights, a file that is quantized already.
+TEST(Findings, TellThatNothingIsQuantized) {
+  const std::vector<gguf::TensorInfo> tensors = {tensor("blk.0.attn_q.weight", {256, 8}, formats::Type::Q8_0),
+                                                 tensor("blk.0.attn_q.bias", {256, 8}, formats::Type::F16),
+                                                 tensor("blk.1.attn_q.bias", {256, 8}, formats::Type::F16)};
+  const std::string expected =
+      "warning: nothing is quantized, every tensor keeps its type: 1 Q8_0 already, 2 protected (not a weight)";
+  EXPECT_EQ(lines("* = Q8_0", tensors), Lines{expected});
+  EXPECT_EQ(lines("attn_q = Q8_0\n* = keep", tensors), Lines{expected});
+  EXPECT_EQ(lines("* = Q4_K", tensors), Lines{}) << "a tensor changes";
+  EXPECT_EQ(lines("* = keep", tensors), Lines{}) << "a copy was wanted";
+  EXPECT_EQ(lines("* = Q8_0", {}), Lines{"warning: nothing is quantized, every tensor keeps its type: the file has no tensors"});
+}
+
 }  // namespace
 }  // namespace steelyard::plan

@@ -439,5 +439,19 @@ TEST(Plan, HasLimits) {
   EXPECT_THROW(parse("blk.{" + set + "}.x = F16"), Error);
 }
 
+// Both factors of what an adapter adds to a weight are treated as the weight.
+TEST(Resolve, MatricesOfAdaptersAreWeights) {
+  const auto type_of = [](const std::string& name, const std::vector<int64_t>& shape) {
+    const gguf::TensorInfo info = tensor(name, shape, formats::Type::F16);
+    return std::string(format(resolve(Plan::parse("* = Q8_0", "p"), std::span(&info, 1)).decisions[0].type).name);
+  };
+  EXPECT_EQ(type_of("blk.0.attn_q.weight.lora_a", {256, 32}), "Q8_0");
+  EXPECT_EQ(type_of("blk.0.attn_q.weight.lora_b", {32, 256}), "Q8_0");
+  EXPECT_EQ(type_of("blk.0.attn_q.weight.lora_b", {8, 256}), "F16") << "rows do not divide into blocks";
+  EXPECT_EQ(type_of("blk.0.ffn_gate_inp.weight.lora_a", {256, 32}), "F16") << "of a router";
+  EXPECT_EQ(type_of("blk.0.attn_norm.weight.lora_a", {256, 32}), "F16") << "of a norm";
+  EXPECT_EQ(type_of("blk.0.attn_q.bias.lora_a", {256, 32}), "F16") << "of no weight";
+}
+
 }  // namespace
 }  // namespace steelyard::plan

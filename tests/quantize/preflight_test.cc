@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "error_of.h"
+#include "imatrix/matching.h"
 #include "support.h"
 
 namespace steelyard::quantize {
@@ -116,6 +117,19 @@ TEST_F(Preflight, ThinCalibrationIsNoted) {
   EXPECT_EQ(lines("ffn_up_exps = IQ2_S", &imatrix_),
             Lines{"note: experts with less calibration data than their layer's mean weighs (--prior-weight): "
                   "blk.1.ffn_up_exps.weight (4 of 4 experts)"});
+}
+
+TEST_F(Preflight, ImportanceOfAnotherMatrixIsNotedAndThatOfAnotherModelAWarning) {
+  const imatrix::ImatrixEntry gate = imatrix_.entries.at("blk.1.ffn_gate_exps.weight");
+  imatrix_.entries.erase("blk.1.ffn_up_exps.weight");
+  imatrix_.entries["blk.7.ffn_up_exps.weight"] = gate;
+  match(imatrix_, model_.tensors());
+  EXPECT_EQ(lines("ffn_up_exps = IQ2_S", &imatrix_),
+            (Lines{"warning: entry of the imatrix that names no tensor of the model; is it of another model?: "
+                   "blk.7.ffn_up_exps.weight",
+                   "note: has the importance of a matrix with the same input: blk.1.ffn_up_exps.weight (of "
+                   "blk.1.ffn_gate_exps.weight)"}));
+  EXPECT_THAT(refusal("ffn_up_exps = IQ2_S", &imatrix_, true), HasSubstr("is it of another model?"));
 }
 
 }  // namespace

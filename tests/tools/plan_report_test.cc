@@ -46,7 +46,7 @@ TEST(Report, SummaryAddsUpPerType) {
 }
 
 TEST(Report, FindingsAreLines) {
-  EXPECT_EQ(findings_text(Example().plan()),
+  EXPECT_EQ(findings_text(Example().plan().findings),
             "warning: rule matches no tensor: x.plan:2 `upp`\n"
             "warning: Q5_0 instead of Q4_K, whose blocks of 256 do not divide the rows: blk.0.attn_k_b.weight (rows of "
             "192)\n"
