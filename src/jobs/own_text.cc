@@ -33,26 +33,6 @@ void save(const std::string& path, const std::string& identity, const std::vecto
   file.finish();
 }
 
-std::vector<generate::WrittenChunk> load(const std::string& path, const std::string& identity, int64_t n_ctx) {
-  std::vector<generate::WrittenChunk> chunks;
-  std::optional<ResumeFile> file = ResumeFile::open(path, kKind, identity);
-  if (!file) return chunks;
-  ByteReader& in = file->state();
-  const auto n_chunks = in.number<uint64_t>();
-  for (uint64_t c = 0; c < n_chunks; ++c) {
-    generate::WrittenChunk chunk;
-    const auto n_starts = in.number<uint64_t>();
-    chunk.ids = in.values<tokenizer::TokenId>(static_cast<uint64_t>(n_ctx));
-    chunk.starts = in.values<int64_t>(n_starts);
-    chunk.n_ended = in.number<int64_t>();
-    chunk.n_looped = in.number<int64_t>();
-    chunk.n_dropped = in.number<int64_t>();
-    chunks.push_back(std::move(chunk));
-  }
-  in.expect_end();
-  return chunks;
-}
-
 // Caches get half of what a device has free, or of what may be used of the host's memory.
 int64_t fitting(const model::Model& model, int64_t n_ctx, uint64_t memory) {
   uint64_t bytes = 1;
@@ -81,6 +61,27 @@ generate::Beginnings beginnings(const OpenModel& open, const tokenizer::Tokenize
 }
 
 }  // namespace
+
+std::vector<generate::WrittenChunk> load_written_chunks(const std::string& path, const std::string& identity,
+                                                        int64_t n_ctx) {
+  std::vector<generate::WrittenChunk> chunks;
+  std::optional<ResumeFile> file = ResumeFile::open(path, kKind, identity);
+  if (!file) return chunks;
+  ByteReader& in = file->state();
+  const auto n_chunks = in.number<uint64_t>();
+  for (uint64_t c = 0; c < n_chunks; ++c) {
+    generate::WrittenChunk chunk;
+    const auto n_starts = in.number<uint64_t>();
+    chunk.ids = in.values<tokenizer::TokenId>(static_cast<uint64_t>(n_ctx));
+    chunk.starts = in.values<int64_t>(n_starts);
+    chunk.n_ended = in.number<int64_t>();
+    chunk.n_looped = in.number<int64_t>();
+    chunk.n_dropped = in.number<int64_t>();
+    chunks.push_back(std::move(chunk));
+  }
+  in.expect_end();
+  return chunks;
+}
 
 void WritingOptions::check() const {
   if (seed < 0) fail("", "--seed must be at least 0");
@@ -111,7 +112,7 @@ OwnText::OwnText(const OpenModel& model, const tokenizer::Tokenizer& tokenizer, 
                                  text_.write.dump(-1, ' ', false, Json::error_handler_t::replace), n_ctx));
   if (run_.resume.resume.empty()) return;
   try {
-    text_.chunks = load(run_.resume.resume, identity_, n_ctx);
+    text_.chunks = load_written_chunks(run_.resume.resume, identity_, n_ctx);
   } catch (const Error&) {
     if (!run_.replace) throw;
   }

@@ -56,6 +56,11 @@ struct WritingFigures {
   }
 };
 
+/// What an interrupted run has written, chunks of n_ctx tokens; none where there is no such file. Error when it is
+/// damaged or of another run.
+std::vector<generate::WrittenChunk> load_written_chunks(const std::string& path, const std::string& identity,
+                                                        int64_t n_ctx);
+
 class OwnText {
  public:
   /// How a text is made; its bytes do not depend on that.
