@@ -36,13 +36,13 @@ std::vector<tokenizer::TokenId> most_likely(std::span<const float> x, int64_t n_
 
 template <typename T>
 std::span<const std::byte> take(std::span<const std::byte> bytes, std::span<T> out) {
-  std::ranges::copy(bytes.first(out.size_bytes()), std::as_writable_bytes(out).begin());  // of nothing, too
+  std::memcpy(out.data(), bytes.data(), out.size_bytes());
   return bytes.subspan(out.size_bytes());
 }
 
 template <typename T>
 std::span<std::byte> put(std::span<std::byte> out, std::span<const T> values) {
-  std::ranges::copy(std::as_bytes(values), out.begin());
+  std::memcpy(out.data(), values.data(), values.size_bytes());
   return out.subspan(values.size_bytes());
 }
 
