@@ -17,7 +17,6 @@ namespace {
 
 // A plan is written by hand. This limit refuses a model file that is passed by mistake, before it is read.
 constexpr uint64_t kMaxPlanBytes = 1 << 20;
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 std::string lower(std::string_view text) {
   std::string result(text);
@@ -119,7 +118,7 @@ PlanRule Plan::parse_rule(std::string_view text, const std::string& file, int li
 }
 
 Plan Plan::parse(std::string_view text, const std::string& name) {
-  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
   Plan plan;
   std::map<std::pair<std::string, Condition>, int> seen;
   int line_number = 0;
@@ -218,7 +217,7 @@ std::string Plan::text() const {
   for (const PlanRule& rule : rules_) add(rule);
   if (base_) add(*base_);
   // At the very beginning it would be taken for the mark of a file in UTF-8, and not for a part of the pattern.
-  if (result.starts_with(kByteOrderMark)) result.insert(0, "\n");
+  if (result.starts_with("\xEF\xBB\xBF")) result.insert(0, "\n");
   return result;
 }
 
