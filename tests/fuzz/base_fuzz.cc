@@ -55,7 +55,9 @@ void use_base(const DivergenceBase& base) {
   const std::vector<tokenizer::TokenId> ids = base.tokens();
   STEELYARD_CHECK(std::ssize(ids) == base.n_ctx() * base.n_chunks());
   const int64_t n_chunks = std::min<int64_t>(base.n_chunks(), 4), n_rows = std::min<int64_t>(base.n_scored(), 4);
-  for (int64_t chunk = 0; chunk < n_chunks; ++chunk) {
+  // Logits come from a model, whose vocabulary is real; only a row that has all tokens proves the header's.
+  constexpr int64_t kMostTokens = 1 << 16;
+  for (int64_t chunk = 0; base.n_vocab() <= kMostTokens && chunk < n_chunks; ++chunk) {
     for (int64_t index = 0; index < n_rows; ++index) use_row(base, chunk, base.n_scored() - 1 - index);
     base.release(chunk);
   }
