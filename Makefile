@@ -4,7 +4,7 @@ JOBS ?= $(shell nproc)
 FOLDER = $(if $(filter release,$(PRESET)),build,build-$(PRESET))
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all setup build program test asan aarch64 coverage tidy cuda-targets demo examples install package check-package bench bench-runtime \
+.PHONY: all setup build program test asan tsan fuzz asan-quick aarch64 coverage tidy cuda-targets demo examples install package check-package bench bench-runtime \
   bench-compare corpus update-golden format check-format clean
 
 all: build
@@ -29,6 +29,29 @@ test: build
 # The tests under AddressSanitizer and UndefinedBehaviorSanitizer.
 asan:
 	@$(MAKE) test PRESET=asan
+
+# What parses files, under the same: seeds and inputs that fuzzing found. Minutes, of which most are the build.
+asan-quick:
+	@$(MAKE) setup PRESET=fuzz
+	@cmake --preset asan-quick > /dev/null
+	@cmake --build --preset asan-quick -j $(JOBS)
+	@ctest --preset asan-quick -j $(JOBS)
+
+# Tests of what runs in threads (forward pass, encoders, sweeps, tuning) under ThreadSanitizer.
+tsan:
+	@$(MAKE) setup PRESET=tsan
+	@cmake --preset tsan > /dev/null
+	@cmake --build --preset tsan -j $(JOBS)
+	@ctest --preset tsan
+
+# Fuzzes for TIME seconds each the targets of tests/fuzz, or TARGETS="gguf plan" (docs/fuzzing.md).
+TIME ?= 60
+TARGETS ?=
+fuzz:
+	@$(MAKE) setup PRESET=fuzz
+	@cmake --preset fuzz > /dev/null
+	@cmake --build --preset fuzz -j $(JOBS)
+	@tests/fuzz/run.sh build-fuzz $(TIME) $(TARGETS)
 
 # The tests for aarch64, run by qemu; of the command line only that of the SHA-256. On Debian: its cross compiler, and its
 # arm64 libraries unpacked into the build folder.

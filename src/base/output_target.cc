@@ -20,7 +20,8 @@ constexpr int kMaxLinks = 40;
 
 std::string output_target(const std::string& path) {
   struct stat status {};
-  if (::stat(path.c_str(), &status) == 0) {
+  const bool exists = ::stat(path.c_str(), &status) == 0;
+  if (exists) {
     if (!S_ISREG(status.st_mode)) fail(path, "exists and is not a regular file");
     // Of "/dev/stdout" with a redirection the redirected file would be replaced, and what is printed would be lost.
     for (const int stream : {STDOUT_FILENO, STDERR_FILENO}) {
@@ -37,10 +38,16 @@ std::string output_target(const std::string& path) {
   for (int links = 0; links < kMaxLinks; ++links) {
     std::error_code none;
     const std::filesystem::path next = std::filesystem::read_symlink(target, none);
-    if (none) return target.string();
+    if (none) break;
     target = next.is_absolute() ? next : target.parent_path() / next;
   }
-  fail(path, "cannot write here: {}", std::strerror(ELOOP));
+  // Links of /proc lead to open files, also to those that have no name any more.
+  struct stat end {};
+  const bool is_there = ::lstat(target.c_str(), &end) == 0;
+  if (is_there != exists || (exists && (end.st_ino != status.st_ino || end.st_dev != status.st_dev))) {
+    fail(path, "is a link to no file that could be replaced");
+  }
+  return target.string();
 }
 
 void check_replaceable(const std::string& path) { output_target(path); }

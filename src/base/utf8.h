@@ -1,5 +1,5 @@
-// What UTF-8 is: for messages (error.h), for what goes to a terminal (terminal_text.h), and for text that comes from outside
-// (text_file.h).
+// What UTF-8 is: for messages (error.h), for what goes to a terminal (terminal_text.h), and for text that comes from
+// outside (text_file.h).
 #pragma once
 
 #include <cstddef>

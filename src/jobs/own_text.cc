@@ -32,26 +32,6 @@ void save(ResumeFile& file, const std::vector<generate::WrittenChunk>& chunks) {
   });
 }
 
-std::vector<generate::WrittenChunk> load(const ResumeFile& file, ResumeFile::Unusable unusable, int64_t n_ctx) {
-  std::vector<generate::WrittenChunk> chunks;
-  std::optional<ResumeState> state = file.load(unusable);
-  if (!state) return chunks;
-  ByteReader& in = state->content();
-  const auto n_chunks = in.number<uint64_t>();
-  for (uint64_t c = 0; c < n_chunks; ++c) {
-    generate::WrittenChunk chunk;
-    const auto n_starts = in.number<uint64_t>();
-    chunk.ids = in.values<tokenizer::TokenId>(static_cast<uint64_t>(n_ctx));
-    chunk.starts = in.values<int64_t>(n_starts);
-    chunk.n_ended = in.number<int64_t>();
-    chunk.n_looped = in.number<int64_t>();
-    chunk.n_dropped = in.number<int64_t>();
-    chunks.push_back(std::move(chunk));
-  }
-  in.expect_end();
-  return chunks;
-}
-
 // Caches get half of what a device has free, or of what may be used of the host's memory.
 int64_t fitting(const model::Model& model, int64_t n_ctx, uint64_t memory) {
   uint64_t bytes = 1;
@@ -82,6 +62,29 @@ generate::Beginnings beginnings(const OpenModel& open, const tokenizer::Tokenize
 
 }  // namespace
 
+ResumeFile open_written_chunks(const std::string& path, const std::string& identity) { return {path, kKind, identity}; }
+
+std::vector<generate::WrittenChunk> load_written_chunks(const ResumeFile& file, ResumeFile::Unusable unusable,
+                                                        int64_t n_ctx) {
+  std::vector<generate::WrittenChunk> chunks;
+  std::optional<ResumeState> state = file.load(unusable);
+  if (!state) return chunks;
+  ByteReader& in = state->content();
+  const auto n_chunks = in.number<uint64_t>();
+  for (uint64_t c = 0; c < n_chunks; ++c) {
+    generate::WrittenChunk chunk;
+    const auto n_starts = in.number<uint64_t>();
+    chunk.ids = in.values<tokenizer::TokenId>(static_cast<uint64_t>(n_ctx));
+    chunk.starts = in.values<int64_t>(n_starts);
+    chunk.n_ended = in.number<int64_t>();
+    chunk.n_looped = in.number<int64_t>();
+    chunk.n_dropped = in.number<int64_t>();
+    chunks.push_back(std::move(chunk));
+  }
+  in.expect_end();
+  return chunks;
+}
+
 void WritingOptions::check() const {
   if (seed < 0) fail("", "--seed must be at least 0, or -1 for another one each time");
   if (!excerpts_of.empty() && excerpts == 0) fail("", "--excerpts-of needs --excerpts SHARE");
@@ -108,11 +111,11 @@ OwnText::OwnText(const OpenModel& model, const tokenizer::Tokenizer& tokenizer, 
   text_.n_ctx = n_ctx;
   text_.write = to_json(options);
   text_.write["excerpts_sha256"] = sha256(excerpts_);
-  const std::string identity =
-      sha256(fmt::format("{}\n{}\n{}\n{}", gguf::fingerprint(model.reader()), model.settings(),
-                         json_text(text_.write), n_ctx));
-  progress_ = ResumeFile(run_.resume.resume, kKind, identity);
-  text_.chunks = load(progress_, run_.replace ? ResumeFile::Unusable::kReplace : ResumeFile::Unusable::kRefuse, n_ctx);
+  const std::string identity = sha256(fmt::format("{}\n{}\n{}\n{}", gguf::fingerprint(model.reader()), model.settings(),
+                                                  json_text(text_.write), n_ctx));
+  progress_ = open_written_chunks(run_.resume.resume, identity);
+  text_.chunks = load_written_chunks(
+      progress_, run_.replace ? ResumeFile::Unusable::kReplace : ResumeFile::Unusable::kRefuse, n_ctx);
   n_resumed_ = std::ssize(text_.chunks);
 }
 

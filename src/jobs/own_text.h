@@ -57,6 +57,13 @@ struct WritingFigures {
   }
 };
 
+/// The file of a run's progress. path: empty keeps none. `identity` identifies the run.
+ResumeFile open_written_chunks(const std::string& path, const std::string& identity);
+/// What an interrupted run has written, chunks of n_ctx tokens; none where none was saved. Error when the file is
+/// damaged or of another run.
+std::vector<generate::WrittenChunk> load_written_chunks(const ResumeFile& file, ResumeFile::Unusable unusable,
+                                                        int64_t n_ctx);
+
 class OwnText {
  public:
   /// How a text is made; its bytes do not depend on that.

@@ -26,10 +26,10 @@ namespace {
 // What is given for a calibration, a tuning or importance that there is none of.
 void refuse_ignored(const QuantizeOptions& options) {
   if (options.calibrate.empty()) {
-    refuse_given(options,
-                 names_of<WritingOptions>() + names_of<WriterFiles>() +
-                     OptionNames{"ctx_size", "chunks", "own_share", "memory"},
-                 "without --calibrate");
+    refuse_given(
+        options,
+        names_of<WritingOptions>() + names_of<WriterFiles>() + OptionNames{"ctx_size", "chunks", "own_share", "memory"},
+        "without --calibrate");
   } else {
     refuse_given(options, TextSource::parse(options.calibrate).unused() - OptionNames{"from_chunk", "parse_special"},
                  fmt::format("with --calibrate {}", options.calibrate));

@@ -36,7 +36,8 @@ void remove_files(const std::string& output, const std::string& kind = "") {
     if (name.starts_with(prefix + kind) && is_ours(name.substr(prefix.size()))) found.push_back(entry.path());
   }
   // A journal vouches for a file, so it goes first.
-  std::ranges::partition(found, [](const std::filesystem::path& file) { return file.extension() == ".journal"; });
+  std::partition(found.begin(), found.end(),
+                 [](const std::filesystem::path& file) { return file.extension() == ".journal"; });
   for (const std::filesystem::path& file : found) TemporaryFile(file).remove();
 }
 

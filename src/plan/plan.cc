@@ -222,6 +222,8 @@ std::string Plan::text() const {
   };
   for (const PlanRule& rule : rules_) add(rule);
   if (base_) add(*base_);
+  // At the very beginning it would be taken for the mark of a file in UTF-8, and not for a part of the pattern.
+  if (result.starts_with("\xEF\xBB\xBF")) result.insert(0, "\n");
   return result;
 }
 

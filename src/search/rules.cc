@@ -129,8 +129,10 @@ Rules make_rules(const Kinds& all, const std::vector<Type>& types) {
       layers.set(kind.layers[i]);
       tensors.push_back(kind.tensors[i]);
     }
-    for (const auto& [type, wanted] : special) {
-      const auto& [layers, tensors] = wanted;
+    for (const auto& entry : special) {
+      const auto type = entry.first;
+      const LayerBits& layers = entry.second.first;
+      const std::vector<size_t>& tensors = entry.second.second;
       auto band = std::find_if(bands.begin(), bands.end(), [&](const Band& candidate) {
         return candidate.rule.type == type && candidate.accepts(all, layers, kind.present);
       });

@@ -64,7 +64,7 @@ class Vocabulary {
   // Tokens by text, with open addressing. Reading a model looks up three texts per merge, and with std::unordered_map
   // that was most of the time to load a tokenizer. The size is a power of two, and at least a third is empty.
   std::vector<Slot> slots_;
-  size_t longest_ = 0;  // bytes of a token
+  size_t longest_ = 0;             // bytes of a token
   std::vector<TokenId> repeated_;  // tokens whose text an earlier one has; ascending
   std::set<TokenId> ends_by_name_;
 };

@@ -1,4 +1,6 @@
 // The state of an interrupted run as a resume file: where it is, its comparisons, and all parameters.
+#include <algorithm>
+
 #include "base/byte_writer.h"
 #include "base/resume_file.h"
 #include "tune/tuner.h"
@@ -37,9 +39,11 @@ bool Tuner::load(const ResumeFile& file, ResumeFile::Unusable unusable) {
   ByteReader& in = state->content();
   next_ = in.number<int64_t>(1);
   settings_.steps = in.number<int64_t>(1, settings_.steps);
+  if (next_ > settings_.steps + 1) in.reject("found step {} of {}", next_, settings_.steps);
   training_ = in.number<double>();
   n_training_ = in.number<int64_t>(0);
-  comparisons_.resize(static_cast<size_t>(in.number<int64_t>(1, next_)));
+  const int64_t room = static_cast<int64_t>(in.remaining() / (3 * sizeof(int64_t)));
+  comparisons_.resize(static_cast<size_t>(in.number<int64_t>(1, std::min(next_, room))));
   for (Comparison& at : comparisons_) {
     at.step = in.number<int64_t>(0, settings_.steps);
     at.divergence = in.number<double>();

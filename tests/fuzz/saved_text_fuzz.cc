@@ -1,15 +1,12 @@
 // Any bytes as a text that a model has written and saved: reading them either throws Error or gives chunks of ids of
 // the vocabulary.
 //
-// A libFuzzer target: clang++ -std=c++20 -fsanitize=fuzzer,address,undefined -I src tests/fuzz/saved_text_fuzz.cc, the
-// sources of src/jobs/saved_text.cc and what it uses, and -D STEELYARD_SOURCE_DIR for the vocabulary. tests/jobs/
-// fuzz_test.cc runs it on mutations of a valid file.
+// tests/jobs/fuzz_test.cc runs it on mutations of a valid file, too.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 
-#include "base/check.h"
-#include "base/error.h"
+#include "fuzz/target.h"
 #include "gguf/reader.h"
 #include "jobs/saved_text.h"
 

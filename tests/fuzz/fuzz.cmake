@@ -1,0 +1,77 @@
+# Fuzz targets (docs/fuzzing.md): each is a program under libFuzzer in the build for that, and in every build a program
+# that replays files, which CTest runs on the seeds and on what was found.
+find_program(STEELYARD_PYTHON3 python3)
+set(fuzz_folder ${CMAKE_CURRENT_SOURCE_DIR}/fuzz)
+set(fuzz_seeds ${PROJECT_BINARY_DIR}/fuzz/seeds)
+if(STEELYARD_PYTHON3)
+  file(GLOB_RECURSE seed_sources CONFIGURE_DEPENDS
+    ${PROJECT_SOURCE_DIR}/plans/*.plan ${CMAKE_CURRENT_SOURCE_DIR}/golden/*.gguf ${CMAKE_CURRENT_SOURCE_DIR}/golden/choice/*)
+  add_custom_command(
+    OUTPUT ${fuzz_seeds}/made
+    COMMAND ${CMAKE_COMMAND} -E rm -rf ${fuzz_seeds}
+    COMMAND ${STEELYARD_PYTHON3} ${fuzz_folder}/make_seeds.py ${PROJECT_SOURCE_DIR} ${fuzz_seeds}
+    COMMAND ${CMAKE_COMMAND} -E touch ${fuzz_seeds}/made
+    DEPENDS ${fuzz_folder}/make_seeds.py ${seed_sources}
+    COMMENT "Seeds of fuzz targets"
+    VERBATIM)
+  add_custom_target(fuzz_seeds ALL DEPENDS ${fuzz_seeds}/made)
+else()
+  message(STATUS "no python3: fuzz targets replay only what was found")
+  add_custom_target(fuzz_seeds)
+endif()
+add_custom_target(fuzzers)
+add_dependencies(fuzzers fuzz_seeds)
+add_custom_target(fuzz_replays)
+
+# steelyard_fuzz(<name> <mutations of each seed in tests> <libraries and further sources>...): the target
+# fuzz/<name>_fuzz.cc.
+function(steelyard_fuzz name mutations)
+  set(sources fuzz/${name}_fuzz.cc ${ARGN})
+  list(FILTER sources INCLUDE REGEX "\\.cc$")
+  set(libraries ${ARGN})
+  list(FILTER libraries EXCLUDE REGEX "\\.cc$")
+  if(STEELYARD_SANITIZE MATCHES "^(address|fuzzer)$")
+    list(APPEND sources fuzz/mapped_tail.cc)
+  endif()
+  set(programs ${name}_replay)
+  add_executable(${name}_replay ${sources} fuzz/replay.cc)
+  if(STEELYARD_SANITIZE STREQUAL fuzzer)
+    add_executable(${name}_fuzz ${sources})
+    target_link_options(${name}_fuzz PRIVATE -fsanitize=fuzzer)
+    add_dependencies(fuzzers ${name}_fuzz)
+    list(APPEND programs ${name}_fuzz)
+  endif()
+  foreach(program ${programs})
+    target_include_directories(${program} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+    target_compile_definitions(${program} PRIVATE STEELYARD_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+    target_link_libraries(${program} PRIVATE ${libraries} steelyard_warnings)
+    if(STEELYARD_SANITIZE MATCHES "^(address|fuzzer)$")
+      target_link_options(${program} PRIVATE -Wl,--wrap=mmap,--wrap=munmap)
+    endif()
+  endforeach()
+  add_dependencies(${name}_replay fuzz_seeds)
+  add_dependencies(fuzz_replays ${name}_replay)
+  set(inputs)
+  if(STEELYARD_PYTHON3)
+    list(APPEND inputs ${fuzz_seeds}/${name})
+  endif()
+  if(EXISTS ${fuzz_folder}/found/${name})
+    list(APPEND inputs ${fuzz_folder}/found/${name})
+  endif()
+  if(inputs)
+    add_test(NAME fuzz_${name} COMMAND ${name}_replay -mutations=${mutations} ${inputs})
+    set_tests_properties(fuzz_${name} PROPERTIES ENVIRONMENT "OMP_WAIT_POLICY=passive;OMP_NUM_THREADS=1" LABELS fuzz)
+  endif()
+endfunction()
+
+set(mutator fuzz/gguf_mutator.cc fuzz/gguf_document.cc)
+steelyard_fuzz(gguf 200 steelyard_gguf ${mutator})
+steelyard_fuzz(model 200 steelyard_schedule ${mutator})
+steelyard_fuzz(tokenizer 50 steelyard_tokenizer ${mutator})
+steelyard_fuzz(imatrix 200 steelyard_imatrix ${mutator})
+steelyard_fuzz(plan 50 steelyard_plan)
+steelyard_fuzz(base 200 steelyard_evaluate)
+steelyard_fuzz(tasks 200 steelyard_evaluate)
+steelyard_fuzz(journal 200 steelyard_quantize)
+steelyard_fuzz(progress 200 steelyard_jobs)
+steelyard_fuzz(saved_text 200 steelyard_jobs)
