@@ -43,8 +43,8 @@ std::vector<T> read_values(const std::string& path) {
 /// A fresh empty folder, removed with everything in it when the object dies.
 class TempFolder {
  public:
-  explicit TempFolder(const std::filesystem::path& in = std::filesystem::temp_directory_path()) {
-    std::string pattern = (in / "steelyard-test-XXXXXX").string();
+  TempFolder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "steelyard-test-XXXXXX").string();
     path_ = ::mkdtemp(pattern.data());
   }
   TempFolder(const TempFolder&) = delete;

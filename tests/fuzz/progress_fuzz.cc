@@ -4,6 +4,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -16,7 +18,6 @@
 #include "fuzz/target.h"
 #include "jobs/own_text.h"
 #include "jobs/search_state.h"
-#include "support.h"
 #include "tune/tuner.h"
 
 namespace steelyard::jobs {
@@ -115,18 +116,23 @@ constexpr std::array<Kind, 6> kKinds = {{{"", load_evaluation},
                                          {"SYSEARC1", load_search},
                                          {"STEELTXT", load_text}}};
 
+// Progress is locked and replaced under its name, so it needs one; in memory all the same.
+struct NamedFile {
+  NamedFile() : path(std::string(::mkdtemp(folder.data())) + "/progress") {}
+  ~NamedFile() { std::filesystem::remove_all(folder); }
+  std::string folder = "/dev/shm/steelyard-fuzz-XXXXXX", path;
+};
+
 void load_progress(std::string_view input) {
-  // Progress is locked and replaced under its name, so it needs one.
-  static const test::TempFolder folder("/dev/shm");
-  const std::string path = folder / "progress";
+  static const NamedFile file;
   const Kind& kind = kKinds[static_cast<unsigned char>(input[0]) % kKinds.size()];
   std::string content(input.substr(1));
   if (!kind.magic.empty()) {
     content = std::string(kind.magic) + identity() + content;
     content += sha256(content);
   }
-  std::ofstream(path, std::ios::binary) << content;
-  fuzz::allow_errors([&] { kind.load(path); });
+  std::ofstream(file.path, std::ios::binary) << content;
+  fuzz::allow_errors([&] { kind.load(file.path); });
 }
 
 }  // namespace
