@@ -227,11 +227,15 @@ void add_options(CLI::App& command, jobs::TuningOptions& options) {
       ->capture_default_str();
   command.add_option("--rate-scales", options.rate_scales, "tuning: step size of block scales, in the same parts")
       ->capture_default_str();
-  command.add_option("--tune-seed", options.tune_seed, "tuning: seed of the order of chunks; -1: another one each time")->capture_default_str();
+  command
+      .add_option("--tune-seed", options.tune_seed, "tuning: seed of the order of chunks; -1: another one each time")
+      ->capture_default_str();
 }
 
 void add_options(CLI::App& command, jobs::WritingOptions& options) {
-  command.add_option("-s,--seed", options.seed, "seed of the text; the same seed gives the same text; -1: another one each time")
+  command
+      .add_option("-s,--seed", options.seed,
+                  "seed of the text; the same seed gives the same text; -1: another one each time")
       ->capture_default_str();
   command.add_option("--temp", options.temp, "temperature; 1: the model's own distribution")->capture_default_str();
   command.add_option("--top-p", options.top_p, "write with the most likely tokens that together have this probability")

@@ -24,12 +24,12 @@ namespace {
 // What is given for a calibration, a tuning or importance that there is none of.
 void refuse_ignored(const QuantizeOptions& options) {
   if (options.calibrate.empty()) {
-    refuse_given(options,
-                 names_of<WritingOptions>() + names_of<WriterFiles>() +
-                     OptionNames{"ctx_size", "chunks", "own_share", "memory"},
-                 "without --calibrate");
+    refuse_given(
+        options,
+        names_of<WritingOptions>() + names_of<WriterFiles>() + OptionNames{"ctx_size", "chunks", "own_share", "memory"},
+        "without --calibrate");
   } else {
-    refuse_given(options, TextSource::parse(options.calibrate).unused() - OptionNames{"from_chunk", "parse_special"},
+    refuse_given(options, TextSource::parse(options.calibrate).unused(),
                  fmt::format("with --calibrate {}", options.calibrate));
   }
   if (options.imatrix.empty())

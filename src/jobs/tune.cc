@@ -23,10 +23,10 @@ void check(const TuneOptions& options) {
   const TextSource source = TextSource::parse(options.text.file);
   if (source.own && options.teacher.empty()) fail("", "-f self: a text that the teacher writes needs --teacher MODEL");
   if (options.text.file.empty()) {
-    refuse_given(options,
-                 names_of<WritingOptions>() + names_of<WriterFiles>() +
-                     OptionNames{"from_chunk", "parse_special", "own_share"},
-                 "on the base's text; -f TEXT gives another");
+    refuse_given(
+        options,
+        names_of<WritingOptions>() + names_of<WriterFiles>() + OptionNames{"from_chunk", "parse_special", "own_share"},
+        "on the base's text; -f TEXT gives another");
   } else {
     refuse_given(options, source.unused(), fmt::format("with -f {}", options.text.file));
   }

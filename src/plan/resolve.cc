@@ -133,8 +133,9 @@ Resolution resolve(const Plan& plan, std::span<const gguf::TensorInfo> tensors, 
   }
 
   Resolution resolution;
-  resolution.asks_for_types = (plan.base() && plan.base()->type) ||
-                              std::ranges::any_of(plan.rules(), [](const PlanRule& rule) { return rule.type.has_value(); });
+  resolution.asks_for_types =
+      (plan.base() && plan.base()->type) ||
+      std::ranges::any_of(plan.rules(), [](const PlanRule& rule) { return rule.type.has_value(); });
   for (const PlanRule& rule : plan.rules()) {
     if (!rule.replaces.empty()) resolution.replacing.push_back(rule);
   }

@@ -73,7 +73,7 @@ class RowEncoder {
   size_t source_row_, target_row_;
   std::vector<std::vector<float>> importance_;    // [slices][ne0]; a slice without importance is empty
   std::vector<std::optional<LdlqEncoder>> ldlq_;  // [slices] with an input; those that are prepared
-  mutable LostRows lost_;  // thread-safe
+  mutable LostRows lost_;                         // thread-safe
 };
 
 /// All rows of a tensor in its decided type, on the CPU. `inputs`: estimated Hessians, or null. BadWeight as encode().

@@ -65,8 +65,7 @@ void add_lost(const plan::Decision& decision, std::span<const std::byte> source,
   constexpr int64_t kRows = 64;  // at a time
   parallel_for((tensor.n_rows() + kRows - 1) / kRows, 1, [&](int64_t group) {
     const int64_t begin = group * kRows;
-    lost.look(begin, std::min(kRows, tensor.n_rows() - begin),
-              result.data() + static_cast<size_t>(begin) * row_bytes);
+    lost.look(begin, std::min(kRows, tensor.n_rows() - begin), result.data() + static_cast<size_t>(begin) * row_bytes);
   });
   lost.add_to(found);
 }

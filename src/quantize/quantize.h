@@ -44,8 +44,8 @@ struct QuantizeProgress {
 using QuantizeCallback = std::function<void(const QuantizeProgress& progress)>;
 
 struct QuantizeResult {
-  std::vector<std::string> paths;  ///< of the files written
-  uint64_t bytes = 0;              ///< of all of them
+  std::vector<std::string> paths;            ///< of the files written
+  uint64_t bytes = 0;                        ///< of all of them
   std::vector<plan::Finding> findings = {};  ///< what only the encoded weights show (lost_rows.h)
 };
 

@@ -161,7 +161,8 @@ TEST_F(BadText, Encodings) {
     expect_fails({"search", llama_, "-o", folder_ / "found.plan", "-f", path, "--bpw", "6", "-c", "32"}, reason);
     expect_fails({"tune", llama_, "-o", out_, "--teacher", llama_, "-f", path, "-c", "32"}, reason);
     expect_fails({"write", "-m", llama_, "-o", out_, "-c", "32", "--excerpts", "0.5", "--excerpts-of", path}, reason);
-    for (const char* tasks : {"--hellaswag", "--winogrande"}) expect_fails({"perplexity", "-m", llama_, "-f", path, tasks}, reason);
+    for (const char* tasks : {"--hellaswag", "--winogrande"})
+      expect_fails({"perplexity", "-m", llama_, "-f", path, tasks}, reason);
     expect_fails({"perplexity", "-m", llama_, "--tokens", path}, reason);
     expect_fails({"plan", llama_, "--plan", path}, reason);
     expect_fails({"plan", llama_, "Q8_0", "--tensor-type-file", path}, reason);
@@ -172,17 +173,25 @@ TEST_F(BadText, Encodings) {
 // Scores on tasks know nothing of bases, chunks and progress.
 TEST_F(BadText, TasksTakeNoOptionsOfTexts) {
   const std::string tasks = golden("choice/hellaswag.txt");
-  const std::vector<std::vector<std::string>> flags = {
-      {"--kl-divergence-base", out_}, {"--self-check"}, {"--ppl-stride", "8"}, {"--chunks", "3"}, {"--chunk", "1"},
-      {"--parse-special"}, {"--order", "layer"}, {"--memory", "8GiB"}, {"--resume", folder_ / "progress"},
-      {"--kl-divergence-base-format", "llama"}, {"--save-every", "1"}};
+  const std::vector<std::vector<std::string>> flags = {{"--kl-divergence-base", out_},
+                                                       {"--self-check"},
+                                                       {"--ppl-stride", "8"},
+                                                       {"--chunks", "3"},
+                                                       {"--chunk", "1"},
+                                                       {"--parse-special"},
+                                                       {"--order", "layer"},
+                                                       {"--memory", "8GiB"},
+                                                       {"--resume", folder_ / "progress"},
+                                                       {"--kl-divergence-base-format", "llama"},
+                                                       {"--save-every", "1"}};
   for (const std::vector<std::string>& flag : flags) {
     std::vector<std::string> words = {"perplexity", "-m", llama_, "-f", tasks, "--hellaswag"};
     words.insert(words.end(), flag.begin(), flag.end());
     expect_fails(words, flag[0] == "--chunk" ? "--from-chunk: no effect with --hellaswag"
                                              : flag[0] + ": no effect with --hellaswag");
   }
-  expect_fails({"perplexity", "-m", llama_, "-f", text_, "--winogrande-tasks", "5"}, "--winogrande-tasks: no effect without");
+  expect_fails({"perplexity", "-m", llama_, "-f", text_, "--winogrande-tasks", "5"},
+               "--winogrande-tasks: no effect without");
 }
 
 }  // namespace

@@ -21,7 +21,10 @@ gguf::TensorInfo tensor(const std::string& name, int64_t n_in, int64_t n_expert 
 
 ImatrixEntry entry(std::vector<double> sums, std::vector<int64_t> counts) {
   const auto n_expert = std::ssize(counts);
-  return {.n_in = std::ssize(sums) / n_expert, .n_expert = n_expert, .in_sum2 = std::move(sums), .counts = std::move(counts)};
+  return {.n_in = std::ssize(sums) / n_expert,
+          .n_expert = n_expert,
+          .in_sum2 = std::move(sums),
+          .counts = std::move(counts)};
 }
 
 // The entry that `wanted` takes from a file that has `given`, and nothing else; empty: none.
@@ -97,9 +100,11 @@ TEST(Matching, EntriesThatDifferAreNotShared) {
 
 TEST(Matching, EntriesOfNoTensorAreStrangers) {
   Imatrix imatrix;
-  for (const char* name : {"blk.0.attn_q.weight", "blk.0.ffn_gate.weight", "blk.0.ffn_up.weight", "blk.9.attn_q.weight"})
+  for (const char* name :
+       {"blk.0.attn_q.weight", "blk.0.ffn_gate.weight", "blk.0.ffn_up.weight", "blk.9.attn_q.weight"})
     imatrix.entries[name] = entry({1, 2}, {4});
-  const std::vector<gguf::TensorInfo> tensors = {tensor("blk.0.attn_q.weight", 2), tensor("blk.0.ffn_gate_up.weight", 2)};
+  const std::vector<gguf::TensorInfo> tensors = {tensor("blk.0.attn_q.weight", 2),
+                                                 tensor("blk.0.ffn_gate_up.weight", 2)};
   match(imatrix, tensors);
   EXPECT_EQ(imatrix.strangers, Strings{"blk.9.attn_q.weight"});
 }

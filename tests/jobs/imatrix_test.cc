@@ -431,8 +431,10 @@ TEST_F(ImatrixJob, RefusesWhatItWouldIgnore) {
     change(options);
     return error_of(options);
   };
-  EXPECT_THAT(merging([](auto& options) { options.text.ctx_size = 64; }), HasSubstr("--ctx-size: no effect without a text"));
-  EXPECT_THAT(merging([](auto& options) { options.model.model = "m.gguf"; }), HasSubstr("--model: no effect without a text"));
+  EXPECT_THAT(merging([](auto& options) { options.text.ctx_size = 64; }),
+              HasSubstr("--ctx-size: no effect without a text"));
+  EXPECT_THAT(merging([](auto& options) { options.model.model = "m.gguf"; }),
+              HasSubstr("--model: no effect without a text"));
   EXPECT_THAT(merging([](auto& options) { options.process_output = true; }), HasSubstr("--process-output: no effect"));
   EXPECT_EQ(merging([](auto& options) { options.model.threads = 2; }), "");
   ImatrixOptions options = collect("c.gguf");

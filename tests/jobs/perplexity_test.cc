@@ -224,14 +224,15 @@ TEST_F(PerplexityJob, RefusesWhatAKindOfRunIgnores) {
     return [change](PerplexityOptions& options) { options.self_check = true, change(options); };
   };
   expect("--order: no effect with --self-check", self_check([](auto& options) { options.sweep.order = "layer"; }));
-  expect("--memory, --batch-size: no effect with --self-check", self_check([](auto& options) {
-           options.sweep = {.memory = uint64_t{1} << 30, .batch_size = 5};
-         }));
-  expect("--resume: no effect with --self-check", self_check([&](auto& options) { options.resume.resume = folder_ / "p"; }));
+  expect("--memory, --batch-size: no effect with --self-check",
+         self_check([](auto& options) { options.sweep = {.memory = uint64_t{1} << 30, .batch_size = 5}; }));
+  expect("--resume: no effect with --self-check",
+         self_check([&](auto& options) { options.resume.resume = folder_ / "p"; }));
   const auto tokens = [](auto change) {
     return [change](PerplexityOptions& options) { options.text = {}, options.tokens = "ids.json", change(options); };
   };
-  expect("--kl-divergence-base: no effect with --tokens", tokens([&](auto& options) { options.kl_divergence_base = folder_ / "b"; }));
+  expect("--kl-divergence-base: no effect with --tokens",
+         tokens([&](auto& options) { options.kl_divergence_base = folder_ / "b"; }));
   expect("--self-check: no effect with --tokens", tokens([](auto& options) { options.self_check = true; }));
   expect("--chunks: no effect with --tokens", tokens([](auto& options) { options.text.chunks = 3; }));
   expect("--ppl-stride: no effect with --tokens", tokens([](auto& options) { options.text.ppl_stride = 3; }));

@@ -496,7 +496,8 @@ TEST_F(QuantizeJobTest, RefusesWhatItWouldIgnore) {
   EXPECT_EQ(refusal([](auto& options) { options.shaping.ctx_size = 64; }), "--ctx-size: no effect without --calibrate");
   EXPECT_EQ(refusal([](auto& options) { options.files.writer = "w.gguf"; }), "--writer: no effect without --calibrate");
   EXPECT_EQ(refusal([](auto& options) { options.memory = 1 << 20; }), "--memory: no effect without --calibrate");
-  EXPECT_EQ(refusal([](auto& options) { options.shaping.prior_weight = 1; }), "--prior-weight: no effect without --imatrix");
+  EXPECT_EQ(refusal([](auto& options) { options.shaping.prior_weight = 1; }),
+            "--prior-weight: no effect without --imatrix");
   EXPECT_EQ(refusal([](auto& options) { options.shaping.exclude_weights = {"ffn"}; }),
             "--exclude-weights: no effect without --imatrix");
   EXPECT_EQ(refusal([](auto& options) { options.tuning.steps = 3; }), "--steps: no effect without --tune");
@@ -508,7 +509,8 @@ TEST_F(QuantizeJobTest, ATensorThatBecomesZeroIsAWarning) {
   test::ModelCopy model(kModel);
   const auto tensor = model.find("blk.1.ffn_up_exps.weight");
   ASSERT_EQ(tensor->info.type, formats::Type::F32);
-  for (size_t i = 0; i < tensor->bytes.size(); i += sizeof(float)) model.set_value(tensor->info.name, i / sizeof(float), 1e-12f);
+  for (size_t i = 0; i < tensor->bytes.size(); i += sizeof(float))
+    model.set_value(tensor->info.name, i / sizeof(float), 1e-12f);
   model.save(folder_ / "tiny.gguf");
   QuantizeOptions options = to("out.gguf");
   options.model = folder_ / "tiny.gguf";
