@@ -1,6 +1,11 @@
 #include "base/text_file.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 
 #include "base/atomic_file.h"
@@ -39,11 +44,10 @@ constexpr Beginning kBinaries[] = {{"GGUF"sv, "a GGUF file"},
   fail(where, "is text in {}, expected UTF-8: iconv -f {} -t UTF-8 converts it", encoding, encoding);
 }
 
-[[noreturn]] void fail_binary(std::string_view text, const std::string& where, const std::string& why) {
+void refuse_binary(std::string_view text, const std::string& where) {
   for (const Beginning& known : kBinaries) {
     if (text.starts_with(known.bytes)) fail(where, "is {}, expected text in UTF-8", known.name);
   }
-  fail(where, "{}, expected text in UTF-8", why);
 }
 
 // The encoding that puts NULs where they are, at the positions by 4; empty: none that is known. Text of Latin letters
@@ -57,7 +61,7 @@ std::string_view encoding_with_nuls(std::string_view text) {
   const auto few = [&](size_t at) { return nuls[at] <= n / 16; };
   if (few(0) && many(2) && many(3)) return "UTF-32LE";
   if (many(0) && many(1) && few(3)) return "UTF-32BE";
-  const auto some = [&](size_t at) { return nuls[at] >= n / 4; };
+  const auto some = [&](size_t at) { return nuls[at] >= std::max<size_t>(1, n / 4); };
   if (few(0) && some(1) && few(2) && some(3)) return "UTF-16LE";
   if (some(0) && few(1) && some(2) && few(3)) return "UTF-16BE";
   return "";
@@ -79,8 +83,9 @@ void check_text(std::string_view text, const std::string& where) {
     if (text.starts_with(mark.bytes)) fail_encoding(where, mark.name);
   }
   if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    refuse_binary(text, where);
     if (const std::string_view encoding = encoding_with_nuls(text); !encoding.empty()) fail_encoding(where, encoding);
-    fail_binary(text, where, fmt::format("byte {} is NUL, so it is binary", nul));
+    fail(where, "byte {} is NUL, so it is binary, expected text in UTF-8", nul);
   }
   size_t begin = 0, bad = std::string_view::npos;
   while (begin < std::min<size_t>(text.size(), 3) && continues(text[begin])) ++begin;
@@ -98,10 +103,11 @@ void check_text(std::string_view text, const std::string& where) {
   if (is_piece || (begin == 0 && bad == std::string_view::npos)) return;
   if (begin > 0 && !has_wide) bad = 0;
   const auto line = 1 + std::ranges::count(text.substr(0, bad), '\n');
-  fail_binary(text, where,
-              fmt::format("byte {} (0x{:02x}, line {}) is not valid UTF-8, so it is in another encoding, such as "
-                          "ISO-8859-1, or binary",
-                          bad, static_cast<unsigned char>(text[bad]), line));
+  refuse_binary(text, where);
+  fail(where,
+       "byte {} (0x{:02x}, line {}) is not valid UTF-8, so it is in another encoding, such as ISO-8859-1, or binary; "
+       "expected text in UTF-8",
+       bad, static_cast<unsigned char>(text[bad]), line);
 }
 
 std::string read_text_file(const std::string& path) {
@@ -111,16 +117,27 @@ std::string read_text_file(const std::string& path) {
   return text;
 }
 
-RereadableText::RereadableText(const std::string& path, const std::string& copy)
-    : path_(path), is_copy_(path == "-" || !std::filesystem::is_regular_file(path)) {
-  if (!is_copy_) return;
-  write_file(copy, read_text_file(path));
-  path_ = copy;
+RereadableText::RereadableText(const std::string& path) : path_(path) {
+  std::error_code ignored;
+  if (path != "-" && std::filesystem::is_regular_file(path, ignored)) return;
+  const std::string text = read_text_file(path);
+  copy_ = ::memfd_create("text", MFD_CLOEXEC);
+  if (copy_ < 0) fail(path, "cannot be copied: {}", std::strerror(errno));
+  for (size_t done = 0; done < text.size();) {
+    const ssize_t n = ::write(copy_, text.data() + done, text.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      const int write_errno = errno;
+      ::close(copy_);
+      fail(path, "cannot be copied: {}", std::strerror(write_errno));
+    }
+    done += static_cast<size_t>(n);
+  }
+  path_ = fmt::format("/proc/self/fd/{}", copy_);
 }
 
 RereadableText::~RereadableText() {
-  std::error_code ignored;
-  if (is_copy_) std::filesystem::remove(path_, ignored);
+  if (copy_ >= 0) ::close(copy_);
 }
 
 }  // namespace steelyard

@@ -15,21 +15,22 @@ std::string read_text_file(const std::string& path);
 /// files are cut anywhere. `where`: the file or the option, for the message.
 void check_text(std::string_view text, const std::string& where);
 
-/// A text that is read several times, and may come through a pipe, which can be read once: then a copy is read.
+/// A text that is read several times, and may come through a pipe, which can be read once: then a copy in memory is
+/// read, by a name that only this process has.
 class RereadableText {
  public:
-  /// `copy`: the file for it, which is removed at the end. Error when either cannot be read or written.
-  RereadableText(const std::string& path, const std::string& copy);
+  /// Error when a pipe cannot be read, or has no text.
+  explicit RereadableText(const std::string& path);
   RereadableText(const RereadableText&) = delete;
   RereadableText& operator=(const RereadableText&) = delete;
   ~RereadableText();
 
-  /// Of the text, or of its copy.
+  /// Of the text, or of its copy, which is there as long as this object.
   const std::string& path() const { return path_; }
 
  private:
   std::string path_;
-  bool is_copy_;
+  int copy_ = -1;  // its descriptor
 };
 
 }  // namespace steelyard

@@ -215,11 +215,7 @@ void refuse_ignored(const PerplexityOptions& options) {
   if (options.self_check)
     return refuse_others(options, text + OptionNames{"ppl_stride", "self_check"}, "with --self-check");
   options.resume.check();
-  if (options.kl_divergence) {
-    refuse_given(options, {"kl_divergence_base_format"}, "with --kl-divergence: a base that is read has its own");
-    if (options.text.file.empty())
-      refuse_given(options, {"parse_special"}, "on the base's text; -f TEXT gives another");
-  }
+  if (options.text.file.empty()) refuse_given(options, {"parse_special"}, "on the base's text; -f TEXT gives another");
   if (options.kl_divergence_base.empty())
     refuse_given(options, {"kl_divergence_base_format"}, "without --kl-divergence-base");
 }
@@ -236,11 +232,11 @@ void check(const PerplexityOptions& options) {
   if (options.text.from_chunk != 0 && options.text.file.empty()) fail("", "--from-chunk needs a text: -f FILE");
   if (!options.report.empty() && (options.self_check || !options.tokens.empty()))
     fail("", "--report shows a text's evaluation: --self-check and --tokens have none");
-  refuse_ignored(options);
   const std::string& format = options.kl_divergence_base_format;
   if (format != "compact" && format != "llama") {
     fail("", "--kl-divergence-base-format: expected compact or llama, found \"{}\"", printable(format));
   }
+  refuse_ignored(options);
   for (const std::string& output : {options.dump_logits, options.resume.resume,
                                     options.kl_divergence ? std::string() : options.kl_divergence_base}) {
     if (!output.empty()) check_output(output, options.inputs());

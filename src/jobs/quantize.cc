@@ -31,7 +31,7 @@ void refuse_ignored(const QuantizeOptions& options) {
         names_of<WritingOptions>() + names_of<WriterFiles>() + OptionNames{"ctx_size", "chunks", "own_share", "memory"},
         "without --calibrate");
   } else {
-    refuse_given(options, TextSource::parse(options.calibrate).unused() - OptionNames{"from_chunk", "parse_special"},
+    refuse_given(options, TextSource::parse(options.calibrate).unused(),
                  fmt::format("with --calibrate {}", options.calibrate));
   }
   if (options.imatrix.empty())

@@ -23,7 +23,7 @@ QuantizeResult quantize_to_size(const QuantizeOptions& options, const ProgressCa
   if (!options.shaping.prune_layers.empty())
     fail("", "{} and --prune-layers cannot be combined: prune the layers in a separate run first", limit);
   check_output(options.output, {options.model, options.calibrate});
-  const RereadableText text(options.calibrate, options.output + ".calibration");
+  const RereadableText text(options.calibrate);
   SearchOptions search_options;
   search_options.model = options.model;
   search_options.output = options.output + ".plan";

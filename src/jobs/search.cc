@@ -313,7 +313,7 @@ SearchResult search(const SearchOptions& options, const ProgressCallback& progre
   SearchOptions cut = options;
   cut.text.ctx_size = options.chunk_size();
   // It is read again for each file that is made, as quantize reads it.
-  const RereadableText text(options.text.file, options.output + ".search.text");
+  const RereadableText text(options.text.file);
   cut.text.file = text.path();
   return Search(cut, options.text.ctx_size, progress).run();
 }

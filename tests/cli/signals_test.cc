@@ -1,4 +1,5 @@
 // The binary interrupted, with closed streams, and with a model that shrinks or changes under it.
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <random>

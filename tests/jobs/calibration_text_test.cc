@@ -405,7 +405,7 @@ TEST_F(CalibrationTextTest, KeepsTheText) {
   CalibrationTextSettings kept = settings("self", 4);
   kept.files.save_text = folder_ / "kept.text";
   kept.progress.resume = folder_ / "progress";
-  const CalibrationText text = read(kept);
+  CalibrationText text = read(kept);
   EXPECT_TRUE(std::filesystem::exists(folder_ / "progress"));
   text.finish();
   EXPECT_FALSE(std::filesystem::exists(folder_ / "progress"));

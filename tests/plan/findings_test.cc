@@ -110,7 +110,7 @@ TEST(Findings, TellThatNothingIsQuantized) {
   const std::string expected =
       "warning: nothing is quantized, every tensor keeps its type: 1 Q8_0 already, 2 protected (not a weight)";
   EXPECT_EQ(lines("* = Q8_0", tensors), Lines{expected});
-  EXPECT_EQ(lines("attn_q = Q8_0\n* = keep", tensors), Lines{expected});
+  EXPECT_EQ(lines("attn_q.weight = Q8_0\n* = keep", tensors), Lines{expected});
   EXPECT_EQ(lines("* = Q4_K", tensors), Lines{}) << "a tensor changes";
   EXPECT_EQ(lines("* = keep", tensors), Lines{}) << "a copy was wanted";
   EXPECT_EQ(lines("* = Q8_0", {}),
