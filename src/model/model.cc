@@ -10,11 +10,17 @@
 namespace steelyard::model {
 namespace {
 
-// A model is not computed without a part of it.
+// A model is not computed without a part of it. Where the trunk lacks something, binding says so, and more clearly.
 ModelConfig read_whole_config(const gguf::Reader& reader) {
   ModelConfig config = read_config(reader.metadata());
-  const std::vector<std::string> unknown = take_inventory(reader.tensors(), config).unknown;
-  if (unknown.empty()) return config;
+  const Inventory inventory = take_inventory(reader.tensors(), config);
+  const auto in_trunk = [&](const std::string& tensor) {
+    return gguf::block_of(tensor).value_or(0) < std::ssize(config.layers);
+  };
+  const bool whole =
+      std::ranges::none_of(inventory.missing, in_trunk) && std::ranges::none_of(inventory.misshapen, in_trunk);
+  const std::vector<std::string>& unknown = inventory.unknown;
+  if (unknown.empty() || !whole) return config;
   const std::string others = unknown.size() > 1 ? fmt::format(" and {} more", unknown.size() - 1) : "";
   fail(reader.path(), "tensor {}{}: {} models have no such tensors here, and without them the numbers would be wrong",
        unknown.front(), others, config.architecture);

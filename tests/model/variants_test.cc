@@ -454,7 +454,7 @@ TEST(Variants, RefusedArrays) {
 TEST(Variants, FactorsBesideWeights) {
   const std::pair<const char*, std::vector<std::string>> cases[] = {
       {"llama", {"blk.0.attn_q", "blk.1.ffn_up", "blk.1.ffn_down", "blk.0.attn_output", "output", "token_embd"}},
-      {"mixtral", {"blk.0.ffn_up_exps", "blk.1.ffn_gate_exps", "blk.1.ffn_down_exps", "blk.2.ffn_gate_inp"}},
+      {"mixtral", {"blk.0.ffn_up_exps", "blk.1.ffn_gate_exps", "blk.1.ffn_down_exps", "blk.1.ffn_gate_inp"}},
       {"deepseek2", {"blk.0.attn_k_b", "blk.1.attn_v_b", "blk.1.ffn_up_shexp", "blk.2.attn_q_a"}},
       {"qwen3next", {"blk.0.attn_qkv", "blk.0.ssm_out", "blk.0.attn_gate"}},
       {"llama_tied", {"token_embd"}},
