@@ -18,7 +18,11 @@ const tokenizer::Tokenizer& vocabulary() {
   return tokenizer;
 }
 
-using Load = std::vector<ChoiceTask> (*)(const std::string&, const tokenizer::Tokenizer&, int64_t);
+std::vector<ChoiceTask> load(int kind, const std::string& path, int64_t max_tasks) {
+  if (kind == 0) return load_hellaswag(path, vocabulary(), max_tasks);
+  if (kind == 1) return load_winogrande(path, vocabulary(), max_tasks);
+  return load_multiple_choice(path, vocabulary(), max_tasks);
+}
 
 void use_tasks(const std::vector<ChoiceTask>& tasks) {
   for (const ChoiceTask& task : tasks) {
@@ -36,12 +40,8 @@ void use_tasks(const std::vector<ChoiceTask>& tasks) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace steelyard;
   if (size < 2) return 0;
-  constexpr evaluate::Load kLoads[] = {evaluate::load_hellaswag, evaluate::load_winogrande,
-                                       evaluate::load_multiple_choice};
   static fuzz::MemoryFile file;
   file.set(data + 2, size - 2);
-  fuzz::allow_errors([&] {
-    evaluate::use_tasks(kLoads[data[0] % std::size(kLoads)](file.path(), evaluate::vocabulary(), data[1] % 8));
-  });
+  fuzz::allow_errors([&] { evaluate::use_tasks(evaluate::load(data[0] % 3, file.path(), data[1] % 8)); });
   return 0;
 }
