@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/temporary_file.h"
 
@@ -41,6 +42,18 @@ class LogFile {
   bool created_ = false;
   uint64_t end_ = 0;
   TemporaryFile worthless_;
+};
+
+/// Holds a name while it lives: an empty file, gone afterwards. For runs whose files beside an output have fixed names.
+class LockFile {
+ public:
+  /// Error naming `subject` if another run holds it.
+  LockFile(std::string path, std::string subject) : log_(std::move(path), std::move(subject)) {
+    if (log_.content().empty()) log_.set_worthless();
+  }
+
+ private:
+  LogFile log_;
 };
 
 }  // namespace steelyard

@@ -50,6 +50,15 @@ std::string output_target(const std::string& path) {
   return target.string();
 }
 
+std::string name_beside(const std::string& path, std::string_view suffix) {
+  std::string name = path + std::string(suffix);
+  struct stat status {};
+  if (::lstat(name.c_str(), &status) == 0 && S_ISLNK(status.st_mode)) {
+    fail(name, "is a symbolic link, where a file of this program should be");
+  }
+  return name;
+}
+
 void check_replaceable(const std::string& path) { output_target(path); }
 
 unsigned creation_mode(const std::string& target) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 namespace steelyard {
 
@@ -10,6 +11,10 @@ namespace steelyard {
 /// beside it. Error if it exists and is not a regular file, if standard output or standard error goes there, and for
 /// links that lead in a circle.
 std::string output_target(const std::string& path);
+
+/// path + suffix: a file that this program keeps beside an output. Error if a link has the name: nobody but this
+/// program makes such files, and what it writes there must not go elsewhere.
+std::string name_beside(const std::string& path, std::string_view suffix);
 
 /// As output_target, for its errors.
 void check_replaceable(const std::string& path);

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "base/parallel.h"
 #include "compute/backends.h"
 #include "measure/speed.h"
@@ -128,6 +129,7 @@ BenchResult bench(const BenchOptions& options, const ProgressCallback& progress)
               .unit = "contexts",
               .data = to_json(result.contexts.back())});
   }
+  check_mapped_files_unchanged();
   return result;
 }
 

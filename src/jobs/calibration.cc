@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/output_target.h"
 #include "base/temporary_file.h"
 #include "calibrate/layer_stages.h"
 #include "schedule/sweep_plan.h"
@@ -23,7 +24,7 @@ CalibrationTextSettings text_settings(const QuantizeOptions& options, const Shap
           .writing = options.from.empty() || source.own ? shaping.writing : WritingOptions(),
           .files = options.files,
           .model = {.model = options.model, .backend = {options.backend}, .threads = options.threads},
-          .progress = {.resume = options.dry_run ? "" : options.output + kProgressSuffix},
+          .progress = {.resume = options.dry_run ? "" : name_beside(options.output, kProgressSuffix)},
           .replace = !options.resume,
           .memory = options.memory};
 }
@@ -66,7 +67,7 @@ calibrate::CalibrationSettings Calibration::settings() const {
 }
 
 void Calibration::read() {
-  if (options_.restart) remove_file(options_.output + kProgressSuffix);
+  if (options_.restart) remove_file(name_beside(options_.output, kProgressSuffix));
   text_.read(tokenizer_, model_.config(), progress_);
 }
 

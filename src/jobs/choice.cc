@@ -1,6 +1,7 @@
 #include "jobs/choice.h"
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "evaluate/choice.h"
 #include "evaluate/statistics.h"
 
@@ -41,6 +42,7 @@ ChoiceResult choice(const ChoiceOptions& options, const ProgressCallback& progre
     result.results.push_back({score.chosen, score.correct, score.log_likelihoods});
     report(to_json(result.results.back()), std::ssize(result.results));
   });
+  check_mapped_files_unchanged();
   result.n_tasks = std::ssize(result.results);
   result.chance /= static_cast<double>(result.n_tasks);
   const evaluate::MeanEstimate share = evaluate::share_estimate(n_correct, result.n_tasks);

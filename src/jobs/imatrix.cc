@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "base/output_target.h"
 #include "base/sha256.h"
 #include "calibrate/collect.h"
 #include "gguf/fingerprint.h"
@@ -60,7 +61,7 @@ CalibrationTextSettings text_settings(const ImatrixOptions& options) {
           .writing = options.writing,
           .files = options.files,
           .model = options.model,
-          .progress = {.resume = options.resume.resume.empty() ? "" : options.resume.resume + ".text",
+          .progress = {.resume = options.resume.resume.empty() ? "" : name_beside(options.resume.resume, ".text"),
                        .save_every = options.resume.save_every},
           .memory = options.sweep.memory,
           .grows = grows(options)};

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/output_target.h"
 #include "base/temporary_file.h"
 #include "compute/backends.h"
 #include "imatrix/matching.h"
@@ -81,8 +82,10 @@ quantize::ResumePolicy resume_policy(const QuantizeOptions& options) {
 }
 
 // A file that is to be tuned has another name until it is, and tuning keeps its progress beside it.
-std::string quantized_path(const QuantizeOptions& options) { return options.output + (options.tune ? ".untuned" : ""); }
-std::string tuning_progress(const QuantizeOptions& options) { return options.output + ".tune"; }
+std::string quantized_path(const QuantizeOptions& options) {
+  return options.tune ? name_beside(options.output, ".untuned") : options.output;
+}
+std::string tuning_progress(const QuantizeOptions& options) { return name_beside(options.output, ".tune"); }
 
 // Whether an interrupted run has quantized the file already, and only tuning is left. Error where it was another run,
 // or the user does not say what is to become of it.

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/output_target.h"
 #include "base/temporary_file.h"
 #include "base/text_file.h"
 #include "jobs/outputs.h"
@@ -26,7 +27,7 @@ QuantizeResult quantize_to_size(const QuantizeOptions& options, const ProgressCa
   const RereadableText text(options.calibrate);
   SearchOptions search_options;
   search_options.model = options.model;
-  search_options.output = options.output + ".plan";
+  search_options.output = name_beside(options.output, ".plan");
   search_options.text = {.file = text.path(), .ctx_size = options.shaping.ctx_size, .chunks = options.shaping.chunks};
   search_options.source = options.source;
   search_options.size = options.size;
@@ -35,7 +36,7 @@ QuantizeResult quantize_to_size(const QuantizeOptions& options, const ProgressCa
   search_options.backend = options.backend;
   search_options.memory = options.memory;
   search_options.threads = options.threads;
-  search_options.resume = options.output + ".search";
+  search_options.resume = name_beside(options.output, ".search");
   if (!options.resume) remove_file(search_options.resume);
   if (!options.resume || !std::filesystem::exists(search_options.output)) search(search_options, progress);
   remove_file(search_options.resume);

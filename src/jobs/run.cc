@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "base/text_file.h"
 #include "generate/generator.h"
 #include "jobs/seeds.h"
@@ -118,6 +119,7 @@ RunResult run(const RunOptions& options, const ProgressCallback& progress, const
     }
     result.text += '\n';
   }
+  check_mapped_files_unchanged();
   result.prompt = {generator.prompt_timing().tokens, generator.prompt_timing().seconds};
   result.generation = {generator.generation_timing().tokens, generator.generation_timing().seconds};
   return result;

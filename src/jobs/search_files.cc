@@ -8,6 +8,7 @@
 
 #include "base/atomic_file.h"
 #include "base/memory.h"
+#include "base/output_target.h"
 #include "base/sha256.h"
 #include "base/temporary_file.h"
 #include "jobs/quantize.h"
@@ -20,7 +21,7 @@ constexpr const char* kSuffix = ".search.";  // of all files beside the output
 // The names that a search writes under after "OUT.search.": a base, a plan, files by the hash of their plan, and what
 // these have while they are written. Others that begin alike are the user's.
 bool is_ours(const std::string& name) {
-  static const re2::RE2 ours(R"((kld|plan|[0-9a-f]{8}\.gguf)(\.partial|\.journal|\.text)?(\.[0-9a-f]+\.tmp)?)");
+  static const re2::RE2 ours(R"((kld|plan|lock|[0-9a-f]{8}\.gguf)(\.partial|\.journal|\.text)?(\.[0-9a-f]+\.tmp)?)");
   return re2::RE2::FullMatch(name, ours);
 }
 
@@ -53,18 +54,21 @@ SearchFiles::SearchFiles(const SearchOptions& options, const gguf::Reader& sourc
       state_(state),
       progress_(progress),
       exceptions_(std::uncaught_exceptions()),
-      held_out_(options, n_calibrating, n_held_out, options.output + kSuffix + "kld"),
-      base_(evaluate::DivergenceBase::open(options.output + kSuffix + "kld")) {}
+      lock_(name_beside(options.output, kSuffix + std::string("lock")), options.output),
+      held_out_(options, n_calibrating, n_held_out, name_beside(options.output, kSuffix + std::string("kld"))),
+      base_(evaluate::DivergenceBase::open(name_beside(options.output, kSuffix + std::string("kld")))) {}
 
 SearchFiles::~SearchFiles() {
   if (!state_.is_kept() || std::uncaught_exceptions() == exceptions_) remove_files(options_.output);
 }
 
 // By the plan, so that an interrupted file is only gone on with by the same.
-std::string SearchFiles::path(const std::string& plan) const { return options_.output + kSuffix + name_of(plan); }
+std::string SearchFiles::path(const std::string& plan) const {
+  return name_beside(options_.output, kSuffix + name_of(plan));
+}
 
 void SearchFiles::quantize(const std::string& plan, bool calibrate, const calibrate::Trials* trials) {
-  const std::string plan_file = options_.output + kSuffix + "plan";
+  const std::string plan_file = name_beside(options_.output, kSuffix + std::string("plan"));
   if (!state_.is_kept()) {
     for (const std::string& name : {plan_file, path(plan), path(plan) + ".partial", path(plan) + ".journal"}) {
       made_.emplace_back(name);

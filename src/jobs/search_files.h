@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "base/log_file.h"
 #include "base/temporary_file.h"
 #include "calibrate/calibrated_layers.h"
 #include "evaluate/divergence_base.h"
@@ -56,6 +57,7 @@ class SearchFiles {
   SearchState& state_;
   const ProgressCallback& progress_;
   int exceptions_;  // when it was made
+  LockFile lock_;   // two searches would take each other's files
   HeldOut held_out_;
   std::unique_ptr<evaluate::DivergenceBase> base_;
   std::vector<TemporaryFile> made_;  // of a search that cannot be gone on with

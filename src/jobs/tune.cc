@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/output_target.h"
 #include "evaluate/divergence_base.h"
 #include "jobs/outputs.h"
 #include "jobs/seeds.h"
@@ -59,7 +60,7 @@ CalibrationTextSettings text_settings(const TuneOptions& options) {
           .model = {.model = options.teacher.empty() ? options.model : options.teacher,
                     .backend = {options.backend},
                     .threads = options.threads},
-          .progress = {.resume = options.resume.resume.empty() ? "" : options.resume.resume + ".text",
+          .progress = {.resume = options.resume.resume.empty() ? "" : name_beside(options.resume.resume, ".text"),
                        .save_every = options.resume.save_every},
           .memory = options.memory};
 }

@@ -6,7 +6,9 @@
 
 #include "base/atomic_file.h"
 #include "base/error.h"
+#include "base/log_file.h"
 #include "base/memory.h"
+#include "base/output_target.h"
 #include "base/sha256.h"
 #include "base/temporary_file.h"
 #include "evaluate/compact_base.h"
@@ -35,7 +37,7 @@ constexpr int64_t kTimedSteps = 5;
 
 // Where the teacher's distributions are, while they are needed.
 std::string teacher_path(const TuningRun& run) {
-  return (run.resume.resume.empty() ? run.output : run.resume.resume) + ".teacher";
+  return name_beside(run.resume.resume.empty() ? run.output : run.resume.resume, ".teacher");
 }
 
 evaluate::ModelIdentity identity_of(const gguf::Reader& file) {
@@ -62,7 +64,7 @@ void write_base(const TuningRun& run, const tokenizer::Chunks& chunks, const Pro
   const OpenModel teacher({.model = run.teacher, .backend = {run.backend}}, chunks.n_ctx(), &choice);
   const model::ModelConfig& config = teacher.model().config();
   const evaluate::ModelIdentity identity = identity_of(teacher.reader());
-  const std::string unfinished = path + ".progress";
+  const std::string unfinished = name_beside(path, ".progress");
   if (is_made(path, chunks, identity)) return remove_file(unfinished);
   evaluate::EvaluationOptions how;
   how.sweep =
@@ -256,6 +258,8 @@ TuneResult run_tuning(const TuningRun& run, tokenizer::Chunks chunks, const Prog
   check_models(run, chunks.n_ctx());
   const std::string& resume = run.resume.resume;
   std::string base_path = run.base;
+  // Two runs would take each other's teacher.
+  const LockFile lock(name_beside(run.output, ".lock"), run.output);
   TemporaryFile made;
   if (!run.teacher.empty()) {
     base_path = teacher_path(run);

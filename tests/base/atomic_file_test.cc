@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "base/output_target.h"
 #include "error_of.h"
 #include "support.h"
 
@@ -164,6 +165,8 @@ TEST(AtomicFileTest, WritesThroughLinks) {
   for (const char* link : {"link", "second", "dangling"}) EXPECT_TRUE(std::filesystem::is_symlink(folder / link));
   EXPECT_EQ(test::read_text(folder / "disk/real"), "new");
   EXPECT_EQ(test::read_text(folder / "disk/absent"), "first");
+  EXPECT_EQ(name_beside(folder / "link", ".x"), folder / "link.x");
+  EXPECT_THROW(name_beside(folder / "lin", "k"), Error) << "nobody makes such a link but to lead us elsewhere";
   std::filesystem::create_symlink(folder / "circle", folder / "circle");
   EXPECT_NE(error_of([&] { write_file(folder / "circle", ""); }).find("Too many levels"), std::string::npos);
 }

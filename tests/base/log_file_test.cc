@@ -53,5 +53,16 @@ TEST_F(LogFileTest, GoesWhileItIsWorthless) {
   EXPECT_TRUE(std::filesystem::exists(path_));
 }
 
+TEST_F(LogFileTest, ALockLeavesNothingAndTouchesNothing) {
+  {
+    const LockFile lock(path_, "target");
+    EXPECT_EQ(test::error_of([&] { LockFile(path_, "target"); }), "target: another run is writing it");
+  }
+  EXPECT_FALSE(std::filesystem::exists(path_));
+  write_file(path_, "somebody's");
+  { const LockFile lock(path_, "target"); }
+  EXPECT_EQ(test::read_text(path_), "somebody's");
+}
+
 }  // namespace
 }  // namespace steelyard
