@@ -245,15 +245,19 @@ void check(const PerplexityOptions& options) {
     check_output(options.report, options.inputs(), {options.kl_divergence_base, options.resume.resume});
 }
 
+PerplexityResult perplexity(const PerplexityOptions& options, const ProgressCallback& progress) {
+  return perplexity(options, progress, [](const PerplexityResult&) {});
+}
+
 PerplexityResult perplexity(const PerplexityOptions& options, const ProgressCallback& progress,
-                            const std::function<void(const PerplexityResult&)>& published) {
+                            const std::function<void(const PerplexityResult&)>& publish) {
   check(options);
   Run run(options, progress);
   PerplexityResult result = options.self_check       ? run.noise_floor()
                             : options.tokens.empty() ? run.evaluate_text()
                                                      : run.one_sequence();
   check_mapped_files_unchanged();
-  if (published) published(result);
+  publish(result);
   run.remove_progress();
   return result;
 }

@@ -94,9 +94,11 @@ void check(const PerplexityOptions& options);
 
 /// Checks, then computes. Error also for what the model, the text or the base is not fit for, and for numbers that are
 /// not finite.
-/// published: called with the result, for whoever writes it somewhere; the progress of a run that can be gone on with
-/// is removed when it has returned. What it throws ends the job, and keeps the progress.
-PerplexityResult perplexity(const PerplexityOptions& options, const ProgressCallback& progress = {},
-                            const std::function<void(const PerplexityResult&)>& published = {});
+PerplexityResult perplexity(const PerplexityOptions& options, const ProgressCallback& progress = {});
+
+/// publish: called with the result, to write it somewhere. The progress of a run that can be gone on with is removed when
+/// it has returned; what it throws ends the job, and keeps the progress.
+PerplexityResult perplexity(const PerplexityOptions& options, const ProgressCallback& progress,
+                            const std::function<void(const PerplexityResult&)>& publish);
 
 }  // namespace steelyard::jobs

@@ -173,6 +173,10 @@ TEST_F(PerplexityJob, GoesOnAfterAnInterruption) {
   EXPECT_EQ(resumed.resumed_chunks, 3);
   EXPECT_EQ(to_json(resumed), to_json(whole));
   EXPECT_TRUE(folder_is_empty());
+  // Somebody who could not write the figures down asks for them again.
+  EXPECT_THROW(perplexity(options_, {}, [](const PerplexityResult&) { throw Error("", "the disk is full"); }), Error);
+  EXPECT_EQ(perplexity(options_).resumed_chunks, whole.n_chunks);
+  EXPECT_TRUE(folder_is_empty());
 }
 
 TEST_F(PerplexityJob, OptionsAreJson) {
