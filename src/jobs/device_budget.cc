@@ -222,8 +222,8 @@ search::ChoiceLimits DeviceBudget::limits(const ChoiceProblem& problem, const sc
     if (left < 0) fail("", "--vram {}: {} bytes are missing on device {}", devices_.vram, -left, d);
     sum += limits.budgets[d] = static_cast<uint64_t>(left);
   }
-  limits.budgets[n] =
-      std::max(least_elsewhere, static_cast<uint64_t>(static_cast<double>(sum) * n_elsewhere / std::max(n_on_devices, 1.0)));
+  limits.budgets[n] = std::max(
+      least_elsewhere, static_cast<uint64_t>(static_cast<double>(sum) * n_elsewhere / std::max(n_on_devices, 1.0)));
   return limits;
 }
 
