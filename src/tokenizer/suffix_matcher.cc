@@ -27,7 +27,9 @@ void SuffixMatcher::grow() {
 // 0 where there is none.
 uint32_t SuffixMatcher::child(uint32_t state, uint8_t byte) const {
   if (state == 0) return from_root_[byte];
-  return edges_.empty() ? 0 : edges_[slot_of(uint64_t{state} << 8 | byte)].to;
+  const State& from = states_[state];
+  if (from.first != 0 && from.byte == byte) return from.first;
+  return from.has_more ? edges_[slot_of(uint64_t{state} << 8 | byte)].to : 0;
 }
 
 uint32_t SuffixMatcher::next(uint32_t state, uint8_t byte) const {
@@ -48,7 +50,11 @@ void SuffixMatcher::add(std::string_view text, TokenId id) {
       reached_by_.push_back(uint64_t{state} << 8 | byte);
       if (state == 0) {
         from_root_[byte] = to;
+      } else if (states_[state].first == 0) {
+        states_[state].first = to;
+        states_[state].byte = byte;
       } else {
+        states_[state].has_more = true;
         if (3 * (n_edges_ + 1) >= 2 * edges_.size()) grow();
         const uint64_t key = reached_by_.back();
         edges_[slot_of(key)] = {key, to};

@@ -55,6 +55,10 @@ class SuffixMatcher {
     uint32_t fallback = 0;    // the state of the longest proper suffix that is one
     int32_t word = kNone;     // that ends here
     int32_t longest = kNone;  // of the words that are suffixes
+    // Most states have one edge. Then a long word is read in order of memory.
+    uint32_t first = 0;  // where it leads; 0: none
+    uint8_t byte = 0;
+    bool has_more = false;  // in edges_
   };
   struct Edge {
     uint64_t key = 0;  // state << 8 | byte
@@ -70,7 +74,7 @@ class SuffixMatcher {
   std::vector<State> states_ = std::vector<State>(1);  // the root first
   std::vector<uint64_t> reached_by_ = {0};             // the edge that leads to a state, until finish()
   std::array<uint32_t, 256> from_root_{};
-  // Edges from other states, with open addressing. The size is a power of two, and at least a third is empty.
+  // Further edges from other states, with open addressing. The size is a power of two, and at least a third is empty.
   std::vector<Edge> edges_;
   size_t n_edges_ = 0;
   int shift_ = 64;  // 64 - log2(size)
