@@ -13,7 +13,8 @@ Writer::Writer(const std::string& path, const Metadata& metadata, std::vector<Te
 }
 
 void Writer::append(std::span<const std::byte> bytes) {
-  if (bytes.empty()) return;  // of an empty tensor, which is passed over below
+  // Nothing, of an empty tensor: these are passed over below.
+  if (bytes.empty() && current_ < layout_.tensors.size()) return;
   while (current_ < layout_.tensors.size() && layout_.tensors[current_].n_bytes == 0) ++current_;
   STEELYARD_CHECK(current_ < layout_.tensors.size());
   const uint64_t n_bytes = layout_.tensors[current_].n_bytes;

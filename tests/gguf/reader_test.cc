@@ -126,10 +126,10 @@ TEST_F(ReaderTest, RefusesWhatIsNoGguf) {
 TEST_F(ReaderTest, RefusesCountsThatCannotBe) {
   const std::string start = "GGUF" + num<uint32_t>(3);
   const std::string rest(100, '\0');
-  EXPECT_EQ(error(start + num<uint64_t>(4) + num<uint64_t>(0) + rest),
-            "header: found 4 tensors, expected at most 3 in 108 bytes");
+  EXPECT_EQ(error(start + num<uint64_t>(5) + num<uint64_t>(0) + rest),
+            "header: found 5 tensors, expected at most 4 in 108 bytes");
   EXPECT_EQ(error(start + num<uint64_t>(-1) + num<uint64_t>(0) + rest),
-            "header: found 18446744073709551615 tensors, expected at most 3 in 108 bytes");
+            "header: found 18446744073709551615 tensors, expected at most 4 in 108 bytes");
   EXPECT_EQ(error(start + num<uint64_t>(0) + num<uint64_t>(8) + rest),
             "header: found 8 keys, expected at most 7 in 100 bytes");
 }
