@@ -48,8 +48,8 @@ OutputFile ResumeFile::Writer::finish() {
 
 ResumeFile::ResumeFile(const std::string& path, const ResumeKind& kind, std::string identity)
     : kind_(&kind), identity_(std::move(identity)) {
-  STEELYARD_CHECK(kind.magic.size() == kMagicBytes && identity_.size() == kSha256Digits);
   if (path.empty()) return;
+  STEELYARD_CHECK(kind.magic.size() == kMagicBytes && identity_.size() == kSha256Digits);
   path_ = output_target(path);
   const LockedFile file = open_locked(path_, path_, O_RDWR | O_CREAT);
   fd_ = file.fd;

@@ -50,7 +50,7 @@ void Stock::ask(const std::string& name, const std::array<int64_t, gguf::kMaxDim
 // matrix does.
 Inventory Stock::result() const {
   Inventory result = found_;
-  std::unordered_set<std::string_view> stems;
+  std::unordered_set<std::string_view, TextHash> stems;
   for (const std::string& name : known_) stems.insert(stem(name));
   for (const gguf::TensorInfo& tensor : tensors_) {
     if (tensor.n_elements() == 0 || known_.contains(tensor.name)) continue;

@@ -6,10 +6,12 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
+#include "base/text_hash.h"
 #include "model/inventory.h"
 #include "model/weights.h"
 
@@ -32,9 +34,9 @@ class Stock {
 
  private:
   std::span<const gguf::TensorInfo> tensors_;
-  std::unordered_map<std::string_view, const gguf::TensorInfo*> by_name_;
-  std::unordered_set<int64_t> blocks_;
-  std::unordered_set<std::string> known_;
+  std::unordered_map<std::string_view, const gguf::TensorInfo*, TextHash> by_name_;
+  std::set<int64_t> blocks_;
+  std::unordered_set<std::string, TextHash> known_;
   Inventory found_;
 };
 
