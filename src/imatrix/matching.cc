@@ -7,6 +7,8 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/text_hash.h"
+
 namespace steelyard::imatrix {
 namespace {
 
