@@ -11,7 +11,6 @@
 #include "imatrix/coverage.h"
 #include "jobs/calibration_text.h"
 #include "jobs/outputs.h"
-#include "jobs/seeds.h"
 #include "measure/speed.h"
 #include "model/architecture.h"
 
@@ -218,7 +217,7 @@ void check_options(const ImatrixOptions& options) {
 ImatrixResult imatrix(const ImatrixOptions& given, const ProgressCallback& progress) {
   check_options(given);
   ImatrixOptions options = given;
-  options.writing.seed = chosen_seed(options.writing.seed, "--seed", !options.resume.resume.empty());
+  options.writing = given.writing.chosen(!options.resume.resume.empty());
   ImatrixResult result;
   if (options.dry_run) {
     result.costs = costs(options);

@@ -10,6 +10,8 @@
 #include "base/memory.h"
 #include "base/text_file.h"
 #include "gguf/fingerprint.h"
+#include "jobs/given_options.h"
+#include "jobs/seeds.h"
 
 namespace steelyard::jobs {
 namespace {
@@ -85,9 +87,15 @@ std::vector<generate::WrittenChunk> load_written_chunks(const ResumeFile& file, 
   return chunks;
 }
 
+WritingOptions WritingOptions::chosen(bool goes_on) const {
+  if (excerpts == 0) refuse_given(*this, {"excerpts_of"}, "without --excerpts");
+  WritingOptions options = *this;
+  options.seed = chosen_seed(seed, "--seed", goes_on);
+  return options;
+}
+
 void WritingOptions::check() const {
   if (seed < 0) fail("", "--seed must be at least 0, or -1 for another one each time");
-  if (!excerpts_of.empty() && excerpts == 0) fail("", "--excerpts-of needs --excerpts SHARE");
   if (!(chats >= 0 && excerpts >= 0 && chats + excerpts <= 1)) {
     fail("", "--chats is {} and --excerpts {}, expected shares from 0 to 1 whose sum is at most 1", chats, excerpts);
   }

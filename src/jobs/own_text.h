@@ -20,6 +20,8 @@ struct WritingOptions {
   double excerpts = 0;      ///< share of texts that begin with an excerpt of `excerpts_of`
   std::string excerpts_of;  ///< text file; empty: calibration/default.txt, which comes with the program
 
+  /// For a run: its seed is drawn where that is asked for (chosen_seed). Error for a text of excerpts without any.
+  WritingOptions chosen(bool goes_on) const;
   /// Error for values out of range.
   void check() const;
 

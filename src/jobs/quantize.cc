@@ -50,12 +50,12 @@ void check_options(const QuantizeOptions& options) {
   if (options.tune && !options.from.empty()) fail("", "--tune and --from cannot be combined");
   if (options.tune && (options.shaping.split_max_size > 0 || options.shaping.keep_split))
     fail("", "--tune writes one file: leave out --split-max-size and --keep-split");
-  refuse_ignored(options);
-  if (options.from.empty()) return;
+  if (options.from.empty()) return refuse_ignored(options);
   // A repetition takes nothing from the options that would make it another run.
   if (to_json(options.source) != to_json(PlanSource()) || to_json(options.shaping) != to_json(ShapingOptions())) {
     fail("", "--from takes the plan and all that shapes the bytes from {}: give no others", options.from);
   }
+  refuse_ignored(options);
 }
 
 void prepare(imatrix::Imatrix& imatrix, const ShapingOptions& shaping, const quantize::EditedModel& model) {
@@ -164,7 +164,7 @@ void write(const QuantizeOptions& options, const quantize::QuantizeJob& job, con
 
 QuantizeResult quantize(const QuantizeOptions& given, const ProgressCallback& progress) {
   QuantizeOptions options = given;
-  options.shaping.writing.seed = chosen_seed(options.shaping.writing.seed, "--seed", options.resume);
+  options.shaping.writing = given.shaping.writing.chosen(options.resume);
   options.tuning.tune_seed = chosen_seed(options.tuning.tune_seed, "--tune-seed", options.resume);
   if (options.size > 0 || !options.devices.vram.empty()) {
     if (!options.calibrate.empty() && options.from.empty()) check_options(options);  // before the search

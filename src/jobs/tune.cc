@@ -70,7 +70,7 @@ CalibrationTextSettings text_settings(const TuneOptions& options) {
 TuneResult tune(const TuneOptions& given, const ProgressCallback& progress) {
   TuneOptions options = given;
   const bool goes_on = !options.resume.resume.empty();
-  options.writing.seed = chosen_seed(options.writing.seed, "--seed", goes_on);
+  options.writing = given.writing.chosen(goes_on);
   options.tuning.tune_seed = chosen_seed(options.tuning.tune_seed, "--tune-seed", goes_on);
   check(options);
   use_threads(options.threads);

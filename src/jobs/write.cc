@@ -4,13 +4,12 @@
 #include "base/error.h"
 #include "base/sha256.h"
 #include "jobs/outputs.h"
-#include "jobs/seeds.h"
 
 namespace steelyard::jobs {
 
 WriteResult write(const WriteOptions& given, const ProgressCallback& progress) {
   WriteOptions options = given;
-  options.writing.seed = chosen_seed(options.writing.seed, "--seed", !options.resume.resume.empty());
+  options.writing = given.writing.chosen(!options.resume.resume.empty());
   options.resume.check();
   if (options.output_file.empty()) fail("", "--output-file is required");
   check_output(options.output_file, {options.model.model, options.writing.excerpts_of});

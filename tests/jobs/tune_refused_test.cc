@@ -85,7 +85,7 @@ TEST_F(TuneRefused, RefusesInOneLine) {
   expect_refused([](TuneOptions& options) { options.tuning.step_chunks = 0; }, "--step-chunks");
   expect_refused([](TuneOptions& options) { options.tuning.held_out = 0; }, "--held-out");
   expect_refused([](TuneOptions& options) { options.tuning.compare_every = 0; }, "--compare-every");
-  expect_refused([](TuneOptions& options) { options.tuning.tune_seed = -1; }, "--tune-seed");
+  expect_refused([](TuneOptions& options) { options.tuning.tune_seed = -2; }, "--tune-seed");
   expect_refused([](TuneOptions& options) { options.tuning.rate_routers = INFINITY; }, "--rate-routers");
   expect_refused([](TuneOptions& options) { options.tuning.rate_vectors = std::nan(""); }, "--rate-vectors");
   expect_refused([](TuneOptions& options) { options.tuning.rate_vectors = options.tuning.rate_scales = 0; },

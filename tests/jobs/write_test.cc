@@ -148,7 +148,7 @@ TEST_F(WriteJob, Refuses) {
   expect("--parallel", [](auto& options) { options.parallel = -1; });
   expect("temperature", [](auto& options) { options.writing.temp = -1; });
   expect("top-p", [](auto& options) { options.writing.top_p = 2; });
-  expect("--seed", [](auto& options) { options.writing.seed = -1; });
+  expect("--seed", [](auto& options) { options.writing.seed = -2; });
   expect("--chats", [](auto& options) { options.writing.chats = 2; });
   expect("absent.txt: cannot open", [](auto& options) {
     options.writing.excerpts = 0.25;
