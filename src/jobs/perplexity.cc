@@ -210,7 +210,7 @@ namespace {
 void refuse_ignored(const PerplexityOptions& options) {
   const OptionNames always = names_of<ModelOptions>() + OptionNames{"scratch_folder"};
   if (!options.tokens.empty())
-    return refuse_others(options, always + OptionNames{"tokens", "dump_logits"}, "with --tokens");
+    return refuse_others(options, always + OptionNames{"tokens", "dump_logits", "ctx_size"}, "with --tokens");
   const OptionNames text = always + OptionNames{"file", "ctx_size", "chunks", "from_chunk", "parse_special"};
   if (options.self_check)
     return refuse_others(options, text + OptionNames{"ppl_stride", "self_check"}, "with --self-check");

@@ -35,8 +35,7 @@ void refuse_ignored(const QuantizeOptions& options) {
     refuse_given(options, TextSource::parse(options.calibrate).unused(),
                  fmt::format("with --calibrate {}", options.calibrate));
   }
-  if (options.imatrix.empty())
-    refuse_given(options, {"prior_weight", "include_weights", "exclude_weights"}, "without --imatrix");
+  if (options.imatrix.empty()) refuse_given(options, {"include_weights", "exclude_weights"}, "without --imatrix");
   if (!options.tune) refuse_given(options, names_of<TuningOptions>(), "without --tune");
   if (options.devices.vram.empty()) refuse_given(options, names_of<DeviceOptions>(), "without --vram");
 }

@@ -160,7 +160,9 @@ TEST_F(BadText, Encodings) {
     expect_fails({"quantize", llama_, out_, "Q8_0", "--calibrate", path, "-c", "32"}, reason);
     expect_fails({"search", llama_, "-o", folder_ / "found.plan", "-f", path, "--bpw", "6", "-c", "32"}, reason);
     expect_fails({"tune", llama_, "-o", out_, "--teacher", llama_, "-f", path, "-c", "32"}, reason);
-    expect_fails({"write", "-m", llama_, "-o", out_, "-c", "32", "--excerpts", "0.5", "--excerpts-of", path}, reason);
+    expect_fails(
+        {"write", "-m", llama_, "-o", out_, "-c", "32", "--chats", "0.5", "--excerpts", "0.5", "--excerpts-of", path},
+        reason);
     for (const char* tasks : {"--hellaswag", "--winogrande"})
       expect_fails({"perplexity", "-m", llama_, "-f", path, tasks}, reason);
     expect_fails({"perplexity", "-m", llama_, "--tokens", path}, reason);

@@ -71,6 +71,7 @@ TEST_F(QuantizeTune, IsQuantizeAndThenTune) {
 
   QuantizeOptions alone = options_;
   alone.tune = false;
+  alone.tuning = {};
   alone.output = folder_ / "q.gguf";
   EXPECT_FALSE(quantize(alone).tuning.has_value());
   const TuneResult tuned = tune({.model = alone.output,
