@@ -38,7 +38,7 @@ AtomicFile::AtomicFile(const std::string& path)
 }
 
 AtomicFile::AtomicFile(const std::string& path, Resume from)
-    : target_(output_target(path)), path_(target_ + ".partial"), size_(from.size), resumable_(true) {
+    : target_(output_target(path)), path_(target_ + ".partial"), size_(from.size) {
   std::error_code absent;
   const auto found = std::filesystem::file_size(path_, absent);
   if (from.complete && absent && std::filesystem::file_size(target_, absent) == from.size && !absent) {
@@ -69,9 +69,7 @@ void AtomicFile::reserve(uint64_t bytes) {
 }
 
 void AtomicFile::sync() {
-  if (renamed_) return;
-  file_.sync();
-  if (resumable_) temporary_.keep();
+  if (!renamed_) file_.sync();
 }
 
 void AtomicFile::finish() { finish_locked(); }

@@ -18,7 +18,7 @@ class AtomicFile {
   /// impossible. An existing file stays as it is until finish().
   explicit AtomicFile(const std::string& path);
   /// As above, but an interruption does not lose the file: the temporary file is "<path>.partial", and from the first
-  /// sync() on it stays unless finish() renames it.
+  /// keep() on it stays unless finish() renames it.
   struct Resume {
     uint64_t size;  ///< it begins with so many bytes of the existing one; Error when that has fewer
     bool complete =
@@ -40,6 +40,8 @@ class AtomicFile {
 
   /// Returns when the appended bytes are on the disk.
   void sync();
+  /// Something on the disk vouches for what was synced: a later run can go on with it.
+  void keep() { temporary_.keep(); }
 
   /// Bytes appended so far.
   uint64_t size() const { return size_; }
@@ -56,7 +58,6 @@ class AtomicFile {
   TemporaryFile temporary_;
   OutputFile file_;
   uint64_t size_ = 0;
-  bool resumable_ = false;
   bool renamed_ = false;  // by an earlier run
 };
 

@@ -62,9 +62,10 @@ OutputFile::OutputFile(const std::string& path, std::string target, Content cont
   const int flags = O_WRONLY | (content == Content::kNew       ? O_CREAT | O_EXCL
                                 : content == Content::kDiscard ? O_CREAT
                                                                : 0);
-  fd_ = open_locked(path, target_, flags, creation_mode(target_)).fd;
+  const LockedFile file = open_locked(path, target_, flags, creation_mode(target_));
+  fd_ = file.fd;
   take_over_mode(fd_, target_);
-  if (content == Content::kDiscard) resize(0);
+  if (content == Content::kDiscard && !file.created) resize(0);
 }
 
 OutputFile::OutputFile(OutputFile&& other) noexcept : target_(std::move(other.target_)), fd_(other.release()) {}

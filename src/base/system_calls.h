@@ -49,6 +49,8 @@ class FailingCalls {
   ~FailingCalls();
 
   int64_t n_calls() const;
+  /// The first that failed: "unlink"; empty: none did.
+  std::string failed() const;
 };
 
 }  // namespace steelyard

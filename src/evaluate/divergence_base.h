@@ -94,6 +94,8 @@ class DivergenceBaseWriter {
 
   /// Bytes that are on the disk now.
   uint64_t make_durable();
+  /// The run's progress says so: a later run can go on.
+  void keep() { file_->keep(); }
   void finish() { file_->finish(); }
 
  protected:

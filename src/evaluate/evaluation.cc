@@ -51,10 +51,11 @@ class Run {
   }
 
   Progress& progress() { return progress_; }
-  // Progress, with its part of the base on the disk.
-  const Progress& durable_progress() {
+  // First the base's part, then what vouches for it.
+  void save(ResumeFile& file) {
     if (writer_ != nullptr) progress_.base_bytes = writer_->make_durable();
-    return progress_;
+    save_progress(file, progress_);
+    if (writer_ != nullptr) writer_->keep();
   }
 
  private:
@@ -129,13 +130,13 @@ EvaluationResult evaluate(const model::Model& model, const ModelIdentity& identi
     // Only whole batches: a resumed run forms the same ones, and so gets the same digits.
     const auto now = std::chrono::steady_clock::now();
     if (file.is_kept() && rows.batch_ends && now - last_saved >= options.save_every) {
-      save_progress(file, run.durable_progress());
+      run.save(file);
       last_saved = now;
     }
   });
   // All of it, so that whoever publishes the figures can be interrupted, too; and once the base has its name, this says
   // so.
-  if (file.is_kept() && done < chunks.count()) save_progress(file, run.durable_progress());
+  if (file.is_kept() && done < chunks.count()) run.save(file);
   if (writer) writer->finish();
   check_mapped_files_unchanged();
   Progress& result = run.progress();

@@ -96,8 +96,8 @@ void check(const PerplexityOptions& options);
 /// not finite.
 PerplexityResult perplexity(const PerplexityOptions& options, const ProgressCallback& progress = {});
 
-/// publish: called with the result, to write it somewhere. The progress of a run that can be gone on with is removed when
-/// it has returned; what it throws ends the job, and keeps the progress.
+/// publish: called with the result, to write it somewhere. The progress of a run that can be gone on with is removed
+/// when it has returned; what it throws ends the job, and keeps the progress.
 PerplexityResult perplexity(const PerplexityOptions& options, const ProgressCallback& progress,
                             const std::function<void(const PerplexityResult&)>& publish);
 

@@ -102,7 +102,7 @@ formats::Effort ShapingOptions::chosen_effort() const {
 
 std::string recorded_options(const ShapingOptions& options) {
   try {
-    return json_text(to_json(options));
+    return to_json(options).dump();  // json_text() would record other text than was given
   } catch (const Json::type_error&) {
     fail("", "the options cannot be recorded in the file: they hold text that is not UTF-8");
   }

@@ -3,10 +3,10 @@
 // So the functions that bind a model (weights.cc) also say what a file lacks, from its header alone.
 #pragma once
 
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
-#include <set>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>

@@ -201,6 +201,7 @@ TEST(AtomicFileTest, WhatCannotBeGoneOnWithDoesNotStay) {
     AtomicFile file(folder / "out", AtomicFile::Resume{0});
     file.append("four");
     file.sync();
+    file.keep();
     file.append(", and more");
   }
   EXPECT_EQ(files_in(folder / ""), 1u);

@@ -39,6 +39,7 @@ TEST(SignalsDeathTest, AnInterruptionRemovesTemporaryFiles) {
         AtomicFile resumable(folder / "saved", AtomicFile::Resume{0});
         resumable.append("half");
         resumable.sync();
+        resumable.keep();
         std::raise(SIGINT);
       },
       testing::KilledBySignal(SIGINT), "");

@@ -24,6 +24,7 @@ TEST(FailingCallsTest, OneOrAllFromThenOn) {
     EXPECT_EQ(errno, EIO);
     EXPECT_EQ(succeeds(), !from_then_on);
     EXPECT_EQ(failing.n_calls(), 3);
+    EXPECT_EQ(failing.failed(), "unlink");
   }
   EXPECT_TRUE(succeeds());
   const FailingCalls counting(0, EIO);
