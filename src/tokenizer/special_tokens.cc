@@ -81,10 +81,9 @@ SpecialTokens::SpecialTokens(const Vocabulary& vocabulary) {
   }
   // A vocabulary may list a text more than once. One token of it is enough: one that needs no demand, the first of
   // them.
-  std::ranges::sort(tokens);
+  std::sort(tokens.begin(), tokens.end());
   const auto same_text = [](const auto& a, const auto& b) { return std::get<0>(a) == std::get<0>(b); };
-  const auto repeated = std::ranges::unique(tokens, same_text);
-  tokens.erase(repeated.begin(), repeated.end());
+  tokens.erase(std::unique(tokens.begin(), tokens.end(), same_text), tokens.end());
   for (const auto& [text, on_demand, id] : tokens) {
     all_.add(text, id);
     if (!on_demand) always_.add(text, id);
