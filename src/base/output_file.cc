@@ -35,6 +35,7 @@ LockedFile open_locked(const std::string& path, const std::string& subject, int 
     }
     if (fd < 0) {
       if (errno == ELOOP) fail(path, "is a symbolic link, where a file of this program should be");
+      if (errno == EISDIR || errno == ENXIO) fail(path, "exists and is not a regular file");
       fail((flags & O_CREAT) != 0 ? subject : path, "cannot write here: {}", std::strerror(errno));
     }
     const auto give_up = [&](const std::string& why) {

@@ -4,13 +4,16 @@
 #include <array>
 #include <bit>
 #include <charconv>
+#include <filesystem>
 #include <map>
+#include <optional>
 #include <random>
 #include <string_view>
 
 #include "base/atomic_file.h"
 #include "base/byte_reader.h"
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "base/text_file.h"
 #include "evaluate/choice.h"
 
@@ -287,8 +290,15 @@ std::vector<ChoiceTask> load_winogrande(const std::string& path, const tokenizer
 
 std::vector<ChoiceTask> load_multiple_choice(const std::string& path, const tokenizer::Tokenizer& tokenizer,
                                              int64_t max_tasks, int64_t n_ctx) {
-  const MappedFile file(path);
-  ByteReader in(file.bytes(), path);
+  // A pipe is read to its end; a file may be larger than memory.
+  std::error_code ignored;
+  std::optional<MappedFile> file;
+  std::string piped;
+  if (path != "-" && std::filesystem::is_regular_file(path, ignored))
+    file.emplace(path);
+  else
+    piped = read_file(path);
+  ByteReader in(file ? file->bytes() : std::as_bytes(std::span(piped)), path);
   in.set_subject("the number of tasks");
   const auto count = in.number<uint32_t>(1);
   in.set_subject("the positions of the tasks");

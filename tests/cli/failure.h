@@ -52,6 +52,13 @@ class FailureTest : public testing::Test {
     return wanted != nullptr ? std::atoi(wanted) : usual;
   }
 
+  /// A run that can be gone on with holds its file of progress from the beginning; it is empty until something is
+  /// saved.
+  static bool has_progress(const std::string& path) {
+    std::error_code absent;
+    return std::filesystem::file_size(path, absent) > 0 && !absent;
+  }
+
   /// Path → content of all files in the test's folder.
   std::map<std::string, std::string> files() const {
     std::map<std::string, std::string> found;

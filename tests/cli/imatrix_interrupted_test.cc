@@ -43,7 +43,7 @@ TEST_P(ImatrixInterrupted, KilledAtRandomMoments) {
   for (int i = 0; i < n_kills; ++i) {
     const auto moment = whole_run * std::uniform_real_distribution<>(0, 1)(random);
     BackgroundCommand at_work(with_binary(resumed));
-    if (i % 2 == 1) at_work.wait_for([&] { return std::filesystem::exists(progress); });
+    if (i % 2 == 1) at_work.wait_for([&] { return has_progress(progress); });
     std::this_thread::sleep_for(i % 2 == 1 ? moment / 4 : moment);
     at_work.kill();
     if (!std::filesystem::exists(out_) && i % 3 == 2) continue;  // sometimes the resumed run is killed too

@@ -81,7 +81,7 @@ TEST_F(OwnTextInterrupted, Write) {
       kill_after(resumed, always, whole_run * random_share());
     else
       kill_after(
-          resumed, [&] { return std::filesystem::exists(progress); }, whole_run / 3 * random_share());
+          resumed, [&] { return has_progress(progress); }, whole_run / 3 * random_share());
     if (i % 3 == 2 && !std::filesystem::exists(own)) continue;  // sometimes the resumed run is killed too
     if (!std::filesystem::exists(own)) {
       const CommandResult result = succeed(resumed);
@@ -114,11 +114,11 @@ TEST_F(OwnTextInterrupted, Quantize) {
     const bool calibrating = i % 2 == 1;
     if (calibrating)
       kill_after(
-          resumed, [&] { return std::filesystem::exists(out_ + ".text"); }, whole_run / 2 * random_share());
+          resumed, [&] { return has_progress(out_ + ".text"); }, whole_run / 2 * random_share());
     else
       kill_after(resumed, always, whole_run / 3 * random_share());
     if (!std::filesystem::exists(out_)) {
-      const bool has_text = std::filesystem::exists(out_ + ".text");
+      const bool has_text = has_progress(out_ + ".text");
       const CommandResult result = succeed(resumed);
       EXPECT_EQ(n_resumed(result), has_text ? 8 : 0) << result.out;
       EXPECT_EQ(n_written(result), has_text ? 0 : 8 * 32) << result.out;
@@ -157,12 +157,12 @@ TEST_F(OwnTextInterrupted, Imatrix) {
       kill_after(resumed, always, whole_run * random_share());
     else if (i % 3 == 1)
       kill_after(
-          resumed, [&] { return std::filesystem::exists(progress + ".text"); }, whole_run / 4 * random_share());
+          resumed, [&] { return has_progress(progress + ".text"); }, whole_run / 4 * random_share());
     else
       kill_after(
-          resumed, [&] { return std::filesystem::exists(progress); }, whole_run / 16 * random_share());
+          resumed, [&] { return has_progress(progress); }, whole_run / 16 * random_share());
     if (!std::filesystem::exists(out_)) {
-      const bool has_text = std::filesystem::exists(progress + ".text"), has_sums = std::filesystem::exists(progress);
+      const bool has_text = has_progress(progress + ".text"), has_sums = has_progress(progress);
       const CommandResult result = succeed(resumed);
       EXPECT_EQ(n_written(result), (8 - n_resumed(result)) * 32) << result.out;
       EXPECT_EQ(n_resumed(result) > 0, has_text) << result.out;

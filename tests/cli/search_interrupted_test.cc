@@ -55,7 +55,7 @@ class SearchInterrupted : public FailureTest {
         std::this_thread::sleep_for(
             std::chrono::duration<double>(seconds * std::uniform_real_distribution<>(0, 1)(random_)));
         at_work.kill();
-        n_kept += std::filesystem::exists(state);
+        n_kept += has_progress(state);
       }
       const CommandResult resumed = run(command({"--resume", state}));
       ASSERT_EQ(resumed.exit_code, 0) << resumed.err;

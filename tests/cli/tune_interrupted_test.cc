@@ -30,7 +30,7 @@ class TuneInterrupted : public FailureTest {
       {
         BackgroundCommand at_work(with_binary(command));
         const bool after_progress = i % 2 == 1;
-        if (!after_progress || at_work.wait_for([&] { return std::filesystem::exists(progress); })) {
+        if (!after_progress || at_work.wait_for([&] { return has_progress(progress); })) {
           const double most = after_progress ? seconds / 4 : seconds;
           std::this_thread::sleep_for(
               std::chrono::duration<double>(most * std::uniform_real_distribution<>(0, 1)(random_)));
@@ -42,7 +42,7 @@ class TuneInterrupted : public FailureTest {
         std::this_thread::sleep_for(std::chrono::duration<double>(seconds / 3));
         at_work.kill();
       }
-      const bool is_kept = std::filesystem::exists(progress);
+      const bool is_kept = has_progress(progress);
       if (is_kept || !std::filesystem::exists(out)) {
         const CommandResult result = succeed(command);
         EXPECT_TRUE(is_kept || !continues(result.out)) << result.out;
