@@ -1,108 +1,12 @@
-// The registry of architectures and the checked access to their metadata. An architecture is one file in model/arch/
-// and one line in archs.def.
+// The registry of architectures. An architecture is one file in model/arch/ and one line in archs.def.
 #pragma once
 
 #include <cstdint>
-#include <map>
-#include <optional>
-#include <string>
 #include <string_view>
-#include <vector>
 
-#include "base/error.h"
-#include "gguf/metadata.h"
-#include "model/config.h"
+#include "model/model_keys.h"
 
 namespace steelyard::model {
-
-/// Metadata of one model with the "<architecture>." prefix applied and every number checked against a range.
-///
-/// Some writers store an array with a number per layer where others store the number. An array of equal values is read
-/// as the value. A few keys may differ from layer to layer (PerLayer); these are read for one layer at a time.
-class ModelKeys {
- public:
-  /// n_vocab: of files without a tokenizer; 0: they are refused.
-  ModelKeys(const gguf::Metadata& metadata, std::string_view architecture, int64_t n_vocab = 0);
-
-  /// Arrays of unequal values, by key: an entry for each block of the file.
-  using PerLayer = std::map<std::string, std::vector<int64_t>, std::less<>>;
-  const PerLayer& per_layer() const { return per_layer_; }
-  /// The same keys, read for block i.
-  ModelKeys of_block(size_t i) const {
-    ModelKeys keys = *this;
-    keys.block_ = i;
-    return keys;
-  }
-
-  bool contains(std::string_view key) const { return metadata_.contains(prefix_ + std::string(key)); }
-
-  /// An integer in [1, 2^31). Error when missing or out of range.
-  int64_t count(std::string_view key) const;
-  /// The same with a value for an absent key; zero is allowed.
-  int64_t count(std::string_view key, int64_t absent) const;
-  /// A finite number > 0. Error when missing or out of range.
-  double positive(std::string_view key) const;
-  double positive(std::string_view key, double absent) const;
-  /// A finite number >= 0.
-  double non_negative(std::string_view key, double absent) const;
-  bool boolean(std::string_view key, bool absent) const;
-  std::string_view string(std::string_view key, std::string_view absent) const;
-
-  /// Error naming the file and `key`.
-  template <typename... Args>
-  [[noreturn]] void reject(std::string_view key, fmt::format_string<Args...> format, Args&&... args) const {
-    throw Error(metadata_.source(),
-                prefix_ + std::string(key) + " " + fmt::format(format, std::forward<Args>(args)...));
-  }
-
-  /// What every architecture shares: vocabulary, width, context, eps, and the trunk's number of layers, each a copy of
-  /// `layer`.
-  ModelConfig model(const LayerConfig& layer) const;
-  /// The same with `dense` in the first leading_dense_block_count layers, whose width it reads, and `moe` in the
-  /// others.
-  ModelConfig model_with_dense_blocks(const LayerConfig& dense, const LayerConfig& moe) const;
-  /// Heads, head widths, RoPE on `pairs` with its scaling.
-  AttentionConfig attention(compute::RopePairs pairs) const;
-  /// The same for architectures that rotate whole heads: Error when rope.dimension_count is not the head width.
-  AttentionConfig fully_rotated_attention(compute::RopePairs pairs) const;
-  /// Error when all heads together are wider than any model: sums of such widths must stay within 64 bits.
-  void check_heads(const AttentionConfig& attention) const;
-  RopeConfig rope(compute::RopePairs pairs, int64_t n_dims_absent) const;
-  /// Which of n_layers slide a window over the past: attention.sliding_window_pattern, an array with an entry per layer
-  /// or a period whose last layer is full; `period` when the key is absent.
-  std::vector<bool> windowed(size_t n_layers, int64_t period) const;
-  /// Which of n_layers are recurrent: attention.recurrent_layers, an array with an entry per layer or one for all; when
-  /// it is absent all but every full_attention_interval-th (by default every fourth).
-  std::vector<bool> recurrent(size_t n_layers) const;
-  /// An array of `n` numbers of 0 or more. Error when missing or different.
-  std::vector<int64_t> counts(std::string_view key, size_t n) const;
-  /// Number of experts, how many are used, groups; widths and gating are the architecture's. n_expert 0: no experts.
-  FfnConfig experts() const;
-  /// The same with the width of an expert, for an architecture that needs experts: Error when there are none.
-  FfnConfig required_experts() const;
-  /// expert_shared_count, which must exist and may be 0.
-  int64_t shared_experts() const {
-    return contains("expert_shared_count") ? count("expert_shared_count", 0) : count("expert_shared_count");
-  }
-  /// expert_gating_func; nothing when it is absent or 0.
-  std::optional<compute::Gating> gating() const;
-  /// expert_weights_scale; 1 when it is absent or 0.
-  float expert_scale() const;
-
- private:
-  /// The first n_layers entries of an array; nothing when the key is absent or no array.
-  std::optional<std::vector<bool>> flags(std::string_view key, size_t n_layers) const;
-  bool is_array(std::string_view key) const;
-  /// The number under `key`; of an array the entry of this block or, where all are equal, that of all.
-  int64_t integer(std::string_view key) const;
-  double real(std::string_view key) const;
-
-  const gguf::Metadata& metadata_;
-  std::string prefix_;
-  int64_t n_vocab_;
-  PerLayer per_layer_;
-  size_t block_ = 0;
-};
 
 /// One architecture: `read` fills a configuration from metadata.
 struct Architecture {

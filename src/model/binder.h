@@ -30,6 +30,9 @@ class Stock {
   /// Whether there is any tensor of block i.
   bool has_block(int64_t i) const { return blocks_.contains(i); }
 
+  /// There is nothing of block i.
+  void lacks_block(size_t i) { found_.missing.push_back(fmt::format("blk.{}.*", i)); }
+
   Inventory result() const;
 
  private:

@@ -68,6 +68,19 @@ TEST(Inventory, OfAWholeBlock) {
   EXPECT_EQ(inventory_of(folder / "copy.gguf").missing.size(), 9u);
 }
 
+// A header of a kilobyte may claim thousands of blocks.
+TEST(Inventory, BlocksOfWhichThereIsNothing) {
+  const test::TempFolder folder;
+  test::ModelCopy copy(test::golden("models/llama/model.gguf"));
+  const int64_t n = copy.metadata.integer("llama.block_count");
+  copy.metadata.set_integer("llama.block_count", static_cast<uint32_t>(n + 18));
+  copy.save(folder / "copy.gguf");
+  const std::vector<std::string> missing = inventory_of(folder / "copy.gguf").missing;
+  EXPECT_EQ(missing.size(), 16 * 9u + 2);
+  EXPECT_EQ(missing[0], fmt::format("blk.{}.attn_norm.weight", n));
+  EXPECT_EQ(missing.back(), fmt::format("blk.{}.*", n + 17));
+}
+
 TEST(Inventory, Shapes) {
   test::ModelCopy copy(test::golden("models/llama/model.gguf"));
   copy.find("blk.1.ffn_up.weight")->info.name = "blk.1.x";
