@@ -107,10 +107,10 @@ Journal::Journal(std::string path, std::string target) : log_(std::move(path), s
   const std::string text = log_.content();
   content_ = parse_journal(text);
   if (text.empty()) log_.set_worthless();
-  // An interruption may have torn its first line, and nothing else.
+  // An interruption may have torn its first line, and a power cut may have left zeros where the rest was to be.
   std::string checksum;
-  const std::string first = sealed(checksum, kMagic);
-  if (!text.starts_with(first) && !first.starts_with(text)) {
+  const std::string first = sealed(checksum, kMagic), begun = text.substr(0, text.find_last_not_of('\0') + 1);
+  if (!text.starts_with(first) && !first.starts_with(begun)) {
     fail(log_.path(), "is not a journal of this program; move it away to begin");
   }
 }

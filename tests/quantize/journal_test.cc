@@ -158,6 +158,8 @@ TEST_F(JournalTest, ATornFirstLineIsOfThisProgram) {
   for (size_t n = 0; n <= whole.find('\n') + 1; ++n) {
     write_file(path_, whole.substr(0, n));
     EXPECT_NO_THROW(Journal(path_, "target")) << n;
+    write_file(path_, whole.substr(0, n) + std::string(500, '\0'));  // a power cut
+    EXPECT_NO_THROW(Journal(path_, "target")) << n;
   }
 }
 
