@@ -259,7 +259,8 @@ TuneResult run_tuning(const TuningRun& run, tokenizer::Chunks chunks, const Prog
   const std::string& resume = run.resume.resume;
   std::string base_path = run.base;
   // Two runs would take each other's teacher.
-  const LockFile lock(name_beside(run.output, ".lock"), run.output);
+  std::optional<LockFile> lock;
+  lock.emplace(name_beside(run.output, ".lock"), run.output);
   TemporaryFile made;
   if (!run.teacher.empty()) {
     base_path = teacher_path(run);
@@ -295,6 +296,7 @@ TuneResult run_tuning(const TuningRun& run, tokenizer::Chunks chunks, const Prog
   }
   result.bytes = std::filesystem::file_size(run.output);
   if (!run.teacher.empty()) remove_file(base_path);
+  lock.reset();  // before the progress: as long as that is there, a later run clears away what a killed one left
   state.remove();
   return result;
 }
