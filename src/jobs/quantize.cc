@@ -103,6 +103,8 @@ bool is_quantized(const QuantizeOptions& options, const Recipe& recipe, const gg
       was.calibration_sha256 != is.calibration_sha256 || recorded.source_header != quantize::header_sha256(source)) {
     fail(path, "is of an interrupted run with another model, plan, text or options: --restart discards it");
   }
+  // A run that was killed after the last renaming has left its journal.
+  remove_file(quantize::journal_path(path));
   return true;
 }
 
