@@ -8,7 +8,6 @@
 
 #include <array>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <span>
@@ -20,7 +19,6 @@
 #include "base/system_calls.h"
 
 namespace steelyard {
-
 namespace {
 
 // Nobody can foresee the name, and it must be new, so nothing that others put there is written to.

@@ -12,10 +12,14 @@ Writer::Writer(const std::string& path, const Metadata& metadata, std::vector<Te
   file_.append(layout_.header);
 }
 
+void Writer::pass_over_empty() {
+  while (current_ < layout_.tensors.size() && layout_.tensors[current_].n_bytes == 0) ++current_;
+}
+
 void Writer::append(std::span<const std::byte> bytes) {
   // Nothing, of an empty tensor: these are passed over below.
   if (bytes.empty() && current_ < layout_.tensors.size()) return;
-  while (current_ < layout_.tensors.size() && layout_.tensors[current_].n_bytes == 0) ++current_;
+  pass_over_empty();
   STEELYARD_CHECK(current_ < layout_.tensors.size());
   const uint64_t n_bytes = layout_.tensors[current_].n_bytes;
   STEELYARD_CHECK(bytes.size() <= n_bytes - current_bytes_);
@@ -30,7 +34,7 @@ void Writer::append(std::span<const std::byte> bytes) {
 }
 
 void Writer::finish() {
-  while (current_ < layout_.tensors.size() && layout_.tensors[current_].n_bytes == 0) ++current_;
+  pass_over_empty();
   STEELYARD_CHECK(current_ == layout_.tensors.size() && file_.size() == layout_.file_bytes);
   file_.finish();
 }

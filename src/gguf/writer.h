@@ -32,6 +32,8 @@ class Writer {
   void finish();
 
  private:
+  void pass_over_empty();
+
   AtomicFile file_;
   Layout layout_;
   size_t current_ = 0;          // tensor being written

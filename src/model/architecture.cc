@@ -43,34 +43,10 @@ void check_widths(const gguf::Metadata& metadata, const ModelConfig& config) {
   }
 }
 
-}  // namespace
-
-bool knows_architecture(const gguf::Metadata& metadata) {
-  const gguf::KeyValue* const entry = metadata.find("general.architecture");
-  if (entry == nullptr || entry->type != gguf::ValueType::kString) return false;
-  return std::ranges::find(kArchitectures, metadata.string(entry->key), &Architecture::name) !=
-         std::end(kArchitectures);
-}
-
-const Architecture& find_architecture(const gguf::Metadata& metadata) {
-  const std::string_view name = metadata.string("general.architecture");
-  std::string known;
-  for (const Architecture& architecture : kArchitectures) {
-    if (architecture.name == name) return architecture;
-    known += (known.empty() ? "" : ", ") + std::string(architecture.name);
-  }
-  fail(metadata.source(), "architecture \"{}\" is unknown (known: {})", printable(name), known);
-}
-
 // The description is read once for each kind of block, and has that kind's blocks from there.
-ModelConfig read_config(const gguf::Metadata& metadata, int64_t n_vocab) {
-  const Architecture& architecture = find_architecture(metadata);
-  const ModelKeys keys(metadata, architecture.name, n_vocab);
+ModelConfig read_blocks(const Architecture& architecture, const ModelKeys& keys) {
   ModelConfig config = architecture.read(keys);
-  if (keys.per_layer().empty()) {
-    check_widths(metadata, config);
-    return config;
-  }
+  if (keys.per_layer().empty()) return config;
   std::map<std::vector<int64_t>, std::vector<size_t>> kinds;
   for (size_t i = 0; i < config.layers.size() + config.prediction.size(); ++i) {
     std::vector<int64_t> kind;
@@ -91,6 +67,31 @@ ModelConfig read_config(const gguf::Metadata& metadata, int64_t n_vocab) {
         config.prediction[i - config.layers.size()] = of_kind.block(i);
     }
   }
+  return config;
+}
+
+}  // namespace
+
+bool knows_architecture(const gguf::Metadata& metadata) {
+  const gguf::KeyValue* const entry = metadata.find("general.architecture");
+  if (entry == nullptr || entry->type != gguf::ValueType::kString) return false;
+  return std::ranges::find(kArchitectures, metadata.string(entry->key), &Architecture::name) !=
+         std::end(kArchitectures);
+}
+
+const Architecture& find_architecture(const gguf::Metadata& metadata) {
+  const std::string_view name = metadata.string("general.architecture");
+  std::string known;
+  for (const Architecture& architecture : kArchitectures) {
+    if (architecture.name == name) return architecture;
+    known += (known.empty() ? "" : ", ") + std::string(architecture.name);
+  }
+  fail(metadata.source(), "architecture \"{}\" is unknown (known: {})", printable(name), known);
+}
+
+ModelConfig read_config(const gguf::Metadata& metadata, int64_t n_vocab) {
+  const Architecture& architecture = find_architecture(metadata);
+  const ModelConfig config = read_blocks(architecture, ModelKeys(metadata, architecture.name, n_vocab));
   check_widths(metadata, config);
   return config;
 }

@@ -60,7 +60,7 @@ void make_room(const SequenceSlice& s, ForwardContext& ctx) {
   const int64_t n_kept = s.first_position - first;
   STEELYARD_CHECK(kv.window > 0 && s.kv_begin == 0 && n_kept + s.n_rows <= kv.keys.rows);
   move_to_begin(kv.keys, first - kv.first, n_kept, ctx);
-  move_to_begin(kv.values, first - kv.first, n_kept, ctx);
+  if (kv.values.data != kv.keys.data) move_to_begin(kv.values, first - kv.first, n_kept, ctx);  // else part of them
   kv.first = first;
 }
 

@@ -12,8 +12,8 @@
 namespace steelyard::model {
 
 struct Inventory {
-  std::vector<std::string>
-      missing;  ///< names of tensors that the model needs; "blk.7.*": all of a block, after some that are listed
+  /// Names of tensors that the model needs; "blk.7.*": all of a block, after some that are listed.
+  std::vector<std::string> missing;
   std::vector<std::string> misshapen;  ///< "name (shape, expected shape)"
   /// Names of tensors of blocks, or beside known ones, that have no place in the description: what they do to the
   /// model is not computed.

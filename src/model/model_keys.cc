@@ -143,7 +143,6 @@ AttentionConfig ModelKeys::attention(compute::RopePairs pairs) const {
   const int64_t head = std::max<int64_t>(1, count("embedding_length") / n_head_first);
   attention.head_k = std::max<int64_t>(1, count("attention.key_length", head));
   attention.head_v = std::max<int64_t>(1, count("attention.value_length", head));
-  check_heads(attention);
   attention.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(attention.head_k)));
   attention.rope = rope(pairs, attention.head_k);
   if (attention.rope.n_dims > attention.head_k) {
@@ -151,13 +150,6 @@ AttentionConfig ModelKeys::attention(compute::RopePairs pairs) const {
            attention.head_k);
   }
   return attention;
-}
-
-void ModelKeys::check_heads(const AttentionConfig& attention) const {
-  constexpr int64_t kMaxWidth = int64_t{1} << 40;
-  const int64_t head = std::max(attention.head_k, attention.head_v);
-  if (std::max(attention.n_head, attention.n_head_kv) > kMaxWidth / head)
-    reject("attention.head_count", "is {}, expected at most {} heads of {}", attention.n_head, kMaxWidth / head, head);
 }
 
 AttentionConfig ModelKeys::fully_rotated_attention(compute::RopePairs pairs) const {

@@ -64,8 +64,6 @@ class ModelKeys {
   AttentionConfig attention(compute::RopePairs pairs) const;
   /// The same for architectures that rotate whole heads: Error when rope.dimension_count is not the head width.
   AttentionConfig fully_rotated_attention(compute::RopePairs pairs) const;
-  /// Error when all heads together are wider than any model: sums of such widths must stay within 64 bits.
-  void check_heads(const AttentionConfig& attention) const;
   RopeConfig rope(compute::RopePairs pairs, int64_t n_dims_absent) const;
   /// Which of n_layers slide a window over the past: attention.sliding_window_pattern, an array with an entry per layer
   /// or a period whose last layer is full; `period` when the key is absent.

@@ -199,6 +199,17 @@ TEST_F(Resume, DamagedPartialFileIsRefused) {
   EXPECT_FALSE(fs::exists(out_));
 }
 
+// A partial file that no journal speaks of is somebody's.
+TEST_F(Resume, APartialFileOfSomebodyElseStays) {
+  for (const auto policy : {ResumePolicy::kRefuse, ResumePolicy::kResume}) {
+    write_file(out_ + ".partial", "half a download");
+    EXPECT_THAT(error_of({.resume_policy = policy}), HasSubstr("out.gguf.partial: exists, and no interrupted run"));
+    EXPECT_EQ(test::read_text(out_ + ".partial"), "half a download");
+    EXPECT_FALSE(fs::exists(out_ + ".journal"));
+  }
+  EXPECT_NO_THROW(run({.resume_policy = ResumePolicy::kDiscard}));
+}
+
 TEST_F(Resume, MissingPartialFileIsRefused) {
   kill_after(9, {});
   fs::remove(out_ + ".partial");

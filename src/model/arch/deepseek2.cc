@@ -21,7 +21,6 @@ AttentionConfig read_attention(const ModelKeys& keys) {
   attention.n_head_kv = attention.expanded ? attention.n_head : 1;
   attention.head_k = keys.count(attention.expanded ? "attention.key_length" : "attention.key_length_mla");
   attention.head_v = keys.count(attention.expanded ? "attention.value_length" : "attention.value_length_mla");
-  keys.check_heads(attention);
   attention.q_lora_rank = keys.count("attention.q_lora_rank", 0);
   attention.kv_lora_rank = keys.count("attention.kv_lora_rank");
   attention.rope = keys.rope(compute::RopePairs::kNorm, 0);
