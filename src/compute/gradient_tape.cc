@@ -129,10 +129,15 @@ void GradientTape::gated(Activation activation, Matrix gate, Matrix up) {
   note([=, this] { backend_.gated_backward(activation, input, up, gradient(gate), gradient(up)); });
 }
 
-void GradientTape::sigmoid_gate(Matrix x, Matrix gate) {
+void GradientTape::apply_gate(Gate kind, Matrix x, Matrix gate) {
   const Matrix input = saved_if_recording(x);
-  backend_.sigmoid_gate(x, gate);
-  note([=, this] { backend_.sigmoid_gate_backward(input, gate, gradient(x), gradient(gate)); });
+  backend_.apply_gate(kind, x, gate);
+  note([=, this] { backend_.apply_gate_backward(kind, input, gate, gradient(x), gradient(gate)); });
+}
+
+void GradientTape::center(Matrix x) {
+  backend_.center(x);
+  note([=, this] { backend_.center(gradient(x)); });
 }
 
 // ---- matrix products
@@ -185,6 +190,7 @@ void GradientTape::rope(Matrix x, const RopeArgs& args) {
 void GradientTape::attentions(std::span<const Attention> sequences) {
   backend_.attentions(sequences);
   if (!recording_) return;
+  for (const Attention& sequence : sequences) STEELYARD_CHECK(sequence.args.visible.data == nullptr);
   std::vector<std::pair<Attention, Matrix>> all;  // with a copy of the result, which a gate may change
   for (const Attention& sequence : sequences) all.emplace_back(sequence, saved(sequence.out));
   note([this, all = std::move(all)] {
@@ -226,14 +232,47 @@ void GradientTape::combine(Matrix y, const Routing& routing, Matrix out) {
 
 // ---- what has no way back: models are refused before they come here
 
-void GradientTape::causal_conv(Matrix x, const float* taps, int64_t n_taps, float* state, Matrix out) {
+void GradientTape::causal_conv(const ConvArgs& args, Matrix x, float* state, Matrix out) {
   STEELYARD_CHECK(!recording_);
-  backend_.causal_conv(x, taps, n_taps, state, out);
+  backend_.causal_conv(args, x, state, out);
 }
 
 void GradientTape::delta_rule(const DeltaRuleArgs& args, float* state, Matrix out) {
   STEELYARD_CHECK(!recording_);
   backend_.delta_rule(args, state, out);
+}
+
+void GradientTape::state_space(const StateSpaceArgs& args, float* state, Matrix out) {
+  STEELYARD_CHECK(!recording_);
+  backend_.state_space(args, state, out);
+}
+void GradientTape::softmax(Matrix x) {
+  STEELYARD_CHECK(!recording_);
+  backend_.softmax(x);
+}
+void GradientTape::hyper_weights(const HyperArgs& args, Matrix m) {
+  STEELYARD_CHECK(!recording_);
+  backend_.hyper_weights(args, m);
+}
+void GradientTape::mix_streams(Matrix x, Matrix weights, int64_t width, Matrix out, bool add) {
+  STEELYARD_CHECK(!recording_);
+  backend_.mix_streams(x, weights, width, out, add);
+}
+void GradientTape::similarity_gate(Matrix x, Matrix y, Matrix out) {
+  STEELYARD_CHECK(!recording_);
+  backend_.similarity_gate(x, y, out);
+}
+void GradientTape::softmax_pool(Matrix x, Matrix scores, int64_t n, Matrix out) {
+  STEELYARD_CHECK(!recording_);
+  backend_.softmax_pool(x, scores, n, out);
+}
+void GradientTape::index_scores(Matrix q, Matrix weights, TypedRows k, Matrix scores) {
+  STEELYARD_CHECK(!recording_);
+  backend_.index_scores(q, weights, k, scores);
+}
+void GradientTape::select(const SelectArgs& args, Matrix scores, Matrix visible) {
+  STEELYARD_CHECK(!recording_);
+  backend_.select(args, scores, visible);
 }
 
 // ---- what gradients do not pass through
@@ -259,8 +298,8 @@ void GradientTape::softcap_backward(Matrix out, float cap, Matrix d) { backend_.
 void GradientTape::gated_backward(Activation activation, Matrix gate, Matrix up, Matrix d, Matrix dup) {
   backend_.gated_backward(activation, gate, up, d, dup);
 }
-void GradientTape::sigmoid_gate_backward(Matrix x, Matrix gate, Matrix d, Matrix dgate) {
-  backend_.sigmoid_gate_backward(x, gate, d, dgate);
+void GradientTape::apply_gate_backward(Gate kind, Matrix x, Matrix gate, Matrix d, Matrix dgate) {
+  backend_.apply_gate_backward(kind, x, gate, d, dgate);
 }
 void GradientTape::attentions_backward(std::span<const AttentionGradient> sequences) {
   backend_.attentions_backward(sequences);

@@ -109,7 +109,7 @@ void HostBackend::route(Matrix logits, const RouteArgs& args, Routing& routing) 
   std::vector<float> scratch(static_cast<size_t>(routing.n_expert) * 2);
   for (int64_t t = 0; t < logits.rows; ++t) {
     select_experts({logits.row(t), static_cast<size_t>(logits.cols)}, args, scratch, routing.expert + t * args.n_used,
-                   routing.weight + t * args.n_used);
+                   routing.weight + t * args.n_used, args.chosen != nullptr ? args.chosen + t * args.n_used : nullptr);
   }
   sort_by_expert(routing);
 }

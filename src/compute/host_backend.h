@@ -23,6 +23,16 @@ class HostBackend : public Backend {
   void add_row_experts(Matrix y, const float* rows, const Routing& routing) override;
   void route(Matrix logits, const RouteArgs& args, Routing& routing) override;
 
+  void center(Matrix x) override;
+  void softmax(Matrix x) override;
+  void state_space(const StateSpaceArgs& args, float* state, Matrix out) override;
+  void hyper_weights(const HyperArgs& args, Matrix m) override;
+  void mix_streams(Matrix x, Matrix weights, int64_t width, Matrix out, bool add) override;
+  void similarity_gate(Matrix x, Matrix y, Matrix out) override;
+  void softmax_pool(Matrix x, Matrix scores, int64_t n, Matrix out) override;
+  void index_scores(Matrix q, Matrix weights, TypedRows k, Matrix scores) override;
+  void select(const SelectArgs& args, Matrix scores, Matrix visible) override;
+
   void mul_mats_transposed(std::span<const Product> products) final;
   void scale_gradients(std::span<const ScaleGradient> gradients) final;
   void route_backward(Matrix logits, const RouteArgs& args, const Routing& routing, const float* dweight,

@@ -56,7 +56,7 @@ void exclude_groups(std::span<float> score, int64_t n_group, int64_t n_group_use
 }  // namespace
 
 void select_experts(std::span<const float> logits, const RouteArgs& args, std::span<float> scratch, int32_t* expert,
-                    float* weight) {
+                    float* weight, const int32_t* chosen) {
   const std::span<float> probs = scratch.subspan(0, logits.size());
   const std::span<float> score = scratch.subspan(logits.size(), logits.size());
   gate(logits, args.gating, probs);
@@ -65,10 +65,14 @@ void select_experts(std::span<const float> logits, const RouteArgs& args, std::s
 
   float sum = 0;
   for (int64_t rank = 0; rank < args.n_used; ++rank) {
-    const auto best = std::max_element(score.begin(), score.end());  // the first of equals
-    expert[rank] = static_cast<int32_t>(best - score.begin());
+    if (chosen != nullptr) {
+      expert[rank] = chosen[rank];
+    } else {
+      const auto best = std::max_element(score.begin(), score.end());  // the first of equals
+      expert[rank] = static_cast<int32_t>(best - score.begin());
+      *best = kExcluded;
+    }
     weight[rank] = probs[static_cast<size_t>(expert[rank])];
-    *best = kExcluded;
     sum += weight[rank];
   }
   if (args.gating == Gating::kSoftmaxWeight) {

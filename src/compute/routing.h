@@ -12,9 +12,9 @@ namespace steelyard::compute {
 ///
 /// probs = gating(logits); the score adds the selection bias; groups beyond the best are excluded; weights are the
 /// probs of the chosen, optionally normalised, then scaled. (DeepSeek-V3 technical report, section 2.1.2; the group
-/// score is the sum of a group's two best.)
+/// score is the sum of a group's two best.) chosen: the token's row of RouteArgs::chosen, or null.
 void select_experts(std::span<const float> logits, const RouteArgs& args, std::span<float> scratch, int32_t* expert,
-                    float* weight);
+                    float* weight, const int32_t* chosen = nullptr);
 
 /// dlogits [n_expert] += the gradient of what select_experts made of one token's logits, from that of the chosen
 /// experts' weights [n_used]; which experts are chosen is held constant. scratch: [n_expert + n_used].

@@ -72,7 +72,8 @@ Matrix attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> se
                                config.window,
                                w.sinks.data},
                               sequences, ctx);
-  if (config.gated) ctx.backend.sigmoid_gate(mixed, part_of_heads(projected, config.head_k, 1, ctx));
+  if (config.gated)
+    ctx.backend.apply_gate(compute::Gate::kSigmoid, mixed, part_of_heads(projected, config.head_k, 1, ctx));
   return linear(w.output, mixed, ctx, w.output_bias);
 }
 

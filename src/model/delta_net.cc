@@ -32,7 +32,7 @@ void recur(const Layer& layer, const SequenceSlice& sequence, const Inputs& in, 
   resume(state, sequence.first_position, ctx);
   const auto rows = [&](Matrix x) { return x.slice(sequence.first_row, sequence.n_rows); };
   const Matrix mixed = ctx.scratch.matrix(sequence.n_rows, config.conv_width());
-  ctx.backend.causal_conv(rows(in.qkv), w.conv.data, config.n_taps, state.conv, mixed);
+  ctx.backend.causal_conv({w.conv.data, config.n_taps}, rows(in.qkv), state.conv, mixed);
   ctx.backend.delta_rule({mixed.columns(0, k_width), mixed.columns(k_width, k_width),
                           mixed.columns(2 * k_width, v_width), rows(in.beta), rows(in.alpha), w.decay.data, w.dt.data,
                           config.n_head, config.n_head_k, config.head, config.tiled, ctx.norm_eps},

@@ -89,7 +89,7 @@ Matrix mixture(const FfnConfig& config, const FfnWeights& w, Matrix f, ForwardCo
   ctx.backend.combine(down, routing, out);
   if (shared) {
     add_bias(beside, w.down_bias, ctx);
-    if (config.shared_gate) ctx.backend.sigmoid_gate(beside, share);
+    if (config.shared_gate) ctx.backend.apply_gate(compute::Gate::kSigmoid, beside, share);
     ctx.backend.add(out, beside);
   }
   return out;

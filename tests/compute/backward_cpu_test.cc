@@ -91,7 +91,7 @@ TEST_P(BackwardCpu, SigmoidGate) {
     compare([&](Backend& backend) {
       Activations d(rows_, cols_, 3);
       GradientSum dgate(rows_, n, 4);
-      backend.sigmoid_gate_backward(x.matrix(), gate.matrix(), d.matrix(), dgate.matrix());
+      backend.apply_gate_backward(Gate::kSigmoid, x.matrix(), gate.matrix(), d.matrix(), dgate.matrix());
       return Results{values(d), dgate.added()};
     });
   }

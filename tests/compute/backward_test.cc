@@ -78,10 +78,10 @@ TEST_F(Backward, SigmoidGate) {
   for (const int64_t n : {kCols, int64_t{1}}) {  // of every value, and of every row
     Activations gate(kRows, n, 4), d(kRows, kCols, 2);
     GradientSum dgate(kRows, n, 5);
-    ref_->sigmoid_gate_backward(x_.matrix(), gate.matrix(), d.matrix(), dgate.matrix());
+    ref_->apply_gate_backward(Gate::kSigmoid, x_.matrix(), gate.matrix(), d.matrix(), dgate.matrix());
     expect_gradients({{x_.matrix(), numbers(d.matrix())}, {gate.matrix(), dgate.added()}}, [&] {
       const Matrix x = copied(x_);
-      ref_->sigmoid_gate(x, gate.matrix());
+      ref_->apply_gate(Gate::kSigmoid, x, gate.matrix());
       return weighted_sum(x, dout_.matrix());
     });
   }

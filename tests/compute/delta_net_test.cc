@@ -161,14 +161,14 @@ TEST(CausalConv, CpuAgreesAndPiecesEqualTheWhole) {
       Activations x(n, cols, 1), taps(n_taps, cols, 2, 0), expected(n, cols, 3);
       std::vector<float> whole_state(static_cast<size_t>((n_taps - 1) * cols));
       const auto ref = make_backend("ref");
-      ref->causal_conv(x.matrix(), taps.matrix().data, n_taps, whole_state.data(), expected.matrix());
+      ref->causal_conv({taps.matrix().data, n_taps}, x.matrix(), whole_state.data(), expected.matrix());
       for (const char* name : {"cpu", "ref"}) {
         const auto backend = make_backend(name);
         Activations found(n, cols, 3);
         std::vector<float> state(whole_state.size());
         int64_t begin = 0;
         for (const int64_t piece : {1, 2, 1, 0, 12, 5}) {
-          backend->causal_conv(x.matrix().slice(begin, piece), taps.matrix().data, n_taps, state.data(),
+          backend->causal_conv({taps.matrix().data, n_taps}, x.matrix().slice(begin, piece), state.data(),
                                found.matrix().slice(begin, piece));
           begin += piece;
         }
@@ -187,7 +187,7 @@ TEST(CausalConv, OrderOfTaps) {
     Activations x(6, 2, 1), out(6, 2, 2);
     const float taps[] = {1, 0, 0, 0, 0, 0, 0, 1};
     float state[6] = {};
-    make_backend(name)->causal_conv(x.matrix(), taps, 4, state, out.matrix());
+    make_backend(name)->causal_conv({taps, 4}, x.matrix(), state, out.matrix());
     const auto silu = [](double z) { return z / (1 + std::exp(-z)); };
     for (int64_t t = 0; t < 6; ++t) {
       EXPECT_NEAR(out.matrix().row(t)[0], t < 3 ? 0.0 : silu(x.matrix().row(t - 3)[0]), 1e-6) << name;
@@ -200,8 +200,8 @@ TEST(SigmoidGate, CpuAgrees) {
   for (const int64_t cols : {1, 3, 16, 37, 100}) {
     for (const int64_t gate_cols : {int64_t{1}, cols}) {
       Activations found(40, cols, 1), expected(40, cols, 1), gate(40, gate_cols, 2, 5, 30.0f);
-      make_backend("cpu")->sigmoid_gate(found.matrix(), gate.matrix());
-      make_backend("ref")->sigmoid_gate(expected.matrix(), gate.matrix());
+      make_backend("cpu")->apply_gate(Gate::kSigmoid, found.matrix(), gate.matrix());
+      make_backend("ref")->apply_gate(Gate::kSigmoid, expected.matrix(), gate.matrix());
       expect_close(found.matrix(), expected.matrix(), 1e-6f);
       EXPECT_TRUE(found.untouched_outside());
     }

@@ -185,7 +185,7 @@ TEST_P(Tape, AttentionOverACache) {
         tape_.attentions({&second, 1});
         const Matrix third = mixed.slice(2, 1);  // a row that attention does not write
         tape_.copy(in[2].slice(2, 1), third);
-        tape_.sigmoid_gate(mixed, in[2]);
+        tape_.apply_gate(Gate::kSigmoid, mixed, in[2]);
         product(output, mixed, out);
         backend_->zero(wide.data, static_cast<size_t>(kTokens * 10) * sizeof(float));
         tape_.copy(out, wide.columns(2, 7));
@@ -252,7 +252,7 @@ TEST_P(Tape, Experts) {
           product(down, g, y, &chosen);
           tape_.add_row_experts(y, down_bias.matrix().data, chosen);
           tape_.combine(y, chosen, out);
-          tape_.sigmoid_gate(common, part);
+          tape_.apply_gate(Gate::kSigmoid, common, part);
           tape_.add(out, common);
           chosen = {};  // the caller's ends with its call
           return out;

@@ -62,7 +62,8 @@ void CpuBackend::gated_backward(Activation activation, Matrix gate, Matrix up, M
   parallel_for(gate.rows, 8, [&](int64_t t) { kernel(gate.row(t), up.row(t), d.row(t), dup.row(t), gate.cols); });
 }
 
-void CpuBackend::sigmoid_gate_backward(Matrix x, Matrix gate, Matrix d, Matrix dgate) {
+void CpuBackend::apply_gate_backward(Gate kind, Matrix x, Matrix gate, Matrix d, Matrix dgate) {
+  STEELYARD_CHECK(kind == Gate::kSigmoid);
   parallel_for(x.rows, 16, [&](int64_t t) {
     const auto sigmoid = [&](int64_t c) { return 1.0f / (1.0f + std::exp(-gate.row(t)[c])); };
     float* dout = d.row(t);

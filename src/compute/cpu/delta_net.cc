@@ -27,7 +27,8 @@ float softplus(float z) { return std::max(z, 0.0f) + std::log1p(std::exp(-std::a
 
 }  // namespace
 
-void CpuBackend::sigmoid_gate(Matrix x, Matrix gate) {
+void CpuBackend::apply_gate(Gate kind, Matrix x, Matrix gate) {
+  STEELYARD_CHECK(kind == Gate::kSigmoid);
   STEELYARD_CHECK(gate.rows == x.rows && (gate.cols == x.cols || gate.cols == 1));
   parallel_for(x.rows, 16, [&](int64_t t) {
     if (gate.cols == x.cols)
@@ -38,8 +39,9 @@ void CpuBackend::sigmoid_gate(Matrix x, Matrix gate) {
 }
 
 // One task owns its columns of the state.
-void CpuBackend::causal_conv(Matrix x, const float* taps, int64_t n_taps, float* state, Matrix out) {
-  const int64_t n_past = n_taps - 1;
+void CpuBackend::causal_conv(const ConvArgs& args, Matrix x, float* state, Matrix out) {
+  STEELYARD_CHECK(args.bias == nullptr && args.silu && args.dilation == 1);
+  const int64_t n_taps = args.n_taps, n_past = args.n_past();
   parallel_for((x.cols + kConvColumns - 1) / kConvColumns, 1, [&](int64_t part) {
     const int64_t begin = part * kConvColumns, n = std::min(kConvColumns, x.cols - begin);
     std::vector<float> past(static_cast<size_t>(n_past * n));
@@ -49,7 +51,7 @@ void CpuBackend::causal_conv(Matrix x, const float* taps, int64_t n_taps, float*
     std::vector<const float*> rows(static_cast<size_t>(n_taps));
     for (int64_t t = 0; t < x.rows; ++t) {
       for (int64_t i = 0; i < n_taps; ++i) rows[i] = input(t - n_past + i);
-      delta_net_.conv_silu(rows.data(), taps + begin, x.cols, n_taps, out.row(t) + begin, n);
+      delta_net_.conv_silu(rows.data(), args.taps + begin, x.cols, n_taps, out.row(t) + begin, n);
     }
     for (int64_t i = 0; i < n_past; ++i) std::copy_n(input(x.rows - n_past + i), n, state + i * x.cols + begin);
   });
@@ -57,6 +59,7 @@ void CpuBackend::causal_conv(Matrix x, const float* taps, int64_t n_taps, float*
 
 // One task is one head. Some tokens are prepared, then the kernel applies them to the state, block by block.
 void CpuBackend::delta_rule(const DeltaRuleArgs& args, float* state, Matrix out) {
+  STEELYARD_CHECK(!args.by_channel());
   const int64_t d = args.head, n_prepared = std::min(kRuleTokens, out.rows);
   parallel_for(args.n_head, 1, [&](int64_t h) {
     std::vector<float> k(static_cast<size_t>(n_prepared * d)), q(k.size()), v(k.size());

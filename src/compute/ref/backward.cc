@@ -17,12 +17,27 @@ struct Slopes {
   double gate, up;
 };
 
-Slopes slopes(Activation activation, double g, double u) {
-  switch (activation) {
+Slopes slopes(const Activation& activation, double g, double u) {
+  const double limit = activation.limit, up_limit = activation.up_limit;
+  const double s = sigmoid(g), silu = g * s, dsilu = s * (1.0 + g * (1.0 - s));
+  const bool up_free = limit == 0 || std::abs(u) < limit;  // a clamped value has no gradient
+  const double up = limit > 0 ? std::clamp(u, -limit, limit) : u;
+  switch (activation.kind) {
     case Activation::kSwiglu: {
-      const double s = sigmoid(g);
-      return {u * s * (1.0 + g * (1.0 - s)), g * s};
+      if (limit == 0 || g < limit) return {up * dsilu, up_free ? silu : 0.0};
+      return {0.0, up_free ? limit * sigmoid(limit) : 0.0};
     }
+    case Activation::kCappedSwiglu:
+      return {silu < limit ? up * dsilu : 0.0, up_free ? std::min(silu, limit) : 0.0};
+    case Activation::kSitu: {
+      const double t = std::tanh(g / limit), v = up_limit > 0 ? std::tanh(u / up_limit) : 0.0;
+      const double value = up_limit > 0 ? up_limit * v : u;
+      return {value * s * (1.0 - t * t + limit * t * (1.0 - s)), limit * t * s * (1.0 - v * v)};
+    }
+    case Activation::kReluSquared:
+      return {2.0 * std::max(g, 0.0), 0.0};
+    case Activation::kProduct:
+      return {u, g};
     case Activation::kGeglu: {
       const double a = std::sqrt(2.0 / std::numbers::pi), t = std::tanh(a * (g + 0.044715 * g * g * g));
       return {u * 0.5 * (1.0 + t + g * (1.0 - t * t) * a * (1.0 + 3 * 0.044715 * g * g)), 0.5 * g * (1.0 + t)};
@@ -95,13 +110,14 @@ void RefBackend::rms_norm_backward(Matrix x, const float* weight, float eps, Mat
     double squares = 0, dot = 0;
     for (int64_t c = 0; c < x.cols; ++c) {
       squares += static_cast<double>(x.row(t)[c]) * x.row(t)[c];
-      dot += static_cast<double>(dout.row(t)[c]) * weight[c] * x.row(t)[c];
+      dot += static_cast<double>(dout.row(t)[c]) * (weight != nullptr ? weight[c] : 1.0f) * x.row(t)[c];
     }
     const double scale = 1.0 / std::sqrt(squares / n + eps), pull = scale * scale * scale * dot / n;
     for (int64_t c = 0; c < x.cols; ++c) {
       const double d = dout.row(t)[c];
       sums[static_cast<size_t>(c)] += d * x.row(t)[c] * scale;
-      dx.row(t)[c] = static_cast<float>(dx.row(t)[c] + d * weight[c] * scale - x.row(t)[c] * pull);
+      dx.row(t)[c] =
+          static_cast<float>(dx.row(t)[c] + d * (weight != nullptr ? weight[c] : 1.0f) * scale - x.row(t)[c] * pull);
     }
   }
   for (int64_t c = 0; dweight != nullptr && c < x.cols; ++c)
@@ -146,7 +162,9 @@ void RefBackend::attentions_backward(std::span<const AttentionGradient> sequence
           p[s] = 0;
           for (int64_t i = 0; i < args.head_k; ++i) p[s] += static_cast<double>(q[i]) * floats(args.k, s)[k_at + i];
           p[s] *= args.scale;
+          if (args.softcap > 0) p[s] = args.softcap * std::tanh(p[s] / args.softcap);
         }
+        const std::vector<double> scores = p;
         double max = *std::max_element(p.begin() + begin, p.end());
         if (args.sinks != nullptr) max = std::max<double>(max, args.sinks[h]);
         const double sink = args.sinks != nullptr ? std::exp(args.sinks[h] - max) : 0;
@@ -160,7 +178,8 @@ void RefBackend::attentions_backward(std::span<const AttentionGradient> sequence
         }
         if (at.dsinks != nullptr) at.dsinks[h] = static_cast<float>(at.dsinks[h] - sink / sum * mean);
         for (int64_t s = begin; s < n_keys; ++s) {
-          const double dscore = p[s] * (dp[s] - mean) * args.scale;
+          const double tanh = args.softcap > 0 ? scores[s] / args.softcap : 0.0;
+          const double dscore = p[s] * (dp[s] - mean) * (1.0 - tanh * tanh) * args.scale;
           float* dk = at.dk.row(s) + k_at;
           float* dv = at.dv.row(s) + v_at;
           for (int64_t i = 0; i < args.head_k; ++i) {
@@ -249,13 +268,15 @@ void RefBackend::adam(const AdamArgs& args, int64_t n, const float* gradients, f
   }
 }
 
-void RefBackend::sigmoid_gate_backward(Matrix x, Matrix gate, Matrix d, Matrix dgate) {
+void RefBackend::apply_gate_backward(Gate kind, Matrix x, Matrix gate, Matrix d, Matrix dgate) {
   for (int64_t t = 0; t < x.rows; ++t) {
     for (int64_t c = 0; c < x.cols; ++c) {
       const int64_t of = gate.cols == 1 ? 0 : c;
-      const double s = sigmoid(gate.row(t)[of]), dout = d.row(t)[c];
-      dgate.row(t)[of] = add_product(dgate.row(t)[of], dout, x.row(t)[c] * s * (1.0 - s));
-      d.row(t)[c] = static_cast<float>(dout * s);
+      const double g = gate.row(t)[of], s = sigmoid(g), dout = d.row(t)[c];
+      const double slope = kind == Gate::kSigmoid ? s * (1.0 - s) : s;
+      dgate.row(t)[of] = add_product(dgate.row(t)[of], dout, x.row(t)[c] * slope);
+      d.row(t)[c] = static_cast<float>(
+          dout * (kind == Gate::kSigmoid ? s : std::max(g, 0.0) + std::log1p(std::exp(-std::abs(g)))));
     }
   }
 }

@@ -23,25 +23,28 @@ std::vector<double> l2_normed(const float* x, int64_t n, double eps) {
 
 }  // namespace
 
-void RefBackend::sigmoid_gate(Matrix x, Matrix gate) {
+void RefBackend::apply_gate(Gate kind, Matrix x, Matrix gate) {
   STEELYARD_CHECK(gate.rows == x.rows && (gate.cols == x.cols || gate.cols == 1));
   for (int64_t t = 0; t < x.rows; ++t) {
     for (int64_t c = 0; c < x.cols; ++c) {
-      x.row(t)[c] = static_cast<float>(x.row(t)[c] * sigmoid(gate.row(t)[gate.cols == 1 ? 0 : c]));
+      const double g = gate.row(t)[gate.cols == 1 ? 0 : c];
+      x.row(t)[c] = static_cast<float>(x.row(t)[c] * (kind == Gate::kSigmoid ? sigmoid(g) : softplus(g)));
     }
   }
 }
 
-void RefBackend::causal_conv(Matrix x, const float* taps, int64_t n_taps, float* state, Matrix out) {
-  const int64_t n_past = n_taps - 1;
+void RefBackend::causal_conv(const ConvArgs& args, Matrix x, float* state, Matrix out) {
+  const int64_t n_past = args.n_past();
   for (int64_t c = 0; c < x.cols; ++c) {
     std::vector<float> inputs;  // the past, then x
     for (int64_t i = 0; i < n_past; ++i) inputs.push_back(state[i * x.cols + c]);
     for (int64_t t = 0; t < x.rows; ++t) inputs.push_back(x.row(t)[c]);
     for (int64_t t = 0; t < x.rows; ++t) {
-      double sum = 0;
-      for (int64_t i = 0; i < n_taps; ++i) sum += static_cast<double>(taps[i * x.cols + c]) * inputs[t + i];
-      out.row(t)[c] = static_cast<float>(sum * sigmoid(sum));
+      double sum = args.bias != nullptr ? args.bias[c] : 0.0f;
+      for (int64_t i = 0; i < args.n_taps; ++i) {
+        sum += static_cast<double>(args.taps[i * x.cols + c]) * inputs[static_cast<size_t>(t + i * args.dilation)];
+      }
+      out.row(t)[c] = static_cast<float>(args.silu ? sum * sigmoid(sum) : sum);
     }
     for (int64_t i = 0; i < n_past; ++i) state[i * x.cols + c] = inputs[x.rows + i];
   }
@@ -55,15 +58,22 @@ void RefBackend::delta_rule(const DeltaRuleArgs& args, float* state, Matrix out)
     for (int64_t t = 0; t < out.rows; ++t) {
       const std::vector<double> q = l2_normed(args.q.row(t) + args.key_head(h) * d, d, args.eps);
       const std::vector<double> k = l2_normed(args.k.row(t) + args.key_head(h) * d, d, args.eps);
-      const double decay = std::exp(args.decay[h] * softplus(static_cast<double>(args.alpha.row(t)[h]) + args.dt[h]));
+      // Of every row of the state; by_channel() or not.
+      std::vector<double> decay;
+      for (int64_t i = 0; i < d; ++i) {
+        const int64_t at = args.by_channel() ? h * d + i : h;
+        const double z = static_cast<double>(args.alpha.row(t)[at]) + args.dt[at];
+        decay.push_back(
+            std::exp(args.bound < 0 ? args.bound * sigmoid(-args.decay[h] * z) : args.decay[h] * softplus(z)));
+      }
       const double beta = sigmoid(args.beta.row(t)[h]);
       for (int64_t c = 0; c < d; ++c) {
         double recalled = 0;
-        for (int64_t i = 0; i < d; ++i) recalled += decay * s[i * d + c] * k[i];
+        for (int64_t i = 0; i < d; ++i) recalled += decay[i] * s[i * d + c] * k[i];
         const double correction = beta * (args.v.row(t)[h * d + c] - recalled);
         double answer = 0;
         for (int64_t i = 0; i < d; ++i) {
-          s[i * d + c] = static_cast<float>(decay * s[i * d + c] + k[i] * correction);
+          s[i * d + c] = static_cast<float>(decay[i] * s[i * d + c] + k[i] * correction);
           answer += s[i * d + c] * q[i];
         }
         out.row(t)[h * d + c] = static_cast<float>(answer / std::sqrt(static_cast<double>(d)));

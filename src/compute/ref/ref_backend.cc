@@ -2,16 +2,29 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <vector>
 
 namespace steelyard::compute {
 namespace {
 
-double activate(Activation activation, double g, double u) {
-  switch (activation) {
+double silu(double z) { return z / (1.0 + std::exp(-z)); }
+
+double activate(const Activation& activation, double g, double u) {
+  const double limit = activation.limit, up_limit = activation.up_limit;
+  switch (activation.kind) {
     case Activation::kSwiglu:
-      return g / (1.0 + std::exp(-g)) * u;
+      return limit > 0 ? silu(std::min(g, limit)) * std::clamp(u, -limit, limit) : silu(g) * u;
+    case Activation::kCappedSwiglu:
+      return std::min(silu(g), limit) * std::clamp(u, -limit, limit);
+    case Activation::kSitu:
+      return limit * std::tanh(g / limit) / (1.0 + std::exp(-g)) *
+             (up_limit > 0 ? up_limit * std::tanh(u / up_limit) : u);
+    case Activation::kReluSquared:
+      return std::max(g, 0.0) * std::max(g, 0.0);
+    case Activation::kProduct:
+      return g * u;
     case Activation::kGeglu:
       return 0.5 * g * (1.0 + std::tanh(std::sqrt(2.0 / std::numbers::pi) * (g + 0.044715 * g * g * g))) * u;
     case Activation::kClampedSwiglu:
@@ -49,7 +62,8 @@ void RefBackend::rms_norm(Matrix x, const float* weight, float eps, Matrix out) 
     double sum = 0;
     for (int64_t c = 0; c < x.cols; ++c) sum += static_cast<double>(x.row(t)[c]) * x.row(t)[c];
     const double scale = 1.0 / std::sqrt(sum / static_cast<double>(x.cols) + eps);
-    for (int64_t c = 0; c < x.cols; ++c) out.row(t)[c] = static_cast<float>(x.row(t)[c] * scale * weight[c]);
+    for (int64_t c = 0; c < x.cols; ++c)
+      out.row(t)[c] = static_cast<float>(x.row(t)[c] * scale * (weight != nullptr ? weight[c] : 1.0f));
   }
 }
 
@@ -93,8 +107,8 @@ void RefBackend::multiply(std::span<const Product> products) {
 void RefBackend::rope(Matrix x, const RopeArgs& args) {
   const int64_t half = args.n_dims / 2;
   for (int64_t t = 0; t < x.rows; ++t) {
-    const float* cos = args.cos + (args.first_position + t) * half;
-    const float* sin = args.sin + (args.first_position + t) * half;
+    const float* cos = args.cos + (args.first_position + t * args.step) * half;
+    const float* sin = args.sin + (args.first_position + t * args.step) * half;
     for (int64_t h = 0; h < args.n_head; ++h) {
       float* v = x.row(t) + h * args.head_stride;
       for (int64_t i = 0; i < half; ++i) {
@@ -112,28 +126,34 @@ void RefBackend::rope(Matrix x, const RopeArgs& args) {
 namespace {
 
 void attend(const AttentionArgs& args, Matrix out) {
-  const int64_t n_rows = args.first_position + args.q.rows;
+  const bool chosen = args.visible.data != nullptr;
+  const int64_t n_rows = chosen ? args.visible.cols : args.first_position + args.q.rows;
   const std::vector<float> all_keys = decoded(args.k.slice(0, n_rows)), all_values = decoded(args.v.slice(0, n_rows));
   for (int64_t t = 0; t < args.q.rows; ++t) {
-    const int64_t n_keys = args.first_position + t + 1;
-    const int64_t begin = args.window > 0 ? std::max<int64_t>(0, n_keys - args.window) : 0;
-    std::vector<double> p(static_cast<size_t>(n_keys));
+    std::vector<int64_t> seen;
+    for (int64_t s = 0; s < n_rows; ++s) {
+      const int64_t distance = args.first_position + t - s;
+      const bool near = distance >= 0 && (args.window == 0 || distance < args.window);
+      if (chosen ? args.visible.row(t)[s] > 0 : near) seen.push_back(s);
+    }
+    std::vector<double> p(static_cast<size_t>(n_rows));
     for (int64_t h = 0; h < args.n_head; ++h) {
       const int64_t kv = h * args.n_head_kv / args.n_head;
       const float* q = args.q.row(t) + h * args.head_k;
-      for (int64_t s = begin; s < n_keys; ++s) {
+      double max = args.sinks != nullptr ? args.sinks[h] : -std::numeric_limits<double>::infinity();
+      for (const int64_t s : seen) {
         const float* k = all_keys.data() + s * args.k.cols + kv * args.head_k;
         double dot = 0;
         for (int64_t i = 0; i < args.head_k; ++i) dot += static_cast<double>(q[i]) * k[i];
         p[s] = dot * args.scale;
+        if (args.softcap > 0) p[s] = args.softcap * std::tanh(p[s] / args.softcap);
+        max = std::max(max, p[s]);
       }
-      double max = *std::max_element(p.begin() + begin, p.end());
-      if (args.sinks != nullptr) max = std::max<double>(max, args.sinks[h]);
       double sum = args.sinks != nullptr ? std::exp(args.sinks[h] - max) : 0;
-      for (int64_t s = begin; s < n_keys; ++s) sum += p[s] = std::exp(p[s] - max);
+      for (const int64_t s : seen) sum += p[s] = std::exp(p[s] - max);
       for (int64_t i = 0; i < args.head_v; ++i) {
         double mix = 0;
-        for (int64_t s = begin; s < n_keys; ++s)
+        for (const int64_t s : seen)
           mix += p[s] * all_values[static_cast<size_t>(s * args.v.cols + kv * args.head_v + i)];
         out.row(t)[h * args.head_v + i] = static_cast<float>(mix / sum);
       }

@@ -83,9 +83,9 @@ TEST_F(CudaBackward, Gated) {
 }
 
 TEST_F(CudaBackward, SigmoidGate) {
-  compare(3, [](Backend& b, const Operands& on) { b.sigmoid_gate_backward(on.x, on.y, on.d, on.e); });
+  compare(3, [](Backend& b, const Operands& on) { b.apply_gate_backward(Gate::kSigmoid, on.x, on.y, on.d, on.e); });
   compare(3, [](Backend& b, const Operands& on) {
-    b.sigmoid_gate_backward(on.x, on.y.columns(0, 1), on.d, on.e.columns(0, 1));
+    b.apply_gate_backward(Gate::kSigmoid, on.x, on.y.columns(0, 1), on.d, on.e.columns(0, 1));
   });
 }
 

@@ -16,9 +16,9 @@ TEST_F(CudaDeltaNet, Convolution) {
     for (const int64_t n : {1, 2, 7}) {
       Activations x(n, kCols, 3), found(n, kCols, 4), expected(n, kCols, 4);
       DeviceMatrix device_x(*backend, x), out(*backend, found);
-      backend->causal_conv(device_x.matrix(), device_taps.data(), kTaps, device_state.data(), out.matrix());
+      backend->causal_conv({device_taps.data(), kTaps}, device_x.matrix(), device_state.data(), out.matrix());
       out.download();
-      ref_->causal_conv(x.matrix(), taps.matrix().data, kTaps, state.matrix().data, expected.matrix());
+      ref_->causal_conv({taps.matrix().data, kTaps}, x.matrix(), state.matrix().data, expected.matrix());
       expect_close(found.matrix(), expected.matrix(), 1e-6f);
       EXPECT_TRUE(found.untouched_outside());
       EXPECT_EQ(device_state.values(), flat(state.matrix()));

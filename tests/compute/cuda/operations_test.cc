@@ -70,8 +70,9 @@ TEST_F(CudaOperations, Gated) {
   }
 }
 TEST_F(CudaOperations, SigmoidGate) {
-  compare(1e-6f, 3, [](Backend& b, Matrix x, Matrix y, const float*) { b.sigmoid_gate(x, y); });
-  compare(1e-6f, 3, [](Backend& b, Matrix x, Matrix y, const float*) { b.sigmoid_gate(x, y.columns(0, 1)); });
+  compare(1e-6f, 3, [](Backend& b, Matrix x, Matrix y, const float*) { b.apply_gate(Gate::kSigmoid, x, y); });
+  compare(1e-6f, 3,
+          [](Backend& b, Matrix x, Matrix y, const float*) { b.apply_gate(Gate::kSigmoid, x, y.columns(0, 1)); });
 }
 
 TEST_F(CudaOperations, Rope) {
