@@ -62,7 +62,7 @@ class Scorer {
          chunk + 1, schedule::first_non_finite(model_, chunks_.input(chunk)));
   }
 
-  // x [n_ctx, n_embd] is the output of the last layer for a chunk.
+  // x [n_ctx, hidden_width] is the output of the last layer for a chunk.
   void hand_out(int64_t chunk, compute::Matrix x, bool last_of_batch, model::ForwardContext& ctx) {
     for (int64_t first = 0; first < chunks_.n_scored(); first += rows_at_once_) {
       const int64_t n = std::min(rows_at_once_, chunks_.n_scored() - first);

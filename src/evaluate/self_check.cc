@@ -28,10 +28,10 @@ TokenScore compare_rows(std::span<const float> base, std::span<const float> x, t
 std::vector<TokenScore> self_check(const model::Model& model, const tokenizer::Chunks& chunks, int64_t n_piece,
                                    const std::function<void(std::span<const TokenScore>)>& progress) {
   compute::Backend& backend = model.backend();
-  const int64_t n_vocab = model.config().n_vocab, n_embd = model.config().n_embd, n_ctx = chunks.n_ctx();
+  const int64_t n_vocab = model.config().n_vocab, width = model.config().hidden_width(), n_ctx = chunks.n_ctx();
   schedule::Session session(model, n_ctx);
-  const compute::Buffer memory = backend.allocate(static_cast<size_t>(n_ctx * n_embd) * sizeof(float));
-  const compute::Matrix pieces{reinterpret_cast<float*>(memory.get()), n_ctx, n_embd, n_embd};
+  const compute::Buffer memory = backend.allocate(static_cast<size_t>(n_ctx * width) * sizeof(float));
+  const compute::Matrix pieces{reinterpret_cast<float*>(memory.get()), n_ctx, width, width};
   constexpr int64_t kValues = int64_t{1} << 23;  // of logits at a time, for each side
   const int64_t rows_at_once = std::clamp<int64_t>(kValues / n_vocab, 1, chunks.n_scored());
   std::vector<float> base(static_cast<size_t>(rows_at_once * n_vocab)), whole(base.size());

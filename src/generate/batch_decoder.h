@@ -45,7 +45,7 @@ class BatchDecoder {
   const int64_t n_slots_;
   schedule::Session session_;
   std::vector<std::vector<tokenizer::TokenId>> pending_;  // of each slot
-  compute::Buffer last_rows_;                             // [n_slots + 1, n_embd]
+  compute::Buffer last_rows_;                             // [n_slots + 1, hidden_width]
   std::vector<float> logits_;
 };
 

@@ -178,8 +178,8 @@ ImatrixCosts costs(const ImatrixOptions& options) {
   const uint64_t sums = result_bytes(reader);
   const schedule::SweepPlan plan = options.sweep.plan(reader, config, sums, options.text.ctx_size);
   const bool by_token = plan.order == schedule::SweepOrder::kToken;
-  const uint64_t streams =
-      static_cast<uint64_t>(by_token ? plan.n_batch : n_tokens) * static_cast<uint64_t>(config.n_embd) * sizeof(float);
+  const uint64_t streams = static_cast<uint64_t>(by_token ? plan.n_batch : n_tokens) *
+                           static_cast<uint64_t>(config.hidden_width()) * sizeof(float);
   return {.order = by_token ? "token" : "layer",
           .n_tokens = n_tokens,
           .batch_size = plan.n_batch,

@@ -33,6 +33,7 @@ void check_widths(const gguf::Metadata& metadata, const ModelConfig& config) {
                               attention.n_head_kv * attention.head_v,
                               delta.n_head * delta.head,
                               delta.n_head_k * delta.head,
+                              config.streams.n * config.n_embd,
                               ffn.n_ff,
                               ffn.n_ff_shared};
     for (const int64_t width : widths) {
@@ -91,7 +92,11 @@ const Architecture& find_architecture(const gguf::Metadata& metadata) {
 
 ModelConfig read_config(const gguf::Metadata& metadata, int64_t n_vocab) {
   const Architecture& architecture = find_architecture(metadata);
-  const ModelConfig config = read_blocks(architecture, ModelKeys(metadata, architecture.name, n_vocab));
+  ModelConfig config = read_blocks(architecture, ModelKeys(metadata, architecture.name, n_vocab));
+  config.streams.n_embd = config.n_embd;
+  for (auto* const layers : {&config.layers, &config.prediction}) {
+    for (LayerConfig& layer : *layers) layer.streams = config.streams;
+  }
   check_widths(metadata, config);
   return config;
 }

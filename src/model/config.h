@@ -28,11 +28,13 @@ struct RopeConfig {
   double magnitude = 1;          ///< multiplies cos and sin
   /// Pairs that multi-section RoPE gives to time, height, width and a fourth position; all 0: it is not multi-section.
   std::array<int64_t, 4> sections{};
+  bool has_factors = true;  ///< rope_freqs.weight divides the frequencies, where the file has it
 
   bool operator==(const RopeConfig&) const = default;
 };
 
 enum class Mixer {
+  kNone,       ///< the layer is its FFN alone
   kAttention,  ///< attn_q, attn_k, attn_v, attn_output with grouped heads
   kLatent,     ///< multi-head latent attention in its absorbed form (DeepSeek-V2 report, section 2.1)
   kDeltaNet,   ///< gated delta net: a causal convolution and a recurrence instead of attention (see DeltaRuleArgs)
@@ -51,6 +53,9 @@ struct DeltaNetConfig {
   int64_t key_width() const { return n_head_k * head; }
   int64_t value_width() const { return n_head * head; }
   int64_t conv_width() const { return 2 * key_width() + value_width(); }  ///< [queries | keys | values]
+  // Values of a sequence's state.
+  int64_t rule_values() const { return value_width() * head; }
+  int64_t conv_values() const { return (n_taps - 1) * conv_width(); }
 
   bool operator==(const DeltaNetConfig&) const = default;
 };
@@ -75,8 +80,9 @@ struct AttentionConfig {
   DeltaNetConfig delta_net;  ///< delta net only
 
   int64_t query_width() const { return n_head * head_k * (gated ? 2 : 1); }  ///< gates included
-  int64_t n_nope() const { return head_k - rope.n_dims; }     ///< latent: columns of a query head without RoPE
-  bool rotates() const { return mixer != Mixer::kDeltaNet; }  ///< positions act through `rope`
+  int64_t n_nope() const { return head_k - rope.n_dims; }  ///< latent: columns of a query head without RoPE
+  bool attends() const { return mixer == Mixer::kAttention || mixer == Mixer::kLatent; }  ///< to cached positions
+  bool rotates() const { return attends() && rope.n_dims > 0; }  ///< positions act through `rope`
   bool absorbed() const { return mixer == Mixer::kLatent && !expanded; }
   int64_t key_width() const { return absorbed() ? kv_lora_rank + rope.n_dims : n_head_kv * head_k; }
   int64_t value_width() const { return absorbed() ? 0 : n_head_kv * head_v; }  ///< 0: a view of the keys
@@ -90,6 +96,7 @@ struct FfnConfig {
   int64_t n_expert = 0;      ///< 0: dense
   int64_t n_ff_shared = 0;   ///< width of the shared expert, 0: none
   bool shared_gate = false;  ///< the shared expert is multiplied by sigmoid(ffn_gate_inp_shexp . x)
+  bool exists() const { return n_ff > 0 || n_expert > 0; }  ///< else the layer is its mixer alone
   int64_t n_used = 0;
   int64_t n_group = 1;
   int64_t n_group_used = 1;
@@ -98,11 +105,35 @@ struct FfnConfig {
   float scale = 1;
 };
 
+/// What a token carries from layer to layer: a row of hidden states [n streams of n_embd | n_side | id].
+struct StreamsConfig {
+  /// How a layer's branches read the streams, and add to them (residual.h).
+  enum class Kind {
+    kOne,       ///< a branch reads the stream and adds to it
+    kParallel,  ///< both branches read what the layer began with, which a second stream keeps meanwhile
+  };
+  Kind kind = Kind::kOne;
+  int64_t n = 1;
+  int64_t n_embd = 0;   ///< the model's
+  int64_t n_side = 0;   ///< columns in which earlier layers leave something for later ones
+  bool has_id = false;  ///< the last column is the token's id, for layers that look something up by it
+
+  int64_t row_width() const { return n * n_embd + n_side + (has_id ? 1 : 0); }
+  Matrix stream(Matrix x, int64_t i) const { return x.columns(i * n_embd, n_embd); }
+  Matrix all(Matrix x) const { return x.columns(0, n * n_embd); }
+  Matrix side(Matrix x) const { return x.columns(n * n_embd, n_side); }
+  Matrix id(Matrix x) const { return x.columns(n * n_embd + n_side, 1); }
+};
+
 struct LayerConfig {
   AttentionConfig attention;
   FfnConfig ffn;
+  StreamsConfig streams;              ///< the model's
   std::string ffn_norm = "ffn_norm";  ///< name of the norm before the FFN
+  bool input_norms = true;            ///< attention and FFN read a norm of the residual stream, else the stream
+  bool centered_norms = false;        ///< these norms subtract the mean first (layer norm)
   bool branch_norms = false;          ///< attention and FFN are normed once more before they join the residual stream
+  float branch_scale = 1;             ///< multiplies both before they do
   /// Biases, norms of queries and keys, and sinks act where a file has them; these it must have.
   std::vector<std::string> required;
 };
@@ -113,12 +144,18 @@ struct ModelConfig {
   int64_t n_embd = 0;
   int64_t n_context = 0;  ///< the model was made for
   float norm_eps = 0;
-  float embedding_scale = 1;        ///< of token embeddings
-  float logit_softcap = 0;          ///< c: logits become c tanh(logits / c); 0: they stay
-  bool output_required = false;     ///< a missing output.weight is not replaced by token_embd
-  std::vector<LayerConfig> layers;  ///< of the trunk
+  StreamsConfig streams;
+  float embedding_scale = 1;                ///< of token embeddings
+  float logit_scale = 1;                    ///< of logits
+  bool centered_norm = false;               ///< the last norm subtracts the mean first (layer norm)
+  std::string output_norm = "output_norm";  ///< name of the last norm
+  float logit_softcap = 0;                  ///< c: logits become c tanh(logits / c); 0: they stay
+  bool output_required = false;             ///< a missing output.weight is not replaced by token_embd
+  std::vector<LayerConfig> layers;          ///< of the trunk
   /// Of the blocks after the trunk that predict further tokens (NextN, MTP); see schedule/prediction.h.
   std::vector<LayerConfig> prediction;
+
+  int64_t hidden_width() const { return streams.row_width(); }
 
   /// Block i of the file: of the trunk, then those for prediction.
   const LayerConfig& block(size_t i) const { return i < layers.size() ? layers[i] : prediction.at(i - layers.size()); }

@@ -14,30 +14,19 @@ struct Inputs {
   Matrix beta, alpha;  // of write strengths and decays, a column per value head
 };
 
-// Sets the state to that of the positions before first_position.
-void resume(DeltaNetState& state, int64_t first_position, ForwardContext& ctx) {
-  if (first_position == 0) {
-    ctx.backend.zero(state.memory.get(), state.bytes);
-    state.n_positions = 0;
-  }
-  STEELYARD_CHECK(state.n_positions == first_position);
-}
-
 // The part of a sequence that its state passes through: convolution and delta rule.
 void recur(const Layer& layer, const SequenceSlice& sequence, const Inputs& in, Matrix out, ForwardContext& ctx) {
   const DeltaNetConfig& config = layer.config.attention.delta_net;
   const DeltaNetWeights& w = layer.weights.attention.delta_net;
   const int64_t k_width = config.key_width(), v_width = config.value_width();
-  DeltaNetState& state = sequence.kv->delta_net;
-  resume(state, sequence.first_position, ctx);
+  float* const rule = resume_state(sequence, ctx);
   const auto rows = [&](Matrix x) { return x.slice(sequence.first_row, sequence.n_rows); };
   const Matrix mixed = ctx.scratch.matrix(sequence.n_rows, config.conv_width());
-  ctx.backend.causal_conv({w.conv.data, config.n_taps}, rows(in.qkv), state.conv, mixed);
+  ctx.backend.causal_conv({w.conv.data, config.n_taps}, rows(in.qkv), rule + config.rule_values(), mixed);
   ctx.backend.delta_rule({mixed.columns(0, k_width), mixed.columns(k_width, k_width),
                           mixed.columns(2 * k_width, v_width), rows(in.beta), rows(in.alpha), w.decay.data, w.dt.data,
                           config.n_head, config.n_head_k, config.head, config.tiled, ctx.norm_eps},
-                         state.rule, rows(out));
-  state.n_positions += sequence.n_rows;
+                         rule, rows(out));
 }
 
 std::pair<Matrix, Matrix> both(const Weight& a, const Weight& b, Matrix h, ForwardContext& ctx) {

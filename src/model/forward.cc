@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "model/residual.h"
+
 namespace steelyard::model {
 
 Matrix Products::add(const Weight& weight, Matrix x, const Routing* routing) {
@@ -28,9 +30,21 @@ Matrix linear(const Weight& weight, Matrix x, ForwardContext& ctx, const Vector&
   return out;
 }
 
+float* resume_state(const SequenceSlice& sequence, ForwardContext& ctx) {
+  RecurrentState& state = sequence.kv->state;
+  if (sequence.first_position == 0) {
+    ctx.backend.zero(state.memory.get(), state.bytes);
+    state.n_positions = 0;
+  }
+  STEELYARD_CHECK(state.n_positions == sequence.first_position);
+  state.n_positions += sequence.n_rows;
+  return state.values();
+}
+
 void rope_heads(const Layer& layer, Matrix x, int64_t n_head, int64_t head_stride,
                 std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
   const RopeConfig& rope = layer.config.attention.rope;
+  if (!layer.config.attention.rotates()) return;
   for (const SequenceSlice& s : sequences) {
     const RopeTable& table = s.extended && rope.scaling == RopeScaling::kLongrope ? layer.rope_long : layer.rope;
     STEELYARD_CHECK(table.cos != nullptr);
@@ -104,11 +118,29 @@ Matrix normed(const Vector& weight, Matrix x, ForwardContext& ctx) {
   return out;
 }
 
+Matrix centered_norm(const Vector& weight, Matrix x, ForwardContext& ctx) {
+  const Matrix out = ctx.scratch.matrix(x.rows, x.cols);
+  ctx.backend.copy(x, out);
+  ctx.backend.center(out);
+  ctx.backend.rms_norm(out, weight.data, ctx.norm_eps, out);
+  return out;
+}
+
 namespace {
 
-// What a branch adds to the hidden states: its output, normed where the architecture has a norm there.
-Matrix contribution(const Vector& norm, Matrix y, ForwardContext& ctx) {
-  return norm.data != nullptr ? normed(norm, y, ctx) : y;
+// What a branch computes from: the residual stream, normed where the architecture has a norm there.
+Matrix branch_input(const LayerConfig& config, const Vector& norm, Matrix x, ForwardContext& ctx) {
+  if (config.input_norms) return config.centered_norms ? centered_norm(norm, x, ctx) : normed(norm, x, ctx);
+  const Matrix out = ctx.scratch.matrix(x.rows, x.cols);  // without gaps between rows, and not to be changed
+  ctx.backend.copy(x, out);
+  return out;
+}
+
+// What a branch adds to the hidden states: its output, normed and scaled where the architecture does.
+Matrix contribution(const LayerConfig& config, const Vector& norm, Matrix y, ForwardContext& ctx) {
+  const Matrix out = norm.data != nullptr ? normed(norm, y, ctx) : y;
+  if (config.branch_scale != 1) ctx.backend.scale(out, config.branch_scale);
+  return out;
 }
 
 Matrix mix(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
@@ -118,20 +150,26 @@ Matrix mix(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequence
     case Mixer::kLatent:
       return latent_attention(layer, h, sequences, ctx);
     case Mixer::kAttention:
+    case Mixer::kNone:
       break;
   }
   return attention(layer, h, sequences, ctx);
 }
 
-void add_mixer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
-  const AttentionWeights& attention = layer.weights.attention;
-  const Matrix y = mix(layer, normed(attention.norm, x, ctx), sequences, ctx);
-  ctx.backend.add(x, contribution(attention.branch_norm, y, ctx));
+void pass_mixer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
+  if (layer.config.attention.mixer == Mixer::kNone) return;
+  const AttentionWeights& w = layer.weights.attention;
+  const BranchInput input = read_branch(layer, Branch::kMixer, x, ctx);
+  const Matrix y = mix(layer, branch_input(layer.config, w.norm, input.x, ctx), sequences, ctx);
+  add_branch(layer, Branch::kMixer, input, contribution(layer.config, w.branch_norm, y, ctx), x, ctx);
 }
 
-void add_ffn(const Layer& layer, Matrix x, ForwardContext& ctx) {
-  const Matrix f = normed(layer.weights.ffn.norm, x, ctx);
-  ctx.backend.add(x, contribution(layer.weights.ffn.branch_norm, ffn(layer, f, ctx), ctx));
+void pass_ffn(const Layer& layer, Matrix x, ForwardContext& ctx) {
+  if (!layer.config.ffn.exists()) return;
+  const FfnWeights& w = layer.weights.ffn;
+  const BranchInput input = read_branch(layer, Branch::kFfn, x, ctx);
+  const Matrix y = ffn(layer, branch_input(layer.config, w.norm, input.x, ctx), ctx);
+  add_branch(layer, Branch::kFfn, input, contribution(layer.config, w.branch_norm, y, ctx), x, ctx);
 }
 
 }  // namespace
@@ -140,8 +178,8 @@ void forward_layer(const Layer& layer, Matrix x, std::span<const SequenceSlice> 
                    LayerPart part) {
   STEELYARD_CHECK(layer.backend == &ctx.backend);
   ctx.scratch.reset();
-  if (part != LayerPart::kFfn) add_mixer(layer, x, sequences, ctx);
-  if (part != LayerPart::kMixer) add_ffn(layer, x, ctx);
+  if (part != LayerPart::kFfn) pass_mixer(layer, x, sequences, ctx);
+  if (part != LayerPart::kMixer) pass_ffn(layer, x, ctx);
 }
 
 void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer& kv, ForwardContext& ctx,

@@ -53,8 +53,8 @@ struct SequenceSlice {
 /// A layer has two branches, which are added to the hidden states in order: attention or another mixer, then the FFN.
 enum class LayerPart { kWhole, kMixer, kFfn };
 
-/// x [n, n_embd] holds the hidden states of the sequences' tokens, and is updated in place. Products see all rows at
-/// once; only what looks at earlier positions goes sequence by sequence.
+/// x [n, row_width of the layer's streams] holds the hidden states of the sequences' tokens, and is updated in place.
+/// Products see all rows at once; only what looks at earlier positions goes sequence by sequence.
 void forward_layer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, ForwardContext& ctx,
                    LayerPart part = LayerPart::kWhole);
 /// The same for a batch of one sequence.
@@ -98,8 +98,14 @@ inline Matrix as_heads(Matrix x, int64_t width) {
 }
 /// RMS norm in scratch memory.
 Matrix normed(const Vector& weight, Matrix x, ForwardContext& ctx);
+/// Layer norm without a bias, in scratch memory.
+Matrix centered_norm(const Vector& weight, Matrix x, ForwardContext& ctx);
 
 // ---- what goes sequence by sequence
+
+/// The recurrent state of a sequence's earlier positions; the caller passes it through the sequence's rows. At position
+/// 0 it is zeros.
+float* resume_state(const SequenceSlice& sequence, ForwardContext& ctx);
 
 /// RoPE of n_head heads in the columns of x, head_stride apart, at the positions of the rows.
 void rope_heads(const Layer& layer, Matrix x, int64_t n_head, int64_t head_stride,

@@ -26,17 +26,17 @@ compute::TypedRows typed_rows(formats::Type type, int64_t n_positions, int64_t w
   return {&format, nullptr, n_positions, width, (bytes + kAlignment - 1) / kAlignment * kAlignment};
 }
 
-// Values of a gated delta net's state.
-int64_t rule_size(const DeltaNetConfig& config) { return config.value_width() * config.head; }
-int64_t conv_size(const DeltaNetConfig& config) { return (config.n_taps - 1) * config.conv_width(); }
-
-DeltaNetState make_delta_net_state(Backend& backend, const DeltaNetConfig& config, uint64_t bytes) {
-  DeltaNetState state;
-  state.bytes = bytes;
-  state.memory = backend.allocate(state.bytes);
-  state.rule = reinterpret_cast<float*>(state.memory.get());
-  state.conv = state.rule + rule_size(config);
-  return state;
+// Of a sequence's RecurrentState.
+int64_t state_values(const AttentionConfig& config) {
+  switch (config.mixer) {
+    case Mixer::kDeltaNet:
+      return config.delta_net.rule_values() + config.delta_net.conv_values();
+    case Mixer::kNone:
+    case Mixer::kAttention:
+    case Mixer::kLatent:
+      break;
+  }
+  return 0;
 }
 
 // Without memory.
@@ -51,7 +51,7 @@ KvLayer kv_views(const AttentionConfig& config, int64_t n_positions, CacheTypes 
 }  // namespace
 
 void check_cache_types(const AttentionConfig& config, CacheTypes types) {
-  if (config.mixer == Mixer::kDeltaNet) return;
+  if (!config.attends()) return;
   if (config.value_width() > 0) {
     check_heads(types.keys, config.head_k, "keys");
     check_heads(types.values, config.head_v, "values");
@@ -68,22 +68,19 @@ int64_t cache_rows(const AttentionConfig& config, int64_t n_positions, int64_t n
 }
 
 uint64_t kv_layer_bytes(const AttentionConfig& config, int64_t n_rows, CacheTypes types) {
-  if (config.mixer == Mixer::kDeltaNet) {
-    return static_cast<uint64_t>(rule_size(config.delta_net) + conv_size(config.delta_net)) * sizeof(float);
-  }
+  const uint64_t state = static_cast<uint64_t>(state_values(config)) * sizeof(float);
+  if (!config.attends()) return state;
   const KvLayer kv = kv_views(config, n_rows, types);
-  return static_cast<uint64_t>(n_rows * (kv.keys.stride + kv.values.stride));
+  return state + static_cast<uint64_t>(n_rows * (kv.keys.stride + kv.values.stride));
 }
 
 KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, int64_t n_rows, CacheTypes types) {
-  const uint64_t bytes = kv_layer_bytes(config, n_rows, types);
-  if (config.mixer == Mixer::kDeltaNet) {
-    KvLayer kv;
-    kv.delta_net = make_delta_net_state(backend, config.delta_net, bytes);
-    return kv;
-  }
-  KvLayer kv = kv_views(config, n_rows, types);
-  kv.memory = backend.allocate(bytes);
+  KvLayer kv;
+  if (config.attends()) kv = kv_views(config, n_rows, types);
+  kv.state.bytes = static_cast<size_t>(state_values(config)) * sizeof(float);
+  if (kv.state.bytes > 0) kv.state.memory = backend.allocate(kv.state.bytes);
+  if (!config.attends()) return kv;
+  kv.memory = backend.allocate(kv_layer_bytes(config, n_rows, types) - kv.state.bytes);
   kv.keys.data = kv.memory.get();
   if (config.value_width() > 0)
     kv.values.data = kv.memory.get() + n_rows * kv.keys.stride;

@@ -15,20 +15,20 @@ struct CacheTypes {
   formats::Type values = formats::Type::F32;
 };
 
-/// What a gated delta net layer carries from token to token. It is the state after exactly n_positions positions: a
-/// sequence can be continued, or restarted at position 0, but not taken back.
-struct DeltaNetState {
-  float* conv = nullptr;  // [n_taps - 1, conv_width]
-  float* rule = nullptr;  // n_head * head * head
+/// What a recurrent mixer carries from token to token, in an order of its own; zeros at first. It is the state after
+/// exactly n_positions positions: a sequence can be continued, or restarted at position 0, but not taken back.
+struct RecurrentState {
   Buffer memory;
   size_t bytes = 0;
   int64_t n_positions = 0;
+
+  float* values() const { return reinterpret_cast<float*>(memory.get()); }
 };
 
 /// One or the other, depending on the layer's mixer. Row r is that of position first + r: of a layer with a window,
 /// earlier positions leave the cache when it is full.
 struct KvLayer {
-  DeltaNetState delta_net;
+  RecurrentState state;
   compute::TypedRows keys;    // [n_positions, key_width]
   compute::TypedRows values;  // [n_positions, value_width]; latent: the first kv_lora_rank columns of keys
   Buffer memory;

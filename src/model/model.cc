@@ -6,6 +6,7 @@
 #include "gguf/block_name.h"
 #include "model/architecture.h"
 #include "model/inventory.h"
+#include "model/residual.h"
 
 namespace steelyard::model {
 namespace {
@@ -73,9 +74,16 @@ Layer Model::layer(int i, int64_t n_positions, std::span<const Layer> bound, Loa
     return layer;
   }
   const bool extended = is_extended(rope, n_positions);
-  layer.rope = make_rope_table(owner, rope, trunk_.rope_short, extended ? rope.original_context : n_positions);
-  if (extended) layer.rope_long = make_rope_table(owner, rope, trunk_.rope_long, n_positions);
+  layer.rope = make_rope_table(owner, rope, rope_factors(rope, false), extended ? rope.original_context : n_positions);
+  if (extended) layer.rope_long = make_rope_table(owner, rope, rope_factors(rope, true), n_positions);
   return layer;
+}
+
+// A file has one tensor for all layers, which may differ in how many pairs they rotate.
+std::span<const float> Model::rope_factors(const RopeConfig& rope, bool extended) const {
+  const std::span<const float> factors = extended ? trunk_.rope_long : trunk_.rope_short;
+  return rope.has_factors && !factors.empty() ? factors.first(static_cast<size_t>(rope.n_dims / 2))
+                                              : std::span<const float>();
 }
 
 uint64_t Model::block_bytes(int i) const {
@@ -108,8 +116,25 @@ void Model::embed(const Weight& table, Backend& backend, std::span<const int32_t
   if (config_.embedding_scale != 1) backend.scale(out, config_.embedding_scale);
 }
 
+void Model::embed(std::span<const int32_t> ids, Matrix out) const {
+  const StreamsConfig& streams = config_.streams;
+  Backend& first = backend(0);
+  if (streams.row_width() == config_.n_embd) return embed(trunk_.token_embd, first, ids, out);
+  const Buffer memory = first.allocate(static_cast<size_t>(out.rows * config_.n_embd) * sizeof(float));
+  const Matrix embedded{reinterpret_cast<float*>(memory.get()), out.rows, config_.n_embd, config_.n_embd};
+  embed(trunk_.token_embd, first, ids, embedded);
+  spread(streams, embedded, ids, out, first);
+}
+
+Matrix Model::head_input(Matrix x, ForwardContext& ctx) const {
+  const Matrix stream = config_.streams.stream(x, 0);
+  return config_.centered_norm ? centered_norm(trunk_.output_norm, stream, ctx)
+                               : normed(trunk_.output_norm, stream, ctx);
+}
+
 Matrix Model::logits(Matrix x, ForwardContext& ctx) const {
-  const Matrix logits = linear(trunk_.output, normed(trunk_.output_norm, x, ctx), ctx, trunk_.output_bias);
+  const Matrix logits = linear(trunk_.output, head_input(x, ctx), ctx, trunk_.output_bias);
+  if (config_.logit_scale != 1) ctx.backend.scale(logits, config_.logit_scale);
   if (config_.logit_softcap > 0) ctx.backend.softcap(logits, config_.logit_softcap);
   return logits;
 }

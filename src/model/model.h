@@ -51,22 +51,25 @@ class Model {
   /// The same after the last embed(): drops the embedding, unless the head needs it.
   void release_embedding() const;
 
-  /// Rows of the embedding for host ids, each < n_vocab (Error otherwise); out: [ids.size(), n_embd], on the first
-  /// layer's backend.
-  void embed(std::span<const int32_t> ids, Matrix out) const { embed(trunk_.token_embd, backend(0), ids, out); }
-  /// The same of another table of this width, a prediction block's: where `backend` is.
+  /// Rows of the embedding for host ids, each < n_vocab (Error otherwise); out: hidden states [ids.size(),
+  /// hidden_width], on the first layer's backend.
+  void embed(std::span<const int32_t> ids, Matrix out) const;
+  /// Rows [ids.size(), n_embd] of a table, a prediction block's: where `backend` is.
   void embed(const Weight& table, Backend& backend, std::span<const int32_t> ids, Matrix out) const;
 
+  /// The table of the trunk, on the first layer's backend.
+  const Weight& embedding() const { return trunk_.token_embd; }
   /// The output matrix; the embedding where the file has no matrix of its own.
   const Weight& output() const { return trunk_.output; }
   /// The input of the output matrix: hidden states x, normed, in scratch memory.
-  Matrix head_input(Matrix x, ForwardContext& ctx) const { return normed(trunk_.output_norm, x, ctx); }
+  Matrix head_input(Matrix x, ForwardContext& ctx) const;
 
   /// Logits [x.rows, n_vocab] of hidden states x, in scratch memory.
   Matrix logits(Matrix x, ForwardContext& ctx) const;
 
  private:
   std::span<const gguf::TensorInfo* const> tensors_of(int i) const;
+  std::span<const float> rope_factors(const RopeConfig& rope, bool extended) const;
 
   const gguf::Reader& reader_;
   ModelConfig config_;

@@ -1,5 +1,6 @@
 #include "model/weights.h"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -62,7 +63,8 @@ void bind_delta_net(const Binder& binder, const DeltaNetConfig& config, int64_t 
 AttentionWeights bind_attention(const Binder& binder, const LayerConfig& layer, int64_t n_embd) {
   const AttentionConfig& config = layer.attention;
   AttentionWeights w;
-  w.norm = binder.vector("attn_norm.weight", n_embd);
+  if (config.mixer == Mixer::kNone) return w;
+  w.norm = binder.vector_if(layer.input_norms, "attn_norm.weight", n_embd);
   w.branch_norm = binder.vector_if(layer.branch_norms, "post_attention_norm.weight", n_embd);
   if (config.mixer == Mixer::kDeltaNet) {
     bind_delta_net(binder, config.delta_net, n_embd, w.delta_net);
@@ -96,7 +98,8 @@ void bind_experts(const Binder& binder, const FfnConfig& config, int64_t n_embd,
 FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_embd) {
   const FfnConfig& config = layer.ffn;
   FfnWeights w;
-  w.norm = binder.vector(layer.ffn_norm + ".weight", n_embd);
+  if (!config.exists()) return w;
+  w.norm = binder.vector_if(layer.input_norms, layer.ffn_norm + ".weight", n_embd);
   const bool experts = config.n_expert > 0;
   const std::string suffix = experts ? "_shexp" : "";
   const int64_t n_ff = experts ? config.n_ff_shared : config.n_ff;  // of the part that every token passes
@@ -114,22 +117,33 @@ FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_em
   return w;
 }
 
+// One tensor for all layers; those that rotate fewer pairs have the first ones of it.
+void bind_rope_factors(const Binder& binder, const ModelConfig& config, TrunkWeights& w) {
+  int64_t n_dims = 0;
+  bool longrope = false;
+  for (const LayerConfig& layer : config.layers) {
+    if (!layer.attention.rotates() || !layer.attention.rope.has_factors) continue;
+    n_dims = std::max(n_dims, layer.attention.rope.n_dims);
+    longrope = longrope || layer.attention.rope.scaling == RopeScaling::kLongrope;
+  }
+  if (longrope) {
+    w.rope_short = binder.rope_factors("rope_factors_short.weight", n_dims / 2);
+    w.rope_long = binder.rope_factors("rope_factors_long.weight", n_dims / 2);
+  } else if (n_dims > 0 && binder.has("rope_freqs.weight")) {
+    w.rope_short = w.rope_long = binder.rope_factors("rope_freqs.weight", n_dims / 2);
+  }
+}
+
 // The embedding comes through `first`, everything else through `last`; they bind for the same backend or not.
 TrunkWeights bind_trunk(const Binder& first, const Binder& last, bool same, const ModelConfig& config) {
   TrunkWeights w;
   w.token_embd = first.weight("token_embd.weight", config.n_embd, config.n_vocab);
-  w.output_norm = last.vector("output_norm.weight", config.n_embd);
+  w.output_norm = last.vector(config.output_norm + ".weight", config.n_embd);
   const bool tied = !config.output_required && !last.has("output.weight");
   const char* const output = tied ? "token_embd.weight" : "output.weight";
   w.output = tied && same ? w.token_embd : last.weight(output, config.n_embd, config.n_vocab);
   w.output_bias = last.optional("output.bias", config.n_vocab);
-  const RopeConfig& rope = config.layers.front().attention.rope;
-  if (rope.scaling == RopeScaling::kLongrope) {
-    w.rope_short = last.rope_factors("rope_factors_short.weight", rope.n_dims / 2);
-    w.rope_long = last.rope_factors("rope_factors_long.weight", rope.n_dims / 2);
-  } else if (last.has("rope_freqs.weight")) {
-    w.rope_short = w.rope_long = last.rope_factors("rope_freqs.weight", rope.n_dims / 2);
-  }
+  bind_rope_factors(last, config, w);
   return w;
 }
 

@@ -12,7 +12,7 @@ GradientSweep::GradientSweep(const model::Model& model, compute::GradientTape& t
     : model_(model),
       tape_(tape),
       n_ctx_(n_ctx),
-      width_(model.config().n_embd),
+      width_(model.config().hidden_width()),
       chunks_per_batch_(std::max<int64_t>(1, options.n_batch / n_ctx)),
       scored_(scored),
       ids_(std::move(ids)),
@@ -26,7 +26,8 @@ GradientSweep::GradientSweep(const model::Model& model, compute::GradientTape& t
 
 void GradientSweep::require_backward(const std::string& path, const model::ModelConfig& config) {
   for (size_t i = 0; i < config.layers.size(); ++i) {
-    if (config.layers[i].attention.mixer == model::Mixer::kDeltaNet)
+    const model::LayerConfig& layer = config.layers[i];
+    if (layer.attention.mixer == model::Mixer::kDeltaNet)
       fail(path, "blk.{} is a gated delta net, which has no backward pass here", i);
   }
 }

@@ -49,7 +49,7 @@ class GradientSweep {
   int64_t rows_at_once() const;
   void load(size_t state, float* to);
   void store(size_t state, const float* from);
-  // Hidden states [n, n_ctx, n_embd] of `count` chunks from `state` on, to the device and back.
+  // Hidden states [n, n_ctx, hidden_width] of `count` chunks from `state` on, to the device and back.
   void to_device(size_t state, size_t count, compute::Matrix x);
   void from_device(compute::Matrix x, size_t state, size_t count);
   const model::Layer& layer(int i);

@@ -22,7 +22,7 @@ bool all_finite(std::span<const float> values) {
 LayerSweep::LayerSweep(const model::Model& model, int64_t n_ctx, ChunkIds ids, const SweepOptions& options)
     : model_(model),
       n_ctx_(n_ctx),
-      width_(model.config().n_embd),
+      width_(model.config().hidden_width()),
       n_batch_(std::clamp<int64_t>(options.n_batch, 1, std::max(options.n_batch, n_ctx))),
       chunks_per_batch_(std::max<int64_t>(1, n_batch_ / n_ctx)),
       ids_(std::move(ids)),

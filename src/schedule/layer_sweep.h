@@ -41,9 +41,9 @@ class LayerSweep {
  public:
   /// The ids of a chunk [n_ctx].
   using ChunkIds = std::function<std::vector<int32_t>(int64_t chunk)>;
-  /// The work on a batch: x [chunks.size() * n_ctx, n_embd] holds the hidden states of whole chunks, to be changed in
-  /// place or read. Returns the rows that must be finite, the same number for each chunk: x, or something computed from
-  /// it.
+  /// The work on a batch: x [chunks.size() * n_ctx, hidden_width] holds the hidden states of whole chunks, to be
+  /// changed in place or read. Returns the rows that must be finite, the same number for each chunk: x, or something
+  /// computed from it.
   using BatchWork =
       std::function<compute::Matrix(std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx)>;
 
@@ -80,8 +80,8 @@ class LayerSweep {
   /// Chunks of the window that broke, each with the layer where that happened: -1 the embedding, n_layers() a visit.
   const std::vector<std::pair<int64_t, int>>& broken() const { return broken_; }
 
-  /// The hidden states of the window, one chunk [n_ctx * n_embd] after the other: to be written to a checkpoint, or
-  /// restored from one instead of start(). next_layer: the layer to compute next.
+  /// The hidden states of the window, one chunk [n_ctx * hidden_width] after the other: to be written to a checkpoint,
+  /// or restored from one instead of start(). next_layer: the layer to compute next.
   void save(const std::function<void(std::span<const float>)>& write);
   void restore(int64_t first, int64_t n, int next_layer, std::vector<std::pair<int64_t, int>> broken,
                const std::function<void(std::span<float>)>& read);
@@ -102,7 +102,7 @@ class LayerSweep {
       model::AttentionConfig config;
       std::vector<model::KvLayer> layers;
     };
-    std::vector<float> host;  // [chunks_per_batch, n_ctx, n_embd]
+    std::vector<float> host;  // [chunks_per_batch, n_ctx, hidden_width]
     DeviceContexts contexts;  // with a batch's stream on one at a time
     std::vector<Caches> caches;
   };
@@ -136,7 +136,7 @@ class LayerSweep {
   int64_t first_ = 0, n_ = 0;  // the window
   int next_layer_ = 0;
   int64_t n_in_memory_ = 0;           // its first chunks
-  std::vector<float> hidden_states_;  // [n_in_memory, n_ctx, n_embd]
+  std::vector<float> hidden_states_;  // [n_in_memory, n_ctx, hidden_width]
   std::unique_ptr<ScratchFile> spilled_;
   std::vector<std::unique_ptr<Stage>> stages_;    // one, and more as layers go together
   std::vector<model::Layer> layers_;              // keep_layers

@@ -116,7 +116,7 @@ MemoryPlan plan_memory(const ModelTensors& model, const model::ModelConfig& conf
   // A product's input is copied in the form that a device multiplies, which takes up to twice its bytes. Scratch memory
   // and workspaces come in blocks.
   const TokenBytes token = token_bytes(model.tensors, config);
-  const uint64_t hidden_state = static_cast<uint64_t>(config.n_embd) * sizeof(float);
+  const uint64_t hidden_state = static_cast<uint64_t>(config.hidden_width()) * sizeof(float);
   const uint64_t each = saturating_add(token.in_layer, saturating_mul(2, token.input), hidden_state);
   plan.activations =
       saturating_add(saturating_mul(static_cast<uint64_t>(request.n_batch), each), 2 * compute::Scratch::kBlock);

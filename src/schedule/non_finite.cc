@@ -25,7 +25,7 @@ std::optional<int64_t> broken_row(compute::Backend& backend, compute::Matrix x) 
 
 std::string first_non_finite(const model::Model& model, std::span<const int32_t> ids) {
   const auto n = static_cast<int64_t>(ids.size());
-  const int64_t width = model.config().n_embd;
+  const int64_t width = model.config().hidden_width();
   DeviceContexts contexts(model.config().norm_eps);
   compute::Backend* at = &model.backend(0);
   compute::Matrix x = contexts.hidden_states(*at, n, width);

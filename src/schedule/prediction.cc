@@ -1,5 +1,6 @@
 #include "schedule/prediction.h"
 
+#include "model/residual.h"
 #include "schedule/device_contexts.h"
 #include "schedule/text_slices.h"
 
@@ -22,7 +23,7 @@ compute::Matrix PredictionBlocks::embed(const Block& block, std::span<const int3
   }
   DeviceContexts contexts(ctx.norm_eps);
   const compute::Matrix rows = contexts.hidden_states(model_.backend(0), out.rows, out.cols);
-  model_.embed(ids, rows);
+  model_.embed(model_.embedding(), model_.backend(0), ids, rows);
   ctx.backend.copy(contexts.transfer(model_.backend(0), rows, ctx.backend), out);
   return out;
 }
@@ -38,14 +39,14 @@ compute::Matrix PredictionBlocks::head_input(const Block& block, compute::Matrix
 
 compute::Matrix PredictionBlocks::run(std::span<const Chunk> chunks, compute::Matrix x, model::ForwardContext& ctx) {
   const auto n_chunks = static_cast<int64_t>(chunks.size());
-  const int64_t width = x.cols;
+  const int64_t width = model_.config().n_embd, hidden_width = x.cols;
   if (x.rows > n_rows_) {
-    memory_ = ctx.backend.allocate(static_cast<size_t>(2 * x.rows * width) * sizeof(float));
+    memory_ = ctx.backend.allocate(static_cast<size_t>(x.rows * (width + hidden_width)) * sizeof(float));
     n_rows_ = x.rows;
   }
   float* const memory = reinterpret_cast<float*>(memory_.get());
   const compute::Matrix h{memory, x.rows, width, width};
-  compute::Matrix z{memory + n_rows_ * width, x.rows, width, width};
+  compute::Matrix z{memory + n_rows_ * width, x.rows, hidden_width, hidden_width};
   ctx.scratch.reset();
   ctx.backend.copy(model_.head_input(x, ctx), h);
 
@@ -59,16 +60,18 @@ compute::Matrix PredictionBlocks::run(std::span<const Chunk> chunks, compute::Ma
     while (block.caches.size() < chunks.size())
       block.caches.push_back(make_kv_layer(ctx.backend, block.layer.config.attention, n_ctx_, model_.cache_types()));
     std::vector<model::SequenceSlice> slices;
+    std::vector<int32_t> ids;  // the tokens that the block's rows begin with
     for (int64_t c = 0; c < n_chunks; ++c) {
       const Chunk& chunk = chunks[static_cast<size_t>(c)];
       const auto next = std::span(chunk.ids).last(static_cast<size_t>(n));
+      ids.insert(ids.end(), next.begin(), next.end());
       ctx.backend.copy(embed(block, next, ctx), embedding.slice(c * n, n));
       ctx.backend.copy(h.slice(c * had, n), before.slice(c * n, n));
       add_text_slices(slices, block.layer, chunk.starts, n_ctx_, c * n, 0, n, block.caches[static_cast<size_t>(c)]);
     }
     ctx.backend.rms_norm(embedding, block.weights.enorm.data, ctx.norm_eps, embedding);
     ctx.backend.rms_norm(before, block.weights.hnorm.data, ctx.norm_eps, before);
-    ctx.backend.copy(linear(block.weights.eh_proj, joined, ctx), z);
+    spread(model_.config().streams, linear(block.weights.eh_proj, joined, ctx), ids, z, ctx.backend);
     forward_layer(block.layer, z, slices, ctx);
     ctx.backend.copy(head_input(block, z, ctx), h.slice(0, z.rows));
     had = n;

@@ -27,10 +27,10 @@ class PredictionBlocks {
     std::span<const int64_t> starts;
   };
 
-  /// x [chunks.size() * n_ctx, n_embd]: the trunk's output for whole chunks. Runs all blocks over them.
+  /// x [chunks.size() * n_ctx, hidden_width]: the trunk's output for whole chunks. Runs all blocks over them.
   /// Each block has one row less per chunk, since the last token's successor is unknown; the last token of a text
   /// within a chunk is followed by that of the next text. Returns the last block's output [chunks.size() * (n_ctx -
-  /// n_blocks), n_embd], valid until the next call.
+  /// n_blocks), hidden_width], valid until the next call.
   compute::Matrix run(std::span<const Chunk> chunks, compute::Matrix x, model::ForwardContext& ctx);
 
  private:

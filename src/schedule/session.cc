@@ -89,7 +89,7 @@ compute::Matrix Session::pass(std::span<const SequenceTokens> batch) {
     n += n_rows;
   }
   compute::Backend* at = &model_.backend(0);
-  compute::Matrix x = contexts_.hidden_states(*at, n, model_.config().n_embd);
+  compute::Matrix x = contexts_.hidden_states(*at, n, model_.config().hidden_width());
   for (size_t i = 0; i < batch.size(); ++i) model_.embed(batch[i].ids, x.slice(slices[i].first_row, slices[i].n_rows));
   for (size_t layer = 0; layer < layers_.size(); ++layer) {
     x = contexts_.transfer(*at, x, *layers_[layer].backend);

@@ -43,8 +43,8 @@ class Session {
   /// Appends ids to sequence 0; as forward_batch.
   compute::Matrix forward(std::span<const int32_t> ids);
   /// Appends ids to one or more different sequences, whose rows follow each other in the result. Returns the hidden
-  /// states after the last layer [n_ids, n_embd], valid until the next call. Error when the context is full or an id
-  /// exceeds the vocabulary. Where a text grows beyond longrope's original context, its angles change, and what the
+  /// states after the last layer [n_ids, hidden_width], valid until the next call. Error when the context is full or an
+  /// id exceeds the vocabulary. Where a text grows beyond longrope's original context, its angles change, and what the
   /// caches hold of it is computed again: as if the text had been given as a whole.
   compute::Matrix forward_batch(std::span<const SequenceTokens> batch);
 

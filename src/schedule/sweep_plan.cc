@@ -53,13 +53,13 @@ TokenBytes token_bytes(std::span<const gguf::TensorInfo> tensors, const model::M
   uint64_t cached = 0;
   for (const model::LayerConfig& layer : config.layers) {
     const model::AttentionConfig& attention = layer.attention;
-    if (!attention.rotates()) continue;  // a state, not a cache: it does not grow with the tokens
+    if (!attention.attends()) continue;  // a state, not a cache: it does not grow with the tokens
     cached = std::max(cached, saturating_add(static_cast<uint64_t>(attention.key_width()),
                                              static_cast<uint64_t>(attention.value_width())));
   }
   constexpr uint64_t kKindsOfLayers = 2, kHiddenStateCopies = 4;  // in the batch, on the host, twice for prediction
-  const uint64_t persistent =
-      saturating_add(saturating_mul(kKindsOfLayers, cached), kHiddenStateCopies * static_cast<uint64_t>(config.n_embd));
+  const uint64_t persistent = saturating_add(saturating_mul(kKindsOfLayers, cached),
+                                             kHiddenStateCopies * static_cast<uint64_t>(config.hidden_width()));
   const auto bytes = [](uint64_t n_values) { return saturating_mul(n_values, sizeof(float)); };
   return {bytes(widest), bytes(widest_layer), bytes(input), bytes(persistent)};
 }

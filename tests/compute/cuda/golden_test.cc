@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "compute/cuda/on_device.h"
+#include "golden_models.h"
 #include "model/model.h"
 #include "schedule/session.h"
 #include "support.h"
@@ -11,14 +12,11 @@
 namespace steelyard::compute {
 namespace {
 
-constexpr double kMaxDifference = 5e-4, kRmsDifference = 3e-5;
-constexpr double kMaxGeluDifference = 5e-3, kRmsGeluDifference = 1e-3;
-
-class CudaModels : public CudaTest, public testing::WithParamInterface<const char*> {
+class CudaModels : public CudaTest, public testing::WithParamInterface<std::string> {
  protected:
   // Logits of a sequence, taken in pieces of these lengths (the last one repeated).
-  static void expect_golden(const model::Model& model, const std::vector<int32_t>& ids,
-                            const std::vector<float>& golden, const std::vector<size_t>& lengths) {
+  void expect_golden(const model::Model& model, const std::vector<int32_t>& ids, const std::vector<float>& golden,
+                     const std::vector<size_t>& lengths) const {
     schedule::Session session(model, static_cast<int64_t>(ids.size()));
     double max = 0, sum = 0;
     size_t at = 0;
@@ -35,14 +33,14 @@ class CudaModels : public CudaTest, public testing::WithParamInterface<const cha
       begin += n;
     }
     ASSERT_EQ(at, golden.size());
-    const bool gelu = model.config().layers[0].ffn.activation == Activation::kGeglu;
-    EXPECT_LE(max, gelu ? kMaxGeluDifference : kMaxDifference);
-    EXPECT_LE(std::sqrt(sum / static_cast<double>(at)), gelu ? kRmsGeluDifference : kRmsDifference);
+    const test::Tolerance tolerance = test::tolerance(GetParam());
+    EXPECT_LE(max, tolerance.max);
+    EXPECT_LE(std::sqrt(sum / static_cast<double>(at)), tolerance.rms);
   }
 };
 
 TEST_P(CudaModels, GiveGoldenLogits) {
-  const std::string folder = test::golden(std::string("models/") + GetParam() + "/");
+  const std::string folder = test::golden("models/" + GetParam() + "/");
   const auto json = nlohmann::json::parse(test::read_text(folder + "tokens.json"));
   const gguf::Reader reader(folder + "model.gguf");
   const auto backend = cuda();
@@ -53,15 +51,8 @@ TEST_P(CudaModels, GiveGoldenLogits) {
   expect_golden(model, second, test::read_values<float>(folder + "logits_1.f32"), {48});
 }
 
-INSTANTIATE_TEST_SUITE_P(All, CudaModels,
-                         testing::Values("llama", "llama_tied", "llama3_ropefreqs", "mixtral", "qwen2", "qwen3",
-                                         "qwen3moe", "qwen3next", "qwen35moe", "deepseek2", "deepseek2_yarn",
-                                         "deepseek3", "glm4moe", "minimax-m2", "gpt-oss", "gemma3"),
-                         [](const auto& each) {
-                           std::string name = each.param;
-                           std::ranges::replace(name, '-', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(All, CudaModels, testing::ValuesIn(test::golden_models()),
+                         [](const auto& each) { return test::test_name(each.param); });
 
 // Files of up to 19 types, whose weights are decoded exactly.
 TEST_F(CudaModels, QuantizedFilesGiveTheLogitsOfTheirDequantizedWeights) {
@@ -80,7 +71,7 @@ TEST_F(CudaModels, QuantizedFilesGiveTheLogitsOfTheirDequantizedWeights) {
     ASSERT_EQ(expected.size(), host.size());
     double max = 0;
     for (size_t i = 0; i < host.size(); ++i) max = std::max(max, std::abs(double{host[i]} - expected[i]));
-    EXPECT_LE(max, kMaxDifference) << name;
+    EXPECT_LE(max, test::tolerance(name).max) << name;
   }
 }
 
