@@ -6,7 +6,6 @@
 
 #include "golden_models.h"
 #include "model/model.h"
-#include "model_copy.h"
 #include "schedule/session.h"
 #include "support.h"
 
@@ -22,22 +21,11 @@ class ModelGolden : public testing::TestWithParam<Case> {
  protected:
   ModelGolden()
       : folder_(test::golden("models/" + GetParam().model) + "/"),
-        reader_(path()),
+        reader_(test::golden_file(GetParam().model, temporary_)),
         backend_(compute::make_backend(GetParam().backend)),
         model_(reader_, *backend_) {
     const auto json = nlohmann::json::parse(test::read_text(folder_ + "tokens.json"));
     for (const auto& ids : json["sequences"]) sequences_.push_back(ids.get<std::vector<int32_t>>());
-  }
-
-  // llama.cpp went by the room of its context, 256 positions, and took longrope's long factors. Here the length of the
-  // text decides, so the original context is made shorter than the first piece.
-  std::string path() const {
-    const std::string model = folder_ + "model.gguf";
-    if (GetParam().model != "phi3") return model;
-    test::ModelCopy copy(model);
-    copy.metadata.set_integer("phi3.rope.scaling.original_context_length", 16);
-    copy.save(temporary_ / "model.gguf");
-    return temporary_ / "model.gguf";
   }
 
   void expect_near(Matrix actual, const float* golden, const std::string& what) const {

@@ -20,7 +20,7 @@ struct DeltaHead {
   const float* v;      ///< [n, head]
   float* out;          ///< [n, head] with out_stride
   int64_t out_stride;
-  float* state;  ///< head * head: blocks of columns, each [head, width of the block]
+  float* state;                      ///< head * head: blocks of columns, each [head, width of the block]
   const float* decayed_k = nullptr;  ///< [n, head] k times the decay: by channel; else null
 };
 
