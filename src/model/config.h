@@ -25,10 +25,15 @@ struct RopeConfig {
   RopeScaling scaling = RopeScaling::kNone;
   double factor = 1;             ///< context extension, >= 1
   int64_t original_context = 0;  ///< of the model before extension (YaRN, longrope)
-  double magnitude = 1;          ///< multiplies cos and sin
+  /// YaRN: waves that turn more often than this within the original context stay, those that turn less often than
+  /// beta_slow stretch.
+  double beta_fast = 32;
+  double beta_slow = 1;
+  double magnitude = 1;  ///< multiplies cos and sin
   /// Pairs that multi-section RoPE gives to time, height, width and a fourth position; all 0: it is not multi-section.
   std::array<int64_t, 4> sections{};
-  bool has_factors = true;  ///< rope_freqs.weight divides the frequencies, where the file has it
+  bool has_factors = true;        ///< rope_freqs.weight divides the frequencies, where the file has it
+  bool factors_optional = false;  ///< longrope: without the tensors of its factors all of them are 1
 
   bool operator==(const RopeConfig&) const = default;
 };
@@ -69,8 +74,13 @@ struct AttentionConfig {
   float scale = 0;     ///< of q.k before the softmax
   int64_t window = 0;  ///< positions that a query sees, its own included; 0: all
   RopeConfig rope;
-  bool whole_norm = false;  ///< attn_q_norm and attn_k_norm span all heads instead of each head
-  bool gated = false;       ///< attn_q gives per head a query and a gate, whose sigmoid multiplies the head's mix
+  float softcap = 0;  ///< c: a score s, scaled, becomes c tanh(s / c); 0: it stays
+  /// t: a query at position p is multiplied by 1 + t ln(floor(p / temperature_length) + 1); 0: it stays.
+  float temperature = 0;
+  int64_t temperature_length = 0;
+  bool whole_norm = false;       ///< attn_q_norm and attn_k_norm span all heads instead of each head
+  bool norm_after_rope = false;  ///< attn_q_norm and attn_k_norm follow RoPE, else they come before it
+  bool gated = false;            ///< attn_q gives per head a query and a gate, whose sigmoid multiplies the head's mix
 
   // Latent only.
   int64_t q_lora_rank = 0;   ///< 0: one full attn_q
@@ -93,6 +103,7 @@ struct AttentionConfig {
 struct FfnConfig {
   compute::Activation activation = compute::Activation::kSwiglu;
   int64_t n_ff = 0;          ///< width of the dense FFN, or of one expert
+  bool fused = false;        ///< dense: ffn_up has the gates before its own columns, there is no ffn_gate
   int64_t n_expert = 0;      ///< 0: dense
   int64_t n_ff_shared = 0;   ///< width of the shared expert, 0: none
   bool shared_gate = false;  ///< the shared expert is multiplied by sigmoid(ffn_gate_inp_shexp . x)
@@ -151,6 +162,7 @@ struct ModelConfig {
   std::string output_norm = "output_norm";  ///< name of the last norm
   float logit_softcap = 0;                  ///< c: logits become c tanh(logits / c); 0: they stay
   bool output_required = false;             ///< a missing output.weight is not replaced by token_embd
+  bool output_tied = false;                 ///< token_embd is the output, even of a file with output.weight
   std::vector<LayerConfig> layers;          ///< of the trunk
   /// Of the blocks after the trunk that predict further tokens (NextN, MTP); see schedule/prediction.h.
   std::vector<LayerConfig> prediction;

@@ -10,7 +10,10 @@ struct GateUp {
   Matrix gate, up;
 };
 
+GateUp halves(Matrix both) { return {both.columns(0, both.cols / 2), both.columns(both.cols / 2, both.cols / 2)}; }
+
 GateUp add_gate_up(const FfnWeights& w, Matrix f, Products& products) {
+  if (!w.gate_up.empty()) return halves(products.add(w.gate_up, f));
   return {products.add(w.gate, f), products.add(w.up, f)};
 }
 
@@ -31,8 +34,7 @@ Matrix dense(const FfnConfig& config, const FfnWeights& w, Matrix f, ForwardCont
 // The same of every expert; x: [n_slots, n_embd]. From one fused tensor or two.
 GateUp add_expert_gate_up(const FfnWeights& w, Matrix x, const Routing& routing, Products& products) {
   if (w.gate_up_exps.empty()) return {products.add(w.gate_exps, x, &routing), products.add(w.up_exps, x, &routing)};
-  const Matrix both = products.add(w.gate_up_exps, x, &routing);
-  return {both.columns(0, both.cols / 2), both.columns(both.cols / 2, both.cols / 2)};
+  return halves(products.add(w.gate_up_exps, x, &routing));
 }
 
 void add_expert_bias(Matrix y, const Vector& bias, const Routing& routing, ForwardContext& ctx) {

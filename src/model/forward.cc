@@ -1,6 +1,7 @@
 #include "model/forward.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "model/residual.h"
 
@@ -50,6 +51,21 @@ void rope_heads(const Layer& layer, Matrix x, int64_t n_head, int64_t head_strid
     STEELYARD_CHECK(table.cos != nullptr);
     ctx.backend.rope(x.slice(s.first_row, s.n_rows),
                      {n_head, head_stride, rope.n_dims, rope.pairs, table.cos, table.sin, s.first_position});
+  }
+}
+
+void temper_queries(const AttentionConfig& config, Matrix q, std::span<const SequenceSlice> sequences,
+                    ForwardContext& ctx) {
+  if (config.temperature == 0) return;
+  for (const SequenceSlice& s : sequences) {
+    const int64_t end = s.first_position + s.n_rows;
+    for (int64_t begin = s.first_position, next = 0; begin < end; begin = next) {
+      const int64_t period = begin / config.temperature_length;
+      next = std::min(end, (period + 1) * config.temperature_length);
+      if (period == 0) continue;  // of factor 1
+      const double factor = 1.0 + double{config.temperature} * std::log(static_cast<double>(period + 1));
+      ctx.backend.scale(q.slice(s.first_row + begin - s.first_position, next - begin), static_cast<float>(factor));
+    }
   }
 }
 

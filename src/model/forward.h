@@ -110,6 +110,9 @@ float* resume_state(const SequenceSlice& sequence, ForwardContext& ctx);
 /// RoPE of n_head heads in the columns of x, head_stride apart, at the positions of the rows.
 void rope_heads(const Layer& layer, Matrix x, int64_t n_head, int64_t head_stride,
                 std::span<const SequenceSlice> sequences, ForwardContext& ctx);
+/// Queries far into a text, one row per token, are scaled up where the model does so (AttentionConfig::temperature).
+void temper_queries(const AttentionConfig& config, Matrix q, std::span<const SequenceSlice> sequences,
+                    ForwardContext& ctx);
 /// Rows into the sequences' caches. A cache of a window makes room for its keys and values first.
 void store_keys(Matrix keys, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 void store_values(Matrix values, std::span<const SequenceSlice> sequences, ForwardContext& ctx);

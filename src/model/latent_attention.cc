@@ -59,6 +59,7 @@ Matrix mix_absorbed(const Layer& layer, Matrix h, std::span<const SequenceSlice>
                      absorbed.columns(head * width + rank, config.rope.n_dims));
   }
   rope_ends_of_heads(layer, absorbed, width, sequences, ctx);
+  temper_queries(config, absorbed, sequences, ctx);
 
   const Matrix mixed = attend({absorbed, {}, {}, n_head, 1, width, rank, config.scale, 0}, sequences, ctx);
   const Matrix out = ctx.scratch.matrix(n, n_head * config.head_v);
@@ -86,6 +87,7 @@ Matrix mix_expanded(const Layer& layer, Matrix h, std::span<const SequenceSlice>
   store_values(values, sequences, ctx);
 
   rope_ends_of_heads(layer, q, config.head_k, sequences, ctx);
+  temper_queries(config, q, sequences, ctx);
   return attend({q, {}, {}, n_head, n_head, config.head_k, config.head_v, config.scale, 0}, sequences, ctx);
 }
 

@@ -104,7 +104,8 @@ ModelConfig ModelKeys::model(const LayerConfig& layer) const {
   if (config.n_vocab < 1 || config.n_vocab > kMaxCount) reject("vocab_size", "cannot be read: the token list is empty");
   config.n_embd = count("embedding_length");
   config.n_context = count("context_length");
-  config.norm_eps = static_cast<float>(positive("attention.layer_norm_rms_epsilon"));
+  config.norm_eps = static_cast<float>(
+      positive(layer.centered_norms ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon"));
   // Prediction (NextN) blocks follow the trunk in the file and take no part in it.
   const int64_t n_blocks = count("block_count"), n_predict = count("nextn_predict_layers", 0);
   if (n_predict >= n_blocks)
@@ -258,6 +259,12 @@ std::optional<compute::Gating> ModelKeys::gating() const {
            "is {}, expected 1 (softmax), 2 (sigmoid), 3 (softmax of the chosen) or 4 (sqrt softplus)", code);
   }
   return static_cast<compute::Gating>(code);
+}
+
+compute::Gating ModelKeys::required_gating() const {
+  const std::optional<compute::Gating> given = gating();
+  if (!given) reject("expert_gating_func", "is missing");
+  return *given;
 }
 
 float ModelKeys::expert_scale() const {

@@ -83,6 +83,8 @@ class ModelKeys {
   }
   /// expert_gating_func; nothing when it is absent or 0.
   std::optional<compute::Gating> gating() const;
+  /// The same. Error when it is absent or 0.
+  compute::Gating required_gating() const;
   /// expert_weights_scale; 1 when it is absent or 0.
   float expert_scale() const;
 

@@ -105,8 +105,9 @@ FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_em
   const int64_t n_ff = experts ? config.n_ff_shared : config.n_ff;  // of the part that every token passes
   if (n_ff > 0) {
     w.shared_gate = binder.weight_if(config.shared_gate, "ffn_gate_inp_shexp.weight", n_embd, 1);
-    w.gate = binder.weight("ffn_gate" + suffix + ".weight", n_embd, n_ff);
-    w.up = binder.weight("ffn_up" + suffix + ".weight", n_embd, n_ff);
+    w.gate_up = binder.weight_if(config.fused, "ffn_up.weight", n_embd, 2 * n_ff);
+    w.gate = binder.weight_if(!config.fused, "ffn_gate" + suffix + ".weight", n_embd, n_ff);
+    w.up = binder.weight_if(!config.fused, "ffn_up" + suffix + ".weight", n_embd, n_ff);
     w.down = binder.weight("ffn_down" + suffix + ".weight", n_ff, n_embd);
     w.gate_bias = binder.optional("ffn_gate" + suffix + ".bias", n_ff);
     w.up_bias = binder.optional("ffn_up" + suffix + ".bias", n_ff);
@@ -120,12 +121,14 @@ FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_em
 // One tensor for all layers; those that rotate fewer pairs have the first ones of it.
 void bind_rope_factors(const Binder& binder, const ModelConfig& config, TrunkWeights& w) {
   int64_t n_dims = 0;
-  bool longrope = false;
+  bool longrope = false, optional = false;
   for (const LayerConfig& layer : config.layers) {
     if (!layer.attention.rotates() || !layer.attention.rope.has_factors) continue;
     n_dims = std::max(n_dims, layer.attention.rope.n_dims);
     longrope = longrope || layer.attention.rope.scaling == RopeScaling::kLongrope;
+    optional = optional || layer.attention.rope.factors_optional;
   }
+  if (longrope && optional && !binder.has("rope_factors_long.weight")) longrope = false;
   if (longrope) {
     w.rope_short = binder.rope_factors("rope_factors_short.weight", n_dims / 2);
     w.rope_long = binder.rope_factors("rope_factors_long.weight", n_dims / 2);
@@ -139,9 +142,10 @@ TrunkWeights bind_trunk(const Binder& first, const Binder& last, bool same, cons
   TrunkWeights w;
   w.token_embd = first.weight("token_embd.weight", config.n_embd, config.n_vocab);
   w.output_norm = last.vector(config.output_norm + ".weight", config.n_embd);
-  const bool tied = !config.output_required && !last.has("output.weight");
+  const bool tied = config.output_tied || (!config.output_required && !last.has("output.weight"));
   const char* const output = tied ? "token_embd.weight" : "output.weight";
   w.output = tied && same ? w.token_embd : last.weight(output, config.n_embd, config.n_vocab);
+  if (config.output_tied) last.expect("output.weight");
   w.output_bias = last.optional("output.bias", config.n_vocab);
   bind_rope_factors(last, config, w);
   return w;
@@ -149,12 +153,14 @@ TrunkWeights bind_trunk(const Binder& first, const Binder& last, bool same, cons
 
 PredictionWeights bind_prediction(const Binder& binder, const ModelConfig& config) {
   PredictionWeights w;
-  w.eh_proj = binder.weight("eh_proj.weight", 2 * config.n_embd, config.n_embd);
-  w.enorm = binder.vector("enorm.weight", config.n_embd);
-  w.hnorm = binder.vector("hnorm.weight", config.n_embd);
-  w.token_embd = binder.optional_weight("embed_tokens.weight", config.n_embd, config.n_vocab);
-  w.output_norm = binder.optional("shared_head_norm.weight", config.n_embd);
-  w.output = binder.optional_weight("shared_head_head.weight", config.n_embd, config.n_vocab);
+  w.eh_proj = binder.weight("nextn.eh_proj.weight", 2 * config.n_embd, config.n_embd);
+  w.enorm = binder.vector("nextn.enorm.weight", config.n_embd);
+  w.hnorm = binder.vector("nextn.hnorm.weight", config.n_embd);
+  w.token_embd = binder.optional_weight("nextn.embed_tokens.weight", config.n_embd, config.n_vocab);
+  const char* const norms[] = {"nextn.shared_head_norm.weight", "layer_output_norm.weight"};
+  w.output_norm = binder.optional(norms[binder.has(norms[0]) ? 0 : 1], config.n_embd);
+  binder.expect(norms[1]);  // unused beside the other one
+  w.output = binder.optional_weight("nextn.shared_head_head.weight", config.n_embd, config.n_vocab);
   return w;
 }
 
@@ -166,7 +172,7 @@ LayerWeights bind_layer(const Binder& binder, const LayerConfig& description, in
 std::string block_prefix(size_t block) { return fmt::format("blk.{}.", block); }
 
 std::string prediction_prefix(const ModelConfig& config, int i) {
-  return block_prefix(config.layers.size() + static_cast<size_t>(i)) + "nextn.";
+  return block_prefix(config.layers.size() + static_cast<size_t>(i));
 }
 
 }  // namespace
@@ -179,7 +185,7 @@ TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, B
 }
 
 bool has_prediction(const gguf::Reader& reader, const ModelConfig& config, int i) {
-  return reader.find(prediction_prefix(config, i) + "eh_proj.weight") != nullptr;
+  return reader.find(prediction_prefix(config, i) + "nextn.eh_proj.weight") != nullptr;
 }
 
 PredictionWeights bind_prediction(const gguf::Reader& reader, const ModelConfig& config, int i, Backend& backend) {
@@ -212,7 +218,7 @@ Inventory take_inventory(std::span<const gguf::TensorInfo> tensors, const ModelC
       }
     }
     bind_layer(Binder(stock, prefix, description.required), description, config.n_embd);
-    if (predicts) bind_prediction(Binder(stock, prefix + "nextn."), config);
+    if (predicts) bind_prediction(Binder(stock, prefix), config);
   }
   return stock.result();
 }

@@ -62,6 +62,7 @@ struct AttentionWeights {
 struct FfnWeights {
   Vector norm;                           // [D], see LayerConfig::ffn_norm
   Weight gate, up, down;                 // [D, F], [D, F], [F, D]; with experts: the shared expert
+  Weight gate_up;                        // ffn_up [D, 2F]: the first two in one, which then are absent
   Weight shared_gate;                    // ffn_gate_inp_shexp [D, 1]
   Vector gate_bias, up_bias, down_bias;  // [F], [F], [D]
   Weight router;                         // ffn_gate_inp [D, E]
@@ -83,7 +84,7 @@ struct PredictionWeights {
   Weight eh_proj;       // nextn.eh_proj [2D, D]
   Vector enorm, hnorm;  // [D] each
   Weight token_embd;    // nextn.embed_tokens [D, V]; empty: the trunk's
-  Vector output_norm;   // nextn.shared_head_norm [D]; empty: the trunk's
+  Vector output_norm;   // nextn.shared_head_norm, else layer_output_norm [D]; empty: the trunk's
   Weight output;        // nextn.shared_head_head [D, V]; empty: the trunk's
 };
 
