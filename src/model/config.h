@@ -34,10 +34,13 @@ struct RopeConfig {
 };
 
 enum class Mixer {
-  kNone,       ///< the layer is its FFN alone
-  kAttention,  ///< attn_q, attn_k, attn_v, attn_output with grouped heads
-  kLatent,     ///< multi-head latent attention in its absorbed form (DeepSeek-V2 report, section 2.1)
-  kDeltaNet,   ///< gated delta net: a causal convolution and a recurrence instead of attention (see DeltaRuleArgs)
+  kNone,        ///< the layer is its FFN alone
+  kAttention,   ///< attn_q, attn_k, attn_v, attn_output with grouped heads
+  kLatent,      ///< multi-head latent attention in its absorbed form (DeepSeek-V2 report, section 2.1)
+  kDeltaNet,    ///< gated delta net: a causal convolution and a recurrence instead of attention (see DeltaRuleArgs)
+  kShortConv,   ///< a gated causal convolution instead of attention (LFM2)
+  kStateSpace,  ///< Mamba 2: a causal convolution and a recurrence (see StateSpaceArgs)
+  kKimiDelta,   ///< Kimi delta attention: as gated delta net, with a decay for each key channel
 };
 
 /// Gated delta net; all heads, of keys and of values, are `head` wide.
@@ -60,6 +63,50 @@ struct DeltaNetConfig {
   bool operator==(const DeltaNetConfig&) const = default;
 };
 
+/// Short convolution of LFM2: what the convolution sees, and what it gives, is gated. Both are as wide as the model.
+struct ShortConvConfig {
+  int64_t width = 0;
+  int64_t n_taps = 0;
+
+  int64_t conv_values() const { return (n_taps - 1) * width; }  ///< of a sequence's state
+
+  bool operator==(const ShortConvConfig&) const = default;
+};
+
+/// Mamba 2: n_head heads of `head` columns, each with a state of n_state columns for each of its own.
+struct StateSpaceConfig {
+  int64_t n_head = 0;
+  int64_t head = 0;
+  int64_t n_group = 0;  ///< of heads that share what they write and read with
+  int64_t n_state = 0;
+  int64_t n_taps = 0;  ///< of the convolution
+
+  int64_t inner() const { return n_head * head; }
+  int64_t conv_width() const { return inner() + 2 * n_group * n_state; }  ///< [values | writes | reads]
+  int64_t in_width() const { return inner() + conv_width() + n_head; }    ///< [gates | conv_width | steps]
+  // Values of a sequence's state.
+  int64_t rule_values() const { return inner() * n_state; }
+  int64_t conv_values() const { return (n_taps - 1) * conv_width(); }
+
+  bool operator==(const StateSpaceConfig&) const = default;
+};
+
+/// Kimi delta attention; queries, keys and values have n_head heads of `head` columns each.
+struct KimiDeltaConfig {
+  int64_t n_head = 0;
+  int64_t head = 0;
+  int64_t n_taps = 0;  ///< of the convolutions of queries, keys and values
+  float bound = 0;     ///< of decays, see DeltaRuleArgs; 0: none
+  float eps = 0;       ///< in the normalization of queries and keys; 0: the model's
+
+  int64_t width() const { return n_head * head; }
+  // Values of a sequence's state.
+  int64_t rule_values() const { return width() * head; }
+  int64_t conv_values() const { return (n_taps - 1) * width(); }  ///< of one of the three convolutions
+
+  bool operator==(const KimiDeltaConfig&) const = default;
+};
+
 struct AttentionConfig {
   Mixer mixer = Mixer::kAttention;
   int64_t n_head = 0;
@@ -69,6 +116,7 @@ struct AttentionConfig {
   float scale = 0;     ///< of q.k before the softmax
   int64_t window = 0;  ///< positions that a query sees, its own included; 0: all
   RopeConfig rope;
+  bool unrotated = false;   ///< no RoPE; latent: rope.n_dims columns are there all the same
   bool whole_norm = false;  ///< attn_q_norm and attn_k_norm span all heads instead of each head
   bool gated = false;       ///< attn_q gives per head a query and a gate, whose sigmoid multiplies the head's mix
 
@@ -77,12 +125,16 @@ struct AttentionConfig {
   int64_t kv_lora_rank = 0;  ///< width of the cached latent
   bool expanded = false;     ///< files with attn_kv_b: keys and values of every head are computed and cached
 
-  DeltaNetConfig delta_net;  ///< delta net only
+  // One mixer's each.
+  DeltaNetConfig delta_net;
+  ShortConvConfig short_conv;
+  StateSpaceConfig state_space;
+  KimiDeltaConfig kimi_delta;
 
   int64_t query_width() const { return n_head * head_k * (gated ? 2 : 1); }  ///< gates included
   int64_t n_nope() const { return head_k - rope.n_dims; }  ///< latent: columns of a query head without RoPE
   bool attends() const { return mixer == Mixer::kAttention || mixer == Mixer::kLatent; }  ///< to cached positions
-  bool rotates() const { return attends() && rope.n_dims > 0; }  ///< positions act through `rope`
+  bool rotates() const { return attends() && !unrotated && rope.n_dims > 0; }  ///< positions act through `rope`
   bool absorbed() const { return mixer == Mixer::kLatent && !expanded; }
   int64_t key_width() const { return absorbed() ? kv_lora_rank + rope.n_dims : n_head_kv * head_k; }
   int64_t value_width() const { return absorbed() ? 0 : n_head_kv * head_v; }  ///< 0: a view of the keys

@@ -10,8 +10,9 @@ namespace {
 constexpr int64_t kMaxCount = std::numeric_limits<int32_t>::max();
 
 // What may differ from layer to layer: everything that only the layer's own configuration depends on.
-constexpr std::string_view kPerLayer[] = {"attention.head_count", "attention.head_count_kv", "attention.sliding_window",
-                                          "feed_forward_length"};
+constexpr std::string_view kPerLayer[] = {"attention.head_count",       "attention.head_count_kv",
+                                          "attention.sliding_window",   "feed_forward_length",
+                                          "expert_feed_forward_length", "expert_used_count"};
 
 constexpr int64_t kMaxLayers = 4096;
 
@@ -125,15 +126,18 @@ ModelConfig ModelKeys::model_with_dense_blocks(const LayerConfig& dense, const L
   return config;
 }
 
-AttentionConfig ModelKeys::attention(compute::RopePairs pairs) const {
+bool ModelKeys::has_attention() const { return count("attention.head_count_kv", 1) > 0; }
+
+AttentionConfig ModelKeys::unrotated_attention() const {
   AttentionConfig attention;
+  attention.unrotated = true;
   attention.n_head = count("attention.head_count");
   constexpr std::string_view kKvHeads = "attention.head_count_kv", kHeads = "attention.head_count";
   attention.n_head_kv = count(kKvHeads, attention.n_head);
   // A layer without attention has 0 in the array. It gets the heads of the others, which it does not use.
   const auto kv_heads = per_layer_.find(kKvHeads);
-  if (attention.n_head_kv == 0 && kv_heads != per_layer_.end())
-    attention.n_head_kv = std::ranges::max(kv_heads->second);
+  if (attention.n_head_kv == 0 && is_array(kKvHeads))
+    attention.n_head_kv = kv_heads != per_layer_.end() ? std::ranges::max(kv_heads->second) : attention.n_head;
   if (attention.n_head_kv < 1 || attention.n_head % attention.n_head_kv != 0) {
     reject("attention.head_count_kv", "is {}, expected a divisor of head_count {}", attention.n_head_kv,
            attention.n_head);
@@ -144,6 +148,12 @@ AttentionConfig ModelKeys::attention(compute::RopePairs pairs) const {
   attention.head_k = std::max<int64_t>(1, count("attention.key_length", head));
   attention.head_v = std::max<int64_t>(1, count("attention.value_length", head));
   attention.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(attention.head_k)));
+  return attention;
+}
+
+AttentionConfig ModelKeys::attention(compute::RopePairs pairs) const {
+  AttentionConfig attention = unrotated_attention();
+  attention.unrotated = false;
   attention.rope = rope(pairs, attention.head_k);
   if (attention.rope.n_dims > attention.head_k) {
     reject("rope.dimension_count", "is {}, expected at most the head width {}", attention.rope.n_dims,
@@ -258,6 +268,12 @@ std::optional<compute::Gating> ModelKeys::gating() const {
            "is {}, expected 1 (softmax), 2 (sigmoid), 3 (softmax of the chosen) or 4 (sqrt softplus)", code);
   }
   return static_cast<compute::Gating>(code);
+}
+
+compute::Gating ModelKeys::required_gating() const {
+  const std::optional<compute::Gating> gating = this->gating();
+  if (!gating) reject("expert_gating_func", "is missing");
+  return *gating;
 }
 
 float ModelKeys::expert_scale() const {

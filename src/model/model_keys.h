@@ -60,7 +60,11 @@ class ModelKeys {
   /// The same with `dense` in the first leading_dense_block_count layers, whose width it reads, and `moe` in the
   /// others.
   ModelConfig model_with_dense_blocks(const LayerConfig& dense, const LayerConfig& moe) const;
-  /// Heads, head widths, RoPE on `pairs` with its scaling.
+  /// Whether this block has key/value heads. Where it has none, files of hybrid models mean another mixer.
+  bool has_attention() const;
+  /// Heads and head widths, without RoPE.
+  AttentionConfig unrotated_attention() const;
+  /// The same with RoPE on `pairs` and its scaling.
   AttentionConfig attention(compute::RopePairs pairs) const;
   /// The same for architectures that rotate whole heads: Error when rope.dimension_count is not the head width.
   AttentionConfig fully_rotated_attention(compute::RopePairs pairs) const;
@@ -83,6 +87,8 @@ class ModelKeys {
   }
   /// expert_gating_func; nothing when it is absent or 0.
   std::optional<compute::Gating> gating() const;
+  /// The same. Error when it is absent or 0.
+  compute::Gating required_gating() const;
   /// expert_weights_scale; 1 when it is absent or 0.
   float expert_scale() const;
 
