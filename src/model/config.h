@@ -144,11 +144,15 @@ struct AttentionConfig {
 
 struct FfnConfig {
   compute::Activation activation = compute::Activation::kSwiglu;
-  int64_t n_ff = 0;          ///< width of the dense FFN, or of one expert
-  int64_t n_expert = 0;      ///< 0: dense
-  int64_t n_ff_shared = 0;   ///< width of the shared expert, 0: none
-  bool shared_gate = false;  ///< the shared expert is multiplied by sigmoid(ffn_gate_inp_shexp . x)
+  int64_t n_ff = 0;                   ///< width of the dense FFN, or of one expert
+  int64_t n_expert = 0;               ///< 0: dense
+  int64_t n_ff_shared = 0;            ///< width of the shared expert, 0: none
+  bool shared_gate = false;           ///< the shared expert is multiplied by sigmoid(ffn_gate_inp_shexp . x)
+  int64_t n_latent = 0;               ///< width of what routed experts read and write; 0: the model's
+  std::string latent = "ffn_latent";  ///< what the tensors around these experts are called: _down, _norm, _up
   bool exists() const { return n_ff > 0 || n_expert > 0; }  ///< else the layer is its mixer alone
+  bool has_gate() const { return activation.kind != compute::Activation::kReluSquared; }  ///< beside the up projection
+  int64_t expert_width(int64_t n_embd) const { return n_latent > 0 ? n_latent : n_embd; }
   int64_t n_used = 0;
   int64_t n_group = 1;
   int64_t n_group_used = 1;
@@ -204,6 +208,7 @@ struct ModelConfig {
   float logit_softcap = 0;                  ///< c: logits become c tanh(logits / c); 0: they stay
   bool output_required = false;             ///< a missing output.weight is not replaced by token_embd
   std::vector<LayerConfig> layers;          ///< of the trunk
+  bool centered_prediction = false;         ///< so does the last norm of the blocks for prediction
   /// Of the blocks after the trunk that predict further tokens (NextN, MTP); see schedule/prediction.h.
   std::vector<LayerConfig> prediction;
 

@@ -105,7 +105,9 @@ ModelConfig ModelKeys::model(const LayerConfig& layer) const {
   if (config.n_vocab < 1 || config.n_vocab > kMaxCount) reject("vocab_size", "cannot be read: the token list is empty");
   config.n_embd = count("embedding_length");
   config.n_context = count("context_length");
-  config.norm_eps = static_cast<float>(positive("attention.layer_norm_rms_epsilon"));
+  constexpr std::string_view kEps = "attention.layer_norm_rms_epsilon",
+                             kEpsOfLayerNorm = "attention.layer_norm_epsilon";
+  config.norm_eps = static_cast<float>(positive(contains(kEps) || !contains(kEpsOfLayerNorm) ? kEps : kEpsOfLayerNorm));
   // Prediction (NextN) blocks follow the trunk in the file and take no part in it.
   const int64_t n_blocks = count("block_count"), n_predict = count("nextn_predict_layers", 0);
   if (n_predict >= n_blocks)
@@ -194,6 +196,21 @@ RopeConfig ModelKeys::rope(compute::RopePairs pairs, int64_t n_dims_absent) cons
     reject("rope.scaling.type", "is \"{}\", expected none, linear, yarn or longrope", printable(type));
   }
   return rope;
+}
+
+StateSpaceConfig ModelKeys::state_space() const {
+  StateSpaceConfig config;
+  config.n_taps = count("ssm.conv_kernel");
+  config.n_state = count("ssm.state_size");
+  config.n_head = count("ssm.time_step_rank");
+  config.n_group = count("ssm.group_count");
+  const int64_t inner = count("ssm.inner_size");
+  if (inner % config.n_head != 0)
+    reject("ssm.inner_size", "is {}, expected a multiple of ssm.time_step_rank {}", inner, config.n_head);
+  if (config.n_head % config.n_group != 0)
+    reject("ssm.group_count", "is {}, expected a divisor of ssm.time_step_rank {}", config.n_group, config.n_head);
+  config.head = inner / config.n_head;
+  return config;
 }
 
 std::optional<std::vector<bool>> ModelKeys::flags(std::string_view key, size_t n_layers) const {

@@ -140,15 +140,21 @@ void bind_experts(const Binder& binder, const FfnConfig& config, int64_t n_embd,
   w.router = binder.weight("ffn_gate_inp.weight", n_embd, n);
   w.router_bias = binder.optional("ffn_gate_inp.bias", n);
   w.selection_bias = binder.optional("exp_probs_b.bias", n);
-  w.gate_up_exps = binder.optional_weight("ffn_gate_up_exps.weight", n_embd, 2 * n_ff, n);
-  w.gate_up_exps_bias = binder.optional("ffn_gate_up_exps.bias", 2 * n_ff, n);
-  const bool apart = w.gate_up_exps.empty();
-  w.gate_exps = binder.weight_if(apart, "ffn_gate_exps.weight", n_embd, n_ff, n);
-  w.up_exps = binder.weight_if(apart, "ffn_up_exps.weight", n_embd, n_ff, n);
-  w.gate_exps_bias = binder.optional("ffn_gate_exps.bias", n_ff, n);
+  const int64_t width = config.expert_width(n_embd);
+  const bool latent = config.n_latent > 0;
+  w.latent_down = binder.weight_if(latent, config.latent + "_down.weight", n_embd, width);
+  w.latent_up = binder.weight_if(latent, config.latent + "_up.weight", width, n_embd);
+  if (latent) w.latent_norm = binder.optional(config.latent + "_norm.weight", width);
+  if (config.has_gate()) {
+    w.gate_up_exps = binder.optional_weight("ffn_gate_up_exps.weight", width, 2 * n_ff, n);
+    w.gate_up_exps_bias = binder.optional("ffn_gate_up_exps.bias", 2 * n_ff, n);
+    w.gate_exps = binder.weight_if(w.gate_up_exps.empty(), "ffn_gate_exps.weight", width, n_ff, n);
+    w.gate_exps_bias = binder.optional("ffn_gate_exps.bias", n_ff, n);
+  }
+  w.up_exps = binder.weight_if(w.gate_up_exps.empty(), "ffn_up_exps.weight", width, n_ff, n);
   w.up_exps_bias = binder.optional("ffn_up_exps.bias", n_ff, n);
-  w.down_exps = binder.weight("ffn_down_exps.weight", n_ff, n_embd, n);
-  w.down_exps_bias = binder.optional("ffn_down_exps.bias", n_embd, n);
+  w.down_exps = binder.weight("ffn_down_exps.weight", n_ff, width, n);
+  w.down_exps_bias = binder.optional("ffn_down_exps.bias", width, n);
 }
 
 FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_embd) {
@@ -161,10 +167,10 @@ FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_em
   const int64_t n_ff = experts ? config.n_ff_shared : config.n_ff;  // of the part that every token passes
   if (n_ff > 0) {
     w.shared_gate = binder.weight_if(config.shared_gate, "ffn_gate_inp_shexp.weight", n_embd, 1);
-    w.gate = binder.weight("ffn_gate" + suffix + ".weight", n_embd, n_ff);
+    w.gate = binder.weight_if(config.has_gate(), "ffn_gate" + suffix + ".weight", n_embd, n_ff);
     w.up = binder.weight("ffn_up" + suffix + ".weight", n_embd, n_ff);
     w.down = binder.weight("ffn_down" + suffix + ".weight", n_ff, n_embd);
-    w.gate_bias = binder.optional("ffn_gate" + suffix + ".bias", n_ff);
+    if (config.has_gate()) w.gate_bias = binder.optional("ffn_gate" + suffix + ".bias", n_ff);
     w.up_bias = binder.optional("ffn_up" + suffix + ".bias", n_ff);
     w.down_bias = binder.optional("ffn_down" + suffix + ".bias", n_embd);
   }

@@ -95,6 +95,8 @@ struct FfnWeights {
   Weight gate, up, down;                 // [D, F], [D, F], [F, D]; with experts: the shared expert
   Weight shared_gate;                    // ffn_gate_inp_shexp [D, 1]
   Vector gate_bias, up_bias, down_bias;  // [F], [F], [D]
+  Weight latent_down, latent_up;         // [D, R], [R, D], see FfnConfig::latent; the experts then have R for D
+  Vector latent_norm;                    // [R]: of what routed experts give together
   Weight router;                         // ffn_gate_inp [D, E]
   Vector router_bias;                    // [E]
   Vector selection_bias;                 // exp_probs_b [E], steers the selection only
