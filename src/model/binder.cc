@@ -73,6 +73,16 @@ const gguf::TensorInfo& Binder::find(const std::string& name, const std::array<i
   return *tensor;
 }
 
+std::array<int64_t, gguf::kMaxDims> Binder::shape_in_file(const std::string& name,
+                                                          const std::array<int64_t, gguf::kMaxDims>& ne) const {
+  const gguf::TensorInfo* const tensor = look_up(prefix_ + name);
+  const auto of_more_than_1 = [](std::array<int64_t, gguf::kMaxDims> dims) {
+    std::fill(std::remove(dims.begin(), dims.end(), 1), dims.end(), 1);
+    return dims;
+  };
+  return tensor != nullptr && of_more_than_1(tensor->ne) == of_more_than_1(ne) ? tensor->ne : ne;
+}
+
 Weight Binder::weight(const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices) const {
   if (stock_ != nullptr) {
     stock_->ask(prefix_ + name, {n_in, n_out, n_slices, 1});
@@ -142,11 +152,12 @@ Weight Binder::scaled(Weight from, std::span<const float> scales) const {
 }
 
 std::vector<float> Binder::values(const std::string& name, int64_t n, int64_t n_slices) const {
+  const auto ne = shape_in_file(name, {n, n_slices, 1, 1});
   if (stock_ != nullptr) {
-    stock_->ask(prefix_ + name, {n, n_slices, 1, 1});
+    stock_->ask(prefix_ + name, ne);
     return {};
   }
-  const gguf::TensorInfo& tensor = find(name, {n, n_slices, 1, 1});
+  const gguf::TensorInfo& tensor = find(name, ne);
   const formats::Format& type = format(tensor.type);
   if (type.decode == nullptr)
     fail(reader_->path(), "tensor {} has type {}, which holds no weights", tensor.name, type.name);

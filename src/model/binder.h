@@ -65,7 +65,7 @@ class Binder {
     return weight_if(has(name), name, n_in, n_out, n_slices);
   }
 
-  /// [n, n_slices], decoded, in host memory.
+  /// [n, n_slices], decoded, in host memory. Dimensions of 1 do not count: a file may have [1, n] for [n].
   std::vector<float> values(const std::string& name, int64_t n, int64_t n_slices = 1) const;
   Vector vector(const std::string& name, int64_t n, int64_t n_slices = 1) const;
   /// [n_slices, n] of a tensor [n, n_slices].
@@ -85,6 +85,9 @@ class Binder {
  private:
   const gguf::TensorInfo* look_up(const std::string& name) const;
   const gguf::TensorInfo& find(const std::string& name, const std::array<int64_t, gguf::kMaxDims>& ne) const;
+  /// The tensor's own shape where only dimensions of 1 are elsewhere than in `ne`, else `ne`.
+  std::array<int64_t, gguf::kMaxDims> shape_in_file(const std::string& name,
+                                                    const std::array<int64_t, gguf::kMaxDims>& ne) const;
   Vector uploaded(const std::vector<float>& host) const;
   Weight load(const gguf::TensorInfo& tensor, Weight from) const;
   /// Of a weight's slices; empty: there are none, or they are 1.

@@ -39,10 +39,13 @@ struct RopeConfig {
 };
 
 enum class Mixer {
-  kNone,       ///< the layer is its FFN alone
-  kAttention,  ///< attn_q, attn_k, attn_v, attn_output with grouped heads
-  kLatent,     ///< multi-head latent attention in its absorbed form (DeepSeek-V2 report, section 2.1)
-  kDeltaNet,   ///< gated delta net: a causal convolution and a recurrence instead of attention (see DeltaRuleArgs)
+  kNone,        ///< the layer is its FFN alone
+  kAttention,   ///< attn_q, attn_k, attn_v, attn_output with grouped heads
+  kLatent,      ///< multi-head latent attention in its absorbed form (DeepSeek-V2 report, section 2.1)
+  kDeltaNet,    ///< gated delta net: a causal convolution and a recurrence instead of attention (see DeltaRuleArgs)
+  kShortConv,   ///< a gated causal convolution instead of attention (LFM2)
+  kStateSpace,  ///< Mamba 2: a causal convolution and a recurrence (see StateSpaceArgs)
+  kKimiDelta,   ///< Kimi delta attention: as gated delta net, with a decay for each key channel
 };
 
 /// Gated delta net; all heads, of keys and of values, are `head` wide.
@@ -65,6 +68,50 @@ struct DeltaNetConfig {
   bool operator==(const DeltaNetConfig&) const = default;
 };
 
+/// Short convolution of LFM2: what the convolution sees, and what it gives, is gated. Both are as wide as the model.
+struct ShortConvConfig {
+  int64_t width = 0;
+  int64_t n_taps = 0;
+
+  int64_t conv_values() const { return (n_taps - 1) * width; }  ///< of a sequence's state
+
+  bool operator==(const ShortConvConfig&) const = default;
+};
+
+/// Mamba 2: n_head heads of `head` columns, each with a state of n_state columns for each of its own.
+struct StateSpaceConfig {
+  int64_t n_head = 0;
+  int64_t head = 0;
+  int64_t n_group = 0;  ///< of heads that share what they write and read with
+  int64_t n_state = 0;
+  int64_t n_taps = 0;  ///< of the convolution
+
+  int64_t inner() const { return n_head * head; }
+  int64_t conv_width() const { return inner() + 2 * n_group * n_state; }  ///< [values | writes | reads]
+  int64_t in_width() const { return inner() + conv_width() + n_head; }    ///< [gates | conv_width | steps]
+  // Values of a sequence's state.
+  int64_t rule_values() const { return inner() * n_state; }
+  int64_t conv_values() const { return (n_taps - 1) * conv_width(); }
+
+  bool operator==(const StateSpaceConfig&) const = default;
+};
+
+/// Kimi delta attention; queries, keys and values have n_head heads of `head` columns each.
+struct KimiDeltaConfig {
+  int64_t n_head = 0;
+  int64_t head = 0;
+  int64_t n_taps = 0;  ///< of the convolutions of queries, keys and values
+  float bound = 0;     ///< of decays, see DeltaRuleArgs; 0: none
+  float eps = 0;       ///< in the normalization of queries and keys; 0: the model's
+
+  int64_t width() const { return n_head * head; }
+  // Values of a sequence's state.
+  int64_t rule_values() const { return width() * head; }
+  int64_t conv_values() const { return (n_taps - 1) * width(); }  ///< of one of the three convolutions
+
+  bool operator==(const KimiDeltaConfig&) const = default;
+};
+
 struct AttentionConfig {
   Mixer mixer = Mixer::kAttention;
   int64_t n_head = 0;
@@ -74,7 +121,8 @@ struct AttentionConfig {
   float scale = 0;     ///< of q.k before the softmax
   int64_t window = 0;  ///< positions that a query sees, its own included; 0: all
   RopeConfig rope;
-  float softcap = 0;  ///< c: a score s, scaled, becomes c tanh(s / c); 0: it stays
+  bool unrotated = false;  ///< no RoPE; latent: rope.n_dims columns are there all the same
+  float softcap = 0;       ///< c: a score s, scaled, becomes c tanh(s / c); 0: it stays
   /// t: a query at position p is multiplied by 1 + t ln(floor(p / temperature_length) + 1); 0: it stays.
   float temperature = 0;
   int64_t temperature_length = 0;
@@ -87,12 +135,16 @@ struct AttentionConfig {
   int64_t kv_lora_rank = 0;  ///< width of the cached latent
   bool expanded = false;     ///< files with attn_kv_b: keys and values of every head are computed and cached
 
-  DeltaNetConfig delta_net;  ///< delta net only
+  // One mixer's each.
+  DeltaNetConfig delta_net;
+  ShortConvConfig short_conv;
+  StateSpaceConfig state_space;
+  KimiDeltaConfig kimi_delta;
 
   int64_t query_width() const { return n_head * head_k * (gated ? 2 : 1); }  ///< gates included
   int64_t n_nope() const { return head_k - rope.n_dims; }  ///< latent: columns of a query head without RoPE
   bool attends() const { return mixer == Mixer::kAttention || mixer == Mixer::kLatent; }  ///< to cached positions
-  bool rotates() const { return attends() && rope.n_dims > 0; }  ///< positions act through `rope`
+  bool rotates() const { return attends() && !unrotated && rope.n_dims > 0; }  ///< positions act through `rope`
   bool absorbed() const { return mixer == Mixer::kLatent && !expanded; }
   int64_t key_width() const { return absorbed() ? kv_lora_rank + rope.n_dims : n_head_kv * head_k; }
   int64_t value_width() const { return absorbed() ? 0 : n_head_kv * head_v; }  ///< 0: a view of the keys
@@ -102,12 +154,16 @@ struct AttentionConfig {
 
 struct FfnConfig {
   compute::Activation activation = compute::Activation::kSwiglu;
-  int64_t n_ff = 0;          ///< width of the dense FFN, or of one expert
-  bool fused = false;        ///< dense: ffn_up has the gates before its own columns, there is no ffn_gate
-  int64_t n_expert = 0;      ///< 0: dense
-  int64_t n_ff_shared = 0;   ///< width of the shared expert, 0: none
-  bool shared_gate = false;  ///< the shared expert is multiplied by sigmoid(ffn_gate_inp_shexp . x)
+  int64_t n_ff = 0;                   ///< width of the dense FFN, or of one expert
+  bool fused = false;                 ///< dense: ffn_up has the gates before its own columns, there is no ffn_gate
+  int64_t n_expert = 0;               ///< 0: dense
+  int64_t n_ff_shared = 0;            ///< width of the shared expert, 0: none
+  bool shared_gate = false;           ///< the shared expert is multiplied by sigmoid(ffn_gate_inp_shexp . x)
+  int64_t n_latent = 0;               ///< width of what routed experts read and write; 0: the model's
+  std::string latent = "ffn_latent";  ///< what the tensors around these experts are called: _down, _norm, _up
   bool exists() const { return n_ff > 0 || n_expert > 0; }  ///< else the layer is its mixer alone
+  bool has_gate() const { return activation.kind != compute::Activation::kReluSquared; }  ///< beside the up projection
+  int64_t expert_width(int64_t n_embd) const { return n_latent > 0 ? n_latent : n_embd; }
   int64_t n_used = 0;
   int64_t n_group = 1;
   int64_t n_group_used = 1;
@@ -164,6 +220,7 @@ struct ModelConfig {
   bool output_required = false;             ///< a missing output.weight is not replaced by token_embd
   bool output_tied = false;                 ///< token_embd is the output, even of a file with output.weight
   std::vector<LayerConfig> layers;          ///< of the trunk
+  bool centered_prediction = false;         ///< so does the last norm of the blocks for prediction
   /// Of the blocks after the trunk that predict further tokens (NextN, MTP); see schedule/prediction.h.
   std::vector<LayerConfig> prediction;
 

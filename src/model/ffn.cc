@@ -5,7 +5,7 @@
 namespace steelyard::model {
 namespace {
 
-// The two inputs of a gated FFN's activation; valid after the products have run.
+// The two inputs of a gated FFN's activation; valid after the products have run. Without a gate both are the one input.
 struct GateUp {
   Matrix gate, up;
 };
@@ -14,7 +14,8 @@ GateUp halves(Matrix both) { return {both.columns(0, both.cols / 2), both.column
 
 GateUp add_gate_up(const FfnWeights& w, Matrix f, Products& products) {
   if (!w.gate_up.empty()) return halves(products.add(w.gate_up, f));
-  return {products.add(w.gate, f), products.add(w.up, f)};
+  const Matrix gate = w.gate.empty() ? Matrix{} : products.add(w.gate, f), up = products.add(w.up, f);
+  return {w.gate.empty() ? up : gate, up};
 }
 
 void activate(const FfnConfig& config, const FfnWeights& w, const GateUp& gate_up, ForwardContext& ctx) {
@@ -33,8 +34,10 @@ Matrix dense(const FfnConfig& config, const FfnWeights& w, Matrix f, ForwardCont
 
 // The same of every expert; x: [n_slots, n_embd]. From one fused tensor or two.
 GateUp add_expert_gate_up(const FfnWeights& w, Matrix x, const Routing& routing, Products& products) {
-  if (w.gate_up_exps.empty()) return {products.add(w.gate_exps, x, &routing), products.add(w.up_exps, x, &routing)};
-  return halves(products.add(w.gate_up_exps, x, &routing));
+  if (!w.gate_up_exps.empty()) return halves(products.add(w.gate_up_exps, x, &routing));
+  const Matrix gate = w.gate_exps.empty() ? Matrix{} : products.add(w.gate_exps, x, &routing);
+  const Matrix up = products.add(w.up_exps, x, &routing);
+  return {w.gate_exps.empty() ? up : gate, up};
 }
 
 void add_expert_bias(Matrix y, const Vector& bias, const Routing& routing, ForwardContext& ctx) {
@@ -71,8 +74,9 @@ Routing route(const FfnConfig& config, const FfnWeights& w, Matrix f, ForwardCon
 Matrix mixture(const FfnConfig& config, const FfnWeights& w, Matrix f, ForwardContext& ctx) {
   const bool shared = config.n_ff_shared > 0;
   const Routing routing = route(config, w, f, ctx);
-  const Matrix x = ctx.scratch.matrix(routing.n_slots(), f.cols);
-  ctx.backend.gather(f, routing, x);
+  const Matrix in = w.latent_down.empty() ? f : linear(w.latent_down, f, ctx);
+  const Matrix x = ctx.scratch.matrix(routing.n_slots(), in.cols);
+  ctx.backend.gather(in, routing, x);
 
   Products inputs(ctx);
   const GateUp routed = add_expert_gate_up(w, x, routing, inputs);
@@ -87,8 +91,10 @@ Matrix mixture(const FfnConfig& config, const FfnWeights& w, Matrix f, ForwardCo
   const Matrix beside = shared ? outputs.add(w.down, common.gate) : Matrix{};
   outputs.run();
   add_expert_bias(down, w.down_exps_bias, routing, ctx);
-  const Matrix out = ctx.scratch.matrix(f.rows, f.cols);
+  Matrix out = ctx.scratch.matrix(f.rows, in.cols);
   ctx.backend.combine(down, routing, out);
+  if (w.latent_norm.data != nullptr) ctx.backend.rms_norm(out, w.latent_norm.data, ctx.norm_eps, out);
+  if (!w.latent_up.empty()) out = linear(w.latent_up, out, ctx);
   if (shared) {
     add_bias(beside, w.down_bias, ctx);
     if (config.shared_gate) ctx.backend.apply_gate(compute::Gate::kSigmoid, beside, share);

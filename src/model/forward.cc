@@ -163,6 +163,12 @@ Matrix mix(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequence
   switch (layer.config.attention.mixer) {
     case Mixer::kDeltaNet:
       return delta_net(layer, h, sequences, ctx);
+    case Mixer::kShortConv:
+      return short_conv(layer, h, sequences, ctx);
+    case Mixer::kStateSpace:
+      return state_space(layer, h, sequences, ctx);
+    case Mixer::kKimiDelta:
+      return kimi_delta(layer, h, sequences, ctx);
     case Mixer::kLatent:
       return latent_attention(layer, h, sequences, ctx);
     case Mixer::kAttention:

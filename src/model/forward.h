@@ -70,6 +70,10 @@ Matrix attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> se
 Matrix latent_attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 /// Gated delta net. At first_position 0 the state is reset, else it must be that of the earlier positions.
 Matrix delta_net(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
+/// Short convolution, Mamba 2 and Kimi delta attention, with a state as delta_net().
+Matrix short_conv(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
+Matrix state_space(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
+Matrix kimi_delta(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 /// A dense gated FFN, or routed experts plus the shared expert; f: [n, n_embd], normed.
 Matrix ffn(const Layer& layer, Matrix f, ForwardContext& ctx);
 

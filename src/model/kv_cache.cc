@@ -31,6 +31,12 @@ int64_t state_values(const AttentionConfig& config) {
   switch (config.mixer) {
     case Mixer::kDeltaNet:
       return config.delta_net.rule_values() + config.delta_net.conv_values();
+    case Mixer::kShortConv:
+      return config.short_conv.conv_values();
+    case Mixer::kStateSpace:
+      return config.state_space.rule_values() + config.state_space.conv_values();
+    case Mixer::kKimiDelta:
+      return config.kimi_delta.rule_values() + 3 * config.kimi_delta.conv_values();
     case Mixer::kNone:
     case Mixer::kAttention:
     case Mixer::kLatent:

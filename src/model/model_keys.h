@@ -44,6 +44,11 @@ class ModelKeys {
   double positive(std::string_view key, double absent) const;
   /// A finite number >= 0.
   double non_negative(std::string_view key, double absent) const;
+  /// The same; 0 means `absent`, too.
+  double positive_or(std::string_view key, double absent) const {
+    const double value = non_negative(key, absent);
+    return value > 0 ? value : absent;
+  }
   bool boolean(std::string_view key, bool absent) const;
   std::string_view string(std::string_view key, std::string_view absent) const;
 
@@ -60,11 +65,16 @@ class ModelKeys {
   /// The same with `dense` in the first leading_dense_block_count layers, whose width it reads, and `moe` in the
   /// others.
   ModelConfig model_with_dense_blocks(const LayerConfig& dense, const LayerConfig& moe) const;
-  /// Heads, head widths, RoPE on `pairs` with its scaling.
+  /// Whether this block has key/value heads. Where it has none, files of hybrid models mean another mixer.
+  bool has_attention() const;
+  /// Heads and head widths, without RoPE.
+  AttentionConfig unrotated_attention() const;
+  /// The same with RoPE on `pairs` and its scaling.
   AttentionConfig attention(compute::RopePairs pairs) const;
   /// The same for architectures that rotate whole heads: Error when rope.dimension_count is not the head width.
   AttentionConfig fully_rotated_attention(compute::RopePairs pairs) const;
   RopeConfig rope(compute::RopePairs pairs, int64_t n_dims_absent) const;
+  StateSpaceConfig state_space() const;
   /// Which of n_layers slide a window over the past: attention.sliding_window_pattern, an array with an entry per layer
   /// or a period whose last layer is full; `period` when the key is absent.
   std::vector<bool> windowed(size_t n_layers, int64_t period) const;

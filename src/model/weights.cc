@@ -60,15 +60,71 @@ void bind_delta_net(const Binder& binder, const DeltaNetConfig& config, int64_t 
   w.output = binder.weight("ssm_out.weight", v_width, n_embd);
 }
 
+void bind_short_conv(const Binder& binder, const ShortConvConfig& config, ShortConvWeights& w) {
+  w.in = binder.weight("shortconv.in_proj.weight", config.width, 3 * config.width);
+  w.conv = binder.transposed("shortconv.conv.weight", config.n_taps, config.width);
+  w.output = binder.weight("shortconv.out_proj.weight", config.width, config.width);
+}
+
+void bind_state_space(const Binder& binder, const StateSpaceConfig& config, int64_t n_embd, StateSpaceWeights& w) {
+  const int64_t inner = config.inner(), n_head = config.n_head;
+  w.in = binder.weight("ssm_in.weight", n_embd, config.in_width());
+  w.conv = binder.transposed("ssm_conv1d.weight", config.n_taps, config.conv_width());
+  w.conv_bias = binder.optional("ssm_conv1d.bias", config.conv_width());
+  w.dt = binder.vector("ssm_dt.bias", n_head);
+  w.decay = binder.vector("ssm_a", n_head);
+  w.skip = binder.vector("ssm_d", n_head);
+  w.norm = binder.vector("ssm_norm.weight", inner / config.n_group, config.n_group);
+  w.output = binder.weight("ssm_out.weight", inner, n_embd);
+}
+
+void bind_kimi_delta(const Binder& binder, const KimiDeltaConfig& config, int64_t n_embd, AttentionWeights& attention) {
+  KimiDeltaWeights& w = attention.kimi_delta;
+  const int64_t width = config.width();
+  attention.qkv = binder.optional_weight("attn_qkv.weight", n_embd, 3 * width);
+  const bool apart = attention.qkv.empty();
+  attention.q = binder.weight_if(apart, "attn_q.weight", n_embd, width);
+  attention.k = binder.weight_if(apart, "attn_k.weight", n_embd, width);
+  attention.v = binder.weight_if(apart, "attn_v.weight", n_embd, width);
+  attention.output = binder.weight("attn_output.weight", width, n_embd);
+  w.conv_q = binder.transposed("ssm_conv1d_q.weight", config.n_taps, width);
+  w.conv_k = binder.transposed("ssm_conv1d_k.weight", config.n_taps, width);
+  w.conv_v = binder.transposed("ssm_conv1d_v.weight", config.n_taps, width);
+  w.decay_in = binder.weight("ssm_f_a.weight", n_embd, config.head);
+  w.decay_out = binder.weight("ssm_f_b.weight", config.head, width);
+  w.dt = binder.vector("ssm_dt.bias", width);
+  w.decay = binder.vector("ssm_a", config.n_head);
+  w.beta = binder.weight("ssm_beta.weight", n_embd, config.n_head);
+  const bool low_rank = !binder.has("ssm_g.weight");
+  w.gate = binder.weight_if(!low_rank, "ssm_g.weight", n_embd, width);
+  w.gate_in = binder.weight_if(low_rank, "ssm_g_a.weight", n_embd, config.head);
+  w.gate_out = binder.weight_if(low_rank, "ssm_g_b.weight", config.head, width);
+  w.norm = binder.vector("ssm_norm.weight", config.head);
+}
+
 AttentionWeights bind_attention(const Binder& binder, const LayerConfig& layer, int64_t n_embd) {
   const AttentionConfig& config = layer.attention;
   AttentionWeights w;
   if (config.mixer == Mixer::kNone) return w;
   w.norm = binder.vector_if(layer.input_norms, "attn_norm.weight", n_embd);
   w.branch_norm = binder.vector_if(layer.branch_norms, "post_attention_norm.weight", n_embd);
-  if (config.mixer == Mixer::kDeltaNet) {
-    bind_delta_net(binder, config.delta_net, n_embd, w.delta_net);
-    return w;
+  switch (config.mixer) {
+    case Mixer::kDeltaNet:
+      bind_delta_net(binder, config.delta_net, n_embd, w.delta_net);
+      return w;
+    case Mixer::kShortConv:
+      bind_short_conv(binder, config.short_conv, w.short_conv);
+      return w;
+    case Mixer::kStateSpace:
+      bind_state_space(binder, config.state_space, n_embd, w.state_space);
+      return w;
+    case Mixer::kKimiDelta:
+      bind_kimi_delta(binder, config.kimi_delta, n_embd, w);
+      return w;
+    case Mixer::kNone:
+    case Mixer::kAttention:
+    case Mixer::kLatent:
+      break;
   }
   if (config.mixer == Mixer::kLatent)
     bind_latent(binder, config, n_embd, w);
@@ -84,15 +140,21 @@ void bind_experts(const Binder& binder, const FfnConfig& config, int64_t n_embd,
   w.router = binder.weight("ffn_gate_inp.weight", n_embd, n);
   w.router_bias = binder.optional("ffn_gate_inp.bias", n);
   w.selection_bias = binder.optional("exp_probs_b.bias", n);
-  w.gate_up_exps = binder.optional_weight("ffn_gate_up_exps.weight", n_embd, 2 * n_ff, n);
-  w.gate_up_exps_bias = binder.optional("ffn_gate_up_exps.bias", 2 * n_ff, n);
-  const bool apart = w.gate_up_exps.empty();
-  w.gate_exps = binder.weight_if(apart, "ffn_gate_exps.weight", n_embd, n_ff, n);
-  w.up_exps = binder.weight_if(apart, "ffn_up_exps.weight", n_embd, n_ff, n);
-  w.gate_exps_bias = binder.optional("ffn_gate_exps.bias", n_ff, n);
+  const int64_t width = config.expert_width(n_embd);
+  const bool latent = config.n_latent > 0;
+  w.latent_down = binder.weight_if(latent, config.latent + "_down.weight", n_embd, width);
+  w.latent_up = binder.weight_if(latent, config.latent + "_up.weight", width, n_embd);
+  if (latent) w.latent_norm = binder.optional(config.latent + "_norm.weight", width);
+  if (config.has_gate()) {
+    w.gate_up_exps = binder.optional_weight("ffn_gate_up_exps.weight", width, 2 * n_ff, n);
+    w.gate_up_exps_bias = binder.optional("ffn_gate_up_exps.bias", 2 * n_ff, n);
+    w.gate_exps = binder.weight_if(w.gate_up_exps.empty(), "ffn_gate_exps.weight", width, n_ff, n);
+    w.gate_exps_bias = binder.optional("ffn_gate_exps.bias", n_ff, n);
+  }
+  w.up_exps = binder.weight_if(w.gate_up_exps.empty(), "ffn_up_exps.weight", width, n_ff, n);
   w.up_exps_bias = binder.optional("ffn_up_exps.bias", n_ff, n);
-  w.down_exps = binder.weight("ffn_down_exps.weight", n_ff, n_embd, n);
-  w.down_exps_bias = binder.optional("ffn_down_exps.bias", n_embd, n);
+  w.down_exps = binder.weight("ffn_down_exps.weight", n_ff, width, n);
+  w.down_exps_bias = binder.optional("ffn_down_exps.bias", width, n);
 }
 
 FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_embd) {
@@ -106,10 +168,10 @@ FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_em
   if (n_ff > 0) {
     w.shared_gate = binder.weight_if(config.shared_gate, "ffn_gate_inp_shexp.weight", n_embd, 1);
     w.gate_up = binder.weight_if(config.fused, "ffn_up.weight", n_embd, 2 * n_ff);
-    w.gate = binder.weight_if(!config.fused, "ffn_gate" + suffix + ".weight", n_embd, n_ff);
+    w.gate = binder.weight_if(!config.fused && config.has_gate(), "ffn_gate" + suffix + ".weight", n_embd, n_ff);
     w.up = binder.weight_if(!config.fused, "ffn_up" + suffix + ".weight", n_embd, n_ff);
     w.down = binder.weight("ffn_down" + suffix + ".weight", n_ff, n_embd);
-    w.gate_bias = binder.optional("ffn_gate" + suffix + ".bias", n_ff);
+    if (config.has_gate()) w.gate_bias = binder.optional("ffn_gate" + suffix + ".bias", n_ff);
     w.up_bias = binder.optional("ffn_up" + suffix + ".bias", n_ff);
     w.down_bias = binder.optional("ffn_down" + suffix + ".bias", n_embd);
   }

@@ -31,6 +31,33 @@ struct DeltaNetWeights {
   Weight output;       // ssm_out [V, D]
 };
 
+/// Short convolution; D = n_embd.
+struct ShortConvWeights {
+  Weight in;      // shortconv.in_proj [D, 3D]: [what gates the input | what gates the result | the input]
+  Vector conv;    // shortconv.conv [D, taps]: a row per tap, oldest first
+  Weight output;  // shortconv.out_proj [D, D]
+};
+
+/// Mamba 2; I = inner, H = heads, G = groups.
+struct StateSpaceWeights {
+  Weight in;               // ssm_in [D, in_width]
+  Vector conv, conv_bias;  // ssm_conv1d [conv_width, taps]: a row per tap, oldest first; [conv_width]
+  Vector dt, decay, skip;  // ssm_dt.bias, ssm_a, ssm_d [H]
+  Vector norm;             // ssm_norm [I / G, G]
+  Weight output;           // ssm_out [I, D]
+};
+
+/// Kimi delta attention; d = head, W = n_head * head. Queries, keys, values and output are the attention's.
+struct KimiDeltaWeights {
+  Vector conv_q, conv_k, conv_v;  // ssm_conv1d_q, _k, _v [W, taps]: a row per tap, oldest first
+  Weight decay_in, decay_out;     // ssm_f_a [D, d], ssm_f_b [d, W]
+  Vector dt, decay;               // ssm_dt.bias [W], ssm_a [H]
+  Weight beta;                    // ssm_beta [D, H]
+  Weight gate_in, gate_out;       // ssm_g_a [D, d], ssm_g_b [d, W]
+  Weight gate;                    // ssm_g [D, W]: instead of both
+  Vector norm;                    // ssm_norm [d]
+};
+
 /// Shapes are [in, out]; D = n_embd, H = heads, K = key/value heads.
 struct AttentionWeights {
   Vector norm;  // attn_norm [D]
@@ -55,7 +82,11 @@ struct AttentionWeights {
   Weight v_b;        // [R, head_v, H]
   Weight kv_b;       // [R, H*(n_nope + head_v)]: k_b and v_b of files with expanded keys and values
 
+  // One mixer's each.
   DeltaNetWeights delta_net;
+  ShortConvWeights short_conv;
+  StateSpaceWeights state_space;
+  KimiDeltaWeights kimi_delta;
 };
 
 /// E = experts, F = width of an expert or of the dense FFN.
@@ -65,6 +96,8 @@ struct FfnWeights {
   Weight gate_up;                        // ffn_up [D, 2F]: the first two in one, which then are absent
   Weight shared_gate;                    // ffn_gate_inp_shexp [D, 1]
   Vector gate_bias, up_bias, down_bias;  // [F], [F], [D]
+  Weight latent_down, latent_up;         // [D, R], [R, D], see FfnConfig::latent; the experts then have R for D
+  Vector latent_norm;                    // [R]: of what routed experts give together
   Weight router;                         // ffn_gate_inp [D, E]
   Vector router_bias;                    // [E]
   Vector selection_bias;                 // exp_probs_b [E], steers the selection only

@@ -24,9 +24,25 @@ constexpr uint64_t kMaxBytes = uint64_t{1} << 60;
 void check_widths(const model::AttentionConfig& attention, const std::string& path) {
   constexpr int64_t kMaxValues = int64_t{1} << 26;
   const model::DeltaNetConfig& delta = attention.delta_net;
-  const int64_t widths[] = {attention.key_width(), attention.value_width(), attention.rope.n_dims,
-                            delta.value_width(),   delta.conv_width(),      delta.head,
-                            delta.n_taps};
+  const model::ShortConvConfig& conv = attention.short_conv;
+  const model::StateSpaceConfig& space = attention.state_space;
+  const model::KimiDeltaConfig& kimi = attention.kimi_delta;
+  const int64_t widths[] = {attention.key_width(),
+                            attention.value_width(),
+                            attention.rope.n_dims,
+                            delta.value_width(),
+                            delta.conv_width(),
+                            delta.head,
+                            delta.n_taps,
+                            conv.width,
+                            conv.n_taps,
+                            space.inner(),
+                            space.conv_width(),
+                            space.n_state,
+                            space.n_taps,
+                            kimi.width(),
+                            kimi.head,
+                            kimi.n_taps};
   for (const int64_t width : widths) {
     if (width < 0 || width > kMaxValues) fail(path, "a cache {} values wide cannot be planned", width);
   }
@@ -61,7 +77,7 @@ void refuse_beyond_counting(const MemoryPlan& plan, const std::string& path) {
 TensorPlace place_of(std::string_view tensor, size_t n_layers) {
   using Kind = TensorPlace::Kind;
   const auto block = gguf::block_of(tensor);
-  if (!block) return {tensor.starts_with("token_embd") ? Kind::kEmbedding : Kind::kOutput};
+  if (!block) return {tensor.starts_with("token_embd.") ? Kind::kEmbedding : Kind::kOutput};
   const auto layer = static_cast<size_t>(*block);
   return layer < n_layers ? TensorPlace{Kind::kLayer, layer} : TensorPlace{Kind::kPrediction};
 }
