@@ -42,6 +42,10 @@ void bind_heads(const Binder& binder, const AttentionConfig& config, int64_t n_e
   w.q_norm = binder.optional("attn_q_norm.weight", config.whole_norm ? q_width : config.head_k);
   w.k_norm = binder.optional("attn_k_norm.weight", config.whole_norm ? k_width : config.head_k);
   w.sinks = binder.optional("attn_sinks.weight", config.n_head);
+  if (config.output_gate) {
+    const bool per_head = binder.n_rows("attn_gate.weight") == config.n_head;
+    w.gate = binder.optional_weight("attn_gate.weight", n_embd, config.n_head * (per_head ? 1 : config.head_v));
+  }
 }
 
 void bind_delta_net(const Binder& binder, const DeltaNetConfig& config, int64_t n_embd, DeltaNetWeights& w) {
@@ -117,15 +121,19 @@ FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_em
   return w;
 }
 
-// One tensor for all layers; those that rotate fewer pairs have the first ones of it.
+// One tensor for all layers, as long as that of the widest needs it; those that rotate fewer pairs have the first ones
+// of it, and some have none.
 void bind_rope_factors(const Binder& binder, const ModelConfig& config, TrunkWeights& w) {
   int64_t n_dims = 0;
-  bool longrope = false;
-  for (const LayerConfig& layer : config.layers) {
-    if (!layer.attention.rotates() || !layer.attention.rope.has_factors) continue;
-    n_dims = std::max(n_dims, layer.attention.rope.n_dims);
-    longrope = longrope || layer.attention.rope.scaling == RopeScaling::kLongrope;
+  bool any = false, longrope = false;
+  for (size_t i = 0; i < config.layers.size() + config.prediction.size(); ++i) {
+    const AttentionConfig& attention = config.block(i).attention;
+    if (!attention.rotates()) continue;
+    n_dims = std::max(n_dims, attention.rope.n_dims);
+    any = any || attention.rope.has_factors;
+    longrope = longrope || (attention.rope.has_factors && attention.rope.scaling == RopeScaling::kLongrope);
   }
+  if (!any) return;
   if (longrope) {
     w.rope_short = binder.rope_factors("rope_factors_short.weight", n_dims / 2);
     w.rope_long = binder.rope_factors("rope_factors_long.weight", n_dims / 2);
@@ -149,12 +157,14 @@ TrunkWeights bind_trunk(const Binder& first, const Binder& last, bool same, cons
 
 PredictionWeights bind_prediction(const Binder& binder, const ModelConfig& config) {
   PredictionWeights w;
-  w.eh_proj = binder.weight("eh_proj.weight", 2 * config.n_embd, config.n_embd);
-  w.enorm = binder.vector("enorm.weight", config.n_embd);
-  w.hnorm = binder.vector("hnorm.weight", config.n_embd);
-  w.token_embd = binder.optional_weight("embed_tokens.weight", config.n_embd, config.n_vocab);
-  w.output_norm = binder.optional("shared_head_norm.weight", config.n_embd);
-  w.output = binder.optional_weight("shared_head_head.weight", config.n_embd, config.n_vocab);
+  w.eh_proj = binder.weight("nextn.eh_proj.weight", 2 * config.n_embd, config.n_embd);
+  w.enorm = binder.vector("nextn.enorm.weight", config.n_embd);
+  w.hnorm = binder.vector("nextn.hnorm.weight", config.n_embd);
+  w.token_embd = binder.optional_weight("nextn.embed_tokens.weight", config.n_embd, config.n_vocab);
+  const char* const norms[] = {"nextn.shared_head_norm.weight", "layer_output_norm.weight"};
+  w.output_norm = binder.optional(norms[binder.has(norms[0]) ? 0 : 1], config.n_embd);
+  binder.expect(norms[1]);  // unused beside the other one
+  w.output = binder.optional_weight("nextn.shared_head_head.weight", config.n_embd, config.n_vocab);
   return w;
 }
 
@@ -166,7 +176,7 @@ LayerWeights bind_layer(const Binder& binder, const LayerConfig& description, in
 std::string block_prefix(size_t block) { return fmt::format("blk.{}.", block); }
 
 std::string prediction_prefix(const ModelConfig& config, int i) {
-  return block_prefix(config.layers.size() + static_cast<size_t>(i)) + "nextn.";
+  return block_prefix(config.layers.size() + static_cast<size_t>(i));
 }
 
 }  // namespace
@@ -179,7 +189,7 @@ TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, B
 }
 
 bool has_prediction(const gguf::Reader& reader, const ModelConfig& config, int i) {
-  return reader.find(prediction_prefix(config, i) + "eh_proj.weight") != nullptr;
+  return reader.find(prediction_prefix(config, i) + "nextn.eh_proj.weight") != nullptr;
 }
 
 PredictionWeights bind_prediction(const gguf::Reader& reader, const ModelConfig& config, int i, Backend& backend) {
@@ -212,7 +222,7 @@ Inventory take_inventory(std::span<const gguf::TensorInfo> tensors, const ModelC
       }
     }
     bind_layer(Binder(stock, prefix, description.required), description, config.n_embd);
-    if (predicts) bind_prediction(Binder(stock, prefix + "nextn."), config);
+    if (predicts) bind_prediction(Binder(stock, prefix), config);
   }
   return stock.result();
 }

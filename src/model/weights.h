@@ -41,6 +41,7 @@ struct AttentionWeights {
   Vector q_bias, k_bias, v_bias;
   Vector q_norm, k_norm;  // [head_k] each, whole_norm: [H*head_k], [K*head_k]
   Vector sinks;           // [H]
+  Weight gate;            // attn_gate [D, H] or [D, H*head_v]
   Weight output;          // [H*head_v, D]
   Vector output_bias;
   Vector branch_norm;  // post_attention_norm [D]
@@ -83,7 +84,7 @@ struct PredictionWeights {
   Weight eh_proj;       // nextn.eh_proj [2D, D]
   Vector enorm, hnorm;  // [D] each
   Weight token_embd;    // nextn.embed_tokens [D, V]; empty: the trunk's
-  Vector output_norm;   // nextn.shared_head_norm [D]; empty: the trunk's
+  Vector output_norm;   // nextn.shared_head_norm, else layer_output_norm [D]; empty: the trunk's
   Weight output;        // nextn.shared_head_head [D, V]; empty: the trunk's
 };
 
