@@ -61,6 +61,10 @@ Inventory Stock::result() const {
   return result;
 }
 
+bool Binder::is_required(const std::string& name) const {
+  return std::ranges::find(required_, name) != required_.end();
+}
+
 const gguf::TensorInfo* Binder::look_up(const std::string& name) const {
   return stock_ != nullptr ? stock_->find(name) : reader_->find(name);
 }
@@ -184,8 +188,7 @@ Vector Binder::transposed(const std::string& name, int64_t n, int64_t n_slices) 
 }
 
 Vector Binder::optional(const std::string& name, int64_t n, int64_t n_slices) const {
-  const bool wanted = has(name) || std::ranges::find(required_, name) != required_.end();
-  return wanted ? vector(name, n, n_slices) : Vector{};
+  return has(name) || is_required(name) ? vector(name, n, n_slices) : Vector{};
 }
 
 std::vector<float> Binder::rope_factors(const std::string& name, int64_t n) const {

@@ -54,6 +54,11 @@ class Binder {
       : stock_(&stock), prefix_(std::move(prefix)), required_(required) {}
 
   bool has(const std::string& name) const { return look_up(prefix_ + name) != nullptr; }
+  /// Rows of a tensor that may come in more than one shape; 0: there is none.
+  int64_t n_rows(const std::string& name) const {
+    const gguf::TensorInfo* const tensor = look_up(prefix_ + name);
+    return tensor != nullptr ? tensor->ne[1] : 0;
+  }
 
   /// A factor beside the weight (`<name>.scale`, one or one per slice, as NVFP4 files have it) is multiplied in: then
   /// the weight is F32.
@@ -62,7 +67,7 @@ class Binder {
     return wanted ? weight(name, n_in, n_out, n_slices) : Weight{};
   }
   Weight optional_weight(const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices = 1) const {
-    return weight_if(has(name), name, n_in, n_out, n_slices);
+    return weight_if(has(name) || is_required(name), name, n_in, n_out, n_slices);
   }
 
   /// [n, n_slices], decoded, in host memory. Dimensions of 1 do not count: a file may have [1, n] for [n].
@@ -83,6 +88,7 @@ class Binder {
   }
 
  private:
+  bool is_required(const std::string& name) const;
   const gguf::TensorInfo* look_up(const std::string& name) const;
   const gguf::TensorInfo& find(const std::string& name, const std::array<int64_t, gguf::kMaxDims>& ne) const;
   /// The tensor's own shape where only dimensions of 1 are elsewhere than in `ne`, else `ne`.

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -129,6 +130,9 @@ struct AttentionConfig {
   bool whole_norm = false;       ///< attn_q_norm and attn_k_norm span all heads instead of each head
   bool norm_after_rope = false;  ///< attn_q_norm and attn_k_norm follow RoPE, else they come before it
   bool gated = false;            ///< attn_q gives per head a query and a gate, whose sigmoid multiplies the head's mix
+  /// What the products with attn_gate, one per head or one per value, multiply the heads' mix with.
+  std::optional<compute::Gate> output_gate;
+  float output_scale = 1;  ///< multiplies what attn_output gives
 
   // Latent only.
   int64_t q_lora_rank = 0;   ///< 0: one full attn_q
@@ -154,11 +158,12 @@ struct AttentionConfig {
 
 struct FfnConfig {
   compute::Activation activation = compute::Activation::kSwiglu;
-  int64_t n_ff = 0;                   ///< width of the dense FFN, or of one expert
-  bool fused = false;                 ///< dense: ffn_up has the gates before its own columns, there is no ffn_gate
-  int64_t n_expert = 0;               ///< 0: dense
-  int64_t n_ff_shared = 0;            ///< width of the shared expert, 0: none
-  bool shared_gate = false;           ///< the shared expert is multiplied by sigmoid(ffn_gate_inp_shexp . x)
+  int64_t n_ff = 0;          ///< width of the dense FFN, or of one expert
+  bool fused = false;        ///< dense: ffn_up has the gates before its own columns, there is no ffn_gate
+  int64_t n_expert = 0;      ///< 0: dense
+  int64_t n_ff_shared = 0;   ///< width of the shared expert, 0: none
+  bool shared_gate = false;  ///< the shared expert is multiplied by sigmoid(ffn_gate_inp_shexp . x)
+  std::optional<compute::Activation> shared_activation;  ///< of the shared expert, where it has another one
   int64_t n_latent = 0;               ///< width of what routed experts read and write; 0: the model's
   std::string latent = "ffn_latent";  ///< what the tensors around these experts are called: _down, _norm, _up
   bool exists() const { return n_ff > 0 || n_expert > 0; }  ///< else the layer is its mixer alone
@@ -223,11 +228,13 @@ struct ModelConfig {
   bool centered_prediction = false;         ///< so does the last norm of the blocks for prediction
   /// Of the blocks after the trunk that predict further tokens (NextN, MTP); see schedule/prediction.h.
   std::vector<LayerConfig> prediction;
+  bool prediction_of_normed = true;  ///< these read hidden states after the last norm, else before it
 
   int64_t hidden_width() const { return streams.row_width(); }
 
   /// Block i of the file: of the trunk, then those for prediction.
   const LayerConfig& block(size_t i) const { return i < layers.size() ? layers[i] : prediction.at(i - layers.size()); }
+  LayerConfig& block(size_t i) { return i < layers.size() ? layers[i] : prediction.at(i - layers.size()); }
 };
 
 }  // namespace steelyard::model

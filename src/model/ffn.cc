@@ -18,17 +18,17 @@ GateUp add_gate_up(const FfnWeights& w, Matrix f, Products& products) {
   return {w.gate.empty() ? up : gate, up};
 }
 
-void activate(const FfnConfig& config, const FfnWeights& w, const GateUp& gate_up, ForwardContext& ctx) {
+void activate(compute::Activation activation, const FfnWeights& w, const GateUp& gate_up, ForwardContext& ctx) {
   add_bias(gate_up.gate, w.gate_bias, ctx);
   add_bias(gate_up.up, w.up_bias, ctx);
-  ctx.backend.gated(config.activation, gate_up.gate, gate_up.up);
+  ctx.backend.gated(activation, gate_up.gate, gate_up.up);
 }
 
 Matrix dense(const FfnConfig& config, const FfnWeights& w, Matrix f, ForwardContext& ctx) {
   Products products(ctx);
   const GateUp gate_up = add_gate_up(w, f, products);
   products.run();
-  activate(config, w, gate_up, ctx);
+  activate(config.activation, w, gate_up, ctx);
   return linear(w.down, gate_up.gate, ctx, w.down_bias);
 }
 
@@ -84,7 +84,7 @@ Matrix mixture(const FfnConfig& config, const FfnWeights& w, Matrix f, ForwardCo
   const Matrix share = shared && config.shared_gate ? inputs.add(w.shared_gate, f) : Matrix{};
   inputs.run();
   activate_experts(config, w, routed, routing, ctx);
-  if (shared) activate(config, w, common, ctx);
+  if (shared) activate(config.shared_activation.value_or(config.activation), w, common, ctx);
 
   Products outputs(ctx);
   const Matrix down = outputs.add(w.down_exps, routed.gate, &routing);

@@ -13,7 +13,7 @@ namespace {
 
 // A model is not computed without a part of it. Where the trunk lacks something, binding says so, and more clearly.
 ModelConfig read_whole_config(const gguf::Reader& reader) {
-  ModelConfig config = read_config(reader.metadata());
+  ModelConfig config = read_config(reader);
   const Inventory inventory = take_inventory(reader.tensors(), config);
   const auto in_trunk = [&](const std::string& tensor) {
     return gguf::block_of(tensor).value_or(0) < std::ssize(config.layers);
@@ -30,8 +30,7 @@ ModelConfig read_whole_config(const gguf::Reader& reader) {
 }  // namespace
 
 Model::Model(const gguf::Reader& reader, Backend& backend, CacheTypes cache_types, LoadedTensors* loaded)
-    : Model(reader, std::vector<Backend*>(read_config(reader.metadata()).layers.size(), &backend), cache_types,
-            loaded) {}
+    : Model(reader, std::vector<Backend*>(read_config(reader).layers.size(), &backend), cache_types, loaded) {}
 
 Model::Model(const gguf::Reader& reader, std::vector<Backend*> backends, CacheTypes cache_types, LoadedTensors* loaded)
     : reader_(reader),

@@ -42,6 +42,10 @@ void bind_heads(const Binder& binder, const AttentionConfig& config, int64_t n_e
   w.q_norm = binder.optional("attn_q_norm.weight", config.whole_norm ? q_width : config.head_k);
   w.k_norm = binder.optional("attn_k_norm.weight", config.whole_norm ? k_width : config.head_k);
   w.sinks = binder.optional("attn_sinks.weight", config.n_head);
+  if (config.output_gate) {
+    const bool per_head = binder.n_rows("attn_gate.weight") == config.n_head;
+    w.gate = binder.optional_weight("attn_gate.weight", n_embd, config.n_head * (per_head ? 1 : config.head_v));
+  }
 }
 
 void bind_delta_net(const Binder& binder, const DeltaNetConfig& config, int64_t n_embd, DeltaNetWeights& w) {
@@ -180,16 +184,21 @@ FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_em
   return w;
 }
 
-// One tensor for all layers; those that rotate fewer pairs have the first ones of it.
+// One tensor for all layers, as long as that of the widest needs it; those that rotate fewer pairs have the first ones
+// of it, and some have none.
 void bind_rope_factors(const Binder& binder, const ModelConfig& config, TrunkWeights& w) {
   int64_t n_dims = 0;
-  bool longrope = false, optional = false;
-  for (const LayerConfig& layer : config.layers) {
-    if (!layer.attention.rotates() || !layer.attention.rope.has_factors) continue;
-    n_dims = std::max(n_dims, layer.attention.rope.n_dims);
-    longrope = longrope || layer.attention.rope.scaling == RopeScaling::kLongrope;
-    optional = optional || layer.attention.rope.factors_optional;
+  bool any = false, longrope = false, optional = false;
+  for (size_t i = 0; i < config.layers.size() + config.prediction.size(); ++i) {
+    const AttentionConfig& attention = config.block(i).attention;
+    if (!attention.rotates()) continue;
+    n_dims = std::max(n_dims, attention.rope.n_dims);
+    if (!attention.rope.has_factors) continue;
+    any = true;
+    longrope = longrope || attention.rope.scaling == RopeScaling::kLongrope;
+    optional = optional || attention.rope.factors_optional;
   }
+  if (!any) return;
   if (longrope && optional && !binder.has("rope_factors_long.weight")) longrope = false;
   if (longrope) {
     w.rope_short = binder.rope_factors("rope_factors_short.weight", n_dims / 2);

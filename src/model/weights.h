@@ -68,6 +68,7 @@ struct AttentionWeights {
   Vector q_bias, k_bias, v_bias;
   Vector q_norm, k_norm;  // [head_k] each, whole_norm: [H*head_k], [K*head_k]
   Vector sinks;           // [H]
+  Weight gate;            // attn_gate [D, H] or [D, H*head_v]
   Weight output;          // [H*head_v, D]
   Vector output_bias;
   Vector branch_norm;  // post_attention_norm [D]
