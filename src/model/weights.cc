@@ -60,6 +60,48 @@ void bind_delta_net(const Binder& binder, const DeltaNetConfig& config, int64_t 
   w.output = binder.weight("ssm_out.weight", v_width, n_embd);
 }
 
+CompressorWeights bind_compressor(const Binder& binder, const std::string& prefix, const CompressedConfig& config,
+                                  int64_t n_embd, int64_t width) {
+  const int64_t pooled = config.n_halves() * width;
+  CompressorWeights w;
+  w.kv = binder.weight(prefix + "_compressor_kv.weight", n_embd, pooled);
+  w.gate = binder.weight(prefix + "_compressor_gate.weight", n_embd, pooled);
+  w.place = binder.vector(prefix + "_compressor_ape.weight", pooled, config.block);
+  w.norm = binder.vector(prefix + "_compressor_norm.weight", width);
+  return w;
+}
+
+void bind_compressed(const Binder& binder, const AttentionConfig& attention, int64_t n_embd, AttentionWeights& w) {
+  const CompressedConfig& config = attention.compressed;
+  const int64_t q_rank = attention.q_lora_rank, q_width = attention.n_head * attention.head_k;
+  w.q_a = binder.weight("attn_q_a.weight", n_embd, q_rank);
+  w.q_a_norm = binder.vector("attn_q_a_norm.weight", q_rank);
+  w.q_b = binder.weight("attn_q_b.weight", q_rank, q_width);
+  w.kv_a_norm = binder.vector("attn_kv_a_norm.weight", attention.head_k);
+  w.sinks = binder.vector("attn_sinks.weight", attention.n_head);
+  CompressedWeights& own = w.compressed;
+  own.kv = binder.weight("attn_kv.weight", n_embd, attention.head_k);
+  own.output_a = binder.slices("attn_output_a.weight", q_width / config.n_group, config.group_rank, config.n_group,
+                               own.output_a_flat);
+  w.output = binder.weight("attn_output_b.weight", config.n_group * config.group_rank, n_embd);
+  if (config.block > 0) own.entries = bind_compressor(binder, "attn", config, n_embd, attention.head_k);
+  if (!config.has_index()) return;
+  own.index_q = binder.weight("indexer.attn_q_b.weight", q_rank, config.n_index_head * config.index_head);
+  own.index_mix = binder.weight("indexer.proj.weight", n_embd, config.n_index_head);
+  own.index_keys = bind_compressor(binder, "indexer", config, n_embd, config.index_head);
+}
+
+// Of a branch "hc_attn_", "hc_ffn_"; of the head n_weights is fewer.
+StreamsWeights bind_streams(const Binder& binder, const StreamsConfig& config, const std::string& prefix,
+                            int64_t n_weights, int64_t n_scales) {
+  StreamsWeights w;
+  if (config.kind != StreamsConfig::Kind::kHyper) return w;
+  w.fn = binder.weight(prefix + "fn.weight", config.n * config.n_embd, n_weights);
+  w.base = binder.vector(prefix + "base.weight", n_weights);
+  w.scale = binder.vector(prefix + "scale.weight", n_scales);
+  return w;
+}
+
 AttentionWeights bind_attention(const Binder& binder, const LayerConfig& layer, int64_t n_embd) {
   const AttentionConfig& config = layer.attention;
   AttentionWeights w;
@@ -68,6 +110,10 @@ AttentionWeights bind_attention(const Binder& binder, const LayerConfig& layer, 
   w.branch_norm = binder.vector_if(layer.branch_norms, "post_attention_norm.weight", n_embd);
   if (config.mixer == Mixer::kDeltaNet) {
     bind_delta_net(binder, config.delta_net, n_embd, w.delta_net);
+    return w;
+  }
+  if (config.mixer == Mixer::kCompressed) {
+    bind_compressed(binder, config, n_embd, w);
     return w;
   }
   if (config.mixer == Mixer::kLatent)
@@ -79,11 +125,12 @@ AttentionWeights bind_attention(const Binder& binder, const LayerConfig& layer, 
   return w;
 }
 
-void bind_experts(const Binder& binder, const FfnConfig& config, int64_t n_embd, FfnWeights& w) {
+void bind_experts(const Binder& binder, const FfnConfig& config, int64_t n_embd, int64_t n_vocab, FfnWeights& w) {
   const int64_t n = config.n_expert, n_ff = config.n_ff;
   w.router = binder.weight("ffn_gate_inp.weight", n_embd, n);
   w.router_bias = binder.optional("ffn_gate_inp.bias", n);
   w.selection_bias = binder.optional("exp_probs_b.bias", n);
+  if (config.by_token) w.experts_of_token = binder.indices("ffn_gate_tid2eid.weight", config.n_used, n_vocab, n);
   w.gate_up_exps = binder.optional_weight("ffn_gate_up_exps.weight", n_embd, 2 * n_ff, n);
   w.gate_up_exps_bias = binder.optional("ffn_gate_up_exps.bias", 2 * n_ff, n);
   const bool apart = w.gate_up_exps.empty();
@@ -95,7 +142,7 @@ void bind_experts(const Binder& binder, const FfnConfig& config, int64_t n_embd,
   w.down_exps_bias = binder.optional("ffn_down_exps.bias", n_embd, n);
 }
 
-FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_embd) {
+FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_embd, int64_t n_vocab) {
   const FfnConfig& config = layer.ffn;
   FfnWeights w;
   if (!config.exists()) return w;
@@ -112,7 +159,7 @@ FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_em
     w.up_bias = binder.optional("ffn_up" + suffix + ".bias", n_ff);
     w.down_bias = binder.optional("ffn_down" + suffix + ".bias", n_embd);
   }
-  if (experts) bind_experts(binder, config, n_embd, w);
+  if (experts) bind_experts(binder, config, n_embd, n_vocab, w);
   w.branch_norm = binder.vector_if(layer.branch_norms, "post_ffw_norm.weight", n_embd);
   return w;
 }
@@ -143,6 +190,7 @@ TrunkWeights bind_trunk(const Binder& first, const Binder& last, bool same, cons
   const char* const output = tied ? "token_embd.weight" : "output.weight";
   w.output = tied && same ? w.token_embd : last.weight(output, config.n_embd, config.n_vocab);
   w.output_bias = last.optional("output.bias", config.n_vocab);
+  if (!config.streams.mean_head) w.streams = bind_streams(last, config.streams, "output_hc_", config.streams.n, 1);
   bind_rope_factors(last, config, w);
   return w;
 }
@@ -158,9 +206,14 @@ PredictionWeights bind_prediction(const Binder& binder, const ModelConfig& confi
   return w;
 }
 
-LayerWeights bind_layer(const Binder& binder, const LayerConfig& description, int64_t n_embd) {
+LayerWeights bind_layer(const Binder& binder, const LayerConfig& description, const ModelConfig& config) {
   binder.expect("attn_rot_embd.weight");  // of the first files: frequencies, which are computed
-  return {bind_attention(binder, description, n_embd), bind_ffn(binder, description, n_embd)};
+  const StreamsConfig& streams = description.streams;
+  const auto streams_of = [&](const char* prefix) {
+    return bind_streams(binder, streams, prefix, streams.n * (2 + streams.n), 3);
+  };
+  return {bind_attention(binder, description, config.n_embd),
+          bind_ffn(binder, description, config.n_embd, config.n_vocab), streams_of("hc_attn_"), streams_of("hc_ffn_")};
 }
 
 std::string block_prefix(size_t block) { return fmt::format("blk.{}.", block); }
@@ -190,7 +243,7 @@ LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, i
                         LoadedTensors* loaded) {
   const LayerConfig& description = config.block(static_cast<size_t>(layer));
   return bind_layer(Binder(reader, backend, block_prefix(static_cast<size_t>(layer)), description.required, loaded),
-                    description, config.n_embd);
+                    description, config);
 }
 
 Inventory take_inventory(std::span<const gguf::TensorInfo> tensors, const ModelConfig& config) {
@@ -202,6 +255,10 @@ Inventory take_inventory(std::span<const gguf::TensorInfo> tensors, const ModelC
     const LayerConfig& description = config.block(i);
     const std::string prefix = block_prefix(i);
     const bool predicts = i >= config.layers.size();
+    if (predicts && !config.runs_prediction) {
+      stock.expect_block(i);
+      continue;
+    }
     if (!stock.has_block(static_cast<int64_t>(i))) {
       if (predicts) continue;
       // A header may claim thousands of blocks and have none of them.
@@ -211,7 +268,7 @@ Inventory take_inventory(std::span<const gguf::TensorInfo> tensors, const ModelC
         continue;
       }
     }
-    bind_layer(Binder(stock, prefix, description.required), description, config.n_embd);
+    bind_layer(Binder(stock, prefix, description.required), description, config);
     if (predicts) bind_prediction(Binder(stock, prefix + "nextn."), config);
   }
   return stock.result();

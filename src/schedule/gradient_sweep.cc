@@ -29,6 +29,10 @@ void GradientSweep::require_backward(const std::string& path, const model::Model
     const model::LayerConfig& layer = config.layers[i];
     if (layer.attention.mixer == model::Mixer::kDeltaNet)
       fail(path, "blk.{} is a gated delta net, which has no backward pass here", i);
+    if (layer.attention.mixer == model::Mixer::kCompressed)
+      fail(path, "blk.{} attends to pooled positions, which has no backward pass here", i);
+    if (layer.streams.kind == model::StreamsConfig::Kind::kHyper)
+      fail(path, "blk.{} mixes residual streams, which has no backward pass here", i);
   }
 }
 
