@@ -11,10 +11,11 @@
 
 namespace steelyard::calibrate {
 
-// Attention and state-space mixers, then their output; gate and up of the FFN, then its output.
+// Attention and state-space mixers, then their output; gate and up of the FFN, then its output. How a branch reads the
+// residual streams (hc_) comes with what reads its input.
 int stage_of(std::string_view tensor) {
   const auto has = [&](std::string_view part) { return tensor.find(part) != tensor.npos; };
-  if (has(".ffn_")) return has(".ffn_down") ? 3 : 2;
+  if (has(".ffn_") || has(".hc_ffn_")) return has(".ffn_down") ? 3 : 2;
   return has(".attn_output") || has(".ssm_out") ? 1 : 0;
 }
 

@@ -47,6 +47,7 @@ enum class Mixer {
   kShortConv,   ///< a gated causal convolution instead of attention (LFM2)
   kStateSpace,  ///< Mamba 2: a causal convolution and a recurrence (see StateSpaceArgs)
   kKimiDelta,   ///< Kimi delta attention: as gated delta net, with a decay for each key channel
+  kCompressed,  ///< attention to recent positions and to pooled ones, see CompressedConfig
 };
 
 /// Gated delta net; all heads, of keys and of values, are `head` wide.
@@ -113,6 +114,28 @@ struct KimiDeltaConfig {
   bool operator==(const KimiDeltaConfig&) const = default;
 };
 
+/// Attention of DeepSeek V4. One vector per position serves all heads as key and value. Recent positions are seen
+/// within the window; of earlier ones, blocks are pooled to one entry each.
+struct CompressedConfig {
+  int64_t block = 0;      ///< positions per entry; 0: there are no entries
+  bool overlaps = false;  ///< an entry pools the block before its own, too
+  // An indexer chooses the entries that a query sees.
+  int64_t n_index_head = 0;  ///< 0: there is none, and a query sees all
+  int64_t index_head = 0;
+  int64_t n_best = 0;  ///< entries that it chooses
+  // The product after the heads is one of low rank, group by group.
+  int64_t n_group = 1;
+  int64_t group_rank = 0;
+
+  int64_t n_entries(int64_t n_positions) const { return block > 0 ? n_positions / block : 0; }
+  int64_t n_halves() const { return overlaps ? 2 : 1; }  ///< of what is pooled: for the next block's entry, for its own
+  bool has_index() const { return block > 0 && n_index_head > 0; }
+  /// Positions whose entries may still change.
+  int64_t n_pending() const { return block > 0 ? n_halves() * block - 1 : 0; }
+
+  bool operator==(const CompressedConfig&) const = default;
+};
+
 struct AttentionConfig {
   Mixer mixer = Mixer::kAttention;
   int64_t n_head = 0;
@@ -144,14 +167,18 @@ struct AttentionConfig {
   ShortConvConfig short_conv;
   StateSpaceConfig state_space;
   KimiDeltaConfig kimi_delta;
+  CompressedConfig compressed;
 
   int64_t query_width() const { return n_head * head_k * (gated ? 2 : 1); }  ///< gates included
   int64_t n_nope() const { return head_k - rope.n_dims; }  ///< latent: columns of a query head without RoPE
-  bool attends() const { return mixer == Mixer::kAttention || mixer == Mixer::kLatent; }  ///< to cached positions
+  bool attends() const {                                   ///< to cached positions
+    return mixer == Mixer::kAttention || mixer == Mixer::kLatent || mixer == Mixer::kCompressed;
+  }
   bool rotates() const { return attends() && !unrotated && rope.n_dims > 0; }  ///< positions act through `rope`
   bool absorbed() const { return mixer == Mixer::kLatent && !expanded; }
   int64_t key_width() const { return absorbed() ? kv_lora_rank + rope.n_dims : n_head_kv * head_k; }
-  int64_t value_width() const { return absorbed() ? 0 : n_head_kv * head_v; }  ///< 0: a view of the keys
+  /// 0: a view of the keys.
+  int64_t value_width() const { return absorbed() || mixer == Mixer::kCompressed ? 0 : n_head_kv * head_v; }
 
   bool operator==(const AttentionConfig&) const = default;
 };
@@ -175,6 +202,7 @@ struct FfnConfig {
   compute::Gating gating = compute::Gating::kSoftmax;
   bool normalize = false;
   float scale = 1;
+  bool by_token = false;  ///< a table (ffn_gate_tid2eid) gives each token its experts, which are not selected
 };
 
 /// What a token carries from layer to layer: a row of hidden states [n streams of n_embd | n_side | id].
@@ -183,12 +211,16 @@ struct StreamsConfig {
   enum class Kind {
     kOne,       ///< a branch reads the stream and adds to it
     kParallel,  ///< both branches read what the layer began with, which a second stream keeps meanwhile
+    kHyper,     ///< hyper-connections: weights for each token mix the streams (see HyperArgs)
   };
   Kind kind = Kind::kOne;
   int64_t n = 1;
-  int64_t n_embd = 0;   ///< the model's
-  int64_t n_side = 0;   ///< columns in which earlier layers leave something for later ones
-  bool has_id = false;  ///< the last column is the token's id, for layers that look something up by it
+  int64_t n_embd = 0;        ///< the model's
+  int64_t n_side = 0;        ///< columns in which earlier layers leave something for later ones
+  bool has_id = false;       ///< the last column is the token's id, for layers that look something up by it
+  int64_t n_iterations = 1;  ///< kHyper: of making the mix doubly stochastic
+  float eps = 0;             ///< kHyper: added where weights are divided
+  bool mean_head = false;    ///< kHyper: the head reads the mean of the streams, else a mix with weights of its own
 
   int64_t row_width() const { return n * n_embd + n_side + (has_id ? 1 : 0); }
   Matrix stream(Matrix x, int64_t i) const { return x.columns(i * n_embd, n_embd); }
@@ -229,6 +261,7 @@ struct ModelConfig {
   /// Of the blocks after the trunk that predict further tokens (NextN, MTP); see schedule/prediction.h.
   std::vector<LayerConfig> prediction;
   bool prediction_of_normed = true;  ///< these read hidden states after the last norm, else before it
+  bool runs_prediction = true;       ///< else files may have these blocks, and they are not run
 
   int64_t hidden_width() const { return streams.row_width(); }
 

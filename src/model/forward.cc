@@ -34,7 +34,7 @@ Matrix linear(const Weight& weight, Matrix x, ForwardContext& ctx, const Vector&
 float* resume_state(const SequenceSlice& sequence, ForwardContext& ctx) {
   RecurrentState& state = sequence.kv->state;
   if (sequence.first_position == 0) {
-    ctx.backend.zero(state.memory.get(), state.bytes);
+    if (state.bytes > 0) ctx.backend.zero(state.memory.get(), state.bytes);
     state.n_positions = 0;
   }
   STEELYARD_CHECK(state.n_positions == sequence.first_position);
@@ -171,6 +171,8 @@ Matrix mix(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequence
       return kimi_delta(layer, h, sequences, ctx);
     case Mixer::kLatent:
       return latent_attention(layer, h, sequences, ctx);
+    case Mixer::kCompressed:
+      return compressed_attention(layer, h, sequences, ctx);
     case Mixer::kAttention:
     case Mixer::kNone:
       break;
@@ -190,7 +192,9 @@ void pass_ffn(const Layer& layer, Matrix x, ForwardContext& ctx) {
   if (!layer.config.ffn.exists()) return;
   const FfnWeights& w = layer.weights.ffn;
   const BranchInput input = read_branch(layer, Branch::kFfn, x, ctx);
-  const Matrix y = ffn(layer, branch_input(layer.config, w.norm, input.x, ctx), ctx);
+  std::vector<int32_t> ids;
+  if (layer.config.ffn.by_token) ids = token_ids(layer.config.streams, x, ctx);
+  const Matrix y = ffn(layer, branch_input(layer.config, w.norm, input.x, ctx), ids, ctx);
   add_branch(layer, Branch::kFfn, input, contribution(layer.config, w.branch_norm, y, ctx), x, ctx);
 }
 

@@ -74,8 +74,13 @@ Matrix delta_net(const Layer& layer, Matrix h, std::span<const SequenceSlice> se
 Matrix short_conv(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 Matrix state_space(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 Matrix kimi_delta(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
-/// A dense gated FFN, or routed experts plus the shared expert; f: [n, n_embd], normed.
-Matrix ffn(const Layer& layer, Matrix f, ForwardContext& ctx);
+/// Attention to recent positions and to pooled ones. At first_position 0 what is pooled is reset, else it must be that
+/// of the earlier positions.
+Matrix compressed_attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences,
+                            ForwardContext& ctx);
+/// A dense gated FFN, or routed experts plus the shared expert; f: [n, n_embd], normed. ids: of the tokens, where a
+/// table gives them their experts.
+Matrix ffn(const Layer& layer, Matrix f, std::span<const int32_t> ids, ForwardContext& ctx);
 
 /// Products of one call of the backend. None of them reads what another one writes. Few calls keep the threads
 /// together.

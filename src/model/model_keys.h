@@ -106,6 +106,11 @@ class ModelKeys {
   /// Limits of activations by block: an array with an entry per block, or one for all; blocks without an entry, with a
   /// number up to 1e-6, or all when the key is absent: 0, none.
   std::vector<float> limits(std::string_view key, size_t n_blocks) const;
+  /// An entry for each of n blocks, of an array that has at least as many, or a number for all. Each is 0 or more, and
+  /// below 2^31. Error when missing.
+  std::vector<int64_t> entries(std::string_view key, size_t n) const;
+  /// The same of any finite numbers of 0 or more; `absent` when the key is.
+  std::vector<double> reals(std::string_view key, size_t n, const std::vector<double>& absent) const;
   /// Number of experts, how many are used, groups; widths and gating are the architecture's. n_expert 0: no experts.
   FfnConfig experts() const;
   /// The same with the width of an expert, for an architecture that needs experts: Error when there are none.

@@ -6,6 +6,39 @@ namespace steelyard::model {
 
 using Kind = StreamsConfig::Kind;
 
+namespace {
+
+// Of every token [pre | post | mix], of the head [pre]: see HyperArgs.
+Matrix hyper_weights(const StreamsConfig& streams, const StreamsWeights& w, Matrix hidden, ForwardContext& ctx) {
+  const Matrix x = ctx.scratch.matrix(hidden.rows, streams.n * streams.n_embd);
+  ctx.backend.rms_norm(streams.all(hidden), nullptr, ctx.norm_eps, x);
+  const Matrix m = linear(w.fn, x, ctx);
+  ctx.backend.hyper_weights({w.base.data, w.scale.data, streams.n, streams.n_iterations, streams.eps}, m);
+  return m;
+}
+
+// One stream of all, with the first weights of every token.
+Matrix mixed(const StreamsConfig& streams, Matrix weights, Matrix hidden, ForwardContext& ctx) {
+  const Matrix out = ctx.scratch.matrix(hidden.rows, streams.n_embd);
+  ctx.backend.mix_streams(streams.all(hidden), weights.columns(0, streams.n), streams.n_embd, out, /*add=*/false);
+  return out;
+}
+
+// Streams mix among each other, and each gets its part of y.
+void add_hyper(const StreamsConfig& streams, Matrix weights, Matrix y, Matrix hidden, ForwardContext& ctx) {
+  const int64_t n = streams.n;
+  const Matrix before = ctx.scratch.matrix(hidden.rows, n * streams.n_embd);
+  ctx.backend.copy(streams.all(hidden), before);
+  ctx.backend.mix_streams(before, weights.columns(2 * n, n * n), streams.n_embd, streams.all(hidden), /*add=*/false);
+  ctx.backend.mix_streams(y, weights.columns(n, n), streams.n_embd, streams.all(hidden), /*add=*/true);
+}
+
+const StreamsWeights& weights_of(const Layer& layer, Branch branch) {
+  return branch == Branch::kMixer ? layer.weights.mixer_streams : layer.weights.ffn_streams;
+}
+
+}  // namespace
+
 BranchInput read_branch(const Layer& layer, Branch branch, Matrix hidden, ForwardContext& ctx) {
   const StreamsConfig& streams = layer.config.streams;
   switch (streams.kind) {
@@ -15,13 +48,29 @@ BranchInput read_branch(const Layer& layer, Branch branch, Matrix hidden, Forwar
       if (branch == Branch::kFfn) return {streams.stream(hidden, 1), {}};
       ctx.backend.copy(streams.stream(hidden, 0), streams.stream(hidden, 1));
       break;
+    case Kind::kHyper: {
+      const Matrix weights = hyper_weights(streams, weights_of(layer, branch), hidden, ctx);
+      return {mixed(streams, weights, hidden, ctx), weights};
+    }
   }
   return {streams.stream(hidden, 0), {}};
 }
 
-void add_branch(const Layer& layer, Branch /*branch*/, const BranchInput& /*input*/, Matrix y, Matrix hidden,
+void add_branch(const Layer& layer, Branch /*branch*/, const BranchInput& input, Matrix y, Matrix hidden,
                 ForwardContext& ctx) {
-  ctx.backend.add(layer.config.streams.stream(hidden, 0), y);
+  const StreamsConfig& streams = layer.config.streams;
+  if (streams.kind == Kind::kHyper) return add_hyper(streams, input.weights, y, hidden, ctx);
+  ctx.backend.add(streams.stream(hidden, 0), y);
+}
+
+Matrix read_head(const StreamsConfig& streams, const StreamsWeights& w, Matrix hidden, ForwardContext& ctx) {
+  if (streams.kind != Kind::kHyper) return streams.stream(hidden, 0);
+  if (!streams.mean_head) return mixed(streams, hyper_weights(streams, w, hidden, ctx), hidden, ctx);
+  const Matrix mean = ctx.scratch.matrix(hidden.rows, streams.n_embd);
+  ctx.backend.copy(streams.stream(hidden, 0), mean);
+  for (int64_t i = 1; i < streams.n; ++i) ctx.backend.add(mean, streams.stream(hidden, i));
+  ctx.backend.scale(mean, 1.0f / static_cast<float>(streams.n));
+  return mean;
 }
 
 void spread(const StreamsConfig& streams, Matrix embedded, std::span<const int32_t> ids, Matrix hidden,

@@ -106,6 +106,48 @@ void bind_kimi_delta(const Binder& binder, const KimiDeltaConfig& config, int64_
   w.norm = binder.vector("ssm_norm.weight", config.head);
 }
 
+CompressorWeights bind_compressor(const Binder& binder, const std::string& prefix, const CompressedConfig& config,
+                                  int64_t n_embd, int64_t width) {
+  const int64_t pooled = config.n_halves() * width;
+  CompressorWeights w;
+  w.kv = binder.weight(prefix + "_compressor_kv.weight", n_embd, pooled);
+  w.gate = binder.weight(prefix + "_compressor_gate.weight", n_embd, pooled);
+  w.place = binder.vector(prefix + "_compressor_ape.weight", pooled, config.block);
+  w.norm = binder.vector(prefix + "_compressor_norm.weight", width);
+  return w;
+}
+
+void bind_compressed(const Binder& binder, const AttentionConfig& attention, int64_t n_embd, AttentionWeights& w) {
+  const CompressedConfig& config = attention.compressed;
+  const int64_t q_rank = attention.q_lora_rank, q_width = attention.n_head * attention.head_k;
+  w.q_a = binder.weight("attn_q_a.weight", n_embd, q_rank);
+  w.q_a_norm = binder.vector("attn_q_a_norm.weight", q_rank);
+  w.q_b = binder.weight("attn_q_b.weight", q_rank, q_width);
+  w.kv_a_norm = binder.vector("attn_kv_a_norm.weight", attention.head_k);
+  w.sinks = binder.vector("attn_sinks.weight", attention.n_head);
+  CompressedWeights& own = w.compressed;
+  own.kv = binder.weight("attn_kv.weight", n_embd, attention.head_k);
+  own.output_a = binder.slices("attn_output_a.weight", q_width / config.n_group, config.group_rank, config.n_group,
+                               own.output_a_flat);
+  w.output = binder.weight("attn_output_b.weight", config.n_group * config.group_rank, n_embd);
+  if (config.block > 0) own.entries = bind_compressor(binder, "attn", config, n_embd, attention.head_k);
+  if (!config.has_index()) return;
+  own.index_q = binder.weight("indexer.attn_q_b.weight", q_rank, config.n_index_head * config.index_head);
+  own.index_mix = binder.weight("indexer.proj.weight", n_embd, config.n_index_head);
+  own.index_keys = bind_compressor(binder, "indexer", config, n_embd, config.index_head);
+}
+
+// Of a branch "hc_attn_", "hc_ffn_"; of the head n_weights is fewer.
+StreamsWeights bind_streams(const Binder& binder, const StreamsConfig& config, const std::string& prefix,
+                            int64_t n_weights, int64_t n_scales) {
+  StreamsWeights w;
+  if (config.kind != StreamsConfig::Kind::kHyper) return w;
+  w.fn = binder.weight(prefix + "fn.weight", config.n * config.n_embd, n_weights);
+  w.base = binder.vector(prefix + "base.weight", n_weights);
+  w.scale = binder.vector(prefix + "scale.weight", n_scales);
+  return w;
+}
+
 AttentionWeights bind_attention(const Binder& binder, const LayerConfig& layer, int64_t n_embd) {
   const AttentionConfig& config = layer.attention;
   AttentionWeights w;
@@ -125,6 +167,9 @@ AttentionWeights bind_attention(const Binder& binder, const LayerConfig& layer, 
     case Mixer::kKimiDelta:
       bind_kimi_delta(binder, config.kimi_delta, n_embd, w);
       return w;
+    case Mixer::kCompressed:
+      bind_compressed(binder, config, n_embd, w);
+      return w;
     case Mixer::kNone:
     case Mixer::kAttention:
     case Mixer::kLatent:
@@ -139,11 +184,12 @@ AttentionWeights bind_attention(const Binder& binder, const LayerConfig& layer, 
   return w;
 }
 
-void bind_experts(const Binder& binder, const FfnConfig& config, int64_t n_embd, FfnWeights& w) {
+void bind_experts(const Binder& binder, const FfnConfig& config, int64_t n_embd, int64_t n_vocab, FfnWeights& w) {
   const int64_t n = config.n_expert, n_ff = config.n_ff;
   w.router = binder.weight("ffn_gate_inp.weight", n_embd, n);
   w.router_bias = binder.optional("ffn_gate_inp.bias", n);
   w.selection_bias = binder.optional("exp_probs_b.bias", n);
+  if (config.by_token) w.experts_of_token = binder.indices("ffn_gate_tid2eid.weight", config.n_used, n_vocab, n);
   const int64_t width = config.expert_width(n_embd);
   const bool latent = config.n_latent > 0;
   w.latent_down = binder.weight_if(latent, config.latent + "_down.weight", n_embd, width);
@@ -161,7 +207,7 @@ void bind_experts(const Binder& binder, const FfnConfig& config, int64_t n_embd,
   w.down_exps_bias = binder.optional("ffn_down_exps.bias", width, n);
 }
 
-FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_embd) {
+FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_embd, int64_t n_vocab) {
   const FfnConfig& config = layer.ffn;
   FfnWeights w;
   if (!config.exists()) return w;
@@ -179,7 +225,7 @@ FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_em
     w.up_bias = binder.optional("ffn_up" + suffix + ".bias", n_ff);
     w.down_bias = binder.optional("ffn_down" + suffix + ".bias", n_embd);
   }
-  if (experts) bind_experts(binder, config, n_embd, w);
+  if (experts) bind_experts(binder, config, n_embd, n_vocab, w);
   w.branch_norm = binder.vector_if(layer.branch_norms, "post_ffw_norm.weight", n_embd);
   return w;
 }
@@ -218,6 +264,7 @@ TrunkWeights bind_trunk(const Binder& first, const Binder& last, bool same, cons
   w.output = tied && same ? w.token_embd : last.weight(output, config.n_embd, config.n_vocab);
   if (config.output_tied) last.expect("output.weight");
   w.output_bias = last.optional("output.bias", config.n_vocab);
+  if (!config.streams.mean_head) w.streams = bind_streams(last, config.streams, "output_hc_", config.streams.n, 1);
   bind_rope_factors(last, config, w);
   return w;
 }
@@ -235,9 +282,14 @@ PredictionWeights bind_prediction(const Binder& binder, const ModelConfig& confi
   return w;
 }
 
-LayerWeights bind_layer(const Binder& binder, const LayerConfig& description, int64_t n_embd) {
+LayerWeights bind_layer(const Binder& binder, const LayerConfig& description, const ModelConfig& config) {
   binder.expect("attn_rot_embd.weight");  // of the first files: frequencies, which are computed
-  return {bind_attention(binder, description, n_embd), bind_ffn(binder, description, n_embd)};
+  const StreamsConfig& streams = description.streams;
+  const auto streams_of = [&](const char* prefix) {
+    return bind_streams(binder, streams, prefix, streams.n * (2 + streams.n), 3);
+  };
+  return {bind_attention(binder, description, config.n_embd),
+          bind_ffn(binder, description, config.n_embd, config.n_vocab), streams_of("hc_attn_"), streams_of("hc_ffn_")};
 }
 
 std::string block_prefix(size_t block) { return fmt::format("blk.{}.", block); }
@@ -267,7 +319,7 @@ LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, i
                         LoadedTensors* loaded) {
   const LayerConfig& description = config.block(static_cast<size_t>(layer));
   return bind_layer(Binder(reader, backend, block_prefix(static_cast<size_t>(layer)), description.required, loaded),
-                    description, config.n_embd);
+                    description, config);
 }
 
 Inventory take_inventory(std::span<const gguf::TensorInfo> tensors, const ModelConfig& config) {
@@ -279,6 +331,10 @@ Inventory take_inventory(std::span<const gguf::TensorInfo> tensors, const ModelC
     const LayerConfig& description = config.block(i);
     const std::string prefix = block_prefix(i);
     const bool predicts = i >= config.layers.size();
+    if (predicts && !config.runs_prediction) {
+      stock.expect_block(i);
+      continue;
+    }
     if (!stock.has_block(static_cast<int64_t>(i))) {
       if (predicts) continue;
       // A header may claim thousands of blocks and have none of them.
@@ -288,7 +344,7 @@ Inventory take_inventory(std::span<const gguf::TensorInfo> tensors, const ModelC
         continue;
       }
     }
-    bind_layer(Binder(stock, prefix, description.required), description, config.n_embd);
+    bind_layer(Binder(stock, prefix, description.required), description, config);
     if (predicts) bind_prediction(Binder(stock, prefix), config);
   }
   return stock.result();

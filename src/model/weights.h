@@ -58,6 +58,30 @@ struct KimiDeltaWeights {
   Vector norm;                    // ssm_norm [d]
 };
 
+/// What pools positions to entries of width W; O = 2 where blocks overlap, else 1.
+struct CompressorWeights {
+  Weight kv, gate;  // [D, O*W]: what is pooled, and the softmax of the weights with which it is
+  Vector place;     // ape [O*W, block]: added to `gate` by place in the block
+  Vector norm;      // [W]
+};
+
+/// Compressed attention; G = groups, r = their rank.
+struct CompressedWeights {
+  Weight kv;                  // attn_kv [D, head_k]
+  CompressorWeights entries;  // attn_compressor_*
+  Weight index_q,
+      index_mix;  // indexer.attn_q_b [q_lora_rank, n_index_head * index_head], indexer.proj [D, n_index_head]
+  CompressorWeights index_keys;  // indexer_compressor_*
+  Weight output_a;               // attn_output_a [H*head_k/G, r, G]; the other product is AttentionWeights::output
+  bool output_a_flat = false;    // [H*head_k/G, r*G] in the file
+};
+
+/// How a branch reads the residual streams and adds to them; n streams.
+struct StreamsWeights {
+  Weight fn;           // [n*D, n*(2 + n)]: products for the weights of a token; of the head [n*D, n]
+  Vector base, scale;  // see HyperArgs
+};
+
 /// Shapes are [in, out]; D = n_embd, H = heads, K = key/value heads.
 struct AttentionWeights {
   Vector norm;  // attn_norm [D]
@@ -88,22 +112,24 @@ struct AttentionWeights {
   ShortConvWeights short_conv;
   StateSpaceWeights state_space;
   KimiDeltaWeights kimi_delta;
+  CompressedWeights compressed;
 };
 
 /// E = experts, F = width of an expert or of the dense FFN.
 struct FfnWeights {
-  Vector norm;                           // [D], see LayerConfig::ffn_norm
-  Weight gate, up, down;                 // [D, F], [D, F], [F, D]; with experts: the shared expert
-  Weight gate_up;                        // ffn_up [D, 2F]: the first two in one, which then are absent
-  Weight shared_gate;                    // ffn_gate_inp_shexp [D, 1]
-  Vector gate_bias, up_bias, down_bias;  // [F], [F], [D]
-  Weight latent_down, latent_up;         // [D, R], [R, D], see FfnConfig::latent; the experts then have R for D
-  Vector latent_norm;                    // [R]: of what routed experts give together
-  Weight router;                         // ffn_gate_inp [D, E]
-  Vector router_bias;                    // [E]
-  Vector selection_bias;                 // exp_probs_b [E], steers the selection only
-  Weight gate_up_exps;                   // [D, 2F, E]: the next two in one, which then are absent
-  Weight gate_exps, up_exps, down_exps;  // [D, F, E], [D, F, E], [F, D, E]
+  Vector norm;                            // [D], see LayerConfig::ffn_norm
+  Weight gate, up, down;                  // [D, F], [D, F], [F, D]; with experts: the shared expert
+  Weight gate_up;                         // ffn_up [D, 2F]: the first two in one, which then are absent
+  Weight shared_gate;                     // ffn_gate_inp_shexp [D, 1]
+  Vector gate_bias, up_bias, down_bias;   // [F], [F], [D]
+  Weight latent_down, latent_up;          // [D, R], [R, D], see FfnConfig::latent; the experts then have R for D
+  Vector latent_norm;                     // [R]: of what routed experts give together
+  Weight router;                          // ffn_gate_inp [D, E]
+  Vector router_bias;                     // [E]
+  Vector selection_bias;                  // exp_probs_b [E], steers the selection only
+  std::vector<int32_t> experts_of_token;  // ffn_gate_tid2eid [n_used, V] in host memory: instead of a selection
+  Weight gate_up_exps;                    // [D, 2F, E]: the next two in one, which then are absent
+  Weight gate_exps, up_exps, down_exps;   // [D, F, E], [D, F, E], [F, D, E]
   Vector gate_up_exps_bias, gate_exps_bias, up_exps_bias, down_exps_bias;  // [2F, E], [F, E], [F, E], [D, E]
   Vector branch_norm;                                                      // post_ffw_norm [D]
 };
@@ -111,6 +137,7 @@ struct FfnWeights {
 struct LayerWeights {
   AttentionWeights attention;
   FfnWeights ffn;
+  StreamsWeights mixer_streams, ffn_streams;
 };
 
 /// The tensors of a prediction block besides those of a layer; see schedule/prediction.h.
@@ -128,6 +155,7 @@ struct TrunkWeights {
   Vector output_norm;
   Weight output;  // [D, V]
   Vector output_bias;
+  StreamsWeights streams;  // of the head
   // Divisors of RoPE's frequencies [n_dims / 2] or empty, in host memory. The long ones are for texts beyond the
   // original context. Without longrope both are rope_freqs.
   std::vector<float> rope_short, rope_long;

@@ -51,6 +51,10 @@ void GradientSweep::require_backward(const std::string& path, const model::Model
     const model::LayerConfig& layer = config.layers[i];
     if (const char* const mixer = recurrence(layer.attention.mixer))
       fail(path, "blk.{} is {}, which has no backward pass here", i, mixer);
+    if (layer.attention.mixer == model::Mixer::kCompressed)
+      fail(path, "blk.{} attends to pooled positions, which has no backward pass here", i);
+    if (layer.streams.kind == model::StreamsConfig::Kind::kHyper)
+      fail(path, "blk.{} mixes residual streams, which has no backward pass here", i);
   }
 }
 
