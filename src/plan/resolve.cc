@@ -12,6 +12,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "formats/native.h"
 #include "gguf/block_name.h"
 #include "plan/protection.h"
 
@@ -146,9 +147,21 @@ Decision decide(const Plan& plan, const gguf::TensorInfo& tensor, const PlanRule
     decision.wanted = tensor.type;
   }
   decision.type = storable(decision.wanted, tensor);
-  const std::optional<uint64_t> bytes = gguf::tensor_bytes(format(decision.type), tensor.ne);
-  if (!bytes) fail(printable(tensor.name), "its size in {} does not fit 64 bits", format(decision.type).name);
-  decision.bytes = *bytes;
+  const auto bytes_in = [&](formats::Type type) {
+    const std::optional<uint64_t> bytes = gguf::tensor_bytes(format(type), tensor.ne);
+    if (!bytes) fail(printable(tensor.name), "its size in {} does not fit 64 bits", format(type).name);
+    return *bytes;
+  };
+  decision.bytes = bytes_in(decision.type);
+  // Who means these tensors says so with a rule, or wants all of the file without quantization.
+  const bool is_asked = (has_rule && !rule->optional) || !format(decision.type).is_quantized();
+  if (!is_asked && decision.type != tensor.type && formats::is_native(tensor.type) &&
+      decision.bytes >= bytes_in(tensor.type)) {
+    decision.declined = decision.type;
+    decision.reason = Reason::kNative;
+    decision.wanted = decision.type = tensor.type;
+    decision.bytes = bytes_in(tensor.type);
+  }
   return decision;
 }
 

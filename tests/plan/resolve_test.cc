@@ -215,6 +215,49 @@ TEST(Resolve, BlocksThatPredictAreToldByTheirTensors) {
   EXPECT_EQ(resolve(parse("up = Q8_0 if nextn"), tensors).unused.size(), 1u);
 }
 
+// Experts that are published in MXFP4 are exact. The base and rules that find what they find (?=) leave them alone,
+// unless they get smaller or the whole file is to be without quantization. A rule that means them is obeyed.
+TEST(Resolve, NativeTensorsAreKeptUnlessAskedFor) {
+  const auto experts = tensor("blk.0.ffn_up_exps.weight", {512, 8, 4}, formats::find_format("MXFP4")->type);
+  const std::pair<const char*, const char*> cases[] = {
+      {"* = Q8_0", "MXFP4"},      {"* = Q4_K", "MXFP4"},
+      {"* = IQ4_XS", "MXFP4"},    {"* = Q3_K", "Q3_K"},
+      {"* = F16", "F16"},         {"_exps ?= Q6_K", "MXFP4"},
+      {"_exps ?= Q2_K", "Q2_K"},  {"_exps = Q6_K", "Q6_K"},
+      {"_exps = Q8_0", "Q8_0"},   {"up = keep\n* = Q8_0", "MXFP4"},
+      {"_exps = MXFP4", "MXFP4"}, {"* = NVFP4", "MXFP4"},
+  };
+  for (const auto& [text, type] : cases) {
+    const Decision decision = decide(text, experts);
+    EXPECT_EQ(format(decision.type).name, type) << text;
+    EXPECT_EQ(decision.bytes, gguf::tensor_bytes(format(decision.type), experts.ne)) << text;
+    EXPECT_FALSE(decision.is_fallback()) << text;
+  }
+  EXPECT_EQ(decide("* = Q8_0", experts).reason, Reason::kNative);
+  EXPECT_EQ(decide("* = Q8_0", experts).declined, formats::find_format("Q8_0")->type);
+  EXPECT_EQ(decide("* = Q3_K", experts).declined, std::nullopt);
+  // Other quantized sources have lost something already, so that nothing is worth keeping.
+  EXPECT_EQ(format(decide("* = Q8_0", tensor("a.weight", {512, 8}, formats::find_format("Q4_0")->type)).type).name,
+            "Q8_0");
+}
+
+TEST(Resolve, SaysWhatBecomesOfNativeTensors) {
+  const auto experts = tensor("blk.0.ffn_up_exps.weight", {512, 8, 4}, formats::find_format("MXFP4")->type);
+  const auto said = [&](std::string_view text) {
+    std::string all;
+    for (const std::string& line : described(resolve(parse(text), std::span(&experts, 1)))) all += line + "\n";
+    return all;
+  };
+  EXPECT_EQ(said("_exps = Q8_0"),
+            "Q8_0 makes it larger than in MXFP4, which has the weights as they were published: "
+            "blk.0.ffn_up_exps.weight\n");
+  EXPECT_EQ(said("_exps = Q3_K"), "");
+  EXPECT_NE(said("* = Q4_K")
+                .find("kept in MXFP4, which is no larger than Q4_K and has the weights as they were "
+                      "published: blk.0.ffn_up_exps.weight\n"),
+            std::string::npos);
+}
+
 TEST(Resolve, ReportsRulesThatDecideNothing) {
   const std::vector<gguf::TensorInfo> tensors = {matrix("blk.0.attn_q.weight"), matrix("blk.0.ffn_up.weight"),
                                                  tensor("blk.0.attn_norm.weight", {512}, formats::Type::F32)};
