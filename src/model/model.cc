@@ -127,7 +127,10 @@ void Model::embed(std::span<const int32_t> ids, Matrix out) const {
 }
 
 Matrix Model::head_input(Matrix x, ForwardContext& ctx) const {
-  const Matrix stream = config_.streams.stream(x, 0);
+  const StreamsConfig& streams = config_.streams;
+  const Matrix stream = streams.kind == StreamsConfig::Kind::kBanked
+                            ? mix_banked(streams, streams.n - 1, trunk_.res_score, x, ctx)
+                            : streams.stream(x, 0);
   return config_.centered_norm ? centered_norm(trunk_.output_norm, stream, ctx)
                                : normed(trunk_.output_norm, stream, ctx);
 }

@@ -39,6 +39,8 @@ class ModelKeys {
   int64_t count(std::string_view key) const;
   /// The same with a value for an absent key; zero is allowed.
   int64_t count(std::string_view key, int64_t absent) const;
+  /// A finite number. Error when missing or none.
+  double number(std::string_view key) const;
   /// A finite number > 0. Error when missing or out of range.
   double positive(std::string_view key) const;
   double positive(std::string_view key, double absent) const;
@@ -75,6 +77,7 @@ class ModelKeys {
   AttentionConfig fully_rotated_attention(compute::RopePairs pairs) const;
   RopeConfig rope(compute::RopePairs pairs, int64_t n_dims_absent) const;
   StateSpaceConfig state_space() const;
+  KimiDeltaConfig kimi_delta(int64_t n_head) const;
   /// Which of n_layers slide a window over the past: attention.sliding_window_pattern, an array with an entry per layer
   /// or a period whose last layer is full; `period` when the key is absent.
   std::vector<bool> windowed(size_t n_layers, int64_t period) const;

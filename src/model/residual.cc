@@ -15,13 +15,42 @@ BranchInput read_branch(const Layer& layer, Branch branch, Matrix hidden, Forwar
       if (branch == Branch::kFfn) return {streams.stream(hidden, 1), {}};
       ctx.backend.copy(streams.stream(hidden, 0), streams.stream(hidden, 1));
       break;
+    case Kind::kBanked: {
+      if (branch == Branch::kMixer)
+        return {mix_banked(streams, layer.config.n_banked, layer.weights.attention.res_score, hidden, ctx), {}};
+      const int64_t n = layer.config.n_banked + (layer.config.banks ? 1 : 0);
+      return {mix_banked(streams, n, layer.weights.ffn.res_score, hidden, ctx), {}};
+    }
   }
   return {streams.stream(hidden, 0), {}};
 }
 
-void add_branch(const Layer& layer, Branch /*branch*/, const BranchInput& /*input*/, Matrix y, Matrix hidden,
+void add_branch(const Layer& layer, Branch branch, const BranchInput& /*input*/, Matrix y, Matrix hidden,
                 ForwardContext& ctx) {
-  ctx.backend.add(layer.config.streams.stream(hidden, 0), y);
+  const Matrix x = layer.config.streams.stream(hidden, 0);
+  if (branch == Branch::kMixer && layer.config.banks) {
+    ctx.backend.copy(x, layer.config.streams.stream(hidden, 1 + layer.config.n_banked));
+    ctx.backend.copy(y, x);
+    return;
+  }
+  ctx.backend.add(x, y);
+}
+
+Matrix mix_banked(const StreamsConfig& streams, int64_t n_banked, const Weight& score, Matrix hidden,
+                  ForwardContext& ctx) {
+  if (n_banked == 0) return streams.stream(hidden, 0);
+  const Matrix normed = ctx.scratch.matrix(hidden.rows, streams.n_embd);
+  const Matrix weights = ctx.scratch.matrix(hidden.rows, 1 + n_banked);
+  for (int64_t i = 0; i <= n_banked; ++i) {
+    ctx.backend.rms_norm(streams.stream(hidden, i), nullptr, ctx.norm_eps, normed);
+    // No projection: nobody quantizes one row, so nobody has to see its input.
+    const compute::Product of_stream{&score, 0, normed, weights.columns(i, 1)};
+    ctx.backend.mul_mats(std::span(&of_stream, 1));
+  }
+  ctx.backend.softmax(weights);
+  const Matrix out = ctx.scratch.matrix(hidden.rows, streams.n_embd);
+  ctx.backend.mix_streams(hidden.columns(0, (1 + n_banked) * streams.n_embd), weights, streams.n_embd, out, false);
+  return out;
 }
 
 void spread(const StreamsConfig& streams, Matrix embedded, std::span<const int32_t> ids, Matrix hidden,

@@ -23,6 +23,7 @@ void bind_latent(const Binder& binder, const AttentionConfig& config, int64_t n_
   w.kv_b = binder.weight_if(config.expanded, "attn_kv_b.weight", rank, expanded);
   w.k_b = binder.weight_if(!config.expanded, "attn_k_b.weight", config.n_nope(), rank, config.n_head);
   w.v_b = binder.weight_if(!config.expanded, "attn_v_b.weight", rank, config.head_v, config.n_head);
+  w.gate = binder.optional_weight("attn_gate.weight", n_embd, config.n_head * config.head_v);
   // Some files have both forms. One of them is enough.
   for (const char* const form : {"attn_kv_b.weight", "attn_k_b.weight", "attn_v_b.weight"}) binder.expect(form);
 }
@@ -108,6 +109,8 @@ AttentionWeights bind_attention(const Binder& binder, const LayerConfig& layer, 
   if (config.mixer == Mixer::kNone) return w;
   w.norm = binder.vector_if(layer.input_norms, "attn_norm.weight", n_embd);
   w.branch_norm = binder.vector_if(layer.branch_norms, "post_attention_norm.weight", n_embd);
+  w.res_score =
+      binder.weight_if(layer.streams.kind == StreamsConfig::Kind::kBanked, "attn_res_score.weight", n_embd, 1);
   switch (config.mixer) {
     case Mixer::kDeltaNet:
       bind_delta_net(binder, config.delta_net, n_embd, w.delta_net);
@@ -176,6 +179,7 @@ FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_em
   }
   if (experts) bind_experts(binder, config, n_embd, w);
   w.branch_norm = binder.vector_if(layer.branch_norms, "post_ffw_norm.weight", n_embd);
+  w.res_score = binder.weight_if(layer.streams.kind == StreamsConfig::Kind::kBanked, "ffn_res_score.weight", n_embd, 1);
   return w;
 }
 
@@ -205,6 +209,8 @@ TrunkWeights bind_trunk(const Binder& first, const Binder& last, bool same, cons
   const char* const output = tied ? "token_embd.weight" : "output.weight";
   w.output = tied && same ? w.token_embd : last.weight(output, config.n_embd, config.n_vocab);
   w.output_bias = last.optional("output.bias", config.n_vocab);
+  const bool banked = config.streams.kind == StreamsConfig::Kind::kBanked;
+  w.res_score = last.weight_if(banked, "output_res_score.weight", config.n_embd, 1);
   bind_rope_factors(last, config, w);
   return w;
 }

@@ -71,6 +71,7 @@ struct AttentionWeights {
   Weight output;          // [H*head_v, D]
   Vector output_bias;
   Vector branch_norm;  // post_attention_norm [D]
+  Weight res_score;    // attn_res_score [D, 1]: of the states that the branch's input is mixed from
 
   // Latent; R = kv_lora_rank, r = RoPE columns.
   Weight q_a;        // [D, q_lora_rank]
@@ -80,6 +81,7 @@ struct AttentionWeights {
   Vector kv_a_norm;  // [R]
   Weight k_b;        // [n_nope, R, H]
   Weight v_b;        // [R, head_v, H]
+  Weight gate;       // attn_gate [D, H*head_v]: its sigmoid multiplies the heads' output
   Weight kv_b;       // [R, H*(n_nope + head_v)]: k_b and v_b of files with expanded keys and values
 
   // One mixer's each.
@@ -104,6 +106,7 @@ struct FfnWeights {
   Weight gate_exps, up_exps, down_exps;  // [D, F, E], [D, F, E], [F, D, E]
   Vector gate_up_exps_bias, gate_exps_bias, up_exps_bias, down_exps_bias;  // [2F, E], [F, E], [F, E], [D, E]
   Vector branch_norm;                                                      // post_ffw_norm [D]
+  Weight res_score;                                                        // ffn_res_score [D, 1]
 };
 
 struct LayerWeights {
@@ -126,6 +129,7 @@ struct TrunkWeights {
   Vector output_norm;
   Weight output;  // [D, V]
   Vector output_bias;
+  Weight res_score;  // output_res_score [D, 1]
   // Divisors of RoPE's frequencies [n_dims / 2] or empty, in host memory. The long ones are for texts beyond the
   // original context. Without longrope both are rope_freqs.
   std::vector<float> rope_short, rope_long;
