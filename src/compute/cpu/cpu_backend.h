@@ -83,6 +83,8 @@ class CpuBackend : public HostBackend {
     int64_t token, n_tokens;
   };
 
+  // The kernels of an activation that has limits, or null for one of the three that have kernels of their own.
+  const cpu::LimitedKernels* limited_kernels(const Activation& activation) const;
   Kind kind_of(const Product& product) const;
   Job make_job(const Product& product);
   void add_tasks(int32_t job, int64_t row_bytes_of_task);
