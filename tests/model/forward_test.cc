@@ -91,7 +91,7 @@ class ForwardLayer : public testing::TestWithParam<std::string> {
         positions[step.sequence] += step.n;
         n += step.n;
       }
-      States x = random_states(n, model().config().n_embd, ++seed);
+      States x = random_states(n, model().config().hidden_width(), ++seed);
       forward_layer(layer, x.matrix(), slices, ctx);
       results.push_back(x);
     }
@@ -110,7 +110,7 @@ class ForwardLayer : public testing::TestWithParam<std::string> {
     for (const std::vector<Step>& batch : batches) {
       int64_t n = 0;
       for (const Step& step : batch) n += step.n;
-      States x = random_states(n, model().config().n_embd, ++seed);
+      States x = random_states(n, model().config().hidden_width(), ++seed);
       int64_t row = 0;
       for (const Step& step : batch) {
         forward_layer(layer, x.matrix().slice(row, step.n), positions[step.sequence], caches[step.sequence], ctx);
