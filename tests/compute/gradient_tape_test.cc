@@ -126,6 +126,20 @@ TEST_P(Tape, RowsInPlace) {
   });
 }
 
+// A stream that is kept while another one changes, over what was kept before.
+TEST_P(Tape, CopyReplacesWhatWasThere) {
+  Activations before(kTokens, kWidth, 3);
+  expect_differences({&x_, &before}, {}, [&](const std::vector<Matrix>& in) {
+    const Matrix out = scratch_.matrix(kTokens, kWidth);
+    tape_.copy(in[1], out);
+    tape_.copy(in[0], in[1]);
+    tape_.softcap(in[0], 1.5f);
+    tape_.add(out, in[1]);
+    tape_.add(out, in[0]);
+    return out;
+  });
+}
+
 // Residual, norm, three products of one input, a gate in place, and a product that is added to the residual.
 TEST_P(Tape, FeedForward) {
   const RandomWeight gate(formats::Type::F32, kWidth, 9, 1, 1), up(formats::Type::F32, kWidth, 9, 1, 2),
