@@ -110,6 +110,9 @@ Matrix normed(const Vector& weight, Matrix x, ForwardContext& ctx);
 /// Layer norm without a bias, in scratch memory.
 Matrix centered_norm(const Vector& weight, Matrix x, ForwardContext& ctx);
 
+/// Multiplies what heads have mixed [n, n_head * head_v] with their gates, where the layer has attn_gate.
+void gate_heads(const Layer& layer, Matrix mixed, Matrix h, ForwardContext& ctx);
+
 // ---- what goes sequence by sequence
 
 /// The recurrent state of a sequence's earlier positions; the caller passes it through the sequence's rows. At position

@@ -97,6 +97,7 @@ Matrix latent_attention(const Layer& layer, Matrix h, std::span<const SequenceSl
   const bool expanded = layer.config.attention.expanded;
   const Matrix mixed = expanded ? mix_expanded(layer, h, sequences, ctx) : mix_absorbed(layer, h, sequences, ctx);
   const AttentionWeights& w = layer.weights.attention;
+  gate_heads(layer, mixed, h, ctx);
   return linear(w.output, mixed, ctx, w.output_bias);
 }
 

@@ -42,10 +42,6 @@ void bind_heads(const Binder& binder, const AttentionConfig& config, int64_t n_e
   w.q_norm = binder.optional("attn_q_norm.weight", config.whole_norm ? q_width : config.head_k);
   w.k_norm = binder.optional("attn_k_norm.weight", config.whole_norm ? k_width : config.head_k);
   w.sinks = binder.optional("attn_sinks.weight", config.n_head);
-  if (config.output_gate) {
-    const bool per_head = binder.n_rows("attn_gate.weight") == config.n_head;
-    w.gate = binder.optional_weight("attn_gate.weight", n_embd, config.n_head * (per_head ? 1 : config.head_v));
-  }
 }
 
 void bind_delta_net(const Binder& binder, const DeltaNetConfig& config, int64_t n_embd, DeltaNetWeights& w) {
@@ -154,6 +150,8 @@ AttentionWeights bind_attention(const Binder& binder, const LayerConfig& layer, 
   if (config.mixer == Mixer::kNone) return w;
   w.norm = binder.vector_if(layer.input_norms, "attn_norm.weight", n_embd);
   w.branch_norm = binder.vector_if(layer.branch_norms, "post_attention_norm.weight", n_embd);
+  w.res_score =
+      binder.weight_if(layer.streams.kind == StreamsConfig::Kind::kBanked, "attn_res_score.weight", n_embd, 1);
   switch (config.mixer) {
     case Mixer::kDeltaNet:
       bind_delta_net(binder, config.delta_net, n_embd, w.delta_net);
@@ -179,6 +177,10 @@ AttentionWeights bind_attention(const Binder& binder, const LayerConfig& layer, 
     bind_latent(binder, config, n_embd, w);
   else
     bind_heads(binder, config, n_embd, w);
+  if (config.output_gate) {
+    const bool per_head = binder.n_rows("attn_gate.weight") == config.n_head;
+    w.gate = binder.optional_weight("attn_gate.weight", n_embd, config.n_head * (per_head ? 1 : config.head_v));
+  }
   w.output = binder.weight("attn_output.weight", config.n_head * config.head_v, n_embd);
   w.output_bias = binder.optional("attn_output.bias", n_embd);
   return w;
@@ -227,6 +229,7 @@ FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_em
   }
   if (experts) bind_experts(binder, config, n_embd, n_vocab, w);
   w.branch_norm = binder.vector_if(layer.branch_norms, "post_ffw_norm.weight", n_embd);
+  w.res_score = binder.weight_if(layer.streams.kind == StreamsConfig::Kind::kBanked, "ffn_res_score.weight", n_embd, 1);
   return w;
 }
 
@@ -265,6 +268,8 @@ TrunkWeights bind_trunk(const Binder& first, const Binder& last, bool same, cons
   if (config.output_tied) last.expect("output.weight");
   w.output_bias = last.optional("output.bias", config.n_vocab);
   if (!config.streams.mean_head) w.streams = bind_streams(last, config.streams, "output_hc_", config.streams.n, 1);
+  const bool banked = config.streams.kind == StreamsConfig::Kind::kBanked;
+  w.res_score = last.weight_if(banked, "output_res_score.weight", config.n_embd, 1);
   bind_rope_factors(last, config, w);
   return w;
 }

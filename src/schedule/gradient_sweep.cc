@@ -47,6 +47,9 @@ GradientSweep::GradientSweep(const model::Model& model, compute::GradientTape& t
 }
 
 void GradientSweep::require_backward(const std::string& path, const model::ModelConfig& config) {
+  using Kind = model::StreamsConfig::Kind;
+  if (config.streams.kind != Kind::kOne && config.streams.kind != Kind::kParallel)
+    fail(path, "its residual streams are mixed, which has no backward pass here");
   for (size_t i = 0; i < config.layers.size(); ++i) {
     const model::LayerConfig& layer = config.layers[i];
     if (const char* const mixer = recurrence(layer.attention.mixer))

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "compute/backend.h"
+#include "gguf/block_name.h"
 #include "golden_models.h"
 #include "imatrix/imatrix.h"
 #include "jobs/fit.h"
@@ -63,7 +64,10 @@ TEST_P(EveryArchitecture, ImportanceOfEveryMatrixAndExpert) {
       ADD_FAILURE() << name << " has no importance";
       continue;
     }
-    EXPECT_GT(std::ranges::min(entry->second.counts), 0) << name;
+    const std::vector<int64_t>& counts = entry->second.counts;
+    // The router of a block for prediction, which is random here, may leave an expert out.
+    const bool predicts = gguf::block_of(name).value_or(0) >= model.n_layers();
+    EXPECT_GT(predicts ? std::ranges::max(counts) : std::ranges::min(counts), 0) << name;
     EXPECT_EQ(std::ssize(entry->second.in_sum2) % weight.n_in, 0) << name;
     EXPECT_GT(std::ranges::max(entry->second.in_sum2), 0) << name;
   }
@@ -89,14 +93,13 @@ TEST_P(EveryArchitecture, QuantizesWithACalibrationText) {
   const auto backend = compute::make_backend("cpu");
   const model::Model model(source, *backend);
   const model::LoadedTensors all = matrices(model);
-  EXPECT_FALSE(rounded.empty());
+  std::set<std::string> expected;
   for (const gguf::TensorInfo& tensor : result.tensors()) {
-    const auto block = std::stoi("0" + (tensor.name.starts_with("blk.") ? tensor.name.substr(4) : std::string()));
-    const bool in_trunk = tensor.name.starts_with("blk.") && block < model.n_layers();
-    const bool changed = tensor.type != source.find(tensor.name)->type;
-    if (in_trunk && changed && all.weights.contains(tensor.name) && formats::format(tensor.type).unpack != nullptr)
-      EXPECT_TRUE(rounded.contains(tensor.name)) << tensor.name;
+    const bool in_trunk = gguf::block_of(tensor.name).value_or(model.n_layers()) < model.n_layers();
+    const bool coded = tensor.type != source.find(tensor.name)->type && formats::format(tensor.type).unpack != nullptr;
+    if (in_trunk && coded && all.weights.contains(tensor.name)) expected.insert(tensor.name);
   }
+  EXPECT_EQ(rounded, expected);
   const double before = perplexity_of(model_), after = perplexity_of(options.output);
   EXPECT_NEAR(after, before, 0.1 * before);
 }

@@ -38,6 +38,9 @@ class CpuBackend : public HostBackend {
 #define OPERATION(name, ...) void name(__VA_ARGS__) override;
 #define HOST_OPERATION(...)
 #include "compute/operations.def"
+  // What backends in host memory share, faster.
+  void state_space(const StateSpaceArgs& args, float* state, Matrix out) override;
+  void index_scores(Matrix q, Matrix weights, TypedRows k, Matrix scores) override;
 
  protected:
   void multiply(std::span<const Product> products) override;
