@@ -37,7 +37,7 @@ class DeviceBudget : public SearchBudget {
       : source_(source),
         devices_(devices),
         free_(devices.free_bytes()),
-        config_(model::read_config(source.metadata())),
+        config_(model::read_config(source)),
         request_(devices.memory_request(config_, n_context)) {
     const schedule::MemoryPlan plan = plan_memory(source, config_, request_);
     const schedule::Placement placement = place(plan);  // error where the split is none

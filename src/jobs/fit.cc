@@ -62,7 +62,7 @@ FitResult fit(const FitOptions& options) {
   const std::vector<uint64_t> free_bytes = options.devices.free_bytes();
   const schedule::PlacementRequest placement = options.devices.placement.request(free_bytes);
   const gguf::Reader reader(options.model, gguf::ReadMode::kHeader);
-  const model::ModelConfig config = model::read_config(reader.metadata());
+  const model::ModelConfig config = model::read_config(reader);
   schedule::MemoryRequest request = options.devices.memory_request(config, options.ctx_size);
   const PlannedModel planned(options, reader);
   const schedule::ModelTensors& tensors = planned.tensors();

@@ -172,7 +172,7 @@ void add_differences(const imatrix::Imatrix& ours, const imatrix::Imatrix& their
 // A header is enough, so that it can be known before a download.
 ImatrixCosts costs(const ImatrixOptions& options) {
   const gguf::Reader reader(options.model.model, gguf::ReadMode::kHeader);
-  const model::ModelConfig config = model::read_config(reader.metadata());
+  const model::ModelConfig config = model::read_config(reader);
   const int64_t n_tokens = options.text.chunks * options.text.ctx_size;
   if (n_tokens == 0) fail("", "--dry-run needs --chunks N");
   const uint64_t sums = result_bytes(reader);

@@ -27,7 +27,7 @@ void add_model_findings(const gguf::Metadata& metadata, std::span<const gguf::Te
                         std::vector<plan::Finding>& found) {
   if (tensors.empty() || !is_model(metadata) || !model::knows_architecture(metadata)) return;
   try {
-    const model::ModelConfig config = model::read_config(metadata, n_embeddings(tensors));
+    const model::ModelConfig config = model::read_config(metadata, tensors, n_embeddings(tensors));
     const model::Inventory inventory = model::take_inventory(tensors, config);
     const std::string missing = fmt::format("missing, and {} models need it", config.architecture);
     const std::string misshapen = fmt::format("of another shape than {} models need", config.architecture);

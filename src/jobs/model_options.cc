@@ -44,7 +44,7 @@ OpenModel::OpenModel(const ModelOptions& options, int64_t n_context, const Sweep
 std::vector<compute::Backend*> OpenModel::place(int64_t n_context, const SweepChoice* sweep) {
   constexpr int64_t kSomeContext = 4096;
   const PlacementOptions& placement = options_.placement;
-  const model::ModelConfig config = model::read_config(reader_->metadata());
+  const model::ModelConfig config = model::read_config(*reader_);
   std::vector<compute::Backend*> blocks(config.layers.size(), backends_.front().get());
   if (backends_.size() == 1 && !placement.given()) return blocks;
   if (sweep != nullptr && !placement.given() &&

@@ -124,8 +124,7 @@ void Search::cut_text() {
       read_chunks(options_.text, tokenizer::Tokenizer(source_.metadata()), options_.text.chunks).count();
   n_held_out_ = std::min(options_.held_out, n_all / 4);
   if (n_held_out_ < 2) fail(options_.text.file, "a search needs 8 chunks of text, found {}", n_all);
-  n_calibrating_ =
-      std::min(n_all - n_held_out_, enough_chunks(model::read_config(source_.metadata()), options_.text.ctx_size));
+  n_calibrating_ = std::min(n_all - n_held_out_, enough_chunks(model::read_config(source_), options_.text.ctx_size));
 }
 
 tokenizer::Chunks Search::calibration_chunks() const {
@@ -256,7 +255,7 @@ const MadeFile& Search::best() const {
 }
 
 SearchResult Search::run() {
-  schedule::GradientSweep::require_backward(options_.model, model::read_config(source_.metadata()));
+  schedule::GradientSweep::require_backward(options_.model, model::read_config(source_));
   result_.budget = budget_->bytes();
   if (const uint64_t missing = budget_->missing(smallest_types(source_.tensors(), types_, fixed_));
       missing > 0 && !options_.devices.vram.empty())

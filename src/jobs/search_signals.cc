@@ -54,7 +54,7 @@ SearchSignals::SearchSignals(const SearchOptions& options, const gguf::Reader& s
       imatrix_(imatrix),
       state_(state),
       low_(probe_type(types)),
-      has_experts_(has_experts(model::read_config(source.metadata()))) {
+      has_experts_(has_experts(model::read_config(source))) {
   if (imatrix != nullptr && options.shaping().chosen_effort() == formats::Effort::kBest)
     inputs_.emplace(source, start, *imatrix);
   for (const formats::Type type : types)

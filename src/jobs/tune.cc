@@ -89,7 +89,7 @@ TuneResult tune(const TuneOptions& given, const ProgressCallback& progress) {
   if (options.text.file.empty()) return run_tuning(run, chunks_of_base(options, tokenizer), progress);
   check_tunable(file, options.text.ctx_size);
   CalibrationText text(text_settings(options));
-  text.read(tokenizer, model::read_config(file.metadata()), progress);
+  text.read(tokenizer, model::read_config(file), progress);
   run.text = text.source().recorded();
   run.text_sha256 = text.sha256();
   const TuneResult result = run_tuning(run, text.chunks(), progress);

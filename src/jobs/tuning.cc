@@ -41,7 +41,7 @@ std::string teacher_path(const TuningRun& run) {
 }
 
 evaluate::ModelIdentity identity_of(const gguf::Reader& file) {
-  return evaluate::model_identity(file, model::read_config(file.metadata()), tokenizer::Tokenizer(file.metadata()));
+  return evaluate::model_identity(file, model::read_config(file), tokenizer::Tokenizer(file.metadata()));
 }
 
 // Whether a base of these chunks was made with the model already, by an interrupted run.
@@ -243,7 +243,7 @@ void TuningOptions::check() const {
 }
 
 void check_tunable(const gguf::Reader& model, int64_t n_ctx) {
-  const model::ModelConfig config = model::read_config(model.metadata());
+  const model::ModelConfig config = model::read_config(model);
   schedule::GradientSweep::require_backward(model.path(), config);
   if (n_ctx > config.n_context) fail("", "a context of {} tokens exceeds the model's {}", n_ctx, config.n_context);
 }

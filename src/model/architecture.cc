@@ -95,9 +95,9 @@ const Architecture& find_architecture(const gguf::Metadata& metadata) {
   fail(metadata.source(), "architecture \"{}\" is unknown (known: {})", printable(name), known);
 }
 
-ModelConfig read_config(const gguf::Metadata& metadata, int64_t n_vocab) {
+ModelConfig read_config(const gguf::Metadata& metadata, std::span<const gguf::TensorInfo> tensors, int64_t n_vocab) {
   const Architecture& architecture = find_architecture(metadata);
-  ModelConfig config = read_blocks(architecture, ModelKeys(metadata, architecture.name, n_vocab));
+  ModelConfig config = read_blocks(architecture, ModelKeys(metadata, architecture.name, tensors, n_vocab));
   config.streams.n_embd = config.n_embd;
   for (auto* const layers : {&config.layers, &config.prediction}) {
     for (LayerConfig& layer : *layers) layer.streams = config.streams;

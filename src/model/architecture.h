@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
+#include "gguf/reader.h"
 #include "model/model_keys.h"
 
 namespace steelyard::model {
@@ -21,7 +23,11 @@ const Architecture& find_architecture(const gguf::Metadata& metadata);
 bool knows_architecture(const gguf::Metadata& metadata);
 
 /// The configuration that a file's metadata describe. Error for an unknown architecture, a missing or ill-typed key.
-/// n_vocab: of files without a tokenizer; 0: they are refused.
-ModelConfig read_config(const gguf::Metadata& metadata, int64_t n_vocab = 0);
+/// tensors: of the file; a few architectures say only by them which blocks have experts. n_vocab: of files without a
+/// tokenizer; 0: they are refused.
+ModelConfig read_config(const gguf::Metadata& metadata, std::span<const gguf::TensorInfo> tensors, int64_t n_vocab = 0);
+inline ModelConfig read_config(const gguf::Reader& file) { return read_config(file.metadata(), file.tensors()); }
+/// Of metadata alone: no block has any tensor.
+inline ModelConfig read_config(const gguf::Metadata& metadata) { return read_config(metadata, {}); }
 
 }  // namespace steelyard::model

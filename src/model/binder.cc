@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <memory>
 
 #include "base/error.h"
@@ -46,6 +47,12 @@ void Stock::ask(const std::string& name, const std::array<int64_t, gguf::kMaxDim
     found_.misshapen.push_back(fmt::format("{} ({}, expected {})", name, gguf::shape_string(*tensor), shape(ne)));
 }
 
+void Stock::expect_block(size_t i) {
+  for (const gguf::TensorInfo& tensor : tensors_) {
+    if (gguf::block_of(tensor.name) == static_cast<int64_t>(i)) expect(tensor.name);
+  }
+}
+
 // Outside blocks, files may have parts that take no part in text, such as towers for images. What lies beside a known
 // matrix does.
 Inventory Stock::result() const {
@@ -59,6 +66,10 @@ Inventory Stock::result() const {
     if (beside || gguf::block_of(name)) result.unknown.push_back(printable(name));
   }
   return result;
+}
+
+bool Binder::is_required(const std::string& name) const {
+  return std::ranges::find(required_, name) != required_.end();
 }
 
 const gguf::TensorInfo* Binder::look_up(const std::string& name) const {
@@ -107,6 +118,34 @@ Weight Binder::weight(const std::string& name, int64_t n_in, int64_t n_out, int6
   const auto there = loaded_->weights.find(tensor.name);
   return there != loaded_->weights.end() ? there->second
                                          : loaded_->weights.emplace(tensor.name, load(tensor, in_file)).first->second;
+}
+
+Weight Binder::slices(const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices, bool& flat) const {
+  const gguf::TensorInfo* const tensor = look_up(prefix_ + name);
+  flat = n_slices > 1 && tensor != nullptr && tensor->ne[2] == 1;
+  if (!flat) return weight(name, n_in, n_out, n_slices);
+  Weight slices = weight(name, n_in, n_out * n_slices);  // the same rows in the same order
+  slices.n_out = n_out;
+  slices.n_slices = n_slices;
+  return slices;
+}
+
+std::vector<int32_t> Binder::indices(const std::string& name, int64_t n, int64_t n_slices, int64_t end) const {
+  if (stock_ != nullptr) {
+    stock_->ask(prefix_ + name, {n, n_slices, 1, 1});
+    return {};
+  }
+  const gguf::TensorInfo& tensor = find(name, {n, n_slices, 1, 1});
+  if (tensor.type != formats::Type::I32)
+    fail(reader_->path(), "tensor {} has type {}, expected {}", tensor.name, format(tensor.type).name,
+         format(formats::Type::I32).name);
+  std::vector<int32_t> out(static_cast<size_t>(n * n_slices));
+  std::memcpy(out.data(), reader_->bytes(tensor).data(), out.size() * sizeof(int32_t));
+  for (const int32_t index : out) {
+    if (index < 0 || index >= end)
+      fail(reader_->path(), "tensor {} holds {}, expected 0 to {}", tensor.name, index, end - 1);
+  }
+  return out;
 }
 
 Weight Binder::load(const gguf::TensorInfo& tensor, Weight from) const {
@@ -184,8 +223,7 @@ Vector Binder::transposed(const std::string& name, int64_t n, int64_t n_slices) 
 }
 
 Vector Binder::optional(const std::string& name, int64_t n, int64_t n_slices) const {
-  const bool wanted = has(name) || std::ranges::find(required_, name) != required_.end();
-  return wanted ? vector(name, n, n_slices) : Vector{};
+  return has(name) || is_required(name) ? vector(name, n, n_slices) : Vector{};
 }
 
 std::vector<float> Binder::rope_factors(const std::string& name, int64_t n) const {

@@ -27,6 +27,8 @@ class Stock {
   void ask(const std::string& name, const std::array<int64_t, gguf::kMaxDims>& ne);
   /// The tensor need not be there, and says nothing that is not computed without it.
   void expect(const std::string& name) { known_.insert(name); }
+  /// The same of all tensors that block i has.
+  void expect_block(size_t i);
   /// Whether there is any tensor of block i.
   bool has_block(int64_t i) const { return blocks_.contains(i); }
 
@@ -54,6 +56,11 @@ class Binder {
       : stock_(&stock), prefix_(std::move(prefix)), required_(required) {}
 
   bool has(const std::string& name) const { return look_up(prefix_ + name) != nullptr; }
+  /// Rows of a tensor that may come in more than one shape; 0: there is none.
+  int64_t n_rows(const std::string& name) const {
+    const gguf::TensorInfo* const tensor = look_up(prefix_ + name);
+    return tensor != nullptr ? tensor->ne[1] : 0;
+  }
 
   /// A factor beside the weight (`<name>.scale`, one or one per slice, as NVFP4 files have it) is multiplied in: then
   /// the weight is F32.
@@ -62,9 +69,14 @@ class Binder {
     return wanted ? weight(name, n_in, n_out, n_slices) : Weight{};
   }
   Weight optional_weight(const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices = 1) const {
-    return weight_if(has(name), name, n_in, n_out, n_slices);
+    return weight_if(has(name) || is_required(name), name, n_in, n_out, n_slices);
   }
 
+  /// Slices that the file may have as one matrix [n_in, n_out * n_slices]: then it is flat.
+  Weight slices(const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices, bool& flat) const;
+
+  /// Integers [n, n_slices] in host memory. Error unless all are below `end`, and none is negative.
+  std::vector<int32_t> indices(const std::string& name, int64_t n, int64_t n_slices, int64_t end) const;
   /// [n, n_slices], decoded, in host memory. Dimensions of 1 do not count: a file may have [1, n] for [n].
   std::vector<float> values(const std::string& name, int64_t n, int64_t n_slices = 1) const;
   Vector vector(const std::string& name, int64_t n, int64_t n_slices = 1) const;
@@ -83,6 +95,7 @@ class Binder {
   }
 
  private:
+  bool is_required(const std::string& name) const;
   const gguf::TensorInfo* look_up(const std::string& name) const;
   const gguf::TensorInfo& find(const std::string& name, const std::array<int64_t, gguf::kMaxDims>& ne) const;
   /// The tensor's own shape where only dimensions of 1 are elsewhere than in `ne`, else `ne`.

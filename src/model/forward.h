@@ -74,8 +74,13 @@ Matrix delta_net(const Layer& layer, Matrix h, std::span<const SequenceSlice> se
 Matrix short_conv(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 Matrix state_space(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 Matrix kimi_delta(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
-/// A dense gated FFN, or routed experts plus the shared expert; f: [n, n_embd], normed.
-Matrix ffn(const Layer& layer, Matrix f, ForwardContext& ctx);
+/// Attention to recent positions and to pooled ones. At first_position 0 what is pooled is reset, else it must be that
+/// of the earlier positions.
+Matrix compressed_attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences,
+                            ForwardContext& ctx);
+/// A dense gated FFN, or routed experts plus the shared expert; f: [n, n_embd], normed. ids: of the tokens, where a
+/// table gives them their experts.
+Matrix ffn(const Layer& layer, Matrix f, std::span<const int32_t> ids, ForwardContext& ctx);
 
 /// Products of one call of the backend. None of them reads what another one writes. Few calls keep the threads
 /// together.
@@ -114,6 +119,11 @@ float* resume_state(const SequenceSlice& sequence, ForwardContext& ctx);
 /// RoPE of n_head heads in the columns of x, head_stride apart, at the positions of the rows.
 void rope_heads(const Layer& layer, Matrix x, int64_t n_head, int64_t head_stride,
                 std::span<const SequenceSlice> sequences, ForwardContext& ctx);
+/// Queries far into a text, one row per token, are scaled up where the model does so (AttentionConfig::temperature).
+void temper_queries(const AttentionConfig& config, Matrix q, std::span<const SequenceSlice> sequences,
+                    ForwardContext& ctx);
+/// The gates of attn_gate, products with h, multiply what attention has mixed, where the layer has them.
+void gate_heads(const Layer& layer, Matrix h, Matrix mixed, ForwardContext& ctx);
 /// Rows into the sequences' caches. A cache of a window makes room for its keys and values first.
 void store_keys(Matrix keys, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 void store_values(Matrix values, std::span<const SequenceSlice> sequences, ForwardContext& ctx);

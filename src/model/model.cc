@@ -13,7 +13,7 @@ namespace {
 
 // A model is not computed without a part of it. Where the trunk lacks something, binding says so, and more clearly.
 ModelConfig read_whole_config(const gguf::Reader& reader) {
-  ModelConfig config = read_config(reader.metadata());
+  ModelConfig config = read_config(reader);
   const Inventory inventory = take_inventory(reader.tensors(), config);
   const auto in_trunk = [&](const std::string& tensor) {
     return gguf::block_of(tensor).value_or(0) < std::ssize(config.layers);
@@ -30,8 +30,7 @@ ModelConfig read_whole_config(const gguf::Reader& reader) {
 }  // namespace
 
 Model::Model(const gguf::Reader& reader, Backend& backend, CacheTypes cache_types, LoadedTensors* loaded)
-    : Model(reader, std::vector<Backend*>(read_config(reader.metadata()).layers.size(), &backend), cache_types,
-            loaded) {}
+    : Model(reader, std::vector<Backend*>(read_config(reader).layers.size(), &backend), cache_types, loaded) {}
 
 Model::Model(const gguf::Reader& reader, std::vector<Backend*> backends, CacheTypes cache_types, LoadedTensors* loaded)
     : reader_(reader),
@@ -42,7 +41,8 @@ Model::Model(const gguf::Reader& reader, std::vector<Backend*> backends, CacheTy
   STEELYARD_CHECK(backends_.size() == config_.layers.size());
   for (const LayerConfig& layer : config_.layers) check_cache_types(layer.attention, cache_types);
   const auto n = static_cast<int>(config_.prediction.size());
-  while (n_predictions_ < n && has_prediction(reader, config_, n_predictions_)) ++n_predictions_;
+  while (config_.runs_prediction && n_predictions_ < n && has_prediction(reader, config_, n_predictions_))
+    ++n_predictions_;
   tensors_of_.resize(config_.layers.size() + config_.prediction.size());
   for (const gguf::TensorInfo& tensor : reader.tensors()) {
     const auto block = gguf::block_of(tensor.name);
@@ -127,10 +127,7 @@ void Model::embed(std::span<const int32_t> ids, Matrix out) const {
 }
 
 Matrix Model::head_input(Matrix x, ForwardContext& ctx) const {
-  const StreamsConfig& streams = config_.streams;
-  const Matrix stream = streams.kind == StreamsConfig::Kind::kBanked
-                            ? mix_banked(streams, streams.n - 1, trunk_.res_score, x, ctx)
-                            : streams.stream(x, 0);
+  const Matrix stream = read_head(config_.streams, trunk_.streams, x, ctx);
   return config_.centered_norm ? centered_norm(trunk_.output_norm, stream, ctx)
                                : normed(trunk_.output_norm, stream, ctx);
 }

@@ -28,8 +28,12 @@ T only_value(const ModelKeys& keys, std::string_view key, const std::vector<T>& 
 
 }  // namespace
 
-ModelKeys::ModelKeys(const gguf::Metadata& metadata, std::string_view architecture, int64_t n_vocab)
+ModelKeys::ModelKeys(const gguf::Metadata& metadata, std::string_view architecture,
+                     std::span<const gguf::TensorInfo> tensors, int64_t n_vocab)
     : metadata_(metadata), prefix_(std::string(architecture) + "."), n_vocab_(n_vocab) {
+  const auto names = std::make_shared<std::unordered_set<std::string_view, TextHash>>();
+  for (const gguf::TensorInfo& tensor : tensors) names->insert(tensor.name);
+  tensors_ = names;
   for (const std::string_view key : kPerLayer) {
     if (!is_array(key)) continue;
     std::vector<int64_t> values = metadata_.integers(prefix_ + std::string(key));
@@ -113,7 +117,8 @@ ModelConfig ModelKeys::model(const LayerConfig& layer) const {
   config.n_context = count("context_length");
   constexpr std::string_view kEps = "attention.layer_norm_rms_epsilon",
                              kEpsOfLayerNorm = "attention.layer_norm_epsilon";
-  config.norm_eps = static_cast<float>(positive(contains(kEps) || !contains(kEpsOfLayerNorm) ? kEps : kEpsOfLayerNorm));
+  const bool of_layer_norm = layer.centered_norms || (!contains(kEps) && contains(kEpsOfLayerNorm));
+  config.norm_eps = static_cast<float>(positive(of_layer_norm ? kEpsOfLayerNorm : kEps));
   // Prediction (NextN) blocks follow the trunk in the file and take no part in it.
   const int64_t n_blocks = count("block_count"), n_predict = count("nextn_predict_layers", 0);
   if (n_predict >= n_blocks)
@@ -233,23 +238,48 @@ KimiDeltaConfig ModelKeys::kimi_delta(int64_t n_head) const {
   return config;
 }
 
-std::optional<std::vector<bool>> ModelKeys::flags(std::string_view key, size_t n_layers) const {
+std::optional<std::vector<bool>> ModelKeys::flags(std::string_view key, size_t n_layers, size_t n_required) const {
   const gguf::KeyValue* entry = metadata_.find(prefix_ + std::string(key));
   if (entry == nullptr || entry->type != gguf::ValueType::kArray) return std::nullopt;
   const std::vector<int64_t> values = metadata_.integers(entry->key);
-  if (values.size() < n_layers) reject(key, "has {} entries for {} layers", values.size(), n_layers);
+  if (values.size() < n_required) reject(key, "has {} entries for {} layers", values.size(), n_required);
   std::vector<bool> out(n_layers);
-  for (size_t i = 0; i < n_layers; ++i) out[i] = values[i] != 0;
+  for (size_t i = 0; i < std::min(n_layers, values.size()); ++i) out[i] = values[i] != 0;
   return out;
 }
 
-std::vector<bool> ModelKeys::windowed(size_t n_layers, int64_t period) const {
+AttentionConfig ModelKeys::windowed_attention(const AttentionConfig& full, double freq_base) const {
+  AttentionConfig local = full;
+  local.window = count("attention.sliding_window");
+  local.head_k = std::max<int64_t>(1, count("attention.key_length_swa", full.head_k));
+  local.head_v = std::max<int64_t>(1, count("attention.value_length_swa", full.head_v));
+  if (local.head_k != full.head_k) local.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(local.head_k)));
+  constexpr std::string_view kDims = "rope.dimension_count_swa";
+  local.rope.n_dims = count(kDims, full.rope.n_dims);
+  if (local.rope.n_dims < 2 || local.rope.n_dims % 2 != 0 || local.rope.n_dims > local.head_k)
+    reject(kDims, "is {}, expected an even number above 0, up to the head width {}", local.rope.n_dims, local.head_k);
+  local.rope.freq_base = positive("rope.freq_base_swa", freq_base);
+  local.rope.scaling = RopeScaling::kNone;
+  local.rope.factor = 1;
+  local.rope.magnitude = 1;
+  return local;
+}
+
+std::vector<bool> ModelKeys::windowed_blocks(size_t n_layers, size_t n_blocks) const {
+  constexpr std::string_view kKey = "attention.sliding_window_pattern";
+  const auto given = flags(kKey, n_blocks, n_layers);
+  if (!given) reject(kKey, "is no array with an entry per block");
+  return *given;
+}
+
+std::vector<bool> ModelKeys::windowed(size_t n_layers, int64_t period, Full full) const {
   constexpr std::string_view kKey = "attention.sliding_window_pattern";
   if (const auto given = flags(kKey, n_layers)) return *given;
   period = count(kKey, period);
   std::vector<bool> windowed(n_layers);
   for (size_t i = 0; i < n_layers; ++i) {
-    windowed[i] = period == 0 || static_cast<int64_t>(i) % period < period - 1;
+    const int64_t at = period == 0 ? 0 : static_cast<int64_t>(i) % period;
+    windowed[i] = period == 0 || (full == Full::kFirst ? at > 0 : at < period - 1);
   }
   return windowed;
 }
@@ -269,6 +299,48 @@ std::vector<int64_t> ModelKeys::counts(std::string_view key, size_t n) const {
   if (values.size() != n) reject(key, "has {} entries, expected {}", values.size(), n);
   for (const int64_t value : values) {
     if (value < 0 || value > kMaxCount) reject(key, "holds {}, expected 0 to {}", value, kMaxCount);
+  }
+  return values;
+}
+
+std::vector<float> ModelKeys::limits(std::string_view key, size_t n_blocks) const {
+  std::vector<double> values;
+  if (is_array(key))
+    values = metadata_.reals(prefix_ + std::string(key));
+  else
+    values.assign(n_blocks, non_negative(key, 0.0));
+  constexpr double kNone = 1e-6;
+  std::vector<float> out(n_blocks);
+  for (size_t i = 0; i < std::min(values.size(), n_blocks); ++i) {
+    if (!(values[i] >= 0) || !std::isfinite(values[i]))
+      reject(key, "holds {}, expected numbers of at least 0", values[i]);
+    if (values[i] > kNone) out[i] = static_cast<float>(values[i]);
+  }
+  return out;
+}
+
+std::vector<int64_t> ModelKeys::entries(std::string_view key, size_t n) const {
+  if (!is_array(key)) return std::vector<int64_t>(n, count(key));
+  std::vector<int64_t> values = metadata_.integers(prefix_ + std::string(key));
+  if (values.size() < n) reject(key, "has {} entries for {} blocks", values.size(), n);
+  values.resize(n);
+  for (const int64_t value : values) {
+    if (value < 0 || value > kMaxCount) reject(key, "holds {}, expected 0 to {}", value, kMaxCount);
+  }
+  return values;
+}
+
+std::vector<double> ModelKeys::reals(std::string_view key, size_t n, const std::vector<double>& absent) const {
+  if (!contains(key)) return absent;
+  std::vector<double> values(n);
+  if (is_array(key))
+    values = metadata_.reals(prefix_ + std::string(key));
+  else
+    std::ranges::fill(values, real(key));
+  if (values.size() < n) reject(key, "has {} entries for {} blocks", values.size(), n);
+  values.resize(n);
+  for (const double value : values) {
+    if (!(value >= 0) || !std::isfinite(value)) reject(key, "holds {}, expected numbers of at least 0", value);
   }
   return values;
 }
@@ -308,9 +380,9 @@ std::optional<compute::Gating> ModelKeys::gating() const {
 }
 
 compute::Gating ModelKeys::required_gating() const {
-  const std::optional<compute::Gating> gating = this->gating();
-  if (!gating) reject("expert_gating_func", "is missing");
-  return *gating;
+  const std::optional<compute::Gating> given = gating();
+  if (!given) reject("expert_gating_func", "is missing");
+  return *given;
 }
 
 float ModelKeys::expert_scale() const {

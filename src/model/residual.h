@@ -19,10 +19,8 @@ BranchInput read_branch(const Layer& layer, Branch branch, Matrix hidden, Forwar
 void add_branch(const Layer& layer, Branch branch, const BranchInput& input, Matrix y, Matrix hidden,
                 ForwardContext& ctx);
 
-/// Residual streams of kBanked: of each token a mixture of stream 0 and the n_banked next ones, each weighted by its
-/// score among them; score: [n_embd, 1], of a normed stream. [n, n_embd], a view of `hidden` or in scratch memory.
-Matrix mix_banked(const StreamsConfig& streams, int64_t n_banked, const Weight& score, Matrix hidden,
-                  ForwardContext& ctx);
+/// What the head reads [n, n_embd], before the last norm.
+Matrix read_head(const StreamsConfig& streams, const StreamsWeights& w, Matrix hidden, ForwardContext& ctx);
 
 /// Sets hidden states [n, row_width] to those of tokens with embeddings `embedded` [n, n_embd].
 void spread(const StreamsConfig& streams, Matrix embedded, std::span<const int32_t> ids, Matrix hidden,

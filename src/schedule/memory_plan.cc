@@ -121,8 +121,8 @@ MemoryPlan plan_memory(const ModelTensors& model, const model::ModelConfig& conf
   for (size_t i = 0; i < plan.layers.size(); ++i) {
     const model::AttentionConfig& attention = config.layers[i].attention;
     check_widths(attention, model.path);
-    const int64_t n_rows = cache_rows(attention, request.n_context, request.n_batch);
-    const uint64_t bytes = kv_layer_bytes(attention, n_rows, request.cache_types);
+    const model::CacheRoom room = cache_room(attention, request.n_context, request.n_batch);
+    const uint64_t bytes = kv_layer_bytes(attention, room, request.cache_types);
     plan.layers[i].cache = checked_mul(bytes, static_cast<uint64_t>(request.n_sequences)).value_or(UINT64_MAX);
     const auto sum = checked_add(caches, plan.layers[i].cache);
     if (!sum || *sum > kMaxBytes) fail(model.path, "a cache of {} positions is beyond counting", request.n_context);

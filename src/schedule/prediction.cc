@@ -49,7 +49,9 @@ compute::Matrix PredictionBlocks::run(std::span<const Chunk> chunks, compute::Ma
   const compute::Matrix h{memory, x.rows, width, width};
   compute::Matrix z{memory + n_rows_ * width, x.rows, hidden_width, hidden_width};
   ctx.scratch.reset();
-  ctx.backend.copy(model_.head_input(x, ctx), h);
+  const model::StreamsConfig& streams = model_.config().streams;
+  const bool of_normed = model_.config().prediction_of_normed;
+  ctx.backend.copy(of_normed ? model_.head_input(x, ctx) : streams.stream(x, 0), h);
 
   int64_t had = n_ctx_;  // rows of h per chunk
   for (Block& block : blocks_) {
@@ -72,9 +74,10 @@ compute::Matrix PredictionBlocks::run(std::span<const Chunk> chunks, compute::Ma
     }
     ctx.backend.rms_norm(embedding, block.weights.enorm.data, ctx.norm_eps, embedding);
     ctx.backend.rms_norm(before, block.weights.hnorm.data, ctx.norm_eps, before);
-    spread(model_.config().streams, linear(block.weights.eh_proj, joined, ctx), ids, z, ctx.backend);
+    spread(streams, linear(block.weights.eh_proj, joined, ctx), ids, z, ctx.backend);
     forward_layer(block.layer, z, slices, ctx);
-    ctx.backend.copy(head_input(block, z, ctx), h.slice(0, z.rows));
+    const compute::Matrix input = head_input(block, z, ctx);
+    ctx.backend.copy(of_normed ? input : streams.stream(z, 0), h.slice(0, z.rows));
     had = n;
   }
   return z;

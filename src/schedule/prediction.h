@@ -1,7 +1,8 @@
 // Blocks after the trunk that predict further tokens (NextN, multi-token prediction). A block combines the trunk's
 // output at a position with the embedding of the next token:
 //   z = eh_proj . [RMS(embedding, enorm) | RMS(h, hnorm)], then z passes through the block like any layer.
-// h is the trunk's normed output, or the normed output of the previous block. (DeepSeek-V3 report, section 2.2.)
+// h is the trunk's output, or that of the previous block, normed (DeepSeek-V3 report, section 2.2) or as it is
+// (ModelConfig::prediction_of_normed).
 //
 // Generation does not use them. Calibration runs them so that their tensors are quantized as well as the others.
 #pragma once

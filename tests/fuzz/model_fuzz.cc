@@ -73,7 +73,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static fuzz::MemoryFile file;
   file.set_with_data(data, size, model::kFileBytes);
   const auto plan = [](const gguf::Reader& reader) {
-    const model::ModelConfig config = model::read_config(reader.metadata());
+    const model::ModelConfig config = model::read_config(reader);
     allow_errors([&] { model::fit(reader, config); });
     allow_errors([&] { model::plan_sweeps(reader, config); });
   };

@@ -113,7 +113,7 @@ class CalibrationTextTest : public testing::Test {
   }
   CalibrationText read(const CalibrationTextSettings& settings, const ProgressCallback& progress = {}) const {
     CalibrationText text(settings);
-    text.read(tokenizer_, model::read_config(reader_.metadata()), progress);
+    text.read(tokenizer_, model::read_config(reader_), progress);
     return text;
   }
   std::string refusal(const CalibrationTextSettings& settings) const {
@@ -203,7 +203,7 @@ TEST_F(CalibrationTextTest, ThePrecisionOfWritingIsAlwaysTheSame) {
     CalibrationTextSettings own = settings("self", 2);
     own.model = {.model = glm_, .precision = precision, .threads = 2};
     CalibrationText text(own);
-    text.read(tokenizer::Tokenizer(reader.metadata()), model::read_config(reader.metadata()), {});
+    text.read(tokenizer::Tokenizer(reader.metadata()), model::read_config(reader), {});
     texts.insert(text.sha256());
   }
   EXPECT_EQ(texts.size(), 1u);
@@ -274,10 +274,9 @@ TEST_F(CalibrationTextTest, SavedTextOfAnotherVocabulary) {
   other.model.model = glm_;
   const gguf::Reader reader(glm_);
   CalibrationText text(other);
-  EXPECT_THAT(test::error_of([&] {
-                text.read(tokenizer::Tokenizer(reader.metadata()), model::read_config(reader.metadata()), {});
-              }),
-              HasSubstr("own.text: was written by a model with another vocabulary"));
+  EXPECT_THAT(
+      test::error_of([&] { text.read(tokenizer::Tokenizer(reader.metadata()), model::read_config(reader), {}); }),
+      HasSubstr("own.text: was written by a model with another vocabulary"));
 }
 
 // ---- mixtures
@@ -334,7 +333,7 @@ TEST_F(CalibrationTextTest, AMixtureWithASavedText) {
   mixture.source.file = saved("short.text", 4, 16);
   CalibrationText text(mixture);
   EXPECT_THAT(test::error_of([&] {
-                text.read(tokenizer_, model::read_config(reader_.metadata()),
+                text.read(tokenizer_, model::read_config(reader_),
                           [](const Progress& progress) { ADD_FAILURE() << progress.stage; });
               }),
               HasSubstr("short.text: has chunks of 16 tokens, and the model is to write 32: -c 16"));
@@ -429,7 +428,7 @@ TEST_F(CalibrationTextTest, TextIsNotKeptInAnInput) {
     kept.files.save_text = path;
     CalibrationText text(kept);
     return test::error_of([&] {
-      text.read(tokenizer_, model::read_config(reader_.metadata()),
+      text.read(tokenizer_, model::read_config(reader_),
                 [](const Progress& progress) { ADD_FAILURE() << progress.stage; });
     });
   };
@@ -458,7 +457,7 @@ TEST_F(CalibrationTextTest, AWriterOfAnotherVocabularyIsRefusedAtOnce) {
   written.files.writer = glm_;
   CalibrationText text(written);
   EXPECT_THAT(test::error_of([&] {
-                text.read(tokenizer_, model::read_config(reader_.metadata()),
+                text.read(tokenizer_, model::read_config(reader_),
                           [](const Progress& progress) { ADD_FAILURE() << progress.stage; });
               }),
               HasSubstr("glm-flash-tiny-bf16.gguf: has another vocabulary than the model that it writes for"));

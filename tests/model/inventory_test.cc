@@ -22,7 +22,7 @@ constexpr const char* kModels[] = {"deepseek2", "deepseek2_yarn", "deepseek3",  
 
 Inventory inventory_of(const std::string& path) {
   const gguf::Reader reader(path, gguf::ReadMode::kHeader);
-  return take_inventory(reader.tensors(), read_config(reader.metadata()));
+  return take_inventory(reader.tensors(), read_config(reader));
 }
 
 TEST(Inventory, WholeModels) {

@@ -73,7 +73,7 @@ TEST(LayerSweep, LayersTogetherAreLayersInTurn) {
   const gguf::Reader reader(test::golden("models/glm4moe/model.gguf"));
   std::vector<std::unique_ptr<compute::Backend>> backends;
   for (int i = 0; i < 2; ++i) backends.push_back(compute::make_backend("cpu"));
-  const auto n_layers = static_cast<size_t>(model::read_config(reader.metadata()).layers.size());
+  const auto n_layers = static_cast<size_t>(model::read_config(reader).layers.size());
   std::vector<compute::Backend*> in_turns;
   for (size_t i = 0; i < n_layers; ++i) in_turns.push_back(backends[i % 2].get());
   const model::Model both(reader, in_turns), alone(reader, *backends[0]);
@@ -196,12 +196,12 @@ TEST(LayerSweep, NeitherWatchingNorPartsChangeAnything) {
 TEST(LayerSweep, ChunksBreakInAPipelineAsTheyDoAlone) {
   const gguf::Reader reader(test::golden("models/glm4moe/model.gguf"));
   const auto one = compute::make_backend("ref"), other = compute::make_backend("ref");
-  const auto n_layers = static_cast<size_t>(model::read_config(reader.metadata()).layers.size());
+  const auto n_layers = static_cast<size_t>(model::read_config(reader).layers.size());
   std::vector<compute::Backend*> in_turns;
   for (size_t i = 0; i < n_layers; ++i) in_turns.push_back((i % 2 == 0 ? one : other).get());
   const model::Model model(reader, in_turns);
   LayerSweep sweep(model, 16, ids_of, {.n_batch = 32});
-  const std::vector<float> finite(static_cast<size_t>(16 * model.config().n_embd), 0.5f);
+  const std::vector<float> finite(static_cast<size_t>(16 * model.config().hidden_width()), 0.5f);
   std::vector<float> broken = finite;
   broken[5] = std::numeric_limits<float>::infinity();
   int64_t chunk = 0;

@@ -23,7 +23,7 @@ struct Machine {
       : reader(path) {
     host = make_backend("cpu");
     for (int d = 0; d < n_devices; ++d) devices.push_back(make_cuda_backend(d, Precision::kExact));
-    const schedule::MemoryPlan plan = schedule::plan_memory(reader, model::read_config(reader.metadata()), {64});
+    const schedule::MemoryPlan plan = schedule::plan_memory(reader, model::read_config(reader), {64});
     const auto n = static_cast<size_t>(n_devices);
     const schedule::Placement placement =
         place_layers(plan, {std::vector<uint64_t>(n, 0), std::vector<double>(n, 1), n_on_devices});
