@@ -39,12 +39,17 @@ int64_t state_values(const AttentionConfig& config) {
   return 0;
 }
 
+bool chooses_positions(const AttentionConfig& config, int64_t n_positions) {
+  return config.indexer.kind == IndexerConfig::Kind::kPositions && config.indexer.chooses(n_positions);
+}
+
 // Without memory.
 KvLayer kv_views(const AttentionConfig& config, int64_t n_positions, CacheTypes types) {
   KvLayer kv;
   kv.window = config.window;
   kv.keys = typed_rows(types.keys, n_positions, config.key_width());
   if (config.value_width() > 0) kv.values = typed_rows(types.values, n_positions, config.value_width());
+  if (chooses_positions(config, n_positions)) kv.index_keys = typed_rows(types.keys, n_positions, config.indexer.head);
   return kv;
 }
 
@@ -59,6 +64,28 @@ void check_cache_types(const AttentionConfig& config, CacheTypes types) {
     check_heads(types.keys, config.key_width(), "latents with keys");
     check_heads(types.keys, config.kv_lora_rank, "latents");
   }
+  if (config.indexer.kind == IndexerConfig::Kind::kPositions)
+    check_heads(types.keys, config.indexer.head, "keys of the indexer");
+}
+
+int64_t longest_context(const ModelConfig& config) {
+  int64_t longest = config.n_context;
+  for (const LayerConfig& layer : config.layers) {
+    const IndexerConfig& indexer = layer.attention.indexer;
+    if (indexer.kind == IndexerConfig::Kind::kBlocks) longest = std::min(longest, indexer.n_best * indexer.block);
+  }
+  return longest;
+}
+
+void check_context(const std::string& path, const ModelConfig& config, int64_t n_positions) {
+  for (const LayerConfig& layer : config.layers) {
+    const IndexerConfig& indexer = layer.attention.indexer;
+    if (indexer.kind != IndexerConfig::Kind::kBlocks || !indexer.chooses(n_positions)) continue;
+    fail(path,
+         "a context of {} tokens: beyond {} ({} blocks of {}) {} models attend to chosen blocks only, which is not "
+         "built",
+         n_positions, indexer.n_best * indexer.block, indexer.n_best, indexer.block, config.architecture);
+  }
 }
 
 int64_t cache_rows(const AttentionConfig& config, int64_t n_positions, int64_t n_batch) {
@@ -71,7 +98,7 @@ uint64_t kv_layer_bytes(const AttentionConfig& config, int64_t n_rows, CacheType
   const uint64_t state = static_cast<uint64_t>(state_values(config)) * sizeof(float);
   if (!config.attends()) return state;
   const KvLayer kv = kv_views(config, n_rows, types);
-  return state + static_cast<uint64_t>(n_rows * (kv.keys.stride + kv.values.stride));
+  return state + static_cast<uint64_t>(n_rows * (kv.keys.stride + kv.values.stride + kv.index_keys.stride));
 }
 
 KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, int64_t n_rows, CacheTypes types) {
@@ -86,6 +113,8 @@ KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, int64_t n
     kv.values.data = kv.memory.get() + n_rows * kv.keys.stride;
   else
     kv.values = kv.keys.first_columns(config.kv_lora_rank);
+  const int64_t own_values = config.value_width() > 0 ? kv.values.stride : 0;
+  if (kv.index_keys.cols > 0) kv.index_keys.data = kv.memory.get() + n_rows * (kv.keys.stride + own_values);
   return kv;
 }
 

@@ -2,6 +2,7 @@
 // attention caches [latent | roped key] once; its values are a view of it.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "compute/backend.h"
@@ -29,8 +30,9 @@ struct RecurrentState {
 /// earlier positions leave the cache when it is full.
 struct KvLayer {
   RecurrentState state;
-  compute::TypedRows keys;    // [n_positions, key_width]
-  compute::TypedRows values;  // [n_positions, value_width]; latent: the first kv_lora_rank columns of keys
+  compute::TypedRows keys;        // [n_positions, key_width]
+  compute::TypedRows values;      // [n_positions, value_width]; latent: the first kv_lora_rank columns of keys
+  compute::TypedRows index_keys;  // [n_positions, indexer.head], where the indexer has something to choose from
   Buffer memory;
   int64_t window = 0;  // the layer's
   int64_t first = 0;
@@ -42,6 +44,11 @@ int64_t cache_rows(const AttentionConfig& config, int64_t n_positions, int64_t n
 
 /// Error when the width of a head is not a multiple of a type's block length, or a type cannot be written.
 void check_cache_types(const AttentionConfig& config, CacheTypes types);
+
+/// Error when a text of n_positions would need a choice of past positions that is not built.
+void check_context(const std::string& path, const ModelConfig& config, int64_t n_positions);
+/// The longest text that passes; no more than the model was made for.
+int64_t longest_context(const ModelConfig& config);
 
 /// What make_kv_layer allocates. types: must have passed the check.
 uint64_t kv_layer_bytes(const AttentionConfig& config, int64_t n_rows, CacheTypes types = {});

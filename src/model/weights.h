@@ -31,6 +31,14 @@ struct DeltaNetWeights {
   Weight output;       // ssm_out [V, D]
 };
 
+/// n = heads, d = width of a head. Of Kind::kBlocks: indexer.q_proj [D, n*d], indexer.k_proj [D, d].
+struct IndexerWeights {
+  Weight q;                    // indexer.attn_q_b [q_lora_rank, n*d]
+  Weight k;                    // indexer.attn_k [D, d]
+  Weight head_weights;         // indexer.proj [D, n]
+  Vector k_norm, k_norm_bias;  // [d] each
+};
+
 /// Shapes are [in, out]; D = n_embd, H = heads, K = key/value heads.
 struct AttentionWeights {
   Vector norm;  // attn_norm [D]
@@ -57,6 +65,7 @@ struct AttentionWeights {
   Weight kv_b;       // [R, H*(n_nope + head_v)]: k_b and v_b of files with expanded keys and values
 
   DeltaNetWeights delta_net;
+  IndexerWeights indexer;
 };
 
 /// E = experts, F = width of an expert or of the dense FFN.
