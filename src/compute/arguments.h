@@ -31,8 +31,8 @@ struct Activation {
   float up_limit = 0;  ///< m
 
   constexpr Activation() = default;
-  constexpr Activation(Kind kind, float limit = 0, float up_limit = 0)  // NOLINT: a kind alone is an activation
-      : kind(kind), limit(limit), up_limit(up_limit) {}
+  constexpr Activation(Kind of, float l = 0, float m = 0)  // NOLINT: a kind alone is an activation
+      : kind(of), limit(l), up_limit(m) {}
   constexpr bool operator==(const Activation&) const = default;
 };
 
@@ -69,7 +69,8 @@ struct Product {
 /// k: [first_position + n, n_head_kv * head_k], v: [.., n_head_kv * head_v] (for MLA a view of the first columns of k).
 /// Query head h reads key head h * n_head_kv / n_head.
 /// A query sees the keys of its own and earlier positions, with a window only those nearer than `window`. A sink is a
-/// logit in its head's softmax without a value (gpt-oss); scale does not apply to it.
+/// logit in its head's softmax without a value (gpt-oss); scale does not apply to it. The result of a query that sees
+/// nothing is 0.
 struct AttentionArgs {
   Matrix q;
   TypedRows k, v;  ///< heads of whole blocks
@@ -82,7 +83,8 @@ struct AttentionArgs {
   int64_t window = 0;            ///< 0: none; else the number of positions that a query sees, its own included
   const float* sinks = nullptr;  ///< [n_head] or null
   float softcap = 0;             ///< c: a score s, scaled, becomes c tanh(s / c); 0: it stays
-  /// [n, k.rows]: above 0 where a query sees a key. Then neither positions nor a window count. Without data: they do.
+  /// [n, keys], of at most k.rows: above 0 where a query sees a key. Then neither positions nor a window count. Without
+  /// data: they do.
   Matrix visible = {};
 };
 

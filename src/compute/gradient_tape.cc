@@ -126,7 +126,11 @@ void GradientTape::softcap(Matrix x, float cap) {
 void GradientTape::gated(Activation activation, Matrix gate, Matrix up) {
   const Matrix input = saved_if_recording(gate);
   backend_.gated(activation, gate, up);
-  note([=, this] { backend_.gated_backward(activation, input, up, gradient(gate), gradient(up)); });
+  note([=, this] {
+    // The square of a gate alone may have none beside it.
+    const Matrix dup = activation.kind == Activation::kReluSquared ? Matrix{} : gradient(up);
+    backend_.gated_backward(activation, input, up, gradient(gate), dup);
+  });
 }
 
 void GradientTape::apply_gate(Gate kind, Matrix x, Matrix gate) {

@@ -44,6 +44,15 @@ class Activations {
   std::vector<float> values_;
 };
 
+/// Activations of every kind, with limits that random values exceed.
+inline const std::vector<Activation>& all_activations() {
+  static const std::vector<Activation> all = {
+      Activation::kSwiglu,        {Activation::kSwiglu, 1.5f}, {Activation::kCappedSwiglu, 0.75f},
+      Activation::kGeglu,         Activation::kClampedSwiglu,  {Activation::kSitu, 2.0f, 3.0f},
+      {Activation::kSitu, 1.25f}, Activation::kReluSquared,    Activation::kProduct};
+  return all;
+}
+
 /// One product whose rows go through the slices of their experts.
 inline void mul_mat_experts(Backend& backend, const Weight& weight, Matrix x, const Routing& routing, Matrix out) {
   const Product product{&weight, 0, x, out, &routing};

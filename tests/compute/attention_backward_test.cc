@@ -17,6 +17,7 @@ struct Shape {
   int64_t window = 0;
   bool sinks = false;
   bool latent = false;  // values are the first columns of keys
+  float softcap = 0;
 };
 
 struct Sequence {
@@ -93,7 +94,8 @@ class Case {
                                0.3f,
                                past,
                                shape_.window,
-                               shape_.sinks ? sinks_.matrix().data : nullptr};
+                               shape_.sinks ? sinks_.matrix().data : nullptr,
+                               shape_.softcap};
       body(args, row, key, past + n);
       row += n;
       key += past + n;
@@ -123,14 +125,15 @@ std::string name_of(const testing::TestParamInfo<Shape>& info) {
   const Shape& shape = info.param;
   return std::to_string(shape.n_head) + "over" + std::to_string(shape.n_head_kv) +
          (shape.window > 0 ? "window" + std::to_string(shape.window) : "") + (shape.sinks ? "sinks" : "") +
-         (shape.latent ? "latent" : "");
+         (shape.latent ? "latent" : "") + (shape.softcap > 0 ? "capped" : "");
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, AttentionBackward,
                          testing::Values(Shape{1, 1, 8, 8}, Shape{4, 2, 5, 7}, Shape{6, 3, 33, 17},
                                          Shape{4, 2, 16, 16, 3}, Shape{4, 2, 8, 8, 0, true},
                                          Shape{4, 4, 8, 12, 70, true}, Shape{3, 1, 20, 12, 0, false, true},
-                                         Shape{3, 1, 20, 12, 1, true, true}),
+                                         Shape{3, 1, 20, 12, 1, true, true}, Shape{4, 2, 8, 12, 0, false, false, 1.0f},
+                                         Shape{4, 2, 8, 12, 5, true, false, 1.0f}),
                          name_of);
 
 TEST_P(AttentionBackward, IsTheGradient) {

@@ -18,6 +18,19 @@ class Backward : public testing::Test {
     return copy_.matrix();
   }
 
+  void expect_gates(Gate kind) {
+    for (const int64_t n : {kCols, int64_t{1}}) {  // of every value, and of every row
+      Activations gate(kRows, n, 4), d(kRows, kCols, 2);
+      GradientSum dgate(kRows, n, 5);
+      ref_->apply_gate_backward(kind, x_.matrix(), gate.matrix(), d.matrix(), dgate.matrix());
+      expect_gradients({{x_.matrix(), numbers(d.matrix())}, {gate.matrix(), dgate.added()}}, [&] {
+        const Matrix x = copied(x_);
+        ref_->apply_gate(kind, x, gate.matrix());
+        return weighted_sum(x, dout_.matrix());
+      });
+    }
+  }
+
   const std::unique_ptr<Backend> ref_ = make_backend("ref");
   Activations x_{kRows, kCols, 1}, dout_{kRows, kCols, 2}, copy_{kRows, kCols, 3};
 };
@@ -35,6 +48,27 @@ TEST_F(Backward, RmsNorm) {
       return weighted_sum(out.matrix(), dout_.matrix());
     });
   }
+}
+
+TEST_F(Backward, RmsNormWithoutGains) {
+  Activations out(kRows, kCols, 5);
+  GradientSum dx(kRows, kCols, 6);
+  ref_->rms_norm_backward(x_.matrix(), nullptr, 0.1f, dout_.matrix(), dx.matrix(), nullptr);
+  expect_gradients({{x_.matrix(), dx.added()}}, [&] {
+    ref_->rms_norm(x_.matrix(), nullptr, 0.1f, out.matrix());
+    return weighted_sum(out.matrix(), dout_.matrix());
+  });
+}
+
+// Its own derivative.
+TEST_F(Backward, Center) {
+  Activations d(kRows, kCols, 2);
+  ref_->center(d.matrix());
+  expect_gradients({{x_.matrix(), numbers(d.matrix())}}, [&] {
+    const Matrix x = copied(x_);
+    ref_->center(x);
+    return weighted_sum(x, dout_.matrix());
+  });
 }
 
 TEST_F(Backward, Softcap) {
@@ -74,18 +108,53 @@ TEST_F(Backward, Gated) {
   }
 }
 
-TEST_F(Backward, SigmoidGate) {
-  for (const int64_t n : {kCols, int64_t{1}}) {  // of every value, and of every row
-    Activations gate(kRows, n, 4), d(kRows, kCols, 2);
-    GradientSum dgate(kRows, n, 5);
-    ref_->apply_gate_backward(Gate::kSigmoid, x_.matrix(), gate.matrix(), d.matrix(), dgate.matrix());
-    expect_gradients({{x_.matrix(), numbers(d.matrix())}, {gate.matrix(), dgate.added()}}, [&] {
-      const Matrix x = copied(x_);
-      ref_->apply_gate(Gate::kSigmoid, x, gate.matrix());
+// Those with limits: values bend at the limits, a square at 0.
+TEST_F(Backward, LimitedActivations) {
+  struct Case {
+    Activation activation;
+    std::vector<float> gate_bends, up_bends;
+  };
+  const Case cases[] = {
+      {{Activation::kSwiglu, 3}, {3}, {-3, 3}}, {{Activation::kCappedSwiglu, 3}, {3.131f}, {-3, 3}},  // whose silu is 3
+      {{Activation::kSitu, 3}, {}, {}},         {{Activation::kSitu, 3, 2}, {}, {}},
+      {Activation::kReluSquared, {0}, {}},      {Activation::kProduct, {}, {}}};
+  for (const auto& [activation, gate_bends, up_bends] : cases) {
+    SCOPED_TRACE(activation.kind);
+    Activations gate(kRows, kCols, 4, 5, 3.0f), up(kRows, kCols, 5, 5, 3.0f), d(kRows, kCols, 2);
+    const auto keep_away = [](Activations& from, const std::vector<float>& bends) {
+      for (int64_t r = 0; r < kRows; ++r) {
+        for (int64_t c = 0; c < kCols; ++c) {
+          float& value = from.matrix().row(r)[c];
+          for (const float bend : bends) value += std::abs(value - bend) < 0.5f ? 1.1f : 0.0f;
+        }
+      }
+    };
+    keep_away(gate, gate_bends);
+    keep_away(up, up_bends);
+    GradientSum dup(kRows, kCols, 6);
+    ref_->gated_backward(activation, gate.matrix(), up.matrix(), d.matrix(), dup.matrix());
+    std::vector<Input> inputs = {{gate.matrix(), numbers(d.matrix())}};
+    if (activation.kind == Activation::kReluSquared)
+      EXPECT_EQ(dup.added(), Numbers(kRows * kCols));
+    else
+      inputs.push_back({up.matrix(), dup.added()});
+    expect_gradients(inputs, [&] {
+      const Matrix x = copied(gate);
+      ref_->gated(activation, x, up.matrix());
       return weighted_sum(x, dout_.matrix());
     });
   }
 }
+
+TEST_F(Backward, ReluSquaredAlone) {
+  Activations d(kRows, kCols, 2), same(kRows, kCols, 2), dup(kRows, kCols, 6);
+  ref_->gated_backward(Activation::kReluSquared, x_.matrix(), x_.matrix(), d.matrix(), dup.matrix());
+  ref_->gated_backward(Activation::kReluSquared, x_.matrix(), {}, same.matrix(), {});
+  EXPECT_TRUE(identical(d.matrix(), same.matrix()));
+}
+
+TEST_F(Backward, SigmoidGate) { expect_gates(Gate::kSigmoid); }
+TEST_F(Backward, SoftplusGate) { expect_gates(Gate::kSoftplus); }
 
 // Turned back, with the magnitude that is in the tables.
 TEST_F(Backward, Rope) {

@@ -226,7 +226,7 @@ TEST(DeltaNetKernels, SameBitsOnEveryInstructionSet) {
         gated = out;
         kernels->sigmoid_gate(gated.data(), m.data, n * d);
         const float* rows[] = {m.row(0), m.row(1), m.row(2)};
-        kernels->conv_silu(rows, taps.matrix().data, d, 3, convolved.data(), d);
+        kernels->conv_silu(rows, taps.matrix().data, d, 3, nullptr, convolved.data(), d);
         out.insert(out.end(), gated.begin(), gated.end());
         out.insert(out.end(), convolved.begin(), convolved.end());
         results.push_back(out);

@@ -126,6 +126,36 @@ TEST_P(Tape, RowsInPlace) {
   });
 }
 
+// A layer norm made of its parts, a norm without gains, and gates of other kinds.
+TEST_P(Tape, LayerNormAndGates) {
+  Activations soft(kTokens, kWidth, 3), gate(kTokens, kWidth, 4), up(kTokens, kWidth, 5);
+  expect_differences({&x_, &soft, &gate, &up}, {gains_.matrix()}, [&](const std::vector<Matrix>& in) {
+    const Matrix x = in[0], normed = scratch_.matrix(kTokens, kWidth);
+    tape_.center(x);
+    tape_.rms_norm(x, gains_.matrix().data, 0.1f, x);
+    tape_.rms_norm(x, nullptr, 0.1f, normed);
+    tape_.apply_gate(Gate::kSoftplus, normed, in[1]);
+    tape_.gated({Activation::kSitu, 2.0f, 3.0f}, in[2], in[3]);
+    tape_.gated(Activation::kProduct, x, in[2]);
+    tape_.add(x, normed);
+    return x;
+  });
+}
+
+// The square of a gate has nothing beside it. Its slope bends at 0, which no value is near.
+TEST_P(Tape, ReluSquared) {
+  for (int64_t t = 0; t < kTokens; ++t) {
+    for (int64_t c = 0; c < kWidth; ++c) {
+      float& value = x_.matrix().row(t)[c];
+      if (std::abs(value) < 0.5f) value += 1.1f;
+    }
+  }
+  expect_differences({&x_}, {}, [&](const std::vector<Matrix>& in) {
+    tape_.gated(Activation::kReluSquared, in[0], {});
+    return in[0];
+  });
+}
+
 // Residual, norm, three products of one input, a gate in place, and a product that is added to the residual.
 TEST_P(Tape, FeedForward) {
   const RandomWeight gate(formats::Type::F32, kWidth, 9, 1, 1), up(formats::Type::F32, kWidth, 9, 1, 2),
@@ -193,7 +223,7 @@ TEST_P(Tape, AttentionOverACache) {
       });
 }
 
-// Several sequences in one call share their sinks.
+// Several sequences in one call share their sinks. Scores are capped.
 TEST_P(Tape, AttentionsOfOneCall) {
   Activations sinks(1, 3, 3, 0);
   expect_differences({&x_}, {sinks.matrix()}, [&](const std::vector<Matrix>& in) {
@@ -206,7 +236,7 @@ TEST_P(Tape, AttentionsOfOneCall) {
     for (const auto& [begin, n] : {std::pair<int64_t, int64_t>{0, 2}, {2, 3}}) {
       // Keys and values are the first columns of queries.
       sequences.push_back(
-          {{in[0].slice(begin, n), rows(begin, n), rows(begin, n), 3, 1, 4, 4, 0.4f, 0, 0, sinks.matrix().data},
+          {{in[0].slice(begin, n), rows(begin, n), rows(begin, n), 3, 1, 4, 4, 0.4f, 0, 0, sinks.matrix().data, 1.5f},
            out.slice(begin, n)});
     }
     tape_.attentions(sequences);

@@ -108,6 +108,58 @@ TEST_P(Kernel, GatedActivations) {
   });
 }
 
+// Those with limits, and softcap; backwards they are compared with the reference (backward_cpu_test.cc).
+TEST_P(Kernel, LimitedActivations) {
+  const auto check = [&](cpu::LimitedKernels cpu::Kernels::*kernels, float limit, float up_limit, const auto& formula) {
+    for (const float sigma : {1e-3f, 1.0f, 40.0f, 1e15f}) {
+      for (const int64_t n : kLengths) {
+        const auto gate = random(n, 1, sigma), up = random(n, 2, 5.0f), d = random(n, 3);
+        auto found = gate, same = gate;
+        (tested_.*kernels).apply(found.data(), up.data(), n, limit, up_limit);
+        (scalar_.*kernels).apply(same.data(), up.data(), n, limit, up_limit);
+        EXPECT_EQ(bits(found), bits(same));
+        for (int64_t i = 0; i < n; ++i) {
+          const double expected = formula(gate[i], up[i]);
+          EXPECT_NEAR(found[i], expected, 1e-6f * std::abs(expected) + 1e-30) << gate[i] << " " << up[i];
+        }
+        auto d_found = d, d_same = d, dup_found = random(n, 4), dup_same = dup_found;
+        (tested_.*kernels).backward(gate.data(), up.data(), d_found.data(), dup_found.data(), n, limit, up_limit);
+        (scalar_.*kernels).backward(gate.data(), up.data(), d_same.data(), dup_same.data(), n, limit, up_limit);
+        EXPECT_EQ(bits(d_found), bits(d_same));
+        EXPECT_EQ(bits(dup_found), bits(dup_same));
+      }
+    }
+  };
+  const auto silu = [](double z) { return z / (1.0 + std::exp(-z)); };
+  check(&cpu::Kernels::limited_swiglu, 2.5f, 0,
+        [&](double g, double u) { return silu(std::min(g, 2.5)) * std::clamp(u, -2.5, 2.5); });
+  check(&cpu::Kernels::capped_swiglu, 2.5f, 0,
+        [&](double g, double u) { return std::min(silu(g), 2.5) * std::clamp(u, -2.5, 2.5); });
+  for (const double m : {0.0, 3.0}) {
+    check(&cpu::Kernels::situ, 1.5f, static_cast<float>(m), [&](double g, double u) {
+      return 1.5 * std::tanh(g / 1.5) / (1.0 + std::exp(-g)) * (m > 0 ? m * std::tanh(u / m) : u);
+    });
+  }
+  check(&cpu::Kernels::product, 0, 0, [](double g, double u) { return g * u; });
+  check(&cpu::Kernels::relu_squared, 0, 0, [](double g, double) { return g > 0 ? g * g : 0.0; });
+}
+
+TEST_P(Kernel, Softcap) {
+  for (const float sigma : {1e-30f, 1e-3f, 0.5f, 5.0f, 40.0f, 1e30f}) {
+    for (const int64_t n : kLengths) {
+      const auto x = random(n, 1, sigma);
+      auto found = x, same = x;
+      tested_.softcap(found.data(), n, 1.5f);
+      scalar_.softcap(same.data(), n, 1.5f);
+      EXPECT_EQ(bits(found), bits(same));
+      for (int64_t i = 0; i < n; ++i) {
+        const double expected = 1.5 * std::tanh(x[i] / 1.5);
+        EXPECT_NEAR(found[i], expected, 1e-6f * std::abs(expected)) << x[i];
+      }
+    }
+  }
+}
+
 // Zeros, the smallest and largest numbers, infinities: nothing traps, all sets agree.
 TEST_P(Kernel, ExtremeValues) {
   const std::vector<float> extremes = {0.0f,   -0.0f,  1e-45f,    -1e-45f, 1e-38f,  3.4e38f, -3.4e38f,

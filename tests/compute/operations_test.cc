@@ -41,9 +41,11 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Operations,
 
 TEST_P(Operations, RmsNorm) {
   Activations weight(1, GetParam().cols, 2, 0);
-  for (const float sigma : {1e-6f, 1.0f, 1e4f}) {
-    const auto norm = [&](Backend& backend, Matrix x) { backend.rms_norm(x, weight.matrix().data, 1e-5f, x); };
-    compare(2e-6f, sigma, norm);
+  for (const float* gains : {static_cast<const float*>(weight.matrix().data), static_cast<const float*>(nullptr)}) {
+    for (const float sigma : {1e-6f, 1.0f, 1e4f}) {
+      const auto norm = [&](Backend& backend, Matrix x) { backend.rms_norm(x, gains, 1e-5f, x); };
+      compare(2e-6f, sigma, norm);
+    }
   }
 }
 
@@ -68,7 +70,7 @@ TEST_P(Operations, AddCopyAndAddRow) {
 TEST_P(Operations, Gated) {
   const auto [rows, cols] = GetParam();
   Activations up(rows, cols, 2, 3, 5.0f);
-  for (const Activation activation : {Activation::kSwiglu, Activation::kGeglu, Activation::kClampedSwiglu}) {
+  for (const Activation& activation : all_activations()) {
     for (const float sigma : {1e-3f, 1.0f, 30.0f, 1e7f}) {
       compare(1e-6f, sigma, [&](Backend& backend, Matrix gate) { backend.gated(activation, gate, up.matrix()); });
     }
@@ -215,16 +217,24 @@ TEST_P(Operations, Rope) {
     const int64_t head = cols / n_head, n_dims = head / 2 * 2;
     if (n_dims == 0) continue;
     for (const int64_t n : {n_dims, n_dims / 4 * 2}) {  // whole heads, and about half of each
-      Activations cos(rows + 7, n / 2, 8, 0), sin(rows + 7, n / 2, 9, 0);
+      Activations cos(3 * rows + 7, n / 2, 8, 0), sin(3 * rows + 7, n / 2, 9, 0);
       for (const RopePairs pairs : {RopePairs::kNorm, RopePairs::kNeox}) {
-        const RopeArgs args{n_head, head, n, pairs, cos.matrix().data, sin.matrix().data, 7};
+        RopeArgs args{n_head, head, n, pairs, cos.matrix().data, sin.matrix().data, 7};
+        compare(1e-6f, 1.0f, [&](Backend& backend, Matrix x) { backend.rope(x, args); });
+        args.first_position = 1;
+        args.step = 3;
         compare(1e-6f, 1.0f, [&](Backend& backend, Matrix x) { backend.rope(x, args); });
       }
     }
   }
 }
 
-// The activations at points with known values: gelu(1) and gelu(-1) of the tanh form, both clamps of gpt-oss.
+// There need be no values beside a gate that is squared.
+TEST_P(Operations, ReluSquaredAlone) {
+  compare(1e-6f, 1.0f, [&](Backend& backend, Matrix gate) { backend.gated(Activation::kReluSquared, gate, {}); });
+}
+
+// The activations at points with known values: gelu(1) and gelu(-1) of the tanh form, all limits.
 TEST(Activations, KnownValues) {
   const auto at = [](Activation activation, float gate, float up) {
     make_backend("ref")->gated(activation, {&gate, 1, 1, 1}, {&up, 1, 1, 1});
@@ -235,6 +245,20 @@ TEST(Activations, KnownValues) {
   EXPECT_NEAR(at(Activation::kGeglu, -1, 2), -0.317616, 1e-6);
   EXPECT_NEAR(at(Activation::kClampedSwiglu, 9, 8), 7 / (1 + std::exp(-1.702 * 7)) * 8, 1e-5);
   EXPECT_NEAR(at(Activation::kClampedSwiglu, -9, -8), -9 / (1 + std::exp(1.702 * 9)) * -6, 1e-9);
+  const auto silu = [](double z) { return z / (1 + std::exp(-z)); };
+  const Activation limited{Activation::kSwiglu, 3}, capped{Activation::kCappedSwiglu, 3};
+  EXPECT_NEAR(at(limited, 2, -1), -silu(2), 1e-6);
+  EXPECT_NEAR(at(limited, 9, 8), silu(3) * 3, 1e-5);
+  EXPECT_NEAR(at(limited, -9, -8), silu(-9) * -3, 1e-9);
+  EXPECT_NEAR(at(capped, 3, -1), -silu(3), 1e-6);  // silu(3) < 3
+  EXPECT_NEAR(at(capped, 9, 8), 3 * 3, 1e-5);
+  EXPECT_NEAR(at(capped, -9, -8), silu(-9) * -3, 1e-9);
+  EXPECT_NEAR(at({Activation::kSitu, 4}, 2, 30), 4 * std::tanh(0.5) / (1 + std::exp(-2.0)) * 30, 1e-5);
+  EXPECT_NEAR(at({Activation::kSitu, 4, 25}, -2, 30), -4 * std::tanh(0.5) / (1 + std::exp(2.0)) * 25 * std::tanh(1.2),
+              1e-5);
+  EXPECT_EQ(at(Activation::kReluSquared, 3, 7), 9);
+  EXPECT_EQ(at(Activation::kReluSquared, -3, 7), 0);
+  EXPECT_EQ(at(Activation::kProduct, -3, 7), -21);
 }
 
 }  // namespace

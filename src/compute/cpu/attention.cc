@@ -2,6 +2,8 @@
 // largest score so far, the sum of exponentials and the weighted sum of values; all are rescaled when a larger score
 // appears. Memory is one tile of scores per thread, however long the context.
 //
+// Where queries are told what they see, tiles that none of them sees are passed over.
+//
 // A row is one head of one query. A task is one key/value head with some of the rows that it serves, so that keys and
 // values, of any type, are decoded once for all of them.
 #include <algorithm>
@@ -15,6 +17,7 @@
 namespace steelyard::compute {
 namespace {
 
+constexpr float kUnseen = -std::numeric_limits<float>::infinity();
 constexpr int64_t kKeys = 64;      // of a tile
 constexpr int64_t kRowsAlone = 4;  // of a task for a single query: there is little to share, and threads to feed
 
@@ -23,6 +26,7 @@ struct KeyRange {
   int64_t begin, end;
 };
 KeyRange visible_keys(const AttentionArgs& args, int64_t position) {
+  if (args.visible.data != nullptr) return {0, args.visible.cols};  // some of them
   return {args.window > 0 ? std::max<int64_t>(0, position + 1 - args.window) : 0, position + 1};
 }
 
@@ -58,13 +62,15 @@ class CpuBackend::AttentionTask {
     const KeyRange first = visible_keys(args_, position(0)), last = visible_keys(args_, position(n_ - 1));
     for (int64_t key = first.begin; key < last.end; key += kKeys) {
       const int64_t n_keys = std::min(kKeys, last.end - key);
+      if (chosen() && !any_sees(key, n_keys)) continue;
       score(key, n_keys);
       for (int64_t r = 0; r < n_; ++r) exponentiate(r, key, n_keys);
       mix(key, n_keys);
     }
     for (int64_t r = 0; r < n_; ++r) {
       float* to = out_.row(token(r)) + head(r) * args_.head_v;
-      for (int64_t i = 0; i < args_.head_v; ++i) to[i] = mix_[r * args_.head_v + i] / sums_[r];
+      const float sum = sums_[r] == 0 ? 1.0f : sums_[r];  // a query that sees nothing
+      for (int64_t i = 0; i < args_.head_v; ++i) to[i] = mix_[r * args_.head_v + i] / sum;
     }
   }
 
@@ -72,13 +78,21 @@ class CpuBackend::AttentionTask {
   int64_t token(int64_t r) const { return (first_ + r) / n_group_; }
   int64_t head(int64_t r) const { return kv_ * n_group_ + (first_ + r) % n_group_; }
   int64_t position(int64_t r) const { return args_.first_position + token(r); }
+  bool chosen() const { return args_.visible.data != nullptr; }
+  bool any_sees(int64_t key, int64_t n_keys) const {
+    for (int64_t t = token(0); t <= token(n_ - 1); ++t) {
+      const float* const seen = args_.visible.row(t) + key;
+      if (std::any_of(seen, seen + n_keys, [](float value) { return value > 0; })) return true;
+    }
+    return false;
+  }
 
   void start() {
     for (int64_t r = 0; r < n_; ++r) {
       const float* q = args_.q.row(token(r)) + head(r) * args_.head_k;
       for (int64_t i = 0; i < args_.head_k; ++i) queries_[r * args_.head_k + i] = q[i] * args_.scale;
       // A sink is a score that precedes all keys.
-      largest_[r] = args_.sinks != nullptr ? args_.sinks[head(r)] : -std::numeric_limits<float>::infinity();
+      largest_[r] = args_.sinks != nullptr ? args_.sinks[head(r)] : kUnseen;
       sums_[r] = args_.sinks != nullptr ? 1.0f : 0.0f;
     }
     std::fill_n(mix_, n_ * args_.head_v, 0.0f);
@@ -119,7 +133,15 @@ class CpuBackend::AttentionTask {
     std::fill(scores, scores + from, 0.0f);
     std::fill(scores + to, scores + n_keys, 0.0f);
     if (from == to) return;
+    if (args_.softcap > 0) kernels_.softcap(scores + from, to - from, args_.softcap);
+    for (int64_t s = 0; chosen() && s < n_keys; ++s) {
+      if (!(args_.visible.row(token(r))[key + s] > 0)) scores[s] = kUnseen;  // whose exponential is 0
+    }
     const float largest = std::max(largest_[r], kernels_.largest(scores + from, to - from));
+    if (largest == kUnseen) {
+      std::fill_n(scores, n_keys, 0.0f);
+      return;
+    }
     if (largest > largest_[r]) {
       const float factor = std::exp(largest_[r] - largest);
       sums_[r] *= factor;
@@ -179,10 +201,10 @@ void CpuBackend::attentions(std::span<const Attention> sequences) {
     const AttentionArgs& args = sequence.args;
     const int64_t n_group = args.n_head / args.n_head_kv, n_rows = args.q.rows * n_group;
     const int64_t rows = args.q.rows == 1 ? kRowsAlone : cpu::kRowsAtOnce;
-    n_products += args.q.rows * args.n_head * args.head_k * (args.first_position + args.q.rows);
+    n_products += args.q.rows * args.n_head * args.head_k * visible_keys(args, args.first_position + args.q.rows).end;
     for (int64_t first = 0; first < n_rows; first += rows) {
       const int64_t n = std::min(rows, n_rows - first);
-      const int64_t n_keys = args.first_position + (first + n - 1) / n_group + 1;
+      const int64_t n_keys = visible_keys(args, args.first_position + (first + n - 1) / n_group).end;
       for (int64_t kv = 0; kv < args.n_head_kv; ++kv) parts.push_back({&sequence, kv, first, n, n_keys});
     }
   }

@@ -51,6 +51,7 @@ class CpuBackend::AttentionBackwardTask {
     scores_.resize(static_cast<size_t>(cpu::kRowsAtOnce * n_padded));
     dscores_.resize(scores_.size());
     transposed_.resize(scores_.size());
+    capped_.resize(args_.softcap > 0 ? static_cast<size_t>(n_padded) : 0);
     double dsink = 0;
     for (int64_t first = 0; first < args_.q.rows; first += cpu::kRowsAtOnce)
       dsink += pass(first, std::min(cpu::kRowsAtOnce, args_.q.rows - first), n_padded);
@@ -112,6 +113,10 @@ class CpuBackend::AttentionBackwardTask {
       const float mean = kernels_.dot(dout.row(r), out.row(r), args_.head_v);  // of dp under p
       dsink -= static_cast<double>(normalize(p, first_key(r), position + r + 1, begin, end) * mean);
       for (int64_t s = begin; s < end; ++s) dp[s] = p[s] * (dp[s] - mean) * args_.scale;
+      for (int64_t s = begin; args_.softcap > 0 && s < end; ++s) {
+        const float tanh = capped_[static_cast<size_t>(s)] / args_.softcap;
+        dp[s] *= 1.0f - tanh * tanh;
+      }
     }
     add_product(n, args_.head_k, n_seen, dscores_.data() + begin, stride, wide_keys_.data() + begin * k_width_,
                 k_width_, dq.data, dq.stride);
@@ -125,11 +130,15 @@ class CpuBackend::AttentionBackwardTask {
   }
 
   // Products of queries and keys become probabilities; zero where the query does not look, between begin and end.
-  // Returns the probability of the sink.
-  float normalize(float* p, int64_t from, int64_t to, int64_t begin, int64_t end) const {
+  // Returns the probability of the sink. With a cap, capped_ has the scores.
+  float normalize(float* p, int64_t from, int64_t to, int64_t begin, int64_t end) {
     std::fill(p + begin, p + from, 0.0f);
     std::fill(p + to, p + end, 0.0f);
     kernels_.scale(p + from, to - from, args_.scale);
+    if (args_.softcap > 0) {
+      kernels_.softcap(p + from, to - from, args_.softcap);
+      std::copy(p + begin, p + end, capped_.begin() + begin);
+    }
     float largest = kernels_.largest(p + from, to - from), sink = 0;
     if (args_.sinks != nullptr) {
       largest = std::max(largest, args_.sinks[head_]);
@@ -152,6 +161,7 @@ class CpuBackend::AttentionBackwardTask {
   std::vector<float> wide_keys_;                  // [n_keys, k_width]
   std::vector<float> scores_, dscores_;           // [kRowsAtOnce, n_keys in whole panels]
   std::vector<float> transposed_;
+  std::vector<float> capped_;  // [n_keys], of one row
 };
 
 void CpuBackend::attentions_backward(std::span<const AttentionGradient> sequences) {

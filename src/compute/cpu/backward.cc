@@ -30,9 +30,10 @@ void CpuBackend::rms_norm_backward(Matrix x, const float* weight, float eps, Mat
     const float scale = 1.0f / std::sqrt(kernels_.dot(in, in, x.cols) / n + eps);
     scales[static_cast<size_t>(t)] = scale;
     double dot = 0;
-    for (int64_t c = 0; c < x.cols; ++c) dot += static_cast<double>(d[c] * weight[c] * in[c]);
+    const auto gain = [&](int64_t c) { return weight != nullptr ? weight[c] : 1.0f; };
+    for (int64_t c = 0; c < x.cols; ++c) dot += static_cast<double>(d[c] * gain(c) * in[c]);
     const float pull = scale * scale * scale * static_cast<float>(dot) / n;
-    for (int64_t c = 0; c < x.cols; ++c) to[c] += d[c] * weight[c] * scale - in[c] * pull;
+    for (int64_t c = 0; c < x.cols; ++c) to[c] += d[c] * gain(c) * scale - in[c] * pull;
   });
   if (dweight == nullptr) return;
   for_columns(x.cols, [&](int64_t begin, int64_t n_cols) {
@@ -56,27 +57,41 @@ void CpuBackend::softcap_backward(Matrix out, float cap, Matrix d) {
 }
 
 void CpuBackend::gated_backward(Activation activation, Matrix gate, Matrix up, Matrix d, Matrix dup) {
-  const auto kernel = activation == Activation::kSwiglu  ? kernels_.swiglu_backward
-                      : activation == Activation::kGeglu ? kernels_.geglu_backward
-                                                         : kernels_.clamped_swiglu_backward;
+  if (const cpu::LimitedKernels* const limited = limited_kernels(activation)) {
+    if (activation.kind == Activation::kReluSquared) up = dup = gate;  // there need be none
+    parallel_for(gate.rows, 8, [&](int64_t t) {
+      limited->backward(gate.row(t), up.row(t), d.row(t), dup.row(t), gate.cols, activation.limit, activation.up_limit);
+    });
+    return;
+  }
+  const auto kernel = activation.kind == Activation::kSwiglu  ? kernels_.swiglu_backward
+                      : activation.kind == Activation::kGeglu ? kernels_.geglu_backward
+                                                              : kernels_.clamped_swiglu_backward;
   parallel_for(gate.rows, 8, [&](int64_t t) { kernel(gate.row(t), up.row(t), d.row(t), dup.row(t), gate.cols); });
 }
 
 void CpuBackend::apply_gate_backward(Gate kind, Matrix x, Matrix gate, Matrix d, Matrix dgate) {
-  STEELYARD_CHECK(kind == Gate::kSigmoid);
+  // A gate's factor and its derivative.
+  struct Factor {
+    float value, slope;
+  };
+  const auto factor = [&](float g) -> Factor {
+    const float s = 1.0f / (1.0f + std::exp(-g));
+    if (kind == Gate::kSigmoid) return {s, s * (1.0f - s)};
+    return {std::max(g, 0.0f) + std::log1p(std::exp(-std::abs(g))), s};
+  };
   parallel_for(x.rows, 16, [&](int64_t t) {
-    const auto sigmoid = [&](int64_t c) { return 1.0f / (1.0f + std::exp(-gate.row(t)[c])); };
     float* dout = d.row(t);
     if (gate.cols == 1) {
-      const float s = sigmoid(0);
-      *dgate.row(t) += kernels_.dot(dout, x.row(t), x.cols) * s * (1.0f - s);
-      kernels_.scale(dout, x.cols, s);
+      const auto [value, slope] = factor(*gate.row(t));
+      *dgate.row(t) += kernels_.dot(dout, x.row(t), x.cols) * slope;
+      kernels_.scale(dout, x.cols, value);
       return;
     }
     for (int64_t c = 0; c < x.cols; ++c) {
-      const float s = sigmoid(c);
-      dgate.row(t)[c] += dout[c] * x.row(t)[c] * s * (1.0f - s);
-      dout[c] *= s;
+      const auto [value, slope] = factor(gate.row(t)[c]);
+      dgate.row(t)[c] += dout[c] * x.row(t)[c] * slope;
+      dout[c] *= value;
     }
   });
 }

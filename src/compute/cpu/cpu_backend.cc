@@ -27,7 +27,7 @@ void CpuBackend::rms_norm(Matrix x, const float* weight, float eps, Matrix out) 
     const float mean = kernels_.dot(in, in, x.cols) / static_cast<float>(x.cols);
     const float scale = 1.0f / std::sqrt(mean + eps);
     float* to = out.row(t);
-    for (int64_t c = 0; c < x.cols; ++c) to[c] = in[c] * scale * weight[c];
+    for (int64_t c = 0; c < x.cols; ++c) to[c] = in[c] * scale * (weight != nullptr ? weight[c] : 1.0f);
   });
 }
 
@@ -44,16 +44,39 @@ void CpuBackend::scale(Matrix x, float factor) {
 }
 
 void CpuBackend::softcap(Matrix x, float cap) {
-  parallel_for(x.rows, 1, [&](int64_t t) {
-    float* row = x.row(t);
-    for (int64_t c = 0; c < x.cols; ++c) row[c] = cap * std::tanh(row[c] / cap);
-  });
+  parallel_for(x.rows, 1, [&](int64_t t) { kernels_.softcap(x.row(t), x.cols, cap); });
+}
+
+const cpu::LimitedKernels* CpuBackend::limited_kernels(const Activation& activation) const {
+  switch (activation.kind) {
+    case Activation::kSwiglu:
+      return activation.limit > 0 ? &kernels_.limited_swiglu : nullptr;
+    case Activation::kCappedSwiglu:
+      return &kernels_.capped_swiglu;
+    case Activation::kSitu:
+      return &kernels_.situ;
+    case Activation::kReluSquared:
+      return &kernels_.relu_squared;
+    case Activation::kProduct:
+      return &kernels_.product;
+    case Activation::kGeglu:
+    case Activation::kClampedSwiglu:
+      return nullptr;
+  }
+  STEELYARD_CHECK(false);
 }
 
 void CpuBackend::gated(Activation activation, Matrix gate, Matrix up) {
-  const auto kernel = activation == Activation::kSwiglu  ? kernels_.swiglu
-                      : activation == Activation::kGeglu ? kernels_.geglu
-                                                         : kernels_.clamped_swiglu;
+  if (const cpu::LimitedKernels* const limited = limited_kernels(activation)) {
+    if (activation.kind == Activation::kReluSquared) up = gate;  // there need be none
+    parallel_for(gate.rows, 8, [&](int64_t t) {
+      limited->apply(gate.row(t), up.row(t), gate.cols, activation.limit, activation.up_limit);
+    });
+    return;
+  }
+  const auto kernel = activation.kind == Activation::kSwiglu  ? kernels_.swiglu
+                      : activation.kind == Activation::kGeglu ? kernels_.geglu
+                                                              : kernels_.clamped_swiglu;
   parallel_for(gate.rows, 8, [&](int64_t t) { kernel(gate.row(t), up.row(t), gate.cols); });
 }
 
@@ -62,8 +85,8 @@ void CpuBackend::rope(Matrix x, const RopeArgs& args) {
   const int64_t step = args.pairs == RopePairs::kNorm ? 2 : 1;        // from pair i to pair i + 1
   const int64_t partner = args.pairs == RopePairs::kNorm ? 1 : half;  // from a pair's first to its second
   parallel_for(x.rows, 16, [&](int64_t t) {
-    const float* cos = args.cos + (args.first_position + t) * half;
-    const float* sin = args.sin + (args.first_position + t) * half;
+    const float* cos = args.cos + (args.first_position + t * args.step) * half;
+    const float* sin = args.sin + (args.first_position + t * args.step) * half;
     for (int64_t h = 0; h < args.n_head; ++h) {
       float* v = x.row(t) + h * args.head_stride;
       for (int64_t i = 0; i < half; ++i) {

@@ -38,6 +38,9 @@ class CpuBackend : public HostBackend {
 #define OPERATION(name, ...) void name(__VA_ARGS__) override;
 #define HOST_OPERATION(...)
 #include "compute/operations.def"
+  // What backends in host memory share, faster.
+  void state_space(const StateSpaceArgs& args, float* state, Matrix out) override;
+  void index_scores(Matrix q, Matrix weights, TypedRows k, Matrix scores) override;
 
  protected:
   void multiply(std::span<const Product> products) override;
@@ -83,6 +86,8 @@ class CpuBackend : public HostBackend {
     int64_t token, n_tokens;
   };
 
+  // The kernels of an activation that has limits, or null for one of the three that have kernels of their own.
+  const cpu::LimitedKernels* limited_kernels(const Activation& activation) const;
   Kind kind_of(const Product& product) const;
   Job make_job(const Product& product);
   void add_tasks(int32_t job, int64_t row_bytes_of_task);

@@ -28,19 +28,23 @@ float softplus(float z) { return std::max(z, 0.0f) + std::log1p(std::exp(-std::a
 }  // namespace
 
 void CpuBackend::apply_gate(Gate kind, Matrix x, Matrix gate) {
-  STEELYARD_CHECK(kind == Gate::kSigmoid);
   STEELYARD_CHECK(gate.rows == x.rows && (gate.cols == x.cols || gate.cols == 1));
   parallel_for(x.rows, 16, [&](int64_t t) {
-    if (gate.cols == x.cols)
-      delta_net_.sigmoid_gate(x.row(t), gate.row(t), x.cols);
-    else
-      kernels_.scale(x.row(t), x.cols, sigmoid(*gate.row(t)));
+    float* const row = x.row(t);
+    const float* const gates = gate.row(t);
+    if (gate.cols == 1 && x.cols > 1) {
+      kernels_.scale(row, x.cols, kind == Gate::kSigmoid ? sigmoid(*gates) : softplus(*gates));
+    } else if (kind == Gate::kSigmoid) {
+      delta_net_.sigmoid_gate(row, gates, x.cols);
+    } else {
+      for (int64_t c = 0; c < x.cols; ++c) row[c] *= softplus(gates[c]);
+    }
   });
 }
 
 // One task owns its columns of the state.
 void CpuBackend::causal_conv(const ConvArgs& args, Matrix x, float* state, Matrix out) {
-  STEELYARD_CHECK(args.bias == nullptr && args.silu && args.dilation == 1);
+  const auto kernel = args.silu ? delta_net_.conv_silu : delta_net_.conv;
   const int64_t n_taps = args.n_taps, n_past = args.n_past();
   parallel_for((x.cols + kConvColumns - 1) / kConvColumns, 1, [&](int64_t part) {
     const int64_t begin = part * kConvColumns, n = std::min(kConvColumns, x.cols - begin);
@@ -50,8 +54,9 @@ void CpuBackend::causal_conv(const ConvArgs& args, Matrix x, float* state, Matri
     const auto input = [&](int64_t t) { return t < 0 ? past.data() + (n_past + t) * n : x.row(t) + begin; };
     std::vector<const float*> rows(static_cast<size_t>(n_taps));
     for (int64_t t = 0; t < x.rows; ++t) {
-      for (int64_t i = 0; i < n_taps; ++i) rows[i] = input(t - n_past + i);
-      delta_net_.conv_silu(rows.data(), args.taps + begin, x.cols, n_taps, out.row(t) + begin, n);
+      for (int64_t i = 0; i < n_taps; ++i) rows[i] = input(t - n_past + i * args.dilation);
+      kernel(rows.data(), args.taps + begin, x.cols, n_taps, args.bias != nullptr ? args.bias + begin : nullptr,
+             out.row(t) + begin, n);
     }
     for (int64_t i = 0; i < n_past; ++i) std::copy_n(input(x.rows - n_past + i), n, state + i * x.cols + begin);
   });
@@ -59,11 +64,12 @@ void CpuBackend::causal_conv(const ConvArgs& args, Matrix x, float* state, Matri
 
 // One task is one head. Some tokens are prepared, then the kernel applies them to the state, block by block.
 void CpuBackend::delta_rule(const DeltaRuleArgs& args, float* state, Matrix out) {
-  STEELYARD_CHECK(!args.by_channel());
-  const int64_t d = args.head, n_prepared = std::min(kRuleTokens, out.rows);
+  const bool by_channel = args.by_channel();
+  const int64_t d = args.head, n_prepared = std::min(kRuleTokens, out.rows), n_decays = by_channel ? d : 1;
   parallel_for(args.n_head, 1, [&](int64_t h) {
     std::vector<float> k(static_cast<size_t>(n_prepared * d)), q(k.size()), v(k.size());
-    std::vector<float> kq(static_cast<size_t>(n_prepared)), decay(kq.size()), beta(kq.size());
+    std::vector<float> kq(static_cast<size_t>(n_prepared)), decay(kq.size() * static_cast<size_t>(n_decays)),
+        beta(kq.size()), decayed_k(by_channel ? k.size() : 0);
     for (int64_t begin = 0; begin < out.rows; begin += n_prepared) {
       const int64_t n = std::min(n_prepared, out.rows - begin);
       for (int64_t i = 0; i < n; ++i) {
@@ -78,11 +84,20 @@ void CpuBackend::delta_rule(const DeltaRuleArgs& args, float* state, Matrix out)
         }
         std::copy_n(args.v.row(t) + h * d, d, &v[i * d]);
         kq[i] = kernels_.dot(&k[i * d], &q[i * d], d);
-        decay[i] = std::exp(args.decay[h] * softplus(args.alpha.row(t)[h] + args.dt[h]));
         beta[i] = sigmoid(args.beta.row(t)[h]);
+        for (int64_t c = 0; c < n_decays; ++c) {
+          const float z = args.alpha.row(t)[h * n_decays + c] + args.dt[h * n_decays + c];
+          decay[i * n_decays + c] =
+              std::exp(args.bound < 0 ? args.bound * sigmoid(-args.decay[h] * z) : args.decay[h] * softplus(z));
+        }
+        for (int64_t c = 0; by_channel && c < d; ++c) {
+          decayed_k[i * d + c] = k[i * d + c] * decay[i * d + c];
+          q[i * d + c] *= decay[i * d + c];
+        }
       }
       delta_net_.delta_rule({n, d, k.data(), q.data(), kq.data(), decay.data(), beta.data(), v.data(),
-                             out.row(begin) + h * d, out.stride, state + h * d * d});
+                             out.row(begin) + h * d, out.stride, state + h * d * d,
+                             by_channel ? decayed_k.data() : nullptr});
     }
   });
 }

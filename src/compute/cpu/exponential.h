@@ -41,5 +41,19 @@ inline F times_sigmoid(F z, F u) {
   return (u < 0.0f ? z * a : z) / (1.0f + a);
 }
 
+// tanh(x), for any x: with e = e^-2|x| that is (1 - e) / (1 + e) with the sign of x. Near 0, where 1 - e would lose
+// bits, its Taylor polynomial.
+template <typename F, typename U>
+inline F tanh(F x) {
+  const F size = x < 0.0f ? -x : x, square = x * x;
+  const F e = exp_nonpositive<F, U>(-2.0f * size);
+  F near = square * (62.0f / 2835) + (-17.0f / 315);
+  near = near * square + (2.0f / 15);
+  near = near * square + (-1.0f / 3);
+  near = (near * square + 1.0f) * size;
+  const F result = size < 0.25f ? near : (1.0f - e) / (1.0f + e);
+  return x < 0.0f ? -result : result;
+}
+
 }  // namespace
 }  // namespace steelyard::compute::cpu::STEELYARD_TARGET

@@ -11,6 +11,13 @@
 
 namespace steelyard::compute::cpu {
 
+/// An activation with limits; see Activation.
+struct LimitedKernels {
+  void (*apply)(float* gate, const float* up, int64_t n, float limit, float up_limit);
+  /// d[i], the gradient of the result, becomes that of gate[i]; dup[i] +=.
+  void (*backward)(const float* gate, const float* up, float* d, float* dup, int64_t n, float limit, float up_limit);
+};
+
 struct Kernels {
   const char* target;  ///< the target that these were compiled for
 
@@ -22,6 +29,8 @@ struct Kernels {
   float (*exponentials)(float* x, int64_t n, float max);
   /// x[i] *= factor.
   void (*scale)(float* x, int64_t n, float factor);
+  /// x[i] = cap tanh(x[i] / cap).
+  void (*softcap)(float* x, int64_t n, float cap);
   /// gate[i] = activation(gate[i], up[i]); see Activation.
   void (*swiglu)(float* gate, const float* up, int64_t n);
   void (*geglu)(float* gate, const float* up, int64_t n);
@@ -30,6 +39,9 @@ struct Kernels {
   void (*swiglu_backward)(const float* gate, const float* up, float* d, float* dup, int64_t n);
   void (*geglu_backward)(const float* gate, const float* up, float* d, float* dup, int64_t n);
   void (*clamped_swiglu_backward)(const float* gate, const float* up, float* d, float* dup, int64_t n);
+  LimitedKernels limited_swiglu, capped_swiglu, situ;
+  /// These two have no limits, and relu_squared has no `up` either.
+  LimitedKernels relu_squared, product;
   /// sums[i] += x[i]^2 in double.
   void (*add_squares)(const float* x, double* sums, int64_t n);
   /// out[i] += factor * x[i].

@@ -53,6 +53,28 @@ void scale(float* x, int64_t n, float factor) {
   for (int64_t i = 0; i < n; ++i) x[i] *= factor;
 }
 
+// Vectors of a row, then its last values one by one.
+template <typename Body>
+inline void each(int64_t n, const Body& body) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) body.template operator()<Floats, Words>(i);
+  for (; i < n; ++i) body.template operator()<float, unsigned>(i);
+}
+template <typename F>
+inline F get(const float* p) {
+  F value;
+  __builtin_memcpy(&value, p, sizeof(value));
+  return value;
+}
+template <typename F>
+inline void put(const F& value, float* p) {
+  __builtin_memcpy(p, &value, sizeof(value));
+}
+
+void softcap(float* x, int64_t n, float cap) {
+  each(n, [&]<typename F, typename U>(int64_t i) { put<F>(cap * tanh<F, U>(get<F>(x + i) / cap), x + i); });
+}
+
 // The derivatives of an activation with respect to gate and up.
 template <typename F>
 struct Slopes {
@@ -102,30 +124,112 @@ struct ClampedSwiglu {
   }
 };
 
-template <typename Activation>
-void gated(float* gate, const float* up, int64_t n) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    store(Activation::template apply<Floats, Words>(load(gate + i), load(up + i)), gate + i);
+struct LimitedSwiglu {
+  float limit, up_limit;
+
+  template <typename F, typename U>
+  F apply(F g, F u) const {
+    const F l = F{} + limit, z = g > l ? l : g;
+    return times_sigmoid<F, U>(z, z) * (u > l ? l : u < -l ? -l : u);
   }
-  for (; i < n; ++i) gate[i] = Activation::template apply<float, unsigned>(gate[i], up[i]);
+  template <typename F, typename U>
+  Slopes<F> slopes(F g, F u) const {
+    const F l = F{} + limit, none = F{}, z = g > l ? l : g;
+    const Slopes<F> free = Swiglu::slopes<F, U>(z, u > l ? l : u < -l ? -l : u);
+    return {g < l ? free.gate : none, u < l ? (u > -l ? free.up : none) : none};
+  }
+};
+
+struct CappedSwiglu {
+  float limit, up_limit;
+
+  template <typename F, typename U>
+  F apply(F g, F u) const {
+    const F l = F{} + limit, silu = times_sigmoid<F, U>(g, g);
+    return (silu > l ? l : silu) * (u > l ? l : u < -l ? -l : u);
+  }
+  template <typename F, typename U>
+  Slopes<F> slopes(F g, F u) const {
+    const F l = F{} + limit, none = F{};
+    const Slopes<F> free = Swiglu::slopes<F, U>(g, u > l ? l : u < -l ? -l : u);
+    const F silu = free.up > l ? l : free.up;
+    return {free.up < l ? free.gate : none, u < l ? (u > -l ? silu : none) : none};
+  }
+};
+
+struct Situ {
+  float limit, up_limit;
+
+  template <typename F, typename U>
+  F apply(F g, F u) const {
+    const F gate = times_sigmoid<F, U>(limit * tanh<F, U>(g / limit), g);
+    return gate * (up_limit > 0 ? up_limit * tanh<F, U>(u / up_limit) : u);
+  }
+  template <typename F, typename U>
+  Slopes<F> slopes(F g, F u) const {
+    const F t = tanh<F, U>(g / limit), s = times_sigmoid<F, U>(F{} + 1.0f, g);
+    const F v = up_limit > 0 ? tanh<F, U>(u / up_limit) : F{}, value = up_limit > 0 ? up_limit * v : u;
+    return {value * s * (1.0f - t * t + limit * t * (1.0f - s)), limit * t * s * (1.0f - v * v)};
+  }
+};
+
+struct Product {
+  float limit, up_limit;
+
+  template <typename F, typename U>
+  F apply(F g, F u) const {
+    return g * u;
+  }
+  template <typename F, typename U>
+  Slopes<F> slopes(F g, F u) const {
+    return {u, g};
+  }
+};
+
+template <typename Activation>
+void apply(const Activation& activation, float* gate, const float* up, int64_t n) {
+  each(n, [&]<typename F, typename U>(int64_t i) {
+    put<F>(activation.template apply<F, U>(get<F>(gate + i), get<F>(up + i)), gate + i);
+  });
+}
+template <typename Activation>
+void apply_backward(const Activation& activation, const float* gate, const float* up, float* d, float* dup, int64_t n) {
+  each(n, [&]<typename F, typename U>(int64_t i) {
+    const auto slopes = activation.template slopes<F, U>(get<F>(gate + i), get<F>(up + i));
+    const F dout = get<F>(d + i);
+    put<F>(get<F>(dup + i) + dout * slopes.up, dup + i);
+    put<F>(dout * slopes.gate, d + i);
+  });
 }
 
 template <typename Activation>
-void gated_backward(const float* gate, const float* up, float* d, float* dup, int64_t n) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const auto slopes = Activation::template slopes<Floats, Words>(load(gate + i), load(up + i));
-    const Floats dout = load(d + i);
-    store(load(dup + i) + dout * slopes.up, dup + i);
-    store(dout * slopes.gate, d + i);
-  }
-  for (; i < n; ++i) {
-    const auto slopes = Activation::template slopes<float, unsigned>(gate[i], up[i]);
-    dup[i] += d[i] * slopes.up;
-    d[i] *= slopes.gate;
-  }
+void gated(float* gate, const float* up, int64_t n) {
+  apply(Activation{}, gate, up, n);
 }
+template <typename Activation>
+void gated_backward(const float* gate, const float* up, float* d, float* dup, int64_t n) {
+  apply_backward(Activation{}, gate, up, d, dup, n);
+}
+
+template <typename Activation>
+constexpr LimitedKernels kLimited = {
+    [](float* gate, const float* up, int64_t n, float limit, float up_limit) {
+      apply(Activation{limit, up_limit}, gate, up, n);
+    },
+    [](const float* gate, const float* up, float* d, float* dup, int64_t n, float limit, float up_limit) {
+      apply_backward(Activation{limit, up_limit}, gate, up, d, dup, n);
+    }};
+
+constexpr LimitedKernels kReluSquared = {
+    [](float* gate, const float*, int64_t n, float, float) {
+      for (int64_t i = 0; i < n; ++i) {
+        const float z = gate[i] < 0 ? 0 : gate[i];
+        gate[i] = z * z;
+      }
+    },
+    [](const float* gate, const float*, float* d, float*, int64_t n, float, float) {
+      for (int64_t i = 0; i < n; ++i) d[i] *= 2.0f * (gate[i] < 0 ? 0 : gate[i]);
+    }};
 
 void add_squares(const float* x, double* sums, int64_t n) {
   for (int64_t i = 0; i < n; ++i) sums[i] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
@@ -142,12 +246,18 @@ extern const Kernels kKernels = {STEELYARD_STRING(STEELYARD_TARGET),
                                  largest,
                                  exponentials,
                                  scale,
+                                 softcap,
                                  gated<Swiglu>,
                                  gated<Geglu>,
                                  gated<ClampedSwiglu>,
                                  gated_backward<Swiglu>,
                                  gated_backward<Geglu>,
                                  gated_backward<ClampedSwiglu>,
+                                 kLimited<LimitedSwiglu>,
+                                 kLimited<CappedSwiglu>,
+                                 kLimited<Situ>,
+                                 kReluSquared,
+                                 kLimited<Product>,
                                  add_squares,
                                  add_scaled};
 

@@ -21,16 +21,19 @@ static_assert(kKeys * kGroups == kThreads, "a thread decodes one group");
 constexpr int64_t kLeastKeysOfSplit = 128;
 
 struct Launch {
-  Matrix q, out;
+  Matrix q, out, visible;
   CachedRows k, v;
   int64_t n_head, n_head_kv, head_k, head_v, first_position, window;
   const float* sinks;
-  double scale;
+  double scale, softcap;
   float* partial;  // [n_splits, rows of all heads, head_v + 2]: mix, largest score, sum; or null
   int64_t n_splits, keys_of_split;
 
   __host__ __device__ int64_t n_group() const { return n_head / n_head_kv; }
   __host__ __device__ int64_t n_rows() const { return q.rows * n_group(); }  // of a key/value head
+  __device__ bool chosen() const { return visible.data != nullptr; }
+  // Where queries are told what they see: whether that of row r sees the key.
+  __device__ bool sees(int64_t r, int64_t key) const { return visible.data[r / n_group() * visible.stride + key] > 0; }
 };
 
 // 64 columns of 32 keys, a group of 16 per thread; zeros beyond the end.
@@ -90,6 +93,10 @@ __global__ void __launch_bounds__(kThreads, resident_blocks(kTiles)) attend(Laun
     const int64_t r = first_row + first_of_warp + i, position = args.first_position + r / n_group;
     rows[i].end = r < n_rows ? position + 1 : 0;
     rows[i].begin = args.window > 0 && position + 1 > args.window ? position + 1 - args.window : 0;
+    if (args.chosen()) {
+      rows[i].begin = 0;
+      rows[i].end = r < n_rows ? args.visible.cols : 0;
+    }
     // A sink is a score that precedes all keys.
     const bool sink = args.sinks != nullptr && split == 0;
     rows[i].largest = sink && r < n_rows ? args.sinks[kv * n_group + r % n_group] : -__int_as_float(0x7F800000);
@@ -99,11 +106,20 @@ __global__ void __launch_bounds__(kThreads, resident_blocks(kTiles)) attend(Laun
   }
 
   const int64_t first_position = args.first_position + first_row / n_group;
-  const int64_t seen_from = args.window > 0 && first_position + 1 > args.window ? first_position + 1 - args.window : 0;
-  const int64_t seen_to = args.first_position + last_row / n_group + 1;
+  const bool windowed = args.window > 0 && first_position + 1 > args.window && !args.chosen();
+  const int64_t seen_from = windowed ? first_position + 1 - args.window : 0;
+  const int64_t seen_to = args.chosen() ? args.visible.cols : args.first_position + last_row / n_group + 1;
   const int64_t split_from = split * args.keys_of_split, split_to = split_from + args.keys_of_split;
   const int64_t from = seen_from > split_from ? seen_from : split_from, to = seen_to < split_to ? seen_to : split_to;
   for (int64_t key = from; key < to; key += kKeys) {
+    if (args.chosen()) {  // tiles that no row sees are passed over
+      bool seen = false;
+      for (int i = 0; i < kRowsOfWarp; ++i) {
+        const int64_t r = first_row + first_of_warp + i;
+        seen = seen || (r < n_rows && key + lane < to && args.sees(r, key + lane));
+      }
+      if (__syncthreads_or(static_cast<int>(seen)) == 0) continue;
+    }
     float scores[kRowsOfWarp] = {};
     for (int64_t column = 0; column < args.head_k; column += kColumns) {
       __syncthreads();  // the tile was read
@@ -125,7 +141,12 @@ __global__ void __launch_bounds__(kThreads, resident_blocks(kTiles)) attend(Laun
     }
     CUDA_UNROLL
     for (int i = 0; i < kRowsOfWarp; ++i) {
-      numerators[first_of_warp + i][lane] = rows[i].add(scores[i], key + lane, to);
+      const int64_t r = first_row + first_of_warp + i;
+      const auto cap = static_cast<float>(args.softcap);
+      float score = cap > 0 ? cap * tanhf(scores[i] / cap) : scores[i];
+      if (args.chosen() && r < n_rows && key + lane < to && !args.sees(r, key + lane))
+        score = -__int_as_float(0x7F800000);
+      numerators[first_of_warp + i][lane] = rows[i].add(score, key + lane, to);
     }
     CUDA_UNROLL
     for (int part = 0; part < kTiles; ++part) {
@@ -155,7 +176,7 @@ __global__ void __launch_bounds__(kThreads, resident_blocks(kTiles)) attend(Laun
     float* out = partial != nullptr
                      ? partial
                      : args.out.data + r / n_group * args.out.stride + (kv * n_group + r % n_group) * args.head_v;
-    const float factor = partial != nullptr ? 1.0f : 1.0f / rows[i].sum;
+    const float factor = partial != nullptr || rows[i].sum == 0 ? 1.0f : 1.0f / rows[i].sum;  // 0: it sees nothing
     CUDA_UNROLL
     for (int m = 0; m < kMix; ++m) {
       const int64_t column = m * kWarp + lane;
@@ -168,34 +189,39 @@ __global__ void __launch_bounds__(kThreads, resident_blocks(kTiles)) attend(Laun
   }
 }
 
-// A block per row; the splits' weighted sums, each as if its own largest score were 0.
+// A block per row; the splits' weighted sums, each as if its own largest score were 0. A row that sees nothing has sums
+// of 0.
 __global__ void __launch_bounds__(kThreads) join_splits(Launch args) {
   const int64_t n_rows = args.n_rows(), kv = blockIdx.y, r = blockIdx.x, width = args.head_v + 2;
   const float* partial = args.partial + (kv * n_rows + r) * width;
   const int64_t step = args.n_head_kv * n_rows * width;
   float largest = -__int_as_float(0x7F800000), sum = 0;
   for (int64_t s = 0; s < args.n_splits; ++s) largest = fmaxf(largest, partial[s * step + args.head_v]);
-  for (int64_t s = 0; s < args.n_splits; ++s) {
+  const bool blind = largest == -__int_as_float(0x7F800000);
+  for (int64_t s = 0; s < args.n_splits && !blind; ++s) {
     sum = fmaf(partial[s * step + args.head_v + 1], expf(partial[s * step + args.head_v] - largest), sum);
   }
   const int64_t n_group = args.n_group();
   float* out = args.out.data + r / n_group * args.out.stride + (kv * n_group + r % n_group) * args.head_v;
   for (int64_t c = threadIdx.x; c < args.head_v; c += blockDim.x) {
     float mix = 0;
-    for (int64_t s = 0; s < args.n_splits; ++s) {
+    for (int64_t s = 0; s < args.n_splits && !blind; ++s) {
       mix = fmaf(partial[s * step + c], expf(partial[s * step + args.head_v] - largest), mix);
     }
-    out[c] = mix / sum;
+    out[c] = blind ? 0.0f : mix / sum;
   }
 }
 
 int64_t rows_of(const AttentionArgs& args) { return args.q.rows * (args.n_head / args.n_head_kv); }
+int64_t keys_of(const AttentionArgs& args) {
+  return args.visible.data != nullptr ? args.visible.cols : args.first_position + args.q.rows;
+}
 
 }  // namespace
 
 int64_t attention_splits(const AttentionArgs& args, int n_processors) {
   const int64_t n_blocks = (rows_of(args) + kRows - 1) / kRows * args.n_head_kv;
-  const int64_t n_keys = args.first_position + args.q.rows;
+  const int64_t n_keys = keys_of(args);
   const int64_t wanted = 2 * n_processors / n_blocks, most = n_keys / kLeastKeysOfSplit;
   return wanted < 2 || most < 2 ? 1 : wanted < most ? wanted : most;
 }
@@ -206,10 +232,10 @@ int64_t attention_partial_size(const AttentionArgs& args, int64_t n_splits) {
 
 cudaError_t attention(const AttentionArgs& args, Matrix out, int64_t n_splits, float* partial, cudaStream_t stream) {
   if (args.q.rows == 0) return cudaSuccess;
-  const int64_t n_keys = args.first_position + args.q.rows;
-  const int64_t tiles = (n_keys + kKeys - 1) / kKeys;
+  const int64_t tiles = (keys_of(args) + kKeys - 1) / kKeys;
   const Launch launch{args.q,
                       out,
+                      args.visible,
                       cached_rows(args.k, args.head_k),
                       cached_rows(args.v, args.head_v),
                       args.n_head,
@@ -220,6 +246,7 @@ cudaError_t attention(const AttentionArgs& args, Matrix out, int64_t n_splits, f
                       args.window,
                       args.sinks,
                       args.scale,
+                      args.softcap,
                       n_splits > 1 ? partial : nullptr,
                       n_splits,
                       (tiles + n_splits - 1) / n_splits * kKeys};

@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(kSumThreads, kSumBlocks) add_head_products(Hea
 struct SoftmaxLaunch {
   float *p, *dp;  // [heads, queries, n_keys]
   int64_t n_keys, first_position, window;
-  double scale;
+  double scale, softcap;
   const float* sinks;  // of these heads, or null
   float* dsinks;       // [heads, queries]: minus their gradients, or null
 };
@@ -80,14 +80,15 @@ __global__ void __launch_bounds__(kMaxThreads) soften_rows(SoftmaxLaunch args) {
   float *p = args.p + row * args.n_keys, *dp = args.dp + row * args.n_keys;
   const int64_t end = args.first_position + blockIdx.x + 1;
   const int64_t begin = args.window > 0 && end > args.window ? end - args.window : 0;
-  const auto scale = static_cast<float>(args.scale);
+  const auto scale = static_cast<float>(args.scale), cap = static_cast<float>(args.softcap);
+  const auto score = [&](int64_t s) { return cap > 0 ? cap * tanhf(p[s] * scale / cap) : p[s] * scale; };
   const auto sees = [&](int64_t s) { return s >= begin && s < end; };
   float largest = args.sinks != nullptr ? args.sinks[blockIdx.y] : -__int_as_float(0x7F800000);
-  for (int64_t s = begin + threadIdx.x; s < end; s += blockDim.x) largest = fmaxf(largest, p[s] * scale);
+  for (int64_t s = begin + threadIdx.x; s < end; s += blockDim.x) largest = fmaxf(largest, score(s));
   largest = block_max(largest);
   float sum = 0, mean = 0;  // of dp under p; a sink has no value
   for (int64_t s = begin + threadIdx.x; s < end; s += blockDim.x) {
-    p[s] = expf(p[s] * scale - largest);
+    p[s] = expf(score(s) - largest);
     sum += p[s];
     mean = fmaf(p[s], dp[s], mean);
   }
@@ -96,8 +97,10 @@ __global__ void __launch_bounds__(kMaxThreads) soften_rows(SoftmaxLaunch args) {
   mean = block_sum(mean) / sum;
   for (int64_t s = threadIdx.x; s < args.n_keys; s += blockDim.x) {
     const float probability = sees(s) ? p[s] / sum : 0.0f;
+    // Of a capped score; where nothing of a key is seen, its slope does not matter.
+    const float tanh = cap > 0 && probability > 0 ? (logf(p[s]) + largest) / cap : 0.0f;
     p[s] = probability;
-    dp[s] = sees(s) ? probability * (dp[s] - mean) * scale : 0.0f;
+    dp[s] = sees(s) ? probability * (dp[s] - mean) * scale * (1.0f - tanh * tanh) : 0.0f;
   }
   if (threadIdx.x == 0 && args.dsinks != nullptr) args.dsinks[row] = sink / sum * mean;
 }
@@ -190,6 +193,7 @@ cudaError_t attention_backward(const AttentionGradient& at, const AttentionPart&
                               first_position,
                               args.window,
                               args.scale,
+                              args.softcap,
                               args.sinks != nullptr ? args.sinks + head : nullptr,
                               sinks ? dsinks : nullptr};
   const auto soften = [&] {

@@ -65,15 +65,16 @@ __global__ void __launch_bounds__(kMaxThreads)
   const float* d = dout.data + blockIdx.x * dout.stride;
   float* to = dx.data + blockIdx.x * dx.stride;
   const auto n = static_cast<float>(x.cols);
+  const auto gain = [&](int64_t c) { return weight != nullptr ? weight[c] : 1.0f; };
   float squares = 0, dot = 0;
   for (int64_t c = threadIdx.x; c < x.cols; c += blockDim.x) {
     squares = fmaf(in[c], in[c], squares);
-    dot = fmaf(d[c] * weight[c], in[c], dot);
+    dot = fmaf(d[c] * gain(c), in[c], dot);
   }
   squares = block_sum(squares);
   dot = block_sum(dot);
   const float factor = 1.0f / sqrtf(squares / n + eps), pull = factor * factor * factor * dot / n;
-  for (int64_t c = threadIdx.x; c < x.cols; c += blockDim.x) to[c] += d[c] * weight[c] * factor - in[c] * pull;
+  for (int64_t c = threadIdx.x; c < x.cols; c += blockDim.x) to[c] += d[c] * gain(c) * factor - in[c] * pull;
   if (threadIdx.x == 0) factors[blockIdx.x] = factor;
 }
 
@@ -90,59 +91,92 @@ struct SoftcapSlope {
 struct Slopes {
   float gate, up;
 };
-struct SwigluSlopes {
-  __device__ Slopes operator()(float g, float u) const {
-    const float s = sigmoid(g);
-    return {u * s * (1.0f + g * (1.0f - s)), g * s};
+__device__ Slopes slopes_of(const ActivationKind& activation, float g, float u) {
+  const auto limit = static_cast<float>(activation.limit), up_limit = static_cast<float>(activation.up_limit);
+  const auto within = [](float value, float most) { return fmaxf(-most, fminf(value, most)); };
+  // Of silu(z) value.
+  const auto swiglu = [](float z, float value) -> Slopes {
+    const float s = sigmoid(z);
+    return {value * s * (1.0f + z * (1.0f - s)), z * s};
+  };
+  switch (activation.kind) {
+    case Activation::kSwiglu: {
+      if (limit == 0) return swiglu(g, u);
+      const Slopes free = swiglu(fminf(g, limit), within(u, limit));  // a clamped value has no gradient
+      return {g < limit ? free.gate : 0.0f, fabsf(u) < limit ? free.up : 0.0f};
+    }
+    case Activation::kCappedSwiglu: {
+      const Slopes free = swiglu(g, within(u, limit));
+      return {free.up < limit ? free.gate : 0.0f, fabsf(u) < limit ? fminf(free.up, limit) : 0.0f};
+    }
+    case Activation::kGeglu: {
+      constexpr float kRootOf2OverPi = 0.79788456080286535588f, kCubic = 0.044715f;
+      const float t = tanhf(kRootOf2OverPi * (g + kCubic * g * g * g));
+      // Where the tanh is 1, g^2 may be infinite.
+      const float bend = t * t < 1.0f ? g * (1.0f - t * t) * kRootOf2OverPi * (1.0f + 3.0f * kCubic * g * g) : 0.0f;
+      return {u * 0.5f * (1.0f + t + bend), 0.5f * g * (1.0f + t)};
+    }
+    case Activation::kClampedSwiglu: {
+      const float z = fminf(g, 7.0f), s = sigmoid(1.702f * z), v = within(u, 7.0f) + 1.0f;
+      return {g < 7.0f ? v * s * (1.0f + 1.702f * z * (1.0f - s)) : 0.0f, fabsf(u) < 7.0f ? z * s : 0.0f};
+    }
+    case Activation::kSitu: {
+      const float t = tanhf(g / limit), s = sigmoid(g), v = up_limit > 0 ? tanhf(u / up_limit) : 0.0f;
+      const float value = up_limit > 0 ? up_limit * v : u;
+      return {value * s * (1.0f - t * t + limit * t * (1.0f - s)), limit * t * s * (1.0f - v * v)};
+    }
+    case Activation::kReluSquared:
+      return {2.0f * fmaxf(g, 0.0f), 0.0f};
+    default:  // kProduct
+      return {u, g};
   }
-};
-struct GegluSlopes {
-  __device__ Slopes operator()(float g, float u) const {
-    constexpr float kRootOf2OverPi = 0.79788456080286535588f, kCubic = 0.044715f;
-    const float t = tanhf(kRootOf2OverPi * (g + kCubic * g * g * g));
-    // Where the tanh is 1, g^2 may be infinite.
-    const float bend = t * t < 1.0f ? g * (1.0f - t * t) * kRootOf2OverPi * (1.0f + 3.0f * kCubic * g * g) : 0.0f;
-    return {u * 0.5f * (1.0f + t + bend), 0.5f * g * (1.0f + t)};
-  }
-};
-struct ClampedSwigluSlopes {
-  __device__ Slopes operator()(float g, float u) const {
-    const float z = fminf(g, 7.0f), s = sigmoid(1.702f * z), v = fmaxf(-7.0f, fminf(u, 7.0f)) + 1.0f;
-    return {g < 7.0f ? v * s * (1.0f + 1.702f * z * (1.0f - s)) : 0.0f, u > -7.0f && u < 7.0f ? z * s : 0.0f};
-  }
-};
+}
 
-template <class Function>
 struct GatedBackward {
+  ActivationKind activation;
   Matrix gate, up, dup;
   __device__ float operator()(float d, int64_t r, int64_t c) const {
-    const Slopes slopes = Function()(gate.data[r * gate.stride + c], up.data[r * up.stride + c]);
-    dup.data[r * dup.stride + c] += d * slopes.up;
+    const bool reads_up = activation.reads_up();
+    const Slopes slopes =
+        slopes_of(activation, gate.data[r * gate.stride + c], reads_up ? up.data[r * up.stride + c] : 0.0f);
+    if (reads_up) dup.data[r * dup.stride + c] += d * slopes.up;
     return d * slopes.gate;
   }
 };
 
-struct SigmoidGateBackward {
+// What a gate multiplies with, and its derivative.
+struct Factor {
+  float value, slope;
+};
+__device__ Factor gate_factor(bool softplus_gate, float g) {
+  const float s = sigmoid(g);
+  if (softplus_gate) return {softplus(g), s};
+  return {s, s * (1.0f - s)};
+}
+
+struct ApplyGateBackward {
+  int64_t softplus_gate;
   Matrix x, gate, dgate;
   __device__ float operator()(float d, int64_t r, int64_t c) const {
-    const float s = sigmoid(gate.data[r * gate.stride + c]);
-    dgate.data[r * dgate.stride + c] += d * x.data[r * x.stride + c] * s * (1.0f - s);
-    return d * s;
+    const Factor factor = gate_factor(softplus_gate != 0, gate.data[r * gate.stride + c]);
+    dgate.data[r * dgate.stride + c] += d * x.data[r * x.stride + c] * factor.slope;
+    return d * factor.value;
   }
 };
 
 // One gate for a row.
-__global__ void __launch_bounds__(kMaxThreads) gate_backward_rows(Matrix x, Matrix gate, Matrix d, Matrix dgate) {
+__global__ void __launch_bounds__(kMaxThreads)
+    gate_backward_rows(int64_t softplus_gate, Matrix x, Matrix gate, Matrix d, Matrix dgate) {
   const float* in = x.data + blockIdx.x * x.stride;
   float* to = d.data + blockIdx.x * d.stride;
-  const float s = sigmoid(gate.data[blockIdx.x * gate.stride]);
+  const Factor factor = gate_factor(softplus_gate != 0, gate.data[blockIdx.x * gate.stride]);
   float dot = 0;
   for (int64_t c = threadIdx.x; c < x.cols; c += blockDim.x) {
     dot = fmaf(to[c], in[c], dot);
-    to[c] *= s;
+    to[c] *= factor.value;
   }
   dot = block_sum(dot);
-  if (threadIdx.x == 0) dgate.data[blockIdx.x * dgate.stride] += dot * s * (1.0f - s);
+  if (threadIdx.x == 0) dgate.data[blockIdx.x * dgate.stride] += dot * factor.slope;
 }
 
 __global__ void __launch_bounds__(kMaxThreads) square_rows(Matrix x, float* sums) {
@@ -180,22 +214,15 @@ cudaError_t softcap_backward(Matrix out, float cap, Matrix d, cudaStream_t strea
 }
 
 cudaError_t gated_backward(Activation activation, Matrix gate, Matrix up, Matrix d, Matrix dup, cudaStream_t stream) {
-  switch (activation) {
-    case Activation::kSwiglu:
-      return launch_change(d, GatedBackward<SwigluSlopes>{gate, up, dup}, stream);
-    case Activation::kGeglu:
-      return launch_change(d, GatedBackward<GegluSlopes>{gate, up, dup}, stream);
-    case Activation::kClampedSwiglu:
-      return launch_change(d, GatedBackward<ClampedSwigluSlopes>{gate, up, dup}, stream);
-  }
-  return cudaErrorInvalidValue;
+  return launch_change(d, GatedBackward{ActivationKind(activation), gate, up, dup}, stream);
 }
 
-cudaError_t sigmoid_gate_backward(Matrix x, Matrix gate, Matrix d, Matrix dgate, cudaStream_t stream) {
-  if (gate.cols == x.cols) return launch_change(d, SigmoidGateBackward{x, gate, dgate}, stream);
+cudaError_t apply_gate_backward(Gate kind, Matrix x, Matrix gate, Matrix d, Matrix dgate, cudaStream_t stream) {
+  const auto softplus_gate = static_cast<int64_t>(kind == Gate::kSoftplus);
+  if (gate.cols == x.cols) return launch_change(d, ApplyGateBackward{softplus_gate, x, gate, dgate}, stream);
   if (x.rows == 0) return cudaSuccess;
-  return CUDA_LAUNCH(gate_backward_rows, dim3(static_cast<unsigned>(x.rows)), threads_for(x.cols), 0, stream, x, gate,
-                     d, dgate);
+  return CUDA_LAUNCH(gate_backward_rows, dim3(static_cast<unsigned>(x.rows)), threads_for(x.cols), 0, stream,
+                     softplus_gate, x, gate, d, dgate);
 }
 
 }  // namespace steelyard::compute::cuda

@@ -172,18 +172,32 @@ void CudaBackend::gated(Activation activation, Matrix gate, Matrix up) {
   run(cuda::gated(activation, gate, up, device_.stream()), "gated");
 }
 
-void CudaBackend::sigmoid_gate(Matrix x, Matrix gate) {
+void CudaBackend::apply_gate(Gate kind, Matrix x, Matrix gate) {
   STEELYARD_CHECK(gate.rows == x.rows && (gate.cols == x.cols || gate.cols == 1));
   device_.use();
-  run(cuda::sigmoid_gate(x, gate, device_.stream()), "sigmoid_gate");
+  run(cuda::apply_gate(kind, x, gate, device_.stream()), "apply_gate");
+}
+
+void CudaBackend::center(Matrix x) {
+  device_.use();
+  run(cuda::center(x, device_.stream()), "center");
+}
+
+void CudaBackend::softmax(Matrix x) {
+  device_.use();
+  run(cuda::softmax(x, device_.stream()), "softmax");
+}
+
+void CudaBackend::check_cache_type(const formats::Format& format) const {
+  if (!cuda::is_cache_type(format.type)) {
+    fail(device_.name(), "keys and values cannot be cached in {} (known: F32, F16, BF16, Q8_0, Q4_0)", format.name);
+  }
 }
 
 void CudaBackend::store(Matrix from, TypedRows to) {
   STEELYARD_CHECK(from.rows == to.rows && from.cols == to.cols && from.cols % to.format->block_len == 0);
   device_.use();
-  if (!cuda::is_cache_type(to.format->type)) {
-    fail(device_.name(), "keys and values cannot be cached in {} (known: F32, F16, BF16, Q8_0, Q4_0)", to.format->name);
-  }
+  check_cache_type(*to.format);
   run(cuda::store(from, to, device_.stream()), "store");
 }
 
@@ -207,16 +221,6 @@ void CudaBackend::attend(const AttentionArgs& args, Matrix out) {
     partial = partial_.array<float>(static_cast<size_t>(cuda::attention_partial_size(args, n_splits)));
   }
   run(cuda::attention(args, out, n_splits, partial, device_.stream()), "attention");
-}
-
-void CudaBackend::causal_conv(Matrix x, const float* taps, int64_t n_taps, float* state, Matrix out) {
-  device_.use();
-  run(cuda::causal_conv(x, taps, n_taps, state, out, device_.stream()), "causal_conv");
-}
-
-void CudaBackend::delta_rule(const DeltaRuleArgs& args, float* state, Matrix out) {
-  device_.use();
-  run(cuda::delta_rule(args, state, out, device_.stream()), "delta_rule");
 }
 
 void CudaBackend::route(Matrix logits, const RouteArgs& args, Routing& routing) {

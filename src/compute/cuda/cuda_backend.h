@@ -42,6 +42,8 @@ class CudaBackend : public Backend {
   void multiply(const formats::Format& format, cuda::ProductArgs args);
   void multiply_by_blas(const cuda::ProductArgs& args);
   void attend(const AttentionArgs& args, Matrix out);
+  // Error for a type that keys are not cached in.
+  void check_cache_type(const formats::Format& format) const;
   // Of cuda_backward.cc: rows of a weight that experts have tokens for; these rows in F32, until the next call; and the
   // gradients of some rows' stored scales.
   const int32_t* used_rows(const cuda::ProductArgs& part);

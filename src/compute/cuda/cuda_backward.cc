@@ -162,10 +162,10 @@ void CudaBackend::gated_backward(Activation activation, Matrix gate, Matrix up, 
   run(cuda::gated_backward(activation, gate, up, d, dup, device_.stream()), "gated_backward");
 }
 
-void CudaBackend::sigmoid_gate_backward(Matrix x, Matrix gate, Matrix d, Matrix dgate) {
+void CudaBackend::apply_gate_backward(Gate kind, Matrix x, Matrix gate, Matrix d, Matrix dgate) {
   STEELYARD_CHECK(gate.rows == x.rows && (gate.cols == x.cols || gate.cols == 1) && dgate.cols == gate.cols);
   device_.use();
-  run(cuda::sigmoid_gate_backward(x, gate, d, dgate, device_.stream()), "sigmoid_gate_backward");
+  run(cuda::apply_gate_backward(kind, x, gate, d, dgate, device_.stream()), "apply_gate_backward");
 }
 
 void CudaBackend::gather_backward(Matrix drows, const Routing& routing, Matrix dx) {

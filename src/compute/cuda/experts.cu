@@ -13,6 +13,7 @@ struct RouteLaunch {
   const float* bias;
   int64_t n_used, n_group, n_group_used, normalize;
   double scale;
+  const int32_t* chosen;
   int32_t* expert;
   float* weight;
 };
@@ -93,10 +94,14 @@ __global__ void __launch_bounds__(kWarp) choose_experts(RouteLaunch args) {
   float sum = 0, largest_chosen = -infinity;
   for (int64_t rank = 0; rank < args.n_used; ++rank) {
     Best best{-infinity, -1};
-    for (int e = lane; e < n_expert; e += kWarp) {
-      if (best.index < 0 || score[e] > best.value) best = {score[e], e};
+    if (args.chosen != nullptr) {
+      best.index = args.chosen[blockIdx.x * args.n_used + rank];
+    } else {
+      for (int e = lane; e < n_expert; e += kWarp) {
+        if (best.index < 0 || score[e] > best.value) best = {score[e], e};
+      }
+      best = best_of_warp(best);
     }
-    best = best_of_warp(best);
     const float prob = probs[best.index];
     sum += prob;
     largest_chosen = fmaxf(largest_chosen, prob);
@@ -189,6 +194,7 @@ cudaError_t route(Matrix logits, const RouteArgs& args, const Routing& routing, 
                            args.n_group_used,
                            static_cast<int64_t>(args.normalize),
                            args.scale,
+                           args.chosen,
                            routing.expert,
                            routing.weight};
   const cudaError_t error = CUDA_LAUNCH(choose_experts, dim3(static_cast<unsigned>(logits.rows)), dim3(kWarp),

@@ -17,7 +17,9 @@ cudaError_t add_row(Matrix x, const float* row, cudaStream_t stream);
 cudaError_t scale(Matrix x, float factor, cudaStream_t stream);
 cudaError_t softcap(Matrix x, float cap, cudaStream_t stream);
 cudaError_t gated(Activation activation, Matrix gate, Matrix up, cudaStream_t stream);
-cudaError_t sigmoid_gate(Matrix x, Matrix gate, cudaStream_t stream);
+cudaError_t apply_gate(Gate kind, Matrix x, Matrix gate, cudaStream_t stream);
+cudaError_t center(Matrix x, cudaStream_t stream);
+cudaError_t softmax(Matrix x, cudaStream_t stream);
 cudaError_t rope(Matrix x, const RopeArgs& args, cudaStream_t stream);
 
 // ---- cache.cu
@@ -34,10 +36,23 @@ int64_t attention_partial_size(const AttentionArgs& args, int64_t n_splits);
 cudaError_t attention(const AttentionArgs& args, Matrix out, int64_t n_splits, float* partial, cudaStream_t stream);
 
 // ---- delta_net.cu
-cudaError_t causal_conv(Matrix x, const float* taps, int64_t n_taps, float* state, Matrix out, cudaStream_t stream);
+cudaError_t causal_conv(const ConvArgs& args, Matrix x, float* state, Matrix out, cudaStream_t stream);
 /// Bytes of shared memory that a block needs for heads of this width.
 size_t delta_rule_shared(int64_t head);
 cudaError_t delta_rule(const DeltaRuleArgs& args, float* state, Matrix out, cudaStream_t stream);
+
+// ---- state_space.cu
+cudaError_t state_space(const StateSpaceArgs& args, float* state, Matrix out, cudaStream_t stream);
+
+// ---- streams.cu
+cudaError_t hyper_weights(const HyperArgs& args, Matrix m, cudaStream_t stream);
+cudaError_t mix_streams(Matrix x, Matrix weights, int64_t width, Matrix out, bool add, cudaStream_t stream);
+cudaError_t similarity_gate(Matrix x, Matrix y, Matrix out, cudaStream_t stream);
+cudaError_t softmax_pool(Matrix x, Matrix scores, int64_t n, Matrix out, cudaStream_t stream);
+
+// ---- index.cu
+cudaError_t index_scores(Matrix q, Matrix weights, const TypedRows& k, Matrix scores, cudaStream_t stream);
+cudaError_t select(const SelectArgs& args, Matrix scores, Matrix visible, cudaStream_t stream);
 
 // ---- experts.cu
 size_t route_shared(int64_t n_expert);
@@ -62,7 +77,7 @@ cudaError_t rms_norm_backward(Matrix x, const float* weight, float eps, Matrix d
                               float* factors, double* parts, cudaStream_t stream);
 cudaError_t softcap_backward(Matrix out, float cap, Matrix d, cudaStream_t stream);
 cudaError_t gated_backward(Activation activation, Matrix gate, Matrix up, Matrix d, Matrix dup, cudaStream_t stream);
-cudaError_t sigmoid_gate_backward(Matrix x, Matrix gate, Matrix d, Matrix dgate, cudaStream_t stream);
+cudaError_t apply_gate_backward(Gate kind, Matrix x, Matrix gate, Matrix d, Matrix dgate, cudaStream_t stream);
 
 // ---- backward_experts.cu
 cudaError_t gather_backward(Matrix drows, const Routing& routing, Matrix dx, cudaStream_t stream);

@@ -28,32 +28,49 @@ struct Softcap {
   }
 };
 
-struct Swiglu {
-  __device__ float operator()(float g, float u) const { return g * sigmoid(g) * u; }
-};
-struct Geglu {
-  __device__ float operator()(float g, float u) const {
-    constexpr float kRootOf2OverPi = 0.79788456080286535588f;
-    return 0.5f * g * (1.0f + tanhf(kRootOf2OverPi * (g + 0.044715f * g * g * g))) * u;
+__device__ float activate(const ActivationKind& activation, float g, float u) {
+  const auto limit = static_cast<float>(activation.limit), up_limit = static_cast<float>(activation.up_limit);
+  const auto within = [](float value, float most) { return fmaxf(-most, fminf(value, most)); };
+  switch (activation.kind) {
+    case Activation::kSwiglu: {
+      const float z = limit > 0 ? fminf(g, limit) : g;
+      return z * sigmoid(z) * (limit > 0 ? within(u, limit) : u);
+    }
+    case Activation::kCappedSwiglu:
+      return fminf(g * sigmoid(g), limit) * within(u, limit);
+    case Activation::kGeglu: {
+      constexpr float kRootOf2OverPi = 0.79788456080286535588f;
+      return 0.5f * g * (1.0f + tanhf(kRootOf2OverPi * (g + 0.044715f * g * g * g))) * u;
+    }
+    case Activation::kClampedSwiglu: {
+      const float z = fminf(g, 7.0f);
+      return z * sigmoid(1.702f * z) * (within(u, 7.0f) + 1.0f);
+    }
+    case Activation::kSitu:
+      return limit * tanhf(g / limit) * sigmoid(g) * (up_limit > 0 ? up_limit * tanhf(u / up_limit) : u);
+    case Activation::kReluSquared: {
+      const float z = fmaxf(g, 0.0f);
+      return z * z;
+    }
+    default:  // kProduct
+      return g * u;
   }
-};
-struct ClampedSwiglu {
-  __device__ float operator()(float g, float u) const {
-    g = fminf(g, 7.0f);
-    return g * sigmoid(1.702f * g) * (fmaxf(-7.0f, fminf(u, 7.0f)) + 1.0f);
-  }
-};
+}
 
-template <class Function>
 struct Gated {
+  ActivationKind activation;
   Matrix up;
-  __device__ float operator()(float g, int64_t r, int64_t c) const { return Function()(g, up.data[r * up.stride + c]); }
+  __device__ float operator()(float g, int64_t r, int64_t c) const {
+    return activate(activation, g, activation.reads_up() ? up.data[r * up.stride + c] : 0.0f);
+  }
 };
 
-struct SigmoidGate {
+struct ApplyGate {
+  int64_t softplus_gate;
   Matrix gate;
   __device__ float operator()(float value, int64_t r, int64_t c) const {
-    return value * sigmoid(gate.data[r * gate.stride + (gate.cols == 1 ? 0 : c)]);
+    const float g = gate.data[r * gate.stride + (gate.cols == 1 ? 0 : c)];
+    return value * (softplus_gate != 0 ? softplus(g) : sigmoid(g));
   }
 };
 
@@ -64,16 +81,35 @@ __global__ void __launch_bounds__(kMaxThreads) norm_rows(Matrix x, const float* 
   for (int64_t c = threadIdx.x; c < x.cols; c += blockDim.x) sum = fmaf(in[c], in[c], sum);
   sum = block_sum(sum);
   const float factor = 1.0f / sqrtf(sum / static_cast<float>(x.cols) + eps);
-  for (int64_t c = threadIdx.x; c < x.cols; c += blockDim.x) to[c] = in[c] * factor * weight[c];
+  for (int64_t c = threadIdx.x; c < x.cols; c += blockDim.x)
+    to[c] = in[c] * factor * (weight != nullptr ? weight[c] : 1.0f);
+}
+
+__global__ void __launch_bounds__(kMaxThreads) center_rows(Matrix x) {
+  float* row = x.data + blockIdx.x * x.stride;
+  float sum = 0;
+  for (int64_t c = threadIdx.x; c < x.cols; c += blockDim.x) sum += row[c];
+  const float mean = block_sum(sum) / static_cast<float>(x.cols);
+  for (int64_t c = threadIdx.x; c < x.cols; c += blockDim.x) row[c] -= mean;
+}
+
+__global__ void __launch_bounds__(kMaxThreads) softmax_rows(Matrix x) {
+  float* row = x.data + blockIdx.x * x.stride;
+  float largest = -__int_as_float(0x7F800000), sum = 0;
+  for (int64_t c = threadIdx.x; c < x.cols; c += blockDim.x) largest = fmaxf(largest, row[c]);
+  largest = block_max(largest);
+  for (int64_t c = threadIdx.x; c < x.cols; c += blockDim.x) sum += row[c] = expf(row[c] - largest);
+  sum = block_sum(sum);
+  for (int64_t c = threadIdx.x; c < x.cols; c += blockDim.x) row[c] /= sum;
 }
 
 struct Rope {
-  int64_t n_head, head_stride, half, neighbours, transposed;
+  int64_t n_head, head_stride, half, neighbours, transposed, step;
   const float *cos, *sin;  // of the first row
 };
 
 __global__ void __launch_bounds__(kMaxThreads) rope_rows(Matrix x, Rope args) {
-  const int64_t half = args.half, at = blockIdx.x * half;
+  const int64_t half = args.half, at = blockIdx.x * args.step * half;
   const bool neighbours = args.neighbours != 0;
   for (int64_t k = threadIdx.x; k < args.n_head * half; k += blockDim.x) {
     const int64_t i = k % half;
@@ -100,19 +136,21 @@ cudaError_t scale(Matrix x, float factor, cudaStream_t stream) { return launch_c
 cudaError_t softcap(Matrix x, float cap, cudaStream_t stream) { return launch_change(x, Softcap{cap}, stream); }
 
 cudaError_t gated(Activation activation, Matrix gate, Matrix up, cudaStream_t stream) {
-  switch (activation) {
-    case Activation::kSwiglu:
-      return launch_change(gate, Gated<Swiglu>{up}, stream);
-    case Activation::kGeglu:
-      return launch_change(gate, Gated<Geglu>{up}, stream);
-    case Activation::kClampedSwiglu:
-      return launch_change(gate, Gated<ClampedSwiglu>{up}, stream);
-  }
-  return cudaErrorInvalidValue;
+  return launch_change(gate, Gated{ActivationKind(activation), up}, stream);
 }
 
-cudaError_t sigmoid_gate(Matrix x, Matrix gate, cudaStream_t stream) {
-  return launch_change(x, SigmoidGate{gate}, stream);
+cudaError_t apply_gate(Gate kind, Matrix x, Matrix gate, cudaStream_t stream) {
+  return launch_change(x, ApplyGate{static_cast<int64_t>(kind == Gate::kSoftplus), gate}, stream);
+}
+
+cudaError_t center(Matrix x, cudaStream_t stream) {
+  if (x.rows == 0) return cudaSuccess;
+  return CUDA_LAUNCH(center_rows, dim3(static_cast<unsigned>(x.rows)), threads_for(x.cols), 0, stream, x);
+}
+
+cudaError_t softmax(Matrix x, cudaStream_t stream) {
+  if (x.rows == 0) return cudaSuccess;
+  return CUDA_LAUNCH(softmax_rows, dim3(static_cast<unsigned>(x.rows)), threads_for(x.cols), 0, stream, x);
 }
 
 cudaError_t rope(Matrix x, const RopeArgs& args, cudaStream_t stream) {
@@ -123,6 +161,7 @@ cudaError_t rope(Matrix x, const RopeArgs& args, cudaStream_t stream) {
                     half,
                     static_cast<int64_t>(args.pairs == RopePairs::kNorm),
                     static_cast<int64_t>(args.transposed),
+                    args.step,
                     args.cos + begin,
                     args.sin + begin};
   return CUDA_LAUNCH(rope_rows, dim3(static_cast<unsigned>(x.rows)), threads_for(args.n_head * half), 0, stream, x,

@@ -1,6 +1,7 @@
 // What kernels on rows of activations share: a block per row, whose threads take its columns in turn.
 #pragma once
 
+#include "compute/arguments.h"
 #include "compute/cuda/device.h"
 #include "compute/tensor.h"
 
@@ -40,6 +41,21 @@ __device__ __forceinline__ float block_max(float value) {
 }
 
 __device__ __forceinline__ float sigmoid(float z) { return 1.0f / (1.0f + expf(-z)); }
+
+/// ln(1 + e^z), without overflow.
+__device__ __forceinline__ float softplus(float z) { return fmaxf(z, 0.0f) + log1pf(expf(-fabsf(z))); }
+
+/// An Activation as kernels take it, of which there is one for all kinds. Numbers are wide, so that there is no
+/// padding.
+struct ActivationKind {
+  int64_t kind;
+  double limit, up_limit;
+
+  __host__ __device__ explicit ActivationKind(const Activation& activation)
+      : kind(activation.kind), limit(activation.limit), up_limit(activation.up_limit) {}
+
+  __device__ bool reads_up() const { return kind != Activation::kReluSquared; }
+};
 
 /// x[r][c] = change(x[r][c], r, c).
 template <class Change>

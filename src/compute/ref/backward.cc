@@ -43,8 +43,8 @@ Slopes slopes(const Activation& activation, double g, double u) {
       return {u * 0.5 * (1.0 + t + g * (1.0 - t * t) * a * (1.0 + 3 * 0.044715 * g * g)), 0.5 * g * (1.0 + t)};
     }
     case Activation::kClampedSwiglu: {
-      const double z = std::min(g, 7.0), s = sigmoid(1.702 * z), v = std::clamp(u, -7.0, 7.0) + 1.0;
-      return {g < 7.0 ? v * s * (1.0 + 1.702 * z * (1.0 - s)) : 0.0, u > -7.0 && u < 7.0 ? z * s : 0.0};
+      const double z = std::min(g, 7.0), share = sigmoid(1.702 * z), v = std::clamp(u, -7.0, 7.0) + 1.0;
+      return {g < 7.0 ? v * share * (1.0 + 1.702 * z * (1.0 - share)) : 0.0, u > -7.0 && u < 7.0 ? z * share : 0.0};
     }
   }
   STEELYARD_CHECK(false);
@@ -136,9 +136,10 @@ void RefBackend::softcap_backward(Matrix out, float cap, Matrix d) {
 void RefBackend::gated_backward(Activation activation, Matrix gate, Matrix up, Matrix d, Matrix dup) {
   for (int64_t t = 0; t < gate.rows; ++t) {
     for (int64_t c = 0; c < gate.cols; ++c) {
-      const Slopes slope = slopes(activation, gate.row(t)[c], up.row(t)[c]);
+      const bool alone = activation.kind == Activation::kReluSquared;  // there need be no `up`
+      const Slopes slope = slopes(activation, gate.row(t)[c], alone ? 0.0f : up.row(t)[c]);
       const double dout = d.row(t)[c];
-      dup.row(t)[c] = add_product(dup.row(t)[c], dout, slope.up);
+      if (!alone) dup.row(t)[c] = add_product(dup.row(t)[c], dout, slope.up);
       d.row(t)[c] = static_cast<float>(dout * slope.gate);
     }
   }

@@ -96,7 +96,8 @@ void RefBackend::softcap(Matrix x, float cap) {
 void RefBackend::gated(Activation activation, Matrix gate, Matrix up) {
   for (int64_t t = 0; t < gate.rows; ++t) {
     for (int64_t c = 0; c < gate.cols; ++c) {
-      gate.row(t)[c] = static_cast<float>(activate(activation, gate.row(t)[c], up.row(t)[c]));
+      const float u = activation.kind == Activation::kReluSquared ? 0.0f : up.row(t)[c];
+      gate.row(t)[c] = static_cast<float>(activate(activation, gate.row(t)[c], u));
     }
   }
 }
@@ -155,7 +156,7 @@ void attend(const AttentionArgs& args, Matrix out) {
         double mix = 0;
         for (const int64_t s : seen)
           mix += p[s] * all_values[static_cast<size_t>(s * args.v.cols + kv * args.head_v + i)];
-        out.row(t)[h * args.head_v + i] = static_cast<float>(mix / sum);
+        out.row(t)[h * args.head_v + i] = static_cast<float>(sum > 0 || std::isnan(sum) ? mix / sum : 0.0);
       }
     }
   }

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "compute/activations.h"
@@ -121,6 +122,25 @@ class CudaTest : public testing::Test {
   }
   static std::unique_ptr<Backend> cuda(Precision precision = Precision::kExact, int device = 0) {
     return make_cuda_backend(device, precision);
+  }
+
+  /// work(backend, operands) on the device and by the reference: all operands are as the reference leaves them.
+  using Work = std::function<void(Backend&, const std::vector<Matrix>&)>;
+  void expect_same(Backend& backend, std::vector<Activations> operands, float tolerance, const Work& work,
+                   float least_scale = 1e-30f) {
+    std::vector<Activations> expected = operands;
+    std::vector<Matrix> views, expected_views;
+    std::vector<DeviceMatrix> on_device;
+    for (Activations& each : operands) views.push_back(on_device.emplace_back(backend, each).matrix());
+    for (Activations& each : expected) expected_views.push_back(each.matrix());
+    work(backend, views);
+    work(*ref_, expected_views);
+    for (size_t i = 0; i < operands.size(); ++i) {
+      SCOPED_TRACE("operand " + std::to_string(i));
+      on_device[i].download();
+      expect_close(operands[i].matrix(), expected_views[i], tolerance, least_scale);
+      EXPECT_TRUE(operands[i].untouched_outside());
+    }
   }
 
   const std::unique_ptr<Backend> ref_ = make_backend("ref");
