@@ -135,6 +135,32 @@ struct CompressedConfig {
 
   bool operator==(const CompressedConfig&) const = default;
 };
+/// What chooses the past positions that a query sees, when there are more than so many.
+struct IndexerConfig {
+  enum class Kind {
+    kNone,
+    kPositions,  ///< the best ones by the sum over heads of w relu(q . k) (DeepSeek-V3.2's lightning indexer)
+    kBlocks,     ///< blocks of positions for each key head (MiniMax-M3). It has tensors, but the choice is not built
+  };
+  Kind kind = Kind::kNone;
+  int64_t n_head = 0;
+  int64_t head = 0;                                      ///< width of a query head and of the key
+  int64_t n_best = 0;                                    ///< positions or blocks that are chosen
+  int64_t block = 1;                                     ///< positions of a block
+  compute::RopePairs pairs = compute::RopePairs::kNorm;  ///< of queries and key; with the layer's angles
+  float norm_eps = 0;                                    ///< of the layer norm of the key
+
+  /// Whether not every position of a text of n is always seen. n_best and block are below 2^31.
+  bool chooses(int64_t n) const { return kind != Kind::kNone && n > n_best * block; }
+  int64_t query_width() const { return n_head * head; }
+  int64_t side_width() const { return query_width() + n_head + head; }  ///< [queries | weights | key]
+
+  bool operator==(const IndexerConfig&) const = default;
+};
+
+/// Whether a layer computes what it stores of past positions, or takes it from an earlier layer, through side columns
+/// of hidden states.
+enum class Sharing { kOwn, kGives, kTakes };
 
 struct AttentionConfig {
   Mixer mixer = Mixer::kAttention;
@@ -156,6 +182,11 @@ struct AttentionConfig {
   /// What the products with attn_gate, one per head or one per value, multiply the heads' mix with.
   std::optional<compute::Gate> output_gate;
   float output_scale = 1;  ///< multiplies what attn_output gives
+
+  IndexerConfig indexer;
+  /// Of what the indexer computes; of a layer without one.
+  Sharing sharing = Sharing::kOwn;
+  int64_t side_begin = 0;  ///< first side column of what is given or taken
 
   // Latent only.
   int64_t q_lora_rank = 0;   ///< 0: one full attn_q

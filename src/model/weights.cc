@@ -11,6 +11,22 @@
 namespace steelyard::model {
 namespace {
 
+void bind_indexer(const Binder& binder, const AttentionConfig& config, int64_t n_embd, IndexerWeights& w) {
+  const IndexerConfig& indexer = config.indexer;
+  if (indexer.kind == IndexerConfig::Kind::kNone || config.sharing == Sharing::kTakes) return;
+  if (indexer.kind == IndexerConfig::Kind::kBlocks) {
+    w.q = binder.weight("indexer.q_proj.weight", n_embd, indexer.query_width());
+    w.k = binder.weight("indexer.k_proj.weight", n_embd, indexer.head);
+    for (const char* const norm : {"indexer.q_norm.weight", "indexer.k_norm.weight"}) binder.expect(norm);
+    return;
+  }
+  w.q = binder.weight("indexer.attn_q_b.weight", config.q_lora_rank, indexer.query_width());
+  w.k = binder.weight("indexer.attn_k.weight", n_embd, indexer.head);
+  w.head_weights = binder.weight("indexer.proj.weight", n_embd, indexer.n_head);
+  w.k_norm = binder.vector("indexer.k_norm.weight", indexer.head);
+  w.k_norm_bias = binder.vector("indexer.k_norm.bias", indexer.head);
+}
+
 void bind_latent(const Binder& binder, const AttentionConfig& config, int64_t n_embd, AttentionWeights& w) {
   const int64_t rank = config.kv_lora_rank, q_rank = config.q_lora_rank, q_width = config.n_head * config.head_k;
   w.q = binder.weight_if(q_rank == 0, "attn_q.weight", n_embd, q_width);
@@ -180,6 +196,7 @@ AttentionWeights bind_attention(const Binder& binder, const LayerConfig& layer, 
     const bool per_head = binder.n_rows("attn_gate.weight") == config.n_head;
     w.gate = binder.optional_weight("attn_gate.weight", n_embd, config.n_head * (per_head ? 1 : config.head_v));
   }
+  bind_indexer(binder, config, n_embd, w.indexer);
   w.output = binder.weight("attn_output.weight", config.n_head * config.head_v, n_embd);
   w.output_bias = binder.optional("attn_output.bias", n_embd);
   return w;

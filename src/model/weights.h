@@ -83,6 +83,14 @@ struct StreamsWeights {
   Weight score;        // kBanked, instead: attn_res_score, ffn_res_score, of the head output_res_score [D, 1]
 };
 
+/// n = heads, d = width of a head. Of Kind::kBlocks: indexer.q_proj [D, n*d], indexer.k_proj [D, d].
+struct IndexerWeights {
+  Weight q;                    // indexer.attn_q_b [q_lora_rank, n*d]
+  Weight k;                    // indexer.attn_k [D, d]
+  Weight head_weights;         // indexer.proj [D, n]
+  Vector k_norm, k_norm_bias;  // [d] each
+};
+
 /// Shapes are [in, out]; D = n_embd, H = heads, K = key/value heads.
 struct AttentionWeights {
   Vector norm;  // attn_norm [D]
@@ -114,6 +122,7 @@ struct AttentionWeights {
   StateSpaceWeights state_space;
   KimiDeltaWeights kimi_delta;
   CompressedWeights compressed;
+  IndexerWeights indexer;
 };
 
 /// E = experts, F = width of an expert or of the dense FFN.
