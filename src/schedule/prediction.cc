@@ -32,7 +32,8 @@ compute::Matrix PredictionBlocks::embed(const Block& block, std::span<const int3
 compute::Matrix PredictionBlocks::head_input(const Block& block, compute::Matrix z, model::ForwardContext& ctx) const {
   const model::Vector& norm = block.weights.output_norm;
   const auto own_norm = model_.config().centered_prediction ? model::centered_norm : model::normed;
-  const compute::Matrix h = norm.data != nullptr ? own_norm(norm, z, ctx) : model_.head_input(z, ctx);
+  const compute::Matrix h =
+      norm.data != nullptr ? own_norm(norm, model_.config().streams.stream(z, 0), ctx) : model_.head_input(z, ctx);
   const compute::Weight& output = block.weights.output;
   if (!output.empty() && ctx.observer != nullptr) ctx.observer->dense(ctx.backend, output, 0, h);
   return h;

@@ -59,6 +59,7 @@ TEST_P(EveryArchitecture, ImportanceOfEveryMatrixAndExpert) {
   const auto backend = compute::make_backend("cpu");
   const model::Model model(reader, *backend);
   for (const auto& [name, weight] : matrices(model).weights) {
+    if (reader.find(name)->n_dims < 2) continue;  // a single row, which is not quantized
     const auto entry = found.entries.find(name);
     if (entry == found.entries.end()) {
       ADD_FAILURE() << name << " has no importance";
