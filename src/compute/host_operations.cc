@@ -1,6 +1,7 @@
 // Operations that all backends in host memory share: those of residual streams, and of what is chosen of the past. They
 // are a small part of a layer, so their formulas are computed in double, rows in parallel.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
 #include <vector>
@@ -159,12 +160,17 @@ void HostBackend::index_scores(Matrix q, Matrix weights, TypedRows k, Matrix sco
 }
 
 void HostBackend::select(const SelectArgs& args, Matrix scores, Matrix visible) {
+  // A number that is larger for a larger score; both zeros are equal, and even NaN has a place in the order.
+  const auto rank = [](float score) {
+    const auto bits = std::bit_cast<uint32_t>(score == 0 ? 0.0f : score);
+    return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+  };
   parallel_for(scores.rows, 4, [&](int64_t t) {
     const int64_t n_seen = args.first_position + t + 1, n_complete = std::min(n_seen / args.block, scores.cols);
     std::vector<int64_t> order(static_cast<size_t>(n_complete));
     std::iota(order.begin(), order.end(), 0);
     const auto better = [&](int64_t a, int64_t b) {
-      const float first = scores.row(t)[a], second = scores.row(t)[b];
+      const uint32_t first = rank(scores.row(t)[a]), second = rank(scores.row(t)[b]);
       return first > second || (first == second && a < b);
     };
     const int64_t n_best = std::min(args.n_best, n_complete);

@@ -87,6 +87,16 @@ TEST(Select, OfPositions) {
   EXPECT_EQ(seen(at(4, 1, 2), {1, 5, 2, 0, 3, 8}, 6), "010010");
 }
 
+// Scores that are no numbers stand at the ends of the order: what is chosen is as many as always.
+TEST(Select, OfNaN) {
+  std::vector<float> scores;
+  for (int i = 0; i < 200; ++i) scores.push_back(i % 3 == 0 ? NAN : i % 3 == 1 ? -NAN : static_cast<float>(i % 7));
+  for (const int64_t n_best : {1, 17, 100, 190}) {
+    const std::string row = seen({199, 1, n_best, false}, scores, 200);
+    EXPECT_EQ(std::ranges::count(row, '1'), n_best);
+  }
+}
+
 // Each row has a position of its own, and the choice is that of sorting.
 TEST(Select, OfManyRows) {
   constexpr int64_t kRows = 50, kEntries = 90, kFirst = 37;

@@ -60,6 +60,35 @@ TEST(Routing, Gating) {
   EXPECT_NEAR(after.weights[1], e0 / (e0 + e2), 1e-6);
 }
 
+// Experts that are given instead: their order and their number stay, and they are weighed as if they had been selected.
+TEST(Routing, Chosen) {
+  Activations logits(3, 6, 1);
+  const Ids chosen = {4, 0, 2, 5, 1, 1};
+  const float bias[] = {9, -9, 9, -9, 9, -9};  // steers selections only
+  for (const char* name : {"cpu", "ref"}) {
+    for (const Gating gating : {Gating::kSigmoid, Gating::kSqrtSoftplus}) {
+      RoutingMemory memory(3, 2, 6);
+      RouteArgs args = plain(gating, 2);
+      args.normalize = true;
+      args.scale = 2.5f;
+      args.bias = bias;
+      args.chosen = chosen.data();
+      make_backend(name)->route(logits.matrix(), args, memory.get());
+      const Routing& found = memory.get();
+      EXPECT_EQ(Ids(found.expert, found.expert + 6), chosen) << name;
+      EXPECT_EQ(Ids(found.row_begin, found.row_begin + 7), (Ids{0, 1, 3, 4, 4, 5, 6}));
+      for (size_t t = 0; t < 3; ++t) {
+        double p[2];
+        for (size_t rank : {0, 1}) {
+          const double z = logits.matrix().row(static_cast<int64_t>(t))[chosen[2 * t + rank]];
+          p[rank] = gating == Gating::kSigmoid ? 1 / (1 + std::exp(-z)) : std::sqrt(std::log1p(std::exp(z)));
+        }
+        for (size_t rank : {0, 1}) EXPECT_NEAR(found.weight[2 * t + rank], 2.5 * p[rank] / (p[0] + p[1]), 1e-6) << name;
+      }
+    }
+  }
+}
+
 TEST(Routing, SqrtSoftplus) {
   const Selection selection = select({0.5f, -1.0f, 200.0f, -200.0f}, plain(Gating::kSqrtSoftplus, 4));
   EXPECT_EQ(selection.experts, (Ids{2, 0, 1, 3}));

@@ -37,7 +37,7 @@ struct Launch {
 };
 
 // 64 columns of 32 keys, a group of 16 per thread; zeros beyond the end.
-__device__ void load_tile(const CachedRows& rows, int64_t head, int64_t width, int64_t column, int64_t key, int64_t end,
+__device__ void load_tile(const CachedRows& rows, int64_t head, int64_t width, int64_t column, int key, int end,
                           float (*tile)[kColumns + 1]) {
   const int row = static_cast<int>(threadIdx.x) / kGroups, group = static_cast<int>(threadIdx.x) % kGroups;
   float values[formats::kGroupLen] = {};
@@ -53,12 +53,12 @@ __device__ void load_tile(const CachedRows& rows, int64_t head, int64_t width, i
 // One row's running softmax; the weighted sum is spread over the lanes of its warp.
 template <int kMix>
 struct Row {
-  int64_t begin, end;  // keys that it sees
+  int begin, end;  // keys that it sees; narrow, because registers are few
   float largest, sum;
   float mix[kMix];
 
   // Adds a score per lane, of keys before `to`; returns the lane's numerator.
-  __device__ float add(float score, int64_t key, int64_t to) {
+  __device__ float add(float score, int key, int to) {
     const float infinity = __int_as_float(0x7F800000);
     if (key < begin || key >= end || key >= to) score = -infinity;
     const float now = fmaxf(largest, warp_max(score));
@@ -82,6 +82,7 @@ __global__ void __launch_bounds__(kThreads, resident_blocks(kTiles)) attend(Laun
   CUDA_SHARED(queries, float[kRows][kColumns]);
   CUDA_SHARED(tile, float[kKeys][kColumns + 1]);  // of keys, then of values
   CUDA_SHARED(numerators, float[kRows][kKeys]);
+  CUDA_SHARED(visible, unsigned[kRows]);  // where queries are told what they see: a bit per key of the tile
   const int t = static_cast<int>(threadIdx.x), lane = t % kWarp, first_of_warp = t / kWarp * kRowsOfWarp;
   const int64_t n_group = args.n_group(), n_rows = args.n_rows(), kv = blockIdx.y, split = blockIdx.z;
   const int64_t first_row = static_cast<int64_t>(blockIdx.x) * kRows;
@@ -91,11 +92,12 @@ __global__ void __launch_bounds__(kThreads, resident_blocks(kTiles)) attend(Laun
   CUDA_UNROLL
   for (int i = 0; i < kRowsOfWarp; ++i) {
     const int64_t r = first_row + first_of_warp + i, position = args.first_position + r / n_group;
-    rows[i].end = r < n_rows ? position + 1 : 0;
-    rows[i].begin = args.window > 0 && position + 1 > args.window ? position + 1 - args.window : 0;
+    const int64_t from = args.window > 0 && position + 1 > args.window ? position + 1 - args.window : 0;
+    rows[i].end = r < n_rows ? static_cast<int>(position + 1) : 0;
+    rows[i].begin = static_cast<int>(from);
     if (args.chosen()) {
       rows[i].begin = 0;
-      rows[i].end = r < n_rows ? args.visible.cols : 0;
+      rows[i].end = r < n_rows ? static_cast<int>(args.visible.cols) : 0;
     }
     // A sink is a score that precedes all keys.
     const bool sink = args.sinks != nullptr && split == 0;
@@ -110,15 +112,18 @@ __global__ void __launch_bounds__(kThreads, resident_blocks(kTiles)) attend(Laun
   const int64_t seen_from = windowed ? first_position + 1 - args.window : 0;
   const int64_t seen_to = args.chosen() ? args.visible.cols : args.first_position + last_row / n_group + 1;
   const int64_t split_from = split * args.keys_of_split, split_to = split_from + args.keys_of_split;
-  const int64_t from = seen_from > split_from ? seen_from : split_from, to = seen_to < split_to ? seen_to : split_to;
-  for (int64_t key = from; key < to; key += kKeys) {
+  const auto from = static_cast<int>(seen_from > split_from ? seen_from : split_from);
+  const auto to = static_cast<int>(seen_to < split_to ? seen_to : split_to);
+  for (int key = from; key < to; key += kKeys) {
     if (args.chosen()) {  // tiles that no row sees are passed over
-      bool seen = false;
+      unsigned any = 0;
       for (int i = 0; i < kRowsOfWarp; ++i) {
         const int64_t r = first_row + first_of_warp + i;
-        seen = seen || (r < n_rows && key + lane < to && args.sees(r, key + lane));
+        const unsigned seen = __ballot_sync(kFullMask, r < n_rows && key + lane < to && args.sees(r, key + lane));
+        if (lane == 0) visible[first_of_warp + i] = seen;
+        any |= seen;
       }
-      if (__syncthreads_or(static_cast<int>(seen)) == 0) continue;
+      if (__syncthreads_or(static_cast<int>(any)) == 0) continue;
     }
     float scores[kRowsOfWarp] = {};
     for (int64_t column = 0; column < args.head_k; column += kColumns) {
@@ -141,11 +146,9 @@ __global__ void __launch_bounds__(kThreads, resident_blocks(kTiles)) attend(Laun
     }
     CUDA_UNROLL
     for (int i = 0; i < kRowsOfWarp; ++i) {
-      const int64_t r = first_row + first_of_warp + i;
       const auto cap = static_cast<float>(args.softcap);
       float score = cap > 0 ? cap * tanhf(scores[i] / cap) : scores[i];
-      if (args.chosen() && r < n_rows && key + lane < to && !args.sees(r, key + lane))
-        score = -__int_as_float(0x7F800000);
+      if (args.chosen() && (visible[first_of_warp + i] >> lane & 1) == 0) score = -__int_as_float(0x7F800000);
       numerators[first_of_warp + i][lane] = rows[i].add(score, key + lane, to);
     }
     CUDA_UNROLL
