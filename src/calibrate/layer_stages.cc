@@ -23,7 +23,8 @@ struct Role {
 
 // The first part that a name has counts.
 constexpr Role kRoles[] = {
-    // of a mixer, its output
+    // of a mixer, its output, which may be two products
+    {".attn_output_a", kMixerSecond},
     {".attn_output", kMixerOutput},
     {".ssm_out", kMixerOutput},
     {".shortconv.out_proj", kMixerOutput},
@@ -35,10 +36,9 @@ constexpr Role kRoles[] = {
     {".ffn_routed_down", kLatentInput},
     {".ffn_latent_up", kLatentOutput},
     {".ffn_routed_up", kLatentOutput},
-    // of an FFN, its output, and before it gate, up and router
+    // of an FFN, its output, and before it gate, up, router, and how the branch reads residual streams
     {".ffn_down", kFfnOutput},
     {".ffn_", kFfnInput},
-    // how the FFN reads the residual streams
     {".hc_ffn_", kFfnInput},
 };
 

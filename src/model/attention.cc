@@ -80,7 +80,7 @@ Matrix attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> se
                               sequences, ctx);
   if (config.gated)
     ctx.backend.apply_gate(compute::Gate::kSigmoid, mixed, part_of_heads(projected, config.head_k, 1, ctx));
-  gate_heads(layer, mixed, h, ctx);
+  gate_heads(layer, h, mixed, ctx);
   const Matrix out = linear(w.output, mixed, ctx, w.output_bias);
   if (config.output_scale != 1) ctx.backend.scale(out, config.output_scale);
   return out;

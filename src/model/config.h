@@ -211,8 +211,8 @@ struct StreamsConfig {
   enum class Kind {
     kOne,       ///< a branch reads the stream and adds to it
     kParallel,  ///< both branches read what the layer began with, which a second stream keeps meanwhile
-    kHyper,     ///< hyper-connections: weights for each token mix the streams (see HyperArgs)
     kBanked,    ///< a branch reads a mixture of the stream and of states that layers put aside in the others (Kimi K3)
+    kHyper,     ///< hyper-connections: weights for each token mix the streams (see HyperArgs)
   };
   Kind kind = Kind::kOne;
   int64_t n = 1;

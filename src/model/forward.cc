@@ -128,7 +128,7 @@ Matrix attend(compute::AttentionArgs args, std::span<const SequenceSlice> sequen
   return out;
 }
 
-void gate_heads(const Layer& layer, Matrix mixed, Matrix h, ForwardContext& ctx) {
+void gate_heads(const Layer& layer, Matrix h, Matrix mixed, ForwardContext& ctx) {
   const Weight& weight = layer.weights.attention.gate;
   if (weight.empty()) return;
   const Matrix gate = linear(weight, h, ctx);

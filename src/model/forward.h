@@ -125,6 +125,8 @@ void rope_heads(const Layer& layer, Matrix x, int64_t n_head, int64_t head_strid
 /// Queries far into a text, one row per token, are scaled up where the model does so (AttentionConfig::temperature).
 void temper_queries(const AttentionConfig& config, Matrix q, std::span<const SequenceSlice> sequences,
                     ForwardContext& ctx);
+/// The gates of attn_gate, products with h, multiply what attention has mixed, where the layer has them.
+void gate_heads(const Layer& layer, Matrix h, Matrix mixed, ForwardContext& ctx);
 /// Rows into the sequences' caches. A cache of a window makes room for its keys and values first.
 void store_keys(Matrix keys, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 void store_values(Matrix values, std::span<const SequenceSlice> sequences, ForwardContext& ctx);

@@ -90,10 +90,10 @@ class ModelKeys {
   AttentionConfig fully_rotated_attention(compute::RopePairs pairs) const;
   RopeConfig rope(compute::RopePairs pairs, int64_t n_dims_absent) const;
   StateSpaceConfig state_space() const;
+  KimiDeltaConfig kimi_delta(int64_t n_head) const;
   /// The same for layers that slide a window over the past, where these differ from `full`: key_length_swa,
   /// value_length_swa, rope.dimension_count_swa, rope.freq_base_swa (or freq_base); their RoPE is not scaled.
   AttentionConfig windowed_attention(const AttentionConfig& full, double freq_base) const;
-  KimiDeltaConfig kimi_delta(int64_t n_head) const;
   /// Which of n_layers slide a window over the past: attention.sliding_window_pattern, an array with an entry per layer
   /// or a period whose last layer is full, or its first; `period` when the key is absent.
   enum class Full { kLast, kFirst };

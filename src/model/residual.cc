@@ -33,27 +33,28 @@ void add_hyper(const StreamsConfig& streams, Matrix weights, Matrix y, Matrix hi
   ctx.backend.mix_streams(y, weights.columns(n, n), streams.n_embd, streams.all(hidden), /*add=*/true);
 }
 
-const StreamsWeights& weights_of(const Layer& layer, Branch branch) {
-  return branch == Branch::kMixer ? layer.weights.mixer_streams : layer.weights.ffn_streams;
-}
-
-// Of each token a mixture of stream 0 and the n_banked next ones, each weighted by its score among them; score:
-// [n_embd, 1], of a normed stream. A view of `hidden`, or in scratch memory.
+// Of each token a mixture of stream 0 and the n_banked next ones, each weighted by its score among them. A view of the
+// hidden states where there is nothing to mix.
 Matrix mix_banked(const StreamsConfig& streams, int64_t n_banked, const Weight& score, Matrix hidden,
                   ForwardContext& ctx) {
   if (n_banked == 0) return streams.stream(hidden, 0);
-  const Matrix normed = ctx.scratch.matrix(hidden.rows, streams.n_embd);
+  const Matrix x = ctx.scratch.matrix(hidden.rows, streams.n_embd);
   const Matrix weights = ctx.scratch.matrix(hidden.rows, 1 + n_banked);
   for (int64_t i = 0; i <= n_banked; ++i) {
-    ctx.backend.rms_norm(streams.stream(hidden, i), nullptr, ctx.norm_eps, normed);
-    // No projection: nobody quantizes one row, so nobody has to see its input.
-    const compute::Product of_stream{&score, 0, normed, weights.columns(i, 1)};
+    ctx.backend.rms_norm(streams.stream(hidden, i), nullptr, ctx.norm_eps, x);
+    // Not shown to an observer: nobody quantizes one row.
+    const compute::Product of_stream{&score, 0, x, weights.columns(i, 1)};
     ctx.backend.mul_mats(std::span(&of_stream, 1));
   }
   ctx.backend.softmax(weights);
   const Matrix out = ctx.scratch.matrix(hidden.rows, streams.n_embd);
-  ctx.backend.mix_streams(hidden.columns(0, (1 + n_banked) * streams.n_embd), weights, streams.n_embd, out, false);
+  const Matrix mixed = hidden.columns(0, (1 + n_banked) * streams.n_embd);
+  ctx.backend.mix_streams(mixed, weights, streams.n_embd, out, /*add=*/false);
   return out;
+}
+
+const StreamsWeights& weights_of(const Layer& layer, Branch branch) {
+  return branch == Branch::kMixer ? layer.weights.mixer_streams : layer.weights.ffn_streams;
 }
 
 }  // namespace
@@ -72,10 +73,8 @@ BranchInput read_branch(const Layer& layer, Branch branch, Matrix hidden, Forwar
       return {mixed(streams, weights, hidden, ctx), weights};
     }
     case Kind::kBanked: {
-      if (branch == Branch::kMixer)
-        return {mix_banked(streams, layer.config.n_banked, layer.weights.attention.res_score, hidden, ctx), {}};
-      const int64_t n = layer.config.n_banked + (layer.config.banks ? 1 : 0);
-      return {mix_banked(streams, n, layer.weights.ffn.res_score, hidden, ctx), {}};
+      const int64_t n = layer.config.n_banked + (branch == Branch::kFfn && layer.config.banks ? 1 : 0);
+      return {mix_banked(streams, n, weights_of(layer, branch).score, hidden, ctx), {}};
     }
   }
   return {streams.stream(hidden, 0), {}};
@@ -85,19 +84,17 @@ void add_branch(const Layer& layer, Branch branch, const BranchInput& input, Mat
                 ForwardContext& ctx) {
   const StreamsConfig& streams = layer.config.streams;
   if (streams.kind == Kind::kHyper) return add_hyper(streams, input.weights, y, hidden, ctx);
-  const Matrix x = streams.stream(hidden, 0);
   if (branch == Branch::kMixer && layer.config.banks) {
-    ctx.backend.copy(x, streams.stream(hidden, 1 + layer.config.n_banked));
-    ctx.backend.copy(y, x);
-    return;
+    ctx.backend.copy(streams.stream(hidden, 0), streams.stream(hidden, 1 + layer.config.n_banked));
+    return ctx.backend.copy(y, streams.stream(hidden, 0));
   }
-  ctx.backend.add(x, y);
+  ctx.backend.add(streams.stream(hidden, 0), y);
 }
 
-Matrix read_head(const StreamsConfig& streams, const TrunkWeights& w, Matrix hidden, ForwardContext& ctx) {
-  if (streams.kind == Kind::kBanked) return mix_banked(streams, streams.n - 1, w.res_score, hidden, ctx);
+Matrix read_head(const StreamsConfig& streams, const StreamsWeights& w, Matrix hidden, ForwardContext& ctx) {
+  if (streams.kind == Kind::kBanked) return mix_banked(streams, streams.n - 1, w.score, hidden, ctx);
   if (streams.kind != Kind::kHyper) return streams.stream(hidden, 0);
-  if (!streams.mean_head) return mixed(streams, hyper_weights(streams, w.streams, hidden, ctx), hidden, ctx);
+  if (!streams.mean_head) return mixed(streams, hyper_weights(streams, w, hidden, ctx), hidden, ctx);
   const Matrix mean = ctx.scratch.matrix(hidden.rows, streams.n_embd);
   ctx.backend.copy(streams.stream(hidden, 0), mean);
   for (int64_t i = 1; i < streams.n; ++i) ctx.backend.add(mean, streams.stream(hidden, i));

@@ -135,8 +135,9 @@ void bind_compressed(const Binder& binder, const AttentionConfig& attention, int
 
 // Of a branch "hc_attn_", "hc_ffn_"; of the head n_weights is fewer.
 StreamsWeights bind_streams(const Binder& binder, const StreamsConfig& config, const std::string& prefix,
-                            int64_t n_weights, int64_t n_scales) {
+                            const std::string& score, int64_t n_weights, int64_t n_scales) {
   StreamsWeights w;
+  w.score = binder.weight_if(config.kind == StreamsConfig::Kind::kBanked, score, config.n_embd, 1);
   if (config.kind != StreamsConfig::Kind::kHyper) return w;
   w.fn = binder.weight(prefix + "fn.weight", config.n * config.n_embd, n_weights);
   w.base = binder.vector(prefix + "base.weight", n_weights);
@@ -150,8 +151,6 @@ AttentionWeights bind_attention(const Binder& binder, const LayerConfig& layer, 
   if (config.mixer == Mixer::kNone) return w;
   w.norm = binder.vector_if(layer.input_norms, "attn_norm.weight", n_embd);
   w.branch_norm = binder.vector_if(layer.branch_norms, "post_attention_norm.weight", n_embd);
-  w.res_score =
-      binder.weight_if(layer.streams.kind == StreamsConfig::Kind::kBanked, "attn_res_score.weight", n_embd, 1);
   switch (config.mixer) {
     case Mixer::kDeltaNet:
       bind_delta_net(binder, config.delta_net, n_embd, w.delta_net);
@@ -229,7 +228,6 @@ FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_em
   }
   if (experts) bind_experts(binder, config, n_embd, n_vocab, w);
   w.branch_norm = binder.vector_if(layer.branch_norms, "post_ffw_norm.weight", n_embd);
-  w.res_score = binder.weight_if(layer.streams.kind == StreamsConfig::Kind::kBanked, "ffn_res_score.weight", n_embd, 1);
   return w;
 }
 
@@ -267,9 +265,8 @@ TrunkWeights bind_trunk(const Binder& first, const Binder& last, bool same, cons
   w.output = tied && same ? w.token_embd : last.weight(output, config.n_embd, config.n_vocab);
   if (config.output_tied) last.expect("output.weight");
   w.output_bias = last.optional("output.bias", config.n_vocab);
-  if (!config.streams.mean_head) w.streams = bind_streams(last, config.streams, "output_hc_", config.streams.n, 1);
-  const bool banked = config.streams.kind == StreamsConfig::Kind::kBanked;
-  w.res_score = last.weight_if(banked, "output_res_score.weight", config.n_embd, 1);
+  if (!config.streams.mean_head)
+    w.streams = bind_streams(last, config.streams, "output_hc_", "output_res_score.weight", config.streams.n, 1);
   bind_rope_factors(last, config, w);
   return w;
 }
@@ -290,11 +287,12 @@ PredictionWeights bind_prediction(const Binder& binder, const ModelConfig& confi
 LayerWeights bind_layer(const Binder& binder, const LayerConfig& description, const ModelConfig& config) {
   binder.expect("attn_rot_embd.weight");  // of the first files: frequencies, which are computed
   const StreamsConfig& streams = description.streams;
-  const auto streams_of = [&](const char* prefix) {
-    return bind_streams(binder, streams, prefix, streams.n * (2 + streams.n), 3);
+  const auto streams_of = [&](const char* prefix, const char* score) {
+    return bind_streams(binder, streams, prefix, score, streams.n * (2 + streams.n), 3);
   };
   return {bind_attention(binder, description, config.n_embd),
-          bind_ffn(binder, description, config.n_embd, config.n_vocab), streams_of("hc_attn_"), streams_of("hc_ffn_")};
+          bind_ffn(binder, description, config.n_embd, config.n_vocab), streams_of("hc_attn_", "attn_res_score.weight"),
+          streams_of("hc_ffn_", "ffn_res_score.weight")};
 }
 
 std::string block_prefix(size_t block) { return fmt::format("blk.{}.", block); }

@@ -80,6 +80,7 @@ struct CompressedWeights {
 struct StreamsWeights {
   Weight fn;           // [n*D, n*(2 + n)]: products for the weights of a token; of the head [n*D, n]
   Vector base, scale;  // see HyperArgs
+  Weight score;        // kBanked, instead: attn_res_score, ffn_res_score, of the head output_res_score [D, 1]
 };
 
 /// Shapes are [in, out]; D = n_embd, H = heads, K = key/value heads.
@@ -96,7 +97,6 @@ struct AttentionWeights {
   Weight output;          // [H*head_v, D]
   Vector output_bias;
   Vector branch_norm;  // post_attention_norm [D]
-  Weight res_score;    // attn_res_score [D, 1]: of the states that the branch's input is mixed from
 
   // Latent; R = kv_lora_rank, r = RoPE columns.
   Weight q_a;        // [D, q_lora_rank]
@@ -133,7 +133,6 @@ struct FfnWeights {
   Weight gate_exps, up_exps, down_exps;   // [D, F, E], [D, F, E], [F, D, E]
   Vector gate_up_exps_bias, gate_exps_bias, up_exps_bias, down_exps_bias;  // [2F, E], [F, E], [F, E], [D, E]
   Vector branch_norm;                                                      // post_ffw_norm [D]
-  Weight res_score;                                                        // ffn_res_score [D, 1]
 };
 
 struct LayerWeights {
@@ -158,7 +157,6 @@ struct TrunkWeights {
   Weight output;  // [D, V]
   Vector output_bias;
   StreamsWeights streams;  // of the head
-  Weight res_score;        // output_res_score [D, 1]
   // Divisors of RoPE's frequencies [n_dims / 2] or empty, in host memory. The long ones are for texts beyond the
   // original context. Without longrope both are rope_freqs.
   std::vector<float> rope_short, rope_long;

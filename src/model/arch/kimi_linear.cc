@@ -75,6 +75,7 @@ ModelConfig read_kimi_linear(const ModelKeys& keys) {
 
 ModelConfig read_kimi_k3(const ModelKeys& keys) {
   LayerConfig dense = read_layer(keys);
+  dense.attention.output_gate = compute::Gate::kSigmoid;
   dense.attention.q_lora_rank = keys.count("attention.q_lora_rank", 0);
   dense.attention.output_gate = compute::Gate::kSigmoid;
   const auto linear_beta = static_cast<float>(keys.number("activation.situ_linear_beta"));
