@@ -264,11 +264,11 @@ TEST(Description, SplitProjections) {
 // Models that see images: time, height and width are one position in text.
 TEST(Description, GlmSections) {
   Variant model("glm4");
-  model.set_integers("rope.dimension_sections", {0, 0, 0, 0});
+  model.set("rope.dimension_sections", std::vector<uint32_t>{0, 0, 0, 0});
   model.expect_equal();
-  model.set_integers("rope.dimension_sections", {2, 1, 1, 0});
+  model.set("rope.dimension_sections", std::vector<uint32_t>{2, 1, 1, 0});
   EXPECT_EQ(model.config().layers[0].attention.rope.pairs, compute::RopePairs::kNeox);
-  model.set_integers("rope.dimension_sections", {1, 1, 1, 1});
+  model.set("rope.dimension_sections", std::vector<uint32_t>{1, 1, 1, 1});
   model.expect_refused("rope.dimension_sections leaves pairs to a fourth position");
 }
 

@@ -5,52 +5,24 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "model/architecture.h"
-#include "model/model.h"
-#include "model_copy.h"
-#include "schedule/session.h"
+#include "model/changed_model.h"
 #include "support.h"
 
 namespace steelyard::model {
 
 inline constexpr double kMaxDifference = 1e-4;
 
-class Variant {
+class Variant : public ChangedModel {
  public:
   explicit Variant(const std::string& model)
-      : copy(test::golden("models/" + model + "/model.gguf")),
-        architecture_(copy.metadata.string("general.architecture")),
-        expected(test::read_values<float>(test::golden("models/" + model + "/logits_0.f32"))) {
-    const auto json = nlohmann::json::parse(test::read_text(test::golden("models/" + model + "/tokens.json")));
-    ids_ = json["sequences"][0].get<std::vector<int32_t>>();
-  }
+      : ChangedModel(model), expected(test::read_values<float>(test::golden("models/" + model + "/logits_0.f32"))) {}
 
-  std::string key(const std::string& name) const { return architecture_ + "." + name; }
   int64_t integer(const std::string& name) const { return copy.metadata.integer(key(name)); }
-
-  std::vector<float> values(const std::string& name) {
-    const std::vector<std::byte>& bytes = copy.find(name)->bytes;
-    std::vector<float> values(bytes.size() / sizeof(float));
-    std::memcpy(values.data(), bytes.data(), bytes.size());
-    return values;
-  }
-
-  void put(const std::string& name, const std::array<int64_t, gguf::kMaxDims>& ne, const std::vector<float>& values) {
-    gguf::TensorInfo info{};
-    info.name = name;
-    info.type = formats::Type::F32;
-    info.ne = ne;
-    info.n_dims = 1;
-    while (info.n_dims < 3 && ne[info.n_dims] > 1) ++info.n_dims;
-    const auto bytes = std::as_bytes(std::span(values));
-    info.n_bytes = bytes.size();
-    copy.tensors.push_back({info, {bytes.begin(), bytes.end()}});
-  }
 
   // Pieces of `step[i]` values from each source in turn, as often as they last: one tensor made of several.
   void fuse(const std::string& name, const std::array<int64_t, gguf::kMaxDims>& ne,
@@ -68,17 +40,6 @@ class Variant {
     put(name, ne, fused);
   }
 
-  // Of another architecture that reads the same keys.
-  void rename(const std::string& to) {
-    std::vector<gguf::KeyValue> entries = copy.metadata.entries();
-    for (gguf::KeyValue& entry : entries) {
-      if (entry.key.starts_with(architecture_ + ".")) entry.key = to + entry.key.substr(architecture_.size());
-    }
-    copy.metadata = gguf::Metadata(copy.metadata.source(), std::move(entries));
-    copy.metadata.set_string("general.architecture", to);
-    architecture_ = to;
-  }
-
   void set_flags(const std::string& name, const std::vector<bool>& flags) {
     gguf::KeyValue entry{key(name), gguf::ValueType::kArray, ""};
     const auto append = [&](auto value) { entry.raw.append(reinterpret_cast<const char*>(&value), sizeof(value)); };
@@ -88,40 +49,16 @@ class Variant {
     copy.metadata.set(entry);
   }
 
-  void set_integers(const std::string& name, const std::vector<uint32_t>& values) {
-    gguf::KeyValue entry{key(name), gguf::ValueType::kArray, ""};
-    const auto append = [&](auto value) { entry.raw.append(reinterpret_cast<const char*>(&value), sizeof(value)); };
-    append(static_cast<uint32_t>(gguf::ValueType::kUint32));
-    append(static_cast<uint64_t>(values.size()));
-    for (const uint32_t value : values) append(value);
-    copy.metadata.set(entry);
-  }
-
   ModelConfig config() const { return read_config(copy.metadata); }
-
-  std::vector<float> logits(const char* backend_name, size_t piece) const {
-    copy.save(folder_ / "variant.gguf");
-    const gguf::Reader reader(folder_ / "variant.gguf");
-    const auto backend = compute::make_backend(backend_name);
-    const Model model(reader, *backend);
-    schedule::Session session(model, static_cast<int64_t>(ids_.size()));
-    std::vector<float> out;
-    for (size_t begin = 0; begin < ids_.size(); begin += piece) {
-      const auto part = std::span(ids_).subspan(begin, std::min(piece, ids_.size() - begin));
-      const Matrix logits = session.logits(session.forward(part));
-      for (int64_t t = 0; t < logits.rows; ++t) out.insert(out.end(), logits.row(t), logits.row(t) + logits.cols);
-    }
-    return out;
-  }
 
   // of_pieces: the tokens whose logits are compared when the text comes in pieces: from this one on.
   void expect_equal(double tolerance = kMaxDifference, size_t of_pieces = 0) const {
-    const std::pair<const char*, size_t> runs[] = {{"ref", ids_.size()}, {"cpu", ids_.size()}, {"cpu", 20}};
+    const std::pair<const char*, size_t> runs[] = {{"ref", ids.size()}, {"cpu", ids.size()}, {"cpu", 20}};
     for (const auto& [backend, piece] : runs) {
       const std::vector<float> found = logits(backend, piece);
       ASSERT_EQ(found.size(), expected.size());
       double max = 0;
-      const size_t first = piece < ids_.size() ? of_pieces * (expected.size() / ids_.size()) : 0;
+      const size_t first = piece < ids.size() ? of_pieces * (expected.size() / ids.size()) : 0;
       for (size_t i = first; i < found.size(); ++i) max = std::max(max, std::abs(double{found[i]} - expected[i]));
       EXPECT_LE(max, tolerance) << backend << ", " << piece << " tokens at once";
     }
@@ -129,27 +66,14 @@ class Variant {
 
   void expect_refused(const std::string& reason) const {
     try {
-      logits("cpu", ids_.size());
+      logits("cpu", ids.size());
       FAIL() << "not refused";
     } catch (const Error& error) {
       EXPECT_NE(std::string(error.what()).find(reason), std::string::npos) << error.what();
     }
   }
 
- private:
-  test::TempFolder folder_;
-
- public:
-  test::ModelCopy copy;
-
- private:
-  std::string architecture_;
-  std::vector<int32_t> ids_;
-
- public:
   std::vector<float> expected;
 };
-
-inline std::string block(int64_t i, const std::string& name) { return "blk." + std::to_string(i) + "." + name; }
 
 }  // namespace steelyard::model
