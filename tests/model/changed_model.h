@@ -19,7 +19,8 @@ namespace steelyard::model {
 class ChangedModel {
  public:
   explicit ChangedModel(const std::string& name)
-      : copy(test::golden("models/" + name + "/model.gguf")), prefix_(name + ".") {
+      : copy(test::golden("models/" + name + "/model.gguf")),
+        prefix_(std::string(copy.metadata.string("general.architecture")) + ".") {
     const auto json = nlohmann::json::parse(test::read_text(test::golden("models/" + name + "/tokens.json")));
     ids = json["sequences"][0].get<std::vector<int32_t>>();
   }
@@ -113,6 +114,6 @@ inline double distance(const std::vector<float>& a, const std::vector<float>& b)
   return most;
 }
 
-inline std::string block(int i, const std::string& name) { return "blk." + std::to_string(i) + "." + name; }
+inline std::string block(int64_t i, const std::string& name) { return "blk." + std::to_string(i) + "." + name; }
 
 }  // namespace steelyard::model
