@@ -59,6 +59,7 @@ struct DeltaNetConfig {
   /// Value head h uses key head h % n_head_k, and ssm_beta and ssm_alpha are two tensors. Else neighbouring value heads
   /// share a key head, and ssm_ba is one tensor.
   bool tiled = false;
+  bool sigmoid_gate = false;  ///< of the output; else silu
 
   int64_t key_width() const { return n_head_k * head; }
   int64_t value_width() const { return n_head * head; }
@@ -136,6 +137,26 @@ struct CompressedConfig {
   bool operator==(const CompressedConfig&) const = default;
 };
 
+/// Embeddings of the last few tokens together, which a layer adds before its mixer (Qwen 4). For each length of grams
+/// 2 .. n, heads hash the tokens to rows of a table; a token's rows side by side are as wide as the model.
+struct NgramConfig {
+  int64_t n = 0;                         ///< tokens of the longest grams; 0: there are none
+  int64_t head_width = 0;                ///< of a row
+  int64_t n_taps = 0;                    ///< of the convolution over what is added, whose taps are n tokens apart
+  int64_t stream_width = 0;              ///< of all residual streams
+  int64_t end_of_text = 0;               ///< grams do not reach to or beyond this token, and have it for what they lack
+  std::vector<uint64_t> factors;         ///< [n] of tokens, the current one's first
+  std::vector<int64_t> offsets, n_rows;  ///< [(n - 1) * heads]: the part of the table that a head hashes to
+
+  bool exists() const { return n > 0; }
+  int64_t heads_per_length() const { return std::ssize(offsets) / (n - 1); }
+  // Values of a sequence's state.
+  int64_t conv_values() const { return exists() ? (n_taps - 1) * n * stream_width : 0; }
+  int64_t n_past() const { return exists() ? n - 1 : 0; }  ///< tokens
+
+  bool operator==(const NgramConfig&) const = default;
+};
+
 struct AttentionConfig {
   Mixer mixer = Mixer::kAttention;
   int64_t n_head = 0;
@@ -168,6 +189,9 @@ struct AttentionConfig {
   StateSpaceConfig state_space;
   KimiDeltaConfig kimi_delta;
   CompressedConfig compressed;
+
+  NgramConfig ngrams;       ///< before the mixer
+  int64_t dense_up_to = 0;  ///< beyond so many positions only some are seen, which is not built; 0: all are
 
   int64_t query_width() const { return n_head * head_k * (gated ? 2 : 1); }  ///< gates included
   int64_t n_nope() const { return head_k - rope.n_dims; }  ///< latent: columns of a query head without RoPE
@@ -212,6 +236,7 @@ struct StreamsConfig {
     kOne,       ///< a branch reads the stream and adds to it
     kParallel,  ///< both branches read what the layer began with, which a second stream keeps meanwhile
     kHyper,     ///< hyper-connections: weights for each token mix the streams (see HyperArgs)
+    kLowRank,   ///< a branch reads the mean of the normed streams, gated by a product of low rank (Qwen 4)
   };
   Kind kind = Kind::kOne;
   int64_t n = 1;
@@ -221,6 +246,7 @@ struct StreamsConfig {
   int64_t n_iterations = 1;  ///< kHyper: of making the mix doubly stochastic
   float eps = 0;             ///< kHyper: added where weights are divided
   bool mean_head = false;    ///< kHyper: the head reads the mean of the streams, else a mix with weights of its own
+  int64_t low_rank = 0;      ///< kLowRank
 
   int64_t row_width() const { return n * n_embd + n_side + (has_id ? 1 : 0); }
   Matrix stream(Matrix x, int64_t i) const { return x.columns(i * n_embd, n_embd); }
@@ -252,7 +278,7 @@ struct ModelConfig {
   float embedding_scale = 1;                ///< of token embeddings
   float logit_scale = 1;                    ///< of logits
   bool centered_norm = false;               ///< the last norm subtracts the mean first (layer norm)
-  std::string output_norm = "output_norm";  ///< name of the last norm
+  std::string output_norm = "output_norm";  ///< name of the last norm; empty: there is none
   float logit_softcap = 0;                  ///< c: logits become c tanh(logits / c); 0: they stay
   bool output_required = false;             ///< a missing output.weight is not replaced by token_embd
   bool output_tied = false;                 ///< token_embd is the output, even of a file with output.weight

@@ -50,6 +50,15 @@ int64_t state_values(const AttentionConfig& config) {
   return 0;
 }
 
+int64_t ngram_values(const NgramConfig& config) { return config.conv_values() + config.n_past(); }
+
+RecurrentState make_state(Backend& backend, int64_t n_values) {
+  RecurrentState state;
+  state.bytes = static_cast<size_t>(n_values) * sizeof(float);
+  if (n_values > 0) state.memory = backend.allocate(state.bytes);
+  return state;
+}
+
 // Without memory.
 KvLayer kv_views(const AttentionConfig& config, CacheRoom room, CacheTypes types) {
   KvLayer kv;
@@ -89,7 +98,7 @@ CacheRoom cache_room(const AttentionConfig& config, int64_t n_positions, int64_t
 }
 
 uint64_t kv_layer_bytes(const AttentionConfig& config, CacheRoom room, CacheTypes types) {
-  const uint64_t state = static_cast<uint64_t>(state_values(config)) * sizeof(float);
+  const uint64_t state = static_cast<uint64_t>(state_values(config) + ngram_values(config.ngrams)) * sizeof(float);
   if (!config.attends()) return state;
   const KvLayer kv = kv_views(config, room, types);
   return state + bytes_of(kv.keys) + bytes_of(kv.values) + bytes_of(kv.index_keys);
@@ -98,10 +107,10 @@ uint64_t kv_layer_bytes(const AttentionConfig& config, CacheRoom room, CacheType
 KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, CacheRoom room, CacheTypes types) {
   KvLayer kv;
   if (config.attends()) kv = kv_views(config, room, types);
-  kv.state.bytes = static_cast<size_t>(state_values(config)) * sizeof(float);
-  if (kv.state.bytes > 0) kv.state.memory = backend.allocate(kv.state.bytes);
+  kv.state = make_state(backend, state_values(config));
+  kv.ngrams = make_state(backend, ngram_values(config.ngrams));
   if (!config.attends()) return kv;
-  kv.memory = backend.allocate(kv_layer_bytes(config, room, types) - kv.state.bytes);
+  kv.memory = backend.allocate(kv_layer_bytes(config, room, types) - kv.state.bytes - kv.ngrams.bytes);
   kv.keys.data = kv.memory.get();
   kv.index_keys.data = kv.keys.data + bytes_of(kv.keys);
   if (config.value_width() > 0)

@@ -38,6 +38,7 @@ struct CacheRoom {
 /// earlier positions leave the cache when it is full.
 struct KvLayer {
   RecurrentState state;
+  RecurrentState ngrams;      // of NgramConfig: the inputs of its convolution, then the last tokens as numbers above 0
   compute::TypedRows keys;    // [n_positions, key_width]
   compute::TypedRows values;  // [n_positions, value_width]; latent: the first kv_lora_rank columns of keys
   // Compressed: of keys and values, position p has row p % n_recent, entry b row n_recent + b. What incomplete blocks

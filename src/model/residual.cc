@@ -52,6 +52,8 @@ BranchInput read_branch(const Layer& layer, Branch branch, Matrix hidden, Forwar
       const Matrix weights = hyper_weights(streams, weights_of(layer, branch), hidden, ctx);
       return {mixed(streams, weights, hidden, ctx), weights};
     }
+    case Kind::kLowRank:
+      return read_low_rank(streams, weights_of(layer, branch), hidden, ctx);
   }
   return {streams.stream(hidden, 0), {}};
 }
@@ -60,10 +62,12 @@ void add_branch(const Layer& layer, Branch /*branch*/, const BranchInput& input,
                 ForwardContext& ctx) {
   const StreamsConfig& streams = layer.config.streams;
   if (streams.kind == Kind::kHyper) return add_hyper(streams, input.weights, y, hidden, ctx);
+  if (streams.kind == Kind::kLowRank) return add_low_rank(streams, input.weights, y, hidden, ctx);
   ctx.backend.add(streams.stream(hidden, 0), y);
 }
 
 Matrix read_head(const StreamsConfig& streams, const StreamsWeights& w, Matrix hidden, ForwardContext& ctx) {
+  if (streams.kind == Kind::kLowRank) return read_low_rank(streams, w, hidden, ctx).x;
   if (streams.kind != Kind::kHyper) return streams.stream(hidden, 0);
   if (!streams.mean_head) return mixed(streams, hyper_weights(streams, w, hidden, ctx), hidden, ctx);
   const Matrix mean = ctx.scratch.matrix(hidden.rows, streams.n_embd);

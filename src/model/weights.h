@@ -80,6 +80,21 @@ struct CompressedWeights {
 struct StreamsWeights {
   Weight fn;           // [n*D, n*(2 + n)]: products for the weights of a token; of the head [n*D, n]
   Vector base, scale;  // see HyperArgs
+  // kLowRank, l = low_rank:
+  Vector norm;      // [D, n]
+  Weight down, up;  // [n*D, l], [l, n*D]: of the gates of what is read
+  Weight inject;    // [n*D, n]: of the gates of what is added
+};
+
+/// See NgramConfig; S = residual streams.
+struct NgramWeights {
+  Weight table;       // per_layer_token_embd [head_width, rows], in host memory
+  Weight key;         // ple_key [D, S*D]
+  Weight value;       // ple_value [D, D]
+  Vector key_norm;    // ple_norm_key [D, S]
+  Vector query_norm;  // ple_norm_query [D, S]
+  Vector conv_norm;   // ple_norm_conv [D, S]
+  Vector conv;        // ple_conv1d [S*D, taps]: a row per tap, oldest first
 };
 
 /// Shapes are [in, out]; D = n_embd, H = heads, K = key/value heads.
@@ -138,6 +153,7 @@ struct LayerWeights {
   AttentionWeights attention;
   FfnWeights ffn;
   StreamsWeights mixer_streams, ffn_streams;
+  NgramWeights ngrams;
 };
 
 /// The tensors of a prediction block besides those of a layer; see schedule/prediction.h.

@@ -53,7 +53,8 @@ void GradientSweep::require_backward(const std::string& path, const model::Model
       fail(path, "blk.{} is {}, which has no backward pass here", i, mixer);
     if (layer.attention.mixer == model::Mixer::kCompressed)
       fail(path, "blk.{} attends to pooled positions, which has no backward pass here", i);
-    if (layer.streams.kind == model::StreamsConfig::Kind::kHyper)
+    if (layer.streams.kind == model::StreamsConfig::Kind::kHyper ||
+        layer.streams.kind == model::StreamsConfig::Kind::kLowRank)
       fail(path, "blk.{} mixes residual streams, which has no backward pass here", i);
   }
 }
