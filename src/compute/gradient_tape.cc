@@ -109,7 +109,10 @@ void GradientTape::add_row(Matrix x, const float* row) {
 
 void GradientTape::copy(Matrix from, Matrix to) {
   backend_.copy(from, to);
-  note([=, this] { backend_.add(gradient(from), gradient(to)); });
+  note([=, this] {
+    backend_.add(gradient(from), gradient(to));
+    backend_.scale(gradient(to), 0);  // what was there before has no part in the loss
+  });
 }
 
 void GradientTape::scale(Matrix x, float factor) {

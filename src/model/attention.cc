@@ -80,11 +80,7 @@ Matrix attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> se
                               sequences, ctx);
   if (config.gated)
     ctx.backend.apply_gate(compute::Gate::kSigmoid, mixed, part_of_heads(projected, config.head_k, 1, ctx));
-  if (!w.gate.empty()) {
-    const Matrix gate = linear(w.gate, h, ctx);
-    const int64_t width = mixed.cols / gate.cols;  // of what one gate is for
-    ctx.backend.apply_gate(*config.output_gate, as_heads(mixed, width), as_heads(gate, 1));
-  }
+  gate_heads(layer, h, mixed, ctx);
   const Matrix out = linear(w.output, mixed, ctx, w.output_bias);
   if (config.output_scale != 1) ctx.backend.scale(out, config.output_scale);
   return out;

@@ -235,6 +235,7 @@ struct StreamsConfig {
   enum class Kind {
     kOne,       ///< a branch reads the stream and adds to it
     kParallel,  ///< both branches read what the layer began with, which a second stream keeps meanwhile
+    kBanked,    ///< a branch reads a mixture of the stream and of states that layers put aside in the others (Kimi K3)
     kHyper,     ///< hyper-connections: weights for each token mix the streams (see HyperArgs)
     kLowRank,   ///< a branch reads the mean of the normed streams, gated by a product of low rank (Qwen 4)
   };
@@ -264,6 +265,8 @@ struct LayerConfig {
   bool centered_norms = false;        ///< these norms subtract the mean first (layer norm)
   bool branch_norms = false;          ///< attention and FFN are normed once more before they join the residual stream
   float branch_scale = 1;             ///< multiplies both before they do
+  int64_t n_banked = 0;               ///< states that earlier layers have put aside in residual streams 1, 2, ..
+  bool banks = false;                 ///< the layer puts aside what it begins with; its mixer's output takes its place
   /// Biases, norms of queries and keys, and sinks act where a file has them; these it must have.
   std::vector<std::string> required;
 };

@@ -128,6 +128,14 @@ Matrix attend(compute::AttentionArgs args, std::span<const SequenceSlice> sequen
   return out;
 }
 
+void gate_heads(const Layer& layer, Matrix h, Matrix mixed, ForwardContext& ctx) {
+  const Weight& weight = layer.weights.attention.gate;
+  if (weight.empty()) return;
+  const Matrix gate = linear(weight, h, ctx);
+  const int64_t width = mixed.cols / gate.cols;  // of what one gate is for
+  ctx.backend.apply_gate(*layer.config.attention.output_gate, as_heads(mixed, width), as_heads(gate, 1));
+}
+
 Matrix normed(const Vector& weight, Matrix x, ForwardContext& ctx) {
   const Matrix out = ctx.scratch.matrix(x.rows, x.cols);
   ctx.backend.rms_norm(x, weight.data, ctx.norm_eps, out);

@@ -114,6 +114,9 @@ Matrix normed_runs(const Vector& weights, Matrix x, int64_t width, ForwardContex
 /// Layer norm without a bias, in scratch memory.
 Matrix centered_norm(const Vector& weight, Matrix x, ForwardContext& ctx);
 
+/// Multiplies what heads have mixed [n, n_head * head_v] with their gates, where the layer has attn_gate.
+void gate_heads(const Layer& layer, Matrix mixed, Matrix h, ForwardContext& ctx);
+
 // ---- what goes sequence by sequence
 
 /// The recurrent state of a sequence's earlier positions; the caller passes it through the sequence's rows. At position
@@ -126,6 +129,8 @@ void rope_heads(const Layer& layer, Matrix x, int64_t n_head, int64_t head_strid
 /// Queries far into a text, one row per token, are scaled up where the model does so (AttentionConfig::temperature).
 void temper_queries(const AttentionConfig& config, Matrix q, std::span<const SequenceSlice> sequences,
                     ForwardContext& ctx);
+/// The gates of attn_gate, products with h, multiply what attention has mixed, where the layer has them.
+void gate_heads(const Layer& layer, Matrix h, Matrix mixed, ForwardContext& ctx);
 /// Rows into the sequences' caches. A cache of a window makes room for its keys and values first.
 void store_keys(Matrix keys, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 void store_values(Matrix values, std::span<const SequenceSlice> sequences, ForwardContext& ctx);

@@ -94,9 +94,11 @@ Matrix mix_expanded(const Layer& layer, Matrix h, std::span<const SequenceSlice>
 }  // namespace
 
 Matrix latent_attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
-  const bool expanded = layer.config.attention.expanded;
-  const Matrix mixed = expanded ? mix_expanded(layer, h, sequences, ctx) : mix_absorbed(layer, h, sequences, ctx);
+  const AttentionConfig& config = layer.config.attention;
+  const Matrix mixed =
+      config.expanded ? mix_expanded(layer, h, sequences, ctx) : mix_absorbed(layer, h, sequences, ctx);
   const AttentionWeights& w = layer.weights.attention;
+  gate_heads(layer, h, mixed, ctx);
   return linear(w.output, mixed, ctx, w.output_bias);
 }
 

@@ -75,6 +75,12 @@ int64_t ModelKeys::count(std::string_view key, int64_t absent) const {
   return value;
 }
 
+double ModelKeys::number(std::string_view key) const {
+  const double value = real(key);
+  if (!std::isfinite(value)) reject(key, "is {}, expected a number", value);
+  return value;
+}
+
 double ModelKeys::positive(std::string_view key) const {
   const double value = real(key);
   if (!(value > 0) || !std::isfinite(value)) reject(key, "is {}, expected a number above 0", value);
@@ -215,6 +221,20 @@ StateSpaceConfig ModelKeys::state_space() const {
   if (config.n_head % config.n_group != 0)
     reject("ssm.group_count", "is {}, expected a divisor of ssm.time_step_rank {}", config.n_group, config.n_head);
   config.head = inner / config.n_head;
+  return config;
+}
+
+KimiDeltaConfig ModelKeys::kimi_delta(int64_t n_head) const {
+  KimiDeltaConfig config;
+  config.n_head = n_head;
+  config.head = count("kda.head_dim");
+  constexpr int64_t kMaxHead = 512;  // a state has the square of it for every head, four times what any model has
+  if (config.head > kMaxHead) reject("kda.head_dim", "is {}, expected at most {}", config.head, kMaxHead);
+  config.n_taps = count("ssm.conv_kernel");
+  constexpr std::string_view kBound = "kda.gate_lower_bound";
+  const double bound = contains(kBound) ? number(kBound) : 0;
+  if (bound > 0) reject(kBound, "is {}, expected at most 0", bound);
+  config.bound = static_cast<float>(bound);
   return config;
 }
 

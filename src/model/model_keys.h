@@ -52,6 +52,8 @@ class ModelKeys {
   int64_t count(std::string_view key, int64_t absent) const;
   /// An integer in [0, 2^31). Error when missing or out of range.
   int64_t count_or_zero(std::string_view key) const { return contains(key) ? count(key, 0) : count(key); }
+  /// A finite number. Error when missing or none.
+  double number(std::string_view key) const;
   /// A finite number > 0. Error when missing or out of range.
   double positive(std::string_view key) const;
   double positive(std::string_view key, double absent) const;
@@ -88,6 +90,7 @@ class ModelKeys {
   AttentionConfig fully_rotated_attention(compute::RopePairs pairs) const;
   RopeConfig rope(compute::RopePairs pairs, int64_t n_dims_absent) const;
   StateSpaceConfig state_space() const;
+  KimiDeltaConfig kimi_delta(int64_t n_head) const;
   /// The same for layers that slide a window over the past, where these differ from `full`: key_length_swa,
   /// value_length_swa, rope.dimension_count_swa, rope.freq_base_swa (or freq_base); their RoPE is not scaled.
   AttentionConfig windowed_attention(const AttentionConfig& full, double freq_base) const;

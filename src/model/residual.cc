@@ -33,6 +33,26 @@ void add_hyper(const StreamsConfig& streams, Matrix weights, Matrix y, Matrix hi
   ctx.backend.mix_streams(y, weights.columns(n, n), streams.n_embd, streams.all(hidden), /*add=*/true);
 }
 
+// Of each token a mixture of stream 0 and the n_banked next ones, each weighted by its score among them. A view of the
+// hidden states where there is nothing to mix.
+Matrix mix_banked(const StreamsConfig& streams, int64_t n_banked, const Weight& score, Matrix hidden,
+                  ForwardContext& ctx) {
+  if (n_banked == 0) return streams.stream(hidden, 0);
+  const Matrix x = ctx.scratch.matrix(hidden.rows, streams.n_embd);
+  const Matrix weights = ctx.scratch.matrix(hidden.rows, 1 + n_banked);
+  for (int64_t i = 0; i <= n_banked; ++i) {
+    ctx.backend.rms_norm(streams.stream(hidden, i), nullptr, ctx.norm_eps, x);
+    // Not shown to an observer: nobody quantizes one row.
+    const compute::Product of_stream{&score, 0, x, weights.columns(i, 1)};
+    ctx.backend.mul_mats(std::span(&of_stream, 1));
+  }
+  ctx.backend.softmax(weights);
+  const Matrix out = ctx.scratch.matrix(hidden.rows, streams.n_embd);
+  const Matrix mixed = hidden.columns(0, (1 + n_banked) * streams.n_embd);
+  ctx.backend.mix_streams(mixed, weights, streams.n_embd, out, /*add=*/false);
+  return out;
+}
+
 const StreamsWeights& weights_of(const Layer& layer, Branch branch) {
   return branch == Branch::kMixer ? layer.weights.mixer_streams : layer.weights.ffn_streams;
 }
@@ -54,20 +74,29 @@ BranchInput read_branch(const Layer& layer, Branch branch, Matrix hidden, Forwar
     }
     case Kind::kLowRank:
       return read_low_rank(streams, weights_of(layer, branch), hidden, ctx);
+    case Kind::kBanked: {
+      const int64_t n = layer.config.n_banked + (branch == Branch::kFfn && layer.config.banks ? 1 : 0);
+      return {mix_banked(streams, n, weights_of(layer, branch).score, hidden, ctx), {}};
+    }
   }
   return {streams.stream(hidden, 0), {}};
 }
 
-void add_branch(const Layer& layer, Branch /*branch*/, const BranchInput& input, Matrix y, Matrix hidden,
+void add_branch(const Layer& layer, Branch branch, const BranchInput& input, Matrix y, Matrix hidden,
                 ForwardContext& ctx) {
   const StreamsConfig& streams = layer.config.streams;
   if (streams.kind == Kind::kHyper) return add_hyper(streams, input.weights, y, hidden, ctx);
   if (streams.kind == Kind::kLowRank) return add_low_rank(streams, input.weights, y, hidden, ctx);
+  if (branch == Branch::kMixer && layer.config.banks) {
+    ctx.backend.copy(streams.stream(hidden, 0), streams.stream(hidden, 1 + layer.config.n_banked));
+    return ctx.backend.copy(y, streams.stream(hidden, 0));
+  }
   ctx.backend.add(streams.stream(hidden, 0), y);
 }
 
 Matrix read_head(const StreamsConfig& streams, const StreamsWeights& w, Matrix hidden, ForwardContext& ctx) {
   if (streams.kind == Kind::kLowRank) return read_low_rank(streams, w, hidden, ctx).x;
+  if (streams.kind == Kind::kBanked) return mix_banked(streams, streams.n - 1, w.score, hidden, ctx);
   if (streams.kind != Kind::kHyper) return streams.stream(hidden, 0);
   if (!streams.mean_head) return mixed(streams, hyper_weights(streams, w, hidden, ctx), hidden, ctx);
   const Matrix mean = ctx.scratch.matrix(hidden.rows, streams.n_embd);
@@ -80,7 +109,9 @@ Matrix read_head(const StreamsConfig& streams, const StreamsWeights& w, Matrix h
 void spread(const StreamsConfig& streams, Matrix embedded, std::span<const int32_t> ids, Matrix hidden,
             Backend& backend) {
   // What no layer has written yet is 0.
-  if (hidden.cols > streams.n_embd) backend.scale(hidden, 0);
+  STEELYARD_CHECK(hidden.stride == hidden.cols);
+  if (hidden.cols > streams.n_embd)
+    backend.zero(hidden.data, static_cast<size_t>(hidden.rows * hidden.cols) * sizeof(float));
   for (int64_t i = 0; i < streams.n; ++i) backend.copy(embedded, streams.stream(hidden, i));
   if (!streams.has_id) return;
   const std::vector<float> numbers(ids.begin(), ids.end());  // exact: a vocabulary is below 2^24

@@ -42,10 +42,6 @@ void bind_heads(const Binder& binder, const AttentionConfig& config, int64_t n_e
   w.q_norm = binder.optional("attn_q_norm.weight", config.whole_norm ? q_width : config.head_k);
   w.k_norm = binder.optional("attn_k_norm.weight", config.whole_norm ? k_width : config.head_k);
   w.sinks = binder.optional("attn_sinks.weight", config.n_head);
-  if (config.output_gate) {
-    const bool per_head = binder.n_rows("attn_gate.weight") == config.n_head;
-    w.gate = binder.optional_weight("attn_gate.weight", n_embd, config.n_head * (per_head ? 1 : config.head_v));
-  }
 }
 
 void bind_delta_net(const Binder& binder, const DeltaNetConfig& config, int64_t n_embd, DeltaNetWeights& w) {
@@ -137,10 +133,12 @@ void bind_compressed(const Binder& binder, const AttentionConfig& attention, int
   own.index_keys = bind_compressor(binder, "indexer", config, n_embd, config.index_head);
 }
 
-// Of a branch, or of the head.
-StreamsWeights bind_streams(const Binder& binder, const StreamsConfig& config, const std::string& prefix, bool head) {
+// Of a branch "hc_attn_", "hc_ffn_", or of the head.
+StreamsWeights bind_streams(const Binder& binder, const StreamsConfig& config, const std::string& prefix,
+                            const std::string& score, bool head) {
   StreamsWeights w;
   const int64_t width = config.n * config.n_embd;
+  w.score = binder.weight_if(config.kind == StreamsConfig::Kind::kBanked, score, config.n_embd, 1);
   if (config.kind == StreamsConfig::Kind::kLowRank) {
     w.norm = binder.vector(prefix + "norm.weight", config.n_embd, config.n);
     w.down = binder.weight(prefix + "down.weight", width, config.low_rank);
@@ -202,6 +200,10 @@ AttentionWeights bind_attention(const Binder& binder, const LayerConfig& layer, 
     bind_latent(binder, config, n_embd, w);
   else
     bind_heads(binder, config, n_embd, w);
+  if (config.output_gate) {
+    const bool per_head = binder.n_rows("attn_gate.weight") == config.n_head;
+    w.gate = binder.optional_weight("attn_gate.weight", n_embd, config.n_head * (per_head ? 1 : config.head_v));
+  }
   w.output = binder.weight("attn_output.weight", config.n_head * config.head_v, n_embd);
   w.output_bias = binder.optional("attn_output.bias", n_embd);
   return w;
@@ -287,7 +289,8 @@ TrunkWeights bind_trunk(const Binder& first, const Binder& last, bool same, cons
   w.output = tied && same ? w.token_embd : last.weight(output, config.n_embd, config.n_vocab);
   if (config.output_tied) last.expect("output.weight");
   w.output_bias = last.optional("output.bias", config.n_vocab);
-  if (!config.streams.mean_head) w.streams = bind_streams(last, config.streams, "output_hc_", true);
+  if (!config.streams.mean_head)
+    w.streams = bind_streams(last, config.streams, "output_hc_", "output_res_score.weight", /*head=*/true);
   bind_rope_factors(last, config, w);
   return w;
 }
@@ -310,7 +313,8 @@ LayerWeights bind_layer(const Binder& binder, const LayerConfig& description, co
   const StreamsConfig& streams = description.streams;
   LayerWeights w{bind_attention(binder, description, config.n_embd),
                  bind_ffn(binder, description, config.n_embd, config.n_vocab),
-                 bind_streams(binder, streams, "hc_attn_", false), bind_streams(binder, streams, "hc_ffn_", false)};
+                 bind_streams(binder, streams, "hc_attn_", "attn_res_score.weight", /*head=*/false),
+                 bind_streams(binder, streams, "hc_ffn_", "ffn_res_score.weight", /*head=*/false)};
   // Chooses blocks of the past where a text is longer than all that are seen; such texts are refused.
   if (description.attention.dense_up_to > 0) {
     for (const char* const name : {"q_proj", "k_proj", "q_norm", "k_norm"})

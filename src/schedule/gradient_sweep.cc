@@ -47,14 +47,14 @@ GradientSweep::GradientSweep(const model::Model& model, compute::GradientTape& t
 }
 
 void GradientSweep::require_backward(const std::string& path, const model::ModelConfig& config) {
+  using Kind = model::StreamsConfig::Kind;
   for (size_t i = 0; i < config.layers.size(); ++i) {
     const model::LayerConfig& layer = config.layers[i];
     if (const char* const mixer = recurrence(layer.attention.mixer))
       fail(path, "blk.{} is {}, which has no backward pass here", i, mixer);
     if (layer.attention.mixer == model::Mixer::kCompressed)
       fail(path, "blk.{} attends to pooled positions, which has no backward pass here", i);
-    if (layer.streams.kind == model::StreamsConfig::Kind::kHyper ||
-        layer.streams.kind == model::StreamsConfig::Kind::kLowRank)
+    if (layer.streams.kind != Kind::kOne && layer.streams.kind != Kind::kParallel)
       fail(path, "blk.{} mixes residual streams, which has no backward pass here", i);
   }
 }

@@ -126,6 +126,20 @@ TEST_P(Tape, RowsInPlace) {
   });
 }
 
+// A stream that is kept while another one changes, over what was kept before.
+TEST_P(Tape, CopyReplacesWhatWasThere) {
+  Activations before(kTokens, kWidth, 3);
+  expect_differences({&x_, &before}, {}, [&](const std::vector<Matrix>& in) {
+    const Matrix out = scratch_.matrix(kTokens, kWidth);
+    tape_.copy(in[1], out);
+    tape_.copy(in[0], in[1]);
+    tape_.softcap(in[0], 1.5f);
+    tape_.add(out, in[1]);
+    tape_.add(out, in[0]);
+    return out;
+  });
+}
+
 // A layer norm made of its parts, a norm without gains, and gates of other kinds.
 TEST_P(Tape, LayerNormAndGates) {
   Activations soft(kTokens, kWidth, 3), gate(kTokens, kWidth, 4), up(kTokens, kWidth, 5);

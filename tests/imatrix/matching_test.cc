@@ -47,6 +47,8 @@ TEST(Matching, MatricesWithOneInputShareAnEntry) {
       {"", {"ffn_gate_shexp", "ffn_up_shexp", "ffn_gate_up_shexp"}},
       {"experts", {"ffn_gate_exps", "ffn_up_exps", "ffn_gate_up_exps"}},
       {"", {"attn_qkv", "attn_gate", "ssm_ba"}},
+      {"", {"attn_q", "ssm_f_a", "ssm_g_a", "ssm_g", "ssm_beta"}},
+      {"", {"ffn_up_shexp", "ffn_latent_down", "ffn_routed_down"}},
       {"", {"attn_q_a", "attn_kv_a_mqa"}}};
   for (const auto& [kind, names] : groups) {
     for (const std::string& wanted : names) {

@@ -1,6 +1,7 @@
 // Attention on the device against the reference: heads of any width, all types of cache, windows, sinks, latents, keys
 // shared out over blocks.
 #include <algorithm>
+#include <random>
 
 #include "base/error.h"
 #include "compute/cuda/on_device.h"
@@ -21,6 +22,8 @@ class CudaAttention : public CudaTest {
     int64_t window = 0;
     bool sinks = false;
     bool latent = false;  // values are the first columns of the keys
+    float softcap = 0;
+    double seen = -1;  // the part of the keys that queries are told to see; below 0: they are not
   };
 
   // Queries [past, past + n) over keys that the backend itself stored; the reference reads the same bytes.
@@ -31,6 +34,14 @@ class CudaAttention : public CudaTest {
     Activations q(c.n, n_head * head_k, 1), k(total, n_head_kv * head_k, 2), v(total, n_head_kv * head_v, 3);
     Activations sinks(1, n_head, 6, 0, 3.0f), found(c.n, n_head * head_v, 4), expected(c.n, n_head * head_v, 4);
     DeviceMatrix device_q(backend, q), device_k(backend, k), device_v(backend, v), out(backend, found);
+    Activations visible(c.n, total, 5);
+    std::mt19937 random(5);
+    for (int64_t t = 0; t < c.n; ++t) {
+      // The first query sees nothing.
+      std::bernoulli_distribution see(t == 0 ? 0.0 : std::max(c.seen, 0.0));
+      std::generate_n(visible.matrix().row(t), total, [&] { return see(random) ? 1.0f : 0.0f; });
+    }
+    DeviceMatrix device_visible(backend, visible);
     const auto device_sinks = row_values(backend, sinks);
     struct Cached {
       DeviceValues<std::byte> bytes;
@@ -46,18 +57,20 @@ class CudaAttention : public CudaTest {
     const Cached cached_keys = cached(c.keys, device_k.matrix());
     const Cached cached_values = cached(c.values, device_v.matrix());
     const auto attend = [&](Backend& on, Matrix queries, std::byte* keys, std::byte* values, const float* logits,
-                            Matrix to) {
+                            Matrix mask, Matrix to) {
       const TypedRows key_rows{&format(c.keys), keys, total, n_head_kv * head_k, cached_keys.stride};
       const TypedRows value_rows{&format(c.values), values, total, n_head_kv * head_v, cached_values.stride};
-      on.attention({queries, key_rows, c.latent ? key_rows.first_columns(head_v) : value_rows, n_head, n_head_kv,
-                    head_k, head_v, 0.3f, c.past, c.window, c.sinks ? logits : nullptr},
-                   to);
+      on.attention(
+          {queries, key_rows, c.latent ? key_rows.first_columns(head_v) : value_rows, n_head, n_head_kv, head_k, head_v,
+           0.3f, c.past, c.window, c.sinks ? logits : nullptr, c.softcap, c.seen < 0 ? Matrix{} : mask},
+          to);
     };
     attend(backend, device_q.matrix(), cached_keys.bytes.data(), cached_values.bytes.data(), device_sinks.data(),
-           out.matrix());
+           device_visible.matrix(), out.matrix());
     out.download();
     std::vector<std::byte> host_keys = cached_keys.bytes.values(), host_values = cached_values.bytes.values();
-    attend(*ref_, q.matrix(), host_keys.data(), host_values.data(), sinks.matrix().data, expected.matrix());
+    attend(*ref_, q.matrix(), host_keys.data(), host_values.data(), sinks.matrix().data, visible.matrix(),
+           expected.matrix());
     expect_close(found.matrix(), expected.matrix(), 2e-5f);
     EXPECT_TRUE(found.untouched_outside());
   }
@@ -99,6 +112,18 @@ TEST_F(CudaAttention, Latents) {
   for (const formats::Type type : {formats::Type::F16, formats::Type::Q8_0}) {
     compare(*backend, {{5, 1, 576, 512}, 33, 4, type, type, 0, false, true});
     compare(*backend, {{20, 1, 576, 512}, 33, 1, type, type, 0, false, true});
+  }
+}
+
+TEST_F(CudaAttention, SoftcapAndVisible) {
+  const auto backend = cuda();
+  constexpr formats::Type kType = formats::Type::F32;
+  compare(*backend, {{4, 2, 16, 24}, 70, 9, kType, kType, 20, true, false, 1.0f});
+  for (const double seen : {0.0, 0.02, 0.5}) {  // with few, most tiles are passed over
+    for (const bool sinks : {false, true}) {
+      compare(*backend, {{4, 2, 16, 24}, 70, 19, kType, kType, 3, sinks, false, 0, seen});
+      compare(*backend, {{2, 1, 16, 16}, 598, 2, kType, kType, 0, sinks, false, 2.0f, seen});  // shared out
+    }
   }
 }
 

@@ -26,6 +26,7 @@ class CudaBackwardAttention : public CudaTest {
     int64_t window = 0;
     bool sinks = false;
     bool latent = false;  // values are the first columns of the keys, and so are their gradients
+    float softcap = 0;
   };
 
   void compare(Backend& backend, const Case& c) {
@@ -54,7 +55,8 @@ class CudaBackwardAttention : public CudaTest {
                            0.3f,
                            c.past,
                            c.window,
-                           c.sinks ? logits : nullptr};
+                           c.sinks ? logits : nullptr,
+                           c.softcap};
     };
     const auto gradient = [&](const AttentionArgs& of, Matrix result, Matrix d, Matrix dq, Matrix dk, Matrix dv,
                               float* dsinks) {
@@ -111,6 +113,12 @@ TEST_F(CudaBackwardAttention, WindowsAndSinks) {
       compare(*backend, {4, 2, 16, 16, 0, 150, window, sinks});
     }
   }
+}
+
+TEST_F(CudaBackwardAttention, Softcap) {
+  const auto backend = cuda();
+  compare(*backend, {4, 2, 16, 24, 10, 33, 0, false, false, 1.0f});
+  compare(*backend, {4, 2, 16, 24, 10, 33, 20, true, false, 1.0f});
 }
 
 TEST_F(CudaBackwardAttention, Latents) {

@@ -89,6 +89,27 @@ TEST_F(CudaBackward, SigmoidGate) {
   });
 }
 
+// What kernels above do in other ways.
+TEST_F(CudaBackward, Options) {
+  const auto backend = cuda();
+  const std::vector<Activations> operands = {{3, 70, 1, 5, 2.0f}, {3, 70, 2, 3, 2.0f}, {3, 70, 3}, {3, 70, 4, 7}};
+  for (const Activation& activation : all_activations()) {
+    SCOPED_TRACE(activation.kind);
+    expect_same(*backend, operands, kTolerance, [&](Backend& b, const std::vector<Matrix>& on) {
+      b.gated_backward(activation, on[0], on[1], on[2], on[3]);
+    });
+  }
+  expect_same(*backend, operands, kTolerance, [](Backend& b, const std::vector<Matrix>& on) {
+    b.gated_backward(Activation::kReluSquared, on[0], {}, on[2], {});
+    b.rms_norm_backward(on[0], nullptr, 1e-5f, on[2], on[3], nullptr);
+  });
+  for (const int64_t n : {70, 1}) {
+    expect_same(*backend, operands, kTolerance, [&](Backend& b, const std::vector<Matrix>& on) {
+      b.apply_gate_backward(Gate::kSoftplus, on[0], on[1].columns(0, n), on[2], on[3].columns(0, n));
+    });
+  }
+}
+
 TEST_F(CudaBackward, SumsOfRows) {
   compare(1, [](Backend& b, const Operands& on) { b.sum_rows(on.x, on.sums); });
   compare(1, [](Backend& b, const Operands& on) { b.row_sum_squares(on.x, on.sums); });

@@ -51,6 +51,31 @@ TEST_F(CudaExperts, Route) {
   }
 }
 
+// Experts that are given, not selected.
+TEST_F(CudaExperts, Chosen) {
+  const auto backend = cuda();
+  const std::vector<int32_t> chosen = {5, 0, 3, 3, 1, 6};  // two of seven for each token
+  const DeviceValues<int32_t> device_chosen(*backend, chosen);
+  for (const Gating gating : {Gating::kSigmoid, Gating::kSoftmaxWeight}) {
+    Activations logits(3, 7, 1);
+    RoutingMemory expected(3, 2, 7);
+    RouteArgs args{gating, nullptr, 2, 1, 1, true, 1.5f, chosen.data()};
+    ref_->route(logits.matrix(), args, expected.get());
+    DeviceMatrix device_logits(*backend, logits);
+    RoutingMemory empty(3, 2, 7);
+    const DeviceRouting found(*backend, empty.get());
+    Routing routing = found.get();
+    args.chosen = device_chosen.data();
+    backend->route(device_logits.matrix(), args, routing);
+    EXPECT_EQ(found.expert().values(), chosen);
+    const std::vector<int32_t> rows = found.row().values(), begins = found.row_begin().values();
+    EXPECT_TRUE(std::equal(rows.begin(), rows.end(), expected.get().row));
+    EXPECT_TRUE(std::equal(begins.begin(), begins.end(), expected.get().row_begin));
+    const std::vector<float> weights = found.weight().values();
+    for (size_t s = 0; s < weights.size(); ++s) EXPECT_NEAR(weights[s], expected.get().weight[s], 2e-6f);
+  }
+}
+
 // Equal scores go to the earlier expert and the earlier group.
 TEST_F(CudaExperts, Ties) {
   const auto backend = cuda();

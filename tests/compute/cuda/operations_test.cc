@@ -75,6 +75,35 @@ TEST_F(CudaOperations, SigmoidGate) {
           [](Backend& b, Matrix x, Matrix y, const float*) { b.apply_gate(Gate::kSigmoid, x, y.columns(0, 1)); });
 }
 
+TEST_F(CudaOperations, Center) {
+  compare(2e-6f, 1, [](Backend& b, Matrix x, Matrix, const float*) { b.center(x); });
+}
+TEST_F(CudaOperations, Softmax) {
+  compare(2e-6f, 5, [](Backend& b, Matrix x, Matrix, const float*) { b.softmax(x); });
+}
+
+// What kernels above do in other ways.
+TEST_F(CudaOperations, Options) {
+  const auto backend = cuda();
+  for (const float sigma : {1.0f, 30.0f}) {
+    const std::vector<Activations> operands = {{3, 70, 1, 5, sigma}, {3, 70, 2, 3, sigma}};
+    for (const Activation& activation : all_activations()) {
+      SCOPED_TRACE(activation.kind);
+      expect_same(*backend, operands, 2e-6f,
+                  [&](Backend& b, const std::vector<Matrix>& on) { b.gated(activation, on[0], on[1]); });
+    }
+    expect_same(*backend, operands, 2e-6f, [](Backend& b, const std::vector<Matrix>& on) {
+      b.gated(Activation::kReluSquared, on[0], {});
+      b.rms_norm(on[1], nullptr, 1e-5f, on[1]);
+    });
+    for (const int64_t n : {70, 1}) {
+      expect_same(*backend, operands, 1e-6f, [&](Backend& b, const std::vector<Matrix>& on) {
+        b.apply_gate(Gate::kSoftplus, on[0], on[1].columns(0, n));
+      });
+    }
+  }
+}
+
 TEST_F(CudaOperations, Rope) {
   constexpr int64_t kRows = 5, kHeads = 3, kHead = 20, kDims = 12, kPositions = 9;
   const auto backend = cuda();
@@ -90,6 +119,11 @@ TEST_F(CudaOperations, Rope) {
     backend->rope(x.matrix(), {kHeads, kHead, kDims, pairs, device_cos.data(), device_sin.data(), 3});
     x.download();
     ref_->rope(expected.matrix(), {kHeads, kHead, kDims, pairs, cos.matrix().data, sin.matrix().data, 3});
+    backend->rope(x.matrix().slice(0, 3),
+                  {kHeads, kHead, kDims, pairs, device_cos.data(), device_sin.data(), 1, false, 3});
+    x.download();
+    ref_->rope(expected.matrix().slice(0, 3),
+               {kHeads, kHead, kDims, pairs, cos.matrix().data, sin.matrix().data, 1, false, 3});
     expect_close(found.matrix(), expected.matrix(), 1e-6f);
     EXPECT_TRUE(found.untouched_outside());
   }
