@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "model_copy.h"
 #include "support.h"
 
 namespace steelyard::test {
@@ -17,10 +18,11 @@ struct Tolerance {
 
 /// The goldens' own rounding is below 7e-5 for most; a missed bias or norm moves the root mean square by 1e-3 at least.
 inline Tolerance tolerance(const std::string& model) {
-  // Gemma's goldens went through a table of gelu in half precision. 64 layers and recurrences amplify rounding.
+  // Gemma's goldens went through a table of gelu in half precision. 64 layers and recurrences amplify rounding: after
+  // exaone4_64's last block, exact arithmetic is 1.1e-4 (root mean square) from the golden.
   static const std::map<std::string, Tolerance> kExceptions{{"gemma2", {5e-3, 1e-3}},    {"gemma3", {5e-3, 1e-3}},
                                                             {"gemma4", {1e-2, 1e-3}},    {"gemma4_moe", {5e-3, 1e-3}},
-                                                            {"glm5-next", {2e-3, 1e-4}}, {"exaone4_64", {2e-3, 1e-4}}};
+                                                            {"glm5-next", {2e-3, 1e-4}}, {"exaone4_64", {2e-3, 2e-4}}};
   const auto found = kExceptions.find(model);
   return found != kExceptions.end() ? found->second : Tolerance{5e-4, 3e-5};
 }
@@ -33,6 +35,18 @@ inline std::vector<std::string> golden_models() {
   }
   std::ranges::sort(names);
   return names;
+}
+
+/// The file of one, by which its logits are what is to be expected here. Of phi3 that is a changed copy in `folder`:
+/// llama.cpp took longrope's long factors because its context had room for more than the original one. Here the length
+/// of the text decides, so the original context is made shorter than the pieces that tests begin with.
+inline std::string golden_file(const std::string& model, const TempFolder& folder) {
+  const std::string path = golden("models/" + model + "/model.gguf");
+  if (model != "phi3") return path;
+  ModelCopy copy(path);
+  copy.metadata.set_integer("phi3.rope.scaling.original_context_length", 16);
+  copy.save(folder / "model.gguf");
+  return folder / "model.gguf";
 }
 
 /// As a part of a test's name.

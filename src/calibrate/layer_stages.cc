@@ -11,14 +11,49 @@
 
 namespace steelyard::calibrate {
 
-// Attention and state-space mixers, then their output; gate and up of the FFN, then its output.
+namespace {
+
+enum Stage { kMixerInput, kMixerSecond, kMixerOutput, kLatentInput, kFfnInput, kFfnOutput, kLatentOutput };
+static_assert(kLatentOutput + 1 == kStages);
+
+struct Role {
+  std::string_view part;  // of the name
+  Stage stage;
+};
+
+// The first part that a name has counts.
+constexpr Role kRoles[] = {
+    // of a mixer, its output
+    {".attn_output", kMixerOutput},
+    {".ssm_out", kMixerOutput},
+    {".shortconv.out_proj", kMixerOutput},
+    // the second of two projections by way of a narrow space
+    {".ssm_f_b", kMixerSecond},
+    {".ssm_g_b", kMixerSecond},
+    // what stands around experts in a narrower space
+    {".ffn_latent_down", kLatentInput},
+    {".ffn_routed_down", kLatentInput},
+    {".ffn_latent_up", kLatentOutput},
+    {".ffn_routed_up", kLatentOutput},
+    // of an FFN, its output, and before it gate, up and router
+    {".ffn_down", kFfnOutput},
+    {".ffn_", kFfnInput},
+    // how the FFN reads the residual streams
+    {".hc_ffn_", kFfnInput},
+};
+
+}  // namespace
+
 int stage_of(std::string_view tensor) {
-  const auto has = [&](std::string_view part) { return tensor.find(part) != tensor.npos; };
-  if (has(".ffn_")) return has(".ffn_down") ? 3 : 2;
-  return has(".attn_output") || has(".ssm_out") ? 1 : 0;
+  for (const Role& role : kRoles) {
+    if (tensor.find(role.part) != tensor.npos) return role.stage;
+  }
+  return kMixerInput;
 }
 
-model::LayerPart part_of(int stage) { return stage < 2 ? model::LayerPart::kMixer : model::LayerPart::kFfn; }
+model::LayerPart part_of(int stage) {
+  return stage <= kMixerOutput ? model::LayerPart::kMixer : model::LayerPart::kFfn;
+}
 
 // Of watched and of held-out inputs, both sums and cross_covariance. Routed experts of one stage and shape read the
 // same rows.

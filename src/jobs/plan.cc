@@ -44,6 +44,7 @@ plan::Plan load_rules(const PlanSource& source) {
 
 std::string kept_because(const plan::Decision& decision) {
   if (decision.reason == plan::Reason::kProtected) return std::string(decision.protection);
+  if (decision.reason == plan::Reason::kNative) return "as published";
   return decision.reason == plan::Reason::kNoRule ? "no rule matches" : "";
 }
 

@@ -43,7 +43,9 @@ std::string group_of(const std::string& tensor) {
   if (has("_exps")) return "experts";
   if (has("_shexp")) return "shared experts";
   if (has("ffn_gate_inp")) return "other";
-  if (kind.starts_with("attn_") || kind.starts_with("indexer") || kind.starts_with("ssm_")) return "attention";
+  for (const char* const mixer : {"attn_", "indexer", "ssm_", "shortconv"}) {
+    if (kind.starts_with(mixer)) return "attention";
+  }
   if (kind.starts_with("ffn_")) return "dense feed-forward";
   return "other";
 }

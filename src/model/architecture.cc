@@ -27,6 +27,8 @@ void check_widths(const gguf::Metadata& metadata, const ModelConfig& config) {
     const AttentionConfig& attention = config.block(i).attention;
     const FfnConfig& ffn = config.block(i).ffn;
     const DeltaNetConfig& delta = attention.delta_net;
+    const StateSpaceConfig& space = attention.state_space;
+    const KimiDeltaConfig& kimi = attention.kimi_delta;
     const int64_t widths[] = {attention.n_head * attention.head_k,
                               attention.n_head * attention.head_v,
                               attention.n_head_kv * attention.head_k,
@@ -34,6 +36,9 @@ void check_widths(const gguf::Metadata& metadata, const ModelConfig& config) {
                               attention.indexer.query_width(),
                               delta.n_head * delta.head,
                               delta.n_head_k * delta.head,
+                              space.n_head * space.head,
+                              space.n_group * space.n_state,
+                              kimi.n_head * kimi.head,
                               config.streams.row_width(),
                               ffn.n_ff,
                               ffn.n_ff_shared};

@@ -55,10 +55,15 @@ Matrix attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> se
   const auto [projected, k, v] = project(config, w, h, ctx);
   choose_past(layer, h, {}, {}, sequences, ctx);
   const Matrix q = config.gated ? part_of_heads(projected, config.head_k, 0, ctx) : projected;
-  norm_heads(w.q_norm, q, config.whole_norm ? q.cols : config.head_k, ctx);
-  norm_heads(w.k_norm, k, config.whole_norm ? k.cols : config.head_k, ctx);
+  const auto norm_both = [&, k = k] {
+    norm_heads(w.q_norm, q, config.whole_norm ? q.cols : config.head_k, ctx);
+    norm_heads(w.k_norm, k, config.whole_norm ? k.cols : config.head_k, ctx);
+  };
+  if (!config.norm_after_rope) norm_both();
   rope_heads(layer, q, config.n_head, config.head_k, sequences, ctx);
   rope_heads(layer, k, config.n_head_kv, config.head_k, sequences, ctx);
+  if (config.norm_after_rope) norm_both();
+  temper_queries(config, q, sequences, ctx);
   store_keys(k, sequences, ctx);
   store_values(v, sequences, ctx);
   const Matrix mixed = attend({q,
@@ -71,15 +76,12 @@ Matrix attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> se
                                config.scale,
                                0,
                                config.window,
-                               w.sinks.data},
+                               w.sinks.data,
+                               config.softcap},
                               sequences, ctx);
   if (config.gated)
     ctx.backend.apply_gate(compute::Gate::kSigmoid, mixed, part_of_heads(projected, config.head_k, 1, ctx));
-  if (!w.gate.empty()) {
-    const Matrix gate = linear(w.gate, h, ctx);
-    const int64_t width = mixed.cols / gate.cols;  // of what one gate is for
-    ctx.backend.apply_gate(*config.output_gate, as_heads(mixed, width), as_heads(gate, 1));
-  }
+  gate_heads(layer, mixed, h, ctx);
   const Matrix out = linear(w.output, mixed, ctx, w.output_bias);
   if (config.output_scale != 1) ctx.backend.scale(out, config.output_scale);
   return out;

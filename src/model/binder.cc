@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <memory>
 
 #include "base/error.h"
@@ -46,6 +47,12 @@ void Stock::ask(const std::string& name, const std::array<int64_t, gguf::kMaxDim
     found_.misshapen.push_back(fmt::format("{} ({}, expected {})", name, gguf::shape_string(*tensor), shape(ne)));
 }
 
+void Stock::expect_block(size_t i) {
+  for (const gguf::TensorInfo& tensor : tensors_) {
+    if (gguf::block_of(tensor.name) == static_cast<int64_t>(i)) expect(tensor.name);
+  }
+}
+
 // Outside blocks, files may have parts that take no part in text, such as towers for images. What lies beside a known
 // matrix does.
 Inventory Stock::result() const {
@@ -77,6 +84,16 @@ const gguf::TensorInfo& Binder::find(const std::string& name, const std::array<i
   return *tensor;
 }
 
+std::array<int64_t, gguf::kMaxDims> Binder::shape_in_file(const std::string& name,
+                                                          const std::array<int64_t, gguf::kMaxDims>& ne) const {
+  const gguf::TensorInfo* const tensor = look_up(prefix_ + name);
+  const auto of_more_than_1 = [](std::array<int64_t, gguf::kMaxDims> dims) {
+    std::fill(std::remove(dims.begin(), dims.end(), 1), dims.end(), 1);
+    return dims;
+  };
+  return tensor != nullptr && of_more_than_1(tensor->ne) == of_more_than_1(ne) ? tensor->ne : ne;
+}
+
 Weight Binder::weight(const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices) const {
   if (stock_ != nullptr) {
     stock_->ask(prefix_ + name, {n_in, n_out, n_slices, 1});
@@ -101,6 +118,34 @@ Weight Binder::weight(const std::string& name, int64_t n_in, int64_t n_out, int6
   const auto there = loaded_->weights.find(tensor.name);
   return there != loaded_->weights.end() ? there->second
                                          : loaded_->weights.emplace(tensor.name, load(tensor, in_file)).first->second;
+}
+
+Weight Binder::slices(const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices, bool& flat) const {
+  const gguf::TensorInfo* const tensor = look_up(prefix_ + name);
+  flat = n_slices > 1 && tensor != nullptr && tensor->ne[2] == 1;
+  if (!flat) return weight(name, n_in, n_out, n_slices);
+  Weight slices = weight(name, n_in, n_out * n_slices);  // the same rows in the same order
+  slices.n_out = n_out;
+  slices.n_slices = n_slices;
+  return slices;
+}
+
+std::vector<int32_t> Binder::indices(const std::string& name, int64_t n, int64_t n_slices, int64_t end) const {
+  if (stock_ != nullptr) {
+    stock_->ask(prefix_ + name, {n, n_slices, 1, 1});
+    return {};
+  }
+  const gguf::TensorInfo& tensor = find(name, {n, n_slices, 1, 1});
+  if (tensor.type != formats::Type::I32)
+    fail(reader_->path(), "tensor {} has type {}, expected {}", tensor.name, format(tensor.type).name,
+         format(formats::Type::I32).name);
+  std::vector<int32_t> out(static_cast<size_t>(n * n_slices));
+  std::memcpy(out.data(), reader_->bytes(tensor).data(), out.size() * sizeof(int32_t));
+  for (const int32_t index : out) {
+    if (index < 0 || index >= end)
+      fail(reader_->path(), "tensor {} holds {}, expected 0 to {}", tensor.name, index, end - 1);
+  }
+  return out;
 }
 
 Weight Binder::load(const gguf::TensorInfo& tensor, Weight from) const {
@@ -146,11 +191,12 @@ Weight Binder::scaled(Weight from, std::span<const float> scales) const {
 }
 
 std::vector<float> Binder::values(const std::string& name, int64_t n, int64_t n_slices) const {
+  const auto ne = shape_in_file(name, {n, n_slices, 1, 1});
   if (stock_ != nullptr) {
-    stock_->ask(prefix_ + name, {n, n_slices, 1, 1});
+    stock_->ask(prefix_ + name, ne);
     return {};
   }
-  const gguf::TensorInfo& tensor = find(name, {n, n_slices, 1, 1});
+  const gguf::TensorInfo& tensor = find(name, ne);
   const formats::Format& type = format(tensor.type);
   if (type.decode == nullptr)
     fail(reader_->path(), "tensor {} has type {}, which holds no weights", tensor.name, type.name);

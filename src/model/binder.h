@@ -27,6 +27,8 @@ class Stock {
   void ask(const std::string& name, const std::array<int64_t, gguf::kMaxDims>& ne);
   /// The tensor need not be there, and says nothing that is not computed without it.
   void expect(const std::string& name) { known_.insert(name); }
+  /// The same of all tensors that block i has.
+  void expect_block(size_t i);
   /// Whether there is any tensor of block i.
   bool has_block(int64_t i) const { return blocks_.contains(i); }
 
@@ -70,7 +72,12 @@ class Binder {
     return weight_if(has(name) || is_required(name), name, n_in, n_out, n_slices);
   }
 
-  /// [n, n_slices], decoded, in host memory.
+  /// Slices that the file may have as one matrix [n_in, n_out * n_slices]: then it is flat.
+  Weight slices(const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices, bool& flat) const;
+
+  /// Integers [n, n_slices] in host memory. Error unless all are below `end`, and none is negative.
+  std::vector<int32_t> indices(const std::string& name, int64_t n, int64_t n_slices, int64_t end) const;
+  /// [n, n_slices], decoded, in host memory. Dimensions of 1 do not count: a file may have [1, n] for [n].
   std::vector<float> values(const std::string& name, int64_t n, int64_t n_slices = 1) const;
   Vector vector(const std::string& name, int64_t n, int64_t n_slices = 1) const;
   /// [n_slices, n] of a tensor [n, n_slices].
@@ -91,6 +98,9 @@ class Binder {
   bool is_required(const std::string& name) const;
   const gguf::TensorInfo* look_up(const std::string& name) const;
   const gguf::TensorInfo& find(const std::string& name, const std::array<int64_t, gguf::kMaxDims>& ne) const;
+  /// The tensor's own shape where only dimensions of 1 are elsewhere than in `ne`, else `ne`.
+  std::array<int64_t, gguf::kMaxDims> shape_in_file(const std::string& name,
+                                                    const std::array<int64_t, gguf::kMaxDims>& ne) const;
   Vector uploaded(const std::vector<float>& host) const;
   Weight load(const gguf::TensorInfo& tensor, Weight from) const;
   /// Of a weight's slices; empty: there are none, or they are 1.

@@ -5,16 +5,20 @@
 namespace steelyard::model {
 namespace {
 
-// The two inputs of a gated FFN's activation; valid after the products have run.
+// The two inputs of a gated FFN's activation; valid after the products have run. Without a gate both are the one input.
 struct GateUp {
   Matrix gate, up;
 };
 
+GateUp halves(Matrix both) { return {both.columns(0, both.cols / 2), both.columns(both.cols / 2, both.cols / 2)}; }
+
 GateUp add_gate_up(const FfnWeights& w, Matrix f, Products& products) {
-  return {products.add(w.gate, f), products.add(w.up, f)};
+  if (!w.gate_up.empty()) return halves(products.add(w.gate_up, f));
+  const Matrix gate = w.gate.empty() ? Matrix{} : products.add(w.gate, f), up = products.add(w.up, f);
+  return {w.gate.empty() ? up : gate, up};
 }
 
-void activate(compute::Activation activation, const FfnWeights& w, const GateUp& gate_up, ForwardContext& ctx) {
+void activate(const compute::Activation& activation, const FfnWeights& w, const GateUp& gate_up, ForwardContext& ctx) {
   add_bias(gate_up.gate, w.gate_bias, ctx);
   add_bias(gate_up.up, w.up_bias, ctx);
   ctx.backend.gated(activation, gate_up.gate, gate_up.up);
@@ -30,9 +34,10 @@ Matrix dense(const FfnConfig& config, const FfnWeights& w, Matrix f, ForwardCont
 
 // The same of every expert; x: [n_slots, n_embd]. From one fused tensor or two.
 GateUp add_expert_gate_up(const FfnWeights& w, Matrix x, const Routing& routing, Products& products) {
-  if (w.gate_up_exps.empty()) return {products.add(w.gate_exps, x, &routing), products.add(w.up_exps, x, &routing)};
-  const Matrix both = products.add(w.gate_up_exps, x, &routing);
-  return {both.columns(0, both.cols / 2), both.columns(both.cols / 2, both.cols / 2)};
+  if (!w.gate_up_exps.empty()) return halves(products.add(w.gate_up_exps, x, &routing));
+  const Matrix gate = w.gate_exps.empty() ? Matrix{} : products.add(w.gate_exps, x, &routing);
+  const Matrix up = products.add(w.up_exps, x, &routing);
+  return {w.gate_exps.empty() ? up : gate, up};
 }
 
 void add_expert_bias(Matrix y, const Vector& bias, const Routing& routing, ForwardContext& ctx) {
@@ -50,7 +55,23 @@ void activate_experts(const FfnConfig& config, const FfnWeights& w, const GateUp
   ctx.backend.gated(config.activation, gate_up.gate, gate_up.up);
 }
 
-Routing route(const FfnConfig& config, const FfnWeights& w, Matrix f, ForwardContext& ctx) {
+// The experts that the table gives each token, in scratch memory; null where there is no table.
+const int32_t* chosen_experts(const FfnConfig& config, const FfnWeights& w, std::span<const int32_t> ids,
+                              ForwardContext& ctx) {
+  if (!config.by_token) return nullptr;
+  const auto n = static_cast<size_t>(config.n_used);
+  std::vector<int32_t> experts;
+  for (const int32_t id : ids) {
+    const auto row = std::span(w.experts_of_token).subspan(static_cast<size_t>(id) * n, n);
+    experts.insert(experts.end(), row.begin(), row.end());
+  }
+  auto* const chosen = ctx.scratch.array<int32_t>(std::ssize(experts));
+  ctx.backend.upload(chosen, experts.data(), experts.size() * sizeof(int32_t));
+  return chosen;
+}
+
+Routing route(const FfnConfig& config, const FfnWeights& w, Matrix f, std::span<const int32_t> ids,
+              ForwardContext& ctx) {
   Routing routing{f.rows, config.n_used, config.n_expert};
   routing.expert = ctx.scratch.array<int32_t>(routing.n_slots());
   routing.weight = ctx.scratch.array<float>(routing.n_slots());
@@ -60,17 +81,19 @@ Routing route(const FfnConfig& config, const FfnWeights& w, Matrix f, ForwardCon
   const Matrix logits = linear(w.router, f, ctx, w.router_bias);
   ctx.backend.route(logits,
                     {config.gating, w.selection_bias.data, config.n_used, config.n_group, config.n_group_used,
-                     config.normalize, config.scale},
+                     config.normalize, config.scale, chosen_experts(config, w, ids, ctx)},
                     routing);
   if (ctx.observer != nullptr) ctx.observer->routed(ctx.backend, w.router, routing);
   return routing;
 }
 
-Matrix mixture(const FfnConfig& config, const FfnWeights& w, Matrix f, ForwardContext& ctx) {
+Matrix mixture(const FfnConfig& config, const FfnWeights& w, Matrix f, std::span<const int32_t> ids,
+               ForwardContext& ctx) {
   const bool shared = config.n_ff_shared > 0;
-  const Routing routing = route(config, w, f, ctx);
-  const Matrix x = ctx.scratch.matrix(routing.n_slots(), f.cols);
-  ctx.backend.gather(f, routing, x);
+  const Routing routing = route(config, w, f, ids, ctx);
+  const Matrix in = w.latent_down.empty() ? f : linear(w.latent_down, f, ctx);
+  const Matrix x = ctx.scratch.matrix(routing.n_slots(), in.cols);
+  ctx.backend.gather(in, routing, x);
 
   Products inputs(ctx);
   const GateUp routed = add_expert_gate_up(w, x, routing, inputs);
@@ -85,8 +108,10 @@ Matrix mixture(const FfnConfig& config, const FfnWeights& w, Matrix f, ForwardCo
   const Matrix beside = shared ? outputs.add(w.down, common.gate) : Matrix{};
   outputs.run();
   add_expert_bias(down, w.down_exps_bias, routing, ctx);
-  const Matrix out = ctx.scratch.matrix(f.rows, f.cols);
+  Matrix out = ctx.scratch.matrix(f.rows, in.cols);
   ctx.backend.combine(down, routing, out);
+  if (w.latent_norm.data != nullptr) ctx.backend.rms_norm(out, w.latent_norm.data, ctx.norm_eps, out);
+  if (!w.latent_up.empty()) out = linear(w.latent_up, out, ctx);
   if (shared) {
     add_bias(beside, w.down_bias, ctx);
     if (config.shared_gate) ctx.backend.apply_gate(compute::Gate::kSigmoid, beside, share);
@@ -97,9 +122,10 @@ Matrix mixture(const FfnConfig& config, const FfnWeights& w, Matrix f, ForwardCo
 
 }  // namespace
 
-Matrix ffn(const Layer& layer, Matrix f, ForwardContext& ctx) {
+Matrix ffn(const Layer& layer, Matrix f, std::span<const int32_t> ids, ForwardContext& ctx) {
   const FfnConfig& config = layer.config.ffn;
-  return config.n_expert == 0 ? dense(config, layer.weights.ffn, f, ctx) : mixture(config, layer.weights.ffn, f, ctx);
+  const FfnWeights& w = layer.weights.ffn;
+  return config.n_expert == 0 ? dense(config, w, f, ctx) : mixture(config, w, f, ids, ctx);
 }
 
 }  // namespace steelyard::model

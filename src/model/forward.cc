@@ -1,6 +1,7 @@
 #include "model/forward.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "model/residual.h"
 
@@ -33,7 +34,7 @@ Matrix linear(const Weight& weight, Matrix x, ForwardContext& ctx, const Vector&
 float* resume_state(const SequenceSlice& sequence, ForwardContext& ctx) {
   RecurrentState& state = sequence.kv->state;
   if (sequence.first_position == 0) {
-    ctx.backend.zero(state.memory.get(), state.bytes);
+    if (state.bytes > 0) ctx.backend.zero(state.memory.get(), state.bytes);
     state.n_positions = 0;
   }
   STEELYARD_CHECK(state.n_positions == sequence.first_position);
@@ -51,6 +52,21 @@ void rope_heads(const Layer& layer, Matrix x, int64_t n_head, int64_t head_strid
     STEELYARD_CHECK(table.cos != nullptr);
     ctx.backend.rope(x.slice(s.first_row, s.n_rows), {n_head, head_stride, rope.n_dims, pairs.value_or(rope.pairs),
                                                       table.cos, table.sin, s.first_position});
+  }
+}
+
+void temper_queries(const AttentionConfig& config, Matrix q, std::span<const SequenceSlice> sequences,
+                    ForwardContext& ctx) {
+  if (config.temperature == 0) return;
+  for (const SequenceSlice& s : sequences) {
+    const int64_t end = s.first_position + s.n_rows;
+    for (int64_t begin = s.first_position, next = 0; begin < end; begin = next) {
+      const int64_t period = begin / config.temperature_length;
+      next = std::min(end, (period + 1) * config.temperature_length);
+      if (period == 0) continue;  // of factor 1
+      const double factor = 1.0 + double{config.temperature} * std::log(static_cast<double>(period + 1));
+      ctx.backend.scale(q.slice(s.first_row + begin - s.first_position, next - begin), static_cast<float>(factor));
+    }
   }
 }
 
@@ -115,6 +131,14 @@ Matrix attend(compute::AttentionArgs args, std::span<const SequenceSlice> sequen
   return out;
 }
 
+void gate_heads(const Layer& layer, Matrix mixed, Matrix h, ForwardContext& ctx) {
+  const Weight& weight = layer.weights.attention.gate;
+  if (weight.empty()) return;
+  const Matrix gate = linear(weight, h, ctx);
+  const int64_t width = mixed.cols / gate.cols;  // of what one gate is for
+  ctx.backend.apply_gate(*layer.config.attention.output_gate, as_heads(mixed, width), as_heads(gate, 1));
+}
+
 Matrix normed(const Vector& weight, Matrix x, ForwardContext& ctx) {
   const Matrix out = ctx.scratch.matrix(x.rows, x.cols);
   ctx.backend.rms_norm(x, weight.data, ctx.norm_eps, out);
@@ -150,8 +174,16 @@ Matrix mix(const Layer& layer, Matrix h, Matrix side, std::span<const SequenceSl
   switch (layer.config.attention.mixer) {
     case Mixer::kDeltaNet:
       return delta_net(layer, h, sequences, ctx);
+    case Mixer::kShortConv:
+      return short_conv(layer, h, sequences, ctx);
+    case Mixer::kStateSpace:
+      return state_space(layer, h, sequences, ctx);
+    case Mixer::kKimiDelta:
+      return kimi_delta(layer, h, sequences, ctx);
     case Mixer::kLatent:
       return latent_attention(layer, h, side, sequences, ctx);
+    case Mixer::kCompressed:
+      return compressed_attention(layer, h, sequences, ctx);
     case Mixer::kAttention:
     case Mixer::kNone:
       break;
@@ -172,7 +204,9 @@ void pass_ffn(const Layer& layer, Matrix x, ForwardContext& ctx) {
   if (!layer.config.ffn.exists()) return;
   const FfnWeights& w = layer.weights.ffn;
   const BranchInput input = read_branch(layer, Branch::kFfn, x, ctx);
-  const Matrix y = ffn(layer, branch_input(layer.config, w.norm, input.x, ctx), ctx);
+  std::vector<int32_t> ids;
+  if (layer.config.ffn.by_token) ids = token_ids(layer.config.streams, x, ctx);
+  const Matrix y = ffn(layer, branch_input(layer.config, w.norm, input.x, ctx), ids, ctx);
   add_branch(layer, Branch::kFfn, input, contribution(layer.config, w.branch_norm, y, ctx), x, ctx);
 }
 

@@ -72,8 +72,17 @@ Matrix latent_attention(const Layer& layer, Matrix h, Matrix side, std::span<con
                         ForwardContext& ctx);
 /// Gated delta net. At first_position 0 the state is reset, else it must be that of the earlier positions.
 Matrix delta_net(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
-/// A dense gated FFN, or routed experts plus the shared expert; f: [n, n_embd], normed.
-Matrix ffn(const Layer& layer, Matrix f, ForwardContext& ctx);
+/// Short convolution, Mamba 2 and Kimi delta attention, with a state as delta_net().
+Matrix short_conv(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
+Matrix state_space(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
+Matrix kimi_delta(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
+/// Attention to recent positions and to pooled ones. At first_position 0 what is pooled is reset, else it must be that
+/// of the earlier positions.
+Matrix compressed_attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences,
+                            ForwardContext& ctx);
+/// A dense gated FFN, or routed experts plus the shared expert; f: [n, n_embd], normed. ids: of the tokens, where a
+/// table gives them their experts.
+Matrix ffn(const Layer& layer, Matrix f, std::span<const int32_t> ids, ForwardContext& ctx);
 
 /// Products of one call of the backend. None of them reads what another one writes. Few calls keep the threads
 /// together.
@@ -103,6 +112,9 @@ Matrix normed(const Vector& weight, Matrix x, ForwardContext& ctx);
 /// Layer norm without a bias, in scratch memory.
 Matrix centered_norm(const Vector& weight, Matrix x, ForwardContext& ctx);
 
+/// Multiplies what heads have mixed [n, n_head * head_v] with their gates, where the layer has attn_gate.
+void gate_heads(const Layer& layer, Matrix mixed, Matrix h, ForwardContext& ctx);
+
 // ---- what goes sequence by sequence
 
 /// The recurrent state of a sequence's earlier positions; the caller passes it through the sequence's rows. At position
@@ -114,6 +126,9 @@ float* resume_state(const SequenceSlice& sequence, ForwardContext& ctx);
 void rope_heads(const Layer& layer, Matrix x, int64_t n_head, int64_t head_stride,
                 std::span<const SequenceSlice> sequences, ForwardContext& ctx,
                 std::optional<compute::RopePairs> pairs = {});
+/// Queries far into a text, one row per token, are scaled up where the model does so (AttentionConfig::temperature).
+void temper_queries(const AttentionConfig& config, Matrix q, std::span<const SequenceSlice> sequences,
+                    ForwardContext& ctx);
 /// Rows into the sequences' caches. A cache of a window makes room for its keys and values first.
 void store_keys(Matrix keys, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 void store_values(Matrix values, std::span<const SequenceSlice> sequences, ForwardContext& ctx);

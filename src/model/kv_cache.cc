@@ -31,6 +31,17 @@ int64_t state_values(const AttentionConfig& config) {
   switch (config.mixer) {
     case Mixer::kDeltaNet:
       return config.delta_net.rule_values() + config.delta_net.conv_values();
+    case Mixer::kShortConv:
+      return config.short_conv.conv_values();
+    case Mixer::kStateSpace:
+      return config.state_space.rule_values() + config.state_space.conv_values();
+    case Mixer::kKimiDelta:
+      return config.kimi_delta.rule_values() + 3 * config.kimi_delta.conv_values();
+    case Mixer::kCompressed: {
+      const CompressedConfig& own = config.compressed;
+      const int64_t width = own.n_halves() * (config.head_k + (own.has_index() ? own.index_head : 0));
+      return own.n_pending() * 2 * width;  // vectors and their gates
+    }
     case Mixer::kNone:
     case Mixer::kAttention:
     case Mixer::kLatent:
@@ -44,14 +55,20 @@ bool chooses_positions(const AttentionConfig& config, int64_t n_positions) {
 }
 
 // Without memory.
-KvLayer kv_views(const AttentionConfig& config, int64_t n_positions, CacheTypes types) {
+KvLayer kv_views(const AttentionConfig& config, CacheRoom room, CacheTypes types) {
   KvLayer kv;
   kv.window = config.window;
-  kv.keys = typed_rows(types.keys, n_positions, config.key_width());
-  if (config.value_width() > 0) kv.values = typed_rows(types.values, n_positions, config.value_width());
-  if (chooses_positions(config, n_positions)) kv.index_keys = typed_rows(types.keys, n_positions, config.indexer.head);
+  kv.n_recent = room.n_rows;
+  const int64_t n_entries = config.compressed.n_entries(room.n_positions);
+  kv.keys = typed_rows(types.keys, room.n_rows + n_entries, config.key_width());
+  if (config.value_width() > 0) kv.values = typed_rows(types.values, room.n_rows, config.value_width());
+  if (config.compressed.has_index()) kv.index_keys = typed_rows(types.keys, n_entries, config.compressed.index_head);
+  if (chooses_positions(config, room.n_positions))
+    kv.index_keys = typed_rows(types.keys, room.n_rows, config.indexer.head);
   return kv;
 }
+
+uint64_t bytes_of(const compute::TypedRows& rows) { return static_cast<uint64_t>(rows.rows * rows.stride); }
 
 }  // namespace
 
@@ -60,6 +77,9 @@ void check_cache_types(const AttentionConfig& config, CacheTypes types) {
   if (config.value_width() > 0) {
     check_heads(types.keys, config.head_k, "keys");
     check_heads(types.values, config.head_v, "values");
+  } else if (config.mixer == Mixer::kCompressed) {
+    check_heads(types.keys, config.head_k, "keys");
+    if (config.compressed.has_index()) check_heads(types.keys, config.compressed.index_head, "the indexer's keys");
   } else {
     check_heads(types.keys, config.key_width(), "latents with keys");
     check_heads(types.keys, config.kv_lora_rank, "latents");
@@ -88,33 +108,34 @@ void check_context(const std::string& path, const ModelConfig& config, int64_t n
   }
 }
 
-int64_t cache_rows(const AttentionConfig& config, int64_t n_positions, int64_t n_batch) {
+CacheRoom cache_room(const AttentionConfig& config, int64_t n_positions, int64_t n_batch) {
   constexpr int64_t kMoveEvery = 256;
-  if (config.window == 0 || config.mixer != Mixer::kAttention) return n_positions;
-  return std::min(n_positions, config.window - 1 + n_batch + kMoveEvery);
+  const bool slides = config.mixer == Mixer::kAttention || config.mixer == Mixer::kCompressed;
+  if (config.window == 0 || !slides) return n_positions;
+  const int64_t moved = config.mixer == Mixer::kCompressed ? 0 : kMoveEvery;  // positions take turns in rows
+  return {std::min(n_positions, config.window - 1 + n_batch + moved), n_positions};
 }
 
-uint64_t kv_layer_bytes(const AttentionConfig& config, int64_t n_rows, CacheTypes types) {
+uint64_t kv_layer_bytes(const AttentionConfig& config, CacheRoom room, CacheTypes types) {
   const uint64_t state = static_cast<uint64_t>(state_values(config)) * sizeof(float);
   if (!config.attends()) return state;
-  const KvLayer kv = kv_views(config, n_rows, types);
-  return state + static_cast<uint64_t>(n_rows * (kv.keys.stride + kv.values.stride + kv.index_keys.stride));
+  const KvLayer kv = kv_views(config, room, types);
+  return state + bytes_of(kv.keys) + bytes_of(kv.values) + bytes_of(kv.index_keys);
 }
 
-KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, int64_t n_rows, CacheTypes types) {
+KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, CacheRoom room, CacheTypes types) {
   KvLayer kv;
-  if (config.attends()) kv = kv_views(config, n_rows, types);
+  if (config.attends()) kv = kv_views(config, room, types);
   kv.state.bytes = static_cast<size_t>(state_values(config)) * sizeof(float);
   if (kv.state.bytes > 0) kv.state.memory = backend.allocate(kv.state.bytes);
   if (!config.attends()) return kv;
-  kv.memory = backend.allocate(kv_layer_bytes(config, n_rows, types) - kv.state.bytes);
+  kv.memory = backend.allocate(kv_layer_bytes(config, room, types) - kv.state.bytes);
   kv.keys.data = kv.memory.get();
+  kv.index_keys.data = kv.keys.data + bytes_of(kv.keys);
   if (config.value_width() > 0)
-    kv.values.data = kv.memory.get() + n_rows * kv.keys.stride;
+    kv.values.data = kv.index_keys.data + bytes_of(kv.index_keys);
   else
-    kv.values = kv.keys.first_columns(config.kv_lora_rank);
-  const int64_t own_values = config.value_width() > 0 ? kv.values.stride : 0;
-  if (kv.index_keys.cols > 0) kv.index_keys.data = kv.memory.get() + n_rows * (kv.keys.stride + own_values);
+    kv.values = kv.keys.first_columns(config.absorbed() ? config.kv_lora_rank : config.head_v);
   return kv;
 }
 

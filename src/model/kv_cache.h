@@ -26,21 +26,35 @@ struct RecurrentState {
   float* values() const { return reinterpret_cast<float*>(memory.get()); }
 };
 
+/// Room for a text.
+struct CacheRoom {
+  int64_t n_rows;       ///< of positions one by one
+  int64_t n_positions;  ///< that the text grows to: what pooled entries stand for
+
+  CacheRoom(int64_t n) : n_rows(n), n_positions(n) {}  // NOLINT: for all positions
+  CacheRoom(int64_t n_rows, int64_t n_positions) : n_rows(n_rows), n_positions(n_positions) {}
+};
+
 /// One or the other, depending on the layer's mixer. Row r is that of position first + r: of a layer with a window,
 /// earlier positions leave the cache when it is full.
 struct KvLayer {
   RecurrentState state;
-  compute::TypedRows keys;        // [n_positions, key_width]
-  compute::TypedRows values;      // [n_positions, value_width]; latent: the first kv_lora_rank columns of keys
-  compute::TypedRows index_keys;  // [n_positions, indexer.head], where the indexer has something to choose from
+  compute::TypedRows keys;    // [n_positions, key_width]
+  compute::TypedRows values;  // [n_positions, value_width]; latent: the first kv_lora_rank columns of keys
+  // Compressed: of keys and values, position p has row p % n_recent, entry b row n_recent + b. What incomplete blocks
+  // are pooled from is in `state`.
+  int64_t n_recent = 0;
+  // For an indexer. Compressed: [n_entries, index_head], of entries; latent: [n_positions, indexer.head], where there is
+  // something to choose from.
+  compute::TypedRows index_keys;
   Buffer memory;
   int64_t window = 0;  // the layer's
   int64_t first = 0;
 };
 
-/// Rows of the cache of a text that grows to n_positions by at most n_batch at a time: with a window, enough for the
-/// window, for what comes next, and for not moving the window too often.
-int64_t cache_rows(const AttentionConfig& config, int64_t n_positions, int64_t n_batch);
+/// Room for a text that grows to n_positions by at most n_batch at a time: with a window, rows enough for the window,
+/// for what comes next, and for not moving the window too often.
+CacheRoom cache_room(const AttentionConfig& config, int64_t n_positions, int64_t n_batch);
 
 /// Error when the width of a head is not a multiple of a type's block length, or a type cannot be written.
 void check_cache_types(const AttentionConfig& config, CacheTypes types);
@@ -51,10 +65,10 @@ void check_context(const std::string& path, const ModelConfig& config, int64_t n
 int64_t longest_context(const ModelConfig& config);
 
 /// What make_kv_layer allocates. types: must have passed the check.
-uint64_t kv_layer_bytes(const AttentionConfig& config, int64_t n_rows, CacheTypes types = {});
+uint64_t kv_layer_bytes(const AttentionConfig& config, CacheRoom room, CacheTypes types = {});
 
-/// n_rows: the number of positions, or of cache_rows. types: must have passed the check.
-KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, int64_t n_rows, CacheTypes types = {});
+/// room: the number of positions, or cache_room's. types: must have passed the check.
+KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, CacheRoom room, CacheTypes types = {});
 
 using KvCache = std::vector<KvLayer>;  // one per layer of the trunk
 

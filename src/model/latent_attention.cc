@@ -62,6 +62,7 @@ Matrix mix_absorbed(const Layer& layer, Matrix h, Matrix side, std::span<const S
                      absorbed.columns(head * width + rank, config.rope.n_dims));
   }
   rope_ends_of_heads(layer, absorbed, width, sequences, ctx);
+  temper_queries(config, absorbed, sequences, ctx);
 
   const Matrix mixed = attend({absorbed, {}, {}, n_head, 1, width, rank, config.scale, 0}, sequences, ctx, visible);
   const Matrix out = ctx.scratch.matrix(n, n_head * config.head_v);
@@ -89,6 +90,7 @@ Matrix mix_expanded(const Layer& layer, Matrix h, std::span<const SequenceSlice>
   store_values(values, sequences, ctx);
 
   rope_ends_of_heads(layer, q, config.head_k, sequences, ctx);
+  temper_queries(config, q, sequences, ctx);
   return attend({q, {}, {}, n_head, n_head, config.head_k, config.head_v, config.scale, 0}, sequences, ctx);
 }
 
@@ -99,6 +101,7 @@ Matrix latent_attention(const Layer& layer, Matrix h, Matrix side, std::span<con
   const bool expanded = layer.config.attention.expanded;
   const Matrix mixed = expanded ? mix_expanded(layer, h, sequences, ctx) : mix_absorbed(layer, h, side, sequences, ctx);
   const AttentionWeights& w = layer.weights.attention;
+  gate_heads(layer, mixed, h, ctx);
   return linear(w.output, mixed, ctx, w.output_bias);
 }
 

@@ -41,7 +41,8 @@ Model::Model(const gguf::Reader& reader, std::vector<Backend*> backends, CacheTy
   STEELYARD_CHECK(backends_.size() == config_.layers.size());
   for (const LayerConfig& layer : config_.layers) check_cache_types(layer.attention, cache_types);
   const auto n = static_cast<int>(config_.prediction.size());
-  while (n_predictions_ < n && has_prediction(reader, config_, n_predictions_)) ++n_predictions_;
+  while (config_.runs_prediction && n_predictions_ < n && has_prediction(reader, config_, n_predictions_))
+    ++n_predictions_;
   tensors_of_.resize(config_.layers.size() + config_.prediction.size());
   for (const gguf::TensorInfo& tensor : reader.tensors()) {
     const auto block = gguf::block_of(tensor.name);
@@ -126,7 +127,7 @@ void Model::embed(std::span<const int32_t> ids, Matrix out) const {
 }
 
 Matrix Model::head_input(Matrix x, ForwardContext& ctx) const {
-  const Matrix stream = config_.streams.stream(x, 0);
+  const Matrix stream = read_head(config_.streams, trunk_, x, ctx);
   return config_.centered_norm ? centered_norm(trunk_.output_norm, stream, ctx)
                                : normed(trunk_.output_norm, stream, ctx);
 }

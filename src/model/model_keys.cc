@@ -10,8 +10,9 @@ namespace {
 constexpr int64_t kMaxCount = std::numeric_limits<int32_t>::max();
 
 // What may differ from layer to layer: everything that only the layer's own configuration depends on.
-constexpr std::string_view kPerLayer[] = {"attention.head_count", "attention.head_count_kv", "attention.sliding_window",
-                                          "feed_forward_length"};
+constexpr std::string_view kPerLayer[] = {"attention.head_count",       "attention.head_count_kv",
+                                          "attention.sliding_window",   "feed_forward_length",
+                                          "expert_feed_forward_length", "expert_used_count"};
 
 constexpr int64_t kMaxLayers = 4096;
 
@@ -74,6 +75,12 @@ int64_t ModelKeys::count(std::string_view key, int64_t absent) const {
   return value;
 }
 
+double ModelKeys::number(std::string_view key) const {
+  const double value = real(key);
+  if (!std::isfinite(value)) reject(key, "is {}, expected a number", value);
+  return value;
+}
+
 double ModelKeys::positive(std::string_view key) const {
   const double value = real(key);
   if (!(value > 0) || !std::isfinite(value)) reject(key, "is {}, expected a number above 0", value);
@@ -108,7 +115,10 @@ ModelConfig ModelKeys::model(const LayerConfig& layer) const {
   if (config.n_vocab < 1 || config.n_vocab > kMaxCount) reject("vocab_size", "cannot be read: the token list is empty");
   config.n_embd = count("embedding_length");
   config.n_context = count("context_length");
-  config.norm_eps = static_cast<float>(positive("attention.layer_norm_rms_epsilon"));
+  constexpr std::string_view kEps = "attention.layer_norm_rms_epsilon",
+                             kEpsOfLayerNorm = "attention.layer_norm_epsilon";
+  const bool of_layer_norm = layer.centered_norms || (!contains(kEps) && contains(kEpsOfLayerNorm));
+  config.norm_eps = static_cast<float>(positive(of_layer_norm ? kEpsOfLayerNorm : kEps));
   // Prediction (NextN) blocks follow the trunk in the file and take no part in it.
   const int64_t n_blocks = count("block_count"), n_predict = count("nextn_predict_layers", 0);
   if (n_predict >= n_blocks)
@@ -129,15 +139,18 @@ ModelConfig ModelKeys::model_with_dense_blocks(const LayerConfig& dense, const L
   return config;
 }
 
-AttentionConfig ModelKeys::attention(compute::RopePairs pairs) const {
+bool ModelKeys::has_attention() const { return count("attention.head_count_kv", 1) > 0; }
+
+AttentionConfig ModelKeys::unrotated_attention() const {
   AttentionConfig attention;
+  attention.unrotated = true;
   attention.n_head = count("attention.head_count");
   constexpr std::string_view kKvHeads = "attention.head_count_kv", kHeads = "attention.head_count";
   attention.n_head_kv = count(kKvHeads, attention.n_head);
   // A layer without attention has 0 in the array. It gets the heads of the others, which it does not use.
   const auto kv_heads = per_layer_.find(kKvHeads);
-  if (attention.n_head_kv == 0 && kv_heads != per_layer_.end())
-    attention.n_head_kv = std::ranges::max(kv_heads->second);
+  if (attention.n_head_kv == 0 && is_array(kKvHeads))
+    attention.n_head_kv = kv_heads != per_layer_.end() ? std::ranges::max(kv_heads->second) : attention.n_head;
   if (attention.n_head_kv < 1 || attention.n_head % attention.n_head_kv != 0) {
     reject("attention.head_count_kv", "is {}, expected a divisor of head_count {}", attention.n_head_kv,
            attention.n_head);
@@ -148,6 +161,12 @@ AttentionConfig ModelKeys::attention(compute::RopePairs pairs) const {
   attention.head_k = std::max<int64_t>(1, count("attention.key_length", head));
   attention.head_v = std::max<int64_t>(1, count("attention.value_length", head));
   attention.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(attention.head_k)));
+  return attention;
+}
+
+AttentionConfig ModelKeys::attention(compute::RopePairs pairs) const {
+  AttentionConfig attention = unrotated_attention();
+  attention.unrotated = false;
   attention.rope = rope(pairs, attention.head_k);
   if (attention.rope.n_dims > attention.head_k) {
     reject("rope.dimension_count", "is {}, expected at most the head width {}", attention.rope.n_dims,
@@ -188,6 +207,35 @@ RopeConfig ModelKeys::rope(compute::RopePairs pairs, int64_t n_dims_absent) cons
     reject("rope.scaling.type", "is \"{}\", expected none, linear, yarn or longrope", printable(type));
   }
   return rope;
+}
+
+StateSpaceConfig ModelKeys::state_space() const {
+  StateSpaceConfig config;
+  config.n_taps = count("ssm.conv_kernel");
+  config.n_state = count("ssm.state_size");
+  config.n_head = count("ssm.time_step_rank");
+  config.n_group = count("ssm.group_count");
+  const int64_t inner = count("ssm.inner_size");
+  if (inner % config.n_head != 0)
+    reject("ssm.inner_size", "is {}, expected a multiple of ssm.time_step_rank {}", inner, config.n_head);
+  if (config.n_head % config.n_group != 0)
+    reject("ssm.group_count", "is {}, expected a divisor of ssm.time_step_rank {}", config.n_group, config.n_head);
+  config.head = inner / config.n_head;
+  return config;
+}
+
+KimiDeltaConfig ModelKeys::kimi_delta(int64_t n_head) const {
+  KimiDeltaConfig config;
+  config.n_head = n_head;
+  config.head = count("kda.head_dim");
+  constexpr int64_t kMaxHead = 512;  // a state has the square of it for every head, four times what any model has
+  if (config.head > kMaxHead) reject("kda.head_dim", "is {}, expected at most {}", config.head, kMaxHead);
+  config.n_taps = count("ssm.conv_kernel");
+  constexpr std::string_view kBound = "kda.gate_lower_bound";
+  const double bound = contains(kBound) ? number(kBound) : 0;
+  if (bound > 0) reject(kBound, "is {}, expected at most 0", bound);
+  config.bound = static_cast<float>(bound);
+  return config;
 }
 
 std::optional<std::vector<bool>> ModelKeys::flags(std::string_view key, size_t n_layers, size_t n_required) const {
@@ -271,6 +319,32 @@ std::vector<float> ModelKeys::limits(std::string_view key, size_t n_blocks) cons
   return out;
 }
 
+std::vector<int64_t> ModelKeys::entries(std::string_view key, size_t n) const {
+  if (!is_array(key)) return std::vector<int64_t>(n, count(key));
+  std::vector<int64_t> values = metadata_.integers(prefix_ + std::string(key));
+  if (values.size() < n) reject(key, "has {} entries for {} blocks", values.size(), n);
+  values.resize(n);
+  for (const int64_t value : values) {
+    if (value < 0 || value > kMaxCount) reject(key, "holds {}, expected 0 to {}", value, kMaxCount);
+  }
+  return values;
+}
+
+std::vector<double> ModelKeys::reals(std::string_view key, size_t n, const std::vector<double>& absent) const {
+  if (!contains(key)) return absent;
+  std::vector<double> values(n);
+  if (is_array(key))
+    values = metadata_.reals(prefix_ + std::string(key));
+  else
+    std::ranges::fill(values, real(key));
+  if (values.size() < n) reject(key, "has {} entries for {} blocks", values.size(), n);
+  values.resize(n);
+  for (const double value : values) {
+    if (!(value >= 0) || !std::isfinite(value)) reject(key, "holds {}, expected numbers of at least 0", value);
+  }
+  return values;
+}
+
 FfnConfig ModelKeys::experts() const {
   FfnConfig ffn;
   ffn.n_expert = count("expert_count", 0);
@@ -303,6 +377,12 @@ std::optional<compute::Gating> ModelKeys::gating() const {
            "is {}, expected 1 (softmax), 2 (sigmoid), 3 (softmax of the chosen) or 4 (sqrt softplus)", code);
   }
   return static_cast<compute::Gating>(code);
+}
+
+compute::Gating ModelKeys::required_gating() const {
+  const std::optional<compute::Gating> given = gating();
+  if (!given) reject("expert_gating_func", "is missing");
+  return *given;
 }
 
 float ModelKeys::expert_scale() const {

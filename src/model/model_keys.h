@@ -52,11 +52,18 @@ class ModelKeys {
   int64_t count(std::string_view key, int64_t absent) const;
   /// An integer in [0, 2^31). Error when missing or out of range.
   int64_t count_or_zero(std::string_view key) const { return contains(key) ? count(key, 0) : count(key); }
+  /// A finite number. Error when missing or none.
+  double number(std::string_view key) const;
   /// A finite number > 0. Error when missing or out of range.
   double positive(std::string_view key) const;
   double positive(std::string_view key, double absent) const;
   /// A finite number >= 0.
   double non_negative(std::string_view key, double absent) const;
+  /// The same; 0 means `absent`, too.
+  double positive_or(std::string_view key, double absent) const {
+    const double value = non_negative(key, absent);
+    return value > 0 ? value : absent;
+  }
   bool boolean(std::string_view key, bool absent) const;
   std::string_view string(std::string_view key, std::string_view absent) const;
 
@@ -73,14 +80,20 @@ class ModelKeys {
   /// The same with `dense` in the first leading_dense_block_count layers, whose width it reads, and `moe` in the
   /// others.
   ModelConfig model_with_dense_blocks(const LayerConfig& dense, const LayerConfig& moe) const;
-  /// Heads, head widths, RoPE on `pairs` with its scaling.
+  /// Whether this block has key/value heads. Where it has none, files of hybrid models mean another mixer.
+  bool has_attention() const;
+  /// Heads and head widths, without RoPE.
+  AttentionConfig unrotated_attention() const;
+  /// The same with RoPE on `pairs` and its scaling.
   AttentionConfig attention(compute::RopePairs pairs) const;
   /// The same for architectures that rotate whole heads: Error when rope.dimension_count is not the head width.
   AttentionConfig fully_rotated_attention(compute::RopePairs pairs) const;
   RopeConfig rope(compute::RopePairs pairs, int64_t n_dims_absent) const;
+  StateSpaceConfig state_space() const;
   /// The same for layers that slide a window over the past, where these differ from `full`: key_length_swa,
   /// value_length_swa, rope.dimension_count_swa, rope.freq_base_swa (or freq_base); their RoPE is not scaled.
   AttentionConfig windowed_attention(const AttentionConfig& full, double freq_base) const;
+  KimiDeltaConfig kimi_delta(int64_t n_head) const;
   /// Which of n_layers slide a window over the past: attention.sliding_window_pattern, an array with an entry per layer
   /// or a period whose last layer is full, or its first; `period` when the key is absent.
   enum class Full { kLast, kFirst };
@@ -102,6 +115,11 @@ class ModelKeys {
   /// Limits of activations by block: an array with an entry per block, or one for all; blocks without an entry, with a
   /// number up to 1e-6, or all when the key is absent: 0, none.
   std::vector<float> limits(std::string_view key, size_t n_blocks) const;
+  /// An entry for each of n blocks, of an array that has at least as many, or a number for all. Each is 0 or more, and
+  /// below 2^31. Error when missing.
+  std::vector<int64_t> entries(std::string_view key, size_t n) const;
+  /// The same of any finite numbers of 0 or more; `absent` when the key is.
+  std::vector<double> reals(std::string_view key, size_t n, const std::vector<double>& absent) const;
   /// Number of experts, how many are used, groups; widths and gating are the architecture's. n_expert 0: no experts.
   FfnConfig experts() const;
   /// The same with the width of an expert, for an architecture that needs experts: Error when there are none.
@@ -112,6 +130,8 @@ class ModelKeys {
   }
   /// expert_gating_func; nothing when it is absent or 0.
   std::optional<compute::Gating> gating() const;
+  /// The same. Error when it is absent or 0.
+  compute::Gating required_gating() const;
   /// expert_weights_scale; 1 when it is absent or 0.
   float expert_scale() const;
 

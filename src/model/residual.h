@@ -19,6 +19,9 @@ BranchInput read_branch(const Layer& layer, Branch branch, Matrix hidden, Forwar
 void add_branch(const Layer& layer, Branch branch, const BranchInput& input, Matrix y, Matrix hidden,
                 ForwardContext& ctx);
 
+/// What the head reads [n, n_embd], before the last norm.
+Matrix read_head(const StreamsConfig& streams, const TrunkWeights& w, Matrix hidden, ForwardContext& ctx);
+
 /// Sets hidden states [n, row_width] to those of tokens with embeddings `embedded` [n, n_embd].
 void spread(const StreamsConfig& streams, Matrix embedded, std::span<const int32_t> ids, Matrix hidden,
             Backend& backend);

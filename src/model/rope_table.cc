@@ -24,8 +24,8 @@ std::vector<double> frequencies(const RopeConfig& rope, std::span<const float> f
     return n * std::log(static_cast<double>(rope.original_context) / (beta * 2 * std::numbers::pi)) /
            (2 * std::log(rope.freq_base));
   };
-  const double low = std::max(0.0, std::floor(correction(32.0)));
-  const double high = std::min(n - 1, std::ceil(correction(1.0)));
+  const double low = std::max(0.0, std::floor(correction(rope.beta_fast)));
+  const double high = std::min(n - 1, std::ceil(correction(rope.beta_slow)));
 
   std::vector<double> out(static_cast<size_t>(rope.n_dims / 2));
   for (size_t i = 0; i < out.size(); ++i) {

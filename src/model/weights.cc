@@ -58,10 +58,6 @@ void bind_heads(const Binder& binder, const AttentionConfig& config, int64_t n_e
   w.q_norm = binder.optional("attn_q_norm.weight", config.whole_norm ? q_width : config.head_k);
   w.k_norm = binder.optional("attn_k_norm.weight", config.whole_norm ? k_width : config.head_k);
   w.sinks = binder.optional("attn_sinks.weight", config.n_head);
-  if (config.output_gate) {
-    const bool per_head = binder.n_rows("attn_gate.weight") == config.n_head;
-    w.gate = binder.optional_weight("attn_gate.weight", n_embd, config.n_head * (per_head ? 1 : config.head_v));
-  }
 }
 
 void bind_delta_net(const Binder& binder, const DeltaNetConfig& config, int64_t n_embd, DeltaNetWeights& w) {
@@ -80,43 +76,157 @@ void bind_delta_net(const Binder& binder, const DeltaNetConfig& config, int64_t 
   w.output = binder.weight("ssm_out.weight", v_width, n_embd);
 }
 
+void bind_short_conv(const Binder& binder, const ShortConvConfig& config, ShortConvWeights& w) {
+  w.in = binder.weight("shortconv.in_proj.weight", config.width, 3 * config.width);
+  w.conv = binder.transposed("shortconv.conv.weight", config.n_taps, config.width);
+  w.output = binder.weight("shortconv.out_proj.weight", config.width, config.width);
+}
+
+void bind_state_space(const Binder& binder, const StateSpaceConfig& config, int64_t n_embd, StateSpaceWeights& w) {
+  const int64_t inner = config.inner(), n_head = config.n_head;
+  w.in = binder.weight("ssm_in.weight", n_embd, config.in_width());
+  w.conv = binder.transposed("ssm_conv1d.weight", config.n_taps, config.conv_width());
+  w.conv_bias = binder.optional("ssm_conv1d.bias", config.conv_width());
+  w.dt = binder.vector("ssm_dt.bias", n_head);
+  w.decay = binder.vector("ssm_a", n_head);
+  w.skip = binder.vector("ssm_d", n_head);
+  w.norm = binder.vector("ssm_norm.weight", inner / config.n_group, config.n_group);
+  w.output = binder.weight("ssm_out.weight", inner, n_embd);
+}
+
+void bind_kimi_delta(const Binder& binder, const KimiDeltaConfig& config, int64_t n_embd, AttentionWeights& attention) {
+  KimiDeltaWeights& w = attention.kimi_delta;
+  const int64_t width = config.width();
+  attention.qkv = binder.optional_weight("attn_qkv.weight", n_embd, 3 * width);
+  const bool apart = attention.qkv.empty();
+  attention.q = binder.weight_if(apart, "attn_q.weight", n_embd, width);
+  attention.k = binder.weight_if(apart, "attn_k.weight", n_embd, width);
+  attention.v = binder.weight_if(apart, "attn_v.weight", n_embd, width);
+  attention.output = binder.weight("attn_output.weight", width, n_embd);
+  w.conv_q = binder.transposed("ssm_conv1d_q.weight", config.n_taps, width);
+  w.conv_k = binder.transposed("ssm_conv1d_k.weight", config.n_taps, width);
+  w.conv_v = binder.transposed("ssm_conv1d_v.weight", config.n_taps, width);
+  w.decay_in = binder.weight("ssm_f_a.weight", n_embd, config.head);
+  w.decay_out = binder.weight("ssm_f_b.weight", config.head, width);
+  w.dt = binder.vector("ssm_dt.bias", width);
+  w.decay = binder.vector("ssm_a", config.n_head);
+  w.beta = binder.weight("ssm_beta.weight", n_embd, config.n_head);
+  const bool low_rank = !binder.has("ssm_g.weight");
+  w.gate = binder.weight_if(!low_rank, "ssm_g.weight", n_embd, width);
+  w.gate_in = binder.weight_if(low_rank, "ssm_g_a.weight", n_embd, config.head);
+  w.gate_out = binder.weight_if(low_rank, "ssm_g_b.weight", config.head, width);
+  w.norm = binder.vector("ssm_norm.weight", config.head);
+}
+
+CompressorWeights bind_compressor(const Binder& binder, const std::string& prefix, const CompressedConfig& config,
+                                  int64_t n_embd, int64_t width) {
+  const int64_t pooled = config.n_halves() * width;
+  CompressorWeights w;
+  w.kv = binder.weight(prefix + "_compressor_kv.weight", n_embd, pooled);
+  w.gate = binder.weight(prefix + "_compressor_gate.weight", n_embd, pooled);
+  w.place = binder.vector(prefix + "_compressor_ape.weight", pooled, config.block);
+  w.norm = binder.vector(prefix + "_compressor_norm.weight", width);
+  return w;
+}
+
+void bind_compressed(const Binder& binder, const AttentionConfig& attention, int64_t n_embd, AttentionWeights& w) {
+  const CompressedConfig& config = attention.compressed;
+  const int64_t q_rank = attention.q_lora_rank, q_width = attention.n_head * attention.head_k;
+  w.q_a = binder.weight("attn_q_a.weight", n_embd, q_rank);
+  w.q_a_norm = binder.vector("attn_q_a_norm.weight", q_rank);
+  w.q_b = binder.weight("attn_q_b.weight", q_rank, q_width);
+  w.kv_a_norm = binder.vector("attn_kv_a_norm.weight", attention.head_k);
+  w.sinks = binder.vector("attn_sinks.weight", attention.n_head);
+  CompressedWeights& own = w.compressed;
+  own.kv = binder.weight("attn_kv.weight", n_embd, attention.head_k);
+  own.output_a = binder.slices("attn_output_a.weight", q_width / config.n_group, config.group_rank, config.n_group,
+                               own.output_a_flat);
+  w.output = binder.weight("attn_output_b.weight", config.n_group * config.group_rank, n_embd);
+  if (config.block > 0) own.entries = bind_compressor(binder, "attn", config, n_embd, attention.head_k);
+  if (!config.has_index()) return;
+  own.index_q = binder.weight("indexer.attn_q_b.weight", q_rank, config.n_index_head * config.index_head);
+  own.index_mix = binder.weight("indexer.proj.weight", n_embd, config.n_index_head);
+  own.index_keys = bind_compressor(binder, "indexer", config, n_embd, config.index_head);
+}
+
+// Of a branch "hc_attn_", "hc_ffn_"; of the head n_weights is fewer.
+StreamsWeights bind_streams(const Binder& binder, const StreamsConfig& config, const std::string& prefix,
+                            int64_t n_weights, int64_t n_scales) {
+  StreamsWeights w;
+  if (config.kind != StreamsConfig::Kind::kHyper) return w;
+  w.fn = binder.weight(prefix + "fn.weight", config.n * config.n_embd, n_weights);
+  w.base = binder.vector(prefix + "base.weight", n_weights);
+  w.scale = binder.vector(prefix + "scale.weight", n_scales);
+  return w;
+}
+
 AttentionWeights bind_attention(const Binder& binder, const LayerConfig& layer, int64_t n_embd) {
   const AttentionConfig& config = layer.attention;
   AttentionWeights w;
   if (config.mixer == Mixer::kNone) return w;
   w.norm = binder.vector_if(layer.input_norms, "attn_norm.weight", n_embd);
   w.branch_norm = binder.vector_if(layer.branch_norms, "post_attention_norm.weight", n_embd);
-  if (config.mixer == Mixer::kDeltaNet) {
-    bind_delta_net(binder, config.delta_net, n_embd, w.delta_net);
-    return w;
+  w.res_score =
+      binder.weight_if(layer.streams.kind == StreamsConfig::Kind::kBanked, "attn_res_score.weight", n_embd, 1);
+  switch (config.mixer) {
+    case Mixer::kDeltaNet:
+      bind_delta_net(binder, config.delta_net, n_embd, w.delta_net);
+      return w;
+    case Mixer::kShortConv:
+      bind_short_conv(binder, config.short_conv, w.short_conv);
+      return w;
+    case Mixer::kStateSpace:
+      bind_state_space(binder, config.state_space, n_embd, w.state_space);
+      return w;
+    case Mixer::kKimiDelta:
+      bind_kimi_delta(binder, config.kimi_delta, n_embd, w);
+      return w;
+    case Mixer::kCompressed:
+      bind_compressed(binder, config, n_embd, w);
+      return w;
+    case Mixer::kNone:
+    case Mixer::kAttention:
+    case Mixer::kLatent:
+      break;
   }
   if (config.mixer == Mixer::kLatent)
     bind_latent(binder, config, n_embd, w);
   else
     bind_heads(binder, config, n_embd, w);
   bind_indexer(binder, config, n_embd, w.indexer);
+  if (config.output_gate) {
+    const bool per_head = binder.n_rows("attn_gate.weight") == config.n_head;
+    w.gate = binder.optional_weight("attn_gate.weight", n_embd, config.n_head * (per_head ? 1 : config.head_v));
+  }
   w.output = binder.weight("attn_output.weight", config.n_head * config.head_v, n_embd);
   w.output_bias = binder.optional("attn_output.bias", n_embd);
   return w;
 }
 
-void bind_experts(const Binder& binder, const FfnConfig& config, int64_t n_embd, FfnWeights& w) {
+void bind_experts(const Binder& binder, const FfnConfig& config, int64_t n_embd, int64_t n_vocab, FfnWeights& w) {
   const int64_t n = config.n_expert, n_ff = config.n_ff;
   w.router = binder.weight("ffn_gate_inp.weight", n_embd, n);
   w.router_bias = binder.optional("ffn_gate_inp.bias", n);
   w.selection_bias = binder.optional("exp_probs_b.bias", n);
-  w.gate_up_exps = binder.optional_weight("ffn_gate_up_exps.weight", n_embd, 2 * n_ff, n);
-  w.gate_up_exps_bias = binder.optional("ffn_gate_up_exps.bias", 2 * n_ff, n);
-  const bool apart = w.gate_up_exps.empty();
-  w.gate_exps = binder.weight_if(apart, "ffn_gate_exps.weight", n_embd, n_ff, n);
-  w.up_exps = binder.weight_if(apart, "ffn_up_exps.weight", n_embd, n_ff, n);
-  w.gate_exps_bias = binder.optional("ffn_gate_exps.bias", n_ff, n);
+  if (config.by_token) w.experts_of_token = binder.indices("ffn_gate_tid2eid.weight", config.n_used, n_vocab, n);
+  const int64_t width = config.expert_width(n_embd);
+  const bool latent = config.n_latent > 0;
+  w.latent_down = binder.weight_if(latent, config.latent + "_down.weight", n_embd, width);
+  w.latent_up = binder.weight_if(latent, config.latent + "_up.weight", width, n_embd);
+  if (latent) w.latent_norm = binder.optional(config.latent + "_norm.weight", width);
+  if (config.has_gate()) {
+    w.gate_up_exps = binder.optional_weight("ffn_gate_up_exps.weight", width, 2 * n_ff, n);
+    w.gate_up_exps_bias = binder.optional("ffn_gate_up_exps.bias", 2 * n_ff, n);
+    w.gate_exps = binder.weight_if(w.gate_up_exps.empty(), "ffn_gate_exps.weight", width, n_ff, n);
+    w.gate_exps_bias = binder.optional("ffn_gate_exps.bias", n_ff, n);
+  }
+  w.up_exps = binder.weight_if(w.gate_up_exps.empty(), "ffn_up_exps.weight", width, n_ff, n);
   w.up_exps_bias = binder.optional("ffn_up_exps.bias", n_ff, n);
-  w.down_exps = binder.weight("ffn_down_exps.weight", n_ff, n_embd, n);
-  w.down_exps_bias = binder.optional("ffn_down_exps.bias", n_embd, n);
+  w.down_exps = binder.weight("ffn_down_exps.weight", n_ff, width, n);
+  w.down_exps_bias = binder.optional("ffn_down_exps.bias", width, n);
 }
 
-FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_embd) {
+FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_embd, int64_t n_vocab) {
   const FfnConfig& config = layer.ffn;
   FfnWeights w;
   if (!config.exists()) return w;
@@ -126,15 +236,17 @@ FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_em
   const int64_t n_ff = experts ? config.n_ff_shared : config.n_ff;  // of the part that every token passes
   if (n_ff > 0) {
     w.shared_gate = binder.weight_if(config.shared_gate, "ffn_gate_inp_shexp.weight", n_embd, 1);
-    w.gate = binder.weight("ffn_gate" + suffix + ".weight", n_embd, n_ff);
-    w.up = binder.weight("ffn_up" + suffix + ".weight", n_embd, n_ff);
+    w.gate_up = binder.weight_if(config.fused, "ffn_up.weight", n_embd, 2 * n_ff);
+    w.gate = binder.weight_if(!config.fused && config.has_gate(), "ffn_gate" + suffix + ".weight", n_embd, n_ff);
+    w.up = binder.weight_if(!config.fused, "ffn_up" + suffix + ".weight", n_embd, n_ff);
     w.down = binder.weight("ffn_down" + suffix + ".weight", n_ff, n_embd);
-    w.gate_bias = binder.optional("ffn_gate" + suffix + ".bias", n_ff);
+    if (config.has_gate()) w.gate_bias = binder.optional("ffn_gate" + suffix + ".bias", n_ff);
     w.up_bias = binder.optional("ffn_up" + suffix + ".bias", n_ff);
     w.down_bias = binder.optional("ffn_down" + suffix + ".bias", n_embd);
   }
-  if (experts) bind_experts(binder, config, n_embd, w);
+  if (experts) bind_experts(binder, config, n_embd, n_vocab, w);
   w.branch_norm = binder.vector_if(layer.branch_norms, "post_ffw_norm.weight", n_embd);
+  w.res_score = binder.weight_if(layer.streams.kind == StreamsConfig::Kind::kBanked, "ffn_res_score.weight", n_embd, 1);
   return w;
 }
 
@@ -142,15 +254,18 @@ FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_em
 // of it, and some have none.
 void bind_rope_factors(const Binder& binder, const ModelConfig& config, TrunkWeights& w) {
   int64_t n_dims = 0;
-  bool any = false, longrope = false;
+  bool any = false, longrope = false, optional = false;
   for (size_t i = 0; i < config.layers.size() + config.prediction.size(); ++i) {
     const AttentionConfig& attention = config.block(i).attention;
     if (!attention.rotates()) continue;
     n_dims = std::max(n_dims, attention.rope.n_dims);
-    any = any || attention.rope.has_factors;
-    longrope = longrope || (attention.rope.has_factors && attention.rope.scaling == RopeScaling::kLongrope);
+    if (!attention.rope.has_factors) continue;
+    any = true;
+    longrope = longrope || attention.rope.scaling == RopeScaling::kLongrope;
+    optional = optional || attention.rope.factors_optional;
   }
   if (!any) return;
+  if (longrope && optional && !binder.has("rope_factors_long.weight")) longrope = false;
   if (longrope) {
     w.rope_short = binder.rope_factors("rope_factors_short.weight", n_dims / 2);
     w.rope_long = binder.rope_factors("rope_factors_long.weight", n_dims / 2);
@@ -164,10 +279,14 @@ TrunkWeights bind_trunk(const Binder& first, const Binder& last, bool same, cons
   TrunkWeights w;
   w.token_embd = first.weight("token_embd.weight", config.n_embd, config.n_vocab);
   w.output_norm = last.vector(config.output_norm + ".weight", config.n_embd);
-  const bool tied = !config.output_required && !last.has("output.weight");
+  const bool tied = config.output_tied || (!config.output_required && !last.has("output.weight"));
   const char* const output = tied ? "token_embd.weight" : "output.weight";
   w.output = tied && same ? w.token_embd : last.weight(output, config.n_embd, config.n_vocab);
+  if (config.output_tied) last.expect("output.weight");
   w.output_bias = last.optional("output.bias", config.n_vocab);
+  if (!config.streams.mean_head) w.streams = bind_streams(last, config.streams, "output_hc_", config.streams.n, 1);
+  const bool banked = config.streams.kind == StreamsConfig::Kind::kBanked;
+  w.res_score = last.weight_if(banked, "output_res_score.weight", config.n_embd, 1);
   bind_rope_factors(last, config, w);
   return w;
 }
@@ -185,9 +304,14 @@ PredictionWeights bind_prediction(const Binder& binder, const ModelConfig& confi
   return w;
 }
 
-LayerWeights bind_layer(const Binder& binder, const LayerConfig& description, int64_t n_embd) {
+LayerWeights bind_layer(const Binder& binder, const LayerConfig& description, const ModelConfig& config) {
   binder.expect("attn_rot_embd.weight");  // of the first files: frequencies, which are computed
-  return {bind_attention(binder, description, n_embd), bind_ffn(binder, description, n_embd)};
+  const StreamsConfig& streams = description.streams;
+  const auto streams_of = [&](const char* prefix) {
+    return bind_streams(binder, streams, prefix, streams.n * (2 + streams.n), 3);
+  };
+  return {bind_attention(binder, description, config.n_embd),
+          bind_ffn(binder, description, config.n_embd, config.n_vocab), streams_of("hc_attn_"), streams_of("hc_ffn_")};
 }
 
 std::string block_prefix(size_t block) { return fmt::format("blk.{}.", block); }
@@ -217,7 +341,7 @@ LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, i
                         LoadedTensors* loaded) {
   const LayerConfig& description = config.block(static_cast<size_t>(layer));
   return bind_layer(Binder(reader, backend, block_prefix(static_cast<size_t>(layer)), description.required, loaded),
-                    description, config.n_embd);
+                    description, config);
 }
 
 Inventory take_inventory(std::span<const gguf::TensorInfo> tensors, const ModelConfig& config) {
@@ -229,6 +353,10 @@ Inventory take_inventory(std::span<const gguf::TensorInfo> tensors, const ModelC
     const LayerConfig& description = config.block(i);
     const std::string prefix = block_prefix(i);
     const bool predicts = i >= config.layers.size();
+    if (predicts && !config.runs_prediction) {
+      stock.expect_block(i);
+      continue;
+    }
     if (!stock.has_block(static_cast<int64_t>(i))) {
       if (predicts) continue;
       // A header may claim thousands of blocks and have none of them.
@@ -238,7 +366,7 @@ Inventory take_inventory(std::span<const gguf::TensorInfo> tensors, const ModelC
         continue;
       }
     }
-    bind_layer(Binder(stock, prefix, description.required), description, config.n_embd);
+    bind_layer(Binder(stock, prefix, description.required), description, config);
     if (predicts) bind_prediction(Binder(stock, prefix), config);
   }
   return stock.result();

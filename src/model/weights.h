@@ -39,6 +39,57 @@ struct IndexerWeights {
   Vector k_norm, k_norm_bias;  // [d] each
 };
 
+/// Short convolution; D = n_embd.
+struct ShortConvWeights {
+  Weight in;      // shortconv.in_proj [D, 3D]: [what gates the input | what gates the result | the input]
+  Vector conv;    // shortconv.conv [D, taps]: a row per tap, oldest first
+  Weight output;  // shortconv.out_proj [D, D]
+};
+
+/// Mamba 2; I = inner, H = heads, G = groups.
+struct StateSpaceWeights {
+  Weight in;               // ssm_in [D, in_width]
+  Vector conv, conv_bias;  // ssm_conv1d [conv_width, taps]: a row per tap, oldest first; [conv_width]
+  Vector dt, decay, skip;  // ssm_dt.bias, ssm_a, ssm_d [H]
+  Vector norm;             // ssm_norm [I / G, G]
+  Weight output;           // ssm_out [I, D]
+};
+
+/// Kimi delta attention; d = head, W = n_head * head. Queries, keys, values and output are the attention's.
+struct KimiDeltaWeights {
+  Vector conv_q, conv_k, conv_v;  // ssm_conv1d_q, _k, _v [W, taps]: a row per tap, oldest first
+  Weight decay_in, decay_out;     // ssm_f_a [D, d], ssm_f_b [d, W]
+  Vector dt, decay;               // ssm_dt.bias [W], ssm_a [H]
+  Weight beta;                    // ssm_beta [D, H]
+  Weight gate_in, gate_out;       // ssm_g_a [D, d], ssm_g_b [d, W]
+  Weight gate;                    // ssm_g [D, W]: instead of both
+  Vector norm;                    // ssm_norm [d]
+};
+
+/// What pools positions to entries of width W; O = 2 where blocks overlap, else 1.
+struct CompressorWeights {
+  Weight kv, gate;  // [D, O*W]: what is pooled, and the softmax of the weights with which it is
+  Vector place;     // ape [O*W, block]: added to `gate` by place in the block
+  Vector norm;      // [W]
+};
+
+/// Compressed attention; G = groups, r = their rank.
+struct CompressedWeights {
+  Weight kv;                  // attn_kv [D, head_k]
+  CompressorWeights entries;  // attn_compressor_*
+  Weight index_q,
+      index_mix;  // indexer.attn_q_b [q_lora_rank, n_index_head * index_head], indexer.proj [D, n_index_head]
+  CompressorWeights index_keys;  // indexer_compressor_*
+  Weight output_a;               // attn_output_a [H*head_k/G, r, G]; the other product is AttentionWeights::output
+  bool output_a_flat = false;    // [H*head_k/G, r*G] in the file
+};
+
+/// How a branch reads the residual streams and adds to them; n streams.
+struct StreamsWeights {
+  Weight fn;           // [n*D, n*(2 + n)]: products for the weights of a token; of the head [n*D, n]
+  Vector base, scale;  // see HyperArgs
+};
+
 /// Shapes are [in, out]; D = n_embd, H = heads, K = key/value heads.
 struct AttentionWeights {
   Vector norm;  // attn_norm [D]
@@ -53,6 +104,7 @@ struct AttentionWeights {
   Weight output;          // [H*head_v, D]
   Vector output_bias;
   Vector branch_norm;  // post_attention_norm [D]
+  Weight res_score;    // attn_res_score [D, 1]: of the states that the branch's input is mixed from
 
   // Latent; R = kv_lora_rank, r = RoPE columns.
   Weight q_a;        // [D, q_lora_rank]
@@ -64,28 +116,39 @@ struct AttentionWeights {
   Weight v_b;        // [R, head_v, H]
   Weight kv_b;       // [R, H*(n_nope + head_v)]: k_b and v_b of files with expanded keys and values
 
+  // One mixer's each.
   DeltaNetWeights delta_net;
   IndexerWeights indexer;
+  ShortConvWeights short_conv;
+  StateSpaceWeights state_space;
+  KimiDeltaWeights kimi_delta;
+  CompressedWeights compressed;
 };
 
 /// E = experts, F = width of an expert or of the dense FFN.
 struct FfnWeights {
-  Vector norm;                           // [D], see LayerConfig::ffn_norm
-  Weight gate, up, down;                 // [D, F], [D, F], [F, D]; with experts: the shared expert
-  Weight shared_gate;                    // ffn_gate_inp_shexp [D, 1]
-  Vector gate_bias, up_bias, down_bias;  // [F], [F], [D]
-  Weight router;                         // ffn_gate_inp [D, E]
-  Vector router_bias;                    // [E]
-  Vector selection_bias;                 // exp_probs_b [E], steers the selection only
-  Weight gate_up_exps;                   // [D, 2F, E]: the next two in one, which then are absent
-  Weight gate_exps, up_exps, down_exps;  // [D, F, E], [D, F, E], [F, D, E]
+  Vector norm;                            // [D], see LayerConfig::ffn_norm
+  Weight gate, up, down;                  // [D, F], [D, F], [F, D]; with experts: the shared expert
+  Weight gate_up;                         // ffn_up [D, 2F]: the first two in one, which then are absent
+  Weight shared_gate;                     // ffn_gate_inp_shexp [D, 1]
+  Vector gate_bias, up_bias, down_bias;   // [F], [F], [D]
+  Weight latent_down, latent_up;          // [D, R], [R, D], see FfnConfig::latent; the experts then have R for D
+  Vector latent_norm;                     // [R]: of what routed experts give together
+  Weight router;                          // ffn_gate_inp [D, E]
+  Vector router_bias;                     // [E]
+  Vector selection_bias;                  // exp_probs_b [E], steers the selection only
+  std::vector<int32_t> experts_of_token;  // ffn_gate_tid2eid [n_used, V] in host memory: instead of a selection
+  Weight gate_up_exps;                    // [D, 2F, E]: the next two in one, which then are absent
+  Weight gate_exps, up_exps, down_exps;   // [D, F, E], [D, F, E], [F, D, E]
   Vector gate_up_exps_bias, gate_exps_bias, up_exps_bias, down_exps_bias;  // [2F, E], [F, E], [F, E], [D, E]
   Vector branch_norm;                                                      // post_ffw_norm [D]
+  Weight res_score;                                                        // ffn_res_score [D, 1]
 };
 
 struct LayerWeights {
   AttentionWeights attention;
   FfnWeights ffn;
+  StreamsWeights mixer_streams, ffn_streams;
 };
 
 /// The tensors of a prediction block besides those of a layer; see schedule/prediction.h.
@@ -103,6 +166,8 @@ struct TrunkWeights {
   Vector output_norm;
   Weight output;  // [D, V]
   Vector output_bias;
+  StreamsWeights streams;  // of the head
+  Weight res_score;        // output_res_score [D, 1]
   // Divisors of RoPE's frequencies [n_dims / 2] or empty, in host memory. The long ones are for texts beyond the
   // original context. Without longrope both are rope_freqs.
   std::vector<float> rope_short, rope_long;

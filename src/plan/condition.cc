@@ -40,7 +40,8 @@ constexpr NamedComparison kComparisons[] = {
 };
 
 constexpr std::string_view kKnown =
-    "imatrix, not imatrix, tied, not tied, gqa >= NUMBER, experts >= NUMBER, index in {LAYERS}";
+    "imatrix, not imatrix, tied, not tied, nextn, not nextn, gqa >= NUMBER, experts >= NUMBER, index in {LAYERS}, "
+    "place in {TENSORS}";
 
 // What stands between the words `and`, with single blanks.
 std::vector<std::string> split_terms(std::string_view text) {
@@ -87,14 +88,21 @@ Facts model_facts(const gguf::Metadata& metadata, bool imatrix) {
 void Condition::add(const std::string& term, const std::string& where) {
   terms_.push_back(term);
   std::string_view rest = term;
-  if (take(rest, "index in {") && rest.ends_with('}')) {
-    if (index_) fail(where, "two sets for the index; one set can list both, as in {{:1/8, 7/8:}}");
+  const bool is_place = rest.starts_with("place ");
+  if ((take(rest, "index in {") || take(rest, "place in {")) && rest.ends_with('}')) {
+    if (index_) fail(where, "two sets for index or place; one set can list both, as in {{:1/8, 7/8:}}");
     rest.remove_suffix(1);
     index_ = LayerSet::parse(rest, where);
+    is_place_ = is_place;
     return;
   }
   rest = term;
   const bool negated = take(rest, "not ");
+  if (rest == "nextn") {
+    if (predicting_ == negated) fail(where, "no tensor is both nextn and not nextn");
+    predicting_ = !negated;
+    return;
+  }
   for (const NamedFact& fact : kFacts) {
     if (!fact.is_number && rest == fact.name) {
       questions_.push_back({fact.of, negated ? equal : differ, 0});

@@ -1,5 +1,6 @@
 // When a rule of a plan is active: `if imatrix and gqa >= 4` is a conjunction of tests of the run and the model, and
-// `index in {:1/8}` is a test of the tensor. Parsed with its rule, evaluated by resolve(). Grammar: docs/plan.md.
+// `index in {:1/8}`, `place in {:1/8}` and `nextn` are tests of the tensor. Parsed with its rule, evaluated by
+// resolve(). Grammar: docs/plan.md.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +38,11 @@ class Condition {
 
   /// Which of the tensors that the rule's pattern matches it takes, by their index among them; none: all of them.
   const std::optional<LayerSet>& index() const { return index_; }
+  /// Whether fractions in index() are of the number of these tensors (`place`), and not of layers (`index`).
+  bool is_place() const { return is_place_; }
+
+  /// Which tensors it takes: of the blocks that predict further tokens, or of all others; none: both.
+  const std::optional<bool>& predicting() const { return predicting_; }
 
   /// "imatrix and gqa >= 4", which parse() reads back; empty for the condition that is always true.
   std::string text() const;
@@ -56,6 +62,8 @@ class Condition {
   std::vector<std::string> terms_;  // as written, but for blanks: two conditions are equal when these are
   std::vector<Question> questions_;
   std::optional<LayerSet> index_;
+  bool is_place_ = false;
+  std::optional<bool> predicting_;
 };
 
 }  // namespace steelyard::plan

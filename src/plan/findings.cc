@@ -4,6 +4,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "formats/native.h"
 
 namespace steelyard::plan {
 
@@ -72,6 +73,18 @@ std::vector<Finding> findings(const Resolution& resolution) {
           fmt::format("{} instead of {}, whose blocks of {} do not divide the rows", format(decision->type).name,
                       wanted.name, wanted.block_len),
           fmt::format("{} (rows of {})", printable(tensor.name), tensor.ne[0]));
+    }
+    if (decision->declined) {
+      add(found, Severity::kNote,
+          fmt::format("kept in {}, which is no larger than {} and has the weights as they were published",
+                      format(tensor.type).name, format(*decision->declined).name),
+          printable(tensor.name));
+    }
+    if (decision->reason == Reason::kRule && formats::is_native(tensor.type) && decision->bytes > tensor.n_bytes) {
+      add(found, Severity::kWarning,
+          fmt::format("{} makes it larger than in {}, which has the weights as they were published",
+                      format(decision->type).name, format(tensor.type).name),
+          printable(tensor.name));
     }
     if (decision->is_overruled) {
       add(found, Severity::kNote, fmt::format("protected, so no rule changes it ({})", decision->protection),

@@ -12,6 +12,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "formats/native.h"
 #include "gguf/block_name.h"
 #include "plan/protection.h"
 
@@ -27,7 +28,26 @@ struct ActiveRule {
   size_t n_protected = 0;                 // tensors it matched first, but which are protected
   const PlanRule* shadowed_by = nullptr;  // the first of the rules that took a tensor this one matches
 
-  bool takes(const gguf::TensorInfo& tensor) const { return !indexed || indexed->contains(&tensor); }
+  bool takes(const gguf::TensorInfo& tensor, bool predicts) const {
+    return (!indexed || indexed->contains(&tensor)) && rule->condition.predicting().value_or(predicts) == predicts;
+  }
+};
+
+// The blocks that predict further tokens: those with a matrix that takes in the trunk's output, or a norm before it.
+class PredictionBlocks {
+ public:
+  void add(std::string_view tensor) {
+    const auto name = gguf::block_name(tensor);
+    if (name && tensor.substr(name->end).starts_with(".nextn.")) blocks_.insert(name->block);
+  }
+  bool contain(std::string_view tensor) const {
+    if (blocks_.empty()) return false;
+    const auto block = gguf::block_of(tensor);
+    return block && blocks_.contains(*block);
+  }
+
+ private:
+  std::set<int64_t> blocks_;
 };
 
 // The patterns of all active rules in one automaton, so that a name is read once and not once per rule.
@@ -91,14 +111,15 @@ bool comes_before(const gguf::TensorInfo& a, const gguf::TensorInfo& b) {
          std::pair(gguf::block_of(b.name), std::string_view(b.name));
 }
 
-// The tensors whose index is in `index`, among those that a rule matches and that a plan may change. They are counted
-// by layer and then by name.
-std::set<const gguf::TensorInfo*> take_indexed(std::vector<const gguf::TensorInfo*> matched, const LayerSet& index,
+// The tensors that `condition` takes by their index, among those that a rule matches and that a plan may change. They
+// are counted by layer and then by name.
+std::set<const gguf::TensorInfo*> take_indexed(std::vector<const gguf::TensorInfo*> matched, const Condition& condition,
                                                int64_t n_layers) {
+  const int64_t whole = condition.is_place() ? static_cast<int64_t>(matched.size()) : n_layers;
   std::sort(matched.begin(), matched.end(), [](const auto* a, const auto* b) { return comes_before(*a, *b); });
   std::set<const gguf::TensorInfo*> taken;
   for (size_t i = 0; i < matched.size(); ++i) {
-    if (index.contains(static_cast<int64_t>(i), n_layers)) taken.insert(matched[i]);
+    if (condition.index()->contains(static_cast<int64_t>(i), whole)) taken.insert(matched[i]);
   }
   return taken;
 }
@@ -126,9 +147,21 @@ Decision decide(const Plan& plan, const gguf::TensorInfo& tensor, const PlanRule
     decision.wanted = tensor.type;
   }
   decision.type = storable(decision.wanted, tensor);
-  const std::optional<uint64_t> bytes = gguf::tensor_bytes(format(decision.type), tensor.ne);
-  if (!bytes) fail(printable(tensor.name), "its size in {} does not fit 64 bits", format(decision.type).name);
-  decision.bytes = *bytes;
+  const auto bytes_in = [&](formats::Type type) {
+    const std::optional<uint64_t> bytes = gguf::tensor_bytes(format(type), tensor.ne);
+    if (!bytes) fail(printable(tensor.name), "its size in {} does not fit 64 bits", format(type).name);
+    return *bytes;
+  };
+  decision.bytes = bytes_in(decision.type);
+  // Who means these tensors says so with a rule, or wants all of the file without quantization.
+  const bool is_asked = (has_rule && !rule->optional) || !format(decision.type).is_quantized();
+  if (!is_asked && decision.type != tensor.type && formats::is_native(tensor.type) &&
+      decision.bytes >= bytes_in(tensor.type)) {
+    decision.declined = decision.type;
+    decision.reason = Reason::kNative;
+    decision.wanted = decision.type = tensor.type;
+    decision.bytes = bytes_in(tensor.type);
+  }
   return decision;
 }
 
@@ -171,8 +204,10 @@ Resolution resolve(const Plan& plan, std::span<const gguf::TensorInfo> tensors, 
   Layers layers;
   Facts known = facts;
   known.tied = true;
+  PredictionBlocks prediction;
   for (const gguf::TensorInfo& tensor : tensors) {
     layers.add(tensor.name);
+    prediction.add(tensor.name);
     if (tensor.name == "output.weight") known.tied = false;
   }
   std::vector<ActiveRule> active;
@@ -193,9 +228,8 @@ Resolution resolve(const Plan& plan, std::span<const gguf::TensorInfo> tensors, 
     }
   }
   for (size_t i = 0; i < active.size(); ++i) {
-    if (const auto& index = active[i].rule->condition.index()) {
-      active[i].indexed = take_indexed(std::move(matched[i]), *index, layers.count);
-    }
+    const Condition& condition = active[i].rule->condition;
+    if (condition.index()) active[i].indexed = take_indexed(std::move(matched[i]), condition, layers.count);
   }
 
   Resolution resolution;
@@ -209,10 +243,11 @@ Resolution resolve(const Plan& plan, std::span<const gguf::TensorInfo> tensors, 
   resolution.decisions.reserve(tensors.size());
   for (const gguf::TensorInfo& tensor : tensors) {
     ActiveRule* first = nullptr;
+    const bool predicts = prediction.contain(tensor.name);
     for (const int i : patterns.matching(tensor.name)) {
       ActiveRule& candidate = active[static_cast<size_t>(i)];
       // A rule that has decided something needs no further tracking.
-      if ((first != nullptr && candidate.n_decided > 0) || !candidate.takes(tensor)) continue;
+      if ((first != nullptr && candidate.n_decided > 0) || !candidate.takes(tensor, predicts)) continue;
       if (first == nullptr) {
         first = &candidate;
       } else if (candidate.shadowed_by == nullptr || first->rule < candidate.shadowed_by) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,6 +19,7 @@ enum class Reason {
   kBase,       ///< no rule matched, the base did
   kNoRule,     ///< nothing matched and there is no base: kept as in the source
   kProtected,  ///< kept whatever the plan says: norms, routers, ... (plan/protection.h)
+  kNative,     ///< kept because the plan's type is no smaller than the one the model is published in
 };
 
 struct Decision {
@@ -29,6 +31,7 @@ struct Decision {
   std::string_view protection;  ///< why it is protected ("norm"); empty otherwise
   bool is_overruled;            ///< protected although a rule asks for another type
   uint64_t bytes;               ///< in `type`
+  std::optional<formats::Type> declined = {};  ///< kNative: what it would have got
 
   bool is_fallback() const { return type != wanted; }
 };

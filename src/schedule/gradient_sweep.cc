@@ -6,6 +6,28 @@
 #include "schedule/text_slices.h"
 
 namespace steelyard::schedule {
+namespace {
+
+// What a recurrent mixer is called; null for the others.
+const char* recurrence(model::Mixer mixer) {
+  switch (mixer) {
+    case model::Mixer::kDeltaNet:
+      return "a gated delta net";
+    case model::Mixer::kShortConv:
+      return "a short convolution";
+    case model::Mixer::kStateSpace:
+      return "a state space layer (Mamba 2)";
+    case model::Mixer::kKimiDelta:
+      return "a layer of Kimi delta attention";
+    case model::Mixer::kNone:
+    case model::Mixer::kAttention:
+    case model::Mixer::kLatent:
+      break;
+  }
+  return nullptr;
+}
+
+}  // namespace
 
 GradientSweep::GradientSweep(const model::Model& model, compute::GradientTape& tape, int64_t n_ctx, Scored scored,
                              ChunkIds ids, const SweepOptions& options, model::LoadedTensors* loaded)
@@ -32,10 +54,17 @@ GradientSweep::GradientSweep(const model::Model& model, compute::GradientTape& t
 }
 
 void GradientSweep::require_backward(const std::string& path, const model::ModelConfig& config) {
+  using Kind = model::StreamsConfig::Kind;
+  if (config.streams.kind != Kind::kOne && config.streams.kind != Kind::kParallel)
+    fail(path, "its residual streams are mixed, which has no backward pass here");
   for (size_t i = 0; i < config.layers.size(); ++i) {
     const model::LayerConfig& layer = config.layers[i];
-    if (layer.attention.mixer == model::Mixer::kDeltaNet)
-      fail(path, "blk.{} is a gated delta net, which has no backward pass here", i);
+    if (const char* const mixer = recurrence(layer.attention.mixer))
+      fail(path, "blk.{} is {}, which has no backward pass here", i, mixer);
+    if (layer.attention.mixer == model::Mixer::kCompressed)
+      fail(path, "blk.{} attends to pooled positions, which has no backward pass here", i);
+    if (layer.streams.kind == model::StreamsConfig::Kind::kHyper)
+      fail(path, "blk.{} mixes residual streams, which has no backward pass here", i);
   }
 }
 

@@ -24,10 +24,26 @@ constexpr uint64_t kMaxBytes = uint64_t{1} << 60;
 void check_widths(const model::AttentionConfig& attention, const std::string& path) {
   constexpr int64_t kMaxValues = int64_t{1} << 26;
   const model::DeltaNetConfig& delta = attention.delta_net;
-  const int64_t widths[] = {attention.key_width(), attention.value_width(),
-                            attention.rope.n_dims, delta.value_width(),
-                            delta.conv_width(),    delta.head,
-                            delta.n_taps,          attention.indexer.query_width()};
+  const model::ShortConvConfig& conv = attention.short_conv;
+  const model::StateSpaceConfig& space = attention.state_space;
+  const model::KimiDeltaConfig& kimi = attention.kimi_delta;
+  const int64_t widths[] = {attention.key_width(),
+                            attention.value_width(),
+                            attention.rope.n_dims,
+                            delta.value_width(),
+                            delta.conv_width(),
+                            delta.head,
+                            delta.n_taps,
+                            conv.width,
+                            conv.n_taps,
+                            space.inner(),
+                            space.conv_width(),
+                            space.n_state,
+                            space.n_taps,
+                            kimi.width(),
+                            kimi.head,
+                            kimi.n_taps,
+                            attention.indexer.query_width()};
   for (const int64_t width : widths) {
     if (width < 0 || width > kMaxValues) fail(path, "a cache {} values wide cannot be planned", width);
   }
@@ -62,7 +78,7 @@ void refuse_beyond_counting(const MemoryPlan& plan, const std::string& path) {
 TensorPlace place_of(std::string_view tensor, size_t n_layers) {
   using Kind = TensorPlace::Kind;
   const auto block = gguf::block_of(tensor);
-  if (!block) return {tensor.starts_with("token_embd") ? Kind::kEmbedding : Kind::kOutput};
+  if (!block) return {tensor.starts_with("token_embd.") ? Kind::kEmbedding : Kind::kOutput};
   const auto layer = static_cast<size_t>(*block);
   return layer < n_layers ? TensorPlace{Kind::kLayer, layer} : TensorPlace{Kind::kPrediction};
 }
@@ -107,8 +123,8 @@ MemoryPlan plan_memory(const ModelTensors& model, const model::ModelConfig& conf
   for (size_t i = 0; i < plan.layers.size(); ++i) {
     const model::AttentionConfig& attention = config.layers[i].attention;
     check_widths(attention, model.path);
-    const int64_t n_rows = cache_rows(attention, request.n_context, request.n_batch);
-    const uint64_t bytes = kv_layer_bytes(attention, n_rows, request.cache_types);
+    const model::CacheRoom room = cache_room(attention, request.n_context, request.n_batch);
+    const uint64_t bytes = kv_layer_bytes(attention, room, request.cache_types);
     plan.layers[i].cache = checked_mul(bytes, static_cast<uint64_t>(request.n_sequences)).value_or(UINT64_MAX);
     const auto sum = checked_add(caches, plan.layers[i].cache);
     if (!sum || *sum > kMaxBytes) fail(model.path, "a cache of {} positions is beyond counting", request.n_context);

@@ -31,7 +31,8 @@ compute::Matrix PredictionBlocks::embed(const Block& block, std::span<const int3
 // The input of the block's output matrix, shown to the observer if the block has a matrix of its own.
 compute::Matrix PredictionBlocks::head_input(const Block& block, compute::Matrix z, model::ForwardContext& ctx) const {
   const model::Vector& norm = block.weights.output_norm;
-  const compute::Matrix h = norm.data != nullptr ? normed(norm, z, ctx) : model_.head_input(z, ctx);
+  const auto own_norm = model_.config().centered_prediction ? model::centered_norm : model::normed;
+  const compute::Matrix h = norm.data != nullptr ? own_norm(norm, z, ctx) : model_.head_input(z, ctx);
   const compute::Weight& output = block.weights.output;
   if (!output.empty() && ctx.observer != nullptr) ctx.observer->dense(ctx.backend, output, 0, h);
   return h;

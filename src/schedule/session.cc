@@ -25,8 +25,8 @@ Session::Session(const model::Model& model, int64_t n_context, int64_t n_sequenc
     model::KvCache& cache = caches_.emplace_back();
     for (const model::Layer& layer : layers_) {
       const model::AttentionConfig& attention = layer.config.attention;
-      const int64_t n_rows = cache_rows(attention, n_context, n_batch_);
-      cache.push_back(make_kv_layer(*layer.backend, attention, n_rows, model.cache_types()));
+      const model::CacheRoom room = cache_room(attention, n_context, n_batch_);
+      cache.push_back(make_kv_layer(*layer.backend, attention, room, model.cache_types()));
     }
   }
 }
@@ -67,8 +67,8 @@ void Session::begin_again(int64_t sequence, bool extended) {
 void Session::pass_layer(const model::Layer& layer, compute::Matrix x, std::span<const model::SequenceSlice> slices,
                          model::ForwardContext& ctx) const {
   const auto is_short = [&](const model::SequenceSlice& s) { return s.n_rows <= n_batch_; };
-  if (std::ranges::all_of(slices, is_short) || cache_rows(layer.config.attention, n_context_, n_batch_) == n_context_)
-    return forward_layer(layer, x, slices, ctx);
+  const int64_t n_rows = cache_room(layer.config.attention, n_context_, n_batch_).n_rows;
+  if (std::ranges::all_of(slices, is_short) || n_rows == n_context_) return forward_layer(layer, x, slices, ctx);
   for (const model::SequenceSlice& s : slices) {
     for (int64_t begin = 0; begin < s.n_rows; begin += n_batch_) {
       model::SequenceSlice part = s;

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "formats/native.h"
 #include "plan/protection.h"
 #include "plan/resolve.h"
 #include "search/rules.h"
@@ -99,7 +100,13 @@ std::string layer_text(const Kinds& all, const Rule& rule) {
 
 // Exact patterns are anchored and quoted. The others are what people write; they leave dots as they are.
 std::string pattern(const Kinds& all, const Rule& rule, bool exact) {
-  if (rule.place == Place::kBase) return "*";
+  if (rule.place == Place::kBase) {
+    // The base leaves alone what is no larger as it was published. A rule does not.
+    const bool must_ask = std::any_of(rule.tensors.begin(), rule.tensors.end(), [&](size_t i) {
+      return formats::is_native(all.tensors[i].type) && all.tensors[i].type != rule.type;
+    });
+    return must_ask && format(rule.type).is_quantized() ? "." : "*";
+  }
   constexpr std::string_view kEnding = ".weight";
   std::vector<std::string> names;
   bool end_alike = !exact;

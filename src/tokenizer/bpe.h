@@ -1,11 +1,15 @@
-// Byte-level byte pair encoding (tokenizer.ggml.model = "gpt2"): plain text to tokens, and a token back to its bytes.
+// Byte pair encoding (tokenizer.ggml.model = "gpt2" or "gemma4"): plain text to tokens, and a token back to its bytes.
 //
 // A piece of the pre-tokenizer starts as one token per byte. While a merge of the list joins two neighbours, the
-// earliest such merge is applied, leftmost first. A piece of n bytes costs O(n log n). Called by Tokenizer only.
+// earliest such merge is applied, leftmost first. A piece of n bytes costs O(n log n).
+//
+// Some vocabularies, Gemma 4's among them, are made from SentencePiece ones and spelled like them. There a piece starts
+// as one token per character, and a character that is no token at the end becomes its bytes. Called by Tokenizer only.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +18,7 @@
 #include "gguf/metadata.h"
 #include "tokenizer/plain_text.h"
 #include "tokenizer/pretokenizer.h"
+#include "tokenizer/sentencepiece_spelling.h"
 #include "tokenizer/vocabulary.h"
 
 namespace steelyard::tokenizer {
@@ -48,7 +53,8 @@ class Merges {
 
 class Bpe final : public PlainText {
  public:
-  /// Keeps a reference to `vocabulary`. Error as Merges, and for an unknown tokenizer.ggml.pre.
+  /// Keeps a reference to `vocabulary`. Error as Merges, for an unknown tokenizer.ggml.pre, and for a byte token that
+  /// is not spelled <0xXX>.
   Bpe(const gguf::Metadata& metadata, const Vocabulary& vocabulary);
 
   SpecialDefaults defaults() const override;
@@ -57,13 +63,17 @@ class Bpe final : public PlainText {
   /// vocabulary is left out, as in llama.cpp. `starts` makes no difference.
   void encode(std::string_view text, bool starts, std::vector<TokenId>& ids) const override;
 
-  /// The bytes of a token. A token that is not spelled in the byte alphabet stands for its own text.
+  /// The bytes of a token. Where the vocabulary is spelled in bytes, one that is not stands for its own text.
   std::string bytes(TokenId id) const override;
 
  private:
+  void encode_characters(std::string_view text, std::vector<TokenId>& ids) const;
+  void encode_bytes(std::string_view text, std::vector<TokenId>& ids) const;
+
   const Vocabulary& vocabulary_;
   Pretokenizer pretokenizer_;
   Merges merges_;
+  std::optional<Words> words_;            // where the vocabulary is spelled like one of SentencePiece
   std::array<TokenId, 256> byte_tokens_;  // -1 where the vocabulary has none
 };
 

@@ -26,6 +26,7 @@ struct Entry {
 constexpr Entry kKinds[] = {
     {"gpt2", make<Bpe>},
     {"llama", make<Spm>},
+    {"gemma4", make<Bpe>},
 };
 
 const Entry& find_kind(const gguf::Metadata& metadata) {

@@ -16,7 +16,8 @@ namespace steelyard::tokenizer {
 /// What a model of this kind does about BOS and EOS when its metadata does not say.
 struct SpecialDefaults {
   bool add_bos = false;
-  TokenId bos = -1;  // -1: none
+  bool insists_on_bos = false;  // adds BOS whatever the metadata says
+  TokenId bos = -1;             // -1: none
   TokenId eos = -1;
 };
 

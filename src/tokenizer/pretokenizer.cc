@@ -43,6 +43,28 @@ constexpr const char* kSeedCoder = CONTRACTION "|" WORD R"(|\p{N}| ?[^\s\p{L}\p{
 constexpr const char* kBailingMoe = CONTRACTION "|" WORD R"(|\p{N}|)" SYMBOLS R"([\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)";
 constexpr const char* kGpt4o = CASED_WORD_LOWER "(?:" CONTRACTION ")?|" CASED_WORD_UPPER "(?:" CONTRACTION
                                                 R"()?|\p{N}{1,3}|)" SYMBOLS R"([\r\n/]*|)" SPACES;
+// With marks, and without the case that llama.cpp does not see here.
+#define MARKED_WORD R"([^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+(?:)" CONTRACTION ")?"
+constexpr const char* kTinyAya = MARKED_WORD R"(|\p{N}{1,3}|)" SYMBOLS R"([\r\n/]*|)" SPACES;
+constexpr const char* kYoutu = MARKED_WORD R"(|\p{N}|)" SYMBOLS R"([\r\n/]*|)" SPACES;
+constexpr const char* kYoutuScripts =
+    R"([\x{AC00}-\x{D7A3}\x{3131}-\x{318E}]+|[\x{FF01}\x{2026}\x{201C}\x{201D}\x{2018}\x{2019}\x{2014}\x{FF1A}\x{FF1B})"
+    R"(\x{FF0C}\x{3001}-\x{303F}\x{FE30}-\x{FE4F}]+|[\x{3105}-\x{312F}]+|[\x{4E00}-\x{9FA5}\x{3040}-\x{30FF}]+)";
+constexpr const char* kJais2 =
+    CONTRACTION "|" WORD R"(|\p{N}{1,3}|)" SYMBOLS
+                R"([\r\n]*|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S))"
+                R"(|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s)";
+constexpr const char* kBloom = R"( ?[^(\s|.,!?\x{2026}\x{3002}\x{FF0C}\x{3001}\x{964}\x{6D4}\x{60C})]+)";
+// Numbers in threes from their end, the first part together with the text in front of it. Three steps, so that a number
+// is looked through once: apart from the text behind it; the one or two digits that are over; the threes.
+#define NUMBERS_FROM_THE_END \
+  R"(\P{N}*+\p{N}++|\P{N}++)", R"(\A\P{N}*+\p{N}{1,2}(?=(?:\p{N}{3})*+\z))", R"(\A\P{N}*+\p{N}{3}|\p{N}{3})"
+// The third range is wide because its author meant U+F900, which normalizes to U+8C48.
+constexpr const char* kAfmoeScripts =
+    R"([\x{4E00}-\x{9FFF}\x{3400}-\x{4DBF}\x{8C48}-\x{FAFF}\x{3040}-\x{30FF}\x{FF65}-\x{FF9F}\x{2F00}-\x{2FDF})"
+    R"(\x{E40}-\x{EFF}\x{1780}-\x{17FF}\x{1000}-\x{109F}\x{AA60}-\x{AA7F}\x{A9E0}-\x{A9FF}\x{AC00}-\x{D7AF})"
+    R"(\x{1100}-\x{11FF}]+)";
+constexpr const char* kLines = R"([^\n]+|\n+)";
 constexpr const char* kTekken = CASED_WORD_LOWER "|" CASED_WORD_UPPER R"(|\p{N}|)" SYMBOLS R"([\r\n/]*|)" SPACES;
 constexpr const char* kKimiK2 =
     "[" HAN R"(]+|[^\r\n\p{L}\p{N}]?[^\P{L})" HAN "]+(?:" CONTRACTION R"()?|\p{N}{1,3}|)" SYMBOLS R"([\r\n]*|)" SPACES;
@@ -78,9 +100,11 @@ constexpr const char* kTrailingSpaces = R"((?<!\s)\s++\z)";
 struct Entry {
   std::string_view name;
   std::vector<const char*> patterns;
-  bool ignore_merges = false;
-  bool add_bos = false;
+  PretokenizerTraits traits = {};
 };
+
+constexpr PretokenizerTraits kWhole = {.ignore_merges = true};
+constexpr PretokenizerTraits kWholeAndBos = {.ignore_merges = true, .add_bos = true};
 
 // To add a pre-tokenizer, add a line.
 const std::vector<Entry>& table() {
@@ -107,18 +131,19 @@ const std::vector<Entry>& table() {
       {"smollm", {R"(\p{N})", kGpt2}},
       {"mellum2", {R"(\p{N})", kGpt2}},
       {"falcon", {R"([\p{P}$+<=>^~|`]+)", kGpt2, "[0-9][0-9][0-9]"}},
-      {"llama-bpe", {kLlama3}, true, true},
-      {"llama3", {kLlama3}, true, true},
-      {"llama-v3", {kLlama3}, true, true},
-      {"falcon3", {kLlama3}, true, true},
-      {"falcon-h1", {kLlama3}, true, true},
-      {"lfm2", {kLlama3}, true, true},
-      {"midm-2.0", {kLlama3}, true, true},
-      {"pixtral", {kLlama3}, true, true},
+      {"llama-bpe", {kLlama3}, kWholeAndBos},
+      {"llama3", {kLlama3}, kWholeAndBos},
+      {"llama-v3", {kLlama3}, kWholeAndBos},
+      {"falcon3", {kLlama3}, kWholeAndBos},
+      {"falcon-h1", {kLlama3}, kWholeAndBos},
+      {"lfm2", {kLlama3}, kWholeAndBos},
+      {"midm-2.0", {kLlama3}, kWholeAndBos},
+      {"pixtral", {kLlama3}, kWholeAndBos},
       {"dbrx", {kLlama3}},
       {"smaug-bpe", {kLlama3}},
-      {"glm4", {kLlama3}, true},
-      {"glm5", {kLlama3}, true},
+      {"jais-2", {kJais2}},
+      {"glm4", {kLlama3}, kWhole},
+      {"glm5", {kLlama3}, kWhole},
       {"chatglm-bpe", {kLlama3}},
       {"qwen2", {kQwen2}},
       {"deepseek-r1-qwen", {kQwen2}},
@@ -129,9 +154,10 @@ const std::vector<Entry>& table() {
       {"stablelm2", {kQwen2}},
       {"kormo", {kQwen2}},
       {"qwen35", {kQwen35}},
+      {"f2llmv2", {kQwen2}},
       {"ufakzeka", {kUfakzeka}},
-      {"minicpm5", {R"(\p{N}{1,3})", kMiniCpm5}, true},
-      {"laguna", {R"([^\n]+|\n+)", kQwen2}},
+      {"minicpm5", {R"(\p{N}{1,3})", kMiniCpm5}, kWhole},
+      {"laguna", {kLines, kQwen2}},
       {"exaone-moe", {kExaoneMoe}},
       {"seed-coder", {kSeedCoder}},
       {"bailingmoe", {kBailingMoe}},
@@ -142,7 +168,10 @@ const std::vector<Entry>& table() {
       {"llama4", {kGpt4o}},
       {"minimax-m2", {kGpt4o}},
       {"talkie", {kGpt4o}},
-      {"tekken", {kTekken}, true, true},
+      {"tiny_aya", {NUMBERS_FROM_THE_END, kTinyAya}},
+      {"cohere2moe", {NUMBERS_FROM_THE_END, kTinyAya}},
+      {"youtu", {kYoutuScripts, kYoutu}, kWhole},
+      {"tekken", {kTekken}, kWholeAndBos},
       {"kimi-k2", {kKimiK2}},
       {"deepseek-llm",
        {R"([\r\n])", kDeepseekLetters, kDeepseekPunctuation, kTrailingSpaces, kDeepseekCjk, R"(\p{N}+)"}},
@@ -152,6 +181,13 @@ const std::vector<Entry>& table() {
       {"spark2_5", {R"(\p{N}{1,3})", kDeepseekV3Cjk, kSpark, R"(\p{N})"}},
       {"hunyuan-dense", {R"(\p{N}{1,3})", kDeepseekV3Cjk, kDeepseekV3}},
       {"joyai-llm", {R"(\p{N}{1,3})", kDeepseekV3Cjk, kDeepseekV3}},
+      {"afmoe", {NUMBERS_FROM_THE_END, kAfmoeScripts, kDeepseekV3}},
+      {"bloom", {kBloom}},
+      {"gpt3-finnish", {kBloom}},
+      {"poro-chat", {kBloom}},
+      {"viking", {kBloom, R"(\p{N})"}},
+      {"gemma4", {kLines}, {.add_bos = true, .insists_on_bos = true, .sentencepiece = true, .whole_line_ends = true}},
+      {"sarvam-moe", {kLines}, {.sentencepiece = true}},
   };
   return entries;
 }
@@ -227,8 +263,7 @@ Pretokenizer::Pretokenizer(std::string_view name, const std::string& where) {
   for (const Entry& entry : table()) {
     if (entry.name != name) continue;
     for (const char* pattern : entry.patterns) patterns_.emplace_back(compile(pattern));
-    ignore_merges_ = entry.ignore_merges;
-    add_bos_ = entry.add_bos;
+    traits_ = entry.traits;
     return;
   }
   fail(where, "unknown pre-tokenizer '{}'; known are {}", printable(name), fmt::join(names(), ", "));

@@ -14,6 +14,20 @@ struct pcre2_real_code_8;
 
 namespace steelyard::tokenizer {
 
+/// What else the models of a pre-tokenizer have in common.
+struct PretokenizerTraits {
+  /// A piece that is a token as a whole becomes that token, whether or not merges lead to it.
+  bool ignore_merges = false;
+  /// Text starts with BOS when the model's metadata does not say.
+  bool add_bos = false;
+  /// The same even where the metadata says that it does not.
+  bool insists_on_bos = false;
+  /// The vocabulary is spelled like one of SentencePiece (sentencepiece_spelling.h) instead of the byte alphabet.
+  bool sentencepiece = false;
+  /// As `ignore_merges`, for pieces of line ends.
+  bool whole_line_ends = false;
+};
+
 class Pretokenizer {
  public:
   /// `name` as in tokenizer.ggml.pre. An unknown one is an Error at `where` that lists the known names.
@@ -22,10 +36,7 @@ class Pretokenizer {
   /// The pieces of `text`, in order, as views into it. `text` must be valid UTF-8.
   std::vector<std::string_view> split(std::string_view text) const;
 
-  /// A piece that is a token as a whole becomes that token, whether or not merges lead to it.
-  bool ignore_merges() const { return ignore_merges_; }
-  /// Whether text starts with BOS when the model's metadata does not say.
-  bool add_bos() const { return add_bos_; }
+  const PretokenizerTraits& traits() const { return traits_; }
 
   /// All names, in the order of the table.
   static std::vector<std::string_view> names();
@@ -35,8 +46,7 @@ class Pretokenizer {
     void operator()(pcre2_real_code_8* pattern) const;
   };
   std::vector<std::unique_ptr<pcre2_real_code_8, FreePattern>> patterns_;
-  bool ignore_merges_ = false;
-  bool add_bos_ = false;
+  PretokenizerTraits traits_;
 };
 
 }  // namespace steelyard::tokenizer

@@ -71,7 +71,7 @@ class Stretch {
 
 }  // namespace
 
-SpecialTokens::SpecialTokens(const Vocabulary& vocabulary) {
+SpecialTokens::SpecialTokens(const Vocabulary& vocabulary, bool drop_space) : drop_space_(drop_space) {
   std::vector<std::tuple<std::string_view, bool, TokenId>> tokens;  // text, whether it is on demand, id
   for (TokenId id = 0; id < vocabulary.n_tokens(); ++id) {
     const TokenType type = vocabulary.type(id);
@@ -90,6 +90,11 @@ SpecialTokens::SpecialTokens(const Vocabulary& vocabulary) {
   }
   all_.finish();
   always_.finish();
+}
+
+// The exceptions are llama.cpp's.
+bool SpecialTokens::drops_space_after(std::string_view token) const {
+  return drop_space_ && token != "<unk>" && token != "<s>" && token != "<|endoftext|>";
 }
 
 std::vector<Fragment> SpecialTokens::divide(std::string_view text, bool parse_special) const {
@@ -111,13 +116,19 @@ std::vector<Fragment> SpecialTokens::divide(std::string_view text, bool parse_sp
   }
 
   std::vector<Fragment> fragments;
+  const auto add_plain = [&](std::string_view plain) {
+    if (!fragments.empty() && drops_space_after(fragments.back().text)) {
+      plain.remove_prefix(std::min(plain.find_first_not_of(" \t\n\v\f\r"), plain.size()));
+    }
+    if (!plain.empty()) fragments.push_back({plain});
+  };
   size_t done = 0;
   for (const auto& [begin, word] : taken) {
-    if (begin > done) fragments.push_back({text.substr(done, begin - done)});
+    add_plain(text.substr(done, begin - done));
     fragments.push_back({text.substr(begin, matcher.word(word).length), matcher.word(word).id});
     done = begin + matcher.word(word).length;
   }
-  if (done < text.size()) fragments.push_back({text.substr(done)});
+  add_plain(text.substr(done));
   return fragments;
 }
 

@@ -23,13 +23,17 @@ struct Fragment {
 
 class SpecialTokens {
  public:
-  explicit SpecialTokens(const Vocabulary& vocabulary);
+  /// `drop_space`: white space behind most of the tokens is left out, as Phi-3 wants it.
+  explicit SpecialTokens(const Vocabulary& vocabulary, bool drop_space = false);
 
-  /// The fragments of `text` in order; joined they are `text`. Where tokens overlap the longest wins, then the one with
-  /// the lowest id, then the leftmost.
+  /// The fragments of `text` in order; joined they are `text`, without what is left out. Where tokens overlap the
+  /// longest wins, then the one with the lowest id, then the leftmost.
   std::vector<Fragment> divide(std::string_view text, bool parse_special) const;
 
  private:
+  bool drops_space_after(std::string_view token) const;
+
+  bool drop_space_;
   SuffixMatcher always_;  // user-defined tokens
   SuffixMatcher all_;     // those on demand as well
 };

@@ -7,12 +7,12 @@
 #pragma once
 
 #include <array>
-#include <bitset>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "tokenizer/plain_text.h"
+#include "tokenizer/sentencepiece_spelling.h"
 
 namespace steelyard::tokenizer {
 
@@ -33,18 +33,14 @@ class Spm final : public PlainText {
 
  private:
   void read_scores(const gguf::Metadata& metadata);
-  void find_byte_tokens(const gguf::Metadata& metadata);
-  void find_word_ends();
-  // The part of escaped text in front of the first space that no merge can cross.
-  std::string_view first_word(std::string_view text) const;
+  // Bytes without a token <0xXX> have one that is spelled as the byte itself.
+  void complete_byte_tokens(const gguf::Metadata& metadata);
 
   const Vocabulary& vocabulary_;
   std::vector<float> scores_;             // [n_tokens]
   std::array<TokenId, 256> byte_tokens_;  // what a byte becomes where its character is no token
   bool space_prefix_;
-  // The last bytes of words after which some token continues into the next word. After all others no merge can cross
-  // the word's end. So words are merged one by one, which is faster.
-  std::bitset<256> goes_on_after_;
+  Words words_;
 };
 
 }  // namespace steelyard::tokenizer

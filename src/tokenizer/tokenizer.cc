@@ -23,16 +23,23 @@ const gguf::Metadata& of_known_kind(const gguf::Metadata& metadata) {
   return metadata;
 }
 
+// Files do not say how a marked token treats the space behind it. llama.cpp knows these models by their name.
+bool is_phi3(const gguf::Metadata& metadata) {
+  std::string name(metadata.string("general.name", ""));
+  for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return name.find("phi-3") != std::string::npos || name.find("phi3") != std::string::npos;
+}
+
 }  // namespace
 
 struct Tokenizer::Parts {
   explicit Parts(const gguf::Metadata& metadata)
       : vocabulary(of_known_kind(metadata)),
-        special_tokens(vocabulary),
+        special_tokens(vocabulary, is_phi3(metadata)),
         plain_text(make_plain_text(metadata, vocabulary)),
         bos(token(metadata, kBosKey, plain_text->defaults().bos)),
         eos(token(metadata, kEosKey, plain_text->defaults().eos)),
-        add_bos(metadata.boolean(kAddBosKey, plain_text->defaults().add_bos)),
+        add_bos(metadata.boolean(kAddBosKey, plain_text->defaults().add_bos) || plain_text->defaults().insists_on_bos),
         add_eos(metadata.boolean(kAddEosKey, false)),
         ends(vocabulary.ends_by_name()) {
     // A file that names no token at all lacks something. One that names a token beyond the vocabulary says "none".

@@ -38,24 +38,67 @@ constexpr Name kNames[] = {
     {"<end_of_utterance>", TokenType::kControl, true},
     {"</s>", TokenType::kControl, true},
     {"<eos>", TokenType::kControl, true},
+    {"<turn|>", TokenType::kControl, true},
+    {"<|tool_response>", TokenType::kControl, true},
     {"<EOT>", TokenType::kControl, true},
     {"_<EOT>", TokenType::kControl, true},
     {"[EOT]", TokenType::kControl, true},
     {"[EOS]", TokenType::kControl, true},
     {"[e~[", TokenType::kControl, true},
     {"<｜end▁of▁sentence｜>", TokenType::kControl, true},
-    {"<|fim_pad|>", TokenType::kControl, true},
-    {"<|repo_name|>", TokenType::kControl, true},
-    {"<|file_sep|>", TokenType::kControl, true},
-    {"<|fim_prefix|>", TokenType::kControl, false},
-    {"<|fim_suffix|>", TokenType::kControl, false},
-    {"<|fim_middle|>", TokenType::kControl, false},
     // gpt-oss: parts of a message's frame, shown as text.
     {"<|channel|>", TokenType::kUserDefined, false},
     {"<|message|>", TokenType::kUserDefined, false},
     {"<|start|>", TokenType::kUserDefined, false},
     {"<|constrain|>", TokenType::kUserDefined, false},
 };
+
+// Tokens that frame the parts of a text whose middle is to be filled in. A name counts only in files that lack the key,
+// because one model's token is another one's ordinary text.
+struct FillName {
+  std::string_view text;
+  std::string_view key;
+  bool ends_generation;
+};
+#define FIM "tokenizer.ggml.fim_"
+constexpr FillName kFillNames[] = {
+    {"<|fim_prefix|>", FIM "pre_token_id", false},
+    {"<fim-prefix>", FIM "pre_token_id", false},
+    {"<fim_prefix>", FIM "pre_token_id", false},
+    {"<｜fim▁begin｜>", FIM "pre_token_id", false},
+    {"<PRE>", FIM "pre_token_id", false},
+    {"▁<PRE>", FIM "pre_token_id", false},
+    {"<|code_prefix|>", FIM "pre_token_id", false},
+    {"<|prefix|>", FIM "pre_token_id", false},
+    {"<|fim_suffix|>", FIM "suf_token_id", false},
+    {"<fim-suffix>", FIM "suf_token_id", false},
+    {"<fim_suffix>", FIM "suf_token_id", false},
+    {"<｜fim▁hole｜>", FIM "suf_token_id", false},
+    {"<SUF>", FIM "suf_token_id", false},
+    {"▁<SUF>", FIM "suf_token_id", false},
+    {"<|code_suffix|>", FIM "suf_token_id", false},
+    {"<|suffix|>", FIM "suf_token_id", false},
+    {"<|fim_middle|>", FIM "mid_token_id", false},
+    {"<fim-middle>", FIM "mid_token_id", false},
+    {"<fim_middle>", FIM "mid_token_id", false},
+    {"<｜fim▁end｜>", FIM "mid_token_id", false},
+    {"<MID>", FIM "mid_token_id", false},
+    {"▁<MID>", FIM "mid_token_id", false},
+    {"<|code_middle|>", FIM "mid_token_id", false},
+    {"<|middle|>", FIM "mid_token_id", false},
+    {"<|fim_pad|>", FIM "pad_token_id", true},
+    {"<fim-pad>", FIM "pad_token_id", true},
+    {"<fim_pad>", FIM "pad_token_id", true},
+    {"<PAD>", FIM "pad_token_id", true},
+    {"[PAD]", FIM "pad_token_id", true},
+    {"<|fim_repo|>", FIM "rep_token_id", true},
+    {"<|repo_name|>", FIM "rep_token_id", true},
+    {"<fim-repo>", FIM "rep_token_id", true},
+    {"<REPO>", FIM "rep_token_id", true},
+    {"<reponame>", FIM "rep_token_id", true},
+    {"<|file_sep|>", FIM "sep_token_id", true},
+};
+#undef FIM
 
 }  // namespace
 
@@ -75,7 +118,7 @@ Vocabulary::Vocabulary(const gguf::Metadata& metadata) {
   slots_.resize(std::bit_ceil(texts.size() + texts.size() / 2 + 1));
   for (const std::string_view text : texts) add(text);
   if (metadata.contains(kTypesKey)) read_types(metadata);
-  apply_names();
+  apply_names(metadata);
 }
 
 void Vocabulary::add(std::string_view text) {
@@ -129,11 +172,25 @@ std::vector<TokenId> Vocabulary::all_spelled(std::string_view text) const {
   return ids;
 }
 
-void Vocabulary::apply_names() {
+void Vocabulary::apply_names(const gguf::Metadata& metadata) {
   for (const Name& name : kNames) {
     for (const TokenId id : all_spelled(name.text)) {
       tokens_[id].type = name.type;
       if (name.ends_generation) ends_by_name_.insert(id);
+    }
+  }
+  for (const FillName& name : kFillNames) {
+    if (metadata.contains(name.key)) continue;
+    for (const TokenId id : all_spelled(name.text)) {
+      tokens_[id].type = TokenType::kControl;
+      if (name.ends_generation) ends_by_name_.insert(id);
+    }
+  }
+  // Gemma 4 has an HTML tag of this name.
+  if (find("<|tool_response>")) {
+    for (const TokenId id : all_spelled("</s>")) {
+      ends_by_name_.erase(id);
+      tokens_[id].type = TokenType::kNormal;
     }
   }
   // gpt-oss and solar-open close each message of a turn with <|end|>, the turn itself with one of the others.

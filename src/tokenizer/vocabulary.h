@@ -56,7 +56,7 @@ class Vocabulary {
   void add(std::string_view text);
   std::vector<TokenId> all_spelled(std::string_view text) const;
   void read_types(const gguf::Metadata& metadata);
-  void apply_names();
+  void apply_names(const gguf::Metadata& metadata);
   size_t slot_of(std::string_view text, uint64_t hash) const;
 
   std::string texts_;          // all tokens, one after another

@@ -116,7 +116,7 @@ TEST_F(Calibrated, BytesDoNotDependOnMemory) {
   const plan::Resolution resolution = resolve(plan, source_.tensors());
   const tokenizer::Chunks few(tokens(), kContext, 16, std::nullopt, "text");
   CalibrationSettings spilling;
-  spilling.sweep.hidden_state_bytes = sizeof(float) * static_cast<uint64_t>(kContext * model_.config().n_embd);
+  spilling.sweep.hidden_state_bytes = sizeof(float) * static_cast<uint64_t>(kContext * model_.config().hidden_width());
   spilling.sweep.scratch_folder = folder / "";
   CalibratedLayers in_memory(source_, resolution, model_), spilled(source_, resolution, model_);
   in_memory.start(few, {});

@@ -11,16 +11,20 @@ namespace steelyard::calibrate {
 namespace {
 
 TEST(Stages, WhatReadsComesAfterWhatIsRead) {
-  EXPECT_EQ(stage_of("blk.0.attn_q.weight"), 0);
-  EXPECT_EQ(stage_of("blk.0.ssm_in.weight"), 0);
-  EXPECT_EQ(stage_of("blk.0.attn_output.weight"), 1);
-  EXPECT_EQ(stage_of("blk.0.ssm_out.weight"), 1);
-  EXPECT_EQ(stage_of("blk.0.ffn_gate_up_exps.weight"), 2);
-  EXPECT_EQ(stage_of("blk.0.ffn_up_shexp.weight"), 2);
-  EXPECT_EQ(stage_of("blk.0.ffn_down_exps.weight"), 3);
-  EXPECT_EQ(stage_of("blk.0.ffn_down.weight"), 3);
+  // A group reads what earlier ones give.
+  const std::vector<std::string> groups[] = {
+      {"attn_q", "ssm_in", "shortconv.in_proj", "ssm_f_a", "ssm_g_a", "ssm_g", "ssm_beta", "attn_gate"},
+      {"ssm_f_b", "ssm_g_b"},
+      {"attn_output", "ssm_out", "shortconv.out_proj"},
+      {"ffn_latent_down", "ffn_routed_down"},
+      {"ffn_gate_up_exps", "ffn_up_shexp", "ffn_up", "ffn_gate_inp"},
+      {"ffn_down_exps", "ffn_down", "ffn_down_shexp"},
+      {"ffn_latent_up", "ffn_routed_up"},
+  };
+  ASSERT_EQ(std::size(groups), static_cast<size_t>(kStages));
   for (int stage = 0; stage < kStages; ++stage) {
-    EXPECT_EQ(part_of(stage), stage <= 1 ? model::LayerPart::kMixer : model::LayerPart::kFfn);
+    for (const std::string& name : groups[stage]) EXPECT_EQ(stage_of("blk.0." + name + ".weight"), stage) << name;
+    EXPECT_EQ(part_of(stage), stage <= 2 ? model::LayerPart::kMixer : model::LayerPart::kFfn);
   }
 }
 

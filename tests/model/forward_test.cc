@@ -25,11 +25,13 @@ struct States {
   std::vector<float> values;
 };
 
-States random_states(int64_t n, int64_t width, uint32_t seed) {
-  States states(n, width);
+States random_states(int64_t n, const ModelConfig& config, uint32_t seed) {
+  States states(n, config.hidden_width());
   std::mt19937 random(seed);
   std::normal_distribution<float> normal;
   std::ranges::generate(states.values, [&] { return normal(random); });
+  for (int64_t r = 0; config.streams.has_id && r < n; ++r)
+    *config.streams.id(states.matrix()).row(r) = static_cast<float>(random() % static_cast<uint32_t>(config.n_vocab));
   return states;
 }
 
@@ -91,7 +93,7 @@ class ForwardLayer : public testing::TestWithParam<std::string> {
         positions[step.sequence] += step.n;
         n += step.n;
       }
-      States x = random_states(n, model().config().n_embd, ++seed);
+      States x = random_states(n, model().config(), ++seed);
       forward_layer(layer, x.matrix(), slices, ctx);
       results.push_back(x);
     }
@@ -110,7 +112,7 @@ class ForwardLayer : public testing::TestWithParam<std::string> {
     for (const std::vector<Step>& batch : batches) {
       int64_t n = 0;
       for (const Step& step : batch) n += step.n;
-      States x = random_states(n, model().config().n_embd, ++seed);
+      States x = random_states(n, model().config(), ++seed);
       int64_t row = 0;
       for (const Step& step : batch) {
         forward_layer(layer, x.matrix().slice(row, step.n), positions[step.sequence], caches[step.sequence], ctx);

@@ -21,7 +21,7 @@ class ModelGolden : public testing::TestWithParam<Case> {
  protected:
   ModelGolden()
       : folder_(test::golden("models/" + GetParam().model) + "/"),
-        reader_(folder_ + "model.gguf"),
+        reader_(test::golden_file(GetParam().model, temporary_)),
         backend_(compute::make_backend(GetParam().backend)),
         model_(reader_, *backend_) {
     const auto json = nlohmann::json::parse(test::read_text(folder_ + "tokens.json"));
@@ -46,7 +46,8 @@ class ModelGolden : public testing::TestWithParam<Case> {
     return test::read_values<float>(folder_ + "logits_" + std::to_string(s) + ".f32");
   }
 
-  std::string folder_;
+  const test::TempFolder temporary_;
+  const std::string folder_;
   gguf::Reader reader_;
   std::unique_ptr<Backend> backend_;
   Model model_;

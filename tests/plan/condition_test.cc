@@ -52,11 +52,22 @@ TEST(Condition, TakesASetOfIndices) {
   EXPECT_FALSE(condition.index()->contains(2, 16));
   EXPECT_TRUE(condition.index()->contains(15, 16));
   EXPECT_FALSE(condition.holds({})) << "the other terms still count";
+  EXPECT_FALSE(condition.is_place());
+  EXPECT_TRUE(parse("place in {:1/8}").is_place());
+  EXPECT_TRUE(parse("place in {:1/8}").index()->contains(1, 16));
   EXPECT_FALSE(parse("imatrix").index().has_value());
 }
 
+TEST(Condition, AsksForBlocksThatPredict) {
+  EXPECT_EQ(parse("imatrix").predicting(), std::nullopt);
+  EXPECT_EQ(parse("nextn and imatrix").predicting(), true);
+  EXPECT_EQ(parse("not nextn").predicting(), false);
+  EXPECT_TRUE(parse("nextn").holds({})) << "a question to the tensor";
+}
+
 TEST(Condition, TextReadsBack) {
-  for (const char* text : {"imatrix", "not tied and gqa >= 4", "index in {:1/8, 7/8:}", "experts != 8 and imatrix"}) {
+  for (const char* text : {"imatrix", "not tied and gqa >= 4", "index in {:1/8, 7/8:}", "place in {-1} and not nextn",
+                           "experts != 8 and imatrix"}) {
     EXPECT_EQ(parse(text).text(), text);
     EXPECT_TRUE(parse(parse(text).text()) == parse(text));
   }
@@ -85,6 +96,10 @@ TEST(Condition, RefusesWhatItDoesNotKnow) {
                            "index in {x}",
                            "index in {1} and index in {2}",
                            "not index in {1}",
+                           "place",
+                           "place in {1} and index in {2}",
+                           "nextn and not nextn",
+                           "nextn == 1",
                            "IMATRIX"}) {
     EXPECT_NE(refusal(text), "") << text;
   }

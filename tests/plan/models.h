@@ -16,7 +16,8 @@
 
 namespace steelyard::plan {
 
-inline const char* const kModels[] = {"glm-4.7", "glm-4.7-flash", "qwen3-30b-a3b", "qwen3-coder-next"};
+inline const char* const kModels[] = {"glm-4.7",           "glm-4.7-flash",   "qwen3-30b-a3b", "qwen3-coder-next",
+                                      "deepseek-v4-flash", "gemma-4-26b-a4b", "glm-5",         "qwen3.5-35b-a3b"};
 
 struct Model {
   std::vector<gguf::TensorInfo> tensors;

@@ -198,11 +198,13 @@ std::string name_of(const testing::TestParamInfo<const char*>& instance) {
 INSTANTIATE_TEST_SUITE_P(Models, GoldenGradients,
                          testing::Values("llama", "llama_tied", "llama3_ropefreqs", "mixtral", "qwen2", "qwen3",
                                          "qwen3moe", "deepseek2", "deepseek2_yarn", "deepseek3", "glm4moe",
-                                         "minimax-m2", "gpt-oss", "gemma3"),
+                                         "minimax-m2", "gpt-oss", "gemma2", "gemma3", "qwen2moe", "olmoe", "olmo2",
+                                         "olmo3", "smollm3", "seed_oss", "phi3", "glm4", "granite", "granitemoe",
+                                         "hunyuan-moe", "ernie4_5-moe", "dots1", "bailingmoe2", "cohere2", "exaone4"),
                          name_of);
 
 TEST(GradientSweep, RefusesGatedDeltaNets) {
-  for (const std::string name : {"qwen3next", "qwen35moe"}) {
+  for (const std::string name : {"qwen3next", "qwen35", "qwen35moe"}) {
     const std::string error = test::error_of([&] { Tuned(name, compute::make_backend("cpu")); });
     EXPECT_NE(error.find(name + "/model.gguf"), std::string::npos) << error;
     EXPECT_NE(error.find("blk.0 is a gated delta net"), std::string::npos) << error;

@@ -201,7 +201,7 @@ TEST(LayerSweep, ChunksBreakInAPipelineAsTheyDoAlone) {
   for (size_t i = 0; i < n_layers; ++i) in_turns.push_back((i % 2 == 0 ? one : other).get());
   const model::Model model(reader, in_turns);
   LayerSweep sweep(model, 16, ids_of, {.n_batch = 32});
-  const std::vector<float> finite(static_cast<size_t>(16 * model.config().n_embd), 0.5f);
+  const std::vector<float> finite(static_cast<size_t>(16 * model.config().hidden_width()), 0.5f);
   std::vector<float> broken = finite;
   broken[5] = std::numeric_limits<float>::infinity();
   int64_t chunk = 0;

@@ -32,7 +32,7 @@ std::vector<float> with_whole_caches(const model::Model& model, std::span<const 
   DeviceContexts contexts(model.config().norm_eps);
   compute::Backend& backend = model.backend();
   const auto n = static_cast<int64_t>(ids.size());
-  const compute::Matrix x = contexts.hidden_states(backend, n, model.config().n_embd);
+  const compute::Matrix x = contexts.hidden_states(backend, n, model.config().hidden_width());
   model.embed(ids, x);
   for (int i = 0; i < model.n_layers(); ++i) {
     const model::Layer layer = model.layer(i, n);

@@ -42,7 +42,7 @@ std::vector<std::vector<float>> sweep_rows(const model::Model& model, LayerSweep
   sweep.start(first, end - first);
   while (sweep.next_layer() < model.n_layers()) run_layer(sweep, sweep.next_layer());
   std::vector<std::vector<float>> rows;
-  const int64_t width = model.config().n_embd;
+  const int64_t width = model.config().hidden_width();
   sweep.save([&](std::span<const float> values) {
     for (auto at = values.begin(); at != values.end(); at += width) rows.emplace_back(at, at + width);
   });
@@ -148,8 +148,8 @@ TEST_P(TextsOfChunks, InPartsOfLayersAndWatched) {
   EXPECT_GT(watcher.n, 0);
   std::vector<std::vector<float>> found;
   sweep.save([&](std::span<const float> values) {
-    for (auto at = values.begin(); at != values.end(); at += model_->config().n_embd)
-      found.emplace_back(at, at + model_->config().n_embd);
+    for (auto at = values.begin(); at != values.end(); at += model_->config().hidden_width())
+      found.emplace_back(at, at + model_->config().hidden_width());
   });
   expect_same(found, expected);
 }
@@ -164,9 +164,9 @@ TEST_P(TextsOfChunks, OfOtherWindowsAndWithoutBrokenChunks) {
   int64_t chunk = 1;
   sweep.save([&](std::span<const float> values) {
     for (int64_t t = 0; chunk > 1 && t < 16; ++t) {
-      const auto at = values.begin() + t * model_->config().n_embd;
+      const auto at = values.begin() + t * model_->config().hidden_width();
       const auto r = static_cast<size_t>(chunk * 16 + t);
-      const std::vector<float> row(at, at + model_->config().n_embd);
+      const std::vector<float> row(at, at + model_->config().hidden_width());
       EXPECT_LE(distance(row, expected[r]), n_of_text_[r] > 1 ? 0 : kTolerance) << chunk << ", " << t;
     }
     ++chunk;

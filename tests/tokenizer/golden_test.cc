@@ -24,6 +24,7 @@ int compare(const std::string& folder, const std::string& file) {
   const json record = json::parse(test::read_text(folder + "/" + file));
   const gguf::Reader reader(folder + "/" + record["vocab_file"].get<std::string>(), gguf::ReadMode::kHeader);
   gguf::Metadata metadata = reader.metadata();
+  if (record.contains("model")) metadata.set_string("tokenizer.ggml.model", record["model"].get<std::string>());
   if (file.find("__pre_") != std::string::npos) {
     metadata.set_string("tokenizer.ggml.pre", record["pre"].get<std::string>());
   }
@@ -64,10 +65,11 @@ TEST_P(BoundaryGolden, SameIds) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, BoundaryGolden,
-                         testing::Values("bailingmoe", "chatglm-bpe", "deepseek-coder", "deepseek-llm", "deepseek-v3",
-                                         "default", "exaone-moe", "falcon", "glm4", "gpt-2", "gpt-4o", "hunyuan",
-                                         "kimi-k2", "laguna", "llama-bpe", "minicpm5", "minimax-m2", "qwen2", "qwen35",
-                                         "seed-coder", "smollm", "spark2_5", "starcoder", "tekken", "ufakzeka"),
+                         testing::Values("afmoe", "bailingmoe", "bloom", "chatglm-bpe", "deepseek-coder",
+                                         "deepseek-llm", "deepseek-v3", "default", "exaone-moe", "falcon", "glm4",
+                                         "gpt-2", "gpt-4o", "hunyuan", "jais-2", "kimi-k2", "laguna", "llama-bpe",
+                                         "minicpm5", "minimax-m2", "qwen2", "qwen35", "seed-coder", "smollm",
+                                         "spark2_5", "starcoder", "tekken", "tiny_aya", "ufakzeka", "viking", "youtu"),
                          [](const auto& pre) {
                            std::string name = pre.param;
                            for (char& c : name) c = c == '-' ? '_' : c;
@@ -86,6 +88,15 @@ TEST(SpmGolden, SameIds) {
   EXPECT_EQ(compare(test::golden("tokenizers"), "spm-words.json"), 255);
   EXPECT_EQ(compare(test::golden("tokenizers"), "spm-across.json"), 255);
 }
+
+// BPE over characters: with a kind of its own, which adds BOS even against the file's word, and by a pre-tokenizer.
+TEST(Gemma4Golden, SameIds) {
+  EXPECT_EQ(compare(test::golden("tokenizers"), "gemma4-bpe.json"), 105);
+  EXPECT_EQ(compare(test::golden("tokenizers"), "gemma4-bpe__pre_sarvam-moe.json"), 105);
+}
+
+// A model of this name drops white space behind marked tokens.
+TEST(Phi3Golden, SameIds) { EXPECT_EQ(compare(test::golden("tokenizers"), "spm-phi3.json"), 75); }
 
 TEST(Gpt2Golden, SameIds) {
   const std::string folder = test::shared("golden/tokenizers");

@@ -27,6 +27,9 @@ TEST(Pretokenizer, KnownSplits) {
   EXPECT_EQ(split("kimi-k2", "a中文b"), (Pieces{"a", "中文", "b"}));
   EXPECT_EQ(split("smollm", "x12"), (Pieces{"x", "1", "2"}));
   EXPECT_EQ(split("deepseek-v3", "1234中あx"), (Pieces{"123", "4", "中あ", "x"}));
+  EXPECT_EQ(split("tiny_aya", "ab 1234567!"), (Pieces{"ab", " ", "1", "234", "567", "!"}));
+  EXPECT_EQ(split("jais-2", "a" + std::string(11, ' ') + "b"), (Pieces{"a", std::string(8, ' '), "  ", " b"}));
+  EXPECT_EQ(split("gemma4", "a b\n\nc"), (Pieces{"a b", "\n\n", "c"}));
   EXPECT_TRUE(split("gpt-2", "").empty());
 }
 
@@ -71,9 +74,12 @@ TEST(Pretokenizer, LongRuns) {
   std::string han;
   for (size_t i = 0; i < n / 3; ++i) han += "中";
   for (const char* name :
-       {"default", "gpt-2", "llama-bpe", "gpt-4o", "tekken", "kimi-k2", "deepseek-llm", "deepseek-coder", "deepseek-v3",
-        "qwen35", "seed-coder", "bailingmoe", "falcon", "exaone-moe", "laguna", "minicpm5", "spark2_5", "ufakzeka"}) {
-    for (const std::string& text : {spaces + "x", spaces + "5", std::string(n, 'a'), std::string(n, '!'), han}) {
+       {"default",        "gpt-2",       "llama-bpe", "gpt-4o",     "tekken",     "kimi-k2", "deepseek-llm",
+        "deepseek-coder", "deepseek-v3", "qwen35",    "seed-coder", "bailingmoe", "falcon",  "exaone-moe",
+        "laguna",         "minicpm5",    "spark2_5",  "ufakzeka",   "afmoe",      "bloom",   "gemma4",
+        "jais-2",         "tiny_aya",    "viking",    "youtu"}) {
+    for (const std::string& text :
+         {spaces + "x", spaces + "5", std::string(n, 'a'), std::string(n, '!'), std::string(n, '5'), han}) {
       EXPECT_EQ(join(split(name, text)).size(), text.size()) << name;
     }
   }

@@ -28,9 +28,8 @@ AttentionConfig read_attention(const ModelKeys& keys) {
     keys.reject("rope.dimension_count", "is {}, expected less than the head width {}", attention.rope.n_dims,
                 attention.head_k);
   }
-  if (keys.non_negative("attention.temperature_scale", 0.0) != 0) {
-    keys.reject("attention.temperature_scale", "is not supported");
-  }
+  attention.temperature = static_cast<float>(keys.non_negative("attention.temperature_scale", 0.0));
+  if (attention.temperature != 0) attention.temperature_length = keys.count("attention.temperature_length");
 
   // YaRN with mscale_all_dim m (the file holds 0.1 m): the magnitude of cos and sin cancels out, and 1 + 0.1 m ln f is
   // squared in the score scale (DeepSeek-V3's modeling code). Without the key the magnitude does both.

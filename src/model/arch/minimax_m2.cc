@@ -12,9 +12,7 @@ ModelConfig read_minimax_m2(const ModelKeys& keys) {
   layer.attention.whole_norm = true;
   layer.ffn = keys.required_experts();
   layer.ffn.n_ff = keys.count("feed_forward_length");
-  const std::optional<compute::Gating> gating = keys.gating();
-  if (!gating) keys.reject("expert_gating_func", "is missing");
-  layer.ffn.gating = *gating;
+  layer.ffn.gating = keys.required_gating();
   layer.ffn.normalize = true;
   layer.required = {"attn_q_norm.weight", "attn_k_norm.weight", "exp_probs_b.bias"};
   ModelConfig config = keys.model(layer);

@@ -11,9 +11,10 @@ namespace steelyard::model {
 
 ModelConfig read_qwen3next(const ModelKeys& keys);
 
-ModelConfig read_qwen35moe(const ModelKeys& keys) {
+// What Qwen 3.5 has that qwen3next has not.
+void tile_value_heads(const ModelKeys& keys, ModelConfig& config);
+void tile_value_heads(const ModelKeys& keys, ModelConfig& config) {
   constexpr const char* kSections = "rope.dimension_sections";
-  ModelConfig config = read_qwen3next(keys);
   const std::vector<int64_t> sections = keys.counts(kSections, 4);
   if (std::accumulate(sections.begin(), sections.end(), int64_t{0}) == 0) keys.reject(kSections, "has no pairs");
   for (auto* const layers : {&config.layers, &config.prediction}) {
@@ -22,6 +23,11 @@ ModelConfig read_qwen35moe(const ModelKeys& keys) {
       std::ranges::copy(sections, layer.attention.rope.sections.begin());
     }
   }
+}
+
+ModelConfig read_qwen35moe(const ModelKeys& keys) {
+  ModelConfig config = read_qwen3next(keys);
+  tile_value_heads(keys, config);
   return config;
 }
 

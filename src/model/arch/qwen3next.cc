@@ -29,7 +29,9 @@ DeltaNetConfig read_delta_net(const ModelKeys& keys) {
 
 }  // namespace
 
-ModelConfig read_qwen3next(const ModelKeys& keys) {
+// Gated delta nets and gated attention with any FFN.
+ModelConfig read_qwen_hybrid(const ModelKeys& keys, const FfnConfig& ffn);
+ModelConfig read_qwen_hybrid(const ModelKeys& keys, const FfnConfig& ffn) {
   LayerConfig full;
   full.attention = keys.attention(compute::RopePairs::kNeox);
   full.attention.gated = true;
@@ -37,11 +39,7 @@ ModelConfig read_qwen3next(const ModelKeys& keys) {
     keys.reject("attention.value_length", "is {}, expected key_length {}", full.attention.head_v,
                 full.attention.head_k);
   }
-  full.ffn = keys.required_experts();
-  full.ffn.n_ff_shared = keys.count("expert_shared_feed_forward_length", 0);
-  if (full.ffn.n_ff_shared == 0) full.ffn.n_ff_shared = keys.count("feed_forward_length");
-  full.ffn.shared_gate = true;
-  full.ffn.normalize = true;
+  full.ffn = ffn;
   full.ffn_norm = "post_attention_norm";
   full.required = {"attn_q_norm.weight", "attn_k_norm.weight"};
   ModelConfig config = keys.model(full);
@@ -54,6 +52,15 @@ ModelConfig read_qwen3next(const ModelKeys& keys) {
     if (recurrent[i]) config.layers[i].attention = linear;
   }
   return config;
+}
+
+ModelConfig read_qwen3next(const ModelKeys& keys) {
+  FfnConfig ffn = keys.required_experts();
+  ffn.n_ff_shared = keys.count("expert_shared_feed_forward_length", 0);
+  if (ffn.n_ff_shared == 0) ffn.n_ff_shared = keys.count("feed_forward_length");
+  ffn.shared_gate = true;
+  ffn.normalize = true;
+  return read_qwen_hybrid(keys, ffn);
 }
 
 }  // namespace steelyard::model

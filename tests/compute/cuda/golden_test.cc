@@ -42,7 +42,8 @@ class CudaModels : public CudaTest, public testing::WithParamInterface<std::stri
 TEST_P(CudaModels, GiveGoldenLogits) {
   const std::string folder = test::golden("models/" + GetParam() + "/");
   const auto json = nlohmann::json::parse(test::read_text(folder + "tokens.json"));
-  const gguf::Reader reader(folder + "model.gguf");
+  const test::TempFolder temporary;
+  const gguf::Reader reader(test::golden_file(GetParam(), temporary));
   const auto backend = cuda();
   const model::Model model(reader, *backend);
   const auto first = json["sequences"][0].get<std::vector<int32_t>>();

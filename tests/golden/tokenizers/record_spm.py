@@ -3,9 +3,10 @@
 
     python3 tests/golden/tokenizers/record_spm.py     # needs the PyPI packages gguf and llama-cpp-python
 
-Two vocabularies, learned on tests/text by counting substrings of words:
+Vocabularies, learned on tests/text by counting substrings of words:
   spm-words.gguf   a space goes before text; no token goes on into a second word
   spm-across.gguf  no such space, like Gemma; tokens like "_of_the", runs of spaces, many equal scores
+  spm-phi3.gguf    the first, small, with a name for which llama.cpp drops white space behind marked tokens
 Scores fall with the count, so that what merges first depends on them. The strings are those of the other records of
 this folder, and some more.
 """
@@ -39,13 +40,13 @@ def pieces_of_words(text, n, across):
     return best[:n]
 
 
-def vocabulary(across):
+def vocabulary(across, n):
     text = "".join(path.read_text() for path in sorted((ROOT / "tests/text").glob("*.txt")))[:60000]
     tokens = [("<unk>", 0.0, UNKNOWN), ("<s>", 0.0, CONTROL), ("</s>", 0.0, CONTROL)]
     tokens += [(f"<0x{b:02X}>", 0.0, BYTE) for b in range(256)]
     if across:
         tokens += [(SPACE * n, -float(n), NORMAL) for n in range(2, 9)]
-    pieces = pieces_of_words(text, 900, across)
+    pieces = pieces_of_words(text, n, across)
     for i, (piece, count) in enumerate(pieces):
         tokens.append((piece, -float(i // 5 if across else i), NORMAL))
     characters = collections.Counter(text.replace(" ", SPACE))
@@ -58,9 +59,12 @@ def vocabulary(across):
     return tokens
 
 
-def write(name, across):
-    tokens = vocabulary(across)
+def write(name, across=False, model_name=None):
+    tokens = vocabulary(across, 150 if model_name else 900)
     writer = gguf.GGUFWriter(HERE / name, "llama")
+    if model_name:
+        writer.add_name(model_name)
+        tokens.append(("<|endoftext|>", 0.0, CONTROL))
     writer.add_context_length(64)
     writer.add_embedding_length(8)
     writer.add_block_count(1)
@@ -137,10 +141,10 @@ def texts():
     return cases
 
 
-def record(name):
+def record(name, strings):
     peer = Peer(HERE / name)
     cases = []
-    for text in texts():
+    for text in strings:
         ids = peer.ids(text, False, False)
         special = peer.ids(text, True, True)
         cases.append({"hex": text.hex(), "ids": ids, "ids_special": special,
@@ -152,6 +156,11 @@ def record(name):
 
 
 if __name__ == "__main__":
-    for name, across in (("spm-words.gguf", False), ("spm-across.gguf", True)):
-        write(name, across)
-        record(name)
+    write("spm-words.gguf")
+    record("spm-words.gguf", texts())
+    write("spm-across.gguf", across=True)
+    record("spm-across.gguf", texts())
+    write("spm-phi3.gguf", model_name="Tiny Phi-3")
+    behind = [mark + space + b"the end" + mark + space for mark in (b"<|user|>", b"<|im_end|>", b"<mark>", b"</s>", b"<s>", b"<unk>",
+              b"<|endoftext|>") for space in (b" ", b"\n", b"\t \r\n", b"\xc2\xa0", b"")]
+    record("spm-phi3.gguf", texts()[95:135] + behind)
