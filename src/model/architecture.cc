@@ -33,12 +33,13 @@ void check_widths(const gguf::Metadata& metadata, const ModelConfig& config) {
                               attention.n_head * attention.head_v,
                               attention.n_head_kv * attention.head_k,
                               attention.n_head_kv * attention.head_v,
+                              attention.indexer.query_width(),
                               delta.n_head * delta.head,
                               delta.n_head_k * delta.head,
                               space.n_head * space.head,
                               space.n_group * space.n_state,
                               kimi.n_head * kimi.head,
-                              config.streams.n * config.n_embd,
+                              config.streams.row_width(),
                               ffn.n_ff,
                               ffn.n_ff_shared};
     for (const int64_t width : widths) {

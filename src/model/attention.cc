@@ -53,6 +53,7 @@ Matrix attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> se
   const AttentionWeights& w = layer.weights.attention;
 
   const auto [projected, k, v] = project(config, w, h, ctx);
+  choose_past(layer, h, {}, {}, sequences, ctx);
   const Matrix q = config.gated ? part_of_heads(projected, config.head_k, 0, ctx) : projected;
   const auto norm_both = [&, k = k] {
     norm_heads(w.q_norm, q, config.whole_norm ? q.cols : config.head_k, ctx);

@@ -71,6 +71,39 @@ struct DeltaNetConfig {
   bool operator==(const DeltaNetConfig&) const = default;
 };
 
+/// What chooses the past positions that a query sees, when there are more than so many.
+struct IndexerConfig {
+  enum class Kind {
+    kNone,
+    kPositions,  ///< the best ones by the sum over heads of w relu(q . k) (DeepSeek-V3.2's lightning indexer)
+    kPools,      ///< the best blocks by pooled keys, and the positions of the block that is not complete (GLM-5.3)
+    kBlocks,     ///< blocks of positions for each key head (MiniMax-M3). It has tensors, but the choice is not built
+  };
+  Kind kind = Kind::kNone;
+  int64_t n_head = 0;
+  int64_t head = 0;                                      ///< width of a query head and of the key
+  int64_t n_best = 0;                                    ///< positions or blocks that are chosen
+  int64_t block = 1;                                     ///< positions of a block
+  compute::RopePairs pairs = compute::RopePairs::kNorm;  ///< of queries and key; with the layer's angles
+  float norm_eps = 0;                                    ///< of the layer norm of the key
+
+  /// Whether not every position of a text of n is always seen. n_best and block are below 2^31.
+  bool chooses(int64_t n) const { return kind != Kind::kNone && n > n_best * block; }
+  bool is_built() const { return kind == Kind::kPositions || kind == Kind::kPools; }
+  int64_t query_width() const { return n_head * head; }
+  /// [queries | weights | key], and with pools what weighs the key.
+  int64_t side_width() const { return query_width() + n_head + (kind == Kind::kPools ? 2 : 1) * head; }
+  /// Of a cache for n positions.
+  int64_t n_keys(int64_t n) const { return kind == Kind::kPools ? n / block : n; }
+  int64_t pending_values() const { return kind == Kind::kPools ? (block - 1) * 2 * head : 0; }  ///< of a state
+
+  bool operator==(const IndexerConfig&) const = default;
+};
+
+/// Whether a layer computes what it stores of past positions, or takes it from an earlier layer, through side columns
+/// of hidden states.
+enum class Sharing { kOwn, kGives, kTakes };
+
 /// Short convolution of LFM2: what the convolution sees, and what it gives, is gated. Both are as wide as the model.
 struct ShortConvConfig {
   int64_t width = 0;
@@ -178,6 +211,11 @@ struct AttentionConfig {
   std::optional<compute::Gate> output_gate;
   float output_scale = 1;  ///< multiplies what attn_output gives
 
+  IndexerConfig indexer;
+  /// Of what the indexer computes; of a layer without one.
+  Sharing sharing = Sharing::kOwn;
+  int64_t side_begin = 0;  ///< first side column of what is given or taken
+
   // Latent only.
   int64_t q_lora_rank = 0;   ///< 0: one full attn_q
   int64_t kv_lora_rank = 0;  ///< width of the cached latent
@@ -190,8 +228,7 @@ struct AttentionConfig {
   KimiDeltaConfig kimi_delta;
   CompressedConfig compressed;
 
-  NgramConfig ngrams;       ///< before the mixer
-  int64_t dense_up_to = 0;  ///< beyond so many positions only some are seen, which is not built; 0: all are
+  NgramConfig ngrams;  ///< before the mixer
 
   int64_t query_width() const { return n_head * head_k * (gated ? 2 : 1); }  ///< gates included
   int64_t n_nope() const { return head_k - rope.n_dims; }  ///< latent: columns of a query head without RoPE

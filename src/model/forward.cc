@@ -43,14 +43,15 @@ float* resume_state(const SequenceSlice& sequence, ForwardContext& ctx) {
 }
 
 void rope_heads(const Layer& layer, Matrix x, int64_t n_head, int64_t head_stride,
-                std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
+                std::span<const SequenceSlice> sequences, ForwardContext& ctx,
+                std::optional<compute::RopePairs> pairs) {
   const RopeConfig& rope = layer.config.attention.rope;
   if (!layer.config.attention.rotates()) return;
   for (const SequenceSlice& s : sequences) {
     const RopeTable& table = s.extended && rope.scaling == RopeScaling::kLongrope ? layer.rope_long : layer.rope;
     STEELYARD_CHECK(table.cos != nullptr);
-    ctx.backend.rope(x.slice(s.first_row, s.n_rows),
-                     {n_head, head_stride, rope.n_dims, rope.pairs, table.cos, table.sin, s.first_position});
+    ctx.backend.rope(x.slice(s.first_row, s.n_rows), {n_head, head_stride, rope.n_dims, pairs.value_or(rope.pairs),
+                                                      table.cos, table.sin, s.first_position});
   }
 }
 
@@ -112,7 +113,8 @@ void store_values(Matrix values, std::span<const SequenceSlice> sequences, Forwa
   }
 }
 
-Matrix attend(compute::AttentionArgs args, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
+Matrix attend(compute::AttentionArgs args, std::span<const SequenceSlice> sequences, ForwardContext& ctx,
+              std::span<const Matrix> visible) {
   const Matrix out = ctx.scratch.matrix(args.q.rows, args.n_head * args.head_v), queries = args.q;
   std::vector<compute::Attention> all;
   for (const SequenceSlice& s : sequences) {
@@ -122,6 +124,7 @@ Matrix attend(compute::AttentionArgs args, std::span<const SequenceSlice> sequen
     args.k = s.kv->keys.slice(s.kv_begin, n_keys);
     args.v = s.kv->values.slice(s.kv_begin, n_keys);
     args.first_position = first_position;
+    if (!visible.empty()) args.visible = visible[all.size()];
     all.push_back({args, out.slice(s.first_row, s.n_rows)});
   }
   ctx.backend.attentions(all);
@@ -175,7 +178,7 @@ Matrix contribution(const LayerConfig& config, const Vector& norm, Matrix y, For
   return out;
 }
 
-Matrix mix(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
+Matrix mix(const Layer& layer, Matrix h, Matrix side, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
   switch (layer.config.attention.mixer) {
     case Mixer::kDeltaNet:
       return delta_net(layer, h, sequences, ctx);
@@ -186,7 +189,7 @@ Matrix mix(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequence
     case Mixer::kKimiDelta:
       return kimi_delta(layer, h, sequences, ctx);
     case Mixer::kLatent:
-      return latent_attention(layer, h, sequences, ctx);
+      return latent_attention(layer, h, side, sequences, ctx);
     case Mixer::kCompressed:
       return compressed_attention(layer, h, sequences, ctx);
     case Mixer::kAttention:
@@ -201,7 +204,8 @@ void pass_mixer(const Layer& layer, Matrix x, std::span<const SequenceSlice> seq
   if (layer.config.attention.ngrams.exists()) add_ngrams(layer, x, sequences, ctx);
   const AttentionWeights& w = layer.weights.attention;
   const BranchInput input = read_branch(layer, Branch::kMixer, x, ctx);
-  const Matrix y = mix(layer, branch_input(layer.config, w.norm, input.x, ctx), sequences, ctx);
+  const Matrix side = layer.config.streams.side(x);
+  const Matrix y = mix(layer, branch_input(layer.config, w.norm, input.x, ctx), side, sequences, ctx);
   add_branch(layer, Branch::kMixer, input, contribution(layer.config, w.branch_norm, y, ctx), x, ctx);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -66,8 +67,9 @@ void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer
 
 /// Grouped attention; h: [n, n_embd], normed.
 Matrix attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
-/// Latent attention, absorbed or expanded.
-Matrix latent_attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
+/// Latent attention, absorbed or expanded. side: columns of the hidden states, which may be given or taken there.
+Matrix latent_attention(const Layer& layer, Matrix h, Matrix side, std::span<const SequenceSlice> sequences,
+                        ForwardContext& ctx);
 /// Gated delta net. At first_position 0 the state is reset, else it must be that of the earlier positions.
 Matrix delta_net(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 /// Short convolution, Mamba 2 and Kimi delta attention, with a state as delta_net().
@@ -123,9 +125,11 @@ void gate_heads(const Layer& layer, Matrix mixed, Matrix h, ForwardContext& ctx)
 /// 0 it is zeros.
 float* resume_state(const SequenceSlice& sequence, ForwardContext& ctx);
 
-/// RoPE of n_head heads in the columns of x, head_stride apart, at the positions of the rows.
+/// RoPE of n_head heads in the columns of x, head_stride apart, at the positions of the rows. On other pairs than the
+/// layer's, if they are given.
 void rope_heads(const Layer& layer, Matrix x, int64_t n_head, int64_t head_stride,
-                std::span<const SequenceSlice> sequences, ForwardContext& ctx);
+                std::span<const SequenceSlice> sequences, ForwardContext& ctx,
+                std::optional<compute::RopePairs> pairs = {});
 /// Queries far into a text, one row per token, are scaled up where the model does so (AttentionConfig::temperature).
 void temper_queries(const AttentionConfig& config, Matrix q, std::span<const SequenceSlice> sequences,
                     ForwardContext& ctx);
@@ -135,7 +139,17 @@ void gate_heads(const Layer& layer, Matrix h, Matrix mixed, ForwardContext& ctx)
 void store_keys(Matrix keys, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 void store_values(Matrix values, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 /// Attention of each sequence's rows to its cache, in one call of the backend: [n, n_head * head_v] in scratch memory.
-/// `args` with the queries of all of them; caches, positions and result are filled in.
-Matrix attend(compute::AttentionArgs args, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
+/// `args` with the queries of all of them; caches, positions and result are filled in. visible: of choose_past.
+Matrix attend(compute::AttentionArgs args, std::span<const SequenceSlice> sequences, ForwardContext& ctx,
+              std::span<const Matrix> visible = {});
+/// By sequence what its rows see of its positions, as AttentionArgs::visible has it, for a layer with an indexer; h:
+/// normed, q_latent: what queries are projected from, normed. Stores the indexer's keys. Empty: nothing is to be
+/// chosen.
+std::vector<Matrix> choose_past(const Layer& layer, Matrix h, Matrix q_latent, Matrix side,
+                                std::span<const SequenceSlice> sequences, ForwardContext& ctx);
+/// Shows the observer the input of a product whose result is not needed.
+inline void observe(const Weight& weight, Matrix x, ForwardContext& ctx) {
+  if (ctx.observer != nullptr) ctx.observer->dense(ctx.backend, weight, 0, x);
+}
 
 }  // namespace steelyard::model

@@ -42,9 +42,10 @@ int64_t state_values(const AttentionConfig& config) {
       const int64_t width = own.n_halves() * (config.head_k + (own.has_index() ? own.index_head : 0));
       return own.n_pending() * 2 * width;  // vectors and their gates
     }
+    case Mixer::kLatent:
+      return config.indexer.pending_values();
     case Mixer::kNone:
     case Mixer::kAttention:
-    case Mixer::kLatent:
       break;
   }
   return 0;
@@ -59,6 +60,10 @@ RecurrentState make_state(Backend& backend, int64_t n_values) {
   return state;
 }
 
+bool chooses_positions(const AttentionConfig& config, int64_t n_positions) {
+  return config.indexer.is_built() && config.indexer.chooses(n_positions);
+}
+
 // Without memory.
 KvLayer kv_views(const AttentionConfig& config, CacheRoom room, CacheTypes types) {
   KvLayer kv;
@@ -68,6 +73,8 @@ KvLayer kv_views(const AttentionConfig& config, CacheRoom room, CacheTypes types
   kv.keys = typed_rows(types.keys, room.n_rows + n_entries, config.key_width());
   if (config.value_width() > 0) kv.values = typed_rows(types.values, room.n_rows, config.value_width());
   if (config.compressed.has_index()) kv.index_keys = typed_rows(types.keys, n_entries, config.compressed.index_head);
+  if (chooses_positions(config, room.n_positions))
+    kv.index_keys = typed_rows(types.keys, config.indexer.n_keys(room.n_positions), config.indexer.head);
   return kv;
 }
 
@@ -86,6 +93,27 @@ void check_cache_types(const AttentionConfig& config, CacheTypes types) {
   } else {
     check_heads(types.keys, config.key_width(), "latents with keys");
     check_heads(types.keys, config.kv_lora_rank, "latents");
+  }
+  if (config.indexer.is_built()) check_heads(types.keys, config.indexer.head, "keys of the indexer");
+}
+
+int64_t longest_context(const ModelConfig& config) {
+  int64_t longest = config.n_context;
+  for (const LayerConfig& layer : config.layers) {
+    const IndexerConfig& indexer = layer.attention.indexer;
+    if (indexer.kind == IndexerConfig::Kind::kBlocks) longest = std::min(longest, indexer.n_best * indexer.block);
+  }
+  return longest;
+}
+
+void check_context(const std::string& path, const ModelConfig& config, int64_t n_positions) {
+  for (const LayerConfig& layer : config.layers) {
+    const IndexerConfig& indexer = layer.attention.indexer;
+    if (indexer.kind != IndexerConfig::Kind::kBlocks || !indexer.chooses(n_positions)) continue;
+    fail(path,
+         "a context of {} tokens: beyond {} ({} blocks of {}) {} models attend to chosen blocks only, which is not "
+         "built",
+         n_positions, indexer.n_best * indexer.block, indexer.n_best, indexer.block, config.architecture);
   }
 }
 

@@ -2,6 +2,7 @@
 // attention caches [latent | roped key] once; its values are a view of it.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "compute/backend.h"
@@ -44,7 +45,9 @@ struct KvLayer {
   // Compressed: of keys and values, position p has row p % n_recent, entry b row n_recent + b. What incomplete blocks
   // are pooled from is in `state`.
   int64_t n_recent = 0;
-  compute::TypedRows index_keys;  // [n_entries, index_head]: of entries, for the indexer
+  // For an indexer. Compressed: [n_entries, index_head], of entries; latent: [n_positions, indexer.head], where there
+  // is something to choose from.
+  compute::TypedRows index_keys;
   Buffer memory;
   int64_t window = 0;  // the layer's
   int64_t first = 0;
@@ -56,6 +59,11 @@ CacheRoom cache_room(const AttentionConfig& config, int64_t n_positions, int64_t
 
 /// Error when the width of a head is not a multiple of a type's block length, or a type cannot be written.
 void check_cache_types(const AttentionConfig& config, CacheTypes types);
+
+/// Error when a text of n_positions would need a choice of past positions that is not built.
+void check_context(const std::string& path, const ModelConfig& config, int64_t n_positions);
+/// The longest text that passes; no more than the model was made for.
+int64_t longest_context(const ModelConfig& config);
 
 /// What make_kv_layer allocates. types: must have passed the check.
 uint64_t kv_layer_bytes(const AttentionConfig& config, CacheRoom room, CacheTypes types = {});

@@ -17,8 +17,9 @@ void per_head(const Weight& weight, Matrix x, int64_t in_step, Matrix out, int64
 }
 
 struct Projections {
-  Matrix q;       // [n, H * head_k]: per head n_nope columns, then the columns for RoPE
-  Matrix latent;  // every token's [normed latent | roped key], one for all heads
+  Matrix q;              // [n, H * head_k]: per head n_nope columns, then the columns for RoPE
+  Matrix latent;         // every token's [normed latent | roped key], one for all heads
+  Matrix q_latent = {};  // [n, q_lora_rank], normed: what q is projected from
 };
 
 Projections project(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
@@ -33,7 +34,7 @@ Projections project(const Layer& layer, Matrix h, std::span<const SequenceSlice>
   rope_heads(layer, out.columns(config.kv_lora_rank, config.rope.n_dims), 1, config.rope.n_dims, sequences, ctx);
   if (!low_rank) return {q, out};
   ctx.backend.rms_norm(q, w.q_a_norm.data, ctx.norm_eps, q);
-  return {linear(w.q_b, q, ctx), out};
+  return {linear(w.q_b, q, ctx), out, q};
 }
 
 // Heads of a fixed width in the columns of x: rotates the last n_dims columns of each.
@@ -44,24 +45,26 @@ void rope_ends_of_heads(const Layer& layer, Matrix x, int64_t head_width, std::s
 }
 
 // [n, H * head_v]: each head's queries against [latent | key]; the weighted sum of latents is projected to values.
-Matrix mix_absorbed(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
+Matrix mix_absorbed(const Layer& layer, Matrix h, Matrix side, std::span<const SequenceSlice> sequences,
+                    ForwardContext& ctx) {
   const AttentionConfig& config = layer.config.attention;
   const AttentionWeights& w = layer.weights.attention;
   const int64_t n = h.rows, n_head = config.n_head, rank = config.kv_lora_rank, width = config.key_width();
-  const auto [q, latent] = project(layer, h, sequences, ctx);
+  const auto [q, latent, q_latent] = project(layer, h, sequences, ctx);
+  const std::vector<Matrix> visible = choose_past(layer, h, q_latent, side, sequences, ctx);
   store_keys(latent, sequences, ctx);
 
   // Queries in the layout of the cached row: [absorbed | roped] per head.
   const Matrix absorbed = ctx.scratch.matrix(n, n_head * width);
   per_head(w.k_b, q, config.head_k, absorbed, width, ctx);
-  for (int64_t head = 0; head < n_head; ++head) {
+  for (int64_t head = 0; head < n_head && config.rope.n_dims > 0; ++head) {
     ctx.backend.copy(q.columns(head * config.head_k + config.n_nope(), config.rope.n_dims),
                      absorbed.columns(head * width + rank, config.rope.n_dims));
   }
   rope_ends_of_heads(layer, absorbed, width, sequences, ctx);
   temper_queries(config, absorbed, sequences, ctx);
 
-  const Matrix mixed = attend({absorbed, {}, {}, n_head, 1, width, rank, config.scale, 0}, sequences, ctx);
+  const Matrix mixed = attend({absorbed, {}, {}, n_head, 1, width, rank, config.scale, 0}, sequences, ctx, visible);
   const Matrix out = ctx.scratch.matrix(n, n_head * config.head_v);
   per_head(w.v_b, mixed, rank, out, config.head_v, ctx);
   return out;
@@ -72,7 +75,7 @@ Matrix mix_expanded(const Layer& layer, Matrix h, std::span<const SequenceSlice>
   const AttentionConfig& config = layer.config.attention;
   const AttentionWeights& w = layer.weights.attention;
   const int64_t n = h.rows, n_head = config.n_head, n_nope = config.n_nope(), n_rope = config.rope.n_dims;
-  const auto [q, latent] = project(layer, h, sequences, ctx);
+  const auto [q, latent, q_latent] = project(layer, h, sequences, ctx);
   const Matrix roped = latent.columns(config.kv_lora_rank, n_rope);
   const Matrix expanded = linear(w.kv_b, latent.columns(0, config.kv_lora_rank), ctx);  // per head [key | value]
   const Matrix keys = ctx.scratch.matrix(n, config.key_width()), values = ctx.scratch.matrix(n, config.value_width());
@@ -93,10 +96,10 @@ Matrix mix_expanded(const Layer& layer, Matrix h, std::span<const SequenceSlice>
 
 }  // namespace
 
-Matrix latent_attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
-  const AttentionConfig& config = layer.config.attention;
-  const Matrix mixed =
-      config.expanded ? mix_expanded(layer, h, sequences, ctx) : mix_absorbed(layer, h, sequences, ctx);
+Matrix latent_attention(const Layer& layer, Matrix h, Matrix side, std::span<const SequenceSlice> sequences,
+                        ForwardContext& ctx) {
+  const bool expanded = layer.config.attention.expanded;
+  const Matrix mixed = expanded ? mix_expanded(layer, h, sequences, ctx) : mix_absorbed(layer, h, side, sequences, ctx);
   const AttentionWeights& w = layer.weights.attention;
   gate_heads(layer, h, mixed, ctx);
   return linear(w.output, mixed, ctx, w.output_bias);

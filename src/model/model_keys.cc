@@ -343,21 +343,6 @@ std::vector<uint64_t> ModelKeys::factors(std::string_view key, size_t n) const {
   return values;
 }
 
-std::vector<double> ModelKeys::reals(std::string_view key, size_t n, const std::vector<double>& absent) const {
-  if (!contains(key)) return absent;
-  std::vector<double> values(n);
-  if (is_array(key))
-    values = metadata_.reals(prefix_ + std::string(key));
-  else
-    std::ranges::fill(values, real(key));
-  if (values.size() < n) reject(key, "has {} entries for {} blocks", values.size(), n);
-  values.resize(n);
-  for (const double value : values) {
-    if (!(value >= 0) || !std::isfinite(value)) reject(key, "holds {}, expected numbers of at least 0", value);
-  }
-  return values;
-}
-
 FfnConfig ModelKeys::experts() const {
   FfnConfig ffn;
   ffn.n_expert = count("expert_count", 0);

@@ -104,6 +104,12 @@ class ModelKeys {
   /// Which of n_layers are recurrent: attention.recurrent_layers, an array with an entry per layer or one for all; when
   /// it is absent all but every full_attention_interval-th (by default every fourth).
   std::vector<bool> recurrent(size_t n_layers) const;
+  /// The first n_layers entries of an array, at least n_required of which exist; nothing when the key is absent or no
+  /// array.
+  std::optional<std::vector<bool>> flags(std::string_view key, size_t n_layers, size_t n_required) const;
+  std::optional<std::vector<bool>> flags(std::string_view key, size_t n_layers) const {
+    return flags(key, n_layers, n_layers);
+  }
   /// An array of `n` numbers of 0 or more. Error when missing or different.
   std::vector<int64_t> counts(std::string_view key, size_t n) const;
   /// Limits of activations by block: an array with an entry per block, or one for all; blocks without an entry, with a
@@ -116,8 +122,6 @@ class ModelKeys {
   std::vector<int64_t> numbers(std::string_view key) const;
   /// Exactly n numbers of 64 bits. Error when missing.
   std::vector<uint64_t> factors(std::string_view key, size_t n) const;
-  /// As entries(), of any finite numbers of 0 or more; `absent` when the key is.
-  std::vector<double> reals(std::string_view key, size_t n, const std::vector<double>& absent) const;
   /// Number of experts, how many are used, groups; widths and gating are the architecture's. n_expert 0: no experts.
   FfnConfig experts() const;
   /// The same with the width of an expert, for an architecture that needs experts: Error when there are none.
@@ -134,12 +138,6 @@ class ModelKeys {
   float expert_scale() const;
 
  private:
-  /// The first n_layers entries of an array, at least n_required of which exist; nothing when the key is absent or no
-  /// array.
-  std::optional<std::vector<bool>> flags(std::string_view key, size_t n_layers, size_t n_required) const;
-  std::optional<std::vector<bool>> flags(std::string_view key, size_t n_layers) const {
-    return flags(key, n_layers, n_layers);
-  }
   bool is_array(std::string_view key) const;
   /// The number under `key`; of an array the entry of this block or, where all are equal, that of all.
   int64_t integer(std::string_view key) const;

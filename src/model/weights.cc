@@ -11,6 +11,25 @@
 namespace steelyard::model {
 namespace {
 
+void bind_indexer(const Binder& binder, const AttentionConfig& config, int64_t n_embd, IndexerWeights& w) {
+  const IndexerConfig& indexer = config.indexer;
+  if (indexer.kind == IndexerConfig::Kind::kNone || config.sharing == Sharing::kTakes) return;
+  if (indexer.kind == IndexerConfig::Kind::kBlocks) {
+    w.q = binder.weight("indexer.q_proj.weight", n_embd, indexer.query_width());
+    w.k = binder.weight("indexer.k_proj.weight", n_embd, indexer.head);
+    for (const char* const norm : {"indexer.q_norm.weight", "indexer.k_norm.weight"}) binder.expect(norm);
+    return;
+  }
+  w.q = binder.weight("indexer.attn_q_b.weight", config.q_lora_rank, indexer.query_width());
+  w.k = binder.weight("indexer.attn_k.weight", n_embd, indexer.head);
+  w.head_weights = binder.weight("indexer.proj.weight", n_embd, indexer.n_head);
+  w.k_norm = binder.vector("indexer.k_norm.weight", indexer.head);
+  w.k_norm_bias = binder.vector("indexer.k_norm.bias", indexer.head);
+  if (indexer.kind != IndexerConfig::Kind::kPools) return;
+  w.gate = binder.weight("indexer_compressor_gate.weight", n_embd, indexer.head);
+  w.place = binder.vector("indexer_compressor_ape.weight", indexer.head, indexer.block);
+}
+
 void bind_latent(const Binder& binder, const AttentionConfig& config, int64_t n_embd, AttentionWeights& w) {
   const int64_t rank = config.kv_lora_rank, q_rank = config.q_lora_rank, q_width = config.n_head * config.head_k;
   w.q = binder.weight_if(q_rank == 0, "attn_q.weight", n_embd, q_width);
@@ -200,6 +219,7 @@ AttentionWeights bind_attention(const Binder& binder, const LayerConfig& layer, 
     bind_latent(binder, config, n_embd, w);
   else
     bind_heads(binder, config, n_embd, w);
+  bind_indexer(binder, config, n_embd, w.indexer);
   if (config.output_gate) {
     const bool per_head = binder.n_rows("attn_gate.weight") == config.n_head;
     w.gate = binder.optional_weight("attn_gate.weight", n_embd, config.n_head * (per_head ? 1 : config.head_v));
@@ -315,11 +335,6 @@ LayerWeights bind_layer(const Binder& binder, const LayerConfig& description, co
                  bind_ffn(binder, description, config.n_embd, config.n_vocab),
                  bind_streams(binder, streams, "hc_attn_", "attn_res_score.weight", /*head=*/false),
                  bind_streams(binder, streams, "hc_ffn_", "ffn_res_score.weight", /*head=*/false)};
-  // Chooses blocks of the past where a text is longer than all that are seen; such texts are refused.
-  if (description.attention.dense_up_to > 0) {
-    for (const char* const name : {"q_proj", "k_proj", "q_norm", "k_norm"})
-      binder.expect(fmt::format("indexer.{}.weight", name));
-  }
   if (description.attention.ngrams.exists()) w.ngrams = bind_ngrams(binder, description, config.n_embd);
   return w;
 }

@@ -31,6 +31,16 @@ struct DeltaNetWeights {
   Weight output;       // ssm_out [V, D]
 };
 
+/// n = heads, d = width of a head. Of Kind::kBlocks: indexer.q_proj [D, n*d], indexer.k_proj [D, d].
+struct IndexerWeights {
+  Weight q;                    // indexer.attn_q_b [q_lora_rank, n*d]
+  Weight k;                    // indexer.attn_k [D, d]
+  Weight head_weights;         // indexer.proj [D, n]
+  Weight gate;                 // of pools: indexer_compressor_gate [D, d], the softmax of which weighs the keys
+  Vector place;                // of pools: indexer_compressor_ape [d, block], added to `gate` by place in the block
+  Vector k_norm, k_norm_bias;  // [d] each
+};
+
 /// Short convolution; D = n_embd.
 struct ShortConvWeights {
   Weight in;      // shortconv.in_proj [D, 3D]: [what gates the input | what gates the result | the input]
@@ -125,6 +135,7 @@ struct AttentionWeights {
 
   // One mixer's each.
   DeltaNetWeights delta_net;
+  IndexerWeights indexer;
   ShortConvWeights short_conv;
   StateSpaceWeights state_space;
   KimiDeltaWeights kimi_delta;

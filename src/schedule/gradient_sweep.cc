@@ -43,6 +43,13 @@ GradientSweep::GradientSweep(const model::Model& model, compute::GradientTape& t
       contexts_(model.config().norm_eps) {
   STEELYARD_CHECK(&model.backend() == &tape && scored.first >= 0 && scored.first + scored.n <= n_ctx);
   require_backward(model.reader().path(), model.config());
+  for (const model::LayerConfig& layer : model.config().layers) {
+    const model::IndexerConfig& indexer = layer.attention.indexer;
+    if (indexer.chooses(n_ctx))
+      fail(model.reader().path(),
+           "beyond {} tokens attention sees chosen positions only, which has no backward pass here",
+           indexer.n_best * indexer.block);
+  }
   if (options.keep_layers && model.n_layers() > 0) layer(model.n_layers() - 1);
 }
 

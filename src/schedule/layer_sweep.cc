@@ -26,7 +26,9 @@ LayerSweep::LayerSweep(const model::Model& model, int64_t n_ctx, ChunkIds ids, c
       n_batch_(std::clamp<int64_t>(options.n_batch, 1, std::max(options.n_batch, n_ctx))),
       chunks_per_batch_(std::max<int64_t>(1, n_batch_ / n_ctx)),
       ids_(std::move(ids)),
-      options_(options) {}
+      options_(options) {
+  check_context(model.reader().path(), model.config(), n_ctx);
+}
 
 void LayerSweep::begin_window(int64_t first, int64_t n) {
   first_ = first;

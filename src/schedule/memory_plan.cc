@@ -42,7 +42,8 @@ void check_widths(const model::AttentionConfig& attention, const std::string& pa
                             space.n_taps,
                             kimi.width(),
                             kimi.head,
-                            kimi.n_taps};
+                            kimi.n_taps,
+                            attention.indexer.query_width()};
   for (const int64_t width : widths) {
     if (width < 0 || width > kMaxValues) fail(path, "a cache {} values wide cannot be planned", width);
   }
@@ -103,6 +104,7 @@ DeviceMemory MemoryPlan::beside_layers(LayerRange range) const {
 }
 
 MemoryPlan plan_memory(const ModelTensors& model, const model::ModelConfig& config, const MemoryRequest& request) {
+  check_context(model.path, config, request.n_context);
   MemoryPlan plan;
   plan.layers.resize(config.layers.size());
   for (const gguf::TensorInfo& tensor : model.tensors) {
@@ -133,7 +135,8 @@ MemoryPlan plan_memory(const ModelTensors& model, const model::ModelConfig& conf
   // and workspaces come in blocks.
   const TokenBytes token = token_bytes(model.tensors, config);
   const uint64_t hidden_state = static_cast<uint64_t>(config.hidden_width()) * sizeof(float);
-  const uint64_t each = saturating_add(token.in_layer, saturating_mul(2, token.input), hidden_state);
+  const uint64_t each = saturating_add(token.in_layer, saturating_mul(2, token.input), hidden_state,
+                                       choice_bytes(config, request.n_context));
   plan.activations =
       saturating_add(saturating_mul(static_cast<uint64_t>(request.n_batch), each), 2 * compute::Scratch::kBlock);
   plan.logits = saturating_mul(
@@ -158,7 +161,7 @@ int64_t largest_context(const ModelTensors& model, const model::ModelConfig& con
     request.n_context = n_context;
     return fits(plan_memory(model, config, request));
   };
-  int64_t low = 0, high = config.n_context;  // the answer lies in [low, high]
+  int64_t low = 0, high = longest_context(config);  // the answer lies in [low, high]
   while (low < high) {
     const int64_t middle = high - (high - low) / 2;
     if (fits_at(middle))

@@ -12,6 +12,7 @@ Session::Session(const model::Model& model, int64_t n_context, int64_t n_sequenc
       ids_(static_cast<size_t>(n_sequences)),
       extended_(static_cast<size_t>(n_sequences)),
       contexts_(model.config().norm_eps) {
+  check_context(model.reader().path(), model.config(), n_context);
   MemoryRequest request{n_context, n_sequences};
   request.n_batch = n_batch_;
   request.cache_types = model.cache_types();

@@ -54,8 +54,15 @@ TokenBytes token_bytes(std::span<const gguf::TensorInfo> tensors, const model::M
   for (const model::LayerConfig& layer : config.layers) {
     const model::AttentionConfig& attention = layer.attention;
     if (!attention.attends()) continue;  // a state, not a cache: it does not grow with the tokens
+    const model::CompressedConfig& compressed = attention.compressed;
+    if (compressed.block > 0) {  // entries beside the positions
+      const auto entry = static_cast<uint64_t>(attention.key_width() + compressed.index_head);
+      cached = std::max(cached, saturating_add(static_cast<uint64_t>(attention.key_width()),
+                                               entry / static_cast<uint64_t>(compressed.block) + 1));
+    }
     cached = std::max(cached, saturating_add(static_cast<uint64_t>(attention.key_width()),
-                                             static_cast<uint64_t>(attention.value_width())));
+                                             static_cast<uint64_t>(attention.value_width()),
+                                             static_cast<uint64_t>(attention.indexer.head)));
   }
   constexpr uint64_t kKindsOfLayers = 2, kHiddenStateCopies = 4;  // in the batch, on the host, twice for prediction
   const uint64_t persistent = saturating_add(saturating_mul(kKindsOfLayers, cached),
@@ -64,9 +71,16 @@ TokenBytes token_bytes(std::span<const gguf::TensorInfo> tensors, const model::M
   return {bytes(widest), bytes(widest_layer), bytes(input), bytes(persistent)};
 }
 
+uint64_t choice_bytes(const model::ModelConfig& config, int64_t n_ctx) {
+  const auto chooses = [&](const model::LayerConfig& layer) { return layer.attention.indexer.chooses(n_ctx); };
+  if (std::ranges::none_of(config.layers, chooses)) return 0;
+  return saturating_mul(2 * sizeof(float), static_cast<uint64_t>(n_ctx));  // scores, and what is visible
+}
+
 SweepPlan plan_sweep(const gguf::Reader& reader, const model::ModelConfig& config, uint64_t memory,
                      uint64_t result_bytes, int64_t n_ctx, int64_t n_batch, std::optional<SweepOrder> order) {
-  const TokenBytes token = token_bytes(reader.tensors(), config);
+  TokenBytes token = token_bytes(reader.tensors(), config);
+  token.in_block = saturating_add(token.in_block, choice_bytes(config, n_ctx));
   const auto chunk = static_cast<uint64_t>(n_ctx);
   SweepPlan plan;
   // A quarter for activations, because products do not become faster beyond some thousand rows.

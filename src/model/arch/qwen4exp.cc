@@ -54,6 +54,18 @@ NgramConfig read_ngrams(const ModelKeys& keys, const ModelConfig& config) {
   return ngrams;
 }
 
+IndexerConfig read_indexer(const ModelKeys& keys, int64_t block) {
+  constexpr const char* kBest = "attention.indexer.top_k";
+  IndexerConfig indexer;
+  indexer.kind = IndexerConfig::Kind::kBlocks;
+  indexer.n_head = keys.count("attention.indexer.head_count");
+  indexer.head = keys.count("attention.indexer.key_length");
+  indexer.block = block;
+  indexer.n_best = keys.count(kBest) / block;
+  if (indexer.n_best == 0) keys.reject(kBest, "is less than a block of {}", block);
+  return indexer;
+}
+
 }  // namespace
 
 ModelConfig read_qwen4exp(const ModelKeys& keys) {
@@ -70,7 +82,7 @@ ModelConfig read_qwen4exp(const ModelKeys& keys) {
     layer.input_norms = false;
     layer.attention.delta_net.sigmoid_gate = true;
     if (layer.attention.mixer == Mixer::kAttention && blocks[i] > 0)
-      layer.attention.dense_up_to = keys.count("attention.indexer.top_k");
+      layer.attention.indexer = read_indexer(keys, blocks[i]);
   }
   constexpr const char* kLayers = "ple.layers";
   if (!keys.contains(kLayers)) return config;
