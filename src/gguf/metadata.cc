@@ -36,6 +36,13 @@ std::optional<int64_t> as_integer(ValueType type, const char* from) {
   return visit_number(type, convert, std::optional<int64_t>());
 }
 
+// The same of all 64 bits, if it is not negative.
+std::optional<uint64_t> as_unsigned(ValueType type, const char* from) {
+  if (type == ValueType::kUint64) return load_number<uint64_t>(from);
+  const std::optional<int64_t> value = as_integer(type, from);
+  return value && *value >= 0 ? std::optional(static_cast<uint64_t>(*value)) : std::nullopt;
+}
+
 // The number at `from` as double, if it is a number at all.
 std::optional<double> as_real(ValueType type, const char* from) {
   const auto convert = [&]<class T>() { return std::optional(static_cast<double>(load_number<T>(from))); };
@@ -206,6 +213,10 @@ std::vector<std::string_view> Metadata::strings(std::string_view key) const {
 
 std::vector<int64_t> Metadata::integers(std::string_view key) const {
   return numbers(*this, key, kIntegers, as_integer);
+}
+
+std::vector<uint64_t> Metadata::unsigned_integers(std::string_view key) const {
+  return numbers(*this, key, "an array of integers of at least 0", as_unsigned);
 }
 
 std::vector<double> Metadata::reals(std::string_view key) const {

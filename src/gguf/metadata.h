@@ -72,6 +72,8 @@ class Metadata {
   /// Views into the entry: valid while the Metadata lives and the key is not set again.
   std::vector<std::string_view> strings(std::string_view key) const;
   std::vector<int64_t> integers(std::string_view key) const;
+  /// Of any width; negative ones are refused.
+  std::vector<uint64_t> unsigned_integers(std::string_view key) const;
   std::vector<double> reals(std::string_view key) const;
   /// Number of elements of an array value.
   uint64_t array_size(std::string_view key) const;

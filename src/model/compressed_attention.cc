@@ -5,7 +5,7 @@
 #include <cmath>
 #include <utility>
 
-#include "model/forward.h"
+#include "model/pending_blocks.h"
 
 namespace steelyard::model {
 namespace {
@@ -72,40 +72,6 @@ Projections project(const Layer& layer, Matrix h, std::span<const SequenceSlice>
   return out;
 }
 
-// The state of a compressor: what its incomplete block, and with overlap the block before that, are pooled from.
-class Pending {
- public:
-  Pending(const CompressedConfig& config, const SequenceSlice& sequence, float* state, ForwardContext& ctx)
-      : config_(config), sequence_(sequence), next_(state), ctx_(ctx) {}
-
-  /// The first block that the rows of joined() are of.
-  int64_t first_block() const { return first_block(sequence_.first_position); }
-
-  /// The sequence's rows of x after those that the state has; what is still pending then replaces these.
-  Matrix joined(Matrix x) {
-    const int64_t n_before = n_rows(sequence_.first_position);
-    const int64_t n_after = n_rows(sequence_.first_position + sequence_.n_rows);
-    const Matrix state{next_, config_.n_pending(), x.cols, x.cols};
-    next_ += state.rows * state.cols;
-    const Matrix all = ctx_.scratch.matrix(n_before + sequence_.n_rows, x.cols);
-    if (n_before > 0) ctx_.backend.copy(state.slice(0, n_before), all.slice(0, n_before));
-    ctx_.backend.copy(x.slice(sequence_.first_row, sequence_.n_rows), all.slice(n_before, sequence_.n_rows));
-    if (n_after > 0) ctx_.backend.copy(all.slice(all.rows - n_after, n_after), state.slice(0, n_after));
-    return all;
-  }
-
- private:
-  int64_t first_block(int64_t position) const {
-    return std::max<int64_t>(0, position / config_.block - (config_.n_halves() - 1));
-  }
-  int64_t n_rows(int64_t position) const { return position - first_block(position) * config_.block; }
-
-  const CompressedConfig& config_;
-  const SequenceSlice& sequence_;
-  float* next_;
-  ForwardContext& ctx_;
-};
-
 // Entries after the first, each from its own block and the block before it: [2 * block rows of each, width]. Of a
 // block's columns the first half is for the next entry, the second for its own.
 Matrix with_block_before(Matrix x, int64_t block, int64_t n_entries, ForwardContext& ctx) {
@@ -152,8 +118,8 @@ void add_entries(const Layer& layer, const Projections& in, const SequenceSlice&
   const CompressedConfig& config = layer.config.attention.compressed;
   const CompressedWeights& w = layer.weights.attention.compressed;
   if (config.block == 0) return;
-  const int64_t begin = config.n_entries(s.first_position), end = config.n_entries(s.first_position + s.n_rows);
-  Pending pending(config, s, resume_state(s, ctx), ctx);
+  PendingBlocks pending(config.block, config.n_halves(), s, resume_state(s, ctx), ctx);
+  const int64_t begin = pending.begin(), end = pending.end();
   const auto add = [&](const CompressorWeights& compressor, Pooled x, compute::TypedRows to) {
     const Pooled rows{pending.joined(x.values), pending.joined(x.gates)};
     if (begin == end) return;

@@ -59,6 +59,7 @@ struct DeltaNetConfig {
   /// Value head h uses key head h % n_head_k, and ssm_beta and ssm_alpha are two tensors. Else neighbouring value heads
   /// share a key head, and ssm_ba is one tensor.
   bool tiled = false;
+  bool sigmoid_gate = false;  ///< of the output; else silu
 
   int64_t key_width() const { return n_head_k * head; }
   int64_t value_width() const { return n_head * head; }
@@ -69,6 +70,39 @@ struct DeltaNetConfig {
 
   bool operator==(const DeltaNetConfig&) const = default;
 };
+
+/// What chooses the past positions that a query sees, when there are more than so many.
+struct IndexerConfig {
+  enum class Kind {
+    kNone,
+    kPositions,  ///< the best ones by the sum over heads of w relu(q . k) (DeepSeek-V3.2's lightning indexer)
+    kPools,      ///< the best blocks by pooled keys, and the positions of the block that is not complete (GLM-5.3)
+    kBlocks,     ///< blocks of positions for each key head (MiniMax-M3). It has tensors, but the choice is not built
+  };
+  Kind kind = Kind::kNone;
+  int64_t n_head = 0;
+  int64_t head = 0;                                      ///< width of a query head and of the key
+  int64_t n_best = 0;                                    ///< positions or blocks that are chosen
+  int64_t block = 1;                                     ///< positions of a block
+  compute::RopePairs pairs = compute::RopePairs::kNorm;  ///< of queries and key; with the layer's angles
+  float norm_eps = 0;                                    ///< of the layer norm of the key
+
+  /// Whether not every position of a text of n is always seen. n_best and block are below 2^31.
+  bool chooses(int64_t n) const { return kind != Kind::kNone && n > n_best * block; }
+  bool is_built() const { return kind == Kind::kPositions || kind == Kind::kPools; }
+  int64_t query_width() const { return n_head * head; }
+  /// [queries | weights | key], and with pools what weighs the key.
+  int64_t side_width() const { return query_width() + n_head + (kind == Kind::kPools ? 2 : 1) * head; }
+  /// Of a cache for n positions.
+  int64_t n_keys(int64_t n) const { return kind == Kind::kPools ? n / block : n; }
+  int64_t pending_values() const { return kind == Kind::kPools ? (block - 1) * 2 * head : 0; }  ///< of a state
+
+  bool operator==(const IndexerConfig&) const = default;
+};
+
+/// Whether a layer computes what it stores of past positions, or takes it from an earlier layer, through side columns
+/// of hidden states.
+enum class Sharing { kOwn, kGives, kTakes };
 
 /// Short convolution of LFM2: what the convolution sees, and what it gives, is gated. Both are as wide as the model.
 struct ShortConvConfig {
@@ -135,32 +169,26 @@ struct CompressedConfig {
 
   bool operator==(const CompressedConfig&) const = default;
 };
-/// What chooses the past positions that a query sees, when there are more than so many.
-struct IndexerConfig {
-  enum class Kind {
-    kNone,
-    kPositions,  ///< the best ones by the sum over heads of w relu(q . k) (DeepSeek-V3.2's lightning indexer)
-    kBlocks,     ///< blocks of positions for each key head (MiniMax-M3). It has tensors, but the choice is not built
-  };
-  Kind kind = Kind::kNone;
-  int64_t n_head = 0;
-  int64_t head = 0;                                      ///< width of a query head and of the key
-  int64_t n_best = 0;                                    ///< positions or blocks that are chosen
-  int64_t block = 1;                                     ///< positions of a block
-  compute::RopePairs pairs = compute::RopePairs::kNorm;  ///< of queries and key; with the layer's angles
-  float norm_eps = 0;                                    ///< of the layer norm of the key
 
-  /// Whether not every position of a text of n is always seen. n_best and block are below 2^31.
-  bool chooses(int64_t n) const { return kind != Kind::kNone && n > n_best * block; }
-  int64_t query_width() const { return n_head * head; }
-  int64_t side_width() const { return query_width() + n_head + head; }  ///< [queries | weights | key]
+/// Embeddings of the last few tokens together, which a layer adds before its mixer (Qwen 4). For each length of grams
+/// 2 .. n, heads hash the tokens to rows of a table; a token's rows side by side are as wide as the model.
+struct NgramConfig {
+  int64_t n = 0;                         ///< tokens of the longest grams; 0: there are none
+  int64_t head_width = 0;                ///< of a row
+  int64_t n_taps = 0;                    ///< of the convolution over what is added, whose taps are n tokens apart
+  int64_t stream_width = 0;              ///< of all residual streams
+  int64_t end_of_text = 0;               ///< grams do not reach to or beyond this token, and have it for what they lack
+  std::vector<uint64_t> factors;         ///< [n] of tokens, the current one's first
+  std::vector<int64_t> offsets, n_rows;  ///< [(n - 1) * heads]: the part of the table that a head hashes to
 
-  bool operator==(const IndexerConfig&) const = default;
+  bool exists() const { return n > 0; }
+  int64_t heads_per_length() const { return std::ssize(offsets) / (n - 1); }
+  // Values of a sequence's state.
+  int64_t conv_values() const { return exists() ? (n_taps - 1) * n * stream_width : 0; }
+  int64_t n_past() const { return exists() ? n - 1 : 0; }  ///< tokens
+
+  bool operator==(const NgramConfig&) const = default;
 };
-
-/// Whether a layer computes what it stores of past positions, or takes it from an earlier layer, through side columns
-/// of hidden states.
-enum class Sharing { kOwn, kGives, kTakes };
 
 struct AttentionConfig {
   Mixer mixer = Mixer::kAttention;
@@ -199,6 +227,8 @@ struct AttentionConfig {
   StateSpaceConfig state_space;
   KimiDeltaConfig kimi_delta;
   CompressedConfig compressed;
+
+  NgramConfig ngrams;  ///< before the mixer
 
   int64_t query_width() const { return n_head * head_k * (gated ? 2 : 1); }  ///< gates included
   int64_t n_nope() const { return head_k - rope.n_dims; }  ///< latent: columns of a query head without RoPE
@@ -244,6 +274,7 @@ struct StreamsConfig {
     kParallel,  ///< both branches read what the layer began with, which a second stream keeps meanwhile
     kBanked,    ///< a branch reads a mixture of the stream and of states that layers put aside in the others (Kimi K3)
     kHyper,     ///< hyper-connections: weights for each token mix the streams (see HyperArgs)
+    kLowRank,   ///< a branch reads the mean of the normed streams, gated by a product of low rank (Qwen 4)
   };
   Kind kind = Kind::kOne;
   int64_t n = 1;
@@ -253,6 +284,7 @@ struct StreamsConfig {
   int64_t n_iterations = 1;  ///< kHyper: of making the mix doubly stochastic
   float eps = 0;             ///< kHyper: added where weights are divided
   bool mean_head = false;    ///< kHyper: the head reads the mean of the streams, else a mix with weights of its own
+  int64_t low_rank = 0;      ///< kLowRank
 
   int64_t row_width() const { return n * n_embd + n_side + (has_id ? 1 : 0); }
   Matrix stream(Matrix x, int64_t i) const { return x.columns(i * n_embd, n_embd); }
@@ -286,7 +318,7 @@ struct ModelConfig {
   float embedding_scale = 1;                ///< of token embeddings
   float logit_scale = 1;                    ///< of logits
   bool centered_norm = false;               ///< the last norm subtracts the mean first (layer norm)
-  std::string output_norm = "output_norm";  ///< name of the last norm
+  std::string output_norm = "output_norm";  ///< name of the last norm; empty: there is none
   float logit_softcap = 0;                  ///< c: logits become c tanh(logits / c); 0: they stay
   bool output_required = false;             ///< a missing output.weight is not replaced by token_embd
   bool output_tied = false;                 ///< token_embd is the output, even of a file with output.weight

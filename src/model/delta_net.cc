@@ -84,6 +84,10 @@ Matrix delta_net(const Layer& layer, Matrix h, std::span<const SequenceSlice> se
 
   const Matrix heads = as_heads(out, config.head);
   ctx.backend.rms_norm(heads, w.norm.data, ctx.norm_eps, heads);
+  if (config.sigmoid_gate) {
+    ctx.backend.apply_gate(compute::Gate::kSigmoid, out, gate);
+    return linear(w.output, out, ctx);
+  }
   ctx.backend.gated(compute::Activation::kSwiglu, gate, out);  // silu(gate) * out
   return linear(w.output, gate, ctx);
 }

@@ -145,6 +145,14 @@ Matrix normed(const Vector& weight, Matrix x, ForwardContext& ctx) {
   return out;
 }
 
+Matrix normed_runs(const Vector& weights, Matrix x, int64_t width, ForwardContext& ctx) {
+  STEELYARD_CHECK(weights.n == x.cols);
+  const Matrix out = ctx.scratch.matrix(x.rows, x.cols);
+  for (int64_t begin = 0; begin < x.cols; begin += width)
+    ctx.backend.rms_norm(x.columns(begin, width), weights.data + begin, ctx.norm_eps, out.columns(begin, width));
+  return out;
+}
+
 Matrix centered_norm(const Vector& weight, Matrix x, ForwardContext& ctx) {
   const Matrix out = ctx.scratch.matrix(x.rows, x.cols);
   ctx.backend.copy(x, out);
@@ -193,6 +201,7 @@ Matrix mix(const Layer& layer, Matrix h, Matrix side, std::span<const SequenceSl
 
 void pass_mixer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
   if (layer.config.attention.mixer == Mixer::kNone) return;
+  if (layer.config.attention.ngrams.exists()) add_ngrams(layer, x, sequences, ctx);
   const AttentionWeights& w = layer.weights.attention;
   const BranchInput input = read_branch(layer, Branch::kMixer, x, ctx);
   const Matrix side = layer.config.streams.side(x);

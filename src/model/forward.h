@@ -80,6 +80,8 @@ Matrix kimi_delta(const Layer& layer, Matrix h, std::span<const SequenceSlice> s
 /// of the earlier positions.
 Matrix compressed_attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences,
                             ForwardContext& ctx);
+/// Adds embeddings of grams to all residual streams of x [n, row_width], before the mixer reads them.
+void add_ngrams(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 /// A dense gated FFN, or routed experts plus the shared expert; f: [n, n_embd], normed. ids: of the tokens, where a
 /// table gives them their experts.
 Matrix ffn(const Layer& layer, Matrix f, std::span<const int32_t> ids, ForwardContext& ctx);
@@ -109,6 +111,8 @@ inline Matrix as_heads(Matrix x, int64_t width) {
 }
 /// RMS norm in scratch memory.
 Matrix normed(const Vector& weight, Matrix x, ForwardContext& ctx);
+/// RMS norm of every run of `width` columns with weights of its own, in scratch memory.
+Matrix normed_runs(const Vector& weights, Matrix x, int64_t width, ForwardContext& ctx);
 /// Layer norm without a bias, in scratch memory.
 Matrix centered_norm(const Vector& weight, Matrix x, ForwardContext& ctx);
 

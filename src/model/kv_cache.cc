@@ -42,16 +42,26 @@ int64_t state_values(const AttentionConfig& config) {
       const int64_t width = own.n_halves() * (config.head_k + (own.has_index() ? own.index_head : 0));
       return own.n_pending() * 2 * width;  // vectors and their gates
     }
+    case Mixer::kLatent:
+      return config.indexer.pending_values();
     case Mixer::kNone:
     case Mixer::kAttention:
-    case Mixer::kLatent:
       break;
   }
   return 0;
 }
 
+int64_t ngram_values(const NgramConfig& config) { return config.conv_values() + config.n_past(); }
+
+RecurrentState make_state(Backend& backend, int64_t n_values) {
+  RecurrentState state;
+  state.bytes = static_cast<size_t>(n_values) * sizeof(float);
+  if (n_values > 0) state.memory = backend.allocate(state.bytes);
+  return state;
+}
+
 bool chooses_positions(const AttentionConfig& config, int64_t n_positions) {
-  return config.indexer.kind == IndexerConfig::Kind::kPositions && config.indexer.chooses(n_positions);
+  return config.indexer.is_built() && config.indexer.chooses(n_positions);
 }
 
 // Without memory.
@@ -64,7 +74,7 @@ KvLayer kv_views(const AttentionConfig& config, CacheRoom room, CacheTypes types
   if (config.value_width() > 0) kv.values = typed_rows(types.values, room.n_rows, config.value_width());
   if (config.compressed.has_index()) kv.index_keys = typed_rows(types.keys, n_entries, config.compressed.index_head);
   if (chooses_positions(config, room.n_positions))
-    kv.index_keys = typed_rows(types.keys, room.n_positions, config.indexer.head);
+    kv.index_keys = typed_rows(types.keys, config.indexer.n_keys(room.n_positions), config.indexer.head);
   return kv;
 }
 
@@ -84,8 +94,7 @@ void check_cache_types(const AttentionConfig& config, CacheTypes types) {
     check_heads(types.keys, config.key_width(), "latents with keys");
     check_heads(types.keys, config.kv_lora_rank, "latents");
   }
-  if (config.indexer.kind == IndexerConfig::Kind::kPositions)
-    check_heads(types.keys, config.indexer.head, "keys of the indexer");
+  if (config.indexer.is_built()) check_heads(types.keys, config.indexer.head, "keys of the indexer");
 }
 
 int64_t longest_context(const ModelConfig& config) {
@@ -117,7 +126,7 @@ CacheRoom cache_room(const AttentionConfig& config, int64_t n_positions, int64_t
 }
 
 uint64_t kv_layer_bytes(const AttentionConfig& config, CacheRoom room, CacheTypes types) {
-  const uint64_t state = static_cast<uint64_t>(state_values(config)) * sizeof(float);
+  const uint64_t state = static_cast<uint64_t>(state_values(config) + ngram_values(config.ngrams)) * sizeof(float);
   if (!config.attends()) return state;
   const KvLayer kv = kv_views(config, room, types);
   return state + bytes_of(kv.keys) + bytes_of(kv.values) + bytes_of(kv.index_keys);
@@ -126,10 +135,10 @@ uint64_t kv_layer_bytes(const AttentionConfig& config, CacheRoom room, CacheType
 KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, CacheRoom room, CacheTypes types) {
   KvLayer kv;
   if (config.attends()) kv = kv_views(config, room, types);
-  kv.state.bytes = static_cast<size_t>(state_values(config)) * sizeof(float);
-  if (kv.state.bytes > 0) kv.state.memory = backend.allocate(kv.state.bytes);
+  kv.state = make_state(backend, state_values(config));
+  kv.ngrams = make_state(backend, ngram_values(config.ngrams));
   if (!config.attends()) return kv;
-  kv.memory = backend.allocate(kv_layer_bytes(config, room, types) - kv.state.bytes);
+  kv.memory = backend.allocate(kv_layer_bytes(config, room, types) - kv.state.bytes - kv.ngrams.bytes);
   kv.keys.data = kv.memory.get();
   kv.index_keys.data = kv.keys.data + bytes_of(kv.keys);
   if (config.value_width() > 0)

@@ -39,13 +39,15 @@ struct CacheRoom {
 /// earlier positions leave the cache when it is full.
 struct KvLayer {
   RecurrentState state;
+  RecurrentState ngrams;      // of NgramConfig: the inputs of its convolution, then the last tokens as numbers above 0
   compute::TypedRows keys;    // [n_positions, key_width]
   compute::TypedRows values;  // [n_positions, value_width]; latent: the first kv_lora_rank columns of keys
   // Compressed: of keys and values, position p has row p % n_recent, entry b row n_recent + b. What incomplete blocks
   // are pooled from is in `state`.
   int64_t n_recent = 0;
-  compute::TypedRows index_keys;  // for an indexer: [n_entries, index_head]; of positions, where there are more than it
-                                  // chooses, [n_positions, indexer.head]
+  // For an indexer. Compressed: [n_entries, index_head], of entries; latent: [n_positions, indexer.head], where there
+  // is something to choose from.
+  compute::TypedRows index_keys;
   Buffer memory;
   int64_t window = 0;  // the layer's
   int64_t first = 0;

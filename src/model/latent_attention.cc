@@ -57,7 +57,7 @@ Matrix mix_absorbed(const Layer& layer, Matrix h, Matrix side, std::span<const S
   // Queries in the layout of the cached row: [absorbed | roped] per head.
   const Matrix absorbed = ctx.scratch.matrix(n, n_head * width);
   per_head(w.k_b, q, config.head_k, absorbed, width, ctx);
-  for (int64_t head = 0; head < n_head; ++head) {
+  for (int64_t head = 0; head < n_head && config.rope.n_dims > 0; ++head) {
     ctx.backend.copy(q.columns(head * config.head_k + config.n_nope(), config.rope.n_dims),
                      absorbed.columns(head * width + rank, config.rope.n_dims));
   }

@@ -128,6 +128,7 @@ void Model::embed(std::span<const int32_t> ids, Matrix out) const {
 
 Matrix Model::head_input(Matrix x, ForwardContext& ctx) const {
   const Matrix stream = read_head(config_.streams, trunk_.streams, x, ctx);
+  if (config_.output_norm.empty()) return stream;
   return config_.centered_norm ? centered_norm(trunk_.output_norm, stream, ctx)
                                : normed(trunk_.output_norm, stream, ctx);
 }

@@ -319,29 +319,27 @@ std::vector<float> ModelKeys::limits(std::string_view key, size_t n_blocks) cons
   return out;
 }
 
-std::vector<int64_t> ModelKeys::entries(std::string_view key, size_t n) const {
-  if (!is_array(key)) return std::vector<int64_t>(n, count(key));
-  std::vector<int64_t> values = metadata_.integers(prefix_ + std::string(key));
-  if (values.size() < n) reject(key, "has {} entries for {} blocks", values.size(), n);
-  values.resize(n);
+std::vector<int64_t> ModelKeys::numbers(std::string_view key) const {
+  const std::string name = prefix_ + std::string(key);
+  std::vector<int64_t> values =
+      is_array(key) ? metadata_.integers(name) : std::vector<int64_t>{metadata_.integer(name)};
   for (const int64_t value : values) {
     if (value < 0 || value > kMaxCount) reject(key, "holds {}, expected 0 to {}", value, kMaxCount);
   }
   return values;
 }
 
-std::vector<double> ModelKeys::reals(std::string_view key, size_t n, const std::vector<double>& absent) const {
-  if (!contains(key)) return absent;
-  std::vector<double> values(n);
-  if (is_array(key))
-    values = metadata_.reals(prefix_ + std::string(key));
-  else
-    std::ranges::fill(values, real(key));
+std::vector<int64_t> ModelKeys::entries(std::string_view key, size_t n) const {
+  std::vector<int64_t> values = numbers(key);
+  if (!is_array(key)) values.resize(n, values.front());
   if (values.size() < n) reject(key, "has {} entries for {} blocks", values.size(), n);
   values.resize(n);
-  for (const double value : values) {
-    if (!(value >= 0) || !std::isfinite(value)) reject(key, "holds {}, expected numbers of at least 0", value);
-  }
+  return values;
+}
+
+std::vector<uint64_t> ModelKeys::factors(std::string_view key, size_t n) const {
+  std::vector<uint64_t> values = metadata_.unsigned_integers(prefix_ + std::string(key));
+  if (values.size() != n) reject(key, "has {} entries, expected {}", values.size(), n);
   return values;
 }
 

@@ -118,8 +118,10 @@ class ModelKeys {
   /// An entry for each of n blocks, of an array that has at least as many, or a number for all. Each is 0 or more, and
   /// below 2^31. Error when missing.
   std::vector<int64_t> entries(std::string_view key, size_t n) const;
-  /// The same of any finite numbers of 0 or more; `absent` when the key is.
-  std::vector<double> reals(std::string_view key, size_t n, const std::vector<double>& absent) const;
+  /// All numbers of an array, or one number, of 0 to 2^31. Error when missing.
+  std::vector<int64_t> numbers(std::string_view key) const;
+  /// Exactly n numbers of 64 bits. Error when missing.
+  std::vector<uint64_t> factors(std::string_view key, size_t n) const;
   /// Number of experts, how many are used, groups; widths and gating are the architecture's. n_expert 0: no experts.
   FfnConfig experts() const;
   /// The same with the width of an expert, for an architecture that needs experts: Error when there are none.

@@ -72,6 +72,8 @@ BranchInput read_branch(const Layer& layer, Branch branch, Matrix hidden, Forwar
       const Matrix weights = hyper_weights(streams, weights_of(layer, branch), hidden, ctx);
       return {mixed(streams, weights, hidden, ctx), weights};
     }
+    case Kind::kLowRank:
+      return read_low_rank(streams, weights_of(layer, branch), hidden, ctx);
     case Kind::kBanked: {
       const int64_t n = layer.config.n_banked + (branch == Branch::kFfn && layer.config.banks ? 1 : 0);
       return {mix_banked(streams, n, weights_of(layer, branch).score, hidden, ctx), {}};
@@ -84,6 +86,7 @@ void add_branch(const Layer& layer, Branch branch, const BranchInput& input, Mat
                 ForwardContext& ctx) {
   const StreamsConfig& streams = layer.config.streams;
   if (streams.kind == Kind::kHyper) return add_hyper(streams, input.weights, y, hidden, ctx);
+  if (streams.kind == Kind::kLowRank) return add_low_rank(streams, input.weights, y, hidden, ctx);
   if (branch == Branch::kMixer && layer.config.banks) {
     ctx.backend.copy(streams.stream(hidden, 0), streams.stream(hidden, 1 + layer.config.n_banked));
     return ctx.backend.copy(y, streams.stream(hidden, 0));
@@ -92,6 +95,7 @@ void add_branch(const Layer& layer, Branch branch, const BranchInput& input, Mat
 }
 
 Matrix read_head(const StreamsConfig& streams, const StreamsWeights& w, Matrix hidden, ForwardContext& ctx) {
+  if (streams.kind == Kind::kLowRank) return read_low_rank(streams, w, hidden, ctx).x;
   if (streams.kind == Kind::kBanked) return mix_banked(streams, streams.n - 1, w.score, hidden, ctx);
   if (streams.kind != Kind::kHyper) return streams.stream(hidden, 0);
   if (!streams.mean_head) return mixed(streams, hyper_weights(streams, w, hidden, ctx), hidden, ctx);

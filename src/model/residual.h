@@ -22,6 +22,12 @@ void add_branch(const Layer& layer, Branch branch, const BranchInput& input, Mat
 /// What the head reads [n, n_embd], before the last norm.
 Matrix read_head(const StreamsConfig& streams, const StreamsWeights& w, Matrix hidden, ForwardContext& ctx);
 
+// ---- StreamsConfig::Kind::kLowRank (low_rank_streams.cc)
+
+/// What a branch or the head reads; weights are the gates of a branch's output, before the sigmoid.
+BranchInput read_low_rank(const StreamsConfig& streams, const StreamsWeights& w, Matrix hidden, ForwardContext& ctx);
+void add_low_rank(const StreamsConfig& streams, Matrix gates, Matrix y, Matrix hidden, ForwardContext& ctx);
+
 /// Sets hidden states [n, row_width] to those of tokens with embeddings `embedded` [n, n_embd].
 void spread(const StreamsConfig& streams, Matrix embedded, std::span<const int32_t> ids, Matrix hidden,
             Backend& backend);

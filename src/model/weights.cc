@@ -25,6 +25,9 @@ void bind_indexer(const Binder& binder, const AttentionConfig& config, int64_t n
   w.head_weights = binder.weight("indexer.proj.weight", n_embd, indexer.n_head);
   w.k_norm = binder.vector("indexer.k_norm.weight", indexer.head);
   w.k_norm_bias = binder.vector("indexer.k_norm.bias", indexer.head);
+  if (indexer.kind != IndexerConfig::Kind::kPools) return;
+  w.gate = binder.weight("indexer_compressor_gate.weight", n_embd, indexer.head);
+  w.place = binder.vector("indexer_compressor_ape.weight", indexer.head, indexer.block);
 }
 
 void bind_latent(const Binder& binder, const AttentionConfig& config, int64_t n_embd, AttentionWeights& w) {
@@ -149,15 +152,39 @@ void bind_compressed(const Binder& binder, const AttentionConfig& attention, int
   own.index_keys = bind_compressor(binder, "indexer", config, n_embd, config.index_head);
 }
 
-// Of a branch "hc_attn_", "hc_ffn_"; of the head n_weights is fewer.
+// Of a branch "hc_attn_", "hc_ffn_", or of the head.
 StreamsWeights bind_streams(const Binder& binder, const StreamsConfig& config, const std::string& prefix,
-                            const std::string& score, int64_t n_weights, int64_t n_scales) {
+                            const std::string& score, bool head) {
   StreamsWeights w;
+  const int64_t width = config.n * config.n_embd;
   w.score = binder.weight_if(config.kind == StreamsConfig::Kind::kBanked, score, config.n_embd, 1);
+  if (config.kind == StreamsConfig::Kind::kLowRank) {
+    w.norm = binder.vector(prefix + "norm.weight", config.n_embd, config.n);
+    w.down = binder.weight(prefix + "down.weight", width, config.low_rank);
+    w.up = binder.weight(prefix + "up.weight", config.low_rank, width);
+    w.inject = binder.weight_if(!head, prefix + "inject.weight", width, config.n);
+  }
   if (config.kind != StreamsConfig::Kind::kHyper) return w;
-  w.fn = binder.weight(prefix + "fn.weight", config.n * config.n_embd, n_weights);
+  const int64_t n_weights = head ? config.n : config.n * (2 + config.n), n_scales = head ? 1 : 3;
+  w.fn = binder.weight(prefix + "fn.weight", width, n_weights);
   w.base = binder.vector(prefix + "base.weight", n_weights);
   w.scale = binder.vector(prefix + "scale.weight", n_scales);
+  return w;
+}
+
+NgramWeights bind_ngrams(const Binder& binder, const LayerConfig& layer, int64_t n_embd) {
+  const NgramConfig& config = layer.attention.ngrams;
+  const int64_t n = layer.streams.n;
+  int64_t n_rows = 0;
+  for (size_t h = 0; h < config.offsets.size(); ++h) n_rows = std::max(n_rows, config.offsets[h] + config.n_rows[h]);
+  NgramWeights w;
+  w.table = binder.table("per_layer_token_embd.weight", config.head_width, n_rows);
+  w.key = binder.weight("ple_key.weight", n_embd, n * n_embd);
+  w.value = binder.weight("ple_value.weight", n_embd, n_embd);
+  w.key_norm = binder.vector("ple_norm_key.weight", n_embd, n);
+  w.query_norm = binder.vector("ple_norm_query.weight", n_embd, n);
+  w.conv_norm = binder.vector("ple_norm_conv.weight", n_embd, n);
+  w.conv = binder.transposed("ple_conv1d.weight", config.n_taps, n * n_embd);
   return w;
 }
 
@@ -192,11 +219,11 @@ AttentionWeights bind_attention(const Binder& binder, const LayerConfig& layer, 
     bind_latent(binder, config, n_embd, w);
   else
     bind_heads(binder, config, n_embd, w);
+  bind_indexer(binder, config, n_embd, w.indexer);
   if (config.output_gate) {
     const bool per_head = binder.n_rows("attn_gate.weight") == config.n_head;
     w.gate = binder.optional_weight("attn_gate.weight", n_embd, config.n_head * (per_head ? 1 : config.head_v));
   }
-  bind_indexer(binder, config, n_embd, w.indexer);
   w.output = binder.weight("attn_output.weight", config.n_head * config.head_v, n_embd);
   w.output_bias = binder.optional("attn_output.bias", n_embd);
   return w;
@@ -276,14 +303,14 @@ void bind_rope_factors(const Binder& binder, const ModelConfig& config, TrunkWei
 TrunkWeights bind_trunk(const Binder& first, const Binder& last, bool same, const ModelConfig& config) {
   TrunkWeights w;
   w.token_embd = first.weight("token_embd.weight", config.n_embd, config.n_vocab);
-  w.output_norm = last.vector(config.output_norm + ".weight", config.n_embd);
+  w.output_norm = last.vector_if(!config.output_norm.empty(), config.output_norm + ".weight", config.n_embd);
   const bool tied = config.output_tied || (!config.output_required && !last.has("output.weight"));
   const char* const output = tied ? "token_embd.weight" : "output.weight";
   w.output = tied && same ? w.token_embd : last.weight(output, config.n_embd, config.n_vocab);
   if (config.output_tied) last.expect("output.weight");
   w.output_bias = last.optional("output.bias", config.n_vocab);
   if (!config.streams.mean_head)
-    w.streams = bind_streams(last, config.streams, "output_hc_", "output_res_score.weight", config.streams.n, 1);
+    w.streams = bind_streams(last, config.streams, "output_hc_", "output_res_score.weight", /*head=*/true);
   bind_rope_factors(last, config, w);
   return w;
 }
@@ -304,12 +331,12 @@ PredictionWeights bind_prediction(const Binder& binder, const ModelConfig& confi
 LayerWeights bind_layer(const Binder& binder, const LayerConfig& description, const ModelConfig& config) {
   binder.expect("attn_rot_embd.weight");  // of the first files: frequencies, which are computed
   const StreamsConfig& streams = description.streams;
-  const auto streams_of = [&](const char* prefix, const char* score) {
-    return bind_streams(binder, streams, prefix, score, streams.n * (2 + streams.n), 3);
-  };
-  return {bind_attention(binder, description, config.n_embd),
-          bind_ffn(binder, description, config.n_embd, config.n_vocab), streams_of("hc_attn_", "attn_res_score.weight"),
-          streams_of("hc_ffn_", "ffn_res_score.weight")};
+  LayerWeights w{bind_attention(binder, description, config.n_embd),
+                 bind_ffn(binder, description, config.n_embd, config.n_vocab),
+                 bind_streams(binder, streams, "hc_attn_", "attn_res_score.weight", /*head=*/false),
+                 bind_streams(binder, streams, "hc_ffn_", "ffn_res_score.weight", /*head=*/false)};
+  if (description.attention.ngrams.exists()) w.ngrams = bind_ngrams(binder, description, config.n_embd);
+  return w;
 }
 
 std::string block_prefix(size_t block) { return fmt::format("blk.{}.", block); }

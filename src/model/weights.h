@@ -31,6 +31,16 @@ struct DeltaNetWeights {
   Weight output;       // ssm_out [V, D]
 };
 
+/// n = heads, d = width of a head. Of Kind::kBlocks: indexer.q_proj [D, n*d], indexer.k_proj [D, d].
+struct IndexerWeights {
+  Weight q;                    // indexer.attn_q_b [q_lora_rank, n*d]
+  Weight k;                    // indexer.attn_k [D, d]
+  Weight head_weights;         // indexer.proj [D, n]
+  Weight gate;                 // of pools: indexer_compressor_gate [D, d], the softmax of which weighs the keys
+  Vector place;                // of pools: indexer_compressor_ape [d, block], added to `gate` by place in the block
+  Vector k_norm, k_norm_bias;  // [d] each
+};
+
 /// Short convolution; D = n_embd.
 struct ShortConvWeights {
   Weight in;      // shortconv.in_proj [D, 3D]: [what gates the input | what gates the result | the input]
@@ -81,14 +91,21 @@ struct StreamsWeights {
   Weight fn;           // [n*D, n*(2 + n)]: products for the weights of a token; of the head [n*D, n]
   Vector base, scale;  // see HyperArgs
   Weight score;        // kBanked, instead: attn_res_score, ffn_res_score, of the head output_res_score [D, 1]
+  // kLowRank, instead; l = low_rank:
+  Vector norm;      // [D, n]
+  Weight down, up;  // [n*D, l], [l, n*D]: of the gates of what is read
+  Weight inject;    // [n*D, n]: of the gates of what is added
 };
 
-/// n = heads, d = width of a head. Of Kind::kBlocks: indexer.q_proj [D, n*d], indexer.k_proj [D, d].
-struct IndexerWeights {
-  Weight q;                    // indexer.attn_q_b [q_lora_rank, n*d]
-  Weight k;                    // indexer.attn_k [D, d]
-  Weight head_weights;         // indexer.proj [D, n]
-  Vector k_norm, k_norm_bias;  // [d] each
+/// See NgramConfig; S = residual streams.
+struct NgramWeights {
+  Weight table;       // per_layer_token_embd [head_width, rows], in host memory
+  Weight key;         // ple_key [D, S*D]
+  Weight value;       // ple_value [D, D]
+  Vector key_norm;    // ple_norm_key [D, S]
+  Vector query_norm;  // ple_norm_query [D, S]
+  Vector conv_norm;   // ple_norm_conv [D, S]
+  Vector conv;        // ple_conv1d [S*D, taps]: a row per tap, oldest first
 };
 
 /// Shapes are [in, out]; D = n_embd, H = heads, K = key/value heads.
@@ -118,11 +135,11 @@ struct AttentionWeights {
 
   // One mixer's each.
   DeltaNetWeights delta_net;
+  IndexerWeights indexer;
   ShortConvWeights short_conv;
   StateSpaceWeights state_space;
   KimiDeltaWeights kimi_delta;
   CompressedWeights compressed;
-  IndexerWeights indexer;
 };
 
 /// E = experts, F = width of an expert or of the dense FFN.
@@ -148,6 +165,7 @@ struct LayerWeights {
   AttentionWeights attention;
   FfnWeights ffn;
   StreamsWeights mixer_streams, ffn_streams;
+  NgramWeights ngrams;
 };
 
 /// The tensors of a prediction block besides those of a layer; see schedule/prediction.h.

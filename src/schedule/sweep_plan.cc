@@ -54,6 +54,12 @@ TokenBytes token_bytes(std::span<const gguf::TensorInfo> tensors, const model::M
   for (const model::LayerConfig& layer : config.layers) {
     const model::AttentionConfig& attention = layer.attention;
     if (!attention.attends()) continue;  // a state, not a cache: it does not grow with the tokens
+    const model::CompressedConfig& compressed = attention.compressed;
+    if (compressed.block > 0) {  // entries beside the positions
+      const auto entry = static_cast<uint64_t>(attention.key_width() + compressed.index_head);
+      cached = std::max(cached, saturating_add(static_cast<uint64_t>(attention.key_width()),
+                                               entry / static_cast<uint64_t>(compressed.block) + 1));
+    }
     cached = std::max(cached, saturating_add(static_cast<uint64_t>(attention.key_width()),
                                              static_cast<uint64_t>(attention.value_width()),
                                              static_cast<uint64_t>(attention.indexer.head)));

@@ -45,7 +45,7 @@ std::vector<float> with_whole_caches(const model::Model& model, std::span<const 
 
 TEST(Session, WindowsAreEnough) {
   const std::vector<int32_t> ids = some_ids();
-  for (const char* name : {"gemma3", "gpt-oss"}) {
+  for (const char* name : {"gemma3", "gpt-oss", "deepseek4"}) {
     for (const formats::Type type : {formats::Type::F32, formats::Type::F16}) {
       const gguf::Reader reader(test::golden(std::string("models/") + name + "/model.gguf"));
       const auto backend = compute::make_backend("cpu");

@@ -101,7 +101,8 @@ class TextsOfChunks : public testing::TestWithParam<const char*> {
 
 INSTANTIATE_TEST_SUITE_P(Models, TextsOfChunks,
                          testing::Values("llama", "gpt-oss", "gemma3", "qwen3moe", "qwen3next", "qwen35moe",
-                                         "deepseek2", "deepseek2_yarn"),
+                                         "deepseek2", "deepseek2_yarn", "deepseek4", "deepseek4_long", "glm5-next",
+                                         "qwen4exp"),
                          [](const auto& instance) {
                            std::string name = instance.param;
                            std::ranges::replace(name, '-', '_');

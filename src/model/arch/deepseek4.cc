@@ -3,18 +3,9 @@
 // Hyper-connections of several residual streams. Attention to a window and to pooled blocks of 4 or of 128 positions,
 // the former chosen by an indexer. Experts by the root of softplus; in the first blocks a table gives each token its
 // experts.
-#include <cmath>
-
 #include "model/architecture.h"
 
 namespace steelyard::model {
-
-namespace {
-
-// A limit this small is none.
-constexpr double kNoLimit = 1e-6;
-
-}  // namespace
 
 StreamsConfig read_hyper_connections(const ModelKeys& keys) {
   constexpr const char* kCount = "hyper_connection.count";
@@ -30,10 +21,6 @@ StreamsConfig read_hyper_connections(const ModelKeys& keys) {
     keys.reject(kIterations, "is {}, expected at most {}", streams.n_iterations, kMaxIterations);
   streams.eps = static_cast<float>(keys.positive("hyper_connection.epsilon"));
   return streams;
-}
-
-compute::Activation limited_swiglu(double limit) {
-  return {compute::Activation::kSwiglu, limit > kNoLimit ? static_cast<float>(limit) : 0.0f};
 }
 
 namespace {
@@ -103,12 +90,13 @@ ModelConfig read_deepseek4(const ModelKeys& keys) {
   const std::vector<int64_t> ratios = keys.entries("attention.compress_ratios", n);
   constexpr const char* kLimits = "swiglu_clamp_exp";
   if (!keys.contains(kLimits)) keys.reject(kLimits, "is missing");
-  const std::vector<double> limits = keys.reals(kLimits, n, {});
-  const std::vector<double> shared_limits = keys.reals("swiglu_clamp_shexp", n, limits);
+  const std::vector<float> limits = keys.limits(kLimits, n);
+  constexpr const char* kSharedLimits = "swiglu_clamp_shexp";
+  const std::vector<float> shared_limits = keys.contains(kSharedLimits) ? keys.limits(kSharedLimits, n) : limits;
   for (size_t i = 0; i < n; ++i) {
     LayerConfig& own = config.layers[i];
-    own.ffn.activation = limited_swiglu(limits[i]);
-    own.ffn.shared_activation = limited_swiglu(shared_limits[i]);
+    own.ffn.activation = {compute::Activation::kSwiglu, limits[i]};
+    own.ffn.shared_activation = {compute::Activation::kSwiglu, shared_limits[i]};
     own.attention.rope.magnitude = 1;  // scaling slows angles, and does no more
     if (ratios[i] != 0)
       compress(keys, ratios[i], own.attention);
