@@ -44,8 +44,8 @@ struct KvLayer {
   // Compressed: of keys and values, position p has row p % n_recent, entry b row n_recent + b. What incomplete blocks
   // are pooled from is in `state`.
   int64_t n_recent = 0;
-  // For an indexer. Compressed: [n_entries, index_head], of entries; latent: [n_positions, indexer.head], where there is
-  // something to choose from.
+  // For an indexer. Compressed: [n_entries, index_head], of entries; latent: [n_positions, indexer.head], where there
+  // is something to choose from.
   compute::TypedRows index_keys;
   Buffer memory;
   int64_t window = 0;  // the layer's
