@@ -13,8 +13,18 @@ namespace steelyard::calibrate {
 
 namespace {
 
-enum Stage { kMixerInput, kMixerSecond, kMixerOutput, kLatentInput, kFfnInput, kFfnOutput, kLatentOutput };
-static_assert(kLatentOutput + 1 == kStages);
+enum Stage {
+  kMixerInput,
+  kMixerSecond,
+  kMixerOutput,
+  kLatentInput,
+  kFfnInput,
+  kFfnOutput,
+  kLatentOutput,
+  kEmbeddingInput,
+  kEmbeddingOutput
+};
+static_assert(kEmbeddingOutput + 1 == kStages);
 
 struct Role {
   std::string_view part;  // of the name
@@ -23,6 +33,10 @@ struct Role {
 
 // The first part that a name has counts.
 constexpr Role kRoles[] = {
+    {".indexer.", kMixerInput},
+    // of the layer's own embedding, after the FFN
+    {".inp_gate", kEmbeddingInput},
+    {".proj.weight", kEmbeddingOutput},
     // of a mixer, its output, which may be two products
     {".attn_output_a", kMixerSecond},
     {".attn_output", kMixerOutput},

@@ -11,7 +11,7 @@
 
 namespace steelyard::calibrate {
 
-inline constexpr int kStages = 7;
+inline constexpr int kStages = 9;
 
 /// The stage of a linear, 0 to kStages - 1.
 int stage_of(std::string_view tensor);

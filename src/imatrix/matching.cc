@@ -14,9 +14,10 @@ namespace {
 
 // Matrices of one layer that read the same input, by what their names have before ".weight", whatever the architecture:
 // a layer has some of them.
-constexpr std::string_view kReaders[][14] = {
+constexpr std::string_view kReaders[][18] = {
     {"attn_q", "attn_k", "attn_v", "attn_qkv", "attn_gate", "attn_q_a", "attn_kv_a_mqa", "ssm_in", "ssm_ba", "ssm_beta",
-     "ssm_alpha", "ssm_f_a", "ssm_g_a", "ssm_g"},
+     "ssm_alpha", "ssm_f_a", "ssm_g_a", "ssm_g", "indexer.attn_k", "indexer.proj", "indexer.q_proj", "indexer.k_proj"},
+    {"attn_q_b", "indexer.attn_q_b"},
     {"ffn_gate", "ffn_up", "ffn_gate_up"},
     {"ffn_gate_exps", "ffn_up_exps", "ffn_gate_up_exps"},
     {"ffn_gate_shexp", "ffn_up_shexp", "ffn_gate_up_shexp", "ffn_latent_down", "ffn_routed_down"},

@@ -104,7 +104,7 @@ uint64_t DeviceBudget::missing(const search::Types& types) const {
 
 size_t DeviceBudget::device_of(const std::string& tensor, const schedule::Placement& placement) const {
   const schedule::TensorPlace place = schedule::place_of(tensor, config_.layers.size());
-  if (place.kind == Kind::kPrediction) return kNowhere;
+  if (place.kind == Kind::kPrediction || place.kind == Kind::kHost) return kNowhere;
   const auto last = static_cast<int>(config_.layers.size()) - 1;
   const int layer = place.kind == Kind::kLayer       ? static_cast<int>(place.layer)
                     : place.kind == Kind::kEmbedding ? 0
@@ -135,7 +135,7 @@ std::vector<search::SplitLayer> DeviceBudget::split_problem(const ChoiceProblem&
   for (search::Group& group : tangent_groups(problem.damages, problem.ties, jumps)) {
     const schedule::TensorPlace place = schedule::place_of(group.tensors.front(), n_layers);
     const size_t layer = place.kind == Kind::kLayer ? place.layer : place.kind == Kind::kEmbedding ? 0 : n_layers - 1;
-    if (place.kind == Kind::kPrediction || layer < first) continue;
+    if (place.kind == Kind::kPrediction || place.kind == Kind::kHost || layer < first) continue;
     for (const std::string& tensor : group.tensors)
       layers[layer - first].fixed_bytes -= static_cast<int64_t>(present[tensor]);
     layers[layer - first].groups.push_back(std::move(group));

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
+#include <utility>
 
 namespace steelyard::model {
 
@@ -40,12 +42,29 @@ void check_widths(const gguf::Metadata& metadata, const ModelConfig& config) {
                               space.n_group * space.n_state,
                               kimi.n_head * kimi.head,
                               config.streams.row_width(),
+                              config.block(i).embedding.width * config.block(i).embedding.n_layers,
                               ffn.n_ff,
                               ffn.n_ff_shared};
     for (const int64_t width : widths) {
       if (width > kMaxCount) {
         fail(metadata.source(), "block {} is {} wide, expected at most {}", i, width, kMaxCount);
       }
+    }
+  }
+}
+
+// What a layer takes must be what an earlier one gives.
+void check_sharing(const gguf::Metadata& metadata, const ModelConfig& config) {
+  std::map<int64_t, std::pair<int64_t, int64_t>> given;
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    const AttentionConfig& attention = config.layers[i].attention;
+    if (attention.sharing == Sharing::kOwn) continue;
+    const std::pair shape(attention.side_width(), attention.key_width());
+    STEELYARD_CHECK(attention.side_begin + shape.first <= config.streams.n_side);
+    if (attention.sharing == Sharing::kGives) {
+      given[attention.side_begin] = shape;
+    } else if (const auto found = given.find(attention.side_begin); found == given.end() || found->second != shape) {
+      fail(metadata.source(), "block {} has no earlier block whose keys and values it could share", i);
     }
   }
 }
@@ -104,6 +123,10 @@ ModelConfig read_config(const gguf::Metadata& metadata, std::span<const gguf::Te
     for (LayerConfig& layer : *layers) layer.streams = config.streams;
   }
   check_widths(metadata, config);
+  check_sharing(metadata, config);
+  constexpr int64_t kMostIds = int64_t{1} << 24;  // that a float tells apart
+  if (config.streams.has_id && config.n_vocab > kMostIds)
+    fail(metadata.source(), "a vocabulary of {}, expected at most {}", config.n_vocab, kMostIds);
   return config;
 }
 

@@ -95,9 +95,13 @@ std::array<int64_t, gguf::kMaxDims> Binder::shape_in_file(const std::string& nam
 }
 
 Weight Binder::weight(const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices) const {
+  return weight(name, n_in, n_out, n_slices, /*scaled=*/true);
+}
+
+Weight Binder::weight(const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices, bool scaled) const {
   if (stock_ != nullptr) {
     stock_->ask(prefix_ + name, {n_in, n_out, n_slices, 1});
-    stock_->expect(std::string(stem(prefix_ + name)) + ".scale");
+    if (scaled) stock_->expect(std::string(stem(prefix_ + name)) + ".scale");
     // How inputs may be quantized for the product: here they are not.
     stock_->expect(std::string(stem(prefix_ + name)) + ".input_scale");
     static constexpr std::byte kThere{};
@@ -107,13 +111,13 @@ Weight Binder::weight(const std::string& name, int64_t n_in, int64_t n_out, int6
   const formats::Format& type = format(tensor.type);
   if (type.decode == nullptr)
     fail(reader_->path(), "tensor {} has type {}, which holds no weights", tensor.name, type.name);
-  const std::vector<float> factors = scales(name, n_slices);
+  const std::vector<float> factors = scaled ? scales(name, n_slices) : std::vector<float>();
   // What stands in for a loaded weight, or changes it, would lack the factors.
   if (!factors.empty() && loaded_ != nullptr)
     fail(reader_->path(), "tensor {}.scale: weights with factors beside them cannot be calibrated or tuned",
          stem(tensor.name));
   const Weight in_file{tensor.name, &type, n_in, n_out, n_slices, reader_->bytes(tensor).data()};
-  if (!factors.empty()) return scaled(in_file, factors);
+  if (!factors.empty()) return multiplied(in_file, factors);
   if (loaded_ == nullptr) return load(tensor, in_file);
   const auto there = loaded_->weights.find(tensor.name);
   return there != loaded_->weights.end() ? there->second
@@ -162,6 +166,26 @@ std::vector<int32_t> Binder::indices(const std::string& name, int64_t n, int64_t
   return out;
 }
 
+Weight Binder::weight_in_file(const std::string& name, int64_t n_in, int64_t n_out) const {
+  if (stock_ != nullptr) {
+    stock_->ask(prefix_ + name, {n_in, n_out, 1, 1});
+    return {};
+  }
+  const gguf::TensorInfo& tensor = find(name, {n_in, n_out, 1, 1});
+  const formats::Format& type = format(tensor.type);
+  if (type.decode == nullptr)
+    fail(reader_->path(), "tensor {} has type {}, which holds no weights", tensor.name, type.name);
+  return {tensor.name, &type, n_in, n_out, 1, reader_->bytes(tensor).data()};
+}
+
+Weight Binder::rows_of_weight(const std::string& name, int64_t n_in, int64_t n_out, int64_t begin, int64_t n) const {
+  Weight rows = weight_in_file(name, n_in, n_out);
+  if (stock_ != nullptr) return rows;
+  rows.data = rows.row(0, begin);
+  rows.n_out = n;
+  return backend_->load(std::move(rows));
+}
+
 Weight Binder::load(const gguf::TensorInfo& tensor, Weight from) const {
   const int n_scales = from.format->n_scales;
   Weight weight = backend_->load(std::move(from));
@@ -186,7 +210,7 @@ std::vector<float> Binder::scales(const std::string& weight, int64_t n_slices) c
 }
 
 // Blocks cannot hold the factors, so the weight is decoded.
-Weight Binder::scaled(Weight from, std::span<const float> scales) const {
+Weight Binder::multiplied(Weight from, std::span<const float> scales) const {
   const auto n_row = static_cast<size_t>(from.n_in);
   const auto values = std::make_shared<std::vector<float>>(n_row * static_cast<size_t>(from.n_out * from.n_slices));
   float* to = values->data();
@@ -238,6 +262,19 @@ Vector Binder::transposed(const std::string& name, int64_t n, int64_t n_slices) 
 
 Vector Binder::optional(const std::string& name, int64_t n, int64_t n_slices) const {
   return has(name) || is_required(name) ? vector(name, n, n_slices) : Vector{};
+}
+
+Vector Binder::scaled_vector(const std::string& name, int64_t n, float factor) const {
+  std::vector<float> host = values(name, n);
+  for (float& value : host) value *= factor;
+  return uploaded(host);
+}
+
+Vector Binder::optional_rows(const std::string& name, int64_t n, int64_t width) const {
+  if (!has(name)) return {};
+  std::vector<float> rows;
+  for (const float value : values(name, n)) rows.insert(rows.end(), static_cast<size_t>(width), value);
+  return uploaded(rows);
 }
 
 std::vector<float> Binder::rope_factors(const std::string& name, int64_t n) const {

@@ -65,6 +65,21 @@ class Binder {
   /// A factor beside the weight (`<name>.scale`, one or one per slice, as NVFP4 files have it) is multiplied in: then
   /// the weight is F32.
   Weight weight(const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices = 1) const;
+  /// The same, when a tensor called `<name>.scale` is not about this product alone.
+  Weight unscaled_weight(const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices = 1) const {
+    return weight(name, n_in, n_out, n_slices, /*scaled=*/false);
+  }
+  /// A tensor in the file's memory, whatever the backend.
+  Weight weight_in_file(const std::string& name, int64_t n_in, int64_t n_out) const;
+  /// n rows, from `begin` on, of a tensor [n_in, n_out]; always as the file has them.
+  Weight rows_of_weight(const std::string& name, int64_t n_in, int64_t n_out, int64_t begin, int64_t n) const;
+  /// For tensors outside the block.
+  Binder outside() const {
+    Binder outside = *this;
+    outside.prefix_.clear();
+    outside.required_ = {};
+    return outside;
+  }
   Weight weight_if(bool wanted, const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices = 1) const {
     return wanted ? weight(name, n_in, n_out, n_slices) : Weight{};
   }
@@ -89,6 +104,10 @@ class Binder {
     return wanted ? vector(name, n) : Vector{};
   }
   Vector optional(const std::string& name, int64_t n, int64_t n_slices = 1) const;
+  /// [n] times a factor.
+  Vector scaled_vector(const std::string& name, int64_t n, float factor) const;
+  /// Of n numbers, n rows of `width` columns in which each is repeated; none where there is no such tensor.
+  Vector optional_rows(const std::string& name, int64_t n, int64_t width) const;
   /// Divisors of RoPE's frequencies: as values(). Error unless all are above 0.
   std::vector<float> rope_factors(const std::string& name, int64_t n) const;
 
@@ -98,6 +117,7 @@ class Binder {
   }
 
  private:
+  Weight weight(const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices, bool scaled) const;
   bool is_required(const std::string& name) const;
   const gguf::TensorInfo* look_up(const std::string& name) const;
   const gguf::TensorInfo& find(const std::string& name, const std::array<int64_t, gguf::kMaxDims>& ne) const;
@@ -108,7 +128,7 @@ class Binder {
   Weight load(const gguf::TensorInfo& tensor, Weight from) const;
   /// Of a weight's slices; empty: there are none, or they are 1.
   std::vector<float> scales(const std::string& weight, int64_t n_slices) const;
-  Weight scaled(Weight from, std::span<const float> scales) const;
+  Weight multiplied(Weight from, std::span<const float> scales) const;
 
   const gguf::Reader* reader_ = nullptr;
   Backend* backend_ = nullptr;

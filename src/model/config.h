@@ -211,10 +211,17 @@ struct AttentionConfig {
   std::optional<compute::Gate> output_gate;
   float output_scale = 1;  ///< multiplies what attn_output gives
 
+  bool value_norm = false;      ///< values are normed per head, without gains
+  bool values_of_keys = false;  ///< without attn_v the products with attn_k are the values
+
   IndexerConfig indexer;
-  /// Of what the indexer computes; of a layer without one.
+  /// Of what the indexer computes; in a layer without one, of keys and values.
   Sharing sharing = Sharing::kOwn;
   int64_t side_begin = 0;  ///< first side column of what is given or taken
+  bool takes_keys() const { return sharing == Sharing::kTakes && indexer.kind == IndexerConfig::Kind::kNone; }
+  int64_t side_width() const {
+    return indexer.kind != IndexerConfig::Kind::kNone ? indexer.side_width() : key_width() + value_width();
+  }
 
   // Latent only.
   int64_t q_lora_rank = 0;   ///< 0: one full attn_q
@@ -251,6 +258,9 @@ struct FfnConfig {
   int64_t n_expert = 0;      ///< 0: dense
   int64_t n_ff_shared = 0;   ///< width of the shared expert, 0: none
   bool shared_gate = false;  ///< the shared expert is multiplied by sigmoid(ffn_gate_inp_shexp . x)
+  /// The shared expert (ffn_gate, ffn_up, ffn_down), the routed ones and the router each read a norm of their own, and
+  /// what both give is normed before it is added up. The experts' outputs may have scales.
+  bool own_norms = false;
   std::optional<compute::Activation> shared_activation;  ///< of the shared expert, where it has another one
   int64_t n_latent = 0;               ///< width of what routed experts read and write; 0: the model's
   std::string latent = "ffn_latent";  ///< what the tensors around these experts are called: _down, _norm, _up
@@ -293,9 +303,18 @@ struct StreamsConfig {
   Matrix id(Matrix x) const { return x.columns(n * n_embd + n_side, 1); }
 };
 
+/// A layer's own embedding of the token (Gemma 3n, 4), which it adds after its FFN: a piece of a row of a table, and
+/// of a projection of the model's embedding, which the second residual stream keeps.
+struct LayerEmbeddingConfig {
+  int64_t width = 0;  ///< 0: there is none
+  int64_t layer = 0;  ///< whose piece it is
+  int64_t n_layers = 0;
+};
+
 struct LayerConfig {
   AttentionConfig attention;
   FfnConfig ffn;
+  LayerEmbeddingConfig embedding;
   StreamsConfig streams;              ///< the model's
   std::string ffn_norm = "ffn_norm";  ///< name of the norm before the FFN
   bool input_norms = true;            ///< attention and FFN read a norm of the residual stream, else the stream

@@ -87,11 +87,26 @@ Routing route(const FfnConfig& config, const FfnWeights& w, Matrix f, std::span<
   return routing;
 }
 
-Matrix mixture(const FfnConfig& config, const FfnWeights& w, Matrix f, std::span<const int32_t> ids,
+// What experts give, row by row, times their scales.
+void scale_experts(Matrix y, const Vector& scale, const Routing& routing, ForwardContext& ctx) {
+  if (scale.data == nullptr) return;
+  const Matrix factors = ctx.scratch.matrix(y.rows, y.cols);
+  ctx.backend.zero(factors.data, static_cast<size_t>(y.rows * y.cols) * sizeof(float));
+  ctx.backend.add_row_experts(factors, scale.data, routing);
+  ctx.backend.gated(compute::Activation::kProduct, y, factors);
+}
+
+// What the router, the routed experts, and the shared expert read.
+struct MixtureInputs {
+  Matrix router, experts, shared;
+};
+
+Matrix mixture(const FfnConfig& config, const FfnWeights& w, const MixtureInputs& from, std::span<const int32_t> ids,
                ForwardContext& ctx) {
   const bool shared = config.n_ff_shared > 0;
-  const Routing routing = route(config, w, f, ids, ctx);
-  const Matrix in = w.latent_down.empty() ? f : linear(w.latent_down, f, ctx);
+  const Matrix f = from.shared;
+  const Routing routing = route(config, w, from.router, ids, ctx);
+  const Matrix in = w.latent_down.empty() ? from.experts : linear(w.latent_down, from.experts, ctx);
   const Matrix x = ctx.scratch.matrix(routing.n_slots(), in.cols);
   ctx.backend.gather(in, routing, x);
 
@@ -108,12 +123,15 @@ Matrix mixture(const FfnConfig& config, const FfnWeights& w, Matrix f, std::span
   const Matrix beside = shared ? outputs.add(w.down, common.gate) : Matrix{};
   outputs.run();
   add_expert_bias(down, w.down_exps_bias, routing, ctx);
+  scale_experts(down, w.down_exps_scale, routing, ctx);
   Matrix out = ctx.scratch.matrix(f.rows, in.cols);
   ctx.backend.combine(down, routing, out);
   if (w.latent_norm.data != nullptr) ctx.backend.rms_norm(out, w.latent_norm.data, ctx.norm_eps, out);
   if (!w.latent_up.empty()) out = linear(w.latent_up, out, ctx);
+  if (w.experts_out_norm.data != nullptr) out = normed(w.experts_out_norm, out, ctx);
   if (shared) {
     add_bias(beside, w.down_bias, ctx);
+    if (w.shared_out_norm.data != nullptr) ctx.backend.rms_norm(beside, w.shared_out_norm.data, ctx.norm_eps, beside);
     if (config.shared_gate) ctx.backend.apply_gate(compute::Gate::kSigmoid, beside, share);
     ctx.backend.add(out, beside);
   }
@@ -125,7 +143,13 @@ Matrix mixture(const FfnConfig& config, const FfnWeights& w, Matrix f, std::span
 Matrix ffn(const Layer& layer, Matrix f, std::span<const int32_t> ids, ForwardContext& ctx) {
   const FfnConfig& config = layer.config.ffn;
   const FfnWeights& w = layer.weights.ffn;
-  return config.n_expert == 0 ? dense(config, w, f, ctx) : mixture(config, w, f, ids, ctx);
+  return config.n_expert == 0 ? dense(config, w, f, ctx) : mixture(config, w, {f, f, f}, ids, ctx);
+}
+
+Matrix ffn_with_own_norms(const Layer& layer, Matrix x, ForwardContext& ctx) {
+  const FfnWeights& w = layer.weights.ffn;
+  return mixture(layer.config.ffn, w,
+                 {normed(w.router_norm, x, ctx), normed(w.experts_norm, x, ctx), normed(w.norm, x, ctx)}, {}, ctx);
 }
 
 }  // namespace steelyard::model

@@ -196,7 +196,7 @@ Matrix mix(const Layer& layer, Matrix h, Matrix side, std::span<const SequenceSl
     case Mixer::kNone:
       break;
   }
-  return attention(layer, h, sequences, ctx);
+  return attention(layer, h, side, sequences, ctx);
 }
 
 void pass_mixer(const Layer& layer, Matrix x, std::span<const SequenceSlice> sequences, ForwardContext& ctx) {
@@ -215,7 +215,8 @@ void pass_ffn(const Layer& layer, Matrix x, ForwardContext& ctx) {
   const BranchInput input = read_branch(layer, Branch::kFfn, x, ctx);
   std::vector<int32_t> ids;
   if (layer.config.ffn.by_token) ids = token_ids(layer.config.streams, x, ctx);
-  const Matrix y = ffn(layer, branch_input(layer.config, w.norm, input.x, ctx), ids, ctx);
+  const Matrix y = layer.config.ffn.own_norms ? ffn_with_own_norms(layer, input.x, ctx)
+                                              : ffn(layer, branch_input(layer.config, w.norm, input.x, ctx), ids, ctx);
   add_branch(layer, Branch::kFfn, input, contribution(layer.config, w.branch_norm, y, ctx), x, ctx);
 }
 
@@ -226,7 +227,10 @@ void forward_layer(const Layer& layer, Matrix x, std::span<const SequenceSlice> 
   STEELYARD_CHECK(layer.backend == &ctx.backend);
   ctx.scratch.reset();
   if (part != LayerPart::kFfn) pass_mixer(layer, x, sequences, ctx);
-  if (part != LayerPart::kMixer) pass_ffn(layer, x, ctx);
+  if (part == LayerPart::kMixer) return;
+  pass_ffn(layer, x, ctx);
+  if (layer.config.embedding.width > 0) add_layer_embedding(layer, x, ctx);
+  if (layer.weights.output_scale != 1) ctx.backend.scale(layer.config.streams.stream(x, 0), layer.weights.output_scale);
 }
 
 void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer& kv, ForwardContext& ctx,

@@ -65,9 +65,10 @@ void forward_layer(const Layer& layer, Matrix x, int64_t first_position, KvLayer
 // ---- the parts of a layer; each returns its contribution to the hidden states, in scratch memory. The rows of h are
 // those of the sequences.
 
-/// Grouped attention; h: [n, n_embd], normed.
-Matrix attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
-/// Latent attention, absorbed or expanded. side: columns of the hidden states, which may be given or taken there.
+/// Grouped attention; h: [n, n_embd], normed. side: columns of the hidden states, where layers share.
+Matrix attention(const Layer& layer, Matrix h, Matrix side, std::span<const SequenceSlice> sequences,
+                 ForwardContext& ctx);
+/// Latent attention, absorbed or expanded.
 Matrix latent_attention(const Layer& layer, Matrix h, Matrix side, std::span<const SequenceSlice> sequences,
                         ForwardContext& ctx);
 /// Gated delta net. At first_position 0 the state is reset, else it must be that of the earlier positions.
@@ -85,6 +86,10 @@ void add_ngrams(const Layer& layer, Matrix x, std::span<const SequenceSlice> seq
 /// A dense gated FFN, or routed experts plus the shared expert; f: [n, n_embd], normed. ids: of the tokens, where a
 /// table gives them their experts.
 Matrix ffn(const Layer& layer, Matrix f, std::span<const int32_t> ids, ForwardContext& ctx);
+/// The same with norms of their own for its parts (FfnConfig::own_norms); x: [n, n_embd], the stream.
+Matrix ffn_with_own_norms(const Layer& layer, Matrix x, ForwardContext& ctx);
+/// Adds the layer's own embedding of the tokens to stream 0 of the hidden states.
+void add_layer_embedding(const Layer& layer, Matrix hidden, ForwardContext& ctx);
 
 /// Products of one call of the backend. None of them reads what another one writes. Few calls keep the threads
 /// together.

@@ -1,6 +1,7 @@
 #include "model/weights.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -53,14 +54,20 @@ void bind_heads(const Binder& binder, const AttentionConfig& config, int64_t n_e
   w.qkv_bias = binder.optional("attn_qkv.bias", q_width + k_width + v_width);
   const bool apart = w.qkv.empty();
   w.q = binder.weight_if(apart, "attn_q.weight", n_embd, q_width);
-  w.k = binder.weight_if(apart, "attn_k.weight", n_embd, k_width);
-  w.v = binder.weight_if(apart, "attn_v.weight", n_embd, v_width);
   w.q_bias = binder.optional("attn_q.bias", q_width);
+  w.sinks = binder.optional("attn_sinks.weight", config.n_head);
+  if (config.takes_keys()) {  // then its own are unused, where there are any
+    w.q_norm = binder.optional("attn_q_norm.weight", config.whole_norm ? q_width : config.head_k);
+    for (const char* const unused : {"attn_k.weight", "attn_v.weight", "attn_k_norm.weight"}) binder.expect(unused);
+    return;
+  }
+  w.k = binder.weight_if(apart, "attn_k.weight", n_embd, k_width);
+  const bool own_values = binder.has("attn_v.weight") || !config.values_of_keys;
+  w.v = binder.weight_if(apart && own_values, "attn_v.weight", n_embd, v_width);
   w.k_bias = binder.optional("attn_k.bias", k_width);
   w.v_bias = binder.optional("attn_v.bias", v_width);
   w.q_norm = binder.optional("attn_q_norm.weight", config.whole_norm ? q_width : config.head_k);
   w.k_norm = binder.optional("attn_k_norm.weight", config.whole_norm ? k_width : config.head_k);
-  w.sinks = binder.optional("attn_sinks.weight", config.n_head);
 }
 
 void bind_delta_net(const Binder& binder, const DeltaNetConfig& config, int64_t n_embd, DeltaNetWeights& w) {
@@ -231,7 +238,15 @@ AttentionWeights bind_attention(const Binder& binder, const LayerConfig& layer, 
 
 void bind_experts(const Binder& binder, const FfnConfig& config, int64_t n_embd, int64_t n_vocab, FfnWeights& w) {
   const int64_t n = config.n_expert, n_ff = config.n_ff;
-  w.router = binder.weight("ffn_gate_inp.weight", n_embd, n);
+  if (config.own_norms) {
+    w.router = binder.unscaled_weight("ffn_gate_inp.weight", n_embd, n);
+    w.router_norm = binder.scaled_vector("ffn_gate_inp.scale", n_embd, 1 / std::sqrt(static_cast<float>(n_embd)));
+    w.experts_norm = binder.vector("pre_ffw_norm_2.weight", n_embd);
+    w.shared_out_norm = binder.vector("post_ffw_norm_1.weight", n_embd);
+    w.experts_out_norm = binder.vector("post_ffw_norm_2.weight", n_embd);
+  } else {
+    w.router = binder.weight("ffn_gate_inp.weight", n_embd, n);
+  }
   w.router_bias = binder.optional("ffn_gate_inp.bias", n);
   w.selection_bias = binder.optional("exp_probs_b.bias", n);
   if (config.by_token) w.experts_of_token = binder.indices("ffn_gate_tid2eid.weight", config.n_used, n_vocab, n);
@@ -248,7 +263,12 @@ void bind_experts(const Binder& binder, const FfnConfig& config, int64_t n_embd,
   }
   w.up_exps = binder.weight_if(w.gate_up_exps.empty(), "ffn_up_exps.weight", width, n_ff, n);
   w.up_exps_bias = binder.optional("ffn_up_exps.bias", n_ff, n);
-  w.down_exps = binder.weight("ffn_down_exps.weight", n_ff, width, n);
+  if (config.own_norms) {
+    w.down_exps = binder.unscaled_weight("ffn_down_exps.weight", n_ff, width, n);
+    w.down_exps_scale = binder.optional_rows("ffn_down_exps.scale", n, width);
+  } else {
+    w.down_exps = binder.weight("ffn_down_exps.weight", n_ff, width, n);
+  }
   w.down_exps_bias = binder.optional("ffn_down_exps.bias", width, n);
 }
 
@@ -258,7 +278,7 @@ FfnWeights bind_ffn(const Binder& binder, const LayerConfig& layer, int64_t n_em
   if (!config.exists()) return w;
   w.norm = binder.vector_if(layer.input_norms, layer.ffn_norm + ".weight", n_embd);
   const bool experts = config.n_expert > 0;
-  const std::string suffix = experts ? "_shexp" : "";
+  const std::string suffix = experts && !config.own_norms ? "_shexp" : "";
   const int64_t n_ff = experts ? config.n_ff_shared : config.n_ff;  // of the part that every token passes
   if (n_ff > 0) {
     w.shared_gate = binder.weight_if(config.shared_gate, "ffn_gate_inp_shexp.weight", n_embd, 1);
@@ -328,6 +348,22 @@ PredictionWeights bind_prediction(const Binder& binder, const ModelConfig& confi
   return w;
 }
 
+LayerEmbeddingWeights bind_layer_embedding(const Binder& binder, const LayerEmbeddingConfig& layer,
+                                           const ModelConfig& config) {
+  LayerEmbeddingWeights w;
+  if (layer.width == 0) return w;
+  const int64_t all = layer.width * layer.n_layers;
+  const Binder trunk = binder.outside();
+  w.table = trunk.weight_in_file("per_layer_token_embd.weight", all, config.n_vocab);
+  w.model =
+      trunk.rows_of_weight("per_layer_model_proj.weight", config.n_embd, all, layer.layer * layer.width, layer.width);
+  w.norm = trunk.vector("per_layer_proj_norm.weight", layer.width);
+  w.gate = binder.weight("inp_gate.weight", config.n_embd, layer.width);
+  w.output = binder.weight("proj.weight", layer.width, config.n_embd);
+  w.out_norm = binder.vector("post_norm.weight", config.n_embd);
+  return w;
+}
+
 LayerWeights bind_layer(const Binder& binder, const LayerConfig& description, const ModelConfig& config) {
   binder.expect("attn_rot_embd.weight");  // of the first files: frequencies, which are computed
   const StreamsConfig& streams = description.streams;
@@ -336,6 +372,11 @@ LayerWeights bind_layer(const Binder& binder, const LayerConfig& description, co
                  bind_streams(binder, streams, "hc_attn_", "attn_res_score.weight", /*head=*/false),
                  bind_streams(binder, streams, "hc_ffn_", "ffn_res_score.weight", /*head=*/false)};
   if (description.attention.ngrams.exists()) w.ngrams = bind_ngrams(binder, description, config.n_embd);
+  w.embedding = bind_layer_embedding(binder, description.embedding, config);
+  if (binder.has("layer_output_scale.weight")) {
+    const std::vector<float> scale = binder.values("layer_output_scale.weight", 1);
+    if (!scale.empty()) w.output_scale = scale[0];
+  }
   return w;
 }
 

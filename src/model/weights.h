@@ -159,13 +159,30 @@ struct FfnWeights {
   Weight gate_exps, up_exps, down_exps;   // [D, F, E], [D, F, E], [F, D, E]
   Vector gate_up_exps_bias, gate_exps_bias, up_exps_bias, down_exps_bias;  // [2F, E], [F, E], [F, E], [D, E]
   Vector branch_norm;                                                      // post_ffw_norm [D]
+  // FfnConfig::own_norms.
+  Vector router_norm;                        // ffn_gate_inp.scale / sqrt(D) [D]
+  Vector experts_norm;                       // pre_ffw_norm_2 [D]
+  Vector shared_out_norm, experts_out_norm;  // post_ffw_norm_1, post_ffw_norm_2 [D]
+  Vector down_exps_scale;                    // ffn_down_exps.scale [E], as rows [D, E]
+};
+
+/// A layer's own embedding; P = width.
+struct LayerEmbeddingWeights {
+  Weight table;     // per_layer_token_embd [P*L, V], where the file is: only rows of it are needed
+  Weight model;     // the layer's rows of per_layer_model_proj [D, P*L]: [D, P]
+  Vector norm;      // per_layer_proj_norm [P]
+  Weight gate;      // inp_gate [D, P]
+  Weight output;    // proj [P, D]
+  Vector out_norm;  // post_norm [D]
 };
 
 struct LayerWeights {
   AttentionWeights attention;
   FfnWeights ffn;
   StreamsWeights mixer_streams, ffn_streams;
-  NgramWeights ngrams;
+  NgramWeights ngrams = {};
+  LayerEmbeddingWeights embedding = {};
+  float output_scale = 1;  // layer_output_scale [1]: multiplies the stream at the layer's end
 };
 
 /// The tensors of a prediction block besides those of a layer; see schedule/prediction.h.

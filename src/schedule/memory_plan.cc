@@ -78,6 +78,7 @@ void refuse_beyond_counting(const MemoryPlan& plan, const std::string& path) {
 TensorPlace place_of(std::string_view tensor, size_t n_layers) {
   using Kind = TensorPlace::Kind;
   const auto block = gguf::block_of(tensor);
+  if (tensor.starts_with("per_layer_token_embd")) return {Kind::kHost};  // layers look up rows in the file
   if (!block) return {tensor.starts_with("token_embd.") ? Kind::kEmbedding : Kind::kOutput};
   const auto layer = static_cast<size_t>(*block);
   return layer < n_layers ? TensorPlace{Kind::kLayer, layer} : TensorPlace{Kind::kPrediction};
@@ -110,6 +111,11 @@ MemoryPlan plan_memory(const ModelTensors& model, const model::ModelConfig& conf
   for (const gguf::TensorInfo& tensor : model.tensors) {
     const uint64_t bytes = bound_bytes(tensor);
     const TensorPlace place = place_of(tensor.name, plan.layers.size());
+    if (place.kind == TensorPlace::Kind::kHost) continue;
+    if (tensor.name == "per_layer_model_proj.weight") {  // every layer has its rows
+      for (LayerMemory& layer : plan.layers) layer.weights = saturating_add(layer.weights, bytes / plan.layers.size());
+      continue;
+    }
     uint64_t& sum = place.kind == TensorPlace::Kind::kLayer        ? plan.layers[place.layer].weights
                     : place.kind == TensorPlace::Kind::kPrediction ? plan.prediction
                     : place.kind == TensorPlace::Kind::kEmbedding  ? plan.embedding

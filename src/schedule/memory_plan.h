@@ -60,7 +60,7 @@ struct DeviceMemory {
 
 /// Where a tensor lies.
 struct TensorPlace {
-  enum class Kind { kLayer, kEmbedding, kOutput, kPrediction };
+  enum class Kind { kLayer, kEmbedding, kOutput, kPrediction, kHost };  ///< kHost: on no device
 
   Kind kind;
   size_t layer = 0;  ///< of kLayer

@@ -41,8 +41,11 @@ TokenBytes token_bytes(std::span<const gguf::TensorInfo> tensors, const model::M
     const int64_t n_experts = config.block(block).ffn.n_expert;
     const bool routed = tensor.ne[2] > 1 && tensor.ne[2] == n_experts;
     const auto times = static_cast<uint64_t>(routed ? config.block(block).ffn.n_used : tensor.ne[2]);
-    const auto n_in = static_cast<uint64_t>(tensor.ne[0]), n_out = static_cast<uint64_t>(tensor.ne[1]);
-    values[block] = saturating_add(values[block], saturating_mul(n_in + n_out, times));  // both are below 2^63
+    const auto n_in = static_cast<uint64_t>(tensor.ne[0]);
+    const uint64_t n_scaled = routed && config.block(block).ffn.own_norms ? 2 : 1;  // experts' outputs and their scales
+    const uint64_t n_out = saturating_mul(static_cast<uint64_t>(tensor.ne[1]), n_scaled);
+    values[block] =
+        saturating_add(values[block], saturating_mul(saturating_add(n_in, n_out), times));  // both are below 2^63
     if (block < config.layers.size()) input = std::max(input, saturating_mul(n_in, times));
   }
   uint64_t widest = 0, widest_layer = 0;

@@ -200,7 +200,9 @@ INSTANTIATE_TEST_SUITE_P(Models, GoldenGradients,
                                          "qwen3moe", "deepseek2", "deepseek2_yarn", "deepseek3", "glm4moe",
                                          "minimax-m2", "gpt-oss", "gemma2", "gemma3", "qwen2moe", "olmoe", "olmo2",
                                          "olmo3", "smollm3", "seed_oss", "phi3", "glm4", "granite", "granitemoe",
-                                         "hunyuan-moe", "ernie4_5-moe", "dots1", "bailingmoe2", "cohere2", "exaone4"),
+                                         "hunyuan-moe", "ernie4_5-moe", "dots1", "bailingmoe2", "cohere2", "exaone4",
+                                         "step35", "mimo2", "laguna", "minimax-m3", "glm-dsa", "deepseek32", "gemma4",
+                                         "gemma4_moe"),
                          name_of);
 
 TEST(GradientSweep, RefusesGatedDeltaNets) {
