@@ -51,7 +51,9 @@ Matrix layer_embedding(const Layer& layer, Matrix hidden, ForwardContext& ctx) {
 void add_layer_embedding(const Layer& layer, Matrix hidden, ForwardContext& ctx) {
   const LayerEmbeddingWeights& w = layer.weights.embedding;
   const Matrix x = layer.config.streams.stream(hidden, 0), embedding = layer_embedding(layer, hidden, ctx);
-  const Matrix gate = linear(w.gate, x, ctx);
+  const Matrix before = ctx.scratch.matrix(x.rows, x.cols);  // what a product reads is not changed later
+  ctx.backend.copy(x, before);
+  const Matrix gate = linear(w.gate, before, ctx);
   ctx.backend.gated(compute::Activation::kGeglu, gate, embedding);
   ctx.backend.add(x, normed(w.out_norm, linear(w.output, gate, ctx), ctx));
 }

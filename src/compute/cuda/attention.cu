@@ -144,12 +144,15 @@ __global__ void __launch_bounds__(kThreads, resident_blocks(kTiles)) attend(Laun
         for (int i = 0; i < kRowsOfWarp; ++i) scores[i] = fmaf(queries[first_of_warp + i][c], k, scores[i]);
       }
     }
+    if (args.softcap > 0) {
+      const auto cap = static_cast<float>(args.softcap);
+      CUDA_UNROLL
+      for (int i = 0; i < kRowsOfWarp; ++i) scores[i] = cap * tanhf(scores[i] / cap);
+    }
     CUDA_UNROLL
     for (int i = 0; i < kRowsOfWarp; ++i) {
-      const auto cap = static_cast<float>(args.softcap);
-      float score = cap > 0 ? cap * tanhf(scores[i] / cap) : scores[i];
-      if (args.chosen() && (visible[first_of_warp + i] >> lane & 1) == 0) score = -__int_as_float(0x7F800000);
-      numerators[first_of_warp + i][lane] = rows[i].add(score, key + lane, to);
+      if (args.chosen() && (visible[first_of_warp + i] >> lane & 1) == 0) scores[i] = -__int_as_float(0x7F800000);
+      numerators[first_of_warp + i][lane] = rows[i].add(scores[i], key + lane, to);
     }
     CUDA_UNROLL
     for (int part = 0; part < kTiles; ++part) {
