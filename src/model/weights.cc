@@ -137,7 +137,7 @@ void bind_compressed(const Binder& binder, const AttentionConfig& attention, int
 StreamsWeights bind_streams(const Binder& binder, const StreamsConfig& config, const std::string& prefix,
                             const std::string& score, int64_t n_weights, int64_t n_scales) {
   StreamsWeights w;
-  w.score = binder.weight_if(config.kind == StreamsConfig::Kind::kBanked, score, config.n_embd, 1);
+  w.score = binder.vector_if(config.kind == StreamsConfig::Kind::kBanked, score, config.n_embd);
   if (config.kind != StreamsConfig::Kind::kHyper) return w;
   w.fn = binder.weight(prefix + "fn.weight", config.n * config.n_embd, n_weights);
   w.base = binder.vector(prefix + "base.weight", n_weights);

@@ -80,7 +80,7 @@ struct CompressedWeights {
 struct StreamsWeights {
   Weight fn;           // [n*D, n*(2 + n)]: products for the weights of a token; of the head [n*D, n]
   Vector base, scale;  // see HyperArgs
-  Weight score;        // kBanked, instead: attn_res_score, ffn_res_score, of the head output_res_score [D, 1]
+  Vector score;        // kBanked, instead: attn_res_score, ffn_res_score, of the head output_res_score [D]
 };
 
 /// Shapes are [in, out]; D = n_embd, H = heads, K = key/value heads.
