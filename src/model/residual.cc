@@ -35,15 +35,18 @@ void add_hyper(const StreamsConfig& streams, Matrix weights, Matrix y, Matrix hi
 
 // Of each token a mixture of stream 0 and the n_banked next ones, each weighted by its score among them. A view of the
 // hidden states where there is nothing to mix.
-Matrix mix_banked(const StreamsConfig& streams, int64_t n_banked, const Weight& score, Matrix hidden,
+Matrix mix_banked(const StreamsConfig& streams, int64_t n_banked, const Vector& score, Matrix hidden,
                   ForwardContext& ctx) {
   if (n_banked == 0) return streams.stream(hidden, 0);
   const Matrix x = ctx.scratch.matrix(hidden.rows, streams.n_embd);
   const Matrix weights = ctx.scratch.matrix(hidden.rows, 1 + n_banked);
+  const Weight row{.format = &formats::format(formats::Type::F32),
+                   .n_in = score.n,
+                   .n_out = 1,
+                   .data = reinterpret_cast<const std::byte*>(score.data)};
   for (int64_t i = 0; i <= n_banked; ++i) {
     ctx.backend.rms_norm(streams.stream(hidden, i), nullptr, ctx.norm_eps, x);
-    // Not shown to an observer: nobody quantizes one row.
-    const compute::Product of_stream{&score, 0, x, weights.columns(i, 1)};
+    const compute::Product of_stream{&row, 0, x, weights.columns(i, 1)};
     ctx.backend.mul_mats(std::span(&of_stream, 1));
   }
   ctx.backend.softmax(weights);

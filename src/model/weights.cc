@@ -164,7 +164,7 @@ StreamsWeights bind_streams(const Binder& binder, const StreamsConfig& config, c
                             const std::string& score, bool head) {
   StreamsWeights w;
   const int64_t width = config.n * config.n_embd;
-  w.score = binder.weight_if(config.kind == StreamsConfig::Kind::kBanked, score, config.n_embd, 1);
+  w.score = binder.vector_if(config.kind == StreamsConfig::Kind::kBanked, score, config.n_embd);
   if (config.kind == StreamsConfig::Kind::kLowRank) {
     w.norm = binder.vector(prefix + "norm.weight", config.n_embd, config.n);
     w.down = binder.weight(prefix + "down.weight", width, config.low_rank);

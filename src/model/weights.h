@@ -90,7 +90,7 @@ struct CompressedWeights {
 struct StreamsWeights {
   Weight fn;           // [n*D, n*(2 + n)]: products for the weights of a token; of the head [n*D, n]
   Vector base, scale;  // see HyperArgs
-  Weight score;        // kBanked, instead: attn_res_score, ffn_res_score, of the head output_res_score [D, 1]
+  Vector score;        // kBanked, instead: attn_res_score, ffn_res_score, of the head output_res_score [D]
   // kLowRank, instead; l = low_rank:
   Vector norm;      // [D, n]
   Weight down, up;  // [n*D, l], [l, n*D]: of the gates of what is read

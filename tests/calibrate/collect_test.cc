@@ -64,7 +64,7 @@ class Collect : public testing::Test {
 };
 
 TEST_F(Collect, OrderAndSpillingDoNotMatter) {
-  for (const char* name : {"deepseek2", "glm4moe", "qwen3next", "gemma3"}) {
+  for (const char* name : {"deepseek2", "glm4moe", "qwen3next", "gemma3", "lfm2moe", "nemotron_h_moe", "kimi-k3"}) {
     SCOPED_TRACE(name);
     open(test::golden(std::string("models/") + name + "/model.gguf"));
     const tokenizer::Chunks text = chunks(7);

@@ -220,6 +220,17 @@ TEST(GradientSweep, RefusesGatedDeltaNets) {
   }
 }
 
+TEST(GradientSweep, RefusesOtherRecurrences) {
+  const std::pair<const char*, const char*> cases[] = {{"lfm2", "blk.0 is a short convolution"},
+                                                       {"nemotron_h_moe", "blk.0 is a state space layer (Mamba 2)"},
+                                                       {"kimi-linear", "blk.0 is a layer of Kimi delta attention"},
+                                                       {"kimi-k3", "blk.0 is a layer of Kimi delta attention"}};
+  for (const auto& [name, reason] : cases) {
+    const std::string error = test::error_of([&, name = name] { Tuned(name, compute::make_backend("cpu")); });
+    EXPECT_NE(error.find(reason), std::string::npos) << error;
+  }
+}
+
 // Gradients of products' results, one batch after the other, and how many batches came.
 struct Watcher : compute::GradientObserver {
   void product(compute::Backend&, const compute::Weight& weight, int64_t slice, Matrix dz,

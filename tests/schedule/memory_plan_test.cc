@@ -19,7 +19,7 @@ model::ModelConfig config_of(const gguf::Reader& reader) {
 }
 
 TEST(MemoryPlan, CountsWhatIsAllocated) {
-  for (const char* name : {"llama", "deepseek2", "qwen3next", "gpt-oss"}) {
+  for (const char* name : {"llama", "deepseek2", "qwen3next", "gpt-oss", "lfm2", "nemotron_h_moe", "kimi-linear"}) {
     const gguf::Reader reader(test::golden(std::string("models/") + name + "/model.gguf"));
     const model::ModelConfig config = config_of(reader);
     const auto backend = compute::make_backend("cpu");

@@ -102,7 +102,7 @@ class TextsOfChunks : public testing::TestWithParam<const char*> {
 INSTANTIATE_TEST_SUITE_P(Models, TextsOfChunks,
                          testing::Values("llama", "gpt-oss", "gemma3", "qwen3moe", "qwen3next", "qwen35moe",
                                          "deepseek2", "deepseek2_yarn", "deepseek4", "deepseek4_long", "glm5-next",
-                                         "qwen4exp"),
+                                         "qwen4exp", "lfm2moe", "nemotron_h_moe", "kimi-linear"),
                          [](const auto& instance) {
                            std::string name = instance.param;
                            std::ranges::replace(name, '-', '_');
