@@ -11,10 +11,11 @@
 namespace steelyard::evaluate {
 
 std::vector<double> evaluate_sequence(const model::Model& model, const std::string& path,
-                                      std::span<const tokenizer::TokenId> ids, const LogitVisitor& visit) {
+                                      std::span<const tokenizer::TokenId> ids, int64_t n_text,
+                                      const LogitVisitor& visit) {
   constexpr int64_t kRows = 64;  // of logits at a time
   const auto n = static_cast<int64_t>(ids.size()), n_vocab = model.config().n_vocab;
-  schedule::Session session(model, n);
+  schedule::Session session(model, std::max(n, n_text), 1, n_text);
   const compute::Matrix residual = session.forward(ids);
   std::vector<double> nll;
   for (int64_t begin = 0; begin < n; begin += kRows) {

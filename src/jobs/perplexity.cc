@@ -181,11 +181,13 @@ std::vector<tokenizer::TokenId> read_ids(const std::string& path) {
 PerplexityResult Run::one_sequence() {
   const std::vector<tokenizer::TokenId> ids = read_ids(options_.tokens);
   const auto n = static_cast<int64_t>(ids.size());
-  check_context(n);
+  // A context that is given is that of the text which the sequence begins.
+  const int64_t n_text = options_.text.ctx_size != TextOptions().ctx_size ? options_.text.ctx_size : 0;
+  check_context(std::max(n, n_text));
   std::optional<AtomicFile> dump;
   if (!options_.dump_logits.empty()) dump.emplace(options_.dump_logits);
   const std::vector<double> nll = evaluate::evaluate_sequence(
-      open_.model(), options_.model.model, ids, [&](int64_t first, std::span<const float> logits) {
+      open_.model(), options_.model.model, ids, n_text, [&](int64_t first, std::span<const float> logits) {
         if (dump) dump->append(std::as_bytes(logits));
         const int64_t done = first + std::ssize(logits) / open_.model().config().n_vocab;
         report({.stage = "tokens", .done = done, .total = n, .unit = "tokens"});

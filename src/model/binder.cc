@@ -87,9 +87,11 @@ const gguf::TensorInfo& Binder::find(const std::string& name, const std::array<i
 std::array<int64_t, gguf::kMaxDims> Binder::shape_in_file(const std::string& name,
                                                           const std::array<int64_t, gguf::kMaxDims>& ne) const {
   const gguf::TensorInfo* const tensor = look_up(prefix_ + name);
-  const auto of_more_than_1 = [](std::array<int64_t, gguf::kMaxDims> dims) {
-    std::fill(std::remove(dims.begin(), dims.end(), 1), dims.end(), 1);
-    return dims;
+  const auto of_more_than_1 = [](const std::array<int64_t, gguf::kMaxDims>& dims) {
+    std::array<int64_t, gguf::kMaxDims> kept;
+    kept.fill(1);
+    std::copy_if(dims.begin(), dims.end(), kept.begin(), [](int64_t n) { return n != 1; });
+    return kept;
   };
   return tensor != nullptr && of_more_than_1(tensor->ne) == of_more_than_1(ne) ? tensor->ne : ne;
 }

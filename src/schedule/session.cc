@@ -5,9 +5,10 @@
 
 namespace steelyard::schedule {
 
-Session::Session(const model::Model& model, int64_t n_context, int64_t n_sequences)
+Session::Session(const model::Model& model, int64_t n_context, int64_t n_sequences, int64_t n_text)
     : model_(model),
       n_context_(n_context),
+      n_text_(n_text),
       n_batch_(std::min(MemoryRequest().n_batch, n_context)),
       ids_(static_cast<size_t>(n_sequences)),
       extended_(static_cast<size_t>(n_sequences)),
@@ -42,7 +43,7 @@ compute::Matrix Session::forward_batch(std::span<const SequenceTokens> batch) {
       fail("", "context of {} tokens is full", n_context_);
   }
   for (const SequenceTokens& tokens : batch) {
-    const int64_t n = position(tokens.sequence) + std::ssize(tokens.ids);
+    const int64_t n = std::max(n_text_, position(tokens.sequence) + std::ssize(tokens.ids));
     const bool extended = std::ranges::any_of(
         layers_, [&](const model::Layer& layer) { return is_extended(layer.config.attention.rope, n); });
     if (extended != extended_[static_cast<size_t>(tokens.sequence)]) begin_again(tokens.sequence, extended);

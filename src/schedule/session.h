@@ -24,8 +24,9 @@ struct SequenceTokens {
 class Session {
  public:
   /// Room for n_context positions in each of n_sequences sequences. Error, before anything is loaded, when the
-  /// backend's memory is too small for it.
-  Session(const model::Model& model, int64_t n_context, int64_t n_sequences = 1);
+  /// backend's memory is too small for it. n_text: sequences are the beginnings of texts of so many tokens, up to
+  /// n_context, which longrope goes by.
+  Session(const model::Model& model, int64_t n_context, int64_t n_sequences = 1, int64_t n_text = 0);
 
   /// Observes every product from now on; null: no observer.
   void observe(compute::MatmulObserver* observer) { observer_ = observer; }
@@ -58,7 +59,7 @@ class Session {
   void begin_again(int64_t sequence, bool extended);
 
   const model::Model& model_;
-  int64_t n_context_;
+  int64_t n_context_, n_text_;
   int64_t n_batch_;  // of a sequence, at a time, through layers whose caches have a window
   std::vector<model::Layer> layers_;
   std::vector<model::KvCache> caches_;     // one per sequence

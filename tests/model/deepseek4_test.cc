@@ -10,7 +10,8 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr double kTolerance = 1e-5;
+// Other products of the same numbers: logits have a standard deviation of 2.5.
+constexpr double kTolerance = 3e-5;
 
 TEST(Deepseek4, OutputGroupsMayBeOneMatrix) {
   ChangedModel model("deepseek4");

@@ -21,7 +21,7 @@ class ModelGolden : public testing::TestWithParam<Case> {
  protected:
   ModelGolden()
       : folder_(test::golden("models/" + GetParam().model) + "/"),
-        reader_(test::golden_file(GetParam().model, temporary_)),
+        reader_(folder_ + "model.gguf"),
         backend_(compute::make_backend(GetParam().backend)),
         model_(reader_, *backend_) {
     const auto json = nlohmann::json::parse(test::read_text(folder_ + "tokens.json"));
@@ -42,11 +42,15 @@ class ModelGolden : public testing::TestWithParam<Case> {
     EXPECT_LE(std::sqrt(sum / static_cast<double>(actual.rows * actual.cols)), tolerance.rms) << what;
   }
 
+  schedule::Session make_session(const std::vector<int32_t>& ids) const {
+    const int64_t n_text = test::text_length(GetParam().model);
+    return schedule::Session(model_, std::max(std::ssize(ids), n_text), 1, n_text);
+  }
+
   std::vector<float> golden_logits(size_t s) const {
     return test::read_values<float>(folder_ + "logits_" + std::to_string(s) + ".f32");
   }
 
-  const test::TempFolder temporary_;
   const std::string folder_;
   gguf::Reader reader_;
   std::unique_ptr<Backend> backend_;
@@ -58,7 +62,7 @@ TEST_P(ModelGolden, LogitsOfOneBatch) {
   ASSERT_EQ(sequences_.size(), 2u);
   for (size_t s = 0; s < sequences_.size(); ++s) {
     const std::vector<float> golden = golden_logits(s);
-    schedule::Session session(model_, static_cast<int64_t>(sequences_[s].size()));
+    schedule::Session session = make_session(sequences_[s]);
     const Matrix logits = session.logits(session.forward(sequences_[s]));
     ASSERT_EQ(golden.size(), static_cast<size_t>(logits.rows * logits.cols));
     expect_near(logits, golden.data(), "sequence " + std::to_string(s));
@@ -69,7 +73,7 @@ TEST_P(ModelGolden, LogitsOfOneBatch) {
 TEST_P(ModelGolden, LogitsOfSplitBatches) {
   const std::vector<int32_t>& ids = sequences_[0];
   const std::vector<float> golden = golden_logits(0);
-  schedule::Session session(model_, static_cast<int64_t>(ids.size()));
+  schedule::Session session = make_session(ids);
   for (size_t begin = 0, n = 0; begin < ids.size(); begin += n) {
     n = begin == 0 ? 17 : begin < 40 ? 23 : 1;
     const Matrix logits = session.logits(session.forward(std::span(ids).subspan(begin, n)));
@@ -92,9 +96,11 @@ TEST_P(ModelGolden, ResidualAfterEachLayer) {
   Scratch scratch(*backend_);
   ForwardContext ctx{*backend_, scratch, model_.config().norm_eps};
   for (int i = 0; i < model_.n_layers(); ++i) {
-    const Layer layer = model_.layer(i, n);
+    const int64_t n_text = std::max(n, test::text_length(GetParam().model));
+    const Layer layer = model_.layer(i, n_text);
     KvLayer kv = make_kv_layer(*backend_, layer.config.attention, n);
-    forward_layer(layer, x, 0, kv, ctx);
+    const SequenceSlice all{0, n, 0, &kv, 0, is_extended(layer.config.attention.rope, n_text)};
+    forward_layer(layer, x, std::span(&all, 1), ctx);
     expect_near(x.columns(0, of_golden), golden.data() + i * n * of_golden, "layer " + std::to_string(i));
   }
 }

@@ -17,7 +17,8 @@ class CudaModels : public CudaTest, public testing::WithParamInterface<std::stri
   // Logits of a sequence, taken in pieces of these lengths (the last one repeated).
   void expect_golden(const model::Model& model, const std::vector<int32_t>& ids, const std::vector<float>& golden,
                      const std::vector<size_t>& lengths) const {
-    schedule::Session session(model, static_cast<int64_t>(ids.size()));
+    const int64_t n_text = test::text_length(GetParam());
+    schedule::Session session(model, std::max(std::ssize(ids), n_text), 1, n_text);
     double max = 0, sum = 0;
     size_t at = 0;
     for (size_t begin = 0, piece = 0; begin < ids.size(); ++piece) {
@@ -42,8 +43,7 @@ class CudaModels : public CudaTest, public testing::WithParamInterface<std::stri
 TEST_P(CudaModels, GiveGoldenLogits) {
   const std::string folder = test::golden("models/" + GetParam() + "/");
   const auto json = nlohmann::json::parse(test::read_text(folder + "tokens.json"));
-  const test::TempFolder temporary;
-  const gguf::Reader reader(test::golden_file(GetParam(), temporary));
+  const gguf::Reader reader(folder + "model.gguf");
   const auto backend = cuda();
   const model::Model model(reader, *backend);
   const auto first = json["sequences"][0].get<std::vector<int32_t>>();
