@@ -7,6 +7,6 @@
 namespace steelyard::formats {
 
 /// Whether the published weights of models are in this type.
-bool is_native(Type type);
+inline bool is_native(Type type) { return type == Type::MXFP4 || type == Type::NVFP4; }
 
 }  // namespace steelyard::formats
