@@ -34,6 +34,9 @@ void check_widths(const gguf::Metadata& metadata, const ModelConfig& config) {
                               attention.n_head_kv * attention.head_k,
                               attention.n_head_kv * attention.head_v,
                               attention.indexer.query_width(),
+                              attention.indexer.pending_width(),
+                              attention.compressed.n_index_head * attention.compressed.index_head,
+                              attention.compressed.n_group * attention.compressed.group_rank,
                               delta.n_head * delta.head,
                               delta.n_head_k * delta.head,
                               space.n_head * space.head,
@@ -104,6 +107,9 @@ ModelConfig read_config(const gguf::Metadata& metadata, std::span<const gguf::Te
     for (LayerConfig& layer : *layers) layer.streams = config.streams;
   }
   check_widths(metadata, config);
+  constexpr int64_t kMostIds = int64_t{1} << 24;  // that a column of hidden states can hold
+  if (config.streams.has_id && config.n_vocab > kMostIds)
+    fail(metadata.source(), "the vocabulary has {} tokens, expected at most {}", config.n_vocab, kMostIds);
   return config;
 }
 

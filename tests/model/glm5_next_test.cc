@@ -22,9 +22,9 @@ TEST(Glm5Next, BlocksWithoutAnIndexerChooseAsTheLast) {
   model.erase(kTypes);
   EXPECT_THAT(model.error(), HasSubstr("blk.3.indexer.attn_q_b.weight is missing"));
   // The same weights, which now read another input.
-  for (const char* const name : {"indexer.proj.weight", "indexer.attn_k.weight", "indexer.attn_q_b.weight",
-                                 "indexer.k_norm.weight", "indexer.k_norm.bias", "indexer_compressor_gate.weight",
-                                 "indexer_compressor_ape.weight"}) {
+  for (const char* const name :
+       {"indexer.proj.weight", "indexer.attn_k.weight", "indexer.attn_q_b.weight", "indexer.k_norm.weight",
+        "indexer.k_norm.bias", "indexer_compressor_gate.weight", "indexer_compressor_ape.weight"}) {
     test::ModelCopy::Tensor tensor = *model.copy.find(block(1, name));
     tensor.info.name = block(3, name);
     model.copy.tensors.push_back(tensor);
@@ -49,7 +49,9 @@ TEST(Glm5Next, WhatCannotBeIsRefused) {
     change(model);
     return model.error();
   };
-  EXPECT_THAT(error_with([](ChangedModel& m) { m.set(kTypes, std::vector<uint32_t>{1, 0, 1, 1}); }),
+  EXPECT_THAT(error_with([](ChangedModel& m) {
+                m.set(kTypes, std::vector<uint32_t>{1, 0, 1, 1});
+              }),
               HasSubstr("no earlier choice"));
   EXPECT_THAT(error_with([](ChangedModel& m) { m.set("attention.indexer.top_k", 3); }),
               HasSubstr("less than a block of 4"));

@@ -68,12 +68,14 @@ TEST(Qwen4exp, WhatCannotBeIsRefused) {
   EXPECT_THAT(error_with([](ChangedModel& m) { m.set("ple.ngram_size", 1); }), HasSubstr("at least 2"));
   EXPECT_THAT(error_with([](ChangedModel& m) { m.set("embedding_length_per_layer_input", 11); }),
               HasSubstr("expected embedding_length 48"));
-  EXPECT_THAT(
-      error_with([](ChangedModel& m) { m.set("ple.head_vocab_sizes", std::vector<uint32_t>{31, 0, 41, 43}); }),
-      HasSubstr("holds 0"));
-  EXPECT_THAT(
-      error_with([](ChangedModel& m) { m.set("ple.head_vocab_sizes", std::vector<uint32_t>{31, 37, 41, 44}); }),
-      HasSubstr("per_layer_token_embd.weight"));  // has a row less
+  EXPECT_THAT(error_with([](ChangedModel& m) {
+                m.set("ple.head_vocab_sizes", std::vector<uint32_t>{31, 0, 41, 43});
+              }),
+              HasSubstr("holds 0"));
+  EXPECT_THAT(error_with([](ChangedModel& m) {
+                m.set("ple.head_vocab_sizes", std::vector<uint32_t>{31, 37, 41, 44});
+              }),
+              HasSubstr("per_layer_token_embd.weight"));  // has a row less
   EXPECT_THAT(error_with([](ChangedModel& m) { m.set("hyper_connection.low_rank", 193); }), HasSubstr("at most"));
 }
 
