@@ -161,7 +161,6 @@ std::vector<float> seen(const KvLayer& kv, int64_t block, int64_t first, int64_t
 
 // Some queries at a time: what each sees of a long text would take more memory than all else.
 void attend_to(const Layer& layer, const Projections& in, const SequenceSlice& s, Matrix out, ForwardContext& ctx) {
-  constexpr int64_t kSeenAtOnce = int64_t{1} << 21;
   const AttentionConfig& config = layer.config.attention;
   const CompressedConfig& own = config.compressed;
   const KvLayer& kv = *s.kv;

@@ -95,7 +95,8 @@ struct IndexerConfig {
   int64_t side_width() const { return query_width() + n_head + (kind == Kind::kPools ? 2 : 1) * head; }
   /// Of a cache for n positions.
   int64_t n_keys(int64_t n) const { return kind == Kind::kPools ? n / block : n; }
-  int64_t pending_values() const { return kind == Kind::kPools ? (block - 1) * 2 * head : 0; }  ///< of a state
+  int64_t pending_width() const { return kind == Kind::kPools ? (block - 1) * head : 0; }
+  int64_t pending_values() const { return 2 * pending_width(); }  ///< of a state: keys and what weighs them
 
   bool operator==(const IndexerConfig&) const = default;
 };

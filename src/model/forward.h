@@ -77,6 +77,8 @@ Matrix delta_net(const Layer& layer, Matrix h, std::span<const SequenceSlice> se
 Matrix short_conv(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 Matrix state_space(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
 Matrix kimi_delta(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences, ForwardContext& ctx);
+/// Values of what the queries of compressed attention see, at a time.
+inline constexpr int64_t kSeenAtOnce = int64_t{1} << 21;
 /// Attention to recent positions and to pooled ones. At first_position 0 what is pooled is reset, else it must be that
 /// of the earlier positions.
 Matrix compressed_attention(const Layer& layer, Matrix h, std::span<const SequenceSlice> sequences,

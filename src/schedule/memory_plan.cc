@@ -43,7 +43,10 @@ void check_widths(const model::AttentionConfig& attention, const std::string& pa
                             kimi.width(),
                             kimi.head,
                             kimi.n_taps,
-                            attention.indexer.query_width()};
+                            attention.indexer.query_width(),
+                            attention.indexer.pending_width(),
+                            attention.compressed.index_head,
+                            attention.ngrams.conv_values()};
   for (const int64_t width : widths) {
     if (width < 0 || width > kMaxValues) fail(path, "a cache {} values wide cannot be planned", width);
   }
@@ -143,8 +146,8 @@ MemoryPlan plan_memory(const ModelTensors& model, const model::ModelConfig& conf
   const uint64_t hidden_state = static_cast<uint64_t>(config.hidden_width()) * sizeof(float);
   const uint64_t each = saturating_add(token.in_layer, saturating_mul(2, token.input), hidden_state,
                                        choice_bytes(config, request.n_context));
-  plan.activations =
-      saturating_add(saturating_mul(static_cast<uint64_t>(request.n_batch), each), 2 * compute::Scratch::kBlock);
+  plan.activations = saturating_add(saturating_mul(static_cast<uint64_t>(request.n_batch), each), part_bytes(config),
+                                    2 * compute::Scratch::kBlock);
   plan.logits = saturating_mul(
       saturating_mul(static_cast<uint64_t>(request.n_outputs), static_cast<uint64_t>(config.n_vocab)), sizeof(float));
   refuse_beyond_counting(plan, model.path);

@@ -80,6 +80,11 @@ uint64_t choice_bytes(const model::ModelConfig& config, int64_t n_ctx) {
   return saturating_mul(2 * sizeof(float), static_cast<uint64_t>(n_ctx));  // scores, and what is visible
 }
 
+uint64_t part_bytes(const model::ModelConfig& config) {
+  const auto pools = [](const model::LayerConfig& layer) { return layer.attention.mixer == model::Mixer::kCompressed; };
+  return std::ranges::any_of(config.layers, pools) ? 2 * sizeof(float) * uint64_t{model::kSeenAtOnce} : 0;
+}
+
 SweepPlan plan_sweep(const gguf::Reader& reader, const model::ModelConfig& config, uint64_t memory,
                      uint64_t result_bytes, int64_t n_ctx, int64_t n_batch, std::optional<SweepOrder> order) {
   TokenBytes token = token_bytes(reader.tensors(), config);
@@ -95,8 +100,8 @@ SweepPlan plan_sweep(const gguf::Reader& reader, const model::ModelConfig& confi
                                      std::min(kLeastBatch, n_batch), n_batch);
   if (plan.n_batch > n_ctx) plan.n_batch -= plan.n_batch % n_ctx;
   const auto batch = static_cast<uint64_t>(plan.n_batch);
-  plan.activation_bytes =
-      saturating_add(saturating_mul(batch, token.in_block), saturating_mul(std::max(batch, chunk), token.persistent));
+  plan.activation_bytes = saturating_add(part_bytes(config), saturating_mul(batch, token.in_block),
+                                         saturating_mul(std::max(batch, chunk), token.persistent));
 
   const uint64_t used = saturating_add(kProgramBytes, result_bytes, plan.activation_bytes);
   const bool fits = reader.total_bytes() <= saturating_sub(memory, used);

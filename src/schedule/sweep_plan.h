@@ -36,6 +36,9 @@ TokenBytes token_bytes(std::span<const gguf::TensorInfo> tensors, const model::M
 /// The same for what layers see of a text of n_ctx tokens, where they choose.
 uint64_t choice_bytes(const model::ModelConfig& config, int64_t n_ctx);
 
+/// Bytes of what queries see of a text, where attention goes over it in parts of one size.
+uint64_t part_bytes(const model::ModelConfig& config);
+
 /// memory: what the process may use, weights included. result_bytes: the part of it that the caller keeps. n_batch:
 /// tokens at a time, if memory allows. Without `order`, a model that does not fit is swept layer by layer.
 SweepPlan plan_sweep(const gguf::Reader& reader, const model::ModelConfig& config, uint64_t memory,

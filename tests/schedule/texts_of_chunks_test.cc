@@ -82,12 +82,20 @@ class TextsOfChunks : public testing::TestWithParam<const char*> {
     LayerSweep sweep(*model_, 16, ids_of, options);
     return sweep_rows(*model_, sweep, 0, kChunks);
   }
-  // Bit by bit, but for texts of one token on the CPU: alone in a batch they meet other kernels.
+  // Texts of one token, alone in a batch, meet other kernels. Pooled positions follow as many rows as a cache has for
+  // recent ones, which is less in a chunk of the text's own: so the keys of a sum come in other tiles.
+  bool exact_on_cpu(int64_t n_tokens) const {
+    const auto pools = [](const model::LayerConfig& layer) {
+      return layer.attention.mixer == model::Mixer::kCompressed;
+    };
+    return n_tokens > 1 && std::ranges::none_of(model_->config().layers, pools);
+  }
+  // Bit by bit on the reference, and mostly on the CPU.
   void expect_same(const std::vector<std::vector<float>>& found, const std::vector<std::vector<float>>& expected,
                    bool exact = true) {
     ASSERT_EQ(found.size(), expected.size());
     for (size_t r = 0; r < found.size(); ++r) {
-      const double tolerance = exact && (n_of_text_[r] > 1 || backend_->name() == "ref") ? 0 : kTolerance;
+      const double tolerance = exact && (exact_on_cpu(n_of_text_[r]) || backend_->name() == "ref") ? 0 : kTolerance;
       EXPECT_LE(distance(found[r], expected[r]), tolerance) << "token " << r % 16 << " of chunk " << r / 16;
     }
   }
@@ -168,7 +176,7 @@ TEST_P(TextsOfChunks, OfOtherWindowsAndWithoutBrokenChunks) {
       const auto at = values.begin() + t * model_->config().hidden_width();
       const auto r = static_cast<size_t>(chunk * 16 + t);
       const std::vector<float> row(at, at + model_->config().hidden_width());
-      EXPECT_LE(distance(row, expected[r]), n_of_text_[r] > 1 ? 0 : kTolerance) << chunk << ", " << t;
+      EXPECT_LE(distance(row, expected[r]), exact_on_cpu(n_of_text_[r]) ? 0 : kTolerance) << chunk << ", " << t;
     }
     ++chunk;
   });

@@ -81,7 +81,6 @@ ModelConfig read_deepseek4(const ModelKeys& keys) {
 
   ModelConfig config = keys.model(layer);
   config.runs_prediction = false;
-  config.output_required = true;
   config.streams = read_hyper_connections(keys);
   const auto n_hashed = static_cast<size_t>(keys.count("hash_layer_count", 0));
   config.streams.has_id = n_hashed > 0;

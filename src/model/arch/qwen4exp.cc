@@ -80,6 +80,7 @@ ModelConfig read_qwen4exp(const ModelKeys& keys) {
   for (size_t i = 0; i < n; ++i) {
     LayerConfig& layer = config.layers[i];
     layer.input_norms = false;
+    layer.attention.scale = static_cast<float>(keys.positive_or("attention.scale", layer.attention.scale));
     layer.attention.delta_net.sigmoid_gate = true;
     if (layer.attention.mixer == Mixer::kAttention && blocks[i] > 0)
       layer.attention.indexer = read_indexer(keys, blocks[i]);
