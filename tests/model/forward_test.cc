@@ -124,18 +124,20 @@ class ForwardLayer : public testing::TestWithParam<std::string> {
     return results;
   }
 
-  // ref gives every row the same bits in any batch. cpu does not where a row is alone, nor to what sees it later.
+  // ref gives every row the same bits in any batch. cpu does not where a row is alone, nor to what sees it later; a
+  // cache of halves may then round a value to the next one.
   void expect_same(std::vector<States>& found, std::vector<States>& alone,
                    const std::vector<std::vector<Step>>& batches) {
     ASSERT_EQ(found.size(), alone.size());
     std::set<size_t> were_alone;
+    const double tolerance = types_.keys == formats::Type::F32 ? 1e-4 : 2e-3;
     for (size_t b = 0; b < batches.size(); ++b) {
       int64_t row = 0;
       for (const Step& step : batches[b]) {
         if (step.n == 1 && batches[b].size() > 1) were_alone.insert(step.sequence);
         const bool exact = backend_->name() == "ref" || !were_alone.contains(step.sequence);
         const double off = distance(found[b].matrix().slice(row, step.n), alone[b].matrix().slice(row, step.n));
-        EXPECT_TRUE(exact ? off == 0 : off < 1e-4)
+        EXPECT_TRUE(exact ? off == 0 : off < tolerance)
             << off << " in batch " << b << ", sequence " << step.sequence << " on " << backend_->name();
         row += step.n;
       }
