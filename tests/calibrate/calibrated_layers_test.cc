@@ -65,12 +65,12 @@ TEST_F(Calibrated, MomentsHaveTheSumsOfSquaresOnTheirDiagonal) {
     const auto taken = hessians.take(*backend_);
     ASSERT_EQ(taken.size(), squares.sums.size());
     for (const auto& [name, sums] : squares.sums) {
-      const HessianSums& own = *taken.at(name);
-      for (int64_t s = 0; s < own.n_slices; ++s) {
-        for (int64_t c = 0; c < own.n; ++c) {
-          const double expected = sums[static_cast<size_t>(s * own.n + c)];
-          ASSERT_NEAR(own.sums[static_cast<size_t>((s * own.n + c) * own.n + c)], expected, 1e-4 * expected + 1e-9)
-              << name;
+      const SliceHessians& own = *taken.at(name);
+      for (int64_t s = 0; s < own.n_slices(); ++s) {
+        const SliceSums of_slice = own.of_slice(s);
+        for (int64_t c = 0; c < own.n(); ++c) {
+          const double expected = sums[static_cast<size_t>(s * own.n() + c)];
+          ASSERT_NEAR(of_slice.hessian[static_cast<size_t>(c * own.n() + c)], expected, 1e-4 * expected + 1e-9) << name;
         }
       }
     }
@@ -118,14 +118,28 @@ TEST_F(Calibrated, BytesDoNotDependOnMemory) {
   CalibrationSettings spilling;
   spilling.sweep.hidden_state_bytes = sizeof(float) * static_cast<uint64_t>(kContext * model_.config().hidden_width());
   spilling.sweep.scratch_folder = folder / "";
-  CalibratedLayers in_memory(source_, resolution, model_), spilled(source_, resolution, model_);
+  // And statistics: with room for one slice, all else goes to the scratch file; with room for some, some of it.
+  CalibrationSettings storing = spilling, keeping = spilling;
+  storing.stage_memory.assign(static_cast<size_t>(model_.n_layers()), 0);
+  keeping.stage_memory.assign(static_cast<size_t>(model_.n_layers()), uint64_t{24} << 20);
+  CalibratedLayers in_memory(source_, resolution, model_);
   in_memory.start(few, {});
-  spilled.start(few, spilling);
-  for (const plan::Decision& decision : resolution.decisions) {
-    EXPECT_EQ(in_memory.encode(decision), spilled.encode(decision)) << decision.tensor->name;
+  std::vector<std::optional<std::vector<std::byte>>> expected;
+  for (const plan::Decision& decision : resolution.decisions) expected.push_back(in_memory.encode(decision));
+  for (const CalibrationSettings& settings : {spilling, storing, keeping}) {
+    CalibratedLayers spilled(source_, resolution, model_);
+    spilled.start(few, settings);
+    for (size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_EQ(spilled.encode(resolution.decisions[i]), expected[i]) << resolution.decisions[i].tensor->name;
+    }
+    ASSERT_EQ(in_memory.reports().size(), spilled.reports().size());
+    for (size_t i = 0; i < spilled.reports().size(); ++i) {
+      EXPECT_EQ(in_memory.reports()[i].name, spilled.reports()[i].name);
+      EXPECT_EQ(in_memory.reports()[i].chosen, spilled.reports()[i].chosen);
+    }
+    EXPECT_EQ(in_memory.half_over_all(), spilled.half_over_all());
+    EXPECT_GT(spilled.reports().size(), 3u);
   }
-  EXPECT_EQ(in_memory.reports().size(), spilled.reports().size());
-  EXPECT_GT(spilled.reports().size(), 3u);
 }
 
 // Counts how often a weight comes into the backend's memory.
