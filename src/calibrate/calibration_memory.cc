@@ -87,54 +87,64 @@ StageNeeds stage_needs(std::span<const plan::Decision* const> decisions, int sta
 
 namespace {
 
-// What a stage holds, by what is done with it.
-struct StageParts {
-  StageParts(const StageNeeds& stage, int n_threads)
-      : collections(static_cast<uint64_t>(stage.n_collections)),
-        lanes(unsign(std::min<int64_t>(n_threads, stage.n_slices))),
-        kept(saturating_add(mul(collections, stage.sums), stage.rows)),
-        beside(saturating_add(stage.pooled, stage.indices)),
-        needs(stage) {}
-
-  // While a batch is collected, or so many slices are rounded.
-  uint64_t work(uint64_t slices) const { return std::max(mul(slices, needs.slice), needs.collecting); }
-  // With sums of all experts, and another copy where they come from a device's memory.
-  uint64_t whole() const {
-    const uint64_t collecting = saturating_add(needs.collecting, mul(2, needs.routed));
-    return saturating_add(mul(collections, saturating_add(needs.sums, needs.routed)), needs.pooled,
-                          std::max(work(lanes), collecting));
+// A way to hold a stage's statistics: sums of all linears, or inputs of routed experts in place of theirs.
+struct Way {
+  Way(const StageNeeds& stage, bool stores_rows_, int n_threads) : stores_rows(stores_rows_), slice(stage.slice) {
+    const auto collections = static_cast<uint64_t>(stage.n_collections);
+    lanes = std::max<uint64_t>(unsign(std::min<int64_t>(n_threads, stage.n_slices)), 1);
+    kept = saturating_add(mul(collections, stage.sums), stores_rows ? stage.rows : mul(collections, stage.routed));
+    beside = saturating_add(stage.pooled, stores_rows ? stage.indices : 0);
+    // Sums are collected in a backend's memory, and come from there.
+    collecting = saturating_add(stage.collecting, stores_rows ? 0 : mul(2, stage.routed));
   }
 
-  uint64_t collections, lanes, kept, beside;
-  const StageNeeds& needs;
+  // While a batch is collected, or so many slices are rounded, with nothing kept.
+  uint64_t at_work(uint64_t slices) const { return saturating_add(beside, std::max(mul(slices, slice), collecting)); }
+  uint64_t least() const { return at_work(1); }
+  uint64_t enough() const { return saturating_add(kept, at_work(lanes)); }
+
+  bool stores_rows;
+  uint64_t slice, lanes = 1, kept = 0, beside = 0, collecting = 0;
 };
 
-// Enough for all threads and for everything that is kept.
-uint64_t enough(const StageNeeds& needs, int n_threads) {
-  const StageParts parts(needs, n_threads);
-  return std::min(parts.whole(), saturating_add(parts.kept, parts.beside, parts.work(parts.lanes)));
-}
+struct Ways {
+  Ways(const StageNeeds& stage, int n_threads)
+      : sums(stage, false, n_threads), rows(stage, true, n_threads), has_rows(stage.routed > 0) {}
+
+  uint64_t least() const { return has_rows ? std::min(sums.least(), rows.least()) : sums.least(); }
+  uint64_t enough() const { return has_rows ? std::min(sums.enough(), rows.enough()) : sums.enough(); }
+  // The one that keeps less, if memory suffices for both.
+  const Way& best(uint64_t memory) const {
+    if (!has_rows || sums.enough() <= memory) return sums;
+    if (sums.least() > memory) return rows.least() < sums.least() ? rows : sums;
+    return sums.kept <= rows.kept || rows.least() > memory ? sums : rows;
+  }
+
+  Way sums, rows;
+  bool has_rows;
+};
 
 }  // namespace
 
+// What is kept may have half of what a single slice leaves. More slices come next, and the rest is for what is kept.
 StagePlan plan_stage(const StageNeeds& needs, uint64_t memory, int n_threads) {
-  const StageParts parts(needs, n_threads);
+  const Ways ways(needs, n_threads);
+  const Way& way = ways.best(memory);
   StagePlan plan;
-  if (parts.whole() <= memory) {
-    plan.memory = parts.whole();
+  plan.stores_rows = way.stores_rows;
+  if (!way.stores_rows && way.enough() <= memory) {
+    plan.memory = way.enough();
     return plan;
   }
-  plan.stores_rows = needs.routed > 0;
-  // What is kept may have half of what a single slice leaves. More slices come next, and the rest is for what is kept.
-  const uint64_t left = saturating_sub(memory, saturating_add(parts.beside, parts.work(1)));
-  const uint64_t for_slices = saturating_add(parts.work(1), saturating_sub(left, std::min(parts.kept, left / 2)));
-  const uint64_t slices =
-      std::clamp<uint64_t>(for_slices / std::max<uint64_t>(needs.slice, 1), 1, std::max<uint64_t>(parts.lanes, 1));
+  const uint64_t left = saturating_sub(memory, way.least());
+  const uint64_t for_slices = saturating_sub(memory, saturating_add(way.beside, std::min(way.kept, left / 2)));
+  const uint64_t slices = std::clamp<uint64_t>(for_slices / std::max<uint64_t>(way.slice, 1), 1, way.lanes);
   plan.slices_at_once = static_cast<int64_t>(slices);
-  const uint64_t fixed = saturating_add(parts.beside, parts.work(slices));
-  plan.space = saturating_sub(memory, fixed);
-  plan.scratch = saturating_sub(parts.kept, plan.space);
-  plan.memory = saturating_add(fixed, std::min(plan.space, saturating_add(parts.kept, needs.routed)));
+  plan.space = saturating_sub(memory, way.at_work(slices));
+  plan.scratch = saturating_sub(way.kept, plan.space);
+  // Sums that are made of stored inputs stay where there is room.
+  const uint64_t kept = saturating_add(way.kept, way.stores_rows ? mul(2, needs.routed) : 0);
+  plan.memory = saturating_add(way.at_work(slices), std::min(plan.space, kept));
   return plan;
 }
 
@@ -187,8 +197,9 @@ CalibrationMemory plan_calibration(const gguf::Reader& source, const model::Mode
   uint64_t wanted = 0;  // by the layer and stage that could use most
   for (size_t l = 0; l < layers.size(); ++l) {
     each_stage(l, [&](const StageNeeds& needs) {
-      plan.least = std::max(plan.least, saturating_add(fixed(l), plan_stage(needs, 0, n_threads).memory));
-      wanted = std::max(wanted, saturating_add(fixed(l), enough(needs, n_threads)));
+      const Ways ways(needs, n_threads);
+      plan.least = std::max(plan.least, saturating_add(fixed(l), ways.least()));
+      wanted = std::max(wanted, saturating_add(fixed(l), ways.enough()));
       // The layer of both models, sums that are being collected, and those of a slice with its rows.
       const uint64_t sums = saturating_add(needs.collecting, needs.slice);
       plan.on_device =

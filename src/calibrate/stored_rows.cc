@@ -129,7 +129,7 @@ void StoredRows::gather(const Batch& batch, bool drift, int64_t begin, int64_t e
 // state.
 SliceSums StoredRows::make(int64_t slice) const {
   const bool on_host = !backend_.free_memory();
-  std::unique_lock lock(device_, std::defer_lock);
+  std::unique_lock lock(space_->device(), std::defer_lock);
   if (!on_host) lock.lock();
   const auto size = static_cast<size_t>(n() * n());
   const size_t bytes = (with_drift_ ? 2 : 1) * size * sizeof(float);

@@ -61,7 +61,6 @@ class StoredRows : public SliceHessians {
   uint64_t reserved_ = 0;  // of the space, by rows
   mutable std::mutex mutex_;
   mutable std::vector<SliceSums> kept_;  // [n_slices], those that were made while there was space
-  mutable std::mutex device_;            // a device computes for one thread at a time
 };
 
 }  // namespace steelyard::calibrate

@@ -198,7 +198,6 @@ QuantizeResult quantize(const QuantizeOptions& given, const ProgressCallback& pr
   std::optional<CalibratedTensors> of_calibration;
   if (calibrates && options.dry_run) {
     const model::ModelConfig config = model::read_config(source);
-    const tokenizer::Tokenizer tokenizer(source.metadata());  // what the text would meet
     const CalibrationText text(calibration_text_settings(options, shaping));
     of_calibration.emplace(static_cast<int>(config.layers.size()));
     result.costs = calibration_costs(source, config, resolution, shaping, text.source(), options.memory,

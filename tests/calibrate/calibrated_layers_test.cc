@@ -7,6 +7,7 @@
 #include <random>
 
 #include "compute/cpu/cpu_backend.h"
+#include "golden_models.h"
 #include "plan/plan.h"
 #include "support.h"
 
@@ -169,6 +170,58 @@ TEST_F(Calibrated, WeightsAreLoadedOnceAndWhatIsRoundedOnceMore) {
   }
   for (const auto& [name, n] : backend.loads) EXPECT_EQ(n, 1) << name;
 }
+
+// With room for nothing but a slice at a time, inputs of experts are stored; with a little more, some sums are kept.
+class ExpertsOfEveryArchitecture : public testing::TestWithParam<std::string> {
+ public:
+  static std::vector<std::string> with_experts() {
+    std::vector<std::string> names;
+    for (const std::string& name : test::golden_models()) {
+      const gguf::Reader reader(test::golden("models/" + name + "/model.gguf"), gguf::ReadMode::kHeader);
+      const auto routed = [](const gguf::TensorInfo& tensor) {
+        return tensor.name.find("_exps.") != std::string::npos;
+      };
+      if (std::ranges::any_of(reader.tensors(), routed)) names.push_back(name);
+    }
+    return names;
+  }
+};
+
+TEST_P(ExpertsOfEveryArchitecture, BytesDoNotDependOnMemory) {
+  const gguf::Reader source(test::golden("models/" + GetParam() + "/model.gguf"));
+  const auto backend = compute::make_backend("cpu");
+  const model::Model model(source, *backend);
+  const plan::Resolution resolution = resolve(plan::Plan::parse("_exps = Q4_0\n* = keep\n", "test"), source.tensors());
+  constexpr int64_t kChunk = 32;
+  std::mt19937 random(1);
+  std::vector<int32_t> ids(24 * kChunk);
+  for (int32_t& id : ids) id = static_cast<int32_t>(random() % 64);
+  const tokenizer::Chunks chunks(ids, kChunk, 0, std::nullopt, "text");
+  const test::TempFolder folder;
+  std::vector<std::vector<std::optional<std::vector<std::byte>>>> encoded;
+  for (const uint64_t memory : {UINT64_MAX, uint64_t{0}, uint64_t{900'000}}) {
+    CalibrationSettings settings;
+    settings.sweep.n_batch = 4 * kChunk;
+    settings.sweep.scratch_folder = folder / "";
+    settings.stage_memory.assign(static_cast<size_t>(model.n_layers()), memory);
+    CalibratedLayers layers(source, resolution, model);
+    layers.start(chunks, settings);
+    auto& tensors = encoded.emplace_back();
+    for (const plan::Decision& decision : resolution.decisions) tensors.push_back(layers.encode(decision));
+    EXPECT_FALSE(layers.reports().empty());
+  }
+  EXPECT_TRUE(encoded[1] == encoded[0]);
+  EXPECT_TRUE(encoded[2] == encoded[0]);
+}
+
+INSTANTIATE_TEST_SUITE_P(Goldens, ExpertsOfEveryArchitecture,
+                         testing::ValuesIn(ExpertsOfEveryArchitecture::with_experts()),
+                         [](const testing::TestParamInfo<std::string>& model) {
+                           std::string name = model.param;
+                           std::ranges::replace_if(
+                               name, [](char c) { return std::isalnum(c) == 0; }, '_');
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace steelyard::calibrate
