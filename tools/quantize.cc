@@ -42,9 +42,44 @@ void print_places(const jobs::QuantizeResult& result, const std::string& device)
   }
 }
 
+void print_costs(const jobs::CalibrationCosts& costs, const std::string& backend) {
+  const auto gib = [](uint64_t bytes) { return static_cast<double>(bytes) / (uint64_t{1} << 30); };
+  const auto row = [](const char* name, double size, const char* unit, const std::string& more = "") {
+    print_out("{:16} {:8.2f} {}{}\n", name, size, unit, more);
+  };
+  print_out("calibration on {} tokens\n", costs.n_tokens);
+  row("memory", gib(costs.peak), "GiB",
+      fmt::format(" at most; {:.2f} GiB allowed, {:.2f} GiB needed", gib(costs.allowed), gib(costs.least)));
+  row("  weights", gib(costs.weights + costs.encoded), "GiB, a layer of both models");
+  row("  activations", gib(costs.activations + costs.program), "GiB, with the program");
+  row("  hidden states", gib(costs.hidden_states), "GiB");
+  row("  statistics", gib(costs.statistics), "GiB",
+      fmt::format(", {}; {} matri{} at a time", costs.stores_rows ? "inputs of experts stored" : "sums",
+                  costs.slices_at_once, costs.slices_at_once == 1 ? "x" : "ces"));
+  if (costs.on_device) row(("on " + backend).c_str(), gib(*costs.on_device), "GiB");
+  row("scratch file", gib(costs.scratch), "GiB");
+  row("result", gib(costs.output), "GiB");
+  const auto work = [&](const char* name, double flop, double seconds) {
+    row(name, 1e-12 * flop, "TFLOP", fmt::format(", {:.1f} minutes", seconds / 60));
+  };
+  work("forward", costs.forward_flop, costs.forward_seconds);
+  work("moments", costs.moments_flop, costs.moments_seconds);
+  work("factors, F64", costs.factors_flop, costs.factors_seconds);
+  work("feedback", costs.feedback_flop, costs.search_seconds);
+  print_out("about {:.1f} minutes on this machine, by a short probe; the {:.2f} G weights are searched with feedback\n",
+            (costs.forward_seconds + costs.moments_seconds + costs.factors_seconds + costs.search_seconds) / 60,
+            1e-9 * costs.searched_weights);
+}
+
+void print_times(const jobs::QuantizeTimes& times) {
+  print_out("seconds: forward {:.1f}, moments {:.1f}, factors {:.1f}, search {:.1f}, write {:.1f}\n", times.forward,
+            times.moments, times.factors, times.search, times.write);
+}
+
 // What is known before the work.
 void print_decisions(const jobs::QuantizeResult& result, const jobs::QuantizeOptions& options) {
   write_out(plan_report(result.plan));
+  if (result.costs) print_costs(*result.costs, options.backend);
   if (options.dry_run) return;
   print_out("encoding with {}, {} thread{}\n", result.instruction_set, result.threads, result.threads == 1 ? "" : "s");
   print_places(result, options.backend);
@@ -78,6 +113,7 @@ void run_quantize(jobs::QuantizeOptions& options) {
   if (result.writing) print_writing(*result.writing);
   if (!options.calibrate.empty()) print_rounding(result.rounding);
   if (result.half_text_loss > 0) print_doubling(result.half_text_loss);
+  if (result.times) print_times(*result.times);
   if (result.tuning) print_tuning(*result.tuning);
   print_out("wrote {}: {} bytes, {:.4f} bits per weight{}\n", fmt::join(result.paths, " "), result.bytes,
             result.bits_per_weight, options.verify ? ", read back and verified" : "");
@@ -134,7 +170,7 @@ void add_quantize(CLI::App& app) {
   add_threads(*command, options->threads);
   add_bytes(*command, "--slab", options->slab, "buffer for tensors in flight, at most this size: 1GiB, 200MB, ...");
   add_bytes(*command, "--memory", options->memory,
-            "with --calibrate: memory limit, e.g. 16GiB; hidden states beyond it go to a scratch file beside the "
+            "with --calibrate: memory to use at most, e.g. 16GiB; what has no room goes to a scratch file beside the "
             "result");
   auto* resume = command->add_flag("--resume", options->resume,
                                    "continue an interrupted run with the same output "

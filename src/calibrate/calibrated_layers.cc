@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/parallel.h"
 #include "calibrate/chunk_sweep.h"
 #include "calibrate/layer_stages.h"
 #include "gguf/block_name.h"
@@ -43,12 +44,7 @@ void CalibratedLayers::start(const tokenizer::Chunks& chunks, const CalibrationS
   }
 }
 
-bool CalibratedLayers::covers(const plan::Decision& decision) const {
-  const auto layer = gguf::block_of(decision.tensor->name);
-  const formats::Format& to = format(decision.type);
-  return layer && *layer < model_.n_layers() && decision.type != decision.tensor->type && to.encoder != nullptr &&
-         to.unpack != nullptr;
-}
+bool CalibratedLayers::covers(const plan::Decision& decision) const { return is_covered(decision, model_.n_layers()); }
 
 void CalibratedLayers::finished(const plan::Decision& decision, std::span<const std::byte> bytes) {
   if (covers(decision)) finished_[decision.tensor->name] = bytes;
@@ -80,11 +76,12 @@ bool CalibratedLayers::share_broken() {
 // again without it.
 CalibratedLayers::Hessians CalibratedLayers::watch(const model::Layer& layer, const model::Layer& rounded,
                                                    model::LayerPart part, const std::set<std::string>& weights,
-                                                   int64_t begin, int64_t end) {
+                                                   const CollectionSpace& space, int64_t begin, int64_t end) {
   while (true) {
+    Stopwatch watch;
     const size_t n_broken = rounded_->broken().size();
-    InputRecorder originals;
-    HessianCollector collector(weights, &originals);
+    InputRecorder originals(weights);
+    HessianCollector collector(weights, &originals, space);
     for (int64_t c = begin; c < end; c += rounded_->chunks_per_batch()) {
       const int64_t to = std::min(end, c + rounded_->chunks_per_batch());
       tell_at_work();
@@ -92,15 +89,13 @@ CalibratedLayers::Hessians CalibratedLayers::watch(const model::Layer& layer, co
       original_->watch(layer, part, c, to, originals);
       rounded_->watch(rounded, part, c, to, collector);
     }
-    if (!share_broken() && rounded_->broken().size() == n_broken) return collector.take(*layer.backend);
+    const bool whole = !share_broken() && rounded_->broken().size() == n_broken;
+    Hessians hessians;
+    if (whole) hessians = collector.take(*layer.backend);
+    times_.add(Work::kMoments, collector.seconds());
+    times_.add(Work::kForward, watch.lap() - collector.seconds());
+    if (whole) return hessians;
   }
-}
-
-// In some layers, spread over all: the comparison costs half a pass of the text, and one more rounding of some rows.
-bool CalibratedLayers::compares_texts(int layer) const {
-  constexpr int kLayers = 6;
-  const int step = std::max(1, model_.n_layers() / kLayers);
-  return layer % step == step / 2 && n_watched_ >= 2;
 }
 
 double CalibratedLayers::half_over_all() const {
@@ -111,6 +106,7 @@ double CalibratedLayers::half_over_all() const {
 }
 
 void CalibratedLayers::pass_layer(int number) {
+  Stopwatch watch;
   model_.will_need(number + 1);
   model::LoadedTensors rounded;  // at first the file's
   const model::Layer layer = model_.layer(number, original_->n_ctx(), {}, &rounded);
@@ -128,11 +124,14 @@ void CalibratedLayers::pass_layer(int number) {
     }
   }
   for (const model::LayerPart part : {model::LayerPart::kMixer, model::LayerPart::kFfn}) {
+    times_.add(Work::kForward, watch.lap());
     if (!all_finished) round_part(number, layer, part, wanted, rounded);
+    watch.lap();
     original_->advance(layer, part);
     rounded_->advance(model_.layer(number, original_->n_ctx(), std::span(&layer, 1), &rounded), part);
   }
   share_broken();
+  times_.add(Work::kForward, watch.lap());
   for (const plan::Decision* decision :
        wanted) {  // others are released by who asks for them and reads the source once more
     if (!finished_.contains(decision->tensor->name)) continue;
@@ -142,17 +141,18 @@ void CalibratedLayers::pass_layer(int number) {
 }
 
 void CalibratedLayers::try_types(const plan::Decision& decision, const RoundedTensor& rounded,
-                                 const HessianSums& watched, const HessianSums* held_out) {
+                                 const SliceHessians& watched, const SliceHessians* held_out,
+                                 const RoundingSettings& settings) {
   const Trials& trials = *settings_.trials;
   const auto in_trial = [&](const plan::Decision& in) {
     RoundedTensor tensor;
     if (trials.round) {
       tensor.bytes = trials.round(in);
-      tensor.error = rounding_error(source_, in, tensor.bytes, watched, held_out, settings_.rounding);
+      tensor.error = rounding_error(source_, in, tensor.bytes, watched, held_out, settings);
     } else if (const auto sample = trials.sample(in)) {
-      tensor.error = sampled_error(source_, in, watched, held_out, settings_.rounding, *sample);
+      tensor.error = sampled_error(source_, in, watched, held_out, settings, *sample);
     } else {
-      tensor = round_tensor(source_, in, watched, held_out, settings_.rounding);
+      tensor = round_tensor(source_, in, watched, held_out, settings);
     }
     return tensor;
   };
@@ -168,6 +168,33 @@ void CalibratedLayers::try_types(const plan::Decision& decision, const RoundedTe
   trials.heard(decision.tensor->name);
 }
 
+// In the order of the group's tensors, whose bytes replace the file's.
+std::vector<CalibratedLayers::Outcome> CalibratedLayers::round_group(const Group& group,
+                                                                     const RoundingSettings& settings,
+                                                                     compute::Backend& backend,
+                                                                     model::LoadedTensors& rounded) {
+  tell_at_work();
+  std::vector<RoundedTensor> tensors =
+      round_tensors(source_, group.decisions, *group.own, group.judges.get(), settings);
+  std::vector<Outcome> outcomes;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const plan::Decision& decision = *group.decisions[i];
+    if (settings_.trials != nullptr) {
+      tell_at_work();
+      try_types(decision, tensors[i], *group.own, group.judges.get(), settings);
+    }
+    Outcome& outcome = outcomes.emplace_back(Outcome{std::move(tensors[i].report)});
+    if (group.half != nullptr && group.judges != nullptr) {
+      const TextLoss loss = compare_texts(source_, decision, *group.half, *group.own, *group.judges, settings);
+      if (loss.all > 0.0) outcome.half_over_all = loss.part / loss.all;
+    }
+    std::vector<std::byte>& bytes = encoded_[decision.tensor->name];
+    bytes = std::move(tensors[i].bytes);
+    replace(decision, bytes.data(), backend, rounded);
+  }
+  return outcomes;
+}
+
 void CalibratedLayers::round_part(int number, const model::Layer& layer, model::LayerPart part,
                                   std::span<const plan::Decision* const> wanted, model::LoadedTensors& rounded) {
   for (int stage = 0; stage < kStages; ++stage) {
@@ -178,28 +205,62 @@ void CalibratedLayers::round_part(int number, const model::Layer& layer, model::
     }
     if (names.empty()) continue;
     const model::Layer so_far = model_.layer(number, original_->n_ctx(), std::span(&layer, 1), &rounded);
-    const Hessians hessians = watch(layer, so_far, part, names, 0, n_watched_),
-                   others = watch(layer, so_far, part, names, n_watched_, n_chunks_);
-    const Hessians halves = compares_texts(number) ? watch(layer, so_far, part, names, 0, n_watched_ / 2) : Hessians();
+    const StagePlan plan = plan_for(number, stage, wanted);
+    const CollectionSpace space{std::make_shared<SpillSpace>(plan.space, settings_.sweep.scratch_folder),
+                                plan.stores_rows};
+    RoundingSettings settings = settings_.rounding;
+    settings.slices_at_once = std::min(settings.slices_at_once, plan.slices_at_once);
+    settings.times = &times_;
+    const Hessians hessians = watch(layer, so_far, part, names, space, 0, n_watched_),
+                   others = watch(layer, so_far, part, names, space, n_watched_, n_chunks_);
+    const bool compares = compares_half(number, model_.n_layers()) && n_watched_ >= 2;
+    const Hessians halves = compares ? watch(layer, so_far, part, names, space, 0, n_watched_ / 2) : Hessians();
+    const auto of = [](const Hessians& in, const std::string& name) {
+      const auto found = in.find(name);
+      return found != in.end() ? found->second : nullptr;
+    };
+    std::vector<Group> groups;  // in the order of their first tensors
     for (const plan::Decision* decision : wanted) {
       const std::string& name = decision->tensor->name;
-      const auto own = hessians.find(name), other = others.find(name);
-      if (!names.contains(name) || own == hessians.end()) continue;
-      tell_at_work();
-      const HessianSums* const judges = other != others.end() ? other->second.get() : nullptr;
-      RoundedTensor tensor = round_tensor(source_, *decision, *own->second, judges, settings_.rounding);
-      if (settings_.trials != nullptr) try_types(*decision, tensor, *own->second, judges);
-      reports_.push_back(std::move(tensor.report));
-      if (const auto half = halves.find(name); half != halves.end() && other != others.end()) {
-        const TextLoss loss =
-            compare_texts(source_, *decision, *half->second, *own->second, *other->second, settings_.rounding);
-        if (loss.all > 0.0) half_over_all_.push_back(loss.part / loss.all);
+      if (!names.contains(name) || !hessians.contains(name)) continue;
+      const Group own{{decision}, of(hessians, name), of(others, name), of(halves, name)};
+      const auto same = std::ranges::find_if(groups, [&](const Group& group) {
+        return group.own == own.own && group.judges == own.judges && group.half == own.half;
+      });
+      if (same == groups.end()) {
+        groups.push_back(own);
+      } else {
+        same->decisions.push_back(decision);
       }
-      std::vector<std::byte>& bytes = encoded_[name];
-      bytes = std::move(tensor.bytes);
-      replace(*decision, bytes.data(), *layer.backend, rounded);
+    }
+    std::map<const plan::Decision*, Outcome> outcomes;
+    for (const Group& group : groups) {
+      std::vector<Outcome> of_group = round_group(group, settings, *layer.backend, rounded);
+      for (size_t i = 0; i < of_group.size(); ++i) outcomes[group.decisions[i]] = std::move(of_group[i]);
+    }
+    for (const plan::Decision* decision : wanted) {
+      const auto found = outcomes.find(decision);
+      if (found == outcomes.end()) continue;
+      reports_.push_back(std::move(found->second.report));
+      if (found->second.half_over_all > 0.0) half_over_all_.push_back(found->second.half_over_all);
     }
   }
+}
+
+// What the stage may hold in memory, by the needs of its tensors.
+StagePlan CalibratedLayers::plan_for(int number, int stage, std::span<const plan::Decision* const> wanted) const {
+  if (settings_.stage_memory.empty()) return {};
+  std::vector<const plan::Decision*> decisions;
+  for (const plan::Decision* decision : wanted) {
+    if (stage_of(decision->tensor->name) == stage) decisions.push_back(decision);
+  }
+  const auto layer = static_cast<size_t>(number);
+  const StageNeeds needs = stage_needs(decisions, stage, model_.config().layers[layer].ffn.n_used,
+                                       {.n_ctx = original_->n_ctx(),
+                                        .n_chunks = n_chunks_,
+                                        .n_batch = settings_.sweep.n_batch,
+                                        .compares_half = compares_half(number, model_.n_layers())});
+  return plan_stage(needs, settings_.stage_memory[layer], set_thread_count(0));
 }
 
 }  // namespace steelyard::calibrate

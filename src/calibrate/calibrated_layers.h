@@ -4,7 +4,8 @@
 // linears are rounded (rounding_choice.h).
 //
 // Part of the chunks is held out of the Hessians that matrices are rounded with, and judges the result. Memory is the
-// hidden states of all chunks, twice, and one layer's Hessians and bytes. quantize() asks for tensors in file order.
+// hidden states of all chunks, twice, and one layer's statistics and bytes (calibration_memory.h). quantize() asks for
+// tensors in file order.
 #pragma once
 
 #include <functional>
@@ -15,8 +16,10 @@
 #include <string>
 #include <vector>
 
+#include "calibrate/calibration_memory.h"
 #include "calibrate/hessian_collector.h"
 #include "calibrate/rounding_choice.h"
+#include "calibrate/stage_times.h"
 #include "quantize/layer_encoder.h"
 #include "schedule/layer_sweep.h"
 #include "tokenizer/chunks.h"
@@ -42,6 +45,8 @@ struct CalibrationSettings {
   int64_t held_out = 8;            ///< of so many chunks one is held out
   schedule::SweepOptions sweep;    ///< of each of the two models: where the text's hidden states are
   const Trials* trials = nullptr;  ///< or null; outlives the encoder
+  /// Bytes for the statistics of a stage, by layer (calibration_memory.h). Empty: as many as they take.
+  std::vector<uint64_t> stage_memory = {};
   /// Called before every batch and before every tensor that is rounded, with the layer's number, from the thread that
   /// asks for the layer's tensors. May throw: the layer is then unfinished. May be empty.
   std::function<void(int layer)> at_work = {};
@@ -66,20 +71,35 @@ class CalibratedLayers : public quantize::LayerEncoder {
   double half_over_all() const;
   /// Chunks left out because their numbers became non-finite, and the layer where that happened.
   const std::vector<std::pair<int64_t, int>>& broken() const { return rounded_->broken(); }
+  /// Seconds spent so far.
+  const StageTimes& times() const { return times_; }
 
  private:
-  using Hessians = std::map<std::string, std::shared_ptr<const HessianSums>>;
+  using Hessians = std::map<std::string, std::shared_ptr<const SliceHessians>>;
+  // Tensors of a stage that read one input.
+  struct Group {
+    std::vector<const plan::Decision*> decisions;
+    std::shared_ptr<const SliceHessians> own, judges, half;  // the last two may be null
+  };
 
   void pass_layer(int number);
   // `rounded` has the layer's weights; quantized ones replace them.
   void round_part(int number, const model::Layer& layer, model::LayerPart part,
                   std::span<const plan::Decision* const> wanted, model::LoadedTensors& rounded);
   Hessians watch(const model::Layer& layer, const model::Layer& rounded, model::LayerPart part,
-                 const std::set<std::string>& weights, int64_t begin, int64_t end);
+                 const std::set<std::string>& weights, const CollectionSpace& space, int64_t begin, int64_t end);
+  // How a tensor was rounded, and what its outputs lose with half of the text over what they lose with all of it; 0:
+  // not known.
+  struct Outcome {
+    RoundingReport report;
+    double half_over_all = 0;
+  };
+  std::vector<Outcome> round_group(const Group& group, const RoundingSettings& settings, compute::Backend& backend,
+                                   model::LoadedTensors& rounded);
+  StagePlan plan_for(int number, int stage, std::span<const plan::Decision* const> wanted) const;
   bool share_broken();
-  bool compares_texts(int layer) const;
-  void try_types(const plan::Decision& decision, const RoundedTensor& rounded, const HessianSums& watched,
-                 const HessianSums* held_out);
+  void try_types(const plan::Decision& decision, const RoundedTensor& rounded, const SliceHessians& watched,
+                 const SliceHessians* held_out, const RoundingSettings& settings);
   void tell_at_work() const {
     if (settings_.at_work) settings_.at_work(next_layer_ - 1);
   }
@@ -95,6 +115,7 @@ class CalibratedLayers : public quantize::LayerEncoder {
   std::map<std::string, std::vector<std::byte>> encoded_;  // of layers that were passed, until they are asked for
   std::map<std::string, std::span<const std::byte>> finished_;  // by an interrupted run
   std::vector<RoundingReport> reports_;
+  StageTimes times_;
   std::vector<double> half_over_all_;  // the ratio of what they lose, of tensors that were compared
 };
 

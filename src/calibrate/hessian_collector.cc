@@ -1,5 +1,7 @@
 #include "calibrate/hessian_collector.h"
 
+#include "calibrate/stage_times.h"
+
 namespace steelyard::calibrate {
 namespace {
 
@@ -7,11 +9,11 @@ float* floats(const compute::Buffer& buffer) { return reinterpret_cast<float*>(b
 
 // y - x, where y are the rows of the same tokens, for routed experts of the same experts.
 std::vector<float> difference(const RecordedInput& y, const RecordedInput& x, int64_t n) {
-  std::vector<float> result(x.rows.size());
+  std::vector<float> result(x.rows->size());
   const auto subtract = [&](int64_t own, int64_t other) {
     for (int64_t i = 0; i < n; ++i) {
       result[static_cast<size_t>(own * n + i)] =
-          y.rows[static_cast<size_t>(other * n + i)] - x.rows[static_cast<size_t>(own * n + i)];
+          (*y.rows)[static_cast<size_t>(other * n + i)] - (*x.rows)[static_cast<size_t>(own * n + i)];
     }
   };
   if (x.token.empty()) {
@@ -29,6 +31,21 @@ std::vector<float> difference(const RecordedInput& y, const RecordedInput& x, in
   return result;
 }
 
+RecordedInput recorded(compute::Backend& backend, compute::Matrix x) {
+  return {x.rows, std::make_shared<const std::vector<float>>(host_copy(backend, x)), {}, {}};
+}
+
+// Adds the seconds until it ends.
+class Adding {
+ public:
+  explicit Adding(double& seconds) : seconds_(seconds) {}
+  ~Adding() { seconds_ += watch_.lap(); }
+
+ private:
+  double& seconds_;
+  Stopwatch watch_;
+};
+
 compute::Matrix upload(compute::Backend& backend, const std::vector<float>& rows, int64_t n, compute::Buffer& memory) {
   memory = backend.allocate(rows.size() * sizeof(float));
   backend.upload(memory.get(), rows.data(), rows.size() * sizeof(float));
@@ -41,7 +58,8 @@ compute::Matrix upload(compute::Backend& backend, const std::vector<float>& rows
 // different addresses in scratch memory, so the same address within a layer is the same input. Which weights share an
 // input is decided when a weight is first seen.
 HessianCollector::Input* HessianCollector::count_here(compute::Backend& backend, const compute::Weight& weight,
-                                                      int64_t n_slices, compute::Matrix x) {
+                                                      bool routed, compute::Matrix x) {
+  const int64_t n_slices = weight.n_slices;
   if (!weights_.empty() && !weights_.contains(weight.name)) return nullptr;
   std::shared_ptr<Input>& input = inputs_[weight.name];
   if (input == nullptr) {
@@ -54,6 +72,11 @@ HessianCollector::Input* HessianCollector::count_here(compute::Backend& backend,
     input->n = x.cols;
     input->n_slices = n_slices;
     input->owner = weight.name;
+    input->last = x.data;
+    if (routed && space_.store_rows) {
+      input->rows = std::make_shared<StoredRows>(x.cols, n_slices, originals_ != nullptr, space_.memory, backend);
+      return input.get();
+    }
     input->tokens.resize(static_cast<size_t>(n_slices));
     const auto zeros = [&](int64_t bytes) {
       compute::Buffer buffer = backend.allocate(static_cast<size_t>(bytes));
@@ -72,7 +95,8 @@ HessianCollector::Input* HessianCollector::count_here(compute::Backend& backend,
 
 void HessianCollector::dense(compute::Backend& backend, const compute::Weight& weight, int64_t slice,
                              compute::Matrix x) {
-  Input* const input = count_here(backend, weight, weight.n_slices, x);
+  const Adding adding(seconds_);
+  Input* const input = count_here(backend, weight, /*routed=*/false, x);
   if (input == nullptr) return;
   backend.second_moments(x, x, floats(input->sums) + slice * x.cols * x.cols);
   input->tokens[static_cast<size_t>(slice)] += x.rows;
@@ -80,20 +104,21 @@ void HessianCollector::dense(compute::Backend& backend, const compute::Weight& w
   const auto original = originals_->next(weight.name, slice);
   if (!original || original->n_rows != x.rows) return;  // a sequence broke: what is collected here will be thrown away
   compute::Buffer memory;
-  const RecordedInput own{x.rows, host_copy(backend, x), {}, {}};
-  backend.second_moments(upload(backend, difference(*original, own, x.cols), x.cols, memory), x,
+  backend.second_moments(upload(backend, difference(*original, recorded(backend, x), x.cols), x.cols, memory), x,
                          floats(input->cross_covariance) + slice * x.cols * x.cols);
 }
 
 void HessianCollector::experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x,
                                const compute::Routing& routing) {
-  Input* const input = count_here(backend, weight, weight.n_slices, x);
+  const Adding adding(seconds_);
+  Input* const input = count_here(backend, weight, /*routed=*/true, x);
   if (input == nullptr) return;
+  if (input->rows != nullptr) return store(backend, weight, x, routing, *input->rows);
   backend.second_moments_experts(x, x, routing, floats(input->sums), reinterpret_cast<int64_t*>(input->counts.get()));
   if (originals_ == nullptr) return;
   const auto original = originals_->next(weight.name, 0);
   if (!original || original->n_rows != x.rows) return;
-  RecordedInput own{x.rows, host_copy(backend, x), {}, {}};
+  RecordedInput own = recorded(backend, x);
   copy_rows_of_experts(backend, routing, own);
   compute::Buffer memory;
   const compute::Buffer ignored = backend.allocate(static_cast<size_t>(routing.n_expert) * sizeof(int64_t));
@@ -101,23 +126,45 @@ void HessianCollector::experts(compute::Backend& backend, const compute::Weight&
                                  floats(input->cross_covariance), reinterpret_cast<int64_t*>(ignored.get()));
 }
 
-std::map<std::string, std::shared_ptr<const HessianSums>> HessianCollector::take(compute::Backend& backend) {
-  std::map<const Input*, std::shared_ptr<const HessianSums>> made;
-  std::map<std::string, std::shared_ptr<const HessianSums>> result;
+void HessianCollector::store(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x,
+                             const compute::Routing& routing, StoredRows& rows) {
+  std::optional<RecordedInput> original;
+  if (originals_ != nullptr) {
+    original = originals_->next(weight.name, 0);
+    if (!original || original->n_rows != x.rows) return;
+  }
+  const bool on_host = !backend.free_memory();
+  RecordedInput own{x.rows, nullptr, {}, {}};
+  if (!on_host) own = recorded(backend, x);
+  copy_rows_of_experts(backend, routing, own);
+  const auto row = [&](int64_t r) { return on_host ? x.row(r) : own.rows->data() + r * x.cols; };
+  rows.add(routed_rows(x.cols, row, own, original ? &*original : nullptr));
+}
+
+std::map<std::string, std::shared_ptr<const SliceHessians>> HessianCollector::take(compute::Backend& backend) {
+  const Adding adding(seconds_);
+  std::map<const Input*, std::shared_ptr<const SliceHessians>> made;
+  std::map<std::string, std::shared_ptr<const SliceHessians>> result;
   for (const auto& [name, input] : inputs_) {
-    std::shared_ptr<const HessianSums>& hessian = made[input.get()];
+    std::shared_ptr<const SliceHessians>& hessian = made[input.get()];
+    if (hessian == nullptr && input->rows != nullptr) hessian = std::move(input->rows);
     if (hessian == nullptr) {
-      HessianSums own{input->n, input->n_slices, input->tokens, {}, {}};
-      const auto download = [&](const compute::Buffer& from, std::vector<float>& to) {
-        to.resize(static_cast<size_t>(own.n_slices * own.n * own.n));
+      const auto download = [&](compute::Buffer& from) {
+        std::vector<float> to(static_cast<size_t>(input->n_slices * input->n * input->n));
         backend.download(to.data(), from.get(), to.size() * sizeof(float));
+        from.reset();
+        return to;
       };
-      download(input->sums, own.sums);
-      if (originals_ != nullptr) download(input->cross_covariance, own.cross_covariance);
-      std::vector<int64_t> routed(own.counts.size());
-      backend.download(routed.data(), input->counts.get(), routed.size() * sizeof(int64_t));
-      for (size_t s = 0; s < routed.size(); ++s) own.counts[s] += routed[s];
-      hessian = std::make_shared<const HessianSums>(std::move(own));
+      std::vector<float> sums = download(input->sums);
+      std::vector<float> cross_covariance =
+          originals_ != nullptr ? download(input->cross_covariance) : std::vector<float>();
+      std::vector<int64_t> counts(input->tokens.size());
+      backend.download(counts.data(), input->counts.get(), counts.size() * sizeof(int64_t));
+      for (size_t s = 0; s < counts.size(); ++s) counts[s] += input->tokens[s];
+      const auto own =
+          std::make_shared<HessianSums>(input->n, std::move(counts), std::move(sums), std::move(cross_covariance));
+      if (space_.memory != nullptr) own->keep_in(space_.memory);
+      hessian = own;
     }
     result.emplace(name, hessian);
   }

@@ -2,7 +2,7 @@
 // one sum per expert. Linears that read the same input share one sum. With an InputRecorder, which has the linear's
 // inputs y in the original model, it also collects the cross-covariance, the sum of (y - x) x^T: how far earlier
 // quantization has moved the input. Error feedback uses both (quantize/ldlq.h). They are as large as the square of
-// a layer's width, so they live only as long as their layer.
+// a layer's width, so they live only as long as their layer; of routed experts, inputs may be kept in their place.
 #pragma once
 
 #include <map>
@@ -11,32 +11,33 @@
 #include <string>
 #include <vector>
 
-#include "calibrate/input_recorder.h"
+#include "calibrate/stored_rows.h"
 
 namespace steelyard::calibrate {
 
-/// Sums over the inputs of a linear, [n_slices, n, n]; slices are experts or heads.
-struct HessianSums {
-  int64_t n = 0;
-  int64_t n_slices = 1;
-  std::vector<int64_t> counts;          ///< inputs of each slice
-  std::vector<float> sums;              ///< of x x^T
-  std::vector<float> cross_covariance;  ///< of (y - x) x^T, as [y][x]; empty where y was not known
+/// What limits the memory of what is collected.
+struct CollectionSpace {
+  std::shared_ptr<SpillSpace> memory = {};  ///< where it has to find room; null: wherever there is
+  bool store_rows = false;                  ///< with `memory`: keep inputs of routed experts in place of their sums
 };
 
 class HessianCollector : public compute::MatmulObserver {
  public:
   /// Observes these weights, or all if no names are given. `originals` has recorded the same batch before the collector
   /// sees it. An expert's input whose token went elsewhere in the original model counts as unchanged.
-  explicit HessianCollector(std::set<std::string> weights = {}, InputRecorder* originals = nullptr)
-      : weights_(std::move(weights)), originals_(originals) {}
+  explicit HessianCollector(std::set<std::string> weights = {}, InputRecorder* originals = nullptr,
+                            CollectionSpace space = {})
+      : weights_(std::move(weights)), originals_(originals), space_(std::move(space)) {}
 
   void dense(compute::Backend& backend, const compute::Weight& weight, int64_t slice, compute::Matrix x) override;
   void experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x,
                const compute::Routing& routing) override;
 
   /// The collected sums by name of the weight. Weights that share an input share the sums.
-  std::map<std::string, std::shared_ptr<const HessianSums>> take(compute::Backend& backend);
+  std::map<std::string, std::shared_ptr<const SliceHessians>> take(compute::Backend& backend);
+
+  /// Seconds spent on sums and on what is stored for them.
+  double seconds() const { return seconds_; }
 
  private:
   struct Input {
@@ -45,14 +46,19 @@ class HessianCollector : public compute::MatmulObserver {
     compute::Buffer sums, cross_covariance;  // float [n_slices, n, n]; no cross_covariance without originals
     compute::Buffer counts;                  // int64 [n_slices]: routed experts
     std::vector<int64_t> tokens;             // [n_slices]: others
+    std::shared_ptr<StoredRows> rows;        // in place of all of these
     std::string owner;                       // the weight through which the input is counted
     const float* last = nullptr;             // where the input lay when it was last counted
   };
 
-  Input* count_here(compute::Backend& backend, const compute::Weight& weight, int64_t n_slices, compute::Matrix x);
+  Input* count_here(compute::Backend& backend, const compute::Weight& weight, bool routed, compute::Matrix x);
+  void store(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x,
+             const compute::Routing& routing, StoredRows& rows);
 
   std::set<std::string> weights_;
   InputRecorder* originals_;
+  CollectionSpace space_;
+  double seconds_ = 0;
   std::map<std::string, std::shared_ptr<Input>> inputs_;
 };
 

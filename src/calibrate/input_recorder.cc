@@ -1,5 +1,7 @@
 #include "calibrate/input_recorder.h"
 
+#include <cstring>
+
 namespace steelyard::calibrate {
 
 std::vector<float> host_copy(compute::Backend& backend, compute::Matrix x) {
@@ -18,15 +20,24 @@ void copy_rows_of_experts(compute::Backend& backend, const compute::Routing& rou
   backend.download(to.row_begin.data(), routing.row_begin, to.row_begin.size() * sizeof(int32_t));
 }
 
+// An input that is the same as the one before is kept once: gate and up of an FFN, q, k and v.
+RecordedInput InputRecorder::record(compute::Backend& backend, compute::Matrix x) {
+  auto rows = std::make_shared<const std::vector<float>>(host_copy(backend, x));
+  const bool is_last = last_ != nullptr && last_->size() == rows->size() &&
+                       std::memcmp(last_->data(), rows->data(), rows->size() * sizeof(float)) == 0;
+  if (!is_last) last_ = std::move(rows);
+  return {x.rows, last_, {}, {}};
+}
+
 void InputRecorder::dense(compute::Backend& backend, const compute::Weight& weight, int64_t slice, compute::Matrix x) {
-  inputs_[{weight.name, slice}].push_back({x.rows, host_copy(backend, x), {}, {}});
+  if (!weights_.empty() && !weights_.contains(weight.name)) return;
+  inputs_[{weight.name, slice}].push_back(record(backend, x));
 }
 
 void InputRecorder::experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x,
                             const compute::Routing& routing) {
-  RecordedInput& input = inputs_[{weight.name, 0}].emplace_back();
-  input.n_rows = x.rows;
-  input.rows = host_copy(backend, x);
+  if (!weights_.empty() && !weights_.contains(weight.name)) return;
+  RecordedInput& input = inputs_[{weight.name, 0}].emplace_back(record(backend, x));
   copy_rows_of_experts(backend, routing, input);
 }
 

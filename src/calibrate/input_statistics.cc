@@ -3,28 +3,23 @@
 
 namespace steelyard::calibrate {
 
-SliceMeans::SliceMeans(const std::vector<float>& sums, const std::vector<int64_t>& counts, double prior_inputs)
-    : sums_(sums), counts_(counts), prior_(prior_inputs), size_(sums.size() / counts.size()) {
-  if (prior_ == 0.0 || sums.empty()) return;
-  pooled_.resize(size_);
-  double total = 0.0;
-  for (size_t s = 0; s < counts.size(); ++s) {
-    total += static_cast<double>(counts[s]);
-    for (size_t i = 0; i < size_; ++i) pooled_[i] += sums[s * size_ + i];
-  }
-  for (float& value : pooled_) value = total > 0.0 ? value / static_cast<float>(total) : 0.0f;
-}
+SliceMeans::SliceMeans(const SliceHessians& inputs, double prior_inputs)
+    : inputs_(inputs), prior_(prior_inputs), pooled_(prior_inputs == 0.0 ? nullptr : &inputs.pooled()) {}
 
-std::vector<float> SliceMeans::of_slice(int64_t slice) const {
-  std::vector<float> mean(size_);
-  const auto s = static_cast<size_t>(slice);
+std::vector<float> SliceMeans::mean(std::span<const float> sums, const std::vector<float>* pooled,
+                                    int64_t slice) const {
+  std::vector<float> mean(sums.size());
   const double total = n_inputs(slice);
   if (total == 0.0) return mean;
-  const auto own = static_cast<float>(1.0 / total), pooled = static_cast<float>(prior_ / total);
-  for (size_t i = 0; i < size_; ++i) {
-    mean[i] = sums_[s * size_ + i] * own + (pooled_.empty() ? 0.0f : pooled_[i] * pooled);
-  }
+  const auto own = static_cast<float>(1.0 / total), shared = static_cast<float>(prior_ / total);
+  for (size_t i = 0; i < mean.size(); ++i) mean[i] = sums[i] * own + (pooled == nullptr ? 0.0f : (*pooled)[i] * shared);
   return mean;
+}
+
+SliceHessians::Means SliceMeans::of_slice(int64_t slice) const {
+  const SliceSums sums = inputs_.of_slice(slice);
+  return {mean(sums.hessian, pooled_ == nullptr ? nullptr : &pooled_->hessian, slice),
+          mean(sums.cross_covariance, pooled_ == nullptr ? nullptr : &pooled_->cross_covariance, slice)};
 }
 
 }  // namespace steelyard::calibrate

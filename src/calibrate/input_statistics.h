@@ -1,4 +1,4 @@
-// What rounding uses of the Hessian sums (hessian_collector.h): means per slice of a tensor, and how far they are
+// What rounding uses of the sums over inputs (slice_hessians.h): means per slice of a tensor, and how far they are
 // trusted. Both answer the same question, how much a few inputs say about all inputs: the means of an expert are shrunk
 // towards those of all experts of its layer, and what is added to a diagonal grows as inputs get fewer. Used by
 // rounding_choice.cc.
@@ -6,7 +6,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
+
+#include "calibrate/slice_hessians.h"
 
 namespace steelyard::calibrate {
 
@@ -23,22 +26,22 @@ struct DampingSchedule {
 /// Means over the inputs of each slice, shrunk towards the mean over all slices.
 class SliceMeans {
  public:
-  /// sums: [counts.size(), values of a slice], or empty; counts: inputs of each slice. Both must outlive this. The mean
-  /// of all slices counts as much as `prior_inputs` more inputs of each slice.
-  SliceMeans(const std::vector<float>& sums, const std::vector<int64_t>& counts, double prior_inputs);
+  /// The mean of all slices counts as much as `prior_inputs` more inputs of each slice. `inputs` outlive this. Parallel
+  /// inside.
+  SliceMeans(const SliceHessians& inputs, double prior_inputs);
 
   /// Inputs of a slice, those of the prior included.
-  double n_inputs(int64_t slice) const { return static_cast<double>(counts_[static_cast<size_t>(slice)]) + prior_; }
+  double n_inputs(int64_t slice) const { return static_cast<double>(inputs_.count(slice)) + prior_; }
 
-  /// Zeros when there were no inputs; empty when the sums are.
-  std::vector<float> of_slice(int64_t slice) const;
+  /// Zeros when there were no inputs; without a cross-covariance when there is none. Thread-safe.
+  SliceHessians::Means of_slice(int64_t slice) const;
 
  private:
-  const std::vector<float>& sums_;
-  const std::vector<int64_t>& counts_;
+  std::vector<float> mean(std::span<const float> sums, const std::vector<float>* pooled, int64_t slice) const;
+
+  const SliceHessians& inputs_;
   double prior_;
-  size_t size_;                // values of a slice
-  std::vector<float> pooled_;  // the mean of all slices; empty without a prior
+  const SliceHessians::Means* pooled_;  // null without a prior
 };
 
 }  // namespace steelyard::calibrate

@@ -7,7 +7,6 @@
 #include <string_view>
 
 #include "model/forward.h"
-#include "plan/resolve.h"
 
 namespace steelyard::calibrate {
 
@@ -19,7 +18,11 @@ int stage_of(std::string_view tensor);
 /// The part of the layer that a stage's linears are in. Nothing before that part has to be computed again for them.
 model::LayerPart part_of(int stage);
 
-/// Bytes of the Hessians that the largest stage holds: what is in memory beside weights and hidden states.
-uint64_t hessian_bytes(const plan::Resolution& resolution);
+/// Whether a stage's linears read what their layer's FFN reads.
+bool is_ffn_input(int stage);
+
+/// Whether half of the text is tried alone in this layer, to see what the other half has brought: in some layers,
+/// spread over all. It costs half a pass of the text, and one more rounding of some rows.
+bool compares_half(int layer, int n_layers);
 
 }  // namespace steelyard::calibrate

@@ -6,10 +6,12 @@
 #include <mutex>
 #include <numeric>
 #include <span>
+#include <tuple>
 #include <utility>
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/nested_parallel.h"
 #include "base/parallel.h"
 #include "quantize/correction.h"
 #include "quantize/encode.h"
@@ -24,26 +26,26 @@ double error_of(int64_t n_in, const std::vector<float>& hessian, const std::vect
                                 rounded.data(), n_out);
 }
 
-// One slice of a tensor, rounded by every method.
+// Some rows of one slice of a tensor, rounded by every method.
 class RoundedSlice {
  public:
-  RoundedSlice(const formats::Format& to, int64_t n_in, int64_t n_out, const std::vector<float>& rows,
-               formats::DeviceEncoder* device)
-      : to_(to), n_in_(n_in), n_out_(n_out), rows_(rows), device_(device) {}
+  RoundedSlice(const formats::Format& to, int64_t n_in, std::vector<float> rows, formats::DeviceEncoder* device)
+      : to_(to), n_in_(n_in), n_out_(std::ssize(rows) / n_in), rows_(std::move(rows)), device_(device) {}
 
-  // mean: the mean of x x^T. Feedback rounds towards `target`, the other ways towards the rows themselves.
-  void round(const std::vector<float>& mean, const std::vector<float>& target, const quantize::LdlqSettings& settings) {
-    std::vector<float> diagonal(static_cast<size_t>(n_in_));
-    for (int64_t i = 0; i < n_in_; ++i) diagonal[static_cast<size_t>(i)] = mean[static_cast<size_t>(i * n_in_ + i)];
+  const std::vector<float>& rows() const { return rows_; }
+
+  // diagonal: of the mean of x x^T, whose factor is null where there is none. Feedback rounds towards `target`, the
+  // other ways towards the rows themselves.
+  void round(const std::vector<float>& diagonal, const std::vector<float>& target,
+             const std::shared_ptr<const quantize::HessianFactor>& factor, const quantize::LdlqSettings& settings) {
     round_alone(nullptr, settings.effort, mutable_bytes(Rounding::kPlain));
     if (std::ranges::any_of(diagonal, [](float x) { return x > 0.0f; })) {
       round_alone(diagonal.data(), settings.effort, mutable_bytes(Rounding::kDiagonal));
     }
-    if (const auto ldlq = quantize::LdlqEncoder::make(to_, n_in_, mean.data(), settings, device_)) {
-      std::vector<std::byte>& bytes = mutable_bytes(Rounding::kLdlq);
-      bytes.resize(n_bytes());
-      ldlq->encode(target.data(), n_out_, bytes.data());
-    }
+    if (factor == nullptr) return;
+    std::vector<std::byte>& bytes = mutable_bytes(Rounding::kLdlq);
+    bytes.resize(n_bytes());
+    quantize::LdlqEncoder(to_, factor, settings, device_).encode(target.data(), n_out_, bytes.data());
   }
 
   // The way whose outputs lose least under this Hessian, and their error; fills `loss`. A way that was not possible is
@@ -88,25 +90,9 @@ class RoundedSlice {
 
   const formats::Format& to_;
   int64_t n_in_, n_out_;
-  const std::vector<float>& rows_;
+  std::vector<float> rows_;
   formats::DeviceEncoder* device_;
   std::array<std::vector<std::byte>, kRoundings> bytes_;  // empty: not possible
-};
-
-// What is known of the inputs of a tensor's slices.
-class SliceInputs {
- public:
-  SliceInputs(const HessianSums& sums, double prior)
-      : means_(sums.sums, sums.counts, prior), cross_covariances_(sums.cross_covariance, sums.counts, prior) {}
-
-  double n_inputs(int64_t slice) const { return means_.n_inputs(slice); }
-  std::vector<float> mean(int64_t slice) const { return means_.of_slice(slice); }
-  std::vector<float> linear_term(int64_t slice, const std::vector<float>& rows, int64_t n_in) const {
-    return quantize::compute_linear_term(rows, cross_covariances_.of_slice(slice), n_in);
-  }
-
- private:
-  SliceMeans means_, cross_covariances_;
 };
 
 // Part of the weight of the mean of all experts in each one's.
@@ -114,19 +100,33 @@ double expert_prior(const gguf::TensorInfo& tensor, const RoundingSettings& sett
   return tensor.ne[2] * tensor.ne[3] > 1 ? settings.expert_prior * static_cast<double>(tensor.ne[0]) : 0.0;
 }
 
-// n_out rows of a slice in every way.
-RoundedSlice rounded(const formats::Format& to, const std::vector<float>& rows, int64_t n_in, int64_t n_out,
-                     const SliceInputs& inputs, int64_t slice, const RoundingSettings& settings) {
-  const std::vector<float> mean = inputs.mean(slice);
+// Rounds rows of one slice of tensors with one input in every way. What they share lives no longer than it is needed:
+// the cross-covariance until there are targets, the Hessian until there is a factor.
+void round_slice(std::span<RoundedSlice> tensors, const SliceMeans& inputs, int64_t slice, int64_t n_in,
+                 const RoundingSettings& settings, TimedLoop& timed) {
+  Stopwatch watch;
+  SliceHessians::Means mean = inputs.of_slice(slice);
+  timed.add(Work::kMoments, watch.lap());
   const double n_inputs = inputs.n_inputs(slice);
   quantize::LdlqSettings ldlq = settings.ldlq;
   ldlq.damping = settings.damping.at(n_in, n_inputs);
-  RoundedSlice result(to, n_in, n_out, rows, settings.device);
-  result.round(
-      mean,
-      quantize::corrected(rows, inputs.linear_term(slice, rows, n_in), mean, n_in, settings.ridge.at(n_in, n_inputs)),
-      ldlq);
-  return result;
+  std::vector<std::vector<float>> targets;
+  for (const RoundedSlice& tensor : tensors) {
+    targets.push_back(quantize::compute_linear_term(tensor.rows(), mean.cross_covariance, n_in));
+  }
+  if (!std::exchange(mean.cross_covariance, {}).empty()) {
+    const quantize::Correction correction(mean.hessian, n_in, settings.ridge.at(n_in, n_inputs));
+    for (size_t i = 0; i < tensors.size(); ++i) targets[i] = correction.corrected(tensors[i].rows(), targets[i]);
+  }
+  std::vector<float> diagonal(static_cast<size_t>(n_in));
+  for (int64_t i = 0; i < n_in; ++i) diagonal[static_cast<size_t>(i)] = mean.hessian[static_cast<size_t>(i * n_in + i)];
+  const auto factor = quantize::HessianFactor::make(n_in, mean.hessian.data(), ldlq.damping);
+  mean.hessian = {};
+  timed.add(Work::kFactors, watch.lap());
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    tensors[i].round(diagonal, targets[i].empty() ? tensors[i].rows() : targets[i], factor, ldlq);
+  }
+  timed.add(Work::kSearch, watch.lap());
 }
 
 // The weights of one slice.
@@ -146,84 +146,123 @@ std::vector<float> slice_rows(const gguf::Reader& source, const gguf::TensorInfo
   return rows;
 }
 
-// A tensor, what it is rounded with, and what its slices are judged by.
+// Tensors of one shape that read one input: what they are rounded with, and what their slices are judged by.
 struct Judged {
-  Judged(const gguf::TensorInfo& tensor, const HessianSums& watched, const HessianSums* held_out,
+  Judged(const gguf::TensorInfo& tensor, const SliceHessians& watched, const SliceHessians* held_out,
          const RoundingSettings& settings)
       : n_in(tensor.ne[0]),
-        n_out(tensor.ne[1]),
         n_slices(tensor.ne[2] * tensor.ne[3]),
         inputs(watched, expert_prior(tensor, settings)),
         judges(held_out != nullptr ? *held_out : watched),
         others(judges, 0.0) {
-    STEELYARD_CHECK(watched.n == n_in && watched.n_slices == n_slices);
+    STEELYARD_CHECK(watched.n() == n_in && watched.n_slices() == n_slices);
+    if (settings.times != nullptr) settings.times->add(Work::kMoments, watch.lap());  // the mean of all slices
   }
 
-  const SliceInputs& judge(int64_t slice) const {
-    return judges.counts[static_cast<size_t>(slice)] > 0 ? others : inputs;
+  SliceHessians::Means judge(int64_t slice, TimedLoop& timed) const {
+    Stopwatch making;
+    SliceHessians::Means means = (judges.count(slice) > 0 ? others : inputs).of_slice(slice);
+    timed.add(Work::kMoments, making.lap());
+    return means;
   }
 
-  int64_t n_in, n_out, n_slices;
-  SliceInputs inputs;
-  const HessianSums& judges;
-  SliceInputs others;
+  Stopwatch watch;
+  int64_t n_in, n_slices;
+  SliceMeans inputs;
+  const SliceHessians& judges;
+  SliceMeans others;
 };
 
-}  // namespace
-
-RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& decision, const HessianSums& watched,
-                           const HessianSums* held_out, const RoundingSettings& settings) {
-  const gguf::TensorInfo& tensor = *decision.tensor;
-  const formats::Format& to = format(decision.type);
-  const Judged judged(tensor, watched, held_out, settings);
-  RoundedTensor result{std::vector<std::byte>(static_cast<size_t>(decision.bytes)),
-                       {tensor.name, {}, {}},
-                       std::vector<double>(static_cast<size_t>(judged.n_slices))};
-  const size_t to_bytes = result.bytes.size() / static_cast<size_t>(judged.n_slices);
-
-  std::mutex reporting;
-  // Slices run in parallel; within a single slice its rows do.
-  parallel_for(judged.n_slices, 1, [&](int64_t s) {
-    const std::vector<float> rows = slice_rows(source, tensor, s);
-    const RoundedSlice slice = rounded(to, rows, judged.n_in, judged.n_out, judged.inputs, s, settings);
-    const SliceInputs& judge = judged.judge(s);
-    std::array<double, kRoundings> loss = {};
-    const auto [best, error] = slice.best(judge.mean(s), judge.linear_term(s, rows, judged.n_in), loss);
-    result.error[static_cast<size_t>(s)] = error;
-    std::ranges::copy(slice.bytes(best), result.bytes.data() + static_cast<size_t>(s) * to_bytes);
-
-    const std::lock_guard lock(reporting);
-    for (size_t w = 0; w < kRoundings; ++w) result.report.loss[w] += loss[w] / static_cast<double>(judged.n_slices);
-    ++result.report.chosen[static_cast<size_t>(best)];
-  });
+// What a rounded slice loses, by way of rounding, and which way loses least.
+struct Verdict {
+  Rounding best = Rounding::kPlain;
+  double error = 0;
+  std::array<double, kRoundings> loss = {};
+};
+Verdict verdict(const RoundedSlice& slice, const SliceHessians::Means& judge, int64_t n_in) {
+  Verdict result;
+  std::tie(result.best, result.error) =
+      slice.best(judge.hessian, quantize::compute_linear_term(slice.rows(), judge.cross_covariance, n_in), result.loss);
   return result;
 }
 
+}  // namespace
+
+std::vector<RoundedTensor> round_tensors(const gguf::Reader& source, std::span<const plan::Decision* const> decisions,
+                                         const SliceHessians& watched, const SliceHessians* held_out,
+                                         const RoundingSettings& settings) {
+  const Judged judged(*decisions[0]->tensor, watched, held_out, settings);
+  TimedLoop timed(settings.times);
+  std::vector<RoundedTensor> results;
+  for (const plan::Decision* decision : decisions) {
+    const gguf::TensorInfo& tensor = *decision->tensor;
+    STEELYARD_CHECK(tensor.ne[0] == judged.n_in && tensor.ne[2] * tensor.ne[3] == judged.n_slices);
+    RoundedTensor& result = results.emplace_back();
+    result.bytes.resize(static_cast<size_t>(decision->bytes));
+    result.report.name = tensor.name;
+    result.error.resize(static_cast<size_t>(judged.n_slices));
+  }
+
+  std::mutex reporting;
+  // Slices run in parallel; within a slice its rows do, where threads are left.
+  parallel_for_few(judged.n_slices, settings.slices_at_once, [&](int64_t s) {
+    std::vector<RoundedSlice> slices;
+    for (const plan::Decision* decision : decisions) {
+      slices.emplace_back(format(decision->type), judged.n_in, slice_rows(source, *decision->tensor, s),
+                          settings.device);
+    }
+    round_slice(slices, judged.inputs, s, judged.n_in, settings, timed);
+    const SliceHessians::Means judge = judged.judge(s, timed);
+    Stopwatch judging;
+    for (size_t i = 0; i < slices.size(); ++i) {
+      const auto [best, error, loss] = verdict(slices[i], judge, judged.n_in);
+      RoundedTensor& result = results[i];
+      result.error[static_cast<size_t>(s)] = error;
+      const size_t to_bytes = result.bytes.size() / static_cast<size_t>(judged.n_slices);
+      std::ranges::copy(slices[i].bytes(best), result.bytes.data() + static_cast<size_t>(s) * to_bytes);
+
+      const std::lock_guard lock(reporting);
+      for (size_t w = 0; w < kRoundings; ++w) result.report.loss[w] += loss[w] / static_cast<double>(judged.n_slices);
+      ++result.report.chosen[static_cast<size_t>(best)];
+    }
+    timed.add(Work::kSearch, judging.lap());
+  });
+  return results;
+}
+
+RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& decision, const SliceHessians& watched,
+                           const SliceHessians* held_out, const RoundingSettings& settings) {
+  const plan::Decision* const decisions[] = {&decision};
+  std::vector<RoundedTensor> rounded = round_tensors(source, decisions, watched, held_out, settings);
+  return std::move(rounded.front());
+}
+
 std::vector<double> sampled_error(const gguf::Reader& source, const plan::Decision& decision,
-                                  const HessianSums& watched, const HessianSums* held_out,
+                                  const SliceHessians& watched, const SliceHessians* held_out,
                                   const RoundingSettings& settings, const ErrorSample& sample) {
   const gguf::TensorInfo& tensor = *decision.tensor;
+  const int64_t n_out = tensor.ne[1];
   const Judged judged(tensor, watched, held_out, settings);
+  TimedLoop timed(settings.times);
   std::vector<int64_t> by_rank(static_cast<size_t>(judged.n_slices));
   std::iota(by_rank.begin(), by_rank.end(), 0);
   std::ranges::stable_sort(by_rank, {}, [&](int64_t s) { return sample.ranks[static_cast<size_t>(s)]; });
-  const int64_t n_taken = std::min(sample.n_slices, judged.n_slices), n_rows = std::min(sample.n_rows, judged.n_out);
+  const int64_t n_taken = std::min(sample.n_slices, judged.n_slices), n_rows = std::min(sample.n_rows, n_out);
   std::vector<double> taken(static_cast<size_t>(n_taken)), error(by_rank.size());
   // The middle of each of n_taken parts.
   const auto part = [&](int64_t rank) { return rank * n_taken / judged.n_slices; };
   const auto middle = [&](int64_t i) { return (2 * i + 1) * judged.n_slices / (2 * n_taken); };
-  parallel_for(n_taken, 1, [&](int64_t i) {
+  parallel_for_few(n_taken, settings.slices_at_once, [&](int64_t i) {
     const int64_t s = by_rank[static_cast<size_t>(middle(i))];
     const std::vector<float> all = slice_rows(source, tensor, s);
     std::vector<float> rows;
     for (int64_t r = 0; r < n_rows; ++r) {
-      const auto row = all.begin() + r * judged.n_out / n_rows * judged.n_in;
+      const auto row = all.begin() + r * n_out / n_rows * judged.n_in;
       rows.insert(rows.end(), row, row + judged.n_in);
     }
-    const RoundedSlice slice = rounded(format(decision.type), rows, judged.n_in, n_rows, judged.inputs, s, settings);
-    const SliceInputs& judge = judged.judge(s);
-    std::array<double, kRoundings> loss = {};
-    taken[static_cast<size_t>(i)] = slice.best(judge.mean(s), judge.linear_term(s, rows, judged.n_in), loss).second;
+    RoundedSlice slice(format(decision.type), judged.n_in, std::move(rows), settings.device);
+    round_slice(std::span(&slice, 1), judged.inputs, s, judged.n_in, settings, timed);
+    taken[static_cast<size_t>(i)] = verdict(slice, judged.judge(s, timed), judged.n_in).error;
   });
   for (int64_t rank = 0; rank < judged.n_slices; ++rank)
     error[static_cast<size_t>(by_rank[static_cast<size_t>(rank)])] = taken[static_cast<size_t>(part(rank))];
@@ -231,48 +270,48 @@ std::vector<double> sampled_error(const gguf::Reader& source, const plan::Decisi
 }
 
 std::vector<double> rounding_error(const gguf::Reader& source, const plan::Decision& decision,
-                                   std::span<const std::byte> bytes, const HessianSums& watched,
-                                   const HessianSums* held_out, const RoundingSettings& settings) {
+                                   std::span<const std::byte> bytes, const SliceHessians& watched,
+                                   const SliceHessians* held_out, const RoundingSettings& settings) {
   const gguf::TensorInfo& tensor = *decision.tensor;
   const formats::Format& to = format(decision.type);
   const Judged judged(tensor, watched, held_out, settings);
+  TimedLoop timed(settings.times);
   std::vector<double> error(static_cast<size_t>(judged.n_slices));
   const size_t slice_bytes = bytes.size() / error.size();
-  parallel_for(judged.n_slices, 1, [&](int64_t s) {
+  parallel_for_few(judged.n_slices, settings.slices_at_once, [&](int64_t s) {
     const std::vector<float> rows = slice_rows(source, tensor, s);
     std::vector<float> decoded(rows.size());
     to.decode(bytes.data() + static_cast<size_t>(s) * slice_bytes, std::ssize(rows) / to.block_len, decoded.data());
-    const SliceInputs& judge = judged.judge(s);
+    const SliceHessians::Means judge = judged.judge(s, timed);
     error[static_cast<size_t>(s)] =
-        error_of(judged.n_in, judge.mean(s), judge.linear_term(s, rows, judged.n_in), rows, decoded, judged.n_out);
+        error_of(judged.n_in, judge.hessian, quantize::compute_linear_term(rows, judge.cross_covariance, judged.n_in),
+                 rows, decoded, tensor.ne[1]);
   });
   return error;
 }
 
-TextLoss compare_texts(const gguf::Reader& source, const plan::Decision& decision, const HessianSums& part,
-                       const HessianSums& all, const HessianSums& held_out, const RoundingSettings& settings) {
+TextLoss compare_texts(const gguf::Reader& source, const plan::Decision& decision, const SliceHessians& part,
+                       const SliceHessians& all, const SliceHessians& held_out, const RoundingSettings& settings) {
   constexpr int64_t kRows = 128;
+  TimedLoop timed(settings.times);
   const gguf::TensorInfo& tensor = *decision.tensor;
   const formats::Format& from = format(tensor.type);
   const int64_t n_in = tensor.ne[0], n_out = tensor.ne[1], n_slices = tensor.ne[2] * tensor.ne[3];
   std::vector<int64_t> slices(static_cast<size_t>(n_slices));
   std::iota(slices.begin(), slices.end(), 0);
   const auto median = slices.begin() + n_slices / 2;
-  std::ranges::nth_element(slices, median, {}, [&](int64_t s) { return all.counts[static_cast<size_t>(s)]; });
-  if (held_out.counts[static_cast<size_t>(*median)] == 0) return {};
+  std::ranges::nth_element(slices, median, {}, [&](int64_t s) { return all.count(s); });
+  if (held_out.count(*median) == 0) return {};
 
   const int64_t n_rows = std::min(kRows, n_out);
   const std::span<const std::byte> stored = source.bytes(tensor);
   std::vector<float> rows(static_cast<size_t>(n_rows * n_in));
   from.decode(stored.data() + stored.size() / static_cast<size_t>(n_slices) * static_cast<size_t>(*median),
               n_rows * n_in / from.block_len, rows.data());
-  const SliceInputs judge(held_out, 0.0);
-  const auto lost = [&](const HessianSums& watched) {
-    const RoundedSlice slice = rounded(format(decision.type), rows, n_in, n_rows,
-                                       {watched, expert_prior(tensor, settings)}, *median, settings);
-    std::array<double, kRoundings> loss = {};
-    slice.best(judge.mean(*median), judge.linear_term(*median, rows, n_in), loss);
-    return loss[static_cast<size_t>(Rounding::kLdlq)];
+  const auto lost = [&](const SliceHessians& watched) {
+    RoundedSlice slice(format(decision.type), n_in, rows, settings.device);
+    round_slice(std::span(&slice, 1), {watched, expert_prior(tensor, settings)}, *median, n_in, settings, timed);
+    return verdict(slice, SliceMeans(held_out, 0.0).of_slice(*median), n_in).loss[static_cast<size_t>(Rounding::kLdlq)];
   };
   const TextLoss loss{lost(part), lost(all)};
   return loss.part > 0.0 && loss.all > 0.0 ? loss : TextLoss{};

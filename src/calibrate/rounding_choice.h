@@ -12,8 +12,9 @@
 #include <string>
 #include <vector>
 
-#include "calibrate/hessian_collector.h"
 #include "calibrate/input_statistics.h"
+#include "calibrate/slice_hessians.h"
+#include "calibrate/stage_times.h"
 #include "gguf/reader.h"
 #include "plan/resolve.h"
 #include "quantize/ldlq.h"
@@ -27,6 +28,8 @@ struct RoundingSettings {
   DampingSchedule ridge{0.1, 20.0};   ///< of the correction (quantize/correction.h)
   double expert_prior = 0.3;          ///< the mean of a layer's experts counts as this many times n_in inputs of each
   formats::DeviceEncoder* device = nullptr;  ///< where matrices are rounded, with the same bytes; null: the processor
+  int64_t slices_at_once = INT64_MAX;        ///< as memory allows (calibration_memory.h); changes no byte
+  StageTimes* times = nullptr;               ///< where seconds are added, or null
 };
 
 /// With error feedback, or each weight by itself: weighted by the Hessian's diagonal or not.
@@ -49,11 +52,17 @@ struct RoundedTensor {
   std::vector<double> error;
 };
 
-/// The tensor in the type that was decided. watched: the Hessian of its inputs, of its shape; held_out: those that
-/// judge, null where there are none. A slice without held-out inputs is judged by the watched ones. Parallel inside.
-/// BadWeight where a weight is not finite.
-RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& decision, const HessianSums& watched,
-                           const HessianSums* held_out, const RoundingSettings& settings);
+/// Tensors that read the same input, in the types that were decided, in their order. watched: the Hessian of their
+/// inputs, of their shape; held_out: those that judge, null where there are none. A slice without held-out inputs is
+/// judged by the watched ones. What the tensors have in common is made once, slice by slice. Parallel inside. BadWeight
+/// where a weight is not finite.
+std::vector<RoundedTensor> round_tensors(const gguf::Reader& source, std::span<const plan::Decision* const> decisions,
+                                         const SliceHessians& watched, const SliceHessians* held_out,
+                                         const RoundingSettings& settings);
+
+/// The same of one tensor.
+RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& decision, const SliceHessians& watched,
+                           const SliceHessians* held_out, const RoundingSettings& settings);
 
 /// RoundedTensor::error, estimated from so many slices and so many rows of each. The slices are spread over `ranks`
 /// [n_slices], and a slice that was not taken has the error of the next one by rank that was.
@@ -62,13 +71,13 @@ struct ErrorSample {
   std::span<const double> ranks;
 };
 std::vector<double> sampled_error(const gguf::Reader& source, const plan::Decision& decision,
-                                  const HessianSums& watched, const HessianSums* held_out,
+                                  const SliceHessians& watched, const SliceHessians* held_out,
                                   const RoundingSettings& settings, const ErrorSample& sample);
 
 /// RoundedTensor::error of a tensor that was rounded to `bytes` in another way.
 std::vector<double> rounding_error(const gguf::Reader& source, const plan::Decision& decision,
-                                   std::span<const std::byte> bytes, const HessianSums& watched,
-                                   const HessianSums* held_out, const RoundingSettings& settings);
+                                   std::span<const std::byte> bytes, const SliceHessians& watched,
+                                   const SliceHessians* held_out, const RoundingSettings& settings);
 
 /// What outputs lose on held-out chunks with feedback from a part of the text, and from all of it.
 struct TextLoss {
@@ -77,7 +86,7 @@ struct TextLoss {
 
 /// Of some rows of one slice, that with the median number of inputs. Zero where it has no held-out inputs, or where
 /// feedback was not possible.
-TextLoss compare_texts(const gguf::Reader& source, const plan::Decision& decision, const HessianSums& part,
-                       const HessianSums& all, const HessianSums& held_out, const RoundingSettings& settings);
+TextLoss compare_texts(const gguf::Reader& source, const plan::Decision& decision, const SliceHessians& part,
+                       const SliceHessians& all, const SliceHessians& held_out, const RoundingSettings& settings);
 
 }  // namespace steelyard::calibrate

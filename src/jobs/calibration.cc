@@ -3,18 +3,18 @@
 #include <filesystem>
 
 #include "base/error.h"
-#include "base/memory.h"
 #include "base/output_target.h"
 #include "base/temporary_file.h"
-#include "calibrate/layer_stages.h"
-#include "schedule/sweep_plan.h"
+#include "jobs/calibration_costs.h"
 
 namespace steelyard::jobs {
 namespace {
 
 constexpr const char* kProgressSuffix = ".text";  // of what is written so far
 
-CalibrationTextSettings text_settings(const QuantizeOptions& options, const ShapingOptions& shaping) {
+}  // namespace
+
+CalibrationTextSettings calibration_text_settings(const QuantizeOptions& options, const ShapingOptions& shaping) {
   const TextSource source = TextSource::parse(options.calibrate);
   return {.source = source,
           .n_ctx = shaping.ctx_size,
@@ -29,8 +29,6 @@ CalibrationTextSettings text_settings(const QuantizeOptions& options, const Shap
           .memory = options.memory};
 }
 
-}  // namespace
-
 Calibration::Calibration(const gguf::Reader& source, const plan::Resolution& resolution, const QuantizeOptions& options,
                          const ShapingOptions& shaping, formats::DeviceEncoder* device,
                          const ProgressCallback& progress)
@@ -43,19 +41,20 @@ Calibration::Calibration(const gguf::Reader& source, const plan::Resolution& res
       backend_(compute::make_backend(options.backend)),
       model_(source, *backend_),
       tokenizer_(source.metadata()),
-      text_(text_settings(options, shaping)),
-      layers_(source, resolution, model_) {}
+      text_(calibration_text_settings(options, shaping)),
+      layers_(source, resolution, model_) {
+  calibration_memory(source, model_.config(), resolution, expected_chunks(text_.source(), shaping, model_.config()),
+                     shaping.ctx_size, options.memory);
+}
 
-// Batches have the same size whatever the memory, because the result must not depend on it. Two models have hidden
-// states.
+// Batches have the same size whatever the memory, because the result must not depend on it.
 calibrate::CalibrationSettings Calibration::settings() const {
   calibrate::CalibrationSettings settings{
       .rounding = {.ldlq = {.effort = shaping_.chosen_effort()}, .device = device_}};
-  const uint64_t memory = usable_memory(options_.memory);
-  const schedule::SweepPlan plan =
-      plan_sweep(source_, model_.config(), memory, calibrate::hessian_bytes(resolution_), text_.chunks().n_ctx(),
-                 settings.sweep.n_batch, schedule::SweepOrder::kLayer);
-  settings.sweep.hidden_state_bytes = plan.hidden_state_bytes / 2;
+  const calibrate::CalibrationMemory memory = calibration_memory(
+      source_, model_.config(), resolution_, text_.chunks().count(), text_.chunks().n_ctx(), options_.memory);
+  settings.sweep.hidden_state_bytes = memory.in_memory / 2;  // of each model
+  settings.stage_memory = memory.of_stage;
   if (progress_) {
     settings.at_work = [this](int layer) {
       progress_({.stage = "calibrate", .item = fmt::format("layer {} of {}", layer + 1, model_.n_layers())});
@@ -69,6 +68,14 @@ calibrate::CalibrationSettings Calibration::settings() const {
 void Calibration::read() {
   if (options_.restart) remove_file(name_beside(options_.output, kProgressSuffix));
   text_.read(tokenizer_, model_.config(), progress_);
+}
+
+QuantizeTimes Calibration::times() const {
+  const calibrate::StageTimes& times = layers_.times();
+  return {.forward = times.of(calibrate::Work::kForward),
+          .moments = times.of(calibrate::Work::kMoments),
+          .factors = times.of(calibrate::Work::kFactors),
+          .search = times.of(calibrate::Work::kSearch)};
 }
 
 std::vector<RoundedTensor> Calibration::rounded() const {

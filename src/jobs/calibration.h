@@ -9,10 +9,14 @@
 
 namespace steelyard::jobs {
 
+/// Its text, as the options say it.
+CalibrationTextSettings calibration_text_settings(const QuantizeOptions& options, const ShapingOptions& shaping);
+
 class Calibration {
  public:
-  /// Opens backend and model, and reads the text's file, if there is one. `source`, `resolution`, `progress` and
-  /// `device`, which may be null, outlive it. Progress: stages "write" and "calibrate" (quantize.h).
+  /// Opens backend and model, and reads the text's file, if there is one. Error where memory does not suffice.
+  /// `source`, `resolution`, `progress` and `device`, which may be null, outlive it. Progress: stages "write" and
+  /// "calibrate" (quantize.h).
   Calibration(const gguf::Reader& source, const plan::Resolution& resolution, const QuantizeOptions& options,
               const ShapingOptions& shaping, formats::DeviceEncoder* device, const ProgressCallback& progress);
 
@@ -26,6 +30,8 @@ class Calibration {
   const CalibrationText& text() const { return text_; }
   /// CalibratedLayers::half_over_all().
   double half_over_all() const { return layers_.half_over_all(); }
+  /// Seconds spent so far; `write` is 0.
+  QuantizeTimes times() const;
   /// Of the tensors rounded so far.
   std::vector<RoundedTensor> rounded() const;
 

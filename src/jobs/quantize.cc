@@ -1,6 +1,7 @@
 #include "jobs/quantize.h"
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <set>
 
@@ -11,12 +12,14 @@
 #include "imatrix/matching.h"
 #include "imatrix/selection.h"
 #include "jobs/calibration.h"
+#include "jobs/calibration_costs.h"
 #include "jobs/model_findings.h"
 #include "jobs/outputs.h"
 #include "jobs/quantize_to_size.h"
 #include "jobs/repeat.h"
 #include "jobs/seeds.h"
 #include "jobs/threads.h"
+#include "model/architecture.h"
 #include "quantize/provenance.h"
 #include "quantize/quantize.h"
 #include "simd/target.h"
@@ -177,8 +180,7 @@ QuantizeResult quantize(const QuantizeOptions& given, const ProgressCallback& pr
   result.threads = use_threads(options.threads);
   result.instruction_set = simd::target_name(simd::chosen_target());
   const bool calibrates = !options.calibrate.empty();
-  const bool header_only = options.dry_run && !calibrates;
-  const gguf::Reader source(options.model, header_only ? gguf::ReadMode::kHeader : gguf::ReadMode::kData);
+  const gguf::Reader source(options.model, options.dry_run ? gguf::ReadMode::kHeader : gguf::ReadMode::kData);
   std::optional<imatrix::Imatrix> imatrix;
   if (!options.imatrix.empty()) imatrix = imatrix::load_for(options.imatrix, source.tensors());
   Recipe made_from = options.from.empty() ? recipe(options) : repeat(options, source, imatrix);
@@ -193,13 +195,24 @@ QuantizeResult quantize(const QuantizeOptions& given, const ProgressCallback& pr
   if (options.tune) check_tunable(source, shaping.ctx_size);
   const std::unique_ptr<formats::DeviceEncoder> device = compute::make_device_encoder(options.backend);
   std::optional<Calibration> calibration;
-  if (calibrates) calibration.emplace(source, resolution, options, shaping, device.get(), progress);
+  std::optional<CalibratedTensors> of_calibration;
+  if (calibrates && options.dry_run) {
+    const model::ModelConfig config = model::read_config(source);
+    const CalibrationText text(calibration_text_settings(options, shaping));
+    of_calibration.emplace(static_cast<int>(config.layers.size()));
+    result.costs = calibration_costs(source, config, resolution, shaping, text.source(), options.memory,
+                                     options.backend, device.get());
+  } else if (calibrates) {
+    calibration.emplace(source, resolution, options, shaping, device.get(), progress);
+  }
   const quantize::QuantizeJob job{source,
                                   resolution,
                                   imatrix ? &*imatrix : nullptr,
                                   shaping.allow_requantize,
                                   options.strict,
-                                  calibration ? &calibration->layers() : nullptr};
+                                  calibration      ? &calibration->layers()
+                                  : of_calibration ? static_cast<quantize::LayerEncoder*>(&*of_calibration)
+                                                   : nullptr};
   check(job);
   std::vector<plan::Finding> found = findings(job);
   add_model_findings(model.metadata, model.tensors, found);
@@ -222,8 +235,14 @@ QuantizeResult quantize(const QuantizeOptions& given, const ProgressCallback& pr
     result.writing = calibration->text().writing();
   }
   if (!is_quantized(options, made_from, source)) {
+    const auto begin = std::chrono::steady_clock::now();
     if (calibration) calibration->start();
     write(options, job, made_from, device.get(), model.metadata, result, progress);
+    if (calibration) {
+      QuantizeTimes& times = result.times.emplace(calibration->times());
+      const double all = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+      times.write = std::max(0.0, all - times.forward - times.moments - times.factors - times.search);
+    }
   }
   if (calibration) {
     result.rounding = calibration->rounded();

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "calibrate/calibrated_layers.h"
+#include "jobs/calibration_costs.h"
 #include "jobs/calibration_text.h"
 #include "jobs/device_options.h"
 #include "jobs/plan.h"
@@ -90,6 +91,24 @@ struct RoundedTensor {
   }
 };
 
+/// Where the seconds of a calibrated run went, reading and writing the model's own text left out.
+struct QuantizeTimes {
+  double forward = 0;  ///< the text's way through both models
+  double moments = 0;  ///< sums over the inputs of linears
+  double factors = 0;  ///< of Hessians, and what is corrected with them
+  double search = 0;   ///< error feedback, codes and scales, and the comparison of results
+  double write = 0;    ///< all else: hashes, disk, tensors outside of layers
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("forward", self.forward);
+    visit("moments", self.moments);
+    visit("factors", self.factors);
+    visit("search", self.search);
+    visit("write", self.write);
+  }
+};
+
 struct QuantizeResult {
   PlanResult plan;
   std::string instruction_set;  ///< of the encoders on the processor
@@ -105,6 +124,8 @@ struct QuantizeResult {
   /// What outputs lose on held-out chunks with half of the calibration text, over what they lose with all of it: how
   /// much its last doubling has brought. 0: not known.
   double half_text_loss = 0;
+  std::optional<QuantizeTimes> times;     ///< with a calibration text
+  std::optional<CalibrationCosts> costs;  ///< of a dry run with a calibration text
   std::optional<TuneResult> tuning;
   std::vector<PlanFinding> findings;  ///< what only the encoded weights show: some that became zero
 
@@ -121,6 +142,8 @@ struct QuantizeResult {
     visit("writing", self.writing);
     visit("rounding", self.rounding);
     visit("half_text_loss", self.half_text_loss);
+    visit("times", self.times);
+    visit("costs", self.costs);
     visit("tuning", self.tuning);
     visit("findings", self.findings);
   }

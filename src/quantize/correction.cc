@@ -23,17 +23,25 @@ std::vector<float> compute_linear_term(const std::vector<float>& rows, const std
   return linear_term;
 }
 
-std::vector<float> corrected(const std::vector<float>& rows, const std::vector<float>& linear_term,
-                             const std::vector<float>& hessian, int64_t n, double ridge) {
-  if (linear_term.empty()) return rows;
+struct Correction::Factor {
+  Eigen::LLT<DoubleMatrix> cholesky;
+};
+
+// What is factored is a copy: H goes before the rows come.
+Correction::Correction(const std::vector<float>& hessian, int64_t n, double ridge) : n_(n) {
   DoubleMatrix h = view(hessian, n).cast<double>();
   damp(h, ridge);
-  const Eigen::LLT<DoubleMatrix> cholesky(h);
-  if (cholesky.info() != Eigen::Success) return rows;
-  const DoubleMatrix step = cholesky.solve(view(linear_term, n).cast<double>().transpose());
+  factor_.reset(new Factor{Eigen::LLT<DoubleMatrix>(h)});
+}
+
+Correction::~Correction() = default;
+
+std::vector<float> Correction::corrected(const std::vector<float>& rows, const std::vector<float>& linear_term) const {
+  if (linear_term.empty() || factor_->cholesky.info() != Eigen::Success) return rows;
+  const DoubleMatrix step = factor_->cholesky.solve(view(linear_term, n_).cast<double>().transpose());
   if (!step.allFinite()) return rows;
   std::vector<float> result(rows.size());
-  Eigen::Map<FloatMatrix>(result.data(), step.cols(), n) = view(rows, n) + step.transpose().cast<float>();
+  Eigen::Map<FloatMatrix>(result.data(), step.cols(), n_) = view(rows, n_) + step.transpose().cast<float>();
   return result;
 }
 

@@ -21,11 +21,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include "formats/device_encoder.h"
 #include "formats/format.h"
+#include "quantize/hessian_factor.h"
 
 namespace steelyard::quantize {
 
@@ -48,22 +50,19 @@ class LdlqEncoder {
   /// with the same bytes, if it encodes this type; null: the CPU.
   static std::optional<LdlqEncoder> make(const formats::Format& format, int64_t n, const float* hessian,
                                          const LdlqSettings& settings, formats::DeviceEncoder* device = nullptr);
+  /// The same with a factor that other encoders use too. The damping is the factor's.
+  LdlqEncoder(const formats::Format& format, std::shared_ptr<const HessianFactor> factor, const LdlqSettings& settings,
+              formats::DeviceEncoder* device = nullptr);
 
   /// Writes n_rows rows [n] as blocks; thread-safe, and parallel inside.
   void encode(const float* rows, int64_t n_rows, std::byte* out) const;
 
  private:
-  LdlqEncoder(const formats::Format& format, int64_t n, const LdlqSettings& settings, formats::DeviceEncoder* device)
-      : format_(&format), n_(n), settings_(settings), device_(device) {}
-
   const formats::Format* format_;
-  int64_t n_;
+  std::shared_ptr<const HessianFactor> factor_;
   LdlqSettings settings_;
   formats::DeviceEncoder* device_;
-  // What LdlqInputs points to.
-  std::vector<float> factor_, hessian_;
-  std::vector<float> weights_;  // the diagonals of R_BB R_BB^T
-  std::vector<float> vector_inverse_;
+  std::vector<float> weights_, vector_inverse_;  // of HessianFactor, for the type
 };
 
 /// Mean over rows of e H e^T, with e = rows - decoded: the error of a matrix's outputs, per output and token. With a

@@ -9,9 +9,6 @@
 namespace steelyard::schedule {
 namespace {
 
-// The program itself, its vocabulary, and the panels of decoded weights in a backend.
-constexpr uint64_t kProgramBytes = uint64_t{48} << 20;
-
 // Blocks are in use one after the other, and so are the tensors outside them. An embedding that is also the output
 // matrix stays.
 uint64_t weights_at_a_time(const gguf::Reader& reader) {

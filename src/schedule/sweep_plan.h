@@ -11,6 +11,9 @@
 
 namespace steelyard::schedule {
 
+/// The program itself, its vocabulary, and the panels of decoded weights in a backend.
+inline constexpr uint64_t kProgramBytes = uint64_t{48} << 20;
+
 enum class SweepOrder {
   kToken,  ///< one batch after the other through all layers: the file is read once per batch, or stays in memory
   kLayer,  ///< all text through one layer after the other: the file is read once

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "compute/cpu/cpu_backend.h"
+#include "golden_models.h"
 #include "plan/plan.h"
 #include "support.h"
 
@@ -65,12 +66,12 @@ TEST_F(Calibrated, MomentsHaveTheSumsOfSquaresOnTheirDiagonal) {
     const auto taken = hessians.take(*backend_);
     ASSERT_EQ(taken.size(), squares.sums.size());
     for (const auto& [name, sums] : squares.sums) {
-      const HessianSums& own = *taken.at(name);
-      for (int64_t s = 0; s < own.n_slices; ++s) {
-        for (int64_t c = 0; c < own.n; ++c) {
-          const double expected = sums[static_cast<size_t>(s * own.n + c)];
-          ASSERT_NEAR(own.sums[static_cast<size_t>((s * own.n + c) * own.n + c)], expected, 1e-4 * expected + 1e-9)
-              << name;
+      const SliceHessians& own = *taken.at(name);
+      for (int64_t s = 0; s < own.n_slices(); ++s) {
+        const SliceSums of_slice = own.of_slice(s);
+        for (int64_t c = 0; c < own.n(); ++c) {
+          const double expected = sums[static_cast<size_t>(s * own.n() + c)];
+          ASSERT_NEAR(of_slice.hessian[static_cast<size_t>(c * own.n() + c)], expected, 1e-4 * expected + 1e-9) << name;
         }
       }
     }
@@ -118,14 +119,28 @@ TEST_F(Calibrated, BytesDoNotDependOnMemory) {
   CalibrationSettings spilling;
   spilling.sweep.hidden_state_bytes = sizeof(float) * static_cast<uint64_t>(kContext * model_.config().hidden_width());
   spilling.sweep.scratch_folder = folder / "";
-  CalibratedLayers in_memory(source_, resolution, model_), spilled(source_, resolution, model_);
+  // And statistics: with room for one slice, all else goes to the scratch file; with room for some, some of it.
+  CalibrationSettings storing = spilling, keeping = spilling;
+  storing.stage_memory.assign(static_cast<size_t>(model_.n_layers()), 0);
+  keeping.stage_memory.assign(static_cast<size_t>(model_.n_layers()), uint64_t{24} << 20);
+  CalibratedLayers in_memory(source_, resolution, model_);
   in_memory.start(few, {});
-  spilled.start(few, spilling);
-  for (const plan::Decision& decision : resolution.decisions) {
-    EXPECT_EQ(in_memory.encode(decision), spilled.encode(decision)) << decision.tensor->name;
+  std::vector<std::optional<std::vector<std::byte>>> expected;
+  for (const plan::Decision& decision : resolution.decisions) expected.push_back(in_memory.encode(decision));
+  for (const CalibrationSettings& settings : {spilling, storing, keeping}) {
+    CalibratedLayers spilled(source_, resolution, model_);
+    spilled.start(few, settings);
+    for (size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_EQ(spilled.encode(resolution.decisions[i]), expected[i]) << resolution.decisions[i].tensor->name;
+    }
+    ASSERT_EQ(in_memory.reports().size(), spilled.reports().size());
+    for (size_t i = 0; i < spilled.reports().size(); ++i) {
+      EXPECT_EQ(in_memory.reports()[i].name, spilled.reports()[i].name);
+      EXPECT_EQ(in_memory.reports()[i].chosen, spilled.reports()[i].chosen);
+    }
+    EXPECT_EQ(in_memory.half_over_all(), spilled.half_over_all());
+    EXPECT_GT(spilled.reports().size(), 3u);
   }
-  EXPECT_EQ(in_memory.reports().size(), spilled.reports().size());
-  EXPECT_GT(spilled.reports().size(), 3u);
 }
 
 // Counts how often a weight comes into the backend's memory.
@@ -155,6 +170,58 @@ TEST_F(Calibrated, WeightsAreLoadedOnceAndWhatIsRoundedOnceMore) {
   }
   for (const auto& [name, n] : backend.loads) EXPECT_EQ(n, 1) << name;
 }
+
+// With room for nothing but a slice at a time, inputs of experts are stored; with a little more, some sums are kept.
+class ExpertsOfEveryArchitecture : public testing::TestWithParam<std::string> {
+ public:
+  static std::vector<std::string> with_experts() {
+    std::vector<std::string> names;
+    for (const std::string& name : test::golden_models()) {
+      const gguf::Reader reader(test::golden("models/" + name + "/model.gguf"), gguf::ReadMode::kHeader);
+      const auto routed = [](const gguf::TensorInfo& tensor) {
+        return tensor.name.find("_exps.") != std::string::npos;
+      };
+      if (std::ranges::any_of(reader.tensors(), routed)) names.push_back(name);
+    }
+    return names;
+  }
+};
+
+TEST_P(ExpertsOfEveryArchitecture, BytesDoNotDependOnMemory) {
+  const gguf::Reader source(test::golden("models/" + GetParam() + "/model.gguf"));
+  const auto backend = compute::make_backend("cpu");
+  const model::Model model(source, *backend);
+  const plan::Resolution resolution = resolve(plan::Plan::parse("_exps = Q4_0\n* = keep\n", "test"), source.tensors());
+  constexpr int64_t kChunk = 32;
+  std::mt19937 random(1);
+  std::vector<int32_t> ids(24 * kChunk);
+  for (int32_t& id : ids) id = static_cast<int32_t>(random() % 64);
+  const tokenizer::Chunks chunks(ids, kChunk, 0, std::nullopt, "text");
+  const test::TempFolder folder;
+  std::vector<std::vector<std::optional<std::vector<std::byte>>>> encoded;
+  for (const uint64_t memory : {UINT64_MAX, uint64_t{0}, uint64_t{900'000}}) {
+    CalibrationSettings settings;
+    settings.sweep.n_batch = 4 * kChunk;
+    settings.sweep.scratch_folder = folder / "";
+    settings.stage_memory.assign(static_cast<size_t>(model.n_layers()), memory);
+    CalibratedLayers layers(source, resolution, model);
+    layers.start(chunks, settings);
+    auto& tensors = encoded.emplace_back();
+    for (const plan::Decision& decision : resolution.decisions) tensors.push_back(layers.encode(decision));
+    EXPECT_FALSE(layers.reports().empty());
+  }
+  EXPECT_TRUE(encoded[1] == encoded[0]);
+  EXPECT_TRUE(encoded[2] == encoded[0]);
+}
+
+INSTANTIATE_TEST_SUITE_P(Goldens, ExpertsOfEveryArchitecture,
+                         testing::ValuesIn(ExpertsOfEveryArchitecture::with_experts()),
+                         [](const testing::TestParamInfo<std::string>& model) {
+                           std::string name = model.param;
+                           std::ranges::replace_if(
+                               name, [](char c) { return std::isalnum(c) == 0; }, '_');
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace steelyard::calibrate

@@ -46,9 +46,9 @@ class RoundingChoice : public testing::Test {
     constexpr int64_t kDirections = 8;
     std::vector<float> directions(kDirections * kIn);
     for (float& value : directions) value = normal(random);
-    HessianSums hessian{kIn, n_slices_, counts, std::vector<float>(static_cast<size_t>(n_slices_ * kIn * kIn)), {}};
+    std::vector<float> all(static_cast<size_t>(n_slices_ * kIn * kIn));
     for (int64_t s = 0; s < n_slices_; ++s) {
-      float* const sums = hessian.sums.data() + s * kIn * kIn;
+      float* const sums = all.data() + s * kIn * kIn;
       for (int64_t i = 0; i < counts[static_cast<size_t>(s)]; ++i) {
         std::vector<float> x(kIn);
         for (float& value : x) value = 0.1f * normal(random);
@@ -61,7 +61,7 @@ class RoundingChoice : public testing::Test {
         }
       }
     }
-    return hessian;
+    return {kIn, counts, std::move(all), {}};
   }
 
   RoundedTensor round(const HessianSums& watched, const HessianSums* held_out) const {
@@ -104,8 +104,9 @@ TEST_F(RoundingChoice, FeedbackWinsWhereColumnsAreRelated) {
 TEST_F(RoundingChoice, HeldOutInputsDecide) {
   write(1);
   const HessianSums watched = hessian(1, {kInputs});
-  HessianSums held_out{kIn, 1, {1}, std::vector<float>(kIn * kIn), {}};
-  for (int64_t c = 0; c < kIn; ++c) held_out.sums[static_cast<size_t>(c * kIn + c)] = 1.0f;
+  std::vector<float> identity(kIn * kIn);
+  for (int64_t c = 0; c < kIn; ++c) identity[static_cast<size_t>(c * kIn + c)] = 1.0f;
+  const HessianSums held_out(kIn, {1}, identity, {});
   const RoundedTensor rounded = round(watched, &held_out);
   EXPECT_EQ(rounded.report.chosen, (std::array<int64_t, kRoundings>{0, 0, 1}));
   EXPECT_EQ(rounded.bytes, alone(nullptr));
@@ -123,14 +124,13 @@ TEST_F(RoundingChoice, MoreOfTheSameTextLosesLess) {
   EXPECT_EQ(same.part, same.all);
   EXPECT_EQ(less.all, same.all);
   EXPECT_GT(less.part, 1.05 * less.all);
-  HessianSums unseen = all;
-  unseen.counts[1] = 0;
+  const HessianSums unseen(kIn, {10, 0, 2 * kInputs}, {all.sums().begin(), all.sums().end()}, {});
   EXPECT_EQ(compare(part, all, unseen).all, 0.0);
 }
 
 TEST_F(RoundingChoice, WithoutInputsEveryWeightIsPlain) {
   write(1);
-  const HessianSums none{kIn, 1, {0}, std::vector<float>(kIn * kIn), {}};
+  const HessianSums none(kIn, {0}, std::vector<float>(kIn * kIn), {});
   const RoundedTensor rounded = round(none, nullptr);
   EXPECT_EQ(rounded.report.chosen, (std::array<int64_t, kRoundings>{0, 0, 1}));
   EXPECT_EQ(rounded.bytes, alone(nullptr));

@@ -65,7 +65,7 @@ double lost(const Inputs& in, const std::vector<float>& q) {
 TEST(Correction, IsLeastSquaresOfTheOldOutputsOnTheMovedInputs) {
   const Inputs in = inputs();
   const std::vector<float> linear_term = compute_linear_term(in.rows, in.cross_covariance, kColumns);
-  const std::vector<float> best = corrected(in.rows, linear_term, in.hessian, kColumns, 0.0);
+  const std::vector<float> best = Correction(in.hessian, kColumns, 0.0).corrected(in.rows, linear_term);
   const double least = lost(in, best);
   EXPECT_LT(least, 0.3 * lost(in, in.rows));
   for (size_t i = 0; i < best.size(); ++i) {
@@ -95,7 +95,7 @@ TEST(Correction, ARidgeHoldsTheRowsBack) {
   const std::vector<float> linear_term = compute_linear_term(in.rows, in.cross_covariance, kColumns);
   double first = 0.0, last = std::numeric_limits<double>::infinity();
   for (const double ridge : {0.0, 0.1, 1.0, 100.0}) {
-    const std::vector<float> row = corrected(in.rows, linear_term, in.hessian, kColumns, ridge);
+    const std::vector<float> row = Correction(in.hessian, kColumns, ridge).corrected(in.rows, linear_term);
     double distance = 0.0;
     for (size_t i = 0; i < row.size(); ++i) distance += std::pow(row[i] - in.rows[i], 2);
     EXPECT_LT(distance, last);
@@ -108,11 +108,11 @@ TEST(Correction, ARidgeHoldsTheRowsBack) {
 TEST(Correction, WithoutDriftOrUsableMomentsRowsStay) {
   Inputs in = inputs();
   EXPECT_TRUE(compute_linear_term(in.rows, {}, kColumns).empty());
-  EXPECT_EQ(corrected(in.rows, {}, in.hessian, kColumns, 0.1), in.rows);
+  EXPECT_EQ(Correction(in.hessian, kColumns, 0.1).corrected(in.rows, {}), in.rows);
   const std::vector<float> linear_term = compute_linear_term(in.rows, in.cross_covariance, kColumns);
   for (const float broken : {0.0f, -1.0f, std::numeric_limits<float>::quiet_NaN()}) {
-    EXPECT_EQ(corrected(in.rows, linear_term, std::vector<float>(in.hessian.size(), broken), kColumns, 0.1), in.rows)
-        << broken;
+    const Correction correction(std::vector<float>(in.hessian.size(), broken), kColumns, 0.1);
+    EXPECT_EQ(correction.corrected(in.rows, linear_term), in.rows) << broken;
   }
 }
 
