@@ -22,7 +22,7 @@ Buffer GradientTape::allocate(size_t bytes) {
   const std::lock_guard lock(memories_->mutex);
   memories_->all[begin] = {bytes, nullptr, false};
   return Buffer(begin, [memory = std::move(memory), memories = memories_](std::byte* p) {
-    const std::lock_guard lock(memories->mutex);
+    const std::lock_guard freeing(memories->mutex);
     memories->all.erase(p);
   });
 }

@@ -32,7 +32,7 @@ struct CacheRoom {
   int64_t n_positions;  ///< that the text grows to: what pooled entries stand for
 
   CacheRoom(int64_t n) : n_rows(n), n_positions(n) {}  // NOLINT: for all positions
-  CacheRoom(int64_t n_rows, int64_t n_positions) : n_rows(n_rows), n_positions(n_positions) {}
+  CacheRoom(int64_t rows, int64_t positions) : n_rows(rows), n_positions(positions) {}
 };
 
 /// One or the other, depending on the layer's mixer. Row r is that of position first + r: of a layer with a window,

@@ -19,6 +19,7 @@ const char* recurrence(model::Mixer mixer) {
       return "a state space layer (Mamba 2)";
     case model::Mixer::kKimiDelta:
       return "a layer of Kimi delta attention";
+    case model::Mixer::kCompressed:  // named below
     case model::Mixer::kNone:
     case model::Mixer::kAttention:
     case model::Mixer::kLatent:
