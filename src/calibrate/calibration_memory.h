@@ -22,7 +22,7 @@ struct TextSize {
   bool compares_half = true;  ///< in this layer half of the text is tried alone, too
 
   int64_t n_tokens() const { return n_ctx * n_chunks; }
-  int64_t tokens_at_a_time() const { return std::max(n_ctx, n_batch); }
+  int64_t tokens_at_a_time() const { return std::min(std::max(n_ctx, n_batch), n_tokens()); }
 };
 
 /// Rows that linears of a stage read: tensors of one shape, which in an FFN's input stage read the same. In other
