@@ -136,20 +136,6 @@ Weight Binder::slices(const std::string& name, int64_t n_in, int64_t n_out, int6
   return slices;
 }
 
-Weight Binder::table(const std::string& name, int64_t n, int64_t n_rows) const {
-  const gguf::TensorInfo* const there = look_up(name);
-  if (there != nullptr) n_rows = std::max(n_rows, there->ne[1]);
-  if (stock_ != nullptr) {
-    stock_->ask(name, {n, n_rows, 1, 1});
-    return {};
-  }
-  const gguf::TensorInfo& tensor = Binder(*reader_, *backend_, "").find(name, {n, n_rows, 1, 1});
-  const formats::Format& type = format(tensor.type);
-  if (type.decode == nullptr)
-    fail(reader_->path(), "tensor {} has type {}, which holds no weights", tensor.name, type.name);
-  return {tensor.name, &type, n, n_rows, 1, reader_->bytes(tensor).data()};
-}
-
 std::vector<int32_t> Binder::indices(const std::string& name, int64_t n, int64_t n_slices, int64_t end) const {
   if (stock_ != nullptr) {
     stock_->ask(prefix_ + name, {n, n_slices, 1, 1});

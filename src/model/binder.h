@@ -90,9 +90,6 @@ class Binder {
   /// Slices that the file may have as one matrix [n_in, n_out * n_slices]: then it is flat.
   Weight slices(const std::string& name, int64_t n_in, int64_t n_out, int64_t n_slices, bool& flat) const;
 
-  /// A table outside of blocks, of n_rows or more, that stays where the file is mapped.
-  Weight table(const std::string& name, int64_t n, int64_t n_rows) const;
-
   /// Integers [n, n_slices] in host memory. Error unless all are below `end`, and none is negative.
   std::vector<int32_t> indices(const std::string& name, int64_t n, int64_t n_slices, int64_t end) const;
   /// [n, n_slices], decoded, in host memory. Dimensions of 1 do not count: a file may have [1, n] for [n].

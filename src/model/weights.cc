@@ -185,7 +185,9 @@ NgramWeights bind_ngrams(const Binder& binder, const LayerConfig& layer, int64_t
   int64_t n_rows = 0;
   for (size_t h = 0; h < config.offsets.size(); ++h) n_rows = std::max(n_rows, config.offsets[h] + config.n_rows[h]);
   NgramWeights w;
-  w.table = binder.table("per_layer_token_embd.weight", config.head_width, n_rows);
+  constexpr const char* kTable = "per_layer_token_embd.weight";  // may have more rows than are hashed to
+  const Binder trunk = binder.outside();
+  w.table = trunk.weight_in_file(kTable, config.head_width, std::max(n_rows, trunk.n_rows(kTable)));
   w.key = binder.weight("ple_key.weight", n_embd, n * n_embd);
   w.value = binder.weight("ple_value.weight", n_embd, n_embd);
   w.key_norm = binder.vector("ple_norm_key.weight", n_embd, n);
