@@ -183,6 +183,24 @@ AttentionConfig ModelKeys::fully_rotated_attention(compute::RopePairs pairs) con
   return config;
 }
 
+AttentionConfig ModelKeys::unrotated_latent_attention() const {
+  AttentionConfig attention;
+  attention.mixer = Mixer::kLatent;
+  attention.n_head = count("attention.head_count");
+  attention.n_head_kv = 1;
+  attention.head_k = count("attention.key_length_mla");
+  attention.head_v = count("attention.value_length_mla");
+  attention.kv_lora_rank = count("attention.kv_lora_rank");
+  attention.unrotated = true;
+  attention.rope.n_dims = count("rope.dimension_count", 0);
+  if (attention.rope.n_dims >= attention.head_k) {
+    reject("rope.dimension_count", "is {}, expected less than the head width {}", attention.rope.n_dims,
+           attention.head_k);
+  }
+  attention.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(attention.head_k)));
+  return attention;
+}
+
 RopeConfig ModelKeys::rope(compute::RopePairs pairs, int64_t n_dims_absent) const {
   RopeConfig rope;
   rope.pairs = pairs;

@@ -88,6 +88,8 @@ class ModelKeys {
   AttentionConfig attention(compute::RopePairs pairs) const;
   /// The same for architectures that rotate whole heads: Error when rope.dimension_count is not the head width.
   AttentionConfig fully_rotated_attention(compute::RopePairs pairs) const;
+  /// Latent attention in its absorbed form without a q LoRA, whose columns for RoPE stay as they are.
+  AttentionConfig unrotated_latent_attention() const;
   RopeConfig rope(compute::RopePairs pairs, int64_t n_dims_absent) const;
   StateSpaceConfig state_space() const;
   KimiDeltaConfig kimi_delta(int64_t n_head) const;

@@ -3,7 +3,6 @@
 // Hyper-connections as DeepSeek V4 has them, with the mean of the streams before the head. Kimi delta attention in
 // blocks without key/value heads; in the others latent attention without RoPE, to blocks of positions that an indexer
 // chooses by pooled keys. Some of these choose as an earlier one did.
-#include <cmath>
 
 #include "model/architecture.h"
 
@@ -29,21 +28,8 @@ IndexerConfig read_indexer(const ModelKeys& keys) {
 }
 
 AttentionConfig read_attention(const ModelKeys& keys) {
-  AttentionConfig attention;
-  attention.mixer = Mixer::kLatent;
-  attention.n_head = keys.count("attention.head_count");
-  attention.n_head_kv = 1;
-  attention.head_k = keys.count("attention.key_length_mla");
-  attention.head_v = keys.count("attention.value_length_mla");
+  AttentionConfig attention = keys.unrotated_latent_attention();
   attention.q_lora_rank = keys.count("attention.q_lora_rank");
-  attention.kv_lora_rank = keys.count("attention.kv_lora_rank");
-  attention.unrotated = true;
-  attention.rope.n_dims = keys.count("rope.dimension_count", 0);
-  if (attention.rope.n_dims >= attention.head_k) {
-    keys.reject("rope.dimension_count", "is {}, expected less than the head width {}", attention.rope.n_dims,
-                attention.head_k);
-  }
-  attention.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(attention.head_k)));
   if (keys.has_attention()) {
     attention.indexer = read_indexer(keys);
   } else {

@@ -5,34 +5,15 @@
 // reads every branch's input from a mixture of the residual stream and of states that it had every few blocks, bounds
 // decays and activations, and has its experts work in a narrower space.
 #include <algorithm>
-#include <cmath>
 
 #include "model/architecture.h"
 
 namespace steelyard::model {
 namespace {
 
-AttentionConfig read_latent_attention(const ModelKeys& keys) {
-  AttentionConfig attention;
-  attention.mixer = Mixer::kLatent;
-  attention.n_head = keys.count("attention.head_count");
-  attention.n_head_kv = 1;
-  attention.head_k = keys.count("attention.key_length_mla");
-  attention.head_v = keys.count("attention.value_length_mla");
-  attention.kv_lora_rank = keys.count("attention.kv_lora_rank");
-  attention.unrotated = true;
-  attention.rope.n_dims = keys.count("rope.dimension_count", 0);
-  if (attention.rope.n_dims >= attention.head_k) {
-    keys.reject("rope.dimension_count", "is {}, expected less than the head width {}", attention.rope.n_dims,
-                attention.head_k);
-  }
-  attention.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(attention.head_k)));
-  return attention;
-}
-
 LayerConfig read_layer(const ModelKeys& keys) {
   LayerConfig layer;
-  layer.attention = read_latent_attention(keys);
+  layer.attention = keys.unrotated_latent_attention();
   if (keys.has_attention()) return layer;
   layer.attention.mixer = Mixer::kKimiDelta;
   layer.attention.kimi_delta = keys.kimi_delta(layer.attention.n_head);
