@@ -45,7 +45,24 @@ void handle(int signal, int flags, void (*simple)(int), void (*detailed)(int, si
   ::sigaction(signal, &action, nullptr);
 }
 
+volatile std::sig_atomic_t g_interrupts = 0;
+void notice_interrupt(int) { g_interrupts = 1; }
+
 }  // namespace
+
+InterruptNotice::InterruptNotice() : before_{} {
+  g_interrupts = 0;
+  struct sigaction action {};
+  action.sa_handler = notice_interrupt;
+  action.sa_flags = SA_RESTART;
+  ::sigaction(SIGINT, &action, &before_);
+}
+InterruptNotice::~InterruptNotice() { ::sigaction(SIGINT, &before_, nullptr); }
+bool InterruptNotice::interrupted() {
+  const bool was = g_interrupts != 0;
+  g_interrupts = 0;
+  return was;
+}
 
 void handle_signals() {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) handle(signal, 0, interrupted, nullptr);

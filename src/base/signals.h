@@ -2,12 +2,28 @@
 // program.
 #pragma once
 
+#include <csignal>
+
 namespace steelyard {
 
 /// - SIGINT, SIGTERM and SIGHUP remove temporary files (temporary_file.h), then end the process as they always do.
 /// - SIGBUS, which comes when a mapped file shrinks or its disk fails, does so with one line that names the file.
 /// - A file that grows beyond the limit (RLIMIT_FSIZE) is an error of the write, not a signal.
 void handle_signals();
+
+/// While it lives, Ctrl-C (SIGINT) is a question that the program asks, and ends nothing. One at a time.
+class InterruptNotice {
+ public:
+  InterruptNotice();
+  InterruptNotice(const InterruptNotice&) = delete;
+  InterruptNotice& operator=(const InterruptNotice&) = delete;
+  ~InterruptNotice();
+  /// Whether there was one since it was made, or since this was asked last.
+  static bool interrupted();
+
+ private:
+  struct sigaction before_;
+};
 
 /// Opens /dev/null as standard input, output and error where they are closed. Otherwise a file that is opened later
 /// would get their number, and receive what is printed.

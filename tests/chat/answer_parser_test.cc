@@ -13,7 +13,8 @@
 namespace steelyard::chat {
 namespace {
 
-const Json kTools = Json::parse(R"([{"type": "function", "function": {"name": "weather", "description": "", "parameters": {
+const Json kTools =
+    Json::parse(R"([{"type": "function", "function": {"name": "weather", "description": "", "parameters": {
   "type": "object", "properties": {"place": {"type": "string"}, "days": {"type": "integer"}, "sure": {"type": "boolean"},
   "more": {"type": "object"}, "any": {}, "maybe": {"anyOf": [{"type": "string"}, {"type": "null"}]}}}}}])");
 
