@@ -151,7 +151,7 @@ void Run::answer_turns(const tokenizer::Tokenizer& tokenizer, const evaluate::Di
     }
     base_answers_ = std::move(made_of.answers);
   }
-  if (options_.answer_tokens == 0) return;
+  if (options_.answer_tokens == 0 || !calls_of(conversations_->chat(), tokenizer)) return;
   turns_ = tool_turns(*conversations_, tokenizer, options_.answer_tokens, open_.model().config().n_context);
   if (base_answers_ && base_answers_->size() != turns_.size()) fail(path, "is damaged: answers are missing");
   std::vector<std::vector<tokenizer::TokenId>> prompts;
@@ -176,7 +176,7 @@ void Run::take_conversations(std::span<const evaluate::TokenScore> scores, const
   if (turns_.empty()) return;
   std::optional<std::span<const std::vector<tokenizer::TokenId>>> base;
   if (base_answers_) base = *base_answers_;
-  of.tool_calls = compare_calls(*conversations_, turns_, answers_, base, calls_of(conversations_->chat(), tokenizer));
+  of.tool_calls = compare_calls(*conversations_, turns_, answers_, base, *calls_of(conversations_->chat(), tokenizer));
 }
 
 PerplexityResult Run::evaluate_text() {

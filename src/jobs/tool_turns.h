@@ -31,8 +31,9 @@ using Calls = std::vector<std::pair<std::string, chat::Json>>;
 using CallsOf = std::function<Calls(const std::vector<tokenizer::TokenId>& answer, const ToolTurn& turn,
                                     const chat::Conversation& conversation)>;
 
-/// By the template's own notation. Both outlive it.
-CallsOf calls_of(const chat::Template& chat, const tokenizer::Tokenizer& tokenizer);
+/// For templates whose models write calls as JSON within <tool_call> (Hermes, Qwen 2.5 and 3, SmolLM 3); nothing for
+/// others. The tokenizer outlives it.
+std::optional<CallsOf> calls_of(const chat::Template& chat, const tokenizer::Tokenizer& tokenizer);
 
 /// `answers` and `base`: tokens of greedy answers to each turn; without a base only this model's are looked at. A call
 /// is valid where the conversation has a tool of the name, and the arguments are an object that has what is required.
