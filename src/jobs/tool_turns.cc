@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "chat/answer_parser.h"
+
 namespace steelyard::jobs {
 namespace {
 
@@ -40,24 +42,6 @@ bool are_valid(const Calls& calls, const chat::Json& tools) {
 // Whatever the order of names, and whether a number has a point.
 bool are_equal(const chat::Json& a, const chat::Json& b) { return nlohmann::json(a) == nlohmann::json(b); }
 
-constexpr std::string_view kOpen = "<tool_call>", kClose = "</tool_call>";
-
-// <tool_call>{"name": ..., "arguments": {...}}</tool_call>, as many as there are. One that is not like that has no
-// name.
-Calls json_calls(std::string_view text) {
-  Calls calls;
-  for (size_t at = text.find(kOpen); at != std::string_view::npos; at = text.find(kOpen, at)) {
-    at += kOpen.size();
-    const size_t end = std::min(text.find(kClose, at), text.size());
-    const chat::Json call = chat::parse_json(text.substr(at, end - at));
-    const bool is_call = call.is_object() && call.contains("name") && call["name"].is_string();
-    calls.emplace_back(is_call ? call["name"].get<std::string>() : "",
-                       is_call ? call.value("arguments", chat::Json()) : chat::Json());
-    at = end;
-  }
-  return calls;
-}
-
 }  // namespace
 
 std::vector<ToolTurn> tool_turns(const ConversationText& text, const tokenizer::Tokenizer& tokenizer, int64_t n_answer,
@@ -81,11 +65,18 @@ std::vector<ToolTurn> tool_turns(const ConversationText& text, const tokenizer::
 }
 
 std::optional<CallsOf> calls_of(const chat::Template& chat, const tokenizer::Tokenizer& tokenizer) {
-  const std::string source = chat.source().text + chat.source().tool_use;
-  const auto has = [&](std::string_view text) { return source.find(text) != std::string::npos; };
-  if (!has(kOpen) || has("<arg_key>") || has("<function=")) return std::nullopt;
-  return [&tokenizer](const std::vector<tokenizer::TokenId>& answer, const ToolTurn&, const chat::Conversation&) {
-    return json_calls(tokenizer.decode(answer, /*special=*/true));
+  const chat::TemplateSource& source = chat.source();
+  const chat::AnswerFormat& format = chat::AnswerFormat::of(source.tool_use.empty() ? source.text : source.tool_use);
+  if (format.read_calls == nullptr && !format.has_channels) return std::nullopt;
+  return [&format, &tokenizer](const std::vector<tokenizer::TokenId>& answer, const ToolTurn& turn,
+                               const chat::Conversation& conversation) {
+    chat::AnswerParser parser(format, conversation.tools, tokenizer.decode(turn.prompt, /*special=*/true), 0);
+    chat::Answer parts;
+    for (const tokenizer::TokenId id : answer) parts.add(parser.push(piece_of(tokenizer, format, id)));
+    parts.add(parser.finish());
+    Calls calls;
+    for (const chat::ToolCall& call : parts.calls) calls.emplace_back(call.name, chat::parse_json(call.arguments));
+    return calls;
   };
 }
 

@@ -31,8 +31,7 @@ using Calls = std::vector<std::pair<std::string, chat::Json>>;
 using CallsOf = std::function<Calls(const std::vector<tokenizer::TokenId>& answer, const ToolTurn& turn,
                                     const chat::Conversation& conversation)>;
 
-/// For templates whose models write calls as JSON within <tool_call> (Hermes, Qwen 2.5 and 3, SmolLM 3); nothing for
-/// others. The tokenizer outlives it.
+/// As the model of the template marks calls; nothing where that is not known. The tokenizer outlives it.
 std::optional<CallsOf> calls_of(const chat::Template& chat, const tokenizer::Tokenizer& tokenizer);
 
 /// `answers` and `base`: tokens of greedy answers to each turn; without a base only this model's are looked at. A call

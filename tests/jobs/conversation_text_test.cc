@@ -196,25 +196,26 @@ TEST(ToolTurns, CallsAreComparedWithTheBases) {
             R"({"n_turns":3,"n_valid":1,"n_base_valid":0,"n_same_names":0,"n_same":0})");
 }
 
-TEST(ToolTurns, CallsAreReadAsJson) {
+TEST(ToolTurns, CallsAreReadAsTheTemplateMarksThem) {
   const gguf::Reader reader(test::golden("models/llama/model.gguf"), gguf::ReadMode::kHeader);
   const tokenizer::Tokenizer tokenizer(reader.metadata());
-  const auto chat = [&](const std::string& text) {
-    return chat::Template({.where = "t.jinja", .text = text, .tool_use = ""}, nullptr);
+  const auto chat = [&](const std::string& name) {
+    return chat::Template(name.empty()
+                              ? chat::TemplateSource{.where = "t.jinja", .text = "{{ messages }}", .tool_use = ""}
+                              : chat::TemplateSource::load(test::golden("chat/" + name)),
+                          nullptr);
   };
-  EXPECT_FALSE(calls_of(chat("[TOOL_CALLS]"), tokenizer));
-  EXPECT_FALSE(calls_of(chat("<tool_call>{{ name }}<arg_key>"), tokenizer));
-  const auto calls = calls_of(chat("<tool_call>{{ call | tojson }}</tool_call>"), tokenizer);
+  EXPECT_FALSE(calls_of(chat(""), tokenizer));
+  const auto calls = calls_of(chat("Qwen-Qwen3-0.6B.jinja"), tokenizer);
   ASSERT_TRUE(calls);
+  const chat::Conversation with_tools{
+      .messages = {}, .tools = {{{"type", "function"}, {"function", {{"name", "f"}}}}}, .kwargs = {}};
   const auto read = [&](const std::string& text) {
-    return (*calls)(tokenizer.encode(text, false, false), ToolTurn{0, {}}, chat::Conversation{});
+    return (*calls)(tokenizer.encode(text, false, false), ToolTurn{0, {}}, with_tools);
   };
-  const Calls expected = {{"f", {{"x", 1}}}, {"g", chat::Json::object()}, {"", nullptr}, {"h", nullptr}};
-  EXPECT_EQ(read("Well. <tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>"
-                 "<tool_call>{\"name\": \"g\", \"arguments\": {}}</tool_call><tool_call>7</tool_call>"
-                 "<tool_call>{\"name\": \"h\"}"),
-            expected);
-  EXPECT_TRUE(read("{\"name\": \"f\"}").empty());
+  const Calls expected = {{"f", {{"x", 1}}}};
+  EXPECT_EQ(read("<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>"), expected);
+  EXPECT_TRUE(read("No.").empty());
 }
 
 }  // namespace
