@@ -200,6 +200,17 @@ void LayerSweep::advance(const model::Layer& layer, model::LayerPart part, compu
               [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
                 return forward(stage(0), layer, part, chunks, x, ctx);
               });
+  end_part(part);
+}
+
+void LayerSweep::advance_chunks(const model::Layer& layer, model::LayerPart part, int64_t begin, int64_t end) {
+  for_batches({0, *layer.backend, nullptr, next_layer_, /*keep=*/true}, begin, end,
+              [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
+                return forward(stage(0), layer, part, chunks, x, ctx);
+              });
+}
+
+void LayerSweep::end_part(model::LayerPart part) {
   if (part != model::LayerPart::kMixer) ++next_layer_;
 }
 

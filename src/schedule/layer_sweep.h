@@ -70,6 +70,16 @@ class LayerSweep {
   /// Passes all chunks of the window through the layer, or through the mixer first and the FFN later.
   void advance(const model::Layer& layer, model::LayerPart part = model::LayerPart::kWhole,
                compute::MatmulObserver* observer = nullptr);
+  /// The same of chunks [begin, end) only, where ranks share out the chunks themselves: the others' hidden states come by
+  /// set_chunk(), and end_part() says that all have passed.
+  void advance_chunks(const model::Layer& layer, model::LayerPart part, int64_t begin, int64_t end);
+  void end_part(model::LayerPart part);
+  /// The hidden states of a chunk [values_of_chunk].
+  void get_chunk(int64_t chunk, std::span<float> to) { load(chunk, to.data()); }
+  void set_chunk(int64_t chunk, std::span<const float> from) { store(chunk, from.data()); }
+  int64_t values_of_chunk() const { return n_ctx_ * width_; }
+  /// Of the window.
+  int64_t n_chunks() const { return n_; }
   /// The same with layer i of the file, which is read ahead, and dropped from memory afterwards or kept.
   void run_layer(int i, compute::MatmulObserver* observer = nullptr) { run_layers(i, std::span(&observer, 1)); }
   /// Passes through layers first, first + 1, ... of different backends or ranks at the same time; each has its observer,
