@@ -72,7 +72,8 @@ void run(CommandLine& line) {
   if (!limits.empty() && wanted == 1) fail("", "--fail-above: tasks have scores, and no figures that it knows");
   if (!options.report.empty() && wanted == 1) fail("", "--report: tasks have scores, and no divergence to show");
   check(limits, options);
-  if (!line.json.empty() && cluster::leads(options.ranks)) jobs::check_output(line.json, options.inputs(), {options.report});
+  if (!line.json.empty() && cluster::leads(options.ranks))
+    jobs::check_output(line.json, options.inputs(), {options.report});
   if (wanted == 1 && cluster::are_several(options.ranks)) fail("", "tasks are scored in one process");
   if (wanted == 1) return score_tasks(line, *std::ranges::find(line.tasks, true, &Tasks::wanted));
   options.scratch_folder = std::filesystem::path(line.json).parent_path().string();

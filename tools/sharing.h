@@ -1,5 +1,5 @@
-// The processes that mpirun has started together with this one. main joins them, and tells the subcommands that can share
-// their work (docs/cluster.md).
+// The processes that mpirun has started together with this one. main joins them, and tells the subcommands that can
+// share their work (docs/cluster.md).
 #pragma once
 
 #include <string_view>

@@ -40,7 +40,8 @@ void keep_different(const std::vector<float>& x, int64_t n, std::span<const int3
 
 }  // namespace
 
-// The same address is the same input as long as it holds the same values: a chunk may pass in parts, which reuse memory.
+// The same address is the same input as long as it holds the same values: a chunk may pass in parts, which reuse
+// memory.
 void BatchRecord::add(const compute::Weight& weight, int64_t slice, Input input) {
   size_t at = inputs_.size();
   for (size_t i = 0; i < inputs_.size(); ++i) {

@@ -1,6 +1,6 @@
 // What a layer's linears read in one batch, as a message: recorded by the rank that passes the batch through the layer,
-// and shown to the observers of every rank in the order of batches (layer_sharing.h). So statistics are summed in the order
-// of one process, whoever computed which batch.
+// and shown to the observers of every rank in the order of batches (layer_sharing.h). So statistics are summed in the
+// order of one process, whoever computed which batch.
 #pragma once
 
 #include <cstdint>
@@ -29,11 +29,11 @@ class BatchRecord : public compute::MatmulObserver {
  private:
   // Rows that one or several linears read. Of routed experts, a row that follows for the same token is kept once.
   struct Input {
-    const float* data = nullptr;   // where it lay
+    const float* data = nullptr;  // where it lay
     int64_t n_cols = 0;
-    std::vector<float> rows;       // [n different, n_cols]
-    std::vector<int32_t> row;      // [n_slots] of routed experts: the row that a slot reads
-    std::vector<int32_t> token;    // [n_slots]
+    std::vector<float> rows;         // [n different, n_cols]
+    std::vector<int32_t> row;        // [n_slots] of routed experts: the row that a slot reads
+    std::vector<int32_t> token;      // [n_slots]
     std::vector<int32_t> row_begin;  // [n_expert + 1]
   };
   struct Call {

@@ -87,7 +87,8 @@ void CalibratedLayers::take_finished(std::span<const plan::Decision* const> want
   for (const plan::Decision* decision : wanted) {
     const std::string& name = decision->tensor->name;
     cluster::Message bytes;
-    if (ranks.leads()) bytes.assign(reinterpret_cast<const char*>(finished_.at(name).data()), finished_.at(name).size());
+    if (ranks.leads())
+      bytes.assign(reinterpret_cast<const char*>(finished_.at(name).data()), finished_.at(name).size());
     bytes = cluster::broadcast(ranks, std::move(bytes));
     if (ranks.leads()) continue;
     std::vector<std::byte>& own = encoded_[name];
@@ -135,13 +136,11 @@ CalibratedLayers::Hessians CalibratedLayers::watch(const model::Layer& layer, co
 }
 
 std::vector<CalibratedLayers::Hessians> CalibratedLayers::watch_all(
-    const model::Layer& layer, const model::Layer& rounded, model::LayerPart part,
-    const std::set<std::string>& weights, const CollectionSpace& space,
-    std::span<const std::pair<int64_t, int64_t>> passes) {
+    const model::Layer& layer, const model::Layer& rounded, model::LayerPart part, const std::set<std::string>& weights,
+    const CollectionSpace& space, std::span<const std::pair<int64_t, int64_t>> passes) {
   std::vector<Hessians> hessians;
   if (!sharing_) {
-    for (const auto& [begin, end] : passes)
-      hessians.push_back(watch(layer, rounded, part, weights, space, begin, end));
+    for (const auto& [begin, end] : passes) hessians.push_back(watch(layer, rounded, part, weights, space, begin, end));
     return hessians;
   }
   while (true) {
@@ -263,8 +262,7 @@ std::vector<std::vector<StageRounding::Tensor>> CalibratedLayers::round(std::vec
     largest = std::max(largest, task.cost);
   }
   const std::vector<formats::DeviceEncoder*>& devices = settings_.devices;
-  const RoundingLanes lanes =
-      plan_lanes(set_thread_count(0), static_cast<int>(devices.size()), settings.slices_at_once,
+  const RoundingLanes lanes = plan_lanes(set_thread_count(0), static_cast<int>(devices.size()), settings.slices_at_once,
                                          tasks.empty() ? 1.0 : all / largest, 0);
   TimedLoop timed(&times_);
   std::vector<std::unique_ptr<RoundingWorker>> workers;
@@ -288,7 +286,8 @@ std::vector<std::vector<StageRounding::Tensor>> CalibratedLayers::round(std::vec
   RoundingQueue queue(tasks, rates_, keep);
   if (!tasks.empty()) queue.run(workers, lanes.threads_of_each);
   if (sharing_) {
-    sharing_->exchange(made, [&](const RoundingTask& task, const RoundingOutcome& outcome) { stage.keep(task, outcome); });
+    sharing_->exchange(made,
+                       [&](const RoundingTask& task, const RoundingOutcome& outcome) { stage.keep(task, outcome); });
   }
   return stage.take();
 }
@@ -305,8 +304,8 @@ void CalibratedLayers::round_part(int number, const model::Layer& layer, model::
     const model::Layer so_far = model_.layer(number, original_->n_ctx(), std::span(&layer, 1), &rounded);
     const StagePlan plan = plan_for(number, stage, wanted);
     const CollectionSpace space{std::make_shared<SpillSpace>(plan.space, settings_.sweep.scratch_folder),
-                                plan.stores_rows,
-                                sharing_ ? sharing_->ranks().rank() : 0, sharing_ ? sharing_->ranks().size() : 1};
+                                plan.stores_rows, sharing_ ? sharing_->ranks().rank() : 0,
+                                sharing_ ? sharing_->ranks().size() : 1};
     RoundingSettings settings = settings_.rounding;
     settings.slices_at_once = std::min(settings.slices_at_once, plan.slices_at_once);
     settings.times = &times_;

@@ -14,6 +14,7 @@
 #include "cluster/deal.h"
 #include "imatrix/coverage.h"
 #include "schedule/prediction.h"
+#include "simd/target.h"
 
 namespace steelyard::calibrate {
 namespace {
@@ -28,7 +29,9 @@ class Collection {
         collectors_{ImatrixCollector(options.with_output)},
         sweep_(model, chunks.n_ctx(), ids_of(chunks), options_for(chunks, options.sweep)),
         ranks_(cluster::are_several(options.sweep.ranks) ? options.sweep.ranks : nullptr) {
-    if (ranks_ != nullptr) cluster::expect_equal(*ranks_, options.identity, "model, text or setting");
+    if (ranks_ != nullptr)
+      cluster::expect_equal(*ranks_, options.identity + std::string(simd::target_name(simd::chosen_target())),
+                            "model, text, setting or instruction set");
     if (cluster::leads(ranks_)) progress_ = open_collect_state(options.progress_path, options.identity);
   }
 
@@ -254,7 +257,7 @@ class Collection {
   std::optional<schedule::PredictionBlocks> prediction_;
   cluster::Ranks* ranks_;  // null: none but this one
   ResumeFile progress_;    // the leader's
-  CollectState state_;  // its entries are the collectors'
+  CollectState state_;     // its entries are the collectors'
   bool restored_ = false;
   std::pair<int64_t, int> resumed_;  // chunks and layers of an earlier run
   std::chrono::steady_clock::time_point next_save_;

@@ -133,10 +133,11 @@ void HessianCollector::experts(compute::Backend& backend, const compute::Weight&
   compute::Routing share = routing;
   share.row_begin += begin;
   share.n_expert = end - begin;
+  if (space_.n_ranks > 1) count_others(backend, routing, *input);
+  if (share.n_expert == 0) return;  // more ranks than experts
   const int64_t at = begin * x.cols * x.cols;
   backend.second_moments_experts(x, x, share, floats(input->sums) + at,
                                  reinterpret_cast<int64_t*>(input->counts.get()) + begin);
-  if (space_.n_ranks > 1) count_others(backend, routing, *input);
   if (originals_ == nullptr) return;
   const auto original = originals_->next(weight.name, 0);
   if (!original || original->n_rows != x.rows) return;

@@ -53,9 +53,9 @@ class HessianCollector : public compute::MatmulObserver {
     int owner_of_all = -1;                   // the rank that has the sums; -1: slices are dealt out in ranges
   };
   bool is_own(const Input& input, int64_t slice) const {
-    return (input.owner_of_all >= 0 ? input.owner_of_all
-                                    : SliceHessians::owner_of_slice(slice, input.n_slices, space_.n_ranks)) ==
-           space_.rank;
+    return (input.owner_of_all >= 0
+                ? input.owner_of_all
+                : SliceHessians::owner_of_slice(slice, input.n_slices, space_.n_ranks)) == space_.rank;
   }
 
   Input* count_here(compute::Backend& backend, const compute::Weight& weight, bool routed, compute::Matrix x);

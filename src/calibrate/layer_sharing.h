@@ -1,7 +1,7 @@
 // How ranks share a layer's calibration. Batches of the text are dealt out in turn; what a batch shows of a layer's
-// inputs goes to all ranks (batch_record.h), and so do its hidden states, so that each rank has the text. Every slice of a
-// linear has an owner, who makes its sums and rounds it (SliceHessians::owner); the outcomes go to all ranks again. All
-// sums are made in the order of one process, and so all bytes are those of one process.
+// inputs goes to all ranks (batch_record.h), and so do its hidden states, so that each rank has the text. Every slice
+// of a linear has an owner, who makes its sums and rounds it (SliceHessians::owner); the outcomes go to all ranks
+// again. All sums are made in the order of one process, and so all bytes are those of one process.
 //
 // All ranks call the same functions in the same order. Used by CalibratedLayers.
 #pragma once

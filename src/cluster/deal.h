@@ -1,5 +1,6 @@
 // Work that is dealt out: items 0, 1, 2, ... go to ranks as these become free, and what was made of them comes to the
-// leader in the order of items. So the leader may add results up, and the sum is that of one process, whoever was faster.
+// leader in the order of items. So the leader may add results up, and the sum is that of one process, whoever was
+// faster.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Messages that have arrived at a rank and wait until they are asked for. Thread-safe: messages are put in by the thread
-// that receives, and taken out by those that work. Used by the implementations of Ranks.
+// Messages that have arrived at a rank and wait until they are asked for. Thread-safe: messages are put in by the
+// thread that receives, and taken out by those that work. Used by the implementations of Ranks.
 #pragma once
 
 #include <condition_variable>

@@ -1,6 +1,7 @@
-// Ranks as processes that mpirun has started. One thread of each process does all that MPI does: it sends what the others
-// have queued, and puts what arrives into the mailbox. So nobody waits within MPI, where waiting takes a whole core, and
-// a message moves while both sides compute. The thread sleeps for a fraction of a millisecond when there is nothing to do.
+// Ranks as processes that mpirun has started. One thread of each process does all that MPI does: it sends what the
+// others have queued, and puts what arrives into the mailbox. So nobody waits within MPI, where waiting takes a whole
+// core, and a message moves while both sides compute. The thread sleeps for a fraction of a millisecond when there is
+// nothing to do.
 //
 // In place of alone.cc where the build has STEELYARD_MPI.
 #include <fcntl.h>
@@ -206,7 +207,7 @@ class MpiRanks : public Ranks {
 
 // ---- what is said when the system ends the processes
 
-int shown_errors = -1;                 // the standard error, also of ranks whose output is not shown
+int shown_errors = -1;                   // the standard error, also of ranks whose output is not shown
 std::array<pid_t, 64> lower_ranks = {};  // on this machine; 0 ends them
 
 // mpirun ends the others when a process has died. The lowest rank of a machine that is still there says so. It stays a

@@ -1,9 +1,10 @@
-// The processes that share one job, as the rest of the program sees them: ranks that send each other messages. Started by
-// mpirun they are processes on one or several machines (mpi_ranks.cc); in tests they are threads. A job that runs in one
-// process has no Ranks at all: a null pointer, and a loop.
+// The processes that share one job, as the rest of the program sees them: ranks that send each other messages. Started
+// by mpirun they are processes on one or several machines (mpi_ranks.cc); in tests they are threads. A job that runs in
+// one process has no Ranks at all: a null pointer, and a loop.
 //
-// Rank 0 leads: it alone reads and writes progress, results and what is printed. What is broken in any rank ends the job
-// in all of them. Messages of a rank on a channel arrive in the order in which they were sent; nothing else is promised.
+// Rank 0 leads: it alone reads and writes progress, results and what is printed. What is broken in any rank ends the
+// job in all of them. Messages of a rank on a channel arrive in the order in which they were sent; nothing else is
+// promised.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,8 @@ class Ranks {
   int size() const { return size_; }
   bool leads() const { return rank_ == 0; }
 
-  /// Waits only while kAhead messages to this rank and channel have not been taken there. Error when the job has failed.
+  /// Waits only while kAhead messages to this rank and channel have not been taken there. Error when the job has
+  /// failed.
   virtual void send(int to, Channel channel, Message message) = 0;
   /// Waits for the next message of that rank. Error when the job has failed.
   virtual Message receive(int from, Channel channel) = 0;

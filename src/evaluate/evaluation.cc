@@ -11,6 +11,7 @@
 #include "base/sha256.h"
 #include "cluster/deal.h"
 #include "schedule/non_finite.h"
+#include "simd/target.h"
 
 namespace steelyard::evaluate {
 namespace {
@@ -150,7 +151,9 @@ EvaluationResult evaluate(const model::Model& model, const ModelIdentity& identi
   const ExpertShape& experts = identity.experts;
   const bool compare_routers = base != nullptr && !experts.layers.empty() && base->experts() == experts;
   const std::string run_id = run_identity(identity, chunks, base, options);
-  if (several) cluster::expect_equal(*ranks, run_id, "model, text, base or setting");
+  if (several)
+    cluster::expect_equal(*ranks, run_id + std::string(simd::target_name(simd::chosen_target())),
+                          "model, text, base, setting or instruction set");
   ResumeFile file = open_progress(leads ? options.progress_path : "", run_id);
   std::optional<Progress> earlier = load_progress(file);
   const auto n_scored = static_cast<size_t>(chunks.n_scored());

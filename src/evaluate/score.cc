@@ -44,7 +44,7 @@ void share_choices(cluster::Ranks& ranks, ExpertRecorder& recorder) {
 class ChunkScorer::Impl {
  public:
   Impl(const model::Model& model, const tokenizer::Chunks& chunks, int64_t n_vocab, const ScoreOptions& options,
-         const std::function<void(const ScoredLogits&)>& visit)
+       const std::function<void(const ScoredLogits&)>& visit)
       : model_(model),
         chunks_(chunks),
         n_vocab_(n_vocab),
@@ -65,8 +65,7 @@ class ChunkScorer::Impl {
     require_finite();
     while (sweep_.next_layer() < model_.n_layers()) {
       // Choices of experts are recorded layer by layer, and each rank has one at a time.
-      const int n =
-          options_.recorder != nullptr && !is_relayed ? 1 : sweep_.layers_together(sweep_.next_layer());
+      const int n = options_.recorder != nullptr && !is_relayed ? 1 : sweep_.layers_together(sweep_.next_layer());
       const std::vector<compute::MatmulObserver*> observers(static_cast<size_t>(n), options_.recorder);
       sweep_.run_layers(sweep_.next_layer(), observers);
       if (!is_relayed) require_finite();

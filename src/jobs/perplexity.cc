@@ -112,9 +112,8 @@ PerplexityResult Run::evaluate_text() {
   if (base) base->require(chunks, identity);
 
   evaluate::EvaluationOptions how;
-  how.sweep =
-      options_.sweep.sweep(reader, model.config(), evaluation_bytes(chunks, identity), chunks.n_ctx(), /*output=*/"",
-                           options_.ranks);
+  how.sweep = options_.sweep.sweep(reader, model.config(), evaluation_bytes(chunks, identity), chunks.n_ctx(),
+                                   /*output=*/"", options_.ranks);
   how.sweep.scratch_folder = options_.scratch_folder;
   how.layer_done = [this](int64_t done, int64_t count) {
     report({.stage = "layers", .done = done, .total = count, .unit = "layers"});

@@ -176,10 +176,11 @@ void write(const QuantizeOptions& options, const quantize::QuantizeJob& job, con
 void expect_same_job(const QuantizeOptions& options, const Recipe& recipe, const gguf::Reader& source) {
   if (!cluster::are_several(options.ranks)) return;
   const quantize::Provenance& is = recipe.provenance;
-  cluster::expect_equal(*options.ranks,
-                        fmt::format("{} {} {} {} {} {}", gguf::fingerprint(source), is.version, sha256(is.plan), is.options,
-                                    is.imatrix_sha256, is.calibration_sha256),
-                        "model, plan, text or option");
+  cluster::expect_equal(
+      *options.ranks,
+      fmt::format("{} {} {} {} {} {} {}", simd::target_name(simd::chosen_target()), gguf::fingerprint(source),
+                  is.version, sha256(is.plan), is.options, is.imatrix_sha256, is.calibration_sha256),
+      "model, plan, text, option or instruction set");
 }
 
 // Other ranks than the leader, who writes.

@@ -14,8 +14,8 @@
 #include <string>
 #include <vector>
 
-#include "cluster/ranks.h"
 #include "calibrate/calibrated_layers.h"
+#include "cluster/ranks.h"
 #include "jobs/calibration_costs.h"
 #include "jobs/calibration_text.h"
 #include "jobs/device_options.h"

@@ -1,6 +1,6 @@
-// Hidden states on their way from rank to rank, where the layers of a model are dealt out: rank r computes the r-th of as
-// many layers as there are ranks, then of the next as many. Batches come back to the leader, which keeps the window. So
-// each weight is read by one rank, and the order of sums within a layer is that of one process. Used by LayerSweep.
+// Hidden states on their way from rank to rank, where the layers of a model are dealt out: rank r computes the r-th of
+// as many layers as there are ranks, then of the next as many. Batches come back to the leader, which keeps the window.
+// So each weight is read by one rank, and the order of sums within a layer is that of one process. Used by LayerSweep.
 #pragma once
 
 #include <condition_variable>

@@ -320,8 +320,9 @@ void LayerSweep::settle() {
   for (int64_t batch = 0; batch < n_batches; ++batch) homecoming_->wait_for(batch, last_relayed_);
   // As if one layer were computed after the other.
   const std::lock_guard lock(breaking_);
-  std::ranges::sort(broken_,
-                    [](const auto& a, const auto& b) { return std::pair(a.second, a.first) < std::pair(b.second, b.first); });
+  std::ranges::sort(broken_, [](const auto& a, const auto& b) {
+    return std::pair(a.second, a.first) < std::pair(b.second, b.first);
+  });
 }
 
 void LayerSweep::take(const RelayedBatch& batch) {
@@ -343,7 +344,8 @@ RelayedBatch LayerSweep::relayed(std::span<const int64_t> chunks, int first_laye
     load(batch.chunks[i], batch.hidden_states.data() + i * hidden_state_values());
   const std::lock_guard lock(breaking_);
   for (const auto& [chunk, layer] : broken_) {
-    if (layer >= first_layer && std::ranges::find(chunks, chunk) != chunks.end()) batch.broken.emplace_back(chunk, layer);
+    if (layer >= first_layer && std::ranges::find(chunks, chunk) != chunks.end())
+      batch.broken.emplace_back(chunk, layer);
   }
   return batch;
 }

@@ -7,8 +7,8 @@
 // uploaded to it. Layers on different backends compute at the same time: while one has a batch, the layer before it has
 // the next batch. Each is a stage with a thread, a buffer and caches of its own.
 //
-// Where a job has several ranks, layers are dealt out to them instead (layer_relay.h): every rank calls the same methods,
-// and the leader has the hidden states.
+// Where a job has several ranks, layers are dealt out to them instead (layer_relay.h): every rank calls the same
+// methods, and the leader has the hidden states.
 //
 // A chunk whose numbers become non-finite is broken. It leaves the sweep in the layer where that happens, and its
 // hidden states stay as they were before that layer. Used by calibration and evaluation.
@@ -70,8 +70,8 @@ class LayerSweep {
   /// Passes all chunks of the window through the layer, or through the mixer first and the FFN later.
   void advance(const model::Layer& layer, model::LayerPart part = model::LayerPart::kWhole,
                compute::MatmulObserver* observer = nullptr);
-  /// The same of chunks [begin, end) only, where ranks share out the chunks themselves: the others' hidden states come by
-  /// set_chunk(), and end_part() says that all have passed.
+  /// The same of chunks [begin, end) only, where ranks share out the chunks themselves: the others' hidden states come
+  /// by set_chunk(), and end_part() says that all have passed.
   void advance_chunks(const model::Layer& layer, model::LayerPart part, int64_t begin, int64_t end);
   void end_part(model::LayerPart part);
   /// The hidden states of a chunk [values_of_chunk].
@@ -82,8 +82,8 @@ class LayerSweep {
   int64_t n_chunks() const { return n_; }
   /// The same with layer i of the file, which is read ahead, and dropped from memory afterwards or kept.
   void run_layer(int i, compute::MatmulObserver* observer = nullptr) { run_layers(i, std::span(&observer, 1)); }
-  /// Passes through layers first, first + 1, ... of different backends or ranks at the same time; each has its observer,
-  /// or null.
+  /// Passes through layers first, first + 1, ... of different backends or ranks at the same time; each has its
+  /// observer, or null.
   void run_layers(int first, std::span<compute::MatmulObserver* const> observers);
   /// How many layers from `first` on can be computed at the same time: 1 where layers are kept.
   int layers_together(int first) const;
@@ -169,8 +169,8 @@ class LayerSweep {
   std::future<std::vector<model::Layer>> ahead_;  // of layers to come, the first of which is
   int first_ahead_ = 0;
   std::vector<std::pair<int64_t, int>> broken_;
-  std::vector<bool> is_broken_;  // by chunk of the window: each is asked about once per layer
-  mutable std::mutex breaking_;  // stages do at the same time
+  std::vector<bool> is_broken_;             // by chunk of the window: each is asked about once per layer
+  mutable std::mutex breaking_;             // stages do at the same time
   std::unique_ptr<Homecoming> homecoming_;  // the leader's, of the window
   int last_relayed_ = 0;                    // layers before this one have passed from rank to rank
 };

@@ -239,9 +239,9 @@ TEST_F(Collect, RefusesOtherProgress) {
 class CollectInRanks : public Collect {
  protected:
   // Each rank has a model of its own.
-  CollectResult collect_in(int n, const std::string& path, const tokenizer::Chunks& chunks,
-                           const CollectOptions& options,
-                           const CollectProgress& progress = [](auto...) {}) {
+  CollectResult collect_in(
+      int n, const std::string& path, const tokenizer::Chunks& chunks, const CollectOptions& options,
+      const CollectProgress& progress = [](auto...) {}) {
     CollectResult result;
     test::in_ranks(n, [&](cluster::Ranks& ranks) {
       const std::unique_ptr<compute::Backend> backend = compute::make_backend("cpu");
@@ -283,9 +283,9 @@ TEST_F(CollectInRanks, BrokenChunksAreLeftOut) {
   copy.set_value("blk.1.ffn_down_exps.weight", 3, std::numeric_limits<float>::quiet_NaN());
   copy.save(path);
   open(path);
-  const tokenizer::Chunks text = chunks(40, /*n_ctx=*/2);
+  const tokenizer::Chunks text = chunks(40, /*n_ctx=*/4);
   CollectOptions options = in_order(true);
-  options.sweep.n_batch = 8;
+  options.sweep.n_batch = 12;
   const CollectResult expected = collect(text, options);
   ASSERT_GT(expected.broken.size(), 0u);
   ASSERT_LT(expected.broken.size(), 40u);
@@ -304,21 +304,22 @@ TEST_F(CollectInRanks, GoOnWithAnotherNumber) {
   struct Interruption {};
   const std::string path = test::golden("models/glm4moe/model.gguf");
   open(path);
-  const tokenizer::Chunks text = chunks(9);
+  const tokenizer::Chunks text = chunks(15);
   const imatrix::Imatrix expected = collect(text, in_order(true)).imatrix;
   for (const bool layer_major : {false, true}) {
     CollectOptions options = in_order(layer_major);
     options.progress_path = folder_ / "progress";
     options.identity = sha256("run");
     options.save_every = std::chrono::milliseconds(0);
-    for (const int n : {2, 3, 1}) {
+    // Two layers are one step for two ranks.
+    for (const int n : layer_major ? std::vector{2} : std::vector{2, 3, 1}) {
       int steps = 0;
       const auto interrupt = [&](int64_t, int64_t, int64_t, int64_t) {
         if (++steps == 2) throw Interruption();
       };
       EXPECT_THROW(collect_in(n, path, text, options, interrupt), Interruption);
     }
-    CollectResult result = collect_in(2, path, text, options);
+    CollectResult result = collect_in(3, path, text, options);
     EXPECT_GT(result.resumed_chunks + result.resumed_layers, 0);
     expect_equal(result.imatrix, expected);
     result.progress.remove();

@@ -25,15 +25,17 @@ class Ranks : public testing::TestWithParam<bool> {
   }
 
   // Each rank has a model of its own.
-  EvaluationResult run(int n, const EvaluationOptions& options, const std::string& base_path = "",
-                       const EvaluationProgress& progress = [](auto) {}) const {
+  EvaluationResult run(
+      int n, const EvaluationOptions& options, const std::string& base_path = "",
+      const EvaluationProgress& progress = [](auto) {}) const {
     EvaluationResult result;
     test::in_ranks(n, [&](cluster::Ranks& ranks) {
       const TinyRun tiny(test::golden("models/deepseek2/model.gguf"), 7);
       const std::unique_ptr<DivergenceBase> base = base_path.empty() ? nullptr : DivergenceBase::open(base_path);
       EvaluationOptions own = options;
       own.sweep.ranks = &ranks;
-      EvaluationResult of_rank = tiny.run(own, base.get(), ranks.leads() ? progress : [](auto) {});
+      EvaluationResult of_rank = tiny.run(
+          own, base.get(), ranks.leads() ? progress : [](auto) {});
       if (ranks.leads()) result = std::move(of_rank);
     });
     return result;
