@@ -67,4 +67,12 @@ void open_standard_streams() {
   }
 }
 
+void hide_output() {
+  const int nowhere = ::open("/dev/null", O_WRONLY);
+  if (nowhere < 0) return;
+  ::dup2(nowhere, STDOUT_FILENO);
+  ::dup2(nowhere, STDERR_FILENO);
+  ::close(nowhere);
+}
+
 }  // namespace steelyard

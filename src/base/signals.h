@@ -16,4 +16,7 @@ void set_last_words(void (*say)());
 /// would get their number, and receive what is printed.
 void open_standard_streams();
 
+/// What is printed from now on is not shown.
+void hide_output();
+
 }  // namespace steelyard

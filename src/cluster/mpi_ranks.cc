@@ -243,11 +243,7 @@ void introduce(const Place& place) {
   }
   shown_errors = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
   set_last_words(say_that_another_died);
-  if (place.rank == 0) return;
-  const int nowhere = ::open("/dev/null", O_WRONLY);
-  ::dup2(nowhere, STDOUT_FILENO);
-  ::dup2(nowhere, STDERR_FILENO);
-  ::close(nowhere);
+  if (place.rank != 0) hide_output();
 }
 
 }  // namespace
