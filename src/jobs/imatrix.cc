@@ -83,12 +83,12 @@ calibrate::CollectOptions collect_options(const ImatrixOptions& options, const O
     how.dataset += (how.dataset.empty() ? "" : "+") + options.conversations.conversations;
   }
   how.sweep = options.sweep.sweep(model.reader(), model.model().config(), result_bytes(model.reader()), chunks.n_ctx(),
-                                  options.output_file);
+                                  options.output_file, options.ranks);
   if (options.min_expert_tokens > 0) how.round = text.source().own ? text.n_first() : options.text.chunks;
   how.min_expert_tokens = options.min_expert_tokens;
   how.progress_path = options.resume.resume;
   how.save_every = options.resume.interval();
-  if (!how.progress_path.empty()) how.identity = run_identity(model, text, how);
+  if (!how.progress_path.empty() || options.ranks != nullptr) how.identity = run_identity(model, text, how);
   return how;
 }
 
@@ -213,6 +213,10 @@ void check_options(const ImatrixOptions& options) {
   if (!options.conversations.given()) {
     refuse_given(options, {"chat_template", "conversations_share"}, "without --conversations");
   }
+  if (cluster::are_several(options.ranks)) {
+    if (!has_text(options)) fail("", "nothing to share among processes without a text: -f TEXT");
+    refuse_own_text(source);
+  }
   if (has_text(options)) {
     if (!options.text.file.empty()) {
       refuse_given(options, source.unused(), fmt::format("with -f {}", options.text.file));
@@ -225,6 +229,7 @@ void check_options(const ImatrixOptions& options) {
   }
   if (options.output_file.empty()) fail("", "--output-file is required");
   for (const std::string& path : options.in_file) MappedFile{path};  // a name that is wrong shows before the work
+  if (!cluster::leads(options.ranks)) return;
   const std::vector<std::string> inputs = {options.model.model, source.file, options.conversations.conversations,
                                            options.conversations.chat_template};
   check_output(options.output_file, inputs);
@@ -246,6 +251,7 @@ ImatrixResult imatrix(const ImatrixOptions& given, const ProgressCallback& progr
   if (has_text(options)) {
     if (options.model.model.empty()) fail("", "no model given: -m MODEL");
     sums = collect(options, result, progress);
+    if (!cluster::leads(options.ranks)) return result;
   }
   std::vector<plan::Finding> found;
   // Should one of them be no importance, the collection's progress is still there.

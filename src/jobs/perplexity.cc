@@ -190,8 +190,8 @@ PerplexityResult Run::evaluate_text() {
   if (base) base->require(chunks, identity);
 
   evaluate::EvaluationOptions how;
-  how.sweep =
-      options_.sweep.sweep(reader, model.config(), evaluation_bytes(chunks, identity), chunks.n_ctx(), /*output=*/"");
+  how.sweep = options_.sweep.sweep(reader, model.config(), evaluation_bytes(chunks, identity), chunks.n_ctx(),
+                                   /*output=*/"", options_.ranks);
   how.sweep.scratch_folder = options_.scratch_folder;
   how.layer_done = [this](int64_t done, int64_t count) {
     report({.stage = "layers", .done = done, .total = count, .unit = "layers"});
@@ -217,6 +217,7 @@ PerplexityResult Run::evaluate_text() {
   evaluate::EvaluationResult evaluated = evaluate::evaluate(
       model, identity, chunks, base.get(), how,
       [&](std::span<const evaluate::TokenScore> scores) { report_chunks(scores, chunks.n_scored()); });
+  if (!cluster::leads(options_.ranks)) return std::move(result_);
   if (scored_) {
     take_conversations(evaluated.scores, tokenizer, base != nullptr);
   } else {
@@ -334,7 +335,14 @@ void check(const PerplexityOptions& options) {
   if (format != "compact" && format != "llama") {
     fail("", "--kl-divergence-base-format: expected compact or llama, found \"{}\"", printable(format));
   }
+  if (cluster::are_several(options.ranks)) {
+    if (options.conversations.given()) fail("", "--conversations runs in one process");
+    if (options.self_check || !options.tokens.empty()) fail("", "--self-check and --tokens run in one process");
+    if (options.kl_divergence && !options.report.empty())
+      fail("", "--report with --kl-divergence shows logits, which several processes do not bring together");
+  }
   refuse_ignored(options);
+  if (!cluster::leads(options.ranks)) return;
   for (const std::string& output : {options.dump_logits, options.resume.resume,
                                     options.kl_divergence ? std::string() : options.kl_divergence_base}) {
     if (!output.empty()) check_output(output, options.inputs());
@@ -355,7 +363,7 @@ PerplexityResult perplexity(const PerplexityOptions& options, const ProgressCall
                             : options.tokens.empty() ? run.evaluate_text()
                                                      : run.one_sequence();
   check_mapped_files_unchanged();
-  publish(result);
+  if (cluster::leads(options.ranks)) publish(result);
   run.remove_progress();
   return result;
 }
