@@ -9,8 +9,14 @@ namespace steelyard {
 /// - A file that grows beyond the limit (RLIMIT_FSIZE) is an error of the write, not a signal.
 void handle_signals();
 
+/// SIGTERM calls `say` before the process ends: what signal handlers may do only.
+void set_last_words(void (*say)());
+
 /// Opens /dev/null as standard input, output and error where they are closed. Otherwise a file that is opened later
 /// would get their number, and receive what is printed.
 void open_standard_streams();
+
+/// What is printed from now on is not shown.
+void hide_output();
 
 }  // namespace steelyard

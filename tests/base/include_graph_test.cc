@@ -107,8 +107,8 @@ TEST(IncludeGraph, ModelAndQuantizeDoNotKnowEachOther) {
   EXPECT_FALSE(graph.at("quantize").contains("model"));
 }
 
-// Options and results are JSON in one place, and messages of a chat in another; whoever needs it elsewhere in src/ wants
-// a job.
+// Options and results are JSON in one place, and messages of a chat in another; whoever needs it elsewhere in src/
+// wants a job.
 TEST(IncludeGraph, JsonAndTheCommandLineStayAbove) {
   size_t n_json = 0;
   for (const auto& entry : fs::recursive_directory_iterator(source_folder())) {
