@@ -39,6 +39,8 @@ set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME steelyard)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SHLIBDEPS ON)
+# Chat templates; everything else works without.
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_RECOMMENDS python3-jinja2)
 set(CPACK_DEBIAN_PROGRAM_DESCRIPTION "quantizes GGUF language models, unequally
 Steelyard finds out which tensors of a language model matter, gives those bits
 and takes bits from the others. It collects importance over text, assigns a
