@@ -5,6 +5,7 @@
 #include "options.h"
 #include "plan_report.h"
 #include "progress_line.h"
+#include "sharing.h"
 
 namespace steelyard::tools {
 namespace {
@@ -111,7 +112,10 @@ void add_imatrix(CLI::App& app) {
                     "with -m, -c and --chunks: show memory and work of a collection, "
                     "and exit");
   add_options(*command, options->resume);
-  command->callback([options] { run_imatrix(*options); });
+  command->callback([options] {
+    options->ranks = sharing();
+    run_imatrix(*options);
+  });
 }
 
 }  // namespace steelyard::tools

@@ -16,6 +16,7 @@
 #include "options.h"
 #include "perplexity_report.h"
 #include "progress_line.h"
+#include "sharing.h"
 
 namespace steelyard::tools {
 namespace {
@@ -71,7 +72,9 @@ void run(CommandLine& line) {
   if (!limits.empty() && wanted == 1) fail("", "--fail-above: tasks have scores, and no figures that it knows");
   if (!options.report.empty() && wanted == 1) fail("", "--report: tasks have scores, and no divergence to show");
   check(limits, options);
-  if (!line.json.empty()) jobs::check_output(line.json, options.inputs(), {options.report});
+  if (!line.json.empty() && cluster::leads(options.ranks))
+    jobs::check_output(line.json, options.inputs(), {options.report});
+  if (wanted == 1 && cluster::are_several(options.ranks)) fail("", "tasks are scored in one process");
   if (wanted == 1) return score_tasks(line, *std::ranges::find(line.tasks, true, &Tasks::wanted));
   options.scratch_folder = std::filesystem::path(line.json).parent_path().string();
   ProgressLine progress_line;
@@ -88,6 +91,7 @@ void run(CommandLine& line) {
   };
   const jobs::PerplexityResult result = jobs::perplexity(
       options, [&](const jobs::Progress& progress) { show(progress, progress_line); }, publish);
+  if (!cluster::leads(options.ranks)) return;
   if (const std::string excess = exceeded(limits, result); !excess.empty()) throw LimitExceeded(excess);
 }
 
@@ -131,7 +135,10 @@ void add_perplexity(CLI::App& app) {
     command->add_option(fmt::format("--{}-tasks", tasks.kind), tasks.tasks, "maximum number of tasks; 0: all")
         ->capture_default_str();
   }
-  command->callback([line] { run(*line); });
+  command->callback([line] {
+    line->options.ranks = sharing();
+    run(*line);
+  });
 }
 
 }  // namespace steelyard::tools

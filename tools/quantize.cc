@@ -11,6 +11,7 @@
 #include "options.h"
 #include "plan_report.h"
 #include "progress_line.h"
+#include "sharing.h"
 
 namespace steelyard::tools {
 namespace {
@@ -180,7 +181,10 @@ void add_quantize(CLI::App& app) {
   command->add_flag("--dry-run", options->dry_run,
                     "show type and size of every tensor, check everything, write "
                     "nothing");
-  command->callback([options] { run_quantize(*options); });
+  command->callback([options] {
+    options->ranks = sharing();
+    run_quantize(*options);
+  });
 }
 
 }  // namespace steelyard::tools

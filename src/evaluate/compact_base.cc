@@ -119,9 +119,8 @@ std::vector<uint16_t> CompactBase::choices(int64_t chunk, int64_t index) const {
 
 CompactBaseWriter::CompactBaseWriter(const std::string& path, const tokenizer::Chunks& chunks,
                                      const ModelIdentity& model, std::optional<AtomicFile::Resume> resume)
-    : DivergenceBaseWriter(path, resume),
-      shape_(compact_shape(model.n_vocab, model.experts.n_choices())),
-      n_scored_(chunks.n_scored()) {
+    : DivergenceBaseWriter(path, resume) {
+  const CompactShape shape = compact_shape(model.n_vocab, model.experts.n_choices());
   Header header{};
   std::memcpy(header.magic, CompactBase::kMagic.data(), sizeof(header.magic));
   const bool has_first = chunks.first_scored() != chunks.n_ctx() / 2;
@@ -129,8 +128,8 @@ CompactBaseWriter::CompactBaseWriter(const std::string& path, const tokenizer::C
   header.n_ctx = static_cast<uint32_t>(chunks.n_ctx());
   header.n_vocab = static_cast<uint32_t>(model.n_vocab);
   header.n_chunks = static_cast<uint32_t>(chunks.count());
-  header.n_top = static_cast<uint32_t>(shape_.n_top);
-  header.n_samples = static_cast<uint32_t>(shape_.n_samples);
+  header.n_top = static_cast<uint32_t>(shape.n_top);
+  header.n_samples = static_cast<uint32_t>(shape.n_samples);
   header.n_expert_layers = static_cast<uint32_t>(model.experts.layers.size());
   header.n_expert = static_cast<uint32_t>(model.experts.n_expert);
   header.n_used = static_cast<uint32_t>(model.experts.n_used);
@@ -139,9 +138,9 @@ CompactBaseWriter::CompactBaseWriter(const std::string& path, const tokenizer::C
   copy_hash(sha256(std::as_bytes(chunks.tokens())), header.text);
 
   const std::span<const int32_t> layers = model.experts.layers;
-  const auto n_rows = static_cast<uint64_t>(chunks.count() * n_scored_);
+  const auto n_rows = static_cast<uint64_t>(chunks.count() * chunks.n_scored());
   file().reserve(sizeof(header) + sizeof(uint32_t) + chunks.tokens().size_bytes() + layers.size_bytes() +
-                 n_rows * shape_.row_bytes());
+                 n_rows * shape.row_bytes());
   if (resume && resume->size > 0) return;
   ByteWriter out(file());
   out.values(std::span<const Header>(&header, 1));
@@ -150,7 +149,10 @@ CompactBaseWriter::CompactBaseWriter(const std::string& path, const tokenizer::C
   out.values(layers);
 }
 
-void CompactBaseWriter::add(const ScoredLogits& rows) {
+CompactBaseEncoder::CompactBaseEncoder(const tokenizer::Chunks& chunks, const ModelIdentity& model)
+    : shape_(compact_shape(model.n_vocab, model.experts.n_choices())), n_scored_(chunks.n_scored()) {}
+
+std::span<const std::byte> CompactBaseEncoder::encode(const ScoredLogits& rows) {
   const size_t row_bytes = shape_.row_bytes(), n_choices = static_cast<size_t>(shape_.n_choices);
   rows_.resize(static_cast<size_t>(rows.n_rows) * row_bytes);
   parallel_for(rows.n_rows, 4, [&](int64_t r) {
@@ -160,7 +162,7 @@ void CompactBaseWriter::add(const ScoredLogits& rows) {
         make_compact_row(shape_, rows.row(r), rows.targets[at], rows.experts.subspan(at * n_choices, n_choices), seed),
         std::span(rows_).subspan(at * row_bytes, row_bytes));
   });
-  file().append(rows_);
+  return rows_;
 }
 
 }  // namespace steelyard::evaluate

@@ -38,16 +38,21 @@ class CompactBase : public DivergenceBase {
   std::string fingerprint_, vocabulary_;
 };
 
-class CompactBaseWriter : public DivergenceBaseWriter {
+class CompactBaseEncoder : public DivergenceBaseEncoder {
  public:
-  CompactBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, const ModelIdentity& model,
-                    std::optional<AtomicFile::Resume> resume);
-  void add(const ScoredLogits& rows) override;
+  CompactBaseEncoder(const tokenizer::Chunks& chunks, const ModelIdentity& model);
+  std::span<const std::byte> encode(const ScoredLogits& rows) override;
 
  private:
   CompactShape shape_;
   int64_t n_scored_;
   std::vector<std::byte> rows_;
+};
+
+class CompactBaseWriter : public DivergenceBaseWriter {
+ public:
+  CompactBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, const ModelIdentity& model,
+                    std::optional<AtomicFile::Resume> resume);
 };
 
 }  // namespace steelyard::evaluate

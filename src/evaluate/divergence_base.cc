@@ -86,6 +86,12 @@ void DivergenceBase::require(const tokenizer::Chunks& chunks, const ModelIdentit
   }
 }
 
+std::unique_ptr<DivergenceBaseEncoder> DivergenceBaseEncoder::create(BaseLayout layout, const tokenizer::Chunks& chunks,
+                                                                     const ModelIdentity& model) {
+  if (layout == BaseLayout::kLlama) return std::make_unique<LlamaBaseEncoder>(model.n_vocab);
+  return std::make_unique<CompactBaseEncoder>(chunks, model);
+}
+
 DivergenceBaseWriter::DivergenceBaseWriter(const std::string& path, std::optional<AtomicFile::Resume> resume)
     : file_(resume ? std::make_unique<AtomicFile>(path, *resume) : std::make_unique<AtomicFile>(path)) {}
 

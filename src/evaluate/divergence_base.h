@@ -79,6 +79,19 @@ class DivergenceBase {
 
 enum class BaseLayout { kCompact, kLlama };
 
+/// Makes the rows of a base file, wherever they are scored.
+class DivergenceBaseEncoder {
+ public:
+  virtual ~DivergenceBaseEncoder() = default;
+
+  /// `chunks` and `model` outlive it.
+  static std::unique_ptr<DivergenceBaseEncoder> create(BaseLayout layout, const tokenizer::Chunks& chunks,
+                                                       const ModelIdentity& model);
+
+  /// Their bytes in the file, valid until the next call.
+  virtual std::span<const std::byte> encode(const ScoredLogits& rows) = 0;
+};
+
 /// Writes a base file row by row, in the order of score_chunks.
 class DivergenceBaseWriter {
  public:
@@ -90,7 +103,8 @@ class DivergenceBaseWriter {
                                                       const tokenizer::Chunks& chunks, const ModelIdentity& model,
                                                       std::optional<AtomicFile::Resume> resume);
 
-  virtual void add(const ScoredLogits& rows) = 0;
+  /// Of the next rows, as an encoder made them.
+  void append(std::span<const std::byte> rows) { file_->append(rows); }
 
   /// Bytes that are on the disk now.
   uint64_t make_durable();

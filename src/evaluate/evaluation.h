@@ -32,9 +32,10 @@ void save_progress(ResumeFile& file, const Progress& progress);
 std::optional<Progress> load_progress(const ResumeFile& file);
 
 struct EvaluationOptions {
-  schedule::SweepOptions
-      sweep;             ///< keep_layers: token-major, else layer-major, where progress is chunks whose logits are done
-  std::string settings;  ///< what else must be the same when a run goes on: backend, precision
+  /// keep_layers: token-major, where batches are dealt out to ranks. Else layer-major, where layers are dealt out, and
+  /// progress is chunks whose logits are done. The leader has all results, other ranks none.
+  schedule::SweepOptions sweep;
+  std::string settings;   ///< what else must be the same when a run goes on: backend, precision
   std::string base_path;  ///< of the base to compare with or to write; empty: none
   bool write_base = false;
   BaseLayout layout = BaseLayout::kCompact;

@@ -61,13 +61,14 @@ calibrate::CalibrationSettings Calibration::settings() const {
       progress_({.stage = "calibrate", .item = fmt::format("layer {} of {}", layer + 1, model_.n_layers())});
     };
   }
+  settings.ranks = options_.ranks;
   settings.trials = options_.trials;
   settings.sweep.scratch_folder = std::filesystem::path(options_.output).parent_path().string();
   return settings;
 }
 
 void Calibration::read() {
-  if (options_.restart) remove_file(name_beside(options_.output, kProgressSuffix));
+  if (options_.restart && cluster::leads(options_.ranks)) remove_file(name_beside(options_.output, kProgressSuffix));
   text_.read(tokenizer_, model_.config(), progress_);
 }
 

@@ -62,6 +62,10 @@ TextSource TextSource::parse(const std::string& text) {
   return source;
 }
 
+void refuse_own_text(const TextSource& source) {
+  if (source.own) fail("", "several processes need the text as a file: write it with steelyard write");
+}
+
 OptionNames TextSource::unused() const {
   OptionNames names;
   if (!own || file.empty() || own_tokens > 0) names.insert("own_share");

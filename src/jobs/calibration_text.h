@@ -25,6 +25,9 @@ struct TextSource {
   std::string recorded() const;
 };
 
+/// Error for a text that the model writes, where several processes would have to: `steelyard write` does it before.
+void refuse_own_text(const TextSource& source);
+
 /// Who writes and what becomes of it. Not recorded in a result, which has the text's hash.
 struct WriterFiles {
   std::string writer;     ///< model file that writes: a smaller one of the same model; empty: the model itself

@@ -73,12 +73,12 @@ calibrate::CollectOptions collect_options(const ImatrixOptions& options, const O
   how.with_output = options.process_output && model.model().output().name == "output.weight";
   how.dataset = options.text.file;
   how.sweep = options.sweep.sweep(model.reader(), model.model().config(), result_bytes(model.reader()), chunks.n_ctx(),
-                                  options.output_file);
+                                  options.output_file, options.ranks);
   if (options.min_expert_tokens > 0) how.round = text.source().own ? text.n_first() : options.text.chunks;
   how.min_expert_tokens = options.min_expert_tokens;
   how.progress_path = options.resume.resume;
   how.save_every = options.resume.interval();
-  if (!how.progress_path.empty()) how.identity = run_identity(model, text, how);
+  if (!how.progress_path.empty() || options.ranks != nullptr) how.identity = run_identity(model, text, how);
   return how;
 }
 
@@ -199,6 +199,10 @@ void check_options(const ImatrixOptions& options) {
   }
   if (options.dry_run) return;
   const TextSource source = TextSource::parse(options.text.file);
+  if (cluster::are_several(options.ranks)) {
+    if (options.text.file.empty()) fail("", "nothing to share among processes without a text: -f TEXT");
+    refuse_own_text(source);
+  }
   if (!options.text.file.empty()) {
     refuse_given(options, source.unused(), fmt::format("with -f {}", options.text.file));
     options.resume.check();
@@ -207,6 +211,7 @@ void check_options(const ImatrixOptions& options) {
   }
   if (options.output_file.empty()) fail("", "--output-file is required");
   for (const std::string& path : options.in_file) MappedFile{path};  // a name that is wrong shows before the work
+  if (!cluster::leads(options.ranks)) return;
   const std::vector<std::string> inputs = {options.model.model, source.file};
   check_output(options.output_file, inputs);
   if (!options.resume.resume.empty()) check_output(options.resume.resume, {inputs[0], inputs[1], options.output_file});
@@ -227,6 +232,7 @@ ImatrixResult imatrix(const ImatrixOptions& given, const ProgressCallback& progr
   if (!options.text.file.empty()) {
     if (options.model.model.empty()) fail("", "no model given: -m MODEL");
     sums = collect(options, result, progress);
+    if (!cluster::leads(options.ranks)) return result;
   }
   std::vector<plan::Finding> found;
   // Should one of them be no importance, the collection's progress is still there.

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/ranks.h"
 #include "jobs/calibration_text.h"
 #include "jobs/model_options.h"
 #include "jobs/plan.h"
@@ -33,6 +34,9 @@ struct ImatrixOptions {
   bool process_output = false;       ///< also collect for output.weight
   int64_t min_expert_tokens = 0;     ///< go on, `chunks` at a time, until every expert has seen so many tokens
   bool dry_run = false;              ///< with model, ctx_size and chunks: what it would take, from the header alone
+
+  /// Processes that share the work, of which this is one; null: it is alone. No option, and not recorded.
+  cluster::Ranks* ranks = nullptr;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {

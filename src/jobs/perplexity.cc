@@ -112,8 +112,8 @@ PerplexityResult Run::evaluate_text() {
   if (base) base->require(chunks, identity);
 
   evaluate::EvaluationOptions how;
-  how.sweep =
-      options_.sweep.sweep(reader, model.config(), evaluation_bytes(chunks, identity), chunks.n_ctx(), /*output=*/"");
+  how.sweep = options_.sweep.sweep(reader, model.config(), evaluation_bytes(chunks, identity), chunks.n_ctx(),
+                                   /*output=*/"", options_.ranks);
   how.sweep.scratch_folder = options_.scratch_folder;
   how.layer_done = [this](int64_t done, int64_t count) {
     report({.stage = "layers", .done = done, .total = count, .unit = "layers"});
@@ -137,6 +137,7 @@ PerplexityResult Run::evaluate_text() {
   evaluate::EvaluationResult evaluated =
       evaluate::evaluate(model, identity, chunks, base.get(), how,
                          [this](std::span<const evaluate::TokenScore> scores) { report_chunks(scores); });
+  if (!cluster::leads(options_.ranks)) return std::move(result_);
   take(perplexity(evaluated.scores));
   result_.running = running_perplexity(evaluated.scores, chunks.n_scored());
   result_.resumed_chunks = evaluated.resumed_chunks;
@@ -238,7 +239,13 @@ void check(const PerplexityOptions& options) {
   if (format != "compact" && format != "llama") {
     fail("", "--kl-divergence-base-format: expected compact or llama, found \"{}\"", printable(format));
   }
+  if (cluster::are_several(options.ranks)) {
+    if (options.self_check || !options.tokens.empty()) fail("", "--self-check and --tokens run in one process");
+    if (options.kl_divergence && !options.report.empty())
+      fail("", "--report with --kl-divergence shows logits, which several processes do not bring together");
+  }
   refuse_ignored(options);
+  if (!cluster::leads(options.ranks)) return;
   for (const std::string& output : {options.dump_logits, options.resume.resume,
                                     options.kl_divergence ? std::string() : options.kl_divergence_base}) {
     if (!output.empty()) check_output(output, options.inputs());
@@ -259,7 +266,7 @@ PerplexityResult perplexity(const PerplexityOptions& options, const ProgressCall
                             : options.tokens.empty() ? run.evaluate_text()
                                                      : run.one_sequence();
   check_mapped_files_unchanged();
-  publish(result);
+  if (cluster::leads(options.ranks)) publish(result);
   run.remove_progress();
   return result;
 }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/ranks.h"
 #include "jobs/divergence_figures.h"
 #include "jobs/model_options.h"
 #include "jobs/progress.h"
@@ -31,6 +32,9 @@ struct PerplexityOptions {
   std::string dump_logits;     ///< of that sequence: file for all logits, little-endian float32
   std::string report;          ///< HTML file for a report of a text's evaluation; empty: none
   std::string scratch_folder;  ///< for activations that exceed the memory; empty: the working directory
+
+  /// Processes that share the work, of which this is one; null: it is alone. No option, and not recorded.
+  cluster::Ranks* ranks = nullptr;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {

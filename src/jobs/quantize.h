@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "calibrate/calibrated_layers.h"
+#include "cluster/ranks.h"
 #include "jobs/calibration_costs.h"
 #include "jobs/calibration_text.h"
 #include "jobs/device_options.h"
@@ -49,6 +50,9 @@ struct QuantizeOptions {
   bool verify = false;                ///< read the result back from the disk before it gets its name
   bool strict = false;                ///< warnings about plan and importance are errors
   const calibrate::Trials* trials = nullptr;  ///< of calibration: other types to try on the way; no option of a user's
+
+  /// Processes that share the work, of which this is one; null: it is alone. No option, and not recorded.
+  cluster::Ranks* ranks = nullptr;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
