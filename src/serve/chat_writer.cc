@@ -1,92 +1,40 @@
 #include "serve/chat_writer.h"
 
-#include <algorithm>
+#include <random>
+#include <span>
 #include <utility>
 
+#include "chat/answer_parser.h"
+
 namespace steelyard::serve {
-namespace {
-
-constexpr std::string_view kBegin = "<think>", kEnd = "</think>", kSpace = " \n\r\t";
-
-// What follows of an answer, by what it is.
-struct Part {
-  std::string reasoning, content;
-};
-
-// Tells the reasoning that an answer begins with from the rest, while text comes: what may still become a mark, and
-// white space around marks, is held back.
-class Splitter {
- public:
-  explicit Splitter(bool in_reasoning) : state_(in_reasoning ? State::kReasoning : State::kStart) {}
-
-  Part push(std::string_view text) {
-    Part part;
-    held_ += text;
-    if (state_ == State::kStart) start();
-    if (state_ == State::kReasoning) reason(part);
-    if (state_ == State::kAfter) {
-      held_.erase(0, std::min(held_.find_first_not_of(kSpace), held_.size()));
-      if (!held_.empty()) state_ = State::kContent;
-    }
-    if (state_ == State::kContent) part.content += std::exchange(held_, "");
-    return part;
-  }
-
-  // No more text comes.
-  Part finish() {
-    std::string rest = std::exchange(held_, "");
-    return state_ == State::kReasoning ? Part{std::move(rest), ""} : Part{"", std::move(rest)};
-  }
-
- private:
-  enum class State { kStart, kReasoning, kAfter, kContent };
-
-  void start() {
-    const size_t at = held_.find_first_not_of(kSpace);
-    if (at == std::string::npos) return;
-    const std::string_view rest = std::string_view(held_).substr(at);
-    if (rest.starts_with(kBegin)) {
-      held_.erase(0, at + kBegin.size());
-      state_ = State::kReasoning;
-    } else if (!kBegin.starts_with(rest)) {
-      state_ = State::kContent;
-    }
-  }
-
-  void reason(Part& part) {
-    const size_t end = held_.find(kEnd);
-    size_t n = end;
-    if (end == std::string::npos) {
-      n = held_.size();
-      for (size_t mark = std::min(kEnd.size() - 1, held_.size()); mark > 0; --mark) {
-        if (!held_.ends_with(kEnd.substr(0, mark))) continue;
-        n -= mark;
-        break;
-      }
-    }
-    part.reasoning.append(held_, 0, n);
-    held_.erase(0, end == std::string::npos ? n : end + kEnd.size());
-    if (end != std::string::npos) state_ = State::kAfter;
-  }
-
-  State state_;
-  std::string held_;
-};
-
-}  // namespace
-
 struct ChatWriter::Choice {
-  explicit Choice(bool in_reasoning) : splitter(in_reasoning) {}
+  explicit Choice(const Options& options, uint64_t id_seed)
+      : parser(*options.format, options.tools, options.prompt, id_seed) {}
 
-  Splitter splitter;
-  std::string reasoning, content;
+  chat::AnswerParser parser;
+  chat::Answer answer;
   json::Json scores = nullptr, finish = nullptr;
   bool begun = false;
 };
 
+namespace {
+
+// At `index` of the message's calls.
+json::Json call_json(const chat::ToolCall& call, size_t index) {
+  return {{"index", index},
+          {"id", call.id},
+          {"type", "function"},
+          {"function", {{"name", call.name}, {"arguments", call.arguments}}}};
+}
+
+}  // namespace
+
 ChatWriter::ChatWriter(AnswerHead head, const tokenizer::Tokenizer& tokenizer, Options options)
-    : head_(std::move(head)), tokenizer_(tokenizer), options_(options), usage_(options.n) {
-  for (int64_t i = 0; i < options_.n; ++i) choices_.push_back(std::make_unique<Choice>(options_.in_reasoning));
+    : head_(std::move(head)), tokenizer_(tokenizer), options_(std::move(options)), usage_(options_.n) {
+  std::random_device device;  // ids of calls are to differ from those of other answers
+  for (int64_t i = 0; i < options_.n; ++i) {
+    choices_.push_back(std::make_unique<Choice>(options_, uint64_t{device()} << 32 | device()));
+  }
 }
 
 ChatWriter::~ChatWriter() = default;
@@ -102,25 +50,33 @@ json::Json ChatWriter::answer(const char* object, json::Json choices) const {
 std::vector<json::Json> ChatWriter::take(const Event& event) {
   usage_.add(event);
   Choice& choice = *choices_.at(static_cast<size_t>(event.index));
-  Part part = choice.splitter.push(event.text);
+  std::vector<chat::Delta> parts = choice.parser.push(event.text);
   if (event.is_last()) {
-    const Part last = choice.splitter.finish();
-    part.reasoning += last.reasoning;
-    part.content += last.content;
+    const std::vector<chat::Delta> rest = choice.parser.finish();
+    parts.insert(parts.end(), rest.begin(), rest.end());
   }
-  choice.reasoning += part.reasoning;
-  choice.content += part.content;
 
   json::Json delta = json::Json::object(), scores;
   if (!std::exchange(choice.begun, true)) delta = {{"role", "assistant"}, {"content", ""}};
-  if (!part.reasoning.empty()) delta["reasoning_content"] = part.reasoning;
-  if (!part.content.empty()) delta["content"] = part.content;
+  std::string reasoning, content;
+  for (const chat::Delta& part : parts) {
+    if (part.kind == chat::Delta::Kind::kToolCall)
+      delta["tool_calls"].push_back(call_json(part.call, choice.answer.calls.size()));
+    else
+      (part.kind == chat::Delta::Kind::kReasoning ? reasoning : content) += part.text;
+    choice.answer.add(std::span(&part, 1));
+  }
+  if (!reasoning.empty()) delta["reasoning_content"] = reasoning;
+  if (!content.empty()) delta["content"] = content;
   if (options_.scores && !event.tokens.empty()) {
     scores = chat_scores(event.tokens, tokenizer_);
     if (choice.scores.is_null()) choice.scores = {{"content", json::Json::array()}};
     for (const json::Json& score : scores["content"]) choice.scores["content"].push_back(score);
   }
-  if (event.finish) choice.finish = finish_name(*event.finish);
+  if (event.finish) {
+    const bool calls = !choice.answer.calls.empty() && std::string_view(finish_name(*event.finish)) == "stop";
+    choice.finish = calls ? "tool_calls" : finish_name(*event.finish);
+  }
   if (delta.empty() && scores.is_null() && !event.is_last()) return {};
   return {answer("chat.completion.chunk", json::Json::array({{{"index", event.index},
                                                               {"delta", std::move(delta)},
@@ -131,8 +87,15 @@ std::vector<json::Json> ChatWriter::take(const Event& event) {
 json::Json ChatWriter::whole() const {
   json::Json choices = json::Json::array();
   for (const auto& choice : choices_) {
-    json::Json message = {{"role", "assistant"}, {"content", choice->content}};
-    if (!choice->reasoning.empty()) message["reasoning_content"] = choice->reasoning;
+    const auto& [reasoning, content, calls] = choice->answer;
+    json::Json message = {{"role", "assistant"}, {"content", content}};
+    if (content.empty() && !calls.empty()) message["content"] = nullptr;
+    if (!reasoning.empty()) message["reasoning_content"] = reasoning;
+    for (size_t i = 0; i < calls.size(); ++i) {
+      json::Json call = call_json(calls[i], i);
+      call.erase("index");  // of streams
+      message["tool_calls"].push_back(std::move(call));
+    }
     choices.push_back({{"index", choices.size()},
                        {"message", std::move(message)},
                        {"logprobs", choice->scores},

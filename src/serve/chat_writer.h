@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "chat/answer_format.h"
 #include "serve/answers.h"
 
 namespace steelyard::serve {
@@ -15,7 +16,9 @@ class ChatWriter final : public AnswerWriter {
   struct Options {
     int64_t n = 1;  ///< choices
     bool scores = false;
-    bool in_reasoning = false;  ///< the prompt ends where reasoning has begun
+    const chat::AnswerFormat* format = nullptr;  ///< of the model's template
+    json::Json tools = nullptr;                  ///< of the request
+    std::string prompt = {};                     ///< rendered: it may have opened reasoning already
   };
   ChatWriter(AnswerHead head, const tokenizer::Tokenizer& tokenizer, Options options);
   ~ChatWriter() override;

@@ -228,7 +228,7 @@ void Server::complete(const json::Json& body, httplib::Response& response) {
       CompletionWriter::Options{request.prompts, request.shared.n, request.echo, scores});
   // Without an answer the engine has only the prompt's scores to give, wanted or not.
   const bool score_prompt = request.echo && (scores || request.shared.max_tokens == 0);
-  start(request.shared, std::move(request.prompts), score_prompt, std::move(writer), response);
+  start(request.shared, std::move(request.prompts), score_prompt, /*piece=*/{}, std::move(writer), response);
 }
 
 chat::Rendered Server::render(ChatRequest request) const {
@@ -247,13 +247,16 @@ chat::Rendered Server::render(ChatRequest request) const {
 void Server::chat(const json::Json& body, httplib::Response& response) {
   ChatRequest request = read_chat(body, options_.sampling);
   const chat::Rendered rendered = render(request);
-  const std::string_view text = rendered.text;
-  const size_t end = text.find_last_not_of(" \n");
-  const bool in_reasoning = end != std::string_view::npos && text.substr(0, end + 1).ends_with("<think>");
-  auto writer = std::make_shared<ChatWriter>(
-      make_head("chatcmpl-", options_.model), tokenizer_,
-      ChatWriter::Options{request.shared.n, request.shared.n_top.has_value(), in_reasoning});
-  start(request.shared, {chat::tokenize(tokenizer_, rendered)}, /*score_prompt=*/false, std::move(writer), response);
+  const chat::AnswerFormat& format = chat::AnswerFormat::of(options_.chat->source().text);
+  const std::vector<tokenizer::TokenId> prompt = chat::tokenize(tokenizer_, rendered);
+  auto writer = std::make_shared<ChatWriter>(make_head("chatcmpl-", options_.model), tokenizer_,
+                                             ChatWriter::Options{.n = request.shared.n,
+                                                                 .scores = request.shared.n_top.has_value(),
+                                                                 .format = &format,
+                                                                 .tools = request.tools,
+                                                                 .prompt = rendered.text});
+  const auto piece = [this, &format](tokenizer::TokenId id) { return chat::piece_of(tokenizer_, format, id); };
+  start(request.shared, {prompt}, /*score_prompt=*/false, piece, std::move(writer), response);
 }
 
 void Server::compare(const json::Json& body, httplib::Response& response) {
@@ -283,7 +286,7 @@ void Server::check_prompt(std::span<const tokenizer::TokenId> prompt) const {
 }
 
 void Server::start(const SharedFields& shared, std::vector<std::vector<tokenizer::TokenId>> prompts, bool score_prompt,
-                   std::shared_ptr<AnswerWriter> writer, httplib::Response& response) {
+                   const Piece& piece, std::shared_ptr<AnswerWriter> writer, httplib::Response& response) {
   const auto channel = std::make_shared<Channel>();
   const int64_t n_texts = std::ssize(prompts) * shared.n;
   if (n_texts > engine_.options().most_waiting)
@@ -298,6 +301,7 @@ void Server::start(const SharedFields& shared, std::vector<std::vector<tokenizer
                        .stops = shared.stops,
                        .n_top = shared.n_top,
                        .score_prompt = score_prompt,
+                       .piece = piece,
                        .index = std::ssize(texts),
                        .channel = channel};
       text.sampling.seed += static_cast<uint64_t>(i);

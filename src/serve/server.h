@@ -47,6 +47,7 @@ class Server {
   void drain();
 
  private:
+  using Piece = std::function<std::string(tokenizer::TokenId)>;  // of TextRequest
   using Handle = void (Server::*)(const json::Json& body, httplib::Response& response);
 
   void set_up_routes();
@@ -61,7 +62,7 @@ class Server {
   chat::Rendered render(ChatRequest request) const;
   json::Json models() const;
   void start(const SharedFields& shared, std::vector<std::vector<tokenizer::TokenId>> prompts, bool score_prompt,
-             std::shared_ptr<AnswerWriter> writer, httplib::Response& response);
+             const Piece& piece, std::shared_ptr<AnswerWriter> writer, httplib::Response& response);
   void check_prompt(std::span<const tokenizer::TokenId> prompt) const;
 
   Engine& engine_;

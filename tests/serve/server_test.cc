@@ -10,7 +10,6 @@
 #include <cstdlib>
 #include <thread>
 
-#include "serve/chat_writer.h"
 #include "served.h"
 
 namespace steelyard::serve {
@@ -168,36 +167,6 @@ TEST_F(ServerTest, Chats) {
   post("/v1/chat/completions", {{"messages", messages}, {"tools", 1}}, 400);
   post("/v1/chat/completions", {{"messages", messages}, {"top_logprobs", 2}}, 400);
   post("/v1/chat/completions", {{"messages", messages}, {"chat_template_kwargs", "x"}}, 400);
-}
-
-TEST(ChatWriter, TellsReasoningFromTheAnswer) {
-  const tokenizer::Tokenizer tokenizer(gguf::Reader(test::bundled_model()).metadata());
-  // However the text is cut.
-  const auto parts = [&](std::string_view text, size_t step, bool in_reasoning) {
-    ChatWriter writer({}, tokenizer, {.in_reasoning = in_reasoning});
-    std::string reasoning, content;
-    const auto take = [&](const Event& event) {
-      for (const Json& chunk : writer.take(event)) {
-        reasoning += chunk["choices"][0]["delta"].value("reasoning_content", "");
-        content += chunk["choices"][0]["delta"].value("content", "");
-      }
-    };
-    for (size_t at = 0; at < text.size(); at += step) take({.text = std::string(text.substr(at, step))});
-    take({.finish = generate::FinishReason::kEndOfGeneration});
-    const Json message = writer.whole()["choices"][0]["message"];
-    EXPECT_EQ(message["content"], content);
-    EXPECT_EQ(message.value("reasoning_content", ""), reasoning);
-    return std::pair(reasoning, content);
-  };
-  using Pair = std::pair<std::string, std::string>;
-  for (const size_t step : {1, 2, 3, 100}) {
-    EXPECT_EQ(parts("<think>a <b </think>\n\nc <think>", step, false), Pair("a <b ", "c <think>"));
-    EXPECT_EQ(parts("a</think>b", step, true), Pair("a", "b"));
-    EXPECT_EQ(parts("a</thin", step, true), Pair("a</thin", ""));
-    EXPECT_EQ(parts("a</think>b", step, false), Pair("", "a</think>b"));
-    EXPECT_EQ(parts("<thin", step, false), Pair("", "<thin"));
-    EXPECT_EQ(parts(" x", step, false), Pair("", " x"));
-  }
 }
 
 TEST_F(ServerTest, PromptsAndChoices) {
