@@ -67,6 +67,7 @@ int main(int argc, char** argv) {
   steelyard::tools::add_quantize(app);
   steelyard::tools::add_perplexity(app);
   steelyard::tools::add_run(app);
+  steelyard::tools::add_serve(app);
   steelyard::tools::add_write(app);
   steelyard::tools::add_inspect(app);
   steelyard::tools::add_bench(app);

@@ -112,6 +112,26 @@ void add_options(CLI::App& command, jobs::ModelOptions& options) {
   add_options(command, options.cache);
 }
 
+void add_options(CLI::App& command, generate::SamplingOptions& sampling) {
+  command.add_option("--temp", sampling.temperature, "temperature; 0: always the most likely token")
+      ->capture_default_str();
+  command.add_option("--top-k", sampling.top_k, "sample from the k most likely tokens; 0: all")->capture_default_str();
+  command
+      .add_option("--top-p", sampling.top_p,
+                  "sample from the most likely tokens that together have this "
+                  "probability; 1: all")
+      ->capture_default_str();
+  command
+      .add_option("--min-p", sampling.min_p,
+                  "sample from tokens with at least this share of the most likely "
+                  "token's probability; 0: all")
+      ->capture_default_str();
+  command.add_option("--repeat-penalty", sampling.repeat_penalty, "penalty for repeated tokens; 1: none")
+      ->capture_default_str();
+  command.add_option("--repeat-last-n", sampling.repeat_last_n, "number of last tokens that are penalised; -1: all")
+      ->capture_default_str();
+}
+
 void add_options(CLI::App& command, jobs::SweepChoice& options) {
   command.add_option("-b,--batch-size", options.batch_size, "tokens per batch (several chunks, or a part of one)")
       ->capture_default_str();

@@ -23,6 +23,15 @@ void interrupted(int signal) {
   std::raise(signal);  // SA_RESETHAND: now the default, which ends the process
 }
 
+volatile std::sig_atomic_t finishing = 0;
+
+void handle(int signal, int flags, void (*simple)(int), void (*detailed)(int, siginfo_t*, void*));
+
+void finish(int) {
+  finishing = 1;
+  for (const int signal : {SIGINT, SIGTERM}) handle(signal, 0, interrupted, nullptr);
+}
+
 void cannot_read(int signal, siginfo_t* info, void*) {
   const char* const path = mapped_path_at(info->si_addr);
   if (path == nullptr) {  // memory that is no file's: a bug, or the machine
@@ -56,6 +65,12 @@ void handle_signals() {
   handle(SIGBUS, SA_SIGINFO, nullptr, cannot_read);
   std::signal(SIGXFSZ, SIG_IGN);
 }
+
+void finish_on_signals() {
+  for (const int signal : {SIGINT, SIGTERM}) handle(signal, 0, finish, nullptr);
+}
+
+bool finish_requested() { return finishing != 0; }
 
 void set_last_words(void (*say)()) { last_words = say; }
 

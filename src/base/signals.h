@@ -9,6 +9,11 @@ namespace steelyard {
 /// - A file that grows beyond the limit (RLIMIT_FSIZE) is an error of the write, not a signal.
 void handle_signals();
 
+/// From now on the first SIGINT or SIGTERM ends nothing: finish_requested() is true instead. The second one ends the
+/// process as above.
+void finish_on_signals();
+bool finish_requested();
+
 /// SIGTERM calls `say` before the process ends: what signal handlers may do only.
 void set_last_words(void (*say)());
 

@@ -183,7 +183,7 @@ double CalibratedLayers::half_over_all() const {
 
 void CalibratedLayers::pass_layer(int number) {
   Stopwatch watch;
-  model_.will_need(number + 1);
+  if (settings_.reads_ahead) model_.will_need(number + 1);
   model::LoadedTensors rounded;  // at first the file's
   const model::Layer layer = model_.layer(number, original_->n_ctx(), {}, &rounded);
   std::vector<const plan::Decision*> wanted;

@@ -51,6 +51,7 @@ struct CalibrationSettings {
   const Trials* trials = nullptr;  ///< or null; outlives the encoder
   /// Bytes for the statistics of a stage, by layer (calibration_memory.h). Empty: as many as they take.
   std::vector<uint64_t> stage_memory = {};
+  bool reads_ahead = true;  ///< the next layer of the file, where there is room for it beside the plan of memory
   cluster::Ranks* ranks = nullptr;  ///< that share the work; null: there are no others. Outlives the encoder
   /// Called often, before a batch and between matrices that are rounded, with the layer's number, from the thread that
   /// asks for the layer's tensors. May throw: the layer is then unfinished. May be empty.

@@ -3,7 +3,9 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/output_target.h"
+#include "base/saturating.h"
 #include "base/temporary_file.h"
 #include "jobs/calibration_costs.h"
 
@@ -58,6 +60,10 @@ calibrate::CalibrationSettings Calibration::settings() const {
       source_, model_.config(), resolution_, text_.chunks().count(), text_.chunks().n_ctx(), options_.memory);
   settings.sweep.hidden_state_bytes = memory.in_memory / 2;  // of each model
   settings.stage_memory = memory.of_stage;
+  // Without room for it, a layer that was read ahead would be gone before its turn, and be read again. As much once
+  // more is for what is on its way to the disk.
+  settings.reads_ahead =
+      saturating_add(memory.peak, saturating_mul(2, memory.weights)) <= usable_memory(options_.memory);
   if (progress_) {
     settings.at_work = [this](int layer) {
       progress_({.stage = "calibrate", .item = fmt::format("layer {} of {}", layer + 1, model_.n_layers())});

@@ -20,6 +20,7 @@
 #include "jobs/quantize.h"
 #include "jobs/run.h"
 #include "jobs/search.h"
+#include "jobs/serve.h"
 #include "jobs/tune.h"
 #include "jobs/write.h"
 
@@ -82,6 +83,7 @@ TEST(Options, OfTheCommandLineAreThoseOfTheJobs) {
        "winogrande_tasks", "multiple_choice", "multiple_choice_tasks"},
       {"scratch_folder"});
   expect_same<jobs::RunOptions>(add_run, "run", {"help", "devices", "n_gpu_layers", "interactive", "quiet", "raw"});
+  expect_same<jobs::ServeOptions>(add_serve, "serve", {"help", "devices", "n_gpu_layers", "quiet"});
   expect_same<jobs::WriteOptions>(add_write, "write", {"help", "devices", "n_gpu_layers"});
   expect_same<jobs::TuneOptions>(add_tune, "tune", {"help", "chunk"}, {"ppl_stride"});
   expect_same<jobs::SearchOptions>(add_search, "search", {"help", "json", "chunk", "n_gpu_layers"}, {"ppl_stride"});
