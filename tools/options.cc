@@ -306,6 +306,33 @@ void print_tuning(const jobs::TuneResult& result) {
               result.divergence / result.divergence_before);
 }
 
+void add_options(CLI::App& command, jobs::ConversationFiles& options, double& share) {
+  add_options(command, options);
+  command
+      .add_option("--conversations-share", share,
+                  "with text and --conversations: share of the chunks that are conversations")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+}
+
+void add_options(CLI::App& command, jobs::ConversationFiles& options) {
+  command.add_option(
+      "--conversations", options.conversations,
+      "conversations, as JSON lines of {\"messages\": [...], \"tools\": [...]}; rendered with the model's "
+      "chat template");
+  command.add_option("--chat-template", options.chat_template, "file with a chat template, instead of the model's own");
+}
+
+void print_conversations(const jobs::ConversationFigures& figures) {
+  print_out("{} conversations have {} tokens", figures.n_conversations - figures.n_refused, figures.n_tokens);
+  if (figures.n_chunks > 0) print_out("; {} chunks of the text are conversations", figures.n_chunks);
+  print_out("\n");
+  if (figures.n_refused > 0) {
+    print_out("{} conversations are left out, because the template refuses them; {}\n", figures.n_refused,
+              figures.refusal);
+  }
+}
+
 void print_writing(const jobs::WritingFigures& figures) {
   if (figures.resumed_chunks > 0) print_out("continued after {} chunks of an earlier run\n", figures.resumed_chunks);
   if (figures.n_tokens > 0) {

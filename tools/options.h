@@ -64,6 +64,12 @@ void print_tuning(const jobs::TuneResult& result);
 
 /// --writer and --save-text.
 void add_options(CLI::App& command, jobs::WriterFiles& options);
+/// --conversations and --chat-template.
+void add_options(CLI::App& command, jobs::ConversationFiles& options);
+/// The same and --conversations-share.
+void add_options(CLI::App& command, jobs::ConversationFiles& options, double& share);
+/// What became of conversations.
+void print_conversations(const jobs::ConversationFigures& figures);
 /// How a model's own text came out.
 void print_writing(const jobs::WritingFigures& figures);
 

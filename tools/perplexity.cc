@@ -82,6 +82,8 @@ void run(CommandLine& line) {
   const auto publish = [&](const jobs::PerplexityResult& result) {
     if (options.self_check)
       print_noise_floor(result);
+    else if (result.conversations)
+      print_conversations(result);
     else if (result.n_tokens)
       print_sequence(result);
     else
@@ -105,6 +107,13 @@ void add_perplexity(CLI::App& app) {
   jobs::PerplexityOptions& options = line->options;
   add_options(*command, options.model);
   add_options(*command, options.text);
+  add_options(*command, options.conversations);
+  command
+      ->add_option(
+          "--answer-tokens", options.answer_tokens,
+          "with --conversations: maximum number of tokens of a greedy answer, whose tool calls are compared; 0: none")
+      ->check(CLI::Range(0, 1 << 16))
+      ->capture_default_str();
   command->add_option("--json", line->json, "write the results to this JSON file");
   command->add_option("--report", options.report, "HTML file to write: the figures as pictures, the worst tokens");
   command->add_option("--tokens", options.tokens, "evaluate a single sequence: file with a JSON array of token ids");

@@ -103,11 +103,12 @@ uint64_t DivergenceBaseWriter::make_durable() {
 std::unique_ptr<DivergenceBaseWriter> DivergenceBaseWriter::create(BaseLayout layout, const std::string& path,
                                                                    const tokenizer::Chunks& chunks,
                                                                    const ModelIdentity& model,
-                                                                   std::optional<AtomicFile::Resume> resume) {
+                                                                   std::optional<AtomicFile::Resume> resume,
+                                                                   const std::string& note) {
   if (layout == BaseLayout::kLlama) {
     return std::make_unique<LlamaBaseWriter>(path, chunks, model.n_vocab, resume);
   }
-  return std::make_unique<CompactBaseWriter>(path, chunks, model, resume);
+  return std::make_unique<CompactBaseWriter>(path, chunks, model, resume, note);
 }
 
 }  // namespace steelyard::evaluate

@@ -55,6 +55,8 @@ class DivergenceBase {
   /// Scored positions per chunk.
   int64_t n_scored() const { return n_ctx_ - 1 - first_scored_; }
   int64_t first_scored() const { return first_scored_; }
+  /// What the job that made it wants to know again, and nobody here reads (EvaluationOptions::note); empty: nothing.
+  virtual std::string note() const { return ""; }
   /// SHA-256 of its length and first MiB: identifies the base.
   std::string digest() const;
   /// The text that the base was made with [n_chunks * n_ctx].
@@ -97,11 +99,12 @@ class DivergenceBaseWriter {
  public:
   virtual ~DivergenceBaseWriter() = default;
 
-  /// resume: the file can be continued after an interruption; its size is the length that an earlier writer last made
-  /// durable.
+  /// note: for the compact layout only. resume: the file can be continued after an interruption; its size is the length
+  /// that an earlier writer last made durable.
   static std::unique_ptr<DivergenceBaseWriter> create(BaseLayout layout, const std::string& path,
                                                       const tokenizer::Chunks& chunks, const ModelIdentity& model,
-                                                      std::optional<AtomicFile::Resume> resume);
+                                                      std::optional<AtomicFile::Resume> resume,
+                                                      const std::string& note = "");
 
   /// Of the next rows, as an encoder made them.
   void append(std::span<const std::byte> rows) { file_->append(rows); }

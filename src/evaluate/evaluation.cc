@@ -172,7 +172,7 @@ EvaluationResult evaluate(const model::Model& model, const ModelIdentity& identi
     std::optional<AtomicFile::Resume> resume;
     if (file.is_kept())
       resume = {.size = earlier->base_bytes, .complete = done == chunks.count(), .ours = file.was_there()};
-    writer = DivergenceBaseWriter::create(options.layout, options.base_path, chunks, identity, resume);
+    writer = DivergenceBaseWriter::create(options.layout, options.base_path, chunks, identity, resume, options.note);
   }
   Run run(model, identity.path, chunks, base, encoder.get(), writer.get(), compare_routers, std::move(*earlier));
   ExpertRecorder recorder(experts, chunks);

@@ -39,6 +39,7 @@ struct EvaluationOptions {
   std::string base_path;  ///< of the base to compare with or to write; empty: none
   bool write_base = false;
   BaseLayout layout = BaseLayout::kCompact;
+  std::string note;           ///< that the base is to keep, in the compact layout
   std::string progress_path;  ///< empty: an interruption loses the run
   std::chrono::milliseconds save_every{5000};
   std::function<void(int64_t done, int64_t count)> layer_done;  ///< layer-major: called after each; may be empty

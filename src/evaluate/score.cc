@@ -16,6 +16,12 @@ int64_t rows_at_once(const tokenizer::Chunks& chunks, int64_t n_vocab) {
   return std::clamp<int64_t>(kValues / n_vocab, 1, chunks.n_scored());
 }
 
+// A chunk may hold several texts.
+schedule::SweepOptions with_starts(const tokenizer::Chunks& chunks, schedule::SweepOptions options) {
+  options.starts = [&chunks](int64_t c) { return chunks.starts(c); };
+  return options;
+}
+
 // The leader gets what other ranks have recorded of their layers.
 void share_choices(cluster::Ranks& ranks, ExpertRecorder& recorder) {
   const auto n_layers = recorder.shape().layers.size();
@@ -51,7 +57,8 @@ class ChunkScorer::Impl {
         options_(options),
         visit_(visit),
         sweep_(
-            model, chunks.n_ctx(), [&chunks](int64_t c) { return chunks.input(c); }, options.sweep),
+            model, chunks.n_ctx(), [&chunks](int64_t c) { return chunks.input(c); },
+            with_starts(chunks, options.sweep)),
         rows_at_once_(rows_at_once(chunks, n_vocab)),
         host_(static_cast<size_t>(rows_at_once_ * n_vocab)) {}
 

@@ -25,6 +25,8 @@ CalibrationTextSettings calibration_text_settings(const QuantizeOptions& options
           // A file may be made again from the text that was kept, which needs no writing.
           .writing = options.from.empty() || source.own ? shaping.writing : WritingOptions(),
           .files = options.files,
+          .conversations = options.conversations,
+          .conversations_share = shaping.conversations_share,
           .model = {.model = options.model, .backend = {options.backend}, .threads = options.threads},
           .progress = {.resume = options.dry_run ? "" : name_beside(options.output, kProgressSuffix)},
           .replace = !options.resume,

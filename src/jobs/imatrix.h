@@ -27,6 +27,8 @@ struct ImatrixOptions {
   double own_share = 0.75;  ///< with self+FILE: chunks that are self
   WritingOptions writing;   ///< with self: the text
   WriterFiles files;        ///< the same
+  ConversationFiles conversations;
+  double conversations_share = kConversationsShare;  ///< of the chunks, with a text
   SweepChoice sweep;
   ResumeOptions resume;
   std::string output_file;           ///< .dat for the legacy layout, else GGUF; may be empty in a dry run
@@ -45,6 +47,8 @@ struct ImatrixOptions {
     visit("own_share", self.own_share);
     visit.group(self.writing);
     visit.group(self.files);
+    visit.group(self.conversations);
+    visit("conversations_share", self.conversations_share);
     visit.group(self.sweep);
     visit.group(self.resume);
     visit("output_file", self.output_file);
@@ -95,8 +99,9 @@ struct CollectedText {
   int64_t resumed_chunks = 0, resumed_layers = 0;  ///< by an earlier run
   std::vector<BrokenChunk> broken;
   std::optional<WritingFigures> writing;  ///< of a text that the model has written
-  int64_t wanted_expert_tokens = 0;       ///< what `below` counts from
-  std::vector<BlockCoverage> coverage;    ///< of blocks with routed experts
+  std::optional<ConversationFigures> conversations;
+  int64_t wanted_expert_tokens = 0;     ///< what `below` counts from
+  std::vector<BlockCoverage> coverage;  ///< of blocks with routed experts
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -110,6 +115,7 @@ struct CollectedText {
     visit("resumed_layers", self.resumed_layers);
     visit("broken", self.broken);
     visit("writing", self.writing);
+    visit("conversations", self.conversations);
     visit("wanted_expert_tokens", self.wanted_expert_tokens);
     visit("coverage", self.coverage);
   }

@@ -31,11 +31,14 @@ namespace {
 
 // What is given for a calibration, a tuning or importance that there is none of.
 void refuse_ignored(const QuantizeOptions& options) {
+  if (!options.calibrates()) refuse_given(options, {"ctx_size", "chunks", "memory"}, "without --calibrate");
+  if (!options.conversations.given()) {
+    refuse_given(options, {"chat_template", "conversations_share"}, "without --conversations");
+  }
   if (options.calibrate.empty()) {
-    refuse_given(
-        options,
-        names_of<WritingOptions>() + names_of<WriterFiles>() + OptionNames{"ctx_size", "chunks", "own_share", "memory"},
-        "without --calibrate");
+    refuse_given(options,
+                 names_of<WritingOptions>() + names_of<WriterFiles>() + OptionNames{"own_share", "conversations_share"},
+                 "without --calibrate");
   } else {
     refuse_given(options, TextSource::parse(options.calibrate).unused(),
                  fmt::format("with --calibrate {}", options.calibrate));
@@ -51,12 +54,12 @@ void check_options(const QuantizeOptions& options) {
   options.shaping.check();
   options.tuning.check();
   if (cluster::are_several(options.ranks)) {
-    if (options.calibrate.empty() || options.dry_run)
+    if (!options.calibrates() || options.dry_run)
       fail("", "several processes share a calibration: give --calibrate TEXT, and no --dry-run");
     if (options.tune) fail("", "--tune runs in one process: tune the file afterwards");
     refuse_own_text(TextSource::parse(options.calibrate));
   }
-  if (options.tune && options.calibrate.empty()) fail("", "--tune needs a text: --calibrate TEXT");
+  if (options.tune && !options.calibrates()) fail("", "--tune needs a text: --calibrate TEXT");
   if (options.tune && !options.from.empty()) fail("", "--tune and --from cannot be combined");
   if (options.tune && (options.shaping.split_max_size > 0 || options.shaping.keep_split))
     fail("", "--tune writes one file: leave out --split-max-size and --keep-split");
@@ -128,7 +131,7 @@ TuneResult tune_result(const QuantizeOptions& options, const CalibrationText& te
   run.memory = options.memory;
   run.tuning = options.tuning;
   run.replace = !options.resume;
-  run.text = text.source().recorded();
+  run.text = text.recorded();
   run.text_sha256 = text.sha256();
   run.resume.resume = tuning_progress(options);
   const TuneResult result = run_tuning(run, text.chunks(), progress);
@@ -201,7 +204,7 @@ QuantizeResult quantize(const QuantizeOptions& given, const ProgressCallback& pr
   if (cluster::are_several(options.ranks) && (options.size > 0 || !options.devices.vram.empty()))
     fail("", "--size and --vram search in one process");
   if (options.size > 0 || !options.devices.vram.empty()) {
-    if (!options.calibrate.empty() && options.from.empty()) check_options(options);  // before the search
+    if (options.calibrates() && options.from.empty()) check_options(options);  // before the search
     return quantize_to_size(options, progress);
   }
   if (options.steering.given()) fail("", "--fix, --tie and --simple need --size or --vram");
@@ -209,7 +212,7 @@ QuantizeResult quantize(const QuantizeOptions& given, const ProgressCallback& pr
   QuantizeResult result;
   result.threads = use_threads(options.threads);
   result.instruction_set = simd::target_name(simd::chosen_target());
-  const bool calibrates = !options.calibrate.empty();
+  const bool calibrates = options.calibrates();
   const gguf::Reader source(options.model, options.dry_run ? gguf::ReadMode::kHeader : gguf::ReadMode::kData);
   std::optional<imatrix::Imatrix> imatrix;
   if (!options.imatrix.empty()) imatrix = imatrix::load_for(options.imatrix, source.tensors());
@@ -262,12 +265,14 @@ QuantizeResult quantize(const QuantizeOptions& given, const ProgressCallback& pr
     quantize::check_interrupted(quantized_path(options), resume_policy(options));
     if (options.tune)
       check_output(options.output,
-                   {options.model, options.imatrix, options.files.writer, TextSource::parse(options.calibrate).file});
+                   {options.model, options.imatrix, options.files.writer, TextSource::parse(options.calibrate).file,
+                    options.conversations.conversations, options.conversations.chat_template});
     calibration->read();
     if (options.tune) check_tuning_text(calibration->text().chunks());
     set_calibration(made_from, options, calibration->text());
     expect_same_job(options, made_from, source);
     result.writing = calibration->text().writing();
+    result.conversations = calibration->text().conversations();
   }
   if (!is_quantized(options, made_from, source)) {
     const auto begin = std::chrono::steady_clock::now();
