@@ -51,7 +51,7 @@ original, a look at generated text. Files are interchangeable with llama.cpp's."
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME steelyard-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS
-  "libfmt-dev, libre2-dev, libpcre2-dev, libssl-dev, libeigen3-dev, nlohmann-json3-dev, pkg-config | pkgconf")
+  "libfmt-dev, libre2-dev, libpcre2-dev, libssl-dev, libcpp-httplib-dev, libeigen3-dev, nlohmann-json3-dev, pkg-config | pkgconf")
 set(CPACK_DEBIAN_DEVELOPMENT_DESCRIPTION "quantizes GGUF language models, development files
 Static libraries, headers and CMake files of Steelyard, for programs that read,
 plan, quantize or evaluate GGUF models: find_package(steelyard).")

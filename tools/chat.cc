@@ -114,7 +114,7 @@ void add_chat(CLI::App& app) {
       ->capture_default_str();
   command->add_option("-c,--ctx-size", options.ctx_size, "context size in tokens; default: 4096");
   command->add_option("-b,--batch-size", options.batch_size, "prompt tokens per batch")->capture_default_str();
-  add_sampling(*command, options.sampling);
+  add_options(*command, options.sampling);
   command->add_option("-s,--seed", options.seed, "random seed; -1: another one each time")->capture_default_str();
   command->add_option("--reasoning", line->reasoning, "show what the model reasons, dimmed, or hide it")
       ->check(CLI::IsMember({"show", "hide"}))

@@ -69,7 +69,7 @@ void add_run(CLI::App& app) {
                       "context size in tokens; default: what prompt and -n need, with -i 4096");
   command->add_option("-b,--batch-size", options.batch_size, "prompt tokens per batch")->capture_default_str();
   command->add_flag("-i,--interactive", line->interactive, "read lines from standard input and answer each");
-  add_sampling(*command, options.sampling);
+  add_options(*command, options.sampling);
   command
       ->add_option("-s,--seed", options.seed,
                    "random seed; the same seed gives the same tokens; -1: another seed "

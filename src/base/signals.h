@@ -24,9 +24,19 @@ class InterruptNotice {
  private:
   struct sigaction before_;
 };
+/// From now on the first SIGINT or SIGTERM ends nothing: finish_requested() is true instead. The second one ends the
+/// process as above.
+void finish_on_signals();
+bool finish_requested();
+
+/// SIGTERM calls `say` before the process ends: what signal handlers may do only.
+void set_last_words(void (*say)());
 
 /// Opens /dev/null as standard input, output and error where they are closed. Otherwise a file that is opened later
 /// would get their number, and receive what is printed.
 void open_standard_streams();
+
+/// What is printed from now on is not shown.
+void hide_output();
 
 }  // namespace steelyard

@@ -1,8 +1,8 @@
 // Talks to a model as it is used: messages through its chat template, answers divided into reasoning and text.
 //
 // Progress: "reasoning" and "text" with pieces of an answer as data, "call" with {name, arguments} of a call of a tool,
-// "ending" where an answer ends, "note" with a line about a command. Bytes of pieces are whole characters, as far as the
-// model writes any.
+// "ending" where an answer ends, "note" with a line about a command. Bytes of pieces are whole characters, as far as
+// the model writes any.
 #pragma once
 
 #include <cstdint>
@@ -52,9 +52,9 @@ struct ChatOptions {
 };
 
 struct ChatResult {
-  std::string messages;     ///< JSON of the conversation
-  int64_t answers = 0;      ///< that the model gave
-  int64_t reused = 0;       ///< tokens of prompts that were in the cache already
+  std::string messages;  ///< JSON of the conversation
+  int64_t answers = 0;   ///< that the model gave
+  int64_t reused = 0;    ///< tokens of prompts that were in the cache already
   RunPace prompt, generation;
 
   template <class Self, class Visit>
