@@ -24,6 +24,7 @@ class InterruptNotice {
  private:
   struct sigaction before_;
 };
+
 /// From now on the first SIGINT or SIGTERM ends nothing: finish_requested() is true instead. The second one ends the
 /// process as above.
 void finish_on_signals();
