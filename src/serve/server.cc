@@ -44,11 +44,12 @@ bool client_has_hung_up() { return Connection::current() != nullptr && Connectio
 bool take_all(Channel& channel, int64_t n_texts, AnswerWriter& writer) {
   while (n_texts > 0) {
     const std::optional<Event> event = channel.next(kLook);
-    if (!event) {
-      if (!client_has_hung_up()) continue;
+    // Nothing is written until the end, so that only this shows it, however fast events come.
+    if (client_has_hung_up()) {
       channel.cancel();
       return false;
     }
+    if (!event) continue;
     if (!event->error.empty()) {
       channel.cancel();
       throw_failure(event->error);
