@@ -199,6 +199,8 @@ TEST(AnswerParserTest, ReadsWhatTemplatesWrite) {
       while (!after.starts_with(prompt) || (prompt.back() != '\n' && prompt.back() != '>')) prompt.pop_back();
     }
     std::string text = after.substr(prompt.size());
+    // GLM's history has the end of reasoning alone.
+    if (text.starts_with("</think>")) text.erase(0, std::string_view("</think>").size());
     for (const std::string_view end : {"\n", "<|im_end|>", "</s>", "<|eot_id|>", "[e~[", "<｜end▁of▁sentence｜>",
                                        "<|call|>", "<|tool_response>", "<turn|>"}) {
       if (text.ends_with(end)) text.resize(text.size() - end.size());
