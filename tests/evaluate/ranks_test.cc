@@ -106,7 +106,7 @@ TEST_P(Ranks, OfAnotherTextAreRefused) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Orders, Ranks, testing::Bool(),
-                         [](const auto& info) { return info.param ? "ByToken" : "ByLayer"; });
+                         [](const auto& tested) { return tested.param ? "ByToken" : "ByLayer"; });
 
 }  // namespace
 }  // namespace steelyard::evaluate
