@@ -31,14 +31,14 @@ namespace {
 
 // What is given for a calibration, a tuning or importance that there is none of.
 void refuse_ignored(const QuantizeOptions& options) {
-  if (!options.calibrates()) refuse_given(options, {"ctx_size", "chunks", "memory"}, "without --calibrate");
   if (!options.conversations.given()) {
     refuse_given(options, {"chat_template", "conversations_share"}, "without --conversations");
   }
   if (options.calibrate.empty()) {
-    refuse_given(options,
-                 names_of<WritingOptions>() + names_of<WriterFiles>() + OptionNames{"own_share", "conversations_share"},
-                 "without --calibrate");
+    OptionNames of_text =
+        names_of<WritingOptions>() + names_of<WriterFiles>() + OptionNames{"own_share", "conversations_share"};
+    if (!options.calibrates()) of_text = of_text + OptionNames{"ctx_size", "chunks", "memory"};
+    refuse_given(options, of_text, "without --calibrate");
   } else {
     refuse_given(options, TextSource::parse(options.calibrate).unused(),
                  fmt::format("with --calibrate {}", options.calibrate));

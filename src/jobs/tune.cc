@@ -43,11 +43,7 @@ void check(const TuneOptions& options) {
                                            options.conversations.conversations,
                                            options.conversations.chat_template};
   check_output(options.output, inputs);
-  if (!options.resume.resume.empty()) {
-    std::vector<std::string> others = inputs;
-    others.push_back(options.output);
-    check_output(options.resume.resume, others);
-  }
+  if (!options.resume.resume.empty()) check_output(options.resume.resume, inputs, {options.output});
 }
 
 tokenizer::Chunks chunks_of_base(const TuneOptions& options, const tokenizer::Tokenizer& tokenizer) {
