@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <iostream>
 #include <optional>
 
 #include "base/error.h"
@@ -69,13 +68,6 @@ class Screen {
   bool dimmed_ = false, in_line_ = false;
 };
 
-std::optional<std::string> read_line() {
-  // While the user types, Ctrl-C ends the program as it always does.
-  if (::isatty(STDIN_FILENO) == 1) fmt::print(stderr, "> ");
-  std::string line;
-  return std::getline(std::cin, line) ? std::optional(line) : std::nullopt;
-}
-
 void run(const CommandLine& line) {
   if (!line.options.render.empty()) {
     write_out(jobs::render_chat(line.options));
@@ -85,7 +77,7 @@ void run(const CommandLine& line) {
   Screen screen(line.reasoning == "show", line.raw);
   std::optional<InterruptNotice> notice;
   const auto next_line = [&] {
-    notice.reset();
+    notice.reset();  // while the user types, Ctrl-C ends the program as it always does
     auto text = read_line();
     notice.emplace();
     return text;

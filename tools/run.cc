@@ -2,9 +2,6 @@
 #include "jobs/run.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
-
-#include <iostream>
 
 #include "base/error.h"
 #include "command.h"
@@ -20,12 +17,6 @@ struct CommandLine {
   bool quiet = false;
   bool raw = false;
 };
-
-std::optional<std::string> read_line() {
-  if (::isatty(STDIN_FILENO) == 1) fmt::print(stderr, "> ");
-  std::string line;
-  return std::getline(std::cin, line) ? std::optional(line) : std::nullopt;
-}
 
 void print_pace(const char* what, const jobs::RunPace& timing) {
   fmt::print(stderr, "{}: {} tokens in {:.2f} s, {:.1f} tokens/s\n", what, timing.tokens, timing.seconds,

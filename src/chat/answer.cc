@@ -29,8 +29,4 @@ Json Answer::message(std::string_view reasoning_field) const {
   return message;
 }
 
-std::string json_text(const Json& json) {
-  return json.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
-}
-
 }  // namespace steelyard::chat

@@ -37,7 +37,4 @@ struct Answer {
   Json message(std::string_view reasoning_field = "reasoning_content") const;
 };
 
-/// JSON's text. Bytes that are no UTF-8 become U+FFFD.
-std::string json_text(const Json& json);
-
 }  // namespace steelyard::chat

@@ -9,6 +9,7 @@
 namespace steelyard::chat {
 
 using json::Json;
+using json::json_text;
 
 /// JSON of a model or a client. Discarded (is_discarded()) where the text is none, or is nested more deeply, or has
 /// more names, than anything that is meant.

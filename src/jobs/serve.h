@@ -43,12 +43,7 @@ struct ServeOptions {
     visit("parallel", self.parallel);
     visit("queue", self.queue);
     visit.bytes("body_size", self.body_size);
-    visit("temp", self.sampling.temperature);
-    visit("top_k", self.sampling.top_k);
-    visit("top_p", self.sampling.top_p);
-    visit("min_p", self.sampling.min_p);
-    visit("repeat_penalty", self.sampling.repeat_penalty);
-    visit("repeat_last_n", self.sampling.repeat_last_n);
+    visit.group(self.sampling);
   }
 };
 

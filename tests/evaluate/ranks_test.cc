@@ -2,7 +2,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <filesystem>
 
 #include "base/error.h"
@@ -39,13 +38,6 @@ class Ranks : public testing::TestWithParam<bool> {
       if (ranks.leads()) result = std::move(of_rank);
     });
     return result;
-  }
-
-  static void expect_same_bits(const EvaluationResult& a, const EvaluationResult& b) {
-    ASSERT_EQ(a.scores.size(), b.scores.size());
-    EXPECT_EQ(std::memcmp(a.scores.data(), b.scores.data(), a.scores.size() * sizeof(TokenScore)), 0);
-    ASSERT_EQ(a.routers.size(), b.routers.size());
-    EXPECT_EQ(std::memcmp(a.routers.data(), b.routers.data(), a.routers.size() * sizeof(RouterCounts)), 0);
   }
 
   const test::TempFolder folder_;

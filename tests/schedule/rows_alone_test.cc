@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "golden_models.h"
+#include "opened_model.h"
 #include "schedule/session.h"
 #include "support.h"
 
@@ -13,14 +14,6 @@ namespace steelyard::schedule {
 namespace {
 
 using Ids = std::vector<int32_t>;
-
-struct Opened {
-  explicit Opened(const std::string& path, compute::Precision precision = compute::Precision::kFast)
-      : reader(path), backend(compute::make_backend("cpu", precision)), model(reader, *backend) {}
-  gguf::Reader reader;
-  std::unique_ptr<compute::Backend> backend;
-  model::Model model;
-};
 
 constexpr int64_t kContext = 32;
 constexpr size_t kSteps = 3;
@@ -75,7 +68,7 @@ void expect_same(const model::Model& model, size_t n_texts) {
 TEST(RowsAlone, AreThoseOfATextByItself) {
   for (const std::string& name : test::golden_models()) {
     SCOPED_TRACE(name);
-    expect_same(Opened(test::golden("models/" + name + "/model.gguf")).model, 3);
+    expect_same(test::OpenedModel(test::golden("models/" + name + "/model.gguf"), compute::Precision::kFast).model, 3);
   }
 }
 
@@ -84,7 +77,7 @@ TEST(RowsAlone, InQuantizedModels) {
   for (const char* file : {"qwen3moe_k256/model_mixed", "qwen3moe_k256/model_Q4_K", "deepseek2_k256/model_Q8_0"}) {
     for (const compute::Precision precision : {compute::Precision::kExact, compute::Precision::kFast}) {
       SCOPED_TRACE(file);
-      expect_same(Opened(test::golden("imatrix/") + file + ".gguf", precision).model, 15);
+      expect_same(test::OpenedModel(test::golden("imatrix/") + file + ".gguf", precision).model, 15);
     }
   }
 }
@@ -93,7 +86,7 @@ TEST(Session, TextsAreTakenBackAndShared) {
   int n_whole = 0;
   for (const std::string& name : test::golden_models()) {
     SCOPED_TRACE(name);
-    const Opened opened(test::golden("models/" + name + "/model.gguf"));
+    const test::OpenedModel opened(test::golden("models/" + name + "/model.gguf"), compute::Precision::kFast);
     Session session(opened.model, kContext, 2);
     if (!session.has_whole_past()) continue;
     ++n_whole;
