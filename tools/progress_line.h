@@ -1,6 +1,6 @@
 // What a command says while it works, the only way to the standard output beside it, and a dialogue's way in: on a
-// terminal a progress line on stderr that is rewritten in place, and taken off before anything else is printed. The two streams never share a
-// line: where stdout stands in the middle of one, no progress is shown.
+// terminal a progress line on stderr that is rewritten in place, and taken off before anything else is printed. The two
+// streams never share a line: where stdout stands in the middle of one, no progress is shown.
 #pragma once
 
 #include <fmt/format.h>

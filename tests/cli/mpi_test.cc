@@ -1,5 +1,6 @@
 // Jobs that mpirun has started: one, two and four ranks make the same bytes and say the same once; a rank that is
 // killed ends the job in one line, and another number of ranks goes on. Skipped in a build without MPI.
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <random>
