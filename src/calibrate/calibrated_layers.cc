@@ -32,7 +32,7 @@ void replace(const plan::Decision& decision, const std::byte* rounded, compute::
 
 }  // namespace
 
-CalibratedLayers::CalibratedLayers(const gguf::Reader& source, const plan::Resolution& resolution,
+CalibratedLayers::CalibratedLayers(const gguf::Source& source, const plan::Resolution& resolution,
                                    const model::Model& model)
     : source_(source), resolution_(resolution), model_(model) {}
 

@@ -33,7 +33,7 @@ CalibrationTextSettings calibration_text_settings(const QuantizeOptions& options
           .memory = options.memory};
 }
 
-Calibration::Calibration(const gguf::Reader& source, const plan::Resolution& resolution, const QuantizeOptions& options,
+Calibration::Calibration(const gguf::Source& source, const plan::Resolution& resolution, const QuantizeOptions& options,
                          const ShapingOptions& shaping, formats::DeviceEncoder* device,
                          const ProgressCallback& progress)
     : source_(source),

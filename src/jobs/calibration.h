@@ -17,7 +17,7 @@ class Calibration {
   /// Opens backend and model, and reads the text's file, if there is one. Error where memory does not suffice.
   /// `source`, `resolution`, `progress` and `device`, which may be null, outlive it. Progress: stages "write" and
   /// "calibrate" (quantize.h).
-  Calibration(const gguf::Reader& source, const plan::Resolution& resolution, const QuantizeOptions& options,
+  Calibration(const gguf::Source& source, const plan::Resolution& resolution, const QuantizeOptions& options,
               const ShapingOptions& shaping, formats::DeviceEncoder* device, const ProgressCallback& progress);
 
   /// Before start() they only say what they will encode.
@@ -38,7 +38,7 @@ class Calibration {
  private:
   calibrate::CalibrationSettings settings() const;
 
-  const gguf::Reader& source_;
+  const gguf::Source& source_;
   const plan::Resolution& resolution_;
   const QuantizeOptions& options_;
   const ShapingOptions& shaping_;
