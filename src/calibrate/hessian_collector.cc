@@ -184,8 +184,9 @@ std::map<std::string, std::shared_ptr<const SliceHessians>> HessianCollector::ta
       hessian = std::move(input->rows);
     }
     if (hessian == nullptr) {
+      const size_t n_sums = static_cast<size_t>(input->n_slices * input->n * input->n);
       const auto download = [&](compute::Buffer& from) {
-        std::vector<float> to(static_cast<size_t>(input->n_slices * input->n * input->n));
+        std::vector<float> to(n_sums);
         backend.download(to.data(), from.get(), to.size() * sizeof(float));
         from.reset();
         return to;
