@@ -15,7 +15,8 @@
 
 namespace steelyard::huggingface {
 
-/// What becomes of a tensor. Several rules of one tensor make several of it.
+/// What becomes of a tensor. Several rules of one tensor make several of it, or, where they lead to one name, its parts
+/// in their order.
 struct TensorRule {
   /// Its name in a checkpoint; {} is a number: of a block, then of an expert. Experts are stacked.
   std::string_view from;

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/half.h"
 #include "base/parallel.h"
-#include "base/text_file.h"
+#include "huggingface/tokenizer_metadata.h"
 
 namespace steelyard::huggingface {
 namespace {
@@ -79,6 +79,11 @@ void make_values(const Recipe& recipe, const View& view, int64_t first, int64_t 
   }
 }
 
+bool is_tokenizer(const std::string& path) {
+  const std::filesystem::path name = std::filesystem::path(path).filename();
+  return name == "tokenizer.json" || name == "tokenizer.model" || name == "vocab.json";
+}
+
 int64_t stored_values(const StoredWeight& weight) {
   int64_t n = 1;
   for (const int64_t length : weight.shape()) n *= length;
@@ -121,6 +126,10 @@ void Folder::add_metadata(const Config& config, const Architecture& architecture
   if (architecture.add_keys != nullptr) architecture.add_keys(config, keys);
   if (recipes_.n_blocks > recipes_.n_layers) keys.integer("nextn_predict_layers", recipes_.n_blocks - recipes_.n_layers);
   metadata_.set_integer("general.quantization_version", 2);
+  if (std::ranges::any_of(texts_, [](const MappedFile& text) { return is_tokenizer(text.path()); })) {
+    const gguf::Metadata tokenizer = tokenizer_metadata(path());
+    for (const gguf::KeyValue& entry : tokenizer.entries()) metadata_.set(entry);
+  }
 }
 
 // Some embeddings have rows for tokens that nobody has.
@@ -132,6 +141,7 @@ void Folder::cut_vocabulary() {
     if (recipe.info.name != "token_embd.weight" || recipe.info.ne[1] <= n) continue;
     recipe.parts.front() = recipe.parts.front().slice(0, 0, n);
     recipe.info.ne[1] = n;
+    recipe.begins.back() = recipe.info.n_elements();
     recipe.info.n_bytes = *gguf::tensor_bytes(format(recipe.info.type), recipe.info.ne);
   }
 }
@@ -159,10 +169,24 @@ std::span<const std::byte> Folder::header(int shard) const {
   return shard < n ? checkpoint_.shard(shard).header() : texts_[static_cast<size_t>(shard - n)].bytes();
 }
 
+// By its place, because edits of a model change names. An empty tensor has the place of the next one.
 const Recipe& Folder::recipe(const gguf::TensorInfo& tensor) const {
-  const gguf::TensorInfo* const own = find(tensor.name);
-  STEELYARD_CHECK(own != nullptr && own->ne == tensor.ne);
-  return recipes_.recipes[static_cast<size_t>(own - tensors().data())];
+  auto own = std::ranges::lower_bound(tensors_, tensor.offset, {}, &gguf::TensorInfo::offset);
+  while (own != tensors_.end() && own->offset == tensor.offset && own->n_bytes != tensor.n_bytes) ++own;
+  STEELYARD_CHECK(own != tensors_.end() && own->offset == tensor.offset && own->ne == tensor.ne);
+  return recipes_.recipes[static_cast<size_t>(own - tensors_.begin())];
+}
+
+// A part of a weight takes its share.
+uint64_t Folder::stored_bytes(const gguf::TensorInfo& tensor) const {
+  double bytes = 0;
+  const Recipe& recipe = this->recipe(tensor);
+  for (size_t i = 0; i < recipe.parts.size(); ++i) {
+    const StoredWeight& weight = recipe.parts[i].weight();
+    bytes += static_cast<double>(recipe.begins[i + 1] - recipe.begins[i]) * static_cast<double>(weight.stored_bytes()) /
+             static_cast<double>(std::max<int64_t>(1, stored_values(weight)));
+  }
+  return recipe.parts.empty() ? tensor.n_bytes : static_cast<uint64_t>(bytes);
 }
 
 gguf::Bytes Folder::read(const gguf::TensorInfo& tensor, uint64_t begin, uint64_t end) const {
@@ -176,12 +200,12 @@ gguf::Bytes Folder::read(const gguf::TensorInfo& tensor, uint64_t begin, uint64_
   const auto block_bytes = static_cast<uint64_t>(type.block_bytes);
   const auto first = static_cast<int64_t>(begin / block_bytes) * type.block_len;
   const auto last = static_cast<int64_t>((end + block_bytes - 1) / block_bytes) * type.block_len;
-  const int64_t per_part = recipe.part_values();
-  const View& view = recipe.parts[static_cast<size_t>(first / per_part)];
+  const size_t in = recipe.part_of(first);
+  const View& view = recipe.parts[in];
   const std::byte* const stored = view.weight().type() == tensor.type && recipe.changed == nullptr ? view.weight().values() : nullptr;
-  if (stored != nullptr && view.is_contiguous() && (last - 1) / per_part == first / per_part)
-    return {{stored + static_cast<uint64_t>(view.run_begin(0)) * block_bytes +
-                 (begin - static_cast<uint64_t>(first / per_part * per_part) * block_bytes),
+  if (stored != nullptr && view.is_contiguous() && last <= recipe.begins[in + 1])
+    return {{stored + begin + static_cast<uint64_t>(view.run_begin(0)) * block_bytes -
+                 static_cast<uint64_t>(recipe.begins[in]) * block_bytes,
              end - begin}};
 
   const auto n_bytes = static_cast<size_t>((last - first) / type.block_len) * block_bytes;
@@ -190,8 +214,9 @@ gguf::Bytes Folder::read(const gguf::TensorInfo& tensor, uint64_t begin, uint64_
   parallel_for((last - first + kPiece - 1) / kPiece, 1, [&](int64_t piece) {
     static thread_local std::vector<float> values;
     for (int64_t at = first + piece * kPiece, stop = std::min(last, at + kPiece); at < stop;) {
-      const int64_t part = at / per_part, n = std::min(stop, (part + 1) * per_part) - at;
-      make_values(recipe, recipe.parts[static_cast<size_t>(part)], at % per_part, n,
+      const size_t part = recipe.part_of(at);
+      const int64_t n = std::min(stop, recipe.begins[part + 1]) - at;
+      make_values(recipe, recipe.parts[part], at - recipe.begins[part], n,
                   memory.get() + static_cast<size_t>((at - first) / type.block_len) * block_bytes, values);
       at += n;
     }
@@ -205,23 +230,23 @@ template <typename Use>
 void Folder::for_stored(const gguf::TensorInfo& tensor, uint64_t begin, uint64_t end, bool whole, const Use& use) const {
   const Recipe& recipe = this->recipe(tensor);
   if (begin >= end || recipe.parts.empty()) return;
-  const uint64_t per_part = tensor.n_bytes / recipe.parts.size();
-  for (uint64_t part = begin / per_part; part * per_part < end; ++part) {
-    const View& view = recipe.parts[static_cast<size_t>(part)];
+  const double values_per_byte = static_cast<double>(tensor.n_elements()) / static_cast<double>(tensor.n_bytes);
+  const auto first = static_cast<int64_t>(static_cast<double>(begin) * values_per_byte);
+  const auto last = std::min(tensor.n_elements(), static_cast<int64_t>(static_cast<double>(end) * values_per_byte));
+  for (size_t part = recipe.part_of(first); part < recipe.parts.size() && recipe.begins[part] < last; ++part) {
+    const View& view = recipe.parts[part];
     const StoredTensor& stored = view.weight().tensor();
-    const uint64_t from = std::max(begin, part * per_part) - part * per_part;
-    const uint64_t to = std::min(end, (part + 1) * per_part) - part * per_part;
-    if (view.is_contiguous()) {
-      const double scale = static_cast<double>(stored.end - stored.begin) /
-                           static_cast<double>(std::max<int64_t>(1, stored_values(view.weight())));
-      const double of_part = static_cast<double>(recipe.part_values()) / static_cast<double>(per_part);
-      const auto place = [&](uint64_t byte) {
-        return stored.begin + static_cast<uint64_t>((static_cast<double>(view.run_begin(0)) + static_cast<double>(byte) * of_part) * scale);
-      };
-      use(stored, place(from), std::min(stored.end, place(to)));
-    } else if (!whole || to == per_part) {
-      use(stored, stored.begin, stored.end);
+    if (!view.is_contiguous()) {
+      if (!whole || last >= recipe.begins[part + 1]) use(stored, stored.begin, stored.end);
+      continue;
     }
+    const double bytes_per_value = static_cast<double>(stored.end - stored.begin) /
+                                   static_cast<double>(std::max<int64_t>(1, stored_values(view.weight())));
+    const auto place = [&](int64_t value) {
+      const int64_t in_weight = view.run_begin(0) + value - recipe.begins[part];
+      return std::min(stored.end, stored.begin + static_cast<uint64_t>(static_cast<double>(in_weight) * bytes_per_value));
+    };
+    use(stored, place(std::max(first, recipe.begins[part])), place(std::min(last, recipe.begins[part + 1])));
   }
 }
 

@@ -22,6 +22,10 @@ class Folder final : public gguf::Source {
   int n_shards() const override { return checkpoint_.n_shards() + static_cast<int>(texts_.size()); }
   const std::string& shard_path(int shard) const override;
   std::span<const std::byte> header(int shard) const override;
+  /// What of the folder is no part of this: a line each.
+  const std::vector<std::string>& notes() const { return recipes_.notes; }
+  /// What a tensor takes in the checkpoint, scales included.
+  uint64_t stored_bytes(const gguf::TensorInfo& tensor) const;
   using Source::read;
   gguf::Bytes read(const gguf::TensorInfo& tensor, uint64_t begin, uint64_t end) const override;
   void will_need(const gguf::TensorInfo& tensor, uint64_t begin, uint64_t end) const override;

@@ -115,6 +115,17 @@ void add_common_keys(const Config& config, Keys& keys) {
   }
 }
 
+void add_windows(const Config& config, Keys& keys, int64_t window, int64_t period) {
+  keys.integer("attention.sliding_window", window);
+  const std::vector<std::string> types = config.strings("layer_types");
+  if (!types.empty() && std::ssize(types) != keys.n_layers())
+    config.reject("layer_types", "has {} entries for {} layers", types.size(), keys.n_layers());
+  std::vector<bool> windowed;
+  for (int64_t i = 0; i < keys.n_layers(); ++i)
+    windowed.push_back(types.empty() ? (i + 1) % period != 0 : types[static_cast<size_t>(i)] == "sliding_attention");
+  keys.booleans("attention.sliding_window_pattern", windowed);
+}
+
 void add_partial_rope(const Config& config, Keys& keys, double share_absent) {
   const double share = config.rope_real("partial_rotary_factor").value_or(share_absent);
   if (!(share >= 0) || share > 1) config.reject("partial_rotary_factor", "is {}, expected 0 to 1", share);

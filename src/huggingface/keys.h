@@ -40,6 +40,9 @@ class Keys {
 /// What nearly every configuration says: sizes, heads, norms, RoPE, experts.
 void add_common_keys(const Config& config, Keys& keys);
 
+/// attention.sliding_window and which layers have it: layer_types, or all but each last one of `period`.
+void add_windows(const Config& config, Keys& keys, int64_t window, int64_t period);
+
 /// rope.dimension_count for a share of the head that is rotated.
 void add_partial_rope(const Config& config, Keys& keys, double share_absent);
 

@@ -1,7 +1,9 @@
 #include "huggingface/recipe.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
+#include <numeric>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -22,10 +24,34 @@ bool is_number(std::string_view part) {
   return !part.empty() && part.size() <= 6 && std::ranges::all_of(part, [](char c) { return c >= '0' && c <= '9'; });
 }
 
+// Qwen's blocks for prediction have names of their own. They are numbered after the layers.
+std::string numbered(std::string name, int64_t n_layers) {
+  if (name.starts_with("model.mtp.")) name.erase(0, std::string_view("model.").size());
+  if (!name.starts_with("mtp.")) return name;
+  name.erase(0, std::string_view("mtp.").size());
+  const std::string first = fmt::format("model.layers.{}.", n_layers);
+  constexpr std::string_view kLayers = "layers.";
+  if (name.starts_with(kLayers)) {
+    const size_t end = std::min(name.find('.', kLayers.size()), name.size());
+    const std::string_view number = std::string_view(name).substr(kLayers.size(), end - kLayers.size());
+    if (!is_number(number)) return name;
+    return fmt::format("model.layers.{}{}", n_layers + std::stoll(std::string(number)), name.substr(end));
+  }
+  constexpr std::pair<std::string_view, std::string_view> kNames[] = {{"fc.", "eh_proj."},
+                                                                      {"pre_fc_norm_embedding.", "enorm."},
+                                                                      {"pre_fc_norm_hidden.", "hnorm."},
+                                                                      {"norm.", "shared_head.norm."}};
+  for (const auto& [from, to] : kNames) {
+    if (name.starts_with(from)) return first + std::string(to) + name.substr(from.size());
+  }
+  return first + name;
+}
+
 // Models with towers call the text's part so; older classes leave "model" out.
-Pattern pattern_of(std::string name) {
+Pattern pattern_of(std::string name, int64_t n_layers) {
   constexpr std::string_view kText = "language_model.";
   for (size_t at = name.find(kText); at != std::string::npos; at = name.find(kText)) name.erase(at, kText.size());
+  name = numbered(std::move(name), n_layers);
   if (name.starts_with("layers.") || name.starts_with("embed_tokens.") || name.starts_with("norm."))
     name.insert(0, "model.");
   Pattern pattern;
@@ -66,13 +92,15 @@ std::string filled(std::string_view to, std::span<const int64_t> numbers) {
   return std::string(to.substr(0, at)) + std::to_string(numbers.empty() ? 0 : numbers[0]) + std::string(to.substr(at + 2));
 }
 
+std::string tensors(int64_t n) { return fmt::format("{} tensor{}", n, n == 1 ? "" : "s"); }
+
 // What a tensor of GGUF is made of, while tensors of the checkpoint are gone through.
 struct Draft {
   int64_t block = 0;  ///< -1: before all blocks
   size_t place = 0;   ///< of its rule
   float (*changed)(float) = nullptr;
   bool stacks = false;
-  std::map<int64_t, View> parts;  ///< by expert
+  std::map<std::pair<int64_t, size_t>, View> parts;  ///< by expert, and by rule
 };
 
 class Cook {
@@ -99,7 +127,7 @@ class Cook {
     const bool tied = config_.optional_boolean({"tie_word_embeddings"}).value_or(false);
     int64_t n_tower = 0, n_left_out = 0;
     for (const auto& weight : weights_) {
-      const Pattern pattern = pattern_of(weight->name());
+      const Pattern pattern = pattern_of(weight->name(), result.n_layers);
       if (is_of_tower(weight->name())) {
         ++n_tower;
         continue;
@@ -115,12 +143,11 @@ class Cook {
     }
     if (n_tower > 0) {
       result.notes.push_back(
-          fmt::format("{} tensors of towers for images or sound are left out", n_tower));
+          fmt::format("{} of towers for images or sound {} left out", tensors(n_tower), n_tower == 1 ? "is" : "are"));
     }
     if (n_left_out > 0) {
-      result.notes.push_back(
-          fmt::format("{} tensors of blocks after the last layer are left out: {} has no prediction", n_left_out,
-                      architecture_.name));
+      result.notes.push_back(fmt::format("{} of blocks after the last layer {} left out: {} models predict no further",
+                                         tensors(n_left_out), n_left_out == 1 ? "is" : "are", architecture_.name));
     }
     finish(result);
     return result;
@@ -140,13 +167,15 @@ class Cook {
       if (rule->to.empty()) continue;
       Draft& draft = drafts_[filled(rule->to, pattern.numbers)];
       draft.block = block;
-      draft.place = places_.at(rule);
+      const size_t place = places_.at(rule);
+      draft.place = draft.parts.empty() ? place : std::min(draft.place, place);
       draft.changed = rule->changed;
       draft.stacks = pattern.numbers.size() > 1;
       const int64_t expert = draft.stacks ? pattern.numbers[1] : 0;
       const View whole(weight);
-      const bool added = draft.parts.emplace(expert, rule->arranged != nullptr ? rule->arranged(whole, config_) : whole).second;
-      if (!added) reject(weight, "found a second time, by another name");
+      const View arranged = rule->arranged != nullptr ? rule->arranged(whole, config_) : whole;
+      if (!draft.parts.emplace(std::pair(expert, place), arranged).second)
+        reject(weight, "found a second time, by another name");
     }
   }
 
@@ -175,8 +204,13 @@ class Cook {
   void add(std::string name, const Draft& draft, Recipes& result) {
     const View& first = draft.parts.begin()->second;
     std::vector<int64_t> shape = first.shape();
+    const auto inner = [](std::vector<int64_t> whole) { return std::vector<int64_t>(whole.begin() + 1, whole.end()); };
+    if (!draft.stacks) {
+      shape.front() = 0;
+      for (const auto& [place, view] : draft.parts) shape.front() += view.shape().front();
+    }
     if (draft.stacks) {
-      const int64_t n = draft.parts.rbegin()->first + 1;
+      const int64_t n = draft.parts.rbegin()->first.first + 1;
       if (n != std::ssize(draft.parts))
         reject(first.weight(), "found {} experts, expected all from 0 to {}", draft.parts.size(), n - 1);
       const auto said = config_.optional_integer({"num_local_experts", "num_experts", "n_routed_experts"});
@@ -190,14 +224,18 @@ class Cook {
     std::copy(shape.rbegin(), shape.rend(), recipe.info.ne.begin());
     recipe.changed = draft.changed;
     formats::Type type = first.weight().type();
-    for (const auto& [expert, view] : draft.parts) {
-      if (view.shape() != first.shape())
+    int64_t n_values = 0;
+    for (const auto& [place, view] : draft.parts) {
+      const std::vector<int64_t> of_part = view.shape();
+      if (draft.stacks ? of_part != first.shape() : inner(of_part) != inner(first.shape()))
         reject(view.weight(), "found shape {}, expected {} as its neighbours have", shape_string(view.shape()),
                shape_string(first.shape()));
       if (view.weight().type() != type) type = formats::Type::F32;
-      recipe.stored_bytes += view.weight().stored_bytes();
       recipe.parts.push_back(view);
+      recipe.begins.push_back(n_values);
+      n_values += std::accumulate(of_part.begin(), of_part.end(), int64_t{1}, std::multiplies());
     }
+    recipe.begins.push_back(n_values);
     if (recipe.info.n_dims <= 1 || is_always_f32(recipe.info.name) || !keeps_blocks(recipe, type))
       type = formats::Type::F32;
     set_type(recipe, type);

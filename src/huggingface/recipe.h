@@ -2,6 +2,7 @@
 // architecture's tables; folder.h makes rows by it.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <span>
@@ -13,16 +14,18 @@
 
 namespace steelyard::huggingface {
 
-/// One tensor, all of whose parts have one shape. Without parts it is `values`.
+/// One tensor: parts that follow one another in its order. Without parts it is `values`.
 struct Recipe {
   gguf::TensorInfo info;  ///< offset and shard are not set
   std::vector<View> parts;
+  std::vector<int64_t> begins;  ///< the first value of each part, and the number of all
   float (*changed)(float) = nullptr;
   std::vector<float> values = {};
-  uint64_t stored_bytes = 0;  ///< of its parts in the checkpoint
 
-  /// Values of a part, and of a row.
-  int64_t part_values() const { return info.n_elements() / static_cast<int64_t>(parts.size()); }
+  /// The part that value i is in.
+  size_t part_of(int64_t i) const {
+    return static_cast<size_t>(std::ranges::upper_bound(begins, i) - begins.begin()) - 1;
+  }
 };
 
 /// Recipes of a model, in the order of its blocks.

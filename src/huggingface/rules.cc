@@ -1,5 +1,8 @@
 #include "huggingface/rules.h"
 
+#include <cmath>
+#include <numbers>
+
 namespace steelyard::huggingface {
 namespace {
 
@@ -93,6 +96,28 @@ View paired_heads(const View& view, int64_t n_head) {
 
 View first_half(const View& view, const Config&) { return half(view, 0); }
 View second_half(const View& view, const Config&) { return half(view, 1); }
+
+std::vector<GeneratedTensor> llama3_factors(const Config& config) {
+  const json::Json& rope = config.rope();
+  const auto type = rope.find("rope_type");
+  if (type == rope.end() || !type->is_string() || *type != "llama3") return {};
+  const auto real = [&](std::string_view key, double absent) {
+    return static_cast<float>(config.rope_real(key).value_or(absent));
+  };
+  const float base = real("rope_theta", 10000), factor = real("factor", 8);
+  const float low = real("low_freq_factor", 1), high = real("high_freq_factor", 4);
+  const float original = real("original_max_position_embeddings", 8192);
+  const int64_t n_dims = config.head_dim();
+  GeneratedTensor tensor{"rope_freqs.weight", {}};
+  for (int64_t i = 0; i < n_dims; i += 2) {
+    const float frequency = 1.0f / std::pow(base, static_cast<float>(i) / static_cast<float>(n_dims));
+    const float length = 2 * std::numbers::pi_v<float> / frequency;
+    const float smooth = (original / length - low) / (high - low);
+    const float between = 1.0f / ((1.0f - smooth) / factor + smooth);
+    tensor.values.push_back(length < original / high ? 1.0f : length > original / low ? factor : between);
+  }
+  return {tensor};
+}
 
 float plus_one(float x) { return x + 1; }
 

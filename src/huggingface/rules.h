@@ -27,4 +27,8 @@ View second_half(const View& view, const Config&);
 
 float plus_one(float x);
 
+/// Llama 3.1's RoPE: frequencies below the original context are divided, those far above stay, and between them the
+/// factor goes from one to the other (transformers, modeling_rope_utils.py, "llama3"). Nothing for other kinds.
+std::vector<GeneratedTensor> llama3_factors(const Config& config);
+
 }  // namespace steelyard::huggingface

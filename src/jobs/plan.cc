@@ -135,6 +135,7 @@ PlanResult plan(const PlanOptions& options, const ProgressCallback& progress) {
       resolve(options.source.load(), reader.tensors(), plan::model_facts(reader.metadata(), imatrix.has_value()));
   std::vector<plan::Finding> found = findings(quantize::QuantizeJob{reader, resolution, imatrix ? &*imatrix : nullptr});
   add_model_findings(reader.metadata(), reader.tensors(), found);
+  add_source_findings(reader, resolution.decisions, found);
   PlanResult result = describe(resolution, found);
   if (progress) progress({.stage = "plan", .data = to_json(result)});
   if (options.strict) refuse(found, true, options.model);

@@ -252,6 +252,7 @@ QuantizeResult quantize(const QuantizeOptions& given, const ProgressCallback& pr
   check(job);
   std::vector<plan::Finding> found = findings(job);
   add_model_findings(model.metadata, model.tensors, found);
+  add_source_findings(source, resolution.decisions, found);
   if (options.strict) refuse(found, true, options.model);
   result.plan = describe(resolution, found);
   result.bits_per_weight = resolution.bits_per_weight;

@@ -54,14 +54,14 @@ MODELS = {
     "phi3": ("Phi3Config", {}),
     "granite": ("GraniteConfig", dict(embedding_multiplier=12.0, logits_scaling=8.0, residual_multiplier=0.22,
                                       attention_multiplier=0.1)),
-    "cohere2": ("Cohere2Config", dict(sliding_window=32)),
+    "cohere2": ("Cohere2Config", dict(sliding_window=32, tie_word_embeddings=True)),
     "exaone4": ("Exaone4Config", dict(sliding_window=32, head_dim=16)),
     "ernie4_5": ("Ernie4_5Config", dict(head_dim=16)),
     "ernie4_5-moe": ("Ernie4_5_MoeConfig", dict(moe_num_experts=4, moe_k=2, moe_intermediate_size=32,
                                                 moe_num_shared_experts=1, moe_layer_start_index=1)),
     "dots1": ("Dots1Config", dict(n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1,
                                   moe_intermediate_size=32, first_k_dense_replace=1, head_dim=16)),
-    "hunyuan-moe": ("HunYuanMoEV1Config", dict(num_experts=4, moe_topk=2, moe_intermediate_size=96, head_dim=16)),
+    "hunyuan-moe": ("HunYuanMoEV1Config", dict(num_experts=4, moe_topk=2, moe_intermediate_size=[96, 96], head_dim=16)),
     "lfm2": ("Lfm2Config", dict(conv_L_cache=3, layer_types=["conv", "full_attention"])),
 }
 
