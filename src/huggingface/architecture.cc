@@ -22,7 +22,8 @@ const Architecture& find_architecture(const std::string& class_name, const std::
   std::string known;
   for (const Architecture* architecture : all_architectures()) {
     if (std::ranges::find(architecture->classes, class_name) != architecture->classes.end()) return *architecture;
-    for (const std::string_view name : architecture->classes) known += fmt::format("{}{}", known.empty() ? "" : ", ", name);
+    for (const std::string_view name : architecture->classes)
+      known += fmt::format("{}{}", known.empty() ? "" : ", ", name);
   }
   fail(where, "architecture {} is not known; known are {}", printable(class_name), known);
 }

@@ -1,6 +1,6 @@
 // How checkpoints of an architecture become a model in GGUF's terms: which tensor is called what, how its values are
-// arranged, and which keys its configuration gives. One description for each (arch/), made of tables; lists that several
-// share are in rules.h. Names and arrangements are those that llama.cpp reads.
+// arranged, and which keys its configuration gives. One description for each (arch/), made of tables; lists that
+// several share are in rules.h. Names and arrangements are those that llama.cpp reads.
 #pragma once
 
 #include <cstdint>
@@ -35,10 +35,10 @@ struct GeneratedTensor {
 };
 
 struct Architecture {
-  std::string_view name;                               ///< general.architecture
-  std::span<const std::string_view> classes;           ///< of transformers
-  std::vector<std::span<const TensorRule>> rules;      ///< the first list that has a name counts for it
-  void (*add_keys)(const Config&, Keys&) = nullptr;    ///< besides the common ones (add_common_keys)
+  std::string_view name;                             ///< general.architecture
+  std::span<const std::string_view> classes;         ///< of transformers
+  std::vector<std::span<const TensorRule>> rules;    ///< the first list that has a name counts for it
+  void (*add_keys)(const Config&, Keys&) = nullptr;  ///< besides the common ones (add_common_keys)
   std::vector<GeneratedTensor> (*generate)(const Config&) = nullptr;
   bool has_prediction = false;   ///< blocks after the last layer predict further tokens; else they are left out
   bool cuts_vocabulary = false;  ///< the embedding has no more rows than the tokenizer has tokens

@@ -11,7 +11,8 @@
 namespace steelyard::huggingface {
 namespace {
 
-constexpr std::string_view kIndex = "model.safetensors.index.json", kOnly = "model.safetensors", kSuffix = ".safetensors";
+constexpr std::string_view kIndex = "model.safetensors.index.json", kOnly = "model.safetensors",
+                           kSuffix = ".safetensors";
 
 std::string file_name(const std::string& path) { return std::filesystem::path(path).filename().string(); }
 
@@ -33,7 +34,8 @@ std::vector<std::string> listed_shards(const std::string& folder) {
   const size_t of = first.rfind("-of-");
   if (of != std::string::npos) {
     const size_t count = std::strtoul(first.c_str() + of + 4, nullptr, 10);
-    if (count != paths.size()) fail(folder, "has {} shards, expected {} as {} says", paths.size(), count, printable(first));
+    if (count != paths.size())
+      fail(folder, "has {} shards, expected {} as {} says", paths.size(), count, printable(first));
   }
   return paths;
 }
@@ -69,7 +71,8 @@ const StoredTensor* Checkpoint::find(std::string_view name) const {
 // Files in the order of their names, each in the folder itself.
 std::vector<std::string> Checkpoint::indexed_shards(const std::string& folder) {
   const std::string& where = index_->path();
-  const json::Value index = json::parse_document(ByteReader(index_->bytes(), where).text(index_->bytes().size()), where);
+  const json::Value index =
+      json::parse_document(ByteReader(index_->bytes(), where).text(index_->bytes().size()), where);
   const auto map = index.find("weight_map");
   if (!map || !map->is(json::Value::Kind::kObject)) fail(where, "found no object weight_map");
   std::set<std::string> names;
@@ -79,7 +82,8 @@ std::vector<std::string> Checkpoint::indexed_shards(const std::string& folder) {
       fail(where, "tensor '{}': found {} as its file, expected the name of a {} file", printable(tensor),
            printable(value.text()), kSuffix);
     }
-    if (!places_.emplace(tensor, file).second) fail(where, "tensor '{}': found twice, expected once", printable(tensor));
+    if (!places_.emplace(tensor, file).second)
+      fail(where, "tensor '{}': found twice, expected once", printable(tensor));
     names.insert(file);
   });
   if (names.empty()) fail(where, "names no shards");
@@ -96,7 +100,8 @@ void Checkpoint::check_index() const {
     const std::string file = file_name(path(tensor));
     const auto place = places_.find(tensor.name);
     if (place == places_.end())
-      fail(index_->path(), "tensor '{}': found in {}, expected in the index too", printable(tensor.name), printable(file));
+      fail(index_->path(), "tensor '{}': found in {}, expected in the index too", printable(tensor.name),
+           printable(file));
     if (place->second != file) {
       fail(index_->path(), "tensor '{}': found in {}, expected in {}", printable(tensor.name), printable(file),
            printable(place->second));

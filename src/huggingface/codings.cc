@@ -55,13 +55,18 @@ uint8_t nibble(const std::byte* data, int64_t i) {
 
 Type type_of(Dtype dtype) {
   switch (dtype) {
-    case Dtype::kF16: return Type::F16;
-    case Dtype::kBF16: return Type::BF16;
+    case Dtype::kF16:
+      return Type::F16;
+    case Dtype::kBF16:
+      return Type::BF16;
     case Dtype::kF8E4M3:
     case Dtype::kF8E5M2:
-    case Dtype::kF8E8M0: return Type::BF16;  // exact
-    case Dtype::kI32: return Type::I32;
-    default: return Type::F32;
+    case Dtype::kF8E8M0:
+      return Type::BF16;  // exact
+    case Dtype::kI32:
+      return Type::I32;
+    default:
+      return Type::F32;
   }
 }
 
@@ -109,7 +114,8 @@ class Fp8 final : public StoredWeight {
     const std::array<float, 256>& values = e4m3();
     for (int64_t i = 0; i < n;) {
       const int64_t at = first + i * step, row = at / n_in_, column = at % n_in_;
-      const int64_t slice = row / n_out_, block_row = row % n_out_ / block_rows_, block_column = column / block_columns_;
+      const int64_t slice = row / n_out_, block_row = row % n_out_ / block_rows_,
+                    block_column = column / block_columns_;
       const float scale = scales_.value((slice * scale_rows_ + block_row) * scale_columns_ + block_column);
       const int64_t end = std::min(n_in_, (block_column + 1) * block_columns_);  // columns of the same scale
       const int64_t count = std::min(n - i, (end - column + step - 1) / step);
@@ -206,22 +212,37 @@ void StoredWeight::copy(int64_t, int64_t, std::byte*) const { STEELYARD_CHECK(fa
 
 float load_value(Dtype dtype, const std::byte* from) {
   switch (dtype) {
-    case Dtype::kF64: return static_cast<float>(load_number<double>(from));
-    case Dtype::kF32: return load_number<float>(from);
-    case Dtype::kF16: return to_float(Half{load_number<uint16_t>(from)});
-    case Dtype::kBF16: return to_float(BFloat16{load_number<uint16_t>(from)});
-    case Dtype::kF8E4M3: return e4m3()[byte_at(from, 0)];
-    case Dtype::kF8E5M2: return e5m2()[byte_at(from, 0)];
-    case Dtype::kF8E8M0: return load_exponent(byte_at(from, 0));
-    case Dtype::kI64: return static_cast<float>(load_number<int64_t>(from));
-    case Dtype::kI32: return static_cast<float>(load_number<int32_t>(from));
-    case Dtype::kI16: return static_cast<float>(load_number<int16_t>(from));
-    case Dtype::kI8: return static_cast<float>(load_number<int8_t>(from));
-    case Dtype::kU64: return static_cast<float>(load_number<uint64_t>(from));
-    case Dtype::kU32: return static_cast<float>(load_number<uint32_t>(from));
-    case Dtype::kU16: return static_cast<float>(load_number<uint16_t>(from));
+    case Dtype::kF64:
+      return static_cast<float>(load_number<double>(from));
+    case Dtype::kF32:
+      return load_number<float>(from);
+    case Dtype::kF16:
+      return to_float(Half{load_number<uint16_t>(from)});
+    case Dtype::kBF16:
+      return to_float(BFloat16{load_number<uint16_t>(from)});
+    case Dtype::kF8E4M3:
+      return e4m3()[byte_at(from, 0)];
+    case Dtype::kF8E5M2:
+      return e5m2()[byte_at(from, 0)];
+    case Dtype::kF8E8M0:
+      return load_exponent(byte_at(from, 0));
+    case Dtype::kI64:
+      return static_cast<float>(load_number<int64_t>(from));
+    case Dtype::kI32:
+      return static_cast<float>(load_number<int32_t>(from));
+    case Dtype::kI16:
+      return static_cast<float>(load_number<int16_t>(from));
+    case Dtype::kI8:
+      return static_cast<float>(load_number<int8_t>(from));
+    case Dtype::kU64:
+      return static_cast<float>(load_number<uint64_t>(from));
+    case Dtype::kU32:
+      return static_cast<float>(load_number<uint32_t>(from));
+    case Dtype::kU16:
+      return static_cast<float>(load_number<uint16_t>(from));
     case Dtype::kU8:
-    case Dtype::kBool: return static_cast<float>(byte_at(from, 0));
+    case Dtype::kBool:
+      return static_cast<float>(byte_at(from, 0));
   }
   return 0;
 }

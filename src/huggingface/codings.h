@@ -13,7 +13,9 @@ struct Stored {
   const StoredTensor* tensor;
   const std::byte* data;
 
-  float value(int64_t i) const { return load_value(tensor->dtype, data + static_cast<uint64_t>(i) * value_bytes(tensor->dtype)); }
+  float value(int64_t i) const {
+    return load_value(tensor->dtype, data + static_cast<uint64_t>(i) * value_bytes(tensor->dtype));
+  }
 };
 
 /// Values as they are.

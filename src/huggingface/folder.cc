@@ -17,10 +17,17 @@ namespace {
 using formats::Type;
 
 // Besides the shards and their index. The order is that of the hash over all.
-constexpr std::string_view kTexts[] = {"config.json",           "generation_config.json",  "tokenizer.json",
-                                       "tokenizer.model",       "tokenizer_config.json",   "special_tokens_map.json",
-                                       "added_tokens.json",     "vocab.json",              "merges.txt",
-                                       "chat_template.jinja",   "chat_template.json"};
+constexpr std::string_view kTexts[] = {"config.json",
+                                       "generation_config.json",
+                                       "tokenizer.json",
+                                       "tokenizer.model",
+                                       "tokenizer_config.json",
+                                       "special_tokens_map.json",
+                                       "added_tokens.json",
+                                       "vocab.json",
+                                       "merges.txt",
+                                       "chat_template.jinja",
+                                       "chat_template.json"};
 
 CodingSizes coding_sizes(const Config& config) {
   CodingSizes sizes;
@@ -71,7 +78,8 @@ void make_values(const Recipe& recipe, const View& view, int64_t first, int64_t 
       weight.decode(begin, run.step, count, values.data());
       for (int64_t i = 0; i < count; ++i) {
         const float value = values[static_cast<size_t>(i)];
-        put(recipe.changed != nullptr ? recipe.changed(value) : value, type, out + static_cast<size_t>(i) * value_bytes);
+        put(recipe.changed != nullptr ? recipe.changed(value) : value, type,
+            out + static_cast<size_t>(i) * value_bytes);
       }
     }
     out += static_cast<size_t>(count / to.block_len) * value_bytes;
@@ -121,10 +129,12 @@ void Folder::add_metadata(const Config& config, const Architecture& architecture
   const std::filesystem::path whole(path());
   const std::filesystem::path last = whole.has_filename() ? whole : whole.parent_path();
   metadata_.set_string("general.name", printable(last.filename().string()));
+  add_sampling(path(), metadata_);
   Keys keys(metadata_, architecture.name, recipes_.n_layers, recipes_.n_blocks);
   add_common_keys(config, keys);
   if (architecture.add_keys != nullptr) architecture.add_keys(config, keys);
-  if (recipes_.n_blocks > recipes_.n_layers) keys.integer("nextn_predict_layers", recipes_.n_blocks - recipes_.n_layers);
+  if (recipes_.n_blocks > recipes_.n_layers)
+    keys.integer("nextn_predict_layers", recipes_.n_blocks - recipes_.n_layers);
   metadata_.set_integer("general.quantization_version", 2);
   if (std::ranges::any_of(texts_, [](const MappedFile& text) { return is_tokenizer(text.path()); })) {
     const gguf::Metadata tokenizer = tokenizer_metadata(path());
@@ -193,8 +203,7 @@ gguf::Bytes Folder::read(const gguf::TensorInfo& tensor, uint64_t begin, uint64_
   STEELYARD_CHECK(mode_ == gguf::ReadMode::kData && begin <= end && end <= tensor.n_bytes);
   if (begin == end) return {};
   const Recipe& recipe = this->recipe(tensor);
-  if (recipe.parts.empty())
-    return {std::as_bytes(std::span(recipe.values)).subspan(begin, end - begin)};
+  if (recipe.parts.empty()) return {std::as_bytes(std::span(recipe.values)).subspan(begin, end - begin)};
 
   const formats::Format& type = format(tensor.type);
   const auto block_bytes = static_cast<uint64_t>(type.block_bytes);
@@ -202,12 +211,18 @@ gguf::Bytes Folder::read(const gguf::TensorInfo& tensor, uint64_t begin, uint64_
   const auto last = static_cast<int64_t>((end + block_bytes - 1) / block_bytes) * type.block_len;
   const size_t in = recipe.part_of(first);
   const View& view = recipe.parts[in];
-  const std::byte* const stored = view.weight().type() == tensor.type && recipe.changed == nullptr ? view.weight().values() : nullptr;
+  const std::byte* const stored =
+      view.weight().type() == tensor.type && recipe.changed == nullptr ? view.weight().values() : nullptr;
   if (stored != nullptr && view.is_contiguous() && last <= recipe.begins[in + 1])
     return {{stored + begin + static_cast<uint64_t>(view.run_begin(0)) * block_bytes -
                  static_cast<uint64_t>(recipe.begins[in]) * block_bytes,
              end - begin}};
 
+  const bool whole = begin == 0 && end == tensor.n_bytes;
+  if (whole) {
+    const std::scoped_lock lock(whole_mutex_);
+    if (const std::shared_ptr<std::byte> held = whole_[&recipe].lock()) return {{held.get(), end}, held};
+  }
   const auto n_bytes = static_cast<size_t>((last - first) / type.block_len) * block_bytes;
   const std::shared_ptr<std::byte> memory = allocate(n_bytes);
   constexpr int64_t kPiece = int64_t{1} << 14;  // values at a time, of which all types have whole blocks
@@ -221,13 +236,18 @@ gguf::Bytes Folder::read(const gguf::TensorInfo& tensor, uint64_t begin, uint64_
       at += n;
     }
   });
+  if (whole) {
+    const std::scoped_lock lock(whole_mutex_);
+    whole_[&recipe] = memory;
+  }
   return {{memory.get() + (begin - static_cast<uint64_t>(first / type.block_len) * block_bytes), end - begin}, memory};
 }
 
 // What of the files bytes [begin, end) are made of. Of parts that are not read front to back: all, or, where only
 // `whole` ones count, all with the part's last byte.
 template <typename Use>
-void Folder::for_stored(const gguf::TensorInfo& tensor, uint64_t begin, uint64_t end, bool whole, const Use& use) const {
+void Folder::for_stored(const gguf::TensorInfo& tensor, uint64_t begin, uint64_t end, bool whole,
+                        const Use& use) const {
   const Recipe& recipe = this->recipe(tensor);
   if (begin >= end || recipe.parts.empty()) return;
   const double values_per_byte = static_cast<double>(tensor.n_elements()) / static_cast<double>(tensor.n_bytes);
@@ -244,7 +264,8 @@ void Folder::for_stored(const gguf::TensorInfo& tensor, uint64_t begin, uint64_t
                                    static_cast<double>(std::max<int64_t>(1, stored_values(view.weight())));
     const auto place = [&](int64_t value) {
       const int64_t in_weight = view.run_begin(0) + value - recipe.begins[part];
-      return std::min(stored.end, stored.begin + static_cast<uint64_t>(static_cast<double>(in_weight) * bytes_per_value));
+      return std::min(stored.end,
+                      stored.begin + static_cast<uint64_t>(static_cast<double>(in_weight) * bytes_per_value));
     };
     use(stored, place(std::max(first, recipe.begins[part])), place(std::min(last, recipe.begins[part + 1])));
   }

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -44,6 +46,9 @@ class Folder final : public gguf::Source {
   std::deque<MappedFile> texts_;  // all else that says what the model is
   std::vector<std::unique_ptr<StoredWeight>> weights_;
   Recipes recipes_;  // one for each tensor
+  // Whole tensors that somebody holds, by their place: who asks again shares the memory.
+  mutable std::mutex whole_mutex_;
+  mutable std::map<const Recipe*, std::weak_ptr<std::byte>> whole_;
 };
 
 }  // namespace steelyard::huggingface

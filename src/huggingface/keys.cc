@@ -1,9 +1,9 @@
 #include "huggingface/keys.h"
 
-#include <cmath>
-#include <cstring>
+#include <filesystem>
 
-#include "base/byte_writer.h"
+#include "base/error.h"
+#include "base/text_file.h"
 
 namespace steelyard::huggingface {
 namespace {
@@ -53,7 +53,10 @@ void add_scaling(const Config& config, Keys& keys) {
 void add_gating(const Config& config, Keys& keys) {
   const std::string name = config.string({"score_function", "scoring_func", "score_func", "moe_router_activation"}, "");
   if (name.empty()) return;
-  const int64_t code = name == "softmax" ? kSoftmax : name == "sigmoid" ? kSigmoid : name == "sqrtsoftplus" ? kSqrtSoftplus : 0;
+  const int64_t code = name == "softmax"        ? kSoftmax
+                       : name == "sigmoid"      ? kSigmoid
+                       : name == "sqrtsoftplus" ? kSqrtSoftplus
+                                                : 0;
   if (code == 0) config.reject("scoring_func", "is {}, expected softmax, sigmoid or sqrtsoftplus", printable(name));
   keys.integer("expert_gating_func", code);
 }
@@ -87,12 +90,12 @@ void Keys::booleans(std::string_view key, const std::vector<bool>& values) {
 
 void add_common_keys(const Config& config, Keys& keys) {
   keys.integer("block_count", keys.n_blocks());
-  keys.integer("context_length", config.optional_integer({"max_position_embeddings", "n_ctx", "n_positions", "max_length",
-                                                          "max_sequence_length", "model_max_length"}));
+  keys.integer("context_length", config.optional_integer({"max_position_embeddings", "n_ctx", "n_positions",
+                                                          "max_length", "max_sequence_length", "model_max_length"}));
   keys.integer("embedding_length", config.optional_integer({"hidden_size", "n_embd", "dim"}));
   keys.integer("feed_forward_length",
-               config.optional_integer({"prefix_dense_intermediate_size", "dense_intermediate_size", "intermediate_size",
-                                        "n_inner", "hidden_dim"}));
+               config.optional_integer({"prefix_dense_intermediate_size", "dense_intermediate_size",
+                                        "intermediate_size", "n_inner", "hidden_dim"}));
   keys.integer("attention.head_count", config.optional_integer({"num_attention_heads", "n_head", "n_heads"}));
   keys.integer("attention.head_count_kv", config.optional_integer({"num_key_value_heads", "n_kv_heads"}));
   add_scaling(config, keys);
@@ -124,6 +127,34 @@ void add_windows(const Config& config, Keys& keys, int64_t window, int64_t perio
   for (int64_t i = 0; i < keys.n_layers(); ++i)
     windowed.push_back(types.empty() ? (i + 1) % period != 0 : types[static_cast<size_t>(i)] == "sliding_attention");
   keys.booleans("attention.sliding_window_pattern", windowed);
+}
+
+void add_sampling(const std::string& folder, gguf::Metadata& metadata) {
+  const std::string path = (std::filesystem::path(folder) / "generation_config.json").string();
+  if (!std::filesystem::is_regular_file(path)) return;
+  const Json json = json::parse_json(read_text_file(path), 16);
+  if (!json.is_object()) fail(path, "is no JSON object, or one of more than 1000 names");
+  struct Row {
+    std::string_view from, to;
+    bool is_integer;
+  };
+  constexpr Row kRows[] = {{"top_k", "top_k", true},
+                           {"top_p", "top_p", false},
+                           {"min_p", "min_p", false},
+                           {"temperature", "temp", false},
+                           {"repetition_penalty", "penalty_repeat", false}};
+  for (const Row& row : kRows) {
+    const auto value = json.find(row.from);
+    if (value == json.end() || !value->is_number()) continue;
+    const double number = value->get<double>();
+    const std::string key = "general.sampling." + std::string(row.to);
+    if (!row.is_integer) {
+      metadata.set_real(key, static_cast<float>(number));
+    } else if (number >= 0 && number <= INT32_MAX) {
+      const auto whole = static_cast<int32_t>(number);
+      metadata.set({key, gguf::ValueType::kInt32, {reinterpret_cast<const char*>(&whole), sizeof whole}});
+    }
+  }
 }
 
 void add_partial_rope(const Config& config, Keys& keys, double share_absent) {

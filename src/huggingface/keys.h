@@ -37,6 +37,10 @@ class Keys {
   int64_t n_layers_, n_blocks_;
 };
 
+/// general.sampling.*: what the folder's generation_config.json says of sampling. Nothing where there is no such file;
+/// Error naming it where it is no JSON object.
+void add_sampling(const std::string& folder, gguf::Metadata& metadata);
+
 /// What nearly every configuration says: sizes, heads, norms, RoPE, experts.
 void add_common_keys(const Config& config, Keys& keys);
 

@@ -72,16 +72,16 @@ Pattern pattern_of(std::string name, int64_t n_layers) {
 
 // Towers for images and sound, and what leads from them to the text.
 bool is_of_tower(std::string_view name) {
-  constexpr std::string_view kParts[] = {"visual.",      "vision_",      "vision.",      "audio_",      "audio.",
-                                         "projector.",   "mm_projector", "patch_embed",  "patch_merg",  "embed_vision.",
+  constexpr std::string_view kParts[] = {"visual.",      "vision_",       "vision.",     "audio_",     "audio.",
+                                         "projector.",   "mm_projector",  "patch_embed", "patch_merg", "embed_vision.",
                                          "embed_audio.", "image_newline", "multi_modal", "vit."};
   return std::ranges::any_of(kParts, [&](std::string_view part) { return name.find(part) != std::string_view::npos; });
 }
 
 bool is_always_f32(std::string_view name) {
-  constexpr std::string_view kEnds[] = {"ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight", "ssm_conv1d.weight",
-                                        "ssm_conv1d_q.weight", "ssm_conv1d_k.weight",       "ssm_conv1d_v.weight",
-                                        "shortconv.conv.weight", "indexer.proj.weight",     "_norm.weight"};
+  constexpr std::string_view kEnds[] = {"ffn_gate_inp.weight",   "ffn_gate_inp_shexp.weight", "ssm_conv1d.weight",
+                                        "ssm_conv1d_q.weight",   "ssm_conv1d_k.weight",       "ssm_conv1d_v.weight",
+                                        "shortconv.conv.weight", "indexer.proj.weight",       "_norm.weight"};
   return !name.ends_with(".weight") ||
          std::ranges::any_of(kEnds, [&](std::string_view end) { return name.ends_with(end); });
 }
@@ -89,7 +89,8 @@ bool is_always_f32(std::string_view name) {
 std::string filled(std::string_view to, std::span<const int64_t> numbers) {
   const size_t at = to.find("{}");
   if (at == std::string_view::npos) return std::string(to);
-  return std::string(to.substr(0, at)) + std::to_string(numbers.empty() ? 0 : numbers[0]) + std::string(to.substr(at + 2));
+  return std::string(to.substr(0, at)) + std::to_string(numbers.empty() ? 0 : numbers[0]) +
+         std::string(to.substr(at + 2));
 }
 
 std::string tensors(int64_t n) { return fmt::format("{} tensor{}", n, n == 1 ? "" : "s"); }
@@ -105,8 +106,7 @@ struct Draft {
 
 class Cook {
  public:
-  Cook(const Architecture& architecture, const Config& config,
-       std::span<const std::unique_ptr<StoredWeight>> weights,
+  Cook(const Architecture& architecture, const Config& config, std::span<const std::unique_ptr<StoredWeight>> weights,
        const std::function<std::string(const StoredTensor&)>& where)
       : architecture_(architecture), config_(config), weights_(weights), where_(where) {
     size_t place = 0;
@@ -260,7 +260,8 @@ class Cook {
     if (n == 1) return format(type).decode != nullptr;  // integers become floats
     return recipe.changed == nullptr && std::ranges::all_of(recipe.parts, [&](const View& view) {
              bool whole = view.run().step == 1 && view.run().count % n == 0;
-             for (int64_t i = 0; whole && i < std::min<int64_t>(view.n_runs(), 2); ++i) whole = view.run_begin(i) % n == 0;
+             for (int64_t i = 0; whole && i < std::min<int64_t>(view.n_runs(), 2); ++i)
+               whole = view.run_begin(i) % n == 0;
              return whole;
            });
   }
@@ -268,8 +269,9 @@ class Cook {
   void set_type(Recipe& recipe, formats::Type type) const {
     recipe.info.type = type;
     const auto bytes = gguf::tensor_bytes(format(type), recipe.info.ne);
-    if (!bytes) fail(config_.path(), "tensor '{}': found shape {}, which is too large or does not divide into blocks",
-                     printable(recipe.info.name), gguf::shape_string(recipe.info));
+    if (!bytes)
+      fail(config_.path(), "tensor '{}': found shape {}, which is too large or does not divide into blocks",
+           printable(recipe.info.name), gguf::shape_string(recipe.info));
     recipe.info.n_bytes = *bytes;
   }
 
@@ -278,7 +280,7 @@ class Cook {
   std::span<const std::unique_ptr<StoredWeight>> weights_;
   const std::function<std::string(const StoredTensor&)>& where_;
   std::unordered_map<std::string_view, std::vector<const TensorRule*>, TextHash> rules_;
-  std::unordered_map<const TensorRule*, size_t> places_;
+  std::map<const TensorRule*, size_t> places_;
   std::map<std::string, Draft> drafts_;
 };
 

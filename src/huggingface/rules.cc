@@ -90,9 +90,7 @@ std::span<const TensorRule> dense_rules() { return kDense; }
 std::span<const TensorRule> expert_rules() { return kExperts; }
 std::span<const TensorRule> prediction_rules() { return kPrediction; }
 
-View paired_heads(const View& view, int64_t n_head) {
-  return view.split(0, {n_head, 2, -1}).swap(1, 2).merge(0, 3);
-}
+View paired_heads(const View& view, int64_t n_head) { return view.split(0, {n_head, 2, -1}).swap(1, 2).merge(0, 3); }
 
 View first_half(const View& view, const Config&) { return half(view, 0); }
 View second_half(const View& view, const Config&) { return half(view, 1); }

@@ -32,12 +32,14 @@ struct DtypeRow {
 };
 
 constexpr std::array kDtypes = {
-    DtypeRow{"F64", Dtype::kF64, 8},         DtypeRow{"F32", Dtype::kF32, 4},         DtypeRow{"F16", Dtype::kF16, 2},
-    DtypeRow{"BF16", Dtype::kBF16, 2},       DtypeRow{"F8_E4M3", Dtype::kF8E4M3, 1},  DtypeRow{"F8_E5M2", Dtype::kF8E5M2, 1},
-    DtypeRow{"F8_E8M0", Dtype::kF8E8M0, 1},  DtypeRow{"I64", Dtype::kI64, 8},         DtypeRow{"I32", Dtype::kI32, 4},
-    DtypeRow{"I16", Dtype::kI16, 2},         DtypeRow{"I8", Dtype::kI8, 1},           DtypeRow{"U64", Dtype::kU64, 8},
-    DtypeRow{"U32", Dtype::kU32, 4},         DtypeRow{"U16", Dtype::kU16, 2},         DtypeRow{"U8", Dtype::kU8, 1},
-    DtypeRow{"BOOL", Dtype::kBool, 1},
+    DtypeRow{"F64", Dtype::kF64, 8},        DtypeRow{"F32", Dtype::kF32, 4},
+    DtypeRow{"F16", Dtype::kF16, 2},        DtypeRow{"BF16", Dtype::kBF16, 2},
+    DtypeRow{"F8_E4M3", Dtype::kF8E4M3, 1}, DtypeRow{"F8_E5M2", Dtype::kF8E5M2, 1},
+    DtypeRow{"F8_E8M0", Dtype::kF8E8M0, 1}, DtypeRow{"I64", Dtype::kI64, 8},
+    DtypeRow{"I32", Dtype::kI32, 4},        DtypeRow{"I16", Dtype::kI16, 2},
+    DtypeRow{"I8", Dtype::kI8, 1},          DtypeRow{"U64", Dtype::kU64, 8},
+    DtypeRow{"U32", Dtype::kU32, 4},        DtypeRow{"U16", Dtype::kU16, 2},
+    DtypeRow{"U8", Dtype::kU8, 1},          DtypeRow{"BOOL", Dtype::kBool, 1},
 };
 
 const DtypeRow& row(Dtype dtype) { return *std::ranges::find(kDtypes, dtype, &DtypeRow::dtype); }
@@ -59,7 +61,8 @@ class EntryReader {
       if (n > INT64_MAX) reject("found a dimension of {}, expected fewer than 2^63 values", n);
       tensor.shape.push_back(static_cast<int64_t>(n));
     }
-    if (tensor.shape.size() > kMaxShape) reject("found {} dimensions, expected at most {}", tensor.shape.size(), kMaxShape);
+    if (tensor.shape.size() > kMaxShape)
+      reject("found {} dimensions, expected at most {}", tensor.shape.size(), kMaxShape);
     const std::vector<uint64_t> offsets = numbers(entry, "data_offsets");
     if (offsets.size() != 2) reject("found {} data_offsets, expected 2", offsets.size());
     std::tie(tensor.begin, tensor.end) = std::pair(offsets[0], offsets[1]);
@@ -85,7 +88,8 @@ class EntryReader {
     std::vector<uint64_t> numbers;
     list.for_each_element([&](Value element) {
       const auto number = element.integer();
-      if (!number || *number < 0) reject("found {} in {}, expected numbers of at least 0", printable(element.text()), key);
+      if (!number || *number < 0)
+        reject("found {} in {}, expected numbers of at least 0", printable(element.text()), key);
       numbers.push_back(static_cast<uint64_t>(*number));
     });
     return numbers;
@@ -130,7 +134,8 @@ std::string shape_string(std::span<const int64_t> shape) {
 
 Safetensors::Safetensors(const std::string& path, gguf::ReadMode mode) : file_(path), mode_(mode) {
   read_header();
-  std::ranges::stable_sort(tensors_, {}, [](const StoredTensor& tensor) { return std::pair(tensor.begin, tensor.end); });
+  std::ranges::stable_sort(tensors_, {},
+                           [](const StoredTensor& tensor) { return std::pair(tensor.begin, tensor.end); });
   check_places();
 }
 

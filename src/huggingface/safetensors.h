@@ -19,7 +19,24 @@
 namespace steelyard::huggingface {
 
 /// Types of stored values, by the name that headers give them.
-enum class Dtype { kF64, kF32, kF16, kBF16, kF8E4M3, kF8E5M2, kF8E8M0, kI64, kI32, kI16, kI8, kU64, kU32, kU16, kU8, kBool };
+enum class Dtype {
+  kF64,
+  kF32,
+  kF16,
+  kBF16,
+  kF8E4M3,
+  kF8E5M2,
+  kF8E8M0,
+  kI64,
+  kI32,
+  kI16,
+  kI8,
+  kU64,
+  kU32,
+  kU16,
+  kU8,
+  kBool
+};
 
 std::string_view name(Dtype dtype);
 uint64_t value_bytes(Dtype dtype);

@@ -13,9 +13,10 @@ namespace steelyard::huggingface {
 namespace {
 
 // What only belongs to the inputs of products, or is made anew by whoever runs the model.
-constexpr std::string_view kUnused[] = {".input_scale",           ".input_global_scale", ".k_scale",      ".v_scale",
-                                        ".k_proj.output_scale",   ".v_proj.output_scale", "activation_scale", "input_zero_point",
-                                        ".rotary_emb.inv_freq",   ".attention.bias",     ".attention.masked_bias"};
+constexpr std::string_view kUnused[] = {".input_scale",     ".input_global_scale",   ".k_scale",
+                                        ".v_scale",         ".k_proj.output_scale",  ".v_proj.output_scale",
+                                        "activation_scale", "input_zero_point",      ".rotary_emb.inv_freq",
+                                        ".attention.bias",  ".attention.masked_bias"};
 
 class Finder {
  public:

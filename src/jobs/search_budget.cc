@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "gguf/layout.h"
 #include "plan/plan.h"
 
 namespace steelyard::jobs {
@@ -57,9 +58,14 @@ class BitsBudget : public SearchBudget {
 // Data is padded, so bytes are counted with their padding.
 class SizeBudget : public SearchBudget {
  public:
-  // Before any file is there, its header is taken to be that of the source.
+  // Before any file is there, its header is taken to be that of the source, or what it would be as GGUF.
   SizeBudget(const gguf::Source& source, uint64_t size) : source_(source), size_(size) {
-    for (int shard = 0; shard < source.n_shards(); ++shard) besides_ += source.header(shard).size();
+    const bool is_gguf = source.version() > 0;
+    for (int shard = 0; is_gguf && shard < source.n_shards(); ++shard) besides_ += source.header(shard).size();
+    if (!is_gguf) {
+      besides_ = gguf::lay_out(source.path(), source.metadata(), {source.tensors().begin(), source.tensors().end()})
+                     .header.size();
+    }
     if (size_ <= besides_) fail("", "--size: a header alone has {} bytes", besides_);
   }
 

@@ -13,8 +13,7 @@
 namespace steelyard::jobs {
 
 /// A GGUF file, the first of its shards, or a folder of Hugging Face. Error as its reader has it.
-std::unique_ptr<const gguf::Source> open_source(const std::string& path,
-                                                gguf::ReadMode mode = gguf::ReadMode::kData);
+std::unique_ptr<const gguf::Source> open_source(const std::string& path, gguf::ReadMode mode = gguf::ReadMode::kData);
 
 /// What only the source shows: parts of a folder that are left out, and types that make a tensor larger than it was
 /// published.

@@ -120,7 +120,8 @@ std::vector<std::byte> encode_tensor(const gguf::Source& source, const plan::Dec
                                           static_cast<uint64_t>(begin + per_slice) * row_bytes);
     parallel_for((per_slice + at_once - 1) / at_once, 1, [&](int64_t part) {
       const int64_t row = part * at_once;
-      encoder.encode(begin + row, std::min(at_once, per_slice - row), slice.data() + static_cast<size_t>(row) * row_bytes,
+      encoder.encode(begin + row, std::min(at_once, per_slice - row),
+                     slice.data() + static_cast<size_t>(row) * row_bytes,
                      bytes.data() + static_cast<size_t>(begin + row) * encoder.target_row_bytes());
     });
   }

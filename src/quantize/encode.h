@@ -29,8 +29,9 @@ class BadWeight : public Error {
 
 class RowEncoder {
  public:
-  /// A target of the tensor's own type copies. `path`: the source's name for messages. imatrix may be null. `input`: the estimated Hessian, or null; with it, rows whose columns have
-  /// importance are rounded with error feedback. `device`: encodes the types that it can; null: the CPU.
+  /// A target of the tensor's own type copies. `path`: the source's name for messages. imatrix may be null. `input`:
+  /// the estimated Hessian, or null; with it, rows whose columns have importance are rounded with error feedback.
+  /// `device`: encodes the types that it can; null: the CPU.
   RowEncoder(const gguf::TensorInfo& tensor, const formats::Format& target, const imatrix::Imatrix* imatrix,
              formats::Effort effort, std::string path, const HessianEstimate* input = nullptr,
              formats::DeviceEncoder* device = nullptr);

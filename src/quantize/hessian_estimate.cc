@@ -27,7 +27,8 @@ void for_rows(const gguf::Source& source, const gguf::TensorInfo& tensor, int64_
   for (int64_t at = 0; at < n_rows; at += at_once) {
     FloatMatrix rows(std::min(at_once, n_rows - at), n);
     const uint64_t from_begin = begin + static_cast<uint64_t>(at) * row_bytes;
-    const gguf::Bytes stored = source.read(tensor, from_begin, from_begin + static_cast<uint64_t>(rows.rows()) * row_bytes);
+    const gguf::Bytes stored =
+        source.read(tensor, from_begin, from_begin + static_cast<uint64_t>(rows.rows()) * row_bytes);
     parallel_for(rows.rows(), 16, [&](int64_t r) {
       from.decode(stored.data() + static_cast<uint64_t>(r) * row_bytes, n / from.block_len, rows.row(r).data());
     });

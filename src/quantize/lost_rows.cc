@@ -29,10 +29,7 @@ bool has_weight(const formats::Format& format, const std::byte* row, int64_t n) 
 }  // namespace
 
 LostRows::LostRows(const gguf::TensorInfo& tensor, const formats::Format& to)
-    : tensor_(tensor),
-      from_(format(tensor.type)),
-      to_(to),
-      slices_(static_cast<size_t>(tensor.ne[2] * tensor.ne[3])) {
+    : tensor_(tensor), from_(format(tensor.type)), to_(to), slices_(static_cast<size_t>(tensor.ne[2] * tensor.ne[3])) {
   STEELYARD_CHECK(from_.block_len <= kValues && to_.block_len <= kValues);
 }
 

@@ -140,8 +140,7 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
   QuantizeProgress progress = state_after(decisions, output.finished().size());
   callback(progress);
   std::vector<plan::Finding> found;
-  for (size_t i = 0; i < output.finished().size(); ++i)
-    add_lost(decisions[i], job.source, output.content(i), found);
+  for (size_t i = 0; i < output.finished().size(); ++i) add_lost(decisions[i], job.source, output.content(i), found);
   check_resumed(job, output.finished());
   LayerEncoder* const layers = job.layers;
   for (size_t i = 0; layers != nullptr && i < output.finished().size(); ++i) {

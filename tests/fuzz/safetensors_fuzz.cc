@@ -21,7 +21,8 @@ void use(const std::string& path, gguf::ReadMode mode) {
       STEELYARD_CHECK(tensor.begin == end);
       end = tensor.end;
       g_sink = tensor.name.size() + static_cast<uint64_t>(tensor.n_values()) + shape_string(tensor.shape).size();
-      STEELYARD_CHECK(static_cast<uint64_t>(tensor.n_values()) * value_bytes(tensor.dtype) == tensor.end - tensor.begin);
+      STEELYARD_CHECK(static_cast<uint64_t>(tensor.n_values()) * value_bytes(tensor.dtype) ==
+                      tensor.end - tensor.begin);
       if (mode == gguf::ReadMode::kHeader) continue;
       for (const std::byte byte : file.bytes(tensor)) g_sink = static_cast<uint64_t>(byte);
     }

@@ -4,107 +4,16 @@
 
 #include <gtest/gtest.h>
 
-#include <map>
-
-#include "checkpoint_bytes.h"
 #include "error_of.h"
 #include "gguf/fingerprint.h"
 #include "gguf/reader.h"
+#include "huggingface/golden_folder.h"
 
 namespace steelyard::huggingface {
 namespace {
 
-using gguf::TensorInfo, test::put_file, test::safetensors, test::TestTensor;
-
-using Tensors = std::map<std::string, TestTensor>;
-
-// Names in a checkpoint of those outside blocks, and of those in blocks without the block's prefix.
-const std::map<std::string, std::string> kNames = {
-    {"token_embd.weight", "model.embed_tokens.weight"},
-    {"output_norm.weight", "model.norm.weight"},
-    {"output.weight", "lm_head.weight"},
-    {"attn_norm.weight", "input_layernorm.weight"},
-    {"ffn_norm.weight", "post_attention_layernorm.weight"},
-    {"attn_q.weight", "self_attn.q_proj.weight"},
-    {"attn_k.weight", "self_attn.k_proj.weight"},
-    {"attn_v.weight", "self_attn.v_proj.weight"},
-    {"attn_q_a.weight", "self_attn.q_a_proj.weight"},
-    {"attn_q_a_norm.weight", "self_attn.q_a_layernorm.weight"},
-    {"attn_q_b.weight", "self_attn.q_b_proj.weight"},
-    {"attn_kv_a_mqa.weight", "self_attn.kv_a_proj_with_mqa.weight"},
-    {"attn_kv_a_norm.weight", "self_attn.kv_a_layernorm.weight"},
-    {"attn_output.weight", "self_attn.o_proj.weight"},
-    {"ffn_gate.weight", "mlp.gate_proj.weight"},
-    {"ffn_up.weight", "mlp.up_proj.weight"},
-    {"ffn_down.weight", "mlp.down_proj.weight"},
-    {"ffn_gate_inp.weight", "mlp.gate.weight"},
-    {"exp_probs_b.bias", "mlp.gate.e_score_correction_bias"},
-    {"ffn_gate_exps.weight", "gate_proj.weight"},
-    {"ffn_up_exps.weight", "up_proj.weight"},
-    {"ffn_down_exps.weight", "down_proj.weight"},
-    {"ffn_gate_shexp.weight", "mlp.shared_experts.gate_proj.weight"},
-    {"ffn_up_shexp.weight", "mlp.shared_experts.up_proj.weight"},
-    {"ffn_down_shexp.weight", "mlp.shared_experts.down_proj.weight"}};
-
-std::string prefix_of(const std::string& name) {  // "blk.3." of a block's tensor
-  return name.starts_with("blk.") ? name.substr(0, name.find('.', 4) + 1) : "";
-}
-
-std::string layer_of(const std::string& name) { return "model.layers." + prefix_of(name).substr(4); }
-
-TestTensor matrix(const float* values, int64_t n_rows, int64_t n_in) {
-  return {"F32", {n_rows, n_in}, {reinterpret_cast<const char*>(values), static_cast<size_t>(n_rows * n_in) * 4}};
-}
-
-// The checkpoint of a model in F32. pairs: heads whose neighbours become halves.
-Tensors checkpoint_of(const gguf::Reader& model, const std::map<std::string, int64_t>& pairs) {
-  Tensors tensors;
-  for (const TensorInfo& tensor : model.tensors()) {
-    const std::string prefix = prefix_of(tensor.name), local = tensor.name.substr(prefix.size());
-    const auto* values = reinterpret_cast<const float*>(model.bytes(tensor).data());
-    const int64_t n_in = tensor.ne[0], n_out = tensor.ne[1], n_slices = tensor.ne[2];
-    const std::string layer = prefix.empty() ? "" : layer_of(tensor.name);
-    if (local == "attn_k_b.weight") {  // [nope, rank, head] and [rank, v, head] become [head, nope + v, rank]
-      const TensorInfo& other = *model.find(prefix + "attn_v_b.weight");
-      const auto* v = reinterpret_cast<const float*>(model.bytes(other).data());
-      std::vector<float> rows;
-      for (int64_t head = 0; head < n_slices; ++head) {
-        for (int64_t i = 0; i < n_in; ++i) {
-          for (int64_t r = 0; r < n_out; ++r) rows.push_back(values[(head * n_out + r) * n_in + i]);
-        }
-        const int64_t of_head = other.ne[1] * other.ne[0];
-        rows.insert(rows.end(), v + head * of_head, v + (head + 1) * of_head);
-      }
-      tensors[layer + "self_attn.kv_b_proj.weight"] = matrix(rows.data(), std::ssize(rows) / n_out, n_out);
-    } else if (local == "attn_v_b.weight") {
-      continue;
-    } else if (n_slices > 1) {
-      for (int64_t expert = 0; expert < n_slices; ++expert) {
-        tensors[layer + "mlp.experts." + std::to_string(expert) + "." + kNames.at(local)] =
-            matrix(values + expert * n_out * n_in, n_out, n_in);
-      }
-    } else if (pairs.contains(local)) {
-      const int64_t n_head = pairs.at(local), half = n_out / n_head / 2;
-      std::vector<float> rows(static_cast<size_t>(n_out * n_in));
-      for (int64_t row = 0; row < n_out; ++row) {
-        const int64_t head = row / (2 * half), pair = row % (2 * half) / 2, side = row % 2;
-        std::copy_n(values + row * n_in, n_in, rows.begin() + ((head * 2 + side) * half + pair) * n_in);
-      }
-      tensors[layer + kNames.at(local)] = matrix(rows.data(), n_out, n_in);
-    } else {
-      TestTensor& whole = tensors[layer + kNames.at(local)] = matrix(values, tensor.n_elements() / n_in, n_in);
-      if (tensor.n_dims == 1) whole.shape = {n_in};
-    }
-  }
-  return tensors;
-}
-
-constexpr const char* kDeepseek = R"({"architectures": ["DeepseekV3ForCausalLM"], "hidden_size": 64,
-  "num_hidden_layers": 3, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 4,
-  "rms_norm_eps": 1e-5, "rope_theta": 1000000, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 20,
-  "q_lora_rank": 40, "kv_lora_rank": 32, "first_k_dense_replace": 1, "n_routed_experts": 8, "num_experts_per_tok": 2,
-  "n_shared_experts": 1, "moe_intermediate_size": 24, "scoring_func": "sigmoid", "routed_scaling_factor": 1.8,
-  "norm_topk_prob": true, "vocab_size": 272, "max_position_embeddings": 256})";
+using gguf::TensorInfo, test::checkpoint_of, test::kDeepseek, test::put_file, test::safetensors, test::TestTensor;
+using test::Tensors;
 
 class FolderTest : public testing::Test {
  protected:
@@ -166,7 +75,8 @@ TEST_F(FolderTest, PairsOfRopeAreNeighbours) {
       fmt::format(R"({{"architectures": ["LlamaForCausalLM"], "hidden_size": {}, "num_hidden_layers": {},
                       "num_attention_heads": {}, "num_key_value_heads": {}, "vocab_size": 272}})",
                   n("embedding_length"), n("block_count"), n("attention.head_count"), n("attention.head_count_kv")));
-  put(checkpoint_of(model, {{"attn_q.weight", n("attention.head_count")}, {"attn_k.weight", n("attention.head_count_kv")}}));
+  put(checkpoint_of(model,
+                    {{"attn_q.weight", n("attention.head_count")}, {"attn_k.weight", n("attention.head_count_kv")}}));
   expect_same(model, Folder(path()));
 }
 
@@ -187,11 +97,15 @@ TEST_F(FolderTest, WhatDoesNotFitIsNamed) {
     EXPECT_EQ(message.find('\n'), std::string::npos) << message;
     return message.substr(std::min(message.size(), message.find("tensor '")));
   };
-  EXPECT_EQ(with([](Tensors& t) { t["model.layers.0.self_attn.extra.weight"] = {"F32", {1}, "abcd"}; }),
+  EXPECT_EQ(with([](Tensors& t) {
+              t["model.layers.0.self_attn.extra.weight"] = {"F32", {1}, "abcd"};
+            }),
             "tensor 'model.layers.0.self_attn.extra.weight': deepseek2 models have no such tensor here");
   EXPECT_EQ(with([](Tensors& t) { t.erase("model.layers.1.mlp.experts.3.up_proj.weight"); }),
             "tensor 'model.layers.1.mlp.experts.0.up_proj.weight': found 7 experts, expected all from 0 to 7");
-  EXPECT_EQ(with([](Tensors& t) { t["model.layers.1.mlp.experts.3.up_proj.weight"].shape = {12, 128}; }),
+  EXPECT_EQ(with([](Tensors& t) {
+              t["model.layers.1.mlp.experts.3.up_proj.weight"].shape = {12, 128};
+            }),
             "tensor 'model.layers.1.mlp.experts.3.up_proj.weight': found shape [12, 128], expected [24, 64] as its "
             "neighbours have");
   EXPECT_EQ(with([](Tensors& t) { t["model.layers.0.self_attn.kv_b_proj.weight"].shape = {4608}; }),
@@ -225,8 +139,8 @@ TEST_F(FolderTest, HeadersOfAPublishedModelAreEnough) {
   const auto add = [&](const std::string& name, int64_t n_out, int64_t n_in, bool f32 = false) {
     const uint64_t bytes = static_cast<uint64_t>(n_out * n_in) * (f32 ? 4 : 2);
     const std::string shape = n_out == 1 ? fmt::format("{}", n_in) : fmt::format("{},{}", n_out, n_in);
-    header += fmt::format("{}\"{}\":{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}", header.empty() ? "{" : ",",
-                          name, f32 ? "F32" : "BF16", shape, end, end + bytes);
+    header += fmt::format("{}\"{}\":{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}",
+                          header.empty() ? "{" : ",", name, f32 ? "F32" : "BF16", shape, end, end + bytes);
     end += bytes;
   };
   const auto network = [&](const std::string& at, int64_t width) {

@@ -3,10 +3,10 @@
 
 #include <gtest/gtest.h>
 
-#include "checkpoint_bytes.h"
 #include "error_of.h"
 #include "growth.h"
 #include "huggingface/checkpoint.h"
+#include "huggingface/checkpoint_bytes.h"
 
 namespace steelyard::huggingface {
 namespace {
@@ -33,10 +33,11 @@ class SafetensorsTest : public testing::Test {
 };
 
 TEST_F(SafetensorsTest, ReadsTensorsInTheOrderOfTheirBytes) {
-  put_file(path_, safetensors(R"({"__metadata__":{"format":"pt"},"b":{"dtype":"BF16","shape":[2,1],"data_offsets":[8,12]},)"
-                              R"("a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
-                              R"("empty":{"dtype":"I64","shape":[0,3],"data_offsets":[12,12]}}   )",
-                              bytes_of<float>({1, 2}) + "abcd"));
+  put_file(path_,
+           safetensors(R"({"__metadata__":{"format":"pt"},"b":{"dtype":"BF16","shape":[2,1],"data_offsets":[8,12]},)"
+                       R"("a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
+                       R"("empty":{"dtype":"I64","shape":[0,3],"data_offsets":[12,12]}}   )",
+                       bytes_of<float>({1, 2}) + "abcd"));
   const Safetensors file(path_);
   ASSERT_EQ(file.tensors().size(), 3u);
   EXPECT_EQ(file.tensors()[0].name, "a");
@@ -77,8 +78,7 @@ TEST_F(SafetensorsTest, EveryByteIsOfOneTensor) {
             "tensor 'b': found at byte 2, expected 4, where the one before it ends");
   EXPECT_EQ(error(safetensors("{" + a + R"(,"b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}})", "abcdefghijkl")),
             "tensor 'b': found at byte 8, expected 4, where the one before it ends");
-  EXPECT_EQ(error(safetensors("{" + a + "}", "abc")),
-            "found 3 bytes of tensors, expected 4; the file is cut short");
+  EXPECT_EQ(error(safetensors("{" + a + "}", "abc")), "found 3 bytes of tensors, expected 4; the file is cut short");
   EXPECT_EQ(error(safetensors("{" + a + "}", "abc"), gguf::ReadMode::kHeader), "");
   EXPECT_EQ(error(safetensors("{" + a + "}", "abcde")),
             "found 5 bytes of tensors, expected 4: there are bytes of no tensor");
@@ -115,9 +115,11 @@ TEST_F(CheckpointTest, MissingShardsAndWrongIndexesAreNamed) {
   EXPECT_NE(error().find("model-00002-of-00002.safetensors: is missing"), std::string::npos) << error();
   put("model-00002-of-00002.safetensors", safetensors({{"c", {"F32", {1}, "efgh"}}}));
   EXPECT_NE(error().find("tensor 'c': found in model-00002-of-00002.safetensors, expected in the index too"),
-            std::string::npos) << error();
+            std::string::npos)
+      << error();
   put("model-00002-of-00002.safetensors", safetensors({{"a", {"F32", {1}, "efgh"}}}));
-  EXPECT_NE(error().find("tensor 'a': found here and in model-00001-of-00002.safetensors"), std::string::npos) << error();
+  EXPECT_NE(error().find("tensor 'a': found here and in model-00001-of-00002.safetensors"), std::string::npos)
+      << error();
   put("model-00002-of-00002.safetensors", safetensors(std::map<std::string, test::TestTensor>{}));
   EXPECT_NE(error().find("tensor 'b': found no such tensor in model-00002"), std::string::npos) << error();
   put_index(R"("a":"../model.safetensors")");

@@ -8,8 +8,8 @@
 #include <numeric>
 
 #include "base/half.h"
-#include "checkpoint_bytes.h"
 #include "error_of.h"
+#include "huggingface/checkpoint_bytes.h"
 
 namespace steelyard::huggingface {
 namespace {

@@ -83,3 +83,23 @@ def save(name, folder, dtype=torch.bfloat16):
                 buffer.add_(0.05 * torch.randn_like(buffer))
     model.save_pretrained(folder)
     return model.eval()
+
+
+def save_tokenizer(folder):
+    """A byte-level BPE of as many tokens as the models have, whose pre-tokenizer is GPT-2's."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = ["<pad>", "<s>", "</s>"] + alphabet
+    merges = []
+    for first in alphabet:
+        for second in alphabet[:8]:
+            if len(tokens) < VOCABULARY:
+                merges.append((first, second))
+                tokens.append(first + second)
+    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(tokens[:3])
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>",
+                                         pad_token="<pad>").save_pretrained(folder)

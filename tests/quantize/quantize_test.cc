@@ -220,7 +220,9 @@ TEST(RowEncoder, ValueThatIsNotFiniteIsNamed) {
   tensor.n_dims = 2;
   tensor.ne = {64, 4, 1, 1};
   const RowEncoder encoder(tensor, format(formats::Type::Q8_0), nullptr, formats::Effort::kNormal, "m.gguf");
-  const auto rows = [&](int64_t begin) { return std::as_bytes(std::span(values)).subspan(begin * 64 * sizeof(float)).data(); };
+  const auto rows = [&](int64_t begin) {
+    return std::as_bytes(std::span(values)).subspan(begin * 64 * sizeof(float)).data();
+  };
   std::vector<std::byte> out(4 * encoder.target_row_bytes());
   encoder.encode(0, 2, rows(0), out.data());
   try {

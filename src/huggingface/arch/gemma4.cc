@@ -74,7 +74,8 @@ void add_keys(const Config& config, Keys& keys) {
   keys.integer("attention.value_length", full);
   keys.integer("attention.key_length_swa", local);
   keys.integer("attention.value_length_swa", local);
-  keys.integer("expert_feed_forward_length", config.optional_integer({"expert_intermediate_size", "moe_intermediate_size"}));
+  keys.integer("expert_feed_forward_length",
+               config.optional_integer({"expert_intermediate_size", "moe_intermediate_size"}));
   if (config.optional_boolean({"use_double_wide_mlp"}).value_or(false)) {
     const int64_t width = config.integer({"intermediate_size"});
     std::vector<int64_t> widths(static_cast<size_t>(keys.n_layers()), width);

@@ -28,8 +28,7 @@ void add_granite_keys(const Config& config, Keys& keys) {
   keys.real("logit_scale", config.optional_real({"logits_scaling"}));
 }
 
-Architecture of(std::string_view name, std::span<const std::string_view> classes,
-                void (*add)(const Config&, Keys&)) {
+Architecture of(std::string_view name, std::span<const std::string_view> classes, void (*add)(const Config&, Keys&)) {
   return {.name = name,
           .classes = classes,
           .rules = {outer_rules(), paired_attention_rules(), attention_rules(), dense_rules(), kExperts},
