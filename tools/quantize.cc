@@ -35,14 +35,15 @@ void print_doubling(double half_over_all) {
             gain > kWorthwhile ? "more text would still help (--chunks)" : "more text would bring little");
 }
 
-void print_places(const jobs::QuantizeResult& result, const std::string& device) {
+void print_places(const jobs::QuantizeResult& result, const std::vector<std::string>& backends) {
+  const std::string device = fmt::format("{}", fmt::join(backends, ","));
   if (!result.on_device.empty()) print_out("on {}: {}\n", device, fmt::join(result.on_device, " "));
   if (!result.on_processor.empty()) {
     print_out("on the CPU (no encoder on {}): {}\n", device, fmt::join(result.on_processor, " "));
   }
 }
 
-void print_costs(const jobs::CalibrationCosts& costs, const std::string& backend) {
+void print_costs(const jobs::CalibrationCosts& costs) {
   const auto gib = [](uint64_t bytes) { return static_cast<double>(bytes) / (uint64_t{1} << 30); };
   const auto row = [](const char* name, double size, const char* unit, const std::string& more = "") {
     print_out("{:16} {:8.2f} {}{}\n", name, size, unit, more);
@@ -56,7 +57,7 @@ void print_costs(const jobs::CalibrationCosts& costs, const std::string& backend
   row("  statistics", gib(costs.statistics), "GiB",
       fmt::format(", {}; {} matri{} at a time", costs.stores_rows ? "inputs of experts stored" : "sums",
                   costs.slices_at_once, costs.slices_at_once == 1 ? "x" : "ces"));
-  if (costs.on_device) row(("on " + backend).c_str(), gib(*costs.on_device), "GiB");
+  if (costs.on_device) row("on each device", gib(*costs.on_device), "GiB");
   row("scratch file", gib(costs.scratch), "GiB");
   row("result", gib(costs.output), "GiB");
   const auto work = [&](const char* name, double flop, double seconds) {
@@ -71,6 +72,15 @@ void print_costs(const jobs::CalibrationCosts& costs, const std::string& backend
             1e-9 * costs.searched_weights);
 }
 
+void print_workers(const std::vector<jobs::QuantizeWorker>& workers) {
+  print_out("matrices rounded:");
+  for (const jobs::QuantizeWorker& worker : workers) {
+    print_out("{} {} by {} in {:.1f} s", &worker == workers.data() ? "" : ",", worker.matrices, worker.name,
+              worker.seconds);
+  }
+  print_out("\n");
+}
+
 void print_times(const jobs::QuantizeTimes& times) {
   print_out("seconds: forward {:.1f}, moments {:.1f}, factors {:.1f}, search {:.1f}, write {:.1f}\n", times.forward,
             times.moments, times.factors, times.search, times.write);
@@ -79,7 +89,7 @@ void print_times(const jobs::QuantizeTimes& times) {
 // What is known before the work.
 void print_decisions(const jobs::QuantizeResult& result, const jobs::QuantizeOptions& options) {
   write_out(plan_report(result.plan));
-  if (result.costs) print_costs(*result.costs, options.backend);
+  if (result.costs) print_costs(*result.costs);
   if (options.dry_run) return;
   print_out("encoding with {}, {} thread{}\n", result.instruction_set, result.threads, result.threads == 1 ? "" : "s");
   print_places(result, options.backend);
@@ -114,6 +124,7 @@ void run_quantize(jobs::QuantizeOptions& options) {
   if (!options.calibrate.empty()) print_rounding(result.rounding);
   if (result.half_text_loss > 0) print_doubling(result.half_text_loss);
   if (result.times) print_times(*result.times);
+  if (!result.workers.empty()) print_workers(result.workers);
   if (result.tuning) print_tuning(*result.tuning);
   print_out("wrote {}: {} bytes, {:.4f} bits per weight{}\n", fmt::join(result.paths, " "), result.bytes,
             result.bits_per_weight, options.verify ? ", read back and verified" : "");
@@ -162,11 +173,10 @@ void add_quantize(CLI::App& app) {
                                  "the same text");
   from->excludes(tune);
   add_options(*command, options->tuning);
-  command
-      ->add_option("--backend", options->backend,
-                   "device that encodes: cpu or cuda[:N], with the same bytes; with --calibrate also the device of the "
-                   "forward pass, whose activations differ in their last digits")
-      ->capture_default_str();
+  add_backends(
+      *command, options->backend,
+      "where rows are encoded, with the same bytes: cpu or cuda[:N], or a comma-separated list, all at the same "
+      "time; with --calibrate also where the text passes, whose activations differ in their last digits");
   add_threads(*command, options->threads);
   add_bytes(*command, "--slab", options->slab, "buffer for tensors in flight, at most this size: 1GiB, 200MB, ...");
   add_bytes(*command, "--memory", options->memory,

@@ -9,28 +9,13 @@
 
 #include "base/check.h"
 #include "base/parallel.h"
+#include "base/together.h"
 #include "calibrate/chunk_sweep.h"
 #include "calibrate/layer_stages.h"
 #include "calibrate/rounding_lanes.h"
 #include "gguf/block_name.h"
 
 namespace steelyard::calibrate {
-namespace {
-
-// The tensor as it was decided and rounded, if the layer has it: not all tensors are matrices of a product.
-void replace(const plan::Decision& decision, const std::byte* rounded, compute::Backend& backend,
-             model::LoadedTensors& tensors) {
-  const auto found = tensors.weights.find(decision.tensor->name);
-  if (found == tensors.weights.end()) return;
-  compute::Weight weight = std::exchange(found->second, {});
-  weight.format = &format(decision.type);
-  weight.data = rounded;
-  weight.memory = nullptr;
-  found->second = backend.load(std::move(weight));
-}
-
-}  // namespace
-
 CalibratedLayers::CalibratedLayers(const gguf::Reader& source, const plan::Resolution& resolution,
                                    const model::Model& model)
     : source_(source), resolution_(resolution), model_(model) {}
@@ -39,9 +24,12 @@ void CalibratedLayers::start(const tokenizer::Chunks& chunks, const CalibrationS
   settings_ = settings;
   n_chunks_ = chunks.count();
   n_watched_ = n_chunks_ - n_chunks_ / settings.held_out;
+  forward_ = settings.devices.forward;
+  if (!settings.devices.moments.empty()) moments_.emplace(settings.devices.moments);
   for (auto* sweep : {&original_, &rounded_}) {
     sweep->emplace(model_, chunks.n_ctx(), ids_of(chunks), options_for(chunks, settings.sweep));
     (*sweep)->start(0, n_chunks_);
+    (*sweep)->reserve_lanes(forward_.size());
   }
 }
 
@@ -75,28 +63,50 @@ bool CalibratedLayers::share_broken() {
 
 // Batch by batch, in the original model first. A chunk that breaks has already changed the sums, so they are collected
 // again without it.
-CalibratedLayers::Hessians CalibratedLayers::watch(const model::Layer& layer, const model::Layer& rounded,
+CalibratedLayers::Hessians CalibratedLayers::watch(const LayerCopies& copies, std::span<const model::Layer> rounded,
                                                    model::LayerPart part, const std::set<std::string>& weights,
                                                    const CollectionSpace& space, int64_t begin, int64_t end) {
   while (true) {
     Stopwatch watch;
     const size_t n_broken = rounded_->broken().size();
-    InputRecorder originals(weights);
-    HessianCollector collector(weights, &originals, space);
-    for (int64_t c = begin; c < end; c += rounded_->chunks_per_batch()) {
-      const int64_t to = std::min(end, c + rounded_->chunks_per_batch());
-      tell_at_work();
-      originals.clear();
-      original_->watch(layer, part, c, to, originals);
-      rounded_->watch(rounded, part, c, to, collector);
-    }
+    std::vector<InputRecorder> originals(copies.size(), InputRecorder(weights));
+    HessianCollector collector(weights, &originals.front(), space);
+    watch_batches(copies, rounded, part, collector, originals, begin, end);
     const bool whole = !share_broken() && rounded_->broken().size() == n_broken;
     Hessians hessians;
-    if (whole) hessians = collector.take(*layer.backend);
-    times_.add(Work::kMoments, collector.seconds());
-    times_.add(Work::kForward, watch.lap() - collector.seconds());
+    if (whole) hessians = collector.take(*copies.front().original.backend);
+    const double all = watch.lap(), moments = std::min(all, collector.seconds() / static_cast<double>(copies.size()));
+    times_.add(Work::kMoments, moments);
+    times_.add(Work::kForward, all - moments);
     if (whole) return hessians;
   }
+}
+
+// Batches are dealt to the copies in turn. Their inputs are counted in the order of batches.
+void CalibratedLayers::watch_batches(const LayerCopies& copies, std::span<const model::Layer> rounded,
+                                     model::LayerPart part, HessianCollector& collector,
+                                     std::span<InputRecorder> originals, int64_t begin, int64_t end) {
+  const int64_t each = rounded_->chunks_per_batch(), n_batches = (end - begin + each - 1) / each;
+  const auto n = static_cast<int64_t>(copies.size());
+  BatchOrder order;
+  on_each(copies, [&](size_t copy) {
+    InputRecorder& recorder = originals[copy];
+    HessianCollector own = collector.beside(&recorder);
+    try {
+      for (auto batch = static_cast<int64_t>(copy); batch < n_batches; batch += n) {
+        const int64_t from = begin + batch * each, to = std::min(end, from + each);
+        if (copy == 0) tell_at_work();
+        recorder.clear();
+        original_->watch(copies[copy].original, part, from, to, recorder, copy);
+        own.begin_batch(order, batch);
+        rounded_->watch(rounded[copy], part, from, to, own, copy);
+        order.over(batch);
+      }
+    } catch (...) {
+      order.fail(std::current_exception());
+    }
+  });
+  order.rethrow();
 }
 
 double CalibratedLayers::half_over_all() const {
@@ -106,11 +116,53 @@ double CalibratedLayers::half_over_all() const {
   return std::exp(sum / static_cast<double>(half_over_all_.size()));
 }
 
+CalibratedLayers::LayerCopies CalibratedLayers::bind(int number) const {
+  LayerCopies copies(std::max<size_t>(1, forward_.size()));
+  on_each(copies, [&](size_t i) {
+    compute::Backend& backend = forward_.empty() ? model_.backend(number) : *forward_[i];
+    copies[i].original = model_.layer_on(backend, number, original_->n_ctx(), {}, &copies[i].rounded);
+  });
+  return copies;
+}
+
+void CalibratedLayers::on_each(const LayerCopies& copies, const std::function<void(size_t copy)>& body) const {
+  const int n_threads = set_thread_count(0);
+  run_together(copies.size(), std::max(1, n_threads / static_cast<int>(copies.size())), body);
+}
+
+model::Layer CalibratedLayers::so_far(int number, LayerCopy& copy) const {
+  return model_.layer_on(*copy.original.backend, number, original_->n_ctx(), std::span(&copy.original, 1),
+                         &copy.rounded);
+}
+
+// The tensor as it was decided and rounded, if the layer has it: not all tensors are matrices of a product.
+void CalibratedLayers::replace(const plan::Decision& decision, const std::byte* rounded, LayerCopies& copies) const {
+  on_each(copies, [&](size_t i) {
+    std::map<std::string, compute::Weight>& weights = copies[i].rounded.weights;
+    const auto found = weights.find(decision.tensor->name);
+    if (found == weights.end()) return;
+    compute::Weight weight = std::exchange(found->second, {});
+    weight.format = &format(decision.type);
+    weight.data = rounded;
+    weight.memory = nullptr;
+    found->second = copies[i].original.backend->load(std::move(weight));
+  });
+}
+
+void CalibratedLayers::advance(int number, LayerCopies& copies, model::LayerPart part) {
+  std::vector<model::Layer> originals, rounded;
+  for (LayerCopy& copy : copies) {
+    originals.push_back(copy.original);
+    rounded.push_back(so_far(number, copy));
+  }
+  original_->advance_dealt(originals, part);
+  rounded_->advance_dealt(rounded, part);
+}
+
 void CalibratedLayers::pass_layer(int number) {
   Stopwatch watch;
   model_.will_need(number + 1);
-  model::LoadedTensors rounded;  // at first the file's
-  const model::Layer layer = model_.layer(number, original_->n_ctx(), {}, &rounded);
+  LayerCopies copies = bind(number);
   std::vector<const plan::Decision*> wanted;
   bool all_finished = true;
   for (const plan::Decision& decision : resolution_.decisions) {
@@ -120,16 +172,14 @@ void CalibratedLayers::pass_layer(int number) {
   }
 
   if (all_finished) {
-    for (const plan::Decision* decision : wanted) {
-      replace(*decision, finished_.at(decision->tensor->name).data(), *layer.backend, rounded);
-    }
+    for (const plan::Decision* decision : wanted)
+      replace(*decision, finished_.at(decision->tensor->name).data(), copies);
   }
   for (const model::LayerPart part : {model::LayerPart::kMixer, model::LayerPart::kFfn}) {
     times_.add(Work::kForward, watch.lap());
-    if (!all_finished) round_part(number, layer, part, wanted, rounded);
+    if (!all_finished) round_part(number, copies, part, wanted);
     watch.lap();
-    original_->advance(layer, part);
-    rounded_->advance(model_.layer(number, original_->n_ctx(), std::span(&layer, 1), &rounded), part);
+    advance(number, copies, part);
   }
   share_broken();
   times_.add(Work::kForward, watch.lap());
@@ -180,7 +230,7 @@ std::vector<std::vector<StageRounding::Tensor>> CalibratedLayers::round(std::vec
     all += task.cost;
     largest = std::max(largest, task.cost);
   }
-  const std::vector<formats::DeviceEncoder*>& devices = settings_.devices;
+  const std::vector<formats::DeviceEncoder*>& devices = settings_.devices.encoders;
   const RoundingLanes lanes =
       plan_lanes(set_thread_count(0), static_cast<int>(devices.size()), settings.slices_at_once, all / largest, 0);
   TimedLoop timed(&times_);
@@ -200,8 +250,8 @@ std::vector<std::vector<StageRounding::Tensor>> CalibratedLayers::round(std::vec
   return stage.take();
 }
 
-void CalibratedLayers::round_part(int number, const model::Layer& layer, model::LayerPart part,
-                                  std::span<const plan::Decision* const> wanted, model::LoadedTensors& rounded) {
+void CalibratedLayers::round_part(int number, LayerCopies& copies, model::LayerPart part,
+                                  std::span<const plan::Decision* const> wanted) {
   for (int stage = 0; stage < kStages; ++stage) {
     if (part_of(stage) != part) continue;
     std::set<std::string> names;
@@ -209,17 +259,18 @@ void CalibratedLayers::round_part(int number, const model::Layer& layer, model::
       if (stage_of(decision->tensor->name) == stage) names.insert(decision->tensor->name);
     }
     if (names.empty()) continue;
-    const model::Layer so_far = model_.layer(number, original_->n_ctx(), std::span(&layer, 1), &rounded);
+    std::vector<model::Layer> rounded;
+    for (LayerCopy& copy : copies) rounded.push_back(so_far(number, copy));
     const StagePlan plan = plan_for(number, stage, wanted);
     const CollectionSpace space{std::make_shared<SpillSpace>(plan.space, settings_.sweep.scratch_folder),
-                                plan.stores_rows};
+                                plan.stores_rows || moments_, moments_ ? &*moments_ : nullptr};
     RoundingSettings settings = settings_.rounding;
     settings.slices_at_once = std::min(settings.slices_at_once, plan.slices_at_once);
     settings.times = &times_;
-    const Hessians hessians = watch(layer, so_far, part, names, space, 0, n_watched_),
-                   others = watch(layer, so_far, part, names, space, n_watched_, n_chunks_);
+    const Hessians hessians = watch(copies, rounded, part, names, space, 0, n_watched_),
+                   others = watch(copies, rounded, part, names, space, n_watched_, n_chunks_);
     const bool compares = compares_half(number, model_.n_layers()) && n_watched_ >= 2;
-    const Hessians halves = compares ? watch(layer, so_far, part, names, space, 0, n_watched_ / 2) : Hessians();
+    const Hessians halves = compares ? watch(copies, rounded, part, names, space, 0, n_watched_ / 2) : Hessians();
     const auto of = [](const Hessians& in, const std::string& name) {
       const auto found = in.find(name);
       return found != in.end() ? found->second : nullptr;
@@ -251,7 +302,7 @@ void CalibratedLayers::round_part(int number, const model::Layer& layer, model::
         }
         std::vector<std::byte>& bytes = encoded_[decision.tensor->name];
         bytes = std::move(tensor.rounded.bytes);
-        replace(decision, bytes.data(), *layer.backend, rounded);
+        replace(decision, bytes.data(), copies);
       }
     }
     for (const plan::Decision* decision : wanted) {
@@ -276,8 +327,8 @@ StagePlan CalibratedLayers::plan_for(int number, int stage, std::span<const plan
                                         .n_chunks = n_chunks_,
                                         .n_batch = settings_.sweep.n_batch,
                                         .compares_half = compares_half(number, model_.n_layers())});
-  const int n_lanes = most_lanes(set_thread_count(0), static_cast<int>(settings_.devices.size()));
-  return plan_stage(needs, settings_.stage_memory[layer], n_lanes);
+  return plan_stage(needs, settings_.stage_memory[layer], set_thread_count(0),
+                    static_cast<int>(settings_.devices.encoders.size()));
 }
 
 }  // namespace steelyard::calibrate

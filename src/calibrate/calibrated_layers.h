@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "calibrate/backend_pool.h"
 #include "calibrate/calibration_memory.h"
 #include "calibrate/hessian_collector.h"
 #include "calibrate/rounding_choice.h"
@@ -41,10 +42,17 @@ struct Trials {
   std::function<void(const std::string& tensor)> heard;
 };
 
+/// Devices that compute bit for bit alike; all outlive the calibration. With none, everything is done where the model
+/// is.
+struct CalibrationDevices {
+  std::vector<formats::DeviceEncoder*> encoders = {};  ///< matrices are rounded there, too, with the processor's bytes
+  std::vector<compute::Backend*> forward = {};         ///< the text's batches pass there
+  std::vector<compute::Backend*> moments = {};         ///< others of the same devices: sums over inputs are made there
+};
+
 struct CalibrationSettings {
   RoundingSettings rounding;
-  /// Where matrices are rounded beside the processor, with the same bytes: devices of one kind, which outlive this.
-  std::vector<formats::DeviceEncoder*> devices = {};
+  CalibrationDevices devices = {};
   int64_t held_out = 8;            ///< of so many chunks one is held out
   schedule::SweepOptions sweep;    ///< of each of the two models: where the text's hidden states are
   const Trials* trials = nullptr;  ///< or null; outlives the encoder
@@ -81,12 +89,25 @@ class CalibratedLayers : public quantize::LayerEncoder {
 
  private:
   using Hessians = std::map<std::string, std::shared_ptr<const SliceHessians>>;
+  // A layer in both models on one backend.
+  struct LayerCopy {
+    model::Layer original;
+    model::LoadedTensors rounded;  // at first the file's; quantized ones replace them
+  };
+  using LayerCopies = std::vector<LayerCopy>;
   void pass_layer(int number);
-  // `rounded` has the layer's weights; quantized ones replace them.
-  void round_part(int number, const model::Layer& layer, model::LayerPart part,
-                  std::span<const plan::Decision* const> wanted, model::LoadedTensors& rounded);
-  Hessians watch(const model::Layer& layer, const model::Layer& rounded, model::LayerPart part,
+  LayerCopies bind(int number) const;
+  // For each copy.
+  void on_each(const LayerCopies& copies, const std::function<void(size_t copy)>& body) const;
+  model::Layer so_far(int number, LayerCopy& copy) const;
+  void replace(const plan::Decision& decision, const std::byte* rounded, LayerCopies& copies) const;
+  void round_part(int number, LayerCopies& copies, model::LayerPart part,
+                  std::span<const plan::Decision* const> wanted);
+  void advance(int number, LayerCopies& copies, model::LayerPart part);
+  Hessians watch(const LayerCopies& copies, std::span<const model::Layer> rounded, model::LayerPart part,
                  const std::set<std::string>& weights, const CollectionSpace& space, int64_t begin, int64_t end);
+  void watch_batches(const LayerCopies& copies, std::span<const model::Layer> rounded, model::LayerPart part,
+                     HessianCollector& collector, std::span<InputRecorder> originals, int64_t begin, int64_t end);
   std::vector<std::vector<StageRounding::Tensor>> round(std::vector<RoundingGroup> groups,
                                                         const RoundingSettings& settings);
   StagePlan plan_for(int number, int stage, std::span<const plan::Decision* const> wanted) const;
@@ -101,6 +122,8 @@ class CalibratedLayers : public quantize::LayerEncoder {
   const plan::Resolution& resolution_;
   const model::Model& model_;
   CalibrationSettings settings_;
+  std::vector<compute::Backend*> forward_;                  // where batches pass; empty: where the model is
+  std::optional<BackendPool> moments_;                      // of devices
   std::optional<schedule::LayerSweep> original_, rounded_;  // the text on its way through the two models
   int64_t n_chunks_ = 0;
   int64_t n_watched_ = 0;                                  // chunks for the Hessians; those after them are held out

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/parallel.h"
+#include "base/together.h"
 
 namespace steelyard::calibrate {
 namespace {
@@ -29,11 +30,19 @@ void add(std::span<const float> from, std::vector<float>& to) {
 const SliceHessians::Means& SliceHessians::pooled() const {
   std::call_once(is_pooled_, [this] {
     double total = 0.0;
-    for (int64_t s = 0; s < n_slices(); ++s) {
-      const SliceSums sums = of_slice(s);
-      total += static_cast<double>(count(s));
-      add(sums.hessian, pooled_.hessian);
-      add(sums.cross_covariance, pooled_.cross_covariance);
+    const int64_t n = n_slices(), each = n_together();
+    for (int64_t begin = 0; begin < n; begin += each) {
+      std::vector<SliceSums> sums(static_cast<size_t>(std::min(each, n - begin)));
+      if (each == 1) {
+        sums[0] = of_slice(begin);
+      } else {
+        run_together(sums.size(), 1, [&](size_t i) { sums[i] = of_slice(begin + static_cast<int64_t>(i)); });
+      }
+      for (size_t i = 0; i < sums.size(); ++i) {
+        total += static_cast<double>(count(begin + static_cast<int64_t>(i)));
+        add(sums[i].hessian, pooled_.hessian);
+        add(sums[i].cross_covariance, pooled_.cross_covariance);
+      }
     }
     for (std::vector<float>* means : {&pooled_.hessian, &pooled_.cross_covariance}) {
       in_parts(means->size(), [&](size_t i) {

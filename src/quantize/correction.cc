@@ -1,7 +1,8 @@
 #include "quantize/correction.h"
 
-#include <Eigen/Cholesky>
+#include <utility>
 
+#include "quantize/cholesky.h"
 #include "quantize/damping.h"
 #include "quantize/matrix.h"
 
@@ -24,21 +25,27 @@ std::vector<float> compute_linear_term(const std::vector<float>& rows, const std
 }
 
 struct Correction::Factor {
-  Eigen::LLT<DoubleMatrix> cholesky;
+  DoubleMatrix lower;  // what is above the diagonal is not read
+  bool exists;
 };
 
 // What is factored is a copy: H goes before the rows come.
-Correction::Correction(const std::vector<float>& hessian, int64_t n, double ridge) : n_(n) {
+Correction::Correction(const std::vector<float>& hessian, int64_t n, double ridge, formats::DeviceEncoder* device)
+    : n_(n) {
   DoubleMatrix h = view(hessian, n).cast<double>();
   damp(h, ridge);
-  factor_.reset(new Factor{Eigen::LLT<DoubleMatrix>(h)});
+  const bool exists = cholesky(h, device);
+  factor_.reset(new Factor{std::move(h), exists});
 }
 
 Correction::~Correction() = default;
 
 std::vector<float> Correction::corrected(const std::vector<float>& rows, const std::vector<float>& linear_term) const {
-  if (linear_term.empty() || factor_->cholesky.info() != Eigen::Success) return rows;
-  const DoubleMatrix step = factor_->cholesky.solve(view(linear_term, n_).cast<double>().transpose());
+  if (linear_term.empty() || !factor_->exists) return rows;
+  DoubleMatrix step = view(linear_term, n_).cast<double>().transpose();
+  const auto lower = factor_->lower.triangularView<Eigen::Lower>();
+  lower.solveInPlace(step);
+  lower.transpose().solveInPlace(step);
   if (!step.allFinite()) return rows;
   std::vector<float> result(rows.size());
   Eigen::Map<FloatMatrix>(result.data(), step.cols(), n_) = view(rows, n_) + step.transpose().cast<float>();

@@ -1,9 +1,12 @@
 #include "schedule/layer_sweep.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 
 #include "base/error.h"
+#include "base/parallel.h"
+#include "base/together.h"
 #include "schedule/text_slices.h"
 
 namespace steelyard::schedule {
@@ -79,7 +82,10 @@ bool LayerSweep::is_broken(int64_t chunk) const {
 
 void LayerSweep::break_off(int64_t chunk, int layer) {
   const std::lock_guard lock(breaking_);
-  broken_.emplace_back(chunk, layer);
+  const std::pair broken(chunk, layer);
+  broken_.insert(std::ranges::upper_bound(broken_, std::pair(layer, chunk), {},
+                                          [](const auto& each) { return std::pair(each.second, each.first); }),
+                 broken);
   is_broken_[static_cast<size_t>(chunk - first_)] = true;
 }
 
@@ -181,12 +187,40 @@ void LayerSweep::pass_batch(const StageRun& run, std::vector<int64_t> chunks, mo
   }
 }
 
+void LayerSweep::reserve_lanes(size_t n) {
+  while (stages_.size() < n) {
+    stages_.push_back(std::make_unique<Stage>(model_.config().norm_eps));
+    reserve_buffers(*stages_.back());
+  }
+}
+
 void LayerSweep::watch(const model::Layer& layer, model::LayerPart part, int64_t begin, int64_t end,
-                       compute::MatmulObserver& observer) {
-  for_batches({0, *layer.backend, &observer, next_layer_, /*keep=*/false}, begin, end,
+                       compute::MatmulObserver& observer, size_t lane) {
+  for_batches({lane, *layer.backend, &observer, next_layer_, /*keep=*/false}, begin, end,
               [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
-                return forward(stage(0), layer, part, chunks, x, ctx);
+                return forward(stage(lane), layer, part, chunks, x, ctx);
               });
+}
+
+void LayerSweep::advance_dealt(std::span<const model::Layer> copies, model::LayerPart part) {
+  reserve_lanes(copies.size());
+  std::atomic<bool> failed = false;
+  run_together(copies.size(), set_thread_count(0), [&](size_t lane) {
+    const StageRun run{lane, *copies[lane].backend, nullptr, next_layer_, /*keep=*/true};
+    const auto step = static_cast<int64_t>(copies.size()) * chunks_per_batch_, end = first_ + n_;
+    try {
+      for (int64_t c = first_ + static_cast<int64_t>(lane) * chunks_per_batch_; c < end && !failed; c += step) {
+        for_batches(run, c, std::min(end, c + chunks_per_batch_),
+                    [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
+                      return forward(stage(lane), copies[lane], part, chunks, x, ctx);
+                    });
+      }
+    } catch (...) {
+      failed = true;
+      throw;
+    }
+  });
+  if (part != model::LayerPart::kMixer) ++next_layer_;
 }
 
 void LayerSweep::advance(const model::Layer& layer, model::LayerPart part, compute::MatmulObserver* observer) {
@@ -199,11 +233,7 @@ void LayerSweep::advance(const model::Layer& layer, model::LayerPart part, compu
 
 void LayerSweep::advance_together(std::span<const model::Layer> layers,
                                   std::span<compute::MatmulObserver* const> observers) {
-  while (stages_.size() < layers.size()) {
-    stages_.push_back(std::make_unique<Stage>(model_.config().norm_eps));
-    reserve_buffers(*stages_.back());
-  }
-  const auto n_before = static_cast<std::ptrdiff_t>(broken_.size());
+  reserve_lanes(layers.size());
   Pipeline pipeline(layers.size());
   pipeline.run([&](size_t s) {
     const StageRun run{s,        *layers[s].backend, observers[s], next_layer_ + static_cast<int>(s), /*keep=*/true,
@@ -213,9 +243,6 @@ void LayerSweep::advance_together(std::span<const model::Layer> layers,
                   return forward(stage(s), layers[s], model::LayerPart::kWhole, chunks, x, ctx);
                 });
   });
-  // As if one layer were computed after the other.
-  std::sort(broken_.begin() + n_before, broken_.end(),
-            [](const auto& a, const auto& b) { return std::pair(a.second, a.first) < std::pair(b.second, b.first); });
   next_layer_ += static_cast<int>(layers.size());
 }
 

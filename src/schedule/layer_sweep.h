@@ -58,13 +58,17 @@ class LayerSweep {
   void start(int64_t first, int64_t n);
 
   /// Passes chunks [begin, end) of the window through a part of the layer under observation. Their hidden states stay
-  /// unchanged.
+  /// unchanged. Several threads may do so at the same time, with a lane for each, from 0 on: see reserve_lanes().
   void watch(const model::Layer& layer, model::LayerPart part, int64_t begin, int64_t end,
-             compute::MatmulObserver& observer);
+             compute::MatmulObserver& observer, size_t lane = 0);
+  /// Makes the buffers of so many lanes.
+  void reserve_lanes(size_t n);
   /// Passes all chunks of the window through the layer, or through the mixer first and the FFN later.
   void advance(const model::Layer& layer, model::LayerPart part = model::LayerPart::kWhole,
                compute::MatmulObserver* observer = nullptr);
-  /// The same with layer i of the file, which is read ahead, and dropped from memory afterwards or kept.
+  /// The same with copies of one layer on different backends, to which batches are dealt in turn.
+  void advance_dealt(std::span<const model::Layer> copies, model::LayerPart part);
+  /// Passes through layer i of the file, which is read ahead, and dropped from memory afterwards or kept.
   void run_layer(int i, compute::MatmulObserver* observer = nullptr) { run_layers(i, std::span(&observer, 1)); }
   /// Passes through layers first, first + 1, ... of different backends at the same time; each has its observer, or
   /// null.
@@ -77,7 +81,8 @@ class LayerSweep {
 
   /// Removes the chunk as if it broke in the next layer: for sweeps that run side by side.
   void leave_out(int64_t chunk);
-  /// Chunks of the window that broke, each with the layer where that happened: -1 the embedding, n_layers() a visit.
+  /// Chunks of the window that broke, each with the layer where that happened: -1 the embedding, n_layers() a visit. By
+  /// layer, then by chunk.
   const std::vector<std::pair<int64_t, int>>& broken() const { return broken_; }
 
   /// The hidden states of the window, one chunk [n_ctx * hidden_width] after the other: to be written to a checkpoint,
@@ -94,7 +99,7 @@ class LayerSweep {
   bool is_broken(int64_t chunk) const;
   void break_off(int64_t chunk, int layer);
 
-  // For sweeps that compute one layer at a time.
+  // For one layer at a time: of a pipeline, or a lane's.
   struct Stage {
     explicit Stage(float norm_eps) : contexts(norm_eps) {}
     struct Caches {
