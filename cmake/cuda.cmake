@@ -15,11 +15,11 @@ else()
   message(STATUS "no nvcc of CUDA ${steelyard_oldest_cuda} or later: kernels are tested as the host's compiler builds them, not as PTX")
 endif()
 
-# steelyard_kernel_flags(<variable> <source>): encoders, error feedback and factors round every product and sum by
-# itself, as the host's do.
+# steelyard_kernel_flags(<variable> <source>): encoders and error feedback round every product and sum by itself, as the
+# host's do.
 function(steelyard_kernel_flags variable source)
   set(${variable} "" PARENT_SCOPE)
-  if(source MATCHES "/(encode_[a-z0-9_]+|ldlq|cholesky)\\.cu$")
+  if(source MATCHES "/(encode_[a-z0-9_]+|ldlq)\\.cu$")
     set(${variable} -fmad=false PARENT_SCOPE)
   endif()
 endfunction()

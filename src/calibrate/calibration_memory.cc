@@ -4,6 +4,7 @@
 
 #include "base/saturating.h"
 #include "calibrate/layer_stages.h"
+#include "calibrate/part_activations.h"
 #include "calibrate/rounding_lanes.h"
 #include "gguf/block_name.h"
 #include "quantize/hessian_factor.h"
@@ -14,13 +15,13 @@ namespace {
 
 // Of n x n values: the mean of x x^T while its factor is made. Means and sums, of H and of D, take less.
 constexpr uint64_t kOfSlice = sizeof(float) + quantize::HessianFactor::kPeakBytes;
-// For each weight of a slice that is rounded: row and target, three results, decoded; for one tensor at a time the
-// solution in F64, its right-hand side and what is made of them, or the products that judge it.
-constexpr uint64_t kOfWeight = 2 * sizeof(float) + 6, kOfWeightAtWork = 2 * sizeof(double) + 2 * sizeof(float);
+// For each weight of a slice that is rounded: row and target, three results, decoded; for one tensor at a time what its
+// target is made of, or the products that judge it.
+constexpr uint64_t kOfWeight = 2 * sizeof(float) + 6, kOfWeightAtWork = 3 * sizeof(float);
 
-// On a device, of n x n values: H, D, and of another matrix R and H, and one in F64. For each weight: tiles of rows,
+// On a device, of n x n values: H, D, and of another matrix R and H. For each weight: tiles of rows,
 // errors, the results.
-constexpr uint64_t kOnDeviceOfSlice = 4 * sizeof(float) + sizeof(double), kOnDevice = 4 * sizeof(float);
+constexpr uint64_t kOnDeviceOfSlice = 4 * sizeof(float), kOnDevice = 4 * sizeof(float);
 
 uint64_t mul(uint64_t a, uint64_t b) { return saturating_mul(a, b); }
 uint64_t unsign(int64_t n) { return static_cast<uint64_t>(std::max<int64_t>(n, 0)); }
@@ -63,35 +64,40 @@ StageNeeds stage_needs(std::span<const plan::Decision* const> decisions, int sta
   needs.n_collections = text.compares_half ? 3 : 2;
   const uint64_t tokens = unsign(text.n_tokens()), batch = unsign(text.tokens_at_a_time());
   const uint64_t collected = text.compares_half ? saturating_add(tokens, tokens / 2) : tokens;
-  uint64_t largest = 0, largest_batch = 0;
+  uint64_t largest = 0, with_sums = 0, with_rows = 0;
   for (const auto& [n, n_slices, routed, weights, most] : stage_inputs(decisions, stage)) {
     const uint64_t square = mul(unsign(n), unsign(n));
     const uint64_t of_both = mul(2 * sizeof(float), mul(square, unsign(n_slices)));  // H and D
     const uint64_t per_token = unsign(routed ? n_used : n_slices);
     const uint64_t of_batch = mul(mul(batch, per_token), mul(unsign(n), sizeof(float)));
     if (routed) {
-      const uint64_t rows = mul(collected, is_ffn_input(stage) ? 1 : unsign(n_used));
+      const uint64_t different = is_ffn_input(stage) ? 1 : unsign(n_used);  // of a token
+      const uint64_t rows = mul(collected, different);
       needs.routed = saturating_add(needs.routed, of_both);
       needs.rows = saturating_add(needs.rows, mul(rows, mul(2 * sizeof(float), unsign(n))));
       needs.indices = saturating_add(needs.indices, mul(mul(collected, unsign(n_used)), sizeof(int32_t) + 1));
       needs.pooled = saturating_add(needs.pooled, mul(2 * sizeof(float), square));
+      with_rows = std::max(with_rows, mul(mul(batch, different), mul(2 * sizeof(float), unsign(n))));
     } else {
+      with_rows = std::max(with_rows, mul(3, of_batch));
       needs.sums = saturating_add(needs.sums, of_both);
       largest = std::max(largest, of_both);
     }
     needs.batch = saturating_add(needs.batch, of_batch);
-    largest_batch = std::max(largest_batch, of_batch);
+    with_sums = std::max(with_sums, mul(3, of_batch));
     needs.slice = std::max(needs.slice,
                            saturating_add(mul(kOfSlice, square), mul(kOfWeight, weights), mul(kOfWeightAtWork, most)));
     needs.n_slices += n_slices;
     needs.on_device = std::max(needs.on_device, saturating_add(mul(kOnDeviceOfSlice, square), mul(kOnDevice, most)));
   }
-  // Of a batch: the original's inputs, and of one linear the own ones, their difference, and a copy of it.
-  needs.batch = saturating_add(needs.batch, mul(3, largest_batch));
+  // Of a batch: the original's inputs, and of one linear the own ones, their difference, and a copy of it; or only what
+  // is stored of both.
   needs.collecting = saturating_add(needs.batch, needs.sums, largest);
+  needs.of_batch_for_sums = with_sums;
+  needs.of_batch_for_rows = with_rows;
   // Of a dense linear a device has the sums, of an expert what its sums are made from. Inputs come there with their
   // drift.
-  needs.on_device = saturating_add(std::max(needs.sums, needs.on_device), mul(2, largest_batch));
+  needs.on_device = saturating_add(std::max(needs.sums, needs.on_device), with_sums);
   return needs;
 }
 
@@ -106,18 +112,24 @@ struct Way {
     kept = saturating_add(mul(collections, stage.sums), stores_rows ? stage.rows : mul(collections, stage.routed));
     beside = saturating_add(stage.pooled, stores_rows ? stage.indices : 0);
     // Sums are collected in a backend's memory, and come from there.
+    const uint64_t of_batch = stores_rows ? stage.of_batch_for_rows : stage.of_batch_for_sums;
     // Every device has a batch.
-    collecting = saturating_add(stage.collecting, mul(unsign(n_devices - 1), stage.batch),
-                                stores_rows ? 0 : mul(2, stage.routed));
+    const uint64_t of_others = mul(unsign(n_devices - 1), saturating_add(stage.batch, of_batch));
+    collecting = saturating_add(stage.collecting, of_batch, of_others, stores_rows ? 0 : mul(2, stage.routed));
+    last = saturating_add(stage.sums, stores_rows ? 0 : stage.routed);
   }
 
   // While a batch is collected, or so many slices are rounded, with nothing kept.
   uint64_t at_work(uint64_t slices) const { return saturating_add(beside, std::max(mul(slices, slice), collecting)); }
   uint64_t least() const { return at_work(1); }
-  uint64_t enough() const { return saturating_add(kept, at_work(lanes)); }
+  // With everything kept in memory. The last collection is not kept yet while it is made.
+  uint64_t enough() const {
+    return saturating_add(beside, std::max(saturating_add(kept, mul(lanes, slice)),
+                                           saturating_add(saturating_sub(kept, last), collecting)));
+  }
 
   bool stores_rows;
-  uint64_t slice, lanes = 1, kept = 0, beside = 0, collecting = 0;
+  uint64_t slice, lanes = 1, kept = 0, beside = 0, collecting = 0, last = 0;
 };
 
 struct Ways {
@@ -199,10 +211,13 @@ CalibrationMemory plan_calibration(const gguf::Reader& source, const model::Mode
   // Two models, each with activations of its own and a batch of hidden states on its way.
   const schedule::TokenBytes token = schedule::token_bytes(source.tensors(), config);
   const uint64_t batch = unsign(text.tokens_at_a_time()), width = unsign(config.hidden_width()) * sizeof(float);
-  const uint64_t in_layer = saturating_add(token.in_layer, schedule::choice_bytes(config, text.n_ctx));
+  const uint64_t in_part = saturating_add(part_bytes_per_token(source.tensors(), config),
+                                          schedule::choice_bytes(config, text.n_ctx)),
+                 persistent = saturating_sub(token.persistent, mul(2, width));  // nothing for prediction
   CalibrationMemory plan;
   plan.program = schedule::kProgramBytes;
-  plan.activations = mul(2, mul(batch, saturating_add(in_layer, token.persistent)));
+  plan.activations =
+      mul(2, saturating_add(mul(batch, saturating_add(in_part, persistent)), schedule::part_bytes(config)));
   plan.hidden_states = mul(2, mul(unsign(text.n_tokens()), width));
 
   const auto each_stage = [&](size_t l, const auto& body) {

@@ -103,7 +103,7 @@ double expert_prior(const gguf::TensorInfo& tensor, const RoundingSettings& sett
 // Rounds rows of one slice of tensors with one input in every way. What they share lives no longer than it is needed:
 // the cross-covariance until there are targets, the Hessian until there is a factor.
 void round_slice(std::span<SliceCandidates> tensors, const SliceMeans& inputs, int64_t slice, int64_t n_in,
-                 const RoundingSettings& settings, formats::DeviceEncoder* device, TimedLoop& timed) {
+                 const RoundingSettings& settings, TimedLoop& timed) {
   Stopwatch watch;
   SliceHessians::Means mean = inputs.of_slice(slice);
   timed.add(Work::kMoments, watch.lap());
@@ -115,12 +115,12 @@ void round_slice(std::span<SliceCandidates> tensors, const SliceMeans& inputs, i
     targets.push_back(quantize::compute_linear_term(tensor.rows(), mean.cross_covariance, n_in));
   }
   if (!std::exchange(mean.cross_covariance, {}).empty()) {
-    const quantize::Correction correction(mean.hessian, n_in, settings.ridge.at(n_in, n_inputs), device);
+    const quantize::Correction correction(mean.hessian, n_in, settings.ridge.at(n_in, n_inputs));
     for (size_t i = 0; i < tensors.size(); ++i) targets[i] = correction.corrected(tensors[i].rows(), targets[i]);
   }
   std::vector<float> diagonal(static_cast<size_t>(n_in));
   for (int64_t i = 0; i < n_in; ++i) diagonal[static_cast<size_t>(i)] = mean.hessian[static_cast<size_t>(i * n_in + i)];
-  const auto factor = quantize::HessianFactor::make(n_in, mean.hessian.data(), ldlq.damping, device);
+  const auto factor = quantize::HessianFactor::make(n_in, mean.hessian.data(), ldlq.damping);
   mean.hessian = {};
   timed.add(Work::kFactors, watch.lap());
   for (size_t i = 0; i < tensors.size(); ++i) {
@@ -210,7 +210,7 @@ std::vector<RoundedSlice> TensorRounding::round(int64_t slice, formats::DeviceEn
   for (const plan::Decision* decision : decisions_) {
     candidates.emplace_back(format(decision->type), n_in, slice_rows(*source_, *decision->tensor, slice), device);
   }
-  round_slice(candidates, inputs_->inputs, slice, n_in, settings_, device, timed);
+  round_slice(candidates, inputs_->inputs, slice, n_in, settings_, timed);
   const SliceHessians::Means judge = inputs_->judge(slice, timed);
   Stopwatch judging;
   std::vector<RoundedSlice> rounded;
@@ -285,7 +285,7 @@ std::vector<double> sampled_error(const gguf::Reader& source, const plan::Decisi
       rows.insert(rows.end(), row, row + judged.n_in);
     }
     SliceCandidates slice(format(decision.type), judged.n_in, std::move(rows), settings.device);
-    round_slice(std::span(&slice, 1), judged.inputs, s, judged.n_in, settings, settings.device, timed);
+    round_slice(std::span(&slice, 1), judged.inputs, s, judged.n_in, settings, timed);
     taken[static_cast<size_t>(i)] = verdict(slice, judged.judge(s, timed), judged.n_in).error;
   });
   for (int64_t rank = 0; rank < judged.n_slices; ++rank)
@@ -333,8 +333,7 @@ TextLoss compare_texts(const gguf::Reader& source, const plan::Decision& decisio
               n_rows * n_in / from.block_len, rows.data());
   const auto lost = [&](const SliceHessians& watched) {
     SliceCandidates slice(format(decision.type), n_in, rows, device);
-    round_slice(std::span(&slice, 1), {watched, expert_prior(tensor, settings)}, *median, n_in, settings, device,
-                timed);
+    round_slice(std::span(&slice, 1), {watched, expert_prior(tensor, settings)}, *median, n_in, settings, timed);
     return verdict(slice, SliceMeans(held_out, 0.0).of_slice(*median), n_in).loss[static_cast<size_t>(Rounding::kLdlq)];
   };
   const TextLoss loss{lost(part), lost(all)};

@@ -33,8 +33,6 @@ class SharedEncoder : public formats::DeviceEncoder {
     });
   }
 
-  bool cholesky(int64_t n, double* a) override { return devices_.front()->cholesky(n, a); }
-
  private:
   // Parts of whole warps; the last may be smaller.
   template <class Body>

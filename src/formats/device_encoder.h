@@ -25,11 +25,6 @@ class DeviceEncoder {
   /// Writes what LdlqEncoder::encode writes on the CPU (quantize/ldlq.h), byte for byte. All memory, including
   /// that of `inputs`, is the host's. x: [n_rows, inputs.n].
   virtual void encode_ldlq(Type type, const LdlqInputs& inputs, const float* x, int64_t n_rows, std::byte* out) = 0;
-
-  /// Factors a [n, n], in the host's memory, as cholesky() does on the CPU (quantize/cholesky.h), bit for bit. Only the
-  /// lower triangle is read, and what is above it afterwards is not defined. Returns false where `a` is not positive
-  /// definite.
-  virtual bool cholesky(int64_t n, double* a) = 0;
 };
 
 }  // namespace steelyard::formats

@@ -1,18 +1,21 @@
-// Cholesky's factor of a symmetric matrix in F64: R of a Hessian (hessian_factor.h) and what corrects targets
-// (correction.h). The factor's bits are the same for any number of threads, on every instruction set and on devices.
+// Cholesky factors of large matrices, with all threads.
 #pragma once
 
-#include "formats/device_encoder.h"
+#include <functional>
+
 #include "quantize/matrix.h"
 
 namespace steelyard::quantize {
 
-/// Replaces the lower triangle of `a` by L, a = L L^T; only that triangle is read, and what is above it afterwards is
-/// not defined. Returns false where a is not positive definite. `device` factors large matrices; null: the processor
-/// does. Parallel inside.
-bool cholesky(DoubleMatrix& a, formats::DeviceEncoder* device = nullptr);
+/// Factors the symmetric a [n, n] in place: writes L of a = L L^T. Only the lower triangle is read, and the part above
+/// the diagonal is left unchanged. Returns false if a is not positive definite. The result is the same for any number
+/// of threads. Parallel inside.
+bool cholesky(DoubleMatrix& a);
 
-/// Width of a matrix from which on a device is worth its transfer and its many small launches.
-inline constexpr int64_t kLeastOnDevice = 1024;
+/// The same with n_columns columns that are factored together, and a way to factor their square: false if it is not
+/// positive definite. Both are part of the order of sums. One thread factors the square, and all threads what is below
+/// and right of it.
+using SquareFactor = std::function<bool(Eigen::Ref<DoubleMatrix> square)>;
+bool cholesky(DoubleMatrix& a, const SquareFactor& factor_square, Eigen::Index n_columns);
 
 }  // namespace steelyard::quantize

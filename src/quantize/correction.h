@@ -11,8 +11,6 @@
 #include <memory>
 #include <vector>
 
-#include "formats/device_encoder.h"
-
 namespace steelyard::quantize {
 
 /// W D: the correction that the changed inputs ask for. rows: W [n_rows, n]; cross_covariance: the cross-covariance D
@@ -24,8 +22,7 @@ std::vector<float> compute_linear_term(const std::vector<float>& rows, const std
 class Correction {
  public:
   /// hessian: H [n, n]. The ridge keeps a row close to W in directions that few inputs describe.
-  /// `device` factors, with the same bits; null: the processor. Parallel inside.
-  Correction(const std::vector<float>& hessian, int64_t n, double ridge, formats::DeviceEncoder* device = nullptr);
+  Correction(const std::vector<float>& hessian, int64_t n, double ridge);
   ~Correction();
 
   /// W + linear_term (H + ridge * its diagonal)^-1. Returns W itself where there is no linear term or H is not positive

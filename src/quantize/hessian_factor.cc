@@ -52,8 +52,7 @@ float in_panels_at(const std::vector<float>& panels, int64_t n, int64_t j, int64
 
 }  // namespace
 
-std::shared_ptr<const HessianFactor> HessianFactor::make(int64_t n, const float* hessian, double damping,
-                                                         formats::DeviceEncoder* device) {
+std::shared_ptr<const HessianFactor> HessianFactor::make(int64_t n, const float* hessian, double damping) {
   STEELYARD_CHECK(n % kBlock == 0);
   DoubleMatrix h = FloatMatrixView(hessian, n, n).cast<double>();
   if (!h.allFinite() || !(h.diagonal().mean() > 0.0)) return nullptr;
@@ -66,7 +65,7 @@ std::shared_ptr<const HessianFactor> HessianFactor::make(int64_t n, const float*
 
   // R of H: with rows and columns reversed, R R^T is Cholesky's L L^T.
   turn(h);
-  if (!cholesky(h, device)) return nullptr;
+  if (!cholesky(h)) return nullptr;
   result->factor_ = in_panels(n, [&](int64_t i, int64_t j) { return j < i ? 0.0 : h(n - 1 - i, n - 1 - j); });
   for (int64_t i = 0; i < n; ++i) {
     if (!(in_panels_at(result->factor_, n, i, i) > 0.0f)) return nullptr;

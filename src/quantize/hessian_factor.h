@@ -7,8 +7,6 @@
 #include <memory>
 #include <vector>
 
-#include "formats/device_encoder.h"
-
 namespace steelyard::quantize {
 
 class HessianFactor {
@@ -17,10 +15,8 @@ class HessianFactor {
 
   /// `hessian`: H [n, n], symmetric, n a multiple of kPanelStep; a part of its diagonal, `damping`, is added to it.
   /// Returns nothing where H cannot be used: it holds no data or non-finite values, or is not positive definite after
-  /// damping. The same for any number of threads. `device` factors, with
-  /// the same bits; null: the processor. Parallel inside.
-  static std::shared_ptr<const HessianFactor> make(int64_t n, const float* hessian, double damping,
-                                                   formats::DeviceEncoder* device = nullptr);
+  /// damping. The same for any number of threads. Parallel inside.
+  static std::shared_ptr<const HessianFactor> make(int64_t n, const float* hessian, double damping);
 
   int64_t n() const { return n_; }
   const float* factor() const { return factor_.data(); }    ///< R [n, n] in panels (formats/ldlq_inputs.h)

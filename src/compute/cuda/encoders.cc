@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "base/check.h"
-#include "compute/cuda/cholesky.h"
 #include "compute/cuda/cuda.h"
 #include "compute/cuda/ldlq_rounder.h"
 
@@ -38,7 +37,6 @@ class CudaEncoder : public formats::DeviceEncoder {
               formats::Effort effort, std::byte* out) override;
   void encode_ldlq(formats::Type type, const formats::LdlqInputs& inputs, const float* x, int64_t n_rows,
                    std::byte* out) override;
-  bool cholesky(int64_t n, double* a) override;
 
  private:
   void find_books(formats::Type type, const EncodeKernel& kernel, const void* (&books)[kBooks]);
@@ -46,7 +44,6 @@ class CudaEncoder : public formats::DeviceEncoder {
   std::mutex one_at_a_time_;
   Device device_;
   Workspace x_{device_}, importance_{device_}, out_{device_};
-  Workspace matrix_{device_}, failed_{device_};
   LdlqRounder ldlq_{device_};
   std::map<formats::Type, Buffer> books_;  // one after the other; kept, since a model's tensors share their types
 };
@@ -99,22 +96,6 @@ void CudaEncoder::encode_ldlq(formats::Type type, const formats::LdlqInputs& inp
   const void* books[kBooks] = {};
   find_books(type, *kernel, books);
   ldlq_.encode(to, *kernel, books, inputs, x, n_rows, out);
-}
-
-bool CudaEncoder::cholesky(int64_t n, double* a) {
-  if (n == 0) return true;
-  const std::lock_guard lock(one_at_a_time_);
-  device_.use();
-  const size_t bytes = static_cast<size_t>(n * n) * sizeof(double);
-  auto* const matrix = matrix_.array<double>(static_cast<size_t>(n * n));
-  auto* const device_failed = failed_.array<int>(1);
-  int failed = 0;
-  device_.upload(matrix, a, bytes);
-  device_.upload(device_failed, &failed, sizeof failed);
-  device_.check(cuda::cholesky(matrix, n, device_failed, device_.stream()), "factoring");
-  device_.download(&failed, device_failed, sizeof failed);
-  if (failed == 0) device_.download(a, matrix, bytes);
-  return failed == 0;
 }
 
 }  // namespace
