@@ -1,21 +1,20 @@
-// Two sweeps side by side: what a layer does to the text in the file's model and in the rounded one. Watching, the
-// choice of what is rounded when, and the passage to the next layer are here; how a tensor is rounded is
+// What is rounded when. How the text passes through the layers is two_sweeps.h, how a tensor is rounded is
 // rounding_choice.cc.
 #include "calibrate/calibrated_layers.h"
 
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 #include <utility>
 
 #include "base/check.h"
 #include "base/parallel.h"
-#include "base/together.h"
-#include "calibrate/chunk_sweep.h"
 #include "calibrate/layer_stages.h"
 #include "calibrate/rounding_lanes.h"
 #include "gguf/block_name.h"
 
 namespace steelyard::calibrate {
+
 CalibratedLayers::CalibratedLayers(const gguf::Reader& source, const plan::Resolution& resolution,
                                    const model::Model& model)
     : source_(source), resolution_(resolution), model_(model) {}
@@ -24,13 +23,11 @@ void CalibratedLayers::start(const tokenizer::Chunks& chunks, const CalibrationS
   settings_ = settings;
   n_chunks_ = chunks.count();
   n_watched_ = n_chunks_ - n_chunks_ / settings.held_out;
-  forward_ = settings.devices.forward;
   if (!settings.devices.moments.empty()) moments_.emplace(settings.devices.moments);
-  for (auto* sweep : {&original_, &rounded_}) {
-    sweep->emplace(model_, chunks.n_ctx(), ids_of(chunks), options_for(chunks, settings.sweep));
-    (*sweep)->start(0, n_chunks_);
-    (*sweep)->reserve_lanes(forward_.size());
-  }
+  // Of several ranks each has a batch, and so one device for it.
+  forward_ = settings.devices.forward;
+  if (cluster::are_several(settings.ranks) && forward_.size() > 1) forward_.resize(1);
+  text_.emplace(model_, chunks, settings.sweep, forward_.size(), settings.ranks);
 }
 
 bool CalibratedLayers::covers(const plan::Decision& decision) const { return is_covered(decision, model_.n_layers()); }
@@ -41,8 +38,11 @@ void CalibratedLayers::finished(const plan::Decision& decision, std::span<const 
 
 std::optional<std::vector<std::byte>> CalibratedLayers::encode(const plan::Decision& decision) {
   if (!covers(decision)) return std::nullopt;
-  STEELYARD_CHECK(original_.has_value());
-  while (next_layer_ <= *gguf::block_of(decision.tensor->name)) pass_layer(next_layer_++);
+  STEELYARD_CHECK(text_.has_value());
+  while (next_layer_ <= *gguf::block_of(decision.tensor->name)) {
+    if (text_->sharing() != nullptr) cluster::broadcast_number(text_->sharing()->ranks(), next_layer_);
+    pass_layer(next_layer_++);
+  }
   const auto found = encoded_.find(decision.tensor->name);
   if (found == encoded_.end()) return std::nullopt;  // no linear: nothing was watched
   std::vector<std::byte> bytes = std::move(found->second);
@@ -50,63 +50,35 @@ std::optional<std::vector<std::byte>> CalibratedLayers::encode(const plan::Decis
   return bytes;
 }
 
-// A chunk that breaks in one model leaves the other too. Returns whether any chunk did.
-bool CalibratedLayers::share_broken() {
-  const auto share = [](const schedule::LayerSweep& from, schedule::LayerSweep& to) {
-    const size_t before = to.broken().size();
-    for (const auto& [chunk, layer] : from.broken()) to.leave_out(chunk);
-    return to.broken().size() > before;
-  };
-  const bool rounded = share(*original_, *rounded_);
-  return share(*rounded_, *original_) || rounded;
-}
-
-// Batch by batch, in the original model first. A chunk that breaks has already changed the sums, so they are collected
-// again without it.
-CalibratedLayers::Hessians CalibratedLayers::watch(const LayerCopies& copies, std::span<const model::Layer> rounded,
-                                                   model::LayerPart part, const std::set<std::string>& weights,
-                                                   const CollectionSpace& space, int64_t begin, int64_t end) {
-  while (true) {
-    Stopwatch watch;
-    const size_t n_broken = rounded_->broken().size();
-    std::vector<InputRecorder> originals(copies.size(), InputRecorder(weights));
-    HessianCollector collector(weights, &originals.front(), space);
-    watch_batches(copies, rounded, part, collector, originals, begin, end);
-    const bool whole = !share_broken() && rounded_->broken().size() == n_broken;
-    Hessians hessians;
-    if (whole) hessians = collector.take(*copies.front().original.backend);
-    const double all = watch.lap(), moments = std::min(all, collector.seconds() / static_cast<double>(copies.size()));
-    times_.add(Work::kMoments, moments);
-    times_.add(Work::kForward, all - moments);
-    if (whole) return hessians;
+void CalibratedLayers::follow() {
+  STEELYARD_CHECK(text_->sharing() != nullptr);
+  while (cluster::broadcast_number(text_->sharing()->ranks(), 0) >= 0) {
+    pass_layer(next_layer_++);
+    encoded_.clear();
   }
 }
 
-// Batches are dealt to the copies in turn. Their inputs are counted in the order of batches.
-void CalibratedLayers::watch_batches(const LayerCopies& copies, std::span<const model::Layer> rounded,
-                                     model::LayerPart part, HessianCollector& collector,
-                                     std::span<InputRecorder> originals, int64_t begin, int64_t end) {
-  const int64_t each = rounded_->chunks_per_batch(), n_batches = (end - begin + each - 1) / each;
-  const auto n = static_cast<int64_t>(copies.size());
-  BatchOrder order;
-  on_each(copies, [&](size_t copy) {
-    InputRecorder& recorder = originals[copy];
-    HessianCollector own = collector.beside(&recorder);
-    try {
-      for (auto batch = static_cast<int64_t>(copy); batch < n_batches; batch += n) {
-        const int64_t from = begin + batch * each, to = std::min(end, from + each);
-        if (copy == 0) tell_at_work();
-        recorder.clear();
-        original_->watch(copies[copy].original, part, from, to, recorder, copy);
-        own.begin_batch(order, batch);
-        rounded_->watch(rounded[copy], part, from, to, own, copy);
-        order.over(batch);
-      }
-    } catch (...) {
-      order.fail(std::current_exception());
-    }
-  });
-  order.rethrow();
+void CalibratedLayers::release() {
+  if (text_ && text_->sharing() != nullptr) cluster::broadcast_number(text_->sharing()->ranks(), -1);
+}
+
+// The leader alone knows what an interrupted run has finished.
+void CalibratedLayers::take_finished(std::span<const plan::Decision* const> wanted, bool& all_finished) {
+  cluster::Ranks& ranks = text_->sharing()->ranks();
+  all_finished = cluster::broadcast_number(ranks, all_finished) != 0;
+  if (!all_finished) return;
+  for (const plan::Decision* decision : wanted) {
+    const std::string& name = decision->tensor->name;
+    cluster::Message bytes;
+    if (ranks.leads())
+      bytes.assign(reinterpret_cast<const char*>(finished_.at(name).data()), finished_.at(name).size());
+    bytes = cluster::broadcast(ranks, std::move(bytes));
+    if (ranks.leads()) continue;
+    std::vector<std::byte>& own = encoded_[name];
+    own.resize(bytes.size());
+    std::ranges::copy(std::as_bytes(std::span(bytes)), own.begin());
+    finished_[name] = own;
+  }
 }
 
 double CalibratedLayers::half_over_all() const {
@@ -116,53 +88,10 @@ double CalibratedLayers::half_over_all() const {
   return std::exp(sum / static_cast<double>(half_over_all_.size()));
 }
 
-CalibratedLayers::LayerCopies CalibratedLayers::bind(int number) const {
-  LayerCopies copies(std::max<size_t>(1, forward_.size()));
-  on_each(copies, [&](size_t i) {
-    compute::Backend& backend = forward_.empty() ? model_.backend(number) : *forward_[i];
-    copies[i].original = model_.layer_on(backend, number, original_->n_ctx(), {}, &copies[i].rounded);
-  });
-  return copies;
-}
-
-void CalibratedLayers::on_each(const LayerCopies& copies, const std::function<void(size_t copy)>& body) const {
-  const int n_threads = set_thread_count(0);
-  run_together(copies.size(), std::max(1, n_threads / static_cast<int>(copies.size())), body);
-}
-
-model::Layer CalibratedLayers::so_far(int number, LayerCopy& copy) const {
-  return model_.layer_on(*copy.original.backend, number, original_->n_ctx(), std::span(&copy.original, 1),
-                         &copy.rounded);
-}
-
-// The tensor as it was decided and rounded, if the layer has it: not all tensors are matrices of a product.
-void CalibratedLayers::replace(const plan::Decision& decision, const std::byte* rounded, LayerCopies& copies) const {
-  on_each(copies, [&](size_t i) {
-    std::map<std::string, compute::Weight>& weights = copies[i].rounded.weights;
-    const auto found = weights.find(decision.tensor->name);
-    if (found == weights.end()) return;
-    compute::Weight weight = std::exchange(found->second, {});
-    weight.format = &format(decision.type);
-    weight.data = rounded;
-    weight.memory = nullptr;
-    found->second = copies[i].original.backend->load(std::move(weight));
-  });
-}
-
-void CalibratedLayers::advance(int number, LayerCopies& copies, model::LayerPart part) {
-  std::vector<model::Layer> originals, rounded;
-  for (LayerCopy& copy : copies) {
-    originals.push_back(copy.original);
-    rounded.push_back(so_far(number, copy));
-  }
-  original_->advance_dealt(originals, part);
-  rounded_->advance_dealt(rounded, part);
-}
-
 void CalibratedLayers::pass_layer(int number) {
   Stopwatch watch;
-  model_.will_need(number + 1);
-  LayerCopies copies = bind(number);
+  if (settings_.reads_ahead) model_.will_need(number + 1);
+  LayerCopies copies(model_, number, text_->n_ctx(), forward_);
   std::vector<const plan::Decision*> wanted;
   bool all_finished = true;
   for (const plan::Decision& decision : resolution_.decisions) {
@@ -171,17 +100,18 @@ void CalibratedLayers::pass_layer(int number) {
     all_finished = all_finished && finished_.contains(decision.tensor->name);
   }
 
+  if (text_->sharing() != nullptr) take_finished(wanted, all_finished);
   if (all_finished) {
     for (const plan::Decision* decision : wanted)
-      replace(*decision, finished_.at(decision->tensor->name).data(), copies);
+      copies.replace(*decision, finished_.at(decision->tensor->name).data());
   }
   for (const model::LayerPart part : {model::LayerPart::kMixer, model::LayerPart::kFfn}) {
     times_.add(Work::kForward, watch.lap());
     if (!all_finished) round_part(number, copies, part, wanted);
     watch.lap();
-    advance(number, copies, part);
+    text_->advance(copies, part);
   }
-  share_broken();
+  text_->share_broken();
   times_.add(Work::kForward, watch.lap());
   for (const plan::Decision* decision :
        wanted) {  // others are released by who asks for them and reads the source once more
@@ -224,15 +154,16 @@ std::vector<std::vector<StageRounding::Tensor>> CalibratedLayers::round(std::vec
                                                                         const RoundingSettings& settings) {
   tell_at_work();
   StageRounding stage(source_, std::move(groups), settings);
-  const std::vector<RoundingTask> tasks = stage.tasks();
+  const LayerSharing* const sharing = text_->sharing();
+  const std::vector<RoundingTask> tasks = sharing != nullptr ? sharing->own(stage) : stage.tasks();
   double all = 0, largest = 0;
   for (const RoundingTask& task : tasks) {
     all += task.cost;
     largest = std::max(largest, task.cost);
   }
   const std::vector<formats::DeviceEncoder*>& devices = settings_.devices.encoders;
-  const RoundingLanes lanes =
-      plan_lanes(set_thread_count(0), static_cast<int>(devices.size()), settings.slices_at_once, all / largest, 0);
+  const RoundingLanes lanes = plan_lanes(set_thread_count(0), static_cast<int>(devices.size()), settings.slices_at_once,
+                                         tasks.empty() ? 1.0 : all / largest, 0);
   TimedLoop timed(&times_);
   std::vector<std::unique_ptr<RoundingWorker>> workers;
   const auto add = [&](const std::string& name, formats::DeviceEncoder* device) {
@@ -244,9 +175,20 @@ std::vector<std::vector<StageRounding::Tensor>> CalibratedLayers::round(std::vec
     const size_t d = i % devices.size();
     add(fmt::format("device {}", d), devices[d]);
   }
-  RoundingQueue queue(tasks, rates_,
+  std::mutex collecting;
+  std::vector<std::pair<RoundingTask, RoundingOutcome>> made;  // for other ranks
+  const auto keep = [&](const RoundingTask& task, const RoundingOutcome& outcome) {
+    stage.keep(task, outcome);
+    if (sharing == nullptr) return;
+    const std::lock_guard lock(collecting);
+    made.emplace_back(task, outcome);
+  };
+  RoundingQueue queue(tasks, rates_, keep);
+  if (!tasks.empty()) queue.run(workers, lanes.threads_of_each);
+  if (sharing != nullptr) {
+    sharing->exchange(made,
                       [&](const RoundingTask& task, const RoundingOutcome& outcome) { stage.keep(task, outcome); });
-  queue.run(workers, lanes.threads_of_each);
+  }
   return stage.take();
 }
 
@@ -259,18 +201,22 @@ void CalibratedLayers::round_part(int number, LayerCopies& copies, model::LayerP
       if (stage_of(decision->tensor->name) == stage) names.insert(decision->tensor->name);
     }
     if (names.empty()) continue;
-    std::vector<model::Layer> rounded;
-    for (LayerCopy& copy : copies) rounded.push_back(so_far(number, copy));
     const StagePlan plan = plan_for(number, stage, wanted);
-    const CollectionSpace space{std::make_shared<SpillSpace>(plan.space, settings_.sweep.scratch_folder),
-                                plan.stores_rows || moments_, moments_ ? &*moments_ : nullptr};
+    CollectionSpace space{std::make_shared<SpillSpace>(plan.space, settings_.sweep.scratch_folder),
+                          plan.stores_rows || moments_, moments_ ? &*moments_ : nullptr};
+    if (text_->sharing() != nullptr) {
+      space.rank = text_->sharing()->ranks().rank();
+      space.n_ranks = text_->sharing()->ranks().size();
+    }
+    const std::function<void()> at_work = [this] { tell_at_work(); };
     RoundingSettings settings = settings_.rounding;
     settings.slices_at_once = std::min(settings.slices_at_once, plan.slices_at_once);
     settings.times = &times_;
-    const Hessians hessians = watch(copies, rounded, part, names, space, 0, n_watched_),
-                   others = watch(copies, rounded, part, names, space, n_watched_, n_chunks_);
-    const bool compares = compares_half(number, model_.n_layers()) && n_watched_ >= 2;
-    const Hessians halves = compares ? watch(copies, rounded, part, names, space, 0, n_watched_ / 2) : Hessians();
+    std::vector<std::pair<int64_t, int64_t>> passes = {{0, n_watched_}, {n_watched_, n_chunks_}};
+    if (compares_half(number, model_.n_layers()) && n_watched_ >= 2) passes.emplace_back(0, n_watched_ / 2);
+    std::vector<Hessians> watched = text_->watch(copies, {part, names, space, at_work, times_}, passes);
+    watched.resize(3);
+    const Hessians &hessians = watched[0], &others = watched[1], &halves = watched[2];
     const auto of = [](const Hessians& in, const std::string& name) {
       const auto found = in.find(name);
       return found != in.end() ? found->second : nullptr;
@@ -302,7 +248,7 @@ void CalibratedLayers::round_part(int number, LayerCopies& copies, model::LayerP
         }
         std::vector<std::byte>& bytes = encoded_[decision.tensor->name];
         bytes = std::move(tensor.rounded.bytes);
-        replace(decision, bytes.data(), copies);
+        copies.replace(decision, bytes.data());
       }
     }
     for (const plan::Decision* decision : wanted) {
@@ -323,7 +269,7 @@ StagePlan CalibratedLayers::plan_for(int number, int stage, std::span<const plan
   }
   const auto layer = static_cast<size_t>(number);
   const StageNeeds needs = stage_needs(decisions, stage, model_.config().layers[layer].ffn.n_used,
-                                       {.n_ctx = original_->n_ctx(),
+                                       {.n_ctx = text_->n_ctx(),
                                         .n_chunks = n_chunks_,
                                         .n_batch = settings_.sweep.n_batch,
                                         .compares_half = compares_half(number, model_.n_layers())});

@@ -22,8 +22,8 @@
 #include "calibrate/rounding_choice.h"
 #include "calibrate/stage_rounding.h"
 #include "calibrate/stage_times.h"
+#include "calibrate/two_sweeps.h"
 #include "quantize/layer_encoder.h"
-#include "schedule/layer_sweep.h"
 #include "tokenizer/chunks.h"
 
 namespace steelyard::calibrate {
@@ -58,6 +58,8 @@ struct CalibrationSettings {
   const Trials* trials = nullptr;  ///< or null; outlives the encoder
   /// Bytes for the statistics of a stage, by layer (calibration_memory.h). Empty: as many as they take.
   std::vector<uint64_t> stage_memory = {};
+  bool reads_ahead = true;  ///< the next layer of the file, where there is room for it beside the plan of memory
+  cluster::Ranks* ranks = nullptr;  ///< that share the work; null: there are no others. Outlives the encoder
   /// Called often, before a batch and between matrices that are rounded, with the layer's number, from the thread that
   /// asks for the layer's tensors. May throw: the layer is then unfinished. May be empty.
   std::function<void(int layer)> at_work = {};
@@ -74,6 +76,10 @@ class CalibratedLayers : public quantize::LayerEncoder {
   bool covers(const plan::Decision& decision) const override;
   std::optional<std::vector<std::byte>> encode(const plan::Decision& decision) override;
   void finished(const plan::Decision& decision, std::span<const std::byte> bytes) override;
+  /// Of other ranks than the leader, in place of encode(): takes part in all that the leader does until release().
+  void follow();
+  /// The leader needs nothing more.
+  void release();
 
   /// Of the tensors encoded so far, in the order of layers.
   const std::vector<RoundingReport>& reports() const { return reports_; }
@@ -81,37 +87,21 @@ class CalibratedLayers : public quantize::LayerEncoder {
   /// over some layers. 0 where nothing was compared.
   double half_over_all() const;
   /// Chunks left out because their numbers became non-finite, and the layer where that happened.
-  const std::vector<std::pair<int64_t, int>>& broken() const { return rounded_->broken(); }
+  const std::vector<std::pair<int64_t, int>>& broken() const { return text_->broken(); }
   /// Seconds spent so far.
   const StageTimes& times() const { return times_; }
   /// What each kind of worker has done so far, by name.
   std::map<std::string, WorkerRates::Work> workers() const { return rates_.all(); }
 
  private:
-  using Hessians = std::map<std::string, std::shared_ptr<const SliceHessians>>;
-  // A layer in both models on one backend.
-  struct LayerCopy {
-    model::Layer original;
-    model::LoadedTensors rounded;  // at first the file's; quantized ones replace them
-  };
-  using LayerCopies = std::vector<LayerCopy>;
+  using Hessians = TwoSweeps::Hessians;
   void pass_layer(int number);
-  LayerCopies bind(int number) const;
-  // For each copy.
-  void on_each(const LayerCopies& copies, const std::function<void(size_t copy)>& body) const;
-  model::Layer so_far(int number, LayerCopy& copy) const;
-  void replace(const plan::Decision& decision, const std::byte* rounded, LayerCopies& copies) const;
   void round_part(int number, LayerCopies& copies, model::LayerPart part,
                   std::span<const plan::Decision* const> wanted);
-  void advance(int number, LayerCopies& copies, model::LayerPart part);
-  Hessians watch(const LayerCopies& copies, std::span<const model::Layer> rounded, model::LayerPart part,
-                 const std::set<std::string>& weights, const CollectionSpace& space, int64_t begin, int64_t end);
-  void watch_batches(const LayerCopies& copies, std::span<const model::Layer> rounded, model::LayerPart part,
-                     HessianCollector& collector, std::span<InputRecorder> originals, int64_t begin, int64_t end);
+  void take_finished(std::span<const plan::Decision* const> wanted, bool& all_finished);
   std::vector<std::vector<StageRounding::Tensor>> round(std::vector<RoundingGroup> groups,
                                                         const RoundingSettings& settings);
   StagePlan plan_for(int number, int stage, std::span<const plan::Decision* const> wanted) const;
-  bool share_broken();
   void try_types(const plan::Decision& decision, const RoundedTensor& rounded, const SliceHessians& watched,
                  const SliceHessians* held_out, const RoundingSettings& settings);
   void tell_at_work() const {
@@ -122,9 +112,9 @@ class CalibratedLayers : public quantize::LayerEncoder {
   const plan::Resolution& resolution_;
   const model::Model& model_;
   CalibrationSettings settings_;
-  std::vector<compute::Backend*> forward_;                  // where batches pass; empty: where the model is
-  std::optional<BackendPool> moments_;                      // of devices
-  std::optional<schedule::LayerSweep> original_, rounded_;  // the text on its way through the two models
+  std::vector<compute::Backend*> forward_;  // where batches pass; empty: where the model is
+  std::optional<BackendPool> moments_;      // of devices
+  std::optional<TwoSweeps> text_;           // on its way through the two models
   int64_t n_chunks_ = 0;
   int64_t n_watched_ = 0;                                  // chunks for the Hessians; those after them are held out
   int next_layer_ = 0;                                     // after the one at work

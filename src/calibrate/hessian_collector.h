@@ -24,6 +24,7 @@ struct CollectionSpace {
   std::shared_ptr<SpillSpace> memory = {};  ///< where it has to find room; null: wherever there is
   bool store_rows = false;                  ///< with `memory`: keep inputs of routed experts in place of their sums
   BackendPool* devices = nullptr;           ///< where sums are; null: where the inputs are, of one device or the host
+  int rank = 0, n_ranks = 1;                ///< where slices are dealt out: sums are made of this rank's slices only
 };
 
 class HessianCollector : public compute::MatmulObserver {
@@ -62,17 +63,25 @@ class HessianCollector : public compute::MatmulObserver {
     std::shared_ptr<StoredRows> rows;        // in place of all of these
     std::string owner;                       // the weight through which the input is counted
     const float* last = nullptr;             // where the input lay when the first batch showed it last
+    int owner_of_all = -1;                   // the rank that has the sums; -1: slices are dealt out in ranges
   };
   struct Sums {
     std::mutex mutex;
     std::map<std::string, std::shared_ptr<Input>> inputs;
     size_t n_homes = 0;
+    std::vector<double> load;  // of each rank, by linears of one slice
     double seconds = 0;
   };
   class Turn;
+  bool is_own(const Input& input, int64_t slice) const {
+    return (input.owner_of_all >= 0
+                ? input.owner_of_all
+                : SliceHessians::owner_of_slice(slice, input.n_slices, space_.n_ranks)) == space_.rank;
+  }
 
   bool wants(const compute::Weight& weight) const { return weights_.empty() || weights_.contains(weight.name); }
   Input* count_here(compute::Backend& backend, const compute::Weight& weight, bool routed, compute::Matrix x);
+  void count_others(compute::Backend& backend, const compute::Routing& routing, Input& input) const;
   void store(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x,
              const compute::Routing& routing, StoredRows& rows);
 

@@ -2,6 +2,7 @@
 // one by one: targets that could fuse them give the same sums as those that cannot.
 #include "quantize/products.h"
 
+#include "simd/doubles.h"
 #include "simd/simd.h"
 
 namespace steelyard::quantize::inline STEELYARD_TARGET {
@@ -49,15 +50,6 @@ void multiply_panel(int64_t m, int64_t depth, const float* a, int64_t lda, const
   for (; r < m; ++r) rows<1>(depth, a + r * lda, lda, panel, c + r * ldc, ldc, add);
 }
 
-using Doubles[[gnu::vector_size(sizeof(Floats) < 16 ? 16 : sizeof(Floats))]] = double;
-constexpr int64_t kDoubles = sizeof(Doubles) / sizeof(double);
-
-Doubles load_doubles(const double* p) {
-  Doubles v;
-  __builtin_memcpy(&v, p, sizeof(v));
-  return v;
-}
-
 // c [rows, vectors] -= a x columns of b.
 template <int kTogether, int kWide>
 void subtract_tile(int64_t depth, const double* a, Strides strides, const double* b, int64_t ldb, double* c,
@@ -80,8 +72,7 @@ void subtract_tile(int64_t depth, const double* a, Strides strides, const double
   for (int r = 0; r < kTogether; ++r) {
     for (int v = 0; v < kWide; ++v) {
       double* const to = c + r * ldc + v * kDoubles;
-      const Doubles result = load_doubles(to) - sums[r][v];
-      __builtin_memcpy(to, &result, sizeof(result));
+      store(load_doubles(to) - sums[r][v], to);
     }
   }
 }
