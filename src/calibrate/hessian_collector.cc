@@ -236,8 +236,9 @@ std::map<std::string, std::shared_ptr<const SliceHessians>> HessianCollector::ta
     }
     if (hessian == nullptr) {
       const AtHome home(space_.devices, input->home, backend);
+      const auto n_sums = static_cast<size_t>(input->n_slices * input->n * input->n);
       const auto download = [&](compute::Buffer& from) {
-        std::vector<float> to(static_cast<size_t>(input->n_slices * input->n * input->n));
+        std::vector<float> to(n_sums);
         home->download(to.data(), from.get(), to.size() * sizeof(float));
         from.reset();
         return to;
