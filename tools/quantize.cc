@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "command.h"
+#include "json_file.h"
 #include "options.h"
 #include "plan_report.h"
 #include "progress_line.h"
@@ -110,8 +111,12 @@ void name_output(jobs::QuantizeOptions& options) {
   options.output = (model.parent_path() / (stem + "-" + name + ".gguf")).string();
 }
 
-void run_quantize(jobs::QuantizeOptions& options) {
+void run_quantize(jobs::QuantizeOptions& options, const JsonFile& json) {
   name_output(options);
+  if (cluster::leads(options.ranks)) {
+    json.check({options.model, options.imatrix, options.source.plan, jobs::TextSource::parse(options.calibrate).file},
+               {options.output});
+  }
   ProgressLine line(ProgressLine::Elsewhere::kLines);
   const jobs::QuantizeResult result = jobs::quantize(options, [&](const jobs::Progress& progress) {
     if (progress.stage != "plan") return line.show(progress);
@@ -119,6 +124,7 @@ void run_quantize(jobs::QuantizeOptions& options) {
     jobs::read_json(progress.data, known, "plan");
     print_decisions(known, options);
   });
+  if (cluster::leads(options.ranks)) json.write(result);
   if (options.dry_run) return;
   write_out(findings_text(result.findings));
   if (result.writing) print_writing(*result.writing);
@@ -137,6 +143,7 @@ void run_quantize(jobs::QuantizeOptions& options) {
 void add_quantize(CLI::App& app) {
   auto* command = app.add_subcommand("quantize", "quantize a model with a plan");
   auto options = std::make_shared<jobs::QuantizeOptions>();
+  auto json = std::make_shared<JsonFile>();
   command->add_option("model", options->model, "GGUF model, or the first of its shards")->required();
   command->add_option("output", options->output,
                       "GGUF file to write; a type or preset here: MODEL-TYPE.gguf beside the model");
@@ -193,9 +200,10 @@ void add_quantize(CLI::App& app) {
   command->add_flag("--dry-run", options->dry_run,
                     "show type and size of every tensor, check everything, write "
                     "nothing");
-  command->callback([options] {
+  json->add(*command);
+  command->callback([options, json] {
     options->ranks = sharing();
-    run_quantize(*options);
+    run_quantize(*options, *json);
   });
 }
 

@@ -26,7 +26,7 @@ void CalibratedLayers::start(const tokenizer::Chunks& chunks, const CalibrationS
   if (!settings.devices.moments.empty()) moments_.emplace(settings.devices.moments);
   // Of several ranks each has a batch, and so one device for it.
   forward_ = settings.devices.forward;
-  if (cluster::are_several(settings.ranks) && forward_.size() > 1) forward_.resize(1);
+  if (cluster::are_several(settings.ranks) && forward_.size() > 1) forward_.erase(forward_.begin() + 1, forward_.end());
   text_.emplace(model_, chunks, settings.sweep, forward_.size(), settings.ranks);
 }
 
@@ -113,6 +113,7 @@ void CalibratedLayers::pass_layer(int number) {
   }
   text_->share_broken();
   times_.add(Work::kForward, watch.lap());
+  note(number, "advance");
   for (const plan::Decision* decision :
        wanted) {  // others are released by who asks for them and reads the source once more
     if (!finished_.contains(decision->tensor->name)) continue;
@@ -235,7 +236,10 @@ void CalibratedLayers::round_part(int number, LayerCopies& copies, model::LayerP
         same->decisions.push_back(decision);
       }
     }
-    if (groups.empty()) continue;
+    if (groups.empty()) {
+      note(number, stage_name(stage));
+      continue;
+    }
     std::vector<std::vector<StageRounding::Tensor>> tensors = round(groups, settings);
     std::map<const plan::Decision*, StageRounding::Tensor*> by_decision;
     for (size_t g = 0; g < groups.size(); ++g) {
@@ -257,6 +261,7 @@ void CalibratedLayers::round_part(int number, LayerCopies& copies, model::LayerP
       reports_.push_back(std::move(found->second->rounded.report));
       if (found->second->half_over_all > 0.0) half_over_all_.push_back(found->second->half_over_all);
     }
+    note(number, stage_name(stage));
   }
 }
 

@@ -14,6 +14,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "calibrate/backend_pool.h"
@@ -48,6 +49,13 @@ struct CalibrationDevices {
   std::vector<formats::DeviceEncoder*> encoders = {};  ///< matrices are rounded there, too, with the processor's bytes
   std::vector<compute::Backend*> forward = {};         ///< the text's batches pass there
   std::vector<compute::Backend*> moments = {};         ///< others of the same devices: sums over inputs are made there
+};
+
+/// Where the seconds of a stage of a layer went, or of the text's step through the layer when it was rounded.
+struct StageReport {
+  int layer;
+  std::string_view stage;  ///< stage_name(), or "advance"
+  StageTimes times;
 };
 
 struct CalibrationSettings {
@@ -90,6 +98,8 @@ class CalibratedLayers : public quantize::LayerEncoder {
   const std::vector<std::pair<int64_t, int>>& broken() const { return text_->broken(); }
   /// Seconds spent so far.
   const StageTimes& times() const { return times_; }
+  /// The same by layer and stage, in the order in which it was spent.
+  const std::vector<StageReport>& stages() const { return stages_; }
   /// What each kind of worker has done so far, by name.
   std::map<std::string, WorkerRates::Work> workers() const { return rates_.all(); }
 
@@ -104,6 +114,10 @@ class CalibratedLayers : public quantize::LayerEncoder {
   StagePlan plan_for(int number, int stage, std::span<const plan::Decision* const> wanted) const;
   void try_types(const plan::Decision& decision, const RoundedTensor& rounded, const SliceHessians& watched,
                  const SliceHessians* held_out, const RoundingSettings& settings);
+  void note(int layer, std::string_view stage) {
+    stages_.push_back({layer, stage, times_ - noted_});
+    noted_ = times_;
+  }
   void tell_at_work() const {
     if (settings_.at_work) settings_.at_work(next_layer_ - 1);
   }
@@ -121,7 +135,8 @@ class CalibratedLayers : public quantize::LayerEncoder {
   std::map<std::string, std::vector<std::byte>> encoded_;  // of layers that were passed, until they are asked for
   std::map<std::string, std::span<const std::byte>> finished_;  // by an interrupted run
   std::vector<RoundingReport> reports_;
-  StageTimes times_;
+  StageTimes times_, noted_;  // noted_: what `stages_` has of them
+  std::vector<StageReport> stages_;
   WorkerRates rates_;
   std::vector<double> half_over_all_;  // the ratio of what they lose, of tensors that were compared
 };

@@ -44,7 +44,7 @@ Calibration::Calibration(const gguf::Reader& source, const plan::Resolution& res
       shaping_(shaping),
       devices_(devices),
       progress_(progress),
-      model_(source, open()),
+      model_(source, open_devices()),
       tokenizer_(source.metadata()),
       text_(calibration_text_settings(options, shaping)),
       layers_(source, resolution, model_) {}
@@ -55,10 +55,10 @@ calibrate::CalibrationMemory Calibration::memory(const model::ModelConfig& confi
 }
 
 // Before anything is loaded, it is known that there is memory.
-compute::Backend& Calibration::open() {
+compute::Backend& Calibration::open_devices() {
   const model::ModelConfig config = model::read_config(source_);
   const int64_t n_chunks = expected_chunks(TextSource::parse(options_.calibrate), shaping_, config);
-  devices_.open(memory(config, n_chunks, shaping_.ctx_size).on_device);
+  devices_.make_backends(memory(config, n_chunks, shaping_.ctx_size).on_device);
   return devices_.backend();
 }
 
@@ -97,6 +97,16 @@ QuantizeTimes Calibration::times() const {
           .moments = times.of(calibrate::Work::kMoments),
           .factors = times.of(calibrate::Work::kFactors),
           .search = times.of(calibrate::Work::kSearch)};
+}
+
+std::vector<QuantizeStage> Calibration::stages() const {
+  std::vector<QuantizeStage> stages;
+  for (const auto& [layer, stage, times] : layers_.stages()) {
+    stages.push_back({layer, std::string(stage), times.of(calibrate::Work::kForward),
+                      times.of(calibrate::Work::kMoments), times.of(calibrate::Work::kFactors),
+                      times.of(calibrate::Work::kSearch)});
+  }
+  return stages;
 }
 
 std::vector<QuantizeWorker> Calibration::workers() const {

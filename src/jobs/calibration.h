@@ -33,6 +33,8 @@ class Calibration {
   double half_over_all() const { return layers_.half_over_all(); }
   /// Seconds spent so far; `write` is 0.
   QuantizeTimes times() const;
+  /// The same by layer and stage.
+  std::vector<QuantizeStage> stages() const;
   /// Who has rounded matrices so far.
   std::vector<QuantizeWorker> workers() const;
   /// Of the tensors rounded so far.
@@ -40,7 +42,7 @@ class Calibration {
 
  private:
   calibrate::CalibrationMemory memory(const model::ModelConfig& config, int64_t n_chunks, int64_t n_ctx) const;
-  compute::Backend& open();
+  compute::Backend& open_devices();
   calibrate::CalibrationSettings settings() const;
 
   const gguf::Reader& source_;

@@ -288,6 +288,7 @@ QuantizeResult quantize(const QuantizeOptions& given, const ProgressCallback& pr
   if (calibration) {
     result.rounding = calibration->rounded();
     result.half_text_loss = calibration->half_over_all();
+    result.stages = calibration->stages();
     result.workers = calibration->workers();
     if (options.tune) {
       result.tuning = tune_result(options, calibration->text(), progress);

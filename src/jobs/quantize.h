@@ -119,6 +119,23 @@ struct QuantizeTimes {
   }
 };
 
+/// The same of a stage of a layer, whose linears are rounded together, or of the text's step to the next layer.
+struct QuantizeStage {
+  int layer = 0;
+  std::string stage;  ///< "mixer input", "FFN output", ...; "advance"
+  double forward = 0, moments = 0, factors = 0, search = 0;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("layer", self.layer);
+    visit("stage", self.stage);
+    visit("forward", self.forward);
+    visit("moments", self.moments);
+    visit("factors", self.factors);
+    visit("search", self.search);
+  }
+};
+
 /// What has rounded matrices of a calibrated run: a device, or so many threads of the processor ("cpu x2").
 struct QuantizeWorker {
   std::string name;
@@ -150,6 +167,7 @@ struct QuantizeResult {
   /// much its last doubling has brought. 0: not known.
   double half_text_loss = 0;
   std::optional<QuantizeTimes> times;     ///< with a calibration text
+  std::vector<QuantizeStage> stages;      ///< with a calibration text: what the times are made of, but for `write`
   std::vector<QuantizeWorker> workers;    ///< with a calibration text
   std::optional<CalibrationCosts> costs;  ///< of a dry run with a calibration text
   std::optional<TuneResult> tuning;
@@ -170,6 +188,7 @@ struct QuantizeResult {
     visit("rounding", self.rounding);
     visit("half_text_loss", self.half_text_loss);
     visit("times", self.times);
+    visit("stages", self.stages);
     visit("workers", self.workers);
     visit("costs", self.costs);
     visit("tuning", self.tuning);

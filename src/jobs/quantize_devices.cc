@@ -41,7 +41,7 @@ formats::DeviceEncoder* QuantizeDevices::encoder() const {
   return all_ != nullptr ? all_.get() : encoders_.front().get();
 }
 
-void QuantizeDevices::open(uint64_t needed) {
+void QuantizeDevices::make_backends(uint64_t needed) {
   constexpr double kGib = uint64_t{1} << 30;
   for (const std::string& name : names_) {
     forward_.push_back(compute::make_backend(name));

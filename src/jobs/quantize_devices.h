@@ -29,7 +29,7 @@ class QuantizeDevices {
   /// All of them as one; null where there are none.
   formats::DeviceEncoder* encoder() const;
   /// Makes the backends of a calibration. Error naming a device that has less memory free than `needed`.
-  void open(uint64_t needed);
+  void make_backends(uint64_t needed);
   compute::Backend& backend() const { return *forward_.front(); }
   calibrate::CalibrationDevices of_calibration() const;
 

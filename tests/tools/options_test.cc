@@ -73,7 +73,7 @@ void expect_same(void (*add)(CLI::App&), const std::string& subcommand, const Na
 
 TEST(Options, OfTheCommandLineAreThoseOfTheJobs) {
   expect_same<jobs::PlanOptions>(add_plan, "plan", {"help", "json"});
-  expect_same<jobs::QuantizeOptions>(add_quantize, "quantize", {"help", "n_gpu_layers"});
+  expect_same<jobs::QuantizeOptions>(add_quantize, "quantize", {"help", "json", "devices", "n_gpu_layers"});
   expect_same<jobs::ImatrixOptions>(add_imatrix, "imatrix", {"help", "devices", "chunk", "n_gpu_layers"},
                                     {"ppl_stride"});
   expect_same<jobs::FitOptions>(add_fit, "fit", {"help", "json", "n_gpu_layers"});

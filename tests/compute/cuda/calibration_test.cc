@@ -39,8 +39,7 @@ class CudaCalibration : public CudaTest {
   Result quantized(Backend& backend, calibrate::CalibrationDevices devices) const {
     const model::Model model(source_, backend);
     calibrate::CalibratedLayers layers(source_, resolution_, model);
-    layers.start(chunks_, {.rounding = {.ldlq = {.effort = formats::Effort::kFast}},
-                           .devices = {.encoders = std::move(devices)}});
+    layers.start(chunks_, {.rounding = {.ldlq = {.effort = formats::Effort::kFast}}, .devices = std::move(devices)});
     Result result;
     for (const plan::Decision& decision : resolution_.decisions) {
       if (auto bytes = layers.encode(decision)) result.tensors.push_back(std::move(*bytes));
