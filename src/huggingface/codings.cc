@@ -10,11 +10,12 @@
 #include "base/byte_reader.h"
 #include "base/check.h"
 #include "base/half.h"
+#include "formats/published.h"
 
 namespace steelyard::huggingface {
 namespace {
 
-using formats::Type;
+using formats::Published, formats::Type;
 
 // All floats of 8 bits: a sign, `exponent_bits`, and the rest a mantissa. E4M3 has one NaN and no infinity.
 std::array<float, 256> float8_table(int exponent_bits) {
@@ -177,7 +178,7 @@ class Mxfp4 final : public Codes4 {
 class Nvfp4 final : public Codes4 {
  public:
   Nvfp4(const std::string& name, const Stored& codes, const Stored& scales, std::vector<int64_t> shape, float factor)
-      : Codes4(name, codes, scales, std::move(shape), 16, Type::NVFP4), factor_(factor) {}
+      : Codes4(name, codes, scales, std::move(shape), 16, type_of(Published::kNvfp4)), factor_(factor) {}
   void copy(int64_t first, int64_t n, std::byte* out) const override {
     for (int64_t at = first; at < first + n; at += 64, out += 36) {
       std::memcpy(out, scales_.data + at / group_, 4);
@@ -185,6 +186,7 @@ class Nvfp4 final : public Codes4 {
     }
   }
   float factor() const override { return factor_; }
+  bool has_factor() const override { return true; }
 
  private:
   float factor_;
@@ -256,13 +258,13 @@ std::unique_ptr<StoredWeight> make_fp8(const Stored& codes, const Stored& scales
 
 std::unique_ptr<StoredWeight> make_int4(const std::string& name, const Stored& codes, const Stored& scales,
                                         int64_t n_in, int64_t group) {
-  const Type type = group % 32 == 0 ? Type::Q4_0 : Type::F32;
+  const Type type = group % 32 == 0 ? type_of(Published::kInt4) : Type::F32;
   return std::make_unique<Int4>(name, codes, scales, std::vector<int64_t>{codes.tensor->shape[0], n_in}, group, type);
 }
 
 std::unique_ptr<StoredWeight> make_mxfp4(const std::string& name, const Stored& codes, const Stored& exponents,
                                          std::vector<int64_t> shape) {
-  return std::make_unique<Mxfp4>(name, codes, exponents, std::move(shape), 32, Type::MXFP4);
+  return std::make_unique<Mxfp4>(name, codes, exponents, std::move(shape), 32, type_of(Published::kMxfp4));
 }
 
 std::unique_ptr<StoredWeight> make_nvfp4(const std::string& name, const Stored& codes, const Stored& scales,

@@ -240,7 +240,7 @@ class Cook {
       type = formats::Type::F32;
     set_type(recipe, type);
     std::vector<float> factors;
-    if (type == formats::Type::NVFP4) {
+    if (type == first.weight().type() && first.weight().has_factor()) {
       for (const View& view : recipe.parts) factors.push_back(view.weight().factor());
     }
     const std::string stem = recipe.info.name.substr(0, recipe.info.name.rfind('.'));

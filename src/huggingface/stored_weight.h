@@ -37,6 +37,7 @@ class StoredWeight {
   virtual const std::byte* values() const { return nullptr; }
   /// A factor of all values that type() cannot hold; 1: none.
   virtual float factor() const { return 1; }
+  virtual bool has_factor() const { return false; }
 
  protected:
   StoredWeight(std::string name, const StoredTensor& tensor, std::vector<int64_t> shape, formats::Type type,

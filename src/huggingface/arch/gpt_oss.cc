@@ -8,7 +8,7 @@ namespace {
 constexpr std::string_view kClasses[] = {"GptOssForCausalLM"};
 
 // [n_expert, n_out, n_in]
-View outputs_first(const View& view) { return view.weight().type() == formats::Type::MXFP4 ? view : view.swap(1, 2); }
+View outputs_first(const View& view) { return format(view.weight().type()).is_quantized() ? view : view.swap(1, 2); }
 
 View every_second(const View& view, int64_t begin) {
   const auto shape = view.shape();
