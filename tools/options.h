@@ -34,6 +34,8 @@ void add_options(CLI::App& command, jobs::PlacementOptions& options);
 CLI::Option* add_options(CLI::App& command, jobs::DeviceOptions& options);
 /// --fix, --tie and --simple.
 void add_options(CLI::App& command, jobs::SteeringOptions& options);
+/// --backend and --devices: names of several backends. Returns --backend.
+CLI::Option* add_backends(CLI::App& command, std::vector<std::string>& backends, const std::string& help);
 /// -m, --backend, --devices, --precision, --threads, placement and cache.
 void add_options(CLI::App& command, jobs::ModelOptions& options);
 /// --temp, --top-k, --top-p, --min-p, --repeat-penalty and --repeat-last-n.
