@@ -308,6 +308,10 @@ void print_tuning(const jobs::TuneResult& result) {
               result.divergence / result.divergence_before);
 }
 
+void add_stop(CLI::App& command, std::vector<std::string>& stop) {
+  command.add_option("--stop", stop, "stop string, not printed; may be repeated")->allow_extra_args(false);
+}
+
 void add_options(CLI::App& command, jobs::ConversationFiles& options, double& share) {
   add_options(command, options);
   command

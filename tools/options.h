@@ -54,6 +54,8 @@ void add_options(CLI::App& command, jobs::ShapingOptions& options);
 void add_options(CLI::App& command, jobs::WritingOptions& options);
 /// --steps and whatever else shapes a tuned file.
 void add_options(CLI::App& command, jobs::TuningOptions& options);
+/// --stop.
+void add_stop(CLI::App& command, std::vector<std::string>& stop);
 /// --strict.
 void add_strict(CLI::App& command, bool& strict);
 /// --resume and --save-every.

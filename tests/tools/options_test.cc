@@ -83,7 +83,8 @@ TEST(Options, OfTheCommandLineAreThoseOfTheJobs) {
       {"help", "json", "devices", "chunk", "n_gpu_layers", "fail_above", "hellaswag", "hellaswag_tasks", "winogrande",
        "winogrande_tasks", "multiple_choice", "multiple_choice_tasks"},
       {"scratch_folder"});
-  expect_same<jobs::RunOptions>(add_run, "run", {"help", "devices", "n_gpu_layers", "interactive", "quiet", "raw"});
+  expect_same<jobs::RunOptions>(add_run, "run",
+                                {"help", "devices", "n_gpu_layers", "interactive", "quiet", "raw", "reasoning"});
   expect_same<jobs::ChatOptions>(add_chat, "chat", {"help", "devices", "n_gpu_layers", "reasoning", "raw"});
   expect_same<jobs::ServeOptions>(add_serve, "serve", {"help", "devices", "n_gpu_layers", "quiet"});
   expect_same<jobs::WriteOptions>(add_write, "write", {"help", "devices", "n_gpu_layers"});
