@@ -28,12 +28,12 @@ struct TokenizerFolder {
   std::string model_type = "llama";
 };
 
-inline std::string quoted(std::string_view text) { return json::json_text(std::string(text)); }
+inline std::string in_quotes(std::string_view text) { return json::json_text(std::string(text)); }
 
 inline std::string merge_text(std::string_view merge, bool as_pair) {
   const size_t space = merge.find(' ');
-  if (!as_pair) return quoted(merge);
-  return "[" + quoted(merge.substr(0, space)) + "," + quoted(merge.substr(space + 1)) + "]";
+  if (!as_pair) return in_quotes(merge);
+  return "[" + in_quotes(merge.substr(0, space)) + "," + in_quotes(merge.substr(space + 1)) + "]";
 }
 
 /// tokenizer.json of byte-level BPE, or with `characters` of one of characters; config.json; tokenizer_config.json.
@@ -47,10 +47,10 @@ inline void write_tokenizer_json(const std::string& folder, const gguf::Metadata
     if (type == TokenType::kUnused) continue;
     const bool special = type == TokenType::kControl;
     if (special || type == TokenType::kUserDefined) {
-      added.push_back(
-          fmt::format(R"({{"id":{},"content":{},"normalized":false,"special":{}}})", id, quoted(tokens[id]), special));
+      added.push_back(fmt::format(R"({{"id":{},"content":{},"normalized":false,"special":{}}})", id,
+                                  in_quotes(tokens[id]), special));
     } else {
-      vocab.push_back(fmt::format("{}:{}", quoted(tokens[id]), id));
+      vocab.push_back(fmt::format("{}:{}", in_quotes(tokens[id]), id));
     }
   }
   if (metadata.contains("tokenizer.ggml.merges")) {
@@ -62,7 +62,7 @@ inline void write_tokenizer_json(const std::string& folder, const gguf::Metadata
     if (step.starts_with("Punctuation ")) {
       steps.push_back(R"({"type":"Punctuation","behavior":"Contiguous"})");
     } else if (!step.empty()) {
-      steps.push_back(R"({"type":"Split","pattern":{"Regex":)" + quoted(step) +
+      steps.push_back(R"({"type":"Split","pattern":{"Regex":)" + in_quotes(step) +
                       R"(},"behavior":"Isolated","invert":false})");
     }
   }

@@ -4,6 +4,8 @@
 
 #include <gmock/gmock.h>
 
+#include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -57,8 +59,8 @@ TEST(TokenizerMetadata, ByteLevelVocabulariesComeBack) {
       SCOPED_TRACE(name);
       const test::TempFolder folder;
       const gguf::Metadata expected = golden(name);
-      write_tokenizer_json(folder / "", expected, {.steps = {""}, .merges_as_pairs = pairs});
-      write_configs(folder / "", expected, "gpt2");
+      test::write_tokenizer_json(folder / "", expected, {.steps = {""}, .merges_as_pairs = pairs});
+      test::write_configs(folder / "", expected, "gpt2");
       const gguf::Metadata found = tokenizer_metadata(folder / "");
       expect_same_keys(found, expected);
       expect_same_ids(found, expected);
@@ -80,8 +82,8 @@ TEST(TokenizerMetadata, EveryPublishedPatternIsRecognised) {
       if (step == tokenizer::kByteLevelPattern) shape.steps.back() = published.back() == step ? "" : std::string(step);
     }
     const test::TempFolder folder;
-    write_tokenizer_json(folder / "", expected, shape);
-    write_configs(folder / "", expected, "llama");
+    test::write_tokenizer_json(folder / "", expected, shape);
+    test::write_configs(folder / "", expected, "llama");
     const gguf::Metadata found = tokenizer_metadata(folder / "");
     const std::string recognised(found.string("tokenizer.ggml.pre"));
     // Where several split alike, a token or ignore_merges decides, and this vocabulary has none of them.
@@ -107,8 +109,8 @@ TEST(TokenizerMetadata, TokensTellModelsApartThatSplitAlike) {
       R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
   const auto recognised = [&](bool ignore_merges, const std::string& token) {
     const test::TempFolder folder;
-    const gguf::Metadata golden_model = golden("boundary-bpe.gguf");
-    write_tokenizer_json(folder / "", golden_model, {.steps = {llama3}, .ignore_merges = ignore_merges});
+    const gguf::Metadata golden_model = golden("../models/llama/model.gguf");
+    test::write_tokenizer_json(folder / "", golden_model, {.steps = {llama3}, .ignore_merges = ignore_merges});
     std::string json = test::read_text(folder / "tokenizer.json");
     json.replace(json.find("\"added_tokens\":["), 16,
                  "\"added_tokens\":[{\"id\":5000,\"content\":\"" + token + "\",\"special\":true},");
@@ -127,7 +129,7 @@ TEST(TokenizerMetadata, SentencePieceModelsComeBack) {
     const test::TempFolder folder;
     const gguf::Metadata expected = golden(name);
     write_text(folder / "tokenizer.model", test::sentencepiece_model(expected));
-    write_configs(folder / "", expected, "llama");
+    test::write_configs(folder / "", expected, "llama");
     const gguf::Metadata found = tokenizer_metadata(folder / "");
     expect_same_keys(found, expected);
     expect_same_ids(found, expected);
@@ -137,8 +139,8 @@ TEST(TokenizerMetadata, SentencePieceModelsComeBack) {
 TEST(TokenizerMetadata, VocabulariesOfCharactersComeBack) {
   const test::TempFolder folder;
   gguf::Metadata expected = golden("gemma4-bpe.gguf");
-  write_tokenizer_json(folder / "", expected, {.merges_as_pairs = true, .characters = true});
-  write_configs(folder / "", expected, "gemma4_text");
+  test::write_tokenizer_json(folder / "", expected, {.merges_as_pairs = true, .characters = true});
+  test::write_configs(folder / "", expected, "gemma4_text");
   const gguf::Metadata gemma4 = tokenizer_metadata(folder / "");
   EXPECT_EQ(gemma4.string("tokenizer.ggml.model"), "gemma4");
   EXPECT_FALSE(gemma4.contains("tokenizer.ggml.pre"));
@@ -147,18 +149,18 @@ TEST(TokenizerMetadata, VocabulariesOfCharactersComeBack) {
   expect_same_ids(gemma4, expected);
 
   // The same vocabulary of a model that is joined by scores: the order of merges gives the same ids.
-  write_configs(folder / "", expected, "gemma3_text");
+  test::write_configs(folder / "", expected, "gemma3_text");
   const gguf::Metadata scored = tokenizer_metadata(folder / "");
   EXPECT_EQ(scored.string("tokenizer.ggml.model"), "llama");
   EXPECT_FALSE(scored.boolean("tokenizer.ggml.add_space_prefix", true));
   const std::string words = "the quick brown fox, it's a test of words";
-  EXPECT_EQ(Tokenizer(scored).encode(words), Tokenizer(expected).encode(words));
+  EXPECT_EQ(Tokenizer(scored).encode(words, false, false), Tokenizer(expected).encode(words, false, false));
 }
 
 TEST(TokenizerMetadata, NamedPreTokenizersOverrideWhatIsFound) {
   const test::TempFolder folder;
   const gguf::Metadata expected = golden("boundary-bpe.gguf");
-  write_tokenizer_json(folder / "", expected, {.steps = {"[a-z]+x"}});
+  test::write_tokenizer_json(folder / "", expected, {.steps = {"[a-z]+x"}});
   EXPECT_EQ(tokenizer_metadata(folder / "", "qwen2").string("tokenizer.ggml.pre"), "qwen2");
   const auto refusal = [&](const std::string& pre) {
     try {
@@ -176,7 +178,7 @@ TEST(TokenizerMetadata, NamedPreTokenizersOverrideWhatIsFound) {
 TEST(TokenizerMetadata, IdsWithoutATokenAreFilledUp) {
   const test::TempFolder folder;
   const gguf::Metadata expected = golden("boundary-bpe.gguf");
-  write_tokenizer_json(folder / "", expected, {.steps = {""}});
+  test::write_tokenizer_json(folder / "", expected, {.steps = {""}});
   write_text(folder / "config.json", R"({"vocab_size": 3, "text_config": {"vocab_size": 1536}})");
   const gguf::Metadata found = tokenizer_metadata(folder / "");
   const auto tokens = found.strings("tokenizer.ggml.tokens");

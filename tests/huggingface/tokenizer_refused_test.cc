@@ -115,7 +115,7 @@ TEST(TokenizerRefused, SentencePiece) {
   EXPECT_THAT(refusal_of_model(good + field(2, field(3, uint64_t{3}))), HasSubstr("of type 3, expected 2"));
   EXPECT_THAT(refusal_of_model(good + field(1, test::piece("b", -1.0f, 9)) + bpe), HasSubstr("piece 1: has type 9"));
   EXPECT_THAT(refusal_of_model(good + field(1, test::piece("\xff", -1.0f, 1)) + bpe),
-              HasSubstr("piece 1: '\\xFF' is no UTF-8"));
+              HasSubstr("piece 1: '\\xff' is no UTF-8"));
   EXPECT_THAT(refusal_of_model(good + field(1, test::piece("b", 1.0f / 0.0f, 1)) + bpe),
               HasSubstr("'b' has score inf"));
   EXPECT_THAT(refusal_of_model(good + field(1, field(3, "text")) + bpe),
