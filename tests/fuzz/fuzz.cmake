@@ -22,7 +22,7 @@ endif()
 add_custom_target(fuzzers)
 add_dependencies(fuzzers fuzz_seeds)
 # make asan-quick: those that need no more than half of the libraries.
-set(fuzz_quick gguf model tokenizer imatrix plan base tasks answer)
+set(fuzz_quick gguf model tokenizer tokenizer_json imatrix plan base tasks answer)
 add_custom_target(fuzz_replays)
 
 # steelyard_fuzz(<name> <mutations of each seed in tests> <libraries and further sources>...): the target
@@ -74,6 +74,7 @@ set(mutator fuzz/gguf_mutator.cc fuzz/gguf_document.cc)
 steelyard_fuzz(gguf 200 steelyard_gguf ${mutator})
 steelyard_fuzz(model 200 steelyard_schedule ${mutator})
 steelyard_fuzz(tokenizer 50 steelyard_tokenizer ${mutator})
+steelyard_fuzz(tokenizer_json 100 steelyard_huggingface)
 steelyard_fuzz(imatrix 200 steelyard_imatrix ${mutator})
 steelyard_fuzz(plan 50 steelyard_plan)
 steelyard_fuzz(answer 200 steelyard_chat)
