@@ -373,6 +373,15 @@ def main():
     for i, answer in enumerate(answers):  # in the order of the formats
         name, _, rest = answer.partition(" ")
         put("answer", name, bytes([i, int(rest[0]), 4]) + rest[1:].encode())
+    requests = {
+        "completion": b'\0{"prompt":"ab","max_tokens":4,"n":2,"echo":true,"logprobs":3,"stop":["x"],"seed":1,"temperature":0.5}',
+        "prompts": b'\0{"prompt":[[1,2],"a"],"top_p":0.9,"stream":true,"stream_options":{"include_usage":true}}',
+        "chat": b'\1{"messages":[{"role":"user","content":[{"type":"text","text":"a"}]}],"tools":[{"type":"function"}],'
+                b'"tool_choice":"none","logprobs":true,"top_logprobs":2,"chat_template_kwargs":{"a":false}}',
+        "limits": b'\1{"messages":[{"role":"user"}],"max_completion_tokens":1,"response_format":{"type":"text"}}',
+        "tokenize": b'\2{"content":"abc<s>","add_special":true,"parse_special":false,"with_pieces":true}'}
+    for name, request in requests.items():
+        put("request", name, request)
     put("saved_text", "two", saved_text(models["llama"]))
 
 
