@@ -11,6 +11,7 @@
 #include "base/parallel.h"
 #include "calibrate/chunk_sweep.h"
 #include "calibrate/layer_stages.h"
+#include "calibrate/rounding_lanes.h"
 #include "gguf/block_name.h"
 
 namespace steelyard::calibrate {
@@ -168,31 +169,35 @@ void CalibratedLayers::try_types(const plan::Decision& decision, const RoundedTe
   trials.heard(decision.tensor->name);
 }
 
-// In the order of the group's tensors, whose bytes replace the file's.
-std::vector<CalibratedLayers::Outcome> CalibratedLayers::round_group(const Group& group,
-                                                                     const RoundingSettings& settings,
-                                                                     compute::Backend& backend,
-                                                                     model::LoadedTensors& rounded) {
+// All tasks of the stage in one queue.
+std::vector<std::vector<StageRounding::Tensor>> CalibratedLayers::round(std::vector<RoundingGroup> groups,
+                                                                        const RoundingSettings& settings) {
   tell_at_work();
-  std::vector<RoundedTensor> tensors =
-      round_tensors(source_, group.decisions, *group.own, group.judges.get(), settings);
-  std::vector<Outcome> outcomes;
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const plan::Decision& decision = *group.decisions[i];
-    if (settings_.trials != nullptr) {
-      tell_at_work();
-      try_types(decision, tensors[i], *group.own, group.judges.get(), settings);
-    }
-    Outcome& outcome = outcomes.emplace_back(Outcome{std::move(tensors[i].report)});
-    if (group.half != nullptr && group.judges != nullptr) {
-      const TextLoss loss = compare_texts(source_, decision, *group.half, *group.own, *group.judges, settings);
-      if (loss.all > 0.0) outcome.half_over_all = loss.part / loss.all;
-    }
-    std::vector<std::byte>& bytes = encoded_[decision.tensor->name];
-    bytes = std::move(tensors[i].bytes);
-    replace(decision, bytes.data(), backend, rounded);
+  StageRounding stage(source_, std::move(groups), settings);
+  const std::vector<RoundingTask> tasks = stage.tasks();
+  double all = 0, largest = 0;
+  for (const RoundingTask& task : tasks) {
+    all += task.cost;
+    largest = std::max(largest, task.cost);
   }
-  return outcomes;
+  const std::vector<formats::DeviceEncoder*>& devices = settings_.devices;
+  const RoundingLanes lanes =
+      plan_lanes(set_thread_count(0), static_cast<int>(devices.size()), settings.slices_at_once, all / largest, 0);
+  TimedLoop timed(&times_);
+  std::vector<std::unique_ptr<RoundingWorker>> workers;
+  const auto add = [&](const std::string& name, formats::DeviceEncoder* device) {
+    const auto tell = workers.empty() ? std::function([this] { tell_at_work(); }) : std::function<void()>();
+    workers.push_back(std::make_unique<LocalWorker>(name, stage, device, timed, tell));
+  };
+  for (int i = 0; i < lanes.on_processor; ++i) add(fmt::format("cpu x{}", lanes.threads_of_each), nullptr);
+  for (size_t i = 0; i < static_cast<size_t>(lanes.on_devices); ++i) {
+    const size_t d = i % devices.size();
+    add(fmt::format("device {}", d), devices[d]);
+  }
+  RoundingQueue queue(tasks, rates_,
+                      [&](const RoundingTask& task, const RoundingOutcome& outcome) { stage.keep(task, outcome); });
+  queue.run(workers, lanes.threads_of_each);
+  return stage.take();
 }
 
 void CalibratedLayers::round_part(int number, const model::Layer& layer, model::LayerPart part,
@@ -219,30 +224,41 @@ void CalibratedLayers::round_part(int number, const model::Layer& layer, model::
       const auto found = in.find(name);
       return found != in.end() ? found->second : nullptr;
     };
-    std::vector<Group> groups;  // in the order of their first tensors
+    std::vector<RoundingGroup> groups;  // in the order of their first tensors
     for (const plan::Decision* decision : wanted) {
       const std::string& name = decision->tensor->name;
       if (!names.contains(name) || !hessians.contains(name)) continue;
-      const Group own{{decision}, of(hessians, name), of(others, name), of(halves, name)};
-      const auto same = std::ranges::find_if(groups, [&](const Group& group) {
+      RoundingGroup own{{decision}, of(hessians, name), of(others, name), of(halves, name)};
+      const auto same = std::ranges::find_if(groups, [&](const RoundingGroup& group) {
         return group.own == own.own && group.judges == own.judges && group.half == own.half;
       });
       if (same == groups.end()) {
-        groups.push_back(own);
+        groups.push_back(std::move(own));
       } else {
         same->decisions.push_back(decision);
       }
     }
-    std::map<const plan::Decision*, Outcome> outcomes;
-    for (const Group& group : groups) {
-      std::vector<Outcome> of_group = round_group(group, settings, *layer.backend, rounded);
-      for (size_t i = 0; i < of_group.size(); ++i) outcomes[group.decisions[i]] = std::move(of_group[i]);
+    if (groups.empty()) continue;
+    std::vector<std::vector<StageRounding::Tensor>> tensors = round(groups, settings);
+    std::map<const plan::Decision*, StageRounding::Tensor*> by_decision;
+    for (size_t g = 0; g < groups.size(); ++g) {
+      for (StageRounding::Tensor& tensor : tensors[g]) {
+        const plan::Decision& decision = *tensor.decision;
+        by_decision[&decision] = &tensor;
+        if (settings_.trials != nullptr) {
+          tell_at_work();
+          try_types(decision, tensor.rounded, *groups[g].own, groups[g].judges.get(), settings);
+        }
+        std::vector<std::byte>& bytes = encoded_[decision.tensor->name];
+        bytes = std::move(tensor.rounded.bytes);
+        replace(decision, bytes.data(), *layer.backend, rounded);
+      }
     }
     for (const plan::Decision* decision : wanted) {
-      const auto found = outcomes.find(decision);
-      if (found == outcomes.end()) continue;
-      reports_.push_back(std::move(found->second.report));
-      if (found->second.half_over_all > 0.0) half_over_all_.push_back(found->second.half_over_all);
+      const auto found = by_decision.find(decision);
+      if (found == by_decision.end()) continue;
+      reports_.push_back(std::move(found->second->rounded.report));
+      if (found->second->half_over_all > 0.0) half_over_all_.push_back(found->second->half_over_all);
     }
   }
 }
@@ -260,7 +276,8 @@ StagePlan CalibratedLayers::plan_for(int number, int stage, std::span<const plan
                                         .n_chunks = n_chunks_,
                                         .n_batch = settings_.sweep.n_batch,
                                         .compares_half = compares_half(number, model_.n_layers())});
-  return plan_stage(needs, settings_.stage_memory[layer], set_thread_count(0));
+  const int n_lanes = most_lanes(set_thread_count(0), static_cast<int>(settings_.devices.size()));
+  return plan_stage(needs, settings_.stage_memory[layer], n_lanes);
 }
 
 }  // namespace steelyard::calibrate

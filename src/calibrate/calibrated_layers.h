@@ -1,7 +1,7 @@
 // Calibration and quantization in one pass. Layer by layer the calibration text goes through two models side by side,
 // the one in the file and the one that was rounded up to here. A layer is rounded in stages (layer_stages.h): for each
 // the text passes through that part of the layer in both models and is watched (hessian_collector.h), then the stage's
-// linears are rounded (rounding_choice.h).
+// linears are rounded, on all devices and on the processor at the same time (stage_rounding.h, rounding_queue.h).
 //
 // Part of the chunks is held out of the Hessians that matrices are rounded with, and judges the result. Memory is the
 // hidden states of all chunks, twice, and one layer's statistics and bytes (calibration_memory.h). quantize() asks for
@@ -19,6 +19,7 @@
 #include "calibrate/calibration_memory.h"
 #include "calibrate/hessian_collector.h"
 #include "calibrate/rounding_choice.h"
+#include "calibrate/stage_rounding.h"
 #include "calibrate/stage_times.h"
 #include "quantize/layer_encoder.h"
 #include "schedule/layer_sweep.h"
@@ -42,12 +43,14 @@ struct Trials {
 
 struct CalibrationSettings {
   RoundingSettings rounding;
+  /// Where matrices are rounded beside the processor, with the same bytes: devices of one kind, which outlive this.
+  std::vector<formats::DeviceEncoder*> devices = {};
   int64_t held_out = 8;            ///< of so many chunks one is held out
   schedule::SweepOptions sweep;    ///< of each of the two models: where the text's hidden states are
   const Trials* trials = nullptr;  ///< or null; outlives the encoder
   /// Bytes for the statistics of a stage, by layer (calibration_memory.h). Empty: as many as they take.
   std::vector<uint64_t> stage_memory = {};
-  /// Called before every batch and before every tensor that is rounded, with the layer's number, from the thread that
+  /// Called often, before a batch and between matrices that are rounded, with the layer's number, from the thread that
   /// asks for the layer's tensors. May throw: the layer is then unfinished. May be empty.
   std::function<void(int layer)> at_work = {};
 };
@@ -73,29 +76,19 @@ class CalibratedLayers : public quantize::LayerEncoder {
   const std::vector<std::pair<int64_t, int>>& broken() const { return rounded_->broken(); }
   /// Seconds spent so far.
   const StageTimes& times() const { return times_; }
+  /// What each kind of worker has done so far, by name.
+  std::map<std::string, WorkerRates::Work> workers() const { return rates_.all(); }
 
  private:
   using Hessians = std::map<std::string, std::shared_ptr<const SliceHessians>>;
-  // Tensors of a stage that read one input.
-  struct Group {
-    std::vector<const plan::Decision*> decisions;
-    std::shared_ptr<const SliceHessians> own, judges, half;  // the last two may be null
-  };
-
   void pass_layer(int number);
   // `rounded` has the layer's weights; quantized ones replace them.
   void round_part(int number, const model::Layer& layer, model::LayerPart part,
                   std::span<const plan::Decision* const> wanted, model::LoadedTensors& rounded);
   Hessians watch(const model::Layer& layer, const model::Layer& rounded, model::LayerPart part,
                  const std::set<std::string>& weights, const CollectionSpace& space, int64_t begin, int64_t end);
-  // How a tensor was rounded, and what its outputs lose with half of the text over what they lose with all of it; 0:
-  // not known.
-  struct Outcome {
-    RoundingReport report;
-    double half_over_all = 0;
-  };
-  std::vector<Outcome> round_group(const Group& group, const RoundingSettings& settings, compute::Backend& backend,
-                                   model::LoadedTensors& rounded);
+  std::vector<std::vector<StageRounding::Tensor>> round(std::vector<RoundingGroup> groups,
+                                                        const RoundingSettings& settings);
   StagePlan plan_for(int number, int stage, std::span<const plan::Decision* const> wanted) const;
   bool share_broken();
   void try_types(const plan::Decision& decision, const RoundedTensor& rounded, const SliceHessians& watched,
@@ -116,6 +109,7 @@ class CalibratedLayers : public quantize::LayerEncoder {
   std::map<std::string, std::span<const std::byte>> finished_;  // by an interrupted run
   std::vector<RoundingReport> reports_;
   StageTimes times_;
+  WorkerRates rates_;
   std::vector<double> half_over_all_;  // the ratio of what they lose, of tensors that were compared
 };
 

@@ -78,7 +78,7 @@ StageNeeds stage_needs(std::span<const plan::Decision* const> decisions, int sta
     largest_batch = std::max(largest_batch, of_batch);
     needs.slice = std::max(needs.slice,
                            saturating_add(mul(kOfSlice, square), mul(kOfWeight, weights), mul(kOfWeightAtWork, most)));
-    needs.n_slices = std::max(needs.n_slices, n_slices);
+    needs.n_slices += n_slices;
   }
   // Of a batch: the original's inputs, and of one linear the own ones, their difference, and a copy of it.
   needs.collecting = saturating_add(needs.collecting, mul(3, largest_batch), needs.sums, largest);
@@ -89,9 +89,9 @@ namespace {
 
 // A way to hold a stage's statistics: sums of all linears, or inputs of routed experts in place of theirs.
 struct Way {
-  Way(const StageNeeds& stage, bool stores_rows_, int n_threads) : stores_rows(stores_rows_), slice(stage.slice) {
+  Way(const StageNeeds& stage, bool stores_rows_, int n_lanes) : stores_rows(stores_rows_), slice(stage.slice) {
     const auto collections = static_cast<uint64_t>(stage.n_collections);
-    lanes = std::max<uint64_t>(unsign(std::min<int64_t>(n_threads, stage.n_slices)), 1);
+    lanes = std::max<uint64_t>(unsign(std::min<int64_t>(n_lanes, stage.n_slices)), 1);
     kept = saturating_add(mul(collections, stage.sums), stores_rows ? stage.rows : mul(collections, stage.routed));
     beside = saturating_add(stage.pooled, stores_rows ? stage.indices : 0);
     // Sums are collected in a backend's memory, and come from there.
@@ -108,8 +108,8 @@ struct Way {
 };
 
 struct Ways {
-  Ways(const StageNeeds& stage, int n_threads)
-      : sums(stage, false, n_threads), rows(stage, true, n_threads), has_rows(stage.routed > 0) {}
+  Ways(const StageNeeds& stage, int n_lanes)
+      : sums(stage, false, n_lanes), rows(stage, true, n_lanes), has_rows(stage.routed > 0) {}
 
   uint64_t least() const { return has_rows ? std::min(sums.least(), rows.least()) : sums.least(); }
   uint64_t enough() const { return has_rows ? std::min(sums.enough(), rows.enough()) : sums.enough(); }
@@ -127,13 +127,14 @@ struct Ways {
 }  // namespace
 
 // What is kept may have half of what a single slice leaves. More slices come next, and the rest is for what is kept.
-StagePlan plan_stage(const StageNeeds& needs, uint64_t memory, int n_threads) {
-  const Ways ways(needs, n_threads);
+StagePlan plan_stage(const StageNeeds& needs, uint64_t memory, int n_lanes) {
+  const Ways ways(needs, n_lanes);
   const Way& way = ways.best(memory);
   StagePlan plan;
   plan.stores_rows = way.stores_rows;
   if (!way.stores_rows && way.enough() <= memory) {
     plan.memory = way.enough();
+    plan.slices_at_once = static_cast<int64_t>(way.lanes);
     return plan;
   }
   const uint64_t left = saturating_sub(memory, way.least());
@@ -160,7 +161,7 @@ bool is_covered(const plan::Decision& decision, int n_layers) {
 
 CalibrationMemory plan_calibration(const gguf::Reader& source, const model::ModelConfig& config,
                                    const plan::Resolution& resolution, const TextSize& text, uint64_t memory,
-                                   int n_threads) {
+                                   int n_lanes) {
   struct Layer {
     uint64_t weights = 0, encoded = 0;
   };
@@ -197,7 +198,7 @@ CalibrationMemory plan_calibration(const gguf::Reader& source, const model::Mode
   uint64_t wanted = 0;  // by the layer and stage that could use most
   for (size_t l = 0; l < layers.size(); ++l) {
     each_stage(l, [&](const StageNeeds& needs) {
-      const Ways ways(needs, n_threads);
+      const Ways ways(needs, n_lanes);
       plan.least = std::max(plan.least, saturating_add(fixed(l), ways.least()));
       wanted = std::max(wanted, saturating_add(fixed(l), ways.enough()));
       // The layer of both models, sums that are being collected, and those of a slice with its rows.
@@ -213,7 +214,7 @@ CalibrationMemory plan_calibration(const gguf::Reader& source, const model::Mode
     const uint64_t beside = saturating_add(fixed(l), plan.in_memory);
     plan.of_stage.push_back(saturating_sub(memory, beside));
     each_stage(l, [&](const StageNeeds& needs) {
-      const StagePlan stage = plan_stage(needs, plan.of_stage.back(), n_threads);
+      const StagePlan stage = plan_stage(needs, plan.of_stage.back(), n_lanes);
       scratch = std::max(scratch, stage.scratch);
       const uint64_t used = saturating_add(beside, stage.memory);
       if (used < plan.peak) return;
@@ -221,7 +222,7 @@ CalibrationMemory plan_calibration(const gguf::Reader& source, const model::Mode
       plan.weights = layers[l].weights;
       plan.encoded = layers[l].encoded;
       plan.statistics = stage.memory;
-      plan.slices_at_once = std::min<int64_t>(stage.slices_at_once, std::min<int64_t>(n_threads, needs.n_slices));
+      plan.slices_at_once = std::min<int64_t>(stage.slices_at_once, std::min<int64_t>(n_lanes, needs.n_slices));
       plan.stores_rows = stage.stores_rows;
     });
   }

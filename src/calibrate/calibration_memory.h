@@ -47,7 +47,7 @@ struct StageNeeds {
   uint64_t pooled = 0;      ///< means over all experts
   uint64_t collecting = 0;  ///< beside all of these, while a batch is collected
   uint64_t slice = 0;       ///< matrices of one slice while it is rounded, of the largest
-  int64_t n_slices = 1;     ///< most of a tensor
+  int64_t n_slices = 0;     ///< of all inputs: that could be rounded at the same time
   int n_collections = 0;
 };
 StageNeeds stage_needs(std::span<const plan::Decision* const> decisions, int stage, int64_t n_used,
@@ -56,11 +56,12 @@ StageNeeds stage_needs(std::span<const plan::Decision* const> decisions, int sta
 struct StagePlan {
   bool stores_rows = false;
   uint64_t space = UINT64_MAX;         ///< for statistics; the scratch file has the others
-  int64_t slices_at_once = INT64_MAX;  ///< at most
+  int64_t slices_at_once = INT64_MAX;  ///< at most, of any of the stage's inputs
   uint64_t memory = 0;                 ///< that is used; more than was allowed where that does not suffice
   uint64_t scratch = 0;                ///< bytes of the scratch file
 };
-StagePlan plan_stage(const StageNeeds& needs, uint64_t memory, int n_threads);
+/// n_lanes: slices that would be rounded at a time (most_lanes()).
+StagePlan plan_stage(const StageNeeds& needs, uint64_t memory, int n_lanes);
 
 /// Whether a tensor of a layer is rounded with what is known of its inputs, if it is one of a linear's.
 bool is_rounded(const plan::Decision& decision);
@@ -84,6 +85,6 @@ struct CalibrationMemory {
 };
 CalibrationMemory plan_calibration(const gguf::Reader& source, const model::ModelConfig& config,
                                    const plan::Resolution& resolution, const TextSize& text, uint64_t memory,
-                                   int n_threads);
+                                   int n_lanes);
 
 }  // namespace steelyard::calibrate

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <mutex>
 #include <numeric>
 #include <span>
 #include <tuple>
@@ -27,9 +26,9 @@ double error_of(int64_t n_in, const std::vector<float>& hessian, const std::vect
 }
 
 // Some rows of one slice of a tensor, rounded by every method.
-class RoundedSlice {
+class SliceCandidates {
  public:
-  RoundedSlice(const formats::Format& to, int64_t n_in, std::vector<float> rows, formats::DeviceEncoder* device)
+  SliceCandidates(const formats::Format& to, int64_t n_in, std::vector<float> rows, formats::DeviceEncoder* device)
       : to_(to), n_in_(n_in), n_out_(std::ssize(rows) / n_in), rows_(std::move(rows)), device_(device) {}
 
   const std::vector<float>& rows() const { return rows_; }
@@ -70,6 +69,7 @@ class RoundedSlice {
   }
 
   const std::vector<std::byte>& bytes(Rounding rounding) const { return bytes_[static_cast<size_t>(rounding)]; }
+  std::vector<std::byte> take(Rounding rounding) { return std::move(mutable_bytes(rounding)); }
 
  private:
   std::vector<std::byte>& mutable_bytes(Rounding rounding) { return bytes_[static_cast<size_t>(rounding)]; }
@@ -102,7 +102,7 @@ double expert_prior(const gguf::TensorInfo& tensor, const RoundingSettings& sett
 
 // Rounds rows of one slice of tensors with one input in every way. What they share lives no longer than it is needed:
 // the cross-covariance until there are targets, the Hessian until there is a factor.
-void round_slice(std::span<RoundedSlice> tensors, const SliceMeans& inputs, int64_t slice, int64_t n_in,
+void round_slice(std::span<SliceCandidates> tensors, const SliceMeans& inputs, int64_t slice, int64_t n_in,
                  const RoundingSettings& settings, TimedLoop& timed) {
   Stopwatch watch;
   SliceHessians::Means mean = inputs.of_slice(slice);
@@ -111,7 +111,7 @@ void round_slice(std::span<RoundedSlice> tensors, const SliceMeans& inputs, int6
   quantize::LdlqSettings ldlq = settings.ldlq;
   ldlq.damping = settings.damping.at(n_in, n_inputs);
   std::vector<std::vector<float>> targets;
-  for (const RoundedSlice& tensor : tensors) {
+  for (const SliceCandidates& tensor : tensors) {
     targets.push_back(quantize::compute_linear_term(tensor.rows(), mean.cross_covariance, n_in));
   }
   if (!std::exchange(mean.cross_covariance, {}).empty()) {
@@ -173,14 +173,9 @@ struct Judged {
   SliceMeans others;
 };
 
-// What a rounded slice loses, by way of rounding, and which way loses least.
-struct Verdict {
-  Rounding best = Rounding::kPlain;
-  double error = 0;
-  std::array<double, kRoundings> loss = {};
-};
-Verdict verdict(const RoundedSlice& slice, const SliceHessians::Means& judge, int64_t n_in) {
-  Verdict result;
+// What a rounded slice loses, by way of rounding, and which way loses least; without its bytes.
+RoundedSlice verdict(const SliceCandidates& slice, const SliceHessians::Means& judge, int64_t n_in) {
+  RoundedSlice result;
   std::tie(result.best, result.error) =
       slice.best(judge.hessian, quantize::compute_linear_term(slice.rows(), judge.cross_covariance, n_in), result.loss);
   return result;
@@ -188,53 +183,82 @@ Verdict verdict(const RoundedSlice& slice, const SliceHessians::Means& judge, in
 
 }  // namespace
 
-std::vector<RoundedTensor> round_tensors(const gguf::Reader& source, std::span<const plan::Decision* const> decisions,
-                                         const SliceHessians& watched, const SliceHessians* held_out,
-                                         const RoundingSettings& settings) {
-  const Judged judged(*decisions[0]->tensor, watched, held_out, settings);
-  TimedLoop timed(settings.times);
-  std::vector<RoundedTensor> results;
+struct TensorRounding::Inputs : Judged {
+  using Judged::Judged;
+};
+
+TensorRounding::TensorRounding(const gguf::Reader& source, std::span<const plan::Decision* const> decisions,
+                               const SliceHessians& watched, const SliceHessians* held_out,
+                               const RoundingSettings& settings)
+    : source_(&source),
+      decisions_(decisions.begin(), decisions.end()),
+      settings_(settings),
+      inputs_(std::make_unique<Inputs>(*decisions[0]->tensor, watched, held_out, settings)) {
   for (const plan::Decision* decision : decisions) {
     const gguf::TensorInfo& tensor = *decision->tensor;
-    STEELYARD_CHECK(tensor.ne[0] == judged.n_in && tensor.ne[2] * tensor.ne[3] == judged.n_slices);
-    RoundedTensor& result = results.emplace_back();
-    result.bytes.resize(static_cast<size_t>(decision->bytes));
-    result.report.name = tensor.name;
-    result.error.resize(static_cast<size_t>(judged.n_slices));
+    STEELYARD_CHECK(tensor.ne[0] == inputs_->n_in && tensor.ne[2] * tensor.ne[3] == inputs_->n_slices);
   }
+}
+TensorRounding::TensorRounding(TensorRounding&&) noexcept = default;
+TensorRounding::~TensorRounding() = default;
 
-  std::mutex reporting;
-  // Slices run in parallel; within a slice its rows do, where threads are left.
-  parallel_for_few(judged.n_slices, settings.slices_at_once, [&](int64_t s) {
-    std::vector<RoundedSlice> slices;
-    for (const plan::Decision* decision : decisions) {
-      slices.emplace_back(format(decision->type), judged.n_in, slice_rows(source, *decision->tensor, s),
-                          settings.device);
-    }
-    round_slice(slices, judged.inputs, s, judged.n_in, settings, timed);
-    const SliceHessians::Means judge = judged.judge(s, timed);
-    Stopwatch judging;
-    for (size_t i = 0; i < slices.size(); ++i) {
-      const auto [best, error, loss] = verdict(slices[i], judge, judged.n_in);
-      RoundedTensor& result = results[i];
-      result.error[static_cast<size_t>(s)] = error;
-      const size_t to_bytes = result.bytes.size() / static_cast<size_t>(judged.n_slices);
-      std::ranges::copy(slices[i].bytes(best), result.bytes.data() + static_cast<size_t>(s) * to_bytes);
+int64_t TensorRounding::n_slices() const { return inputs_->n_slices; }
 
-      const std::lock_guard lock(reporting);
-      for (size_t w = 0; w < kRoundings; ++w) result.report.loss[w] += loss[w] / static_cast<double>(judged.n_slices);
-      ++result.report.chosen[static_cast<size_t>(best)];
-    }
-    timed.add(Work::kSearch, judging.lap());
-  });
-  return results;
+std::vector<RoundedSlice> TensorRounding::round(int64_t slice, formats::DeviceEncoder* device, TimedLoop& timed) const {
+  const int64_t n_in = inputs_->n_in;
+  std::vector<SliceCandidates> candidates;
+  for (const plan::Decision* decision : decisions_) {
+    candidates.emplace_back(format(decision->type), n_in, slice_rows(*source_, *decision->tensor, slice), device);
+  }
+  round_slice(candidates, inputs_->inputs, slice, n_in, settings_, timed);
+  const SliceHessians::Means judge = inputs_->judge(slice, timed);
+  Stopwatch judging;
+  std::vector<RoundedSlice> rounded;
+  for (SliceCandidates& candidate : candidates) {
+    rounded.push_back(verdict(candidate, judge, n_in));
+    rounded.back().bytes = candidate.take(rounded.back().best);
+  }
+  timed.add(Work::kSearch, judging.lap());
+  return rounded;
+}
+
+SliceAssembly::SliceAssembly(const plan::Decision& decision) {
+  const gguf::TensorInfo& tensor = *decision.tensor;
+  const auto n_slices = static_cast<size_t>(tensor.ne[2] * tensor.ne[3]);
+  tensor_.bytes.resize(static_cast<size_t>(decision.bytes));
+  tensor_.report.name = tensor.name;
+  tensor_.error.resize(n_slices);
+  loss_.resize(n_slices);
+  best_.resize(n_slices);
+}
+
+void SliceAssembly::put(int64_t slice, const RoundedSlice& rounded) {
+  const auto at = static_cast<size_t>(slice);
+  STEELYARD_CHECK(at < loss_.size() && rounded.bytes.size() * loss_.size() == tensor_.bytes.size());
+  std::ranges::copy(rounded.bytes, tensor_.bytes.data() + at * rounded.bytes.size());
+  tensor_.error[at] = rounded.error;
+  loss_[at] = rounded.loss;
+  best_[at] = rounded.best;
+}
+
+RoundedTensor SliceAssembly::take() {
+  for (size_t s = 0; s < loss_.size(); ++s) {
+    for (size_t w = 0; w < kRoundings; ++w) tensor_.report.loss[w] += loss_[s][w] / static_cast<double>(loss_.size());
+    ++tensor_.report.chosen[static_cast<size_t>(best_[s])];
+  }
+  return std::move(tensor_);
 }
 
 RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& decision, const SliceHessians& watched,
                            const SliceHessians* held_out, const RoundingSettings& settings) {
   const plan::Decision* const decisions[] = {&decision};
-  std::vector<RoundedTensor> rounded = round_tensors(source, decisions, watched, held_out, settings);
-  return std::move(rounded.front());
+  const TensorRounding rounding(source, decisions, watched, held_out, settings);
+  TimedLoop timed(settings.times);
+  SliceAssembly tensor(decision);
+  // Slices run in parallel; within a slice its rows do, where threads are left.
+  parallel_for_few(rounding.n_slices(), settings.slices_at_once,
+                   [&](int64_t s) { tensor.put(s, rounding.round(s, settings.device, timed).front()); });
+  return tensor.take();
 }
 
 std::vector<double> sampled_error(const gguf::Reader& source, const plan::Decision& decision,
@@ -260,7 +284,7 @@ std::vector<double> sampled_error(const gguf::Reader& source, const plan::Decisi
       const auto row = all.begin() + r * n_out / n_rows * judged.n_in;
       rows.insert(rows.end(), row, row + judged.n_in);
     }
-    RoundedSlice slice(format(decision.type), judged.n_in, std::move(rows), settings.device);
+    SliceCandidates slice(format(decision.type), judged.n_in, std::move(rows), settings.device);
     round_slice(std::span(&slice, 1), judged.inputs, s, judged.n_in, settings, timed);
     taken[static_cast<size_t>(i)] = verdict(slice, judged.judge(s, timed), judged.n_in).error;
   });
@@ -291,9 +315,8 @@ std::vector<double> rounding_error(const gguf::Reader& source, const plan::Decis
 }
 
 TextLoss compare_texts(const gguf::Reader& source, const plan::Decision& decision, const SliceHessians& part,
-                       const SliceHessians& all, const SliceHessians& held_out, const RoundingSettings& settings) {
-  constexpr int64_t kRows = 128;
-  TimedLoop timed(settings.times);
+                       const SliceHessians& all, const SliceHessians& held_out, const RoundingSettings& settings,
+                       formats::DeviceEncoder* device, TimedLoop& timed) {
   const gguf::TensorInfo& tensor = *decision.tensor;
   const formats::Format& from = format(tensor.type);
   const int64_t n_in = tensor.ne[0], n_out = tensor.ne[1], n_slices = tensor.ne[2] * tensor.ne[3];
@@ -303,13 +326,13 @@ TextLoss compare_texts(const gguf::Reader& source, const plan::Decision& decisio
   std::ranges::nth_element(slices, median, {}, [&](int64_t s) { return all.count(s); });
   if (held_out.count(*median) == 0) return {};
 
-  const int64_t n_rows = std::min(kRows, n_out);
+  const int64_t n_rows = std::min(kComparedRows, n_out);
   const std::span<const std::byte> stored = source.bytes(tensor);
   std::vector<float> rows(static_cast<size_t>(n_rows * n_in));
   from.decode(stored.data() + stored.size() / static_cast<size_t>(n_slices) * static_cast<size_t>(*median),
               n_rows * n_in / from.block_len, rows.data());
   const auto lost = [&](const SliceHessians& watched) {
-    RoundedSlice slice(format(decision.type), n_in, rows, settings.device);
+    SliceCandidates slice(format(decision.type), n_in, rows, device);
     round_slice(std::span(&slice, 1), {watched, expert_prior(tensor, settings)}, *median, n_in, settings, timed);
     return verdict(slice, SliceMeans(held_out, 0.0).of_slice(*median), n_in).loss[static_cast<size_t>(Rounding::kLdlq)];
   };

@@ -51,6 +51,7 @@ Calibration::Calibration(const gguf::Reader& source, const plan::Resolution& res
 calibrate::CalibrationSettings Calibration::settings() const {
   calibrate::CalibrationSettings settings{
       .rounding = {.ldlq = {.effort = shaping_.chosen_effort()}, .device = device_}};
+  if (device_ != nullptr) settings.devices = {device_};
   const calibrate::CalibrationMemory memory = calibration_memory(
       source_, model_.config(), resolution_, text_.chunks().count(), text_.chunks().n_ctx(), options_.memory);
   settings.sweep.hidden_state_bytes = memory.in_memory / 2;  // of each model

@@ -1,30 +1,11 @@
 #include "jobs/json.h"
 
+#include "base/json_size.h"
+
 namespace steelyard::jobs {
 namespace {
 
-bool is_small(std::string_view text, int64_t most_levels) {
-  constexpr int64_t kMostNames = 1000;
-  int64_t levels = 0, names = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string && c == '\\')
-      ++i;
-    else if (c == '"')
-      in_string = !in_string;
-    else if (in_string)
-      continue;
-    else if (c == '[' || c == '{')
-      ++levels;
-    else if (c == ']' || c == '}')
-      --levels;
-    else if (c == ':')
-      ++names;
-    if (levels > most_levels || names > kMostNames) return false;
-  }
-  return true;
-}
+constexpr int64_t kMostNames = 1000;
 
 }  // namespace
 
@@ -45,8 +26,8 @@ std::string json_text(const Json& json, int indent) {
 }
 
 Json parse_json(std::string_view text, int64_t most_levels) {
-  return is_small(text, most_levels) ? Json::parse(text, nullptr, /*allow_exceptions=*/false)
-                                     : Json(Json::value_t::discarded);
+  return is_small_json(text, most_levels, kMostNames) ? Json::parse(text, nullptr, /*allow_exceptions=*/false)
+                                                      : Json(Json::value_t::discarded);
 }
 
 }  // namespace steelyard::jobs

@@ -1,14 +1,12 @@
 #include "schedule/pipeline.h"
 
-#include <thread>
-
 #include "base/parallel.h"
+#include "base/together.h"
 
 namespace steelyard::schedule {
 
 void Pipeline::run(const std::function<void(size_t stage)>& work) {
-  const int n_threads = omp_get_max_threads();  // which new threads do not inherit
-  const auto guarded = [&](size_t stage) {
+  run_together(n_passed_.size(), set_thread_count(0), [&](size_t stage) {
     try {
       work(stage);
     } catch (...) {
@@ -16,17 +14,7 @@ void Pipeline::run(const std::function<void(size_t stage)>& work) {
       if (!failure_) failure_ = std::current_exception();
       changed_.notify_all();
     }
-  };
-  {
-    std::vector<std::jthread> threads;
-    for (size_t stage = 1; stage < n_passed_.size(); ++stage) {
-      threads.emplace_back([&, stage] {
-        set_thread_count(n_threads);
-        guarded(stage);
-      });
-    }
-    guarded(0);
-  }
+  });
   if (failure_) std::rethrow_exception(failure_);
 }
 

@@ -14,14 +14,38 @@ struct Match {
   int32_t word;
 };
 
+// Which words of a matcher may be read where: those on demand not within text that is literal.
+class Readable {
+ public:
+  Readable(const SuffixMatcher& matcher, const std::vector<bool>& on_demand, std::span<const TextRange> literal)
+      : matcher_(matcher), on_demand_(on_demand), literal_(literal) {}
+
+  // `word`, or the longest of the shorter ones that begin there, too, and may be read; kNone: none may.
+  int32_t longest(size_t begin, int32_t word) const {
+    while (word != SuffixMatcher::kNone && is_literal(begin, matcher_.word(word))) word = matcher_.word(word).shorter;
+    return word;
+  }
+
+ private:
+  bool is_literal(size_t begin, const SuffixMatcher::Word& word) const {
+    if (literal_.empty() || !on_demand_[static_cast<size_t>(word.id)]) return false;
+    const auto next = std::ranges::upper_bound(literal_, begin, {}, &TextRange::end);
+    return next != literal_.end() && next->begin < begin + word.length;
+  }
+
+  const SuffixMatcher& matcher_;
+  const std::vector<bool>& on_demand_;
+  const std::span<const TextRange> literal_;
+};
+
 // Chooses among tokens that overlap, in a stretch of the text where each overlaps with the one before. The order in
 // which matches are taken is that of divide(): longest, lowest id, leftmost. Only the longest match of a position waits
 // for its turn. When it does not fit any more the next that fits replaces it, which halves the room at least: what
 // blocks it has at least its length. So a position waits O(log n) times.
 class Stretch {
  public:
-  Stretch(const SuffixMatcher& matcher, size_t begin, size_t end)
-      : matcher_(matcher), begin_(begin), covered_(end - begin) {}
+  Stretch(const SuffixMatcher& matcher, const Readable& readable, size_t begin, size_t end)
+      : matcher_(matcher), readable_(readable), begin_(begin), covered_(end - begin) {}
 
   // `matches` in order of the text; appends those that are taken, in order of the text.
   void choose(std::span<const Match> matches, std::vector<Match>& taken) {
@@ -39,7 +63,7 @@ class Stretch {
         continue;
       }
       const size_t room = last + 1 - covered_[last] - (best.begin - begin_);
-      const int32_t shorter = matcher_.longest_within(best.word, room);
+      const int32_t shorter = readable_.longest(best.begin, matcher_.longest_within(best.word, room));
       if (shorter != SuffixMatcher::kNone) waiting_.push(candidate({best.begin, shorter}));
     }
     std::sort(taken.begin() + static_cast<std::ptrdiff_t>(first), taken.end(),
@@ -64,6 +88,7 @@ class Stretch {
   }
 
   const SuffixMatcher& matcher_;
+  const Readable& readable_;
   const size_t begin_;
   std::vector<uint32_t> covered_;  // per byte: its place in the token that is taken there, from 1; 0: none is
   std::priority_queue<Candidate> waiting_;
@@ -71,7 +96,8 @@ class Stretch {
 
 }  // namespace
 
-SpecialTokens::SpecialTokens(const Vocabulary& vocabulary, bool drop_space) : drop_space_(drop_space) {
+SpecialTokens::SpecialTokens(const Vocabulary& vocabulary, bool drop_space)
+    : drop_space_(drop_space), on_demand_(static_cast<size_t>(vocabulary.n_tokens())) {
   std::vector<std::tuple<std::string_view, bool, TokenId>> tokens;  // text, whether it is on demand, id
   for (TokenId id = 0; id < vocabulary.n_tokens(); ++id) {
     const TokenType type = vocabulary.type(id);
@@ -87,6 +113,7 @@ SpecialTokens::SpecialTokens(const Vocabulary& vocabulary, bool drop_space) : dr
   for (const auto& [text, on_demand, id] : tokens) {
     all_.add(text, id);
     if (!on_demand) always_.add(text, id);
+    on_demand_[static_cast<size_t>(id)] = on_demand;
   }
   all_.finish();
   always_.finish();
@@ -97,10 +124,17 @@ bool SpecialTokens::drops_space_after(std::string_view token) const {
   return drop_space_ && token != "<unk>" && token != "<s>" && token != "<|endoftext|>";
 }
 
-std::vector<Fragment> SpecialTokens::divide(std::string_view text, bool parse_special) const {
+std::vector<Fragment> SpecialTokens::divide(std::string_view text, bool parse_special,
+                                            std::span<const TextRange> literal) const {
   const SuffixMatcher& matcher = parse_special ? all_ : always_;
+  const Readable readable(matcher, on_demand_, literal);
   std::vector<Match> matches, taken;
-  if (!matcher.empty()) matcher.match(text, [&](size_t begin, int32_t word) { matches.push_back({begin, word}); });
+  const auto found = [&](size_t begin, int32_t longest) {
+    if (const int32_t word = readable.longest(begin, longest); word != SuffixMatcher::kNone) {
+      matches.push_back({begin, word});
+    }
+  };
+  if (!matcher.empty()) matcher.match(text, found);
   std::ranges::reverse(matches);
   for (size_t i = 0; i < matches.size();) {
     const size_t first = i, begin = matches[i].begin;
@@ -112,7 +146,7 @@ std::vector<Fragment> SpecialTokens::divide(std::string_view text, bool parse_sp
     if (overlapping.size() == 1)
       taken.push_back(overlapping.front());
     else
-      Stretch(matcher, begin, end).choose(overlapping, taken);
+      Stretch(matcher, readable, begin, end).choose(overlapping, taken);
   }
 
   std::vector<Fragment> fragments;

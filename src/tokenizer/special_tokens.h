@@ -6,7 +6,9 @@
 // their length.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -21,6 +23,12 @@ struct Fragment {
   TokenId token = -1;
 };
 
+/// Bytes of a text.
+struct TextRange {
+  size_t begin, end;
+  bool operator==(const TextRange&) const = default;
+};
+
 class SpecialTokens {
  public:
   /// `drop_space`: white space behind most of the tokens is left out, as Phi-3 wants it.
@@ -28,14 +36,20 @@ class SpecialTokens {
 
   /// The fragments of `text` in order; joined they are `text`, without what is left out. Where tokens overlap the
   /// longest wins, then the one with the lowest id, then the leftmost.
-  std::vector<Fragment> divide(std::string_view text, bool parse_special) const;
+  /// Names of tokens that are found on demand stay text where they overlap with `literal`, in order and disjoint.
+  std::vector<Fragment> divide(std::string_view text, bool parse_special,
+                               std::span<const TextRange> literal = {}) const;
+
+  /// Whether the token is found only on demand. Of several with one text it is one.
+  bool is_on_demand(TokenId id) const { return on_demand_[static_cast<size_t>(id)]; }
 
  private:
   bool drops_space_after(std::string_view token) const;
 
   bool drop_space_;
-  SuffixMatcher always_;  // user-defined tokens
-  SuffixMatcher all_;     // those on demand as well
+  std::vector<bool> on_demand_;  // by id
+  SuffixMatcher always_;         // user-defined tokens
+  SuffixMatcher all_;            // those on demand as well
 };
 
 }  // namespace steelyard::tokenizer

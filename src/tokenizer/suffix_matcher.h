@@ -2,7 +2,8 @@
 //
 // The automaton of Aho and Corasick ("Efficient string matching", 1975) over reversed words, which reads the text from
 // its end: a word that begins at a position is then a suffix of what has been read. A text of n bytes takes O(n) steps,
-// however long the words are and however they contain each other. Called by SpecialTokens only.
+// however long the words are and however they contain each other. Called by SpecialTokens and
+// chat::Marks.
 #pragma once
 
 #include <array>

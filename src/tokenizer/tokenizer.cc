@@ -3,7 +3,6 @@
 
 #include "base/error.h"
 #include "tokenizer/plain_text.h"
-#include "tokenizer/special_tokens.h"
 
 namespace steelyard::tokenizer {
 namespace {
@@ -94,6 +93,14 @@ bool Tokenizer::add_bos() const { return parts_->add_bos; }
 bool Tokenizer::add_eos() const { return parts_->add_eos; }
 bool Tokenizer::is_end_of_generation(TokenId id) const { return parts_->ends.contains(id); }
 
+std::vector<std::string_view> Tokenizer::control_tokens() const {
+  std::vector<std::string_view> names;
+  for (TokenId id = 0; id < n_tokens(); ++id) {
+    if (parts_->special_tokens.is_on_demand(id)) names.push_back(parts_->vocabulary.text(id));
+  }
+  return names;
+}
+
 std::string_view Tokenizer::text(TokenId id) const {
   parts_->check(id);
   return parts_->vocabulary.text(id);
@@ -102,8 +109,20 @@ std::string_view Tokenizer::text(TokenId id) const {
 std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_special, bool parse_special) const {
   std::vector<TokenId> ids;
   if (add_special && parts_->add_bos) ids.push_back(*parts_->bos);
+  append(parts_->special_tokens.divide(text, parse_special), ids);
+  if (add_special && parts_->add_eos) ids.push_back(*parts_->eos);
+  return ids;
+}
+
+std::vector<TokenId> Tokenizer::encode(std::string_view text, std::span<const TextRange> literal) const {
+  std::vector<TokenId> ids;
+  append(parts_->special_tokens.divide(text, /*parse_special=*/true, literal), ids);
+  return ids;
+}
+
+void Tokenizer::append(std::span<const Fragment> fragments, std::vector<TokenId>& ids) const {
   bool starts = true;
-  for (const Fragment& fragment : parts_->special_tokens.divide(text, parse_special)) {
+  for (const Fragment& fragment : fragments) {
     if (fragment.token >= 0) {
       ids.push_back(fragment.token);
     } else {
@@ -111,8 +130,6 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_special, 
     }
     starts = fragment.token >= 0;
   }
-  if (add_special && parts_->add_eos) ids.push_back(*parts_->eos);
-  return ids;
 }
 
 std::string Tokenizer::decode(std::span<const TokenId> ids, bool special) const {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "gguf/metadata.h"
+#include "tokenizer/special_tokens.h"
 #include "tokenizer/vocabulary.h"
 
 namespace steelyard::tokenizer {
@@ -31,6 +32,9 @@ class Tokenizer {
   /// Token ids of `text`, any bytes. `add_special`: BOS and EOS are added where the model asks for them.
   /// `parse_special`: the names of control tokens, like <|user|>, are read as these tokens; without it they are text.
   std::vector<TokenId> encode(std::string_view text, bool add_special, bool parse_special) const;
+  /// The same with neither BOS nor EOS added, and names of control tokens read as such where they do not overlap with
+  /// one of `literal`, which are in order and disjoint.
+  std::vector<TokenId> encode(std::string_view text, std::span<const TextRange> literal) const;
 
   /// The bytes of `ids`. Control and unknown tokens give their name if `special`, else nothing; unused ones nothing.
   /// One token may end within a character. Error for an id beyond the vocabulary.
@@ -43,10 +47,15 @@ class Tokenizer {
   /// Whether `id` ends generation: EOS, end of turn, end of message, and tokens with such names.
   bool is_end_of_generation(TokenId id) const;
 
+  /// The names that are read as tokens only on demand: of control and unknown tokens, each once.
+  std::vector<std::string_view> control_tokens() const;
+
   /// The token as the model's file spells it. Error for an id beyond the vocabulary.
   std::string_view text(TokenId id) const;
 
  private:
+  void append(std::span<const Fragment> fragments, std::vector<TokenId>& ids) const;
+
   struct Parts;
   std::unique_ptr<const Parts> parts_;
 };

@@ -115,7 +115,8 @@ TEST_F(RoundingChoice, HeldOutInputsDecide) {
 TEST_F(RoundingChoice, MoreOfTheSameTextLosesLess) {
   write(3);
   const auto compare = [&](const HessianSums& part, const HessianSums& all, const HessianSums& held_out) {
-    return compare_texts(*source_, resolution_.decisions.at(0), part, all, held_out, {});
+    TimedLoop timed(nullptr);
+    return compare_texts(*source_, resolution_.decisions.at(0), part, all, held_out, {}, nullptr, timed);
   };
   // The slice with the median number of inputs decides.
   const HessianSums all = hessian(1, {10, kInputs, 2 * kInputs}), part = hessian(1, {kInputs, 32, kInputs});

@@ -32,17 +32,20 @@ class CudaCalibration : public CudaTest {
   struct Result {
     std::vector<std::vector<std::byte>> tensors;
     std::vector<calibrate::RoundingReport> reports;
+    std::map<std::string, calibrate::WorkerRates::Work> workers;
   };
 
-  Result quantized(Backend& backend, formats::DeviceEncoder* device) const {
+  // On the processor and on these devices.
+  Result quantized(Backend& backend, std::vector<formats::DeviceEncoder*> devices) const {
     const model::Model model(source_, backend);
     calibrate::CalibratedLayers layers(source_, resolution_, model);
-    layers.start(chunks_, {.rounding = {.ldlq = {.effort = formats::Effort::kFast}, .device = device}});
+    layers.start(chunks_, {.rounding = {.ldlq = {.effort = formats::Effort::kFast}}, .devices = std::move(devices)});
     Result result;
     for (const plan::Decision& decision : resolution_.decisions) {
       if (auto bytes = layers.encode(decision)) result.tensors.push_back(std::move(*bytes));
     }
     result.reports = layers.reports();
+    result.workers = layers.workers();
     return result;
   }
 
@@ -57,7 +60,7 @@ class CudaCalibration : public CudaTest {
 
 // The layers' inputs are the processor's, so the moments are.
 TEST_F(CudaCalibration, RoundsToTheBytesOfTheProcessor) {
-  const Result expected = quantized(*cpu_, nullptr), found = quantized(*cpu_, encoder_.get());
+  const Result expected = quantized(*cpu_, {}), found = quantized(*cpu_, {encoder_.get()});
   ASSERT_GT(expected.tensors.size(), 0u);
   ASSERT_EQ(found.tensors.size(), expected.tensors.size());
   for (size_t i = 0; i < found.tensors.size(); ++i) {
@@ -65,11 +68,26 @@ TEST_F(CudaCalibration, RoundsToTheBytesOfTheProcessor) {
   }
 }
 
+// From one queue, by all devices and the processor's threads: who rounds what depends on who is free, the bytes do not.
+TEST_F(CudaCalibration, AnyNumberOfDevicesGivesTheSameBytes) {
+  start(6);
+  cuda_emulator::config().stack_bytes = size_t{1} << 20;
+  const Result expected = quantized(*cpu_, {});
+  for (const int n_devices : {1, 2, 3, 6}) {
+    std::vector<std::unique_ptr<formats::DeviceEncoder>> encoders;
+    std::vector<formats::DeviceEncoder*> devices;
+    for (int d = 0; d < n_devices; ++d) devices.push_back(encoders.emplace_back(make_cuda_encoder(d)).get());
+    const Result found = quantized(*cpu_, devices);
+    EXPECT_TRUE(found.tensors == expected.tensors) << n_devices;
+    for (int d = 0; d < n_devices; ++d) EXPECT_TRUE(found.workers.contains(fmt::format("device {}", d))) << n_devices;
+  }
+}
+
 // The inputs differ in their last digits. So some bytes differ, but the loss on the whole is about the same (judged by
 // 32 inputs).
 TEST_F(CudaCalibration, WithTheTextOnTheDevice) {
   const std::unique_ptr<Backend> device = cuda();
-  const Result expected = quantized(*cpu_, nullptr), found = quantized(*device, encoder_.get());
+  const Result expected = quantized(*cpu_, {}), found = quantized(*device, {encoder_.get()});
   ASSERT_GT(expected.reports.size(), 0u);
   ASSERT_EQ(found.reports.size(), expected.reports.size());
   std::array<double, calibrate::kRoundings> expected_loss = {}, found_loss = {};
