@@ -37,27 +37,26 @@ STEELYARD_HD inline uint32_t vote(bool own);
 /// The least of 16 integers of at least 0, in all lanes.
 STEELYARD_HD inline int least_of_lanes(int own);
 STEELYARD_HD inline int first_lane(uint32_t bits);
-/// The half warp's stack: kCommonTops words that say where it ends, one for each lane, then objects.
+/// The memory that half warps share, and where in it the stack of this one ends, which every thread keeps for itself.
+/// set_common_top ends the kernel where an object does not fit.
 STEELYARD_HD inline std::byte* common_memory();
-/// Ends the kernel where an object does not fit.
-STEELYARD_HD inline void check_common_memory(uint32_t top);
-
-inline constexpr uint32_t kCommonTops = 64;  ///< bytes
+STEELYARD_HD inline uint32_t common_top();
+STEELYARD_HD inline void set_common_top(uint32_t top);
 
 // ---- memory
 
 template <class T>
 class Common {
  public:
-  STEELYARD_HD Common() : at_(push()) { meet(); }  // what is in it stays undefined
-  /// Every lane runs the constructor.
+  STEELYARD_HD Common() : at_(push(sizeof(T))) { meet(); }  // what is in it stays undefined
+  /// Every lane runs the constructor. Of an object whose end may be of no use there is only what is used.
   template <class First, class... Rest>
-  STEELYARD_HD explicit Common(First first, Rest... rest) : at_(push()) {
+  STEELYARD_HD explicit Common(First first, Rest... rest) : at_(push(bytes_of(first, rest...))) {
     meet();
     new (common_memory() + at_) T(first, rest...);
     meet();
   }
-  STEELYARD_HD ~Common() { top() = at_; }
+  STEELYARD_HD ~Common() { set_common_top(at_); }
   Common(const Common&) = delete;
   Common& operator=(const Common&) = delete;
 
@@ -65,21 +64,22 @@ class Common {
   STEELYARD_HD T* operator->() const { return &**this; }
 
  private:
-  STEELYARD_HD static uint32_t& top() { return reinterpret_cast<uint32_t*>(common_memory())[this_lane()]; }
-  STEELYARD_HD static uint32_t push() {
-    const uint32_t at = top(), end = at + (static_cast<uint32_t>(sizeof(T)) + 15) / 16 * 16;
-    check_common_memory(end);
-    top() = end;
+  template <class... Arguments>
+  STEELYARD_HD static size_t bytes_of(Arguments... arguments) {
+    if constexpr (requires { T::used_bytes(arguments...); }) {
+      return T::used_bytes(arguments...);
+    } else {
+      return sizeof(T);
+    }
+  }
+  STEELYARD_HD static uint32_t push(size_t bytes) {
+    const uint32_t at = common_top();
+    set_common_top(at + (static_cast<uint32_t>(bytes) + 15) / 16 * 16);
     return at;
   }
 
   const uint32_t at_;
 };
-
-/// Called by all lanes before their first Common.
-STEELYARD_HD inline void empty_common_memory() {
-  reinterpret_cast<uint32_t*>(common_memory())[this_lane()] = kCommonTops;
-}
 
 /// Number i is in lane i % kLanes.
 template <int n>

@@ -3,8 +3,8 @@
 // are the host's. cmake/cuda_kernels.cmake makes an instance per type, which includes the type's sources into a
 // namespace of its own.
 //
-// The including file must define STEELYARD_HALF_WARP, STEELYARD_TARGET and STEELYARD_ENCODED (the type), and must be
-// compiled without contraction to FMA.
+// The including file must define STEELYARD_HALF_WARP and STEELYARD_TARGET, and must be compiled without contraction to
+// FMA.
 #pragma once
 
 #include <type_traits>
@@ -21,10 +21,11 @@ __global__ void __launch_bounds__(kEncodeThreads) encode_on_device(EncodeArgs ar
   if constexpr (HasCodebook<F>) load_books<F>(args.books);
   const int64_t b = half_warp_number();
   if (b >= args.n_rows * args.blocks_of_row) return;
-  simd::empty_common_memory();
+  const auto effort = static_cast<formats::Effort>(args.effort);
+  empty_stack(stack_bytes<F>(effort, 0));
   const float* importance =
       args.importance == nullptr ? nullptr : args.importance + b % args.blocks_of_row * F::kBlockLen;
-  formats::encode_blocks<F>(args.x + b * F::kBlockLen, importance, 1, static_cast<formats::Effort>(args.effort),
+  formats::encode_blocks<F>(args.x + b * F::kBlockLen, importance, 1, effort,
                             args.out + b * static_cast<int64_t>(sizeof(typename F::Block)));
 }
 
@@ -35,7 +36,8 @@ EncodeKernel make_encode_kernel() {
   kernel.launch_ldlq = launch_ldlq<F>;
   kernel.launch = [](const EncodeArgs& args, cudaStream_t stream) {
     return CUDA_LAUNCH((encode_on_device<F>), grid_of_half_warps(args.n_rows * args.blocks_of_row),
-                       dim3(kEncodeThreads), 0, stream, args);
+                       dim3(kEncodeThreads), shared_bytes(stack_bytes<F>(static_cast<formats::Effort>(args.effort), 0)),
+                       stream, args);
   };
   if constexpr (HasCodebook<F>) {
     static_assert(std::is_trivially_copyable_v<formats::BookOf<F>>, "books are copied to the device as they are");

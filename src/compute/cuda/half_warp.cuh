@@ -1,10 +1,13 @@
-// Half warps on the device: the instructions that simd/half_warp.h declares, and their memory in common. Included by
-// encoders.cuh, once per type, after the type's sources.
+// Half warps on the device: the instructions that simd/half_warp.h declares, and the memory that their lanes have in
+// common. Included by encoders.cuh, once per type, after the type's sources.
+//
+// That memory is the launch's dynamic shared memory. It begins with two words for each thread, where its half warp's
+// stack ends now and where it must end; then come the stacks.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 
+#include "compute/cuda/books.cuh"
 #include "compute/cuda/device.h"
 #include "compute/cuda/encoders.h"
 #include "formats/codec.h"
@@ -13,37 +16,57 @@
 
 namespace steelyard::compute::cuda {
 
-/// What the half warp that encodes a block of F, or rounds a row, has on its stack at most: tests on the emulator end
-/// where that is too little. The halves of a warp are 16 banks of shared memory apart.
+inline constexpr int kHalfWarps = kEncodeThreads / simd::kLanes;  ///< of a launch's block
+inline constexpr size_t kStackWords = 2 * kEncodeThreads * sizeof(uint32_t);
+
+/// What a half warp that encodes a block of F has on its stack at most, or with `panel_bytes` more one that rounds a
+/// row: kernels end where that is too little, as tests on the emulator would show. The halves of a warp are 16 banks of
+/// shared memory apart.
 template <class F>
-constexpr size_t common_bytes() {
+STEELYARD_HD constexpr size_t stack_bytes(formats::Effort effort, size_t panel_bytes) {
+  constexpr size_t kBlock = F::kBlockLen * sizeof(float) + F::kBlockLen / F::kVectorDim * sizeof(uint32_t);
   size_t search = sizeof(formats::NormalizedBlock) + 512;  // with what it has for a while
-  if constexpr (requires { sizeof(typename F::template SearchOf<F>); }) {
-    search = sizeof(typename F::template SearchOf<F>) + 1280;
+  if constexpr (requires { typename F::template SearchOf<F>; }) {
+    using Search = typename F::template SearchOf<F>;
+    search = sizeof(Search) + 1536;
+    if constexpr (HasCodebook<F>) search = Search::used_bytes(nullptr, nullptr, formats::codebook_budget(effort)) + 768;
   }
   constexpr size_t kLine = 128;
-  const size_t block = F::kBlockLen * sizeof(float) + F::kBlockLen / F::kVectorDim * sizeof(uint32_t);
-  const size_t all = simd::kCommonTops + formats::kPanelLen * sizeof(float) + block + search;
-  return (all + kLine - 1) / kLine * kLine + kLine / 2;
+  return (panel_bytes + kBlock + search + kLine - 1) / kLine * kLine + kLine / 2;
 }
+template <class F>
+STEELYARD_HD constexpr size_t stack_bytes_of_rows(formats::Effort effort) {
+  constexpr size_t kOfDescent = 5 * F::kBlockLen * sizeof(float) + 512;
+  const size_t rounding = stack_bytes<F>(effort, formats::kPanelLen * sizeof(float));
+  const size_t descent = kOfDescent + formats::kPanelLen * sizeof(float) + 64;
+  return rounding > descent ? rounding : (descent + 127) / 128 * 128 + 64;
+}
+
+/// Dynamic shared memory of a launch's block.
+inline size_t shared_bytes(size_t stack) { return kStackWords + kHalfWarps * stack; }
 
 /// Of the grid's half warps.
 __device__ inline int64_t half_warp_number() {
   return (static_cast<int64_t>(blockIdx.x) * kEncodeThreads + threadIdx.x) / simd::kLanes;
 }
 
-inline dim3 grid_of_half_warps(int64_t n) {
-  constexpr int64_t kOfBlock = kEncodeThreads / simd::kLanes;
-  return {static_cast<unsigned>((n + kOfBlock - 1) / kOfBlock)};
-}
+inline dim3 grid_of_half_warps(int64_t n) { return {static_cast<unsigned>((n + kHalfWarps - 1) / kHalfWarps)}; }
 
-struct alignas(16) CommonMemory {
-  std::byte bytes[common_bytes<formats::STEELYARD_ENCODED>()];
-};
-
-#if CUDA_ARCH > 0
 __device__ inline unsigned half_warp_mask() { return 0xFFFFu << (threadIdx.x & 16); }
-#endif
+
+__device__ inline std::byte* block_memory() {
+  CUDA_DYNAMIC_SHARED(std::byte, memory);
+  return memory;
+}
+/// The words of this thread.
+__device__ inline uint32_t* stack_words() { return reinterpret_cast<uint32_t*>(block_memory()) + 2 * threadIdx.x; }
+
+/// Called by all threads that go on, before their first Common.
+__device__ inline void empty_stack(size_t stack) {
+  const auto first = static_cast<uint32_t>(kStackWords + threadIdx.x / simd::kLanes * stack);
+  stack_words()[0] = first;
+  stack_words()[1] = first + static_cast<uint32_t>(stack);
+}
 
 }  // namespace steelyard::compute::cuda
 
@@ -74,12 +97,11 @@ STEELYARD_HD inline int least_of_lanes(int own) {
 #endif
 }
 STEELYARD_HD inline int first_lane(uint32_t bits) { return __ffs(static_cast<int>(bits)) - 1; }
-STEELYARD_HD inline std::byte* common_memory() {
-  CUDA_SHARED(memory, compute::cuda::CommonMemory[compute::cuda::kEncodeThreads / kLanes]);
-  return memory[threadIdx.x / kLanes].bytes;
-}
-STEELYARD_HD inline void check_common_memory(uint32_t top) {
-  if (top > sizeof(compute::cuda::CommonMemory)) __trap();
+STEELYARD_HD inline std::byte* common_memory() { return compute::cuda::block_memory(); }
+STEELYARD_HD inline uint32_t common_top() { return compute::cuda::stack_words()[0]; }
+STEELYARD_HD inline void set_common_top(uint32_t top) {
+  if (top > compute::cuda::stack_words()[1]) __trap();
+  compute::cuda::stack_words()[0] = top;
 }
 #else
 STEELYARD_HD inline int this_lane() { return 0; }
@@ -90,7 +112,8 @@ STEELYARD_HD inline uint32_t vote(bool own) { return own ? 1 : 0; }
 STEELYARD_HD inline int least_of_lanes(int own) { return own; }
 STEELYARD_HD inline int first_lane(uint32_t) { return 0; }
 STEELYARD_HD inline std::byte* common_memory() { return nullptr; }
-STEELYARD_HD inline void check_common_memory(uint32_t) {}
+STEELYARD_HD inline uint32_t common_top() { return 0; }
+STEELYARD_HD inline void set_common_top(uint32_t) {}
 #endif
 
 }  // namespace steelyard::simd::inline STEELYARD_TARGET

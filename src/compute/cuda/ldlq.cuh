@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(kEncodeThreads) ldlq_step(LdlqArgs args) {
   if constexpr (HasCodebook<F>) load_books<F>(args.books);
   const int64_t row = half_warp_number();
   if (row >= args.n_rows) return;
-  simd::empty_common_memory();
+  empty_stack(stack_bytes_of_rows<F>(static_cast<formats::Effort>(args.inputs.effort)));
   const int64_t n = args.inputs.n, n_blocks = n / F::kBlockLen;
   simd::Common<float[formats::kPanelLen]> product;
   if constexpr (kStep != LdlqStep::kFinish) {
@@ -81,13 +81,14 @@ __global__ void __launch_bounds__(kEncodeThreads) ldlq_step(LdlqArgs args) {
 template <class F>
 cudaError_t launch_ldlq(LdlqStep step, const LdlqArgs& args, cudaStream_t stream) {
   const dim3 grid = grid_of_half_warps(args.n_rows), block(kEncodeThreads);
+  const size_t shared = shared_bytes(stack_bytes_of_rows<F>(static_cast<formats::Effort>(args.inputs.effort)));
   switch (step) {
     case LdlqStep::kRound:
-      return CUDA_LAUNCH((ldlq_step<F, LdlqStep::kRound>), grid, block, 0, stream, args);
+      return CUDA_LAUNCH((ldlq_step<F, LdlqStep::kRound>), grid, block, shared, stream, args);
     case LdlqStep::kDescend:
-      return CUDA_LAUNCH((ldlq_step<F, LdlqStep::kDescend>), grid, block, 0, stream, args);
+      return CUDA_LAUNCH((ldlq_step<F, LdlqStep::kDescend>), grid, block, shared, stream, args);
     default:
-      return CUDA_LAUNCH((ldlq_step<F, LdlqStep::kFinish>), grid, block, 0, stream, args);
+      return CUDA_LAUNCH((ldlq_step<F, LdlqStep::kFinish>), grid, block, shared, stream, args);
   }
 }
 

@@ -47,24 +47,18 @@ struct ScaleGrid {
   }
 };
 
-/// The best line of one vector, or of several together, at each scale of a series. A line that is the best at two
-/// scales is kept twice: loops of equal length are easier to predict for a processor.
-struct BestPerScale {
-  CodewordScore score[ScaleGrid::kMaxScales];
-  int size;
-
-  /// The best line at `scale`.
-  STEELYARD_HD const CodewordScore& best(float scale) const {
-    int best = 0;
-    float most = score[0].at(scale);
-    for (int i = 1; i < size; ++i) {
-      const float gain = score[i].at(scale);
-      best = gain > most ? i : best;
-      most = gain > most ? gain : most;
-    }
-    return score[best];
+/// The best at `scale` of `n` lines, those that are best at the scales of a series; the first among equals. A line that
+/// is the best at two scales is there twice: loops of equal length are easier to predict for a processor.
+STEELYARD_HD inline const CodewordScore& best_line(const CodewordScore* lines, int n, float scale) {
+  int best = 0;
+  float most = lines[0].at(scale);
+  for (int i = 1; i < n; ++i) {
+    const float gain = lines[i].at(scale);
+    best = gain > most ? i : best;
+    most = gain > most ? gain : most;
   }
-};
+  return lines[best];
+}
 
 /// Which codewords a search considers.
 enum class SearchSet { kAll, kNear };
@@ -120,17 +114,17 @@ class Codebook {
   /// The best codewords for the given scales. `flipped`: the best codewords if the cheapest sign of each is flipped (x
   /// >= 0 then). Either may be null.
   STEELYARD_HD void best_codewords(const Vector& vector, const ScaleGrid& grid, SearchSet search_set,
-                                   BestPerScale* plain, BestPerScale* flipped) const {
+                                   CodewordScore* plain, CodewordScore* flipped) const {
     if (search_set == SearchSet::kAll) {
       if constexpr (kLanesAreThreads) {
-        if (plain != nullptr) best_of_all<false>(vector, grid, *plain);
-        if (flipped != nullptr) best_of_all<true>(vector, grid, *flipped);
+        if (plain != nullptr) best_of_all<false>(vector, grid, plain);
+        if (flipped != nullptr) best_of_all<true>(vector, grid, flipped);
       } else {
         Sums<kSize> sums;
         sums.add_up(vector, values_[0][0], flipped != nullptr);
         for (int k = 0; k < grid.size; ++k) {
-          if (plain != nullptr) plain->score[k] = sums.best(sums.xg, grid.scale[k]);
-          if (flipped != nullptr) flipped->score[k] = sums.best(sums.flipped_xg, grid.scale[k]);
+          if (plain != nullptr) plain[k] = sums.best(sums.xg, grid.scale[k]);
+          if (flipped != nullptr) flipped[k] = sums.best(sums.flipped_xg, grid.scale[k]);
         }
       }
       return;
@@ -141,8 +135,8 @@ class Codebook {
       Sums<kNear> sums;
       sums.add_up(vector, near_values_[cell][0], flipped != nullptr);
       for (int own = k; own < end; ++own) {
-        if (plain != nullptr) assign(plain->score[own], named(cell, sums.best(sums.xg, grid.scale[own])));
-        if (flipped != nullptr) assign(flipped->score[own], named(cell, sums.best(sums.flipped_xg, grid.scale[own])));
+        if (plain != nullptr) assign(plain[own], named(cell, sums.best(sums.xg, grid.scale[own])));
+        if (flipped != nullptr) assign(flipped[own], named(cell, sums.best(sums.flipped_xg, grid.scale[own])));
       }
     }
   }
@@ -209,8 +203,13 @@ class Codebook {
     }
 
     STEELYARD_HD CodewordScore best(const Each& sums_of_x, float scale) const {
-      RunningArgmax best;
       const Floats half = broadcast(0.5f * scale);
+      if constexpr (kCount == kLanes) {
+        const Floats gains = sums_of_x.get(0) - half * gg.get(0);
+        const int index = first_lane(lane_bits(gains == broadcast(largest(gains))));
+        return {sums_of_x[index], gg[index], static_cast<uint32_t>(index)};
+      }
+      RunningArgmax best;
       for (int c = 0; c < kCount; c += kLanes) best.consider(c, sums_of_x.get(c) - half * gg.get(c));
       const int index = best.index();
       return {sums_of_x[index], gg[index], static_cast<uint32_t>(index)};
@@ -237,7 +236,7 @@ class Codebook {
   /// What Sums<kSize> gives, where lanes are threads and have no room for so many sums: those of the winners are made
   /// again.
   template <bool kFlip>
-  STEELYARD_HD void best_of_all(const Vector& vector, const ScaleGrid& grid, BestPerScale& best) const {
+  STEELYARD_HD void best_of_all(const Vector& vector, const ScaleGrid& grid, CodewordScore* best) const {
     constexpr int kTogether = 4;
     for (int k = 0; k < grid.size; k += kTogether) {
       RunningArgmax winners[kTogether];
@@ -255,7 +254,7 @@ class Codebook {
         float xg, gg;
         add_up<1, kFlip>(
             vector, rows_[index], [](const int8_t* p) { return static_cast<float>(*p); }, xg, gg);
-        assign(best.score[k + i], CodewordScore{xg, gg, static_cast<uint32_t>(index)});
+        assign(best[k + i], CodewordScore{xg, gg, static_cast<uint32_t>(index)});
       }
     }
   }

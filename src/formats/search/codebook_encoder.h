@@ -50,9 +50,9 @@ struct CodebookEncoder {
       relative_x[j] = scale > 0.0f ? std::clamp(x[j] / scale, -kFar, kFar) : 0.0f;
     }
     const VectorSearch<F> vector(relative_x, relative_w);
-    Common<BestPerScale> best;
-    vector.best_codes(ScaleGrid(1.0f, 1.0f, 1), SearchSet::kAll, scales.variant[b], *best);
-    const uint32_t code = vector.code(best->score[0].code);
+    Common<CodewordScore> best;
+    vector.best_codes(ScaleGrid(1.0f, 1.0f, 1), SearchSet::kAll, scales.variant[b], &*best);
+    const uint32_t code = vector.code(best->code);
     levels(code, scales.variant[b], values);
     for (int j = 0; j < F::kVectorDim; ++j) values[j] *= scale;
     return code;

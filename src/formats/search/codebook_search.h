@@ -71,6 +71,11 @@ class CodebookSearch {
     }
   }
 
+  /// Of the object, which ends with what only the best effort fills.
+  STEELYARD_HD static constexpr size_t used_bytes(const float*, const float*, CodebookBudget budget) {
+    return sizeof(CodebookSearch) - sizeof(lines_) + F::kVariants * kCodes * budget.scales * sizeof(CodewordScore);
+  }
+
   STEELYARD_HD CodebookScales run(uint32_t* codes) {
     Candidates super_scales;
     choose_super_scales(super_scales);
@@ -82,7 +87,7 @@ class CodebookSearch {
     each(kCodes, [&](int v) {
       const int b = v / kCodesPerSubBlock;
       const float scale = stepped_scale<F>(block_.load(scales.d), scales.sub_scale[b]);
-      codes[v] = vectors_[v].code(best_[scales.variant[b]][v].best(scale).code);
+      codes[v] = vectors_[v].code(best_line(lines(scales.variant[b], v), budget_.scales, scale).code);
     });
     return scales;
   }
@@ -116,10 +121,16 @@ class CodebookSearch {
     float least_squares_d;  ///< what d should be for these sub-block scales and codes
   };
 
+  /// The best lines of a vector, budget_.scales of them.
+  STEELYARD_HD CodewordScore* lines(int variant, int v) { return lines_ + (variant * kCodes + v) * budget_.scales; }
+  STEELYARD_HD const CodewordScore* lines(int variant, int v) const {
+    return lines_ + (variant * kCodes + v) * budget_.scales;
+  }
+
   /// Finds the best lines of a sub-block at the scales of a grid.
   STEELYARD_HD void find_codewords(int b, int variant, const ScaleGrid& grid) {
     for (int v = b * kCodesPerSubBlock; v < (b + 1) * kCodesPerSubBlock; ++v) {
-      vectors_[v].best_codes(grid, budget_.search_set, variant, best_[variant][v]);
+      vectors_[v].best_codes(grid, budget_.search_set, variant, lines(variant, v));
     }
   }
 
@@ -161,9 +172,9 @@ class CodebookSearch {
       const Floats half = 0.5f * scale;
       Floats sum = {};
       for (int v = b * kCodesPerSubBlock; v < (b + 1) * kCodesPerSubBlock; ++v) {
-        const BestPerScale& best = best_[variant][v];
-        Floats most = best.score[0].xg - half * best.score[0].gg;
-        for (int k = 1; k < budget_.scales; ++k) most = max(most, best.score[k].xg - half * best.score[k].gg);
+        const CodewordScore* const line = lines(variant, v);
+        Floats most = line[0].xg - half * line[0].gg;
+        for (int k = 1; k < budget_.scales; ++k) most = max(most, line[k].xg - half * line[k].gg);
         sum += most;
       }
       losses.put(c, -(scale * sum));
@@ -175,7 +186,7 @@ class CodebookSearch {
   STEELYARD_HD GainSums sums_at(int b, int variant, float scale) const {
     GainSums sums;
     for (int v = b * kCodesPerSubBlock; v < (b + 1) * kCodesPerSubBlock; ++v) {
-      const CodewordScore& score = best_[variant][v].best(scale);
+      const CodewordScore& score = best_line(lines(variant, v), budget_.scales, scale);
       sums.xg += score.xg;
       sums.gg += score.gg;
     }
@@ -286,8 +297,8 @@ class CodebookSearch {
   NormalizedBlock block_;
   CodebookBudget budget_;
   VectorSearch<F> vectors_[kCodes];
-  BestPerScale best_[F::kVariants][kCodes];
   UnconstrainedScale unconstrained_[F::kVariants][kSubBlocks];
+  CodewordScore lines_[F::kVariants * kCodes * ScaleGrid::kMaxScales];
 };
 
 }  // namespace steelyard::formats::inline STEELYARD_TARGET
