@@ -46,6 +46,11 @@ STEELYARD_HD inline void set_common_top(uint32_t top);
 // ---- memory
 
 template <class T>
+concept CountsUsedBytes = requires {
+  &T::used_bytes;
+};
+
+template <class T>
 class Common {
  public:
   STEELYARD_HD Common() : at_(push(sizeof(T))) { meet(); }  // what is in it stays undefined
@@ -66,7 +71,7 @@ class Common {
  private:
   template <class... Arguments>
   STEELYARD_HD static size_t bytes_of(Arguments... arguments) {
-    if constexpr (requires { T::used_bytes(arguments...); }) {
+    if constexpr (CountsUsedBytes<T>) {
       return T::used_bytes(arguments...);
     } else {
       return sizeof(T);
@@ -104,7 +109,7 @@ class LaneArray {
   static constexpr int kParts = n / kLanes;
   STEELYARD_HD float part_of(int i) const { return kParts == 1 || i < kLanes ? values_[0] : values_[kParts - 1]; }
 
-  float values_[kParts];
+  float values_[kParts] = {};
 };
 
 template <class F>

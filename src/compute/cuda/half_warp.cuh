@@ -12,6 +12,7 @@
 #include "compute/cuda/encoders.h"
 #include "formats/codec.h"
 #include "formats/ldlq_inputs.h"
+#include "formats/search/codebook_search.h"
 #include "simd/simd.h"
 
 namespace steelyard::compute::cuda {
