@@ -39,6 +39,8 @@ set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME steelyard)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SHLIBDEPS ON)
+# Chat templates; everything else works without.
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_RECOMMENDS python3-jinja2)
 set(CPACK_DEBIAN_PROGRAM_DESCRIPTION "quantizes GGUF language models, unequally
 Steelyard finds out which tensors of a language model matter, gives those bits
 and takes bits from the others. It collects importance over text, assigns a
@@ -49,7 +51,7 @@ original, a look at generated text. Files are interchangeable with llama.cpp's."
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME steelyard-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS
-  "libfmt-dev, libre2-dev, libpcre2-dev, libssl-dev, libeigen3-dev, nlohmann-json3-dev, pkg-config | pkgconf")
+  "libfmt-dev, libre2-dev, libpcre2-dev, libssl-dev, libcpp-httplib-dev, libeigen3-dev, nlohmann-json3-dev, pkg-config | pkgconf")
 set(CPACK_DEBIAN_DEVELOPMENT_DESCRIPTION "quantizes GGUF language models, development files
 Static libraries, headers and CMake files of Steelyard, for programs that read,
 plan, quantize or evaluate GGUF models: find_package(steelyard).")

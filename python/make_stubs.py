@@ -26,6 +26,7 @@ POSITIONAL = {
 }
 PATHS = {"model", "output", "file", "plan", "imatrix", "calibrate", "resume", "output_file", "tensor_type_file",
          "kl_divergence_base", "tokens", "dump_logits", "from", "writer", "save_text", "excerpts_of", "teacher",
+         "conversations", "chat_template",
          "report"}
 SIZES = {"memory", "size", "reserve", "slab", "split_max_size"}
 

@@ -18,6 +18,8 @@ void add_imatrix(CLI::App& app);
 void add_quantize(CLI::App& app);
 void add_perplexity(CLI::App& app);
 void add_run(CLI::App& app);
+void add_chat(CLI::App& app);
+void add_serve(CLI::App& app);
 void add_write(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_bench(CLI::App& app);

@@ -41,11 +41,24 @@ ValueDescription known_value(const std::string& name) {
     return words(std::move(all), "TYPE");
   }
   // Texts that are no names of files.
-  static const std::vector<std::string> sizes = {"--vram", "--reserve", "--memory", "--slab", "--split-max-size"};
+  static const std::vector<std::string> sizes = {"--vram", "--reserve",        "--memory",
+                                                 "--slab", "--split-max-size", "--body-size"};
   if (std::ranges::find(sizes, name) != sizes.end()) return {Kind::kFree, "SIZE", {}};
-  static const std::vector<std::string> free = {"--tensor-type",     "--fix",         "--include-weights",
-                                                "--exclude-weights", "--override-kv", "--prune-layers",
-                                                "--prompt",          "--stop",        "--fail-above"};
+  static const std::vector<std::string> free = {"--tensor-type",
+                                                "--fix",
+                                                "--include-weights",
+                                                "--exclude-weights",
+                                                "--override-kv",
+                                                "--prune-layers",
+                                                "--prompt",
+                                                "--stop",
+                                                "--fail-above",
+                                                "--host",
+                                                "--api-key",
+                                                "--alias",
+                                                "--system",
+                                                "--date",
+                                                "--chat-template-kwargs"};
   if (std::ranges::find(free, name) != free.end()) return {Kind::kFree, "TEXT", {}};
   return {};
 }

@@ -5,6 +5,7 @@
 #include "options.h"
 #include "plan_report.h"
 #include "progress_line.h"
+#include "sharing.h"
 
 namespace steelyard::tools {
 namespace {
@@ -42,6 +43,7 @@ void print(const jobs::CollectedText& text, bool waits_for_experts) {
     print_out("continued after {} chunks and {} layers of an earlier run\n", text.resumed_chunks, text.resumed_layers);
   }
   if (text.writing) print_writing(*text.writing);
+  if (text.conversations) print_conversations(*text.conversations);
   for (const jobs::BrokenChunk& broken : text.broken) {
     print_out("chunk {} is left out: non-finite values in {}\n", broken.chunk + 1, broken.place);
   }
@@ -93,6 +95,7 @@ void add_imatrix(CLI::App& app) {
       ->capture_default_str();
   add_options(*command, options->writing);
   add_options(*command, options->files);
+  add_options(*command, options->conversations, options->conversations_share);
   add_options(*command, options->sweep);
   command->add_option("-o,--output-file", options->output_file,
                       "output file: .dat for the legacy layout, otherwise "
@@ -111,7 +114,10 @@ void add_imatrix(CLI::App& app) {
                     "with -m, -c and --chunks: show memory and work of a collection, "
                     "and exit");
   add_options(*command, options->resume);
-  command->callback([options] { run_imatrix(*options); });
+  command->callback([options] {
+    options->ranks = sharing();
+    run_imatrix(*options);
+  });
 }
 
 }  // namespace steelyard::tools

@@ -6,17 +6,24 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <memory>
 #include <new>
 #include <string>
 
 #include "base/error.h"
 #include "base/signals.h"
+#include "base/temporary_file.h"
+#include "cluster/this_job.h"
 #include "command.h"
 #include "documents.h"
 #include "parse.h"
 #include "progress_line.h"
+#include "sharing.h"
 
 namespace {
+
+// Others that work on the same job end with it.
+std::unique_ptr<steelyard::cluster::Ranks> ranks;
 
 // An exception's message on a single line.
 int report(std::string message, int exit_status = 1) {
@@ -26,6 +33,11 @@ int report(std::string message, int exit_status = 1) {
   }
   message = steelyard::printable(message, message.size() * 4);  // names in it may come from anywhere
   std::fprintf(stderr, "steelyard: %s\n", message.c_str());
+  if (ranks != nullptr) {
+    std::fflush(stdout);
+    steelyard::remove_temporary_files();
+    abandon_job(*ranks, message, exit_status);
+  }
   return exit_status;
 }
 
@@ -55,6 +67,8 @@ int main(int argc, char** argv) {
   steelyard::tools::add_quantize(app);
   steelyard::tools::add_perplexity(app);
   steelyard::tools::add_run(app);
+  steelyard::tools::add_chat(app);
+  steelyard::tools::add_serve(app);
   steelyard::tools::add_write(app);
   steelyard::tools::add_inspect(app);
   steelyard::tools::add_bench(app);
@@ -63,12 +77,17 @@ int main(int argc, char** argv) {
   steelyard::tools::add_search(app);
   steelyard::tools::add_generate_docs(app);
   try {
+    ranks = steelyard::cluster::join_job();
+    steelyard::tools::share_with(ranks.get(), argc > 1 ? argv[1] : "");
     steelyard::tools::parse(app, {argv + 1, argv + argc});
     if (app.get_subcommands().empty()) return report("a subcommand is required; steelyard --help lists them");
     if (std::fflush(stdout) != 0) return report("cannot write the output");
+    ranks.reset();
     return 0;
   } catch (const CLI::Success& help) {  // --help, --version
-    return app.exit(help);
+    const int status = app.exit(help);
+    ranks.reset();
+    return status;
   } catch (const CLI::ParseError& error) {
     return report(error.what());
   } catch (const steelyard::tools::LimitExceeded& exceeded) {

@@ -112,6 +112,26 @@ void add_options(CLI::App& command, jobs::ModelOptions& options) {
   add_options(command, options.cache);
 }
 
+void add_options(CLI::App& command, generate::SamplingOptions& sampling) {
+  command.add_option("--temp", sampling.temperature, "temperature; 0: always the most likely token")
+      ->capture_default_str();
+  command.add_option("--top-k", sampling.top_k, "sample from the k most likely tokens; 0: all")->capture_default_str();
+  command
+      .add_option("--top-p", sampling.top_p,
+                  "sample from the most likely tokens that together have this "
+                  "probability; 1: all")
+      ->capture_default_str();
+  command
+      .add_option("--min-p", sampling.min_p,
+                  "sample from tokens with at least this share of the most likely "
+                  "token's probability; 0: all")
+      ->capture_default_str();
+  command.add_option("--repeat-penalty", sampling.repeat_penalty, "penalty for repeated tokens; 1: none")
+      ->capture_default_str();
+  command.add_option("--repeat-last-n", sampling.repeat_last_n, "number of last tokens that are penalised; -1: all")
+      ->capture_default_str();
+}
+
 void add_options(CLI::App& command, jobs::SweepChoice& options) {
   command.add_option("-b,--batch-size", options.batch_size, "tokens per batch (several chunks, or a part of one)")
       ->capture_default_str();
@@ -284,6 +304,33 @@ void print_tuning(const jobs::TuneResult& result) {
   else
     print_out("divergence {:.6f} -> {:.6f} ({:.3f})\n", result.divergence_before, result.divergence,
               result.divergence / result.divergence_before);
+}
+
+void add_options(CLI::App& command, jobs::ConversationFiles& options, double& share) {
+  add_options(command, options);
+  command
+      .add_option("--conversations-share", share,
+                  "with text and --conversations: share of the chunks that are conversations")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+}
+
+void add_options(CLI::App& command, jobs::ConversationFiles& options) {
+  command.add_option(
+      "--conversations", options.conversations,
+      "conversations, as JSON lines of {\"messages\": [...], \"tools\": [...]}; rendered with the model's "
+      "chat template");
+  command.add_option("--chat-template", options.chat_template, "file with a chat template, instead of the model's own");
+}
+
+void print_conversations(const jobs::ConversationFigures& figures) {
+  print_out("{} conversations have {} tokens", figures.n_conversations - figures.n_refused, figures.n_tokens);
+  if (figures.n_chunks > 0) print_out("; {} chunks of the text are conversations", figures.n_chunks);
+  print_out("\n");
+  if (figures.n_refused > 0) {
+    print_out("{} conversations are left out, because the template refuses them; {}\n", figures.n_refused,
+              figures.refusal);
+  }
 }
 
 void print_writing(const jobs::WritingFigures& figures) {

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "generate/sampler.h"
 #include "jobs/calibration_text.h"
 #include "jobs/device_options.h"
 #include "jobs/model_options.h"
@@ -35,6 +36,8 @@ CLI::Option* add_options(CLI::App& command, jobs::DeviceOptions& options);
 void add_options(CLI::App& command, jobs::SteeringOptions& options);
 /// -m, --backend, --devices, --precision, --threads, placement and cache.
 void add_options(CLI::App& command, jobs::ModelOptions& options);
+/// --temp, --top-k, --top-p, --min-p, --repeat-penalty and --repeat-last-n.
+void add_options(CLI::App& command, generate::SamplingOptions& options);
 /// -b, --memory and --order.
 void add_options(CLI::App& command, jobs::SweepChoice& options);
 /// -f, -c, --chunks, --from-chunk and --parse-special.
@@ -61,6 +64,12 @@ void print_tuning(const jobs::TuneResult& result);
 
 /// --writer and --save-text.
 void add_options(CLI::App& command, jobs::WriterFiles& options);
+/// --conversations and --chat-template.
+void add_options(CLI::App& command, jobs::ConversationFiles& options);
+/// The same and --conversations-share.
+void add_options(CLI::App& command, jobs::ConversationFiles& options, double& share);
+/// What became of conversations.
+void print_conversations(const jobs::ConversationFigures& figures);
 /// How a model's own text came out.
 void print_writing(const jobs::WritingFigures& figures);
 

@@ -16,6 +16,7 @@
 #include "options.h"
 #include "perplexity_report.h"
 #include "progress_line.h"
+#include "sharing.h"
 
 namespace steelyard::tools {
 namespace {
@@ -71,7 +72,9 @@ void run(CommandLine& line) {
   if (!limits.empty() && wanted == 1) fail("", "--fail-above: tasks have scores, and no figures that it knows");
   if (!options.report.empty() && wanted == 1) fail("", "--report: tasks have scores, and no divergence to show");
   check(limits, options);
-  if (!line.json.empty()) jobs::check_output(line.json, options.inputs(), {options.report});
+  if (!line.json.empty() && cluster::leads(options.ranks))
+    jobs::check_output(line.json, options.inputs(), {options.report});
+  if (wanted == 1 && cluster::are_several(options.ranks)) fail("", "tasks are scored in one process");
   if (wanted == 1) return score_tasks(line, *std::ranges::find(line.tasks, true, &Tasks::wanted));
   options.scratch_folder = std::filesystem::path(line.json).parent_path().string();
   ProgressLine progress_line;
@@ -79,6 +82,8 @@ void run(CommandLine& line) {
   const auto publish = [&](const jobs::PerplexityResult& result) {
     if (options.self_check)
       print_noise_floor(result);
+    else if (result.conversations)
+      print_conversations(result);
     else if (result.n_tokens)
       print_sequence(result);
     else
@@ -88,6 +93,7 @@ void run(CommandLine& line) {
   };
   const jobs::PerplexityResult result = jobs::perplexity(
       options, [&](const jobs::Progress& progress) { show(progress, progress_line); }, publish);
+  if (!cluster::leads(options.ranks)) return;
   if (const std::string excess = exceeded(limits, result); !excess.empty()) throw LimitExceeded(excess);
 }
 
@@ -101,6 +107,13 @@ void add_perplexity(CLI::App& app) {
   jobs::PerplexityOptions& options = line->options;
   add_options(*command, options.model);
   add_options(*command, options.text);
+  add_options(*command, options.conversations);
+  command
+      ->add_option(
+          "--answer-tokens", options.answer_tokens,
+          "with --conversations: maximum number of tokens of a greedy answer, whose tool calls are compared; 0: none")
+      ->check(CLI::Range(0, 1 << 16))
+      ->capture_default_str();
   command->add_option("--json", line->json, "write the results to this JSON file");
   command->add_option("--report", options.report, "HTML file to write: the figures as pictures, the worst tokens");
   command->add_option("--tokens", options.tokens, "evaluate a single sequence: file with a JSON array of token ids");
@@ -131,7 +144,10 @@ void add_perplexity(CLI::App& app) {
     command->add_option(fmt::format("--{}-tasks", tasks.kind), tasks.tasks, "maximum number of tasks; 0: all")
         ->capture_default_str();
   }
-  command->callback([line] { run(*line); });
+  command->callback([line] {
+    line->options.ranks = sharing();
+    run(*line);
+  });
 }
 
 }  // namespace steelyard::tools

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "command.h"
+#include "options.h"
 #include "progress_line.h"
 
 namespace steelyard::tools {
@@ -69,7 +70,7 @@ void print(const jobs::RouterAgreement& routers) {
 void show(const jobs::Progress& progress, ProgressLine& line) {
   const jobs::Json& data = progress.data;
   const auto number = [&](const char* name) { return data.at(name).get<int64_t>(); };
-  if (progress.stage == "layers") line.show(progress);
+  if (progress.stage == "layers" || progress.stage == "answers") line.show(progress);
   if (progress.stage == "chunks") print_out("[{}]{:.4f},", progress.done, data.at("perplexity").get<double>());
   if (progress.stage == "plan" && data.contains("n_piece")) {
     print_out("the model against itself over {} chunks of {} tokens, as a whole and in pieces of {}\n",
@@ -78,6 +79,37 @@ void show(const jobs::Progress& progress, ProgressLine& line) {
     print_out("calculating perplexity over {} chunks of {} tokens, {}\n", number("n_chunks"), number("n_ctx"),
               data.at("order") == "token" ? "batch by batch" : "layer by layer");
   }
+}
+
+void print_conversations(const jobs::PerplexityResult& result) {
+  const jobs::ConversationScores& of = *result.conversations;
+  print_text(result);
+  print_out("\n====== Conversations ======\n");
+  print_conversations(of.text);
+  if (of.n_cut > 0) print_out("{} are longer than the context and were cut\n", of.n_cut);
+  const auto line = [](const std::string& what, const jobs::TokenFigures& figures) {
+    print_out("{:<16} {:>8} {:>10.4f}", what, figures.n_tokens, figures.perplexity);
+    if (figures.mean_kld) {
+      print_out(" {:>11.6f} ± {:<9.6f} {:>7.3f} %", *figures.mean_kld, *figures.mean_kld_standard_error,
+                100 * *figures.same_top);
+    }
+    print_out("\n");
+  };
+  const char* const columns = result.divergence ? "   mean KLD   standard error  same top" : "";
+  print_out("\n{:<16} {:>8} {:>10}{}\n", "written by", "tokens", "PPL", columns);
+  for (const jobs::TokenFigures& figures : of.roles) line(figures.role, figures);
+  print_out("\n{:<16} {:>8} {:>10}{}\n", "answers, after", "tokens", "PPL", columns);
+  for (const jobs::TokenFigures& figures : of.positions) {
+    line(fmt::format("{} to {}", figures.first, figures.end - 1), figures);
+  }
+  if (!of.tool_calls) return;
+  const jobs::ToolCallFigures& calls = *of.tool_calls;
+  print_out("\nTool calls, greedy: valid in {} of {} answers", calls.n_valid, calls.n_turns);
+  if (result.divergence) {
+    print_out("; the base's are in {}. Of those the same tools are called in {}, with the same arguments in {}",
+              calls.n_base_valid, calls.n_same_names, calls.n_same);
+  }
+  print_out("\n");
 }
 
 void print_text(const jobs::PerplexityResult& result) {

@@ -11,6 +11,8 @@ namespace steelyard::tools {
 void show(const jobs::Progress& progress, ProgressLine& line);
 /// The figures of a text, with its divergence from a base where there is one.
 void print_text(const jobs::PerplexityResult& result);
+/// The same of the answers in conversations, and tables of roles and positions.
+void print_conversations(const jobs::PerplexityResult& result);
 void print_sequence(const jobs::PerplexityResult& result);
 void print_noise_floor(const jobs::PerplexityResult& result);
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <iostream>
 
 #include "base/error.h"
 #include "base/terminal_text.h"
@@ -55,6 +56,12 @@ std::string with_prefix(double number) {
 }  // namespace
 
 void write_raw() { is_raw = true; }
+
+std::optional<std::string> read_line() {
+  if (is_terminal(STDIN_FILENO)) fmt::print(stderr, "> ");
+  std::string line;
+  return std::getline(std::cin, line) ? std::optional(line) : std::nullopt;
+}
 
 void write_out(const std::string& given) {
   const std::string text = is_raw || !is_terminal(STDOUT_FILENO) ? given : terminal_text.push(given);

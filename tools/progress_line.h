@@ -1,11 +1,12 @@
-// What a command says while it works, and the only way to the standard output beside it: on a terminal a progress line
-// on stderr that is rewritten in place, and taken off before anything else is printed. The two streams never share a
-// line: where stdout stands in the middle of one, no progress is shown.
+// What a command says while it works, the only way to the standard output beside it, and a dialogue's way in: on a
+// terminal a progress line on stderr that is rewritten in place, and taken off before anything else is printed. The two
+// streams never share a line: where stdout stands in the middle of one, no progress is shown.
 #pragma once
 
 #include <fmt/format.h>
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -24,6 +25,10 @@ template <typename... Args>
 void print_out(fmt::format_string<Args...> format, Args&&... args) {
   write_out(fmt::format(format, std::forward<Args>(args)...));
 }
+
+/// The next line of the standard input, without its newline; nothing where it ends. A terminal shows that it is waited
+/// for.
+std::optional<std::string> read_line();
 
 /// Ends what stands half on the terminal, of either stream: before an error message.
 void end_line();

@@ -11,6 +11,7 @@
 #include "options.h"
 #include "plan_report.h"
 #include "progress_line.h"
+#include "sharing.h"
 
 namespace steelyard::tools {
 namespace {
@@ -111,6 +112,7 @@ void run_quantize(jobs::QuantizeOptions& options) {
   if (options.dry_run) return;
   write_out(findings_text(result.findings));
   if (result.writing) print_writing(*result.writing);
+  if (result.conversations) print_conversations(*result.conversations);
   if (!options.calibrate.empty()) print_rounding(result.rounding);
   if (result.half_text_loss > 0) print_doubling(result.half_text_loss);
   if (result.times) print_times(*result.times);
@@ -142,6 +144,7 @@ void add_quantize(CLI::App& app) {
                       "calibration text: quantize layer by layer with LDLQ/GPTQ error feedback; self: the model "
                       "writes it, self:N that many tokens, self+FILE a part");
   add_options(*command, options->files);
+  add_options(*command, options->conversations, options->shaping.conversations_share);
   auto* size = add_bytes(
       *command, "--size", options->size,
       "with --calibrate: size of the file, at most; a plan for it is searched first, and kept as OUTPUT.plan");
@@ -180,7 +183,10 @@ void add_quantize(CLI::App& app) {
   command->add_flag("--dry-run", options->dry_run,
                     "show type and size of every tensor, check everything, write "
                     "nothing");
-  command->callback([options] { run_quantize(*options); });
+  command->callback([options] {
+    options->ranks = sharing();
+    run_quantize(*options);
+  });
 }
 
 }  // namespace steelyard::tools

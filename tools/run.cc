@@ -2,9 +2,6 @@
 #include "jobs/run.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
-
-#include <iostream>
 
 #include "base/error.h"
 #include "command.h"
@@ -20,12 +17,6 @@ struct CommandLine {
   bool quiet = false;
   bool raw = false;
 };
-
-std::optional<std::string> read_line() {
-  if (::isatty(STDIN_FILENO) == 1) fmt::print(stderr, "> ");
-  std::string line;
-  return std::getline(std::cin, line) ? std::optional(line) : std::nullopt;
-}
 
 void print_pace(const char* what, const jobs::RunPace& timing) {
   fmt::print(stderr, "{}: {} tokens in {:.2f} s, {:.1f} tokens/s\n", what, timing.tokens, timing.seconds,
@@ -52,26 +43,6 @@ void run(const CommandLine& line) {
   print_pace("generation", result.generation);
 }
 
-void add_sampling(CLI::App& command, generate::SamplingOptions& sampling) {
-  command.add_option("--temp", sampling.temperature, "temperature; 0: always the most likely token")
-      ->capture_default_str();
-  command.add_option("--top-k", sampling.top_k, "sample from the k most likely tokens; 0: all")->capture_default_str();
-  command
-      .add_option("--top-p", sampling.top_p,
-                  "sample from the most likely tokens that together have this "
-                  "probability; 1: all")
-      ->capture_default_str();
-  command
-      .add_option("--min-p", sampling.min_p,
-                  "sample from tokens with at least this share of the most likely "
-                  "token's probability; 0: all")
-      ->capture_default_str();
-  command.add_option("--repeat-penalty", sampling.repeat_penalty, "penalty for repeated tokens; 1: none")
-      ->capture_default_str();
-  command.add_option("--repeat-last-n", sampling.repeat_last_n, "number of last tokens that are penalised; -1: all")
-      ->capture_default_str();
-}
-
 }  // namespace
 
 void add_run(CLI::App& app) {
@@ -89,7 +60,7 @@ void add_run(CLI::App& app) {
                       "context size in tokens; default: what prompt and -n need, with -i 4096");
   command->add_option("-b,--batch-size", options.batch_size, "prompt tokens per batch")->capture_default_str();
   command->add_flag("-i,--interactive", line->interactive, "read lines from standard input and answer each");
-  add_sampling(*command, options.sampling);
+  add_options(*command, options.sampling);
   command
       ->add_option("-s,--seed", options.seed,
                    "random seed; the same seed gives the same tokens; -1: another seed "

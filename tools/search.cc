@@ -68,6 +68,7 @@ void add_search(CLI::App& app) {
   command->add_option("-o,--output", options->output, "plan to write")->required();
   command->add_option("--report", options->report, "HTML file to write: what was found, with pictures");
   add_options(*command, options->text);
+  add_options(*command, options->conversations, options->conversations_share);
   command->add_option("--imatrix", options->imatrix,
                       "importance matrix that the plan will be used with, instead of --calibrate");
   auto* context = command->get_option("--ctx-size");

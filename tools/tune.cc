@@ -35,6 +35,7 @@ void add_tune(CLI::App& app) {
       ->capture_default_str();
   add_options(*command, options->writing);
   add_options(*command, options->files);
+  add_options(*command, options->conversations, options->conversations_share);
   add_options(*command, options->tuning);
   add_time(*command, "--time", options->time, "time for tuning, at most: 90, 90s, 20m, 2h; steps are fewer then");
   command->add_option("--backend", options->backend, "device that computes: cpu or cuda[:N]")->capture_default_str();

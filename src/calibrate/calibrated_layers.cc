@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 #include <utility>
 
 #include "base/check.h"
@@ -43,6 +44,7 @@ void CalibratedLayers::start(const tokenizer::Chunks& chunks, const CalibrationS
     sweep->emplace(model_, chunks.n_ctx(), ids_of(chunks), options_for(chunks, settings.sweep));
     (*sweep)->start(0, n_chunks_);
   }
+  if (cluster::are_several(settings.ranks)) sharing_.emplace(*settings.ranks, *original_, *rounded_);
 }
 
 bool CalibratedLayers::covers(const plan::Decision& decision) const { return is_covered(decision, model_.n_layers()); }
@@ -54,12 +56,46 @@ void CalibratedLayers::finished(const plan::Decision& decision, std::span<const 
 std::optional<std::vector<std::byte>> CalibratedLayers::encode(const plan::Decision& decision) {
   if (!covers(decision)) return std::nullopt;
   STEELYARD_CHECK(original_.has_value());
-  while (next_layer_ <= *gguf::block_of(decision.tensor->name)) pass_layer(next_layer_++);
+  while (next_layer_ <= *gguf::block_of(decision.tensor->name)) {
+    if (sharing_) cluster::broadcast_number(sharing_->ranks(), next_layer_);
+    pass_layer(next_layer_++);
+  }
   const auto found = encoded_.find(decision.tensor->name);
   if (found == encoded_.end()) return std::nullopt;  // no linear: nothing was watched
   std::vector<std::byte> bytes = std::move(found->second);
   encoded_.erase(found);
   return bytes;
+}
+
+void CalibratedLayers::follow() {
+  STEELYARD_CHECK(sharing_.has_value());
+  while (cluster::broadcast_number(sharing_->ranks(), 0) >= 0) {
+    pass_layer(next_layer_++);
+    encoded_.clear();
+  }
+}
+
+void CalibratedLayers::release() {
+  if (sharing_) cluster::broadcast_number(sharing_->ranks(), -1);
+}
+
+// The leader alone knows what an interrupted run has finished.
+void CalibratedLayers::take_finished(std::span<const plan::Decision* const> wanted, bool& all_finished) {
+  cluster::Ranks& ranks = sharing_->ranks();
+  all_finished = cluster::broadcast_number(ranks, all_finished) != 0;
+  if (!all_finished) return;
+  for (const plan::Decision* decision : wanted) {
+    const std::string& name = decision->tensor->name;
+    cluster::Message bytes;
+    if (ranks.leads())
+      bytes.assign(reinterpret_cast<const char*>(finished_.at(name).data()), finished_.at(name).size());
+    bytes = cluster::broadcast(ranks, std::move(bytes));
+    if (ranks.leads()) continue;
+    std::vector<std::byte>& own = encoded_[name];
+    own.resize(bytes.size());
+    std::ranges::copy(std::as_bytes(std::span(bytes)), own.begin());
+    finished_[name] = own;
+  }
 }
 
 // A chunk that breaks in one model leaves the other too. Returns whether any chunk did.
@@ -99,6 +135,45 @@ CalibratedLayers::Hessians CalibratedLayers::watch(const model::Layer& layer, co
   }
 }
 
+std::vector<CalibratedLayers::Hessians> CalibratedLayers::watch_all(
+    const model::Layer& layer, const model::Layer& rounded, model::LayerPart part, const std::set<std::string>& weights,
+    const CollectionSpace& space, std::span<const std::pair<int64_t, int64_t>> passes) {
+  std::vector<Hessians> hessians;
+  if (!sharing_) {
+    for (const auto& [begin, end] : passes) hessians.push_back(watch(layer, rounded, part, weights, space, begin, end));
+    return hessians;
+  }
+  while (true) {
+    Stopwatch watch;
+    std::vector<InputRecorder> originals(passes.size(), InputRecorder(weights));
+    std::vector<HessianCollector> collectors;
+    std::vector<LayerSharing::Pass> shared;
+    collectors.reserve(passes.size());
+    for (size_t i = 0; i < passes.size(); ++i) {
+      collectors.emplace_back(weights, &originals[i], space);
+      shared.push_back({passes[i].first, passes[i].second, &originals[i], &collectors[i]});
+    }
+    const bool whole = sharing_->watch(layer, rounded, part, weights, shared, [this] { tell_at_work(); });
+    double moments = 0;
+    for (HessianCollector& collector : collectors) {
+      if (whole) hessians.push_back(collector.take(*layer.backend));
+      moments += collector.seconds();
+    }
+    times_.add(Work::kMoments, moments);
+    times_.add(Work::kForward, watch.lap() - moments);
+    if (!whole) continue;
+    // The mean over all slices, of each input once.
+    std::set<const SliceHessians*> pooled;
+    for (const Hessians& of_pass : hessians) {
+      for (const auto& [name, sums] : of_pass) {
+        if (sums->n_slices() > 1 && pooled.insert(sums.get()).second) sharing_->pool(*sums);
+      }
+    }
+    times_.add(Work::kMoments, watch.lap());
+    return hessians;
+  }
+}
+
 double CalibratedLayers::half_over_all() const {
   if (half_over_all_.empty()) return 0.0;
   double sum = 0.0;
@@ -108,7 +183,7 @@ double CalibratedLayers::half_over_all() const {
 
 void CalibratedLayers::pass_layer(int number) {
   Stopwatch watch;
-  model_.will_need(number + 1);
+  if (settings_.reads_ahead) model_.will_need(number + 1);
   model::LoadedTensors rounded;  // at first the file's
   const model::Layer layer = model_.layer(number, original_->n_ctx(), {}, &rounded);
   std::vector<const plan::Decision*> wanted;
@@ -119,6 +194,7 @@ void CalibratedLayers::pass_layer(int number) {
     all_finished = all_finished && finished_.contains(decision.tensor->name);
   }
 
+  if (sharing_) take_finished(wanted, all_finished);
   if (all_finished) {
     for (const plan::Decision* decision : wanted) {
       replace(*decision, finished_.at(decision->tensor->name).data(), *layer.backend, rounded);
@@ -128,8 +204,13 @@ void CalibratedLayers::pass_layer(int number) {
     times_.add(Work::kForward, watch.lap());
     if (!all_finished) round_part(number, layer, part, wanted, rounded);
     watch.lap();
-    original_->advance(layer, part);
-    rounded_->advance(model_.layer(number, original_->n_ctx(), std::span(&layer, 1), &rounded), part);
+    const model::Layer so_far = model_.layer(number, original_->n_ctx(), std::span(&layer, 1), &rounded);
+    if (sharing_) {
+      sharing_->advance(layer, so_far, part);
+    } else {
+      original_->advance(layer, part);
+      rounded_->advance(so_far, part);
+    }
   }
   share_broken();
   times_.add(Work::kForward, watch.lap());
@@ -174,15 +255,15 @@ std::vector<std::vector<StageRounding::Tensor>> CalibratedLayers::round(std::vec
                                                                         const RoundingSettings& settings) {
   tell_at_work();
   StageRounding stage(source_, std::move(groups), settings);
-  const std::vector<RoundingTask> tasks = stage.tasks();
+  const std::vector<RoundingTask> tasks = sharing_ ? sharing_->own(stage) : stage.tasks();
   double all = 0, largest = 0;
   for (const RoundingTask& task : tasks) {
     all += task.cost;
     largest = std::max(largest, task.cost);
   }
   const std::vector<formats::DeviceEncoder*>& devices = settings_.devices;
-  const RoundingLanes lanes =
-      plan_lanes(set_thread_count(0), static_cast<int>(devices.size()), settings.slices_at_once, all / largest, 0);
+  const RoundingLanes lanes = plan_lanes(set_thread_count(0), static_cast<int>(devices.size()), settings.slices_at_once,
+                                         tasks.empty() ? 1.0 : all / largest, 0);
   TimedLoop timed(&times_);
   std::vector<std::unique_ptr<RoundingWorker>> workers;
   const auto add = [&](const std::string& name, formats::DeviceEncoder* device) {
@@ -194,9 +275,20 @@ std::vector<std::vector<StageRounding::Tensor>> CalibratedLayers::round(std::vec
     const size_t d = i % devices.size();
     add(fmt::format("device {}", d), devices[d]);
   }
-  RoundingQueue queue(tasks, rates_,
-                      [&](const RoundingTask& task, const RoundingOutcome& outcome) { stage.keep(task, outcome); });
-  queue.run(workers, lanes.threads_of_each);
+  std::mutex collecting;
+  std::vector<std::pair<RoundingTask, RoundingOutcome>> made;  // for other ranks
+  const auto keep = [&](const RoundingTask& task, const RoundingOutcome& outcome) {
+    stage.keep(task, outcome);
+    if (!sharing_) return;
+    const std::lock_guard lock(collecting);
+    made.emplace_back(task, outcome);
+  };
+  RoundingQueue queue(tasks, rates_, keep);
+  if (!tasks.empty()) queue.run(workers, lanes.threads_of_each);
+  if (sharing_) {
+    sharing_->exchange(made,
+                       [&](const RoundingTask& task, const RoundingOutcome& outcome) { stage.keep(task, outcome); });
+  }
   return stage.take();
 }
 
@@ -212,14 +304,16 @@ void CalibratedLayers::round_part(int number, const model::Layer& layer, model::
     const model::Layer so_far = model_.layer(number, original_->n_ctx(), std::span(&layer, 1), &rounded);
     const StagePlan plan = plan_for(number, stage, wanted);
     const CollectionSpace space{std::make_shared<SpillSpace>(plan.space, settings_.sweep.scratch_folder),
-                                plan.stores_rows};
+                                plan.stores_rows, sharing_ ? sharing_->ranks().rank() : 0,
+                                sharing_ ? sharing_->ranks().size() : 1};
     RoundingSettings settings = settings_.rounding;
     settings.slices_at_once = std::min(settings.slices_at_once, plan.slices_at_once);
     settings.times = &times_;
-    const Hessians hessians = watch(layer, so_far, part, names, space, 0, n_watched_),
-                   others = watch(layer, so_far, part, names, space, n_watched_, n_chunks_);
-    const bool compares = compares_half(number, model_.n_layers()) && n_watched_ >= 2;
-    const Hessians halves = compares ? watch(layer, so_far, part, names, space, 0, n_watched_ / 2) : Hessians();
+    std::vector<std::pair<int64_t, int64_t>> passes = {{0, n_watched_}, {n_watched_, n_chunks_}};
+    if (compares_half(number, model_.n_layers()) && n_watched_ >= 2) passes.emplace_back(0, n_watched_ / 2);
+    std::vector<Hessians> watched = watch_all(layer, so_far, part, names, space, passes);
+    watched.resize(3);
+    const Hessians &hessians = watched[0], &others = watched[1], &halves = watched[2];
     const auto of = [](const Hessians& in, const std::string& name) {
       const auto found = in.find(name);
       return found != in.end() ? found->second : nullptr;

@@ -18,6 +18,7 @@
 
 #include "calibrate/calibration_memory.h"
 #include "calibrate/hessian_collector.h"
+#include "calibrate/layer_sharing.h"
 #include "calibrate/rounding_choice.h"
 #include "calibrate/stage_rounding.h"
 #include "calibrate/stage_times.h"
@@ -50,6 +51,8 @@ struct CalibrationSettings {
   const Trials* trials = nullptr;  ///< or null; outlives the encoder
   /// Bytes for the statistics of a stage, by layer (calibration_memory.h). Empty: as many as they take.
   std::vector<uint64_t> stage_memory = {};
+  bool reads_ahead = true;  ///< the next layer of the file, where there is room for it beside the plan of memory
+  cluster::Ranks* ranks = nullptr;  ///< that share the work; null: there are no others. Outlives the encoder
   /// Called often, before a batch and between matrices that are rounded, with the layer's number, from the thread that
   /// asks for the layer's tensors. May throw: the layer is then unfinished. May be empty.
   std::function<void(int layer)> at_work = {};
@@ -66,6 +69,10 @@ class CalibratedLayers : public quantize::LayerEncoder {
   bool covers(const plan::Decision& decision) const override;
   std::optional<std::vector<std::byte>> encode(const plan::Decision& decision) override;
   void finished(const plan::Decision& decision, std::span<const std::byte> bytes) override;
+  /// Of other ranks than the leader, in place of encode(): takes part in all that the leader does until release().
+  void follow();
+  /// The leader needs nothing more.
+  void release();
 
   /// Of the tensors encoded so far, in the order of layers.
   const std::vector<RoundingReport>& reports() const { return reports_; }
@@ -87,6 +94,11 @@ class CalibratedLayers : public quantize::LayerEncoder {
                   std::span<const plan::Decision* const> wanted, model::LoadedTensors& rounded);
   Hessians watch(const model::Layer& layer, const model::Layer& rounded, model::LayerPart part,
                  const std::set<std::string>& weights, const CollectionSpace& space, int64_t begin, int64_t end);
+  // Of several passes over parts of the text, each [begin, end).
+  std::vector<Hessians> watch_all(const model::Layer& layer, const model::Layer& rounded, model::LayerPart part,
+                                  const std::set<std::string>& weights, const CollectionSpace& space,
+                                  std::span<const std::pair<int64_t, int64_t>> passes);
+  void take_finished(std::span<const plan::Decision* const> wanted, bool& all_finished);
   std::vector<std::vector<StageRounding::Tensor>> round(std::vector<RoundingGroup> groups,
                                                         const RoundingSettings& settings);
   StagePlan plan_for(int number, int stage, std::span<const plan::Decision* const> wanted) const;
@@ -102,6 +114,7 @@ class CalibratedLayers : public quantize::LayerEncoder {
   const model::Model& model_;
   CalibrationSettings settings_;
   std::optional<schedule::LayerSweep> original_, rounded_;  // the text on its way through the two models
+  std::optional<LayerSharing> sharing_;                     // with other ranks
   int64_t n_chunks_ = 0;
   int64_t n_watched_ = 0;                                  // chunks for the Hessians; those after them are held out
   int next_layer_ = 0;                                     // after the one at work

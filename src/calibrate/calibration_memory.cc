@@ -4,6 +4,7 @@
 
 #include "base/saturating.h"
 #include "calibrate/layer_stages.h"
+#include "calibrate/part_activations.h"
 #include "gguf/block_name.h"
 #include "quantize/hessian_factor.h"
 #include "schedule/sweep_plan.h"
@@ -13,9 +14,9 @@ namespace {
 
 // Of n x n values: the mean of x x^T while its factor is made. Means and sums, of H and of D, take less.
 constexpr uint64_t kOfSlice = sizeof(float) + quantize::HessianFactor::kPeakBytes;
-// For each weight of a slice that is rounded: row and target, three results, decoded; for one tensor at a time the
-// solution in F64, its right-hand side and what is made of them, or the products that judge it.
-constexpr uint64_t kOfWeight = 2 * sizeof(float) + 6, kOfWeightAtWork = 2 * sizeof(double) + 2 * sizeof(float);
+// For each weight of a slice that is rounded: row and target, three results, decoded; for one tensor at a time what its
+// target is made of, or the products that judge it.
+constexpr uint64_t kOfWeight = 2 * sizeof(float) + 6, kOfWeightAtWork = 3 * sizeof(float);
 
 uint64_t mul(uint64_t a, uint64_t b) { return saturating_mul(a, b); }
 uint64_t unsign(int64_t n) { return static_cast<uint64_t>(std::max<int64_t>(n, 0)); }
@@ -58,30 +59,36 @@ StageNeeds stage_needs(std::span<const plan::Decision* const> decisions, int sta
   needs.n_collections = text.compares_half ? 3 : 2;
   const uint64_t tokens = unsign(text.n_tokens()), batch = unsign(text.tokens_at_a_time());
   const uint64_t collected = text.compares_half ? saturating_add(tokens, tokens / 2) : tokens;
-  uint64_t largest = 0, largest_batch = 0;
+  uint64_t largest = 0, with_sums = 0, with_rows = 0;
   for (const auto& [n, n_slices, routed, weights, most] : stage_inputs(decisions, stage)) {
     const uint64_t square = mul(unsign(n), unsign(n));
     const uint64_t of_both = mul(2 * sizeof(float), mul(square, unsign(n_slices)));  // H and D
     const uint64_t per_token = unsign(routed ? n_used : n_slices);
     const uint64_t of_batch = mul(mul(batch, per_token), mul(unsign(n), sizeof(float)));
     if (routed) {
-      const uint64_t rows = mul(collected, is_ffn_input(stage) ? 1 : unsign(n_used));
+      const uint64_t different = is_ffn_input(stage) ? 1 : unsign(n_used);  // of a token
+      const uint64_t rows = mul(collected, different);
       needs.routed = saturating_add(needs.routed, of_both);
       needs.rows = saturating_add(needs.rows, mul(rows, mul(2 * sizeof(float), unsign(n))));
       needs.indices = saturating_add(needs.indices, mul(mul(collected, unsign(n_used)), sizeof(int32_t) + 1));
       needs.pooled = saturating_add(needs.pooled, mul(2 * sizeof(float), square));
+      with_rows = std::max(with_rows, mul(mul(batch, different), mul(2 * sizeof(float), unsign(n))));
     } else {
+      with_rows = std::max(with_rows, mul(3, of_batch));
       needs.sums = saturating_add(needs.sums, of_both);
       largest = std::max(largest, of_both);
     }
     needs.collecting = saturating_add(needs.collecting, of_batch);
-    largest_batch = std::max(largest_batch, of_batch);
+    with_sums = std::max(with_sums, mul(3, of_batch));
     needs.slice = std::max(needs.slice,
                            saturating_add(mul(kOfSlice, square), mul(kOfWeight, weights), mul(kOfWeightAtWork, most)));
     needs.n_slices += n_slices;
   }
-  // Of a batch: the original's inputs, and of one linear the own ones, their difference, and a copy of it.
-  needs.collecting = saturating_add(needs.collecting, mul(3, largest_batch), needs.sums, largest);
+  // Of a batch: the original's inputs, and of one linear the own ones, their difference, and a copy of it; or only what
+  // is stored of both.
+  needs.collecting = saturating_add(needs.collecting, needs.sums, largest);
+  needs.of_batch_for_sums = with_sums;
+  needs.of_batch_for_rows = with_rows;
   return needs;
 }
 
@@ -95,16 +102,22 @@ struct Way {
     kept = saturating_add(mul(collections, stage.sums), stores_rows ? stage.rows : mul(collections, stage.routed));
     beside = saturating_add(stage.pooled, stores_rows ? stage.indices : 0);
     // Sums are collected in a backend's memory, and come from there.
-    collecting = saturating_add(stage.collecting, stores_rows ? 0 : mul(2, stage.routed));
+    collecting = saturating_add(stage.collecting, stores_rows ? stage.of_batch_for_rows : stage.of_batch_for_sums,
+                                stores_rows ? 0 : mul(2, stage.routed));
+    last = saturating_add(stage.sums, stores_rows ? 0 : stage.routed);
   }
 
   // While a batch is collected, or so many slices are rounded, with nothing kept.
   uint64_t at_work(uint64_t slices) const { return saturating_add(beside, std::max(mul(slices, slice), collecting)); }
   uint64_t least() const { return at_work(1); }
-  uint64_t enough() const { return saturating_add(kept, at_work(lanes)); }
+  // With everything kept in memory. The last collection is not kept yet while it is made.
+  uint64_t enough() const {
+    return saturating_add(beside, std::max(saturating_add(kept, mul(lanes, slice)),
+                                           saturating_add(saturating_sub(kept, last), collecting)));
+  }
 
   bool stores_rows;
-  uint64_t slice, lanes = 1, kept = 0, beside = 0, collecting = 0;
+  uint64_t slice, lanes = 1, kept = 0, beside = 0, collecting = 0, last = 0;
 };
 
 struct Ways {
@@ -178,10 +191,13 @@ CalibrationMemory plan_calibration(const gguf::Reader& source, const model::Mode
   // Two models, each with activations of its own and a batch of hidden states on its way.
   const schedule::TokenBytes token = schedule::token_bytes(source.tensors(), config);
   const uint64_t batch = unsign(text.tokens_at_a_time()), width = unsign(config.hidden_width()) * sizeof(float);
-  const uint64_t in_layer = saturating_add(token.in_layer, schedule::choice_bytes(config, text.n_ctx));
+  const uint64_t in_part = saturating_add(part_bytes_per_token(source.tensors(), config),
+                                          schedule::choice_bytes(config, text.n_ctx)),
+                 persistent = saturating_sub(token.persistent, mul(2, width));  // nothing for prediction
   CalibrationMemory plan;
   plan.program = schedule::kProgramBytes;
-  plan.activations = mul(2, mul(batch, saturating_add(in_layer, token.persistent)));
+  plan.activations =
+      mul(2, saturating_add(mul(batch, saturating_add(in_part, persistent)), schedule::part_bytes(config)));
   plan.hidden_states = mul(2, mul(unsign(text.n_tokens()), width));
 
   const auto each_stage = [&](size_t l, const auto& body) {
@@ -202,7 +218,7 @@ CalibrationMemory plan_calibration(const gguf::Reader& source, const model::Mode
       plan.least = std::max(plan.least, saturating_add(fixed(l), ways.least()));
       wanted = std::max(wanted, saturating_add(fixed(l), ways.enough()));
       // The layer of both models, sums that are being collected, and those of a slice with its rows.
-      const uint64_t sums = saturating_add(needs.collecting, needs.slice);
+      const uint64_t sums = saturating_add(needs.collecting, needs.of_batch_for_sums, needs.slice);
       plan.on_device =
           std::max(plan.on_device, saturating_add(plan.activations, layers[l].weights, layers[l].encoded, sums));
     });

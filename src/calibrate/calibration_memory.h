@@ -46,8 +46,9 @@ struct StageNeeds {
   uint64_t indices = 0;     ///< which of these an expert reads
   uint64_t pooled = 0;      ///< means over all experts
   uint64_t collecting = 0;  ///< beside all of these, while a batch is collected
-  uint64_t slice = 0;       ///< matrices of one slice while it is rounded, of the largest
-  int64_t n_slices = 0;     ///< of all inputs: that could be rounded at the same time
+  uint64_t of_batch_for_sums = 0, of_batch_for_rows = 0;  ///< and what that takes where sums, or where inputs are kept
+  uint64_t slice = 0;                                     ///< matrices of one slice while it is rounded, of the largest
+  int64_t n_slices = 0;                                   ///< of all inputs: that could be rounded at the same time
   int n_collections = 0;
 };
 StageNeeds stage_needs(std::span<const plan::Decision* const> decisions, int stage, int64_t n_used,

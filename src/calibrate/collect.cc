@@ -4,13 +4,17 @@
 #include <limits>
 #include <optional>
 
+#include "base/byte_reader.h"
+#include "base/byte_writer.h"
 #include "base/error.h"
 #include "base/mapped_file.h"
 #include "calibrate/chunk_sweep.h"
 #include "calibrate/collect_state.h"
 #include "calibrate/imatrix_collector.h"
+#include "cluster/deal.h"
 #include "imatrix/coverage.h"
 #include "schedule/prediction.h"
+#include "simd/target.h"
 
 namespace steelyard::calibrate {
 namespace {
@@ -24,7 +28,12 @@ class Collection {
         options_(options),
         collectors_{ImatrixCollector(options.with_output)},
         sweep_(model, chunks.n_ctx(), ids_of(chunks), options_for(chunks, options.sweep)),
-        progress_(open_collect_state(options.progress_path, options.identity)) {}
+        ranks_(cluster::are_several(options.sweep.ranks) ? options.sweep.ranks : nullptr) {
+    if (ranks_ != nullptr)
+      cluster::expect_equal(*ranks_, options.identity + std::string(simd::target_name(simd::chosen_target())),
+                            "model, text, setting or instruction set");
+    if (cluster::leads(ranks_)) progress_ = open_collect_state(options.progress_path, options.identity);
+  }
 
   CollectResult run(const CollectProgress& progress) {
     const int64_t round = options_.round > 0 ? std::min(options_.round, chunks_.count()) : chunks_.count();
@@ -41,13 +50,18 @@ class Collection {
       if (!beyond && enough()) break;
       if (end == chunks_.count() && options_.more) options_.more();
     }
+    if (!cluster::leads(ranks_)) return {};
     return finish(done);
   }
 
  private:
-  bool enough() { return least_expert_tokens(entries()) >= options_.min_expert_tokens; }
+  bool enough() {
+    const bool have = cluster::leads(ranks_) && least_expert_tokens(entries()) >= options_.min_expert_tokens;
+    return ranks_ != nullptr ? cluster::broadcast_number(*ranks_, have) != 0 : have;
+  }
 
   void run_round(int64_t begin, int64_t end, const CollectProgress& progress) {
+    if (ranks_ != nullptr && options_.sweep.keep_layers) return deal_round(begin, end, progress);
     const int64_t window = options_.sweep.keep_layers ? sweep_.chunks_per_batch() : end - begin;
     const int64_t steps_per_window = model_.n_layers() + 1;
     const int64_t count = (end - begin + window - 1) / window * steps_per_window;
@@ -61,15 +75,88 @@ class Collection {
         sweep_.run_layers(state_.next_layer, observers(sweep_.layers_together(state_.next_layer)));
         state_.next_layer = sweep_.next_layer();
         progress(begin, end, step + state_.next_layer, count);
-        save_if_due(/*within_window=*/true);
+        save_layers_if_due();
       }
-      after_the_trunk();
+      if (ranks_ != nullptr) share_entries();
+      if (cluster::leads(ranks_)) after_the_trunk();
+      sweep_.settle();
       state_.broken.insert(state_.broken.end(), sweep_.broken().begin(), sweep_.broken().end());
       state_.next_chunk = first + n;
       state_.next_layer = 0;
       progress(begin, end, step + steps_per_window, count);
       save_if_due(/*within_window=*/false);
     }
+  }
+
+  // Batches of the round by whoever is free; the leader adds their sums in their order, as one process does.
+  void deal_round(int64_t begin, int64_t end, const CollectProgress& progress) {
+    const int64_t window = sweep_.chunks_per_batch(), n_windows = (end - begin + window - 1) / window;
+    const int64_t n_done = std::clamp<int64_t>((state_.next_chunk - begin + window - 1) / window, 0, n_windows);
+    const auto first = [&](int64_t item) { return begin + (n_done + item) * window; };
+    std::map<std::string, imatrix::ImatrixEntry> sums = std::move(entries());  // the leader's
+    entries().clear();
+    const auto work = [&](int64_t item) {
+      sweep_.start(first(item), std::min(window, end - first(item)));
+      while (sweep_.next_layer() < model_.n_layers()) sweep_.run_layers(sweep_.next_layer(), observers(1));
+      after_the_trunk();
+      cluster::Message message;
+      ByteWriter out(message);
+      write_broken(out, sweep_.broken());
+      write_entries(out, entries());
+      entries().clear();
+      return message;
+    };
+    const auto take = [&](int64_t item, const cluster::Message& message) {
+      ByteReader in(std::as_bytes(std::span(message)), "a message");
+      const BrokenChunks broken = read_broken(in, chunks_.count(), model_.n_layers());
+      state_.broken.insert(state_.broken.end(), broken.begin(), broken.end());
+      add(read_entries(in), sums);
+      state_.next_chunk = std::min(end, first(item) + window);
+      progress(begin, end, n_done + item + 1, n_windows);
+      entries().swap(sums);
+      save_if_due(/*within_window=*/false);
+      entries().swap(sums);
+    };
+    cluster::deal_out(*ranks_, n_windows - n_done, work, take);
+    entries() = std::move(sums);
+  }
+
+  static void add(std::map<std::string, imatrix::ImatrixEntry> from, std::map<std::string, imatrix::ImatrixEntry>& to) {
+    for (auto& [name, entry] : from) {
+      const auto [sums, is_new] = to.try_emplace(name);
+      if (is_new) {
+        sums->second = std::move(entry);
+        continue;
+      }
+      for (size_t i = 0; i < entry.in_sum2.size(); ++i) sums->second.in_sum2[i] += entry.in_sum2[i];
+      for (size_t i = 0; i < entry.counts.size(); ++i) sums->second.counts[i] += entry.counts[i];
+    }
+  }
+
+  // What other ranks have collected of their layers goes to the leader.
+  void share_entries() {
+    if (!ranks_->leads()) {
+      cluster::Message message;
+      ByteWriter out(message);
+      write_entries(out, entries());
+      entries().clear();
+      return ranks_->send(0, cluster::Channel::kShare, std::move(message));
+    }
+    for (int from = 1; from < ranks_->size(); ++from) {
+      const cluster::Message message = ranks_->receive(from, cluster::Channel::kShare);
+      ByteReader in(std::as_bytes(std::span(message)), "a message");
+      add(read_entries(in), entries());
+    }
+  }
+
+  // The leader decides, and is the first to pass a group of layers: others hear of it without waiting.
+  void save_layers_if_due() {
+    if (options_.progress_path.empty()) return;
+    bool due = cluster::leads(ranks_) && std::chrono::steady_clock::now() >= next_save_;
+    if (ranks_ != nullptr) due = cluster::broadcast_number(*ranks_, due) != 0;
+    if (!due) return;
+    if (ranks_ != nullptr) share_entries();
+    if (cluster::leads(ranks_)) save_if_due(/*within_window=*/true);
   }
 
   // For layers that are computed at the same time.
@@ -109,6 +196,7 @@ class Collection {
 
   void resume() {
     std::optional<CollectState> earlier = load_collect_state(progress_, sweep_, chunks_.count(), model_.n_layers());
+    if (ranks_ != nullptr) share_state(earlier);
     if (!earlier) return;
     state_ = std::move(*earlier);
     entries() = std::move(state_.entries);
@@ -116,11 +204,25 @@ class Collection {
     resumed_ = {state_.next_chunk, state_.next_layer};
   }
 
+  // Others need to know where the leader goes on.
+  void share_state(std::optional<CollectState>& state) {
+    const auto shared = [&](int64_t value) { return cluster::broadcast_number(*ranks_, value); };
+    const bool is_there = shared(state.has_value()) != 0;
+    if (!is_there) return;
+    if (!ranks_->leads()) state.emplace();
+    state->next_chunk = shared(state->next_chunk);
+    state->next_layer = static_cast<int>(shared(state->next_layer));
+    state->window = shared(state->window);
+    if (!ranks_->leads() && state->next_layer > 0)
+      sweep_.restore(state->next_chunk, state->window, state->next_layer, {}, nullptr);
+  }
+
   // Within a window the hidden states are saved with the state. A window of one batch is too short for that.
   void save_if_due(bool within_window) {
     const auto begin = std::chrono::steady_clock::now();
     if (!progress_.is_kept() || begin < next_save_) return;
     if (within_window && options_.sweep.keep_layers) return;
+    sweep_.settle();
     state_.window_broken = within_window ? sweep_.broken() : BrokenChunks();
     save_collect_state(progress_, state_, entries(), within_window ? &sweep_ : nullptr);
     if (options_.save_every.count() == 0) return;
@@ -153,8 +255,9 @@ class Collection {
   std::vector<ImatrixCollector> collectors_;  // one for each layer that passes at a time
   schedule::LayerSweep sweep_;
   std::optional<schedule::PredictionBlocks> prediction_;
-  ResumeFile progress_;
-  CollectState state_;  // its entries are the collectors'
+  cluster::Ranks* ranks_;  // null: none but this one
+  ResumeFile progress_;    // the leader's
+  CollectState state_;     // its entries are the collectors'
   bool restored_ = false;
   std::pair<int64_t, int> resumed_;  // chunks and layers of an earlier run
   std::chrono::steady_clock::time_point next_save_;

@@ -17,9 +17,11 @@
 namespace steelyard::calibrate {
 
 struct CollectOptions {
-  bool with_output = false;      ///< also observe output.weight
-  std::string dataset;           ///< recorded as the origin of the text
-  schedule::SweepOptions sweep;  ///< keep_layers: token-major, windows of one batch; else one window per round
+  bool with_output = false;  ///< also observe output.weight
+  std::string dataset;       ///< recorded as the origin of the text
+  /// keep_layers: token-major, windows of one batch, which are dealt out to ranks. Else one window per round, whose
+  /// layers are dealt out. The leader has the result.
+  schedule::SweepOptions sweep;
   /// Chunks between two looks at the coverage; 0: all. With min_expert_tokens > 0, rounds follow each other until every
   /// expert has seen that many inputs, or the text ends. Otherwise there is one round.
   int64_t round = 0;

@@ -9,13 +9,7 @@ namespace {
 
 constexpr ResumeKind kKind{"STEELIMX", "a collection", "model, text"};
 
-void write_broken(ByteWriter<ResumeFile::Writer>& out, const BrokenChunks& broken) {
-  out.number<int64_t>(static_cast<int64_t>(broken.size()));
-  for (const auto& [chunk, layer] : broken) {
-    out.number<int64_t>(chunk);
-    out.number<int64_t>(layer);
-  }
-}
+}  // namespace
 
 BrokenChunks read_broken(ByteReader& in, int64_t n_chunks, int n_layers) {
   BrokenChunks broken(static_cast<size_t>(in.number<int64_t>(0, n_chunks)));
@@ -26,7 +20,21 @@ BrokenChunks read_broken(ByteReader& in, int64_t n_chunks, int n_layers) {
   return broken;
 }
 
-}  // namespace
+std::map<std::string, imatrix::ImatrixEntry> read_entries(ByteReader& in) {
+  std::map<std::string, imatrix::ImatrixEntry> entries;
+  for (auto left = in.number<int64_t>(0); left > 0; --left) {
+    const std::string name(in.string<int64_t>(1));
+    imatrix::ImatrixEntry entry;
+    entry.n_in = in.number<int64_t>(1);
+    entry.n_expert = in.number<int64_t>(1);
+    int64_t n = 0;
+    if (__builtin_mul_overflow(entry.n_in, entry.n_expert, &n)) in.reject("{} has too many values", printable(name));
+    entry.in_sum2 = in.values<double>(static_cast<uint64_t>(n));
+    entry.counts = in.values<int64_t>(static_cast<uint64_t>(entry.n_expert));
+    entries.emplace(name, std::move(entry));
+  }
+  return entries;
+}
 
 ResumeFile open_collect_state(const std::string& path, const std::string& identity) {
   return path.empty() ? ResumeFile() : ResumeFile(path, kKind, identity);
@@ -41,14 +49,7 @@ void save_collect_state(ResumeFile& file, const CollectState& state,
     for (const int64_t value : {state.next_chunk, int64_t{state.next_layer}, window}) out.number<int64_t>(value);
     write_broken(out, state.broken);
     write_broken(out, state.window_broken);
-    out.number<int64_t>(static_cast<int64_t>(entries.size()));
-    for (const auto& [name, entry] : entries) {
-      out.string<int64_t>(name);
-      out.number<int64_t>(entry.n_in);
-      out.number<int64_t>(entry.n_expert);
-      out.values(std::span<const double>(entry.in_sum2));
-      out.values(std::span<const int64_t>(entry.counts));
-    }
+    write_entries(out, entries);
     if (sweep != nullptr) sweep->save([&](std::span<const float> hidden_states) { out.values(hidden_states); });
   });
 }
@@ -64,17 +65,7 @@ std::optional<CollectState> load_collect_state(const ResumeFile& file, schedule:
   state.window = in.number<int64_t>(0, n_chunks - state.next_chunk);
   state.broken = read_broken(in, n_chunks, n_layers);
   state.window_broken = read_broken(in, n_chunks, n_layers);
-  for (auto left = in.number<int64_t>(0); left > 0; --left) {
-    const std::string name(in.string<int64_t>(1));
-    imatrix::ImatrixEntry entry;
-    entry.n_in = in.number<int64_t>(1);
-    entry.n_expert = in.number<int64_t>(1);
-    int64_t n = 0;
-    if (__builtin_mul_overflow(entry.n_in, entry.n_expert, &n)) in.reject("{} has too many values", printable(name));
-    entry.in_sum2 = in.values<double>(static_cast<uint64_t>(n));
-    entry.counts = in.values<int64_t>(static_cast<uint64_t>(entry.n_expert));
-    state.entries.emplace(name, std::move(entry));
-  }
+  state.entries = read_entries(in);
   if (state.next_layer > 0) {
     sweep.restore(state.next_chunk, state.window, state.next_layer, state.window_broken,
                   [&](std::span<float> hidden_states) { in.read(hidden_states); });

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/byte_reader.h"
+#include "base/byte_writer.h"
 #include "base/resume_file.h"
 #include "imatrix/imatrix.h"
 #include "schedule/layer_sweep.h"
@@ -26,6 +28,31 @@ struct CollectState {
   BrokenChunks window_broken;  ///< of this one, so far
   std::map<std::string, imatrix::ImatrixEntry> entries;
 };
+
+/// Sums as they are in memory: in the file, and on their way from rank to rank.
+template <typename Sink>
+void write_entries(ByteWriter<Sink>& out, const std::map<std::string, imatrix::ImatrixEntry>& entries) {
+  out.template number<int64_t>(static_cast<int64_t>(entries.size()));
+  for (const auto& [name, entry] : entries) {
+    out.template string<int64_t>(name);
+    out.template number<int64_t>(entry.n_in);
+    out.template number<int64_t>(entry.n_expert);
+    out.values(std::span<const double>(entry.in_sum2));
+    out.values(std::span<const int64_t>(entry.counts));
+  }
+}
+std::map<std::string, imatrix::ImatrixEntry> read_entries(ByteReader& in);
+
+/// Pairs of chunk and block, with a count before them.
+template <typename Sink>
+void write_broken(ByteWriter<Sink>& out, const BrokenChunks& broken) {
+  out.template number<int64_t>(static_cast<int64_t>(broken.size()));
+  for (const auto& [chunk, layer] : broken) {
+    out.template number<int64_t>(chunk);
+    out.template number<int64_t>(layer);
+  }
+}
+BrokenChunks read_broken(ByteReader& in, int64_t n_chunks, int n_layers);
 
 /// The file of a run's state. path: empty keeps none. `identity` [64 characters] identifies the run.
 ResumeFile open_collect_state(const std::string& path, const std::string& identity);

@@ -1,5 +1,7 @@
 #include "calibrate/hessian_collector.h"
 
+#include <algorithm>
+
 #include "calibrate/stage_times.h"
 
 namespace steelyard::calibrate {
@@ -73,6 +75,12 @@ HessianCollector::Input* HessianCollector::count_here(compute::Backend& backend,
     input->n_slices = n_slices;
     input->owner = weight.name;
     input->last = x.data;
+    if (n_slices == 1) {  // to who has the least; every rank sees the same calls
+      load_.resize(static_cast<size_t>(space_.n_ranks));
+      const auto least = std::ranges::min_element(load_);
+      *least += static_cast<double>(x.cols) * static_cast<double>(x.cols + weight.n_out);
+      input->owner_of_all = static_cast<int>(least - load_.begin());
+    }
     if (routed && space_.store_rows) {
       input->rows = std::make_shared<StoredRows>(x.cols, n_slices, originals_ != nullptr, space_.memory, backend);
       return input.get();
@@ -98,8 +106,9 @@ void HessianCollector::dense(compute::Backend& backend, const compute::Weight& w
   const Adding adding(seconds_);
   Input* const input = count_here(backend, weight, /*routed=*/false, x);
   if (input == nullptr) return;
-  backend.second_moments(x, x, floats(input->sums) + slice * x.cols * x.cols);
   input->tokens[static_cast<size_t>(slice)] += x.rows;
+  if (!is_own(*input, slice)) return;
+  backend.second_moments(x, x, floats(input->sums) + slice * x.cols * x.cols);
   if (originals_ == nullptr) return;
   const auto original = originals_->next(weight.name, slice);
   if (!original || original->n_rows != x.rows) return;  // a sequence broke: what is collected here will be thrown away
@@ -114,7 +123,21 @@ void HessianCollector::experts(compute::Backend& backend, const compute::Weight&
   Input* const input = count_here(backend, weight, /*routed=*/true, x);
   if (input == nullptr) return;
   if (input->rows != nullptr) return store(backend, weight, x, routing, *input->rows);
-  backend.second_moments_experts(x, x, routing, floats(input->sums), reinterpret_cast<int64_t*>(input->counts.get()));
+  // Of an owner's experts, which follow each other.
+  int64_t begin = 0, end = 0;
+  for (int64_t e = 0; e < input->n_slices; ++e) {
+    if (!is_own(*input, e)) continue;
+    if (begin == end) begin = e;
+    end = e + 1;
+  }
+  compute::Routing share = routing;
+  share.row_begin += begin;
+  share.n_expert = end - begin;
+  if (space_.n_ranks > 1) count_others(backend, routing, *input);
+  if (share.n_expert == 0) return;  // more ranks than experts
+  const int64_t at = begin * x.cols * x.cols;
+  backend.second_moments_experts(x, x, share, floats(input->sums) + at,
+                                 reinterpret_cast<int64_t*>(input->counts.get()) + begin);
   if (originals_ == nullptr) return;
   const auto original = originals_->next(weight.name, 0);
   if (!original || original->n_rows != x.rows) return;
@@ -122,8 +145,17 @@ void HessianCollector::experts(compute::Backend& backend, const compute::Weight&
   copy_rows_of_experts(backend, routing, own);
   compute::Buffer memory;
   const compute::Buffer ignored = backend.allocate(static_cast<size_t>(routing.n_expert) * sizeof(int64_t));
-  backend.second_moments_experts(upload(backend, difference(*original, own, x.cols), x.cols, memory), x, routing,
-                                 floats(input->cross_covariance), reinterpret_cast<int64_t*>(ignored.get()));
+  backend.second_moments_experts(upload(backend, difference(*original, own, x.cols), x.cols, memory), x, share,
+                                 floats(input->cross_covariance) + at, reinterpret_cast<int64_t*>(ignored.get()));
+}
+
+// Inputs of experts that other ranks have.
+void HessianCollector::count_others(compute::Backend& backend, const compute::Routing& routing, Input& input) const {
+  RecordedInput rows;
+  copy_rows_of_experts(backend, routing, rows);
+  for (size_t e = 0; e < input.tokens.size(); ++e) {
+    if (!is_own(input, static_cast<int64_t>(e))) input.tokens[e] += rows.row_begin[e + 1] - rows.row_begin[e];
+  }
 }
 
 void HessianCollector::store(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x,
@@ -147,10 +179,14 @@ std::map<std::string, std::shared_ptr<const SliceHessians>> HessianCollector::ta
   std::map<std::string, std::shared_ptr<const SliceHessians>> result;
   for (const auto& [name, input] : inputs_) {
     std::shared_ptr<const SliceHessians>& hessian = made[input.get()];
-    if (hessian == nullptr && input->rows != nullptr) hessian = std::move(input->rows);
+    if (hessian == nullptr && input->rows != nullptr) {
+      input->rows->deal(space_.n_ranks, input->owner_of_all);
+      hessian = std::move(input->rows);
+    }
     if (hessian == nullptr) {
+      const size_t n_sums = static_cast<size_t>(input->n_slices * input->n * input->n);
       const auto download = [&](compute::Buffer& from) {
-        std::vector<float> to(static_cast<size_t>(input->n_slices * input->n * input->n));
+        std::vector<float> to(n_sums);
         backend.download(to.data(), from.get(), to.size() * sizeof(float));
         from.reset();
         return to;
@@ -163,6 +199,7 @@ std::map<std::string, std::shared_ptr<const SliceHessians>> HessianCollector::ta
       for (size_t s = 0; s < counts.size(); ++s) counts[s] += input->tokens[s];
       const auto own =
           std::make_shared<HessianSums>(input->n, std::move(counts), std::move(sums), std::move(cross_covariance));
+      own->deal(space_.n_ranks, input->owner_of_all);
       if (space_.memory != nullptr) own->keep_in(space_.memory);
       hessian = own;
     }

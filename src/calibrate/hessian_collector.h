@@ -19,6 +19,7 @@ namespace steelyard::calibrate {
 struct CollectionSpace {
   std::shared_ptr<SpillSpace> memory = {};  ///< where it has to find room; null: wherever there is
   bool store_rows = false;                  ///< with `memory`: keep inputs of routed experts in place of their sums
+  int rank = 0, n_ranks = 1;                ///< where slices are dealt out: sums are made of this rank's slices only
 };
 
 class HessianCollector : public compute::MatmulObserver {
@@ -49,9 +50,16 @@ class HessianCollector : public compute::MatmulObserver {
     std::shared_ptr<StoredRows> rows;        // in place of all of these
     std::string owner;                       // the weight through which the input is counted
     const float* last = nullptr;             // where the input lay when it was last counted
+    int owner_of_all = -1;                   // the rank that has the sums; -1: slices are dealt out in ranges
   };
+  bool is_own(const Input& input, int64_t slice) const {
+    return (input.owner_of_all >= 0
+                ? input.owner_of_all
+                : SliceHessians::owner_of_slice(slice, input.n_slices, space_.n_ranks)) == space_.rank;
+  }
 
   Input* count_here(compute::Backend& backend, const compute::Weight& weight, bool routed, compute::Matrix x);
+  void count_others(compute::Backend& backend, const compute::Routing& routing, Input& input) const;
   void store(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x,
              const compute::Routing& routing, StoredRows& rows);
 
@@ -59,6 +67,7 @@ class HessianCollector : public compute::MatmulObserver {
   InputRecorder* originals_;
   CollectionSpace space_;
   double seconds_ = 0;
+  std::vector<double> load_;  // of each rank, by linears of one slice
   std::map<std::string, std::shared_ptr<Input>> inputs_;
 };
 

@@ -20,8 +20,13 @@ void copy_rows_of_experts(compute::Backend& backend, const compute::Routing& rou
   backend.download(to.row_begin.data(), routing.row_begin, to.row_begin.size() * sizeof(int32_t));
 }
 
-// An input that is the same as the one before is kept once: gate and up of an FFN, q, k and v.
+// An input that is the same as the one before is kept once: gate and up of an FFN, q, k and v. On the host it is not
+// even copied to see that.
 RecordedInput InputRecorder::record(compute::Backend& backend, compute::Matrix x) {
+  const bool in_sight = last_ != nullptr && !backend.free_memory() && x.stride == x.cols;
+  if (in_sight && std::ssize(*last_) == x.rows * x.cols &&
+      std::memcmp(last_->data(), x.data, last_->size() * sizeof(float)) == 0)
+    return {x.rows, last_, {}, {}};
   auto rows = std::make_shared<const std::vector<float>>(host_copy(backend, x));
   const bool is_last = last_ != nullptr && last_->size() == rows->size() &&
                        std::memcmp(last_->data(), rows->data(), rows->size() * sizeof(float)) == 0;

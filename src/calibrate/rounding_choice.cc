@@ -314,27 +314,32 @@ std::vector<double> rounding_error(const gguf::Reader& source, const plan::Decis
   return error;
 }
 
+int64_t compared_slice(const SliceHessians& all) {
+  std::vector<int64_t> slices(static_cast<size_t>(all.n_slices()));
+  std::iota(slices.begin(), slices.end(), 0);
+  const auto median = slices.begin() + all.n_slices() / 2;
+  std::ranges::nth_element(slices, median, {}, [&](int64_t s) { return all.count(s); });
+  return *median;
+}
+
 TextLoss compare_texts(const gguf::Reader& source, const plan::Decision& decision, const SliceHessians& part,
                        const SliceHessians& all, const SliceHessians& held_out, const RoundingSettings& settings,
                        formats::DeviceEncoder* device, TimedLoop& timed) {
   const gguf::TensorInfo& tensor = *decision.tensor;
   const formats::Format& from = format(tensor.type);
   const int64_t n_in = tensor.ne[0], n_out = tensor.ne[1], n_slices = tensor.ne[2] * tensor.ne[3];
-  std::vector<int64_t> slices(static_cast<size_t>(n_slices));
-  std::iota(slices.begin(), slices.end(), 0);
-  const auto median = slices.begin() + n_slices / 2;
-  std::ranges::nth_element(slices, median, {}, [&](int64_t s) { return all.count(s); });
-  if (held_out.count(*median) == 0) return {};
+  const int64_t median = compared_slice(all);
+  if (held_out.count(median) == 0) return {};
 
   const int64_t n_rows = std::min(kComparedRows, n_out);
   const std::span<const std::byte> stored = source.bytes(tensor);
   std::vector<float> rows(static_cast<size_t>(n_rows * n_in));
-  from.decode(stored.data() + stored.size() / static_cast<size_t>(n_slices) * static_cast<size_t>(*median),
+  from.decode(stored.data() + stored.size() / static_cast<size_t>(n_slices) * static_cast<size_t>(median),
               n_rows * n_in / from.block_len, rows.data());
   const auto lost = [&](const SliceHessians& watched) {
     SliceCandidates slice(format(decision.type), n_in, rows, device);
-    round_slice(std::span(&slice, 1), {watched, expert_prior(tensor, settings)}, *median, n_in, settings, timed);
-    return verdict(slice, SliceMeans(held_out, 0.0).of_slice(*median), n_in).loss[static_cast<size_t>(Rounding::kLdlq)];
+    round_slice(std::span(&slice, 1), {watched, expert_prior(tensor, settings)}, median, n_in, settings, timed);
+    return verdict(slice, SliceMeans(held_out, 0.0).of_slice(median), n_in).loss[static_cast<size_t>(Rounding::kLdlq)];
   };
   const TextLoss loss{lost(part), lost(all)};
   return loss.part > 0.0 && loss.all > 0.0 ? loss : TextLoss{};

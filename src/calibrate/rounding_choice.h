@@ -130,6 +130,8 @@ struct TextLoss {
 TextLoss compare_texts(const gguf::Reader& source, const plan::Decision& decision, const SliceHessians& part,
                        const SliceHessians& all, const SliceHessians& held_out, const RoundingSettings& settings,
                        formats::DeviceEncoder* device, TimedLoop& timed);
+/// The slice.
+int64_t compared_slice(const SliceHessians& all);
 inline constexpr int64_t kComparedRows = 128;  ///< at most
 
 }  // namespace steelyard::calibrate

@@ -28,21 +28,37 @@ void add(std::span<const float> from, std::vector<float>& to) {
 
 const SliceHessians::Means& SliceHessians::pooled() const {
   std::call_once(is_pooled_, [this] {
-    double total = 0.0;
-    for (int64_t s = 0; s < n_slices(); ++s) {
-      const SliceSums sums = of_slice(s);
-      total += static_cast<double>(count(s));
-      add(sums.hessian, pooled_.hessian);
-      add(sums.cross_covariance, pooled_.cross_covariance);
-    }
-    for (std::vector<float>* means : {&pooled_.hessian, &pooled_.cross_covariance}) {
-      in_parts(means->size(), [&](size_t i) {
-        float& value = (*means)[i];
-        value = total > 0.0 ? value / static_cast<float>(total) : 0.0f;
-      });
-    }
+    add_slices([](int64_t) { return true; }, pooled_);
+    divide(pooled_);
   });
   return pooled_;
+}
+
+void SliceHessians::add_slices(const std::function<bool(int64_t slice)>& wanted, Means& sums) const {
+  for (int64_t s = 0; s < n_slices(); ++s) {
+    if (!wanted(s)) continue;
+    const SliceSums of = of_slice(s);
+    add(of.hessian, sums.hessian);
+    add(of.cross_covariance, sums.cross_covariance);
+  }
+}
+
+void SliceHessians::set_pooled(Means sums) const {
+  std::call_once(is_pooled_, [&] {
+    pooled_ = std::move(sums);
+    divide(pooled_);
+  });
+}
+
+void SliceHessians::divide(Means& sums) const {
+  double total = 0.0;
+  for (const int64_t n : counts()) total += static_cast<double>(n);
+  for (std::vector<float>* means : {&sums.hessian, &sums.cross_covariance}) {
+    in_parts(means->size(), [&](size_t i) {
+      float& value = (*means)[i];
+      value = total > 0.0 ? value / static_cast<float>(total) : 0.0f;
+    });
+  }
 }
 
 HessianSums::~HessianSums() {

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -47,15 +48,35 @@ class SliceHessians {
   };
   /// Made when it is first asked for. Thread-safe, and parallel inside.
   const Means& pooled() const;
+  /// The same in two steps, where slices have several owners: sums of the slices that are `wanted` are added, in their
+  /// order, and what all of them are in the end becomes the means.
+  void add_slices(const std::function<bool(int64_t slice)>& wanted, Means& sums) const;
+  void set_pooled(Means sums) const;
+
+  /// Slices are dealt out to ranks (layer_sharing.h), in ranges, or all to one: who has their sums.
+  void deal(int n_ranks, int owner_of_all) {
+    n_ranks_ = n_ranks;
+    owner_of_all_ = owner_of_all;
+  }
+  int owner(int64_t slice) const {
+    return owner_of_all_ >= 0 ? owner_of_all_ : owner_of_slice(slice, n_slices(), n_ranks_);
+  }
+  /// Of slices in ranges.
+  static int owner_of_slice(int64_t slice, int64_t n_slices, int n_ranks) {
+    return static_cast<int>(slice * n_ranks / n_slices);
+  }
 
  protected:
   void add_inputs(int64_t slice, int64_t n) { counts_[static_cast<size_t>(slice)] += n; }
 
  private:
+  void divide(Means& sums) const;
+
   int64_t n_;
   std::vector<int64_t> counts_;
   mutable std::once_flag is_pooled_;
   mutable Means pooled_;
+  int n_ranks_ = 1, owner_of_all_ = 0;
 };
 
 /// All slices in memory.

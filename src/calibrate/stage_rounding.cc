@@ -50,6 +50,11 @@ std::vector<RoundingTask> StageRounding::tasks() const {
   return tasks;
 }
 
+int StageRounding::owner(const RoundingTask& task) const {
+  const SliceHessians& own = *groups_[task.group].own;
+  return own.owner(task.kind == RoundingTask::Kind::kRound ? task.index : compared_slice(own));
+}
+
 RoundingOutcome StageRounding::perform(const RoundingTask& task, formats::DeviceEncoder* device,
                                        TimedLoop& timed) const {
   const RoundingGroup& group = groups_[task.group];

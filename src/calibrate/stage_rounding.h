@@ -27,6 +27,8 @@ class StageRounding {
 
   std::span<const RoundingGroup> groups() const { return groups_; }
   std::vector<RoundingTask> tasks() const;
+  /// The rank that has the statistics for it.
+  int owner(const RoundingTask& task) const;
   /// Thread-safe, and parallel inside. `device` rounds; null: the processor. The outcome is the same.
   RoundingOutcome perform(const RoundingTask& task, formats::DeviceEncoder* device, TimedLoop& timed) const;
   /// Of each task once. Thread-safe.

@@ -2,15 +2,17 @@
 // the order of their names, because templates print them.
 #pragma once
 
-#include <nlohmann/json.hpp>
 #include <string_view>
+
+#include "json/json.h"
 
 namespace steelyard::chat {
 
-using Json = nlohmann::ordered_json;
+using json::Json;
+using json::json_text;
 
 /// JSON of a model or a client. Discarded (is_discarded()) where the text is none, or is nested more deeply, or has
-/// more names, than anything that is meant (base/json_size.h).
-Json parse_json(std::string_view text);
+/// more names, than anything that is meant.
+inline Json parse_json(std::string_view text) { return json::parse_json(text, /*most_levels=*/64); }
 
 }  // namespace steelyard::chat

@@ -45,6 +45,11 @@ class Backend {
   /// them.
   virtual Weight load(Weight host) = 0;
 
+  /// While on, products compute each row of a batch as they compute the only row of one: bit for bit what a text gets
+  /// that goes on by itself. Where rows beside a row make no difference, or where that is not promised (devices), it
+  /// does nothing.
+  virtual void compute_rows_alone(bool) {}
+
   // ---- operations
 #define OPERATION(name, ...) virtual void name(__VA_ARGS__) = 0;
 #define HOST_OPERATION OPERATION
@@ -60,6 +65,18 @@ class Backend {
     const Attention one{args, out};
     attentions({&one, 1});
   }
+};
+
+/// Has a backend compute rows alone as long as it lives.
+class RowsAlone {
+ public:
+  explicit RowsAlone(Backend& backend, bool on = true) : backend_(backend) { backend_.compute_rows_alone(on); }
+  RowsAlone(const RowsAlone&) = delete;
+  RowsAlone& operator=(const RowsAlone&) = delete;
+  ~RowsAlone() { backend_.compute_rows_alone(false); }
+
+ private:
+  Backend& backend_;
 };
 
 /// How matrix products round activations. Weights are always decoded exactly.

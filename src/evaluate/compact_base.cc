@@ -12,7 +12,9 @@
 namespace steelyard::evaluate {
 namespace {
 
-constexpr uint32_t kVersion = 1, kVersionWithFirst = 2;  // the second has the first scored position after the header
+// The second has the first scored position after the header; the third that and the bytes of a note, which follows the
+// tokens.
+constexpr uint32_t kVersion = 1, kVersionWithFirst = 2, kVersionWithNote = 3;
 
 // The head of the file; the layout of docs/perplexity.md.
 struct Header {
@@ -45,11 +47,11 @@ CompactBase::CompactBase(MappedFile file) : DivergenceBase(std::move(file)) {
   ByteReader in(bytes(), path());
   in.set_subject("the header is truncated");
   in.read(std::span(&header, 1));
-  const bool has_first = header.version == kVersionWithFirst;
-  if (header.version != kVersion && !has_first)
-    fail(path(), "has version {}, expected {} or {}", header.version, kVersion, kVersionWithFirst);
-  const int64_t first_scored = has_first ? int64_t{in.number<uint32_t>()} : -1;
-  const size_t header_bytes = sizeof(header) + (has_first ? sizeof(uint32_t) : 0);
+  if (header.version < kVersion || header.version > kVersionWithNote)
+    fail(path(), "has version {}, expected {} to {}", header.version, kVersion, kVersionWithNote);
+  const int64_t first_scored = header.version >= kVersionWithFirst ? int64_t{in.number<uint32_t>()} : -1;
+  const uint32_t note_bytes = header.version >= kVersionWithNote ? in.number<uint32_t>() : 0;
+  const size_t header_bytes = sizeof(header) + sizeof(uint32_t) * (header.version - kVersion);
   set_counts(header.n_ctx, header.n_vocab, header.n_chunks, first_scored);
   const uint64_t n_layers = header.n_expert_layers;
   // Bounds that keep every product of these below 2^63.
@@ -61,7 +63,7 @@ CompactBase::CompactBase(MappedFile file) : DivergenceBase(std::move(file)) {
   experts_.n_expert = header.n_expert;
   experts_.n_used = header.n_used;
   shape_ = {header.n_vocab, header.n_top, header.n_samples, static_cast<int64_t>(n_layers * header.n_used)};
-  check_length(header_bytes, n_layers * sizeof(int32_t), shape_.row_bytes());
+  check_length(header_bytes, note_bytes + n_layers * sizeof(int32_t), shape_.row_bytes());
 
   fingerprint_.assign(header.fingerprint, kSha256Digits);
   vocabulary_.assign(header.vocabulary, kSha256Digits);
@@ -74,6 +76,7 @@ CompactBase::CompactBase(MappedFile file) : DivergenceBase(std::move(file)) {
     fail(path(), "a token is beyond the vocabulary of {}", n_vocab());
   }
   in.seek(header_bytes + ids.size() * sizeof(tokenizer::TokenId));
+  note_ = in.text(note_bytes);
   experts_.layers = in.values<int32_t>(n_layers);
   if (std::ranges::adjacent_find(experts_.layers, std::ranges::greater_equal()) != experts_.layers.end() ||
       (n_layers > 0 && experts_.layers[0] < 0)) {
@@ -118,19 +121,19 @@ std::vector<uint16_t> CompactBase::choices(int64_t chunk, int64_t index) const {
 }
 
 CompactBaseWriter::CompactBaseWriter(const std::string& path, const tokenizer::Chunks& chunks,
-                                     const ModelIdentity& model, std::optional<AtomicFile::Resume> resume)
-    : DivergenceBaseWriter(path, resume),
-      shape_(compact_shape(model.n_vocab, model.experts.n_choices())),
-      n_scored_(chunks.n_scored()) {
+                                     const ModelIdentity& model, std::optional<AtomicFile::Resume> resume,
+                                     const std::string& note)
+    : DivergenceBaseWriter(path, resume) {
+  const CompactShape shape = compact_shape(model.n_vocab, model.experts.n_choices());
   Header header{};
   std::memcpy(header.magic, CompactBase::kMagic.data(), sizeof(header.magic));
   const bool has_first = chunks.first_scored() != chunks.n_ctx() / 2;
-  header.version = has_first ? kVersionWithFirst : kVersion;
+  header.version = !note.empty() ? kVersionWithNote : has_first ? kVersionWithFirst : kVersion;
   header.n_ctx = static_cast<uint32_t>(chunks.n_ctx());
   header.n_vocab = static_cast<uint32_t>(model.n_vocab);
   header.n_chunks = static_cast<uint32_t>(chunks.count());
-  header.n_top = static_cast<uint32_t>(shape_.n_top);
-  header.n_samples = static_cast<uint32_t>(shape_.n_samples);
+  header.n_top = static_cast<uint32_t>(shape.n_top);
+  header.n_samples = static_cast<uint32_t>(shape.n_samples);
   header.n_expert_layers = static_cast<uint32_t>(model.experts.layers.size());
   header.n_expert = static_cast<uint32_t>(model.experts.n_expert);
   header.n_used = static_cast<uint32_t>(model.experts.n_used);
@@ -139,18 +142,23 @@ CompactBaseWriter::CompactBaseWriter(const std::string& path, const tokenizer::C
   copy_hash(sha256(std::as_bytes(chunks.tokens())), header.text);
 
   const std::span<const int32_t> layers = model.experts.layers;
-  const auto n_rows = static_cast<uint64_t>(chunks.count() * n_scored_);
-  file().reserve(sizeof(header) + sizeof(uint32_t) + chunks.tokens().size_bytes() + layers.size_bytes() +
-                 n_rows * shape_.row_bytes());
+  const auto n_rows = static_cast<uint64_t>(chunks.count() * chunks.n_scored());
+  file().reserve(sizeof(header) + 2 * sizeof(uint32_t) + note.size() + chunks.tokens().size_bytes() +
+                 layers.size_bytes() + n_rows * shape.row_bytes());
   if (resume && resume->size > 0) return;
   ByteWriter out(file());
   out.values(std::span<const Header>(&header, 1));
-  if (has_first) out.number<uint32_t>(static_cast<uint32_t>(chunks.first_scored()));
+  if (header.version >= kVersionWithFirst) out.number<uint32_t>(static_cast<uint32_t>(chunks.first_scored()));
+  if (header.version >= kVersionWithNote) out.number<uint32_t>(static_cast<uint32_t>(note.size()));
   out.values(chunks.tokens());
+  out.values(std::span<const char>(note));
   out.values(layers);
 }
 
-void CompactBaseWriter::add(const ScoredLogits& rows) {
+CompactBaseEncoder::CompactBaseEncoder(const tokenizer::Chunks& chunks, const ModelIdentity& model)
+    : shape_(compact_shape(model.n_vocab, model.experts.n_choices())), n_scored_(chunks.n_scored()) {}
+
+std::span<const std::byte> CompactBaseEncoder::encode(const ScoredLogits& rows) {
   const size_t row_bytes = shape_.row_bytes(), n_choices = static_cast<size_t>(shape_.n_choices);
   rows_.resize(static_cast<size_t>(rows.n_rows) * row_bytes);
   parallel_for(rows.n_rows, 4, [&](int64_t r) {
@@ -160,7 +168,7 @@ void CompactBaseWriter::add(const ScoredLogits& rows) {
         make_compact_row(shape_, rows.row(r), rows.targets[at], rows.experts.subspan(at * n_choices, n_choices), seed),
         std::span(rows_).subspan(at * row_bytes, row_bytes));
   });
-  file().append(rows_);
+  return rows_;
 }
 
 }  // namespace steelyard::evaluate

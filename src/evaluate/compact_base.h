@@ -26,6 +26,8 @@ class CompactBase : public DivergenceBase {
   const ExpertShape& experts() const override { return experts_; }
   std::vector<uint16_t> choices(int64_t chunk, int64_t index) const override;
 
+  std::string note() const override { return note_; }
+
   const CompactShape& shape() const { return shape_; }
   /// Of the model that made the base.
   const std::string& fingerprint() const { return fingerprint_; }
@@ -35,19 +37,24 @@ class CompactBase : public DivergenceBase {
 
   CompactShape shape_;
   ExpertShape experts_;
-  std::string fingerprint_, vocabulary_;
+  std::string fingerprint_, vocabulary_, note_;
 };
 
-class CompactBaseWriter : public DivergenceBaseWriter {
+class CompactBaseEncoder : public DivergenceBaseEncoder {
  public:
-  CompactBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, const ModelIdentity& model,
-                    std::optional<AtomicFile::Resume> resume);
-  void add(const ScoredLogits& rows) override;
+  CompactBaseEncoder(const tokenizer::Chunks& chunks, const ModelIdentity& model);
+  std::span<const std::byte> encode(const ScoredLogits& rows) override;
 
  private:
   CompactShape shape_;
   int64_t n_scored_;
   std::vector<std::byte> rows_;
+};
+
+class CompactBaseWriter : public DivergenceBaseWriter {
+ public:
+  CompactBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, const ModelIdentity& model,
+                    std::optional<AtomicFile::Resume> resume, const std::string& note = "");
 };
 
 }  // namespace steelyard::evaluate

@@ -86,6 +86,12 @@ void DivergenceBase::require(const tokenizer::Chunks& chunks, const ModelIdentit
   }
 }
 
+std::unique_ptr<DivergenceBaseEncoder> DivergenceBaseEncoder::create(BaseLayout layout, const tokenizer::Chunks& chunks,
+                                                                     const ModelIdentity& model) {
+  if (layout == BaseLayout::kLlama) return std::make_unique<LlamaBaseEncoder>(model.n_vocab);
+  return std::make_unique<CompactBaseEncoder>(chunks, model);
+}
+
 DivergenceBaseWriter::DivergenceBaseWriter(const std::string& path, std::optional<AtomicFile::Resume> resume)
     : file_(resume ? std::make_unique<AtomicFile>(path, *resume) : std::make_unique<AtomicFile>(path)) {}
 
@@ -97,11 +103,12 @@ uint64_t DivergenceBaseWriter::make_durable() {
 std::unique_ptr<DivergenceBaseWriter> DivergenceBaseWriter::create(BaseLayout layout, const std::string& path,
                                                                    const tokenizer::Chunks& chunks,
                                                                    const ModelIdentity& model,
-                                                                   std::optional<AtomicFile::Resume> resume) {
+                                                                   std::optional<AtomicFile::Resume> resume,
+                                                                   const std::string& note) {
   if (layout == BaseLayout::kLlama) {
     return std::make_unique<LlamaBaseWriter>(path, chunks, model.n_vocab, resume);
   }
-  return std::make_unique<CompactBaseWriter>(path, chunks, model, resume);
+  return std::make_unique<CompactBaseWriter>(path, chunks, model, resume, note);
 }
 
 }  // namespace steelyard::evaluate

@@ -55,6 +55,8 @@ class DivergenceBase {
   /// Scored positions per chunk.
   int64_t n_scored() const { return n_ctx_ - 1 - first_scored_; }
   int64_t first_scored() const { return first_scored_; }
+  /// What the job that made it wants to know again, and nobody here reads (EvaluationOptions::note); empty: nothing.
+  virtual std::string note() const { return ""; }
   /// SHA-256 of its length and first MiB: identifies the base.
   std::string digest() const;
   /// The text that the base was made with [n_chunks * n_ctx].
@@ -79,18 +81,33 @@ class DivergenceBase {
 
 enum class BaseLayout { kCompact, kLlama };
 
+/// Makes the rows of a base file, wherever they are scored.
+class DivergenceBaseEncoder {
+ public:
+  virtual ~DivergenceBaseEncoder() = default;
+
+  /// `chunks` and `model` outlive it.
+  static std::unique_ptr<DivergenceBaseEncoder> create(BaseLayout layout, const tokenizer::Chunks& chunks,
+                                                       const ModelIdentity& model);
+
+  /// Their bytes in the file, valid until the next call.
+  virtual std::span<const std::byte> encode(const ScoredLogits& rows) = 0;
+};
+
 /// Writes a base file row by row, in the order of score_chunks.
 class DivergenceBaseWriter {
  public:
   virtual ~DivergenceBaseWriter() = default;
 
-  /// resume: the file can be continued after an interruption; its size is the length that an earlier writer last made
-  /// durable.
+  /// note: for the compact layout only. resume: the file can be continued after an interruption; its size is the length
+  /// that an earlier writer last made durable.
   static std::unique_ptr<DivergenceBaseWriter> create(BaseLayout layout, const std::string& path,
                                                       const tokenizer::Chunks& chunks, const ModelIdentity& model,
-                                                      std::optional<AtomicFile::Resume> resume);
+                                                      std::optional<AtomicFile::Resume> resume,
+                                                      const std::string& note = "");
 
-  virtual void add(const ScoredLogits& rows) = 0;
+  /// Of the next rows, as an encoder made them.
+  void append(std::span<const std::byte> rows) { file_->append(rows); }
 
   /// Bytes that are on the disk now.
   uint64_t make_durable();

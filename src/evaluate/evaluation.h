@@ -32,12 +32,14 @@ void save_progress(ResumeFile& file, const Progress& progress);
 std::optional<Progress> load_progress(const ResumeFile& file);
 
 struct EvaluationOptions {
-  schedule::SweepOptions
-      sweep;             ///< keep_layers: token-major, else layer-major, where progress is chunks whose logits are done
-  std::string settings;  ///< what else must be the same when a run goes on: backend, precision
+  /// keep_layers: token-major, where batches are dealt out to ranks. Else layer-major, where layers are dealt out, and
+  /// progress is chunks whose logits are done. The leader has all results, other ranks none.
+  schedule::SweepOptions sweep;
+  std::string settings;   ///< what else must be the same when a run goes on: backend, precision
   std::string base_path;  ///< of the base to compare with or to write; empty: none
   bool write_base = false;
   BaseLayout layout = BaseLayout::kCompact;
+  std::string note;           ///< that the base is to keep, in the compact layout
   std::string progress_path;  ///< empty: an interruption loses the run
   std::chrono::milliseconds save_every{5000};
   std::function<void(int64_t done, int64_t count)> layer_done;  ///< layer-major: called after each; may be empty

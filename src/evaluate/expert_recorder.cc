@@ -49,6 +49,13 @@ std::span<const uint16_t> ExpertRecorder::choices(int64_t chunk, int64_t first, 
   return rows_;
 }
 
+RouterCounts& RouterCounts::operator+=(const RouterCounts& other) {
+  n_tokens += other.n_tokens;
+  n_same += other.n_same;
+  n_shared += other.n_shared;
+  return *this;
+}
+
 double RouterCounts::overlap(int64_t n_used) const {
   return n_tokens == 0 ? 0 : static_cast<double>(n_shared) / static_cast<double>(n_tokens * n_used);
 }

@@ -27,6 +27,10 @@ class ExpertRecorder : public compute::MatmulObserver {
   void routed(compute::Backend& backend, const compute::Weight& router, const compute::Routing& routing) override;
   void end_batch(compute::Backend& backend, bool counts) override;
 
+  /// Of the window's chunks in a layer of the shape [chunks * n_scored, n_used]: to hand on what another rank has seen.
+  std::vector<uint16_t>& of_layer(size_t layer) { return chosen_[layer]; }
+  const ExpertShape& shape() const { return shape_; }
+
   /// Of scored positions [first, first + n) of a chunk [n, n_layers, n_used], valid until the next call.
   std::span<const uint16_t> choices(int64_t chunk, int64_t first, int64_t n);
 
@@ -46,6 +50,7 @@ struct RouterCounts {
   int64_t n_same = 0;    ///< tokens whose set of experts is the base's
   int64_t n_shared = 0;  ///< experts that both sets have, over all tokens
 
+  RouterCounts& operator+=(const RouterCounts& other);
   MeanEstimate same() const { return share_estimate(n_same, n_tokens); }
   /// Share of the base's experts that are chosen too.
   double overlap(int64_t n_used) const;

@@ -19,7 +19,7 @@ constexpr float kClip = 16.0f;
 // A row is float scale, float min_log_prob, then one uint16 code per token, padded to an even number.
 size_t row_values(int64_t n_vocab) { return static_cast<size_t>(2 * ((n_vocab + 1) / 2) + 4); }
 
-void encode(std::span<const float> x, std::span<uint16_t> row) {
+void encode_row(std::span<const float> x, std::span<uint16_t> row) {
   const auto [smallest, largest] = std::ranges::minmax(x);
   const float floor = std::max(smallest, largest - kClip);
   const float scale = (largest - floor) / 65535.0f;
@@ -81,9 +81,9 @@ void LlamaBase::target(int64_t chunk, int64_t index, std::span<int32_t> tokens, 
 
 LlamaBaseWriter::LlamaBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, int64_t n_vocab,
                                  std::optional<AtomicFile::Resume> resume)
-    : DivergenceBaseWriter(path, resume), row_values_(row_values(n_vocab)) {
+    : DivergenceBaseWriter(path, resume) {
   const auto n_rows = static_cast<uint64_t>(chunks.count() * chunks.n_scored());
-  file().reserve(kHeaderBytes + chunks.tokens().size_bytes() + n_rows * row_values_ * sizeof(uint16_t));
+  file().reserve(kHeaderBytes + chunks.tokens().size_bytes() + n_rows * row_values(n_vocab) * sizeof(uint16_t));
   if (resume && resume->size > 0) return;
   ByteWriter out(file());
   out.text(LlamaBase::kMagic);
@@ -93,12 +93,14 @@ LlamaBaseWriter::LlamaBaseWriter(const std::string& path, const tokenizer::Chunk
   out.values(chunks.tokens());
 }
 
-void LlamaBaseWriter::add(const ScoredLogits& rows) {
+LlamaBaseEncoder::LlamaBaseEncoder(int64_t n_vocab) : row_values_(row_values(n_vocab)) {}
+
+std::span<const std::byte> LlamaBaseEncoder::encode(const ScoredLogits& rows) {
   rows_.resize(static_cast<size_t>(rows.n_rows) * row_values_);
   parallel_for(rows.n_rows, 4, [&](int64_t r) {
-    encode(rows.row(r), std::span(rows_).subspan(static_cast<size_t>(r) * row_values_, row_values_));
+    encode_row(rows.row(r), std::span(rows_).subspan(static_cast<size_t>(r) * row_values_, row_values_));
   });
-  file().append(std::as_bytes(std::span(rows_)));
+  return std::as_bytes(std::span(rows_));
 }
 
 }  // namespace steelyard::evaluate

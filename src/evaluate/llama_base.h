@@ -31,15 +31,20 @@ class LlamaBase : public DivergenceBase {
   ExpertShape no_experts_;
 };
 
-class LlamaBaseWriter : public DivergenceBaseWriter {
+class LlamaBaseEncoder : public DivergenceBaseEncoder {
  public:
-  LlamaBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, int64_t n_vocab,
-                  std::optional<AtomicFile::Resume> resume);
-  void add(const ScoredLogits& rows) override;
+  explicit LlamaBaseEncoder(int64_t n_vocab);
+  std::span<const std::byte> encode(const ScoredLogits& rows) override;
 
  private:
   size_t row_values_;
   std::vector<uint16_t> rows_;
+};
+
+class LlamaBaseWriter : public DivergenceBaseWriter {
+ public:
+  LlamaBaseWriter(const std::string& path, const tokenizer::Chunks& chunks, int64_t n_vocab,
+                  std::optional<AtomicFile::Resume> resume);
 };
 
 }  // namespace steelyard::evaluate

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 
@@ -30,17 +31,35 @@ struct ScoredLogits {
 
 struct ScoreOptions {
   std::string path;                    ///< of the model, for errors
-  int64_t first_chunk = 0;             ///< go on with this one, which begins a batch
   schedule::SweepOptions sweep;        ///< keep_layers: token-major, one batch after the other; else layer-major
   ExpertRecorder* recorder = nullptr;  ///< sees which experts are chosen
   std::function<void(int64_t done, int64_t count)> layer_done;  ///< layer-major: called after each; may be empty
 };
 
-/// Runs the chunks from first_chunk on and passes on the logits of their scored positions in order, some rows at a
-/// time. So memory does not grow with n_ctx * n_vocab. Logits are computed last, so it does not grow with the number of
-/// chunks either. Both orders give the same bits. Error naming the place where a chunk's numbers become non-finite.
+/// Runs windows of chunks and passes on the logits of their scored positions in order, some rows at a time. So memory
+/// does not grow with n_ctx * n_vocab. Logits are computed last, so it does not grow with the number of chunks either.
+/// Both orders give the same bits. Where layers are dealt out to ranks (SweepOptions), the leader alone has logits.
+class ChunkScorer {
+ public:
+  /// All arguments outlive it.
+  ChunkScorer(const model::Model& model, const tokenizer::Chunks& chunks, int64_t n_vocab, const ScoreOptions& options,
+              const std::function<void(const ScoredLogits&)>& visit);
+  ~ChunkScorer();
+
+  /// Chunks of a window: of a batch, or all.
+  int64_t window() const;
+  /// The window that begins with this chunk. Error naming the place where a chunk's numbers become non-finite.
+  void score(int64_t first);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// The chunks from first_chunk on, which begins a batch.
 void score_chunks(const model::Model& model, const tokenizer::Chunks& chunks, int64_t n_vocab,
-                  const ScoreOptions& options, const std::function<void(const ScoredLogits&)>& visit);
+                  const ScoreOptions& options, int64_t first_chunk,
+                  const std::function<void(const ScoredLogits&)>& visit);
 
 /// What score_chunks keeps in memory besides the sweep: rows of logits on backend and host.
 uint64_t scoring_bytes(const tokenizer::Chunks& chunks, int64_t n_vocab);

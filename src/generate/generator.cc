@@ -40,6 +40,12 @@ Generator::Generator(const model::Model& model, const tokenizer::Tokenizer& toke
 
 int64_t Generator::remaining() const { return options_.n_context - session_.position() - (waiting_ ? 1 : 0); }
 
+std::vector<tokenizer::TokenId> Generator::ids() const {
+  std::vector<tokenizer::TokenId> ids = session_.ids();
+  if (waiting_) ids.push_back(*waiting_);
+  return ids;
+}
+
 void Generator::append(std::span<const tokenizer::TokenId> ids) {
   if (static_cast<int64_t>(ids.size()) > remaining()) {
     fail("", "the context of {} tokens is full: {} more do not fit into the {} that are left", options_.n_context,
@@ -85,7 +91,8 @@ FinishReason Generator::generate(int64_t n, const std::function<void(std::string
     sampler_.accept(id);
     if (tokenizer_.is_end_of_generation(id)) return end(FinishReason::kEndOfGeneration);
     ++generation_.tokens;
-    show(filter_.push(tokenizer_.decode(std::span(&id, 1), options_.show_special)));
+    show(filter_.push(options_.decode ? options_.decode(id)
+                                      : tokenizer_.decode(std::span(&id, 1), options_.show_special)));
     if (filter_.stopped()) return end(FinishReason::kStopString);
   }
   return end(FinishReason::kTokens);

@@ -7,6 +7,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -40,6 +41,8 @@ class Generator {
     bool show_special = false;  // the text of control tokens is part of what is shown
     SamplingOptions sampling;
     std::vector<std::string> stops;
+    /// The text of a token that is generated; null: as the tokenizer decodes it.
+    std::function<std::string(tokenizer::TokenId)> decode = {};
   };
 
   /// Keeps references to both. Error for options out of range, and for everything that Session refuses.
@@ -49,11 +52,14 @@ class Generator {
   void append(std::span<const tokenizer::TokenId> ids);
 
   /// Generates up to `n` tokens after the appended ones, at least one, and passes their text to `show`, piece by piece.
+  /// What `show` throws ends the answer; the token that it was shown is part of the context.
   /// Error when the model gives no finite logits.
   FinishReason generate(int64_t n, const std::function<void(std::string_view)>& show);
 
   /// Nothing appended yet.
   bool empty() const { return session_.position() == 0; }
+  /// The tokens of the context: appended and generated ones, the token that ended generation too.
+  std::vector<tokenizer::TokenId> ids() const;
   /// Room left: tokens that can still be appended or generated.
   int64_t remaining() const;
   const Timing& prompt_timing() const { return prompt_; }

@@ -21,6 +21,17 @@ struct SamplingOptions {
   double repeat_penalty = 1;   // of tokens among the last ones; 1: none
   int64_t repeat_last_n = 64;  // how many tokens are the last ones; -1: all
   uint64_t seed = 0;
+
+  /// Under the names of the flags, as options of jobs are listed. The seed is not among them: who samples chooses it.
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("temp", self.temperature);
+    visit("top_k", self.top_k);
+    visit("top_p", self.top_p);
+    visit("min_p", self.min_p);
+    visit("repeat_penalty", self.repeat_penalty);
+    visit("repeat_last_n", self.repeat_last_n);
+  }
 };
 
 /// Error naming the option unless every option is in its range.

@@ -3,7 +3,9 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/output_target.h"
+#include "base/saturating.h"
 #include "base/temporary_file.h"
 #include "jobs/calibration_costs.h"
 
@@ -23,6 +25,8 @@ CalibrationTextSettings calibration_text_settings(const QuantizeOptions& options
           // A file may be made again from the text that was kept, which needs no writing.
           .writing = options.from.empty() || source.own ? shaping.writing : WritingOptions(),
           .files = options.files,
+          .conversations = options.conversations,
+          .conversations_share = shaping.conversations_share,
           .model = {.model = options.model, .backend = {options.backend}, .threads = options.threads},
           .progress = {.resume = options.dry_run ? "" : name_beside(options.output, kProgressSuffix)},
           .replace = !options.resume,
@@ -56,18 +60,23 @@ calibrate::CalibrationSettings Calibration::settings() const {
       source_, model_.config(), resolution_, text_.chunks().count(), text_.chunks().n_ctx(), options_.memory);
   settings.sweep.hidden_state_bytes = memory.in_memory / 2;  // of each model
   settings.stage_memory = memory.of_stage;
+  // Without room for it, a layer that was read ahead would be gone before its turn, and be read again. As much once
+  // more is for what is on its way to the disk.
+  settings.reads_ahead =
+      saturating_add(memory.peak, saturating_mul(2, memory.weights)) <= usable_memory(options_.memory);
   if (progress_) {
     settings.at_work = [this](int layer) {
       progress_({.stage = "calibrate", .item = fmt::format("layer {} of {}", layer + 1, model_.n_layers())});
     };
   }
+  settings.ranks = options_.ranks;
   settings.trials = options_.trials;
   settings.sweep.scratch_folder = std::filesystem::path(options_.output).parent_path().string();
   return settings;
 }
 
 void Calibration::read() {
-  if (options_.restart) remove_file(name_beside(options_.output, kProgressSuffix));
+  if (options_.restart && cluster::leads(options_.ranks)) remove_file(name_beside(options_.output, kProgressSuffix));
   text_.read(tokenizer_, model_.config(), progress_);
 }
 

@@ -62,6 +62,10 @@ TextSource TextSource::parse(const std::string& text) {
   return source;
 }
 
+void refuse_own_text(const TextSource& source) {
+  if (source.own) fail("", "several processes need the text as a file: write it with steelyard write");
+}
+
 OptionNames TextSource::unused() const {
   OptionNames names;
   if (!own || file.empty() || own_tokens > 0) names.insert("own_share");
@@ -91,16 +95,17 @@ CalibrationText::CalibrationText(CalibrationTextSettings settings) : settings_(s
   if (!source.own && about_writing) {
     fail("", "--writer, --save-text, --seed and what else says how a model writes need a text called self");
   }
+  const double share = settings_.conversations_share;
+  if (!(share >= 0 && share <= 1)) fail("", "--conversations-share: expected 0 to 1, found {}", share);
+  if (settings_.conversations.given() && share == 0) fail("", "--conversations-share 0 leaves no conversations");
   if (!source.file.empty()) content_ = read_text_file(source.file);
+  if (settings_.conversations.given()) conversations_.emplace(settings_.conversations);
 }
 
 tokenizer::Chunks CalibrationText::read_file_chunks(const tokenizer::Tokenizer& tokenizer, int64_t n_chunks) const {
   const std::string& file = settings_.source.file;
   if (is_saved_text(content_)) {
-    SavedText text = parse_saved_text(content_, tokenizer, file);
-    const auto first = std::min(settings_.from_chunk, std::ssize(text.chunks));
-    text.chunks.erase(text.chunks.begin(), text.chunks.begin() + first);
-    return text.as_chunks(n_chunks, file);
+    return parse_saved_text(content_, tokenizer, file).as_chunks(settings_.from_chunk, n_chunks, file);
   }
   std::vector<tokenizer::TokenId> ids = tokenize_text(tokenizer, content_, settings_.parse_special);
   leave_out(ids, settings_.from_chunk, settings_.n_ctx);
@@ -133,21 +138,62 @@ tokenizer::Chunks CalibrationText::write_chunks(int64_t n_chunks, const Progress
   const std::string saved = print(own_->text(), n_chunks, *tokenizer_);
   sha256_ = steelyard::sha256(saved);
   if (!settings_.files.save_text.empty()) write_file(settings_.files.save_text, saved);
-  return own_->text().as_chunks(n_chunks, "self");
+  return own_->text().as_chunks(0, n_chunks, "self");
 }
 
 void CalibrationText::read(const tokenizer::Tokenizer& tokenizer, const model::ModelConfig& config,
                            const ProgressCallback& progress) {
-  const TextSource& source = settings_.source;
-  const bool all = !source.own && (settings_.whole_file || is_saved_text(content_));
+  const bool all = !settings_.source.own && (settings_.whole_file || is_saved_text(content_));
   if (settings_.n_chunks <= 0 && !all) settings_.n_chunks = enough_chunks(config, settings_.n_ctx);
+  if (conversations_) return add_conversations(tokenizer, progress);
+  read_text(tokenizer, settings_.n_chunks, progress);
+  if (!settings_.source.own) settings_.n_chunks = chunks_->count();
+}
+
+// Of n_chunks in all a share is conversations, or as many as there are. Of a text that is used as a whole, n_chunks is
+// what gives the same again.
+void CalibrationText::add_conversations(const tokenizer::Tokenizer& tokenizer, const ProgressCallback& progress) {
+  conversations_->read(gguf::Reader(settings_.model.model, gguf::ReadMode::kHeader).metadata(), tokenizer);
+  const std::optional<tokenizer::TokenId> bos = chunk_bos(tokenizer);
+  const int64_t n_available = conversations_->packed(settings_.n_ctx, 0, bos).count();
+  const double share = settings_.source.empty() ? 1 : settings_.conversations_share;
+  const bool all = settings_.n_chunks <= 0;
+  int64_t n_conversations = n_available;
+  if (!all) {
+    n_conversations =
+        std::min(n_available, std::max<int64_t>(1, std::llround(share * static_cast<double>(settings_.n_chunks))));
+  }
+  if (share < 1 && (all || settings_.n_chunks > n_conversations)) {
+    read_text(tokenizer, all ? 0 : settings_.n_chunks - n_conversations, progress);
+    if (chunks_->n_ctx() != settings_.n_ctx) {
+      fail(settings_.source.file, "has chunks of {} tokens, and conversations are cut into {}: -c {}", chunks_->n_ctx(),
+           settings_.n_ctx, chunks_->n_ctx());
+    }
+    if (all) {
+      const double per_text = share / (1 - share) * static_cast<double>(chunks_->count());
+      n_conversations = std::min(n_available, std::max<int64_t>(1, std::llround(per_text)));
+    }
+  }
+  if (all) settings_.n_chunks = n_conversations + (chunks_ ? chunks_->count() : 0);
+  tokenizer::Chunks packed = conversations_->packed(settings_.n_ctx, n_conversations, bos);
+  chunks_ = chunks_ ? dealt(*chunks_, packed, recorded()) : std::move(packed);
+  n_first_ = chunks_->count();
+  sha256_ = steelyard::sha256(sha256_ + "\n" + conversations_->sha256());
+  conversation_figures_ = conversations_->figures();
+  conversation_figures_->n_chunks = n_conversations;
+  conversations_.reset();
+}
+
+void CalibrationText::read_text(const tokenizer::Tokenizer& tokenizer, int64_t n_chunks,
+                                const ProgressCallback& progress) {
+  const TextSource& source = settings_.source;
   if (!source.own) {
-    chunks_ = read_file_chunks(tokenizer, settings_.n_chunks);
-    settings_.n_chunks = n_first_ = chunks_->count();
+    chunks_ = read_file_chunks(tokenizer, n_chunks);
+    n_first_ = chunks_->count();
     sha256_ = steelyard::sha256(content_);
     return;
   }
-  const int64_t n_all = settings_.n_chunks;
+  const int64_t n_all = n_chunks;
   int64_t n_own = n_all;
   if (source.own_tokens > 0) {
     n_own = chunks_for(source.own_tokens, settings_.n_ctx);
@@ -178,6 +224,13 @@ void CalibrationText::write_more(const ProgressCallback& progress) {
   chunks_ = write_chunks(chunks_->count() + n_first_, progress);
 }
 
+std::string CalibrationText::recorded() const {
+  std::string text = settings_.source.recorded();
+  if (!settings_.conversations.given()) return text;
+  if (!text.empty()) text += '+';
+  return text + std::filesystem::path(settings_.conversations.conversations).filename().string();
+}
+
 void CalibrationText::finish() { take_progress().remove(); }
 
 ResumeFile CalibrationText::take_progress() { return own_ ? own_->take_progress() : ResumeFile(); }
@@ -185,6 +238,8 @@ ResumeFile CalibrationText::take_progress() { return own_ ? own_->take_progress(
 std::optional<WritingFigures> CalibrationText::writing() const {
   return own_ ? std::optional(own_->figures()) : std::nullopt;
 }
+
+std::optional<ConversationFigures> CalibrationText::conversations() const { return conversation_figures_; }
 
 int64_t enough_chunks(const model::ModelConfig& config, int64_t n_ctx) {
   constexpr int64_t kTokens = 65'536, kTokensOfExpert = 3'000;

@@ -1,11 +1,12 @@
 // What calibration passes through a model: a text file, a text that a model has written and saved, text that the model
-// writes now, or a mixture. Used by imatrix and quantize.
+// writes now, conversations, or a mixture. Used by imatrix, quantize, tune and search.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string>
 
+#include "jobs/conversation_text.h"
 #include "jobs/given_options.h"
 #include "jobs/own_text.h"
 
@@ -21,9 +22,14 @@ struct TextSource {
   static TextSource parse(const std::string& text);
   /// Options about a text that this one has no use for: of what the model writes, or of what a file has.
   OptionNames unused() const;
+  /// No text at all.
+  bool empty() const { return !own && file.empty(); }
   /// The same without folders, which change: as it is recorded.
   std::string recorded() const;
 };
+
+/// Error for a text that the model writes, where several processes would have to: `steelyard write` does it before.
+void refuse_own_text(const TextSource& source);
 
 /// Who writes and what becomes of it. Not recorded in a result, which has the text's hash.
 struct WriterFiles {
@@ -47,19 +53,22 @@ struct CalibrationTextSettings {
   double own_share = 0;        ///< of the chunks, where a file has the others
   WritingOptions writing;
   WriterFiles files;
-  ModelOptions model;      ///< that the text is for, and where the writer computes
-  ResumeOptions progress;  ///< of the writing
-  bool replace = false;    ///< progress of another text, instead of refusing it
-  uint64_t memory = 0;     ///< bytes that writing may use; 0: most of what there is
-  bool grows = false;      ///< write_more() may follow: what an earlier run has written of it is there at once
+  ConversationFiles conversations;
+  double conversations_share = kConversationsShare;  ///< of the chunks, where there is text as well
+  ModelOptions model;                                ///< that the text is for, and where the writer computes
+  ResumeOptions progress;                            ///< of the writing
+  bool replace = false;                              ///< progress of another text, instead of refusing it
+  uint64_t memory = 0;                               ///< bytes that writing may use; 0: most of what there is
+  bool grows = false;  ///< write_more() may follow: what an earlier run has written of it is there at once
 };
 
 class CalibrationText {
  public:
-  /// Reads the file: a pipe can be read once only. Error when that fails, and for options out of range.
+  /// Reads the files: a pipe can be read once only. Error when that fails, and for options out of range.
   explicit CalibrationText(CalibrationTextSettings settings);
 
-  /// Now there are chunks. Progress: stage "write" while the model writes. Error for a file that is too short or was
+  /// Now there are chunks. The template of conversations is that of settings.model, unless another is given. Progress:
+  /// stage "write" while the model writes. Error for a file that is too short or was
   /// written by a model of another vocabulary, for a writer of another vocabulary, for a file to keep the text in that
   /// cannot be written, and as OwnText. All of it shows before the model writes.
   void read(const tokenizer::Tokenizer& tokenizer, const model::ModelConfig& config, const ProgressCallback& progress);
@@ -76,13 +85,19 @@ class CalibrationText {
   const tokenizer::Chunks& chunks() const { return *chunks_; }
   /// Chunks that it began with, before write_more() in this run or an earlier one.
   int64_t n_first() const { return n_first_; }
+  /// As it is recorded: names without folders.
+  std::string recorded() const;
   /// Of a file its own, of own text that of the saved file, of a mixture that of both.
   const std::string& sha256() const { return sha256_; }
   /// Where the model has written.
   std::optional<WritingFigures> writing() const;
+  /// Where there are conversations.
+  std::optional<ConversationFigures> conversations() const;
 
  private:
   tokenizer::Chunks read_file_chunks(const tokenizer::Tokenizer& tokenizer, int64_t n_chunks) const;
+  void read_text(const tokenizer::Tokenizer& tokenizer, int64_t n_chunks, const ProgressCallback& progress);
+  void add_conversations(const tokenizer::Tokenizer& tokenizer, const ProgressCallback& progress);
   void open_writer(const tokenizer::Tokenizer& tokenizer);
   tokenizer::Chunks write_chunks(int64_t n_chunks, const ProgressCallback& progress);
 
@@ -91,6 +106,8 @@ class CalibrationText {
   std::optional<OpenModel> writer_;
   std::optional<tokenizer::Tokenizer> tokenizer_;  // of the writer
   std::optional<OwnText> own_;
+  std::optional<ConversationText> conversations_;
+  std::optional<ConversationFigures> conversation_figures_;
   std::optional<tokenizer::Chunks> chunks_;
   int64_t n_first_ = 0;
   std::string sha256_;

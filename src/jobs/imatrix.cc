@@ -41,9 +41,14 @@ std::string run_identity(const OpenModel& model, const CalibrationText& text, co
                             how.with_output, how.sweep.n_batch, how.sweep.keep_layers, model.settings()));
 }
 
+bool has_text(const ImatrixOptions& options) { return !options.text.file.empty() || options.conversations.given(); }
+
+// What only a text file has.
+const OptionNames kOfText = {"own_share", "from_chunk", "parse_special", "conversations_share"};
+
 bool grows(const ImatrixOptions& options) {
   const TextSource source = TextSource::parse(options.text.file);
-  return options.min_expert_tokens > 0 && source.own && source.file.empty();
+  return options.min_expert_tokens > 0 && source.own && source.file.empty() && !options.conversations.given();
 }
 
 // With a minimum per expert, --chunks is the number of chunks between two looks at the coverage: of a file, all may be
@@ -59,6 +64,8 @@ CalibrationTextSettings text_settings(const ImatrixOptions& options) {
           .own_share = options.own_share,
           .writing = options.writing,
           .files = options.files,
+          .conversations = options.conversations,
+          .conversations_share = options.conversations_share,
           .model = options.model,
           .progress = {.resume = options.resume.resume.empty() ? "" : name_beside(options.resume.resume, ".text"),
                        .save_every = options.resume.save_every},
@@ -72,13 +79,16 @@ calibrate::CollectOptions collect_options(const ImatrixOptions& options, const O
   calibrate::CollectOptions how;
   how.with_output = options.process_output && model.model().output().name == "output.weight";
   how.dataset = options.text.file;
+  if (options.conversations.given()) {
+    how.dataset += (how.dataset.empty() ? "" : "+") + options.conversations.conversations;
+  }
   how.sweep = options.sweep.sweep(model.reader(), model.model().config(), result_bytes(model.reader()), chunks.n_ctx(),
-                                  options.output_file);
+                                  options.output_file, options.ranks);
   if (options.min_expert_tokens > 0) how.round = text.source().own ? text.n_first() : options.text.chunks;
   how.min_expert_tokens = options.min_expert_tokens;
   how.progress_path = options.resume.resume;
   how.save_every = options.resume.interval();
-  if (!how.progress_path.empty()) how.identity = run_identity(model, text, how);
+  if (!how.progress_path.empty() || options.ranks != nullptr) how.identity = run_identity(model, text, how);
   return how;
 }
 
@@ -143,6 +153,7 @@ Collected collect(const ImatrixOptions& options, ImatrixResult& result, const Pr
                   .item = fmt::format("chunks {} to {}", first_chunk + 1, end_chunk)});
       });
   text.writing = written.writing();
+  text.conversations = written.conversations();
   text.n_chunks = chunks.count();
   text.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() -
                  (seconds_of_writing() - written_before);
@@ -199,17 +210,30 @@ void check_options(const ImatrixOptions& options) {
   }
   if (options.dry_run) return;
   const TextSource source = TextSource::parse(options.text.file);
-  if (!options.text.file.empty()) {
-    refuse_given(options, source.unused(), fmt::format("with -f {}", options.text.file));
+  if (!options.conversations.given()) {
+    refuse_given(options, {"chat_template", "conversations_share"}, "without --conversations");
+  }
+  if (cluster::are_several(options.ranks)) {
+    if (!has_text(options)) fail("", "nothing to share among processes without a text: -f TEXT");
+    refuse_own_text(source);
+  }
+  if (has_text(options)) {
+    if (!options.text.file.empty()) {
+      refuse_given(options, source.unused(), fmt::format("with -f {}", options.text.file));
+    } else {
+      refuse_given(options, names_of<WritingOptions>() + names_of<WriterFiles>() + kOfText, "without -f TEXT");
+    }
     options.resume.check();
   } else if (!options.in_file.empty()) {
     refuse_others(options, {"in_file", "output_file", "threads"}, "without a text to collect on: -f TEXT");
   }
   if (options.output_file.empty()) fail("", "--output-file is required");
   for (const std::string& path : options.in_file) MappedFile{path};  // a name that is wrong shows before the work
-  const std::vector<std::string> inputs = {options.model.model, source.file};
+  if (!cluster::leads(options.ranks)) return;
+  const std::vector<std::string> inputs = {options.model.model, source.file, options.conversations.conversations,
+                                           options.conversations.chat_template};
   check_output(options.output_file, inputs);
-  if (!options.resume.resume.empty()) check_output(options.resume.resume, {inputs[0], inputs[1], options.output_file});
+  if (!options.resume.resume.empty()) check_output(options.resume.resume, inputs, {options.output_file});
 }
 
 }  // namespace
@@ -224,9 +248,10 @@ ImatrixResult imatrix(const ImatrixOptions& given, const ProgressCallback& progr
     return result;
   }
   std::optional<Collected> sums;
-  if (!options.text.file.empty()) {
+  if (has_text(options)) {
     if (options.model.model.empty()) fail("", "no model given: -m MODEL");
     sums = collect(options, result, progress);
+    if (!cluster::leads(options.ranks)) return result;
   }
   std::vector<plan::Finding> found;
   // Should one of them be no importance, the collection's progress is still there.

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/ranks.h"
 #include "jobs/calibration_text.h"
 #include "jobs/model_options.h"
 #include "jobs/plan.h"
@@ -26,6 +27,8 @@ struct ImatrixOptions {
   double own_share = 0.75;  ///< with self+FILE: chunks that are self
   WritingOptions writing;   ///< with self: the text
   WriterFiles files;        ///< the same
+  ConversationFiles conversations;
+  double conversations_share = kConversationsShare;  ///< of the chunks, with a text
   SweepChoice sweep;
   ResumeOptions resume;
   std::string output_file;           ///< .dat for the legacy layout, else GGUF; may be empty in a dry run
@@ -34,6 +37,9 @@ struct ImatrixOptions {
   int64_t min_expert_tokens = 0;     ///< go on, `chunks` at a time, until every expert has seen so many tokens
   bool dry_run = false;              ///< with model, ctx_size and chunks: what it would take, from the header alone
 
+  /// Processes that share the work, of which this is one; null: it is alone. No option, and not recorded.
+  cluster::Ranks* ranks = nullptr;
+
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit.group(self.model);
@@ -41,6 +47,8 @@ struct ImatrixOptions {
     visit("own_share", self.own_share);
     visit.group(self.writing);
     visit.group(self.files);
+    visit.group(self.conversations);
+    visit("conversations_share", self.conversations_share);
     visit.group(self.sweep);
     visit.group(self.resume);
     visit("output_file", self.output_file);
@@ -91,8 +99,9 @@ struct CollectedText {
   int64_t resumed_chunks = 0, resumed_layers = 0;  ///< by an earlier run
   std::vector<BrokenChunk> broken;
   std::optional<WritingFigures> writing;  ///< of a text that the model has written
-  int64_t wanted_expert_tokens = 0;       ///< what `below` counts from
-  std::vector<BlockCoverage> coverage;    ///< of blocks with routed experts
+  std::optional<ConversationFigures> conversations;
+  int64_t wanted_expert_tokens = 0;     ///< what `below` counts from
+  std::vector<BlockCoverage> coverage;  ///< of blocks with routed experts
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -106,6 +115,7 @@ struct CollectedText {
     visit("resumed_layers", self.resumed_layers);
     visit("broken", self.broken);
     visit("writing", self.writing);
+    visit("conversations", self.conversations);
     visit("wanted_expert_tokens", self.wanted_expert_tokens);
     visit("coverage", self.coverage);
   }

@@ -20,7 +20,6 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -29,23 +28,16 @@
 
 #include "base/byte_size.h"
 #include "base/error.h"
+#include "json/json.h"
 
 namespace steelyard::jobs {
 
-/// Keeps the order of fields.
-using Json = nlohmann::ordered_json;
+using json::Json;
+using json::json_text;
+using json::parse_json;
 
 template <class T>
 Json to_json(const T& of);
-
-/// The text of `json`, the only way from one to the other. It is UTF-8 whatever the strings in it are: bytes that are
-/// none become U+FFFD. Controls of every kind are escaped, DEL and C1 too, so that it can go to a terminal. indent: -1
-/// puts all on one line.
-std::string json_text(const Json& json, int indent = -1);
-
-/// JSON from a file. Discarded (is_discarded()) where the text is none, or has more levels or names than any options:
-/// the library needs a stack as deep as lists are nested, and time that grows with the square of an object's names.
-Json parse_json(std::string_view text, int64_t most_levels = 16);
 
 /// Sets the fields of `of` that `json` names; the others keep their values. Error for a name that is no field and for a
 /// value of another kind or out of range; `where` is what the message begins with.

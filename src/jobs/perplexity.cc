@@ -11,9 +11,11 @@
 #include "evaluate/perplexity.h"
 #include "evaluate/self_check.h"
 #include "evaluate/sequence.h"
+#include "generate/greedy.h"
 #include "jobs/evaluation_report.h"
 #include "jobs/given_options.h"
 #include "jobs/outputs.h"
+#include "jobs/tool_turns.h"
 
 namespace steelyard::jobs {
 namespace {
@@ -24,6 +26,7 @@ class Run {
   Run(const PerplexityOptions& options, const ProgressCallback& progress)
       : options_(options), progress_(progress), open_(options.model, options.text.ctx_size, &options.sweep) {
     result_.model = printable(options.model.model, 4096);
+    if (options.conversations.given()) conversations_.emplace(options.conversations);
   }
 
   PerplexityResult evaluate_text();
@@ -37,7 +40,10 @@ class Run {
   void report(const Progress& progress) const {
     if (progress_) progress_(progress);
   }
-  void report_chunks(std::span<const evaluate::TokenScore> scores);
+  void report_chunks(std::span<const evaluate::TokenScore> scores, int64_t n_scored);
+  void answer_turns(const tokenizer::Tokenizer& tokenizer, const evaluate::DivergenceBase* base);
+  void take_conversations(std::span<const evaluate::TokenScore> scores, const tokenizer::Tokenizer& tokenizer,
+                          bool with_base);
   template <class Figures>
   void take(const Figures& figures);
 
@@ -46,8 +52,14 @@ class Run {
   OpenModel open_;
   PerplexityResult result_;
   ResumeFile progress_file_;
+  std::optional<ConversationText> conversations_;
+  std::optional<ScoredConversations> scored_;  // of them
+  std::vector<ToolTurn> turns_;
+  std::vector<std::vector<tokenizer::TokenId>> answers_;  // to them
+  std::optional<std::vector<std::vector<tokenizer::TokenId>>> base_answers_;
   size_t n_seen_ = 0;  // scores that report_chunks has seen
-  double sum_ = 0;     // of their nll
+  double sum_ = 0;     // of the nll of those that count
+  int64_t n_counted_ = 0;
 };
 
 void Run::check_context(int64_t n) const {
@@ -58,6 +70,15 @@ void Run::check_context(int64_t n) const {
 // The text's chunks, or those of the base when no text is given.
 tokenizer::Chunks Run::choose_chunks(const tokenizer::Tokenizer& tokenizer, const evaluate::DivergenceBase* base) {
   const auto choose = [&] {
+    if (conversations_) {
+      conversations_->read(open_.reader().metadata(), tokenizer);
+      const bool given = options_.text.ctx_size != TextOptions().ctx_size;
+      scored_.emplace(*conversations_, given ? options_.text.ctx_size : 0, open_.model().config().n_context);
+      return scored_->chunks();
+    }
+    if (base != nullptr && !base->note().empty()) {
+      fail(options_.kl_divergence_base, "was made of conversations: give them, with --conversations FILE");
+    }
     if (!options_.text.file.empty()) return read_chunks(options_.text, tokenizer, options_.text.chunks);
     if (base == nullptr) fail("", "no text given: -f FILE");
     if (options_.text.ctx_size != TextOptions().ctx_size && options_.text.ctx_size != base->n_ctx())
@@ -71,7 +92,7 @@ tokenizer::Chunks Run::choose_chunks(const tokenizer::Tokenizer& tokenizer, cons
   };
   tokenizer::Chunks chunks = choose();
   check_context(chunks.n_ctx());
-  result_.text = printable(options_.text.file, 4096);
+  result_.text = printable(conversations_ ? options_.conversations.conversations : options_.text.file, 4096);
   result_.n_ctx = chunks.n_ctx();
   result_.n_chunks = chunks.count();
   result_.n_scored = chunks.count() * chunks.n_scored();
@@ -79,17 +100,16 @@ tokenizer::Chunks Run::choose_chunks(const tokenizer::Tokenizer& tokenizer, cons
 }
 
 // Reports each chunk that was finished since the last call.
-void Run::report_chunks(std::span<const evaluate::TokenScore> scores) {
-  const auto n_scored = static_cast<size_t>(result_.n_scored / result_.n_chunks);
+void Run::report_chunks(std::span<const evaluate::TokenScore> scores, int64_t n_scored) {
   for (; n_seen_ < scores.size(); ++n_seen_) {
-    sum_ += scores[n_seen_].nll;
-    const size_t n = n_seen_ + 1;
+    if (!scored_ || scored_->role(n_seen_) == chat::Role::kAssistant) sum_ += scores[n_seen_].nll, ++n_counted_;
+    const auto n = static_cast<int64_t>(n_seen_ + 1);
     if (n % n_scored != 0) continue;
     report({.stage = "chunks",
-            .done = static_cast<int64_t>(n / n_scored),
+            .done = n / n_scored,
             .total = result_.n_chunks,
             .unit = "chunks",
-            .data = {{"perplexity", std::exp(sum_ / static_cast<double>(n))}}});
+            .data = {{"perplexity", std::exp(sum_ / static_cast<double>(std::max<int64_t>(n_counted_, 1)))}}});
   }
 }
 
@@ -99,6 +119,64 @@ void Run::take(const Figures& figures) {
   result_.standard_error = figures.standard_error;
   result_.mean_nll = figures.mean_nll;
   result_.n_scored = figures.n_tokens;
+}
+
+// Of a base that conversations were made of: what it was made of, and how it has answered.
+struct Note {
+  std::string conversations;  // SHA-256
+  int64_t answer_tokens = 0;
+  std::vector<std::vector<tokenizer::TokenId>> answers;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("conversations", self.conversations);
+    visit("answer_tokens", self.answer_tokens);
+    visit("answers", self.answers);
+  }
+};
+
+// The base's answers to the turns are in its file.
+void Run::answer_turns(const tokenizer::Tokenizer& tokenizer, const evaluate::DivergenceBase* base) {
+  const std::string& path = options_.kl_divergence_base;
+  if (base != nullptr) {
+    const Json json = parse_json(base->note());
+    if (json.is_discarded() || base->note().empty()) fail(path, "was not made of conversations");
+    Note made_of;
+    read_json(json, made_of, path);
+    if (made_of.conversations != conversations_->sha256()) {
+      fail(path, "was made of other conversations, or with another chat template");
+    }
+    if (made_of.answer_tokens != options_.answer_tokens) {
+      fail(path, "was made with --answer-tokens {}, not {}", made_of.answer_tokens, options_.answer_tokens);
+    }
+    base_answers_ = std::move(made_of.answers);
+  }
+  if (options_.answer_tokens == 0 || !calls_of(conversations_->chat(), tokenizer)) return;
+  turns_ = tool_turns(*conversations_, tokenizer, options_.answer_tokens, open_.model().config().n_context);
+  if (base_answers_ && base_answers_->size() != turns_.size()) fail(path, "is damaged: answers are missing");
+  std::vector<std::vector<tokenizer::TokenId>> prompts;
+  for (const ToolTurn& turn : turns_) prompts.push_back(turn.prompt);
+  answers_ = generate::greedy_answers(open_.model(), tokenizer, prompts, options_.answer_tokens, [&](int64_t done) {
+    report({.stage = "answers", .done = done, .total = std::ssize(prompts), .unit = "answers"});
+  });
+}
+
+std::string note(const ConversationText& text, int64_t answer_tokens,
+                 const std::vector<std::vector<tokenizer::TokenId>>& answers) {
+  return json_text(to_json(Note{text.sha256(), answer_tokens, answers}));
+}
+
+void Run::take_conversations(std::span<const evaluate::TokenScore> scores, const tokenizer::Tokenizer& tokenizer,
+                             bool with_base) {
+  const std::vector<evaluate::TokenScore> answers = scored_->answers(scores);
+  if (answers.empty()) fail(options_.conversations.conversations, "no assistant has written anything");
+  take(perplexity(answers));
+  if (with_base) result_.divergence = figures(divergence(answers));
+  ConversationScores& of = result_.conversations.emplace(scored_->scores(scores, with_base));
+  if (turns_.empty()) return;
+  std::optional<std::span<const std::vector<tokenizer::TokenId>>> base;
+  if (base_answers_) base = *base_answers_;
+  of.tool_calls = compare_calls(*conversations_, turns_, answers_, base, *calls_of(conversations_->chat(), tokenizer));
 }
 
 PerplexityResult Run::evaluate_text() {
@@ -112,8 +190,8 @@ PerplexityResult Run::evaluate_text() {
   if (base) base->require(chunks, identity);
 
   evaluate::EvaluationOptions how;
-  how.sweep =
-      options_.sweep.sweep(reader, model.config(), evaluation_bytes(chunks, identity), chunks.n_ctx(), /*output=*/"");
+  how.sweep = options_.sweep.sweep(reader, model.config(), evaluation_bytes(chunks, identity), chunks.n_ctx(),
+                                   /*output=*/"", options_.ranks);
   how.sweep.scratch_folder = options_.scratch_folder;
   how.layer_done = [this](int64_t done, int64_t count) {
     report({.stage = "layers", .done = done, .total = count, .unit = "layers"});
@@ -125,6 +203,8 @@ PerplexityResult Run::evaluate_text() {
       options_.kl_divergence_base_format == "llama" ? evaluate::BaseLayout::kLlama : evaluate::BaseLayout::kCompact;
   how.progress_path = options_.resume.resume;
   how.save_every = options_.resume.interval();
+  if (conversations_) answer_turns(tokenizer, base.get());
+  if (conversations_ && how.write_base) how.note = note(*conversations_, options_.answer_tokens, answers_);
   WorstTokens worst(chunks.n_scored());
   if (base && !options_.report.empty())
     how.rows_scored = [&](const evaluate::ScoredLogits& rows, std::span<const evaluate::TokenScore> scores) {
@@ -134,17 +214,20 @@ PerplexityResult Run::evaluate_text() {
           .data = {{"n_ctx", chunks.n_ctx()},
                    {"n_chunks", chunks.count()},
                    {"order", how.sweep.keep_layers ? "token" : "layer"}}});
-  evaluate::EvaluationResult evaluated =
-      evaluate::evaluate(model, identity, chunks, base.get(), how,
-                         [this](std::span<const evaluate::TokenScore> scores) { report_chunks(scores); });
-  take(perplexity(evaluated.scores));
-  result_.running = running_perplexity(evaluated.scores, chunks.n_scored());
+  evaluate::EvaluationResult evaluated = evaluate::evaluate(
+      model, identity, chunks, base.get(), how,
+      [&](std::span<const evaluate::TokenScore> scores) { report_chunks(scores, chunks.n_scored()); });
+  if (!cluster::leads(options_.ranks)) return std::move(result_);
+  if (scored_) {
+    take_conversations(evaluated.scores, tokenizer, base != nullptr);
+  } else {
+    take(perplexity(evaluated.scores));
+    result_.running = running_perplexity(evaluated.scores, chunks.n_scored());
+    if (base) result_.divergence = figures(divergence(evaluated.scores));
+  }
   result_.resumed_chunks = evaluated.resumed_chunks;
   progress_file_ = std::move(evaluated.progress);
-  if (base) {
-    result_.divergence = figures(divergence(evaluated.scores));
-    if (!evaluated.routers.empty()) result_.router_agreement = agreement(evaluated.routers, evaluated.experts);
-  }
+  if (!evaluated.routers.empty()) result_.router_agreement = agreement(evaluated.routers, evaluated.experts);
   if (!options_.report.empty()) {
     std::optional<report::DivergenceDetails> details;
     if (base) details = divergence_details(evaluated, chunks, *base, tokenizer, worst);
@@ -159,8 +242,9 @@ PerplexityResult Run::noise_floor() {
   const tokenizer::Chunks chunks = choose_chunks(tokenizer, nullptr);
   const int64_t n_piece = chunks.n_ctx() / 7 + 1;
   report({.stage = "plan", .data = {{"n_ctx", chunks.n_ctx()}, {"n_chunks", chunks.count()}, {"n_piece", n_piece}}});
-  const std::vector<evaluate::TokenScore> scores = evaluate::self_check(
-      open_.model(), chunks, n_piece, [this](std::span<const evaluate::TokenScore> done) { report_chunks(done); });
+  const std::vector<evaluate::TokenScore> scores =
+      evaluate::self_check(open_.model(), chunks, n_piece,
+                           [&](std::span<const evaluate::TokenScore> done) { report_chunks(done, chunks.n_scored()); });
   take(perplexity(scores));
   result_.divergence = figures(divergence(scores));
   return std::move(result_);
@@ -203,7 +287,12 @@ PerplexityResult Run::one_sequence() {
 }  // namespace
 
 std::vector<std::string> PerplexityOptions::inputs() const {
-  return {model.model, text.file, tokens, kl_divergence ? kl_divergence_base : ""};
+  return {model.model,
+          text.file,
+          conversations.conversations,
+          conversations.chat_template,
+          tokens,
+          kl_divergence ? kl_divergence_base : ""};
 }
 
 namespace {
@@ -213,6 +302,14 @@ void refuse_ignored(const PerplexityOptions& options) {
   const OptionNames always = names_of<ModelOptions>() + OptionNames{"scratch_folder"};
   if (!options.tokens.empty())
     return refuse_others(options, always + OptionNames{"tokens", "dump_logits", "ctx_size"}, "with --tokens");
+  if (options.conversations.given()) {
+    refuse_given(options,
+                 {"file", "chunks", "from_chunk", "parse_special", "ppl_stride", "kl_divergence_base_format",
+                  "self_check", "report"},
+                 "with --conversations");
+  } else {
+    refuse_given(options, {"chat_template", "answer_tokens"}, "without --conversations");
+  }
   const OptionNames text = always + OptionNames{"file", "ctx_size", "chunks", "from_chunk", "parse_special"};
   if (options.self_check)
     return refuse_others(options, text + OptionNames{"ppl_stride", "self_check"}, "with --self-check");
@@ -238,7 +335,14 @@ void check(const PerplexityOptions& options) {
   if (format != "compact" && format != "llama") {
     fail("", "--kl-divergence-base-format: expected compact or llama, found \"{}\"", printable(format));
   }
+  if (cluster::are_several(options.ranks)) {
+    if (options.conversations.given()) fail("", "--conversations runs in one process");
+    if (options.self_check || !options.tokens.empty()) fail("", "--self-check and --tokens run in one process");
+    if (options.kl_divergence && !options.report.empty())
+      fail("", "--report with --kl-divergence shows logits, which several processes do not bring together");
+  }
   refuse_ignored(options);
+  if (!cluster::leads(options.ranks)) return;
   for (const std::string& output : {options.dump_logits, options.resume.resume,
                                     options.kl_divergence ? std::string() : options.kl_divergence_base}) {
     if (!output.empty()) check_output(output, options.inputs());
@@ -259,7 +363,7 @@ PerplexityResult perplexity(const PerplexityOptions& options, const ProgressCall
                             : options.tokens.empty() ? run.evaluate_text()
                                                      : run.one_sequence();
   check_mapped_files_unchanged();
-  publish(result);
+  if (cluster::leads(options.ranks)) publish(result);
   run.remove_progress();
   return result;
 }

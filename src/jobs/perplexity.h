@@ -1,8 +1,10 @@
-// Perplexity of a model on a text, its divergence from a base model, its noise floor, or all logits of one sequence.
+// Perplexity of a model on a text or on the answers of conversations, its divergence from a base model, its noise
+// floor, or all logits of one sequence.
 //
 // Progress: "plan" before the first token, data {n_ctx, n_chunks, order} or {n_ctx, n_chunks, n_piece} of a self check;
 // "layers" where the text goes through one layer after the other; "chunks" with data {perplexity}, which is that of the
-// text so far, once for each chunk and in order; "tokens" of a sequence.
+// text so far, once for each chunk and in order; "answers" to turns with calls of tools, before the first chunk;
+// "tokens" of a sequence.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "cluster/ranks.h"
+#include "jobs/conversation_scores.h"
 #include "jobs/divergence_figures.h"
 #include "jobs/model_options.h"
 #include "jobs/progress.h"
@@ -20,7 +24,9 @@ namespace steelyard::jobs {
 
 struct PerplexityOptions {
   ModelOptions model;
-  TextOptions text;  ///< without a file: the base's text
+  TextOptions text;                 ///< without a file: the base's text
+  ConversationFiles conversations;  ///< instead of a text; the default of ctx_size is then their longest
+  int64_t answer_tokens = 256;      ///< of conversations: tokens of an answer that may call tools, at most; 0: none
   SweepChoice sweep;
   ResumeOptions resume;
   std::string kl_divergence_base;                     ///< file of log-probabilities: written, or compared with
@@ -32,10 +38,15 @@ struct PerplexityOptions {
   std::string report;          ///< HTML file for a report of a text's evaluation; empty: none
   std::string scratch_folder;  ///< for activations that exceed the memory; empty: the working directory
 
+  /// Processes that share the work, of which this is one; null: it is alone. No option, and not recorded.
+  cluster::Ranks* ranks = nullptr;
+
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit.group(self.model);
     visit.group(self.text);
+    visit.group(self.conversations);
+    visit("answer_tokens", self.answer_tokens);
     visit.group(self.sweep);
     visit.group(self.resume);
     visit("kl_divergence_base", self.kl_divergence_base);
@@ -65,7 +76,8 @@ struct PerplexityResult {
   std::vector<double> running;                  ///< perplexity after each chunk; none of a self check
   std::optional<DivergenceFigures> divergence;  ///< from the base, or of a self check the noise floor
   std::optional<RouterAgreement> router_agreement;
-  int64_t resumed_chunks = 0;  ///< that an earlier run had done; not in the report
+  std::optional<ConversationScores> conversations;  ///< the figures above are of the answers then
+  int64_t resumed_chunks = 0;                       ///< that an earlier run had done; not in the report
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
@@ -86,6 +98,7 @@ struct PerplexityResult {
     if (!self.running.empty()) visit("running", self.running);
     if (self.divergence) visit.group(*self.divergence);
     visit.if_any("router_agreement", self.router_agreement);
+    visit.if_any("conversations", self.conversations);
   }
 };
 

@@ -7,8 +7,10 @@
 
 #include "base/error.h"
 #include "base/output_target.h"
+#include "base/sha256.h"
 #include "base/temporary_file.h"
 #include "compute/backends.h"
+#include "gguf/fingerprint.h"
 #include "imatrix/matching.h"
 #include "imatrix/selection.h"
 #include "jobs/calibration.h"
@@ -29,11 +31,14 @@ namespace {
 
 // What is given for a calibration, a tuning or importance that there is none of.
 void refuse_ignored(const QuantizeOptions& options) {
+  if (!options.conversations.given()) {
+    refuse_given(options, {"chat_template", "conversations_share"}, "without --conversations");
+  }
   if (options.calibrate.empty()) {
-    refuse_given(
-        options,
-        names_of<WritingOptions>() + names_of<WriterFiles>() + OptionNames{"ctx_size", "chunks", "own_share", "memory"},
-        "without --calibrate");
+    OptionNames of_text =
+        names_of<WritingOptions>() + names_of<WriterFiles>() + OptionNames{"own_share", "conversations_share"};
+    if (!options.calibrates()) of_text = of_text + OptionNames{"ctx_size", "chunks", "memory"};
+    refuse_given(options, of_text, "without --calibrate");
   } else {
     refuse_given(options, TextSource::parse(options.calibrate).unused(),
                  fmt::format("with --calibrate {}", options.calibrate));
@@ -48,7 +53,13 @@ void check_options(const QuantizeOptions& options) {
   if (options.resume && options.restart) fail("", "--restart excludes --resume");
   options.shaping.check();
   options.tuning.check();
-  if (options.tune && options.calibrate.empty()) fail("", "--tune needs a text: --calibrate TEXT");
+  if (cluster::are_several(options.ranks)) {
+    if (!options.calibrates() || options.dry_run)
+      fail("", "several processes share a calibration: give --calibrate TEXT, and no --dry-run");
+    if (options.tune) fail("", "--tune runs in one process: tune the file afterwards");
+    refuse_own_text(TextSource::parse(options.calibrate));
+  }
+  if (options.tune && !options.calibrates()) fail("", "--tune needs a text: --calibrate TEXT");
   if (options.tune && !options.from.empty()) fail("", "--tune and --from cannot be combined");
   if (options.tune && (options.shaping.split_max_size > 0 || options.shaping.keep_split))
     fail("", "--tune writes one file: leave out --split-max-size and --keep-split");
@@ -120,7 +131,7 @@ TuneResult tune_result(const QuantizeOptions& options, const CalibrationText& te
   run.memory = options.memory;
   run.tuning = options.tuning;
   run.replace = !options.resume;
-  run.text = text.source().recorded();
+  run.text = text.recorded();
   run.text_sha256 = text.sha256();
   run.resume.resume = tuning_progress(options);
   const TuneResult result = run_tuning(run, text.chunks(), progress);
@@ -164,14 +175,36 @@ void write(const QuantizeOptions& options, const quantize::QuantizeJob& job, con
   result.findings = described(written.findings);
 }
 
+// Error where ranks would not make the same.
+void expect_same_job(const QuantizeOptions& options, const Recipe& recipe, const gguf::Reader& source) {
+  if (!cluster::are_several(options.ranks)) return;
+  const quantize::Provenance& is = recipe.provenance;
+  cluster::expect_equal(
+      *options.ranks,
+      fmt::format("{} {} {} {} {} {} {}", simd::target_name(simd::chosen_target()), gguf::fingerprint(source),
+                  is.version, sha256(is.plan), is.options, is.imatrix_sha256, is.calibration_sha256),
+      "model, plan, text, option or instruction set");
+}
+
+// Other ranks than the leader, who writes.
+void take_part(Calibration& calibration, const QuantizeOptions& options, Recipe& recipe, const gguf::Reader& source) {
+  calibration.read();
+  set_calibration(recipe, options, calibration.text());
+  expect_same_job(options, recipe, source);
+  calibration.start();
+  calibration.layers().follow();
+}
+
 }  // namespace
 
 QuantizeResult quantize(const QuantizeOptions& given, const ProgressCallback& progress) {
   QuantizeOptions options = given;
   options.shaping.writing = given.shaping.writing.chosen(options.resume);
   options.tuning.tune_seed = chosen_seed(options.tuning.tune_seed, "--tune-seed", options.resume);
+  if (cluster::are_several(options.ranks) && (options.size > 0 || !options.devices.vram.empty()))
+    fail("", "--size and --vram search in one process");
   if (options.size > 0 || !options.devices.vram.empty()) {
-    if (!options.calibrate.empty() && options.from.empty()) check_options(options);  // before the search
+    if (options.calibrates() && options.from.empty()) check_options(options);  // before the search
     return quantize_to_size(options, progress);
   }
   if (options.steering.given()) fail("", "--fix, --tie and --simple need --size or --vram");
@@ -179,7 +212,7 @@ QuantizeResult quantize(const QuantizeOptions& given, const ProgressCallback& pr
   QuantizeResult result;
   result.threads = use_threads(options.threads);
   result.instruction_set = simd::target_name(simd::chosen_target());
-  const bool calibrates = !options.calibrate.empty();
+  const bool calibrates = options.calibrates();
   const gguf::Reader source(options.model, options.dry_run ? gguf::ReadMode::kHeader : gguf::ReadMode::kData);
   std::optional<imatrix::Imatrix> imatrix;
   if (!options.imatrix.empty()) imatrix = imatrix::load_for(options.imatrix, source.tensors());
@@ -224,21 +257,29 @@ QuantizeResult quantize(const QuantizeOptions& given, const ProgressCallback& pr
     if (progress) progress({.stage = "plan", .data = to_json(result)});
     return result;
   }
+  if (calibration && !cluster::leads(options.ranks)) {
+    take_part(*calibration, options, made_from, source);
+    return result;
+  }
   if (calibration) {
     quantize::check_interrupted(quantized_path(options), resume_policy(options));
     if (options.tune)
       check_output(options.output,
-                   {options.model, options.imatrix, options.files.writer, TextSource::parse(options.calibrate).file});
+                   {options.model, options.imatrix, options.files.writer, TextSource::parse(options.calibrate).file,
+                    options.conversations.conversations, options.conversations.chat_template});
     calibration->read();
     if (options.tune) check_tuning_text(calibration->text().chunks());
     set_calibration(made_from, options, calibration->text());
+    expect_same_job(options, made_from, source);
     result.writing = calibration->text().writing();
+    result.conversations = calibration->text().conversations();
   }
   if (!is_quantized(options, made_from, source)) {
     const auto begin = std::chrono::steady_clock::now();
     if (calibration) calibration->start();
     write(options, job, made_from, device.get(), model.metadata, result, progress);
     if (calibration) {
+      calibration->layers().release();
       QuantizeTimes& times = result.times.emplace(calibration->times());
       const double all = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
       times.write = std::max(0.0, all - times.forward - times.moments - times.factors - times.search);

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "calibrate/calibrated_layers.h"
+#include "cluster/ranks.h"
 #include "jobs/calibration_costs.h"
 #include "jobs/calibration_text.h"
 #include "jobs/device_options.h"
@@ -30,9 +31,10 @@ struct QuantizeOptions {
   std::string output;  ///< GGUF file to write; may be empty in a dry run
   PlanSource source;
   ShapingOptions shaping;
-  std::string imatrix;    ///< importance file; empty: none
-  std::string calibrate;  ///< text for the layers while they are quantized (TextSource); empty: none
-  WriterFiles files;      ///< of a text that the model writes
+  std::string imatrix;              ///< importance file; empty: none
+  std::string calibrate;            ///< text for the layers while they are quantized (TextSource); empty: none
+  WriterFiles files;                ///< of a text that the model writes
+  ConversationFiles conversations;  ///< for the layers as well; with `calibrate` a share of the chunks
   uint64_t size = 0;      ///< bytes of the file at most: its plan is searched (quantize_to_size.h); 0: `source` says it
   DeviceOptions devices;  ///< instead of `size`: the memory of devices; shaping.ctx_size is then their context
   SteeringOptions steering;  ///< of the plan that is searched
@@ -50,6 +52,9 @@ struct QuantizeOptions {
   bool strict = false;                ///< warnings about plan and importance are errors
   const calibrate::Trials* trials = nullptr;  ///< of calibration: other types to try on the way; no option of a user's
 
+  /// Processes that share the work, of which this is one; null: it is alone. No option, and not recorded.
+  cluster::Ranks* ranks = nullptr;
+
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {
     visit("model", self.model);
@@ -59,6 +64,7 @@ struct QuantizeOptions {
     visit("imatrix", self.imatrix);
     visit("calibrate", self.calibrate);
     visit.group(self.files);
+    visit.group(self.conversations);
     visit.bytes("size", self.size);
     visit.group(self.devices);
     visit.group(self.steering);
@@ -75,6 +81,9 @@ struct QuantizeOptions {
     visit("verify", self.verify);
     visit("strict", self.strict);
   }
+
+  /// Whether something passes through the layers.
+  bool calibrates() const { return !calibrate.empty() || conversations.given(); }
 };
 
 /// How one tensor was rounded with a calibration text (RoundingReport): of its slices, by way of rounding.
@@ -120,7 +129,8 @@ struct QuantizeResult {
   uint64_t bytes = 0;              ///< of all of them
   double bits_per_weight = 0;      ///< of tensor data
   std::optional<WritingFigures> writing;  ///< of a calibration text that the model has written
-  std::vector<RoundedTensor> rounding;    ///< with a calibration text
+  std::optional<ConversationFigures> conversations;
+  std::vector<RoundedTensor> rounding;  ///< with a calibration text
   /// What outputs lose on held-out chunks with half of the calibration text, over what they lose with all of it: how
   /// much its last doubling has brought. 0: not known.
   double half_text_loss = 0;
@@ -140,6 +150,7 @@ struct QuantizeResult {
     visit("bytes", self.bytes);
     visit("bits_per_weight", self.bits_per_weight);
     visit("writing", self.writing);
+    visit("conversations", self.conversations);
     visit("rounding", self.rounding);
     visit("half_text_loss", self.half_text_loss);
     visit("times", self.times);

@@ -23,12 +23,15 @@ QuantizeResult quantize_to_size(const QuantizeOptions& options, const ProgressCa
   if (options.dry_run) fail("", "{} and --dry-run cannot be combined: steelyard search writes the plan alone", limit);
   if (!options.shaping.prune_layers.empty())
     fail("", "{} and --prune-layers cannot be combined: prune the layers in a separate run first", limit);
-  check_output(options.output, {options.model, options.calibrate});
+  check_output(options.output, {options.model, options.calibrate, options.conversations.conversations,
+                                options.conversations.chat_template});
   const RereadableText text(options.calibrate);
   SearchOptions search_options;
   search_options.model = options.model;
   search_options.output = name_beside(options.output, ".plan");
   search_options.text = {.file = text.path(), .ctx_size = options.shaping.ctx_size, .chunks = options.shaping.chunks};
+  search_options.conversations = options.conversations;
+  search_options.conversations_share = options.shaping.conversations_share;
   search_options.source = options.source;
   search_options.size = options.size;
   search_options.devices = options.devices;

@@ -60,10 +60,10 @@ Recipe repeat(const QuantizeOptions& options, const gguf::Reader& source, std::o
   check_input({options.imatrix, hash_of(options.imatrix), provenance.imatrix_sha256, "imatrix",
                "was made with an imatrix: give it with --imatrix", "was made without an imatrix: leave out --imatrix"},
               options.from);
-  if (options.calibrate.empty() != provenance.calibration_sha256.empty()) {
+  if (options.calibrates() == provenance.calibration_sha256.empty()) {
     fail(options.from, "{}",
-         options.calibrate.empty() ? "was calibrated on a text: give it with --calibrate"
-                                   : "was made without a calibration text: leave out --calibrate");
+         !options.calibrates() ? "was calibrated on a text: give it with --calibrate"
+                               : "was made without a calibration text: leave out --calibrate");
   }
   // Names of files are part of the result, and may have changed.
   if (imatrix) imatrix->source = file.metadata().string("quantize.imatrix.file");
@@ -75,13 +75,13 @@ Recipe repeat(const QuantizeOptions& options, const gguf::Reader& source, std::o
 void set_calibration(Recipe& recipe, const QuantizeOptions& options, const CalibrationText& text) {
   quantize::Provenance& provenance = recipe.provenance;
   if (recipe.expected) {
-    return check_input({options.calibrate, text.sha256(), provenance.calibration_sha256, "calibration text", "", ""},
+    return check_input({text.recorded(), text.sha256(), provenance.calibration_sha256, "calibration text", "", ""},
                        options.from);
   }
   recipe.shaping.chunks = text.n_chunks();
   provenance.options = recorded_options(recipe.shaping);
   provenance.calibration_sha256 = text.sha256();
-  if (text.source().own) provenance.calibration_text = text.source().recorded();
+  if (text.source().own || text.conversations()) provenance.calibration_text = text.recorded();
 }
 
 }  // namespace steelyard::jobs

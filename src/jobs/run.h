@@ -38,12 +38,7 @@ struct RunOptions {
     visit("n_predict", self.n_predict);
     visit("ctx_size", self.ctx_size);
     visit("batch_size", self.batch_size);
-    visit("temp", self.sampling.temperature);
-    visit("top_k", self.sampling.top_k);
-    visit("top_p", self.sampling.top_p);
-    visit("min_p", self.sampling.min_p);
-    visit("repeat_penalty", self.sampling.repeat_penalty);
-    visit("repeat_last_n", self.sampling.repeat_last_n);
+    visit.group(self.sampling);
     visit("seed", self.seed);
     visit("stop", self.stop);
     visit("no_special", self.no_special);

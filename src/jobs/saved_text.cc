@@ -64,11 +64,13 @@ generate::WrittenChunk parse_chunk(std::string_view text, int64_t n_ctx, int n_t
 
 }  // namespace
 
-tokenizer::Chunks SavedText::as_chunks(int64_t n_chunks, const std::string& source) const {
+tokenizer::Chunks SavedText::as_chunks(int64_t from_chunk, int64_t n_chunks, const std::string& source) const {
+  if (from_chunk < 0) fail("", "--from-chunk: expected a number from 0, found {}", from_chunk);
   std::vector<std::vector<tokenizer::TokenId>> ids;
   std::vector<std::vector<int64_t>> starts;
-  const size_t n = n_chunks > 0 ? std::min(static_cast<size_t>(n_chunks), chunks.size()) : chunks.size();
-  for (const generate::WrittenChunk& chunk : std::span(chunks).first(n)) {
+  const auto rest = std::span(chunks).subspan(std::min(static_cast<size_t>(from_chunk), chunks.size()));
+  const size_t n = n_chunks > 0 ? std::min(static_cast<size_t>(n_chunks), rest.size()) : rest.size();
+  for (const generate::WrittenChunk& chunk : rest.first(n)) {
     ids.push_back(chunk.ids);
     starts.push_back(chunk.starts);
   }

@@ -23,8 +23,8 @@ struct SavedText {
   Json write;  ///< options of the job that wrote it (jobs/write.h)
   std::vector<generate::WrittenChunk> chunks;
 
-  /// At most n_chunks of them; 0: all. Error where there are none.
-  tokenizer::Chunks as_chunks(int64_t n_chunks, const std::string& source) const;
+  /// From one on, at most n_chunks of them; <= 0: all. Error where there are none, and for a number below 0.
+  tokenizer::Chunks as_chunks(int64_t from_chunk, int64_t n_chunks, const std::string& source) const;
 };
 
 /// SHA-256 of the vocabulary: texts pass only through models with the same.

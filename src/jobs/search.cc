@@ -13,11 +13,13 @@
 #include "base/atomic_file.h"
 #include "base/data_folder.h"
 #include "base/error.h"
+#include "base/output_target.h"
 #include "base/sha256.h"
 #include "base/text_file.h"
 #include "gguf/fingerprint.h"
 #include "imatrix/matching.h"
 #include "jobs/calibration_text.h"
+#include "jobs/mixed_text.h"
 #include "jobs/outputs.h"
 #include "jobs/search_budget.h"
 #include "jobs/search_files.h"
@@ -304,7 +306,12 @@ SearchResult Search::run() {
 SearchResult search(const SearchOptions& options, const ProgressCallback& progress) {
   options.check();
   use_threads(options.threads);
-  const std::vector<std::string> inputs = {options.model, options.text.file, options.source.plan, options.imatrix};
+  const std::vector<std::string> inputs = {options.model,
+                                           options.text.file,
+                                           options.source.plan,
+                                           options.imatrix,
+                                           options.conversations.conversations,
+                                           options.conversations.chat_template};
   check_output(options.output, inputs);
   if (!options.resume.empty()) check_output(options.resume, inputs, {options.output});
   if (!options.report.empty()) check_output(options.report, inputs, {options.output, options.resume});
@@ -314,6 +321,9 @@ SearchResult search(const SearchOptions& options, const ProgressCallback& progre
   // It is read again for each file that is made, as quantize reads it.
   const RereadableText text(options.text.file);
   cut.text.file = text.path();
+  const MixedText mixed(cut.text, options.conversations, options.conversations_share, options.model,
+                        name_beside(options.output, ".search.text"));
+  cut.text.file = mixed.file();
   return Search(cut, options.text.ctx_size, progress).run();
 }
 

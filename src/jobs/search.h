@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "jobs/conversation_text.h"
 #include "jobs/device_options.h"
 #include "jobs/fit.h"
 #include "jobs/plan.h"
@@ -23,10 +24,12 @@
 namespace steelyard::jobs {
 
 struct SearchOptions {
-  std::string model;      ///< GGUF file, or the first of its shards
-  std::string output;     ///< plan to write
-  std::string report;     ///< HTML file for a report; empty: none
-  TextOptions text;       ///< calibrates; the last `held_out` chunks judge. With devices, ctx_size is their context
+  std::string model;   ///< GGUF file, or the first of its shards
+  std::string output;  ///< plan to write
+  std::string report;  ///< HTML file for a report; empty: none
+  TextOptions text;    ///< calibrates; the last `held_out` chunks judge. With devices, ctx_size is their context
+  ConversationFiles conversations;  ///< a share of the chunks that calibrate and judge
+  double conversations_share = kConversationsShare;
   PlanSource source;      ///< where the search begins; none: the largest preset that fits
   std::string imatrix;    ///< file that the plan will be used with; empty: files are calibrated
   uint64_t size = 0;      ///< bytes of the whole file, at most; 0: another limit is given
@@ -59,6 +62,8 @@ struct SearchOptions {
     visit("output", self.output);
     visit("report", self.report);
     visit.group(self.text);
+    visit.group(self.conversations);
+    visit("conversations_share", self.conversations_share);
     visit.group(self.source);
     visit("imatrix", self.imatrix);
     visit.bytes("size", self.size);

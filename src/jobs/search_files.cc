@@ -21,7 +21,8 @@ constexpr const char* kSuffix = ".search.";  // of all files beside the output
 // The names that a search writes under after "OUT.search.": a base, a plan, files by the hash of their plan, and what
 // these have while they are written. Others that begin alike are the user's.
 bool is_ours(const std::string& name) {
-  static const re2::RE2 ours(R"((kld|plan|lock|[0-9a-f]{8}\.gguf)(\.partial|\.journal|\.text)?(\.[0-9a-f]+\.tmp)?)");
+  static const re2::RE2 ours(
+      R"((kld|plan|lock|text|[0-9a-f]{8}\.gguf)(\.partial|\.journal|\.text)?(\.[0-9a-f]+\.tmp)?)");
   return re2::RE2::FullMatch(name, ours);
 }
 

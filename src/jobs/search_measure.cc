@@ -16,14 +16,14 @@ evaluate::MeanEstimate paired_difference(const ChunkFigures& of, const ChunkFigu
 }
 
 HeldOut::HeldOut(const SearchOptions& options, int64_t first, int64_t count, std::string path)
-    : options_(options), path_(std::move(path)), base_(path_) {
+    : options_(options), text_(options.text), path_(std::move(path)), base_(path_) {
+  text_.from_chunk += first;
+  text_.chunks = count;
   PerplexityOptions base;
   base.model.model = options.model;
   base.model.backend = {options.backend};
   base.model.threads = options.threads;
-  base.text = options.text;
-  base.text.from_chunk += first;
-  base.text.chunks = count;
+  base.text = text_;
   base.sweep.memory = options.memory;
   base.kl_divergence_base = path_;
   base.scratch_folder = std::filesystem::path(path_).parent_path().string();
@@ -36,7 +36,7 @@ ChunkFigures HeldOut::measure(const std::string& file) const {
   const OpenModel open({.model = file, .backend = {options_.backend}, .threads = options_.threads}, base->n_ctx(),
                        &choice);
   const tokenizer::Tokenizer tokenizer(open.reader().metadata());
-  const tokenizer::Chunks chunks(base->tokens(), base->n_ctx(), 0, chunk_bos(tokenizer), path_);
+  const tokenizer::Chunks chunks = read_chunks(text_, tokenizer, text_.chunks);
   const evaluate::ModelIdentity identity = evaluate::model_identity(open.reader(), open.model().config(), tokenizer);
   evaluate::EvaluationOptions how;
   how.sweep = choice.sweep(open.reader(), open.model().config(), evaluation_bytes(chunks, identity), chunks.n_ctx(),

@@ -34,6 +34,7 @@ class HeldOut {
 
  private:
   const SearchOptions& options_;
+  TextOptions text_;  // the chunks
   std::string path_;
   TemporaryFile base_;
 };

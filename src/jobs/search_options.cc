@@ -18,6 +18,9 @@ void SearchOptions::check() const {
   if (rounds < 1) fail("", "--rounds: expected at least 1, found {}", rounds);
   if (text.file.empty()) fail("", "no text given: -f FILE");
   if (text.from_chunk != 0 || text.parse_special) fail("", "--from-chunk and --parse-special: calibration has neither");
+  if (!conversations.given()) {
+    refuse_given(*this, {"chat_template", "conversations_share"}, "without --conversations");
+  }
   if (text.ppl_stride != 0) fail("", "--ppl-stride: a search calibrates, its chunks do not overlap");
 }
 

@@ -8,6 +8,7 @@
 
 #include "formats/format.h"
 #include "imatrix/imatrix.h"
+#include "jobs/conversation_text.h"
 #include "jobs/json.h"
 #include "jobs/own_text.h"
 #include "quantize/edits.h"
@@ -27,6 +28,7 @@ struct ShapingOptions {
   int64_t chunks = 0;                                  ///< of calibration: at most so many; 0: enough_chunks()
   double own_share = 0.75;                             ///< of calibration with self+FILE: chunks that are self
   WritingOptions writing;                              ///< of calibration with self: the text
+  double conversations_share = kConversationsShare;    ///< of calibration with conversations: chunks that are
   uint64_t split_max_size = 0;                         ///< tensor bytes of a shard at most; 0: one file
   bool keep_split = false;                             ///< shards as the source has them
 
@@ -50,6 +52,7 @@ struct ShapingOptions {
     visit("chunks", self.chunks);
     visit("own_share", self.own_share);
     visit.group(self.writing);
+    visit("conversations_share", self.conversations_share);
     visit.bytes("split_max_size", self.split_max_size);
     visit("keep_split", self.keep_split);
   }

@@ -21,13 +21,19 @@ schedule::SweepPlan SweepChoice::plan(const gguf::Reader& reader, const model::M
 }
 
 schedule::SweepOptions SweepChoice::sweep(const gguf::Reader& reader, const model::ModelConfig& config,
-                                          uint64_t result_bytes, int64_t n_ctx, const std::string& output) const {
+                                          uint64_t result_bytes, int64_t n_ctx, const std::string& output,
+                                          cluster::Ranks* ranks) const {
   const schedule::SweepPlan plan = this->plan(reader, config, result_bytes, n_ctx);
   schedule::SweepOptions options;
   options.n_batch = plan.n_batch;
   options.keep_layers = plan.order == schedule::SweepOrder::kToken;
   options.hidden_state_bytes = plan.hidden_state_bytes;
   options.scratch_folder = std::filesystem::path(output).parent_path().string();
+  if (cluster::are_several(ranks)) {
+    options.ranks = ranks;
+    options.n_batch = cluster::least(*ranks, options.n_batch);
+    options.keep_layers = cluster::least(*ranks, options.keep_layers) != 0;
+  }
   return options;
 }
 

@@ -16,9 +16,10 @@ struct SweepChoice {
   /// result_bytes: what the job keeps in memory until its end. Error for a batch below 1.
   schedule::SweepPlan plan(const gguf::Reader& reader, const model::ModelConfig& config, uint64_t result_bytes,
                            int64_t n_ctx) const;
-  /// The same as options of a sweep whose scratch files lie beside `output`.
+  /// The same as options of a sweep whose scratch files lie beside `output`. ranks: that share the work, null for none.
+  /// The one with the least memory decides about order and batches.
   schedule::SweepOptions sweep(const gguf::Reader& reader, const model::ModelConfig& config, uint64_t result_bytes,
-                               int64_t n_ctx, const std::string& output) const;
+                               int64_t n_ctx, const std::string& output, cluster::Ranks* ranks = nullptr) const;
 
   template <class Self, class Visit>
   static void fields(Self& self, Visit&& visit) {

@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/text_file.h"
 #include "jobs/given_options.h"
+#include "jobs/saved_text.h"
 
 namespace steelyard::jobs {
 
@@ -14,7 +16,12 @@ void leave_out(std::vector<tokenizer::TokenId>& ids, int64_t chunks, int64_t n_c
 }
 
 tokenizer::Chunks read_chunks(const TextOptions& options, const tokenizer::Tokenizer& tokenizer, int64_t max_chunks) {
-  std::vector<tokenizer::TokenId> ids = tokenize_file(tokenizer, options.file, options.parse_special);
+  std::string content = read_text_file(options.file);
+  if (is_saved_text(content)) {
+    if (options.ppl_stride != 0) fail("", "--ppl-stride: the chunks of {} do not overlap", options.file);
+    return parse_saved_text(content, tokenizer, options.file).as_chunks(options.from_chunk, max_chunks, options.file);
+  }
+  std::vector<tokenizer::TokenId> ids = tokenize_text(tokenizer, std::move(content), options.parse_special);
   leave_out(ids, options.from_chunk, options.ppl_stride > 0 ? options.ppl_stride : options.ctx_size);
   if (options.ppl_stride != 0) {
     return tokenizer::Chunks::strided(std::move(ids), options.ctx_size, options.ppl_stride, max_chunks, options.file);

@@ -31,7 +31,8 @@ struct TextOptions {
 /// Drops so many chunks of n_ctx tokens at the beginning of a text. Error for a number below 0.
 void leave_out(std::vector<tokenizer::TokenId>& ids, int64_t chunks, int64_t n_ctx);
 
-/// The chunks of the text, at most `max_chunks`. Error for a text that is too short, or options out of range.
+/// The chunks of the text, which may be a saved one (saved_text.h), at most `max_chunks`; <= 0: all. Error for a text
+/// that is too short, or options out of range.
 tokenizer::Chunks read_chunks(const TextOptions& options, const tokenizer::Tokenizer& tokenizer, int64_t max_chunks);
 
 struct ResumeOptions {

@@ -20,25 +20,30 @@ void check(const TuneOptions& options) {
   if (options.teacher.empty() == options.kl_divergence_base.empty())
     fail("", "give one of --teacher MODEL and --kl-divergence-base FILE");
   if (options.text.ppl_stride != 0) fail("", "--ppl-stride: tuning has none");
-  if (options.text.file.empty() && options.kl_divergence_base.empty()) fail("", "no text given: -f FILE");
+  const bool has_text = !options.text.file.empty() || options.conversations.given();
+  if (!has_text && options.kl_divergence_base.empty()) fail("", "no text given: -f FILE");
   const TextSource source = TextSource::parse(options.text.file);
   if (source.own && options.teacher.empty()) fail("", "-f self: a text that the teacher writes needs --teacher MODEL");
-  if (options.text.file.empty()) {
+  if (!options.conversations.given()) {
+    refuse_given(options, {"chat_template", "conversations_share"}, "without --conversations");
+  }
+  if (!has_text) {
     refuse_given(
         options,
         names_of<WritingOptions>() + names_of<WriterFiles>() + OptionNames{"from_chunk", "parse_special", "own_share"},
         "on the base's text; -f TEXT gives another");
-  } else {
+  } else if (!options.text.file.empty()) {
     refuse_given(options, source.unused(), fmt::format("with -f {}", options.text.file));
   }
   options.resume.check();
-  const std::vector<std::string> inputs = {options.model, options.teacher, options.kl_divergence_base, source.file};
+  const std::vector<std::string> inputs = {options.model,
+                                           options.teacher,
+                                           options.kl_divergence_base,
+                                           source.file,
+                                           options.conversations.conversations,
+                                           options.conversations.chat_template};
   check_output(options.output, inputs);
-  if (!options.resume.resume.empty()) {
-    std::vector<std::string> others = inputs;
-    others.push_back(options.output);
-    check_output(options.resume.resume, others);
-  }
+  if (!options.resume.resume.empty()) check_output(options.resume.resume, inputs, {options.output});
 }
 
 tokenizer::Chunks chunks_of_base(const TuneOptions& options, const tokenizer::Tokenizer& tokenizer) {
@@ -57,6 +62,8 @@ CalibrationTextSettings text_settings(const TuneOptions& options) {
           .own_share = options.own_share,
           .writing = options.writing,
           .files = options.files,
+          .conversations = options.conversations,
+          .conversations_share = options.conversations_share,
           .model = {.model = options.teacher.empty() ? options.model : options.teacher,
                     .backend = {options.backend},
                     .threads = options.threads},
@@ -86,11 +93,12 @@ TuneResult tune(const TuneOptions& given, const ProgressCallback& progress) {
                 .source = std::filesystem::path(options.model).filename()};
   const gguf::Reader file(options.model, gguf::ReadMode::kHeader);
   const tokenizer::Tokenizer tokenizer(file.metadata());
-  if (options.text.file.empty()) return run_tuning(run, chunks_of_base(options, tokenizer), progress);
+  if (options.text.file.empty() && !options.conversations.given())
+    return run_tuning(run, chunks_of_base(options, tokenizer), progress);
   check_tunable(file, options.text.ctx_size);
   CalibrationText text(text_settings(options));
   text.read(tokenizer, model::read_config(file), progress);
-  run.text = text.source().recorded();
+  run.text = text.recorded();
   run.text_sha256 = text.sha256();
   const TuneResult result = run_tuning(run, text.chunks(), progress);
   text.finish();

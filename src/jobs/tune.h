@@ -18,8 +18,10 @@ struct TuneOptions {
   WritingOptions writing;
   double own_share = 0.75;  ///< of the chunks, where a file has the others
   WriterFiles files;
-  std::string kl_divergence_base;  ///< of perplexity --kl-divergence-base, with the same text
-  std::string teacher;             ///< instead of it: the model that the file was made from
+  ConversationFiles conversations;
+  double conversations_share = kConversationsShare;  ///< of the chunks, with a text
+  std::string kl_divergence_base;                    ///< of perplexity --kl-divergence-base, with the same text
+  std::string teacher;                               ///< instead of it: the model that the file was made from
   std::string backend = "cpu";
   int threads = 0;
   uint64_t memory = 0;  ///< bytes to use; 0: most of what there is
@@ -35,6 +37,8 @@ struct TuneOptions {
     visit.group(self.writing);
     visit("own_share", self.own_share);
     visit.group(self.files);
+    visit.group(self.conversations);
+    visit("conversations_share", self.conversations_share);
     visit("kl_divergence_base", self.kl_divergence_base);
     visit("teacher", self.teacher);
     visit("backend", self.backend);

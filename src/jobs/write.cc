@@ -12,8 +12,9 @@ WriteResult write(const WriteOptions& given, const ProgressCallback& progress) {
   options.writing = given.writing.chosen(!options.resume.resume.empty());
   options.resume.check();
   if (options.output_file.empty()) fail("", "--output-file is required");
-  check_output(options.output_file, {options.model.model, options.writing.excerpts_of});
-  if (!options.resume.resume.empty()) check_output(options.resume.resume, {options.model.model, options.output_file});
+  const std::vector<std::string> inputs = {options.model.model, options.writing.excerpts_of};
+  check_output(options.output_file, inputs);
+  if (!options.resume.resume.empty()) check_output(options.resume.resume, inputs, {options.output_file});
   const OpenModel open(options.model, options.ctx_size);
   const tokenizer::Tokenizer tokenizer(open.reader().metadata());
   if (options.chunks < 1) fail("", "--chunks: expected at least 1, found {}", options.chunks);

@@ -148,4 +148,24 @@ KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, CacheRoom
   return kv;
 }
 
+bool is_whole_past(const AttentionConfig& config) {
+  const bool keeps_positions =
+      config.mixer == Mixer::kNone || config.mixer == Mixer::kAttention || config.mixer == Mixer::kLatent;
+  return keeps_positions && state_values(config) + ngram_values(config.ngrams) == 0 && config.window == 0;
+}
+
+void copy_rows(Backend& backend, const KvLayer& from, const KvLayer& to, int64_t n) {
+  const auto copy = [&](const compute::TypedRows& source, const compute::TypedRows& target) {
+    if (source.rows == 0) return;
+    const int64_t width = source.stride / static_cast<int64_t>(sizeof(float));  // rows are whole cache lines
+    const auto bytes_as_floats = [&](const compute::TypedRows& rows) {
+      return Matrix{reinterpret_cast<float*>(rows.data), n, width, width};
+    };
+    backend.copy(bytes_as_floats(source), bytes_as_floats(target));
+  };
+  copy(from.keys, to.keys);
+  copy(from.index_keys, to.index_keys);
+  if (from.values.data != from.keys.data) copy(from.values, to.values);  // else part of them
+}
+
 }  // namespace steelyard::model

@@ -73,4 +73,9 @@ KvLayer make_kv_layer(Backend& backend, const AttentionConfig& config, CacheRoom
 
 using KvCache = std::vector<KvLayer>;  // one per layer of the trunk
 
+/// Whether a cache holds every position of a text in a row of its own, and nothing else of it.
+bool is_whole_past(const AttentionConfig& config);
+/// The rows of the first n positions, between caches of one layer for which is_whole_past().
+void copy_rows(Backend& backend, const KvLayer& from, const KvLayer& to, int64_t n);
+
 }  // namespace steelyard::model

@@ -9,6 +9,7 @@
 #include "base/parallel.h"
 #include "quantize/ldlq_kernel.h"
 #include "quantize/matrix.h"
+#include "quantize/products.h"
 
 namespace steelyard::quantize {
 
@@ -92,7 +93,8 @@ void LdlqEncoder::encode(const float* rows, int64_t n_rows, std::byte* out) cons
 double output_error(int64_t n, const float* hessian, const float* linear_term, const float* rows, const float* decoded,
                     int64_t n_rows) {
   const FloatMatrix errors = FloatMatrixView(rows, n_rows, n) - FloatMatrixView(decoded, n_rows, n);
-  FloatMatrix product = errors * FloatMatrixView(hessian, n, n);
+  FloatMatrix product(n_rows, n);
+  multiply(n_rows, n, n, errors.data(), hessian, product.data());
   if (linear_term != nullptr) product += 2.0f * FloatMatrixView(linear_term, n_rows, n);
   return errors.cwiseProduct(product).cast<double>().sum() / static_cast<double>(n_rows);
 }

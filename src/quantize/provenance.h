@@ -25,7 +25,8 @@ struct Provenance {
   /// such a file is made again.
   std::vector<std::string> arguments = {};
   std::string calibration_sha256 = {};  ///< of the text; empty: none was given
-  std::string calibration_text = {};    ///< "self", "self+default.txt" where the model has written it; else empty
+  std::string calibration_text = {};    ///< "self", "self+default.txt" where the model has written it, with a
+                                        ///< file of conversations where there is one; else empty
 };
 
 /// Every key that add_provenance() sets begins with this.

@@ -31,23 +31,27 @@ LayerSweep::LayerSweep(const model::Model& model, int64_t n_ctx, ChunkIds ids, c
 }
 
 void LayerSweep::begin_window(int64_t first, int64_t n) {
-  first_ = first;
+  homecoming_.reset();
+  first_ = first_stored_ = first;
   n_ = n;
-  next_layer_ = 0;
+  next_layer_ = last_relayed_ = 0;
   broken_.clear();
   is_broken_.assign(static_cast<size_t>(n), false);
   ahead_ = {};
   if (stages_.empty()) stages_.push_back(std::make_unique<Stage>(model_.config().norm_eps));
   for (const auto& stage : stages_) reserve_buffers(*stage);
   const uint64_t fitting = options_.hidden_state_bytes / (hidden_state_values() * sizeof(float));
-  n_in_memory_ = static_cast<int64_t>(std::min<uint64_t>(fitting, static_cast<uint64_t>(n)));
+  n_in_memory_ = has_window() ? static_cast<int64_t>(std::min<uint64_t>(fitting, static_cast<uint64_t>(n)))
+                              : std::min(n, chunks_per_batch_);
   hidden_states_.resize(static_cast<size_t>(n_in_memory_) * hidden_state_values());
-  if (n_in_memory_ < n && spilled_ == nullptr) spilled_ = std::make_unique<ScratchFile>(options_.scratch_folder);
-  if (!options_.keep_layers) model_.will_need(0);
+  if (has_window() && n_in_memory_ < n && spilled_ == nullptr)
+    spilled_ = std::make_unique<ScratchFile>(options_.scratch_folder);
+  const int first_layer = is_relayed() ? options_.ranks->rank() : 0;
+  if (!options_.keep_layers && first_layer < model_.n_layers()) model_.will_need(first_layer);
 }
 
 void LayerSweep::load(int64_t chunk, float* to) {
-  const int64_t at = chunk - first_;
+  const int64_t at = chunk - first_stored_;
   if (at < n_in_memory_) {
     std::copy_n(hidden_states_.data() + static_cast<size_t>(at) * hidden_state_values(), hidden_state_values(), to);
   } else {
@@ -57,7 +61,7 @@ void LayerSweep::load(int64_t chunk, float* to) {
 }
 
 void LayerSweep::store(int64_t chunk, const float* from) {
-  const int64_t at = chunk - first_;
+  const int64_t at = chunk - first_stored_;
   if (at < n_in_memory_) {
     std::copy_n(from, hidden_state_values(), hidden_states_.data() + static_cast<size_t>(at) * hidden_state_values());
   } else {
@@ -89,6 +93,7 @@ void LayerSweep::leave_out(int64_t chunk) {
 
 void LayerSweep::start(int64_t first, int64_t n) {
   begin_window(first, n);
+  if (!has_window()) return;
   compute::Backend& backend = model_.backend(0);
   const compute::Matrix x = stage(0).contexts.hidden_states(backend, n_ctx_, width_);
   std::vector<float>& host = stage(0).host;
@@ -99,6 +104,7 @@ void LayerSweep::start(int64_t first, int64_t n) {
     store(c, host.data());
   }
   if (!options_.keep_layers) model_.release_embedding();
+  expect_batches();
 }
 
 // Layers of the same kind use the same caches in turn; a model has few kinds.
@@ -194,6 +200,17 @@ void LayerSweep::advance(const model::Layer& layer, model::LayerPart part, compu
               [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
                 return forward(stage(0), layer, part, chunks, x, ctx);
               });
+  end_part(part);
+}
+
+void LayerSweep::advance_chunks(const model::Layer& layer, model::LayerPart part, int64_t begin, int64_t end) {
+  for_batches({0, *layer.backend, nullptr, next_layer_, /*keep=*/true}, begin, end,
+              [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
+                return forward(stage(0), layer, part, chunks, x, ctx);
+              });
+}
+
+void LayerSweep::end_part(model::LayerPart part) {
   if (part != model::LayerPart::kMixer) ++next_layer_;
 }
 
@@ -221,6 +238,7 @@ void LayerSweep::advance_together(std::span<const model::Layer> layers,
 
 int LayerSweep::layers_together(int first) const {
   if (options_.keep_layers) return 1;
+  if (is_relayed()) return relayed_layers(*options_.ranks, first, model_.n_layers());
   int end = first + 1;
   const auto is_new = [&](int i) {
     for (int other = first; other < i; ++other) {
@@ -250,9 +268,8 @@ std::vector<model::Layer> LayerSweep::take_bound(int first, int n) {
 }
 
 // Batches have not allocated their memory yet when the first layer begins. Half of what is free is left for them.
-void LayerSweep::bind_ahead(int first) {
-  if (first >= model_.n_layers()) return;
-  const int n = layers_together(first);
+void LayerSweep::bind_ahead(int first, int n) {
+  if (n == 0) return;
   bool fits = true;
   for (int i = first; i < first + n; ++i) {
     model_.will_need(i);
@@ -273,8 +290,14 @@ void LayerSweep::run_layers(int first, std::span<compute::MatmulObserver* const>
     }
     return advance(layers_[static_cast<size_t>(first)], model::LayerPart::kWhole, observers[0]);
   }
+  if (is_relayed()) {
+    const int own = options_.ranks->rank();
+    if (own < n) relay(first, n, observers[static_cast<size_t>(own)]);
+    next_layer_ = first + n;
+    return;
+  }
   std::vector<model::Layer> layers = take_bound(first, n);
-  bind_ahead(first + n);
+  bind_ahead(first + n, first + n < model_.n_layers() ? layers_together(first + n) : 0);
   if (n == 1)
     advance(layers[0], model::LayerPart::kWhole, observers[0]);
   else
@@ -283,11 +306,91 @@ void LayerSweep::run_layers(int first, std::span<compute::MatmulObserver* const>
   for (int i = first; i < first + n; ++i) model_.release(i);
 }
 
+void LayerSweep::expect_batches() {
+  if (!is_relayed()) return;
+  const int64_t n_batches = (n_ + chunks_per_batch_ - 1) / chunks_per_batch_;
+  homecoming_ = std::make_unique<Homecoming>(*options_.ranks, n_batches, next_layer_, model_.n_layers(),
+                                             [this](const RelayedBatch& batch) { take(batch); });
+}
+
+// Of all batches.
+void LayerSweep::settle() {
+  if (homecoming_ == nullptr) return;
+  const int64_t n_batches = (n_ + chunks_per_batch_ - 1) / chunks_per_batch_;
+  for (int64_t batch = 0; batch < n_batches; ++batch) homecoming_->wait_for(batch, last_relayed_);
+  // As if one layer were computed after the other.
+  const std::lock_guard lock(breaking_);
+  std::ranges::sort(broken_, [](const auto& a, const auto& b) {
+    return std::pair(a.second, a.first) < std::pair(b.second, b.first);
+  });
+}
+
+void LayerSweep::take(const RelayedBatch& batch) {
+  for (size_t i = 0; i < batch.chunks.size(); ++i)
+    store(batch.chunks[i], batch.hidden_states.data() + i * hidden_state_values());
+  for (const auto& [chunk, layer] : batch.broken) {
+    if (!is_broken(chunk)) break_off(chunk, layer);
+  }
+}
+
+// What there is to say of a batch when it leaves this rank.
+RelayedBatch LayerSweep::relayed(std::span<const int64_t> chunks, int first_layer) {
+  RelayedBatch batch;
+  for (const int64_t chunk : chunks) {
+    if (!is_broken(chunk)) batch.chunks.push_back(chunk);
+  }
+  batch.hidden_states.resize(batch.chunks.size() * hidden_state_values());
+  for (size_t i = 0; i < batch.chunks.size(); ++i)
+    load(batch.chunks[i], batch.hidden_states.data() + i * hidden_state_values());
+  const std::lock_guard lock(breaking_);
+  for (const auto& [chunk, layer] : broken_) {
+    if (layer >= first_layer && std::ranges::find(chunks, chunk) != chunks.end())
+      batch.broken.emplace_back(chunk, layer);
+  }
+  return batch;
+}
+
+// This rank's layer of layers [first, first + n), which every batch comes to from the rank before.
+void LayerSweep::relay(int first, int n, compute::MatmulObserver* observer) {
+  cluster::Ranks& ranks = *options_.ranks;
+  const int own = ranks.rank(), number = first + own, ahead = first + n + own;
+  std::vector<model::Layer> layer = take_bound(number, 1);
+  bind_ahead(ahead, ahead < model_.n_layers() ? 1 : 0);
+  const StageRun run{0, *layer[0].backend, observer, number, /*keep=*/true};
+  model::ForwardContext ctx = stage(0).contexts.forward_context(run.backend, observer);
+  for (int64_t c = first_, batch = 0; c < first_ + n_; c += chunks_per_batch_, ++batch) {
+    std::vector<int64_t> chunks;
+    if (own == 0) {
+      homecoming_->wait_for(batch, first);
+      for (int64_t i = c; i < std::min(first_ + n_, c + chunks_per_batch_); ++i) {
+        if (!is_broken(i)) chunks.push_back(i);
+      }
+    } else {
+      first_stored_ = c;
+      const RelayedBatch arrived = receive_batch(ranks, own - 1);
+      take(arrived);
+      chunks = arrived.chunks;
+      for (const auto& [chunk, layer_before] : arrived.broken) chunks.push_back(chunk);  // to be passed on
+    }
+    std::vector<int64_t> whole;
+    std::ranges::copy_if(chunks, std::back_inserter(whole), [&](int64_t chunk) { return !is_broken(chunk); });
+    pass_batch(run, whole, ctx, [&](std::span<const int64_t> of, compute::Matrix x, model::ForwardContext& context) {
+      return forward(stage(0), layer[0], model::LayerPart::kWhole, of, x, context);
+    });
+    if (n > 1) send_batch(ranks, (own + 1) % n, relayed(chunks, first));
+  }
+  if (n > 1) last_relayed_ = first + n;
+  layer.clear();
+  model_.release(number);
+}
+
 void LayerSweep::visit(const BatchWork& work, compute::MatmulObserver* observer) {
+  settle();
   for_batches({0, model_.backend(), observer, next_layer_, /*keep=*/false}, first_, first_ + n_, work);
 }
 
 void LayerSweep::save(const std::function<void(std::span<const float>)>& write) {
+  settle();
   for (int64_t c = first_; c < first_ + n_; ++c) {
     load(c, stage(0).host.data());
     write(std::span<const float>(stage(0).host).first(hidden_state_values()));
@@ -297,14 +400,15 @@ void LayerSweep::save(const std::function<void(std::span<const float>)>& write) 
 void LayerSweep::restore(int64_t first, int64_t n, int next_layer, std::vector<std::pair<int64_t, int>> broken,
                          const std::function<void(std::span<float>)>& read) {
   begin_window(first, n);
-  for (int64_t c = first; c < first + n; ++c) {
+  for (int64_t c = first; has_window() && c < first + n; ++c) {
     read(std::span(stage(0).host).first(hidden_state_values()));
     store(c, stage(0).host.data());
   }
-  next_layer_ = next_layer;
+  next_layer_ = last_relayed_ = next_layer;
   for (const auto& [chunk, layer] : broken) {
     if (chunk >= first && chunk < first + n) break_off(chunk, layer);
   }
+  if (has_window()) expect_batches();
 }
 
 }  // namespace steelyard::schedule

@@ -7,6 +7,9 @@
 // uploaded to it. Layers on different backends compute at the same time: while one has a batch, the layer before it has
 // the next batch. Each is a stage with a thread, a buffer and caches of its own.
 //
+// Where a job has several ranks, layers are dealt out to them instead (layer_relay.h): every rank calls the same
+// methods, and the leader has the hidden states.
+//
 // A chunk whose numbers become non-finite is broken. It leaves the sweep in the layer where that happens, and its
 // hidden states stay as they were before that layer. Used by calibration and evaluation.
 #pragma once
@@ -24,6 +27,7 @@
 #include "base/scratch_file.h"
 #include "model/model.h"
 #include "schedule/device_contexts.h"
+#include "schedule/layer_relay.h"
 #include "schedule/pipeline.h"
 
 namespace steelyard::schedule {
@@ -35,6 +39,8 @@ struct SweepOptions {
   std::string scratch_folder = ".";            ///< where that file is made when it is needed
   /// Positions of a chunk where a text begins, ascending from 0: each begins in an empty context. Empty: at 0 only.
   std::function<std::span<const int64_t>(int64_t chunk)> starts = {};
+  /// That layers are dealt out to, unless they are kept; null: all are computed here. Outlives the sweep.
+  cluster::Ranks* ranks = nullptr;
 };
 
 class LayerSweep {
@@ -64,10 +70,20 @@ class LayerSweep {
   /// Passes all chunks of the window through the layer, or through the mixer first and the FFN later.
   void advance(const model::Layer& layer, model::LayerPart part = model::LayerPart::kWhole,
                compute::MatmulObserver* observer = nullptr);
+  /// The same of chunks [begin, end) only, where ranks share out the chunks themselves: the others' hidden states come
+  /// by set_chunk(), and end_part() says that all have passed.
+  void advance_chunks(const model::Layer& layer, model::LayerPart part, int64_t begin, int64_t end);
+  void end_part(model::LayerPart part);
+  /// The hidden states of a chunk [values_of_chunk].
+  void get_chunk(int64_t chunk, std::span<float> to) { load(chunk, to.data()); }
+  void set_chunk(int64_t chunk, std::span<const float> from) { store(chunk, from.data()); }
+  int64_t values_of_chunk() const { return n_ctx_ * width_; }
+  /// Of the window.
+  int64_t n_chunks() const { return n_; }
   /// The same with layer i of the file, which is read ahead, and dropped from memory afterwards or kept.
   void run_layer(int i, compute::MatmulObserver* observer = nullptr) { run_layers(i, std::span(&observer, 1)); }
-  /// Passes through layers first, first + 1, ... of different backends at the same time; each has its observer, or
-  /// null.
+  /// Passes through layers first, first + 1, ... of different backends or ranks at the same time; each has its
+  /// observer, or null.
   void run_layers(int first, std::span<compute::MatmulObserver* const> observers);
   /// How many layers from `first` on can be computed at the same time: 1 where layers are kept.
   int layers_together(int first) const;
@@ -78,7 +94,10 @@ class LayerSweep {
   /// Removes the chunk as if it broke in the next layer: for sweeps that run side by side.
   void leave_out(int64_t chunk);
   /// Chunks of the window that broke, each with the layer where that happened: -1 the embedding, n_layers() a visit.
+  /// Where layers are dealt out, the leader knows all of them after settle().
   const std::vector<std::pair<int64_t, int>>& broken() const { return broken_; }
+  /// Waits, in the leader, for what other ranks compute of the layers that were begun. visit() and save() do, too.
+  void settle();
 
   /// The hidden states of the window, one chunk [n_ctx * hidden_width] after the other: to be written to a checkpoint,
   /// or restored from one instead of start(). next_layer: the layer to compute next.
@@ -124,10 +143,16 @@ class LayerSweep {
                           std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx);
   std::vector<model::Layer> bind(int first, int n) const;
   std::vector<model::Layer> take_bound(int first, int n);
-  void bind_ahead(int first);
+  void bind_ahead(int first, int n);
   void for_batches(const StageRun& run, int64_t begin, int64_t end, const BatchWork& work);
   void pass_batch(const StageRun& run, std::vector<int64_t> chunks, model::ForwardContext& ctx, const BatchWork& work);
   void advance_together(std::span<const model::Layer> layers, std::span<compute::MatmulObserver* const> observers);
+  bool is_relayed() const { return cluster::are_several(options_.ranks) && !options_.keep_layers; }
+  bool has_window() const { return !is_relayed() || options_.ranks->leads(); }
+  void expect_batches();
+  void relay(int first, int n, compute::MatmulObserver* observer);
+  void take(const RelayedBatch& batch);
+  RelayedBatch relayed(std::span<const int64_t> chunks, int first_layer);
 
   const model::Model& model_;
   int64_t n_ctx_, width_, n_batch_, chunks_per_batch_;
@@ -135,7 +160,8 @@ class LayerSweep {
   SweepOptions options_;
   int64_t first_ = 0, n_ = 0;  // the window
   int next_layer_ = 0;
-  int64_t n_in_memory_ = 0;           // its first chunks
+  int64_t first_stored_ = 0;          // of the chunks whose hidden states are here: of the window, or of a batch
+  int64_t n_in_memory_ = 0;           // of these
   std::vector<float> hidden_states_;  // [n_in_memory, n_ctx, hidden_width]
   std::unique_ptr<ScratchFile> spilled_;
   std::vector<std::unique_ptr<Stage>> stages_;    // one, and more as layers go together
@@ -143,8 +169,10 @@ class LayerSweep {
   std::future<std::vector<model::Layer>> ahead_;  // of layers to come, the first of which is
   int first_ahead_ = 0;
   std::vector<std::pair<int64_t, int>> broken_;
-  std::vector<bool> is_broken_;  // by chunk of the window: each is asked about once per layer
-  mutable std::mutex breaking_;  // stages do at the same time
+  std::vector<bool> is_broken_;             // by chunk of the window: each is asked about once per layer
+  mutable std::mutex breaking_;             // stages do at the same time
+  std::unique_ptr<Homecoming> homecoming_;  // the leader's, of the window
+  int last_relayed_ = 0;                    // layers before this one have passed from rank to rank
 };
 
 }  // namespace steelyard::schedule

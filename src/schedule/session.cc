@@ -1,5 +1,6 @@
 #include "schedule/session.h"
 
+#include "base/check.h"
 #include "base/error.h"
 #include "schedule/memory_check.h"
 
@@ -38,6 +39,15 @@ compute::Matrix Session::forward(std::span<const int32_t> ids) {
 }
 
 compute::Matrix Session::forward_batch(std::span<const SequenceTokens> batch) {
+  return forward_rows(batch, /*alone=*/false);
+}
+
+compute::Matrix Session::forward_alone(std::span<const SequenceTokens> batch) {
+  STEELYARD_CHECK(std::ranges::all_of(batch, [](const SequenceTokens& tokens) { return tokens.ids.size() == 1; }));
+  return forward_rows(batch, /*alone=*/true);
+}
+
+compute::Matrix Session::forward_rows(std::span<const SequenceTokens> batch, bool alone) {
   for (const SequenceTokens& tokens : batch) {
     if (std::ssize(tokens.ids) > n_context_ - position(tokens.sequence))
       fail("", "context of {} tokens is full", n_context_);
@@ -48,7 +58,7 @@ compute::Matrix Session::forward_batch(std::span<const SequenceTokens> batch) {
         layers_, [&](const model::Layer& layer) { return is_extended(layer.config.attention.rope, n); });
     if (extended != extended_[static_cast<size_t>(tokens.sequence)]) begin_again(tokens.sequence, extended);
   }
-  return pass(batch);
+  return pass(batch, alone);
 }
 
 // What the caches hold of a sequence is computed as part of a text that is extended, or is not.
@@ -58,7 +68,7 @@ void Session::begin_again(int64_t sequence, bool extended) {
   compute::MatmulObserver* const observer = std::exchange(observer_, nullptr);  // it has seen them
   for (std::span<const int32_t> rest = ids; !rest.empty();) {
     const SequenceTokens next{sequence, rest.first(std::min(rest.size(), static_cast<size_t>(n_batch_)))};
-    pass(std::span(&next, 1));
+    pass(std::span(&next, 1), /*alone=*/false);
     rest = rest.subspan(next.ids.size());
   }
   observer_ = observer;
@@ -81,7 +91,7 @@ void Session::pass_layer(const model::Layer& layer, compute::Matrix x, std::span
   }
 }
 
-compute::Matrix Session::pass(std::span<const SequenceTokens> batch) {
+compute::Matrix Session::pass(std::span<const SequenceTokens> batch, bool alone) {
   int64_t n = 0;
   std::vector<model::SequenceSlice> slices;
   for (const SequenceTokens& tokens : batch) {
@@ -100,6 +110,7 @@ compute::Matrix Session::pass(std::span<const SequenceTokens> batch) {
       slices[i].kv = &caches_[static_cast<size_t>(batch[i].sequence)][layer];
     }
     model::ForwardContext ctx = contexts_.forward_context(*at, observer_);
+    const compute::RowsAlone rows_alone(*at, alone);
     pass_layer(layers_[layer], x, slices, ctx);
   }
   for (size_t i = 0; i < batch.size(); ++i) {
@@ -113,6 +124,31 @@ compute::Matrix Session::logits(compute::Matrix x) {
   model::ForwardContext ctx = contexts_.forward_context(model_.backend(), observer_);
   ctx.scratch.reset();
   return model_.logits(x, ctx);
+}
+
+compute::Matrix Session::logits_alone(compute::Matrix x) {
+  const compute::RowsAlone rows_alone(model_.backend());
+  return logits(x);
+}
+
+bool Session::has_whole_past() const {
+  return std::ranges::all_of(layers_, [](const model::Layer& layer) { return is_whole_past(layer.config.attention); });
+}
+
+void Session::rewind(int64_t sequence, int64_t n) {
+  STEELYARD_CHECK(n <= position(sequence) && (n == 0 || n == position(sequence) || has_whole_past()));
+  ids_[static_cast<size_t>(sequence)].resize(static_cast<size_t>(n));
+}
+
+void Session::copy_past(int64_t from, int64_t to, int64_t n) {
+  STEELYARD_CHECK(from != to && n <= position(from) && has_whole_past());
+  for (size_t layer = 0; layer < layers_.size(); ++layer) {
+    copy_rows(*layers_[layer].backend, caches_[static_cast<size_t>(from)][layer],
+              caches_[static_cast<size_t>(to)][layer], n);
+  }
+  const std::vector<int32_t>& ids = ids_[static_cast<size_t>(from)];
+  ids_[static_cast<size_t>(to)].assign(ids.begin(), ids.begin() + n);
+  extended_[static_cast<size_t>(to)] = static_cast<bool>(extended_[static_cast<size_t>(from)]);
 }
 
 }  // namespace steelyard::schedule

@@ -48,12 +48,27 @@ class Session {
   /// id exceeds the vocabulary. Where a text grows beyond longrope's original context, its angles change, and what the
   /// caches hold of it is computed again: as if the text had been given as a whole.
   compute::Matrix forward_batch(std::span<const SequenceTokens> batch);
+  /// The same for one id of each sequence, where on the CPU every row is computed as if it were the only one of its
+  /// batch: bit for bit what forward() gives a sequence that grows by one.
+  compute::Matrix forward_alone(std::span<const SequenceTokens> batch);
 
   /// Logits of (a slice of) the hidden states, valid until the next call of forward or logits.
   compute::Matrix logits(compute::Matrix x);
+  /// Logits of rows that are computed alone, as forward_alone.
+  compute::Matrix logits_alone(compute::Matrix x);
+
+  /// Whether the caches hold every position by itself, so that a text can be taken back to any of them, and its
+  /// beginning be given to another: not with recurrent states, pooled positions or windows.
+  bool has_whole_past() const;
+  /// Takes a sequence back to its first n positions; 0 positions in any case, others with has_whole_past() only.
+  void rewind(int64_t sequence, int64_t n);
+  /// The first n positions of `from` become the text of `to`. has_whole_past() only.
+  void copy_past(int64_t from, int64_t to, int64_t n);
 
  private:
-  compute::Matrix pass(std::span<const SequenceTokens> batch);
+  // alone: rows as forward_alone has them.
+  compute::Matrix forward_rows(std::span<const SequenceTokens> batch, bool alone);
+  compute::Matrix pass(std::span<const SequenceTokens> batch, bool alone);
   void pass_layer(const model::Layer& layer, compute::Matrix x, std::span<const model::SequenceSlice> slices,
                   model::ForwardContext& ctx) const;
   void begin_again(int64_t sequence, bool extended);

@@ -10,6 +10,7 @@
 #include "golden_models.h"
 #include "plan/plan.h"
 #include "support.h"
+#include "thread_ranks.h"
 
 namespace steelyard::calibrate {
 namespace {
@@ -222,6 +223,59 @@ INSTANTIATE_TEST_SUITE_P(Goldens, ExpertsOfEveryArchitecture,
                                name, [](char c) { return std::isalnum(c) == 0; }, '_');
                            return name;
                          });
+
+// Ranks share batches, sums and slices; what comes out is that of one process. Also where inputs are stored, and where
+// an interrupted run has finished the first layer.
+TEST_F(Calibrated, BytesDoNotDependOnRanks) {
+  const test::TempFolder folder;
+  const plan::Plan plan = plan::Plan::parse("_exps = IQ3_S\nattn = Q4_K\nffn_up = Q4_K\n* = keep\n", "test");
+  const plan::Resolution resolution = resolve(plan, source_.tensors());
+  const tokenizer::Chunks few(tokens(), kContext, 19, std::nullopt, "text");
+  CalibrationSettings settings, storing;
+  settings.sweep.n_batch = storing.sweep.n_batch = 2 * kContext;
+  storing.stage_memory.assign(static_cast<size_t>(model_.n_layers()), 0);
+  storing.sweep.scratch_folder = folder / "";
+  CalibratedLayers alone(source_, resolution, model_);
+  alone.start(few, settings);
+  std::vector<std::optional<std::vector<std::byte>>> expected;
+  for (const plan::Decision& decision : resolution.decisions) expected.push_back(alone.encode(decision));
+
+  struct Run {
+    int n_ranks;
+    bool stores, goes_on;
+  };
+  for (const Run& run : {Run{2, false, false}, Run{3, true, false}, Run{3, false, true}, Run{5, false, false}}) {
+    SCOPED_TRACE(run.n_ranks);
+    test::in_ranks(run.n_ranks, [&](cluster::Ranks& ranks) {
+      const gguf::Reader source(source_.path());
+      const std::unique_ptr<compute::Backend> backend = compute::make_backend("cpu");
+      const model::Model model(source, *backend);
+      const plan::Resolution own = resolve(plan, source.tensors());
+      CalibrationSettings shared = run.stores ? storing : settings;
+      shared.ranks = &ranks;
+      CalibratedLayers layers(source, own, model);
+      layers.start(few, shared);
+      if (!ranks.leads()) return layers.follow();
+      const auto is_first = [&](size_t i) { return own.decisions[i].tensor->name.starts_with("blk.0."); };
+      for (size_t i = 0; run.goes_on && i < expected.size(); ++i) {
+        if (is_first(i) && expected[i]) layers.finished(own.decisions[i], *expected[i]);
+      }
+      for (size_t i = 0; i < expected.size(); ++i) {
+        if (run.goes_on && is_first(i)) continue;
+        EXPECT_EQ(layers.encode(own.decisions[i]), expected[i]) << own.decisions[i].tensor->name;
+      }
+      layers.release();
+      if (run.goes_on) return;
+      ASSERT_EQ(layers.reports().size(), alone.reports().size());
+      for (size_t i = 0; i < alone.reports().size(); ++i) {
+        EXPECT_EQ(layers.reports()[i].name, alone.reports()[i].name);
+        EXPECT_EQ(layers.reports()[i].chosen, alone.reports()[i].chosen);
+        EXPECT_EQ(layers.reports()[i].loss, alone.reports()[i].loss);
+      }
+      EXPECT_EQ(layers.half_over_all(), alone.half_over_all());
+    });
+  }
+}
 
 }  // namespace
 }  // namespace steelyard::calibrate

@@ -13,6 +13,7 @@
 #include "base/sha256.h"
 #include "model_copy.h"
 #include "support.h"
+#include "thread_ranks.h"
 
 namespace steelyard::calibrate {
 namespace {
@@ -232,6 +233,111 @@ TEST_F(Collect, RefusesOtherProgress) {
   }
   write_file(options.progress_path, saved);
   EXPECT_NO_THROW(collect(text, options));
+}
+
+// Batches or layers are dealt out; sums, broken chunks and rounds are those of one process.
+class CollectInRanks : public Collect {
+ protected:
+  // Each rank has a model of its own.
+  CollectResult collect_in(
+      int n, const std::string& path, const tokenizer::Chunks& chunks, const CollectOptions& options,
+      const CollectProgress& progress = [](auto...) {}) {
+    CollectResult result;
+    test::in_ranks(n, [&](cluster::Ranks& ranks) {
+      const std::unique_ptr<compute::Backend> backend = compute::make_backend("cpu");
+      const gguf::Reader reader(path);
+      const model::Model model(reader, *backend);
+      CollectOptions own = options;
+      own.sweep.ranks = &ranks;
+      CollectResult of_rank =
+          collect_imatrix(model, chunks, own, ranks.leads() ? progress : CollectProgress([](auto...) {}));
+      if (ranks.leads()) result = std::move(of_rank);
+    });
+    return result;
+  }
+};
+
+TEST_F(CollectInRanks, TheSameSums) {
+  for (const char* name : {"deepseek2", "glm4moe", "gemma3", "nemotron_h_moe", "kimi-k3"}) {
+    SCOPED_TRACE(name);
+    const std::string path = test::golden(std::string("models/") + name + "/model.gguf");
+    open(path);
+    const tokenizer::Chunks text = chunks(7);
+    const imatrix::Imatrix expected = collect(text, in_order(false)).imatrix;
+    for (const bool layer_major : {false, true}) {
+      for (const int n : {2, 3, 5}) {
+        CollectOptions options = in_order(layer_major);
+        expect_equal(collect_in(n, path, text, options).imatrix, expected);
+        options.sweep.scratch_folder = folder_ / "";
+        options.sweep.hidden_state_bytes = 0;
+        if (n == 2) expect_equal(collect_in(n, path, text, options).imatrix, expected);
+      }
+    }
+  }
+}
+
+// An expert is broken, and with it the chunks that come to it.
+TEST_F(CollectInRanks, BrokenChunksAreLeftOut) {
+  const std::string golden = test::golden("models/glm4moe/model.gguf"), path = folder_ / "broken.gguf";
+  test::ModelCopy copy(golden);
+  copy.set_value("blk.1.ffn_down_exps.weight", 3, std::numeric_limits<float>::quiet_NaN());
+  copy.save(path);
+  open(path);
+  const tokenizer::Chunks text = chunks(40, /*n_ctx=*/4);
+  CollectOptions options = in_order(true);
+  options.sweep.n_batch = 12;
+  const CollectResult expected = collect(text, options);
+  ASSERT_GT(expected.broken.size(), 0u);
+  ASSERT_LT(expected.broken.size(), 40u);
+  for (const int n : {2, 3}) {
+    const CollectResult result = collect_in(n, path, text, options);
+    EXPECT_EQ(result.broken, expected.broken);
+    expect_equal(result.imatrix, expected.imatrix);
+  }
+  options.sweep.keep_layers = true;
+  const CollectResult alone = collect(text, options), result = collect_in(3, path, text, options);
+  EXPECT_EQ(result.broken, alone.broken);
+  expect_equal(result.imatrix, alone.imatrix);
+}
+
+TEST_F(CollectInRanks, GoOnWithAnotherNumber) {
+  struct Interruption {};
+  const std::string path = test::golden("models/glm4moe/model.gguf");
+  open(path);
+  const tokenizer::Chunks text = chunks(15);
+  const imatrix::Imatrix expected = collect(text, in_order(true)).imatrix;
+  for (const bool layer_major : {false, true}) {
+    CollectOptions options = in_order(layer_major);
+    options.progress_path = folder_ / "progress";
+    options.identity = sha256("run");
+    options.save_every = std::chrono::milliseconds(0);
+    // Two layers are one step for two ranks.
+    for (const int n : layer_major ? std::vector{2} : std::vector{2, 3, 1}) {
+      int steps = 0;
+      const auto interrupt = [&](int64_t, int64_t, int64_t, int64_t) {
+        if (++steps == 2) throw Interruption();
+      };
+      EXPECT_THROW(collect_in(n, path, text, options, interrupt), Interruption);
+    }
+    CollectResult result = collect_in(3, path, text, options);
+    EXPECT_GT(result.resumed_chunks + result.resumed_layers, 0);
+    expect_equal(result.imatrix, expected);
+    result.progress.remove();
+  }
+}
+
+TEST_F(CollectInRanks, RoundsEndAlike) {
+  const std::string path = test::golden("models/glm4moe/model.gguf");
+  open(path);
+  const tokenizer::Chunks text = chunks(12);
+  for (const bool layer_major : {false, true}) {
+    CollectOptions options = in_order(layer_major);
+    options.round = 3;
+    options.min_expert_tokens = 20;
+    const CollectResult expected = collect(text, options), result = collect_in(2, path, text, options);
+    EXPECT_EQ(result.n_chunks, expected.n_chunks);
+    expect_equal(result.imatrix, expected.imatrix);
+  }
 }
 
 }  // namespace

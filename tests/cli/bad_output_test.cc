@@ -99,7 +99,7 @@ TEST_F(BadOutput, TheInputItself) {
     words.insert(words.end(), progress.begin(), progress.end());
     for (const std::string& path : {out_, folder_ / "./out.gguf"}) {
       words.push_back(path);
-      expect_fails(words, "is also the input");
+      expect_fails(words, "is also the output");
       words.pop_back();
     }
   }

@@ -159,6 +159,7 @@ class BackgroundCommand {
     ended(0);
     return WIFSIGNALED(*status_);
   }
+  pid_t id() const { return child_; }
   void stop() const { ::kill(child_, SIGSTOP); }
   /// Continues after stop() until the end; returns the exit code, -1 for a signal.
   int finish() {

@@ -157,13 +157,17 @@ TEST_P(RowsOf, EveryType) {
         continue;
       }
       Bytes inputs(panels_, x.matrix(), 1), fine(panels_, x.matrix(), 3);
-      std::vector<float> results(static_cast<size_t>(n_rows));
-      rows.dot_one_plane(bytes.data(), row_bytes, n_rows, n_blocks, inputs.get(), results.data());
-      for (int64_t r = 0; r < n_rows; ++r) expect_near(results[static_cast<size_t>(r)], r, 0, &inputs);
-      rows.dot_three_planes(bytes.data(), row_bytes, n_rows, n_blocks, fine.get(), results.data());
-      for (int64_t r = 0; r < n_rows; ++r) {  // as good as floats
-        expect_near(results[static_cast<size_t>(r)], r, 0, &fine);
-        expect_near(results[static_cast<size_t>(r)], r, 0, nullptr);
+      std::vector<float> results(static_cast<size_t>(n_tokens * n_rows));
+      const auto result = [&](int64_t t, int64_t r) { return results[static_cast<size_t>(t * n_rows + r)]; };
+      rows.dot_one_plane(bytes.data(), row_bytes, n_rows, n_blocks, inputs.get(), n_tokens, results.data(), n_rows);
+      for (int64_t t = 0; t < n_tokens; ++t)
+        for (int64_t r = 0; r < n_rows; ++r) expect_near(result(t, r), r, t, &inputs);
+      rows.dot_three_planes(bytes.data(), row_bytes, n_rows, n_blocks, fine.get(), n_tokens, results.data(), n_rows);
+      for (int64_t t = 0; t < n_tokens; ++t) {
+        for (int64_t r = 0; r < n_rows; ++r) {  // as good as floats
+          expect_near(result(t, r), r, t, &fine);
+          expect_near(result(t, r), r, t, nullptr);
+        }
       }
 
       const int64_t depth = (n + kByteUnit - 1) / kByteUnit * kByteUnit, panel = panels_.panel;

@@ -108,9 +108,9 @@ class CompactBaseFile : public BaseFile {};
 
 TEST_P(CompactBaseFile, EveryNumberIsChecked) {
   using testing::HasSubstr;
-  for (const uint32_t value : {0u, 3u, 0xffffffffu}) EXPECT_THAT(error_of(with(8, value)), HasSubstr("version"));
+  for (const uint32_t value : {0u, 4u, 0xffffffffu}) EXPECT_THAT(error_of(with(8, value)), HasSubstr("version"));
   // What follows is not a position then, but a token or a number of the text.
-  EXPECT_NE(error_of(with(8, 2)), "");
+  for (const uint32_t value : {2u, 3u}) EXPECT_NE(error_of(with(8, value)), "");
   for (size_t at = 12; at < 44; at += 4) {
     for (const uint32_t value : {0u, 1u, 0x7fffffffu, 0x80000000u, 0xffffffffu}) {
       EXPECT_NE(error_of(with(at, value)), "") << "offset " << at << " value " << value;

@@ -138,7 +138,7 @@ TEST_P(Target, IsTheDistributionOfTheModel) {
   std::vector<int32_t> tokens(static_cast<size_t>(base->n_targets()));
   std::vector<float> probs(tokens.size());
   int n_rows = 0;
-  score_chunks(tiny.model, tiny.chunks, tiny.identity.n_vocab, {}, [&](const ScoredLogits& rows) {
+  score_chunks(tiny.model, tiny.chunks, tiny.identity.n_vocab, {}, 0, [&](const ScoredLogits& rows) {
     for (int64_t r = 0; r < rows.n_rows; ++r) {
       const std::vector<double> p = softmax(rows.row(r));
       base->target(rows.chunk, rows.first + r, tokens, probs);

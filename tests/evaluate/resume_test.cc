@@ -2,7 +2,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <filesystem>
 #include <tuple>
 #include <utility>
@@ -34,13 +33,6 @@ class Resume : public testing::TestWithParam<std::tuple<int64_t, bool>> {
                              if (scores.size() >= n_tokens) throw Interruption();
                            }),
                  Interruption);
-  }
-
-  static void expect_same_bits(const EvaluationResult& a, const EvaluationResult& b) {
-    ASSERT_EQ(a.scores.size(), b.scores.size());
-    EXPECT_EQ(std::memcmp(a.scores.data(), b.scores.data(), a.scores.size() * sizeof(TokenScore)), 0);
-    ASSERT_EQ(a.routers.size(), b.routers.size());
-    EXPECT_EQ(std::memcmp(a.routers.data(), b.routers.data(), a.routers.size() * sizeof(RouterCounts)), 0);
   }
 
   const test::TempFolder folder_;

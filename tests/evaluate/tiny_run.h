@@ -1,6 +1,9 @@
 // A model small enough that whole evaluations take milliseconds, with everything an evaluation of it needs.
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <cstring>
 #include <memory>
 #include <string>
 
@@ -42,5 +45,13 @@ struct TinyRun {
   ModelIdentity identity;
   tokenizer::Chunks chunks;
 };
+
+/// However an evaluation came about, its scores are the same to the last bit.
+inline void expect_same_bits(const EvaluationResult& a, const EvaluationResult& b) {
+  ASSERT_EQ(a.scores.size(), b.scores.size());
+  EXPECT_EQ(std::memcmp(a.scores.data(), b.scores.data(), a.scores.size() * sizeof(TokenScore)), 0);
+  ASSERT_EQ(a.routers.size(), b.routers.size());
+  EXPECT_EQ(std::memcmp(a.routers.data(), b.routers.data(), a.routers.size() * sizeof(RouterCounts)), 0);
+}
 
 }  // namespace steelyard::evaluate

@@ -22,7 +22,7 @@ endif()
 add_custom_target(fuzzers)
 add_dependencies(fuzzers fuzz_seeds)
 # make asan-quick: those that need no more than half of the libraries.
-set(fuzz_quick gguf model tokenizer imatrix plan base tasks)
+set(fuzz_quick gguf model tokenizer imatrix plan base tasks answer)
 add_custom_target(fuzz_replays)
 
 # steelyard_fuzz(<name> <mutations of each seed in tests> <libraries and further sources>...): the target
@@ -76,6 +76,7 @@ steelyard_fuzz(model 200 steelyard_schedule ${mutator})
 steelyard_fuzz(tokenizer 50 steelyard_tokenizer ${mutator})
 steelyard_fuzz(imatrix 200 steelyard_imatrix ${mutator})
 steelyard_fuzz(plan 50 steelyard_plan)
+steelyard_fuzz(answer 200 steelyard_chat)
 steelyard_fuzz(base 200 steelyard_evaluate)
 steelyard_fuzz(tasks 200 steelyard_evaluate)
 steelyard_fuzz(journal 200 steelyard_quantize)

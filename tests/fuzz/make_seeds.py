@@ -312,6 +312,20 @@ def main():
     put("journal", "complete", journal())
     for name, content in progress(models["llama"]).items():
         put("progress", name, content)
+    answers = [
+        "plain 0<think>so</think>\n\nyes", "gpt-oss 2<|channel|>analysis<|message|>hm<|end|><|start|>assistant to=functions.f"
+        "<|channel|>commentary json<|message|>{\"i\": 1}<|call|>", "gemma4 1a<channel|>b<|tool_call>call:f{s:<|\"|>x<|\"|>,o:{a:[1]}}<tool_call|>",
+        "deepseek 0<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+        "kimi 0<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>",
+        "minimax 1a</think><minimax:tool_call><invoke name=\"f\"><parameter name=\"i\">2</parameter></invoke></minimax:tool_call>",
+        "glm 0<tool_call>f\n<arg_key>i</arg_key>\n<arg_value>2</arg_value></tool_call>",
+        "qwen3-coder 0x\n<tool_call><function=f>\n<parameter=s>\n1\n</parameter></function></tool_call>",
+        "lfm2 0<|tool_call_start|>[f(s='x', o={'a': None}), f(1)]<|tool_call_end|>",
+        "mistral 0[TOOL_CALLS]f[ARGS]{}[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {}}]",
+        "hermes 0<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>", "llama3 0{\"name\": \"f\", \"parameters\": {}}"]
+    for i, answer in enumerate(answers):  # in the order of the formats
+        name, _, rest = answer.partition(" ")
+        put("answer", name, bytes([i, int(rest[0]), 4]) + rest[1:].encode())
     put("saved_text", "two", saved_text(models["llama"]))
 
 

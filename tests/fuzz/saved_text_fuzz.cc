@@ -41,7 +41,7 @@ bool read_saved_text(std::string_view content) {
     const SavedText text = parse_saved_text(content, fuzzed_vocabulary(), "fuzz");
     // The content again, if it was printed by this version.
     STEELYARD_CHECK(!print(text, std::ssize(text.chunks), fuzzed_vocabulary()).empty());
-    use_chunks(text.as_chunks(0, "fuzz"));
+    use_chunks(text.as_chunks(0, 0, "fuzz"));
     return true;
   } catch (const Error& error) {
     STEELYARD_CHECK(std::string_view(error.what()).find('\n') == std::string_view::npos);

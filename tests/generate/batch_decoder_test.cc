@@ -10,6 +10,7 @@
 
 #include "error_of.h"
 #include "model_copy.h"
+#include "opened_model.h"
 #include "support.h"
 
 namespace steelyard::generate {
@@ -18,14 +19,6 @@ namespace {
 using testing::HasSubstr;
 using testing::StartsWith;
 using Ids = std::vector<tokenizer::TokenId>;
-
-struct Opened {
-  explicit Opened(const std::string& path, compute::Precision precision = compute::Precision::kExact)
-      : reader(path), backend(compute::make_backend("cpu", precision)), model(reader, *backend) {}
-  gguf::Reader reader;
-  std::unique_ptr<compute::Backend> backend;
-  model::Model model;
-};
 
 // Tokens in the pieces in which they are appended, one piece a step.
 using Text = std::vector<Ids>;
@@ -110,7 +103,7 @@ TEST(BatchDecoder, TextsDoNotSeeTheirNeighbours) {
   EXPECT_GE(names.size(), 16u);
   for (const std::string& name : names) {
     SCOPED_TRACE(name);
-    expect_no_neighbours_seen(Opened(test::golden("models/" + name + "/model.gguf")).model);
+    expect_no_neighbours_seen(test::OpenedModel(test::golden("models/" + name + "/model.gguf")).model);
   }
 }
 
@@ -119,7 +112,7 @@ TEST(BatchDecoder, NorInQuantizedModels) {
   for (const char* file : {"qwen3moe_k256/model_mixed", "qwen3moe_k256/model_Q4_K", "deepseek2_k256/model_Q8_0"}) {
     for (const compute::Precision precision : {compute::Precision::kExact, compute::Precision::kFast}) {
       SCOPED_TRACE(file);
-      expect_no_neighbours_seen(Opened(test::golden("imatrix/") + file + ".gguf", precision).model);
+      expect_no_neighbours_seen(test::OpenedModel(test::golden("imatrix/") + file + ".gguf", precision).model);
     }
   }
 }
@@ -127,7 +120,7 @@ TEST(BatchDecoder, NorInQuantizedModels) {
 TEST(BatchDecoder, AgreesWithASession) {
   for (const std::string& name : golden_models()) {
     SCOPED_TRACE(name);
-    const Opened opened(test::golden("models/" + name + "/model.gguf"));
+    const test::OpenedModel opened(test::golden("models/" + name + "/model.gguf"));
     const auto [a, b, c, d] = kTexts;
     const auto found = decode(opened.model, 4, {{a, 0, 0}, {b, 1, 0}, {c, 2, 1}, {d, 3, 2}});
     for (size_t i = 0; i < found.size(); ++i) {
@@ -165,7 +158,7 @@ TEST(BatchDecoder, MoreLogitsThanAreMadeAtATime) {
   }
   const test::TempFolder folder;
   copy.save(folder / "model.gguf");
-  const Opened opened(folder / "model.gguf");
+  const test::OpenedModel opened(folder / "model.gguf");
   ASSERT_EQ(opened.model.config().n_vocab, n_vocab);
   // Some logits of every slot, and how many calls there were.
   const auto decode = [&](const std::vector<int64_t>& slots, int64_t n_slots) {
@@ -194,7 +187,7 @@ TEST(BatchDecoder, MoreLogitsThanAreMadeAtATime) {
 
 // Tokens of several calls are one piece, and `use` may change the logits.
 TEST(BatchDecoder, AppendsAddUp) {
-  const Opened opened(test::golden("models/llama/model.gguf"));
+  const test::OpenedModel opened(test::golden("models/llama/model.gguf"));
   const auto expected = decode(opened.model, 2, {{kTexts[1], 0, 0}})[0];
   BatchDecoder decoder(opened.model, 32, 2);
   const std::span<const tokenizer::TokenId> prompt = kTexts[1][0];
@@ -219,7 +212,7 @@ TEST(BatchDecoder, AppendsAddUp) {
 }
 
 TEST(BatchDecoder, AFullSlot) {
-  const Opened opened(test::golden("models/llama/model.gguf"));
+  const test::OpenedModel opened(test::golden("models/llama/model.gguf"));
   const auto nothing = [](int64_t, std::span<float>) {};
   {
     BatchDecoder decoder(opened.model, 8, 3);
@@ -246,7 +239,7 @@ TEST(BatchDecoder, LogitsThatAreNotFinite) {
   copy.set_value("token_embd.weight", 9 * 64, std::numeric_limits<float>::infinity());
   const test::TempFolder folder;
   copy.save(folder / "model.gguf");
-  const Opened opened(folder / "model.gguf");
+  const test::OpenedModel opened(folder / "model.gguf");
   BatchDecoder decoder(opened.model, 16, 3);
   decoder.append(0, Ids{1, 2, 3});
   decoder.append(1, Ids{4, 9, 5, 6});
@@ -259,7 +252,7 @@ TEST(BatchDecoder, LogitsThatAreNotFinite) {
 
 // What `use` throws comes out of step.
 TEST(BatchDecoder, UseMayThrow) {
-  const Opened opened(test::golden("models/llama/model.gguf"));
+  const test::OpenedModel opened(test::golden("models/llama/model.gguf"));
   BatchDecoder decoder(opened.model, 16, 3);
   for (const int64_t slot : {0, 1, 2}) decoder.append(slot, Ids{1});
   EXPECT_THROW(decoder.step([](int64_t slot, std::span<float>) {

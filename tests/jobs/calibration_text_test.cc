@@ -188,7 +188,7 @@ TEST_F(CalibrationTextTest, OwnTextIsWhatWriteWrites) {
   });
   EXPECT_EQ(told, 5);
   const std::string content = test::read_text(saved("own.text", 5));
-  EXPECT_EQ(ids(text.chunks()), ids(parse_saved_text(content, tokenizer_, "").as_chunks(0, "")));
+  EXPECT_EQ(ids(text.chunks()), ids(parse_saved_text(content, tokenizer_, "").as_chunks(0, 0, "")));
   EXPECT_EQ(text.sha256(), sha256(content));
   ASSERT_TRUE(text.writing());
   EXPECT_EQ(text.writing()->n_chunks, 5);

@@ -94,14 +94,14 @@ TEST_F(SavedTextFile, TheFirstChunksAreATextOfTheirOwn) {
 }
 
 TEST_F(SavedTextFile, BecomesChunksAsTheyAre) {
-  const tokenizer::Chunks all = text_.as_chunks(0, kWhere), two = text_.as_chunks(2, kWhere);
+  const tokenizer::Chunks all = text_.as_chunks(0, 0, kWhere), two = text_.as_chunks(0, 2, kWhere);
   EXPECT_EQ(all.count(), 3);
   EXPECT_EQ(two.count(), 2);
-  EXPECT_EQ(text_.as_chunks(9, kWhere).count(), 3);
+  EXPECT_EQ(text_.as_chunks(0, 9, kWhere).count(), 3);
   EXPECT_EQ(all.n_ctx(), 8);
   EXPECT_EQ(all.input(1), text_.chunks[1].ids);
   EXPECT_THAT(std::vector(all.starts(1).begin(), all.starts(1).end()), testing::ElementsAre(0, 1, 5));
-  EXPECT_THAT(test::error_of([&] { SavedText{.n_ctx = 8}.as_chunks(0, kWhere); }), HasSubstr("has no chunks"));
+  EXPECT_THAT(test::error_of([&] { SavedText{.n_ctx = 8}.as_chunks(0, 0, kWhere); }), HasSubstr("has no chunks"));
 }
 
 TEST_F(SavedTextFile, OtherFilesAreNone) {

@@ -29,6 +29,7 @@ const ShapingOptions kAll{
     .chunks = 16,
     .own_share = 0.5,
     .writing = {.seed = 7, .temp = 0.8, .top_p = 0.9, .chats = 0.25, .excerpts = 0.125, .excerpts_of = "text.txt"},
+    .conversations_share = 0.75,
     .split_max_size = uint64_t{3} << 40};
 
 TEST(Shaping, RecordedOptionsReadBackTheSame) {
@@ -45,7 +46,7 @@ TEST(Shaping, DefaultsAreRecorded) {
             R"({"effort":"normal","prior_weight":4.0,"include_weights":[],"exclude_weights":[],"override_kv":[],)"
             R"("prune_layers":"","allow_requantize":false,"ctx_size":512,"chunks":0,"own_share":0.75,)"
             R"("seed":0,"temp":1.0,"top_p":1.0,"chats":0.75,"excerpts":0.0,"excerpts_of":"",)"
-            R"("split_max_size":0,"keep_split":false})");
+            R"("conversations_share":0.25,"split_max_size":0,"keep_split":false})");
 }
 
 TEST(Shaping, DamagedRecordsAreRefused) {
@@ -73,6 +74,7 @@ TEST(Shaping, FlagsOfTheFirstVersion) {
   ShapingOptions expected = kAll;  // but what it did not have
   expected.own_share = ShapingOptions().own_share;
   expected.writing = {};
+  expected.conversations_share = ShapingOptions().conversations_share;
   EXPECT_EQ(to_json(options), to_json(expected));
   EXPECT_EQ(to_json(read_arguments({"--effort=normal", "--prior-weight=4", "--ctx-size=512", "--chunks=128"}, "")),
             to_json(ShapingOptions{.chunks = 128}));

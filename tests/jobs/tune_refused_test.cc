@@ -80,7 +80,7 @@ TEST_F(TuneRefused, RefusesInOneLine) {
   expect_refused([](TuneOptions& options) { options.teacher = "/nowhere.gguf"; }, "/nowhere.gguf");
   expect_refused([](TuneOptions& options) { options.teacher = "", options.kl_divergence_base = options.model; },
                  "not a file of base log-probabilities");
-  expect_refused([](TuneOptions& options) { options.resume.resume = options.output; }, "is also the input");
+  expect_refused([](TuneOptions& options) { options.resume.resume = options.output; }, "is also the output");
   expect_refused([](TuneOptions& options) { options.resume.resume = options.model; }, "is also the input");
   expect_refused([](TuneOptions& options) { options.tuning.step_chunks = 0; }, "--step-chunks");
   expect_refused([](TuneOptions& options) { options.tuning.held_out = 0; }, "--held-out");

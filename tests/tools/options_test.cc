@@ -12,6 +12,7 @@
 #include "base/byte_size.h"
 #include "command.h"
 #include "jobs/bench.h"
+#include "jobs/chat.h"
 #include "jobs/fit.h"
 #include "jobs/imatrix.h"
 #include "jobs/inspect.h"
@@ -20,6 +21,7 @@
 #include "jobs/quantize.h"
 #include "jobs/run.h"
 #include "jobs/search.h"
+#include "jobs/serve.h"
 #include "jobs/tune.h"
 #include "jobs/write.h"
 
@@ -82,6 +84,8 @@ TEST(Options, OfTheCommandLineAreThoseOfTheJobs) {
        "winogrande_tasks", "multiple_choice", "multiple_choice_tasks"},
       {"scratch_folder"});
   expect_same<jobs::RunOptions>(add_run, "run", {"help", "devices", "n_gpu_layers", "interactive", "quiet", "raw"});
+  expect_same<jobs::ChatOptions>(add_chat, "chat", {"help", "devices", "n_gpu_layers", "reasoning", "raw"});
+  expect_same<jobs::ServeOptions>(add_serve, "serve", {"help", "devices", "n_gpu_layers", "quiet"});
   expect_same<jobs::WriteOptions>(add_write, "write", {"help", "devices", "n_gpu_layers"});
   expect_same<jobs::TuneOptions>(add_tune, "tune", {"help", "chunk"}, {"ppl_stride"});
   expect_same<jobs::SearchOptions>(add_search, "search", {"help", "json", "chunk", "n_gpu_layers"}, {"ppl_stride"});

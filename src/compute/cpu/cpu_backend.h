@@ -34,6 +34,7 @@ class CpuBackend : public HostBackend {
   explicit CpuBackend(Precision precision);
   CpuBackend(const CpuBackend&) = delete;
   std::string_view name() const override { return "cpu"; }
+  void compute_rows_alone(bool on) override { rows_alone_ = on; }
 
 #define OPERATION(name, ...) void name(__VA_ARGS__) override;
 #define HOST_OPERATION(...)
@@ -103,6 +104,7 @@ class CpuBackend : public HostBackend {
   std::vector<Workspace>& workspaces();
 
   const Precision precision_;
+  bool rows_alone_ = false;
   const simd::Target target_;
   const cpu::Kernels& kernels_;
   const cpu::DeltaNetKernels& delta_net_;

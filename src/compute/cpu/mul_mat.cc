@@ -2,10 +2,11 @@
 // one: all experts, heads or projections of a call in one parallel region.
 //
 // For a single token a weight row is multiplied straight from its blocks. For more, a tile of rows is unpacked into
-// panels once and serves them all; what a token gets does not depend on the others. Types of groups meet a single token
-// as bytes: three planes of them are as good as floats (Precision::kExact), one is what others have (kFast). In panels
-// kExact multiplies floats. kFast multiplies the codes of blocks with bytes, and what has no groups as 16-bit codes on
-// both sides. Weights in F32 stay what they are: routers and the like, small and sensitive.
+// panels once and serves them all; what a token gets does not depend on the others. Tokens that are computed alone
+// (Backend::compute_rows_alone) share the row while it is unpacked, and get the sums of a single one. Types of groups
+// meet a single token as bytes: three planes of them are as good as floats (Precision::kExact), one is what others have
+// (kFast). In panels kExact multiplies floats. kFast multiplies the codes of blocks with bytes, and what has no groups
+// as 16-bit codes on both sides. Weights in F32 stay what they are: routers and the like, small and sensitive.
 #include <algorithm>
 
 #include "base/parallel.h"
@@ -59,7 +60,7 @@ CpuBackend::Kind CpuBackend::kind_of(const Product& product) const {
   const bool groups = format.unpack != nullptr, fast = precision_ == Precision::kFast;
   // An expert's only token is one of several all the same: with others beside it, another one may come.
   const int64_t n_tokens = product.routing != nullptr ? product.routing->n_tokens : product.x.rows;
-  if (n_tokens == 1) return groups ? Kind::kByteRow : Kind::kRow;
+  if (n_tokens == 1 || rows_alone_) return groups ? Kind::kByteRow : Kind::kRow;
   if (fast && groups) return Kind::kBytePanels;
   return fast && format.type != formats::Type::F32 ? Kind::kCodedPanels : Kind::kPanels;
 }
@@ -149,18 +150,21 @@ void CpuBackend::run(const Task& task, Workspace& workspace) {
 }
 
 void CpuBackend::multiply_rows(const Job& job, const Task& task) {
-  const Matrix x = job.product.x, out = job.product.out;
+  const Matrix x = job.product.x.slice(task.token, task.n_tokens),
+               out = job.product.out.slice(task.token, task.n_tokens);
   const Weight& weight = *job.product.weight;
   const int64_t n_blocks = x.cols / weight.format->block_len;
   const std::byte* rows = weight.row(job.product.slice, task.row);
-  float* results = out.row(0) + task.row;
   if (job.kind == Kind::kByteRow) {
     const auto dot = precision_ == Precision::kFast ? job.rows->dot_one_plane : job.rows->dot_three_planes;
-    dot(rows, weight.row_bytes(), task.n_rows, n_blocks, bytes_of(job), results);
+    const cpu::ByteInput inputs = bytes_of(job).at(task.token, 0);
+    dot(rows, weight.row_bytes(), task.n_rows, n_blocks, inputs, x.rows, out.row(0) + task.row, out.stride);
     return;
   }
   for (int64_t r = 0; r < task.n_rows; ++r) {
-    results[r] = job.rows->dot(rows + r * weight.row_bytes(), n_blocks, x.row(0));
+    for (int64_t t = 0; t < x.rows; ++t) {
+      out.row(t)[task.row + r] = job.rows->dot(rows + r * weight.row_bytes(), n_blocks, x.row(t));
+    }
   }
 }
 

@@ -15,9 +15,10 @@ namespace steelyard::compute::cpu {
 struct RowKernels {
   /// sum of w[i] * x[i] over n_blocks blocks; null for types of groups, which have the functions below.
   float (*dot)(const std::byte* blocks, int64_t n_blocks, const float* x);
-  /// The same for n_rows rows, row_bytes apart, with the first token of an activation of one plane or of three.
+  /// The same for n_rows rows, row_bytes apart, with n_tokens tokens of an activation of one plane or of three. A
+  /// token's results are in a row of their own, out_stride apart, and do not depend on how many there are.
   using DotBytes = void(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t n_blocks, const ByteInput& x,
-                        float* out);
+                        int64_t n_tokens, float* out, int64_t out_stride);
   DotBytes *dot_one_plane, *dot_three_planes;
   /// n_blocks blocks of n_rows rows, in the layout of BytePanel but row by row; out.depth is a multiple of kByteSpan.
   void (*unpack)(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t n_blocks, const BytePanel& out);

@@ -92,27 +92,52 @@ template <class F, int kPlanes>
     return fma(to_floats(products[0]), broadcast16(255.0f * 255.0f), to_floats(next_digit(products[1], products[2])));
 }
 
-template <class F, int kPlanes>
-[[gnu::always_inline]] inline float dot_row(const std::byte* bytes, int64_t n_blocks, const ByteInput& x) {
-  Floats16 sums[2] = {broadcast16(0), broadcast16(0)};
+// A row with kTokens tokens: unpacked once for all of them. Each has sums of its own, taken in the same order however
+// many there are.
+template <class F, int kPlanes, int kTokens>
+[[gnu::always_inline]] inline void dot_row(const std::byte* bytes, int64_t n_blocks, const ByteInput& x, float* out,
+                                           int64_t out_stride) {
+  const int64_t groups = x.width / formats::kGroupLen, values = x.width * kPlanes;
+  Floats16 sums[kTokens][2];
+  unrolled<kTokens>([&]<int t>() { sums[t][0] = sums[t][1] = broadcast16(0); });
   each_span<F>(
       bytes, n_blocks, [&](const formats::Span& span, int64_t s) __attribute__((always_inline)) {
-        if constexpr (F::kHasMin)
-          sums[0] = subtract_product(sums[0], span.min, load16(x.sums + s * formats::kGroupLen));
-        const Floats16 scale = span.scale * load16(x.scales + s * formats::kGroupLen);
-        unrolled<4>([&]<int k>() __attribute__((always_inline)) {
-          const int64_t at = s * formats::kSpanLen + k * 64;
-          const Floats16 products = unit_products<F, kPlanes>(span.codes[k], x.codes + at, x.fours + at / 4, x.width);
-          sums[k % 2] = fma(products, spread_groups<k>(scale), sums[k % 2]);
+        unrolled<kTokens>([&]<int t>() __attribute__((always_inline)) {
+          const int64_t group = t * groups + s * formats::kGroupLen;
+          if constexpr (F::kHasMin) sums[t][0] = subtract_product(sums[t][0], span.min, load16(x.sums + group));
+          const Floats16 scale = span.scale * load16(x.scales + group);
+          unrolled<4>([&]<int k>() __attribute__((always_inline)) {
+            const int64_t at = t * values + s * formats::kSpanLen + k * 64;
+            const Floats16 products = unit_products<F, kPlanes>(span.codes[k], x.codes + at, x.fours + at / 4, x.width);
+            sums[t][k % 2] = fma(products, spread_groups<k>(scale), sums[t][k % 2]);
+          });
         });
       });
-  return sum(sums[0] + sums[1]);
+  unrolled<kTokens>([&]<int t>() { out[t * out_stride] = sum(sums[t][0] + sums[t][1]); });
+}
+
+// So many that their sums stay in registers. With three planes there is more to do for each than to unpack, and without
+// wide registers, too.
+template <int kPlanes>
+inline constexpr int kTokensAtOnce = kPlanes == 3 || kLanes < 8 ? 1 : 4;
+
+template <class F, int kPlanes>
+[[gnu::always_inline]] inline void dot_tokens(const std::byte* row, int64_t n_blocks, const ByteInput& x,
+                                              int64_t n_tokens, float* out, int64_t out_stride) {
+  constexpr int kTokens = kTokensAtOnce<kPlanes>;
+  int64_t t = 0;
+  for (; t + kTokens <= n_tokens; t += kTokens)
+    dot_row<F, kPlanes, kTokens>(row, n_blocks, x.at(t, 0), out + t * out_stride, out_stride);
+  if constexpr (kTokens > 1) {
+    for (; t < n_tokens; ++t) dot_row<F, kPlanes, 1>(row, n_blocks, x.at(t, 0), out + t * out_stride, out_stride);
+  }
 }
 
 template <class F, int kPlanes>
 [[gnu::flatten]] void dot_bytes(const std::byte* rows, int64_t row_bytes, int64_t n_rows, int64_t n_blocks,
-                                const ByteInput& x, float* out) {
-  for (int64_t r = 0; r < n_rows; ++r) out[r] = dot_row<F, kPlanes>(rows + r * row_bytes, n_blocks, x);
+                                const ByteInput& x, int64_t n_tokens, float* out, int64_t out_stride) {
+  for (int64_t r = 0; r < n_rows; ++r)
+    dot_tokens<F, kPlanes>(rows + r * row_bytes, n_blocks, x, n_tokens, out + r, out_stride);
 }
 
 template <class F>

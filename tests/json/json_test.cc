@@ -1,9 +1,11 @@
 // The text of JSON: UTF-8 without controls, whatever the strings in it are.
-#include "jobs/json.h"
+#include "json/json.h"
 
 #include <gtest/gtest.h>
 
-namespace steelyard::jobs {
+#include <string>
+
+namespace steelyard::json {
 namespace {
 
 TEST(JsonText, IsTheObject) {
@@ -26,5 +28,21 @@ TEST(JsonText, ControlsAreEscaped) {
   EXPECT_EQ(Json::parse(json_text(text)).get<std::string>(), text);
 }
 
+TEST(ParseJson, BoundsNamesOfAnObjectAndLevels) {
+  std::string objects = "[", names = "{";
+  for (int i = 0; i < 1001; ++i) {
+    objects += R"({"role": "user", "content": "a: b"},)";
+    names += "\"" + std::to_string(i) + "\":0,";
+  }
+  objects.back() = ']';
+  names.back() = '}';
+  EXPECT_EQ(parse_json(objects).size(), 1001);
+  EXPECT_TRUE(parse_json(names).is_discarded());
+  EXPECT_FALSE(parse_json("[[1]]", 2).is_discarded());
+  EXPECT_TRUE(parse_json("[[[1]]]", 2).is_discarded());
+  EXPECT_TRUE(parse_json("]]]}").is_discarded());
+  EXPECT_TRUE(parse_json("{\"a\"").is_discarded());
+}
+
 }  // namespace
-}  // namespace steelyard::jobs
+}  // namespace steelyard::json
