@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "command.h"
 #include "jobs/outputs.h"
+#include "json_file.h"
 #include "options.h"
 #include "progress_line.h"
 
@@ -22,7 +23,8 @@ using jobs::BenchResult;
 
 struct CommandLine {
   jobs::BenchOptions options;
-  std::string json, svg;
+  JsonFile json;
+  std::string svg;
 };
 
 std::string context_name(int64_t n) {
@@ -66,9 +68,8 @@ void print_row(const jobs::BenchContext& row, const jobs::BenchResult& machine) 
 }
 
 void run(const CommandLine& line) {
-  for (const std::string& output : {line.json, line.svg}) {
-    if (!output.empty()) jobs::check_output(output, {line.options.model.model});
-  }
+  line.json.check({line.options.model.model});
+  if (!line.svg.empty()) jobs::check_output(line.svg, {line.options.model.model}, {line.json.path()});
   jobs::BenchResult machine;
   const jobs::BenchResult result = jobs::bench(line.options, [&](const jobs::Progress& progress) {
     if (progress.stage == "contexts") {
@@ -83,7 +84,7 @@ void run(const CommandLine& line) {
       }
     }
   });
-  if (!line.json.empty()) write_file(line.json, jobs::json_text(jobs::to_json(result), 1) + "\n");
+  line.json.write(result);
   if (!line.svg.empty()) write_file(line.svg, jobs::plot(result));
 }
 
@@ -108,7 +109,7 @@ void add_bench(CLI::App& app) {
   command->add_option("-r,--repetitions", options.repetitions, "number of rounds; the best one is reported")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  command->add_option("--json", line->json, "write the results to this JSON file");
+  line->json.add(*command);
   command->add_option("--svg", line->svg, "write a plot of speed over context to this SVG file");
   command->add_option("--powercap", options.powercap, "folder of the CPU's energy counters (RAPL)")
       ->capture_default_str();

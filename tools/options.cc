@@ -86,23 +86,25 @@ void add_options(CLI::App& command, jobs::SteeringOptions& options) {
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
 }
 
-void add_options(CLI::App& command, jobs::ModelOptions& options) {
-  command.add_option("model,-m,--model", options.model, "GGUF model, or the first of its shards")->required();
-  add_threads(command, options.threads);
-  command
-      .add_option("--backend", options.backend,
-                  compute::describe_backends() + "; or a comma-separated list, each for a range of layers")
-      ->delimiter(',')
-      ->capture_default_str();
+CLI::Option* add_backends(CLI::App& command, std::vector<std::string>& backends, const std::string& help) {
+  CLI::Option* const named = command.add_option("--backend", backends, help)->delimiter(',')->capture_default_str();
   command
       .add_option_function<std::vector<int>>(
           "--devices",
-          [&options](const std::vector<int>& devices) {
-            options.backend.clear();
-            for (const int device : devices) options.backend.push_back(fmt::format("cuda:{}", device));
+          [&backends](const std::vector<int>& devices) {
+            backends.clear();
+            for (const int device : devices) backends.push_back(fmt::format("cuda:{}", device));
           },
           "CUDA device numbers: 0,1 means --backend cuda:0,cuda:1")
       ->delimiter(',');
+  return named;
+}
+
+void add_options(CLI::App& command, jobs::ModelOptions& options) {
+  command.add_option("model,-m,--model", options.model, "GGUF model, or the first of its shards")->required();
+  add_threads(command, options.threads);
+  add_backends(command, options.backend,
+               compute::describe_backends() + "; or a comma-separated list, each for a range of layers");
   add_options(command, options.placement);
   command
       .add_option("--precision", options.precision,
@@ -304,6 +306,10 @@ void print_tuning(const jobs::TuneResult& result) {
   else
     print_out("divergence {:.6f} -> {:.6f} ({:.3f})\n", result.divergence_before, result.divergence,
               result.divergence / result.divergence_before);
+}
+
+void add_stop(CLI::App& command, std::vector<std::string>& stop) {
+  command.add_option("--stop", stop, "stop string, not printed; may be repeated")->allow_extra_args(false);
 }
 
 void add_options(CLI::App& command, jobs::ConversationFiles& options, double& share) {

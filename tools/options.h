@@ -34,6 +34,8 @@ void add_options(CLI::App& command, jobs::PlacementOptions& options);
 CLI::Option* add_options(CLI::App& command, jobs::DeviceOptions& options);
 /// --fix, --tie and --simple.
 void add_options(CLI::App& command, jobs::SteeringOptions& options);
+/// --backend and --devices: names of several backends. Returns --backend.
+CLI::Option* add_backends(CLI::App& command, std::vector<std::string>& backends, const std::string& help);
 /// -m, --backend, --devices, --precision, --threads, placement and cache.
 void add_options(CLI::App& command, jobs::ModelOptions& options);
 /// --temp, --top-k, --top-p, --min-p, --repeat-penalty and --repeat-last-n.
@@ -52,6 +54,8 @@ void add_options(CLI::App& command, jobs::ShapingOptions& options);
 void add_options(CLI::App& command, jobs::WritingOptions& options);
 /// --steps and whatever else shapes a tuned file.
 void add_options(CLI::App& command, jobs::TuningOptions& options);
+/// --stop.
+void add_stop(CLI::App& command, std::vector<std::string>& stop);
 /// --strict.
 void add_strict(CLI::App& command, bool& strict);
 /// --resume and --save-every.

@@ -6,13 +6,12 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "base/atomic_file.h"
 #include "base/error.h"
 #include "command.h"
 #include "figure_limits.h"
 #include "jobs/choice.h"
 #include "jobs/given_options.h"
-#include "jobs/outputs.h"
+#include "json_file.h"
 #include "options.h"
 #include "perplexity_report.h"
 #include "progress_line.h"
@@ -35,14 +34,9 @@ struct CommandLine {
                     {"multiple-choice", "multiple choice",
                      "score multiple-choice tasks: -f FILE in llama-perplexity's "
                      "binary format"}};
-  std::string json;
+  JsonFile json;
   std::vector<std::string> fail_above;
 };
-
-template <class Result>
-void write(const std::string& json, const Result& result) {
-  if (!json.empty()) write_file(json, jobs::json_text(jobs::to_json(result), 1) + "\n");
-}
 
 void score_tasks(const CommandLine& line, const Tasks& tasks) {
   const jobs::PerplexityOptions& options = line.options;
@@ -58,7 +52,7 @@ void score_tasks(const CommandLine& line, const Tasks& tasks) {
                                                   .batch_size = options.sweep.batch_size},
                                                  [&](const jobs::Progress& progress) { table.show(progress); });
   print(result, tasks.name);
-  write(line.json, result);
+  line.json.write(result);
 }
 
 void run(CommandLine& line) {
@@ -72,11 +66,10 @@ void run(CommandLine& line) {
   if (!limits.empty() && wanted == 1) fail("", "--fail-above: tasks have scores, and no figures that it knows");
   if (!options.report.empty() && wanted == 1) fail("", "--report: tasks have scores, and no divergence to show");
   check(limits, options);
-  if (!line.json.empty() && cluster::leads(options.ranks))
-    jobs::check_output(line.json, options.inputs(), {options.report});
+  if (cluster::leads(options.ranks)) line.json.check(options.inputs(), {options.report});
   if (wanted == 1 && cluster::are_several(options.ranks)) fail("", "tasks are scored in one process");
   if (wanted == 1) return score_tasks(line, *std::ranges::find(line.tasks, true, &Tasks::wanted));
-  options.scratch_folder = std::filesystem::path(line.json).parent_path().string();
+  options.scratch_folder = std::filesystem::path(line.json.path()).parent_path().string();
   ProgressLine progress_line;
   // What is said and written before the run's progress is removed.
   const auto publish = [&](const jobs::PerplexityResult& result) {
@@ -89,7 +82,7 @@ void run(CommandLine& line) {
     else
       print_text(result);
     if (std::fflush(stdout) != 0) fail("", "cannot write the output");
-    write(line.json, result);
+    line.json.write(result);
   };
   const jobs::PerplexityResult result = jobs::perplexity(
       options, [&](const jobs::Progress& progress) { show(progress, progress_line); }, publish);
@@ -114,7 +107,7 @@ void add_perplexity(CLI::App& app) {
           "with --conversations: maximum number of tokens of a greedy answer, whose tool calls are compared; 0: none")
       ->check(CLI::Range(0, 1 << 16))
       ->capture_default_str();
-  command->add_option("--json", line->json, "write the results to this JSON file");
+  line->json.add(*command);
   command->add_option("--report", options.report, "HTML file to write: the figures as pictures, the worst tokens");
   command->add_option("--tokens", options.tokens, "evaluate a single sequence: file with a JSON array of token ids");
   command->add_option("--dump-logits", options.dump_logits,

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "command.h"
+#include "json_file.h"
 #include "options.h"
 #include "plan_report.h"
 #include "progress_line.h"
@@ -36,14 +37,15 @@ void print_doubling(double half_over_all) {
             gain > kWorthwhile ? "more text would still help (--chunks)" : "more text would bring little");
 }
 
-void print_places(const jobs::QuantizeResult& result, const std::string& device) {
+void print_places(const jobs::QuantizeResult& result, const std::vector<std::string>& backends) {
+  const std::string device = fmt::format("{}", fmt::join(backends, ","));
   if (!result.on_device.empty()) print_out("on {}: {}\n", device, fmt::join(result.on_device, " "));
   if (!result.on_processor.empty()) {
     print_out("on the CPU (no encoder on {}): {}\n", device, fmt::join(result.on_processor, " "));
   }
 }
 
-void print_costs(const jobs::CalibrationCosts& costs, const std::string& backend) {
+void print_costs(const jobs::CalibrationCosts& costs) {
   const auto gib = [](uint64_t bytes) { return static_cast<double>(bytes) / (uint64_t{1} << 30); };
   const auto row = [](const char* name, double size, const char* unit, const std::string& more = "") {
     print_out("{:16} {:8.2f} {}{}\n", name, size, unit, more);
@@ -57,7 +59,7 @@ void print_costs(const jobs::CalibrationCosts& costs, const std::string& backend
   row("  statistics", gib(costs.statistics), "GiB",
       fmt::format(", {}; {} matri{} at a time", costs.stores_rows ? "inputs of experts stored" : "sums",
                   costs.slices_at_once, costs.slices_at_once == 1 ? "x" : "ces"));
-  if (costs.on_device) row(("on " + backend).c_str(), gib(*costs.on_device), "GiB");
+  if (costs.on_device) row("on each device", gib(*costs.on_device), "GiB");
   row("scratch file", gib(costs.scratch), "GiB");
   row("result", gib(costs.output), "GiB");
   const auto work = [&](const char* name, double flop, double seconds) {
@@ -72,6 +74,15 @@ void print_costs(const jobs::CalibrationCosts& costs, const std::string& backend
             1e-9 * costs.searched_weights);
 }
 
+void print_workers(const std::vector<jobs::QuantizeWorker>& workers) {
+  print_out("matrices rounded:");
+  for (const jobs::QuantizeWorker& worker : workers) {
+    print_out("{} {} by {} in {:.1f} s", &worker == workers.data() ? "" : ",", worker.matrices, worker.name,
+              worker.seconds);
+  }
+  print_out("\n");
+}
+
 void print_times(const jobs::QuantizeTimes& times) {
   print_out("seconds: forward {:.1f}, moments {:.1f}, factors {:.1f}, search {:.1f}, write {:.1f}\n", times.forward,
             times.moments, times.factors, times.search, times.write);
@@ -80,7 +91,7 @@ void print_times(const jobs::QuantizeTimes& times) {
 // What is known before the work.
 void print_decisions(const jobs::QuantizeResult& result, const jobs::QuantizeOptions& options) {
   write_out(plan_report(result.plan));
-  if (result.costs) print_costs(*result.costs, options.backend);
+  if (result.costs) print_costs(*result.costs);
   if (options.dry_run) return;
   print_out("encoding with {}, {} thread{}\n", result.instruction_set, result.threads, result.threads == 1 ? "" : "s");
   print_places(result, options.backend);
@@ -100,8 +111,12 @@ void name_output(jobs::QuantizeOptions& options) {
   options.output = (model.parent_path() / (stem + "-" + name + ".gguf")).string();
 }
 
-void run_quantize(jobs::QuantizeOptions& options) {
+void run_quantize(jobs::QuantizeOptions& options, const JsonFile& json) {
   name_output(options);
+  if (cluster::leads(options.ranks)) {
+    json.check({options.model, options.imatrix, options.source.plan, jobs::TextSource::parse(options.calibrate).file},
+               {options.output});
+  }
   ProgressLine line(ProgressLine::Elsewhere::kLines);
   const jobs::QuantizeResult result = jobs::quantize(options, [&](const jobs::Progress& progress) {
     if (progress.stage != "plan") return line.show(progress);
@@ -109,6 +124,7 @@ void run_quantize(jobs::QuantizeOptions& options) {
     jobs::read_json(progress.data, known, "plan");
     print_decisions(known, options);
   });
+  if (cluster::leads(options.ranks)) json.write(result);
   if (options.dry_run) return;
   write_out(findings_text(result.findings));
   if (result.writing) print_writing(*result.writing);
@@ -116,6 +132,7 @@ void run_quantize(jobs::QuantizeOptions& options) {
   if (!options.calibrate.empty()) print_rounding(result.rounding);
   if (result.half_text_loss > 0) print_doubling(result.half_text_loss);
   if (result.times) print_times(*result.times);
+  if (!result.workers.empty()) print_workers(result.workers);
   if (result.tuning) print_tuning(*result.tuning);
   print_out("wrote {}: {} bytes, {:.4f} bits per weight{}\n", fmt::join(result.paths, " "), result.bytes,
             result.bits_per_weight, options.verify ? ", read back and verified" : "");
@@ -126,6 +143,7 @@ void run_quantize(jobs::QuantizeOptions& options) {
 void add_quantize(CLI::App& app) {
   auto* command = app.add_subcommand("quantize", "quantize a model with a plan");
   auto options = std::make_shared<jobs::QuantizeOptions>();
+  auto json = std::make_shared<JsonFile>();
   command->add_option("model", options->model, "GGUF model, or the first of its shards")->required();
   command->add_option("output", options->output,
                       "GGUF file to write; a type or preset here: MODEL-TYPE.gguf beside the model");
@@ -165,11 +183,10 @@ void add_quantize(CLI::App& app) {
                                  "the same text");
   from->excludes(tune);
   add_options(*command, options->tuning);
-  command
-      ->add_option("--backend", options->backend,
-                   "device that encodes: cpu or cuda[:N], with the same bytes; with --calibrate also the device of the "
-                   "forward pass, whose activations differ in their last digits")
-      ->capture_default_str();
+  add_backends(
+      *command, options->backend,
+      "where rows are encoded, with the same bytes: cpu or cuda[:N], or a comma-separated list, all at the same "
+      "time; with --calibrate also where the text passes, whose activations differ in their last digits");
   add_threads(*command, options->threads);
   add_bytes(*command, "--slab", options->slab, "buffer for tensors in flight, at most this size: 1GiB, 200MB, ...");
   add_bytes(*command, "--memory", options->memory,
@@ -183,9 +200,10 @@ void add_quantize(CLI::App& app) {
   command->add_flag("--dry-run", options->dry_run,
                     "show type and size of every tensor, check everything, write "
                     "nothing");
-  command->callback([options] {
+  json->add(*command);
+  command->callback([options, json] {
     options->ranks = sharing();
-    run_quantize(*options);
+    run_quantize(*options, *json);
   });
 }
 

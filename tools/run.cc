@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "chat_screen.h"
 #include "command.h"
 #include "options.h"
 #include "progress_line.h"
@@ -16,6 +17,7 @@ struct CommandLine {
   bool interactive = false;
   bool quiet = false;
   bool raw = false;
+  std::string reasoning = "show";
 };
 
 void print_pace(const char* what, const jobs::RunPace& timing) {
@@ -26,11 +28,13 @@ void print_pace(const char* what, const jobs::RunPace& timing) {
 void run(const CommandLine& line) {
   if (line.interactive && line.options.file == "-") fail("", "--file - and --interactive both read the standard input");
   if (line.raw) write_raw();
+  ChatScreen screen(line.reasoning == "show", line.raw);
   const auto show = [&](const jobs::Progress& progress) {
     if (progress.stage == "seed") {
       if (!line.quiet) fmt::print(stderr, "seed {}\n", progress.data.at("seed").get<int64_t>());
       return;
     }
+    if (line.options.chat) return screen.show(progress);
     write_out(progress.stage == "ending" ? "\n" : progress.data.get_ref<const std::string&>());
     std::fflush(stdout);  // text is read as it comes
   };
@@ -52,13 +56,16 @@ void add_run(CLI::App& app) {
   add_options(*command, options.model);
   command->add_option("-p,--prompt", options.prompt, "text to continue");
   command->add_option("-f,--file", options.file, "file with the prompt")->excludes("--prompt");
-  command
-      ->add_option("-n,--n-predict", options.n_predict,
-                   "maximum number of tokens to generate; -1: until the model ends or the context is full")
-      ->capture_default_str();
+  command->add_option(
+      "-n,--n-predict", options.n_predict,
+      "maximum number of tokens to generate; -1: until the model ends or the context is full; default: 64, "
+      "with --chat -1");
   command->add_option("-c,--ctx-size", options.ctx_size,
-                      "context size in tokens; default: what prompt and -n need, with -i 4096");
+                      "context size in tokens; default: what prompt and -n need, with -i or --chat 4096");
   command->add_option("-b,--batch-size", options.batch_size, "prompt tokens per batch")->capture_default_str();
+  command->add_flag("--chat", options.chat, "ask the prompt as a user, through the model's chat template");
+  add_options(*command, options.shaped);
+  add_reasoning(*command, line->reasoning);
   command->add_flag("-i,--interactive", line->interactive, "read lines from standard input and answer each");
   add_options(*command, options.sampling);
   command
@@ -66,7 +73,7 @@ void add_run(CLI::App& app) {
                    "random seed; the same seed gives the same tokens; -1: another seed "
                    "each time")
       ->capture_default_str();
-  command->add_option("--stop", options.stop, "stop string, not printed; may be repeated")->allow_extra_args(false);
+  add_stop(*command, options.stop);
   command->add_flag("--no-special", options.no_special, "do not read text such as <|user|> as special tokens");
   command->add_flag("--show-special", options.show_special, "print control tokens that the model generates");
   command->add_flag("--raw", line->raw,

@@ -3,8 +3,8 @@
 
 #include <fmt/ranges.h>
 
-#include "base/atomic_file.h"
 #include "command.h"
+#include "json_file.h"
 #include "options.h"
 #include "plan_report.h"
 #include "progress_line.h"
@@ -41,7 +41,8 @@ void print_devices(const jobs::SearchResult& result) {
   if (!result.tensor_split.empty()) print_out("run it with --tensor-split {}\n", fmt::join(result.tensor_split, ","));
 }
 
-void run_search(const jobs::SearchOptions& options, const std::string& json) {
+void run_search(const jobs::SearchOptions& options, const JsonFile& json) {
+  json.check({options.model, options.text.file, options.imatrix}, {options.output, options.resume, options.report});
   ProgressLine line;
   const jobs::SearchResult result = jobs::search(options, [&](const jobs::Progress& progress) { line.show(progress); });
   write_out(findings_text(result.findings));
@@ -52,7 +53,7 @@ void run_search(const jobs::SearchOptions& options, const std::string& json) {
   print_out("wrote {}: {}, {} bytes of tensor data\n", result.output, result.chosen, result.bytes);
   print_devices(result);
   if (!options.report.empty()) print_out("wrote {}\n", options.report);
-  if (!json.empty()) write_file(json, jobs::json_text(jobs::to_json(result), 1) + "\n");
+  json.write(result);
 }
 
 }  // namespace
@@ -62,7 +63,7 @@ void add_search(CLI::App& app) {
                                      "find a plan for a size or for the memory of devices; a plan that is given is "
                                      "what it begins with, otherwise the largest preset that fits");
   auto options = std::make_shared<jobs::SearchOptions>();
-  auto json = std::make_shared<std::string>();
+  auto json = std::make_shared<JsonFile>();
   command->add_option("model", options->model, "GGUF file, or the first of its shards")->required();
   add_options(*command, options->source);
   command->add_option("-o,--output", options->output, "plan to write")->required();
@@ -96,7 +97,7 @@ void add_search(CLI::App& app) {
   command->add_option("--backend", options->backend, "device that computes: cpu or cuda[:N]")->capture_default_str();
   add_threads(*command, options->threads);
   add_bytes(*command, "--memory", options->memory, "memory limit, e.g. 16GiB");
-  command->add_option("--json", *json, "file for the results as JSON");
+  json->add(*command);
   command->callback([options, json] { run_search(*options, *json); });
 }
 

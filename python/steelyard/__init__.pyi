@@ -87,7 +87,7 @@ def quantize(
     rate_routers: float = ...,
     rate_scales: float = ...,
     tune_seed: int = ...,
-    backend: str = ...,
+    backend: list[str] = ...,
     slab: int | str = ...,
     memory: int | str = ...,
     threads: int = ...,

@@ -14,16 +14,17 @@
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "calibrate/backend_pool.h"
 #include "calibrate/calibration_memory.h"
 #include "calibrate/hessian_collector.h"
-#include "calibrate/layer_sharing.h"
 #include "calibrate/rounding_choice.h"
 #include "calibrate/stage_rounding.h"
 #include "calibrate/stage_times.h"
+#include "calibrate/two_sweeps.h"
 #include "quantize/layer_encoder.h"
-#include "schedule/layer_sweep.h"
 #include "tokenizer/chunks.h"
 
 namespace steelyard::calibrate {
@@ -42,10 +43,24 @@ struct Trials {
   std::function<void(const std::string& tensor)> heard;
 };
 
+/// Devices that compute bit for bit alike; all outlive the calibration. With none, everything is done where the model
+/// is.
+struct CalibrationDevices {
+  std::vector<formats::DeviceEncoder*> encoders = {};  ///< matrices are rounded there, too, with the processor's bytes
+  std::vector<compute::Backend*> forward = {};         ///< the text's batches pass there
+  std::vector<compute::Backend*> moments = {};         ///< others of the same devices: sums over inputs are made there
+};
+
+/// Where the seconds of a stage of a layer went, or of the text's step through the layer when it was rounded.
+struct StageReport {
+  int layer;
+  std::string_view stage;  ///< stage_name(), or "advance"
+  StageTimes times;
+};
+
 struct CalibrationSettings {
   RoundingSettings rounding;
-  /// Where matrices are rounded beside the processor, with the same bytes: devices of one kind, which outlive this.
-  std::vector<formats::DeviceEncoder*> devices = {};
+  CalibrationDevices devices = {};
   int64_t held_out = 8;            ///< of so many chunks one is held out
   schedule::SweepOptions sweep;    ///< of each of the two models: where the text's hidden states are
   const Trials* trials = nullptr;  ///< or null; outlives the encoder
@@ -80,31 +95,29 @@ class CalibratedLayers : public quantize::LayerEncoder {
   /// over some layers. 0 where nothing was compared.
   double half_over_all() const;
   /// Chunks left out because their numbers became non-finite, and the layer where that happened.
-  const std::vector<std::pair<int64_t, int>>& broken() const { return rounded_->broken(); }
+  const std::vector<std::pair<int64_t, int>>& broken() const { return text_->broken(); }
   /// Seconds spent so far.
   const StageTimes& times() const { return times_; }
+  /// The same by layer and stage, in the order in which it was spent.
+  const std::vector<StageReport>& stages() const { return stages_; }
   /// What each kind of worker has done so far, by name.
   std::map<std::string, WorkerRates::Work> workers() const { return rates_.all(); }
 
  private:
-  using Hessians = std::map<std::string, std::shared_ptr<const SliceHessians>>;
+  using Hessians = TwoSweeps::Hessians;
   void pass_layer(int number);
-  // `rounded` has the layer's weights; quantized ones replace them.
-  void round_part(int number, const model::Layer& layer, model::LayerPart part,
-                  std::span<const plan::Decision* const> wanted, model::LoadedTensors& rounded);
-  Hessians watch(const model::Layer& layer, const model::Layer& rounded, model::LayerPart part,
-                 const std::set<std::string>& weights, const CollectionSpace& space, int64_t begin, int64_t end);
-  // Of several passes over parts of the text, each [begin, end).
-  std::vector<Hessians> watch_all(const model::Layer& layer, const model::Layer& rounded, model::LayerPart part,
-                                  const std::set<std::string>& weights, const CollectionSpace& space,
-                                  std::span<const std::pair<int64_t, int64_t>> passes);
+  void round_part(int number, LayerCopies& copies, model::LayerPart part,
+                  std::span<const plan::Decision* const> wanted);
   void take_finished(std::span<const plan::Decision* const> wanted, bool& all_finished);
   std::vector<std::vector<StageRounding::Tensor>> round(std::vector<RoundingGroup> groups,
                                                         const RoundingSettings& settings);
   StagePlan plan_for(int number, int stage, std::span<const plan::Decision* const> wanted) const;
-  bool share_broken();
   void try_types(const plan::Decision& decision, const RoundedTensor& rounded, const SliceHessians& watched,
                  const SliceHessians* held_out, const RoundingSettings& settings);
+  void note(int layer, std::string_view stage) {
+    stages_.push_back({layer, stage, times_ - noted_});
+    noted_ = times_;
+  }
   void tell_at_work() const {
     if (settings_.at_work) settings_.at_work(next_layer_ - 1);
   }
@@ -113,15 +126,17 @@ class CalibratedLayers : public quantize::LayerEncoder {
   const plan::Resolution& resolution_;
   const model::Model& model_;
   CalibrationSettings settings_;
-  std::optional<schedule::LayerSweep> original_, rounded_;  // the text on its way through the two models
-  std::optional<LayerSharing> sharing_;                     // with other ranks
+  std::vector<compute::Backend*> forward_;  // where batches pass; empty: where the model is
+  std::optional<BackendPool> moments_;      // of devices
+  std::optional<TwoSweeps> text_;           // on its way through the two models
   int64_t n_chunks_ = 0;
   int64_t n_watched_ = 0;                                  // chunks for the Hessians; those after them are held out
   int next_layer_ = 0;                                     // after the one at work
   std::map<std::string, std::vector<std::byte>> encoded_;  // of layers that were passed, until they are asked for
   std::map<std::string, std::span<const std::byte>> finished_;  // by an interrupted run
   std::vector<RoundingReport> reports_;
-  StageTimes times_;
+  StageTimes times_, noted_;  // noted_: what `stages_` has of them
+  std::vector<StageReport> stages_;
   WorkerRates rates_;
   std::vector<double> half_over_all_;  // the ratio of what they lose, of tensors that were compared
 };

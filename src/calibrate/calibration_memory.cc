@@ -5,6 +5,7 @@
 #include "base/saturating.h"
 #include "calibrate/layer_stages.h"
 #include "calibrate/part_activations.h"
+#include "calibrate/rounding_lanes.h"
 #include "gguf/block_name.h"
 #include "quantize/hessian_factor.h"
 #include "schedule/sweep_plan.h"
@@ -17,6 +18,10 @@ constexpr uint64_t kOfSlice = sizeof(float) + quantize::HessianFactor::kPeakByte
 // For each weight of a slice that is rounded: row and target, three results, decoded; for one tensor at a time what its
 // target is made of, or the products that judge it.
 constexpr uint64_t kOfWeight = 2 * sizeof(float) + 6, kOfWeightAtWork = 3 * sizeof(float);
+
+// On a device, of n x n values: H, D, and of another matrix R and H. For each weight: tiles of rows,
+// errors, the results.
+constexpr uint64_t kOnDeviceOfSlice = 4 * sizeof(float), kOnDevice = 4 * sizeof(float);
 
 uint64_t mul(uint64_t a, uint64_t b) { return saturating_mul(a, b); }
 uint64_t unsign(int64_t n) { return static_cast<uint64_t>(std::max<int64_t>(n, 0)); }
@@ -78,17 +83,21 @@ StageNeeds stage_needs(std::span<const plan::Decision* const> decisions, int sta
       needs.sums = saturating_add(needs.sums, of_both);
       largest = std::max(largest, of_both);
     }
-    needs.collecting = saturating_add(needs.collecting, of_batch);
+    needs.batch = saturating_add(needs.batch, of_batch);
     with_sums = std::max(with_sums, mul(3, of_batch));
     needs.slice = std::max(needs.slice,
                            saturating_add(mul(kOfSlice, square), mul(kOfWeight, weights), mul(kOfWeightAtWork, most)));
     needs.n_slices += n_slices;
+    needs.on_device = std::max(needs.on_device, saturating_add(mul(kOnDeviceOfSlice, square), mul(kOnDevice, most)));
   }
   // Of a batch: the original's inputs, and of one linear the own ones, their difference, and a copy of it; or only what
   // is stored of both.
-  needs.collecting = saturating_add(needs.collecting, needs.sums, largest);
+  needs.collecting = saturating_add(needs.batch, needs.sums, largest);
   needs.of_batch_for_sums = with_sums;
   needs.of_batch_for_rows = with_rows;
+  // Of a dense linear a device has the sums, of an expert what its sums are made from. Inputs come there with their
+  // drift.
+  needs.on_device = saturating_add(std::max(needs.sums, needs.on_device), with_sums);
   return needs;
 }
 
@@ -96,14 +105,17 @@ namespace {
 
 // A way to hold a stage's statistics: sums of all linears, or inputs of routed experts in place of theirs.
 struct Way {
-  Way(const StageNeeds& stage, bool stores_rows_, int n_lanes) : stores_rows(stores_rows_), slice(stage.slice) {
+  Way(const StageNeeds& stage, bool stores_rows_, int n_threads, int n_devices)
+      : stores_rows(stores_rows_), slice(stage.slice) {
     const auto collections = static_cast<uint64_t>(stage.n_collections);
-    lanes = std::max<uint64_t>(unsign(std::min<int64_t>(n_lanes, stage.n_slices)), 1);
+    lanes = std::max<uint64_t>(unsign(std::min<int64_t>(most_lanes(n_threads, n_devices), stage.n_slices)), 1);
     kept = saturating_add(mul(collections, stage.sums), stores_rows ? stage.rows : mul(collections, stage.routed));
     beside = saturating_add(stage.pooled, stores_rows ? stage.indices : 0);
     // Sums are collected in a backend's memory, and come from there.
-    collecting = saturating_add(stage.collecting, stores_rows ? stage.of_batch_for_rows : stage.of_batch_for_sums,
-                                stores_rows ? 0 : mul(2, stage.routed));
+    const uint64_t of_batch = stores_rows ? stage.of_batch_for_rows : stage.of_batch_for_sums;
+    // Every device has a batch.
+    const uint64_t of_others = mul(unsign(n_devices - 1), saturating_add(stage.batch, of_batch));
+    collecting = saturating_add(stage.collecting, of_batch, of_others, stores_rows ? 0 : mul(2, stage.routed));
     last = saturating_add(stage.sums, stores_rows ? 0 : stage.routed);
   }
 
@@ -121,27 +133,35 @@ struct Way {
 };
 
 struct Ways {
-  Ways(const StageNeeds& stage, int n_lanes)
-      : sums(stage, false, n_lanes), rows(stage, true, n_lanes), has_rows(stage.routed > 0) {}
+  Ways(const StageNeeds& stage, int n_threads, int n_devices)
+      : sums(stage, false, n_threads, n_devices),
+        rows(stage, true, n_threads, n_devices),
+        has_rows(stage.routed > 0),
+        has_sums(!has_rows || n_devices == 0) {}
 
-  uint64_t least() const { return has_rows ? std::min(sums.least(), rows.least()) : sums.least(); }
-  uint64_t enough() const { return has_rows ? std::min(sums.enough(), rows.enough()) : sums.enough(); }
+  uint64_t least() const {
+    return has_rows ? std::min(has_sums ? sums.least() : UINT64_MAX, rows.least()) : sums.least();
+  }
+  uint64_t enough() const {
+    return has_rows ? std::min(has_sums ? sums.enough() : UINT64_MAX, rows.enough()) : sums.enough();
+  }
   // The one that keeps less, if memory suffices for both.
   const Way& best(uint64_t memory) const {
+    if (!has_sums) return rows;
     if (!has_rows || sums.enough() <= memory) return sums;
     if (sums.least() > memory) return rows.least() < sums.least() ? rows : sums;
     return sums.kept <= rows.kept || rows.least() > memory ? sums : rows;
   }
 
   Way sums, rows;
-  bool has_rows;
+  bool has_rows, has_sums;
 };
 
 }  // namespace
 
 // What is kept may have half of what a single slice leaves. More slices come next, and the rest is for what is kept.
-StagePlan plan_stage(const StageNeeds& needs, uint64_t memory, int n_lanes) {
-  const Ways ways(needs, n_lanes);
+StagePlan plan_stage(const StageNeeds& needs, uint64_t memory, int n_threads, int n_devices) {
+  const Ways ways(needs, n_threads, n_devices);
   const Way& way = ways.best(memory);
   StagePlan plan;
   plan.stores_rows = way.stores_rows;
@@ -174,7 +194,7 @@ bool is_covered(const plan::Decision& decision, int n_layers) {
 
 CalibrationMemory plan_calibration(const gguf::Reader& source, const model::ModelConfig& config,
                                    const plan::Resolution& resolution, const TextSize& text, uint64_t memory,
-                                   int n_lanes) {
+                                   int n_threads, int n_devices) {
   struct Layer {
     uint64_t weights = 0, encoded = 0;
   };
@@ -214,13 +234,12 @@ CalibrationMemory plan_calibration(const gguf::Reader& source, const model::Mode
   uint64_t wanted = 0;  // by the layer and stage that could use most
   for (size_t l = 0; l < layers.size(); ++l) {
     each_stage(l, [&](const StageNeeds& needs) {
-      const Ways ways(needs, n_lanes);
+      const Ways ways(needs, n_threads, n_devices);
       plan.least = std::max(plan.least, saturating_add(fixed(l), ways.least()));
       wanted = std::max(wanted, saturating_add(fixed(l), ways.enough()));
-      // The layer of both models, sums that are being collected, and those of a slice with its rows.
-      const uint64_t sums = saturating_add(needs.collecting, needs.of_batch_for_sums, needs.slice);
-      plan.on_device =
-          std::max(plan.on_device, saturating_add(plan.activations, layers[l].weights, layers[l].encoded, sums));
+      // Every device has the layer of both models.
+      plan.on_device = std::max(
+          plan.on_device, saturating_add(plan.activations, layers[l].weights, layers[l].encoded, needs.on_device));
     });
   }
   plan.in_memory = std::min(plan.hidden_states, saturating_sub(memory, wanted));
@@ -230,7 +249,7 @@ CalibrationMemory plan_calibration(const gguf::Reader& source, const model::Mode
     const uint64_t beside = saturating_add(fixed(l), plan.in_memory);
     plan.of_stage.push_back(saturating_sub(memory, beside));
     each_stage(l, [&](const StageNeeds& needs) {
-      const StagePlan stage = plan_stage(needs, plan.of_stage.back(), n_lanes);
+      const StagePlan stage = plan_stage(needs, plan.of_stage.back(), n_threads, n_devices);
       scratch = std::max(scratch, stage.scratch);
       const uint64_t used = saturating_add(beside, stage.memory);
       if (used < plan.peak) return;
@@ -238,7 +257,8 @@ CalibrationMemory plan_calibration(const gguf::Reader& source, const model::Mode
       plan.weights = layers[l].weights;
       plan.encoded = layers[l].encoded;
       plan.statistics = stage.memory;
-      plan.slices_at_once = std::min<int64_t>(stage.slices_at_once, std::min<int64_t>(n_lanes, needs.n_slices));
+      plan.slices_at_once =
+          std::min<int64_t>(stage.slices_at_once, std::min<int64_t>(most_lanes(n_threads, n_devices), needs.n_slices));
       plan.stores_rows = stage.stores_rows;
     });
   }

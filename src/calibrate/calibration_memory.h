@@ -45,10 +45,12 @@ struct StageNeeds {
   uint64_t rows = 0;        ///< of all collections, if the inputs of routed experts are stored
   uint64_t indices = 0;     ///< which of these an expert reads
   uint64_t pooled = 0;      ///< means over all experts
+  uint64_t batch = 0;       ///< inputs of a batch, and what is made of them
   uint64_t collecting = 0;  ///< beside all of these, while a batch is collected
   uint64_t of_batch_for_sums = 0, of_batch_for_rows = 0;  ///< and what that takes where sums, or where inputs are kept
   uint64_t slice = 0;                                     ///< matrices of one slice while it is rounded, of the largest
-  int64_t n_slices = 0;                                   ///< of all inputs: that could be rounded at the same time
+  uint64_t on_device = 0;  ///< of a device: sums of dense linears that are collected there, or a slice that is rounded
+  int64_t n_slices = 0;    ///< of all inputs: that could be rounded at the same time
   int n_collections = 0;
 };
 StageNeeds stage_needs(std::span<const plan::Decision* const> decisions, int stage, int64_t n_used,
@@ -61,8 +63,8 @@ struct StagePlan {
   uint64_t memory = 0;                 ///< that is used; more than was allowed where that does not suffice
   uint64_t scratch = 0;                ///< bytes of the scratch file
 };
-/// n_lanes: slices that would be rounded at a time (most_lanes()).
-StagePlan plan_stage(const StageNeeds& needs, uint64_t memory, int n_lanes);
+/// n_devices: that take part. From them inputs of experts come as rows.
+StagePlan plan_stage(const StageNeeds& needs, uint64_t memory, int n_threads, int n_devices = 0);
 
 /// Whether a tensor of a layer is rounded with what is known of its inputs, if it is one of a linear's.
 bool is_rounded(const plan::Decision& decision);
@@ -81,11 +83,11 @@ struct CalibrationMemory {
   uint64_t peak = 0;               ///< all of these together
   uint64_t least = 0;              ///< that a calibration of this model can do with
   uint64_t scratch = 0;            ///< of the scratch files, together
-  uint64_t on_device = 0;          ///< of a device's memory, where the text passes there
+  uint64_t on_device = 0;          ///< of each device's memory, where there are some
   std::vector<uint64_t> of_stage;  ///< for the statistics, by layer
 };
 CalibrationMemory plan_calibration(const gguf::Reader& source, const model::ModelConfig& config,
                                    const plan::Resolution& resolution, const TextSize& text, uint64_t memory,
-                                   int n_lanes);
+                                   int n_threads, int n_devices = 0);
 
 }  // namespace steelyard::calibrate

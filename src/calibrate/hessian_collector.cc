@@ -1,7 +1,10 @@
 #include "calibrate/hessian_collector.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
+#include "base/check.h"
 #include "calibrate/stage_times.h"
 
 namespace steelyard::calibrate {
@@ -37,35 +40,70 @@ RecordedInput recorded(compute::Backend& backend, compute::Matrix x) {
   return {x.rows, std::make_shared<const std::vector<float>>(host_copy(backend, x)), {}, {}};
 }
 
-// Adds the seconds until it ends.
-class Adding {
- public:
-  explicit Adding(double& seconds) : seconds_(seconds) {}
-  ~Adding() { seconds_ += watch_.lap(); }
-
- private:
-  double& seconds_;
-  Stopwatch watch_;
-};
-
 compute::Matrix upload(compute::Backend& backend, const std::vector<float>& rows, int64_t n, compute::Buffer& memory) {
   memory = backend.allocate(rows.size() * sizeof(float));
   backend.upload(memory.get(), rows.data(), rows.size() * sizeof(float));
   return {floats(memory), static_cast<int64_t>(rows.size()) / n, n, n};
 }
 
+// The device that has an input's sums, for this thread alone; or the one that has the input.
+class AtHome {
+ public:
+  AtHome(BackendPool* devices, size_t home, compute::Backend& backend) : backend_(&backend) {
+    if (devices == nullptr) return;
+    lease_.emplace(devices->take(home));
+    backend_ = &**lease_;
+  }
+  compute::Backend& operator*() const { return *backend_; }
+  compute::Backend* operator->() const { return backend_; }
+
+ private:
+  std::optional<BackendPool::Lease> lease_;
+  compute::Backend* backend_;
+};
+
 }  // namespace
+
+// From the moment when the batch may count at this place until it has. Adds the seconds of that.
+class HessianCollector::Turn {
+ public:
+  Turn(HessianCollector& collector, const compute::Weight& weight, int64_t slice)
+      : collector_(collector), place_(fmt::format("{}/{}", weight.name, slice)) {
+    if (collector.order_ != nullptr) collector.order_->enter(place_, collector.batch_);
+    watch_.lap();
+  }
+  Turn(const Turn&) = delete;
+  ~Turn() {
+    if (collector_.order_ != nullptr) collector_.order_->leave(place_, collector_.batch_);
+    const std::lock_guard lock(collector_.sums_->mutex);
+    collector_.sums_->seconds += watch_.lap();
+  }
+
+ private:
+  HessianCollector& collector_;
+  std::string place_;
+  Stopwatch watch_;
+};
+
+HessianCollector::HessianCollector(std::set<std::string> weights, InputRecorder* originals, CollectionSpace space)
+    : weights_(std::move(weights)), originals_(originals), space_(std::move(space)), sums_(std::make_shared<Sums>()) {}
+
+HessianCollector HessianCollector::beside(InputRecorder* originals) const {
+  HessianCollector other(weights_, originals, space_);
+  other.sums_ = sums_;
+  return other;
+}
 
 // The input to count through this weight, or null if another weight has counted the same one. Inputs of one layer have
 // different addresses in scratch memory, so the same address within a layer is the same input. Which weights share an
-// input is decided when a weight is first seen.
+// input is decided when a weight is first seen, which the first batch does.
 HessianCollector::Input* HessianCollector::count_here(compute::Backend& backend, const compute::Weight& weight,
                                                       bool routed, compute::Matrix x) {
   const int64_t n_slices = weight.n_slices;
-  if (!weights_.empty() && !weights_.contains(weight.name)) return nullptr;
-  std::shared_ptr<Input>& input = inputs_[weight.name];
+  const std::lock_guard lock(sums_->mutex);
+  std::shared_ptr<Input>& input = sums_->inputs[weight.name];
   if (input == nullptr) {
-    for (const auto& [name, other] : inputs_) {
+    for (const auto& [name, other] : sums_->inputs) {
       if (other != nullptr && other->last == x.data && other->n == x.cols && other->n_slices == n_slices) input = other;
     }
   }
@@ -76,19 +114,22 @@ HessianCollector::Input* HessianCollector::count_here(compute::Backend& backend,
     input->owner = weight.name;
     input->last = x.data;
     if (n_slices == 1) {  // to who has the least; every rank sees the same calls
-      load_.resize(static_cast<size_t>(space_.n_ranks));
-      const auto least = std::ranges::min_element(load_);
+      sums_->load.resize(static_cast<size_t>(space_.n_ranks));
+      const auto least = std::ranges::min_element(sums_->load);
       *least += static_cast<double>(x.cols) * static_cast<double>(x.cols + weight.n_out);
-      input->owner_of_all = static_cast<int>(least - load_.begin());
+      input->owner_of_all = static_cast<int>(least - sums_->load.begin());
     }
     if (routed && space_.store_rows) {
-      input->rows = std::make_shared<StoredRows>(x.cols, n_slices, originals_ != nullptr, space_.memory, backend);
+      input->rows =
+          std::make_shared<StoredRows>(x.cols, n_slices, originals_ != nullptr, space_.memory, backend, space_.devices);
       return input.get();
     }
     input->tokens.resize(static_cast<size_t>(n_slices));
+    if (space_.devices != nullptr) input->home = sums_->n_homes++ % space_.devices->size();
+    const AtHome home(space_.devices, input->home, backend);
     const auto zeros = [&](int64_t bytes) {
-      compute::Buffer buffer = backend.allocate(static_cast<size_t>(bytes));
-      backend.zero(buffer.get(), static_cast<size_t>(bytes));
+      compute::Buffer buffer = home->allocate(static_cast<size_t>(bytes));
+      home->zero(buffer.get(), static_cast<size_t>(bytes));
       return buffer;
     };
     input->sums = zeros(n_slices * x.cols * x.cols * static_cast<int64_t>(sizeof(float)));
@@ -97,32 +138,42 @@ HessianCollector::Input* HessianCollector::count_here(compute::Backend& backend,
     input->counts = zeros(n_slices * static_cast<int64_t>(sizeof(int64_t)));
   }
   if (input->owner != weight.name) return nullptr;
-  input->last = x.data;
+  if (batch_ == 0) input->last = x.data;
   return input.get();
 }
 
 void HessianCollector::dense(compute::Backend& backend, const compute::Weight& weight, int64_t slice,
                              compute::Matrix x) {
-  const Adding adding(seconds_);
+  if (!wants(weight)) return;
+  const Turn turn(*this, weight, slice);
   Input* const input = count_here(backend, weight, /*routed=*/false, x);
   if (input == nullptr) return;
   input->tokens[static_cast<size_t>(slice)] += x.rows;
   if (!is_own(*input, slice)) return;
-  backend.second_moments(x, x, floats(input->sums) + slice * x.cols * x.cols);
-  if (originals_ == nullptr) return;
-  const auto original = originals_->next(weight.name, slice);
-  if (!original || original->n_rows != x.rows) return;  // a sequence broke: what is collected here will be thrown away
-  compute::Buffer memory;
-  backend.second_moments(upload(backend, difference(*original, recorded(backend, x), x.cols), x.cols, memory), x,
-                         floats(input->cross_covariance) + slice * x.cols * x.cols);
+  RecordedInput own;
+  std::optional<RecordedInput> original;
+  if (originals_ != nullptr) original = originals_->next(weight.name, slice);
+  const bool drifts =
+      original && original->n_rows == x.rows;  // else a sequence broke: what is collected is thrown away
+  if (drifts || space_.devices != nullptr) own = recorded(backend, x);
+  const std::vector<float> drift = drifts ? difference(*original, own, x.cols) : std::vector<float>();
+
+  const AtHome home(space_.devices, input->home, backend);
+  compute::Buffer memory, drift_memory;
+  if (space_.devices != nullptr) x = upload(*home, *own.rows, x.cols, memory);
+  const int64_t at = slice * x.cols * x.cols;
+  home->second_moments(x, x, floats(input->sums) + at);
+  if (drifts) home->second_moments(upload(*home, drift, x.cols, drift_memory), x, floats(input->cross_covariance) + at);
 }
 
 void HessianCollector::experts(compute::Backend& backend, const compute::Weight& weight, compute::Matrix x,
                                const compute::Routing& routing) {
-  const Adding adding(seconds_);
+  if (!wants(weight)) return;
+  const Turn turn(*this, weight, 0);
   Input* const input = count_here(backend, weight, /*routed=*/true, x);
   if (input == nullptr) return;
   if (input->rows != nullptr) return store(backend, weight, x, routing, *input->rows);
+  STEELYARD_CHECK(space_.devices == nullptr);  // between them only rows can be passed
   // Of an owner's experts, which follow each other.
   int64_t begin = 0, end = 0;
   for (int64_t e = 0; e < input->n_slices; ++e) {
@@ -174,20 +225,21 @@ void HessianCollector::store(compute::Backend& backend, const compute::Weight& w
 }
 
 std::map<std::string, std::shared_ptr<const SliceHessians>> HessianCollector::take(compute::Backend& backend) {
-  const Adding adding(seconds_);
+  Stopwatch watch;
   std::map<const Input*, std::shared_ptr<const SliceHessians>> made;
   std::map<std::string, std::shared_ptr<const SliceHessians>> result;
-  for (const auto& [name, input] : inputs_) {
+  for (const auto& [name, input] : sums_->inputs) {
     std::shared_ptr<const SliceHessians>& hessian = made[input.get()];
     if (hessian == nullptr && input->rows != nullptr) {
       input->rows->deal(space_.n_ranks, input->owner_of_all);
       hessian = std::move(input->rows);
     }
     if (hessian == nullptr) {
-      const size_t n_sums = static_cast<size_t>(input->n_slices * input->n * input->n);
+      const AtHome home(space_.devices, input->home, backend);
+      const auto n_sums = static_cast<size_t>(input->n_slices * input->n * input->n);
       const auto download = [&](compute::Buffer& from) {
         std::vector<float> to(n_sums);
-        backend.download(to.data(), from.get(), to.size() * sizeof(float));
+        home->download(to.data(), from.get(), to.size() * sizeof(float));
         from.reset();
         return to;
       };
@@ -195,7 +247,7 @@ std::map<std::string, std::shared_ptr<const SliceHessians>> HessianCollector::ta
       std::vector<float> cross_covariance =
           originals_ != nullptr ? download(input->cross_covariance) : std::vector<float>();
       std::vector<int64_t> counts(input->tokens.size());
-      backend.download(counts.data(), input->counts.get(), counts.size() * sizeof(int64_t));
+      home->download(counts.data(), input->counts.get(), counts.size() * sizeof(int64_t));
       for (size_t s = 0; s < counts.size(); ++s) counts[s] += input->tokens[s];
       const auto own =
           std::make_shared<HessianSums>(input->n, std::move(counts), std::move(sums), std::move(cross_covariance));
@@ -205,7 +257,8 @@ std::map<std::string, std::shared_ptr<const SliceHessians>> HessianCollector::ta
     }
     result.emplace(name, hessian);
   }
-  inputs_.clear();
+  sums_->inputs.clear();
+  sums_->seconds += watch.lap();
   return result;
 }
 

@@ -59,6 +59,13 @@ int stage_of(std::string_view tensor) {
   return kMixerInput;
 }
 
+std::string_view stage_name(int stage) {
+  constexpr std::string_view kNames[kStages] = {"mixer input",   "mixer second",    "mixer output",
+                                                "latent input",  "FFN input",       "FFN output",
+                                                "latent output", "embedding input", "embedding output"};
+  return kNames[stage];
+}
+
 model::LayerPart part_of(int stage) {
   return stage <= kMixerOutput ? model::LayerPart::kMixer : model::LayerPart::kFfn;
 }

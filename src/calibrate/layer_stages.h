@@ -15,6 +15,9 @@ inline constexpr int kStages = 9;
 /// The stage of a linear, 0 to kStages - 1.
 int stage_of(std::string_view tensor);
 
+/// What a stage is called in reports.
+std::string_view stage_name(int stage);
+
 /// The part of the layer that a stage's linears are in. Nothing before that part has to be computed again for them.
 model::LayerPart part_of(int stage);
 

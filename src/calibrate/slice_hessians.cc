@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/parallel.h"
+#include "base/together.h"
 
 namespace steelyard::calibrate {
 namespace {

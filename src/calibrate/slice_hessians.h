@@ -41,6 +41,8 @@ class SliceHessians {
 
   /// Thread-safe, and parallel inside.
   virtual SliceSums of_slice(int64_t slice) const = 0;
+  /// How many slices are made at the same time on devices; 1: they are parallel inside.
+  virtual int64_t n_together() const { return 1; }
 
   /// The means over the inputs of all slices: their sums are added in the order of slices. Zeros without inputs.
   struct Means {

@@ -25,11 +25,8 @@ class SpillSpace {
   uint64_t spill(std::span<const float> values);
   void read(uint64_t offset, std::span<float> values) const;
 
-  /// Held by who makes sums on a device: it computes for one thread at a time.
-  std::mutex& device() { return device_; }
-
  private:
-  std::mutex mutex_, device_;
+  std::mutex mutex_;
   uint64_t left_, file_end_ = 0;
   std::string folder_;
   std::unique_ptr<ScratchFile> file_;

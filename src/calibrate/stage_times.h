@@ -16,6 +16,11 @@ inline constexpr size_t kWorks = 4;
 /// Seconds by kind of work.
 class StageTimes {
  public:
+  /// Since an earlier state.
+  friend StageTimes operator-(StageTimes after, const StageTimes& before) {
+    for (size_t i = 0; i < kWorks; ++i) after.seconds_[i] -= before.seconds_[i];
+    return after;
+  }
   double of(Work work) const { return seconds_[static_cast<size_t>(work)]; }
   void add(Work work, double seconds) { seconds_[static_cast<size_t>(work)] += seconds; }
 

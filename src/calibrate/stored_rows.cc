@@ -69,11 +69,12 @@ RoutedRows routed_rows(int64_t n, const std::function<const float*(int64_t r)>& 
 }
 
 StoredRows::StoredRows(int64_t n, int64_t n_experts, bool with_drift, std::shared_ptr<SpillSpace> space,
-                       compute::Backend& backend)
+                       compute::Backend& host, BackendPool* devices)
     : SliceHessians(n, std::vector<int64_t>(static_cast<size_t>(n_experts))),
       with_drift_(with_drift),
       space_(std::move(space)),
-      backend_(backend),
+      host_(host),
+      devices_(devices),
       kept_(static_cast<size_t>(n_experts)) {}
 
 StoredRows::~StoredRows() {
@@ -128,13 +129,16 @@ void StoredRows::gather(const Batch& batch, bool drift, int64_t begin, int64_t e
 // On the host operations work where the rows were gathered, and may run in several threads: second_moments has no
 // state.
 SliceSums StoredRows::make(int64_t slice) const {
-  const bool on_host = !backend_.free_memory();
-  std::unique_lock lock(space_->device(), std::defer_lock);
-  if (!on_host) lock.lock();
+  if (devices_ != nullptr) return make(slice, *devices_->take(), false);
+  STEELYARD_CHECK(!host_.free_memory());
+  return make(slice, host_, true);
+}
+
+SliceSums StoredRows::make(int64_t slice, compute::Backend& backend, bool on_host) const {
   const auto size = static_cast<size_t>(n() * n());
   const size_t bytes = (with_drift_ ? 2 : 1) * size * sizeof(float);
-  const compute::Buffer sums = backend_.allocate(bytes);
-  backend_.zero(sums.get(), bytes);
+  const compute::Buffer sums = backend.allocate(bytes);
+  backend.zero(sums.get(), bytes);
   const auto floats = [](const compute::Buffer& buffer) { return reinterpret_cast<float*>(buffer.get()); };
 
   const auto begin = [&](const Batch& batch) { return batch.rows.row_begin[static_cast<size_t>(slice)]; };
@@ -142,25 +146,25 @@ SliceSums StoredRows::make(int64_t slice) const {
   int64_t most = 0;
   for (const Batch& batch : batches_) most = std::max<int64_t>(most, end(batch) - begin(batch));
   const auto n_values = static_cast<size_t>(most * n());
-  const compute::Buffer x = backend_.allocate(n_values * sizeof(float)),
-                        drift = backend_.allocate(with_drift_ ? n_values * sizeof(float) : 0);
+  const compute::Buffer x = backend.allocate(n_values * sizeof(float)),
+                        drift = backend.allocate(with_drift_ ? n_values * sizeof(float) : 0);
   std::vector<float> host(on_host ? 0 : n_values);
   const auto rows = [&](const Batch& batch, bool of_drift, const compute::Buffer& memory) {
     const int64_t n_rows = end(batch) - begin(batch);
     gather(batch, of_drift, begin(batch), end(batch), on_host ? floats(memory) : host.data());
-    if (!on_host) backend_.upload(memory.get(), host.data(), static_cast<size_t>(n_rows * n()) * sizeof(float));
+    if (!on_host) backend.upload(memory.get(), host.data(), static_cast<size_t>(n_rows * n()) * sizeof(float));
     return compute::Matrix{floats(memory), n_rows, n(), n()};
   };
   for (const Batch& batch : batches_) {
     if (begin(batch) == end(batch)) continue;
     const compute::Matrix inputs = rows(batch, false, x);
-    backend_.second_moments(inputs, inputs, floats(sums));
-    if (with_drift_) backend_.second_moments(rows(batch, true, drift), inputs, floats(sums) + size);
+    backend.second_moments(inputs, inputs, floats(sums));
+    if (with_drift_) backend.second_moments(rows(batch, true, drift), inputs, floats(sums) + size);
   }
   compute::Buffer result = sums;
   if (!on_host) {
     result = compute::Buffer(new std::byte[bytes], std::default_delete<std::byte[]>());
-    backend_.download(result.get(), sums.get(), bytes);
+    backend.download(result.get(), sums.get(), bytes);
   }
   const std::span<const float> all(floats(result), bytes / sizeof(float));
   return {all.first(size), all.subspan(size), result};

@@ -15,6 +15,7 @@
 #include <span>
 #include <vector>
 
+#include "calibrate/backend_pool.h"
 #include "calibrate/input_recorder.h"
 #include "calibrate/slice_hessians.h"
 #include "calibrate/spill_space.h"
@@ -37,13 +38,14 @@ RoutedRows routed_rows(int64_t n, const std::function<const float*(int64_t r)>& 
 
 class StoredRows : public SliceHessians {
  public:
-  /// with_drift: all batches have it. `backend`, which makes the sums, outlives this.
-  StoredRows(int64_t n, int64_t n_experts, bool with_drift, std::shared_ptr<SpillSpace> space,
-             compute::Backend& backend);
+  /// with_drift: all batches have it. Sums are made on `devices`, or where that is null by `host`. Both outlive this.
+  StoredRows(int64_t n, int64_t n_experts, bool with_drift, std::shared_ptr<SpillSpace> space, compute::Backend& host,
+             BackendPool* devices = nullptr);
   ~StoredRows() override;
 
   void add(RoutedRows batch);
   SliceSums of_slice(int64_t slice) const override;
+  int64_t n_together() const override { return devices_ != nullptr ? static_cast<int64_t>(devices_->size()) : 1; }
 
  private:
   struct Batch {
@@ -53,10 +55,12 @@ class StoredRows : public SliceHessians {
   void copy_rows(const Batch& batch, bool drift, int64_t row, int64_t n_rows, float* to) const;
   void gather(const Batch& batch, bool drift, int64_t begin, int64_t end, float* to) const;
   SliceSums make(int64_t slice) const;
+  SliceSums make(int64_t slice, compute::Backend& backend, bool on_host) const;
 
   bool with_drift_;
   std::shared_ptr<SpillSpace> space_;
-  compute::Backend& backend_;
+  compute::Backend& host_;
+  BackendPool* devices_;
   std::vector<Batch> batches_;
   uint64_t reserved_ = 0;  // of the space, by rows
   mutable std::mutex mutex_;

@@ -28,6 +28,20 @@ class Stopwatch {
 
 }  // namespace
 
+std::string_view name(FinishReason finish_reason) {
+  switch (finish_reason) {
+    case FinishReason::kEndOfGeneration:
+      return "end-of-generation";
+    case FinishReason::kStopString:
+      return "stop";
+    case FinishReason::kTokens:
+      return "tokens";
+    case FinishReason::kContext:
+      return "context";
+  }
+  return "";
+}
+
 Generator::Generator(const model::Model& model, const tokenizer::Tokenizer& tokenizer, Options options)
     : model_(model),
       tokenizer_(tokenizer),
@@ -64,6 +78,21 @@ void Generator::append(std::span<const tokenizer::TokenId> ids) {
     if (rest.empty()) read_logits(residual);
   }
   prompt_.tokens += static_cast<int64_t>(ids.size());
+}
+
+int64_t Generator::restart(std::span<const tokenizer::TokenId> ids, uint64_t seed) {
+  const std::vector<tokenizer::TokenId>& held = session_.ids();
+  const auto shared = std::ranges::mismatch(held, ids).in1 - held.begin();
+  // The last one has to be computed for its logits.
+  int64_t n = std::min<int64_t>(shared, std::max<int64_t>(0, std::ssize(ids) - 1));
+  if (n < session_.position() && !session_.has_whole_past()) n = 0;
+  session_.rewind(0, n);
+  waiting_.reset();
+  options_.sampling.seed = seed;
+  sampler_ = Sampler(options_.sampling);
+  for (const tokenizer::TokenId id : ids.first(static_cast<size_t>(n))) sampler_.accept(id);
+  filter_ = StopFilter(options_.stops);
+  return n;
 }
 
 void Generator::read_logits(const compute::Matrix& residual) {

@@ -27,6 +27,9 @@ enum class FinishReason {
   kContext,  // no room for another token
 };
 
+/// "end-of-generation", "stop", "tokens", "context".
+std::string_view name(FinishReason finish_reason);
+
 /// Tokens, and the seconds they took.
 struct Timing {
   int64_t tokens = 0;
@@ -50,6 +53,11 @@ class Generator {
 
   /// Appends `ids` to the context. Error when there is no room for them.
   void append(std::span<const tokenizer::TokenId> ids);
+
+  /// Takes the context back to what it shares with `ids`, the last of them excepted, as far as the model's caches can
+  /// be cut, and begins the choice of tokens anew with `seed`. The number of tokens that stay: the others are to be
+  /// appended.
+  int64_t restart(std::span<const tokenizer::TokenId> ids, uint64_t seed);
 
   /// Generates up to `n` tokens after the appended ones, at least one, and passes their text to `show`, piece by piece.
   /// What `show` throws ends the answer; the token that it was shown is part of the context.

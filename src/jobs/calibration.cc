@@ -8,6 +8,7 @@
 #include "base/saturating.h"
 #include "base/temporary_file.h"
 #include "jobs/calibration_costs.h"
+#include "model/architecture.h"
 
 namespace steelyard::jobs {
 namespace {
@@ -27,37 +28,47 @@ CalibrationTextSettings calibration_text_settings(const QuantizeOptions& options
           .files = options.files,
           .conversations = options.conversations,
           .conversations_share = shaping.conversations_share,
-          .model = {.model = options.model, .backend = {options.backend}, .threads = options.threads},
+          .model = {.model = options.model,
+                    .backend = {QuantizeDevices::first_of(options.backend)},
+                    .threads = options.threads},
           .progress = {.resume = options.dry_run ? "" : name_beside(options.output, kProgressSuffix)},
           .replace = !options.resume,
           .memory = options.memory};
 }
 
 Calibration::Calibration(const gguf::Reader& source, const plan::Resolution& resolution, const QuantizeOptions& options,
-                         const ShapingOptions& shaping, formats::DeviceEncoder* device,
-                         const ProgressCallback& progress)
+                         const ShapingOptions& shaping, QuantizeDevices& devices, const ProgressCallback& progress)
     : source_(source),
       resolution_(resolution),
       options_(options),
       shaping_(shaping),
-      device_(device),
+      devices_(devices),
       progress_(progress),
-      backend_(compute::make_backend(options.backend)),
-      model_(source, *backend_),
+      model_(source, open_devices()),
       tokenizer_(source.metadata()),
       text_(calibration_text_settings(options, shaping)),
-      layers_(source, resolution, model_) {
-  calibration_memory(source, model_.config(), resolution, expected_chunks(text_.source(), shaping, model_.config()),
-                     shaping.ctx_size, options.memory);
+      layers_(source, resolution, model_) {}
+
+calibrate::CalibrationMemory Calibration::memory(const model::ModelConfig& config, int64_t n_chunks,
+                                                 int64_t n_ctx) const {
+  return calibration_memory(source_, config, resolution_, n_chunks, n_ctx, options_.memory, devices_.count());
+}
+
+// Before anything is loaded, it is known that there is memory.
+compute::Backend& Calibration::open_devices() {
+  const model::ModelConfig config = model::read_config(source_);
+  const int64_t n_chunks = expected_chunks(TextSource::parse(options_.calibrate), shaping_, config);
+  devices_.make_backends(memory(config, n_chunks, shaping_.ctx_size).on_device);
+  return devices_.backend();
 }
 
 // Batches have the same size whatever the memory, because the result must not depend on it.
 calibrate::CalibrationSettings Calibration::settings() const {
   calibrate::CalibrationSettings settings{
-      .rounding = {.ldlq = {.effort = shaping_.chosen_effort()}, .device = device_}};
-  if (device_ != nullptr) settings.devices = {device_};
-  const calibrate::CalibrationMemory memory = calibration_memory(
-      source_, model_.config(), resolution_, text_.chunks().count(), text_.chunks().n_ctx(), options_.memory);
+      .rounding = {.ldlq = {.effort = shaping_.chosen_effort()}, .device = devices_.encoder()},
+      .devices = devices_.of_calibration()};
+  const calibrate::CalibrationMemory memory =
+      this->memory(model_.config(), text_.chunks().count(), text_.chunks().n_ctx());
   settings.sweep.hidden_state_bytes = memory.in_memory / 2;  // of each model
   settings.stage_memory = memory.of_stage;
   // Without room for it, a layer that was read ahead would be gone before its turn, and be read again. As much once
@@ -86,6 +97,25 @@ QuantizeTimes Calibration::times() const {
           .moments = times.of(calibrate::Work::kMoments),
           .factors = times.of(calibrate::Work::kFactors),
           .search = times.of(calibrate::Work::kSearch)};
+}
+
+std::vector<QuantizeStage> Calibration::stages() const {
+  std::vector<QuantizeStage> stages;
+  for (const auto& [layer, stage, times] : layers_.stages()) {
+    stages.push_back({layer, std::string(stage), times.of(calibrate::Work::kForward),
+                      times.of(calibrate::Work::kMoments), times.of(calibrate::Work::kFactors),
+                      times.of(calibrate::Work::kSearch)});
+  }
+  return stages;
+}
+
+std::vector<QuantizeWorker> Calibration::workers() const {
+  std::vector<QuantizeWorker> workers;
+  for (const auto& [name, work] : layers_.workers()) {
+    const bool on_device = name.starts_with("device ");
+    workers.push_back({on_device ? devices_.names().at(std::stoul(name.substr(7))) : name, work.n_tasks, work.seconds});
+  }
+  return workers;
 }
 
 std::vector<RoundedTensor> Calibration::rounded() const {

@@ -6,6 +6,7 @@
 #include "calibrate/calibrated_layers.h"
 #include "jobs/calibration_text.h"
 #include "jobs/quantize.h"
+#include "jobs/quantize_devices.h"
 
 namespace steelyard::jobs {
 
@@ -14,11 +15,11 @@ CalibrationTextSettings calibration_text_settings(const QuantizeOptions& options
 
 class Calibration {
  public:
-  /// Opens backend and model, and reads the text's file, if there is one. Error where memory does not suffice.
-  /// `source`, `resolution`, `progress` and `device`, which may be null, outlive it. Progress: stages "write" and
-  /// "calibrate" (quantize.h).
+  /// Opens devices and model, and reads the text's file, if there is one. Error where memory does not suffice.
+  /// `source`, `resolution`, `progress` and `devices` outlive it. Progress: stages "write" and "calibrate"
+  /// (quantize.h).
   Calibration(const gguf::Reader& source, const plan::Resolution& resolution, const QuantizeOptions& options,
-              const ShapingOptions& shaping, formats::DeviceEncoder* device, const ProgressCallback& progress);
+              const ShapingOptions& shaping, QuantizeDevices& devices, const ProgressCallback& progress);
 
   /// Before start() they only say what they will encode.
   calibrate::CalibratedLayers& layers() { return layers_; }
@@ -32,19 +33,24 @@ class Calibration {
   double half_over_all() const { return layers_.half_over_all(); }
   /// Seconds spent so far; `write` is 0.
   QuantizeTimes times() const;
+  /// The same by layer and stage.
+  std::vector<QuantizeStage> stages() const;
+  /// Who has rounded matrices so far.
+  std::vector<QuantizeWorker> workers() const;
   /// Of the tensors rounded so far.
   std::vector<RoundedTensor> rounded() const;
 
  private:
+  calibrate::CalibrationMemory memory(const model::ModelConfig& config, int64_t n_chunks, int64_t n_ctx) const;
+  compute::Backend& open_devices();
   calibrate::CalibrationSettings settings() const;
 
   const gguf::Reader& source_;
   const plan::Resolution& resolution_;
   const QuantizeOptions& options_;
   const ShapingOptions& shaping_;
-  formats::DeviceEncoder* device_;
+  QuantizeDevices& devices_;
   const ProgressCallback& progress_;
-  std::unique_ptr<compute::Backend> backend_;
   model::Model model_;
   tokenizer::Tokenizer tokenizer_;
   CalibrationText text_;

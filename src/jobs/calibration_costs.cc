@@ -38,10 +38,10 @@ std::optional<formats::Type> main_type(const plan::Resolution& resolution) {
 
 calibrate::CalibrationMemory calibration_memory(const gguf::Reader& source, const model::ModelConfig& config,
                                                 const plan::Resolution& resolution, int64_t n_chunks, int64_t n_ctx,
-                                                uint64_t allowed) {
+                                                uint64_t allowed, int n_devices) {
   const uint64_t memory = usable_memory(allowed);
   const calibrate::CalibrationMemory plan =
-      plan_calibration(source, config, resolution, text_size(n_chunks, n_ctx), memory, set_thread_count(0));
+      plan_calibration(source, config, resolution, text_size(n_chunks, n_ctx), memory, set_thread_count(0), n_devices);
   if (plan.least > memory) {
     fail(source.path(), "calibration needs {:.2f} GiB of memory, and {} {:.2f} GiB", gib(plan.least),
          allowed > 0 ? "--memory allows" : "without --memory may use four fifths of what there is,", gib(memory));
@@ -57,11 +57,10 @@ int64_t expected_chunks(const TextSource& text, const ShapingOptions& shaping, c
 
 CalibrationCosts calibration_costs(const gguf::Reader& source, const model::ModelConfig& config,
                                    const plan::Resolution& resolution, const ShapingOptions& shaping,
-                                   const TextSource& text, uint64_t allowed, const std::string& backend,
-                                   formats::DeviceEncoder* device) {
+                                   const TextSource& text, uint64_t allowed, const QuantizeDevices& devices) {
   const int64_t n_chunks = expected_chunks(text, shaping, config);
   const calibrate::CalibrationMemory memory =
-      calibration_memory(source, config, resolution, n_chunks, shaping.ctx_size, allowed);
+      calibration_memory(source, config, resolution, n_chunks, shaping.ctx_size, allowed, devices.count());
   CalibrationCosts costs;
   costs.n_tokens = n_chunks * shaping.ctx_size;
   costs.allowed = usable_memory(allowed);
@@ -79,8 +78,8 @@ CalibrationCosts calibration_costs(const gguf::Reader& source, const model::Mode
   for (const plan::Decision& decision : resolution.decisions)
     costs.output = saturating_add(costs.output, decision.bytes);
 
-  const std::unique_ptr<compute::Backend> computes = compute::make_backend(backend);
-  if (computes->free_memory()) costs.on_device = memory.on_device;
+  const std::unique_ptr<compute::Backend> computes = compute::make_backend(devices.first());
+  if (devices.count() > 0) costs.on_device = memory.on_device;
   const calibrate::CalibrationWork work =
       calibration_work(source, config, resolution, text_size(n_chunks, shaping.ctx_size), memory.stores_rows);
   costs.forward_flop = kFlop * work.forward;
@@ -91,9 +90,11 @@ CalibrationCosts calibration_costs(const gguf::Reader& source, const model::Mode
   const auto type = main_type(resolution);
   if (!type) return costs;
   const double rate = measure::measure_product_rate(*computes);
-  const calibrate::RoundingRates rates = calibrate::measure_rounding(*type, shaping.chosen_effort(), rate, device);
-  costs.forward_seconds = work.forward / rate;
-  costs.moments_seconds = work.moments / rate;
+  const calibrate::RoundingRates rates =
+      calibrate::measure_rounding(*type, shaping.chosen_effort(), rate, devices.encoder());
+  const double all = rate * std::max(1, devices.count());
+  costs.forward_seconds = work.forward / all;
+  costs.moments_seconds = work.moments / all;
   costs.factors_seconds = work.factors / rates.factors;
   costs.search_seconds = work.feedback / rate + work.weights * rates.seconds_per_weight;
   return costs;

@@ -7,8 +7,8 @@
 #include <string>
 
 #include "calibrate/calibration_memory.h"
-#include "formats/device_encoder.h"
 #include "jobs/calibration_text.h"
+#include "jobs/quantize_devices.h"
 #include "jobs/shaping.h"
 #include "quantize/layer_encoder.h"
 
@@ -25,7 +25,7 @@ struct CalibrationCosts {
   uint64_t least = 0;                 ///< with which it can be done
   uint64_t scratch = 0;               ///< beside the result
   uint64_t output = 0;                ///< the result
-  std::optional<uint64_t> on_device;  ///< of a device's memory, where there is one
+  std::optional<uint64_t> on_device;  ///< of each device's memory, where there are some
   double forward_flop = 0, moments_flop = 0, factors_flop = 0, feedback_flop = 0;
   double searched_weights = 0;
   double forward_seconds = 0, moments_seconds = 0, factors_seconds = 0, search_seconds = 0;  ///< estimates
@@ -63,7 +63,7 @@ struct CalibrationCosts {
 /// than it can do with.
 calibrate::CalibrationMemory calibration_memory(const gguf::Reader& source, const model::ModelConfig& config,
                                                 const plan::Resolution& resolution, int64_t n_chunks, int64_t n_ctx,
-                                                uint64_t allowed);
+                                                uint64_t allowed, int n_devices);
 
 /// Chunks of the text, or more where its file has fewer.
 int64_t expected_chunks(const TextSource& text, const ShapingOptions& shaping, const model::ModelConfig& config);
@@ -71,8 +71,7 @@ int64_t expected_chunks(const TextSource& text, const ShapingOptions& shaping, c
 /// The same as calibration_memory(), and the work. Times are measured with a small matrix on this machine.
 CalibrationCosts calibration_costs(const gguf::Reader& source, const model::ModelConfig& config,
                                    const plan::Resolution& resolution, const ShapingOptions& shaping,
-                                   const TextSource& text, uint64_t allowed, const std::string& backend,
-                                   formats::DeviceEncoder* device);
+                                   const TextSource& text, uint64_t allowed, const QuantizeDevices& devices);
 
 /// Stands for the layers of a calibration that is not run.
 class CalibratedTensors : public quantize::LayerEncoder {

@@ -25,7 +25,7 @@ Json parsed(const std::string& text, const std::string& where) {
 }
 
 chat::TemplateSource source(const ChatOptions& options, const gguf::Metadata* metadata) {
-  if (!options.chat_template.empty()) return chat::TemplateSource::load(options.chat_template);
+  if (!options.shaped.chat_template.empty()) return chat::TemplateSource::load(options.shaped.chat_template);
   if (metadata == nullptr) fail("", "give a model with -m, or a template with --chat-template");
   return chat::TemplateSource::of(*metadata);
 }
@@ -40,13 +40,16 @@ class Conversation {
         seed_(chosen_seed(options.seed, "--seed")),
         open_(options.model, options.ctx_size),
         tokenizer_(open_.reader().metadata()),
-        template_(source(options, &open_.reader().metadata()), &tokenizer_, {.limits = {}, .now = options.date}),
+        template_(source(options, &open_.reader().metadata()), &tokenizer_, {.limits = {}, .now = options.shaped.date}),
         format_(chat::AnswerFormat::of(template_.source().text)) {
-    if (!options.chat_template_kwargs.empty()) kwargs_ = parsed(options.chat_template_kwargs, "--chat-template-kwargs");
+    if (!options.shaped.chat_template_kwargs.empty())
+      kwargs_ = parsed(options.shaped.chat_template_kwargs, "--chat-template-kwargs");
     const int64_t most = open_.model().config().n_context;
     if (options.ctx_size > most) fail("", "a context of {} tokens exceeds the model's {}", options.ctx_size, most);
-    context_ = options.ctx_size > 0 ? options.ctx_size : std::min(most, kUsualContext);
-    set_system(options.system);
+    result_.context = options.ctx_size > 0 ? options.ctx_size : std::min(most, kUsualContext);
+    result_.seed = seed_;
+    if (options.seed == kRandomSeed) report("seed", {{"seed", seed_}});
+    set_system(options.shaped.system);
   }
 
   void set_system(const std::string& text) {
@@ -73,15 +76,23 @@ class Conversation {
     } else if (line.starts_with('/')) {
       report("note", kHelp);
     } else if (!line.empty()) {
-      check_text(line, "a line of the chat");
-      messages_.push_back(Json{{"role", "user"}, {"content", line}});
-      answer();
+      ask(line, "a line of the chat");
     }
     return true;
   }
 
+  // `what` names the text in an error.
+  void ask(const std::string& text, const std::string& what) {
+    check_text(text, what);
+    messages_.push_back(Json{{"role", "user"}, {"content", text}});
+    answer();
+  }
+
   ChatResult result() {
-    take_pace();
+    if (generator_) {
+      result_.prompt = {generator_->prompt_timing().tokens, generator_->prompt_timing().seconds};
+      result_.generation = {generator_->generation_timing().tokens, generator_->generation_timing().seconds};
+    }
     result_.messages = json_text(messages_);
     return result_;
   }
@@ -104,36 +115,27 @@ class Conversation {
     }
   }
 
-  void take_pace() {
-    if (!generator_) return;
-    result_.prompt.tokens += generator_->prompt_timing().tokens;
-    result_.prompt.seconds += generator_->prompt_timing().seconds;
-    result_.generation.tokens += generator_->generation_timing().tokens;
-    result_.generation.seconds += generator_->generation_timing().seconds;
-  }
-
-  // Gives the model a prompt. What its cache holds already is not computed again where the prompt begins with it.
+  // Gives the model a prompt, of which what its cache holds already is not computed again: many templates leave earlier
+  // reasoning out, so that a prompt goes on from the middle of what there is.
   void prefill(const std::vector<tokenizer::TokenId>& ids) {
-    if (std::ssize(ids) >= context_) {
-      fail("", "a conversation of {} tokens fills the context of {}; -c N makes it larger", ids.size(), context_);
+    if (std::ssize(ids) >= result_.context) {
+      fail("", "a conversation of {} tokens fills the context of {}; -c N makes it larger", ids.size(),
+           result_.context);
     }
-    const std::vector<tokenizer::TokenId> held = generator_ ? generator_->ids() : std::vector<tokenizer::TokenId>();
-    const bool goes_on = generator_ && held.size() < ids.size() && std::equal(held.begin(), held.end(), ids.begin());
-    if (!goes_on) {
-      take_pace();
+    const uint64_t seed = static_cast<uint64_t>(seed_) + static_cast<uint64_t>(result_.answers);
+    if (!generator_) {
       generate::SamplingOptions sampling = options_.sampling;
-      sampling.seed = static_cast<uint64_t>(seed_) + static_cast<uint64_t>(result_.answers);
-      generator_.reset();  // its memory first
+      sampling.seed = seed;
       generator_.emplace(open_.model(), tokenizer_,
-                         generate::Generator::Options{.n_context = context_,
+                         generate::Generator::Options{.n_context = result_.context,
                                                       .batch = options_.batch_size,
                                                       .sampling = sampling,
-                                                      .stops = {},
+                                                      .stops = options_.stop,
                                                       .decode = [this](tokenizer::TokenId id) {
                                                         return chat::piece_of(tokenizer_, format_, id);
                                                       }});
     }
-    const size_t n_held = goes_on ? held.size() : 0;
+    const auto n_held = static_cast<size_t>(generator_->restart(ids, seed));
     result_.reused += static_cast<int64_t>(n_held);
     generator_->append(std::span(ids).subspan(n_held));
   }
@@ -153,17 +155,19 @@ class Conversation {
       }
     };
     try {
-      const int64_t most = options_.n_predict < 0 ? context_ : options_.n_predict;
-      generator_->generate(most, [&](std::string_view piece) {
+      const int64_t most = options_.n_predict < 0 ? result_.context : options_.n_predict;
+      result_.finish_reason = name(generator_->generate(most, [&](std::string_view piece) {
         show(parser.push(piece));
         if (interrupted_ && interrupted_()) throw Interrupted();
-      });
+      }));
     } catch (const Interrupted&) {  // what it has said stays
+      result_.finish_reason = "interrupted";
     }
     show(parser.finish());
     messages_.push_back(whole.message(format_.reasoning_field));
+    result_.text = whole.content;
     ++result_.answers;
-    report("ending", nullptr);
+    report("ending", {{"finish_reason", result_.finish_reason}});
   }
 
   const ChatOptions& options_;
@@ -175,7 +179,6 @@ class Conversation {
   const chat::Template template_;
   const chat::AnswerFormat format_;
   Json kwargs_;
-  int64_t context_ = 0;
   Json messages_ = Json::array();
   std::optional<generate::Generator> generator_;
   ChatResult result_;
@@ -192,10 +195,10 @@ std::string render_chat(const ChatOptions& options) {
     tokenizer.emplace(reader->metadata());
   }
   const chat::Template renders(source(options, reader ? &reader->metadata() : nullptr),
-                               tokenizer ? &*tokenizer : nullptr, {.limits = {}, .now = options.date});
+                               tokenizer ? &*tokenizer : nullptr, {.limits = {}, .now = options.shaped.date});
   Json all = input;
-  if (!options.chat_template_kwargs.empty()) {
-    for (const auto& [name, value] : parsed(options.chat_template_kwargs, "--chat-template-kwargs").items()) {
+  if (!options.shaped.chat_template_kwargs.empty()) {
+    for (const auto& [name, value] : parsed(options.shaped.chat_template_kwargs, "--chat-template-kwargs").items()) {
       all[name] = value;
     }
   }
@@ -209,7 +212,10 @@ ChatResult chat(const ChatOptions& options, const ProgressCallback& progress, co
   if (options.batch_size < 1) fail("", "-b must be at least 1");
   check(options.sampling);
   Conversation conversation(options, progress, interrupted);
-  for (auto line = read_line(); line && conversation.take(*line);) line = read_line();
+  if (!options.prompt.empty()) conversation.ask(options.prompt, "--prompt");
+  if (read_line) {
+    for (auto line = read_line(); line && conversation.take(*line);) line = read_line();
+  }
   check_mapped_files_unchanged();
   return conversation.result();
 }

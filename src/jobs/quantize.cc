@@ -17,6 +17,7 @@
 #include "jobs/calibration_costs.h"
 #include "jobs/model_findings.h"
 #include "jobs/outputs.h"
+#include "jobs/quantize_devices.h"
 #include "jobs/quantize_to_size.h"
 #include "jobs/repeat.h"
 #include "jobs/seeds.h"
@@ -127,7 +128,7 @@ TuneResult tune_result(const QuantizeOptions& options, const CalibrationText& te
   run.model = quantized_path(options);
   run.output = options.output;
   run.teacher = options.model;
-  run.backend = options.backend;
+  run.backend = QuantizeDevices::first_of(options.backend);
   run.memory = options.memory;
   run.tuning = options.tuning;
   run.replace = !options.resume;
@@ -226,17 +227,16 @@ QuantizeResult quantize(const QuantizeOptions& given, const ProgressCallback& pr
     fail("", "--calibrate and --prune-layers cannot be combined: prune the layers in a separate run first");
   }
   if (options.tune) check_tunable(source, shaping.ctx_size);
-  const std::unique_ptr<formats::DeviceEncoder> device = compute::make_device_encoder(options.backend);
+  QuantizeDevices devices(options.backend);
   std::optional<Calibration> calibration;
   std::optional<CalibratedTensors> of_calibration;
   if (calibrates && options.dry_run) {
     const model::ModelConfig config = model::read_config(source);
     const CalibrationText text(calibration_text_settings(options, shaping));
     of_calibration.emplace(static_cast<int>(config.layers.size()));
-    result.costs = calibration_costs(source, config, resolution, shaping, text.source(), options.memory,
-                                     options.backend, device.get());
+    result.costs = calibration_costs(source, config, resolution, shaping, text.source(), options.memory, devices);
   } else if (calibrates) {
-    calibration.emplace(source, resolution, options, shaping, device.get(), progress);
+    calibration.emplace(source, resolution, options, shaping, devices, progress);
   }
   const quantize::QuantizeJob job{source,
                                   resolution,
@@ -252,7 +252,7 @@ QuantizeResult quantize(const QuantizeOptions& given, const ProgressCallback& pr
   if (options.strict) refuse(found, true, options.model);
   result.plan = describe(resolution, found);
   result.bits_per_weight = resolution.bits_per_weight;
-  if (device != nullptr) set_places(result, resolution, *device);
+  if (devices.encoder() != nullptr) set_places(result, resolution, *devices.encoder());
   if (options.dry_run) {
     if (progress) progress({.stage = "plan", .data = to_json(result)});
     return result;
@@ -277,7 +277,7 @@ QuantizeResult quantize(const QuantizeOptions& given, const ProgressCallback& pr
   if (!is_quantized(options, made_from, source)) {
     const auto begin = std::chrono::steady_clock::now();
     if (calibration) calibration->start();
-    write(options, job, made_from, device.get(), model.metadata, result, progress);
+    write(options, job, made_from, devices.encoder(), model.metadata, result, progress);
     if (calibration) {
       calibration->layers().release();
       QuantizeTimes& times = result.times.emplace(calibration->times());
@@ -288,6 +288,8 @@ QuantizeResult quantize(const QuantizeOptions& given, const ProgressCallback& pr
   if (calibration) {
     result.rounding = calibration->rounded();
     result.half_text_loss = calibration->half_over_all();
+    result.stages = calibration->stages();
+    result.workers = calibration->workers();
     if (options.tune) {
       result.tuning = tune_result(options, calibration->text(), progress);
       result.paths = {options.output};

@@ -40,16 +40,17 @@ struct QuantizeOptions {
   SteeringOptions steering;  ///< of the plan that is searched
   bool tune = false;         ///< afterwards, on the same text (tuning.h)
   TuningOptions tuning;
-  std::string from;                   ///< file to make again: plan and shaping options are in its metadata
-  std::string backend = "cpu";        ///< where rows are encoded and the calibration text passes: cpu, cuda, cuda:N
-  uint64_t slab = uint64_t{1} << 30;  ///< bytes for weights on their way, at most
-  uint64_t memory = 0;                ///< of calibration: bytes to use; 0: most of what there is
-  int threads = 0;                    ///< 0: all cores
-  bool dry_run = false;               ///< decide and check, write nothing
-  bool resume = false;                ///< go on after an interrupted run onto the same file
-  bool restart = false;               ///< discard what an interrupted run left
-  bool verify = false;                ///< read the result back from the disk before it gets its name
-  bool strict = false;                ///< warnings about plan and importance are errors
+  std::string from;  ///< file to make again: plan and shaping options are in its metadata
+  /// Where rows are encoded and the calibration text passes, all at the same time: cpu, cuda, cuda:N.
+  std::vector<std::string> backend = {"cpu"};
+  uint64_t slab = uint64_t{1} << 30;          ///< bytes for weights on their way, at most
+  uint64_t memory = 0;                        ///< of calibration: bytes to use; 0: most of what there is
+  int threads = 0;                            ///< 0: all cores
+  bool dry_run = false;                       ///< decide and check, write nothing
+  bool resume = false;                        ///< go on after an interrupted run onto the same file
+  bool restart = false;                       ///< discard what an interrupted run left
+  bool verify = false;                        ///< read the result back from the disk before it gets its name
+  bool strict = false;                        ///< warnings about plan and importance are errors
   const calibrate::Trials* trials = nullptr;  ///< of calibration: other types to try on the way; no option of a user's
 
   /// Processes that share the work, of which this is one; null: it is alone. No option, and not recorded.
@@ -118,6 +119,37 @@ struct QuantizeTimes {
   }
 };
 
+/// The same of a stage of a layer, whose linears are rounded together, or of the text's step to the next layer.
+struct QuantizeStage {
+  int layer = 0;
+  std::string stage;  ///< "mixer input", "FFN output", ...; "advance"
+  double forward = 0, moments = 0, factors = 0, search = 0;
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("layer", self.layer);
+    visit("stage", self.stage);
+    visit("forward", self.forward);
+    visit("moments", self.moments);
+    visit("factors", self.factors);
+    visit("search", self.search);
+  }
+};
+
+/// What has rounded matrices of a calibrated run: a device, or so many threads of the processor ("cpu x2").
+struct QuantizeWorker {
+  std::string name;
+  int64_t matrices = 0;
+  double seconds = 0;  ///< of all workers of this name together
+
+  template <class Self, class Visit>
+  static void fields(Self& self, Visit&& visit) {
+    visit("name", self.name);
+    visit("matrices", self.matrices);
+    visit("seconds", self.seconds);
+  }
+};
+
 struct QuantizeResult {
   PlanResult plan;
   std::string instruction_set;  ///< of the encoders on the processor
@@ -135,6 +167,8 @@ struct QuantizeResult {
   /// much its last doubling has brought. 0: not known.
   double half_text_loss = 0;
   std::optional<QuantizeTimes> times;     ///< with a calibration text
+  std::vector<QuantizeStage> stages;      ///< with a calibration text: what the times are made of, but for `write`
+  std::vector<QuantizeWorker> workers;    ///< with a calibration text
   std::optional<CalibrationCosts> costs;  ///< of a dry run with a calibration text
   std::optional<TuneResult> tuning;
   std::vector<PlanFinding> findings;  ///< what only the encoded weights show: some that became zero
@@ -154,6 +188,8 @@ struct QuantizeResult {
     visit("rounding", self.rounding);
     visit("half_text_loss", self.half_text_loss);
     visit("times", self.times);
+    visit("stages", self.stages);
+    visit("workers", self.workers);
     visit("costs", self.costs);
     visit("tuning", self.tuning);
     visit("findings", self.findings);

@@ -8,6 +8,7 @@
 #include "base/temporary_file.h"
 #include "base/text_file.h"
 #include "jobs/outputs.h"
+#include "jobs/quantize_devices.h"
 #include "jobs/search.h"
 
 namespace steelyard::jobs {
@@ -36,7 +37,7 @@ QuantizeResult quantize_to_size(const QuantizeOptions& options, const ProgressCa
   search_options.size = options.size;
   search_options.devices = options.devices;
   search_options.steering = options.steering;
-  search_options.backend = options.backend;
+  search_options.backend = QuantizeDevices::first_of(options.backend);
   search_options.memory = options.memory;
   search_options.threads = options.threads;
   search_options.resume = name_beside(options.output, ".search");

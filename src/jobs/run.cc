@@ -6,6 +6,8 @@
 #include "base/mapped_file.h"
 #include "base/text_file.h"
 #include "generate/generator.h"
+#include "jobs/chat.h"
+#include "jobs/given_options.h"
 #include "jobs/seeds.h"
 
 namespace steelyard::jobs {
@@ -15,22 +17,19 @@ namespace {
 constexpr int64_t kUnknownNeed = 4096;
 constexpr int64_t kNoLimit = -1;  // of n_predict
 
-const char* name(generate::FinishReason finish_reason) {
-  switch (finish_reason) {
-    case generate::FinishReason::kEndOfGeneration:
-      return "end-of-generation";
-    case generate::FinishReason::kStopString:
-      return "stop";
-    case generate::FinishReason::kTokens:
-      return "tokens";
-    case generate::FinishReason::kContext:
-      return "context";
-  }
-  return "";
+constexpr int64_t kUsualAnswer = 64;
+
+int64_t answer_size(const RunOptions& options) {
+  return options.n_predict.value_or(options.chat ? kNoLimit : kUsualAnswer);
 }
 
 void check(const RunOptions& options) {
-  if (options.n_predict < 1 && options.n_predict != kNoLimit) fail("", "-n must be at least 1, or -1 for no limit");
+  if (options.chat)
+    refuse_given(options, {"no_special", "show_special"}, "with --chat");
+  else
+    refuse_given(options, names_of<TemplateOptions>(), "without --chat");
+  if (answer_size(options) < 1 && answer_size(options) != kNoLimit)
+    fail("", "-n must be at least 1, or -1 for no limit");
   if (options.ctx_size < 0) fail("", "-c must be at least 1");
   if (options.batch_size < 1) fail("", "-b must be at least 1");
   check(options.sampling);
@@ -60,8 +59,31 @@ std::vector<tokenizer::TokenId> encode(const RunOptions& options, const std::str
 int64_t context(const RunOptions& options, int64_t most, int64_t n_prompt, bool dialogue) {
   if (options.ctx_size > most) fail("", "a context of {} tokens exceeds the model's {}", options.ctx_size, most);
   if (options.ctx_size > 0) return options.ctx_size;
-  const int64_t need = n_prompt + std::min(options.n_predict == kNoLimit ? kUnknownNeed : options.n_predict, most);
+  const int64_t need =
+      n_prompt + std::min(answer_size(options) == kNoLimit ? kUnknownNeed : answer_size(options), most);
   return std::min(most, dialogue ? std::max(kUnknownNeed, need) : need);
+}
+
+RunResult run_chat(const RunOptions& options, const ProgressCallback& progress, const ReadLine& read_line) {
+  const std::string prompt = read_prompt(options);
+  if (prompt.empty() && !read_line) fail("", "the prompt is empty: give --prompt, --file or --interactive");
+  const ChatResult talk = chat({.model = options.model,
+                                .render = {},
+                                .shaped = options.shaped,
+                                .prompt = prompt,
+                                .n_predict = answer_size(options),
+                                .ctx_size = options.ctx_size,
+                                .batch_size = options.batch_size,
+                                .sampling = options.sampling,
+                                .seed = options.seed,
+                                .stop = options.stop},
+                               progress, read_line);
+  return {.text = talk.text,
+          .finish_reason = talk.finish_reason,
+          .context = talk.context,
+          .seed = talk.seed,
+          .prompt = talk.prompt,
+          .generation = talk.generation};
 }
 
 }  // namespace
@@ -69,6 +91,7 @@ int64_t context(const RunOptions& options, int64_t most, int64_t n_prompt, bool 
 RunResult run(const RunOptions& options, const ProgressCallback& progress, const ReadLine& read_line) {
   const bool dialogue = read_line != nullptr;
   check(options);
+  if (options.chat) return run_chat(options, progress, read_line);
   RunResult result;
   result.seed = chosen_seed(options.seed, "--seed");
   const std::string prompt = read_prompt(options);
@@ -94,7 +117,7 @@ RunResult run(const RunOptions& options, const ProgressCallback& progress, const
                                  .sampling = sampling,
                                  .stops = options.stop});
   const auto answer = [&] {
-    const int64_t most = options.n_predict == kNoLimit ? result.context : options.n_predict;
+    const int64_t most = answer_size(options) == kNoLimit ? result.context : answer_size(options);
     const generate::FinishReason finish_reason = generator.generate(most, [&](std::string_view piece) {
       result.text += piece;
       report("text", piece);

@@ -1,8 +1,9 @@
-// Continues a prompt, answers lines of a dialogue, or both.
+// Continues a prompt, answers lines of a dialogue, or both; or asks a chat model a question through its template.
 //
-// Progress: "seed" with data {seed} where one was drawn; "prompt" with the prompt's text as data; "text" with each
-// piece of what the model says; "ending" with data {finish_reason} where an answer ends. Pieces are the bytes of UTF-8
-// as the model makes them: a character may be cut, or none at all, so that text of a Json here is not to be dumped.
+// Progress, with `chat` as of jobs/chat.h, else: "seed" with data {seed} where one was drawn; "prompt" with the
+// prompt's text as data; "text" with each piece of what the model says; "ending" with data {finish_reason} where an
+// answer ends. Pieces are the bytes of UTF-8 as the model makes them: a character may be cut, or none at all, so that
+// text of a Json here is not to be dumped.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +15,7 @@
 #include "generate/sampler.h"
 #include "jobs/model_options.h"
 #include "jobs/progress.h"
+#include "jobs/template_options.h"
 
 namespace steelyard::jobs {
 
@@ -21,7 +23,10 @@ struct RunOptions {
   ModelOptions model = {.precision = "fast"};
   std::string prompt;
   std::string file;        ///< with the prompt, less a newline at its end
-  int64_t n_predict = 64;  ///< tokens of an answer at most; -1: until the model ends it or the context is full
+  bool chat = false;       ///< the prompt is a user's message, and lines go on with the conversation (jobs/chat.h)
+  TemplateOptions shaped;  ///< with chat: how messages become a prompt
+  /// Tokens of an answer at most; -1: until the model ends it or the context is full; nothing: 64, of a chat -1.
+  std::optional<int64_t> n_predict;
   int64_t ctx_size = 0;  ///< tokens there is room for; 0: what prompt and n_predict (-1: 4096) need, of a dialogue 4096
   int64_t batch_size = 512;            ///< tokens of the prompt that go through the model at once
   generate::SamplingOptions sampling;  ///< but for the seed
@@ -35,6 +40,8 @@ struct RunOptions {
     visit.group(self.model);
     visit("prompt", self.prompt);
     visit("file", self.file);
+    visit("chat", self.chat);
+    visit.group(self.shaped);
     visit("n_predict", self.n_predict);
     visit("ctx_size", self.ctx_size);
     visit("batch_size", self.batch_size);
@@ -59,7 +66,8 @@ struct RunPace {
 };
 
 struct RunResult {
-  std::string text;  ///< all that the model said, each answer of a dialogue ended by a newline
+  std::string text;  ///< all that the model said, each answer of a dialogue ended by a newline; of a chat its last
+                     ///< answer, without its reasoning
   std::string
       finish_reason;    ///< of the last answer: end-of-generation, stop, tokens (n_predict), context (full); or none
   int64_t context = 0;  ///< tokens there was room for

@@ -90,7 +90,7 @@ void SearchFiles::quantize(const std::string& plan, bool calibrate, const calibr
     quantize.imatrix = options_.imatrix;
     quantize.shaping.ctx_size = ShapingOptions().ctx_size;  // of calibration
   }
-  quantize.backend = options_.backend;
+  quantize.backend = {options_.backend};
   quantize.threads = options_.threads;
   quantize.resume = state_.is_kept();
   quantize.restart = !quantize.resume;

@@ -57,9 +57,9 @@ std::span<const gguf::TensorInfo* const> Model::tensors_of(int i) const {
   return tensors_of_[static_cast<size_t>(i)];
 }
 
-Layer Model::layer(int i, int64_t n_positions, std::span<const Layer> bound, LoadedTensors* loaded) const {
+Layer Model::layer_on(Backend& owner, int i, int64_t n_positions, std::span<const Layer> bound,
+                      LoadedTensors* loaded) const {
   // Bound first: this proves that the widths, which determine the table's size, are those of real tensors.
-  Backend& owner = backend(i);
   Layer layer{config_.block(static_cast<size_t>(i)), bind_layer(reader_, config_, i, owner, loaded), {}, &owner};
   // A recurrence has no tensors that would prove the widths of its RoPE, and no use for a table.
   if (!layer.config.attention.rotates()) return layer;

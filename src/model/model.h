@@ -37,7 +37,12 @@ class Model {
   /// Block i of the file, ready for positions below n_positions. `bound`: layers bound for as many positions, whose
   /// RoPE tables are shared where the angles are the same. `loaded`: weights are taken from it, and added to it,
   /// instead of being loaded each time.
-  Layer layer(int i, int64_t n_positions, std::span<const Layer> bound = {}, LoadedTensors* loaded = nullptr) const;
+  Layer layer(int i, int64_t n_positions, std::span<const Layer> bound = {}, LoadedTensors* loaded = nullptr) const {
+    return layer_on(backend(i), i, n_positions, bound, loaded);
+  }
+  /// The same on any backend: where several compute one layer.
+  Layer layer_on(Backend& owner, int i, int64_t n_positions, std::span<const Layer> bound = {},
+                 LoadedTensors* loaded = nullptr) const;
 
   /// Of block i in the file.
   uint64_t block_bytes(int i) const;

@@ -1,9 +1,12 @@
 #include "schedule/layer_sweep.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 
 #include "base/error.h"
+#include "base/parallel.h"
+#include "base/together.h"
 #include "schedule/text_slices.h"
 
 namespace steelyard::schedule {
@@ -81,9 +84,13 @@ bool LayerSweep::is_broken(int64_t chunk) const {
   return is_broken_[static_cast<size_t>(chunk - first_)];
 }
 
+// In the order in which one layer after the other would find them.
 void LayerSweep::break_off(int64_t chunk, int layer) {
   const std::lock_guard lock(breaking_);
-  broken_.emplace_back(chunk, layer);
+  const std::pair broken(chunk, layer);
+  broken_.insert(std::ranges::upper_bound(broken_, std::pair(layer, chunk), {},
+                                          [](const auto& each) { return std::pair(each.second, each.first); }),
+                 broken);
   is_broken_[static_cast<size_t>(chunk - first_)] = true;
 }
 
@@ -187,26 +194,47 @@ void LayerSweep::pass_batch(const StageRun& run, std::vector<int64_t> chunks, mo
   }
 }
 
+void LayerSweep::reserve_lanes(size_t n) {
+  while (stages_.size() < n) {
+    stages_.push_back(std::make_unique<Stage>(model_.config().norm_eps));
+    reserve_buffers(*stages_.back());
+  }
+}
+
 void LayerSweep::watch(const model::Layer& layer, model::LayerPart part, int64_t begin, int64_t end,
-                       compute::MatmulObserver& observer) {
-  for_batches({0, *layer.backend, &observer, next_layer_, /*keep=*/false}, begin, end,
+                       compute::MatmulObserver& observer, size_t lane) {
+  for_batches({lane, *layer.backend, &observer, next_layer_, /*keep=*/false}, begin, end,
               [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
-                return forward(stage(0), layer, part, chunks, x, ctx);
+                return forward(stage(lane), layer, part, chunks, x, ctx);
               });
 }
 
-void LayerSweep::advance(const model::Layer& layer, model::LayerPart part, compute::MatmulObserver* observer) {
-  for_batches({0, *layer.backend, observer, next_layer_, /*keep=*/true}, first_, first_ + n_,
-              [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
-                return forward(stage(0), layer, part, chunks, x, ctx);
-              });
+void LayerSweep::advance_dealt(std::span<const model::Layer> copies, model::LayerPart part) {
+  reserve_lanes(copies.size());
+  std::atomic<bool> failed = false;
+  run_together(copies.size(), set_thread_count(0), [&](size_t lane) {
+    const auto step = static_cast<int64_t>(copies.size()) * chunks_per_batch_, end = first_ + n_;
+    try {
+      for (int64_t c = first_ + static_cast<int64_t>(lane) * chunks_per_batch_; c < end && !failed; c += step)
+        advance_chunks(copies[lane], part, c, std::min(end, c + chunks_per_batch_), nullptr, lane);
+    } catch (...) {
+      failed = true;
+      throw;
+    }
+  });
   end_part(part);
 }
 
-void LayerSweep::advance_chunks(const model::Layer& layer, model::LayerPart part, int64_t begin, int64_t end) {
-  for_batches({0, *layer.backend, nullptr, next_layer_, /*keep=*/true}, begin, end,
+void LayerSweep::advance(const model::Layer& layer, model::LayerPart part, compute::MatmulObserver* observer) {
+  advance_chunks(layer, part, first_, first_ + n_, observer);
+  end_part(part);
+}
+
+void LayerSweep::advance_chunks(const model::Layer& layer, model::LayerPart part, int64_t begin, int64_t end,
+                                compute::MatmulObserver* observer, size_t lane) {
+  for_batches({lane, *layer.backend, observer, next_layer_, /*keep=*/true}, begin, end,
               [&](std::span<const int64_t> chunks, compute::Matrix x, model::ForwardContext& ctx) {
-                return forward(stage(0), layer, part, chunks, x, ctx);
+                return forward(stage(lane), layer, part, chunks, x, ctx);
               });
 }
 
@@ -216,11 +244,7 @@ void LayerSweep::end_part(model::LayerPart part) {
 
 void LayerSweep::advance_together(std::span<const model::Layer> layers,
                                   std::span<compute::MatmulObserver* const> observers) {
-  while (stages_.size() < layers.size()) {
-    stages_.push_back(std::make_unique<Stage>(model_.config().norm_eps));
-    reserve_buffers(*stages_.back());
-  }
-  const auto n_before = static_cast<std::ptrdiff_t>(broken_.size());
+  reserve_lanes(layers.size());
   Pipeline pipeline(layers.size());
   pipeline.run([&](size_t s) {
     const StageRun run{s,        *layers[s].backend, observers[s], next_layer_ + static_cast<int>(s), /*keep=*/true,
@@ -230,9 +254,6 @@ void LayerSweep::advance_together(std::span<const model::Layer> layers,
                   return forward(stage(s), layers[s], model::LayerPart::kWhole, chunks, x, ctx);
                 });
   });
-  // As if one layer were computed after the other.
-  std::sort(broken_.begin() + n_before, broken_.end(),
-            [](const auto& a, const auto& b) { return std::pair(a.second, a.first) < std::pair(b.second, b.first); });
   next_layer_ += static_cast<int>(layers.size());
 }
 
@@ -318,11 +339,6 @@ void LayerSweep::settle() {
   if (homecoming_ == nullptr) return;
   const int64_t n_batches = (n_ + chunks_per_batch_ - 1) / chunks_per_batch_;
   for (int64_t batch = 0; batch < n_batches; ++batch) homecoming_->wait_for(batch, last_relayed_);
-  // As if one layer were computed after the other.
-  const std::lock_guard lock(breaking_);
-  std::ranges::sort(broken_, [](const auto& a, const auto& b) {
-    return std::pair(a.second, a.first) < std::pair(b.second, b.first);
-  });
 }
 
 void LayerSweep::take(const RelayedBatch& batch) {

@@ -64,15 +64,20 @@ class LayerSweep {
   void start(int64_t first, int64_t n);
 
   /// Passes chunks [begin, end) of the window through a part of the layer under observation. Their hidden states stay
-  /// unchanged.
+  /// unchanged. Several threads may do so at the same time, with a lane for each, from 0 on: see reserve_lanes().
   void watch(const model::Layer& layer, model::LayerPart part, int64_t begin, int64_t end,
-             compute::MatmulObserver& observer);
+             compute::MatmulObserver& observer, size_t lane = 0);
+  /// Makes the buffers of so many lanes.
+  void reserve_lanes(size_t n);
   /// Passes all chunks of the window through the layer, or through the mixer first and the FFN later.
   void advance(const model::Layer& layer, model::LayerPart part = model::LayerPart::kWhole,
                compute::MatmulObserver* observer = nullptr);
-  /// The same of chunks [begin, end) only, where ranks share out the chunks themselves: the others' hidden states come
+  /// The same with copies of one layer on different backends, to which batches are dealt in turn.
+  void advance_dealt(std::span<const model::Layer> copies, model::LayerPart part);
+  /// Of chunks [begin, end) only, where ranks share out the chunks themselves: the others' hidden states come
   /// by set_chunk(), and end_part() says that all have passed.
-  void advance_chunks(const model::Layer& layer, model::LayerPart part, int64_t begin, int64_t end);
+  void advance_chunks(const model::Layer& layer, model::LayerPart part, int64_t begin, int64_t end,
+                      compute::MatmulObserver* observer = nullptr, size_t lane = 0);
   void end_part(model::LayerPart part);
   /// The hidden states of a chunk [values_of_chunk].
   void get_chunk(int64_t chunk, std::span<float> to) { load(chunk, to.data()); }
@@ -80,7 +85,7 @@ class LayerSweep {
   int64_t values_of_chunk() const { return n_ctx_ * width_; }
   /// Of the window.
   int64_t n_chunks() const { return n_; }
-  /// The same with layer i of the file, which is read ahead, and dropped from memory afterwards or kept.
+  /// Passes through layer i of the file, which is read ahead, and dropped from memory afterwards or kept.
   void run_layer(int i, compute::MatmulObserver* observer = nullptr) { run_layers(i, std::span(&observer, 1)); }
   /// Passes through layers first, first + 1, ... of different backends or ranks at the same time; each has its
   /// observer, or null.
@@ -93,8 +98,8 @@ class LayerSweep {
 
   /// Removes the chunk as if it broke in the next layer: for sweeps that run side by side.
   void leave_out(int64_t chunk);
-  /// Chunks of the window that broke, each with the layer where that happened: -1 the embedding, n_layers() a visit.
-  /// Where layers are dealt out, the leader knows all of them after settle().
+  /// Chunks of the window that broke, each with the layer where that happened: -1 the embedding, n_layers() a visit. By
+  /// layer, then by chunk. Where layers are dealt out, the leader knows all of them after settle().
   const std::vector<std::pair<int64_t, int>>& broken() const { return broken_; }
   /// Waits, in the leader, for what other ranks compute of the layers that were begun. visit() and save() do, too.
   void settle();
@@ -113,7 +118,7 @@ class LayerSweep {
   bool is_broken(int64_t chunk) const;
   void break_off(int64_t chunk, int layer);
 
-  // For sweeps that compute one layer at a time.
+  // For one layer at a time: of a pipeline, or a lane's.
   struct Stage {
     explicit Stage(float norm_eps) : contexts(norm_eps) {}
     struct Caches {

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <set>
 
 #include "error_of.h"
 #include "jobs/quantize.h"
@@ -135,6 +136,17 @@ TEST_F(QuantizeMemory, IsKept) {
        {result.times->forward, result.times->moments, result.times->factors, result.times->search}) {
     EXPECT_GT(seconds, 0.0);
   }
+  // The times are those of the stages together.
+  double forward = 0, factors = 0;
+  std::set<std::string> stages;
+  for (const QuantizeStage& stage : result.stages) {
+    forward += stage.forward;
+    factors += stage.factors;
+    stages.insert(stage.stage);
+  }
+  EXPECT_NEAR(forward, result.times->forward, 1e-6);
+  EXPECT_NEAR(factors, result.times->factors, 1e-6);
+  EXPECT_THAT(stages, testing::IsSupersetOf({"FFN input", "FFN output", "advance"}));
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_ / ""), {}), 3);
 }
 

@@ -208,7 +208,7 @@ TEST_F(QuantizeJobTest, OptionsOutOfRange) {
     EXPECT_THAT(error_of(options), HasSubstr("--threads"));
   }
   options = to("out.gguf");
-  options.backend = "abacus";
+  options.backend = {"abacus"};
   EXPECT_THAT(error_of(options), HasSubstr("abacus"));
 }
 

@@ -36,7 +36,7 @@ class CudaCalibration : public CudaTest {
   };
 
   // On the processor and on these devices.
-  Result quantized(Backend& backend, std::vector<formats::DeviceEncoder*> devices) const {
+  Result quantized(Backend& backend, calibrate::CalibrationDevices devices) const {
     const model::Model model(source_, backend);
     calibrate::CalibratedLayers layers(source_, resolution_, model);
     layers.start(chunks_, {.rounding = {.ldlq = {.effort = formats::Effort::kFast}}, .devices = std::move(devices)});
@@ -60,7 +60,7 @@ class CudaCalibration : public CudaTest {
 
 // The layers' inputs are the processor's, so the moments are.
 TEST_F(CudaCalibration, RoundsToTheBytesOfTheProcessor) {
-  const Result expected = quantized(*cpu_, {}), found = quantized(*cpu_, {encoder_.get()});
+  const Result expected = quantized(*cpu_, {}), found = quantized(*cpu_, {.encoders = {encoder_.get()}});
   ASSERT_GT(expected.tensors.size(), 0u);
   ASSERT_EQ(found.tensors.size(), expected.tensors.size());
   for (size_t i = 0; i < found.tensors.size(); ++i) {
@@ -77,9 +77,35 @@ TEST_F(CudaCalibration, AnyNumberOfDevicesGivesTheSameBytes) {
     std::vector<std::unique_ptr<formats::DeviceEncoder>> encoders;
     std::vector<formats::DeviceEncoder*> devices;
     for (int d = 0; d < n_devices; ++d) devices.push_back(encoders.emplace_back(make_cuda_encoder(d)).get());
-    const Result found = quantized(*cpu_, devices);
+    const Result found = quantized(*cpu_, {.encoders = devices});
     EXPECT_TRUE(found.tensors == expected.tensors) << n_devices;
     for (int d = 0; d < n_devices; ++d) EXPECT_TRUE(found.workers.contains(fmt::format("device {}", d))) << n_devices;
+  }
+}
+
+// Batches of the text are dealt to devices as well, and sums over inputs are spread over them: nothing shows it.
+TEST_F(CudaCalibration, TheTextOnAnyNumberOfDevicesGivesTheSameBytes) {
+  start(6);
+  cuda_emulator::config().stack_bytes = size_t{1} << 20;
+  const auto on_devices = [&](int n_devices) {
+    std::vector<std::unique_ptr<Backend>> backends;
+    std::vector<std::unique_ptr<formats::DeviceEncoder>> encoders;
+    calibrate::CalibrationDevices devices;
+    for (int d = 0; d < n_devices; ++d) {
+      devices.forward.push_back(backends.emplace_back(make_cuda_backend(d, Precision::kExact)).get());
+      devices.moments.push_back(backends.emplace_back(make_cuda_backend(d, Precision::kExact)).get());
+      devices.encoders.push_back(encoders.emplace_back(make_cuda_encoder(d)).get());
+    }
+    return quantized(*devices.forward[0], devices);
+  };
+  const Result expected = on_devices(1);
+  ASSERT_GT(expected.tensors.size(), 0u);
+  for (const int n_devices : {2, 3, 6}) {
+    const Result found = on_devices(n_devices);
+    EXPECT_TRUE(found.tensors == expected.tensors) << n_devices;
+    for (size_t i = 0; i < expected.reports.size(); ++i) {
+      EXPECT_EQ(found.reports[i].loss, expected.reports[i].loss) << expected.reports[i].name << " on " << n_devices;
+    }
   }
 }
 
@@ -87,7 +113,7 @@ TEST_F(CudaCalibration, AnyNumberOfDevicesGivesTheSameBytes) {
 // 32 inputs).
 TEST_F(CudaCalibration, WithTheTextOnTheDevice) {
   const std::unique_ptr<Backend> device = cuda();
-  const Result expected = quantized(*cpu_, {}), found = quantized(*device, {encoder_.get()});
+  const Result expected = quantized(*cpu_, {}), found = quantized(*device, {.encoders = {encoder_.get()}});
   ASSERT_GT(expected.reports.size(), 0u);
   ASSERT_EQ(found.reports.size(), expected.reports.size());
   std::array<double, calibrate::kRoundings> expected_loss = {}, found_loss = {};
