@@ -104,6 +104,16 @@ KeyValue number_entry(std::string_view key, ValueType type, T value) {
   return entry;
 }
 
+template <typename T>
+KeyValue numbers_entry(std::string_view key, ValueType element, std::span<const T> values) {
+  KeyValue entry{std::string(key), ValueType::kArray, {}};
+  ByteWriter<std::string> raw(entry.raw);
+  raw.number<uint32_t>(static_cast<uint32_t>(element));
+  raw.number<uint64_t>(values.size());
+  entry.raw.append(reinterpret_cast<const char*>(values.data()), values.size_bytes());
+  return entry;
+}
+
 constexpr std::string_view kAnInteger = "an integer of at most 63 bits";
 constexpr std::string_view kIntegers = "an array of integers of at most 63 bits";
 
@@ -261,6 +271,14 @@ void Metadata::set_strings(std::string_view key, std::span<const std::string> va
   raw.number<uint64_t>(values.size());
   for (const std::string& value : values) raw.string<uint64_t>(value);
   set(std::move(entry));
+}
+
+void Metadata::set_integers(std::string_view key, std::span<const int32_t> values) {
+  set(numbers_entry(key, ValueType::kInt32, values));
+}
+
+void Metadata::set_reals(std::string_view key, std::span<const float> values) {
+  set(numbers_entry(key, ValueType::kFloat32, values));
 }
 
 void Metadata::erase(std::string_view key) {

@@ -85,6 +85,8 @@ class Metadata {
   void set_boolean(std::string_view key, bool value);
   void set_string(std::string_view key, std::string_view value);
   void set_strings(std::string_view key, std::span<const std::string> values);
+  void set_integers(std::string_view key, std::span<const int32_t> values);  ///< stored as i32
+  void set_reals(std::string_view key, std::span<const float> values);       ///< stored as f32
   void erase(std::string_view key);
   /// All whose keys begin so.
   void erase_all(std::string_view prefix);

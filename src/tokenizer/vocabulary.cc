@@ -102,6 +102,10 @@ constexpr FillName kFillNames[] = {
 
 }  // namespace
 
+bool ends_by_name(std::string_view text) {
+  return std::ranges::any_of(kNames, [&](const Name& name) { return name.ends_generation && name.text == text; });
+}
+
 std::string key_location(const gguf::Metadata& metadata, std::string_view key) {
   return metadata.source().empty() ? std::string(key) : metadata.source() + ": " + std::string(key);
 }

@@ -69,6 +69,10 @@ class Vocabulary {
   std::set<TokenId> ends_by_name_;
 };
 
+/// Whether tokens of this name end generation, whatever the metadata says. A name that counts only where its key is
+/// missing is none of them.
+bool ends_by_name(std::string_view text);
+
 /// "file: key", the place of an error in metadata.
 std::string key_location(const gguf::Metadata& metadata, std::string_view key);
 

@@ -263,6 +263,51 @@ def saved_text(golden):
     return b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in lines)
 
 
+def tokenizer_folders():
+    """Inputs of tokenizer_json: kind, the tokenizer, and behind bytes 0xFE tokenizer_config.json and config.json."""
+    def document(**changes):
+        model = {"type": "BPE", "unk_token": None, "byte_fallback": False, "ignore_merges": False,
+                 "vocab": {"a": 0, "b": 1, "ab": 2, "\u0120": 3, "\u0120a": 4}, "merges": ["a b", "\u0120 a"]}
+        added = [{"id": 6, "content": "<s>", "special": True}, {"id": 7, "content": "<x>", "special": False}]
+        whole = {"added_tokens": added, "normalizer": {"type": "NFC"}, "pre_tokenizer": {"type": "ByteLevel"},
+                 "post_processor": {"type": "ByteLevel"}, "model": model | changes.pop("model", {})}
+        return json.dumps(whole | changes, ensure_ascii=False).encode()
+
+    token, text = {"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
+    template = {"type": "TemplateProcessing", "single": [token, text],
+                "pair": [token, text, token, {"Sequence": {"id": "B", "type_id": 1}}]}
+    split = {"type": "Split", "pattern": {"Regex": "\\p{N}{1,3}"}, "behavior": "Isolated", "invert": False}
+    steps = {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, {"type": "ByteLevel"}]}
+    config = {"bos_token": "<s>", "eos_token": {"content": "<x>"}, "add_bos_token": True, "chat_template": "{{ messages }}",
+              "added_tokens_decoder": {"1": {"content": "b", "special": True}, "3": {"content": "\u2581c"}}}
+    sizes = {"vocab_size": 16, "eos_token_id": [6, 7], "text_config": {"bos_token_id": 6}}
+    beside = b"\xfe" + json.dumps(config, ensure_ascii=False).encode() + b"\xfe" + json.dumps(sizes).encode()
+    characters = {"byte_fallback": True, "unk_token": "<unk>", "merges": [["a", "b"], ["\u2581", "a"]],
+                  "vocab": {"<unk>": 0, "a": 1, "b": 2, "ab": 3, "\u2581": 4, "\u2581a": 5} | {f"<0x{i:02X}>": 8 + i for i in range(256)}}
+    prepend = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "\u2581"},
+                                                   {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]}
+
+    def varint(value):
+        return bytes([value]) if value < 0x80 else bytes([0x80 | value & 0x7F]) + varint(value >> 7)
+
+    def field(number, value):
+        if isinstance(value, int):
+            return varint(number << 3) + varint(value)
+        return varint(number << 3 | 2) + varint(len(value)) + value
+
+    def piece(word, score, kind):
+        return field(1, field(1, word.encode()) + varint(2 << 3 | 5) + struct.pack("<f", score) + field(3, kind))
+
+    pieces = piece("<unk>", 0, 2) + piece("<s>", 0, 3) + b"".join(piece(f"<0x{i:02X}>", 0, 6) for i in range(256))
+    pieces += piece("a", -1, 1) + piece("b", -2, 1) + piece("ab", -3, 1) + piece("\u2581\u2581", -4, 4) + piece("", 0, 5)
+    model = pieces + field(2, field(3, 2) + field(35, 1)) + field(3, field(1, b"identity") + field(3, 0))
+    return {"bytes": b"\0" + document(), "beside": b"\0" + document(post_processor=template, pre_tokenizer=steps) + beside,
+            "named": b"\2" + document(pre_tokenizer=split), "characters": b"\0" + document(model=characters, normalizer=prepend),
+            "gemma4": b"\0" + document(model=characters, normalizer=None) + b"\xfe{}\xfe" + json.dumps({"model_type": "gemma4"}).encode(),
+            "unigram": b"\0" + document(model={"type": "Unigram", "vocab": [["a", -1.5]]}),
+            "sentencepiece": b"\1" + model, "sentencepiece-beside": b"\1" + model + beside}
+
+
 def main():
     source, out = (pathlib.Path(argument) for argument in sys.argv[1:3])
     golden = source / "tests" / "golden"
@@ -286,6 +331,8 @@ def main():
             pre = other.stem.partition("__pre_")[2]
             changed = vocabulary.with_key(b"tokenizer.ggml.pre", STRING, pre.encode())
             put("tokenizer", other.stem, changed.write() + texts[len(pre) % len(texts)])
+    for name, content in tokenizer_folders().items():
+        put("tokenizer_json", name, content)
     put("gguf", "vocabulary", tiny_vocabulary(Gguf(golden / "tokenizers" / "spm-words.gguf"), 40).write())
 
     for path in sorted(golden.glob("imatrix/*/imatrix.gguf")):
@@ -326,6 +373,15 @@ def main():
     for i, answer in enumerate(answers):  # in the order of the formats
         name, _, rest = answer.partition(" ")
         put("answer", name, bytes([i, int(rest[0]), 4]) + rest[1:].encode())
+    requests = {
+        "completion": b'\0{"prompt":"ab","max_tokens":4,"n":2,"echo":true,"logprobs":3,"stop":["x"],"seed":1,"temperature":0.5}',
+        "prompts": b'\0{"prompt":[[1,2],"a"],"top_p":0.9,"stream":true,"stream_options":{"include_usage":true}}',
+        "chat": b'\1{"messages":[{"role":"user","content":[{"type":"text","text":"a"}]}],"tools":[{"type":"function"}],'
+                b'"tool_choice":"none","logprobs":true,"top_logprobs":2,"chat_template_kwargs":{"a":false}}',
+        "limits": b'\1{"messages":[{"role":"user"}],"max_completion_tokens":1,"response_format":{"type":"text"}}',
+        "tokenize": b'\2{"content":"abc<s>","add_special":true,"parse_special":false,"with_pieces":true}'}
+    for name, request in requests.items():
+        put("request", name, request)
     put("saved_text", "two", saved_text(models["llama"]))
 
 
