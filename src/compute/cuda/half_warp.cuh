@@ -71,22 +71,20 @@ __device__ inline void empty_stack(size_t stack) {
 
 }  // namespace steelyard::compute::cuda
 
-namespace steelyard::simd::inline STEELYARD_TARGET {
-
 // On the host, where nvcc compiles these functions too, nobody calls them.
 #if CUDA_ARCH > 0
-STEELYARD_HD inline int this_lane() { return static_cast<int>(threadIdx.x & 15); }
-STEELYARD_HD inline void meet() { __syncwarp(compute::cuda::half_warp_mask()); }
-STEELYARD_HD inline float from_lane(float value, int lane) {
+STEELYARD_HD inline int steelyard::simd::this_lane() { return static_cast<int>(threadIdx.x & 15); }
+STEELYARD_HD inline void steelyard::simd::meet() { __syncwarp(compute::cuda::half_warp_mask()); }
+STEELYARD_HD inline float steelyard::simd::from_lane(float value, int lane) {
   return __shfl_sync(compute::cuda::half_warp_mask(), value, lane, kLanes);
 }
-STEELYARD_HD inline float from_partner(float value, int step) {
+STEELYARD_HD inline float steelyard::simd::from_partner(float value, int step) {
   return __shfl_xor_sync(compute::cuda::half_warp_mask(), value, step, kLanes);
 }
-STEELYARD_HD inline uint32_t vote(bool own) {
+STEELYARD_HD inline uint32_t steelyard::simd::vote(bool own) {
   return __ballot_sync(compute::cuda::half_warp_mask(), own) >> (threadIdx.x & 16) & 0xFFFF;
 }
-STEELYARD_HD inline int least_of_lanes(int own) {
+STEELYARD_HD inline int steelyard::simd::least_of_lanes(int own) {
 #if CUDA_ARCH >= 800
   return __reduce_min_sync(compute::cuda::half_warp_mask(), own);
 #else
@@ -97,24 +95,22 @@ STEELYARD_HD inline int least_of_lanes(int own) {
   return own;
 #endif
 }
-STEELYARD_HD inline int first_lane(uint32_t bits) { return __ffs(static_cast<int>(bits)) - 1; }
-STEELYARD_HD inline std::byte* common_memory() { return compute::cuda::block_memory(); }
-STEELYARD_HD inline uint32_t common_top() { return compute::cuda::stack_words()[0]; }
-STEELYARD_HD inline void set_common_top(uint32_t top) {
+STEELYARD_HD inline int steelyard::simd::first_lane(uint32_t bits) { return __ffs(static_cast<int>(bits)) - 1; }
+STEELYARD_HD inline std::byte* steelyard::simd::common_memory() { return compute::cuda::block_memory(); }
+STEELYARD_HD inline uint32_t steelyard::simd::common_top() { return compute::cuda::stack_words()[0]; }
+STEELYARD_HD inline void steelyard::simd::set_common_top(uint32_t top) {
   if (top > compute::cuda::stack_words()[1]) __trap();
   compute::cuda::stack_words()[0] = top;
 }
 #else
-STEELYARD_HD inline int this_lane() { return 0; }
-STEELYARD_HD inline void meet() {}
-STEELYARD_HD inline float from_lane(float value, int) { return value; }
-STEELYARD_HD inline float from_partner(float value, int) { return value; }
-STEELYARD_HD inline uint32_t vote(bool own) { return own ? 1 : 0; }
-STEELYARD_HD inline int least_of_lanes(int own) { return own; }
-STEELYARD_HD inline int first_lane(uint32_t) { return 0; }
-STEELYARD_HD inline std::byte* common_memory() { return nullptr; }
-STEELYARD_HD inline uint32_t common_top() { return 0; }
-STEELYARD_HD inline void set_common_top(uint32_t) {}
+STEELYARD_HD inline int steelyard::simd::this_lane() { return 0; }
+STEELYARD_HD inline void steelyard::simd::meet() {}
+STEELYARD_HD inline float steelyard::simd::from_lane(float value, int) { return value; }
+STEELYARD_HD inline float steelyard::simd::from_partner(float value, int) { return value; }
+STEELYARD_HD inline uint32_t steelyard::simd::vote(bool own) { return own ? 1 : 0; }
+STEELYARD_HD inline int steelyard::simd::least_of_lanes(int own) { return own; }
+STEELYARD_HD inline int steelyard::simd::first_lane(uint32_t) { return 0; }
+STEELYARD_HD inline std::byte* steelyard::simd::common_memory() { return nullptr; }
+STEELYARD_HD inline uint32_t steelyard::simd::common_top() { return 0; }
+STEELYARD_HD inline void steelyard::simd::set_common_top(uint32_t) {}
 #endif
-
-}  // namespace steelyard::simd::inline STEELYARD_TARGET
