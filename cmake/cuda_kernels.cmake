@@ -28,7 +28,7 @@ endfunction()
 
 # steelyard_cuda_encoders(<variable> [<type>...]): one source for each type of encoders.def, or for those named. Into it go
 # the type's own source and those that belong to no type, in a namespace of their own: the same text as for the processor,
-# compiled for one lane.
+# compiled for half a warp.
 function(steelyard_cuda_encoders variable)
   set(types ${ARGN})
   if(NOT types)
@@ -45,7 +45,7 @@ function(steelyard_cuda_encoders variable)
   foreach(name ${types})
     string(TOLOWER ${name} file)
     set(path ${PROJECT_BINARY_DIR}/cuda/encode_${file}.cu)
-    set(text "#define STEELYARD_ONE_LANE\n#define STEELYARD_TARGET device_${file}\n")
+    set(text "#define STEELYARD_HALF_WARP\n#define STEELYARD_TARGET device_${file}\n")
     foreach(source ${shared} formats/${file}.cc)
       string(APPEND text "#include \"${source}\"\n")
     endforeach()

@@ -19,7 +19,7 @@ constexpr uint64_t kOfSlice = sizeof(float) + quantize::HessianFactor::kPeakByte
 // target is made of, or the products that judge it.
 constexpr uint64_t kOfWeight = 2 * sizeof(float) + 6, kOfWeightAtWork = 3 * sizeof(float);
 
-// On a device, of n x n values: H, D, and of another matrix R and H. For each weight: tiles of rows,
+// On a device, of n x n values: H, D, and of another matrix R and H. For each weight: rows, codes,
 // errors, the results.
 constexpr uint64_t kOnDeviceOfSlice = 4 * sizeof(float), kOnDevice = 4 * sizeof(float);
 

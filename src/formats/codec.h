@@ -190,7 +190,7 @@ template <class F>
 STEELYARD_HD void decode_blocks(const std::byte* bytes, int64_t n_blocks, float* out) {
   const auto* blocks = as_blocks<F>(bytes);
   int64_t b = 0;
-  if constexpr (Grouped<F> && kLanes > 1) {
+  if constexpr (Grouped<F> && kLanes > 1 && !kLanesAreThreads) {
     constexpr int kBlocks = kSpanLen / F::kBlockLen;
     for (; b + kBlocks <= n_blocks; b += kBlocks, out += kSpanLen) {
       Span span;
@@ -203,11 +203,12 @@ STEELYARD_HD void decode_blocks(const std::byte* bytes, int64_t n_blocks, float*
   }
   for (; b < n_blocks; ++b) {
     if constexpr (Grouped<F>) {
-      for (int g = 0; g < F::kBlockLen / kGroupLen; ++g, out += kGroupLen) {
+      each(F::kBlockLen / kGroupLen, [&](int g) {
         Group group;
         F::unpack(blocks[b], g, group);
-        group_values(group, out);
-      }
+        group_values(group, out + g * kGroupLen);
+      });
+      out += F::kBlockLen;
     } else {
       *out++ = F::value(blocks[b]);
     }
@@ -263,8 +264,8 @@ STEELYARD_HD typename F::Scales fit_block(const float* x, const float* w, Effort
 }
 
 STEELYARD_HD inline bool all_zero(const float* x, int n) {
-  for (int i = 0; i < n; ++i) {
-    if (x[i] != 0.0f) return false;
+  for (int i = 0; i < n; i += kLanes) {
+    if (lane_bits(load(x + i) == Floats{}) != (1u << kLanes) - 1) return false;
   }
   return true;
 }
@@ -287,21 +288,23 @@ STEELYARD_HD void compensate_shrinkage(const float* x, const float* w, const uin
   constexpr float kShare = 0.7f;
   constexpr float kWorthIt = 1e-3f;  // of a scale; about what a half can tell apart
   constexpr float kMaxExcess = 0.25f;
-  float values[F::kBlockLen];
-  decode_blocks<F>(reinterpret_cast<const std::byte*>(&block), 1, values);
+  Common<float[F::kBlockLen]> values;
+  decode_blocks<F>(reinterpret_cast<const std::byte*>(&block), 1, *values);
   LaneSum xx, xq, qq;
   for (int i = 0; i < F::kBlockLen; i += kLanes) {
-    const Floats wx = load(w + i) * load(x + i);
+    const Floats wx = load(w + i) * load(x + i), value = load(*values + i);
     xx.add(i, wx * load(x + i));
-    xq.add(i, wx * load(values + i));
-    qq.add(i, load(w + i) * load(values + i) * load(values + i));
+    xq.add(i, wx * value);
+    qq.add(i, load(w + i) * value * value);
   }
   const float kept = xq.total();
   const float length = qq.total();
   const float excess = kShare * (xx.total() / kept - 1.0f);
   if (!(excess > kWorthIt && kept > 0.5f * length)) return;  // nor where a sum overflows
-  multiply_scales((1.0f + (excess < kMaxExcess ? excess : kMaxExcess)) * kept / length, scales);
-  F::pack(scales, codes, block);
+  once([&] {
+    multiply_scales((1.0f + (excess < kMaxExcess ? excess : kMaxExcess)) * kept / length, scales);
+    F::pack(scales, codes, block);
+  });
 }
 
 template <Encodable F>
@@ -310,15 +313,16 @@ STEELYARD_HD void encode_blocks(const float* x, const float* importance, int64_t
   auto* blocks = reinterpret_cast<typename F::Block*>(out);
   for (int64_t b = 0; b < n_blocks; ++b, x += F::kBlockLen) {
     if (F::kBlockLen > 1 && all_zero(x, F::kBlockLen)) {
-      std::memset(&blocks[b], 0, sizeof(blocks[b]));
+      once([&] { std::memset(&blocks[b], 0, sizeof(blocks[b])); });
       continue;
     }
-    float w[F::kBlockLen];
-    uint32_t codes[F::kBlockLen / F::kVectorDim];
-    objective<F>(x, importance == nullptr ? nullptr : importance + b * F::kBlockLen, w);
-    typename F::Scales scales = fit_block<F>(x, w, effort, codes);
-    F::pack(scales, codes, blocks[b]);
-    if constexpr (Grouped<F> && requires { scales.d; }) compensate_shrinkage<F>(x, w, codes, scales, blocks[b]);
+    Common<float[F::kBlockLen]> w;
+    Common<uint32_t[F::kBlockLen / F::kVectorDim]> codes;
+    Common<typename F::Scales> scales;
+    objective<F>(x, importance == nullptr ? nullptr : importance + b * F::kBlockLen, *w);
+    assign(*scales, fit_block<F>(x, *w, effort, *codes));
+    once([&] { F::pack(*scales, *codes, blocks[b]); });
+    if constexpr (Grouped<F> && requires { scales->d; }) compensate_shrinkage<F>(x, *w, *codes, *scales, blocks[b]);
   }
 }
 

@@ -26,7 +26,7 @@ struct SuperBlock {
 
   STEELYARD_HD SuperBlock(const float* x, const float* w, Effort effort) : normalized(x, w, kSubs * kSubLen) {
     for (int b = 0; b < kSubs; ++b)
-      unconstrained[b] = search_levels(Iq4Levels(), iq4_range(), sub_x(b), sub_w(b), kSubLen, effort);
+      assign(unconstrained[b], search_levels(Iq4Levels(), iq4_range(), sub_x(b), sub_w(b), kSubLen, effort));
   }
 
   STEELYARD_HD const float* sub_x(int b) const { return normalized.x + kSubLen * b; }
@@ -40,24 +40,25 @@ struct SuperBlock {
     float best = 0.0f;
     float least = HUGE_VALF;
     for (int pass = 0; pass < passes; ++pass) {
-      alignas(64) float super_scales[kCandidates];
-      alignas(64) float errors[kCandidates] = {};
-      for (int c = 0; c < kCandidates; ++c) {
+      Candidates super_scales, errors;
+      errors.fill([](int) { return 0.0f; });
+      super_scales.fill([&](int c) {
         const float below = static_cast<float>(kCandidates * pass + c) / (2.0f * fineness);
-        super_scales[c] = largest / (c % 2 == 0 ? kLow - 0.4f + below : kHigh + 0.4f - below);
-      }
+        return largest / (c % 2 == 0 ? kLow - 0.4f + below : kHigh + 0.4f - below);
+      });
       for (int b = 0; b < kSubs; ++b) {
-        alignas(64) float scales[kCandidates];
-        alignas(64) float sub_errors[kCandidates];
-        for (int c = 0; c < kCandidates; ++c) {
-          scales[c] = super_scales[c] * static_cast<float>(nearest_multiple(unconstrained[b], super_scales[c]));
-        }
+        Candidates scales, sub_errors;
+        scales.fill([&](int c) {
+          const float super_scale = super_scales.own(c);
+          return super_scale * static_cast<float>(nearest_multiple(unconstrained[b], super_scale));
+        });
         scale_errors(Iq4Levels(), sub_x(b), sub_w(b), kSubLen, scales, sub_errors);
-        for (int c = 0; c < kCandidates; ++c) errors[c] += sub_errors[c];
+        for (int c = 0; c < kCandidates; c += kLanes) errors.put(c, errors.get(c) + sub_errors.get(c));
       }
       const int c = argmin(errors);
-      if (errors[c] < least) {
-        least = errors[c];
+      const float error = errors[c];
+      if (error < least) {
+        least = error;
         best = super_scales[c];
       }
     }
@@ -73,12 +74,11 @@ struct SuperBlock {
     for (int b = 0; b < kSubs; ++b) {
       const int first =
           std::clamp(nearest_multiple(unconstrained[b], d) - kCandidates / 2, lowest, kHigh + 1 - kCandidates);
-      alignas(64) float multiples[kCandidates];
-      alignas(64) float errors[kCandidates];
-      for (int c = 0; c < kCandidates; ++c) multiples[c] = d * static_cast<float>(first + c);
+      Candidates multiples, errors;
+      multiples.fill([&](int c) { return d * static_cast<float>(first + c); });
       scale_errors(Iq4Levels(), sub_x(b), sub_w(b), kSubLen, multiples, errors);
       const int c = argmin(errors);
-      scales.s[b] = static_cast<int8_t>(first + c);
+      assign(scales.s[b], static_cast<int8_t>(first + c));
       error += errors[c];
     }
     return error;
@@ -97,23 +97,27 @@ STEELYARD_HD void choose_codes(const float* x, const IQ4_XS::Scales& scales, uin
 }  // namespace
 
 STEELYARD_HD IQ4_XS::Scales IQ4_XS::fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
-  const SuperBlock<> block(x, w, effort);
-  const auto d = effort == Effort::kFast     ? block.search_super_scale(1, 1.0f)
-                 : effort == Effort::kNormal ? block.search_super_scale(2, 2.0f)
-                                             : block.search_super_scale(8, 4.0f);
-  Scales best = {block.normalized.store(d), {}};
-  float error = block.choose_sub_scales(best);
-  choose_codes(x, best, codes);
+  Common<SuperBlock<>> block(x, w, effort);
+  const auto d = effort == Effort::kFast     ? block->search_super_scale(1, 1.0f)
+                 : effort == Effort::kNormal ? block->search_super_scale(2, 2.0f)
+                                             : block->search_super_scale(8, 4.0f);
+  Common<Scales> best;
+  assign(best->d, block->normalized.store(d));
+  float error = block->choose_sub_scales(*best);
+  choose_codes(x, *best, codes);
   for (int step = 0; effort == Effort::kBest && step < 4; ++step) {
-    Scales next = best;
-    refit(x, w, codes, next);
-    const float next_error = block.choose_sub_scales(next);
+    Common<Scales> next;
+    once([&] {
+      *next = *best;
+      refit(x, w, codes, *next);
+    });
+    const float next_error = block->choose_sub_scales(*next);
     if (next_error >= error) break;
     error = next_error;
-    best = next;
-    choose_codes(x, best, codes);
+    assign(*best, *next);
+    choose_codes(x, *best, codes);
   }
-  return best;
+  return *best;
 }
 
 STEELYARD_HD uint32_t IQ4_XS::round(const float* x, const float*, const Scales& scales, int position, float* values) {
@@ -121,9 +125,11 @@ STEELYARD_HD uint32_t IQ4_XS::round(const float* x, const float*, const Scales& 
 }
 
 STEELYARD_HD void IQ4_XS::rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
-  Scales own = {scales.d, {}};
-  SuperBlock<1>(x, w, effort).choose_sub_scales(own);
-  scales.s[position / kSubLen] = own.s[0];
+  Common<Scales> own;
+  assign(own->d, scales.d);
+  Common<SuperBlock<1>> block(x, w, effort);
+  block->choose_sub_scales(*own);
+  assign(scales.s[position / kSubLen], own->s[0]);
 }
 
 STEELYARD_HD void IQ4_XS::refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {

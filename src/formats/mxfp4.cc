@@ -15,18 +15,17 @@ constexpr int kHighestExponent = 252;
 }  // namespace
 
 STEELYARD_HD MXFP4::Scales MXFP4::fit(const float* x, const float* w, Effort, uint32_t* codes) {
-  const NormalizedBlock normalized(x, w, kBlockLen);
+  Common<NormalizedBlock> normalized(x, w, kBlockLen);
   // All scales that can be best, the largest first. Under a larger one, values below 1 would use only the lower levels.
-  alignas(64) float scales[kCandidates];
-  uint8_t exponents[kCandidates];
-  for (int c = 0; c < kCandidates; ++c) {
-    const int fitting = 128 + std::ilogb(normalized.power) - 2 - c;
-    exponents[c] = static_cast<uint8_t>(std::min(std::max(fitting, int{kLowestExponent}), int{kHighestExponent}));
-    scales[c] = static_cast<float>(static_cast<double>(half_scale(exponents[c])) / normalized.power);
-  }
-  alignas(64) float errors[kCandidates];
-  scale_errors(E2m1Levels(), normalized.x, normalized.w, kBlockLen, scales, errors);
-  const uint8_t exponent = exponents[argmin(errors)];
+  const auto exponent_of = [&](int c) {
+    const int fitting = 128 + std::ilogb(normalized->power) - 2 - c;
+    return static_cast<uint8_t>(std::min(std::max(fitting, int{kLowestExponent}), int{kHighestExponent}));
+  };
+  Candidates scales, errors;
+  scales.fill(
+      [&](int c) { return static_cast<float>(static_cast<double>(half_scale(exponent_of(c))) / normalized->power); });
+  scale_errors(E2m1Levels(), normalized->x, normalized->w, kBlockLen, scales, errors);
+  const uint8_t exponent = exponent_of(argmin(errors));
   E2m1Levels().codes(x, kBlockLen, half_scale(exponent), codes);
   return {exponent};
 }

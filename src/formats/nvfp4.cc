@@ -25,31 +25,32 @@ STEELYARD_HD int plain_scale(double max) {
 }  // namespace
 
 STEELYARD_HD NVFP4::Scales NVFP4::fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
-  Scales best = {};
+  Common<Scales> best;
   for (int b = 0; b < kSubs; ++b, x += kSubLen, w += kSubLen, codes += kSubLen) {
-    const NormalizedBlock normalized(x, w, kSubLen);
+    Common<NormalizedBlock> normalized(x, w, kSubLen);
     float max = 0.0f;
-    for (int i = 0; i < kSubLen; ++i) max = std::max(max, std::fabs(normalized.x[i]));
+    for (int i = 0; i < kSubLen; ++i) max = std::max(max, std::fabs(normalized->x[i]));
     // The scales around the obvious one, in steps of 1/8 to 1/16; or all scales, with 0x7F as another zero.
     const int count = effort == Effort::kBest ? 128 : kCandidates;
-    const int first = std::clamp(plain_scale(max * normalized.power) - (kCandidates - 7), 0, 128 - count);
+    const int first = std::clamp(plain_scale(max * normalized->power) - (kCandidates - 7), 0, 128 - count);
     float error = HUGE_VALF;
+    int chosen = 0;
     for (int s = first; s < first + count; s += kCandidates) {
-      alignas(64) float scales[kCandidates];
-      alignas(64) float errors[kCandidates];
+      Candidates scales, errors;
+      scales.fill(
+          [&](int c) { return static_cast<float>(half_scale(static_cast<uint32_t>(s + c)) / normalized->power); });
+      scale_errors(E2m1Levels(), normalized->x, normalized->w, kSubLen, scales, errors);
       for (int c = 0; c < kCandidates; ++c) {
-        scales[c] = static_cast<float>(half_scale(static_cast<uint32_t>(s + c)) / normalized.power);
-      }
-      scale_errors(E2m1Levels(), normalized.x, normalized.w, kSubLen, scales, errors);
-      for (int c = 0; c < kCandidates; ++c) {
-        if (errors[c] >= error) continue;
-        error = errors[c];
-        best.s[b] = static_cast<uint8_t>(s + c);
+        const float found = errors[c];
+        if (found >= error) continue;
+        error = found;
+        chosen = s + c;
       }
     }
-    E2m1Levels().codes(x, kSubLen, half_scale(best.s[b]), codes);
+    assign(best->s[b], static_cast<uint8_t>(chosen));
+    E2m1Levels().codes(x, kSubLen, half_scale(static_cast<uint32_t>(chosen)), codes);
   }
-  return best;
+  return *best;
 }
 
 STEELYARD_HD uint32_t NVFP4::round(const float* x, const float*, const Scales& scales, int position, float* values) {

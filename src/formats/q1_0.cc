@@ -9,15 +9,15 @@ namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD Q1_0::Scales Q1_0::fit(const float* x, const float* w, Effort, uint32_t* codes) {
   // The signs are best as they are, whatever the scale. So the least-squares scale is the mean magnitude.
-  const NormalizedBlock normalized(x, w, kBlockLen);
+  Common<NormalizedBlock> normalized(x, w, kBlockLen);
   double sum = 0.0;
   double weights = 0.0;
   for (int i = 0; i < kBlockLen; ++i) {
-    codes[i] = x[i] > 0.0f;
-    sum += static_cast<double>(normalized.w[i]) * std::fabs(normalized.x[i]);
-    weights += normalized.w[i];
+    sum += static_cast<double>(normalized->w[i]) * std::fabs(normalized->x[i]);
+    weights += normalized->w[i];
   }
-  return {normalized.store(static_cast<float>(sum / weights))};
+  each(kBlockLen, [&](int i) { codes[i] = x[i] > 0.0f; });
+  return {normalized->store(static_cast<float>(sum / weights))};
 }
 
 STEELYARD_HD uint32_t Q1_0::round(const float* x, const float*, const Scales& scales, int, float* values) {

@@ -3,7 +3,7 @@
 namespace steelyard::formats::inline STEELYARD_TARGET {
 
 STEELYARD_HD void Q8_0::objective(const float*, const float*, float* w) {
-  for (int i = 0; i < kBlockLen; ++i) w[i] = 1.0f;
+  for (int i = 0; i < kBlockLen; i += kLanes) store(broadcast(1.0f), w + i);
 }
 
 STEELYARD_HD void Q8_0::pack(const Scales& scales, const uint32_t* codes, Block& block) {

@@ -93,8 +93,7 @@ class Tile {
       multiply(x_, in_.n, panel.hessian, panel.width);
       for (int64_t r = 0; r < n_rows_; ++r) {
         const int64_t at = r * in_.n + panel.begin;
-        formats::accumulate_shrinkage<1>(x_ + at, memory_.errors + at, product(r), panel.width, energy[r],
-                                         projection[r]);
+        formats::accumulate_shrinkage(x_ + at, memory_.errors + at, product(r), panel.width, energy[r], projection[r]);
       }
     });
     const int64_t row_bytes = in_.n / format_.block_len * format_.block_bytes;
@@ -110,7 +109,7 @@ class Tile {
     for (int64_t begin = 0; begin < in_.n; begin += formats::kPanelLen) body(formats::LdlqPanel(in_, begin));
   }
 
-  formats::LdlqRow<EncoderSteps, 1> row(int64_t r) const {
+  formats::LdlqRow<EncoderSteps> row(int64_t r) const {
     return {EncoderSteps(format_),
             in_,
             {x_ + r * in_.n, memory_.errors + r * in_.n, product(r), memory_.scales + r * (in_.n / format_.block_len),

@@ -7,7 +7,7 @@
 // candidate into each lane and sum its values in order; they take candidates in multiples of kMaxLanes, and so every
 // target gives the same bytes.
 //
-//   load(p), store(v, p)         kLanes floats at any address; load(const int8_t*) makes floats of bytes,
+//   load(p), store(v, p)         kLanes floats or Words at any address; load(const int8_t*) makes floats of bytes,
 //                                load_halves(p), load_bfloats(p) of 16 bits each
 //   broadcast(x)                 x in every lane
 //   fma(a, b, c)                 a * b + c, in one rounding where the target has it
@@ -16,6 +16,7 @@
 //   largest_magnitude(v)         of lanes that are not negative
 //   lane_bits(mask)              bit l: whether the comparison holds in lane l
 //   first_lane(bits)             the lowest bit set
+//   least_index(mask, first)     the least first[l] + l of lanes l where the comparison holds; one does at least
 //   fold_lanes(v, f)             f over all lanes, by halves; least(v), largest(v), sum(v) are such
 //   look_up<n>(table, indices)   table[index & (n - 1)] of n <= 16 floats
 //   transpose_fours(rows, out, stride)   four rows of kLanes words become kLanes rows of four
@@ -59,8 +60,22 @@
 //   nibble_sub_scales(eight)     the 16 nibbles of eight bytes, the lowest first
 //   to_floats(sub_scales)        the bytes with their signs as Floats16
 //
-// one_lane.h is all this written as plain loops: what devices compile, what other targets are tested against, and what
-// to read when a word above is not clear.
+// On devices a lane can be a thread (half_warp.h). Encoders are written for that, too: what all lanes see is in Common
+// memory or the caller's, and is written by the words for it.
+//
+//   Common<T>(arguments...)      *, ->: an object in memory that all lanes see; a local variable elsewhere
+//   LaneArray<n>                 n floats, a multiple of kMaxLanes: one candidate of a search in each lane
+//     get(i), put(i, v)            numbers i .. i + kLanes - 1; i is a multiple of kLanes
+//     fill(f)                      number i becomes f(i)
+//     [i], set(i, x)               one of them
+//     own(i)                       number i within fill or each, called with this i
+//   once(f)                      f(), which has no verb in it, by one lane
+//   assign(place, x)             place = x, in memory
+//   each(n, f)                   f(0) .. f(n - 1), in any order and without verbs; no one writes what another reads
+//   number_of_digits<n>(base, f) the number below 2^24 whose n digits are f(0), the highest, .. f(n - 1); n is 4 or 8
+//
+// one_lane.h is all this written as plain loops: what devices compile for products, what other targets are tested
+// against, and what to read when a word above is not clear.
 #pragma once
 
 #include <cstdint>
@@ -80,7 +95,9 @@ inline constexpr int kMaxLanes = 16;
 }  // namespace steelyard::simd::inline STEELYARD_TARGET
 
 // Leaf headers build on what stands above; nobody else includes them.
-#if defined(__CUDACC__) || defined(STEELYARD_ONE_LANE)
+#if defined(STEELYARD_HALF_WARP)
+#include "simd/half_warp.h"
+#elif defined(__CUDACC__) || defined(STEELYARD_ONE_LANE)
 #include "simd/one_lane.h"
 #elif defined(__AVX512BW__)
 #include "simd/avx512.h"
@@ -92,6 +109,9 @@ inline constexpr int kMaxLanes = 16;
 #include "simd/neon.h"
 #else
 #include "simd/one_lane.h"
+#endif
+#if !defined(STEELYARD_HALF_WARP)
+#include "simd/one_thread.h"
 #endif
 
 namespace steelyard::simd::inline STEELYARD_TARGET {

@@ -18,11 +18,23 @@ inline Floats load(const float* p) {
   return v;
 }
 inline void store(const Floats& v, float* p) { std::memcpy(p, &v, sizeof(v)); }
+inline void store(const Words& v, uint32_t* p) { std::memcpy(p, &v, sizeof(v)); }
 
 /// Whole numbers of at least 0 as integers.
 inline Words to_codes(const Floats& v) { return __builtin_convertvector(v, Words); }
 inline Floats to_floats(const Ints& v) { return __builtin_convertvector(v, Floats); }
 inline int first_lane(uint32_t bits) { return std::countr_zero(bits); }
+inline int least_index(const Ints& mask, const Ints& first) {
+  int firsts[kLanes];
+  std::memcpy(firsts, &first, sizeof(firsts));
+  uint32_t bits = lane_bits(mask);
+  int least = firsts[first_lane(bits)] + first_lane(bits);
+  for (bits &= bits - 1; bits != 0; bits &= bits - 1) {
+    const int index = firsts[first_lane(bits)] + first_lane(bits);
+    least = index < least ? index : least;
+  }
+  return least;
+}
 
 inline Ints load_pairs(const int16_t* p) {
   Ints v;

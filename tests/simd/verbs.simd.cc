@@ -66,6 +66,9 @@ void native_floats(const VerbInputs& in, const Recorder& record) {
   for (int i = 0; i < kVerbValues; i += kLanes) store(load(in.any + i), page.begin() + i);
   record("store", page);
   record.lanes("broadcast", [&](int) { return broadcast(in.whole[0][0]); });
+  Page<uint32_t, kVerbValues> codes;
+  for (int i = 0; i < kVerbValues; i += kLanes) store(to_codes(load(in.codes_as_floats + i)), codes.begin() + i);
+  record("store of Words", codes);
 
   record.lanes("+", [&](int i) { return a(i) + b(i); });
   record.lanes("-", [&](int i) { return a(i) - b(i); });
@@ -116,6 +119,15 @@ void native_integers(const VerbInputs& in, const Recorder& record) {
     if (bits != 0) first = i + first_lane(bits);
   }
   record("first_lane", first);
+  int least = 1 << 20;
+  for (int i = 0; i < kVerbValues; i += kLanes) {
+    // Multiples of 64, so that the lane decides only between equals.
+    const Ints equal = load(in.whole[0] + i) >= broadcast(0.0f), firsts = (words(2, i) & 0xFFC0) + i;
+    if (lane_bits(equal) == 0) continue;
+    const int index = least_index(equal, firsts);
+    least = index < least ? index : least;
+  }
+  record("least_index", least);
   record.lanes("look_up<4>", [&](int i) { return look_up<4>(in.table, words(0, i)); });
   record.lanes("look_up<8>", [&](int i) { return look_up<8>(in.table, words(0, i)); });
   record.lanes("look_up<16>", [&](int i) { return look_up<16>(in.table, words(0, i)); });
@@ -150,6 +162,21 @@ void native_integers(const VerbInputs& in, const Recorder& record) {
     transpose_fours(rows, columns.begin() + i * kStride, kStride);
   }
   record("transpose_fours", columns);
+}
+
+// Memory that all lanes see; one_thread.h has it for all of these targets.
+void memory_in_common(const VerbInputs& in, const Recorder& record) {
+  LaneArray<32> array;
+  array.fill([&](int i) { return in.whole[0][i]; });
+  for (int i = 0; i < 32; i += kLanes) array.put(i, array.get(i) + load(in.whole[1] + i));
+  array.set(17, in.whole[2][0]);
+  for (int i = 0; i < 32; ++i) record("LaneArray", array[i]);
+  Common<float[32]> common;
+  each(32, [&](int i) { (*common)[i] = array.own(i) + 1.0f; });
+  once([&] { (*common)[3] = 0.0f; });
+  assign((*common)[4], in.whole[2][1]);
+  record("Common", *common);
+  record("number_of_digits", number_of_digits<8>(3, [&](int i) { return in.bytes[0][i] % 3; }));
 }
 
 void bytes_of_memory(const VerbInputs& in, const Recorder& record) {
@@ -283,6 +310,7 @@ void run(const VerbInputs& in, const VerbSink& sink) {
   const Recorder record{sink};
   native_floats(in, record);
   native_integers(in, record);
+  memory_in_common(in, record);
   bytes_of_memory(in, record);
   bytes(in, record);
   sixteen_numbers(in, record);

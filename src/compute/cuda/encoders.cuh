@@ -1,29 +1,31 @@
-// The encoder of one quantized type on the device: the source of src/formats compiled once more, for one lane. A thread
-// encodes a block by itself, with the same sums as the host, so the bytes are the host's. cmake/cuda_kernels.cmake
-// makes an instance per type, which includes the type's sources into a namespace of its own.
+// The encoder of one quantized type on the device: the source of src/formats compiled once more, for half a warp as a
+// register of 16 lanes (simd/half_warp.h). Half a warp encodes a block, with the same sums as the host, so the bytes
+// are the host's. cmake/cuda_kernels.cmake makes an instance per type, which includes the type's sources into a
+// namespace of its own.
 //
-// The including file must define STEELYARD_ONE_LANE and STEELYARD_TARGET, and must be compiled without contraction to
+// The including file must define STEELYARD_HALF_WARP and STEELYARD_TARGET, and must be compiled without contraction to
 // FMA.
 #pragma once
 
 #include <type_traits>
 
 #include "compute/cuda/books.cuh"
+#include "compute/cuda/half_warp.cuh"
 #include "compute/cuda/ldlq.cuh"
 #include "formats/codec.h"
 
 namespace steelyard::compute::cuda {
 
-static_assert(simd::kLanes == 1, "a thread takes a block");
-
 template <class F>
 __global__ void __launch_bounds__(kEncodeThreads) encode_on_device(EncodeArgs args) {
   if constexpr (HasCodebook<F>) load_books<F>(args.books);
-  const int64_t b = static_cast<int64_t>(blockIdx.x) * kEncodeThreads + threadIdx.x;
+  const int64_t b = half_warp_number();
   if (b >= args.n_rows * args.blocks_of_row) return;
+  const auto effort = static_cast<formats::Effort>(args.effort);
+  empty_stack(stack_bytes<F>(effort, 0));
   const float* importance =
       args.importance == nullptr ? nullptr : args.importance + b % args.blocks_of_row * F::kBlockLen;
-  formats::encode_blocks<F>(args.x + b * F::kBlockLen, importance, 1, static_cast<formats::Effort>(args.effort),
+  formats::encode_blocks<F>(args.x + b * F::kBlockLen, importance, 1, effort,
                             args.out + b * static_cast<int64_t>(sizeof(typename F::Block)));
 }
 
@@ -33,9 +35,9 @@ EncodeKernel make_encode_kernel() {
   kernel.scales_bytes = sizeof(typename F::Scales);
   kernel.launch_ldlq = launch_ldlq<F>;
   kernel.launch = [](const EncodeArgs& args, cudaStream_t stream) {
-    const int64_t n = args.n_rows * args.blocks_of_row;
-    return CUDA_LAUNCH((encode_on_device<F>), dim3(static_cast<unsigned>((n + kEncodeThreads - 1) / kEncodeThreads)),
-                       dim3(kEncodeThreads), 0, stream, args);
+    return CUDA_LAUNCH((encode_on_device<F>), grid_of_half_warps(args.n_rows * args.blocks_of_row),
+                       dim3(kEncodeThreads), shared_bytes(stack_bytes<F>(static_cast<formats::Effort>(args.effort), 0)),
+                       stream, args);
   };
   if constexpr (HasCodebook<F>) {
     static_assert(std::is_trivially_copyable_v<formats::BookOf<F>>, "books are copied to the device as they are");

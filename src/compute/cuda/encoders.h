@@ -12,7 +12,7 @@
 
 namespace steelyard::compute::cuda {
 
-inline constexpr int kEncodeThreads = kTileRows;
+inline constexpr int kEncodeThreads = 32;  ///< of a launch's block: two half warps
 
 /// Whole rows of blocks; all pointers are the device's.
 struct EncodeArgs {

@@ -1,8 +1,9 @@
-// Error feedback of a row on the device (formats/ldlq_row.h) with the steps of one type, a thread for each row.
+// Error feedback of a row on the device (formats/ldlq_row.h) with the steps of one type, half a warp for each row.
 // Products with whole panels do not depend on the type, and are in ldlq.cu. Included by encoders.cuh.
 #pragma once
 
 #include "compute/cuda/books.cuh"
+#include "compute/cuda/half_warp.cuh"
 #include "compute/cuda/ldlq.h"
 #include "formats/codec.h"
 #include "formats/ldlq_row.h"
@@ -29,7 +30,7 @@ struct StepsOf {
 
   STEELYARD_HD static void fit(const float* x, const float* w, formats::Effort effort, Scales& scales,
                                uint32_t* codes) {
-    scales = formats::fit_block<F>(x, w, effort, codes);
+    simd::assign(scales, formats::fit_block<F>(x, w, effort, codes));
   }
   STEELYARD_HD static uint32_t round(const float* x, const float* w, const Scales& scales, int position,
                                      float* values) {
@@ -46,9 +47,9 @@ struct StepsOf {
     F::pack(scales, codes, *reinterpret_cast<typename F::Block*>(block));
   }
   STEELYARD_HD static void values(const Scales& scales, const uint32_t* codes, float* out) {
-    typename F::Block block;
-    F::pack(scales, codes, block);
-    formats::decode_blocks<F>(reinterpret_cast<const std::byte*>(&block), 1, out);
+    simd::Common<typename F::Block> block;
+    simd::once([&] { F::pack(scales, codes, *block); });
+    formats::decode_blocks<F>(reinterpret_cast<const std::byte*>(&*block), 1, out);
   }
 };
 
@@ -56,14 +57,18 @@ struct StepsOf {
 template <class F, LdlqStep kStep>
 __global__ void __launch_bounds__(kEncodeThreads) ldlq_step(LdlqArgs args) {
   if constexpr (HasCodebook<F>) load_books<F>(args.books);
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * kEncodeThreads + threadIdx.x;
+  const int64_t row = half_warp_number();
   if (row >= args.n_rows) return;
+  empty_stack(stack_bytes_of_rows<F>(static_cast<formats::Effort>(args.inputs.effort)));
   const int64_t n = args.inputs.n, n_blocks = n / F::kBlockLen;
-  const int64_t interleaved = blockIdx.x * n * kEncodeThreads + threadIdx.x;
-  const formats::LdlqRow<StepsOf<F>, kEncodeThreads> steps(
+  simd::Common<float[formats::kPanelLen]> product;
+  if constexpr (kStep != LdlqStep::kFinish) {
+    const auto width = static_cast<int>(formats::LdlqPanel(args.inputs, args.begin).width);
+    simd::each(width, [&](int k) { (*product)[k] = args.products[row * formats::kPanelLen + k]; });
+  }
+  const formats::LdlqRow<StepsOf<F>> steps(
       {}, args.inputs,
-      {args.x + interleaved, args.errors + interleaved,
-       args.products + static_cast<int64_t>(blockIdx.x) * formats::kPanelLen * kEncodeThreads + threadIdx.x,
+      {args.rows + row * n, args.errors + row * n, *product,
        static_cast<typename F::Scales*>(args.scales) + row * n_blocks, args.codes + row * (n / F::kVectorDim)});
   if constexpr (kStep == LdlqStep::kRound) steps.round(formats::LdlqPanel(args.inputs, args.begin));
   if constexpr (kStep == LdlqStep::kDescend) steps.descend(formats::LdlqPanel(args.inputs, args.begin));
@@ -75,14 +80,15 @@ __global__ void __launch_bounds__(kEncodeThreads) ldlq_step(LdlqArgs args) {
 
 template <class F>
 cudaError_t launch_ldlq(LdlqStep step, const LdlqArgs& args, cudaStream_t stream) {
-  const dim3 grid(static_cast<unsigned>(args.n_tiles())), block(kEncodeThreads);
+  const dim3 grid = grid_of_half_warps(args.n_rows), block(kEncodeThreads);
+  const size_t shared = shared_bytes(stack_bytes_of_rows<F>(static_cast<formats::Effort>(args.inputs.effort)));
   switch (step) {
     case LdlqStep::kRound:
-      return CUDA_LAUNCH((ldlq_step<F, LdlqStep::kRound>), grid, block, 0, stream, args);
+      return CUDA_LAUNCH((ldlq_step<F, LdlqStep::kRound>), grid, block, shared, stream, args);
     case LdlqStep::kDescend:
-      return CUDA_LAUNCH((ldlq_step<F, LdlqStep::kDescend>), grid, block, 0, stream, args);
+      return CUDA_LAUNCH((ldlq_step<F, LdlqStep::kDescend>), grid, block, shared, stream, args);
     default:
-      return CUDA_LAUNCH((ldlq_step<F, LdlqStep::kFinish>), grid, block, 0, stream, args);
+      return CUDA_LAUNCH((ldlq_step<F, LdlqStep::kFinish>), grid, block, shared, stream, args);
   }
 }
 

@@ -19,14 +19,12 @@ void LdlqRounder::encode(const formats::Format& to, const EncodeKernel& kernel, 
   args.inputs.hessian = uploaded(hessian_, inputs.hessian, n * n);
   args.inputs.weights = uploaded(weights_, inputs.weights, n);
   args.inputs.vector_inverse = uploaded(inverse_, inputs.vector_inverse, n * vector_dim);
-  const auto whole_rows = static_cast<size_t>(args.n_tiles() * kTileRows);
-  args.x = x_.array<float>(whole_rows * static_cast<size_t>(n));
-  args.errors = errors_.array<float>(whole_rows * static_cast<size_t>(n));
-  args.products = products_.array<float>(whole_rows * formats::kPanelLen);
+  args.errors = errors_.array<float>(static_cast<size_t>(n_rows * n));
+  args.products = products_.array<float>(static_cast<size_t>(n_rows * formats::kPanelLen));
   args.scales = scales_.array<std::byte>(static_cast<size_t>(n_blocks) * kernel.scales_bytes);
   args.codes = codes_.array<uint32_t>(static_cast<size_t>(n_rows * n / vector_dim));
-  args.energy = shrinkage_.array<double>(2 * whole_rows);
-  args.projection = args.energy + whole_rows;
+  args.energy = shrinkage_.array<double>(static_cast<size_t>(2 * n_rows));
+  args.projection = args.energy + n_rows;
   const auto bytes = static_cast<size_t>(n_blocks * to.block_bytes);
   args.out = out_.array<std::byte>(bytes);
 
@@ -38,7 +36,6 @@ void LdlqRounder::encode(const formats::Format& to, const EncodeKernel& kernel, 
   const auto each_panel = [&](const auto& body) {
     for (args.begin = 0; args.begin < n; args.begin += formats::kPanelLen) body();
   };
-  run(interleave(args, device_.stream()));
   each_panel([&] {
     multiply(args.errors, args.begin, args.inputs.factor);
     run(kernel.launch_ldlq(LdlqStep::kRound, args, device_.stream()));
@@ -50,7 +47,7 @@ void LdlqRounder::encode(const formats::Format& to, const EncodeKernel& kernel, 
     });
   }
   each_panel([&] {
-    multiply(args.x, n, args.inputs.hessian);
+    multiply(args.rows, n, args.inputs.hessian);
     run(accumulate_shrinkage_of_panel(args, std::min<int64_t>(formats::kPanelLen, n - args.begin), device_.stream()));
   });
   run(kernel.launch_ldlq(LdlqStep::kFinish, args, device_.stream()));

@@ -23,7 +23,7 @@ class LdlqRounder {
 
   Device& device_;
   Workspace factor_{device_}, hessian_{device_}, weights_{device_}, inverse_{device_};
-  Workspace rows_{device_}, x_{device_}, errors_{device_}, products_{device_}, scales_{device_}, codes_{device_},
+  Workspace rows_{device_}, errors_{device_}, products_{device_}, scales_{device_}, codes_{device_},
       shrinkage_{device_}, out_{device_};
 };
 

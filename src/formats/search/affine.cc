@@ -27,18 +27,18 @@ STEELYARD_HD double affine_error(const float* x, const float* w, const uint32_t*
 }  // namespace
 
 STEELYARD_HD Affine fit_affine(int high, const float* x, const float* w, Effort effort, uint32_t* codes) {
-  NormalizedBlock normalized(x, w, kAffineLen);
+  Common<NormalizedBlock> normalized(x, w, kAffineLen);
   // Around the mean, the best offset is that of a level below it. So the search loses nothing by assuming minima.
   double sum = 0.0;
   double weights = 0.0;
   for (int i = 0; i < kAffineLen; ++i) {
-    sum += static_cast<double>(normalized.w[i]) * normalized.x[i];
-    weights += normalized.w[i];
+    sum += static_cast<double>(normalized->w[i]) * normalized->x[i];
+    weights += normalized->w[i];
   }
   const auto mean = static_cast<float>(sum / weights);
-  for (int i = 0; i < kAffineLen; ++i) normalized.x[i] -= mean;
-  const AffineFit fit = search_affine(static_cast<float>(high), normalized.x, normalized.w, kAffineLen, effort);
-  Affine best = {normalized.store(fit.scale), normalized.store(mean - fit.min)};
+  each(kAffineLen, [&](int i) { normalized->x[i] -= mean; });
+  const AffineFit fit = search_affine(static_cast<float>(high), normalized->x, normalized->w, kAffineLen, effort);
+  Affine best = {normalized->store(fit.scale), normalized->store(mean - fit.min)};
   nearest_codes(high, x, best, codes);
   if (effort != Effort::kBest) return best;
 
@@ -46,13 +46,13 @@ STEELYARD_HD Affine fit_affine(int high, const float* x, const float* w, Effort 
   double error = affine_error(x, w, codes, best);
   for (int step = 0; step < 8; ++step) {
     const Affine refitted = refit_affine(x, w, codes, best);
-    uint32_t refitted_codes[kAffineLen];
-    nearest_codes(high, x, refitted, refitted_codes);
-    const double refitted_error = affine_error(x, w, refitted_codes, refitted);
+    Common<uint32_t[kAffineLen]> refitted_codes;
+    nearest_codes(high, x, refitted, *refitted_codes);
+    const double refitted_error = affine_error(x, w, *refitted_codes, refitted);
     if (refitted_error >= error) break;
     error = refitted_error;
     best = refitted;
-    std::memcpy(codes, refitted_codes, sizeof(refitted_codes));
+    each(kAffineLen, [&](int i) { codes[i] = (*refitted_codes)[i]; });
   }
   return best;
 }

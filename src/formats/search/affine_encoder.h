@@ -70,32 +70,37 @@ class AffineSearch {
   STEELYARD_HD AffineSearch(const float* x, const float* w, Effort effort)
       : block_(x, w, kSubBlocks * kSubBlockLen), budget_(super_scale_budget(effort)) {
     for (int b = 0; b < kSubBlocks; ++b) {
-      values_[b] = AffineValues(block_.x + b * kSubBlockLen, block_.w + b * kSubBlockLen, kSubBlockLen);
-      unconstrained_[b] = search_affine(values_[b], F::kHighCode, affine_budget(effort));
+      values_[b].set(block_.x + b * kSubBlockLen, block_.w + b * kSubBlockLen, kSubBlockLen);
+      assign(unconstrained_[b], search_affine(values_[b], F::kHighCode, affine_budget(effort)));
     }
   }
 
   STEELYARD_HD AffineScales run() const {
-    SuperScales super_scales[kMaxSuperScales];
-    choose_super_scales(super_scales);
-    Fit best = best_fit<Fit>(
-        super_scales, budget_.super_scales, budget_.rounds, [&](const SuperScales& of) { return fit_under(of); },
-        [&](const Fit& fit) { return improved(fit); });
-    const SuperScales last = improved(best);
-    best.scales.d = block_.store(last.d);
-    best.scales.d_min = block_.store(last.d_min);
-    return best.scales;
+    Candidates d, d_min;  // super_scales of each
+    choose_super_scales(d, d_min);
+    Common<Fit> best;
+    best_fit(
+        [&](int k) {
+          return SuperScales{d[k], d_min[k]};
+        },
+        budget_.super_scales, budget_.rounds, [&](const SuperScales& of, Fit& fit) { fit_under(of, fit); },
+        [&](const Fit& fit) { return improved(fit); }, *best);
+    const SuperScales last = improved(*best);
+    AffineScales scales = best->scales;
+    scales.d = block_.store(last.d);
+    scales.d_min = block_.store(last.d_min);
+    return scales;
   }
 
   /// The best integers for given super-block scales.
   STEELYARD_HD AffineScales sub_scales_under(Half d, Half d_min) const {
-    return fit_under({block_.load(d), block_.load(d_min)}).scales;
+    Common<Fit> fit;
+    fit_under({block_.load(d), block_.load(d_min)}, *fit);
+    return fit->scales;
   }
 
  private:
   static constexpr int kSubBlockLen = F::kBlockLen / F::kSubBlocks;
-  static constexpr int kMaxSuperScales = 16;
-
   struct SuperScales {
     float d;
     float d_min;
@@ -110,39 +115,47 @@ class AffineSearch {
   /// The most promising super-block scales: those under which the unconstrained pairs, rounded to integers, lose least.
   /// The largest scale or minimum becomes the largest integer, or a little less or more so that the others round
   /// better.
-  STEELYARD_HD void choose_super_scales(SuperScales* super_scales) const {
+  STEELYARD_HD void choose_super_scales(Candidates& super_d, Candidates& super_d_min) const {
     AffineFit largest = {0.0f, 0.0f};
     for (const AffineResult& ideal : unconstrained_) {
       largest = {std::max(largest.scale, ideal.fit.scale), std::max(largest.min, ideal.fit.min)};
     }
-    float candidates[kCandidates];
-    for (int c = 0; c < kCandidates; ++c) {
-      candidates[c] = 1.0f / (static_cast<float>(F::kHighSubScale) *
-                              (F::kFirstFraction - F::kNextFraction * static_cast<float>(c)));
-    }
-    float losses[kCandidates][kCandidates];
-    float least[kCandidates];
-    for (float& loss : least) loss = FLT_MAX;
+    Candidates candidates;
+    candidates.fill([&](int c) {
+      return 1.0f /
+             (static_cast<float>(F::kHighSubScale) * (F::kFirstFraction - F::kNextFraction * static_cast<float>(c)));
+    });
+    Common<float[kCandidates][kCandidates]> losses;
+    Candidates least;
+    least.fill([](int) { return FLT_MAX; });
     for (int k = 0; k < kCandidates; k += kCandidates / budget_.d_min_candidates) {
-      super_scale_losses(largest.scale, candidates, largest.min * candidates[k], losses[k]);
-      least[k] = losses[k][argmin(losses[k])];
+      super_scale_losses(largest.scale, candidates, largest.min * candidates[k], (*losses)[k]);
+      least.set(k, least_of((*losses)[k]));
     }
     for (int n = 0; n < budget_.super_scales; ++n) {
       const int k = argmin(least);
-      const int c = argmin(losses[k]);
-      super_scales[n] = {largest.scale * candidates[c], largest.min * candidates[k]};
-      losses[k][c] = FLT_MAX;
-      least[k] = losses[k][argmin(losses[k])];
+      const int c = argmin(loaded((*losses)[k]));
+      super_d.set(n, largest.scale * candidates[c]);
+      super_d_min.set(n, largest.min * candidates[k]);
+      assign((*losses)[k][c], FLT_MAX);
+      least.set(k, least_of((*losses)[k]));
     }
   }
 
+  STEELYARD_HD static Candidates loaded(const float (&losses)[kCandidates]) {
+    Candidates all;
+    for (int c = 0; c < kCandidates; c += kLanes) all.put(c, load(losses + c));
+    return all;
+  }
+  STEELYARD_HD static float least_of(const float (&losses)[kCandidates]) { return losses[argmin(loaded(losses))]; }
+
   /// For d = largest * candidates[c] and this d_min, the summed losses of all sub-blocks.
-  STEELYARD_HD void super_scale_losses(float largest, const float (&candidates)[kCandidates], float d_min,
+  STEELYARD_HD void super_scale_losses(float largest, const Candidates& candidates, float d_min,
                                        float (&losses)[kCandidates]) const {
     const IntegerLevels levels = {0.0f, static_cast<float>(F::kHighSubScale)};
     const Floats inverse_min = inverse_or_zero(broadcast(d_min));
     for (int c = 0; c < kCandidates; c += kLanes) {
-      const Floats d = largest * load(candidates + c);
+      const Floats d = largest * candidates.get(c);
       const Floats inverse = inverse_or_zero(d);
       Floats loss = {};
       for (int b = 0; b < kSubBlocks; ++b) {
@@ -162,37 +175,44 @@ class AffineSearch {
   }
 
   /// The best integers under these super-block scales, as they are stored.
-  STEELYARD_HD Fit fit_under(const SuperScales& super_scales) const {
-    Fit fit;
-    fit.scales = {block_.store(super_scales.d), block_.store(super_scales.d_min), {}, {}};
-    const float d = block_.load(fit.scales.d);
-    const float d_min = block_.load(fit.scales.d_min);
+  STEELYARD_HD void fit_under(const SuperScales& super_scales, Fit& fit) const {
+    const Half stored_d = block_.store(super_scales.d), stored_d_min = block_.store(super_scales.d_min);
+    assign(fit.scales, AffineScales{stored_d, stored_d_min, {}, {}});
+    const float d = block_.load(stored_d);
+    const float d_min = block_.load(stored_d_min);
+    double error = 0.0;
+    SuperScaleSums sums;
     const Floats inverse = inverse_or_zero(broadcast(d));
     const Floats inverse_min = inverse_or_zero(broadcast(d_min));
     for (int b = 0; b < kSubBlocks; ++b) {
       AffineCandidates candidates;
-      float sub_scales[kCandidates];
-      float sub_mins[kCandidates];
+      Candidates sub_scales, sub_mins;
       sub_scales_near(b, d, d_min, inverse, inverse_min, sub_scales, sub_mins, candidates);
       AffineResult found;
       const int best = best_affine(values_[b], F::kHighCode, candidates, found);
-      fit.scales.scale[b] = static_cast<uint8_t>(sub_scales[best]);
-      fit.scales.minimum[b] = static_cast<uint8_t>(sub_mins[best]);
-      fit.error += found.error;
-      const double scale = sub_scales[best];
-      const double minimum = sub_mins[best];
-      fit.sums.pp += scale * scale * found.sums.qq;
-      fit.sums.pr += scale * minimum * found.sums.q1;
-      fit.sums.rr += minimum * minimum * values_[b].w1;
-      fit.sums.xp += scale * (found.sums.yq + static_cast<double>(values_[b].base) * found.sums.q1);
-      fit.sums.xr += minimum * (values_[b].y1 + static_cast<double>(values_[b].base) * values_[b].w1);
+      const float sub_scale = sub_scales[best], sub_min = sub_mins[best];
+      once([&] {
+        fit.scales.scale[b] = static_cast<uint8_t>(sub_scale);
+        fit.scales.minimum[b] = static_cast<uint8_t>(sub_min);
+      });
+      error += found.error;
+      const double scale = sub_scale;
+      const double minimum = sub_min;
+      sums.pp += scale * scale * found.sums.qq;
+      sums.pr += scale * minimum * found.sums.q1;
+      sums.rr += minimum * minimum * values_[b].w1;
+      sums.xp += scale * (found.sums.yq + static_cast<double>(values_[b].base) * found.sums.q1);
+      sums.xr += minimum * (values_[b].y1 + static_cast<double>(values_[b].base) * values_[b].w1);
     }
-    return fit;
+    once([&] {
+      fit.error = error;
+      fit.sums = sums;
+    });
   }
 
   /// Eight scales around the best unconstrained one, each with the nearest minima below and above its best one.
   STEELYARD_HD void sub_scales_near(int b, float d, float d_min, const Floats& inverse, const Floats& inverse_min,
-                                    float* sub_scales, float* sub_mins, AffineCandidates& candidates) const {
+                                    Candidates& sub_scales, Candidates& sub_mins, AffineCandidates& candidates) const {
     static constexpr float kOffsets[kCandidates] = {-3, -3, -2, -2, -1, -1, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4};
     static constexpr float kSides[kCandidates] = {0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1};
     const IntegerLevels levels = {0.0f, static_cast<float>(F::kHighSubScale)};
@@ -202,10 +222,10 @@ class AffineSearch {
       const Floats scale = sub_scale * d;
       const Floats min = (ideal.min + slope(b) * (scale - ideal.scale)) * inverse_min;
       const Floats sub_min = levels.nearest(levels.nearest(min - 0.5f) + load(kSides + c));
-      store(sub_scale, sub_scales + c);
-      store(sub_min, sub_mins + c);
-      store(scale, candidates.scales + c);
-      store(sub_min * d_min, candidates.mins + c);
+      sub_scales.put(c, sub_scale);
+      sub_mins.put(c, sub_min);
+      candidates.scales.put(c, scale);
+      candidates.mins.put(c, sub_min * d_min);
     }
   }
 
@@ -234,44 +254,49 @@ struct AffineEncoder {
   static constexpr int kSubBlocks = F::kBlockLen / F::kScaleLen;
   static constexpr int kHighCode = F::kMaxCode;
   using Scales = AffineScales;
+  template <class Format>
+  using SearchOf = AffineSearch<Format>;
 
   STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
-    const Scales scales = AffineSearch<F>(x, w, effort).run();
+    Common<Scales> scales;
+    {
+      Common<AffineSearch<F>> search(x, w, effort);
+      assign(*scales, search->run());
+    }
     constexpr int kLen = F::kBlockLen / F::kSubBlocks;
     for (int b = 0; b < F::kSubBlocks; ++b) {
-      round_values(x + b * kLen, kLen, scale_of(scales, b), min_of(scales, b), 0, F::kHighCode, codes + b * kLen);
+      round_values(x + b * kLen, kLen, scale_of(*scales, b), min_of(*scales, b), 0, F::kHighCode, codes + b * kLen);
     }
-    return scales;
+    return *scales;
   }
 
   STEELYARD_HD static uint32_t round(const float* x, const float*, const Scales& scales, int position, float* values) {
     const int b = position / (F::kBlockLen / F::kSubBlocks);
-    const float scale = scale_of(scales, b);
-    const float min = min_of(scales, b);
-    const int q = scale == 0.0f ? 0 : nearest_down((*x + min) / scale, 0, F::kHighCode);
-    *values = scale * static_cast<float>(q) - min;
-    return static_cast<uint32_t>(q);
+    return round_under(*x, scale_of(scales, b), min_of(scales, b), values);
   }
 
   STEELYARD_HD static void rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
     constexpr int kLen = F::kBlockLen / F::kSubBlocks;
     const int b = position / kLen;
-    const Scales own = AffineSearch<F, 1>(x, w, effort).sub_scales_under(scales.d, scales.d_min);
-    Scales changed = scales;
-    changed.scale[b] = own.scale[0];
-    changed.minimum[b] = own.minimum[0];
+    Common<AffineSearch<F, 1>> search(x, w, effort);
+    const Scales own = search->sub_scales_under(scales.d, scales.d_min);
+    const float d = to_float(scales.d), d_min = to_float(scales.d_min);
     // The search looks around an unconstrained pair. The scales of a block that was fitted to other values may be far
     // from it.
-    const auto error = [&](const Scales& tried) {
+    const auto error = [&](int sub_scale, int minimum) {
       float sum = 0.0f;
       for (int i = 0; i < kLen; ++i) {
         float value;
-        round(x + i, w + i, tried, position, &value);
+        round_under(x[i], d * static_cast<float>(sub_scale), d_min * static_cast<float>(minimum), &value);
         sum += w[i] * (x[i] - value) * (x[i] - value);
       }
       return sum;
     };
-    if (error(changed) < error(scales)) scales = changed;
+    if (!(error(own.scale[0], own.minimum[0]) < error(scales.scale[b], scales.minimum[b]))) return;
+    once([&] {
+      scales.scale[b] = own.scale[0];
+      scales.minimum[b] = own.minimum[0];
+    });
   }
 
   STEELYARD_HD static void refit(const float* x, const float* w, const uint32_t* codes, Scales& scales) {
@@ -296,6 +321,11 @@ struct AffineEncoder {
   }
 
  private:
+  STEELYARD_HD static uint32_t round_under(float x, float scale, float min, float* value) {
+    const int q = scale == 0.0f ? 0 : nearest_down((x + min) / scale, 0, F::kHighCode);
+    *value = scale * static_cast<float>(q) - min;
+    return static_cast<uint32_t>(q);
+  }
   STEELYARD_HD static float scale_of(const Scales& scales, int b) {
     return to_float(scales.d) * static_cast<float>(scales.scale[b]);
   }

@@ -34,20 +34,15 @@ STEELYARD_HD Floats error_of(const AffineValues& values, const LaneSums& sums, c
 
 /// One pass: as many results as candidates.
 struct CandidateResults {
-  alignas(64) float q1[kCandidates];
-  alignas(64) float qq[kCandidates];
-  alignas(64) float yq[kCandidates];
-  alignas(64) float scales[kCandidates];
-  alignas(64) float shifts[kCandidates];
-  alignas(64) float errors[kCandidates];
+  Candidates q1, qq, yq, scales, shifts, errors;
 
   STEELYARD_HD void put(int c, const LaneSums& sums, const Floats& scale, const Floats& shift, const Floats& error) {
-    store(sums.q1, q1 + c);
-    store(sums.qq, qq + c);
-    store(sums.yq, yq + c);
-    store(scale, scales + c);
-    store(shift, shifts + c);
-    store(error, errors + c);
+    q1.put(c, sums.q1);
+    qq.put(c, sums.qq);
+    yq.put(c, sums.yq);
+    scales.put(c, scale);
+    shifts.put(c, shift);
+    errors.put(c, error);
   }
   STEELYARD_HD AffineResult result(int c, float base) const {
     return {{scales[c], shifts[c] - base}, errors[c], {q1[c], qq[c], yq[c]}};
@@ -56,33 +51,38 @@ struct CandidateResults {
 
 }  // namespace
 
-STEELYARD_HD AffineValues::AffineValues(const float* x, const float* weights, int count) : w(weights), n(count) {
+STEELYARD_HD void AffineValues::set(const float* x, const float* weights, int count) {
   Floats lowest = {};
-  for (int i = 0; i < n; i += kLanes) lowest = min(lowest, load(x + i));
-  base = least(lowest);
+  for (int i = 0; i < count; i += kLanes) lowest = min(lowest, load(x + i));
+  const float bottom = least(lowest);
   Floats top = {};
   LaneSum w_sum, y_sum, yy_sum;
-  for (int i = 0; i < n; i += kLanes) {
-    const Floats above = load(x + i) - base;
-    const Floats weight = load(w + i);
+  for (int i = 0; i < count; i += kLanes) {
+    const Floats above = load(x + i) - bottom;
+    const Floats weight = load(weights + i);
     store(above, y + i);
     top = max(top, above);
     w_sum.add(i, weight);
     y_sum.add(i, weight * above);
     yy_sum.add(i, weight * above * above);
   }
-  highest = -least(-top);
-  w1 = w_sum.total();
-  y1 = y_sum.total();
-  yy = yy_sum.total();
+  const float peak = -least(-top), sum_w = w_sum.total(), sum_y = y_sum.total(), sum_yy = yy_sum.total();
+  once([&] {
+    w = weights;
+    n = count;
+    base = bottom;
+    highest = peak;
+    w1 = sum_w;
+    y1 = sum_y;
+    yy = sum_yy;
+  });
 }
 
 STEELYARD_HD void improve_affine(const AffineValues& values, float high, const AffineCandidates& candidates,
                                  AffineResult& best) {
   CandidateResults results;
   for (int c = 0; c < kCandidates; c += kLanes) {
-    const LaneSums sums =
-        rounded_sums(values, high, load(candidates.scales + c), load(candidates.mins + c) + values.base);
+    const LaneSums sums = rounded_sums(values, high, candidates.scales.get(c), candidates.mins.get(c) + values.base);
     const Floats determinant = sums.qq * values.w1 - sums.q1 * sums.q1;
     const Floats inverse = 1.0f / determinant;
     const Floats free_shift = (sums.q1 * sums.yq - sums.qq * values.y1) * inverse;
@@ -107,8 +107,8 @@ STEELYARD_HD int best_affine(const AffineValues& values, float high, const Affin
                              AffineResult& best) {
   CandidateResults results;
   for (int c = 0; c < kCandidates; c += kLanes) {
-    const Floats scale = load(candidates.scales + c);
-    const Floats shift = load(candidates.mins + c) + values.base;
+    const Floats scale = candidates.scales.get(c);
+    const Floats shift = candidates.mins.get(c) + values.base;
     const LaneSums sums = rounded_sums(values, high, scale, shift);
     results.put(c, sums, scale, shift, error_of(values, sums, scale, shift));
   }
@@ -127,8 +127,8 @@ STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, 
   static constexpr float kDown[kCandidates] = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3};
   AffineCandidates candidates;
   const auto put = [&](int c, const Floats& scale, const Floats& min) {
-    store(scale, candidates.scales + c);
-    store(max(min, Floats{}), candidates.mins + c);
+    candidates.scales.put(c, scale);
+    candidates.mins.put(c, max(min, Floats{}));
   };
   // Ranges half a level wider than the values on either side, or up to one level narrower in each pass.
   const float level = values.highest / high;
@@ -159,7 +159,8 @@ STEELYARD_HD AffineResult search_affine(const AffineValues& values, float high, 
 STEELYARD_HD AffineFit search_affine(float high, const float* x, const float* w, int n, Effort effort) {
   // A pair that is stored as it is needs no search for super-block scales, so kFast can afford a pass around the best
   // pair, too. Without it, weights that lie on another grid, as in a file that was quantized before, would lose it.
-  return search_affine(AffineValues(x, w, n), high, affine_budget(std::max(effort, Effort::kNormal))).fit;
+  Common<AffineValues> values(x, w, n);
+  return search_affine(*values, high, affine_budget(std::max(effort, Effort::kNormal))).fit;
 }
 
 }  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -14,7 +14,8 @@ struct AffineValues {
   static constexpr int kMaxLen = 32;
 
   AffineValues() = default;
-  STEELYARD_HD AffineValues(const float* x, const float* weights, int count);
+  STEELYARD_HD AffineValues(const float* x, const float* weights, int count) { set(x, weights, count); }
+  STEELYARD_HD void set(const float* x, const float* weights, int count);
 
   alignas(64) float y[kMaxLen];  ///< x - base
   const float* w;
@@ -41,8 +42,7 @@ struct AffineResult {
 };
 
 struct AffineCandidates {
-  alignas(64) float scales[kCandidates];
-  alignas(64) float mins[kCandidates];
+  Candidates scales, mins;
 };
 
 /// Rounds the values under every candidate. Each candidate then becomes the least-squares pair for its codes. Keeps the

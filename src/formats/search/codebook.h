@@ -17,7 +17,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
+#include <type_traits>
 
 #include "formats/verbs.h"
 
@@ -35,7 +35,7 @@ struct CodewordScore {
 /// Scales in a geometric series, from the smallest up.
 struct ScaleGrid {
   static constexpr int kMaxScales = 12;
-  float scale[kMaxScales];
+  LaneArray<kMaxLanes> scale;
   int size;
 
   /// `n` scales around `middle`, each `ratio` times the previous one.
@@ -43,28 +43,22 @@ struct ScaleGrid {
     float next = middle;
     for (int k = 1; k < n; k += 2) next /= ratio;
     if (n % 2 == 0) next *= std::sqrt(ratio);
-    for (int k = 0; k < n; ++k, next *= ratio) scale[k] = next;
+    for (int k = 0; k < n; ++k, next *= ratio) scale.set(k, next);
   }
 };
 
-/// The best line of one vector, or of several together, at each scale of a series. A line that is the best at two
-/// scales is kept twice: loops of equal length are easier to predict for a processor.
-struct BestPerScale {
-  CodewordScore score[ScaleGrid::kMaxScales];
-  int size;
-
-  /// The best line at `scale`.
-  STEELYARD_HD const CodewordScore& best(float scale) const {
-    int best = 0;
-    float most = score[0].at(scale);
-    for (int i = 1; i < size; ++i) {
-      const float gain = score[i].at(scale);
-      best = gain > most ? i : best;
-      most = gain > most ? gain : most;
-    }
-    return score[best];
+/// The best at `scale` of `n` lines, those that are best at the scales of a series; the first among equals. A line that
+/// is the best at two scales is there twice: loops of equal length are easier to predict for a processor.
+STEELYARD_HD inline const CodewordScore& best_line(const CodewordScore* lines, int n, float scale) {
+  int best = 0;
+  float most = lines[0].at(scale);
+  for (int i = 1; i < n; ++i) {
+    const float gain = lines[i].at(scale);
+    best = gain > most ? i : best;
+    most = gain > most ? gain : most;
   }
-};
+  return lines[best];
+}
 
 /// Which codewords a search considers.
 enum class SearchSet { kAll, kNear };
@@ -76,16 +70,7 @@ class RunningArgmax {
     index_ = gains > max_ ? first - Ints{} : index_;
     max_ = max(gains, max_);
   }
-  STEELYARD_HD int index() const {
-    int first[kLanes];
-    std::memcpy(first, &index_, sizeof(first));
-    uint32_t equal = lane_bits(max_ == broadcast(largest(max_)));
-    int best = first[first_lane(equal)] + first_lane(equal);
-    for (equal &= equal - 1; equal != 0; equal &= equal - 1) {
-      best = std::min(best, first[first_lane(equal)] + first_lane(equal));
-    }
-    return best;
-  }
+  STEELYARD_HD int index() const { return least_index(max_ == broadcast(largest(max_)), index_); }
 
  private:
   Floats max_ = broadcast(-HUGE_VALF);
@@ -129,13 +114,18 @@ class Codebook {
   /// The best codewords for the given scales. `flipped`: the best codewords if the cheapest sign of each is flipped (x
   /// >= 0 then). Either may be null.
   STEELYARD_HD void best_codewords(const Vector& vector, const ScaleGrid& grid, SearchSet search_set,
-                                   BestPerScale* plain, BestPerScale* flipped) const {
+                                   CodewordScore* plain, CodewordScore* flipped) const {
     if (search_set == SearchSet::kAll) {
-      Sums<kSize> sums;
-      sums.add_up(vector, values_[0][0], flipped != nullptr);
-      for (int k = 0; k < grid.size; ++k) {
-        if (plain != nullptr) plain->score[k] = sums.best(sums.xg, grid.scale[k]);
-        if (flipped != nullptr) flipped->score[k] = sums.best(sums.flipped_xg, grid.scale[k]);
+      if constexpr (kLanesAreThreads) {
+        if (plain != nullptr) best_of_all<false>(vector, grid, plain);
+        if (flipped != nullptr) best_of_all<true>(vector, grid, flipped);
+      } else {
+        Sums<kSize> sums;
+        sums.add_up(vector, values_[0][0], flipped != nullptr);
+        for (int k = 0; k < grid.size; ++k) {
+          if (plain != nullptr) plain[k] = sums.best(sums.xg, grid.scale[k]);
+          if (flipped != nullptr) flipped[k] = sums.best(sums.flipped_xg, grid.scale[k]);
+        }
       }
       return;
     }
@@ -145,8 +135,8 @@ class Codebook {
       Sums<kNear> sums;
       sums.add_up(vector, near_values_[cell][0], flipped != nullptr);
       for (int own = k; own < end; ++own) {
-        if (plain != nullptr) plain->score[own] = named(cell, sums.best(sums.xg, grid.scale[own]));
-        if (flipped != nullptr) flipped->score[own] = named(cell, sums.best(sums.flipped_xg, grid.scale[own]));
+        if (plain != nullptr) assign(plain[own], named(cell, sums.best(sums.xg, grid.scale[own])));
+        if (flipped != nullptr) assign(flipped[own], named(cell, sums.best(sums.flipped_xg, grid.scale[own])));
       }
     }
   }
@@ -170,23 +160,27 @@ class Codebook {
     constexpr float kOffset = 0.5f - kLevels.first / kLevels.spacing;
     constexpr float kHighest = static_cast<float>(kLevels.count - 1);
     const float inverse = scale > 0.0f ? 1.0f / (scale * kLevels.spacing) : 0.0f;
-    int levels[kDim];
-    for (int j = 0; j < kDim; ++j) {
+    return number_of_digits<kDim>(kLevels.count, [&](int j) {
       const float raised = x[j] * inverse + kOffset;
       const float above = raised > 0.0f ? raised : 0.0f;
-      levels[j] = static_cast<int>(above < kHighest ? above : kHighest);
-    }
-    int cell = 0;
-    for (int j = 0; j < kDim; ++j) cell = cell * kLevels.count + levels[j];
-    return cell;
+      return static_cast<int>(above < kHighest ? above : kHighest);
+    });
   }
+
+  /// A number for each of the near codewords, or of all.
+  template <int kCount>
+  struct Row {
+    alignas(64) float values[kCount];
+    STEELYARD_HD Floats get(int c) const { return load(values + c); }
+    STEELYARD_HD void put(int c, const Floats& v) { store(v, values + c); }
+    STEELYARD_HD float operator[](int c) const { return values[c]; }
+  };
 
   /// xg and gg of codewords, and xg with the cheapest sign flipped.
   template <int kCount>
   struct Sums {
-    alignas(64) float xg[kCount];
-    alignas(64) float gg[kCount];
-    alignas(64) float flipped_xg[kCount];
+    using Each = std::conditional_t<kCount == kNear, LaneArray<kNear>, Row<kCount>>;
+    Each xg, gg, flipped_xg;
 
     /// values: blocks of kDim by kMaxLanes.
     STEELYARD_HD void add_up(const Vector& vector, const int8_t* values, bool flip) {
@@ -202,20 +196,68 @@ class Codebook {
           own_gg += broadcast(vector.w[j]) * (value * value);
           least = min(least, term);
         }
-        store(own_xg, xg + c);
-        store(own_gg, gg + c);
-        if (flip) store(own_xg - (least + least), flipped_xg + c);
+        xg.put(c, own_xg);
+        gg.put(c, own_gg);
+        if (flip) flipped_xg.put(c, own_xg - (least + least));
       }
     }
 
-    STEELYARD_HD CodewordScore best(const float (&sums_of_x)[kCount], float scale) const {
-      RunningArgmax best;
+    STEELYARD_HD CodewordScore best(const Each& sums_of_x, float scale) const {
       const Floats half = broadcast(0.5f * scale);
-      for (int c = 0; c < kCount; c += kLanes) best.consider(c, load(sums_of_x + c) - half * load(gg + c));
+      if constexpr (kCount == kLanes) {
+        const Floats gains = sums_of_x.get(0) - half * gg.get(0);
+        const int index = first_lane(lane_bits(gains == broadcast(largest(gains))));
+        return {sums_of_x[index], gg[index], static_cast<uint32_t>(index)};
+      }
+      RunningArgmax best;
+      for (int c = 0; c < kCount; c += kLanes) best.consider(c, sums_of_x.get(c) - half * gg.get(c));
       const int index = best.index();
       return {sums_of_x[index], gg[index], static_cast<uint32_t>(index)};
     }
   };
+
+  /// xg and gg of the codewords that begin at `values` and are kApart from one value to the next, one in each lane.
+  template <int kApart, bool kFlip, class Number, class Load>
+  STEELYARD_HD static void add_up(const Vector& vector, const int8_t* values, const Load& load_value, Number& xg,
+                                  Number& gg) {
+    xg = Number{};
+    gg = Number{};
+    Number least = HUGE_VALF - Number{};
+    for (int j = 0; j < kDim; ++j) {
+      const Number value = load_value(values + j * kApart);
+      const Number term = vector.wx[j] * value;
+      xg += term;
+      gg += vector.w[j] * (value * value);
+      if (kFlip) least = term < least ? term : least;
+    }
+    if (kFlip) xg = xg - (least + least);
+  }
+
+  /// What Sums<kSize> gives, where lanes are threads and have no room for so many sums: those of the winners are made
+  /// again.
+  template <bool kFlip>
+  STEELYARD_HD void best_of_all(const Vector& vector, const ScaleGrid& grid, CodewordScore* best) const {
+    constexpr int kTogether = 4;
+    for (int k = 0; k < grid.size; k += kTogether) {
+      RunningArgmax winners[kTogether];
+      float half[kTogether];
+      for (int i = 0; i < kTogether; ++i) half[i] = 0.5f * grid.scale[std::min(k + i, grid.size - 1)];
+      for (int c = 0; c < kSize; c += kLanes) {
+        Floats xg, gg;
+        add_up<kMaxLanes, kFlip>(
+            vector, values_[c / kMaxLanes][0] + c % kMaxLanes, [](const int8_t* p) { return load(p); }, xg, gg);
+        for (int i = 0; i < kTogether; ++i) winners[i].consider(c, xg - half[i] * gg);
+      }
+      for (int i = 0; i < kTogether; ++i) {
+        if (k + i >= grid.size) break;
+        const int index = winners[i].index();
+        float xg, gg;
+        add_up<1, kFlip>(
+            vector, rows_[index], [](const int8_t* p) { return static_cast<float>(*p); }, xg, gg);
+        assign(best[k + i], CodewordScore{xg, gg, static_cast<uint32_t>(index)});
+      }
+    }
+  }
 
   /// Finds the codewords nearest to the middle of a cell.
   void fill(int cell) {
@@ -226,15 +268,15 @@ class Codebook {
     // Distance above, codeword below: a single number to sort by, because floats that are not negative sort like their
     // bits.
     uint64_t codewords[kSize];
-    for (int c = 0; c < kSize; c += kLanes) {
-      Floats distance = {};
+    for (int c = 0; c < kSize; c += kMaxLanes) {  // without verbs: books of devices are made on the host
+      float distances[kMaxLanes] = {};
       for (int j = 0; j < kDim; ++j) {
-        const Floats off = load(values_[c / kMaxLanes][j] + c % kMaxLanes) - middle[j];
-        distance += off * off;
+        for (int i = 0; i < kMaxLanes; ++i) {
+          const float off = static_cast<float>(values_[c / kMaxLanes][j][i]) - middle[j];
+          distances[i] += off * off;
+        }
       }
-      float distances[kLanes];
-      store(distance, distances);
-      for (int i = 0; i < kLanes; ++i) {
+      for (int i = 0; i < kMaxLanes; ++i) {
         codewords[c + i] = uint64_t{std::bit_cast<uint32_t>(distances[i])} << 32 | static_cast<uint32_t>(c + i);
       }
     }

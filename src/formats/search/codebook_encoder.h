@@ -16,6 +16,8 @@ namespace steelyard::formats::inline STEELYARD_TARGET {
 template <class F>
 struct CodebookEncoder {
   using Scales = CodebookScales;
+  template <class Format>
+  using SearchOf = CodebookSearch<Format>;
   static constexpr int kSubBlocks = F::kBlockLen / F::kScaleLen;
   static constexpr int kCodewords = 1;
   static constexpr int kVariants = 1;
@@ -29,7 +31,8 @@ struct CodebookEncoder {
   }
 
   STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
-    return CodebookSearch<F>(x, w, codebook_budget(effort)).run(codes);
+    Common<CodebookSearch<F>> search(x, w, codebook_budget(effort));
+    return search->run(codes);
   }
 
   STEELYARD_HD static uint32_t round(const float* x, const float* w, const Scales& scales, int position,
@@ -47,9 +50,9 @@ struct CodebookEncoder {
       relative_x[j] = scale > 0.0f ? std::clamp(x[j] / scale, -kFar, kFar) : 0.0f;
     }
     const VectorSearch<F> vector(relative_x, relative_w);
-    BestPerScale best;
-    vector.best_codes(ScaleGrid(1.0f, 1.0f, 1), SearchSet::kAll, scales.variant[b], best);
-    const uint32_t code = vector.code(best.score[0].code);
+    Common<CodewordScore> best;
+    vector.best_codes(ScaleGrid(1.0f, 1.0f, 1), SearchSet::kAll, scales.variant[b], &*best);
+    const uint32_t code = vector.code(best->code);
     levels(code, scales.variant[b], values);
     for (int j = 0; j < F::kVectorDim; ++j) values[j] *= scale;
     return code;
@@ -57,9 +60,12 @@ struct CodebookEncoder {
 
   STEELYARD_HD static void rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
     const int b = position / (F::kBlockLen / F::kSubBlocks);
-    const Scales own = CodebookSearch<F, 1>(x, w, codebook_budget(effort)).sub_scales_under(scales.d);
-    scales.sub_scale[b] = own.sub_scale[0];
-    scales.variant[b] = own.variant[0];
+    Common<CodebookSearch<F, 1>> search(x, w, codebook_budget(effort));
+    const Scales own = search->sub_scales_under(scales.d);
+    once([&] {
+      scales.sub_scale[b] = own.sub_scale[0];
+      scales.variant[b] = own.variant[0];
+    });
   }
 
   /// For given codes and sub-block scales, the block is one long vector of levels under the scale d.

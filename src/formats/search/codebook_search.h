@@ -64,32 +64,40 @@ class CodebookSearch {
  public:
   STEELYARD_HD CodebookSearch(const float* x, const float* w, CodebookBudget budget)
       : block_(x, w, kLen), budget_(budget) {
-    for (int v = 0; v < kCodes; ++v)
-      vectors_[v] = VectorSearch<F>(block_.x + v * F::kVectorDim, block_.w + v * F::kVectorDim);
+    each(kCodes,
+         [&](int v) { vectors_[v] = VectorSearch<F>(block_.x + v * F::kVectorDim, block_.w + v * F::kVectorDim); });
     for (int b = 0; b < kSubBlocks; ++b) {
       for (int variant = 0; variant < F::kVariants; ++variant) search_sub_block(b, variant);
     }
   }
 
+  /// Of the object, which ends with what only the best effort fills.
+  STEELYARD_HD static constexpr size_t used_bytes(const float*, const float*, CodebookBudget budget) {
+    return sizeof(CodebookSearch) - sizeof(lines_) + F::kVariants * kCodes * budget.scales * sizeof(CodewordScore);
+  }
+
   STEELYARD_HD CodebookScales run(uint32_t* codes) {
-    float super_scales[kTriedSuperScales];
+    Candidates super_scales;
     choose_super_scales(super_scales);
     extend_to_smallest_scale(super_scales[0]);
-    const Fit best = best_fit<Fit>(
-        super_scales, budget_.super_scales, budget_.refits, [&](float d) { return fit_under(d); },
-        [](const Fit& fit) { return fit.least_squares_d; });
-    for (int v = 0; v < kCodes; ++v) {
+    Common<Fit> best;
+    best_fit([&](int k) { return super_scales[k]; }, budget_.super_scales, budget_.refits,
+             [&](float d, Fit& fit) { fit_under(d, fit); }, [](const Fit& fit) { return fit.least_squares_d; }, *best);
+    const CodebookScales& scales = best->scales;
+    each(kCodes, [&](int v) {
       const int b = v / kCodesPerSubBlock;
-      const float scale = stepped_scale<F>(block_.load(best.scales.d), best.scales.sub_scale[b]);
-      codes[v] = vectors_[v].code(best_[best.scales.variant[b]][v].best(scale).code);
-    }
-    return best.scales;
+      const float scale = stepped_scale<F>(block_.load(scales.d), scales.sub_scale[b]);
+      codes[v] = vectors_[v].code(best_line(lines(scales.variant[b], v), budget_.scales, scale).code);
+    });
+    return scales;
   }
 
   /// The best sub-block scales and variants for a given d.
   STEELYARD_HD CodebookScales sub_scales_under(Half d) {
     extend_to_smallest_scale(block_.load(d));
-    return fit_under(block_.load(d)).scales;
+    Common<Fit> fit;
+    fit_under(block_.load(d), *fit);
+    return fit->scales;
   }
 
  private:
@@ -113,10 +121,16 @@ class CodebookSearch {
     float least_squares_d;  ///< what d should be for these sub-block scales and codes
   };
 
+  /// The best lines of a vector, budget_.scales of them.
+  STEELYARD_HD CodewordScore* lines(int variant, int v) { return lines_ + (variant * kCodes + v) * budget_.scales; }
+  STEELYARD_HD const CodewordScore* lines(int variant, int v) const {
+    return lines_ + (variant * kCodes + v) * budget_.scales;
+  }
+
   /// Finds the best lines of a sub-block at the scales of a grid.
   STEELYARD_HD void find_codewords(int b, int variant, const ScaleGrid& grid) {
     for (int v = b * kCodesPerSubBlock; v < (b + 1) * kCodesPerSubBlock; ++v) {
-      vectors_[v].best_codes(grid, budget_.search_set, variant, best_[variant][v]);
+      vectors_[v].best_codes(grid, budget_.search_set, variant, lines(variant, v));
     }
   }
 
@@ -129,11 +143,11 @@ class CodebookSearch {
       // The range reaches a little beyond the series of scales on both sides.
       const float low = grid.scale[0] / budget_.ratio;
       const float between = (grid.scale[grid.size - 1] * budget_.ratio - low) / (kCandidates - 1);
-      float scales[kCandidates];
-      for (int c = 0; c < kCandidates; ++c) scales[c] = low + between * static_cast<float>(c);
+      Candidates scales;
+      scales.fill([&](int c) { return low + between * static_cast<float>(c); });
       const GainSums sums = sums_at(b, variant, scales[best_of(b, variant, scales)]);
       const float own = sums.best_scale();
-      unconstrained_[variant][b] = {own, sums.gg, sums.gain(own)};
+      assign(unconstrained_[variant][b], UnconstrainedScale{own, sums.gg, sums.gain(own)});
       if (own >= grid.scale[0] && own <= grid.scale[grid.size - 1]) break;
       scale = own > 0.0f ? own : scale;
     }
@@ -151,19 +165,19 @@ class CodebookSearch {
   }
 
   /// The first of the scales with the largest gain of a sub-block, with each code on its best line.
-  STEELYARD_HD int best_of(int b, int variant, const float (&scales)[kCandidates]) const {
-    float losses[kCandidates];
+  STEELYARD_HD int best_of(int b, int variant, const Candidates& scales) const {
+    Candidates losses;
     for (int c = 0; c < kCandidates; c += kLanes) {
-      const Floats scale = load(scales + c);
+      const Floats scale = scales.get(c);
       const Floats half = 0.5f * scale;
       Floats sum = {};
       for (int v = b * kCodesPerSubBlock; v < (b + 1) * kCodesPerSubBlock; ++v) {
-        const BestPerScale& best = best_[variant][v];
-        Floats most = best.score[0].xg - half * best.score[0].gg;
-        for (int k = 1; k < budget_.scales; ++k) most = max(most, best.score[k].xg - half * best.score[k].gg);
+        const CodewordScore* const line = lines(variant, v);
+        Floats most = line[0].xg - half * line[0].gg;
+        for (int k = 1; k < budget_.scales; ++k) most = max(most, line[k].xg - half * line[k].gg);
         sum += most;
       }
-      store(-(scale * sum), losses + c);
+      losses.put(c, -(scale * sum));
     }
     return argmin(losses);
   }
@@ -172,7 +186,7 @@ class CodebookSearch {
   STEELYARD_HD GainSums sums_at(int b, int variant, float scale) const {
     GainSums sums;
     for (int v = b * kCodesPerSubBlock; v < (b + 1) * kCodesPerSubBlock; ++v) {
-      const CodewordScore& score = best_[variant][v].best(scale);
+      const CodewordScore& score = best_line(lines(variant, v), budget_.scales, scale);
       sums.xg += score.xg;
       sums.gg += score.gg;
     }
@@ -208,75 +222,83 @@ class CodebookSearch {
 
   /// Values of d under which the unconstrained scales of the sub-blocks are stored with least loss, in that order.
   /// Around its unconstrained scale a sub-block loses gg * (scale - ideal)^2.
-  STEELYARD_HD void choose_super_scales(float* super_scales) const {
-    UnconstrainedScale ideal[kSubBlocks];
+  STEELYARD_HD void choose_super_scales(Candidates& super_scales) const {
+    const auto ideal = [&](int b) -> const UnconstrainedScale& {
+      return F::kVariants > 1 && unconstrained_[F::kVariants - 1][b].gain > unconstrained_[0][b].gain
+                 ? unconstrained_[F::kVariants - 1][b]
+                 : unconstrained_[0][b];
+    };
     float largest = 0.0f;
-    for (int b = 0; b < kSubBlocks; ++b) {
-      ideal[b] = unconstrained_[0][b];
-      for (int variant = 1; variant < F::kVariants; ++variant) {
-        if (unconstrained_[variant][b].gain > ideal[b].gain) ideal[b] = unconstrained_[variant][b];
-      }
-      largest = std::max(largest, ideal[b].scale);
-    }
+    for (int b = 0; b < kSubBlocks; ++b) largest = std::max(largest, ideal(b).scale);
     // From a little above the d that gives the largest scale the last integer, down to the d that cuts it by a third.
-    float tried[kTriedSuperScales];
-    for (int k = 0; k < kTriedSuperScales; ++k) {
-      tried[k] = largest / stepped_scale<F>(1.0f, F::kSubScaleLevels - 1) * (1.06f - 0.0125f * static_cast<float>(k));
-    }
+    LaneArray<kTriedSuperScales> tried, losses;
+    tried.fill([&](int k) {
+      return largest / stepped_scale<F>(1.0f, F::kSubScaleLevels - 1) * (1.06f - 0.0125f * static_cast<float>(k));
+    });
     const IntegerLevels levels = {0.0f, static_cast<float>(F::kSubScaleLevels - 1)};
-    float losses[kTriedSuperScales];
     for (int k = 0; k < kTriedSuperScales; k += kLanes) {
-      const Floats first = load(tried + k) * static_cast<float>(F::kSubScaleUnit);
+      const Floats first = tried.get(k) * static_cast<float>(F::kSubScaleUnit);
       const Floats inverse = inverse_or_zero(2.0f * first);
       Floats loss = {};
       for (int b = 0; b < kSubBlocks; ++b) {
-        const Floats sub_scale = levels.nearest(ideal[b].scale * inverse - 0.5f);
-        const Floats off = first * (2.0f * sub_scale + 1.0f) - ideal[b].scale;
-        loss += ideal[b].gg * (off * off);
+        const UnconstrainedScale& own = ideal(b);
+        const Floats sub_scale = levels.nearest(own.scale * inverse - 0.5f);
+        const Floats off = first * (2.0f * sub_scale + 1.0f) - own.scale;
+        loss += own.gg * (off * off);
       }
-      store(loss, losses + k);
+      losses.put(k, loss);
     }
     for (int n = 0; n < budget_.super_scales; ++n) {
-      const int least = argmin(losses, kTriedSuperScales);
-      super_scales[n] = tried[least];
-      losses[least] = HUGE_VALF;
+      const int least = argmin(losses);
+      super_scales.set(n, tried[least]);
+      losses.set(least, HUGE_VALF);
     }
   }
 
   /// The best sub-block scales and variants under d.
-  STEELYARD_HD Fit fit_under(float d) const {
-    Fit fit = {{block_.store(d), {}, {}}, 0.0f, 0.0f};
-    const float stored = block_.load(fit.scales.d);
-    float scales[kCandidates];
-    for (int c = 0; c < kCandidates; ++c) scales[c] = stepped_scale<F>(stored, std::min(c, F::kSubScaleLevels - 1));
+  STEELYARD_HD void fit_under(float d, Fit& fit) const {
+    const Half stored_d = block_.store(d);
+    const float stored = block_.load(stored_d);
+    assign(fit.scales, CodebookScales{stored_d, {}, {}});
+    Candidates scales;
+    scales.fill([&](int c) { return stepped_scale<F>(stored, std::min(c, F::kSubScaleLevels - 1)); });
     GainSums of_d;
+    float error = 0.0f;
     for (int b = 0; b < kSubBlocks; ++b) {
       float most = -HUGE_VALF;
       GainSums chosen;
+      int chosen_sub_scale = 0, chosen_variant = 0;
       for (int variant = 0; variant < F::kVariants; ++variant) {
         const int sub_scale = best_of(b, variant, scales);
-        const GainSums sums = sums_at(b, variant, scales[sub_scale]);
-        const float gain = sums.gain(scales[sub_scale]);
+        const float scale = scales[sub_scale];
+        const GainSums sums = sums_at(b, variant, scale);
+        const float gain = sums.gain(scale);
         if (gain <= most) continue;
         most = gain;
         chosen = sums;
-        fit.scales.sub_scale[b] = static_cast<uint8_t>(sub_scale);
-        fit.scales.variant[b] = static_cast<uint8_t>(variant);
+        chosen_sub_scale = sub_scale;
+        chosen_variant = variant;
       }
-      const float multiple = stepped_scale<F>(1.0f, fit.scales.sub_scale[b]);
-      fit.error -= most;
+      once([&] {
+        fit.scales.sub_scale[b] = static_cast<uint8_t>(chosen_sub_scale);
+        fit.scales.variant[b] = static_cast<uint8_t>(chosen_variant);
+      });
+      const float multiple = stepped_scale<F>(1.0f, chosen_sub_scale);
+      error -= most;
       of_d.xg += multiple * chosen.xg;
       of_d.gg += multiple * multiple * chosen.gg;
     }
-    fit.least_squares_d = of_d.best_scale();
-    return fit;
+    once([&] {
+      fit.error = error;
+      fit.least_squares_d = of_d.best_scale();
+    });
   }
 
   NormalizedBlock block_;
   CodebookBudget budget_;
   VectorSearch<F> vectors_[kCodes];
-  BestPerScale best_[F::kVariants][kCodes];
   UnconstrainedScale unconstrained_[F::kVariants][kSubBlocks];
+  CodewordScore lines_[F::kVariants * kCodes * ScaleGrid::kMaxScales];
 };
 
 }  // namespace steelyard::formats::inline STEELYARD_TARGET

@@ -41,10 +41,10 @@ struct E2m1Levels {
     for (int i = 0; i < n; i += kLanes) {
       const Floats t = load(x + i) * inverse;
       const Floats magnitude = t < Floats{} ? -t : t;
-      Ints code = {};
-      for (uint32_t k = 0; k < 7; ++k) code = magnitude > broadcast(midpoint(k)) ? code + 1 : code;
-      code = ((t < Floats{}) & (code > Ints{})) ? code | 8 : code;
-      std::memcpy(codes + i, &code, sizeof(code));
+      Words code = {};
+      for (uint32_t k = 0; k < 7; ++k) code = magnitude > broadcast(midpoint(k)) ? code + 1u : code;
+      code = ((t < Floats{}) & (code > Words{})) ? code | 8u : code;
+      store(code, codes + i);
     }
   }
 };

@@ -28,7 +28,7 @@ STEELYARD_HD inline const float* iq4_midpoints() {
 
 struct Iq4Levels {
   STEELYARD_HD Floats nearest(const Floats& t) const {
-    if constexpr (kLanes >= 8) {
+    if constexpr (kLanes >= 8 && !kLanesAreThreads) {
       static constexpr Iq4Midpoints kAll = all_iq4_midpoints();
       alignas(32) static constexpr float kThird[4] = {kAll.values[1], kAll.values[5], kAll.values[9], kAll.values[13]};
       alignas(32) static constexpr float kFourth[8] = {kAll.values[0],  kAll.values[2], kAll.values[4],
@@ -62,9 +62,9 @@ struct Iq4Levels {
     const float inverse = scale == 0.0f ? 0.0f : 1.0f / scale;
     for (int i = 0; i < n; i += kLanes) {
       const Floats t = load(x + i) * inverse;
-      Ints code = {};
-      for (int k = 0; k < 15; ++k) code = t > broadcast(iq4_midpoints()[k]) ? code + 1 : code;
-      std::memcpy(codes + i, &code, sizeof(code));
+      Words code = {};
+      for (int k = 0; k < 15; ++k) code = t > broadcast(iq4_midpoints()[k]) ? code + 1u : code;
+      store(code, codes + i);
     }
   }
 };

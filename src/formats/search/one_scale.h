@@ -35,6 +35,8 @@ struct Edges {
   float level[2];
   int n;
 
+  STEELYARD_HD float of(int candidate) const { return candidate % n == 0 ? level[0] : level[1]; }
+
   STEELYARD_HD constexpr Edges(float only) : level{only, 0.0f}, n(1) {}
   STEELYARD_HD constexpr Edges(float one, float other) : level{one, other}, n(2) {}
 };
@@ -59,11 +61,12 @@ STEELYARD_HD float search_levels(const Levels& levels, const ScaleRange& range, 
     const float step = (high - low) / static_cast<float>(passes * per_edge);
     float t = low;
     for (int pass = 0; pass < passes; ++pass) {
-      alignas(64) float scales[kCandidates];
-      int c = 0;
-      for (int i = 0; i < per_edge; ++i, t += step) {
-        for (int e = 0; e < edges.n; ++e) scales[c++] = largest / (edges.level[e] * t);
+      Candidates at, scales;
+      for (int c = 0; c < kCandidates; ++c) {
+        at.set(c, t);
+        if ((c + 1) % edges.n == 0) t += step;
       }
+      scales.fill([&](int c) { return largest / (edges.of(c) * at.own(c)); });
       improve_scale(levels, x, w, n, scales, best, gain);
     }
   };
@@ -80,8 +83,8 @@ STEELYARD_HD float search_levels(const Levels& levels, const ScaleRange& range, 
 template <class Levels>
 STEELYARD_HD Half fit_levels(const Levels& levels, const ScaleRange& range, const float* x, const float* w, int n,
                              Effort effort, uint32_t* codes) {
-  const NormalizedBlock normalized(x, w, n);
-  const Half d = normalized.store(search_levels(levels, range, normalized.x, normalized.w, n, effort));
+  Common<NormalizedBlock> normalized(x, w, n);
+  const Half d = normalized->store(search_levels(levels, range, normalized->x, normalized->w, n, effort));
   levels.codes(x, n, to_float(d), codes);
   return d;
 }

@@ -97,8 +97,7 @@ STEELYARD_HD void round_values(const float* x, int n, float scale, float minimum
     const Floats nearest = nearest_integer(inside);
     // The difference is exact, so a half is recognized as one.
     const Floats down = nearest - inside == broadcast(0.5f) ? nearest - 1.0f : nearest;
-    const Words integers = to_codes(down - lowest);
-    std::memcpy(codes + i, &integers, sizeof(integers));
+    store(to_codes(down - lowest), codes + i);
   }
 }
 

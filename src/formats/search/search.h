@@ -106,51 +106,46 @@ class LaneSum {
   Floats parts_[kParts] = {};
 };
 
+/// A number for each.
+using Candidates = LaneArray<kCandidates>;
+
 /// The first among the smallest; none may be NaN.
-STEELYARD_HD inline int argmin(const float (&values)[kCandidates]) {
-  Floats folded = load(values);
-  for (int c = kLanes; c < kCandidates; c += kLanes) folded = min(folded, load(values + c));
+template <int n>
+STEELYARD_HD int argmin(const LaneArray<n>& values) {
+  Floats folded = values.get(0);
+  for (int c = kLanes; c < n; c += kLanes) folded = min(folded, values.get(c));
   const Floats smallest = broadcast(least(folded));
-  for (int c = 0; c < kCandidates; c += kLanes) {
-    const uint32_t bits = lane_bits(load(values + c) == smallest);
+  for (int c = 0; c < n; c += kLanes) {
+    const uint32_t bits = lane_bits(values.get(c) == smallest);
     if (bits != 0) return c + first_lane(bits);
   }
   return 0;
 }
 
-/// The first among the smallest of n values; none may be NaN.
-template <class T>
-STEELYARD_HD int argmin(const T* values, int n) {
-  int least = 0;
-  for (int i = 1; i < n; ++i) least = values[i] < values[least] ? i : least;
-  return least;
-}
-
 /// Error of every candidate scale, each value on its nearest level.
 template <class Levels>
-STEELYARD_HD void scale_errors(const Levels& levels, const float* x, const float* w, int n,
-                               const float (&scales)[kCandidates], float (&errors)[kCandidates]) {
+STEELYARD_HD void scale_errors(const Levels& levels, const float* x, const float* w, int n, const Candidates& scales,
+                               Candidates& errors) {
   for (int c = 0; c < kCandidates; c += kLanes) {
-    const Floats scale = load(scales + c);
+    const Floats scale = scales.get(c);
     const Floats inverse = inverse_or_zero(scale);
     Floats error = {};
     for (int i = 0; i < n; ++i) {
       const Floats difference = x[i] - scale * levels.nearest(x[i] * inverse);
       error += w[i] * (difference * difference);
     }
-    store(error, errors + c);
+    errors.put(c, error);
   }
 }
 
 /// Rounds all values under each candidate scale and computes the least-squares scale for the codes. Keeps the best if
 /// it lowers the error (against all zeros) by more than `gain`.
 template <class Levels>
-STEELYARD_HD void improve_scale(const Levels& levels, const float* x, const float* w, int n,
-                                const float (&scales)[kCandidates], float& best, float& gain) {
-  float bests[kCandidates];
-  float losses[kCandidates];
+STEELYARD_HD void improve_scale(const Levels& levels, const float* x, const float* w, int n, const Candidates& scales,
+                                float& best, float& gain) {
+  Candidates bests, losses;
   for (int c = 0; c < kCandidates; c += kLanes) {
-    const Floats inverse = inverse_or_zero(load(scales + c));
+    const Floats inverse = inverse_or_zero(scales.get(c));
     Floats xq = {};
     Floats qq = {};
     for (int i = 0; i < n; ++i) {
@@ -160,31 +155,34 @@ STEELYARD_HD void improve_scale(const Levels& levels, const float* x, const floa
       qq += wq * q;
     }
     const Floats scale = qq > Floats{} ? xq / qq : Floats{};
-    store(scale, bests + c);
-    store(-(scale * xq), losses + c);
+    bests.put(c, scale);
+    losses.put(c, -(scale * xq));
   }
   const int c = argmin(losses);
-  if (-losses[c] > gain) {
-    gain = -losses[c];
+  const float most = -losses[c];
+  if (most > gain) {
+    gain = most;
     best = bests[c];
   }
 }
 
-/// The best of what a search finds under `n` units, then `rounds` times at most under what least squares makes of the
-/// unit of the best, as long as that is better. under(unit) gives a Fit, which has its `error`; improved(fit) a unit.
+/// The best of what a search finds under unit(0) .. unit(n - 1), then `rounds` times at most under what least squares
+/// makes of the unit of the best, as long as that is better. under(unit, fit) makes a Fit, which has its `error`;
+/// improved(fit) gives a unit. The Fit is in memory that all lanes see.
 template <class Fit, class Unit, class Under, class Improved>
-STEELYARD_HD Fit best_fit(const Unit* super_scales, int n, int rounds, const Under& under, const Improved& improved) {
-  Fit best = under(super_scales[0]);
-  const auto is_better = [&](const Unit& unit) {
-    const Fit fit = under(unit);
-    if (fit.error >= best.error) return false;
-    best = fit;
+STEELYARD_HD void best_fit(const Unit& unit, int n, int rounds, const Under& under, const Improved& improved,
+                           Fit& best) {
+  under(unit(0), best);
+  Common<Fit> other;
+  const auto is_better = [&](const auto& next) {
+    under(next, *other);
+    if (other->error >= best.error) return false;
+    assign(best, *other);
     return true;
   };
-  for (int k = 1; k < n; ++k) is_better(super_scales[k]);
+  for (int k = 1; k < n; ++k) is_better(unit(k));
   for (int k = 0; k < rounds && is_better(improved(best)); ++k) {
   }
-  return best;
 }
 
 /// value = scale * q - min with q in 0 .. high and min >= 0.

@@ -53,27 +53,30 @@ class SymmetricSearch {
  public:
   STEELYARD_HD SymmetricSearch(const float* x, const float* w, Effort effort)
       : block_(x, w, kSubBlocks * kSubBlockLen), budget_(symmetric_budget(effort)) {
-    for (int b = 0; b < kSubBlocks; ++b) unconstrained_[b] = unconstrained_scale(b);
+    for (int b = 0; b < kSubBlocks; ++b) assign(unconstrained_[b], unconstrained_scale(b));
   }
 
   STEELYARD_HD SymmetricScales run() const {
-    float super_scales[kMaxSuperScales];
+    Candidates super_scales;
     choose_super_scales(super_scales);
-    Fit best = best_fit<Fit>(
-        super_scales, budget_.super_scales, budget_.rounds, [&](float super_scale) { return fit_under(super_scale); },
-        [&](const Fit& fit) { return improved(fit); });
-    best.scales.d = block_.store(improved(best));
-    return best.scales;
+    Common<Fit> best;
+    best_fit([&](int k) { return super_scales[k]; }, budget_.super_scales, budget_.rounds,
+             [&](float super_scale, Fit& fit) { fit_under(super_scale, fit); },
+             [&](const Fit& fit) { return improved(fit); }, *best);
+    SymmetricScales scales = best->scales;
+    scales.d = block_.store(improved(*best));
+    return scales;
   }
 
   /// The best integer scales for a given d; `present` is among those tried.
   STEELYARD_HD SymmetricScales sub_scales_under(Half d, int8_t present) const {
-    return fit_under(block_.load(d), &present).scales;
+    Common<Fit> fit;
+    fit_under(block_.load(d), *fit, &present);
+    return fit->scales;
   }
 
  private:
   static constexpr int kSubBlockLen = F::kBlockLen / F::kSubBlocks;
-  static constexpr int kMaxSuperScales = 8;
   static constexpr int kTriedSuperScales = 2 * kCandidates;
   STEELYARD_HD static constexpr IntegerLevels levels() { return {F::kLowCode, F::kHighCode}; }
   STEELYARD_HD static constexpr IntegerLevels sub_scale_levels() { return {F::kLowSubScale, F::kHighSubScale}; }
@@ -96,12 +99,12 @@ class SymmetricSearch {
     static constexpr float kSigns[kCandidates] = {1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1, -1};
     static constexpr float kNumbers[kCandidates] = {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7};
     ScaleFit best = {0.0f, 0.0f};
-    float scales[kCandidates];
+    Candidates scales;
     for (int pass = 0; pass < budget_.coarse; ++pass) {
       const float first =
           F::kFirstLevel + F::kNextLevel * static_cast<float>(pass) / static_cast<float>(budget_.coarse);
       for (int c = 0; c < kCandidates; c += kLanes) {
-        store(largest / (load(kSigns + c) * (first + F::kNextLevel * load(kNumbers + c))), scales + c);
+        scales.put(c, largest / (load(kSigns + c) * (first + F::kNextLevel * load(kNumbers + c))));
       }
       improve_scale(levels(), x, w, kSubBlockLen, scales, best.scale, best.gain);
     }
@@ -109,7 +112,7 @@ class SymmetricSearch {
     float step = 0.1f / static_cast<float>(-F::kLowCode);
     for (int pass = 0; pass < budget_.fine; ++pass, step *= 0.4f) {
       const float centre = best.scale;
-      for (int c = 0; c < kCandidates; ++c) scales[c] = centre * (1.0f + step * (static_cast<float>(c) - 7.5f));
+      scales.fill([&](int c) { return centre * (1.0f + step * (static_cast<float>(c) - 7.5f)); });
       improve_scale(levels(), x, w, kSubBlockLen, scales, best.scale, best.gain);
     }
     return best;
@@ -117,18 +120,17 @@ class SymmetricSearch {
 
   /// The values of d under which the unconstrained scales, rounded to integers, lose least. The largest scale becomes
   /// the lowest integer, or a little less or more so that the others round better.
-  STEELYARD_HD void choose_super_scales(float* super_scales) const {
+  STEELYARD_HD void choose_super_scales(Candidates& super_scales) const {
     float largest = 0.0f;
     for (const ScaleFit& ideal : unconstrained_) {
       if (std::fabs(ideal.scale) > std::fabs(largest)) largest = ideal.scale;
     }
-    float tried[kTriedSuperScales];
-    float losses[kTriedSuperScales];
-    for (int k = 0; k < kTriedSuperScales; ++k) {
-      tried[k] = largest / (static_cast<float>(F::kLowSubScale) * (1.03f - 0.0125f * static_cast<float>(k)));
-    }
+    LaneArray<kTriedSuperScales> tried, losses;
+    tried.fill([&](int k) {
+      return largest / (static_cast<float>(F::kLowSubScale) * (1.03f - 0.0125f * static_cast<float>(k)));
+    });
     for (int k = 0; k < kTriedSuperScales; k += kLanes) {
-      const Floats d = load(tried + k);
+      const Floats d = tried.get(k);
       const Floats inverse = inverse_or_zero(d);
       Floats loss = {};
       for (const ScaleFit& ideal : unconstrained_) {
@@ -137,43 +139,45 @@ class SymmetricSearch {
         const Floats off = sub_scale_levels().nearest(ideal.scale * inverse) * d - ideal.scale;
         loss += curvature * (off * off);
       }
-      store(loss, losses + k);
+      losses.put(k, loss);
     }
     for (int n = 0; n < budget_.super_scales; ++n) {
-      const int least = argmin(losses, kTriedSuperScales);
-      super_scales[n] = tried[least];
-      losses[least] = FLT_MAX;
+      const int least = argmin(losses);
+      super_scales.set(n, tried[least]);
+      losses.set(least, FLT_MAX);
     }
   }
 
   /// The best integer scales under d, as it is stored, near the unconstrained ones or `present`.
-  STEELYARD_HD Fit fit_under(float super_scale, const int8_t* present = nullptr) const {
-    Fit fit;
-    fit.scales.d = block_.store(super_scale);
-    const float d = block_.load(fit.scales.d);
+  STEELYARD_HD void fit_under(float super_scale, Fit& fit, const int8_t* present = nullptr) const {
+    const Half stored = block_.store(super_scale);
+    const float d = block_.load(stored);
+    double error = 0.0;
+    ScaleSums sums;
     const int low = F::kLowSubScale;
     const int high = F::kHighSubScale;
     for (int b = 0; b < kSubBlocks; ++b) {
       const int centre = d == 0.0f ? 0 : nearest_down(unconstrained_[b].scale / d, low, high);
-      float sub_scales[kCandidates];
-      for (int c = 0; c < kCandidates; ++c) {
-        sub_scales[c] = static_cast<float>(std::clamp(centre + c - kCandidates / 2, low, high));
-      }
-      if (present != nullptr) sub_scales[0] = static_cast<float>(*present);
-      fit.scales.scale[b] = best_sub_scale(b, d, sub_scales, fit);
+      Candidates sub_scales;
+      sub_scales.fill([&](int c) { return static_cast<float>(std::clamp(centre + c - kCandidates / 2, low, high)); });
+      if (present != nullptr) sub_scales.set(0, static_cast<float>(*present));
+      assign(fit.scales.scale[b], best_sub_scale(b, d, sub_scales, error, sums));
     }
-    return fit;
+    once([&] {
+      fit.scales.d = stored;
+      fit.error = error;
+      fit.sums = sums;
+    });
   }
 
-  /// The best of these integer scales for a sub-block. Adds its error and its sums to `fit`.
-  STEELYARD_HD int8_t best_sub_scale(int b, float d, const float (&sub_scales)[kCandidates], Fit& fit) const {
+  /// The best of these integer scales for a sub-block. Adds its error and its sums.
+  STEELYARD_HD int8_t best_sub_scale(int b, float d, const Candidates& sub_scales, double& total,
+                                     ScaleSums& sums) const {
     const float* const x = block_.x + b * kSubBlockLen;
     const float* const w = block_.w + b * kSubBlockLen;
-    float errors[kCandidates];
-    float rests[kCandidates];  // sums of w * q * (x - scale * q)
-    float squares[kCandidates];
+    Candidates errors, rests, squares;  // rests: sums of w * q * (x - scale * q)
     for (int c = 0; c < kCandidates; c += kLanes) {
-      const Floats scale = d * load(sub_scales + c);
+      const Floats scale = d * sub_scales.get(c);
       const Floats inverse = inverse_or_zero(scale);
       Floats error = {};
       Floats rest = {};
@@ -186,16 +190,17 @@ class SymmetricSearch {
         rest += weighted * q;
         square += (w[i] * q) * q;
       }
-      store(error, errors + c);
-      store(rest, rests + c);
-      store(square, squares + c);
+      errors.put(c, error);
+      rests.put(c, rest);
+      squares.put(c, square);
     }
     const int best = argmin(errors);
     const double sub_scale = sub_scales[best];
-    fit.error += errors[best];
-    fit.sums.xq += sub_scale * (rests[best] + d * sub_scale * squares[best]);
-    fit.sums.qq += sub_scale * sub_scale * squares[best];
-    return static_cast<int8_t>(sub_scales[best]);
+    const float square = squares[best];
+    total += errors[best];
+    sums.xq += sub_scale * (rests[best] + d * sub_scale * square);
+    sums.qq += sub_scale * sub_scale * square;
+    return static_cast<int8_t>(sub_scale);
   }
 
   /// Least squares for d, for fixed scales and codes.
@@ -221,14 +226,20 @@ struct SymmetricEncoder {
   static constexpr int kHighCode = F::kMaxCode - 1;
   static constexpr int kLowSubScale = -F::kHighSubScale - 1;
   using Scales = SymmetricScales;
+  template <class Format>
+  using SearchOf = SymmetricSearch<Format>;
 
   STEELYARD_HD static Scales fit(const float* x, const float* w, Effort effort, uint32_t* codes) {
-    const Scales scales = SymmetricSearch<F>(x, w, effort).run();
+    Common<Scales> scales;
+    {
+      Common<SymmetricSearch<F>> search(x, w, effort);
+      assign(*scales, search->run());
+    }
     constexpr int kLen = F::kBlockLen / F::kSubBlocks;
     for (int b = 0; b < F::kSubBlocks; ++b) {
-      round_values(x + b * kLen, kLen, scale_of(scales, b), 0.0f, F::kLowCode, F::kHighCode, codes + b * kLen);
+      round_values(x + b * kLen, kLen, scale_of(*scales, b), 0.0f, F::kLowCode, F::kHighCode, codes + b * kLen);
     }
-    return scales;
+    return *scales;
   }
 
   STEELYARD_HD static uint32_t round(const float* x, const float*, const Scales& scales, int position, float* values) {
@@ -240,7 +251,9 @@ struct SymmetricEncoder {
 
   STEELYARD_HD static void rescale(const float* x, const float* w, int position, Effort effort, Scales& scales) {
     const int b = position / (F::kBlockLen / F::kSubBlocks);
-    scales.scale[b] = SymmetricSearch<F, 1>(x, w, effort).sub_scales_under(scales.d, scales.scale[b]).scale[0];
+    Common<SymmetricSearch<F, 1>> search(x, w, effort);
+    const int8_t present = scales.scale[b];
+    assign(scales.scale[b], search->sub_scales_under(scales.d, present).scale[0]);
   }
 
   /// For given codes and integer scales, the block is one long vector of levels scale * q under d.

@@ -33,8 +33,8 @@ const BookOf<F>& codebook(int shift) {
   }
 }
 
-/// The codebook that a search reads. On a device the kernel gets a copy of its own (compute/cuda/encoders.cuh).
-#if defined(__CUDACC__) || defined(STEELYARD_ONE_LANE)
+/// The codebook that a search reads. On a device the kernel gets a copy of its own (compute/cuda/books.cuh).
+#if defined(__CUDACC__) || defined(STEELYARD_HALF_WARP)
 template <class F>
 STEELYARD_HD const BookOf<F>& book_of(int shift);
 #else
@@ -70,33 +70,31 @@ class VectorSearch {
     }
   }
 
-  /// The best codes for the scales of the grid.
-  STEELYARD_HD void best_codes(const ScaleGrid& grid, SearchSet search_set, int variant, BestPerScale& best) const {
-    best.size = grid.size;
+  /// The best codes for the scales of the grid, one for each.
+  STEELYARD_HD void best_codes(const ScaleGrid& grid, SearchSet search_set, int variant, CodewordScore* best) const {
     if constexpr (F::kSigns == Signs::kShifted) {
-      best_codewords(0, grid, search_set, variant, &best, nullptr);
+      best_codewords(0, grid, search_set, variant, best, nullptr);
       if (F::kVariants == 2) return;
-      BestPerScale other;
-      best_codewords(0, grid, search_set, 1, &other, nullptr);
-      for (int k = 0; k < grid.size; ++k) keep_better(other.score[k], grid.scale[k], best.score[k]);
+      Common<CodewordScore[ScaleGrid::kMaxScales]> other;
+      best_codewords(0, grid, search_set, 1, *other, nullptr);
+      each(grid.size, [&](int k) { keep_better((*other)[k], grid.scale.own(k), best[k]); });
     } else {
       // Where the parity of the minus signs must change, one value takes the other sign, in whichever vector loses
       // least.
       const bool odd = F::kSigns == Signs::kEven && parity(signs_) != 0;
-      if (F::kCodewords == 1)
-        return best_codewords(0, grid, search_set, 0, odd ? nullptr : &best, odd ? &best : nullptr);
-      BestPerScale first_flipped, second, second_flipped;
-      best_codewords(0, grid, search_set, 0, &best, odd ? &first_flipped : nullptr);
-      best_codewords(1, grid, search_set, 0, &second, odd ? &second_flipped : nullptr);
-      for (int k = 0; k < grid.size; ++k) {
-        const CodewordScore first = best.score[k];
+      if (F::kCodewords == 1) return best_codewords(0, grid, search_set, 0, odd ? nullptr : best, odd ? best : nullptr);
+      Common<CodewordScore[ScaleGrid::kMaxScales]> first_flipped, second, second_flipped;
+      best_codewords(0, grid, search_set, 0, best, odd ? &(*first_flipped)[0] : nullptr);
+      best_codewords(1, grid, search_set, 0, *second, odd ? &(*second_flipped)[0] : nullptr);
+      each(grid.size, [&](int k) {
+        const CodewordScore first = best[k];
         if (!odd) {
-          best.score[k] = sum_of(first, second.score[k]);
+          best[k] = sum_of(first, (*second)[k]);
         } else {
-          best.score[k] = sum_of(first_flipped.score[k], second.score[k]);
-          keep_better(sum_of(first, second_flipped.score[k]), grid.scale[k], best.score[k]);
+          best[k] = sum_of((*first_flipped)[k], (*second)[k]);
+          keep_better(sum_of(first, (*second_flipped)[k]), grid.scale.own(k), best[k]);
         }
-      }
+      });
     }
   }
 
@@ -122,15 +120,16 @@ class VectorSearch {
   static constexpr int kDraftsAt = F::kCodewords * F::kIndexBits;
 
   /// The best codewords of vector v, and in `flipped` those with one sign flipped.
-  STEELYARD_HD void best_codewords(int v, const ScaleGrid& grid, SearchSet search_set, int shift, BestPerScale* plain,
-                                   BestPerScale* flipped) const {
+  STEELYARD_HD void best_codewords(int v, const ScaleGrid& grid, SearchSet search_set, int shift, CodewordScore* plain,
+                                   CodewordScore* flipped) const {
     book_of<F>(shift).best_codewords({x_ + v * kCodewordDim, w_ + v * kCodewordDim, wx_ + v * kCodewordDim}, grid,
                                      search_set, plain, flipped);
     const uint32_t shift_bit = F::kVariants == 1 ? static_cast<uint32_t>(shift) << kDraftsAt : 0;
-    for (int k = 0; k < grid.size; ++k) {
-      if (plain != nullptr) draft(v, shift_bit, plain->score[k]);
-      if (flipped != nullptr) draft(v, 1u << (kDraftsAt + v), flipped->score[k]);
-    }
+    if (v == 0 && shift_bit == 0 && flipped == nullptr) return;  // the index is the draft
+    each(grid.size, [&](int k) {
+      if (plain != nullptr) draft(v, shift_bit, plain[k]);
+      if (flipped != nullptr) draft(v, 1u << (kDraftsAt + v), flipped[k]);
+    });
   }
 
   /// Makes the index of a codeword in vector v a draft.

@@ -4,17 +4,34 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <stdexcept>
 
 #include "cuda_emulator/ptx/bits.h"
 #include "cuda_emulator/ptx/module.h"
 #include "cuda_emulator/ptx/tables.h"
 #include "cuda_emulator/ptx/values.h"
+#include "cuda_emulator/scheduler.h"
 
 namespace steelyard::cuda_emulator::ptx {
 namespace {
 
-uint64_t n_executed = 0;
+Module::Work total;
+
+struct RunningWarp {
+  uint64_t longest = 0;
+  int n_done = 0;
+};
+std::map<const void*, RunningWarp> running;
+// Adds a thread's instructions to those of its warp; the last one of a warp adds the longest to the total.
+void count_thread(uint64_t instructions) {
+  const auto* const warp = current_thread->warp;
+  RunningWarp& own = running[warp];
+  own.longest = std::max(own.longest, instructions);
+  if (++own.n_done < std::popcount(warp->exists)) return;
+  total.warp_instructions += own.longest;
+  running.erase(warp);
+}
 
 class ThreadRun {
  public:
@@ -25,9 +42,10 @@ class ThreadRun {
     const Instruction* code = kernel_.code.data();
     for (size_t at = 0;;) {
       const Instruction& i = code[at++];
-      ++n_executed;
+      ++total.instructions;
+      ++n_executed_;
       if (i.predicate >= 0 && bool(registers_[i.predicate] & 1) == i.negated) continue;
-      if (i.op == op_ret) return;
+      if (i.op == op_ret) return count_thread(n_executed_);
       if (i.op == op_bra) {
         at = size_t(i.operands[0].value);
         continue;
@@ -83,7 +101,7 @@ class ThreadRun {
       case kLanemaskGe:
         return ~((1u << lane) - 1);
       default:
-        return n_executed;  // clocks
+        return total.instructions;  // clocks
     }
   }
 
@@ -124,6 +142,8 @@ class ThreadRun {
     } else if (space == Space::kParam) {
       return const_cast<char*>(parameters_) + at;
     }
+    if (space == Space::kShared || is_shared(reinterpret_cast<const void*>(at), n)) ++total.shared_accesses;
+    if (at >= uint64_t(local_) && at < uint64_t(local_) + kernel_.local_bytes) ++total.local_accesses;
     if (at % n && n <= 16) fail("misaligned %zu-byte access at %p", n, reinterpret_cast<void*>(at));
     return reinterpret_cast<char*>(at);
   }
@@ -419,6 +439,7 @@ class ThreadRun {
   uint64_t* const registers_;
   char* const local_;
   Site site_{};
+  uint64_t n_executed_ = 0;
 };
 
 constexpr size_t kLocalAlign = 128;
@@ -450,7 +471,7 @@ void run_thread(void* pack) {
 Module::Module(const std::string& text) : program_(parse(text)) {}
 Module::~Module() = default;
 
-uint64_t Module::instructions() { return n_executed; }
+Module::Work Module::work() { return total; }
 
 std::vector<std::string> Module::kernels() const {
   std::vector<std::string> names;
@@ -507,6 +528,7 @@ cudaError_t Module::launch(const Kernel& kernel, dim3 grid, dim3 block, size_t s
     Launch bound = launch;
     bound.pack = &call;
     bound.invoke = run_thread;
+    running.clear();
     run_launch(bound);
   };
   return enqueue_kernel(description, run, checked.data(), int(checked.size()), stream);

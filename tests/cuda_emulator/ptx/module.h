@@ -37,7 +37,14 @@ class Module {
   int run_from_here() const;
 
   /// Executed so far, by all modules.
-  static uint64_t instructions();
+  struct Work {
+    uint64_t instructions = 0;       ///< of all threads
+    uint64_t warp_instructions = 0;  ///< of the longest thread of each warp: what is issued, were there no divergence
+    uint64_t local_accesses = 0;     ///< loads and stores, as is
+    uint64_t shared_accesses = 0;    ///< of all threads
+  };
+  static Work work();
+  static uint64_t instructions() { return work().instructions; }
 
  private:
   cudaError_t launch(const Kernel& kernel, dim3 grid, dim3 block, size_t smem, cudaStream_t stream,
