@@ -21,7 +21,8 @@ void add_source_findings(const gguf::Source& source, std::span<const plan::Decis
   for (const std::string& note : folder->notes()) add(found, plan::Severity::kNote, "not part of the model here", note);
   for (const plan::Decision& decision : decisions) {
     const uint64_t stored = folder->stored_bytes(*decision.tensor);
-    if (stored < decision.tensor->n_bytes && decision.bytes > stored) {
+    const bool is_protected = decision.reason == plan::Reason::kProtected;  // norms and the like are F32 in GGUF
+    if (!is_protected && stored < decision.tensor->n_bytes && decision.bytes > stored) {
       add(found, decision.reason == plan::Reason::kRule ? plan::Severity::kWarning : plan::Severity::kNote,
           fmt::format("larger in {} than as it was published", format(decision.type).name),
           printable(decision.tensor->name));
