@@ -38,8 +38,9 @@ void print_provenance(const jobs::MetadataRow& row) {
 }
 
 void print(const jobs::ModelContents& model) {
-  print_out("GGUF v{}, {} shard{}, alignment {}\n\n", model.version, model.shards, model.shards == 1 ? "" : "s",
-            model.alignment);
+  const std::string kind = model.version > 0 ? fmt::format("GGUF v{}", model.version) : "Hugging Face";
+  const std::string_view files = model.version > 0 ? "shard" : "file";
+  print_out("{}, {} {}{}, alignment {}\n\n", kind, model.shards, files, model.shards == 1 ? "" : "s", model.alignment);
   for (const jobs::MetadataRow& row : model.metadata) {
     if (!row.is_provenance) print_out("{:<48} {:<7} {}\n", printable(row.key), row.type, jobs::json_text(row.value));
   }

@@ -15,7 +15,7 @@
 
 namespace steelyard::calibrate {
 
-CalibratedLayers::CalibratedLayers(const gguf::Reader& source, const plan::Resolution& resolution,
+CalibratedLayers::CalibratedLayers(const gguf::Source& source, const plan::Resolution& resolution,
                                    const model::Model& model)
     : source_(source), resolution_(resolution), model_(model) {}
 

@@ -76,7 +76,7 @@ struct CalibrationSettings {
 class CalibratedLayers : public quantize::LayerEncoder {
  public:
   /// All arguments must outlive the encoder; `resolution` belongs to the source's tensors.
-  CalibratedLayers(const gguf::Reader& source, const plan::Resolution& resolution, const model::Model& model);
+  CalibratedLayers(const gguf::Source& source, const plan::Resolution& resolution, const model::Model& model);
 
   /// The text, which outlives the encoder, begins its way: before the first tensor is encoded.
   void start(const tokenizer::Chunks& chunks, const CalibrationSettings& settings);
@@ -122,7 +122,7 @@ class CalibratedLayers : public quantize::LayerEncoder {
     if (settings_.at_work) settings_.at_work(next_layer_ - 1);
   }
 
-  const gguf::Reader& source_;
+  const gguf::Source& source_;
   const plan::Resolution& resolution_;
   const model::Model& model_;
   CalibrationSettings settings_;

@@ -192,7 +192,7 @@ bool is_covered(const plan::Decision& decision, int n_layers) {
   return layer && *layer < n_layers && is_rounded(decision);
 }
 
-CalibrationMemory plan_calibration(const gguf::Reader& source, const model::ModelConfig& config,
+CalibrationMemory plan_calibration(const gguf::Source& source, const model::ModelConfig& config,
                                    const plan::Resolution& resolution, const TextSize& text, uint64_t memory,
                                    int n_threads, int n_devices) {
   struct Layer {

@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-#include "gguf/reader.h"
+#include "gguf/source.h"
 #include "model/config.h"
 #include "plan/resolve.h"
 
@@ -86,7 +86,7 @@ struct CalibrationMemory {
   uint64_t on_device = 0;          ///< of each device's memory, where there are some
   std::vector<uint64_t> of_stage;  ///< for the statistics, by layer
 };
-CalibrationMemory plan_calibration(const gguf::Reader& source, const model::ModelConfig& config,
+CalibrationMemory plan_calibration(const gguf::Source& source, const model::ModelConfig& config,
                                    const plan::Resolution& resolution, const TextSize& text, uint64_t memory,
                                    int n_threads, int n_devices = 0);
 

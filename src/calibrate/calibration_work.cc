@@ -23,7 +23,7 @@ constexpr double kFactors = 2.0 / 3;
 
 }  // namespace
 
-CalibrationWork calibration_work(const gguf::Reader& source, const model::ModelConfig& config,
+CalibrationWork calibration_work(const gguf::Source& source, const model::ModelConfig& config,
                                  const plan::Resolution& resolution, const TextSize& text, bool makes_sums_twice) {
   struct Products {
     double mixer = 0, ffn = 0;  // for a token

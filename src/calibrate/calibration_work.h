@@ -15,7 +15,7 @@ struct CalibrationWork {
   double feedback = 0;  ///< products of error feedback, of correction and of what judges results
   double weights = 0;   ///< no multiplications: weights whose codes and scales are searched
 };
-CalibrationWork calibration_work(const gguf::Reader& source, const model::ModelConfig& config,
+CalibrationWork calibration_work(const gguf::Source& source, const model::ModelConfig& config,
                                  const plan::Resolution& resolution, const TextSize& text, bool makes_sums_twice);
 
 struct RoundingRates {

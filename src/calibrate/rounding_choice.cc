@@ -130,13 +130,14 @@ void round_slice(std::span<SliceCandidates> tensors, const SliceMeans& inputs, i
 }
 
 // The weights of one slice.
-std::vector<float> slice_rows(const gguf::Reader& source, const gguf::TensorInfo& tensor, int64_t slice) {
+std::vector<float> slice_rows(const gguf::Source& source, const gguf::TensorInfo& tensor, int64_t slice) {
   const formats::Format& from = format(tensor.type);
   const int64_t n_in = tensor.ne[0], n_out = tensor.ne[1];
-  const std::span<const std::byte> stored = source.bytes(tensor);
-  const size_t slice_bytes = stored.size() / static_cast<size_t>(tensor.ne[2] * tensor.ne[3]);
+  const uint64_t slice_bytes = tensor.n_bytes / static_cast<uint64_t>(tensor.ne[2] * tensor.ne[3]);
+  const uint64_t begin = static_cast<uint64_t>(slice) * slice_bytes;
+  const gguf::Bytes stored = source.read(tensor, begin, begin + slice_bytes);
   std::vector<float> rows(static_cast<size_t>(n_out * n_in));
-  from.decode(stored.data() + static_cast<size_t>(slice) * slice_bytes, n_out * n_in / from.block_len, rows.data());
+  from.decode(stored.data(), n_out * n_in / from.block_len, rows.data());
   if (const auto bad = std::ranges::find_if_not(rows, [](float x) { return std::isfinite(x); }); bad != rows.end()) {
     const int64_t at = bad - rows.begin();
     throw quantize::BadWeight(source.path(),
@@ -187,7 +188,7 @@ struct TensorRounding::Inputs : Judged {
   using Judged::Judged;
 };
 
-TensorRounding::TensorRounding(const gguf::Reader& source, std::span<const plan::Decision* const> decisions,
+TensorRounding::TensorRounding(const gguf::Source& source, std::span<const plan::Decision* const> decisions,
                                const SliceHessians& watched, const SliceHessians* held_out,
                                const RoundingSettings& settings)
     : source_(&source),
@@ -249,7 +250,7 @@ RoundedTensor SliceAssembly::take() {
   return std::move(tensor_);
 }
 
-RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& decision, const SliceHessians& watched,
+RoundedTensor round_tensor(const gguf::Source& source, const plan::Decision& decision, const SliceHessians& watched,
                            const SliceHessians* held_out, const RoundingSettings& settings) {
   const plan::Decision* const decisions[] = {&decision};
   const TensorRounding rounding(source, decisions, watched, held_out, settings);
@@ -261,7 +262,7 @@ RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& dec
   return tensor.take();
 }
 
-std::vector<double> sampled_error(const gguf::Reader& source, const plan::Decision& decision,
+std::vector<double> sampled_error(const gguf::Source& source, const plan::Decision& decision,
                                   const SliceHessians& watched, const SliceHessians* held_out,
                                   const RoundingSettings& settings, const ErrorSample& sample) {
   const gguf::TensorInfo& tensor = *decision.tensor;
@@ -293,7 +294,7 @@ std::vector<double> sampled_error(const gguf::Reader& source, const plan::Decisi
   return error;
 }
 
-std::vector<double> rounding_error(const gguf::Reader& source, const plan::Decision& decision,
+std::vector<double> rounding_error(const gguf::Source& source, const plan::Decision& decision,
                                    std::span<const std::byte> bytes, const SliceHessians& watched,
                                    const SliceHessians* held_out, const RoundingSettings& settings) {
   const gguf::TensorInfo& tensor = *decision.tensor;
@@ -322,7 +323,7 @@ int64_t compared_slice(const SliceHessians& all) {
   return *median;
 }
 
-TextLoss compare_texts(const gguf::Reader& source, const plan::Decision& decision, const SliceHessians& part,
+TextLoss compare_texts(const gguf::Source& source, const plan::Decision& decision, const SliceHessians& part,
                        const SliceHessians& all, const SliceHessians& held_out, const RoundingSettings& settings,
                        formats::DeviceEncoder* device, TimedLoop& timed) {
   const gguf::TensorInfo& tensor = *decision.tensor;
@@ -332,10 +333,12 @@ TextLoss compare_texts(const gguf::Reader& source, const plan::Decision& decisio
   if (held_out.count(median) == 0) return {};
 
   const int64_t n_rows = std::min(kComparedRows, n_out);
-  const std::span<const std::byte> stored = source.bytes(tensor);
+  const uint64_t slice_bytes = tensor.n_bytes / static_cast<uint64_t>(n_slices);
+  const uint64_t begin = static_cast<uint64_t>(median) * slice_bytes;
+  const gguf::Bytes stored =
+      source.read(tensor, begin, begin + slice_bytes / static_cast<uint64_t>(n_out) * static_cast<uint64_t>(n_rows));
   std::vector<float> rows(static_cast<size_t>(n_rows * n_in));
-  from.decode(stored.data() + stored.size() / static_cast<size_t>(n_slices) * static_cast<size_t>(median),
-              n_rows * n_in / from.block_len, rows.data());
+  from.decode(stored.data(), n_rows * n_in / from.block_len, rows.data());
   const auto lost = [&](const SliceHessians& watched) {
     SliceCandidates slice(format(decision.type), n_in, rows, device);
     round_slice(std::span(&slice, 1), {watched, expert_prior(tensor, settings)}, median, n_in, settings, timed);

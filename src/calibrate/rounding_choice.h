@@ -17,7 +17,7 @@
 #include "calibrate/input_statistics.h"
 #include "calibrate/slice_hessians.h"
 #include "calibrate/stage_times.h"
-#include "gguf/reader.h"
+#include "gguf/source.h"
 #include "plan/resolve.h"
 #include "quantize/ldlq.h"
 
@@ -68,7 +68,7 @@ struct RoundedSlice {
 class TensorRounding {
  public:
   /// All but the settings must outlive it. Makes the mean of all slices, if they use it: parallel inside.
-  TensorRounding(const gguf::Reader& source, std::span<const plan::Decision* const> decisions,
+  TensorRounding(const gguf::Source& source, std::span<const plan::Decision* const> decisions,
                  const SliceHessians& watched, const SliceHessians* held_out, const RoundingSettings& settings);
   TensorRounding(TensorRounding&&) noexcept;
   ~TensorRounding();
@@ -80,7 +80,7 @@ class TensorRounding {
 
  private:
   struct Inputs;
-  const gguf::Reader* source_;
+  const gguf::Source* source_;
   std::vector<const plan::Decision*> decisions_;
   RoundingSettings settings_;
   std::unique_ptr<const Inputs> inputs_;
@@ -102,7 +102,7 @@ class SliceAssembly {
 };
 
 /// All slices of one tensor.
-RoundedTensor round_tensor(const gguf::Reader& source, const plan::Decision& decision, const SliceHessians& watched,
+RoundedTensor round_tensor(const gguf::Source& source, const plan::Decision& decision, const SliceHessians& watched,
                            const SliceHessians* held_out, const RoundingSettings& settings);
 
 /// RoundedTensor::error, estimated from so many slices and so many rows of each. The slices are spread over `ranks`
@@ -111,12 +111,12 @@ struct ErrorSample {
   int64_t n_slices, n_rows;
   std::span<const double> ranks;
 };
-std::vector<double> sampled_error(const gguf::Reader& source, const plan::Decision& decision,
+std::vector<double> sampled_error(const gguf::Source& source, const plan::Decision& decision,
                                   const SliceHessians& watched, const SliceHessians* held_out,
                                   const RoundingSettings& settings, const ErrorSample& sample);
 
 /// RoundedTensor::error of a tensor that was rounded to `bytes` in another way.
-std::vector<double> rounding_error(const gguf::Reader& source, const plan::Decision& decision,
+std::vector<double> rounding_error(const gguf::Source& source, const plan::Decision& decision,
                                    std::span<const std::byte> bytes, const SliceHessians& watched,
                                    const SliceHessians* held_out, const RoundingSettings& settings);
 
@@ -127,7 +127,7 @@ struct TextLoss {
 
 /// Of some rows of one slice, that with the median number of inputs. Zero where it has no held-out inputs, or where
 /// feedback was not possible. Thread-safe.
-TextLoss compare_texts(const gguf::Reader& source, const plan::Decision& decision, const SliceHessians& part,
+TextLoss compare_texts(const gguf::Source& source, const plan::Decision& decision, const SliceHessians& part,
                        const SliceHessians& all, const SliceHessians& held_out, const RoundingSettings& settings,
                        formats::DeviceEncoder* device, TimedLoop& timed);
 /// The slice.

@@ -19,7 +19,7 @@ double cost_of(int64_t n_in, double n_weights) {
 
 }  // namespace
 
-StageRounding::StageRounding(const gguf::Reader& source, std::vector<RoundingGroup> groups,
+StageRounding::StageRounding(const gguf::Source& source, std::vector<RoundingGroup> groups,
                              const RoundingSettings& settings)
     : source_(source), groups_(std::move(groups)), settings_(settings) {
   for (const RoundingGroup& group : groups_) {

@@ -23,7 +23,7 @@ struct RoundingGroup {
 class StageRounding {
  public:
   /// Makes the means over all slices, which every slice uses: parallel inside.
-  StageRounding(const gguf::Reader& source, std::vector<RoundingGroup> groups, const RoundingSettings& settings);
+  StageRounding(const gguf::Source& source, std::vector<RoundingGroup> groups, const RoundingSettings& settings);
 
   std::span<const RoundingGroup> groups() const { return groups_; }
   std::vector<RoundingTask> tasks() const;
@@ -43,7 +43,7 @@ class StageRounding {
   std::vector<std::vector<Tensor>> take();
 
  private:
-  const gguf::Reader& source_;
+  const gguf::Source& source_;
   std::vector<RoundingGroup> groups_;
   RoundingSettings settings_;
   std::vector<TensorRounding> roundings_;              // of each group

@@ -19,7 +19,7 @@ ExpertShape expert_shape(const model::ModelConfig& config) {
   return shape;
 }
 
-ModelIdentity model_identity(const gguf::Reader& reader, const model::ModelConfig& config,
+ModelIdentity model_identity(const gguf::Source& reader, const model::ModelConfig& config,
                              const tokenizer::Tokenizer& tokenizer) {
   Sha256 vocabulary;
   for (tokenizer::TokenId id = 0; id < tokenizer.n_tokens(); ++id) {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "gguf/reader.h"
+#include "gguf/source.h"
 #include "model/config.h"
 #include "tokenizer/tokenizer.h"
 
@@ -33,7 +33,7 @@ struct ModelIdentity {
   ExpertShape experts;
 };
 
-ModelIdentity model_identity(const gguf::Reader& reader, const model::ModelConfig& config,
+ModelIdentity model_identity(const gguf::Source& reader, const model::ModelConfig& config,
                              const tokenizer::Tokenizer& tokenizer);
 
 }  // namespace steelyard::evaluate

@@ -137,27 +137,11 @@ void check_disjoint(const std::string& path, std::span<const TensorInfo> tensors
 
 }  // namespace
 
-Reader::Reader(const std::string& path, ReadMode mode) : path_(path), mode_(mode) {
+Reader::Reader(const std::string& path, ReadMode mode) : Source(path), mode_(mode) {
   metadata_ = read_shard(path);
   alignment_ = data_alignment(metadata_);
   read_remaining_shards();
-
-  by_name_.reserve(tensors_.size());
-  int64_t n_elements = 0;
-  for (size_t i = 0; i < tensors_.size(); ++i) {
-    const TensorInfo& tensor = tensors_[i];
-    const auto where = [&] { return files_[static_cast<size_t>(tensor.shard)].path(); };
-    if (!by_name_.emplace(tensor.name, i).second) {
-      fail(where(), "tensor '{}': found twice, expected once", printable(tensor.name));
-    }
-    const auto total = checked_add(total_bytes_, tensor.n_bytes);
-    if (!total) fail(where(), "tensor '{}': all tensors together exceed 2^64 bytes", printable(tensor.name));
-    total_bytes_ = *total;
-    // Whoever counts them need not think of it.
-    if (__builtin_add_overflow(n_elements, tensor.n_elements(), &n_elements)) {
-      fail(where(), "tensor '{}': all tensors together exceed 2^63 values", printable(tensor.name));
-    }
-  }
+  index_tensors();
 }
 
 // Appends one file and its tensors; returns its metadata.
@@ -219,11 +203,6 @@ void Reader::read_remaining_shards() {
   if (metadata_.contains(kSplitTensors)) expect(metadata_, kSplitTensors, static_cast<int64_t>(tensors_.size()));
 }
 
-const TensorInfo* Reader::find(std::string_view name) const {
-  const auto found = by_name_.find(name);
-  return found == by_name_.end() ? nullptr : &tensors_[found->second];
-}
-
 std::span<const std::byte> Reader::header(int shard) const {
   const std::span<const std::byte> file = files_[static_cast<size_t>(shard)].bytes();
   return file.first(std::min<uint64_t>(file.size(), data_begin_[static_cast<size_t>(shard)]));
@@ -253,6 +232,10 @@ std::span<const std::byte> Reader::bytes(const TensorInfo& tensor) const {
   const std::span<const std::byte> data = files_[shard].bytes().subspan(data_begin_[shard]);
   STEELYARD_CHECK(tensor.offset <= data.size() && tensor.n_bytes <= data.size() - tensor.offset);
   return data.subspan(tensor.offset, tensor.n_bytes);
+}
+
+Bytes Reader::read(const TensorInfo& tensor, uint64_t begin, uint64_t end) const {
+  return {bytes(tensor).subspan(begin, end - begin)};
 }
 
 }  // namespace steelyard::gguf

@@ -7,6 +7,7 @@
 #include "base/mapped_file.h"
 #include "base/parallel.h"
 #include "compute/backends.h"
+#include "jobs/source.h"
 #include "measure/speed.h"
 #include "measure/speed_plot.h"
 #include "schedule/memory_check.h"
@@ -137,8 +138,7 @@ std::string plot(const BenchResult& result) {
   if (result.contexts.empty()) fail("", "no context was measured: nothing to draw");
   std::vector<measure::ContextSpeed> speeds;
   for (const BenchContext& row : result.contexts) speeds.push_back(speed_of(row));
-  return speed_plot(speeds, std::filesystem::path(result.model).filename().string(),
-                    fmt::format("{}, {} threads", result.settings, result.threads));
+  return speed_plot(speeds, model_name(result.model), fmt::format("{}, {} threads", result.settings, result.threads));
 }
 
 }  // namespace steelyard::jobs

@@ -36,7 +36,7 @@ CalibrationTextSettings calibration_text_settings(const QuantizeOptions& options
           .memory = options.memory};
 }
 
-Calibration::Calibration(const gguf::Reader& source, const plan::Resolution& resolution, const QuantizeOptions& options,
+Calibration::Calibration(const gguf::Source& source, const plan::Resolution& resolution, const QuantizeOptions& options,
                          const ShapingOptions& shaping, QuantizeDevices& devices, const ProgressCallback& progress)
     : source_(source),
       resolution_(resolution),

@@ -18,7 +18,7 @@ class Calibration {
   /// Opens devices and model, and reads the text's file, if there is one. Error where memory does not suffice.
   /// `source`, `resolution`, `progress` and `devices` outlive it. Progress: stages "write" and "calibrate"
   /// (quantize.h).
-  Calibration(const gguf::Reader& source, const plan::Resolution& resolution, const QuantizeOptions& options,
+  Calibration(const gguf::Source& source, const plan::Resolution& resolution, const QuantizeOptions& options,
               const ShapingOptions& shaping, QuantizeDevices& devices, const ProgressCallback& progress);
 
   /// Before start() they only say what they will encode.
@@ -45,7 +45,7 @@ class Calibration {
   compute::Backend& open_devices();
   calibrate::CalibrationSettings settings() const;
 
-  const gguf::Reader& source_;
+  const gguf::Source& source_;
   const plan::Resolution& resolution_;
   const QuantizeOptions& options_;
   const ShapingOptions& shaping_;

@@ -36,7 +36,7 @@ std::optional<formats::Type> main_type(const plan::Resolution& resolution) {
 
 }  // namespace
 
-calibrate::CalibrationMemory calibration_memory(const gguf::Reader& source, const model::ModelConfig& config,
+calibrate::CalibrationMemory calibration_memory(const gguf::Source& source, const model::ModelConfig& config,
                                                 const plan::Resolution& resolution, int64_t n_chunks, int64_t n_ctx,
                                                 uint64_t allowed, int n_devices) {
   const uint64_t memory = usable_memory(allowed);
@@ -55,7 +55,7 @@ int64_t expected_chunks(const TextSource& text, const ShapingOptions& shaping, c
   return shaping.chunks > 0 ? shaping.chunks : enough_chunks(config, n_ctx);
 }
 
-CalibrationCosts calibration_costs(const gguf::Reader& source, const model::ModelConfig& config,
+CalibrationCosts calibration_costs(const gguf::Source& source, const model::ModelConfig& config,
                                    const plan::Resolution& resolution, const ShapingOptions& shaping,
                                    const TextSource& text, uint64_t allowed, const QuantizeDevices& devices) {
   const int64_t n_chunks = expected_chunks(text, shaping, config);

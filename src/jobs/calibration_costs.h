@@ -61,7 +61,7 @@ struct CalibrationCosts {
 
 /// How a calibration uses memory; allowed: 0 means most of what there is. Error with the numbers where that is less
 /// than it can do with.
-calibrate::CalibrationMemory calibration_memory(const gguf::Reader& source, const model::ModelConfig& config,
+calibrate::CalibrationMemory calibration_memory(const gguf::Source& source, const model::ModelConfig& config,
                                                 const plan::Resolution& resolution, int64_t n_chunks, int64_t n_ctx,
                                                 uint64_t allowed, int n_devices);
 
@@ -69,7 +69,7 @@ calibrate::CalibrationMemory calibration_memory(const gguf::Reader& source, cons
 int64_t expected_chunks(const TextSource& text, const ShapingOptions& shaping, const model::ModelConfig& config);
 
 /// The same as calibration_memory(), and the work. Times are measured with a small matrix on this machine.
-CalibrationCosts calibration_costs(const gguf::Reader& source, const model::ModelConfig& config,
+CalibrationCosts calibration_costs(const gguf::Source& source, const model::ModelConfig& config,
                                    const plan::Resolution& resolution, const ShapingOptions& shaping,
                                    const TextSource& text, uint64_t allowed, const QuantizeDevices& devices);
 

@@ -10,6 +10,7 @@
 #include "base/sha256.h"
 #include "base/text_file.h"
 #include "jobs/outputs.h"
+#include "jobs/source.h"
 
 namespace steelyard::jobs {
 namespace {
@@ -153,7 +154,7 @@ void CalibrationText::read(const tokenizer::Tokenizer& tokenizer, const model::M
 // Of n_chunks in all a share is conversations, or as many as there are. Of a text that is used as a whole, n_chunks is
 // what gives the same again.
 void CalibrationText::add_conversations(const tokenizer::Tokenizer& tokenizer, const ProgressCallback& progress) {
-  conversations_->read(gguf::Reader(settings_.model.model, gguf::ReadMode::kHeader).metadata(), tokenizer);
+  conversations_->read(open_source(settings_.model.model, gguf::ReadMode::kHeader)->metadata(), tokenizer);
   const std::optional<tokenizer::TokenId> bos = chunk_bos(tokenizer);
   const int64_t n_available = conversations_->packed(settings_.n_ctx, 0, bos).count();
   const double share = settings_.source.empty() ? 1 : settings_.conversations_share;

@@ -10,6 +10,7 @@
 #include "chat/template.h"
 #include "generate/generator.h"
 #include "jobs/seeds.h"
+#include "jobs/source.h"
 
 namespace steelyard::jobs {
 namespace {
@@ -188,10 +189,10 @@ class Conversation {
 
 std::string render_chat(const ChatOptions& options) {
   const Json input = parsed(read_text_file(options.render), options.render);
-  std::optional<gguf::Reader> reader;
+  std::unique_ptr<const gguf::Source> reader;
   std::optional<tokenizer::Tokenizer> tokenizer;
   if (!options.model.model.empty()) {
-    reader.emplace(options.model.model, gguf::ReadMode::kHeader);
+    reader = open_source(options.model.model, gguf::ReadMode::kHeader);
     tokenizer.emplace(reader->metadata());
   }
   const chat::Template renders(source(options, reader ? &reader->metadata() : nullptr),

@@ -33,7 +33,7 @@ search::Types smallest(const ChoiceProblem& problem) {
 
 class DeviceBudget : public SearchBudget {
  public:
-  DeviceBudget(const gguf::Reader& source, const DeviceOptions& devices, int64_t n_context)
+  DeviceBudget(const gguf::Source& source, const DeviceOptions& devices, int64_t n_context)
       : source_(source),
         devices_(devices),
         free_(devices.free_bytes()),
@@ -68,7 +68,7 @@ class DeviceBudget : public SearchBudget {
   schedule::Placement simplify(const ChoiceProblem& problem, Choice& choice) const;
   std::string note(const Choice& choice) const;
 
-  const gguf::Reader& source_;
+  const gguf::Source& source_;
   const DeviceOptions devices_;
   const std::vector<uint64_t> free_;
   const model::ModelConfig config_;
@@ -284,7 +284,7 @@ Choice DeviceBudget::choose(const ChoiceProblem& given) const {
 
 }  // namespace
 
-std::unique_ptr<SearchBudget> device_budget(const gguf::Reader& source, const DeviceOptions& devices,
+std::unique_ptr<SearchBudget> device_budget(const gguf::Source& source, const DeviceOptions& devices,
                                             int64_t n_context) {
   return std::make_unique<DeviceBudget>(source, devices, n_context);
 }

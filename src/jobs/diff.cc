@@ -1,7 +1,9 @@
 #include "jobs/diff.h"
 
 #include "base/error.h"
+#include "gguf/reader.h"
 #include "jobs/metadata_view.h"
+#include "jobs/source.h"
 #include "quantize/verify.h"
 
 namespace steelyard::jobs {
@@ -18,7 +20,7 @@ std::optional<TensorSide> describe(const gguf::TensorInfo* tensor) {
                     .bytes = tensor->n_bytes};
 }
 
-FileSize size_of(const gguf::Reader& reader) {
+FileSize size_of(const gguf::Source& reader) {
   return {printable(reader.path(), 4096), std::ssize(reader.tensors()), reader.total_bytes(), bits_per_weight(reader)};
 }
 
@@ -31,14 +33,15 @@ std::function<void(size_t, size_t)> tensors_of(const ProgressCallback& progress)
 
 }  // namespace
 
-double bits_per_weight(const gguf::Reader& reader) {
+double bits_per_weight(const gguf::Source& reader) {
   double n_elements = 0;
   for (const gguf::TensorInfo& tensor : reader.tensors()) n_elements += static_cast<double>(tensor.n_elements());
   return n_elements > 0 ? 8.0 * static_cast<double>(reader.total_bytes()) / n_elements : 0;
 }
 
 ModelDiff diff_models(const std::string& path_a, const std::string& path_b, const ProgressCallback& progress) {
-  const gguf::Reader a(path_a), b(path_b);
+  const auto opened_a = open_source(path_a), opened_b = open_source(path_b);
+  const gguf::Source &a = *opened_a, &b = *opened_b;
   ModelDiff result{.a = size_of(a), .b = size_of(b)};
   for (const quantize::MetadataDifference& difference : quantize::compare(a.metadata(), b.metadata())) {
     KeyDiff& row = result.metadata.emplace_back();

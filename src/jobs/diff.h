@@ -119,6 +119,6 @@ struct Verification {
 /// Error that names a tensor with other bytes, and for a file without checksums.
 Verification verify_model(const std::string& path, const ProgressCallback& progress = {});
 
-double bits_per_weight(const gguf::Reader& reader);
+double bits_per_weight(const gguf::Source& reader);
 
 }  // namespace steelyard::jobs

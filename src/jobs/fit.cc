@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "imatrix/imatrix.h"
+#include "jobs/source.h"
 #include "model/architecture.h"
 #include "plan/resolve.h"
 #include "schedule/placement.h"
@@ -34,7 +35,7 @@ std::string name_of_plan(const PlanSource& source) {
 // The tensors of a file, in the types of a plan if there is one.
 class PlannedModel {
  public:
-  PlannedModel(const FitOptions& options, const gguf::Reader& reader) : tensors_(reader) {
+  PlannedModel(const FitOptions& options, const gguf::Source& reader) : tensors_(reader) {
     const bool anything = to_json(options.source) != to_json(PlanSource());
     if (!anything && options.imatrix.empty()) return;
     if (!options.imatrix.empty()) imatrix::Imatrix::load(options.imatrix);  // error if it is none
@@ -61,7 +62,8 @@ class PlannedModel {
 FitResult fit(const FitOptions& options) {
   const std::vector<uint64_t> free_bytes = options.devices.free_bytes();
   const schedule::PlacementRequest placement = options.devices.placement.request(free_bytes);
-  const gguf::Reader reader(options.model, gguf::ReadMode::kHeader);
+  const auto opened = open_source(options.model, gguf::ReadMode::kHeader);
+  const gguf::Source& reader = *opened;
   const model::ModelConfig config = model::read_config(reader);
   schedule::MemoryRequest request = options.devices.memory_request(config, options.ctx_size);
   const PlannedModel planned(options, reader);

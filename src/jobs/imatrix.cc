@@ -11,6 +11,7 @@
 #include "imatrix/coverage.h"
 #include "jobs/calibration_text.h"
 #include "jobs/outputs.h"
+#include "jobs/source.h"
 #include "measure/speed.h"
 #include "model/architecture.h"
 
@@ -24,7 +25,7 @@ constexpr int64_t kFewTokens = 64;
 constexpr int64_t kMostRounds = 16;
 
 // The sums in F64, and a copy while they are written.
-uint64_t result_bytes(const gguf::Reader& reader) {
+uint64_t result_bytes(const gguf::Source& reader) {
   uint64_t values = 0;
   for (const gguf::TensorInfo& tensor : reader.tensors()) {
     if (tensor.n_dims > 1) values += static_cast<uint64_t>(tensor.ne[0] * tensor.ne[2]);
@@ -182,7 +183,8 @@ void add_differences(const imatrix::Imatrix& ours, const imatrix::Imatrix& their
 
 // A header is enough, so that it can be known before a download.
 ImatrixCosts costs(const ImatrixOptions& options) {
-  const gguf::Reader reader(options.model.model, gguf::ReadMode::kHeader);
+  const auto opened = open_source(options.model.model, gguf::ReadMode::kHeader);
+  const gguf::Source& reader = *opened;
   const model::ModelConfig config = model::read_config(reader);
   const int64_t n_tokens = options.text.chunks * options.text.ctx_size;
   if (n_tokens == 0) fail("", "--dry-run needs --chunks N");

@@ -1,6 +1,7 @@
 #include "jobs/inspect.h"
 
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <string_view>
 #include <unordered_set>
@@ -11,6 +12,7 @@
 #include "gguf/reader.h"
 #include "imatrix/imatrix.h"
 #include "jobs/metadata_view.h"
+#include "jobs/source.h"
 #include "jobs/threads.h"
 
 namespace steelyard::jobs {
@@ -21,6 +23,7 @@ constexpr size_t kMostBytes = 1024;  // of a name
 // A GGUF file says what it is. The legacy layout of importance has no mark.
 bool is_model(const std::string& path) {
   constexpr std::string_view kMagic = "GGUF";
+  if (std::filesystem::is_directory(path)) return true;
   const MappedFile file(path);  // refuses what is no file, such as a pipe, which would be waited for
   return file.bytes().size() >= kMagic.size() && std::memcmp(file.bytes().data(), kMagic.data(), kMagic.size()) == 0 &&
          gguf::Reader(path, gguf::ReadMode::kHeader).metadata().string("general.type", "model") != "imatrix";
@@ -83,7 +86,8 @@ Json to_json(const InspectResult& of) {
 }
 
 ModelContents inspect_model(const std::string& path) {
-  const gguf::Reader reader(path, gguf::ReadMode::kHeader);
+  const auto opened = open_source(path, gguf::ReadMode::kHeader);
+  const gguf::Source& reader = *opened;
   ModelContents result;
   result.version = reader.version();
   result.alignment = reader.alignment();

@@ -2,6 +2,7 @@
 
 #include "base/atomic_file.h"
 #include "jobs/calibration_text.h"
+#include "jobs/source.h"
 #include "model/architecture.h"
 
 namespace steelyard::jobs {
@@ -10,7 +11,8 @@ MixedText::MixedText(const TextOptions& text, const ConversationFiles& conversat
                      const std::string& model, const std::string& path)
     : file_(text.file) {
   if (!conversations.given()) return;
-  const gguf::Reader reader(model, gguf::ReadMode::kHeader);
+  const auto opened = open_source(model, gguf::ReadMode::kHeader);
+  const gguf::Source& reader = *opened;
   const tokenizer::Tokenizer tokenizer(reader.metadata());
   CalibrationText mixed({.source = {.file = text.file},
                          .n_ctx = text.ctx_size,

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "jobs/source.h"
 #include "jobs/threads.h"
 #include "model/architecture.h"
 
@@ -32,7 +33,7 @@ model::CacheTypes CacheOptions::types() const {
 
 OpenModel::OpenModel(const ModelOptions& options, int64_t n_context, const SweepChoice* sweep) : options_(options) {
   use_threads(options.threads);
-  reader_.emplace(options.model);
+  reader_ = open_source(options.model);
   for (const std::string& name : options.backend) {
     backends_.push_back(make_backend(name, precision_named(options.precision)));
   }

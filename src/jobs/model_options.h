@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "gguf/source.h"
 #include "jobs/sweep_options.h"
 #include "model/model.h"
 #include "schedule/placement.h"
@@ -47,7 +48,7 @@ struct PlacementOptions {
 };
 
 struct ModelOptions {
-  std::string model;                           ///< GGUF file, or the first of its shards
+  std::string model;                           ///< GGUF file, or the first of its shards; or a folder of Hugging Face
   std::vector<std::string> backend = {"cpu"};  ///< by name; several hold layers in turn
   std::string precision = "exact";             ///< of activations: exact or fast
   int threads = 0;                             ///< 0: all cores
@@ -72,7 +73,7 @@ class OpenModel {
   /// layer, devices take layers by turns.
   explicit OpenModel(const ModelOptions& options, int64_t n_context = 0, const SweepChoice* sweep = nullptr);
 
-  const gguf::Reader& reader() const { return *reader_; }
+  const gguf::Source& reader() const { return *reader_; }
   const model::Model& model() const { return *model_; }
   /// Names of the backends that hold layers.
   std::vector<std::string> backend_names() const;
@@ -83,7 +84,7 @@ class OpenModel {
   std::vector<compute::Backend*> place(int64_t n_context, const SweepChoice* sweep);
 
   ModelOptions options_;
-  std::optional<gguf::Reader> reader_;
+  std::unique_ptr<const gguf::Source> reader_;
   std::vector<std::unique_ptr<compute::Backend>> backends_;
   std::optional<model::Model> model_;
 };

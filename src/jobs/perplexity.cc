@@ -180,7 +180,7 @@ void Run::take_conversations(std::span<const evaluate::TokenScore> scores, const
 }
 
 PerplexityResult Run::evaluate_text() {
-  const gguf::Reader& reader = open_.reader();
+  const gguf::Source& reader = open_.reader();
   const model::Model& model = open_.model();
   const tokenizer::Tokenizer tokenizer(reader.metadata());
   const std::unique_ptr<evaluate::DivergenceBase> base =

@@ -9,6 +9,7 @@
 #include "gguf/reader.h"
 #include "imatrix/matching.h"
 #include "jobs/model_findings.h"
+#include "jobs/source.h"
 #include "plan/plan_names.h"
 #include "quantize/preflight.h"
 
@@ -126,13 +127,15 @@ PlanResult describe(const plan::Resolution& resolution, const std::vector<plan::
 }
 
 PlanResult plan(const PlanOptions& options, const ProgressCallback& progress) {
-  const gguf::Reader reader(options.model, gguf::ReadMode::kHeader);
+  const auto opened = open_source(options.model, gguf::ReadMode::kHeader);
+  const gguf::Source& reader = *opened;
   std::optional<imatrix::Imatrix> imatrix;
   if (!options.imatrix.empty()) imatrix = imatrix::load_for(options.imatrix, reader.tensors());
   const plan::Resolution resolution =
       resolve(options.source.load(), reader.tensors(), plan::model_facts(reader.metadata(), imatrix.has_value()));
   std::vector<plan::Finding> found = findings(quantize::QuantizeJob{reader, resolution, imatrix ? &*imatrix : nullptr});
   add_model_findings(reader.metadata(), reader.tensors(), found);
+  add_source_findings(reader, resolution.decisions, found);
   PlanResult result = describe(resolution, found);
   if (progress) progress({.stage = "plan", .data = to_json(result)});
   if (options.strict) refuse(found, true, options.model);

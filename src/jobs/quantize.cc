@@ -11,6 +11,7 @@
 #include "base/temporary_file.h"
 #include "compute/backends.h"
 #include "gguf/fingerprint.h"
+#include "gguf/reader.h"
 #include "imatrix/matching.h"
 #include "imatrix/selection.h"
 #include "jobs/calibration.h"
@@ -21,6 +22,7 @@
 #include "jobs/quantize_to_size.h"
 #include "jobs/repeat.h"
 #include "jobs/seeds.h"
+#include "jobs/source.h"
 #include "jobs/threads.h"
 #include "model/architecture.h"
 #include "quantize/provenance.h"
@@ -103,7 +105,7 @@ std::string tuning_progress(const QuantizeOptions& options) { return name_beside
 
 // Whether an interrupted run has quantized the file already, and only tuning is left. Error where it was another run,
 // or the user does not say what is to become of it.
-bool is_quantized(const QuantizeOptions& options, const Recipe& recipe, const gguf::Reader& source) {
+bool is_quantized(const QuantizeOptions& options, const Recipe& recipe, const gguf::Source& source) {
   const std::string path = quantized_path(options);
   if (!options.tune || !std::filesystem::exists(path)) return false;
   if (options.restart) {
@@ -177,7 +179,7 @@ void write(const QuantizeOptions& options, const quantize::QuantizeJob& job, con
 }
 
 // Error where ranks would not make the same.
-void expect_same_job(const QuantizeOptions& options, const Recipe& recipe, const gguf::Reader& source) {
+void expect_same_job(const QuantizeOptions& options, const Recipe& recipe, const gguf::Source& source) {
   if (!cluster::are_several(options.ranks)) return;
   const quantize::Provenance& is = recipe.provenance;
   cluster::expect_equal(
@@ -188,7 +190,7 @@ void expect_same_job(const QuantizeOptions& options, const Recipe& recipe, const
 }
 
 // Other ranks than the leader, who writes.
-void take_part(Calibration& calibration, const QuantizeOptions& options, Recipe& recipe, const gguf::Reader& source) {
+void take_part(Calibration& calibration, const QuantizeOptions& options, Recipe& recipe, const gguf::Source& source) {
   calibration.read();
   set_calibration(recipe, options, calibration.text());
   expect_same_job(options, recipe, source);
@@ -214,7 +216,8 @@ QuantizeResult quantize(const QuantizeOptions& given, const ProgressCallback& pr
   result.threads = use_threads(options.threads);
   result.instruction_set = simd::target_name(simd::chosen_target());
   const bool calibrates = options.calibrates();
-  const gguf::Reader source(options.model, options.dry_run ? gguf::ReadMode::kHeader : gguf::ReadMode::kData);
+  const auto opened = open_source(options.model, options.dry_run ? gguf::ReadMode::kHeader : gguf::ReadMode::kData);
+  const gguf::Source& source = *opened;
   std::optional<imatrix::Imatrix> imatrix;
   if (!options.imatrix.empty()) imatrix = imatrix::load_for(options.imatrix, source.tensors());
   Recipe made_from = options.from.empty() ? recipe(options) : repeat(options, source, imatrix);
@@ -249,6 +252,7 @@ QuantizeResult quantize(const QuantizeOptions& given, const ProgressCallback& pr
   check(job);
   std::vector<plan::Finding> found = findings(job);
   add_model_findings(model.metadata, model.tensors, found);
+  add_source_findings(source, resolution.decisions, found);
   if (options.strict) refuse(found, true, options.model);
   result.plan = describe(resolution, found);
   result.bits_per_weight = resolution.bits_per_weight;

@@ -5,7 +5,9 @@
 
 #include "base/error.h"
 #include "base/sha256.h"
+#include "gguf/reader.h"
 #include "jobs/calibration_text.h"
+#include "jobs/source.h"
 
 namespace steelyard::jobs {
 namespace {
@@ -38,13 +40,13 @@ Recipe recipe(const QuantizeOptions& options) {
   Recipe made{options.source.load(), options.shaping, {}, {}};
   made.provenance = {.version = STEELYARD_VERSION,
                      .plan = made.plan.text(),
-                     .source_file = std::filesystem::path(options.model).filename().string(),
+                     .source_file = model_name(options.model),
                      .imatrix_sha256 = hash_of(options.imatrix),
                      .options = recorded_options(options.shaping)};
   return made;
 }
 
-Recipe repeat(const QuantizeOptions& options, const gguf::Reader& source, std::optional<imatrix::Imatrix>& imatrix) {
+Recipe repeat(const QuantizeOptions& options, const gguf::Source& source, std::optional<imatrix::Imatrix>& imatrix) {
   const gguf::Reader file(options.from, gguf::ReadMode::kHeader);
   if (quantize::is_tuned(file.metadata()))
     fail(options.from, "was tuned: what it was before can be made again, but not by way of this file");

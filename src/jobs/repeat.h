@@ -23,7 +23,7 @@ Recipe recipe(const QuantizeOptions& options);
 /// file; so is the name of the importance file, in `imatrix`. Error for whatever can be known to differ from the
 /// recorded run: version, header of the source, importance, whether there is a text. The rest shows when all of the
 /// source is read.
-Recipe repeat(const QuantizeOptions& options, const gguf::Reader& source, std::optional<imatrix::Imatrix>& imatrix);
+Recipe repeat(const QuantizeOptions& options, const gguf::Source& source, std::optional<imatrix::Imatrix>& imatrix);
 
 /// Records the text of a calibration, which may have been written after the recipe was made. Error where it is not that
 /// of the file to make again.

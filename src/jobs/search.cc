@@ -25,6 +25,7 @@
 #include "jobs/search_files.h"
 #include "jobs/search_report.h"
 #include "jobs/search_signals.h"
+#include "jobs/source.h"
 #include "jobs/threads.h"
 #include "model/architecture.h"
 #include "plan/plan_names.h"
@@ -44,7 +45,7 @@ constexpr double kOnePercent = 2.33;
 // known, so plans that mind them more, or less, are measured too.
 double jump_weight(int64_t round) { return std::pow(1.5, round % 2 == 0 ? round / 2 : -(round / 2)); }
 
-std::unique_ptr<SearchBudget> make_budget(const SearchOptions& options, int64_t n_context, const gguf::Reader& source) {
+std::unique_ptr<SearchBudget> make_budget(const SearchOptions& options, int64_t n_context, const gguf::Source& source) {
   if (options.size > 0) return size_budget(source, options.size);
   if (options.bpw > 0) return bits_budget(source, options.bpw);
   return device_budget(source, options.devices, n_context);
@@ -56,7 +57,7 @@ class Search {
   Search(const SearchOptions& options, int64_t n_context, const ProgressCallback& progress)
       : options_(options),
         progress_(progress),
-        source_(options.model),
+        opened_(open_source(options.model)),
         types_(candidate_types(options.types)),
         n_context_(n_context),
         budget_(make_budget(options, n_context, source_)),
@@ -96,7 +97,8 @@ class Search {
   const Clock::time_point began_ = Clock::now();
   const SearchOptions& options_;
   const ProgressCallback& progress_;
-  const gguf::Reader source_;
+  const std::unique_ptr<const gguf::Source> opened_;
+  const gguf::Source& source_ = *opened_;
   const std::vector<formats::Type> types_;
   const int64_t n_context_;
   const std::unique_ptr<SearchBudget> budget_;

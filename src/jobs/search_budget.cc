@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "gguf/layout.h"
 #include "plan/plan.h"
 
 namespace steelyard::jobs {
@@ -36,7 +37,7 @@ uint64_t sum_of_bytes(const std::vector<gguf::TensorInfo>& tensors) {
 
 class BitsBudget : public SearchBudget {
  public:
-  BitsBudget(const gguf::Reader& source, double bpw) : source_(source) {
+  BitsBudget(const gguf::Source& source, double bpw) : source_(source) {
     uint64_t n_elements = 0;
     for (const gguf::TensorInfo& tensor : source.tensors()) n_elements += static_cast<uint64_t>(tensor.n_elements());
     bytes_ = static_cast<uint64_t>(bpw * static_cast<double>(n_elements) / 8);
@@ -50,16 +51,21 @@ class BitsBudget : public SearchBudget {
   Choice choose(const ChoiceProblem& problem) const override { return choose_within(problem, bytes_); }
 
  private:
-  const gguf::Reader& source_;
+  const gguf::Source& source_;
   uint64_t bytes_;
 };
 
 // Data is padded, so bytes are counted with their padding.
 class SizeBudget : public SearchBudget {
  public:
-  // Before any file is there, its header is taken to be that of the source.
-  SizeBudget(const gguf::Reader& source, uint64_t size) : source_(source), size_(size) {
-    for (int shard = 0; shard < source.n_shards(); ++shard) besides_ += source.header(shard).size();
+  // Before any file is there, its header is taken to be that of the source, or what it would be as GGUF.
+  SizeBudget(const gguf::Source& source, uint64_t size) : source_(source), size_(size) {
+    const bool is_gguf = source.version() > 0;
+    for (int shard = 0; is_gguf && shard < source.n_shards(); ++shard) besides_ += source.header(shard).size();
+    if (!is_gguf) {
+      besides_ = gguf::lay_out(source.path(), source.metadata(), {source.tensors().begin(), source.tensors().end()})
+                     .header.size();
+    }
     if (size_ <= besides_) fail("", "--size: a header alone has {} bytes", besides_);
   }
 
@@ -85,7 +91,7 @@ class SizeBudget : public SearchBudget {
     return sum_of_bytes(tensors);
   }
 
-  const gguf::Reader& source_;
+  const gguf::Source& source_;
   uint64_t size_;
   uint64_t besides_ = 0;  // what a file has besides tensor data and plan
   uint64_t plan_bytes_ = 0;
@@ -106,11 +112,11 @@ Choice SizeBudget::choose(const ChoiceProblem& problem) const {
 
 }  // namespace
 
-std::unique_ptr<SearchBudget> size_budget(const gguf::Reader& source, uint64_t size) {
+std::unique_ptr<SearchBudget> size_budget(const gguf::Source& source, uint64_t size) {
   return std::make_unique<SizeBudget>(source, size);
 }
 
-std::unique_ptr<SearchBudget> bits_budget(const gguf::Reader& source, double bpw) {
+std::unique_ptr<SearchBudget> bits_budget(const gguf::Source& source, double bpw) {
   return std::make_unique<BitsBudget>(source, bpw);
 }
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "gguf/reader.h"
+#include "gguf/source.h"
 #include "jobs/device_options.h"
 #include "jobs/search_choice.h"
 
@@ -31,11 +31,11 @@ class SearchBudget {
 };
 
 /// Bytes of a whole file, at most.
-std::unique_ptr<SearchBudget> size_budget(const gguf::Reader& source, uint64_t size);
+std::unique_ptr<SearchBudget> size_budget(const gguf::Source& source, uint64_t size);
 /// Bits per weight of tensor data, at most.
-std::unique_ptr<SearchBudget> bits_budget(const gguf::Reader& source, double bpw);
+std::unique_ptr<SearchBudget> bits_budget(const gguf::Source& source, double bpw);
 /// What `devices` have room for beside caches and buffers for a context. Error as DeviceOptions.
-std::unique_ptr<SearchBudget> device_budget(const gguf::Reader& source, const DeviceOptions& devices,
+std::unique_ptr<SearchBudget> device_budget(const gguf::Source& source, const DeviceOptions& devices,
                                             int64_t n_context);
 
 }  // namespace steelyard::jobs

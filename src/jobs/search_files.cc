@@ -11,6 +11,7 @@
 #include "base/output_target.h"
 #include "base/sha256.h"
 #include "base/temporary_file.h"
+#include "gguf/reader.h"
 #include "jobs/quantize.h"
 
 namespace steelyard::jobs {
@@ -47,7 +48,7 @@ std::string name_of(const std::string& plan) { return sha256(plan).substr(0, 8) 
 
 }  // namespace
 
-SearchFiles::SearchFiles(const SearchOptions& options, const gguf::Reader& source, int64_t n_calibrating,
+SearchFiles::SearchFiles(const SearchOptions& options, const gguf::Source& source, int64_t n_calibrating,
                          int64_t n_held_out, SearchState& state, const ProgressCallback& progress)
     : options_(options),
       source_(source),

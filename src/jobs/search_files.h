@@ -8,7 +8,7 @@
 #include "base/temporary_file.h"
 #include "calibrate/calibrated_layers.h"
 #include "evaluate/divergence_base.h"
-#include "gguf/reader.h"
+#include "gguf/source.h"
 #include "jobs/progress.h"
 #include "jobs/search.h"
 #include "jobs/search_measure.h"
@@ -31,7 +31,7 @@ struct MadeFile {
 class SearchFiles {
  public:
   /// The first n_calibrating chunks of the text calibrate, the n_held_out after them judge. All outlive it.
-  SearchFiles(const SearchOptions& options, const gguf::Reader& source, int64_t n_calibrating, int64_t n_held_out,
+  SearchFiles(const SearchOptions& options, const gguf::Source& source, int64_t n_calibrating, int64_t n_held_out,
               SearchState& state, const ProgressCallback& progress);
   /// Removes what a search leaves behind, unless it was stopped and may go on.
   ~SearchFiles();
@@ -52,7 +52,7 @@ class SearchFiles {
   void quantize(const std::string& plan, bool calibrate, const calibrate::Trials* trials);
 
   const SearchOptions& options_;
-  const gguf::Reader& source_;
+  const gguf::Source& source_;
   int64_t n_calibrating_;
   SearchState& state_;
   const ProgressCallback& progress_;

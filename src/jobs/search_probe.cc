@@ -11,7 +11,7 @@
 
 namespace steelyard::jobs {
 
-SearchProbe::SearchProbe(const gguf::Reader& source, const evaluate::DivergenceBase& base, int64_t n_chunks,
+SearchProbe::SearchProbe(const gguf::Source& source, const evaluate::DivergenceBase& base, int64_t n_chunks,
                          const std::string& backend, const schedule::SweepOptions& sweep)
     : source_(source),
       base_(base),

@@ -7,7 +7,7 @@
 #include "compute/backend.h"
 #include "compute/gradient_tape.h"
 #include "evaluate/divergence_base.h"
-#include "gguf/reader.h"
+#include "gguf/source.h"
 #include "model/model.h"
 #include "schedule/layer_sweep.h"
 #include "tokenizer/chunks.h"
@@ -17,7 +17,7 @@ namespace steelyard::jobs {
 class SearchProbe {
  public:
   /// The first n_chunks of the base's text. `source` and `base` outlive it.
-  SearchProbe(const gguf::Reader& source, const evaluate::DivergenceBase& base, int64_t n_chunks,
+  SearchProbe(const gguf::Source& source, const evaluate::DivergenceBase& base, int64_t n_chunks,
               const std::string& backend, const schedule::SweepOptions& sweep);
 
   /// Nats per position with these bytes in the place of the tensor's own.
@@ -26,7 +26,7 @@ class SearchProbe {
  private:
   double pass();
 
-  const gguf::Reader& source_;
+  const gguf::Source& source_;
   const evaluate::DivergenceBase& base_;
   const std::unique_ptr<compute::Backend> backend_;
   compute::GradientTape tape_;

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "gguf/reader.h"
+#include "gguf/source.h"
 #include "jobs/search.h"
 #include "jobs/search_files.h"
 
@@ -12,7 +12,7 @@ namespace steelyard::jobs {
 
 struct SearchReport {
   const SearchOptions& options;
-  const gguf::Reader& source;
+  const gguf::Source& source;
   const SearchResult& result;
   int64_t n_calibrating = 0, n_held_out = 0;  ///< chunks
   const std::vector<MadeFile>& plans;         ///< as result.measured

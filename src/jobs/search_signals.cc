@@ -45,7 +45,7 @@ SavedLoss* find_type(SavedTensor& tensor, formats::Type type) {
 
 }  // namespace
 
-SearchSignals::SearchSignals(const SearchOptions& options, const gguf::Reader& source, const plan::Resolution& start,
+SearchSignals::SearchSignals(const SearchOptions& options, const gguf::Source& source, const plan::Resolution& start,
                              const std::vector<formats::Type>& types, const imatrix::Imatrix* imatrix,
                              SearchState& state)
     : options_(options),

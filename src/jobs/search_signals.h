@@ -25,7 +25,7 @@ class SearchSignals {
  public:
   /// All outlive it. start: the plan that is calibrated. types: candidates. imatrix: what files are quantized with, or
   /// null where they are calibrated.
-  SearchSignals(const SearchOptions& options, const gguf::Reader& source, const plan::Resolution& start,
+  SearchSignals(const SearchOptions& options, const gguf::Source& source, const plan::Resolution& start,
                 const std::vector<formats::Type>& types, const imatrix::Imatrix* imatrix, SearchState& state);
 
   /// Runs the chunks through the model and back. Error for a model without a backward pass.
@@ -48,7 +48,7 @@ class SearchSignals {
   std::vector<std::byte> round(const plan::Decision& decision) const;
 
   const SearchOptions& options_;
-  const gguf::Reader& source_;
+  const gguf::Source& source_;
   const plan::Resolution& start_;
   const imatrix::Imatrix* imatrix_;
   SearchState& state_;

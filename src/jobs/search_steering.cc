@@ -23,7 +23,7 @@ plan::Plan SteeringOptions::before(plan::Plan plan) const {
   return plan;
 }
 
-search::Types fixed_types(const SteeringOptions& options, const gguf::Reader& source, bool has_imatrix) {
+search::Types fixed_types(const SteeringOptions& options, const gguf::Source& source, bool has_imatrix) {
   const plan::Plan rules = options.before(plan::Plan::uniform(std::nullopt));
   const plan::Resolution resolution =
       resolve(rules, source.tensors(), plan::model_facts(source.metadata(), has_imatrix));

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "gguf/reader.h"
+#include "gguf/source.h"
 #include "plan/plan.h"
 #include "search/plan_text.h"
 
@@ -33,7 +33,7 @@ struct SteeringOptions {
 
 /// The types of the tensors that `fix` decides. Error as before(), for a rule that decides nothing, for a type that
 /// cannot be written, and for tensors that plans leave alone.
-search::Types fixed_types(const SteeringOptions& options, const gguf::Reader& source, bool has_imatrix);
+search::Types fixed_types(const SteeringOptions& options, const gguf::Source& source, bool has_imatrix);
 
 /// Each gate with its up, dense, of routed experts and of shared ones.
 std::vector<std::vector<std::string>> gates_with_ups(std::span<const gguf::TensorInfo> tensors);

@@ -8,7 +8,7 @@
 
 namespace steelyard::jobs {
 
-schedule::SweepPlan SweepChoice::plan(const gguf::Reader& reader, const model::ModelConfig& config,
+schedule::SweepPlan SweepChoice::plan(const gguf::Source& reader, const model::ModelConfig& config,
                                       uint64_t result_bytes, int64_t n_ctx) const {
   if (batch_size < 1) fail("", "--batch-size is {}, expected at least 1", batch_size);
   std::optional<schedule::SweepOrder> wanted;
@@ -20,7 +20,7 @@ schedule::SweepPlan SweepChoice::plan(const gguf::Reader& reader, const model::M
   return plan_sweep(reader, config, usable_memory(memory), result_bytes, n_ctx, batch_size, wanted);
 }
 
-schedule::SweepOptions SweepChoice::sweep(const gguf::Reader& reader, const model::ModelConfig& config,
+schedule::SweepOptions SweepChoice::sweep(const gguf::Source& reader, const model::ModelConfig& config,
                                           uint64_t result_bytes, int64_t n_ctx, const std::string& output,
                                           cluster::Ranks* ranks) const {
   const schedule::SweepPlan plan = this->plan(reader, config, result_bytes, n_ctx);

@@ -14,11 +14,11 @@ struct SweepChoice {
   int64_t batch_size = 2048;  ///< tokens per batch: several chunks, or a part of one
 
   /// result_bytes: what the job keeps in memory until its end. Error for a batch below 1.
-  schedule::SweepPlan plan(const gguf::Reader& reader, const model::ModelConfig& config, uint64_t result_bytes,
+  schedule::SweepPlan plan(const gguf::Source& reader, const model::ModelConfig& config, uint64_t result_bytes,
                            int64_t n_ctx) const;
   /// The same as options of a sweep whose scratch files lie beside `output`. ranks: that share the work, null for none.
   /// The one with the least memory decides about order and batches.
-  schedule::SweepOptions sweep(const gguf::Reader& reader, const model::ModelConfig& config, uint64_t result_bytes,
+  schedule::SweepOptions sweep(const gguf::Source& reader, const model::ModelConfig& config, uint64_t result_bytes,
                                int64_t n_ctx, const std::string& output, cluster::Ranks* ranks = nullptr) const;
 
   template <class Self, class Visit>

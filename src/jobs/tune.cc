@@ -7,6 +7,7 @@
 #include "evaluate/divergence_base.h"
 #include "jobs/outputs.h"
 #include "jobs/seeds.h"
+#include "jobs/source.h"
 #include "jobs/threads.h"
 #include "model/architecture.h"
 
@@ -90,8 +91,9 @@ TuneResult tune(const TuneOptions& given, const ProgressCallback& progress) {
                 .tuning = options.tuning,
                 .time = options.time,
                 .resume = options.resume,
-                .source = std::filesystem::path(options.model).filename()};
-  const gguf::Reader file(options.model, gguf::ReadMode::kHeader);
+                .source = model_name(options.model)};
+  const auto opened = open_source(options.model, gguf::ReadMode::kHeader);
+  const gguf::Source& file = *opened;
   const tokenizer::Tokenizer tokenizer(file.metadata());
   if (options.text.file.empty() && !options.conversations.given())
     return run_tuning(run, chunks_of_base(options, tokenizer), progress);

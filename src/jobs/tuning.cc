@@ -19,6 +19,7 @@
 #include "jobs/model_options.h"
 #include "jobs/outputs.h"
 #include "jobs/shaping.h"
+#include "jobs/source.h"
 #include "model/architecture.h"
 #include "quantize/provenance.h"
 #include "tune/tuner.h"
@@ -40,7 +41,7 @@ std::string teacher_path(const TuningRun& run) {
   return name_beside(run.resume.resume.empty() ? run.output : run.resume.resume, ".teacher");
 }
 
-evaluate::ModelIdentity identity_of(const gguf::Reader& file) {
+evaluate::ModelIdentity identity_of(const gguf::Source& file) {
   return evaluate::model_identity(file, model::read_config(file), tokenizer::Tokenizer(file.metadata()));
 }
 
@@ -88,7 +89,8 @@ void write_base(const TuningRun& run, const tokenizer::Chunks& chunks, const Pro
 
 // What would stop the run after the teacher's work.
 void check_models(const TuningRun& run, int64_t n_ctx) {
-  const gguf::Reader file(run.model);
+  const auto opened = open_source(run.model);
+  const gguf::Source& file = *opened;
   check_tunable(file, n_ctx);
   // Weights are copied, because their scales change, and hidden states are kept between layers.
   const uint64_t memory = usable_memory(run.memory);
@@ -98,7 +100,7 @@ void check_models(const TuningRun& run, int64_t n_ctx) {
     fail(run.model, "tuning needs {} bytes for the model, {} may be used", needed, memory);
   if (run.teacher.empty()) return;
   check_output(teacher_path(run), {run.model, run.teacher});
-  if (identity_of(gguf::Reader(run.teacher)).vocabulary != identity_of(file).vocabulary)
+  if (identity_of(*open_source(run.teacher)).vocabulary != identity_of(file).vocabulary)
     fail(run.teacher, "has another vocabulary or BOS than {}", run.model);
 }
 
@@ -109,7 +111,7 @@ class Workbench {
       : run_(run),
         chunks_(std::move(chunks)),
         base_(base),
-        file_(run.model),
+        opened_(open_source(run.model)),
         backend_(compute::make_backend(run.backend)),
         tape_(*backend_),
         model_(file_, tape_, {}, &loaded_),
@@ -121,7 +123,7 @@ class Workbench {
     if (parameters_.count() == 0) fail(run.model, "has nothing to tune");
   }
 
-  const gguf::Reader& file() const { return file_; }
+  const gguf::Source& file() const { return file_; }
   const tune::Parameters& parameters() const { return parameters_; }
   tune::Tuner& tuner() { return tuner_; }
   int64_t n_training() const { return chunks_.count() - settings().n_held_out; }
@@ -153,7 +155,8 @@ class Workbench {
   const TuningRun& run_;
   const tokenizer::Chunks chunks_;
   const evaluate::DivergenceBase& base_;
-  const gguf::Reader file_;
+  const std::unique_ptr<const gguf::Source> opened_;
+  const gguf::Source& file_ = *opened_;
   const std::unique_ptr<compute::Backend> backend_;
   compute::GradientTape tape_;
   model::LoadedTensors loaded_{.weights = {}, .vectors = {}, .writable = true};
@@ -196,7 +199,7 @@ int64_t take_steps(const TuningRun& run, Workbench& bench, ResumeFile& state, co
 
 // The file with tuned bytes in the place of its own, and in its metadata how they came about. Without them, the file.
 void write_result(const TuningRun& run, const Workbench& bench, const TuneResult& result) {
-  const gguf::Reader& file = bench.file();
+  const gguf::Source& file = bench.file();
   gguf::Metadata metadata = file.metadata();
   gguf::erase_split_keys(metadata);
   if (bench.parameters().changed()) {
@@ -210,7 +213,7 @@ void write_result(const TuningRun& run, const Workbench& bench, const TuneResult
                          {.options = json_text(to_json(run.tuning)),
                           .text = run.text,
                           .text_sha256 = run.text_sha256,
-                          .teacher = std::filesystem::path(run.teacher.empty() ? run.base : run.teacher).filename(),
+                          .teacher = model_name(run.teacher.empty() ? run.base : run.teacher),
                           .source_file = run.source,
                           .source_header = quantize::header_sha256(file),
                           .steps = result.best_step},
@@ -219,7 +222,7 @@ void write_result(const TuningRun& run, const Workbench& bench, const TuneResult
   gguf::Writer out(run.output, metadata, {file.tensors().begin(), file.tensors().end()});
   for (const gguf::TensorInfo& tensor : file.tensors()) {
     const std::vector<std::byte> tuned = bench.parameters().bytes(tensor);
-    out.append(tuned.empty() ? file.bytes(tensor) : std::span<const std::byte>(tuned));
+    out.append(tuned.empty() ? std::span<const std::byte>(file.read(tensor)) : std::span<const std::byte>(tuned));
   }
   out.finish();
 }
@@ -242,7 +245,7 @@ void TuningOptions::check() const {
   }
 }
 
-void check_tunable(const gguf::Reader& model, int64_t n_ctx) {
+void check_tunable(const gguf::Source& model, int64_t n_ctx) {
   const model::ModelConfig config = model::read_config(model);
   schedule::GradientSweep::require_backward(model.path(), config);
   if (n_ctx > config.n_context) fail("", "a context of {} tokens exceeds the model's {}", n_ctx, config.n_context);
@@ -273,7 +276,7 @@ TuneResult run_tuning(const TuningRun& run, tokenizer::Chunks chunks, const Prog
   {
     const auto base = evaluate::DivergenceBase::open(base_path);
     chunks.score_from(base->first_scored());
-    base->require(chunks, identity_of(gguf::Reader(run.model)));
+    base->require(chunks, identity_of(*open_source(run.model)));
     Workbench bench(run, std::move(chunks), *base);
     result.n_parameters = bench.parameters().count();
     result.n_tensors = bench.parameters().n_tensors();

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "gguf/reader.h"
+#include "gguf/source.h"
 #include "jobs/progress.h"
 #include "jobs/text_options.h"
 #include "tokenizer/chunks.h"
@@ -103,7 +103,7 @@ struct TuningRun {
 };
 
 /// Error for a model that cannot be tuned on chunks of so many tokens. Its header says so, before any work.
-void check_tunable(const gguf::Reader& model, int64_t n_ctx);
+void check_tunable(const gguf::Source& model, int64_t n_ctx);
 /// Error for a text that leaves nothing to train on beside what is held out.
 void check_tuning_text(const tokenizer::Chunks& chunks);
 

@@ -106,7 +106,7 @@ void warm_up(const model::Model& model, schedule::Session& session, int64_t n_mo
   measure_speed(model, session, std::min(options.n_batch, n_most), little, none);
 }
 
-TokenCost token_cost(const gguf::Reader& reader, const model::ModelConfig& config) {
+TokenCost token_cost(const gguf::Source& reader, const model::ModelConfig& config) {
   TokenCost cost;
   const bool tied = reader.find("output.weight") == nullptr;
   for (const gguf::TensorInfo& tensor : reader.tensors()) {

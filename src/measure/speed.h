@@ -48,7 +48,7 @@ struct TokenCost {
   double bytes = 0;     ///< of weights read to decode one token
   double products = 0;  ///< multiplications with weights for one token of a prompt, the output matrix left out
 };
-TokenCost token_cost(const gguf::Reader& reader, const model::ModelConfig& config);
+TokenCost token_cost(const gguf::Source& reader, const model::ModelConfig& config);
 
 /// Bytes per second that all threads together read from memory, the best of some passes over 256 MiB.
 double measure_bandwidth();

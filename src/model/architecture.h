@@ -5,7 +5,7 @@
 #include <span>
 #include <string_view>
 
-#include "gguf/reader.h"
+#include "gguf/source.h"
 #include "model/model_keys.h"
 
 namespace steelyard::model {
@@ -26,7 +26,7 @@ bool knows_architecture(const gguf::Metadata& metadata);
 /// tensors: of the file; a few architectures say only by them which blocks have experts. n_vocab: of files without a
 /// tokenizer; 0: they are refused.
 ModelConfig read_config(const gguf::Metadata& metadata, std::span<const gguf::TensorInfo> tensors, int64_t n_vocab = 0);
-inline ModelConfig read_config(const gguf::Reader& file) { return read_config(file.metadata(), file.tensors()); }
+inline ModelConfig read_config(const gguf::Source& file) { return read_config(file.metadata(), file.tensors()); }
 /// Of metadata alone: no block has any tensor.
 inline ModelConfig read_config(const gguf::Metadata& metadata) { return read_config(metadata, {}); }
 

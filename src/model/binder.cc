@@ -118,7 +118,8 @@ Weight Binder::weight(const std::string& name, int64_t n_in, int64_t n_out, int6
   if (!factors.empty() && loaded_ != nullptr)
     fail(reader_->path(), "tensor {}.scale: weights with factors beside them cannot be calibrated or tuned",
          stem(tensor.name));
-  const Weight in_file{tensor.name, &type, n_in, n_out, n_slices, reader_->bytes(tensor).data()};
+  const gguf::Bytes bytes = reader_->read(tensor);
+  const Weight in_file{tensor.name, &type, n_in, n_out, n_slices, bytes.data(), bytes.memory};
   if (!factors.empty()) return multiplied(in_file, factors);
   if (loaded_ == nullptr) return load(tensor, in_file);
   const auto there = loaded_->weights.find(tensor.name);
@@ -146,7 +147,7 @@ std::vector<int32_t> Binder::indices(const std::string& name, int64_t n, int64_t
     fail(reader_->path(), "tensor {} has type {}, expected {}", tensor.name, format(tensor.type).name,
          format(formats::Type::I32).name);
   std::vector<int32_t> out(static_cast<size_t>(n * n_slices));
-  std::memcpy(out.data(), reader_->bytes(tensor).data(), out.size() * sizeof(int32_t));
+  std::memcpy(out.data(), reader_->read(tensor).data(), out.size() * sizeof(int32_t));
   for (const int32_t index : out) {
     if (index < 0 || index >= end)
       fail(reader_->path(), "tensor {} holds {}, expected 0 to {}", tensor.name, index, end - 1);
@@ -163,7 +164,8 @@ Weight Binder::weight_in_file(const std::string& name, int64_t n_in, int64_t n_o
   const formats::Format& type = format(tensor.type);
   if (type.decode == nullptr)
     fail(reader_->path(), "tensor {} has type {}, which holds no weights", tensor.name, type.name);
-  return {tensor.name, &type, n_in, n_out, 1, reader_->bytes(tensor).data()};
+  const gguf::Bytes bytes = reader_->read(tensor);
+  return {tensor.name, &type, n_in, n_out, 1, bytes.data(), bytes.memory};
 }
 
 Weight Binder::rows_of_weight(const std::string& name, int64_t n_in, int64_t n_out, int64_t begin, int64_t n) const {
@@ -176,8 +178,9 @@ Weight Binder::rows_of_weight(const std::string& name, int64_t n_in, int64_t n_o
 
 Weight Binder::load(const gguf::TensorInfo& tensor, Weight from) const {
   const int n_scales = from.format->n_scales;
+  const std::byte* const in_file = from.data;
   Weight weight = backend_->load(std::move(from));
-  if (loaded_ != nullptr && loaded_->writable && n_scales > 0 && weight.memory == nullptr) {
+  if (loaded_ != nullptr && loaded_->writable && n_scales > 0 && weight.data == in_file) {
     weight.memory = backend_->allocate_copy(weight.data, tensor.n_bytes);
     weight.data = weight.memory.get();
   }
@@ -211,9 +214,8 @@ Weight Binder::multiplied(Weight from, std::span<const float> scales) const {
   }
   from.format = &format(formats::Type::F32);
   from.data = reinterpret_cast<const std::byte*>(values->data());
-  Weight weight = backend_->load(std::move(from));
-  if (weight.memory == nullptr) weight.memory = std::shared_ptr<const std::byte>(values, weight.data);
-  return weight;
+  from.memory = std::shared_ptr<const std::byte>(values, from.data);
+  return backend_->load(std::move(from));
 }
 
 std::vector<float> Binder::values(const std::string& name, int64_t n, int64_t n_slices) const {
@@ -227,7 +229,7 @@ std::vector<float> Binder::values(const std::string& name, int64_t n, int64_t n_
   if (type.decode == nullptr)
     fail(reader_->path(), "tensor {} has type {}, which holds no weights", tensor.name, type.name);
   std::vector<float> out(static_cast<size_t>(n * n_slices));
-  type.decode(reader_->bytes(tensor).data(), n * n_slices / type.block_len, out.data());
+  type.decode(reader_->read(tensor).data(), n * n_slices / type.block_len, out.data());
   return out;
 }
 

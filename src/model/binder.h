@@ -48,7 +48,7 @@ class Stock {
 /// Optional tensors that are listed in `required` must exist.
 class Binder {
  public:
-  Binder(const gguf::Reader& reader, Backend& backend, std::string prefix, std::span<const std::string> required = {},
+  Binder(const gguf::Source& reader, Backend& backend, std::string prefix, std::span<const std::string> required = {},
          LoadedTensors* loaded = nullptr)
       : reader_(&reader), backend_(&backend), prefix_(std::move(prefix)), required_(required), loaded_(loaded) {}
   /// Takes stock.
@@ -127,7 +127,7 @@ class Binder {
   std::vector<float> scales(const std::string& weight, int64_t n_slices) const;
   Weight multiplied(Weight from, std::span<const float> scales) const;
 
-  const gguf::Reader* reader_ = nullptr;
+  const gguf::Source* reader_ = nullptr;
   Backend* backend_ = nullptr;
   Stock* stock_ = nullptr;  // null: tensors are bound
   std::string prefix_;

@@ -12,7 +12,7 @@ namespace steelyard::model {
 namespace {
 
 // A model is not computed without a part of it. Where the trunk lacks something, binding says so, and more clearly.
-ModelConfig read_whole_config(const gguf::Reader& reader) {
+ModelConfig read_whole_config(const gguf::Source& reader) {
   ModelConfig config = read_config(reader);
   const Inventory inventory = take_inventory(reader.tensors(), config);
   const auto in_trunk = [&](const std::string& tensor) {
@@ -29,10 +29,10 @@ ModelConfig read_whole_config(const gguf::Reader& reader) {
 
 }  // namespace
 
-Model::Model(const gguf::Reader& reader, Backend& backend, CacheTypes cache_types, LoadedTensors* loaded)
+Model::Model(const gguf::Source& reader, Backend& backend, CacheTypes cache_types, LoadedTensors* loaded)
     : Model(reader, std::vector<Backend*>(read_config(reader).layers.size(), &backend), cache_types, loaded) {}
 
-Model::Model(const gguf::Reader& reader, std::vector<Backend*> backends, CacheTypes cache_types, LoadedTensors* loaded)
+Model::Model(const gguf::Source& reader, std::vector<Backend*> backends, CacheTypes cache_types, LoadedTensors* loaded)
     : reader_(reader),
       config_(read_whole_config(reader)),
       backends_(std::move(backends)),

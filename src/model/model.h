@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "gguf/reader.h"
+#include "gguf/source.h"
 #include "model/forward.h"
 
 namespace steelyard::model {
@@ -16,13 +16,13 @@ class Model {
   /// Reads the configuration and binds the trunk. `reader` and `backend` outlive the model. Error for an unknown
   /// architecture, a missing or ill-typed key, a missing or unknown tensor or a wrong shape, or when heads do not
   /// divide into the blocks of a cache type. `loaded`: gets the head's tensors (see layer()).
-  Model(const gguf::Reader& reader, Backend& backend, CacheTypes cache_types = {}, LoadedTensors* loaded = nullptr);
+  Model(const gguf::Source& reader, Backend& backend, CacheTypes cache_types = {}, LoadedTensors* loaded = nullptr);
   /// The same on several backends, one per layer of the trunk. The embedding is on the first layer's backend, the head
   /// and prediction blocks are on the last layer's.
-  Model(const gguf::Reader& reader, std::vector<Backend*> backends, CacheTypes cache_types = {},
+  Model(const gguf::Source& reader, std::vector<Backend*> backends, CacheTypes cache_types = {},
         LoadedTensors* loaded = nullptr);
 
-  const gguf::Reader& reader() const { return reader_; }
+  const gguf::Source& reader() const { return reader_; }
   const ModelConfig& config() const { return config_; }
   CacheTypes cache_types() const { return cache_types_; }
   /// The backend of block i of the file.
@@ -76,7 +76,7 @@ class Model {
   std::span<const gguf::TensorInfo* const> tensors_of(int i) const;
   std::span<const float> rope_factors(const RopeConfig& rope, bool extended) const;
 
-  const gguf::Reader& reader_;
+  const gguf::Source& reader_;
   ModelConfig config_;
   std::vector<Backend*> backends_;  // of each layer of the trunk
   CacheTypes cache_types_;

@@ -390,22 +390,22 @@ std::string prediction_prefix(const ModelConfig& config, int i) {
 
 }  // namespace
 
-TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, Backend& first, Backend& last,
+TrunkWeights bind_trunk(const gguf::Source& reader, const ModelConfig& config, Backend& first, Backend& last,
                         LoadedTensors* loaded) {
   const bool same = &first == &last, replaceable = loaded != nullptr && loaded->embedding && same;
   return bind_trunk(Binder(reader, first, "", {}, replaceable ? loaded : nullptr), Binder(reader, last, "", {}, loaded),
                     same, config);
 }
 
-bool has_prediction(const gguf::Reader& reader, const ModelConfig& config, int i) {
+bool has_prediction(const gguf::Source& reader, const ModelConfig& config, int i) {
   return reader.find(prediction_prefix(config, i) + "nextn.eh_proj.weight") != nullptr;
 }
 
-PredictionWeights bind_prediction(const gguf::Reader& reader, const ModelConfig& config, int i, Backend& backend) {
+PredictionWeights bind_prediction(const gguf::Source& reader, const ModelConfig& config, int i, Backend& backend) {
   return bind_prediction(Binder(reader, backend, prediction_prefix(config, i)), config);
 }
 
-LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, int layer, Backend& backend,
+LayerWeights bind_layer(const gguf::Source& reader, const ModelConfig& config, int layer, Backend& backend,
                         LoadedTensors* loaded) {
   const LayerConfig& description = config.block(static_cast<size_t>(layer));
   return bind_layer(Binder(reader, backend, block_prefix(static_cast<size_t>(layer)), description.required, loaded),

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "compute/backend.h"
-#include "gguf/reader.h"
+#include "gguf/source.h"
 #include "model/config.h"
 
 namespace steelyard::model {
@@ -220,13 +220,13 @@ struct LoadedTensors {
 
 /// Binds tensors of `reader` for `backend`. Error naming file and tensor when one is missing or has another shape. The
 /// embedding goes to `first`, everything else to `last`; a tensor that is both goes to both.
-TrunkWeights bind_trunk(const gguf::Reader& reader, const ModelConfig& config, Backend& first, Backend& last,
+TrunkWeights bind_trunk(const gguf::Source& reader, const ModelConfig& config, Backend& first, Backend& last,
                         LoadedTensors* loaded = nullptr);
 /// Whether the file has block n_layers + i of config.prediction; files may be cut to the trunk.
-bool has_prediction(const gguf::Reader& reader, const ModelConfig& config, int i);
-PredictionWeights bind_prediction(const gguf::Reader& reader, const ModelConfig& config, int i, Backend& backend);
+bool has_prediction(const gguf::Source& reader, const ModelConfig& config, int i);
+PredictionWeights bind_prediction(const gguf::Source& reader, const ModelConfig& config, int i, Backend& backend);
 /// `layer` is the block's number in the file, prediction blocks included.
-LayerWeights bind_layer(const gguf::Reader& reader, const ModelConfig& config, int layer, Backend& backend,
+LayerWeights bind_layer(const gguf::Source& reader, const ModelConfig& config, int layer, Backend& backend,
                         LoadedTensors* loaded = nullptr);
 
 }  // namespace steelyard::model

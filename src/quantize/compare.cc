@@ -27,8 +27,8 @@ struct Weights {
   const formats::Format& type;
   const std::byte* data;
 
-  explicit Weights(const gguf::Reader& reader, const gguf::TensorInfo& tensor)
-      : type(format(tensor.type)), data(reader.bytes(tensor).data()) {
+  explicit Weights(const gguf::TensorInfo& tensor, const gguf::Bytes& bytes)
+      : type(format(tensor.type)), data(bytes.data()) {
     STEELYARD_CHECK(type.decode != nullptr && kStep % type.block_len == 0);
   }
 
@@ -90,17 +90,18 @@ ErrorSums compare_weights(const Weights& a, const Weights& b, int64_t n) {
   return sums;
 }
 
-TensorDifference compare_tensor(const gguf::Reader& reader_a, const gguf::TensorInfo& a, const gguf::Reader& reader_b,
+TensorDifference compare_tensor(const gguf::Source& reader_a, const gguf::TensorInfo& a, const gguf::Source& reader_b,
                                 const gguf::TensorInfo& b) {
   TensorDifference result{.comparison = Comparison::kShape, .a = &a, .b = &b};
   if (a.ne != b.ne) return result;
-  result.same_bytes = a.type == b.type && std::ranges::equal(reader_a.bytes(a), reader_b.bytes(b));
+  const gguf::Bytes bytes_a = reader_a.read(a), bytes_b = reader_b.read(b);
+  result.same_bytes = a.type == b.type && std::ranges::equal(bytes_a.view, bytes_b.view);
   if (format(a.type).decode == nullptr || format(b.type).decode == nullptr) {
     result.comparison = Comparison::kBytes;
     return result;
   }
   result.comparison = Comparison::kWeights;
-  result.error = compare_weights(Weights(reader_a, a), Weights(reader_b, b), a.n_elements());
+  result.error = compare_weights(Weights(a, bytes_a), Weights(b, bytes_b), a.n_elements());
   return result;
 }
 
@@ -143,7 +144,7 @@ std::vector<MetadataDifference> compare(const gguf::Metadata& a, const gguf::Met
   return differences;
 }
 
-std::vector<TensorDifference> compare(const gguf::Reader& a, const gguf::Reader& b,
+std::vector<TensorDifference> compare(const gguf::Source& a, const gguf::Source& b,
                                       const std::function<void(size_t done, size_t count)>& progress) {
   std::vector<TensorDifference> differences;
   for (const gguf::TensorInfo& tensor : a.tensors()) {

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "gguf/reader.h"
+#include "gguf/source.h"
 
 namespace steelyard::quantize {
 
@@ -60,7 +60,7 @@ struct TensorDifference {
 
 /// In the order of `a`, then the tensors that only `b` has. `progress` is called after each tensor with the number done
 /// and the total.
-std::vector<TensorDifference> compare(const gguf::Reader& a, const gguf::Reader& b,
+std::vector<TensorDifference> compare(const gguf::Source& a, const gguf::Source& b,
                                       const std::function<void(size_t done, size_t count)>& progress);
 
 }  // namespace steelyard::quantize

@@ -11,7 +11,7 @@
 
 #include "base/error.h"
 #include "formats/device_encoder.h"
-#include "gguf/reader.h"
+#include "gguf/source.h"
 #include "gguf/tensor_info.h"
 #include "imatrix/imatrix.h"
 #include "plan/resolve.h"
@@ -29,12 +29,12 @@ class BadWeight : public Error {
 
 class RowEncoder {
  public:
-  /// `tensor` has its bytes `source` in its own type. A target of that type copies. `path`: the source's name for
-  /// messages. imatrix may be null. `input`: the estimated Hessian, or null; with it, rows whose columns have
-  /// importance are rounded with error feedback. `device`: encodes the types that it can; null: the CPU.
-  RowEncoder(const gguf::TensorInfo& tensor, std::span<const std::byte> source, const formats::Format& target,
-             const imatrix::Imatrix* imatrix, formats::Effort effort, std::string path,
-             const HessianEstimate* input = nullptr, formats::DeviceEncoder* device = nullptr);
+  /// A target of the tensor's own type copies. `path`: the source's name for messages. imatrix may be null. `input`:
+  /// the estimated Hessian, or null; with it, rows whose columns have importance are rounded with error feedback.
+  /// `device`: encodes the types that it can; null: the CPU.
+  RowEncoder(const gguf::TensorInfo& tensor, const formats::Format& target, const imatrix::Imatrix* imatrix,
+             formats::Effort effort, std::string path, const HessianEstimate* input = nullptr,
+             formats::DeviceEncoder* device = nullptr);
 
   size_t source_row_bytes() const { return source_row_; }
   size_t target_row_bytes() const { return target_row_; }
@@ -51,19 +51,19 @@ class RowEncoder {
 
   /// Must be called before rows [begin, begin + n) are encoded. Discards the state of other slices. Parallel inside.
   void prepare(int64_t begin, int64_t n);
-  /// Writes rows [begin, begin + n) to `out` [n * target_row_bytes()]. Thread-safe, unless on_device().
+  /// Writes rows [begin, begin + n), which are `rows` in the source [n * source_row_bytes()], to `out`
+  /// [n * target_row_bytes()]. Thread-safe, unless on_device().
   /// BadWeight naming tensor, row and column for a value that is not finite.
-  void encode(int64_t begin, int64_t n, std::byte* out) const;
+  void encode(int64_t begin, int64_t n, const std::byte* rows, std::byte* out) const;
 
   /// Weights of the rows encoded so far that are not there any more.
   const LostRows& lost() const { return lost_; }
 
  private:
-  void decode(int64_t row, float* x) const;
-  void encode_slice(size_t slice, int64_t begin, int64_t n, std::byte* out) const;
+  void decode(int64_t row, const std::byte* from, float* x) const;
+  void encode_slice(size_t slice, int64_t begin, int64_t n, const std::byte* rows, std::byte* out) const;
 
   const gguf::TensorInfo& tensor_;
-  std::span<const std::byte> source_;
   const formats::Format& from_;
   const formats::Format& to_;
   formats::Effort effort_;
@@ -78,7 +78,7 @@ class RowEncoder {
 };
 
 /// All rows of a tensor in its decided type, on the CPU. `inputs`: estimated Hessians, or null. BadWeight as encode().
-std::vector<std::byte> encode_tensor(const gguf::Reader& source, const plan::Decision& decision,
+std::vector<std::byte> encode_tensor(const gguf::Source& source, const plan::Decision& decision,
                                      const imatrix::Imatrix* imatrix, formats::Effort effort,
                                      const HessianEstimates* inputs = nullptr);
 

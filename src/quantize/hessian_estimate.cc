@@ -18,17 +18,19 @@ constexpr int64_t kRows = 256, kColumns = 128;
 
 // Passes the rows of a slice to use(rows [., ne0]), `at_once` rows at a time.
 template <typename Use>
-void for_rows(const gguf::Reader& source, const gguf::TensorInfo& tensor, int64_t slice, int64_t at_once,
+void for_rows(const gguf::Source& source, const gguf::TensorInfo& tensor, int64_t slice, int64_t at_once,
               const Use& use) {
   const formats::Format& from = format(tensor.type);
   const int64_t n = tensor.ne[0], n_rows = tensor.ne[1];
   const auto row_bytes = static_cast<uint64_t>(n / from.block_len) * from.block_bytes;
   const uint64_t begin = static_cast<uint64_t>(slice * n_rows) * row_bytes;
-  const std::byte* const first = source.bytes(tensor).data() + begin;
   for (int64_t at = 0; at < n_rows; at += at_once) {
     FloatMatrix rows(std::min(at_once, n_rows - at), n);
+    const uint64_t from_begin = begin + static_cast<uint64_t>(at) * row_bytes;
+    const gguf::Bytes stored =
+        source.read(tensor, from_begin, from_begin + static_cast<uint64_t>(rows.rows()) * row_bytes);
     parallel_for(rows.rows(), 16, [&](int64_t r) {
-      from.decode(first + static_cast<uint64_t>(at + r) * row_bytes, n / from.block_len, rows.row(r).data());
+      from.decode(stored.data() + static_cast<uint64_t>(r) * row_bytes, n / from.block_len, rows.row(r).data());
     });
     use(rows);
   }
@@ -55,7 +57,7 @@ FloatMatrix products_of_columns(const HessianEstimate& input, int64_t slice, int
   return sum;
 }
 
-FloatMatrix products_of_rows(const gguf::Reader& source, const gguf::TensorInfo& producer, int64_t slice, int64_t n) {
+FloatMatrix products_of_rows(const gguf::Source& source, const gguf::TensorInfo& producer, int64_t slice, int64_t n) {
   FloatMatrix sum = FloatMatrix::Zero(n, n);
   for_rows(source, producer, slice, n, [&](const FloatMatrix& rows) { add_product(rows, rows.transpose(), sum); });
   return sum;
@@ -96,7 +98,7 @@ std::vector<float> HessianEstimate::hessian(int64_t slice, const std::vector<flo
   return hessian;
 }
 
-HessianEstimates::HessianEstimates(const gguf::Reader& source, const plan::Resolution& resolution,
+HessianEstimates::HessianEstimates(const gguf::Source& source, const plan::Resolution& resolution,
                                    const imatrix::Imatrix& imatrix) {
   using Input = std::tuple<int64_t, int64_t, int64_t, std::vector<double>, std::vector<int64_t>>;
   std::map<Input, std::vector<const gguf::TensorInfo*>> consumers_of;

@@ -20,7 +20,7 @@
 #include <memory>
 #include <vector>
 
-#include "gguf/reader.h"
+#include "gguf/source.h"
 #include "imatrix/imatrix.h"
 #include "plan/resolve.h"
 
@@ -29,7 +29,7 @@ namespace steelyard::quantize {
 /// Which matrices the correlations come from; exactly one of the two lists is not empty. The matrices have as many
 /// slices (experts, heads) as those that read the input.
 struct HessianEstimate {
-  const gguf::Reader& source;
+  const gguf::Source& source;
   std::vector<const gguf::TensorInfo*> consumers = {};  ///< two or more, of n columns each
   std::vector<const gguf::TensorInfo*> producers = {};  ///< gate and up, of n rows each
 
@@ -44,7 +44,7 @@ struct HessianEstimate {
 class HessianEstimates {
  public:
   /// Tensors of a block whose importance entries are equal read the same input. All arguments must outlive this.
-  HessianEstimates(const gguf::Reader& source, const plan::Resolution& resolution, const imatrix::Imatrix& imatrix);
+  HessianEstimates(const gguf::Source& source, const plan::Resolution& resolution, const imatrix::Imatrix& imatrix);
 
   /// The estimate for this tensor's input; null where there is none.
   const HessianEstimate* find(const gguf::TensorInfo& tensor) const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <span>
 
 #include "base/check.h"
 #include "base/error.h"
@@ -27,21 +28,17 @@ bool has_weight(const formats::Format& format, const std::byte* row, int64_t n) 
 
 }  // namespace
 
-LostRows::LostRows(const gguf::TensorInfo& tensor, std::span<const std::byte> source, const formats::Format& to)
-    : tensor_(tensor),
-      source_(source),
-      from_(format(tensor.type)),
-      to_(to),
-      slices_(static_cast<size_t>(tensor.ne[2] * tensor.ne[3])) {
+LostRows::LostRows(const gguf::TensorInfo& tensor, const formats::Format& to)
+    : tensor_(tensor), from_(format(tensor.type)), to_(to), slices_(static_cast<size_t>(tensor.ne[2] * tensor.ne[3])) {
   STEELYARD_CHECK(from_.block_len <= kValues && to_.block_len <= kValues);
 }
 
-void LostRows::look(int64_t begin, int64_t n, const std::byte* encoded) {
+void LostRows::look(int64_t begin, int64_t n, const std::byte* rows, const std::byte* encoded) {
   const int64_t n_cols = tensor_.ne[0];
   const auto from_bytes = static_cast<size_t>(n_cols / from_.block_len * from_.block_bytes),
              to_bytes = static_cast<size_t>(n_cols / to_.block_len * to_.block_bytes);
-  for (int64_t row = begin; row < begin + n; ++row, encoded += to_bytes) {
-    if (!has_weight(from_, source_.data() + static_cast<size_t>(row) * from_bytes, n_cols)) continue;
+  for (int64_t row = begin; row < begin + n; ++row, rows += from_bytes, encoded += to_bytes) {
+    if (!has_weight(from_, rows, n_cols)) continue;
     Counts& slice = slices_[static_cast<size_t>(row / tensor_.ne[1])];
     std::atomic_ref(slice.rows).fetch_add(1, std::memory_order_relaxed);
     if (!has_weight(to_, encoded, n_cols)) std::atomic_ref(slice.lost).fetch_add(1, std::memory_order_relaxed);

@@ -5,7 +5,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "gguf/tensor_info.h"
@@ -15,11 +14,12 @@ namespace steelyard::quantize {
 
 class LostRows {
  public:
-  /// `source`: the tensor's bytes in its own type. All arguments must outlive it.
-  LostRows(const gguf::TensorInfo& tensor, std::span<const std::byte> source, const formats::Format& to);
+  /// All arguments must outlive it.
+  LostRows(const gguf::TensorInfo& tensor, const formats::Format& to);
 
-  /// Compares rows [begin, begin + n) with what they were encoded as. Costs one block of most rows. Thread-safe.
-  void look(int64_t begin, int64_t n, const std::byte* encoded);
+  /// Compares rows [begin, begin + n), `rows` in the tensor's own type, with what they were encoded as. Costs one block
+  /// of most rows. Thread-safe.
+  void look(int64_t begin, int64_t n, const std::byte* rows, const std::byte* encoded);
 
   /// After all rows: a warning for a tensor, or for experts of it, without any weight, a note for rows.
   void add_to(std::vector<plan::Finding>& found) const;
@@ -32,7 +32,6 @@ class LostRows {
   };
 
   const gguf::TensorInfo& tensor_;
-  std::span<const std::byte> source_;
   const formats::Format &from_, &to_;
   std::vector<Counts> slices_;
 };

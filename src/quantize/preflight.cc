@@ -95,7 +95,7 @@ std::vector<plan::Finding> findings(const QuantizeJob& job) {
 
 void check(const QuantizeJob& job) { refuse(findings(job), job.strict, job.source.path()); }
 
-void check_target(const gguf::Reader& source, const std::string& target) {
+void check_target(const gguf::Source& source, const std::string& target) {
   for (int shard = 0; shard < source.n_shards(); ++shard) {
     std::error_code ignored;  // a target that does not exist yet is equivalent to nothing
     if (std::filesystem::equivalent(source.shard_path(shard), target, ignored)) fail(target, "is also the source");

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "gguf/reader.h"
+#include "gguf/source.h"
 #include "imatrix/imatrix.h"
 #include "plan/findings.h"
 #include "quantize/layer_encoder.h"
@@ -14,7 +14,7 @@
 namespace steelyard::quantize {
 
 struct QuantizeJob {
-  const gguf::Reader& source;
+  const gguf::Source& source;
   const plan::Resolution& resolution;
   const imatrix::Imatrix* imatrix = nullptr;  ///< null: none given
   bool allow_requantize = false;              ///< quantize again what is quantized already
@@ -29,6 +29,6 @@ std::vector<plan::Finding> findings(const QuantizeJob& job);
 void check(const QuantizeJob& job);
 
 /// Error when `target` is one of the files that `source` reads: it would be lost while it is read.
-void check_target(const gguf::Reader& source, const std::string& target);
+void check_target(const gguf::Source& source, const std::string& target);
 
 }  // namespace steelyard::quantize

@@ -85,7 +85,7 @@ void add_tuning(gguf::Metadata& metadata, const Tuning& tuning, std::span<const 
 
 bool is_tuned(const gguf::Metadata& metadata) { return metadata.contains(kTuneOptions); }
 
-Recorded read_provenance(const gguf::Reader& file) {
+Recorded read_provenance(const gguf::Source& file) {
   const gguf::Metadata& metadata = file.metadata();
   if (!metadata.contains(kTensorHashes)) fail(file.path(), "has no checksums: steelyard quantize did not write it");
   Recorded recorded;
@@ -113,7 +113,18 @@ Recorded read_provenance(const gguf::Reader& file) {
   return recorded;
 }
 
-std::string header_sha256(const gguf::Reader& source) {
+std::string tensor_sha256(const gguf::Source& source, const gguf::TensorInfo& tensor) {
+  constexpr uint64_t kPiece = uint64_t{16} << 20;
+  Sha256 hash;
+  for (uint64_t begin = 0; begin < tensor.n_bytes; begin += kPiece) {
+    const uint64_t end = std::min(tensor.n_bytes, begin + kPiece);
+    hash.update(source.read(tensor, begin, end));
+    source.release(tensor, begin, end);
+  }
+  return hash.hex();
+}
+
+std::string header_sha256(const gguf::Source& source) {
   Sha256 hash;
   for (int shard = 0; shard < source.n_shards(); ++shard) hash.update(source.header(shard));
   return hash.hex();
@@ -126,7 +137,7 @@ std::string source_sha256(const std::string& header, std::span<const TensorHashe
   return hash.hex();
 }
 
-std::string file_states(const gguf::Reader& source) {
+std::string file_states(const gguf::Source& source) {
   std::string states;
   for (int shard = 0; shard < source.n_shards(); ++shard) {
     struct stat status {};

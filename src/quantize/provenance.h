@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "gguf/reader.h"
+#include "gguf/source.h"
 #include "quantize/journal.h"
 
 namespace steelyard::quantize {
@@ -69,16 +69,19 @@ struct Recorded {
 };
 
 /// Error if `file` was not made by quantize, or the keys are damaged.
-Recorded read_provenance(const gguf::Reader& file);
+Recorded read_provenance(const gguf::Source& file);
+
+/// SHA-256 of a tensor's bytes, which are read piece by piece and released.
+std::string tensor_sha256(const gguf::Source& source, const gguf::TensorInfo& tensor);
 
 /// SHA-256 over the headers of all files of the source, one after the other.
-std::string header_sha256(const gguf::Reader& source);
+std::string header_sha256(const gguf::Source& source);
 
 /// SHA-256 of the source: over lines of text, first header_sha256(), then for every tensor that was read the SHA-256 of
 /// its bytes, in the order of the result.
 std::string source_sha256(const std::string& header, std::span<const TensorHashes> tensors);
 
 /// Size and time of last change of every file of the source: "28508160:1763769339.123456789 ...".
-std::string file_states(const gguf::Reader& source);
+std::string file_states(const gguf::Source& source);
 
 }  // namespace steelyard::quantize

@@ -38,7 +38,7 @@ RunIdentity run_identity(const Provenance& provenance, const std::string& source
           {"options", printable(options, options.size() * 4)}};
 }
 
-void check_source(const gguf::Reader& source, const std::string& states) {
+void check_source(const gguf::Source& source, const std::string& states) {
   if (file_states(source) != states) fail(source.path(), "was changed while it was read; --restart begins anew");
 }
 
@@ -46,26 +46,28 @@ void check_source(const gguf::Reader& source, const std::string& states) {
 void check_resumed(const QuantizeJob& job, std::span<const TensorHashes> finished) {
   parallel_for(static_cast<int64_t>(finished.size()), 1, [&](int64_t i) {
     const gguf::TensorInfo& tensor = *job.resolution.decisions[static_cast<size_t>(i)].tensor;
-    if (sha256(job.source.bytes(tensor)) != finished[static_cast<size_t>(i)].source) {
+    if (tensor_sha256(job.source, tensor) != finished[static_cast<size_t>(i)].source) {
       fail(job.source.path(), "tensor {} has changed since the interrupted run; --restart begins anew",
            printable(tensor.name));
     }
-    job.source.release(tensor, 0, tensor.n_bytes);
   });
 }
 
 // Looks at a tensor that was encoded elsewhere.
-void add_lost(const plan::Decision& decision, std::span<const std::byte> source, std::span<const std::byte> result,
+void add_lost(const plan::Decision& decision, const gguf::Source& source, std::span<const std::byte> result,
               std::vector<plan::Finding>& found) {
   const gguf::TensorInfo& tensor = *decision.tensor;
   const formats::Format& to = format(decision.type);
   if (tensor.type == decision.type) return;
-  LostRows lost(tensor, source, to);
-  const auto row_bytes = result.size() / static_cast<size_t>(std::max<int64_t>(1, tensor.n_rows()));
+  LostRows lost(tensor, to);
+  const auto n_all = static_cast<size_t>(std::max<int64_t>(1, tensor.n_rows()));
+  const size_t row_bytes = result.size() / n_all, source_row_bytes = static_cast<size_t>(tensor.n_bytes) / n_all;
   constexpr int64_t kRows = 64;  // at a time
   parallel_for((tensor.n_rows() + kRows - 1) / kRows, 1, [&](int64_t group) {
-    const int64_t begin = group * kRows;
-    lost.look(begin, std::min(kRows, tensor.n_rows() - begin), result.data() + static_cast<size_t>(begin) * row_bytes);
+    const int64_t begin = group * kRows, n = std::min(kRows, tensor.n_rows() - begin);
+    const gguf::Bytes rows = source.read(tensor, static_cast<uint64_t>(begin) * source_row_bytes,
+                                         static_cast<uint64_t>(begin + n) * source_row_bytes);
+    lost.look(begin, n, rows.data(), result.data() + static_cast<size_t>(begin) * row_bytes);
   });
   lost.add_to(found);
 }
@@ -138,8 +140,7 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
   QuantizeProgress progress = state_after(decisions, output.finished().size());
   callback(progress);
   std::vector<plan::Finding> found;
-  for (size_t i = 0; i < output.finished().size(); ++i)
-    add_lost(decisions[i], job.source.bytes(*decisions[i].tensor), output.content(i), found);
+  for (size_t i = 0; i < output.finished().size(); ++i) add_lost(decisions[i], job.source, output.content(i), found);
   check_resumed(job, output.finished());
   LayerEncoder* const layers = job.layers;
   for (size_t i = 0; layers != nullptr && i < output.finished().size(); ++i) {
@@ -154,8 +155,8 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
   uint64_t before = progress.resumed;
   for (size_t i = output.finished().size(); i < decisions.size(); ++i) {
     const gguf::TensorInfo& tensor = *decisions[i].tensor;
-    RowEncoder encoder(tensor, job.source.bytes(tensor), format(decisions[i].type), job.imatrix, target.effort,
-                       job.source.path(), inputs ? inputs->find(tensor) : nullptr, target.device);
+    RowEncoder encoder(tensor, format(decisions[i].type), job.imatrix, target.effort, job.source.path(),
+                       inputs ? inputs->find(tensor) : nullptr, target.device);
     progress.tensor = i;
     progress.info = &tensor;
     const auto on_rows = [&](int64_t rows) {
@@ -168,9 +169,8 @@ QuantizeResult quantize(const QuantizeJob& job, const QuantizeTarget& target, co
       if (calibrated) {
         stream.finish();
         output.write(0, *calibrated);
-        add_lost(decisions[i], job.source.bytes(tensor), *calibrated, found);
-        output.finish_tensor({sha256(job.source.bytes(tensor)), sha256(*calibrated)});
-        job.source.release(tensor, 0, tensor.n_bytes);
+        add_lost(decisions[i], job.source, *calibrated, found);
+        output.finish_tensor({tensor_sha256(job.source, tensor), sha256(*calibrated)});
         on_rows(tensor.n_rows());
       } else {
         stream.push(tensor, encoder, on_rows);

@@ -40,7 +40,6 @@ void TensorStream::push(const gguf::TensorInfo& tensor, RowEncoder& encoder,
     output_.finish_tensor({of_nothing, of_nothing});
     return;
   }
-  const std::span<const std::byte> bytes = source_.bytes(tensor);
   const int64_t n_rows = tensor.n_rows(), at_once = slab_rows(tensor, encoder);
   const int64_t group_rows = encoder.on_device() ? at_once : std::max(encoder.min_rows(), kGroupValues / tensor.ne[0]);
   const size_t source_row = encoder.source_row_bytes(), target_row = encoder.target_row_bytes();
@@ -49,7 +48,8 @@ void TensorStream::push(const gguf::TensorInfo& tensor, RowEncoder& encoder,
   for (int64_t row = 0; row < n_rows;) {
     const int64_t n = std::min(at_once, n_rows - row);
     const auto begin = static_cast<uint64_t>(row) * source_row, end = static_cast<uint64_t>(row + n) * source_row;
-    source_.will_need(tensor, end, std::min<uint64_t>(bytes.size(), end + (end - begin)));
+    const gguf::Bytes rows = source_.read(tensor, begin, end);
+    source_.will_need(tensor, end, std::min<uint64_t>(tensor.n_bytes, end + (end - begin)));
     encoder.prepare(row, n);
     next_.begin = static_cast<uint64_t>(row) * target_row;
     next_.n_bytes = static_cast<size_t>(n) * target_row;
@@ -60,7 +60,7 @@ void TensorStream::push(const gguf::TensorInfo& tensor, RowEncoder& encoder,
     constexpr int64_t kJobs = 3;
     parallel_for(kJobs + (n + group_rows - 1) / group_rows, 1, [&](int64_t item) {
       if (item == 0) {
-        source_hash.update(bytes.subspan(begin, end - begin));
+        source_hash.update(rows);
       } else if (item == 1) {
         hash_pending();
       } else if (item == 2) {
@@ -68,6 +68,7 @@ void TensorStream::push(const gguf::TensorInfo& tensor, RowEncoder& encoder,
       } else {
         const int64_t first = (item - kJobs) * group_rows;
         encoder.encode(row + first, std::min(group_rows, n - first),
+                       rows.data() + static_cast<size_t>(first) * source_row,
                        next_.buffer.data() + static_cast<size_t>(first) * target_row);
       }
     });

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "base/sha256.h"
-#include "gguf/reader.h"
+#include "gguf/source.h"
 #include "quantize/encode.h"
 #include "quantize/output.h"
 
@@ -22,7 +22,7 @@ namespace steelyard::quantize {
 class TensorStream {
  public:
   /// `slab_bytes` limits the memory, but at least one row is taken at a time.
-  TensorStream(const gguf::Reader& source, uint64_t slab_bytes, Output& output)
+  TensorStream(const gguf::Source& source, uint64_t slab_bytes, Output& output)
       : source_(source), slab_bytes_(slab_bytes), output_(output) {}
 
   /// Encodes the next tensor of the output. Its last slab is written with the next push, or by finish(). `progress` is
@@ -50,7 +50,7 @@ class TensorStream {
   /// To be called after both: marks the pending slab as done.
   void settle();
 
-  const gguf::Reader& source_;
+  const gguf::Source& source_;
   uint64_t slab_bytes_;
   Output& output_;
   Slab pending_, next_;

@@ -11,7 +11,7 @@
 
 namespace steelyard::quantize {
 
-void verify(const gguf::Reader& file, const std::function<void(size_t done, size_t count)>& progress) {
+void verify(const gguf::Source& file, const std::function<void(size_t done, size_t count)>& progress) {
   const Recorded recorded = read_provenance(file);
   const std::span<const gguf::TensorInfo> tensors = file.tensors();
   // Some tensors at a time, so that progress is called between parallel loops; enough that a large one keeps few
@@ -23,8 +23,7 @@ void verify(const gguf::Reader& file, const std::function<void(size_t done, size
     parallel_for(static_cast<int64_t>(n), 1, [&](int64_t item) {
       const gguf::TensorInfo& tensor = tensors[begin + static_cast<size_t>(item)];
       same[static_cast<size_t>(item)] =
-          sha256(file.bytes(tensor)) == recorded.tensors[begin + static_cast<size_t>(item)];
-      file.release(tensor, 0, tensor.n_bytes);
+          tensor_sha256(file, tensor) == recorded.tensors[begin + static_cast<size_t>(item)];
     });
     if (const auto bad = std::ranges::find(same, char{false}); bad != same.end()) {
       const gguf::TensorInfo& tensor = tensors[begin + static_cast<size_t>(bad - same.begin())];

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "gguf/reader.h"
+#include "gguf/source.h"
 #include "model/kv_cache.h"
 
 namespace steelyard::schedule {
@@ -28,7 +28,7 @@ struct MemoryRequest {
 /// The tensors of a model: those of a file, or with other types those that a file would have.
 struct ModelTensors {
   // NOLINTNEXTLINE(google-explicit-constructor): whoever has a file asks about its tensors
-  ModelTensors(const gguf::Reader& reader) : tensors(reader.tensors()), path(reader.path()) {}
+  ModelTensors(const gguf::Source& reader) : tensors(reader.tensors()), path(reader.path()) {}
   ModelTensors(std::span<const gguf::TensorInfo> tensors_, std::string path_)
       : tensors(tensors_), path(std::move(path_)) {}
 

@@ -11,7 +11,7 @@ namespace {
 
 // Blocks are in use one after the other, and so are the tensors outside them. An embedding that is also the output
 // matrix stays.
-uint64_t weights_at_a_time(const gguf::Reader& reader) {
+uint64_t weights_at_a_time(const gguf::Source& reader) {
   std::map<int64_t, uint64_t> blocks;
   uint64_t most = 0;
   for (const gguf::TensorInfo& tensor : reader.tensors()) {
@@ -82,7 +82,7 @@ uint64_t part_bytes(const model::ModelConfig& config) {
   return std::ranges::any_of(config.layers, pools) ? 2 * sizeof(float) * uint64_t{model::kSeenAtOnce} : 0;
 }
 
-SweepPlan plan_sweep(const gguf::Reader& reader, const model::ModelConfig& config, uint64_t memory,
+SweepPlan plan_sweep(const gguf::Source& reader, const model::ModelConfig& config, uint64_t memory,
                      uint64_t result_bytes, int64_t n_ctx, int64_t n_batch, std::optional<SweepOrder> order) {
   TokenBytes token = token_bytes(reader.tensors(), config);
   token.in_block = saturating_add(token.in_block, choice_bytes(config, n_ctx));

@@ -44,7 +44,7 @@ uint64_t part_bytes(const model::ModelConfig& config);
 
 /// memory: what the process may use, weights included. result_bytes: the part of it that the caller keeps. n_batch:
 /// tokens at a time, if memory allows. Without `order`, a model that does not fit is swept layer by layer.
-SweepPlan plan_sweep(const gguf::Reader& reader, const model::ModelConfig& config, uint64_t memory,
+SweepPlan plan_sweep(const gguf::Source& reader, const model::ModelConfig& config, uint64_t memory,
                      uint64_t result_bytes, int64_t n_ctx, int64_t n_batch, std::optional<SweepOrder> order);
 
 }  // namespace steelyard::schedule

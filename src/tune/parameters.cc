@@ -49,13 +49,14 @@ bool is_router(const std::string& name) { return name.find(".ffn_gate_inp") != s
 
 }  // namespace
 
-Parameters::Parameters(const gguf::Reader& file, const model::LoadedTensors& loaded, const Rates& rates,
+Parameters::Parameters(const gguf::Source& file, const model::LoadedTensors& loaded, const Rates& rates,
                        compute::GradientTape& tape)
     : file_(file), rates_(rates), backend_(tape) {
   for (const auto& [name, vector] : loaded.vectors) {
     const gguf::TensorInfo& tensor = *file.find(name);
     if (tensor.type != formats::Type::F32 || rates.vectors == 0 || is_selection_bias(name)) continue;
-    const std::span values(reinterpret_cast<const float*>(file.bytes(tensor).data()), static_cast<size_t>(vector.n));
+    const gguf::Bytes bytes = file.read(tensor);
+    const std::span values(reinterpret_cast<const float*>(bytes.data()), static_cast<size_t>(vector.n));
     add({.name = name,
          .weight = nullptr,
          .vector = const_cast<float*>(vector.data),  // in memory of its own
@@ -70,7 +71,7 @@ Parameters::Parameters(const gguf::Reader& file, const model::LoadedTensors& loa
     const bool router = tensor.type == formats::Type::F32 && is_router(name);
     const auto kind = router ? &Rates::routers : &Rates::scales;
     if (!(router || weight.format->is_quantized()) || rates.*kind == 0 || weight.format->n_scales == 0) continue;
-    const std::vector<float> values = read_scales(tensor, file.bytes(tensor).data());
+    const std::vector<float> values = read_scales(tensor, file.read(tensor).data());
     add({.name = name,
          .weight = &weight,
          .vector = nullptr,
@@ -155,8 +156,8 @@ void Parameters::keep() {
 std::vector<std::byte> Parameters::bytes(const gguf::TensorInfo& tensor) const {
   const auto found = std::ranges::find(all_, tensor.name, &Parameter::name);
   if (found == all_.end() || !kept_) return {};
-  const std::span<const std::byte> source = file_.bytes(tensor);
-  std::vector<std::byte> bytes(source.begin(), source.end());
+  const gguf::Bytes source = file_.read(tensor);
+  std::vector<std::byte> bytes(source.view.begin(), source.view.end());
   if (found->weight == nullptr) {
     std::memcpy(bytes.data(), found->kept.data(), bytes.size());
     return bytes;

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "compute/gradient_tape.h"
-#include "gguf/reader.h"
+#include "gguf/source.h"
 #include "model/weights.h"
 
 namespace steelyard::tune {
@@ -31,7 +31,7 @@ class Parameters {
  public:
   /// Takes the parameters of `loaded`, whose tensors are those of `file` and must stay where they are, and has `tape`
   /// collect their gradients. Those with a rate of 0 are left out.
-  Parameters(const gguf::Reader& file, const model::LoadedTensors& loaded, const Rates& rates,
+  Parameters(const gguf::Source& file, const model::LoadedTensors& loaded, const Rates& rates,
              compute::GradientTape& tape);
 
   /// Numbers that are tuned.
@@ -71,7 +71,7 @@ class Parameters {
   // Makes the model compute with the values.
   void apply(const Parameter& parameter);
 
-  const gguf::Reader& file_;
+  const gguf::Source& file_;
   Rates rates_;
   compute::Backend& backend_;
   std::vector<Parameter> all_;

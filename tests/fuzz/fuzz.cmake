@@ -22,7 +22,7 @@ endif()
 add_custom_target(fuzzers)
 add_dependencies(fuzzers fuzz_seeds)
 # make asan-quick: those that need no more than half of the libraries.
-set(fuzz_quick gguf model tokenizer tokenizer_json imatrix plan base tasks answer)
+set(fuzz_quick gguf model tokenizer tokenizer_json imatrix plan base tasks answer safetensors)
 add_custom_target(fuzz_replays)
 
 # steelyard_fuzz(<name> <mutations of each seed in tests> <libraries and further sources>...): the target
@@ -78,6 +78,7 @@ steelyard_fuzz(tokenizer_json 100 steelyard_huggingface)
 steelyard_fuzz(imatrix 200 steelyard_imatrix ${mutator})
 steelyard_fuzz(plan 50 steelyard_plan)
 steelyard_fuzz(answer 200 steelyard_chat)
+steelyard_fuzz(safetensors 200 steelyard_huggingface)
 steelyard_fuzz(request 500 steelyard_serve)
 steelyard_fuzz(base 200 steelyard_evaluate)
 steelyard_fuzz(tasks 200 steelyard_evaluate)

@@ -373,6 +373,12 @@ def main():
     for i, answer in enumerate(answers):  # in the order of the formats
         name, _, rest = answer.partition(" ")
         put("answer", name, bytes([i, int(rest[0]), 4]) + rest[1:].encode())
+    for i, header in enumerate([
+            {"a": {"dtype": "BF16", "shape": [2, 2], "data_offsets": [0, 8]}},
+            {"__metadata__": {"format": "pt"}, "a.weight": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]},
+             "a.weight_scale_inv": {"dtype": "F32", "shape": [1, 1], "data_offsets": [4, 8]}},
+            {"b": {"dtype": "I64", "shape": [], "data_offsets": [0, 8]}, "e": {"dtype": "U8", "shape": [0, 3], "data_offsets": [8, 8]}}]):
+        put("safetensors", str(i), bytes([8]) + json.dumps(header).encode())
     requests = {
         "completion": b'\0{"prompt":"ab","max_tokens":4,"n":2,"echo":true,"logprobs":3,"stop":["x"],"seed":1,"temperature":0.5}',
         "prompts": b'\0{"prompt":[[1,2],"a"],"top_p":0.9,"stream":true,"stream_options":{"include_usage":true}}',

@@ -30,9 +30,9 @@ std::vector<float> weights(int64_t n_rows, float size) {
 // What is said of `values` in a type, as lines.
 std::vector<std::string> found(const std::vector<float>& values, int64_t n_expert, const formats::Format& to) {
   const gguf::TensorInfo info = tensor(n_expert);
-  RowEncoder encoder(info, std::as_bytes(std::span(values)), to, nullptr, formats::Effort::kFast, "m.gguf");
+  RowEncoder encoder(info, to, nullptr, formats::Effort::kFast, "m.gguf");
   std::vector<std::byte> out(static_cast<size_t>(info.n_rows()) * encoder.target_row_bytes());
-  encoder.encode(0, info.n_rows(), out.data());
+  encoder.encode(0, info.n_rows(), std::as_bytes(std::span(values)).data(), out.data());
   std::vector<plan::Finding> findings;
   encoder.lost().add_to(findings);
   std::vector<std::string> lines;
@@ -52,9 +52,9 @@ TEST(LostRows, ATensorThatBecomesZeroIsNamedInEveryType) {
     const std::vector<float> tiny = weights(kRows, 1e-38f);
     std::vector<float> decoded(tiny.size());
     const gguf::TensorInfo info = tensor(1);
-    RowEncoder encoder(info, std::as_bytes(std::span(tiny)), *type, nullptr, formats::Effort::kFast, "m.gguf");
+    RowEncoder encoder(info, *type, nullptr, formats::Effort::kFast, "m.gguf");
     std::vector<std::byte> out(kRows * encoder.target_row_bytes());
-    encoder.encode(0, kRows, out.data());
+    encoder.encode(0, kRows, std::as_bytes(std::span(tiny)).data(), out.data());
     type->decode(out.data(), kRows * kColumns / type->block_len, decoded.data());
     const bool is_lost = std::ranges::all_of(decoded, [](float value) { return value == 0.0f; });
     n_lost += is_lost;

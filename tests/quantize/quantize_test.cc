@@ -219,12 +219,14 @@ TEST(RowEncoder, ValueThatIsNotFiniteIsNamed) {
   tensor.name = "blk.0.ffn_up.weight";
   tensor.n_dims = 2;
   tensor.ne = {64, 4, 1, 1};
-  const RowEncoder encoder(tensor, std::as_bytes(std::span(values)), format(formats::Type::Q8_0), nullptr,
-                           formats::Effort::kNormal, "m.gguf");
+  const RowEncoder encoder(tensor, format(formats::Type::Q8_0), nullptr, formats::Effort::kNormal, "m.gguf");
+  const auto rows = [&](int64_t begin) {
+    return std::as_bytes(std::span(values)).subspan(begin * 64 * sizeof(float)).data();
+  };
   std::vector<std::byte> out(4 * encoder.target_row_bytes());
-  encoder.encode(0, 2, out.data());
+  encoder.encode(0, 2, rows(0), out.data());
   try {
-    encoder.encode(1, 3, out.data());
+    encoder.encode(1, 3, rows(1), out.data());
     FAIL() << "no error";
   } catch (const Error& error) {
     EXPECT_STREQ(error.what(), "m.gguf: tensor blk.0.ffn_up.weight holds nan in row 2, column 5");
