@@ -7,6 +7,7 @@
 #include <random>
 
 #include "compute/cpu/cpu_backend.h"
+#include "gguf/reader.h"
 #include "golden_models.h"
 #include "plan/plan.h"
 #include "support.h"

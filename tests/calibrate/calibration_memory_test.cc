@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "calibrate/layer_stages.h"
+#include "gguf/reader.h"
 #include "model/architecture.h"
 #include "plan/plan.h"
 #include "support.h"

@@ -11,6 +11,7 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/sha256.h"
+#include "gguf/reader.h"
 #include "model_copy.h"
 #include "support.h"
 #include "thread_ranks.h"

@@ -5,6 +5,7 @@
 
 #include "base/parallel.h"
 #include "calibrate/collect.h"
+#include "gguf/reader.h"
 #include "support.h"
 
 namespace steelyard::calibrate {

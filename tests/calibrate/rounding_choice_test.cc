@@ -8,6 +8,7 @@
 #include <random>
 
 #include "base/error.h"
+#include "gguf/reader.h"
 #include "gguf/writer.h"
 #include "plan/plan.h"
 #include "support.h"

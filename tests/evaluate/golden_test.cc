@@ -11,6 +11,7 @@
 #include "evaluate/evaluation.h"
 #include "evaluate/llama_base.h"
 #include "evaluate/perplexity.h"
+#include "gguf/reader.h"
 #include "support.h"
 
 namespace steelyard::evaluate {

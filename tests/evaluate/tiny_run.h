@@ -8,6 +8,7 @@
 #include <string>
 
 #include "evaluate/evaluation.h"
+#include "gguf/reader.h"
 #include "support.h"
 
 namespace steelyard::evaluate {

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "gguf/reader.h"
+
 namespace steelyard::fuzz {
 
 /// A value as in the file, after the type id. Of arrays of fixed width or strings, the elements apart.

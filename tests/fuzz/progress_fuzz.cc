@@ -16,6 +16,7 @@
 #include "compute/backend.h"
 #include "evaluate/evaluation.h"
 #include "fuzz/target.h"
+#include "gguf/reader.h"
 #include "jobs/own_text.h"
 #include "jobs/search_state.h"
 #include "tune/tuner.h"

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "generate/generator.h"
+#include "gguf/reader.h"
 #include "support.h"
 
 namespace steelyard::generate {

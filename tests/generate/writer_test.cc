@@ -10,6 +10,7 @@
 
 #include "base/parallel.h"
 #include "error_of.h"
+#include "gguf/reader.h"
 #include "model_copy.h"
 #include "support.h"
 

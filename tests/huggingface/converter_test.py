@@ -64,9 +64,7 @@ def run_inside():
     def compare(name, folder, work):
         theirs, ours = work / "theirs.gguf", work / "ours.gguf"
         convert(name, folder, theirs)
-        plan = work / "copy.plan"
-        plan.write_text("* = keep\n")
-        subprocess.run([steelyard, "quantize", folder, ours, str(plan)], check=True, capture_output=True)
+        subprocess.run([steelyard, "quantize", folder, ours, "COPY"], check=True, capture_output=True)
         their_tensors, their_keys = tensors_and_keys(theirs)
         our_tensors, our_keys = tensors_and_keys(ours)
         our_keys = {key: value for key, value in our_keys.items() if not key.startswith("steelyard.")}
@@ -97,6 +95,7 @@ def run_inside():
             work = pathlib.Path(temporary)
             try:
                 tiny_models.save(name, work / "model")
+                tiny_models.save_tokenizer(work / "model")
             except (LookupError, TypeError) as error:
                 print(f"{name}: not made: {error}")
                 continue

@@ -8,6 +8,7 @@
 
 #include "base/atomic_file.h"
 #include "error_of.h"
+#include "gguf/reader.h"
 #include "jobs/calibration_text.h"
 #include "jobs/perplexity.h"
 #include "jobs/tool_turns.h"

@@ -8,6 +8,7 @@
 
 #include "compute/backend.h"
 #include "gguf/block_name.h"
+#include "gguf/reader.h"
 #include "golden_models.h"
 #include "imatrix/imatrix.h"
 #include "jobs/fit.h"

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/sha256.h"
 #include "error_of.h"
+#include "gguf/reader.h"
 #include "gguf/writer.h"
 #include "growth.h"
 #include "jobs/metadata_view.h"

@@ -11,6 +11,7 @@
 #include <fstream>
 
 #include "error_of.h"
+#include "gguf/reader.h"
 #include "jobs/fit.h"
 #include "jobs/search_problems.h"
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "error_of.h"
+#include "gguf/reader.h"
 #include "jobs/search_problems.h"
 
 namespace steelyard::jobs {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "gguf/reader.h"
 #include "measure/speed_plot.h"
 #include "support.h"
 

@@ -5,6 +5,7 @@
 
 #include "compute/gradient_tape.h"
 #include "error_of.h"
+#include "gguf/reader.h"
 #include "model/architecture.h"
 #include "model/variant.h"
 #include "schedule/gradient_sweep.h"

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "gguf/reader.h"
 #include "model/model.h"
 #include "model/opening.h"
 #include "model_copy.h"

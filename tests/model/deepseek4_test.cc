@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "gguf/reader.h"
 #include "model/architecture.h"
 #include "model/changed_model.h"
 

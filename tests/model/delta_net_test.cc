@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/error.h"
+#include "gguf/reader.h"
 #include "gguf/writer.h"
 #include "model/architecture.h"
 #include "model/model.h"

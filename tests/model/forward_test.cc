@@ -11,6 +11,7 @@
 #include <set>
 #include <string>
 
+#include "gguf/reader.h"
 #include "model/model.h"
 #include "support.h"
 

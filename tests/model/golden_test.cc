@@ -4,6 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "gguf/reader.h"
 #include "golden_models.h"
 #include "model/model.h"
 #include "schedule/session.h"

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "gguf/reader.h"
 #include "model/architecture.h"
 #include "model/opening.h"
 #include "model_copy.h"

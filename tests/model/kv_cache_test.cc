@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "error_of.h"
+#include "gguf/reader.h"
 #include "model/model.h"
 #include "schedule/session.h"
 #include "support.h"

@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "gguf/reader.h"
 #include "model/changed_model.h"
 #include "schedule/layer_sweep.h"
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "gguf/reader.h"
 #include "gguf/writer.h"
 #include "model/opening.h"
 #include "support.h"

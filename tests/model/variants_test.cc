@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "gguf/reader.h"
 #include "model/model.h"
 #include "model/variant.h"
 #include "model_copy.h"

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/parallel.h"
+#include "gguf/reader.h"
 #include "gguf/writer.h"
 #include "support.h"
 

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/parallel.h"
+#include "gguf/reader.h"
 #include "model_copy.h"
 #include "quantize/ldlq.h"
 #include "support.h"

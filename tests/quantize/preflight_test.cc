@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "error_of.h"
+#include "gguf/reader.h"
 #include "imatrix/matching.h"
 #include "support.h"
 

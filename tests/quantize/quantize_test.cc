@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/parallel.h"
 #include "error_of.h"
+#include "gguf/reader.h"
 #include "quantize/encode.h"
 #include "support.h"
 

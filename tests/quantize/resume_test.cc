@@ -14,6 +14,7 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "error_of.h"
+#include "gguf/reader.h"
 #include "quantize/layer_encoder.h"
 #include "quantize/quantize.h"
 #include "support.h"

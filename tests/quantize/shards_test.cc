@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "gguf/reader.h"
 #include "gguf/shards.h"
 #include "quantize/quantize.h"
 #include "quantize/verify.h"

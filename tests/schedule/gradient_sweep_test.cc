@@ -8,6 +8,7 @@
 
 #include "compute/differences.h"
 #include "error_of.h"
+#include "gguf/reader.h"
 #include "schedule/holding_backend.h"
 #include "support.h"
 

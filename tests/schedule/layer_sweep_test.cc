@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "compute/cpu/cpu_backend.h"
+#include "gguf/reader.h"
 #include "model/architecture.h"
 #include "schedule/session.h"
 #include "support.h"

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "compute/cpu/cpu_backend.h"
+#include "gguf/reader.h"
 #include "model/architecture.h"
 #include "model/model.h"
 #include "schedule/session.h"

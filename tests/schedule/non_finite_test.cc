@@ -5,6 +5,7 @@
 
 #include <limits>
 
+#include "gguf/reader.h"
 #include "model_copy.h"
 #include "support.h"
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "gguf/reader.h"
 #include "model/model.h"
 #include "schedule/memory_plan.h"
 #include "support.h"

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "gguf/reader.h"
 #include "schedule/layer_sweep.h"
 #include "support.h"
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "generate/generator.h"
+#include "gguf/reader.h"
 #include "serve/engine.h"
 #include "support.h"
 

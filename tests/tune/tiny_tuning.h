@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "evaluate/tiny_run.h"
+#include "gguf/reader.h"
 #include "model_copy.h"
 #include "tune/tuner.h"
 

@@ -6,6 +6,7 @@
 
 #include "calibrate/calibrated_layers.h"
 #include "compute/cuda/on_device.h"
+#include "gguf/reader.h"
 #include "plan/plan.h"
 #include "support.h"
 

@@ -6,6 +6,7 @@
 #include "calibrate/collect.h"
 #include "compute/cuda/on_device.h"
 #include "evaluate/evaluation.h"
+#include "gguf/reader.h"
 #include "support.h"
 
 namespace steelyard::compute {

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "calibrate/collect.h"
 #include "compute/cuda/on_device.h"
+#include "gguf/reader.h"
 #include "model/architecture.h"
 #include "schedule/placement.h"
 #include "schedule/session.h"

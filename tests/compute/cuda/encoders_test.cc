@@ -10,6 +10,7 @@
 
 #include "compute/cuda/on_device.h"
 #include "formats/device_encoder.h"
+#include "gguf/reader.h"
 #include "quantize/quantize.h"
 #include "support.h"
 

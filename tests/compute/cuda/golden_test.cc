@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "compute/cuda/on_device.h"
+#include "gguf/reader.h"
 #include "golden_models.h"
 #include "model/model.h"
 #include "schedule/session.h"
