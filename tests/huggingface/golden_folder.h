@@ -123,12 +123,25 @@ inline std::string tokenizer_of(const gguf::Metadata& metadata) {
                           {"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", merges}}}});
 }
 
+/// tokenizer_config.json: the special tokens by their texts.
+inline std::string tokenizer_config_of(const gguf::Metadata& metadata) {
+  const auto token = [&](const std::string& name) {
+    const auto id = static_cast<size_t>(metadata.integer("tokenizer.ggml." + name + "_token_id"));
+    return std::string(metadata.strings("tokenizer.ggml.tokens")[id]);
+  };
+  return json::json_text({{"bos_token", token("bos")},
+                          {"eos_token", token("eos")},
+                          {"pad_token", token("padding")},
+                          {"add_bos_token", true}});
+}
+
 /// The folder of models/deepseek2.
 inline void put_deepseek(const std::string& folder) {
   const gguf::Reader model(golden("models/deepseek2/model.gguf"));
   put_file(folder + "/config.json", kDeepseek);
   put_file(folder + "/model.safetensors", safetensors(checkpoint_of(model, {})));
   put_file(folder + "/tokenizer.json", tokenizer_of(model.metadata()));
+  put_file(folder + "/tokenizer_config.json", tokenizer_config_of(model.metadata()));
 }
 
 }  // namespace steelyard::test
