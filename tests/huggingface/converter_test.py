@@ -26,8 +26,8 @@ DIFFERENT = {
     "gemma2": {"gemma2.rope.freq_base"},
 }
 LARGEST_DIFFERENCE = 1e-3
-# Not compared: which layers turn their heads goes by the published sizes of exaone4, and gemma4's differ by 1.7e-3.
-WITHOUT_LOGITS = {"exaone4", "gemma4"}
+# Known to differ by more, for a reason that is not found: by how much. They are named in the test's output.
+LOGITS_THAT_DIFFER = {"exaone4": 1.3, "gemma4": 1.7e-3}
 
 
 def run_inside():
@@ -101,7 +101,9 @@ def run_inside():
                 continue
             try:
                 compare(name, work / "model", work)
-                if name not in WITHOUT_LOGITS:
+                if name in LOGITS_THAT_DIFFER:
+                    print(f"{name}: logits not compared, known to differ by {LOGITS_THAT_DIFFER[name]}")
+                else:
                     compare_logits(name, work / "model-f32", work)
             except subprocess.CalledProcessError as error:
                 failures.append(f"{name}: {error.stderr.decode().strip()}")
