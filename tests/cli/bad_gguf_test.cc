@@ -40,12 +40,13 @@ class BadGguf : public FailureTest {
   const std::string model_ = folder_ / "model.gguf";
 };
 
-TEST_F(BadGguf, AbsentOrNoRegularFile) {
+// A folder is looked into for a model as it is published.
+TEST_F(BadGguf, AbsentOrAFolderWithoutAModel) {
   for (const auto& command : header_readers()) expect_fails(command, model_);
   for (const auto& command : data_readers()) expect_fails(command, model_);
   std::filesystem::create_directory(model_);
-  for (const auto& command : header_readers()) expect_fails(command, "not a regular file");
-  for (const auto& command : data_readers()) expect_fails(command, "not a regular file");
+  for (const auto& command : header_readers()) expect_fails(command, "no shards of a model");
+  for (const auto& command : data_readers()) expect_fails(command, "no shards of a model");
 }
 
 TEST_F(BadGguf, Empty) { expect_unreadable("", model_); }
