@@ -16,7 +16,8 @@ void add_options(CLI::App& command, jobs::TemplateOptions& options);
 /// --reasoning, "show" or "hide".
 void add_reasoning(CLI::App& command, std::string& reasoning);
 
-/// On a terminal reasoning is dimmed, and what the model says cannot send controls of its own unless `raw`.
+/// On a terminal reasoning is dimmed, and what the model says cannot send controls of its own unless `raw`. From the
+/// constructor on, nothing else that goes to the terminal is filtered.
 class ChatScreen {
  public:
   ChatScreen(bool shows_reasoning, bool raw);

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "base/error.h"
 #include "chat_screen.h"
 #include "command.h"
@@ -28,13 +30,14 @@ void print_pace(const char* what, const jobs::RunPace& timing) {
 void run(const CommandLine& line) {
   if (line.interactive && line.options.file == "-") fail("", "--file - and --interactive both read the standard input");
   if (line.raw) write_raw();
-  ChatScreen screen(line.reasoning == "show", line.raw);
+  std::optional<ChatScreen> screen;  // only where it is used: it takes the terminal over
+  if (line.options.chat) screen.emplace(line.reasoning == "show", line.raw);
   const auto show = [&](const jobs::Progress& progress) {
     if (progress.stage == "seed") {
       if (!line.quiet) fmt::print(stderr, "seed {}\n", progress.data.at("seed").get<int64_t>());
       return;
     }
-    if (line.options.chat) return screen.show(progress);
+    if (screen) return screen->show(progress);
     write_out(progress.stage == "ending" ? "\n" : progress.data.get_ref<const std::string&>());
     std::fflush(stdout);  // text is read as it comes
   };

@@ -1,4 +1,8 @@
 // steelyard run: sampling flags, stop strings, dialogue, and what is refused.
+#include <pty.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "cli/command.h"
 #include "cli/failure.h"
 #include "support.h"
@@ -32,6 +36,39 @@ class Run : public FailureTest {
     return run(command, limits);
   }
 };
+
+// What a command writes to a terminal.
+std::string on_terminal(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), STEELYARD_BINARY);
+  int terminal = -1;
+  const pid_t child = ::forkpty(&terminal, nullptr, nullptr, nullptr);
+  EXPECT_GE(child, 0);
+  if (child == 0) {
+    std::vector<char*> raw;
+    for (std::string& argument : arguments) raw.push_back(argument.data());
+    raw.push_back(nullptr);
+    ::execv(raw[0], raw.data());
+    ::_exit(127);
+  }
+  std::string text;
+  char buffer[4096];
+  for (ssize_t n; (n = ::read(terminal, buffer, sizeof(buffer))) > 0;) text.append(buffer, static_cast<size_t>(n));
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0) << text;
+  ::close(terminal);
+  return text;
+}
+
+// Neither a prompt nor a model sends control sequences to a terminal, unless --raw.
+TEST_F(Run, ATerminalIsNotControlled) {
+  const std::vector<std::string> command = {"run", "-m", model_, "-p",     "\x1b]0;pwned\x07",
+                                            "-n",  "2",  "-q",   "--temp", "0"};
+  EXPECT_EQ(on_terminal(command).find('\x1b'), std::string::npos);
+  std::vector<std::string> raw = command;
+  raw.push_back("--raw");
+  EXPECT_NE(on_terminal(raw).find("\x1b]0;pwned"), std::string::npos);
+}
 
 TEST_F(Run, GreedyIsTheSameOnAnyNumberOfThreads) {
   const std::string text = continued("The king", {"-n", "12", "--temp", "0"});
