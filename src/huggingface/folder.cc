@@ -1,6 +1,7 @@
 #include "huggingface/folder.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <filesystem>
 
@@ -213,7 +214,9 @@ gguf::Bytes Folder::read(const gguf::TensorInfo& tensor, uint64_t begin, uint64_
   const View& view = recipe.parts[in];
   const std::byte* const stored =
       view.weight().type() == tensor.type && recipe.changed == nullptr ? view.weight().values() : nullptr;
-  if (stored != nullptr && view.is_contiguous() && last <= recipe.begins[in + 1])
+  // Nothing makes a checkpoint put numbers where the processor wants them.
+  const bool is_aligned = reinterpret_cast<uintptr_t>(stored) % block_bytes == 0;
+  if (stored != nullptr && is_aligned && view.is_contiguous() && last <= recipe.begins[in + 1])
     return {{stored + begin + static_cast<uint64_t>(view.run_begin(0)) * block_bytes -
                  static_cast<uint64_t>(recipe.begins[in]) * block_bytes,
              end - begin}};

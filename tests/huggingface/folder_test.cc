@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "error_of.h"
 #include "gguf/fingerprint.h"
 #include "gguf/reader.h"
@@ -66,6 +68,29 @@ TEST_F(FolderTest, LatentAttentionAndExperts) {
     EXPECT_EQ(ours->raw, entry.raw) << entry.key;
   }
   EXPECT_EQ(gguf::fingerprint(folder), gguf::fingerprint(Folder(path())));
+}
+
+// A header may have any length, and so the data any place in a file.
+TEST_F(FolderTest, NumbersAreAlignedWhereverTheyStand) {
+  const gguf::Reader model(test::golden("models/deepseek2/model.gguf"));
+  put("config.json", kDeepseek);
+  for (size_t odd = 0; odd < 4; ++odd) {
+    std::string file = safetensors(checkpoint_of(model, {}));
+    uint64_t length = 0;
+    std::memcpy(&length, file.data(), sizeof length);
+    const size_t n_spaces = (odd + 4 - length % 4) % 4;
+    file.insert(sizeof length + length, n_spaces, ' ');
+    length += n_spaces;
+    std::memcpy(file.data(), &length, sizeof length);
+    put("model.safetensors", file);
+    const Folder folder(path());
+    expect_same(model, folder);
+    for (const TensorInfo& tensor : folder.tensors()) {
+      const auto bytes = folder.read(tensor);
+      const auto alignment = static_cast<uintptr_t>(format(tensor.type).block_bytes);
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(bytes.data()) % alignment, 0u) << odd << " " << tensor.name;
+    }
+  }
 }
 
 TEST_F(FolderTest, PairsOfRopeAreNeighbours) {
